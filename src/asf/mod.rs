@@ -1,0 +1,1 @@
+//! ASF: bytes in, units out.

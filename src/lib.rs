@@ -1,0 +1,2 @@
+//! Pushes live Windows Media (ASF) from GStreamer to publishing points.
+pub mod asf;
