@@ -1,2 +1,3 @@
 //! Pushes live Windows Media (ASF) from GStreamer to publishing points.
 pub mod asf;
+pub mod wmhttp;
