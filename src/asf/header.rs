@@ -1,0 +1,455 @@
+//! The ASF header: what describes a stream and goes out as `$H` or `$C`.
+
+mod live;
+mod objects;
+mod shrink;
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::Error;
+use super::cursor::Cursor;
+use super::guid;
+use objects::{Object, Objects};
+
+/// Bytes of the Header Object before its children (ASF 3.1).
+pub(super) const HEADER_HEAD: usize = 30;
+/// Bytes of the Data Object before its packets (ASF 5.1).
+pub(super) const DATA_HEAD: usize = 50;
+/// Bytes a Header Object may claim before it is refused unread. Real ones stay below 128 KiB.
+pub(super) const MAX_READ: u64 = 16 << 20;
+/// Offset of the first child in a Header Extension Object (ASF 3.4).
+const EXTENSION_HEAD: usize = 46;
+/// A `$D` packet counts its bytes in a WORD.
+const MAX_PACKET: u32 = 65_535;
+/// Below it not even the fixed fields of a packet fit.
+const MIN_PACKET: u32 = 16;
+
+/// An ASF file header as [MS-WMHTTP] sends it: the Header Object and the first 50
+/// bytes of the Data Object.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Header {
+    bytes: Bytes,
+    file: FileProperties,
+    streams: Vec<Stream>,
+    /// One bit a stream number.
+    video: u128,
+    title: Option<String>,
+    /// Data Object Size, in bytes.
+    data_size: u64,
+    broken_child: Option<Error>,
+}
+
+/// A stream of the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// Stream number, 1 to 127.
+    pub number: u8,
+    /// What the stream carries.
+    pub kind: StreamKind,
+}
+
+/// What a stream carries, by its Stream Type (ASF 10.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamKind {
+    /// Audio.
+    Audio,
+    /// Video.
+    Video,
+    /// Script commands.
+    Command,
+    /// Anything else: still images, files, private types.
+    Other,
+}
+
+impl Header {
+    /// Bytes a header may have to fit into `$C` as well as into `$H`: a `$C` packet
+    /// carries a DWORD before it.
+    pub const MAX_LEN: usize = 65_527;
+
+    /// Reads a header: exactly the Header Object and 50 bytes of the Data Object.
+    ///
+    /// Wrong object counts, reserved bytes, File IDs and packet counts are taken as
+    /// they are, and so is a broken object behind those that are needed.
+    ///
+    /// # Errors
+    ///
+    /// Where the bytes are no header, an object needed is missing or broken, or the
+    /// data packets have no one size that fits `$D`.
+    pub fn parse(bytes: Bytes) -> Result<Self, Error> {
+        let size = header_size(&bytes)?;
+        let object = size.and_then(|size| {
+            let size = usize::try_from(size).ok()?;
+            (size.checked_add(DATA_HEAD)? == bytes.len()).then_some(size)
+        });
+        let Some((object, data)) = object.and_then(|size| bytes.split_at_checked(size)) else {
+            let reason = format!(
+                "claims {} bytes, and 50 of the Data Object; {} bytes are there",
+                size.unwrap_or(u64::MAX),
+                bytes.len()
+            );
+            return Err(invalid("Header Object", 16, reason));
+        };
+        let children = Children::read(object)?;
+        let data_size = data_size(data, object.len())?;
+        Ok(Self {
+            file: children.file,
+            streams: children.streams,
+            video: children.video,
+            title: children.title,
+            broken_child: children.broken,
+            data_size,
+            bytes,
+        })
+    }
+
+    /// The bytes to send.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Bytes of every data packet before its padding is removed.
+    #[must_use]
+    pub fn packet_size(&self) -> usize {
+        self.file.packet_size as usize
+    }
+
+    /// The streams, in the order of the header.
+    #[must_use]
+    pub fn streams(&self) -> &[Stream] {
+        &self.streams
+    }
+
+    /// Whether the stream with this number carries video.
+    #[must_use]
+    pub fn is_video(&self, stream: u8) -> bool {
+        self.video.checked_shr(stream.into()).unwrap_or(0) & 1 == 1
+    }
+
+    /// Whether any stream carries video.
+    #[must_use]
+    pub fn has_video(&self) -> bool {
+        self.video != 0
+    }
+
+    /// How long a player buffers before it plays, in milliseconds.
+    #[must_use]
+    pub fn preroll_ms(&self) -> u64 {
+        self.file.preroll_ms
+    }
+
+    /// Maximum bit rate of the whole stream in bit/s; 0 where the muxer did not know.
+    #[must_use]
+    pub fn max_bitrate(&self) -> u32 {
+        self.file.max_bitrate
+    }
+
+    /// Whether the header is that of a live stream: sizes and durations mean nothing.
+    #[must_use]
+    pub fn is_broadcast(&self) -> bool {
+        self.file.flags & FileProperties::BROADCAST != 0
+    }
+
+    /// The title of the Content Description, if there is one that is not empty.
+    #[must_use]
+    pub fn title(&self) -> Option<String> {
+        self.title.clone()
+    }
+
+    /// Bytes of all data packets, where the header knows.
+    ///
+    /// The Broadcast flag alone does not tell: some muxers leave it clear while they
+    /// do not know the size yet.
+    #[must_use]
+    pub fn data_bytes(&self) -> Option<u64> {
+        let known = !self.is_broadcast() && i64::try_from(self.data_size).is_ok();
+        let size = self.data_size.checked_sub(DATA_HEAD as u64)?;
+        (known && size > 0).then_some(size)
+    }
+
+    /// The first broken child object, behind which nothing was read.
+    pub(super) fn broken_child(&self) -> Option<&Error> {
+        self.broken_child.as_ref()
+    }
+
+    /// The Header Object and the 50 bytes of the Data Object.
+    fn split(&self) -> (&[u8], &[u8]) {
+        let object = self.bytes.len().saturating_sub(DATA_HEAD);
+        self.bytes.split_at_checked(object).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Header")
+            .field("len", &self.bytes.len())
+            .field("packet_size", &self.file.packet_size)
+            .field("streams", &self.streams)
+            .field("broadcast", &self.is_broadcast())
+            .field("data_size", &self.data_size)
+            .field("title", &self.title)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The size a Header Object claims, where it is one that can be (ASF 3.1).
+///
+/// `None` is 2^64-1: written by ffmpeg, which does not know the size of a long
+/// header when it writes the first part of it. `bytes` need only hold the first 24.
+///
+/// # Errors
+///
+/// Where the GUID is another, or the size is absurd.
+pub(super) fn header_size(bytes: &[u8]) -> Result<Option<u64>, Error> {
+    let mut cursor = Cursor::new(bytes);
+    if cursor.array() != Some(guid::HEADER) {
+        let reason = "its GUID is missing".to_owned();
+        return Err(invalid("Header Object", 0, reason));
+    }
+    match cursor.u64() {
+        Some(u64::MAX) => Ok(None),
+        Some(size) if size < HEADER_HEAD as u64 => {
+            let reason = format!("claims {size} bytes, at least 30 are needed");
+            Err(invalid("Header Object", 16, reason))
+        }
+        Some(size) if size > MAX_READ => Err(Error::HeaderTooBig {
+            object: "Header Object",
+            offset: 16,
+            size,
+            limit: MAX_READ,
+        }),
+        Some(size) => Ok(Some(size)),
+        None => {
+            let reason = format!("ends after {} bytes", bytes.len());
+            Err(invalid("Header Object", 16, reason))
+        }
+    }
+}
+
+/// What the children of a Header Object say.
+struct Children {
+    file: FileProperties,
+    streams: Vec<Stream>,
+    video: u128,
+    title: Option<String>,
+    broken: Option<Error>,
+}
+
+impl Children {
+    fn read(header: &[u8]) -> Result<Self, Error> {
+        let mut file = None;
+        let mut streams = Vec::new();
+        let mut title = None;
+        let mut broken = None;
+        for child in Objects::new(header.get(HEADER_HEAD..).unwrap_or_default(), HEADER_HEAD) {
+            let child = match child {
+                Ok(child) => child,
+                Err(error) => {
+                    broken = Some(error);
+                    break;
+                }
+            };
+            match child.guid {
+                guid::FILE_PROPERTIES if file.is_none() => {
+                    file = Some(FileProperties::read(&child)?);
+                }
+                guid::STREAM_PROPERTIES => streams.push(Stream::read(&child)?),
+                guid::HEADER_EXTENSION => streams.extend(hidden_streams(&child)),
+                guid::CONTENT_DESCRIPTION => title = title.or_else(|| read_title(&child)),
+                _ => {}
+            }
+        }
+        // The broken object, if there is one, is why the search ended early.
+        let missing = |object: &'static str| {
+            let (offset, cause) = match &broken {
+                Some(Error::InvalidHeader { offset, reason, .. }) => {
+                    (*offset, format!(", and the object at its place {reason}"))
+                }
+                _ => (header.len() as u64, String::new()),
+            };
+            let reason = format!("missing before the end of the Header Object{cause}");
+            invalid(object, offset, reason)
+        };
+        let file = file.ok_or_else(|| missing("File Properties Object"))?;
+        if streams.is_empty() {
+            return Err(missing("Stream Properties Object"));
+        }
+        let video = streams
+            .iter()
+            .filter(|stream| stream.kind == StreamKind::Video)
+            .fold(0, |video, stream| video | 1 << (stream.number & 0x7f));
+        Ok(Self {
+            file,
+            streams,
+            video,
+            title,
+            broken,
+        })
+    }
+}
+
+/// The fields of the File Properties Object that count here (ASF 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileProperties {
+    preroll_ms: u64,
+    flags: u32,
+    packet_size: u32,
+    max_bitrate: u32,
+}
+
+impl FileProperties {
+    const LEN: usize = 104;
+    const BROADCAST: u32 = 1;
+    const SEEKABLE: u32 = 2;
+
+    fn read(object: &Object<'_>) -> Result<Self, Error> {
+        let mut fields = object.from(80);
+        let (Some(preroll_ms), Some(flags), Some(minimum), Some(maximum), Some(max_bitrate)) = (
+            fields.u64(),
+            fields.u32(),
+            fields.u32(),
+            fields.u32(),
+            fields.u32(),
+        ) else {
+            return Err(too_short("File Properties Object", object, Self::LEN));
+        };
+        let offset = object.offset as u64 + 92;
+        if minimum == maximum && maximum > MAX_PACKET {
+            return Err(Error::PacketTooBig {
+                offset,
+                size: maximum,
+                limit: MAX_PACKET,
+            });
+        }
+        if minimum != maximum || maximum < MIN_PACKET {
+            return Err(Error::PacketSize {
+                offset,
+                minimum,
+                maximum,
+            });
+        }
+        Ok(Self {
+            preroll_ms,
+            flags,
+            packet_size: maximum,
+            // avmux_asf writes the highest number where it does not know.
+            max_bitrate: if max_bitrate == u32::MAX {
+                0
+            } else {
+                max_bitrate
+            },
+        })
+    }
+}
+
+impl Stream {
+    /// Bytes of a Stream Properties Object before its type-specific data (ASF 3.3).
+    const LEN: usize = 78;
+
+    fn read(object: &Object<'_>) -> Result<Self, Error> {
+        let kind = object.from(24).array();
+        let number = object.from(72).u16();
+        let (Some(kind), Some([number, _]), true) = (
+            kind,
+            number.map(u16::to_le_bytes),
+            object.bytes.len() >= Self::LEN,
+        ) else {
+            return Err(too_short("Stream Properties Object", object, Self::LEN));
+        };
+        Ok(Self {
+            number: number & 0x7f,
+            kind: match kind {
+                guid::AUDIO_MEDIA => StreamKind::Audio,
+                guid::VIDEO_MEDIA => StreamKind::Video,
+                guid::COMMAND_MEDIA => StreamKind::Command,
+                _ => StreamKind::Other,
+            },
+        })
+    }
+}
+
+/// Streams that old players shall not see: their Stream Properties lie at the end of
+/// an Extended Stream Properties Object in the Header Extension (ASF 4.1).
+fn hidden_streams(extension: &Object<'_>) -> Vec<Stream> {
+    extension_children(extension)
+        .map_while(Result::ok)
+        .filter(|object| object.guid == guid::EXTENDED_STREAM_PROPERTIES)
+        .filter_map(|object| hidden_stream(&object))
+        .collect()
+}
+
+fn hidden_stream(extended: &Object<'_>) -> Option<Stream> {
+    let mut cursor = extended.from(0);
+    cursor.skip(84)?;
+    let names = cursor.u16()?;
+    let systems = cursor.u16()?;
+    for _ in 0..names {
+        cursor.skip(2)?;
+        let len = cursor.u16()?;
+        cursor.skip(len.into())?;
+    }
+    for _ in 0..systems {
+        cursor.skip(18)?;
+        let len = cursor.u32()?;
+        cursor.skip(usize::try_from(len).ok()?)?;
+    }
+    let at = cursor.position();
+    let stream = Objects::new(extended.bytes.get(at..)?, extended.offset + at)
+        .next()?
+        .ok()?;
+    (stream.guid == guid::STREAM_PROPERTIES)
+        .then(|| Stream::read(&stream).ok())
+        .flatten()
+}
+
+/// The objects inside a Header Extension Object (ASF 3.4).
+fn extension_children<'a>(extension: &Object<'a>) -> Objects<'a> {
+    Objects::new(
+        extension.bytes.get(EXTENSION_HEAD..).unwrap_or_default(),
+        extension.offset + EXTENSION_HEAD,
+    )
+}
+
+/// The Title of a Content Description Object (ASF 3.10).
+fn read_title(object: &Object<'_>) -> Option<String> {
+    let len = object.from(objects::HEAD).u16()?;
+    let text = object.bytes.get(34..)?.get(..len.into())?;
+    let (units, _) = text.as_chunks::<2>();
+    let units: Vec<u16> = units
+        .iter()
+        .map(|unit| u16::from_le_bytes(*unit))
+        .take_while(|&unit| unit != 0)
+        .collect();
+    let title = String::from_utf16_lossy(&units).trim().to_owned();
+    (!title.is_empty()).then_some(title)
+}
+
+/// Checks the first 50 bytes of the Data Object and gives its size (ASF 5.1).
+fn data_size(data: &[u8], offset: usize) -> Result<u64, Error> {
+    let mut cursor = Cursor::new(data);
+    match (cursor.array(), cursor.u64()) {
+        (Some(guid::DATA), Some(size)) => Ok(size),
+        _ => {
+            let reason = "missing behind the Header Object: its GUID is not there".to_owned();
+            Err(invalid("Data Object", offset, reason))
+        }
+    }
+}
+
+fn too_short(name: &'static str, object: &Object<'_>, needed: usize) -> Error {
+    let reason = format!(
+        "has {} bytes, at least {needed} are needed",
+        object.bytes.len()
+    );
+    invalid(name, object.offset, reason)
+}
+
+fn invalid(object: &'static str, offset: impl TryInto<u64>, reason: String) -> Error {
+    Error::InvalidHeader {
+        object,
+        offset: offset.try_into().unwrap_or(u64::MAX),
+        reason,
+    }
+}
