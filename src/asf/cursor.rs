@@ -17,11 +17,7 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn joined(first: &'a [u8], second: &'a [u8]) -> Self {
-        Self {
-            first,
-            second,
-            at: 0,
-        }
+        Self { first, second, at: 0 }
     }
 
     /// Bytes in front of the position.

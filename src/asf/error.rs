@@ -81,9 +81,7 @@ pub enum Error {
         limit: u32,
     },
     /// A received packet is longer than the packet size its header names.
-    #[error(
-        "Data Packet too long: {len} bytes where the header says {size} (excess at byte {size})"
-    )]
+    #[error("Data Packet too long: {len} bytes where the header says {size} (excess at byte {size})")]
     OverlongPacket {
         /// Bytes received.
         len: usize,

@@ -52,9 +52,7 @@ pub(super) const COMMAND_MEDIA: Guid = guid(0x59DACFC0_59E6_11D0_A3AC_00A0C90348
 
 /// Whether an object with this GUID may follow the Data Object (ASF 6).
 pub(super) fn is_index(guid: &[u8]) -> bool {
-    [SIMPLE_INDEX, INDEX, MEDIA_OBJECT_INDEX, TIMECODE_INDEX]
-        .iter()
-        .any(|index| index == guid)
+    [SIMPLE_INDEX, INDEX, MEDIA_OBJECT_INDEX, TIMECODE_INDEX].iter().any(|index| index == guid)
 }
 
 #[cfg(test)]

@@ -214,12 +214,9 @@ pub(super) fn header_size(bytes: &[u8]) -> Result<Option<u64>, Error> {
             let reason = format!("claims {size} bytes, at least 30 are needed");
             Err(invalid("Header Object", 16, reason))
         }
-        Some(size) if size > MAX_READ => Err(Error::HeaderTooBig {
-            object: "Header Object",
-            offset: 16,
-            size,
-            limit: MAX_READ,
-        }),
+        Some(size) if size > MAX_READ => {
+            Err(Error::HeaderTooBig { object: "Header Object", offset: 16, size, limit: MAX_READ })
+        }
         Some(size) => Ok(Some(size)),
         None => {
             let reason = format!("ends after {} bytes", bytes.len());
@@ -280,13 +277,7 @@ impl Children {
             .iter()
             .filter(|stream| stream.kind == StreamKind::Video)
             .fold(0, |video, stream| video | 1 << (stream.number & 0x7f));
-        Ok(Self {
-            file,
-            streams,
-            video,
-            title,
-            broken,
-        })
+        Ok(Self { file, streams, video, title, broken })
     }
 }
 
@@ -306,40 +297,24 @@ impl FileProperties {
 
     fn read(object: &Object<'_>) -> Result<Self, Error> {
         let mut fields = object.from(80);
-        let (Some(preroll_ms), Some(flags), Some(minimum), Some(maximum), Some(max_bitrate)) = (
-            fields.u64(),
-            fields.u32(),
-            fields.u32(),
-            fields.u32(),
-            fields.u32(),
-        ) else {
+        let (Some(preroll_ms), Some(flags), Some(minimum), Some(maximum), Some(max_bitrate)) =
+            (fields.u64(), fields.u32(), fields.u32(), fields.u32(), fields.u32())
+        else {
             return Err(too_short("File Properties Object", object, Self::LEN));
         };
         let offset = object.offset as u64 + 92;
         if minimum == maximum && maximum > MAX_PACKET {
-            return Err(Error::PacketTooBig {
-                offset,
-                size: maximum,
-                limit: MAX_PACKET,
-            });
+            return Err(Error::PacketTooBig { offset, size: maximum, limit: MAX_PACKET });
         }
         if minimum != maximum || maximum < MIN_PACKET {
-            return Err(Error::PacketSize {
-                offset,
-                minimum,
-                maximum,
-            });
+            return Err(Error::PacketSize { offset, minimum, maximum });
         }
         Ok(Self {
             preroll_ms,
             flags,
             packet_size: maximum,
             // avmux_asf writes the highest number where it does not know.
-            max_bitrate: if max_bitrate == u32::MAX {
-                0
-            } else {
-                max_bitrate
-            },
+            max_bitrate: if max_bitrate == u32::MAX { 0 } else { max_bitrate },
         })
     }
 }
@@ -351,11 +326,9 @@ impl Stream {
     fn read(object: &Object<'_>) -> Result<Self, Error> {
         let kind = object.from(24).array();
         let number = object.from(72).u16();
-        let (Some(kind), Some([number, _]), true) = (
-            kind,
-            number.map(u16::to_le_bytes),
-            object.bytes.len() >= Self::LEN,
-        ) else {
+        let (Some(kind), Some([number, _]), true) =
+            (kind, number.map(u16::to_le_bytes), object.bytes.len() >= Self::LEN)
+        else {
             return Err(too_short("Stream Properties Object", object, Self::LEN));
         };
         Ok(Self {
@@ -396,20 +369,13 @@ fn hidden_stream(extended: &Object<'_>) -> Option<Stream> {
         cursor.skip(usize::try_from(len).ok()?)?;
     }
     let at = cursor.position();
-    let stream = Objects::new(extended.bytes.get(at..)?, extended.offset + at)
-        .next()?
-        .ok()?;
-    (stream.guid == guid::STREAM_PROPERTIES)
-        .then(|| Stream::read(&stream).ok())
-        .flatten()
+    let stream = Objects::new(extended.bytes.get(at..)?, extended.offset + at).next()?.ok()?;
+    (stream.guid == guid::STREAM_PROPERTIES).then(|| Stream::read(&stream).ok()).flatten()
 }
 
 /// The objects inside a Header Extension Object (ASF 3.4).
 fn extension_children<'a>(extension: &Object<'a>) -> Objects<'a> {
-    Objects::new(
-        extension.bytes.get(EXTENSION_HEAD..).unwrap_or_default(),
-        extension.offset + EXTENSION_HEAD,
-    )
+    Objects::new(extension.bytes.get(EXTENSION_HEAD..).unwrap_or_default(), extension.offset + EXTENSION_HEAD)
 }
 
 /// The Title of a Content Description Object (ASF 3.10).
@@ -417,11 +383,7 @@ fn read_title(object: &Object<'_>) -> Option<String> {
     let len = object.from(objects::HEAD).u16()?;
     let text = object.bytes.get(34..)?.get(..len.into())?;
     let (units, _) = text.as_chunks::<2>();
-    let units: Vec<u16> = units
-        .iter()
-        .map(|unit| u16::from_le_bytes(*unit))
-        .take_while(|&unit| unit != 0)
-        .collect();
+    let units: Vec<u16> = units.iter().map(|unit| u16::from_le_bytes(*unit)).take_while(|&unit| unit != 0).collect();
     let title = String::from_utf16_lossy(&units).trim().to_owned();
     (!title.is_empty()).then_some(title)
 }
@@ -439,17 +401,10 @@ fn data_size(data: &[u8], offset: usize) -> Result<u64, Error> {
 }
 
 fn too_short(name: &'static str, object: &Object<'_>, needed: usize) -> Error {
-    let reason = format!(
-        "has {} bytes, at least {needed} are needed",
-        object.bytes.len()
-    );
+    let reason = format!("has {} bytes, at least {needed} are needed", object.bytes.len());
     invalid(name, object.offset, reason)
 }
 
 fn invalid(object: &'static str, offset: impl TryInto<u64>, reason: String) -> Error {
-    Error::InvalidHeader {
-        object,
-        offset: offset.try_into().unwrap_or(u64::MAX),
-        reason,
-    }
+    Error::InvalidHeader { object, offset: offset.try_into().unwrap_or(u64::MAX), reason }
 }

@@ -173,12 +173,7 @@ fn explicit(scan: &Scan, mut original: Cursor<'_>) -> Option<Rewritten> {
     if !scan.has_padding {
         return None;
     }
-    let Layout {
-        flags_at,
-        flags,
-        times_at,
-        ..
-    } = scan.layout;
+    let Layout { flags_at, flags, times_at, .. } = scan.layout;
     let fields = layout::width(flags >> 5) + layout::width(flags >> 3);
     let len = scan.end - fields + 2;
     // One byte of padding with a BYTE for its length is no more than the WORD.
@@ -202,13 +197,7 @@ fn zeroed(scan: &Scan, mut original: Cursor<'_>) -> Option<Rewritten> {
     if !scan.has_padding {
         return None;
     }
-    let Layout {
-        flags_at,
-        flags,
-        packet_length,
-        times_at,
-        ..
-    } = scan.layout;
+    let Layout { flags_at, flags, packet_length, times_at, .. } = scan.layout;
     let mut head = Head::default();
     let whole = original.len();
     head.copy(&mut original, flags_at + 2)?;

@@ -1,1 +1,717 @@
-//! placeholder
+//! The pusher's end of the protocol as a state machine ([MS-WMHTTP] 3.1).
+//!
+//! A [`Session`] is told what happened (`connect`, `offer`, `end`, `handle_…`)
+//! and says through [`Session::poll`] what to do. It does no I/O, has no clock
+//! (time is an argument) and never sees the media: packets are offered by header
+//! and size, and the answer is how many bytes of them go now.
+//!
+//! ```text
+//!          connect          2xx           offer           filled up
+//!  Down ───────────▶ Setup ─────▶ Ready ─────────▶ Open ───────────▶ Full
+//!   ▲ ╲                              ▲               │                 │ 2xx
+//!   │  ╲ connect (resume)            └───────────────┼─────────────────┘
+//!   │   ╲────────────────────────────────────────▶   │ end, or another header
+//!   └── failure, from any state              Ending ─┴──▶ Down, or Setup anew
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{HeaderMap, SERVER, VIA};
+use url::Url;
+
+use super::Hresult;
+use super::headers::{Cookies, Directives, Kind, Product, RequestHead, SUPPORTED, idle_timeout};
+use super::packet::{END_LEN, FRAMING_LEN, Packet};
+use super::verdict::{Cause, Failure};
+use crate::asf;
+
+/// The Content-Length of a PushStart where nothing asks for another (C-7).
+pub const DEFAULT_CONTENT_LENGTH: u64 = 2_147_483_647;
+/// How long a server keeps a lost session where it did not say (C-15).
+const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How much of the stream a PushStart through a proxy carries (C-7).
+const PROXY_BODY: Duration = Duration::from_secs(60);
+/// Least room after a packet that a `$F` can fill: its framing header and one byte, since an
+/// empty `$F` stops a server in the field (receivers, Framing 1).
+const LEAST_FILLER: u64 = FRAMING_LEN as u64 + 1;
+/// Largest payload of a `$F` that all servers in the field take.
+const MAX_FILLER: u64 = 8_192;
+
+/// How a changed header reaches the server (C-12).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeaderChange {
+    /// `StreamChange` where the server has shown the whole of the protocol, else `Reconnect`.
+    #[default]
+    Auto,
+    /// `$E`(1) and `$C` in the session.
+    StreamChange,
+    /// `$E`(0), and a new session with `$H`.
+    Reconnect,
+}
+
+/// What a session is to do.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The publishing point.
+    pub url: Url,
+    /// `User-Agent` (H-3).
+    pub user_agent: String,
+    /// Schemes for `X-Accept-Authentication` (H-4).
+    pub accept_authentication: Vec<String>,
+    /// What PushSetup asks of the server (C-3).
+    pub directives: Directives,
+    /// Content-Length of a PushStart, bytes; `None` chooses (C-7).
+    pub content_length: Option<u64>,
+    /// Whether a server that does not say Cougar or Rex is refused (H-5).
+    pub strict_server: bool,
+    /// See [`HeaderChange`].
+    pub header_change: HeaderChange,
+    /// How long to wait for an answer (C-17).
+    pub response_timeout: Duration,
+    /// How long to wait after `$E`(0) for the server to answer or close.
+    pub end_timeout: Duration,
+}
+
+/// Which TCP connection a request travels on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// A new one; an old one is closed.
+    New,
+    /// The one of the request before; where it is gone, [`Cause::Stale`] is reported.
+    Same,
+}
+
+/// A request to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Where to.
+    pub url: Url,
+    /// Its headers.
+    pub head: RequestHead,
+    /// On which connection.
+    pub connection: Connection,
+    /// A PushSetup's whole body; `None` for a PushStart, whose body follows by [`Output::Send`] and data.
+    pub body: Option<Bytes>,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send a request. One under way is over.
+    Request(Request),
+    /// Append bytes to the PushStart's body.
+    Send(Bytes),
+    /// Close the connection.
+    Close,
+    /// Tell the higher layer.
+    Event(Event),
+}
+
+/// What happened, for the higher layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// PushSetup was accepted (C-6).
+    Opened,
+    /// Data packets flow: first of a session, or again after a resume.
+    Started,
+    /// A PushStart was answered at its end; a next one goes on (C-10).
+    RolledOver,
+    /// The server has been told of another header (C-12).
+    HeaderChanged,
+    /// The session, or the request, has begun anew by itself; the last `rewind` bytes of data
+    /// have not reached the server and are to be offered again.
+    Restarted {
+        /// Why.
+        reason: Restart,
+        /// Framed bytes of data packets.
+        rewind: u64,
+    },
+    /// The attempt or the push failed: nothing more happens until `connect`.
+    Failed(Failure),
+    /// `$E`(0) is out and the connection done with (C-11). `clean` where the server confirmed it.
+    Ended {
+        /// Whether the server answered or closed before the time-out.
+        clean: bool,
+    },
+}
+
+/// Why a session began anew without a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// The idle connection had been closed.
+    Stale,
+    /// The server no longer knew the session (C-15).
+    SessionGone,
+    /// The server ended the session at `$E`(1).
+    HeaderChangeRefused,
+    /// The server did not answer at the end of the body.
+    NoAnswer,
+    /// The header changed, and a new session carries it.
+    HeaderChange,
+}
+
+/// The head of a response, as the transport saw it.
+#[derive(Clone, Debug)]
+pub struct ResponseHead {
+    /// HTTP status.
+    pub status: u16,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// Whether the connection can carry another request.
+    pub keep_alive: bool,
+}
+
+/// What a server has shown of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Its `Server` header.
+    pub server: Option<String>,
+    /// Its Idle-Timeout (H-8).
+    pub idle_timeout: Option<Duration>,
+    /// Whether a proxy is in the path (H-7).
+    pub using_proxy: bool,
+    /// Whether it lists protocol extensions in `Supported`.
+    supported: bool,
+    /// Whether it was seen to end a session at `$E`(1).
+    refuses_change: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    /// No request under way, no connection. `resume_until`: the server keeps the session till then.
+    Down { resume_until: Option<Instant> },
+    /// PushSetup is under way.
+    Setup { deadline: Instant },
+    /// Between requests; `connection` for the next.
+    Ready { connection: Connection },
+    /// PushStart is under way with `remaining` bytes of its Content-Length, always [`LEAST_FILLER`] or more.
+    Open { remaining: u64 },
+    /// PushStart's body is complete; its answer is due.
+    Full { deadline: Instant },
+    /// `$E` with a Reason other than 1 is out.
+    Ending { deadline: Instant, then: Then },
+    /// The end was reached.
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Resumed {
+    at: Instant,
+    until: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Close,
+    NewSession,
+}
+
+/// One session with one publishing point. See the module's text.
+#[derive(Debug)]
+pub struct Session {
+    config: Config,
+    state: State,
+    cookies: Cookies,
+    peer: Peer,
+    /// The header that the server has in this session, by identity.
+    announced: Option<Arc<asf::Header>>,
+    /// `$E`(1) is out and its `$C` is not.
+    between_entries: bool,
+    /// When `$E`(1) went out, until the server has shown that it lives with it.
+    changed_at: Option<Instant>,
+    /// When the request that resumes a lost session was sent, and until when the server keeps it (C-15).
+    resumed: Option<Resumed>,
+    /// What `announced` and `between_entries` were before the request under way.
+    before_request: (Option<Arc<asf::Header>>, bool),
+    /// The setup was repeated since its connection was gone before anything could start on it.
+    setup_repeated: bool,
+    /// [`Event::Started`] was given since the last connect.
+    started: bool,
+    end_wanted: bool,
+    /// Framed bytes of data in the request under way.
+    sent_in_request: u64,
+    /// The same since the last `$C`, in whatever request.
+    sent_since_change: u64,
+    outputs: VecDeque<Output>,
+}
+
+impl Session {
+    /// A session that does nothing yet (C-1).
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            state: State::Down { resume_until: None },
+            cookies: Cookies::default(),
+            peer: Peer::default(),
+            announced: None,
+            between_entries: false,
+            changed_at: None,
+            resumed: None,
+            before_request: (None, false),
+            setup_repeated: false,
+            started: false,
+            end_wanted: false,
+            sent_in_request: 0,
+            sent_since_change: 0,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// What the server has shown of itself.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// What to do next; to be asked until `None` after each call of another method.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Session::handle_timeout`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Setup { deadline } | State::Full { deadline } | State::Ending { deadline, .. } => Some(deadline),
+            State::Down { .. } | State::Ready { .. } | State::Open { .. } | State::Closed => None,
+        }
+    }
+
+    /// Whether an offer could be granted now.
+    pub fn wants_data(&self) -> bool {
+        matches!(self.state, State::Ready { .. } | State::Open { .. }) && !self.end_wanted
+    }
+
+    /// Whether there is neither a connection nor an attempt at one.
+    pub fn is_down(&self) -> bool {
+        matches!(self.state, State::Down { .. } | State::Closed)
+    }
+
+    /// Whether a PushStart is under way whose body goes on.
+    pub fn is_streaming(&self) -> bool {
+        matches!(self.state, State::Open { .. } | State::Full { .. })
+    }
+
+    /// Begins: a PushSetup (C-2), or after a lost connection a PushStart that
+    /// goes on with the session while the server keeps it (C-15).
+    pub fn connect(&mut self, now: Instant) {
+        let State::Down { resume_until } = self.state else { return };
+        self.started = false;
+        match resume_until.filter(|until| now < *until && self.announced.is_some()) {
+            Some(until) => {
+                self.resumed = Some(Resumed { at: now, until });
+                self.state = State::Ready { connection: Connection::New };
+            }
+            None => self.set_up(now),
+        }
+    }
+
+    /// Offers the next data packet: the header that describes it, and its framed size.
+    ///
+    /// Returns how many framed bytes of packets of this header to send now;
+    /// [`Session::sent`] must then be told. 0 holds them back: ask again after
+    /// carrying out [`Session::poll`], or after the next event where that gave nothing (C-9).
+    pub fn offer(&mut self, header: &Arc<asf::Header>, size: usize, now: Instant) -> u64 {
+        if self.end_wanted {
+            return 0;
+        }
+        if let State::Ready { connection } = self.state {
+            self.start(connection, header);
+        }
+        if !self.announce(header, now) {
+            return 0;
+        }
+        let State::Open { remaining } = self.state else { return 0 };
+        // C-9: strictly more than the packet and a framing header, so that what is left can be filled.
+        if remaining < size as u64 + LEAST_FILLER {
+            self.fill_up(now);
+            return 0;
+        }
+        remaining - LEAST_FILLER
+    }
+
+    /// So many framed bytes of data, at most what [`Session::offer`] granted, were appended to the body.
+    pub fn sent(&mut self, bytes: u64) {
+        let State::Open { remaining } = &mut self.state else { return };
+        debug_assert!(bytes + LEAST_FILLER <= *remaining, "{bytes} of {remaining}");
+        *remaining = remaining.saturating_sub(bytes);
+        self.sent_in_request += bytes;
+        self.sent_since_change += bytes;
+        if !self.started && bytes > 0 {
+            self.started = true;
+            self.setup_repeated = false;
+            self.event(Event::Started);
+        }
+    }
+
+    /// The stream is over: `$E`(0) goes as soon as the protocol allows (C-11).
+    ///
+    /// To be called again after [`Event::Failed`] and [`Event::Restarted`], which may ask for
+    /// data once more.
+    pub fn end(&mut self, now: Instant) {
+        self.end_wanted = true;
+        self.advance_end(now);
+    }
+
+    /// The server answered the request under way, whenever it did so (C-16).
+    pub fn handle_response(&mut self, head: &ResponseHead, now: Instant) {
+        // H-6: on every response.
+        self.cookies.absorb(&head.headers);
+        self.note_peer(&head.headers);
+        let success = (200..300).contains(&head.status);
+        match self.state {
+            State::Down { .. } | State::Ready { .. } | State::Closed => {}
+            State::Ending { then, .. } => self.ended(then, true, now),
+            State::Setup { .. } if success => {
+                if self.refuses_server(head) {
+                    return;
+                }
+                self.state = State::Ready { connection: next_connection(head) };
+                self.event(Event::Opened);
+                self.advance_end(now);
+            }
+            State::Full { .. } if success => {
+                if self.refuses_server(head) {
+                    return;
+                }
+                self.changed_at = None;
+                self.resumed = None;
+                self.state = State::Ready { connection: next_connection(head) };
+                self.event(Event::RolledOver);
+                self.advance_end(now);
+            }
+            State::Open { .. } if self.change_was_refused(now) => self.restart_after_change(now),
+            State::Open { .. } | State::Full { .. } if self.is_resuming(now) && !success => {
+                let rewind = self.sent_in_request;
+                self.restart(Restart::SessionGone, rewind, now);
+            }
+            State::Open { .. } if success => self.fail(Failure::displaced(head.status), None),
+            State::Setup { .. } | State::Open { .. } | State::Full { .. } => {
+                let had_template = self.config.directives.template.is_some();
+                let failure = Failure::from_status(head.status, &head.headers, had_template);
+                self.fail(failure, None);
+            }
+        }
+    }
+
+    /// The connection of the request under way is gone (C-14). `delivered` tells whether the
+    /// far end's system has acknowledged every byte.
+    pub fn handle_disconnect(&mut self, cause: Cause, detail: &str, delivered: bool, now: Instant) {
+        match self.state {
+            // Between requests the loss shows when the next one finds its connection stale.
+            State::Down { .. } | State::Ready { .. } | State::Closed => {}
+            State::Open { .. } | State::Full { .. } | State::Ending { .. } if cause == Cause::Stale => {
+                self.repeat_request(now);
+            }
+            // C-11: the server may close first, without a response.
+            State::Ending { then, .. } if delivered || cause == Cause::Closed => self.ended(then, true, now),
+            State::Open { .. } | State::Full { .. } if self.change_was_refused(now) => self.restart_after_change(now),
+            State::Setup { .. } => self.fail(Failure::lost(cause, detail), None),
+            State::Open { .. } | State::Full { .. } | State::Ending { .. } => {
+                let until = match self.resumed {
+                    Some(resumed) if self.is_resuming(now) => resumed.until,
+                    Some(_) | None => now + self.idle_timeout(),
+                };
+                self.fail(Failure::lost(cause, detail), self.keeps_sessions().then_some(until));
+            }
+        }
+    }
+
+    /// Time has passed [`Session::deadline`].
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        match self.state {
+            State::Setup { .. } => self.fail(Failure::no_answer(self.config.response_timeout), None),
+            // Five of six servers in the field do not answer here: a new session serves them all.
+            State::Full { .. } => self.restart(Restart::NoAnswer, 0, now),
+            State::Ending { then, .. } => self.ended(then, false, now),
+            State::Down { .. } | State::Ready { .. } | State::Open { .. } | State::Closed => {}
+        }
+    }
+
+    /// Gives up what is under way: the connection closes without `$E`, and the
+    /// session may be resumed by `connect` while the server keeps it.
+    pub fn disconnect(&mut self, now: Instant) {
+        if self.is_down() {
+            return;
+        }
+        let resume_until = (self.announced.is_some() && self.keeps_sessions()).then(|| now + self.idle_timeout());
+        self.close();
+        self.state = State::Down { resume_until };
+    }
+
+    // ---- requests ----
+
+    fn set_up(&mut self, now: Instant) {
+        self.cookies.forget_session();
+        self.announced = None;
+        self.between_entries = false;
+        self.changed_at = None;
+        self.resumed = None;
+        self.started = false;
+        self.sent_in_request = 0;
+        self.sent_since_change = 0;
+        let body = self.config.directives.to_body();
+        let head = self.head(Kind::Setup, body.len() as u64);
+        self.state = State::Setup { deadline: now + self.config.response_timeout };
+        self.outputs.push_back(Output::Request(Request {
+            url: self.config.url.clone(),
+            head,
+            connection: Connection::New,
+            body: Some(Bytes::from(body)),
+        }));
+    }
+
+    /// Sends a PushStart's head (C-7), and for a new session its `$H` with it (C-8).
+    fn start(&mut self, connection: Connection, header: &Arc<asf::Header>) {
+        let content_length = self.content_length(header);
+        self.state = State::Open { remaining: content_length };
+        self.sent_in_request = 0;
+        self.before_request = (self.announced.clone(), self.between_entries);
+        let head = self.head(Kind::Start, content_length);
+        self.outputs.push_back(Output::Request(Request { url: self.config.url.clone(), head, connection, body: None }));
+        if self.announced.is_none() {
+            self.send(&Packet::Header(header.bytes().clone()));
+            self.announced = Some(Arc::clone(header));
+        }
+    }
+
+    fn head(&self, kind: Kind, content_length: u64) -> RequestHead {
+        RequestHead {
+            kind,
+            accept_authentication: self.config.accept_authentication.clone(),
+            user_agent: self.config.user_agent.clone(),
+            content_length,
+            cookies: self.cookies.clone(),
+        }
+    }
+
+    /// C-7: never less than three of the largest data packets and the header, with room to end or fill.
+    fn content_length(&self, header: &asf::Header) -> u64 {
+        let chosen = self.config.content_length.unwrap_or_else(|| match header.max_bitrate() {
+            0 => DEFAULT_CONTENT_LENGTH,
+            bits if self.peer.using_proxy => u64::from(bits) / 8 * PROXY_BODY.as_secs(),
+            _ => DEFAULT_CONTENT_LENGTH,
+        });
+        let largest_header = FRAMING_LEN + 4 + header.bytes().len();
+        let least = 3 * (FRAMING_LEN + header.packet_size()) + largest_header + END_LEN;
+        chosen.max(least as u64 + LEAST_FILLER)
+    }
+
+    // ---- the body ----
+
+    /// Brings the server to `header` (C-12); false where data must wait.
+    fn announce(&mut self, header: &Arc<asf::Header>, now: Instant) -> bool {
+        let State::Open { remaining } = self.state else { return false };
+        if self.announced.as_ref().is_some_and(|announced| Arc::ptr_eq(announced, header)) && !self.between_entries {
+            return true;
+        }
+        if !self.between_entries && !self.may_change_in_session() {
+            self.send_end(Then::NewSession, now);
+            return false;
+        }
+        let change = Packet::StreamChange(header.bytes().clone());
+        let end_len = if self.between_entries { 0 } else { END_LEN as u64 };
+        if remaining < end_len + LEAST_FILLER {
+            self.fill_up(now);
+            return false;
+        }
+        if !self.between_entries {
+            self.send(&Packet::End(Hresult::FALSE));
+            self.between_entries = true;
+            self.changed_at = Some(now);
+        }
+        if remaining < end_len + change.wire_len() as u64 + LEAST_FILLER {
+            self.fill_up(now);
+            return false;
+        }
+        self.send(&change);
+        self.between_entries = false;
+        self.announced = Some(Arc::clone(header));
+        self.sent_since_change = 0;
+        self.event(Event::HeaderChanged);
+        true
+    }
+
+    fn may_change_in_session(&self) -> bool {
+        match self.config.header_change {
+            HeaderChange::StreamChange => true,
+            HeaderChange::Reconnect => false,
+            HeaderChange::Auto => {
+                self.keeps_sessions()
+                    && self.peer.idle_timeout.is_some()
+                    && self.peer.supported
+                    && !self.peer.refuses_change
+            }
+        }
+    }
+
+    /// Goes on towards the end that [`Session::end`] asked for.
+    fn advance_end(&mut self, now: Instant) {
+        if !self.end_wanted {
+            return;
+        }
+        match self.state {
+            State::Ready { connection } => match self.announced.clone() {
+                Some(header) => {
+                    self.start(connection, &header);
+                    self.send_end(Then::Close, now);
+                }
+                // Nothing was ever sent: there is nothing to end.
+                None => {
+                    self.close();
+                    self.ended(Then::Close, true, now);
+                }
+            },
+            State::Open { .. } => self.send_end(Then::Close, now),
+            State::Down { .. } | State::Setup { .. } | State::Full { .. } | State::Ending { .. } | State::Closed => {}
+        }
+    }
+
+    /// C-11: `$E`(0), or `$F`s where it does not fit.
+    fn send_end(&mut self, then: Then, now: Instant) {
+        let State::Open { remaining } = self.state else { return };
+        if remaining < END_LEN as u64 {
+            self.fill_up(now);
+            return;
+        }
+        self.send(&Packet::End(Hresult::OK));
+        self.state = State::Ending { deadline: now + self.config.end_timeout, then };
+    }
+
+    /// C-9: `$F`s to the end of the body; then its answer is awaited (C-10).
+    fn fill_up(&mut self, now: Instant) {
+        while let State::Open { remaining } = self.state
+            && remaining > 0
+        {
+            let mut take = remaining.min(MAX_FILLER + FRAMING_LEN as u64);
+            if remaining > take && remaining - take < LEAST_FILLER {
+                take -= LEAST_FILLER;
+            }
+            let payload = usize::try_from(take).unwrap_or(0).saturating_sub(FRAMING_LEN);
+            self.send(&Packet::Filler(payload));
+        }
+        self.state = State::Full { deadline: now + self.config.response_timeout };
+    }
+
+    fn send(&mut self, packet: &Packet) {
+        match packet.to_bytes() {
+            Ok(bytes) => {
+                if let State::Open { remaining } = &mut self.state {
+                    *remaining = remaining.saturating_sub(bytes.len() as u64);
+                }
+                self.outputs.push_back(Output::Send(bytes));
+            }
+            // The parser has shrunk or refused every header that is too big for a packet.
+            Err(malformed) => debug_assert!(false, "{malformed}"),
+        }
+    }
+
+    // ---- turns ----
+
+    fn fail(&mut self, failure: Failure, resume_until: Option<Instant>) {
+        self.end_wanted = false;
+        self.close();
+        self.state = State::Down { resume_until };
+        self.event(Event::Failed(failure));
+    }
+
+    /// A new session at once, by the protocol's own reasons.
+    fn restart(&mut self, reason: Restart, rewind: u64, now: Instant) {
+        self.end_wanted = false;
+        self.close();
+        self.event(Event::Restarted { reason, rewind });
+        self.set_up(now);
+    }
+
+    fn restart_after_change(&mut self, now: Instant) {
+        self.peer.refuses_change = true;
+        let rewind = if self.between_entries { 0 } else { self.sent_since_change };
+        self.restart(Restart::HeaderChangeRefused, rewind, now);
+    }
+
+    /// The kept connection was gone: nothing of the request has reached the server. Before the
+    /// first `$H` the setup is repeated, once; else the same request goes on a new connection.
+    fn repeat_request(&mut self, now: Instant) {
+        let rewind = self.sent_in_request;
+        (self.announced, self.between_entries) = std::mem::take(&mut self.before_request);
+        if self.announced.is_none() && !self.setup_repeated {
+            self.setup_repeated = true;
+            self.restart(Restart::Stale, rewind, now);
+            return;
+        }
+        self.end_wanted = false;
+        self.close();
+        self.event(Event::Restarted { reason: Restart::Stale, rewind });
+        self.state = State::Ready { connection: Connection::New };
+    }
+
+    fn ended(&mut self, then: Then, clean: bool, now: Instant) {
+        match then {
+            Then::Close => {
+                self.close();
+                self.state = State::Closed;
+                self.event(Event::Ended { clean });
+            }
+            Then::NewSession => self.restart(Restart::HeaderChange, 0, now),
+        }
+    }
+
+    fn close(&mut self) {
+        self.outputs.push_back(Output::Close);
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    // ---- the peer ----
+
+    fn note_peer(&mut self, headers: &HeaderMap) {
+        if let Some(server) = headers.get(SERVER).and_then(|value| value.to_str().ok()) {
+            self.peer.server = Some(server.to_owned());
+        }
+        self.peer.idle_timeout = idle_timeout(headers).or(self.peer.idle_timeout);
+        self.peer.using_proxy |= headers.contains_key(VIA);
+        self.peer.supported |= headers.contains_key(SUPPORTED);
+    }
+
+    fn refuses_server(&mut self, head: &ResponseHead) -> bool {
+        if !self.config.strict_server || Product::from_headers(&head.headers).is_some() {
+            return false;
+        }
+        let server = head.headers.get(SERVER).and_then(|value| value.to_str().ok());
+        self.fail(Failure::incompatible(server), None);
+        true
+    }
+
+    /// Only who gives out ids can find a session by one again.
+    fn keeps_sessions(&self) -> bool {
+        !self.cookies.push_id().is_new_session()
+    }
+
+    /// Whether an answer now is the server's answer to a resume, not to what the session did later.
+    fn is_resuming(&self, now: Instant) -> bool {
+        self.resumed.is_some_and(|resumed| now.saturating_duration_since(resumed.at) <= self.config.response_timeout)
+    }
+
+    fn idle_timeout(&self) -> Duration {
+        self.peer.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT)
+    }
+
+    /// Whether what ends the request now is the server's answer to `$E`(1).
+    fn change_was_refused(&self, now: Instant) -> bool {
+        self.config.header_change == HeaderChange::Auto
+            && self.changed_at.is_some_and(|at| now.saturating_duration_since(at) <= self.config.response_timeout)
+    }
+}
+
+fn next_connection(head: &ResponseHead) -> Connection {
+    if head.keep_alive { Connection::Same } else { Connection::New }
+}
+
+#[cfg(test)]
+mod tests;

@@ -12,8 +12,10 @@ use super::Hresult;
 pub const FRAMING_LEN: usize = 4;
 /// Bytes of a whole `$E` (P-6).
 pub const END_LEN: usize = FRAMING_LEN + 4;
-/// Largest payload of `$H`, `$D` and `$F` (P-3, P-7): with its framing header it fits 65,535 bytes.
+/// Largest payload of `$H` and `$F` (P-3, P-7): with its framing header it fits 65,535 bytes.
 pub const MAX_PAYLOAD: usize = 65_531;
+/// Largest ASF data packet of a `$D`: what its PacketLength can say (P-2, P-5).
+pub const MAX_DATA: usize = 65_535;
 /// Largest ASF file header of a `$C` (P-4).
 pub const MAX_STREAM_CHANGE: usize = 65_527;
 
@@ -136,7 +138,7 @@ impl Packet {
 /// who write the payload themselves.
 ///
 /// # Errors
-/// [`Malformed::Length`] where `len` is 0 or above [`MAX_PAYLOAD`].
+/// [`Malformed::Length`] where `len` is 0 or above [`MAX_DATA`].
 pub fn data_framing(len: usize) -> Result<[u8; FRAMING_LEN], Malformed> {
     framing(b'D', len)
 }
@@ -150,7 +152,8 @@ fn framing(letter: u8, packet_length: usize) -> Result<[u8; FRAMING_LEN], Malfor
 /// The limits of each letter's PacketLength (P-3 to P-7).
 fn checked_length(letter: u8, len: usize) -> Result<u16, Malformed> {
     let (min, max) = match letter {
-        b'H' | b'D' => (1, MAX_PAYLOAD),
+        b'H' => (1, MAX_PAYLOAD),
+        b'D' => (1, MAX_DATA),
         b'C' => (5, 4 + MAX_STREAM_CHANGE),
         b'E' => (4, 4),
         b'F' => (0, MAX_PAYLOAD),

@@ -34,40 +34,24 @@ pub(super) struct Objects<'a> {
 impl<'a> Objects<'a> {
     /// `offset` is where `bytes` lie in the header.
     pub(super) fn new(bytes: &'a [u8], offset: usize) -> Self {
-        Self {
-            rest: bytes,
-            offset,
-        }
+        Self { rest: bytes, offset }
     }
 
     fn split_first(&self) -> Result<(Object<'a>, &'a [u8]), Error> {
-        let broken = |reason| Error::InvalidHeader {
-            object: "object",
-            offset: self.offset as u64,
-            reason,
-        };
+        let broken = |reason| Error::InvalidHeader { object: "object", offset: self.offset as u64, reason };
         let mut head = Cursor::new(self.rest);
         let (Some(guid), Some(size)) = (head.array(), head.u64()) else {
             let reason = format!("{} bytes are left, an object has 24", self.rest.len());
             return Err(broken(reason));
         };
-        let split = usize::try_from(size)
-            .ok()
-            .filter(|&size| size >= HEAD)
-            .and_then(|size| self.rest.split_at_checked(size));
+        let split =
+            usize::try_from(size).ok().filter(|&size| size >= HEAD).and_then(|size| self.rest.split_at_checked(size));
         let Some((bytes, rest)) = split else {
             let reason = format!("claims {size} bytes, from 24 to {} fit", self.rest.len());
             return Err(broken(reason));
         };
         let offset = self.offset;
-        Ok((
-            Object {
-                guid,
-                offset,
-                bytes,
-            },
-            rest,
-        ))
+        Ok((Object { guid, offset, bytes }, rest))
     }
 }
 

@@ -94,12 +94,7 @@ impl Scan {
             (Some(end), Some(payloads_end)) => (end, payloads_end == end),
             (None, _) => (packet.len(), false),
         };
-        Some(Self {
-            layout,
-            end,
-            has_padding,
-            starts_key_frame: payloads.start_key_frame,
-        })
+        Some(Self { layout, end, has_padding, starts_key_frame: payloads.start_key_frame })
     }
 }
 
@@ -161,11 +156,7 @@ impl Payloads {
             let len = packet.typed(flags >> 6)?;
             packet.skip(usize::try_from(len).ok()?)?;
         }
-        Some(Self {
-            start_key_frame,
-            data_at: packet.position(),
-            end: Some(packet.position()),
-        })
+        Some(Self { start_key_frame, data_at: packet.position(), end: Some(packet.position()) })
     }
 }
 
@@ -189,11 +180,7 @@ impl PayloadHead {
             return None;
         }
         packet.skip(usize::try_from(replicated).ok()?)?;
-        Some(Self {
-            stream,
-            object_offset,
-            compressed: replicated == 1,
-        })
+        Some(Self { stream, object_offset, compressed: replicated == 1 })
     }
 
     fn starts_key_frame(&self, header: &Header) -> bool {

@@ -23,9 +23,7 @@ const PADDING_TYPE: u8 = 0b0001_1000;
 /// is appended then.
 pub fn restore(packet: &[u8], size: usize, out: &mut impl BufMut) -> Result<(), Error> {
     let len = packet.len();
-    let missing = size
-        .checked_sub(len)
-        .ok_or(Error::OverlongPacket { len, size })?;
+    let missing = size.checked_sub(len).ok_or(Error::OverlongPacket { len, size })?;
     let padding = match Layout::read(&mut Cursor::new(packet)) {
         Some(layout) => account(packet, &layout, missing, out),
         None => None,
@@ -43,14 +41,7 @@ pub fn restore(packet: &[u8], size: usize, out: &mut impl BufMut) -> Result<(), 
 /// Writes the packet with a Padding Length of what will be appended, and gives that.
 /// `None`, and nothing written, where the packet is right as it is.
 fn account(packet: &[u8], layout: &Layout, missing: usize, out: &mut impl BufMut) -> Option<usize> {
-    let Layout {
-        flags_at,
-        flags,
-        packet_length,
-        padding,
-        times_at,
-        ..
-    } = *layout;
+    let Layout { flags_at, flags, packet_length, padding, times_at, .. } = *layout;
     let field = width(flags >> 3);
     let field_at = times_at.checked_sub(field)?;
     let rest = packet.get(times_at..)?;
@@ -59,9 +50,7 @@ fn account(packet: &[u8], layout: &Layout, missing: usize, out: &mut impl BufMut
         // naming that again in Padding Length must go: players subtract it twice.
         let len = packet_length as usize;
         let whole = packet.len() + missing;
-        let twice = layout.has_multiple_payloads()
-            && padding > 0
-            && len.checked_add(padding as usize)? == whole;
+        let twice = layout.has_multiple_payloads() && padding > 0 && len.checked_add(padding as usize)? == whole;
         if !twice {
             return None;
         }

@@ -1,0 +1,249 @@
+//! One bounded log of framed packets, shared by one writer and many cursors.
+//!
+//! The writer appends each ASF data packet once, framed as `$D`; whoever sends it
+//! on, a destination of the sink or a player of the publishing point, is a
+//! [`Cursor`] into the same bytes. Cursors never copy and never hold each other
+//! up: one that falls behind what the log keeps is lapped, goes on at a packet
+//! from which decoding can start, and is told how many it missed. A cursor whose
+//! policy is [`DropPolicy::Block`] holds the writer back instead.
+//!
+//! The log knows no runtime: cursors wait by `std::task::Waker`, the writer by a
+//! condition variable, and no lock is held over either.
+
+mod cursor;
+mod ring;
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::asf;
+
+pub use cursor::{Cursor, Lag, Next, Rewound};
+pub use ring::Batch;
+use ring::Ring;
+
+/// How much the log keeps, and so how far a cursor may lag; 0 sets no limit of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Stream time by the packets' send times.
+    pub time: Duration,
+    /// Framed bytes.
+    pub bytes: usize,
+    /// Data packets.
+    pub packets: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(5), bytes: 8 * 1024 * 1024, packets: 0 }
+    }
+}
+
+impl Limits {
+    fn exceeded_by(&self, lag: &Lag) -> bool {
+        (!self.time.is_zero() && lag.time > self.time)
+            || (self.bytes > 0 && lag.bytes > self.bytes as u64)
+            || (self.packets > 0 && lag.packets > self.packets as u64)
+    }
+}
+
+/// What happens to a cursor that lags beyond the limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DropPolicy {
+    /// It goes on at the newest packet that starts a key frame.
+    #[default]
+    Keyframe,
+    /// It goes on at the oldest packet kept.
+    Oldest,
+    /// The writer waits for it.
+    Block,
+}
+
+/// Where a new cursor starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At the newest packet kept that starts a key frame, or at the next to come.
+    #[default]
+    NewestKeyFrame,
+    /// At the next packet to come that starts a key frame.
+    NextKeyFrame,
+    /// At the next packet to come.
+    Head,
+    /// At the oldest packet kept.
+    Oldest,
+}
+
+/// The writer's wait was broken off by [`Log::interrupt`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the wait for room in the log was interrupted")]
+pub struct Interrupted;
+
+/// The log. See the module's text.
+pub struct Log {
+    state: Mutex<State>,
+    /// Told when a cursor has moved on, or the writer shall give up.
+    room: Condvar,
+}
+
+struct State {
+    ring: Ring,
+    limits: Limits,
+    /// A slot per cursor; freed slots are used again.
+    readers: Vec<Option<Reader>>,
+    ended: bool,
+    interrupted: bool,
+    /// The writer waits on `room`.
+    writer_waits: bool,
+}
+
+/// What the log knows of a cursor.
+struct Reader {
+    /// Sequence number of the next packet to take.
+    next: u64,
+    /// Set where the next packet must start a key frame.
+    seeks_key_frame: bool,
+    policy: DropPolicy,
+    /// Whether the far end takes packets now; see [`Log::wait_for_room`].
+    streaming: bool,
+    taken: u64,
+    dropped: u64,
+    dropped_bytes: u64,
+    /// Wakes the cursor's task once `wake_at` bytes wait, or the log has ended.
+    waker: Option<Waker>,
+    wake_at: u64,
+}
+
+impl Log {
+    /// An empty log that keeps what `limits` allow.
+    pub fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                ring: Ring::default(),
+                limits,
+                readers: Vec::new(),
+                ended: false,
+                interrupted: false,
+                writer_waits: false,
+            }),
+            room: Condvar::new(),
+        })
+    }
+
+    /// Changes how much is kept from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.lock().limits = limits;
+        self.room.notify_all();
+    }
+
+    /// Appends packets of one stream and wakes the cursors that wait for them.
+    ///
+    /// Never blocks: a writer that wants back-pressure calls [`Log::wait_for_room`] before.
+    pub fn append(&self, header: &Arc<asf::Header>, packets: impl IntoIterator<Item = asf::Packet>) {
+        let mut state = self.lock();
+        for packet in packets {
+            state.ring.append(header, &packet);
+        }
+        state.trim();
+        let wakers = state.take_due_wakers();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Nothing follows: cursors come to their end once they have taken all.
+    pub fn end(&self) {
+        let mut state = self.lock();
+        state.ended = true;
+        let wakers = state.take_due_wakers();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Takes back [`Log::end`]: a stream goes on after a flush or in a new stream.
+    pub fn reopen(&self) {
+        self.lock().ended = false;
+    }
+
+    /// Waits until the cursors with [`DropPolicy::Block`] leave room.
+    ///
+    /// The slowest of those that stream counts. Those that do not stream hold
+    /// nobody up, unless none streams: then the first one to have room ends the wait.
+    ///
+    /// # Errors
+    /// [`Interrupted`] while [`Log::interrupt`] is in force.
+    pub fn wait_for_room(&self) -> Result<(), Interrupted> {
+        let mut state = self.lock();
+        while !state.interrupted && state.is_held_back() {
+            state.writer_waits = true;
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.writer_waits = false;
+        if state.interrupted { Err(Interrupted) } else { Ok(()) }
+    }
+
+    /// Breaks off the writer's waits from now on, or allows them again.
+    pub fn interrupt(&self, interrupted: bool) {
+        self.lock().interrupted = interrupted;
+        self.room.notify_all();
+    }
+
+    /// A new cursor.
+    pub fn cursor(self: &Arc<Self>, start: Start, policy: DropPolicy) -> Cursor {
+        Cursor::new(Arc::clone(self), start, policy)
+    }
+
+    /// Sequence number of the next packet to be appended: packets appended so far.
+    pub fn head(&self) -> u64 {
+        self.lock().ring.head()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is plain data, consistent after every statement: a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The cursors that may hold the writer back now.
+    fn blockers(&self) -> impl Iterator<Item = &Reader> {
+        let blocking = |reader: &&Reader| reader.policy == DropPolicy::Block;
+        let any_streams = self.readers.iter().flatten().filter(blocking).any(|reader| reader.streaming);
+        self.readers.iter().flatten().filter(blocking).filter(move |reader| reader.streaming || !any_streams)
+    }
+
+    fn is_held_back(&self) -> bool {
+        let full = |reader: &Reader| self.limits.exceeded_by(&self.ring.lag(reader.next));
+        let mut blockers = self.blockers().peekable();
+        match blockers.peek() {
+            None => false,
+            Some(first) if first.streaming => blockers.any(full),
+            Some(_) => blockers.all(full),
+        }
+    }
+
+    /// Drops the oldest packets beyond the limits, but none that the writer waits for a cursor to take.
+    fn trim(&mut self) {
+        let first_needed = match self.blockers().next() {
+            Some(first) if first.streaming => self.blockers().map(|reader| reader.next).min(),
+            // None streams: the furthest of them ends the writer's wait, so it is the one to keep whole.
+            Some(_) => self.blockers().map(|reader| reader.next).max(),
+            None => None,
+        }
+        .unwrap_or(u64::MAX);
+        while self.ring.tail() < first_needed.min(self.ring.head())
+            && self.limits.exceeded_by(&self.ring.lag(self.ring.tail()))
+        {
+            self.ring.drop_oldest();
+        }
+    }
+
+    fn take_due_wakers(&mut self) -> Vec<Waker> {
+        let Self { ring, readers, ended, .. } = self;
+        let due =
+            |reader: &Reader| *ended || (ring.head() > reader.next && ring.bytes_after(reader.next) >= reader.wake_at);
+        readers.iter_mut().flatten().filter(|reader| due(reader)).filter_map(|reader| reader.waker.take()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

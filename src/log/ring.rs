@@ -1,0 +1,314 @@
+//! The log's storage: framed packets in shared blocks, and an index of them.
+//!
+//! Small packets are copied once into blocks of 16 KiB that all cursors share:
+//! a slice for each costs more than the copy, in allocations, reference counts
+//! and entries of a vectored write. A packet of a block's size or more travels
+//! as slices of the buffers it came in.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::cursor::Lag;
+use crate::asf;
+use crate::wmhttp::packet::{FRAMING_LEN, data_framing};
+
+/// Bytes of a block; also what a stalled connection's buffers are counted in.
+const BLOCK: usize = 16 * 1024;
+/// A step of the send time beyond this, milliseconds, is a splice and no passing of time.
+const MAX_STEP_MS: u32 = 10_000;
+
+#[derive(Default)]
+pub(super) struct Ring {
+    /// Sequence number of `entries[0]`.
+    tail: u64,
+    /// Byte position at which `entries[0]` begins.
+    tail_position: u64,
+    entries: VecDeque<Entry>,
+    runs: VecDeque<Run>,
+    /// Packets that no cursor has taken yet, still growing; they follow the last run.
+    open: Option<Open>,
+    /// Sequence numbers of the packets at which decoding can start.
+    key_frames: VecDeque<u64>,
+    last_header: Option<Arc<asf::Header>>,
+    last_send_time: u32,
+    /// Stream time appended so far, milliseconds.
+    time: u64,
+}
+
+/// One packet.
+struct Entry {
+    /// Byte position after the packet; positions count framed bytes since the log began.
+    end: u64,
+    /// Stream time, milliseconds.
+    time: u64,
+}
+
+/// Packets of one stream, back to back.
+struct Run {
+    /// Sequence number and byte position of the first packet.
+    first: u64,
+    start: u64,
+    header: Arc<asf::Header>,
+    bytes: RunBytes,
+}
+
+enum RunBytes {
+    Block(Bytes),
+    /// One large packet: framing with its rewritten head, and its body in the upstream's buffers.
+    Slices([Bytes; 4]),
+}
+
+struct Open {
+    first: u64,
+    start: u64,
+    header: Arc<asf::Header>,
+    /// Empty while nothing gathers; its capacity is the rest of a block.
+    block: BytesMut,
+}
+
+/// Whole packets of one stream, as taken by a cursor.
+#[derive(Debug)]
+pub struct Batch {
+    /// The header that describes the packets.
+    pub header: Arc<asf::Header>,
+    /// The packets as `$D`s, back to back.
+    pub frames: Vec<Bytes>,
+    /// Framed bytes of each packet.
+    pub sizes: Vec<u32>,
+    /// Packets that the cursor missed before these.
+    pub skipped: u64,
+}
+
+impl Batch {
+    /// Framed bytes of all packets.
+    pub fn len(&self) -> u64 {
+        self.sizes.iter().copied().map(u64::from).sum()
+    }
+
+    /// Whether there are no packets.
+    pub fn is_empty(&self) -> bool {
+        self.sizes.is_empty()
+    }
+}
+
+impl Ring {
+    pub(super) fn tail(&self) -> u64 {
+        self.tail
+    }
+
+    pub(super) fn head(&self) -> u64 {
+        self.tail + self.entries.len() as u64
+    }
+
+    pub(super) fn append(&mut self, header: &Arc<asf::Header>, packet: &asf::Packet) {
+        let Ok(framing) = data_framing(packet.len()) else {
+            // The parser emits no packet that PacketLength cannot tell.
+            debug_assert!(false, "a packet of {} bytes", packet.len());
+            return;
+        };
+        let sequence = self.head();
+        let position = self.position(sequence);
+        let new_stream = self.last_header.as_ref().is_none_or(|last| !Arc::ptr_eq(last, header));
+        let wire_len = FRAMING_LEN + packet.len();
+
+        let fits = self.open.as_ref().is_some_and(|open| {
+            Arc::ptr_eq(&open.header, header) && open.block.capacity() - open.block.len() >= wire_len
+        });
+        if wire_len >= BLOCK {
+            self.seal();
+            self.runs.push_back(Run {
+                first: sequence,
+                start: position,
+                header: Arc::clone(header),
+                bytes: RunBytes::Slices(slices(framing, packet)),
+            });
+        } else {
+            if !fits {
+                self.seal();
+                self.open = None;
+            }
+            let open = self.open.get_or_insert_with(|| Open {
+                first: sequence,
+                start: position,
+                header: Arc::clone(header),
+                block: BytesMut::with_capacity(BLOCK),
+            });
+            if open.block.is_empty() {
+                open.first = sequence;
+                open.start = position;
+            }
+            open.block.put_slice(&framing);
+            packet.write_to(&mut open.block);
+        }
+
+        let step = packet.send_time().wrapping_sub(self.last_send_time);
+        if !new_stream && step <= MAX_STEP_MS {
+            self.time += u64::from(step);
+        }
+        self.last_send_time = packet.send_time();
+        // The first packet of a stream is as good a start as a key frame: nothing came before it.
+        if new_stream || packet.starts_key_frame() {
+            self.key_frames.push_back(sequence);
+        }
+        if new_stream {
+            self.last_header = Some(Arc::clone(header));
+        }
+        self.entries.push_back(Entry { end: position + wire_len as u64, time: self.time });
+    }
+
+    /// Forgets the oldest packet, and its bytes with the last packet of their run.
+    pub(super) fn drop_oldest(&mut self) {
+        let Some(entry) = self.entries.pop_front() else { return };
+        self.tail += 1;
+        self.tail_position = entry.end;
+        while self.key_frames.front().is_some_and(|key| *key < self.tail) {
+            self.key_frames.pop_front();
+        }
+        let second_starts = self
+            .runs
+            .get(1)
+            .map(|run| run.first)
+            .or_else(|| self.open.as_ref().filter(|open| !open.block.is_empty()).map(|open| open.first))
+            .unwrap_or_else(|| self.head());
+        if second_starts <= self.tail {
+            self.runs.pop_front();
+        }
+    }
+
+    /// The newest packet kept at which decoding can start.
+    pub(super) fn newest_key_frame(&self) -> Option<u64> {
+        self.key_frames.back().copied()
+    }
+
+    /// The first packet from `sequence` on at which decoding can start.
+    pub(super) fn key_frame_from(&self, sequence: u64) -> Option<u64> {
+        let index = self.key_frames.partition_point(|key| *key < sequence);
+        self.key_frames.get(index).copied()
+    }
+
+    /// Framed bytes from `sequence` (or from the oldest packet kept) to the head.
+    pub(super) fn bytes_after(&self, sequence: u64) -> u64 {
+        self.position(self.head()) - self.position(sequence)
+    }
+
+    /// How far a cursor at `sequence` is behind.
+    pub(super) fn lag(&self, sequence: u64) -> Lag {
+        let first = self.entry(sequence.max(self.tail)).map_or(self.time, |entry| entry.time);
+        Lag {
+            packets: self.head().saturating_sub(sequence),
+            bytes: self.bytes_after(sequence),
+            time: Duration::from_millis(self.time - first),
+        }
+    }
+
+    /// The stream and the framed size of the packet `sequence`.
+    pub(super) fn peek(&mut self, sequence: u64) -> Option<(&Arc<asf::Header>, usize)> {
+        let size = self.entry(sequence)?.end - self.position(sequence);
+        let header = match &self.open {
+            Some(open) if !open.block.is_empty() && sequence >= open.first => &open.header,
+            Some(_) | None => &self.run_of(sequence)?.header,
+        };
+        Some((header, usize::try_from(size).ok()?))
+    }
+
+    /// Whole packets of one stream from `sequence` on, `max_bytes` at most; empty where the first does not fit.
+    pub(super) fn take(&mut self, sequence: u64, max_bytes: u64) -> Option<Batch> {
+        let from = self.position(sequence);
+        self.entry(sequence)?;
+        if self.open.as_ref().is_some_and(|open| self.position(open.first) < from.saturating_add(max_bytes)) {
+            self.seal();
+        }
+        let mut index = self.runs.partition_point(|run| run.first <= sequence).checked_sub(1)?;
+        let header = Arc::clone(&self.runs.get(index)?.header);
+
+        let skip = usize::try_from(sequence - self.tail).ok()?;
+        let mut end = from;
+        let mut sizes = Vec::new();
+        let last = self.end_of_stream(index);
+        for entry in
+            self.entries.iter().skip(skip).take_while(|entry| entry.end <= last && entry.end - from <= max_bytes)
+        {
+            sizes.push(u32::try_from(entry.end - end).unwrap_or(u32::MAX));
+            end = entry.end;
+        }
+
+        let mut frames = Vec::new();
+        let mut position = from;
+        while position < end {
+            let run = self.runs.get(index)?;
+            match &run.bytes {
+                RunBytes::Block(bytes) => {
+                    let run_end = run.start + bytes.len() as u64;
+                    let to = end.min(run_end);
+                    let range = usize::try_from(position - run.start).ok()?..usize::try_from(to - run.start).ok()?;
+                    frames.push(bytes.slice(range));
+                    position = to;
+                }
+                RunBytes::Slices(slices) => {
+                    frames.extend(slices.iter().filter(|slice| !slice.is_empty()).cloned());
+                    position += slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
+                }
+            }
+            index += 1;
+        }
+        Some(Batch { header, frames, sizes, skipped: 0 })
+    }
+
+    /// The packet that holds the byte at `position`, and whether it is still kept.
+    pub(super) fn sequence_at(&self, position: u64) -> Option<u64> {
+        (position >= self.tail_position)
+            .then(|| self.tail + self.entries.partition_point(|entry| entry.end <= position) as u64)
+    }
+
+    /// The byte position at which the packet `sequence` begins, or the oldest kept where that is gone.
+    pub(super) fn position(&self, sequence: u64) -> u64 {
+        match sequence.checked_sub(self.tail).and_then(|index| index.checked_sub(1)) {
+            None => self.tail_position,
+            Some(before) => {
+                let entry =
+                    usize::try_from(before).ok().and_then(|before| self.entries.get(before)).or(self.entries.back());
+                entry.map_or(self.tail_position, |entry| entry.end)
+            }
+        }
+    }
+
+    fn entry(&self, sequence: u64) -> Option<&Entry> {
+        self.entries.get(usize::try_from(sequence.checked_sub(self.tail)?).ok()?)
+    }
+
+    fn run_of(&self, sequence: u64) -> Option<&Run> {
+        let after = self.runs.partition_point(|run| run.first <= sequence);
+        self.runs.get(after.checked_sub(1)?)
+    }
+
+    /// Byte position at which the stream of run `index` ends in what is sealed.
+    fn end_of_stream(&self, index: usize) -> u64 {
+        let Some(header) = self.runs.get(index).map(|run| &run.header) else { return 0 };
+        self.runs
+            .iter()
+            .skip(index)
+            .find(|run| !Arc::ptr_eq(&run.header, header))
+            .map(|run| run.start)
+            .or_else(|| self.open.as_ref().filter(|open| !open.block.is_empty()).map(|open| open.start))
+            .unwrap_or_else(|| self.position(self.head()))
+    }
+
+    /// Makes a run of what has gathered; the rest of its block goes on gathering.
+    fn seal(&mut self) {
+        let Some(open) = self.open.as_mut().filter(|open| !open.block.is_empty()) else { return };
+        self.runs.push_back(Run {
+            first: open.first,
+            start: open.start,
+            header: Arc::clone(&open.header),
+            bytes: RunBytes::Block(open.block.split().freeze()),
+        });
+    }
+}
+
+fn slices(framing: [u8; FRAMING_LEN], packet: &asf::Packet) -> [Bytes; 4] {
+    let [head, first, second] = packet.slices();
+    [Bytes::copy_from_slice(&framing), head, first, second]
+}

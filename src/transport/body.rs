@@ -1,0 +1,152 @@
+//! The body of a PushStart: a queue that ends exactly at its Content-Length.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+/// The request was given up.
+#[derive(Debug, thiserror::Error)]
+#[error("the push was ended")]
+pub(super) struct Aborted;
+
+/// Shared by the destination, which pushes, and the HTTP library, which pulls.
+pub(super) struct Queue {
+    state: Mutex<State>,
+}
+
+struct State {
+    frames: VecDeque<Bytes>,
+    /// Bytes in `frames`.
+    queued: usize,
+    pushed: u64,
+    /// Bytes of the Content-Length that the library has not pulled yet.
+    remaining: u64,
+    aborted: bool,
+    puller: Option<Waker>,
+    pusher: Option<(Waker, usize)>,
+}
+
+impl Queue {
+    pub(super) fn new(content_length: u64) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                frames: VecDeque::new(),
+                queued: 0,
+                pushed: 0,
+                remaining: content_length,
+                aborted: false,
+                puller: None,
+                pusher: None,
+            }),
+        })
+    }
+
+    pub(super) fn push(&self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        state.queued += bytes.len();
+        state.pushed += bytes.len() as u64;
+        state.frames.push_back(bytes);
+        let puller = state.puller.take();
+        drop(state);
+        wake(puller);
+    }
+
+    /// The library gets an error where it would have got bytes, and closes.
+    pub(super) fn abort(&self) {
+        let mut state = self.lock();
+        state.aborted = true;
+        let puller = state.puller.take();
+        drop(state);
+        wake(puller);
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.lock().queued
+    }
+
+    /// Bytes pushed since the beginning.
+    pub(super) fn pushed(&self) -> u64 {
+        self.lock().pushed
+    }
+
+    /// Whether the library has pulled the whole Content-Length.
+    pub(super) fn is_complete(&self) -> bool {
+        self.lock().remaining == 0
+    }
+
+    /// Waits until `limit` bytes or fewer are queued.
+    pub(super) async fn room(&self, limit: usize) {
+        poll_fn(|context| {
+            let mut state = self.lock();
+            if state.queued <= limit {
+                return Poll::Ready(());
+            }
+            state.pusher = Some((context.waker().clone(), limit));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// What the HTTP library reads.
+pub(super) struct PushBody {
+    queue: Arc<Queue>,
+}
+
+impl PushBody {
+    pub(super) fn new(queue: Arc<Queue>) -> Self {
+        Self { queue }
+    }
+}
+
+impl Body for PushBody {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        let mut state = self.queue.lock();
+        if state.aborted {
+            return Poll::Ready(Some(Err(Aborted)));
+        }
+        let Some(frame) = state.frames.pop_front() else {
+            if state.remaining == 0 {
+                return Poll::Ready(None);
+            }
+            state.puller = Some(context.waker().clone());
+            return Poll::Pending;
+        };
+        state.queued -= frame.len();
+        state.remaining = state.remaining.saturating_sub(frame.len() as u64);
+        let queued = state.queued;
+        let pusher = state.pusher.take_if(|(_, limit)| queued <= *limit);
+        drop(state);
+        wake(pusher.map(|(waker, _)| waker));
+        Poll::Ready(Some(Ok(Frame::data(frame))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.queue.is_complete()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.queue.lock().remaining)
+    }
+}

@@ -1,0 +1,52 @@
+//! Reads the cause of a failed request out of the library's error chain.
+
+use std::error::Error;
+use std::io;
+
+use super::gate::Gone;
+use crate::wmhttp::verdict::Cause;
+
+/// The cause, and the innermost text for people.
+pub(super) fn of(error: &reqwest::Error) -> (Cause, String) {
+    let mut chain = Vec::new();
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        chain.push(error);
+        next = error.source();
+    }
+    let chain = || chain.iter().copied();
+    let detail = chain().last().map(ToString::to_string).unwrap_or_default();
+    if chain().any(|error| error.is::<Gone>()) {
+        return (Cause::Stale, detail);
+    }
+    if error.is_connect() && error.is_timeout() {
+        return (Cause::ConnectTimeout, String::new());
+    }
+    let hyper = chain().filter_map(|error| error.downcast_ref::<hyper::Error>()).find_map(of_hyper);
+    let io = chain().filter_map(|error| error.downcast_ref::<io::Error>()).find_map(|io| of_io(io, error.is_connect()));
+    (io.or(hyper).unwrap_or(Cause::Other), detail)
+}
+
+fn of_hyper(error: &hyper::Error) -> Option<Cause> {
+    if error.is_parse() {
+        Some(Cause::NotHttp)
+    } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        Some(Cause::Closed)
+    } else {
+        None
+    }
+}
+
+fn of_io(error: &io::Error, connecting: bool) -> Option<Cause> {
+    use io::ErrorKind as Kind;
+    // The list of kinds is open by design; what is not named stays with the caller.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "io::ErrorKind is non-exhaustive")]
+    match error.kind() {
+        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => Some(Cause::Reset),
+        Kind::TimedOut if connecting => Some(Cause::ConnectTimeout),
+        Kind::TimedOut => Some(Cause::Stalled),
+        Kind::UnexpectedEof => Some(Cause::Closed),
+        _ if connecting => Some(Cause::Refused),
+        _ => None,
+    }
+}

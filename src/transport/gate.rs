@@ -1,0 +1,88 @@
+//! Lets a client connect once.
+//!
+//! A kept connection returns to the library's pool a little after its response is
+//! there; a request sent in that moment would open a second connection. The gate
+//! holds such an attempt back long enough for the pool to win, and refuses it
+//! where the connection is really gone.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tower::{BoxError, Layer, Service};
+
+use super::socket::Socket;
+
+/// How long the pool has to get the kept connection back.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// The kept connection is gone.
+#[derive(Debug, thiserror::Error)]
+#[error("the kept connection is gone")]
+pub(super) struct Gone;
+
+/// The layer: all services that it makes share one permit.
+#[derive(Clone)]
+pub(super) struct Once {
+    used: Arc<AtomicBool>,
+    peers: Arc<[SocketAddr]>,
+    socket: SocketSlot,
+}
+
+/// Where the gate leaves the connection's socket, if it finds it.
+pub(super) type SocketSlot = Arc<Mutex<Option<Socket>>>;
+
+impl Once {
+    /// A permit for one connection to one of `peers`.
+    pub(super) fn new(peers: &[SocketAddr], socket: SocketSlot) -> Self {
+        Self { used: Arc::default(), peers: peers.into(), socket }
+    }
+}
+
+impl<S> Layer<S> for Once {
+    type Service = Gate<S>;
+
+    fn layer(&self, inner: S) -> Gate<S> {
+        Gate { inner, once: self.clone() }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Gate<S> {
+    inner: S,
+    once: Once,
+}
+
+impl<S, R> Service<R> for Gate<S>
+where
+    S: Service<R, Error = BoxError>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, target: R) -> Self::Future {
+        if self.once.used.swap(true, Ordering::Relaxed) {
+            return Box::pin(async {
+                tokio::time::sleep(GRACE).await;
+                Err(Gone.into())
+            });
+        }
+        let connecting = self.inner.call(target);
+        let Once { peers, socket, .. } = self.once.clone();
+        Box::pin(async move {
+            let connection = connecting.await?;
+            *socket.lock().unwrap_or_else(PoisonError::into_inner) = Socket::find_new(&peers);
+            Ok(connection)
+        })
+    }
+}

@@ -1,0 +1,403 @@
+//! The HTTP client under the protocol: reqwest, held to what [MS-WMHTTP] needs.
+//!
+//! A [`Client`] serves one destination. It has one TCP connection at a time and
+//! one request on it; what a general client leaves to chance is fixed here:
+//!
+//! * a connection is an identity: one `reqwest::Client` for each, and a gate that
+//!   lets it connect once (`gate`), since NTLM and servers in the field want
+//!   PushSetup and PushStart on the same one;
+//! * a PushStart's body never ends before its Content-Length (`body`): ending it
+//!   would throw away what the library still holds. It is left open until the
+//!   server answers or closes;
+//! * the kernel holds little unsent data, and tells what the far end has
+//!   acknowledged (`socket`), so that a lost connection loses no packet;
+//! * SIGPIPE is blocked in the I/O thread (`runtime`).
+
+mod body;
+mod cause;
+mod gate;
+pub mod runtime;
+mod socket;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONNECTION, HeaderMap, HeaderValue};
+use hyper_util::client::legacy::connect::HttpInfo;
+use tokio::time::Instant;
+use url::{Host, Url};
+
+use crate::wmhttp::client::{Connection, Request, ResponseHead};
+use crate::wmhttp::verdict::Cause;
+use body::Queue;
+use gate::SocketSlot;
+use socket::Socket;
+
+/// Bytes of body that wait here at most, beside what the kernel holds.
+const QUEUE: usize = 256 * 1024;
+/// Bytes of a response's body that are read, so that its connection can serve again.
+const MAX_RESPONSE_BODY: usize = 64 * 1024;
+/// How long a response's body may take.
+const RESPONSE_BODY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How connections are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Name lookup and TCP together.
+    pub connect_timeout: Duration,
+    /// How long the far end may leave bytes unacknowledged; zero does not watch it.
+    pub stall_timeout: Duration,
+}
+
+/// What happened to the request under way.
+#[derive(Debug)]
+pub enum Incoming {
+    /// The host's address is known, the connection comes next.
+    Resolved,
+    /// The body's queue has room again.
+    Room,
+    /// The server answered.
+    Response(ResponseHead),
+    /// The connection is gone, or never came.
+    Lost {
+        /// How.
+        cause: Cause,
+        /// What the system said.
+        detail: String,
+        /// Bytes at the end of the body that the far end's system has not acknowledged.
+        undelivered: u64,
+    },
+}
+
+/// One destination's HTTP client. See the module's text.
+pub struct Client {
+    settings: Settings,
+    connection: Option<reqwest::Client>,
+    socket: SocketSlot,
+    /// Bytes of all requests of this connection before the body under way.
+    sent_before_body: u64,
+    exchange: Option<Exchange>,
+}
+
+struct Exchange {
+    stage: Stage,
+    request: Option<Request>,
+    body: Option<Arc<Queue>>,
+    peers: Vec<SocketAddr>,
+    connect_by: Instant,
+}
+
+enum Stage {
+    Resolving(Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Failed>> + Send>>),
+    Waiting(Pin<Box<dyn Future<Output = Result<Answer, Failed>> + Send>>),
+}
+
+struct Answer {
+    head: ResponseHead,
+    local: Option<SocketAddr>,
+}
+
+struct Failed {
+    cause: Cause,
+    detail: String,
+}
+
+impl Client {
+    /// A client without a connection.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, connection: None, socket: SocketSlot::default(), sent_before_body: 0, exchange: None }
+    }
+
+    /// Changes how the next connection is made.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// Sends a request; [`Client::next`] tells how it goes. One under way is given up.
+    pub fn request(&mut self, request: Request) {
+        match request.connection {
+            Connection::New => self.close(),
+            Connection::Same => {
+                if let Some(exchange) = self.exchange.take() {
+                    exchange.abort();
+                }
+            }
+        }
+        let body = request.body.is_none().then(|| Queue::new(request.head.content_length));
+        let connect_by = Instant::now() + self.settings.connect_timeout;
+        let resolving = match request.connection {
+            Connection::New => resolve(request.url.clone(), connect_by),
+            Connection::Same => Box::pin(async { Ok(Vec::new()) }),
+        };
+        let stage = Stage::Resolving(resolving);
+        self.exchange = Some(Exchange { stage, request: Some(request), body, peers: Vec::new(), connect_by });
+    }
+
+    /// Appends to the body of the PushStart under way.
+    pub fn send(&mut self, bytes: Bytes) {
+        if let Some(body) = self.body() {
+            body.push(bytes);
+        }
+    }
+
+    /// Bytes that the body takes now.
+    pub fn room(&self) -> usize {
+        self.body().map_or(0, |body| QUEUE.saturating_sub(body.queued()))
+    }
+
+    /// What happens next. Never returns while no request is under way. `want_room` asks
+    /// for [`Incoming::Room`] too, where [`Client::room`] was used up.
+    pub async fn next(&mut self, want_room: bool) -> Incoming {
+        let Some(exchange) = &mut self.exchange else { return std::future::pending().await };
+        let body = exchange.body.clone();
+        let room = async {
+            match body {
+                Some(body) if want_room => body.room(QUEUE / 2).await,
+                Some(_) | None => std::future::pending().await,
+            }
+        };
+        match &mut exchange.stage {
+            Stage::Resolving(resolving) => tokio::select! {
+                resolved = resolving => match resolved {
+                    Ok(peers) => {
+                        exchange.peers = peers;
+                        self.exchange()
+                    }
+                    Err(failed) => self.lost(failed),
+                },
+                () = room => Incoming::Room,
+            },
+            Stage::Waiting(waiting) => tokio::select! {
+                answer = waiting => match answer {
+                    Ok(answer) => self.answered(answer),
+                    Err(failed) => self.lost(failed),
+                },
+                () = room => Incoming::Room,
+            },
+        }
+    }
+
+    /// Closes the connection; what was not written yet is given up.
+    pub fn close(&mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            exchange.abort();
+        }
+        self.connection = None;
+        // The gate of a connection that is still being made keeps the old slot.
+        self.socket = SocketSlot::default();
+        self.sent_before_body = 0;
+    }
+
+    /// What the kernel tells of the connection, where it can be asked.
+    pub fn telemetry(&self) -> Option<socket::Telemetry> {
+        self.socket().as_ref()?.telemetry()
+    }
+
+    fn socket(&self) -> MutexGuard<'_, Option<Socket>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn body(&self) -> Option<&Arc<Queue>> {
+        self.exchange.as_ref()?.body.as_ref()
+    }
+
+    /// The address is known: the HTTP exchange begins.
+    fn exchange(&mut self) -> Incoming {
+        let Some(exchange) = &mut self.exchange else { return Incoming::Resolved };
+        let Some(request) = exchange.request.take() else { return Incoming::Resolved };
+        let connection = match (request.connection, &self.connection) {
+            (Connection::Same, Some(connection)) => Ok(connection.clone()),
+            (Connection::Same, None) => Err(Failed { cause: Cause::Stale, detail: String::new() }),
+            (Connection::New, _) => {
+                let once = gate::Once::new(&exchange.peers, Arc::clone(&self.socket));
+                connect(self.settings, &request.url, &exchange.peers, exchange.connect_by, once)
+            }
+        };
+        let prepared = connection.and_then(|connection| {
+            let head = head(&request).map_err(|what| Failed {
+                cause: Cause::Other,
+                detail: format!("the value of {what} cannot travel in an HTTP header"),
+            })?;
+            Ok((connection, head))
+        });
+        let (connection, headers) = match prepared {
+            Ok(prepared) => prepared,
+            Err(failed) => return self.lost(failed),
+        };
+        let small_body = request.body.as_ref().map_or(0, Bytes::len) as u64;
+        self.sent_before_body += head_len(&request.url, &headers) + small_body;
+        let body = match (&exchange.body, request.body) {
+            (Some(queue), _) => reqwest::Body::wrap(body::PushBody::new(Arc::clone(queue))),
+            (None, fixed) => reqwest::Body::from(fixed.unwrap_or_default()),
+        };
+        self.connection = Some(connection.clone());
+        exchange.stage = Stage::Waiting(Box::pin(async move {
+            let sent = connection.post(request.url).headers(headers).body(body).send().await;
+            read_answer(sent.map_err(Failed::from)?).await
+        }));
+        Incoming::Resolved
+    }
+
+    fn answered(&mut self, answer: Answer) -> Incoming {
+        let Some(exchange) = self.exchange.take() else { return Incoming::Response(answer.head) };
+        let mut socket = self.socket();
+        if socket.is_none() {
+            *socket = answer.local.and_then(|local| Socket::find(local, &exchange.peers));
+        }
+        drop(socket);
+        if let Some(body) = &exchange.body {
+            self.sent_before_body += body.pushed();
+            // A server that answers early goes on reading what comes: this alone stops it.
+            if !body.is_complete() {
+                body.abort();
+            }
+        }
+        Incoming::Response(answer.head)
+    }
+
+    fn lost(&mut self, failed: Failed) -> Incoming {
+        let undelivered = self.undelivered();
+        self.close();
+        Incoming::Lost { cause: failed.cause, detail: failed.detail, undelivered }
+    }
+
+    /// Bytes at the end of the body under way that the far end has not acknowledged.
+    fn undelivered(&self) -> u64 {
+        let Some(body) = self.body() else { return 0 };
+        match self.socket().as_ref().and_then(Socket::acknowledged) {
+            Some(acknowledged) => {
+                (self.sent_before_body + body.pushed()).saturating_sub(acknowledged).min(body.pushed())
+            }
+            // Nothing to ask: what has not even left this process is sure.
+            None => body.queued() as u64,
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Exchange {
+    fn abort(&self) {
+        if let Some(body) = &self.body {
+            body.abort();
+        }
+    }
+}
+
+impl From<reqwest::Error> for Failed {
+    fn from(error: reqwest::Error) -> Self {
+        let (cause, detail) = cause::of(&error);
+        Self { cause, detail }
+    }
+}
+
+fn resolve(url: Url, connect_by: Instant) -> Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Failed>> + Send>> {
+    Box::pin(async move {
+        let port = url.port_or_known_default().unwrap_or(80);
+        match url.host() {
+            Some(Host::Ipv4(address)) => Ok(vec![SocketAddr::from((address, port))]),
+            Some(Host::Ipv6(address)) => Ok(vec![SocketAddr::from((address, port))]),
+            Some(Host::Domain(name)) => {
+                match tokio::time::timeout_at(connect_by, tokio::net::lookup_host((name, port))).await {
+                    Ok(Ok(found)) => Ok(found.collect()),
+                    Ok(Err(error)) => Err(Failed { cause: Cause::NameNotFound, detail: error.to_string() }),
+                    Err(_) => Err(Failed { cause: Cause::NameTimeout, detail: String::new() }),
+                }
+            }
+            None => Err(Failed { cause: Cause::NameNotFound, detail: "the URL has no host".to_owned() }),
+        }
+    })
+}
+
+/// A client that makes one connection, to one of `peers`.
+fn connect(
+    settings: Settings,
+    url: &Url,
+    peers: &[SocketAddr],
+    connect_by: Instant,
+    once: gate::Once,
+) -> Result<reqwest::Client, Failed> {
+    let stall_timeout = (!settings.stall_timeout.is_zero()).then_some(settings.stall_timeout);
+    let left = connect_by.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    reqwest::Client::builder()
+        .http1_only()
+        .http1_title_case_headers()
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_proxy()
+        .pool_idle_timeout(None)
+        .pool_max_idle_per_host(1)
+        .tcp_user_timeout(stall_timeout)
+        .connect_timeout(left)
+        .resolve_to_addrs(url.host_str().unwrap_or_default(), peers)
+        .connector_layer(once)
+        .build()
+        .map_err(Failed::from)
+}
+
+/// Host first comes from the URL as the user wrote it; Accept is the library's own and is stated
+/// here only so that the head's length is known.
+fn head(request: &Request) -> Result<HeaderMap, &'static str> {
+    let host = request.url.host_str().unwrap_or_default();
+    let host = match request.url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    let mut headers = request.head.to_headers(&host)?;
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    Ok(headers)
+}
+
+/// Bytes of a request's head on the wire.
+fn head_len(url: &Url, headers: &HeaderMap) -> u64 {
+    let target = url.query().map_or(0, |query| query.len() + 1) + url.path().len();
+    let request_line = "POST ".len() + target + " HTTP/1.1\r\n".len();
+    let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + 2 + value.len() + 2).sum();
+    (request_line + lines + 2) as u64
+}
+
+async fn read_answer(mut response: reqwest::Response) -> Result<Answer, Failed> {
+    let local = response.extensions().get::<HttpInfo>().map(HttpInfo::local_addr);
+    let mut keep_alive = keeps_alive(response.version(), response.headers());
+    let head = (response.status().as_u16(), response.headers().clone());
+    let read = async {
+        let mut seen = 0;
+        while let Ok(Some(chunk)) = response.chunk().await {
+            seen += chunk.len();
+            if seen > MAX_RESPONSE_BODY {
+                return false;
+            }
+        }
+        true
+    };
+    keep_alive &= tokio::time::timeout(RESPONSE_BODY_TIMEOUT, read).await.unwrap_or(false);
+    let (status, headers) = head;
+    Ok(Answer { head: ResponseHead { status, headers, keep_alive }, local })
+}
+
+fn keeps_alive(version: http::Version, headers: &HeaderMap) -> bool {
+    let says = |token: &str| {
+        headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|value| value.trim().eq_ignore_ascii_case(token))
+    };
+    if version < http::Version::HTTP_11 { says("keep-alive") } else { !says("close") }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! The kernel's side of a connection: what it has sent, and how much it may hold.
+//!
+//! The HTTP library keeps its socket to itself, so it is found by its addresses
+//! among the process's descriptors and duplicated. Without it (another system, a
+//! locked-down process) only these extras are missing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use socket2::SockRef;
+
+/// Unsent bytes that the kernel takes before it makes the library wait: enough for one turn of the
+/// I/O thread, little enough that a stall shows soon and a reconnect repeats little.
+const NOT_SENT_LOW_WATER: u32 = 128 * 1024;
+
+/// A duplicate of a connection's descriptor. The connection closes for the far
+/// end only when this is dropped too.
+pub(super) struct Socket {
+    fd: OwnedFd,
+    local: SocketAddr,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        FOUND.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.local);
+    }
+}
+
+/// What the kernel tells of a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Telemetry {
+    /// Smoothed round-trip time, microseconds.
+    pub rtt: u32,
+    /// Bytes in the kernel's queue that were not sent yet.
+    pub unsent: u32,
+    /// Bytes that the far end has acknowledged since the connection began.
+    pub acknowledged: u64,
+}
+
+/// Local addresses of the connections that have been found, so that none is taken for another.
+static FOUND: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+
+impl Socket {
+    /// Finds the socket that leads from `local` to one of `peers`.
+    pub(super) fn find(local: SocketAddr, peers: &[SocketAddr]) -> Option<Self> {
+        candidates(peers).find(|found| found.local == local).and_then(Self::keep)
+    }
+
+    /// Finds the socket that leads to one of `peers` and was not found before, where there is just one.
+    pub(super) fn find_new(peers: &[SocketAddr]) -> Option<Self> {
+        let known = FOUND.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut new = candidates(peers).filter(|found| !known.contains(&found.local));
+        let first = new.next()?;
+        new.next().is_none().then_some(first).and_then(Self::keep)
+    }
+
+    fn keep(found: Candidate) -> Option<Self> {
+        if !FOUND.lock().unwrap_or_else(PoisonError::into_inner).insert(found.local) {
+            return None;
+        }
+        let socket = Self { fd: found.fd, local: found.local };
+        // Only latency under load is lost where the option is refused.
+        let _ = SockRef::from(&socket.fd).set_tcp_notsent_lowat(NOT_SENT_LOW_WATER);
+        Some(socket)
+    }
+
+    /// Bytes of requests that the far end has acknowledged.
+    pub(super) fn acknowledged(&self) -> Option<u64> {
+        // The SYN counts as one.
+        Some(self.telemetry()?.acknowledged.saturating_sub(1))
+    }
+
+    /// Asks the kernel.
+    pub(super) fn telemetry(&self) -> Option<Telemetry> {
+        tcp_info(&self.fd)
+    }
+}
+
+/// A connection of this process.
+struct Candidate {
+    fd: OwnedFd,
+    local: SocketAddr,
+}
+
+/// The process's connections to one of `peers`.
+fn candidates(peers: &[SocketAddr]) -> impl Iterator<Item = Candidate> {
+    let process = pidfd_open(getpid(), PidfdFlags::empty()).ok();
+    let descriptors = fs::read_dir("/proc/self/fd").ok();
+    descriptors
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok())
+        .filter(|fd| {
+            fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))
+        })
+        .filter_map(move |fd| {
+            let fd = pidfd_getfd(process.as_ref()?, fd, PidfdGetfdFlags::empty()).ok()?;
+            let socket = SockRef::from(&fd);
+            let local = socket.local_addr().ok()?.as_socket()?;
+            let peer = socket.peer_addr().ok()?.as_socket()?;
+            peers.contains(&peer).then_some(Candidate { fd, local })
+        })
+}
+
+/// Bytes of the kernel's `struct tcp_info` that are read; the C library's own declaration ends earlier.
+const TCP_INFO_LEN: usize = 152;
+
+fn tcp_info(fd: &OwnedFd) -> Option<Telemetry> {
+    let mut info = [0_u8; TCP_INFO_LEN];
+    let mut len = libc::socklen_t::try_from(info.len()).ok()?;
+    #[expect(unsafe_code, reason = "no safe binding offers TCP_INFO")]
+    // SAFETY: the descriptor is owned, and the kernel writes at most `len` bytes into `info`.
+    let result = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut len)
+    };
+    if result != 0 || usize::try_from(len).ok()? < TCP_INFO_LEN {
+        return None;
+    }
+    let u32_at = |at: usize| Some(u32::from_ne_bytes(info.get(at..at + 4)?.try_into().ok()?));
+    let u64_at = |at: usize| Some(u64::from_ne_bytes(info.get(at..at + 8)?.try_into().ok()?));
+    Some(Telemetry { rtt: u32_at(68)?, unsent: u32_at(144)?, acknowledged: u64_at(120)? })
+}
