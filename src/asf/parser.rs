@@ -562,7 +562,7 @@ impl Parser {
             return Ok(Step::Again);
         }
         let parts = self.queue.take(size);
-        packets.keep_begun_header(&parts);
+        packets.begun_header = search::begun_at_end(&parts[0], &parts[1]);
         let packet = Packet::parse(parts, header, self.settings.padding);
         if packet.is_parsed() {
             packets.unparsed = 0;
@@ -608,15 +608,6 @@ impl Packets {
         After {
             broken_headers: 0,
             data: Some((self.start, self.end)),
-        }
-    }
-
-    fn keep_begun_header(&mut self, [first, second]: &[Bytes; 2]) {
-        let count = search::begun_at_end(first, second);
-        if count > 0 {
-            let bytes = [&**first, &**second].concat();
-            let from = bytes.len().saturating_sub(count);
-            self.begun_header = Bytes::copy_from_slice(bytes.get(from..).unwrap_or_default());
         }
     }
 

@@ -1,5 +1,6 @@
 //! Finding a header among other bytes.
 
+use bytes::Bytes;
 use memchr::memmem::Finder;
 
 use super::cursor::Cursor;
@@ -65,9 +66,9 @@ pub(super) fn is_header(head: &[u8; HEADER_HEAD]) -> bool {
         && head.ends_with(&[1, 2])
 }
 
-/// How many of the last bytes, at most 29, may be the start of a Header Object that
-/// goes on behind them.
-pub(super) fn begun_at_end(first: &[u8], second: &[u8]) -> usize {
+/// The last bytes, at most 29, where they may be the start of a Header Object that
+/// goes on behind them. Empty where they cannot.
+pub(super) fn begun_at_end(first: &[u8], second: &[u8]) -> Bytes {
     const MOST: usize = HEADER_HEAD - 1;
     let mut end = [0; MOST];
     let len = (first.len() + second.len()).min(MOST);
@@ -79,7 +80,7 @@ pub(super) fn begun_at_end(first: &[u8], second: &[u8]) -> usize {
     memchr::memchr_iter(guid::HEADER[0], end)
         .map(|at| end.get(at..).unwrap_or_default())
         .find(|begun| agrees(begun))
-        .map_or(0, <[u8]>::len)
+        .map_or_else(Bytes::new, Bytes::copy_from_slice)
 }
 
 /// Whether the bytes agree with the GUID of the Header Object, as far as both go.
@@ -127,10 +128,10 @@ mod tests {
             let bytes = [&[0; 50], &whole[..len]].concat();
             for cut in [0, 40, 55.min(bytes.len()), bytes.len()] {
                 let (first, second) = bytes.split_at(cut);
-                assert_eq!(begun_at_end(first, second), len);
+                assert_eq!(begun_at_end(first, second), whole[..len]);
             }
         }
-        assert_eq!(begun_at_end(&[0x30, 0x30], &[]), 1);
-        assert_eq!(begun_at_end(&[], &[]), 0);
+        assert_eq!(begun_at_end(&[0x30, 0x30], &[]), [0x30][..]);
+        assert!(begun_at_end(&[], &[]).is_empty());
     }
 }

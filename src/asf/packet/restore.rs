@@ -82,8 +82,8 @@ fn account(packet: &[u8], layout: &Layout, missing: usize, out: &mut impl BufMut
         _ => (PADDING_WORD, missing - 2),
     };
     let value_bytes = u32::try_from(value).ok()?.to_le_bytes();
-    let value_bytes = value_bytes.get(..width(kind >> 3))?;
-    if field == 2 && value > usize::from(u16::MAX) {
+    let (value_bytes, too_high) = value_bytes.split_at_checked(width(kind >> 3))?;
+    if too_high.iter().any(|byte| *byte != 0) {
         return None;
     }
     out.put_slice(packet.get(..flags_at)?);
