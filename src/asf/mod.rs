@@ -14,7 +14,13 @@ pub mod fixture;
 mod guid;
 mod header;
 mod packet;
+mod parser;
+mod queue;
+mod search;
+mod warning;
 
 pub use error::Error;
 pub use header::{Header, Stream, StreamKind};
 pub use packet::{Packet, Padding, restore};
+pub use parser::{Parser, Settings, Unit};
+pub use warning::Warning;

@@ -1,0 +1,270 @@
+//! The bytes received and not yet used.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Chunks shorter than this are copied together instead of kept one by one, so that
+/// a stream in single bytes costs neither a chunk's memory nor a chunk's time a byte.
+const SMALL: usize = 1024;
+
+/// Chunks in the order of the stream, shared, not copied, where they are big enough.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    chunks: VecDeque<Bytes>,
+    /// Bytes behind the chunks that were copied together.
+    tail: BytesMut,
+    /// Everything is in the tail and goes there.
+    collecting: bool,
+    len: usize,
+}
+
+impl Queue {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) fn push(&mut self, chunk: Bytes) {
+        let was_empty = self.is_empty();
+        self.len += chunk.len();
+        if self.collecting || (chunk.len() < SMALL && !was_empty) {
+            self.tail.extend_from_slice(&chunk);
+        } else if !chunk.is_empty() {
+            self.freeze_tail();
+            self.chunks.push_back(chunk);
+        }
+    }
+
+    pub(super) fn push_front(&mut self, chunk: Bytes) {
+        self.collecting = false;
+        self.len += chunk.len();
+        self.chunks.push_front(chunk);
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The first `N` bytes, where they are there.
+    pub(super) fn peek<const N: usize>(&self) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        (self.peek_into(&mut bytes) == N).then_some(bytes)
+    }
+
+    /// Copies the first bytes, as many as fit and are there, and says how many.
+    pub(super) fn peek_into(&self, bytes: &mut [u8]) -> usize {
+        let mut filled = 0;
+        for slice in self.slices() {
+            let Some(room) = bytes.get_mut(filled..).filter(|room| !room.is_empty()) else {
+                break;
+            };
+            let count = room.len().min(slice.len());
+            for (to, from) in room.iter_mut().zip(slice) {
+                *to = *from;
+            }
+            filled += count;
+        }
+        filled
+    }
+
+    /// The first `count` bytes in place, in one slice or two. Copies them together
+    /// first where they lie in more.
+    pub(super) fn front(&mut self, count: usize) -> [&[u8]; 2] {
+        let count = count.min(self.len);
+        let two: usize = self.slices().take(2).map(<[u8]>::len).sum();
+        if two < count {
+            let front = self.take_one(count);
+            self.push_front(front);
+        }
+        let mut slices = self.slices();
+        let first = slices.next().unwrap_or_default();
+        let second = slices.next().unwrap_or_default();
+        let in_first = first.len().min(count);
+        let in_second = second.len().min(count - in_first);
+        [
+            first.get(..in_first).unwrap_or_default(),
+            second.get(..in_second).unwrap_or_default(),
+        ]
+    }
+
+    /// Takes the first `count` bytes, or all where there are fewer: shared where they
+    /// lie in one chunk or two, else copied into one.
+    pub(super) fn take(&mut self, count: usize) -> [Bytes; 2] {
+        let count = count.min(self.len);
+        self.thaw(count);
+        let first = self.take_from_chunk(count);
+        let missing = count - first.len();
+        if missing == 0 {
+            return [first, Bytes::new()];
+        }
+        if self
+            .chunks
+            .front()
+            .is_some_and(|next| next.len() >= missing)
+        {
+            return [first, self.take_from_chunk(missing)];
+        }
+        let mut whole = BytesMut::with_capacity(count);
+        whole.extend_from_slice(&first);
+        while whole.len() < count && !self.chunks.is_empty() {
+            whole.extend_from_slice(&self.take_from_chunk(count - whole.len()));
+        }
+        [whole.freeze(), Bytes::new()]
+    }
+
+    /// Takes the first `count` bytes as a copy, which keeps no chunk alive.
+    pub(super) fn take_copy(&mut self, count: usize) -> Bytes {
+        let [first, second] = self.take(count);
+        if second.is_empty() {
+            return Bytes::copy_from_slice(&first);
+        }
+        [first, second].concat().into()
+    }
+
+    /// Drops the first `count` bytes.
+    pub(super) fn skip(&mut self, count: usize) {
+        self.thaw(count);
+        let mut missing = count;
+        while missing > 0 && !self.chunks.is_empty() {
+            missing -= self.take_from_chunk(missing).len();
+        }
+    }
+
+    /// All bytes in one place that can be written to, until some are taken.
+    pub(super) fn collect(&mut self) -> &mut [u8] {
+        if !self.collecting {
+            let mut all = BytesMut::with_capacity(self.len);
+            for slice in self.slices() {
+                all.extend_from_slice(slice);
+            }
+            self.chunks.clear();
+            self.tail = all;
+            self.collecting = true;
+        }
+        &mut self.tail
+    }
+
+    fn take_one(&mut self, count: usize) -> Bytes {
+        let [first, second] = self.take(count);
+        if second.is_empty() {
+            return first;
+        }
+        [first, second].concat().into()
+    }
+
+    fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        self.chunks
+            .iter()
+            .map(|chunk| &**chunk)
+            .chain(std::iter::once(&*self.tail))
+    }
+
+    /// Makes the tail a chunk where the first `count` bytes reach into it.
+    fn thaw(&mut self, count: usize) {
+        self.collecting = false;
+        if count > self.len - self.tail.len() {
+            self.freeze_tail();
+        }
+    }
+
+    fn freeze_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.chunks.push_back(self.tail.split().freeze());
+        }
+    }
+
+    /// At most `count` bytes of the first chunk.
+    fn take_from_chunk(&mut self, count: usize) -> Bytes {
+        let taken = match self.chunks.front_mut() {
+            Some(chunk) if chunk.remaining() > count => chunk.split_to(count),
+            _ => self.chunks.pop_front().unwrap_or_default(),
+        };
+        self.len -= taken.len();
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(chunks: &[&'static [u8]]) -> Queue {
+        let mut queue = Queue::default();
+        for chunk in chunks {
+            queue.push(Bytes::from_static(chunk));
+        }
+        queue
+    }
+
+    static BIG: [u8; 4096] = [7; 4096];
+
+    #[test]
+    fn bytes_in_one_chunk_are_shared() {
+        let mut queue = queue(&[&BIG]);
+        let [first, second] = queue.take(100);
+        assert_eq!(first.as_ptr(), BIG.as_ptr());
+        assert!(second.is_empty());
+        assert_eq!(queue.len(), 3996);
+    }
+
+    #[test]
+    fn bytes_in_two_chunks_are_shared() {
+        let mut queue = queue(&[&BIG, &BIG]);
+        queue.skip(4000);
+        let [first, second] = queue.take(200);
+        assert_eq!((first.len(), second.len()), (96, 104));
+        assert_eq!(second.as_ptr(), BIG.as_ptr());
+    }
+
+    #[test]
+    fn bytes_in_three_chunks_are_copied_together() {
+        let mut queue = queue(&[&BIG, &BIG, &BIG]);
+        let [first, second] = queue.take(8193);
+        assert_eq!((first.len(), second.len()), (8193, 0));
+        assert_eq!(queue.len(), 4095);
+    }
+
+    #[test]
+    fn single_bytes_do_not_stay_chunks() {
+        let mut queue = Queue::default();
+        for byte in 0..=255_u8 {
+            queue.push(Bytes::copy_from_slice(&[byte]));
+        }
+        assert_eq!(queue.chunks.len(), 1);
+        assert_eq!(queue.peek::<3>(), Some([0, 1, 2]));
+        assert_eq!(queue.take(256).concat(), (0..=255).collect::<Vec<u8>>());
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn the_front_lies_in_at_most_two_slices() {
+        let mut queue = queue(&[&BIG, &BIG, &BIG]);
+        let front = queue.front(9000);
+        assert_eq!(front.map(<[u8]>::len), [9000, 0]);
+        assert_eq!(queue.len(), 3 * 4096);
+    }
+
+    #[test]
+    fn collected_bytes_can_be_written_to_and_go_on() {
+        let mut queue = queue(&[b"abc", &BIG]);
+        queue.collect()[1] = b'X';
+        queue.push(Bytes::from_static(&BIG));
+        assert_eq!(queue.collect().len(), 3 + 2 * 4096);
+        assert_eq!(queue.take(4).concat(), b"aXc\x07");
+        assert_eq!(queue.len(), 2 * 4096 - 1);
+    }
+
+    #[test]
+    fn taking_more_than_there_is_gives_what_there_is() {
+        let mut queue = queue(&[b"abc"]);
+        queue.skip(1);
+        assert_eq!(queue.front(9), [&b"bc"[..], &[]]);
+        assert_eq!(queue.take(9).concat(), b"bc");
+        queue.skip(1);
+        assert!(queue.is_empty());
+    }
+}
