@@ -1,5 +1,47 @@
 //! Pushes live Windows Media (ASF) from GStreamer to publishing points.
+//!
+//! The plugin `asfpush` has one element, `asfpushsink`: it takes ASF from any muxer or
+//! file and speaks [MS-WMHTTP], the Windows Media HTTP Push Distribution Protocol. The
+//! binary `asf-publishing-point` is a server for it, which players pull from.
+//!
+//! ```text
+//!  sink (GStreamer) ─▶ publish (tokio) ─▶ transport (reqwest) ─▶ wmhttp (pure) ─▶ asf (pure) ─▶ std, bytes
+//!                         │                                         ▲
+//!                         ▼                                         │
+//!                        log (std) ─────────────────────────────────┤
+//!                         ▲                                         │
+//!  bin/asf-publishing-point ─▶ point (hyper, tokio) ────────────────┘
+//! ```
+//!
+//! An arrow is the only direction in which names may be used; `tests/layers.rs` keeps it so.
+//!
+//! * [`asf`]: bytes in, units out. A unit is a data packet with the header that describes it.
+//! * [`wmhttp`]: the protocol as values; the pusher's and the server's state machines.
+//! * [`log`]: one bounded copy of the stream, framed once, with a cursor for each reader.
+//! * [`transport`]: the HTTP client, held to what the protocol needs.
+//! * [`publish`]: a task for each destination, back-off, statistics.
+//! * `point`: the server's publishing points.
+//! * `sink`: the element; properties, events and bus messages.
+
 pub mod asf;
 pub mod log;
+pub mod publish;
+mod sink;
 pub mod transport;
 pub mod wmhttp;
+
+fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    sink::register(plugin)
+}
+
+gst::plugin_define!(
+    asfpush,
+    env!("CARGO_PKG_DESCRIPTION"),
+    plugin_init,
+    concat!(env!("CARGO_PKG_VERSION"), "-", env!("COMMIT_ID")),
+    "MPL-2.0",
+    env!("CARGO_PKG_NAME"),
+    env!("CARGO_PKG_NAME"),
+    env!("CARGO_PKG_REPOSITORY"),
+    env!("BUILD_REL_DATE")
+);

@@ -272,13 +272,7 @@ impl Payload {
     /// A whole object, or its beginning.
     #[must_use]
     pub fn new(stream: u8, data: &[u8]) -> Self {
-        Self {
-            stream,
-            key: false,
-            offset: 0,
-            compressed: false,
-            data: data.to_vec(),
-        }
+        Self { stream, key: false, offset: 0, compressed: false, data: data.to_vec() }
     }
 
     /// With the key frame bit.
@@ -379,12 +373,7 @@ impl PacketBuilder {
     /// As Windows Media encoders write it: a single payload, and padding as a WORD.
     #[must_use]
     pub fn windows(size: usize, payload: Payload) -> Self {
-        Self {
-            size,
-            padding: Width::Word,
-            payloads: vec![payload],
-            ..Self::default()
-        }
+        Self { size, padding: Width::Word, payloads: vec![payload], ..Self::default() }
     }
 
     /// Sent at this time, in milliseconds.
@@ -410,9 +399,7 @@ impl PacketBuilder {
         let mut out = self.correction.clone();
         let multiple = u8::from(self.multiple.is_some());
         let (length, value) = self.length;
-        out.put_u8(
-            multiple | (self.sequence as u8) << 1 | (self.padding as u8) << 3 | (length as u8) << 5,
-        );
+        out.put_u8(multiple | (self.sequence as u8) << 1 | (self.padding as u8) << 3 | (length as u8) << 5);
         out.put_u8(self.properties);
         let size = u32::try_from(self.size).unwrap_or(0);
         length.put(
@@ -474,9 +461,7 @@ pub fn packets(size: usize, count: u32) -> Vec<Bytes> {
                 0 => payload.key(),
                 _ => payload,
             };
-            PacketBuilder::windows(size, payload)
-                .send_time(number * 100)
-                .build()
+            PacketBuilder::windows(size, payload).send_time(number * 100).build()
         })
         .collect()
 }

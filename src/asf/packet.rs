@@ -326,11 +326,7 @@ mod tests {
             for _ in 0..len {
                 take(1);
             }
-            payloads.push((
-                stream,
-                offset,
-                packet[data_at..data_at + len as usize].to_vec(),
-            ));
+            payloads.push((stream, offset, packet[data_at..data_at + len as usize].to_vec()));
         }
         payloads
     }
@@ -341,18 +337,13 @@ mod tests {
         let corrections = [vec![], vec![0x82, 0, 0], vec![0x8F; 16]];
         let single = (None, vec![Payload::new(2, &[9; 50]).key()]);
         let multiple = [Width::Byte, Width::Word, Width::Dword].map(|width| {
-            let payloads = vec![
-                Payload::new(2, &[1; 20]).at(7),
-                Payload::new(1, &[2; 30]).key(),
-                Payload::new(2, &[3; 5]).key(),
-            ];
+            let payloads =
+                vec![Payload::new(2, &[1; 20]).at(7), Payload::new(1, &[2; 30]).key(), Payload::new(2, &[3; 5]).key()];
             (Some(width), payloads)
         });
         for correction in &corrections {
             for (multiple, payloads) in [single.clone()].iter().chain(&multiple) {
-                for (padding, sequence) in
-                    Width::ALL.iter().flat_map(|a| Width::ALL.map(|b| (*a, b)))
-                {
+                for (padding, sequence) in Width::ALL.iter().flat_map(|a| Width::ALL.map(|b| (*a, b))) {
                     for width in Width::ALL {
                         for length in [Length::Whole, Length::WithoutPadding, Length::Is(0)] {
                             variants.push(PacketBuilder {
@@ -379,11 +370,8 @@ mod tests {
         let mut stripped = 0;
         for builder in variants() {
             let bytes = builder.build();
-            let wanted: Vec<_> = builder
-                .payloads
-                .iter()
-                .map(|p| (p.stream | u8::from(p.key) << 7, p.offset, p.data.clone()))
-                .collect();
+            let wanted: Vec<_> =
+                builder.payloads.iter().map(|p| (p.stream | u8::from(p.key) << 7, p.offset, p.data.clone())).collect();
             for padding in [Padding::Explicit, Padding::Zero] {
                 let packet = parse(&bytes, padding);
                 assert!(packet.is_parsed(), "{builder:?}");
@@ -401,11 +389,7 @@ mod tests {
                 }
                 stripped += 1;
                 assert!(!sent.contains(&0xFF) || builder.correction.len() > 3);
-                assert_eq!(
-                    played(&restored(&sent, 200)),
-                    wanted,
-                    "{padding:?} {builder:?}"
-                );
+                assert_eq!(played(&restored(&sent, 200)), wanted, "{padding:?} {builder:?}");
                 let again = Bytes::from(restored(&sent, 200));
                 let again = parse(&again, padding);
                 assert_eq!(played(&restored(&self::sent(&again), 200)), wanted);
@@ -417,30 +401,20 @@ mod tests {
 
     #[test]
     fn explicit_writes_the_length_and_drops_the_padding_field() {
-        let builder = PacketBuilder {
-            sequence: Width::Word,
-            ..PacketBuilder::windows(200, Payload::new(1, &[0x42; 10]))
-        };
+        let builder =
+            PacketBuilder { sequence: Width::Word, ..PacketBuilder::windows(200, Payload::new(1, &[0x42; 10])) };
         let bytes = builder.send_time(7).build();
         let sent = sent(&parse(&bytes, Padding::Explicit));
         assert_eq!(sent.len(), 40);
         // WORD Packet Length, WORD Sequence, no padding; 40; 0x5E; 7 ms.
-        assert_eq!(
-            sent[..17],
-            [
-                0x82, 0, 0, 0x44, 0x5D, 40, 0, 0x5E, 0, 7, 0, 0, 0, 0, 0, 1, 0
-            ]
-        );
+        assert_eq!(sent[..17], [0x82, 0, 0, 0x44, 0x5D, 40, 0, 0x5E, 0, 7, 0, 0, 0, 0, 0, 1, 0]);
         assert_eq!(sent[17..], bytes[17..40]);
     }
 
     #[test]
     fn zero_keeps_every_field_at_its_place() {
         for (width, len) in [(Width::Byte, 1), (Width::Word, 2), (Width::Dword, 4)] {
-            let builder = PacketBuilder {
-                padding: width,
-                ..PacketBuilder::default()
-            };
+            let builder = PacketBuilder { padding: width, ..PacketBuilder::default() };
             let bytes = builder.build();
             let sent = sent(&parse(&bytes, Padding::Zero));
             assert_eq!(sent[..5], bytes[..5]);
@@ -452,34 +426,20 @@ mod tests {
 
     #[test]
     fn zero_sets_only_a_packet_length_that_counted_the_padding() {
-        for (length, written) in [
-            (Length::Whole, 68_u16),
-            (Length::WithoutPadding, 68),
-            (Length::Is(0), 0),
-        ] {
-            let builder = PacketBuilder {
-                length: (Width::Word, length),
-                padding: Width::Word,
-                ..PacketBuilder::default()
-            };
+        for (length, written) in [(Length::Whole, 68_u16), (Length::WithoutPadding, 68), (Length::Is(0), 0)] {
+            let builder =
+                PacketBuilder { length: (Width::Word, length), padding: Width::Word, ..PacketBuilder::default() };
             let sent = sent(&parse(&builder.build(), Padding::Zero));
             assert_eq!(sent.len(), 70);
             let written = if written == 68 { 70 } else { written };
-            assert_eq!(
-                sent[5..9],
-                [written.to_le_bytes()[0], 0, 0, 0],
-                "{length:?}"
-            );
+            assert_eq!(sent[5..9], [written.to_le_bytes()[0], 0, 0, 0], "{length:?}");
         }
     }
 
     #[test]
     fn lengths_that_contradict_leave_the_packet_alone() {
         let odd = |change: fn(&mut PacketBuilder)| {
-            let mut builder = PacketBuilder {
-                padding: Width::Word,
-                ..PacketBuilder::default()
-            };
+            let mut builder = PacketBuilder { padding: Width::Word, ..PacketBuilder::default() };
             change(&mut builder);
             builder.build()
         };
@@ -503,11 +463,7 @@ mod tests {
 
     #[test]
     fn a_padding_length_that_disagrees_with_the_payloads_is_left_alone() {
-        let bytes = PacketBuilder {
-            multiple: Some(Width::Word),
-            padding: Width::Word,
-            ..PacketBuilder::default()
-        };
+        let bytes = PacketBuilder { multiple: Some(Width::Word), padding: Width::Word, ..PacketBuilder::default() };
         for change in [1_u8, 255] {
             let mut bytes = bytes.build().to_vec();
             bytes[5] = bytes[5].wrapping_add(change);
@@ -515,9 +471,7 @@ mod tests {
             assert_eq!(sent(&parse(&bytes, Padding::Explicit)), bytes);
         }
         // More padding than there is room behind the head.
-        let mut bytes = PacketBuilder::windows(200, Payload::new(1, &[1; 9]))
-            .build()
-            .to_vec();
+        let mut bytes = PacketBuilder::windows(200, Payload::new(1, &[1; 9])).build().to_vec();
         for padding in [186, 190, 200, 0xFFFF_u16] {
             bytes[5..7].copy_from_slice(&padding.to_le_bytes());
             let bytes = Bytes::from(bytes.clone());
@@ -603,10 +557,7 @@ mod tests {
 
     #[test]
     fn wide_object_numbers_are_read() {
-        let bytes = PacketBuilder {
-            properties: 0x7D,
-            ..PacketBuilder::windows(200, Payload::new(2, b"abc").key())
-        };
+        let bytes = PacketBuilder { properties: 0x7D, ..PacketBuilder::windows(200, Payload::new(2, b"abc").key()) };
         let packet = parse(&bytes.build(), Padding::Explicit);
         assert!(packet.is_parsed() && packet.starts_key_frame());
         assert_eq!(sent(&packet).len(), 200 - packet.padding_removed() as usize);

@@ -41,10 +41,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            padding: Padding::Explicit,
-            live_header: true,
-        }
+        Self { padding: Padding::Explicit, live_header: true }
     }
 }
 
@@ -195,9 +192,7 @@ impl Parser {
                 self.arrival = Arrival::InOrder;
             }
             Arrival::Skip(count) => {
-                let skipped = bytes
-                    .len()
-                    .min(usize::try_from(count).unwrap_or(usize::MAX));
+                let skipped = bytes.len().min(usize::try_from(count).unwrap_or(usize::MAX));
                 bytes::Buf::advance(&mut bytes, skipped);
                 self.received += skipped as u64;
                 self.arrival = match count - skipped as u64 {
@@ -468,22 +463,14 @@ impl Parser {
         }
         let (shrunk, dropped) = header.shrink()?;
         if !dropped.is_empty() {
-            self.warn(Warning::HeaderShrunk {
-                from: header.bytes().len(),
-                to: shrunk.bytes().len(),
-                dropped,
-            });
+            self.warn(Warning::HeaderShrunk { from: header.bytes().len(), to: shrunk.bytes().len(), dropped });
         }
         Ok(shrunk)
     }
 
     /// Behind the data anything may lie: what looked like a header need not be one.
     fn pass_over(&mut self, bytes: Bytes, error: Error) -> Result<(), Error> {
-        let State::Header(Expected {
-            behind_data: Some(after),
-            ..
-        }) = &self.state
-        else {
+        let State::Header(Expected { behind_data: Some(after), .. }) = &self.state else {
             return Err(error);
         };
         let mut after = *after;
@@ -506,10 +493,7 @@ impl Parser {
             return Error::AsfStream { offset };
         }
         let hex: Vec<String> = found.iter().map(|byte| format!("{byte:02x}")).collect();
-        Error::NotAsf {
-            offset,
-            found: hex.join(" "),
-        }
+        Error::NotAsf { offset, found: hex.join(" ") }
     }
 
     /// Why there is no header at the end of the stream.
@@ -520,9 +504,7 @@ impl Parser {
         if !search::agrees(start) && self.caps_header.is_none() {
             return self.not_a_header();
         }
-        Error::NoHeader {
-            received: self.queue.len() as u64,
-        }
+        Error::NoHeader { received: self.queue.len() as u64 }
     }
 }
 
@@ -605,10 +587,7 @@ impl Parser {
 
 impl Packets {
     fn ended(&self) -> After {
-        After {
-            broken_headers: 0,
-            data: Some((self.start, self.end)),
-        }
+        After { broken_headers: 0, data: Some((self.start, self.end)) }
     }
 
     fn count_unparsed(&mut self, offset: u64) -> Result<(), Error> {
@@ -619,10 +598,7 @@ impl Packets {
         if self.unparsed < LOST_AFTER {
             return Ok(());
         }
-        Err(Error::LostAlignment {
-            offset: self.unparsed_from,
-            packets: self.unparsed,
-        })
+        Err(Error::LostAlignment { offset: self.unparsed_from, packets: self.unparsed })
     }
 }
 
@@ -636,10 +612,7 @@ impl Parser {
                 State::After(after) => Some(*after),
                 State::Header(_) | State::Packets(_) | State::Failed(_) => None,
             };
-            self.state = State::Header(Expected {
-                behind_data,
-                ..Expected::default()
-            });
+            self.state = State::Header(Expected { behind_data, ..Expected::default() });
             return Step::Again;
         }
         self.queue.skip(len.saturating_sub(HEADER_HEAD - 1));
@@ -703,10 +676,7 @@ impl Parser {
                 self.align(first);
             }
             _ => {
-                self.state = State::Header(Expected {
-                    in_middle: start > 0,
-                    ..Expected::default()
-                });
+                self.state = State::Header(Expected { in_middle: start > 0, ..Expected::default() });
             }
         }
     }

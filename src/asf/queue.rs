@@ -85,10 +85,7 @@ impl Queue {
         let second = slices.next().unwrap_or_default();
         let in_first = first.len().min(count);
         let in_second = second.len().min(count - in_first);
-        [
-            first.get(..in_first).unwrap_or_default(),
-            second.get(..in_second).unwrap_or_default(),
-        ]
+        [first.get(..in_first).unwrap_or_default(), second.get(..in_second).unwrap_or_default()]
     }
 
     /// Takes the first `count` bytes, or all where there are fewer: shared where they
@@ -101,11 +98,7 @@ impl Queue {
         if missing == 0 {
             return [first, Bytes::new()];
         }
-        if self
-            .chunks
-            .front()
-            .is_some_and(|next| next.len() >= missing)
-        {
+        if self.chunks.front().is_some_and(|next| next.len() >= missing) {
             return [first, self.take_from_chunk(missing)];
         }
         let mut whole = BytesMut::with_capacity(count);
@@ -157,10 +150,7 @@ impl Queue {
     }
 
     fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        self.chunks
-            .iter()
-            .map(|chunk| &**chunk)
-            .chain(std::iter::once(&*self.tail))
+        self.chunks.iter().map(|chunk| &**chunk).chain(std::iter::once(&*self.tail))
     }
 
     /// Makes the tail a chunk where the first `count` bytes reach into it.

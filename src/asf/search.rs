@@ -16,9 +16,7 @@ pub(super) struct HeaderSearch {
 impl HeaderSearch {
     pub(super) fn new() -> Self {
         const NEEDLE: &[u8] = &guid::HEADER;
-        Self {
-            finder: Finder::new(NEEDLE),
-        }
+        Self { finder: Finder::new(NEEDLE) }
     }
 
     /// The first offset at which the start of a Header Object lies whole.
@@ -32,12 +30,7 @@ impl HeaderSearch {
             .find_iter(first)
             .find(plausible)
             .or_else(|| self.find_at_joint(first, second).filter(plausible))
-            .or_else(|| {
-                self.finder
-                    .find_iter(second)
-                    .map(|at| first.len() + at)
-                    .find(plausible)
-            })
+            .or_else(|| self.finder.find_iter(second).map(|at| first.len() + at).find(plausible))
     }
 
     fn find_at_joint(&self, first: &[u8], second: &[u8]) -> Option<usize> {
@@ -60,9 +53,7 @@ impl HeaderSearch {
 pub(super) fn is_header(head: &[u8; HEADER_HEAD]) -> bool {
     let mut cursor = Cursor::new(head);
     cursor.array() == Some(guid::HEADER)
-        && cursor
-            .u64()
-            .is_some_and(|size| (HEADER_HEAD as u64..=MAX_READ).contains(&size))
+        && cursor.u64().is_some_and(|size| (HEADER_HEAD as u64..=MAX_READ).contains(&size))
         && head.ends_with(&[1, 2])
 }
 

@@ -70,10 +70,7 @@ impl fmt::Display for Warning {
                  dropped; the stream was cut there"
             ),
             Self::BrokenHeader(error) => {
-                write!(
-                    f,
-                    "{error}; it was passed over, check the file behind its data"
-                )
+                write!(f, "{error}; it was passed over, check the file behind its data")
             }
         }
     }

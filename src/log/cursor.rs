@@ -44,7 +44,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    pub(super) fn new(log: Arc<Log>, start: Start, policy: DropPolicy) -> Self {
+    pub(super) fn new(log: Arc<Log>, start: Start, policy: Option<DropPolicy>) -> Self {
         let mut state = log.lock();
         let head = state.ring.head();
         let (next, seeks_key_frame) = match start {
@@ -167,18 +167,20 @@ impl Cursor {
             if let Some(reader) = state.reader(slot) {
                 reader.streaming = streaming;
             }
+            if state.writer_waits {
+                self.log.room.notify_all();
+            }
         });
-        self.log.room.notify_all();
     }
 
-    /// Changes what happens when the cursor lags beyond the limits.
-    pub fn set_policy(&self, policy: DropPolicy) {
+    /// Changes what happens when the cursor lags beyond the limits; `None` follows the log.
+    pub fn set_policy(&self, policy: Option<DropPolicy>) {
         self.with(|state, slot| {
             if let Some(reader) = state.reader(slot) {
                 reader.policy = policy;
             }
         });
-        self.log.room.notify_all();
+        self.log.tell_writer();
     }
 
     /// How far the cursor is behind.
@@ -211,7 +213,7 @@ impl Drop for Cursor {
                 *place = None;
             }
         });
-        self.log.room.notify_all();
+        self.log.tell_writer();
     }
 }
 
@@ -225,15 +227,16 @@ impl State {
     fn settle(&mut self, slot: usize) -> Option<u64> {
         let (head, tail) = (self.ring.head(), self.ring.tail());
         let newest = self.ring.newest_key_frame();
-        let Self { ring, readers, .. } = self;
+        let Self { ring, readers, policy, .. } = self;
         let reader = readers.get_mut(slot)?.as_mut()?;
+        let policy = reader.policy.unwrap_or(*policy);
         let before = reader.next;
         let position = ring.position(before);
         if reader.next < tail {
-            match (reader.policy, newest) {
+            match (policy, newest) {
                 (DropPolicy::Oldest, _) => reader.next = tail,
-                (DropPolicy::Keyframe | DropPolicy::Block, Some(key)) => reader.next = key,
-                (DropPolicy::Keyframe | DropPolicy::Block, None) => {
+                (DropPolicy::Keyframe | DropPolicy::Block | DropPolicy::Disconnect, Some(key)) => reader.next = key,
+                (DropPolicy::Keyframe | DropPolicy::Block | DropPolicy::Disconnect, None) => {
                     reader.next = head;
                     reader.seeks_key_frame = true;
                 }

@@ -58,6 +58,8 @@ pub enum DropPolicy {
     Oldest,
     /// The writer waits for it.
     Block,
+    /// As `Keyframe`, for an owner that breaks off and begins anew when it learns of the gap.
+    Disconnect,
 }
 
 /// Where a new cursor starts.
@@ -89,6 +91,8 @@ pub struct Log {
 struct State {
     ring: Ring,
     limits: Limits,
+    /// The policy of the cursors that have none of their own.
+    policy: DropPolicy,
     /// A slot per cursor; freed slots are used again.
     readers: Vec<Option<Reader>>,
     ended: bool,
@@ -103,7 +107,8 @@ struct Reader {
     next: u64,
     /// Set where the next packet must start a key frame.
     seeks_key_frame: bool,
-    policy: DropPolicy,
+    /// `None` follows the log's.
+    policy: Option<DropPolicy>,
     /// Whether the far end takes packets now; see [`Log::wait_for_room`].
     streaming: bool,
     taken: u64,
@@ -121,6 +126,7 @@ impl Log {
             state: Mutex::new(State {
                 ring: Ring::default(),
                 limits,
+                policy: DropPolicy::default(),
                 readers: Vec::new(),
                 ended: false,
                 interrupted: false,
@@ -133,7 +139,13 @@ impl Log {
     /// Changes how much is kept from now on.
     pub fn set_limits(&self, limits: Limits) {
         self.lock().limits = limits;
-        self.room.notify_all();
+        self.tell_writer();
+    }
+
+    /// Changes the policy of the cursors that have none of their own.
+    pub fn set_policy(&self, policy: DropPolicy) {
+        self.lock().policy = policy;
+        self.tell_writer();
     }
 
     /// Appends packets of one stream and wakes the cursors that wait for them.
@@ -187,14 +199,21 @@ impl Log {
         self.room.notify_all();
     }
 
-    /// A new cursor.
-    pub fn cursor(self: &Arc<Self>, start: Start, policy: DropPolicy) -> Cursor {
+    /// A new cursor; one without a policy follows the log's.
+    pub fn cursor(self: &Arc<Self>, start: Start, policy: Option<DropPolicy>) -> Cursor {
         Cursor::new(Arc::clone(self), start, policy)
     }
 
     /// Sequence number of the next packet to be appended: packets appended so far.
     pub fn head(&self) -> u64 {
         self.lock().ring.head()
+    }
+
+    /// Wakes the writer where it waits; where it does not, that would be a system call for nothing.
+    fn tell_writer(&self) {
+        if self.lock().writer_waits {
+            self.room.notify_all();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -206,7 +225,8 @@ impl Log {
 impl State {
     /// The cursors that may hold the writer back now.
     fn blockers(&self) -> impl Iterator<Item = &Reader> {
-        let blocking = |reader: &&Reader| reader.policy == DropPolicy::Block;
+        let default = self.policy;
+        let blocking = move |reader: &&Reader| reader.policy.unwrap_or(default) == DropPolicy::Block;
         let any_streams = self.readers.iter().flatten().filter(blocking).any(|reader| reader.streaming);
         self.readers.iter().flatten().filter(blocking).filter(move |reader| reader.streaming || !any_streams)
     }

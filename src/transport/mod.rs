@@ -36,6 +36,7 @@ use crate::wmhttp::verdict::Cause;
 use body::Queue;
 use gate::SocketSlot;
 use socket::Socket;
+pub use socket::Telemetry;
 
 /// Bytes of body that wait here at most, beside what the kernel holds.
 const QUEUE: usize = 256 * 1024;
@@ -61,7 +62,12 @@ pub enum Incoming {
     /// The body's queue has room again.
     Room,
     /// The server answered.
-    Response(ResponseHead),
+    Response {
+        /// The answer's head.
+        head: ResponseHead,
+        /// As in [`Incoming::Lost`].
+        undelivered: u64,
+    },
     /// The connection is gone, or never came.
     Lost {
         /// How.
@@ -149,6 +155,11 @@ impl Client {
         self.body().map_or(0, |body| QUEUE.saturating_sub(body.queued()))
     }
 
+    /// What [`Client::room`] is where nothing waits.
+    pub fn capacity(&self) -> usize {
+        QUEUE
+    }
+
     /// What happens next. Never returns while no request is under way. `want_room` asks
     /// for [`Incoming::Room`] too, where [`Client::room`] was used up.
     pub async fn next(&mut self, want_room: bool) -> Incoming {
@@ -193,7 +204,7 @@ impl Client {
     }
 
     /// What the kernel tells of the connection, where it can be asked.
-    pub fn telemetry(&self) -> Option<socket::Telemetry> {
+    pub fn telemetry(&self) -> Option<Telemetry> {
         self.socket().as_ref()?.telemetry()
     }
 
@@ -243,20 +254,22 @@ impl Client {
     }
 
     fn answered(&mut self, answer: Answer) -> Incoming {
-        let Some(exchange) = self.exchange.take() else { return Incoming::Response(answer.head) };
-        let mut socket = self.socket();
-        if socket.is_none() {
-            *socket = answer.local.and_then(|local| Socket::find(local, &exchange.peers));
-        }
-        drop(socket);
-        if let Some(body) = &exchange.body {
-            self.sent_before_body += body.pushed();
-            // A server that answers early goes on reading what comes: this alone stops it.
-            if !body.is_complete() {
-                body.abort();
+        let undelivered = self.undelivered();
+        if let Some(exchange) = self.exchange.take() {
+            let mut socket = self.socket();
+            if socket.is_none() {
+                *socket = answer.local.and_then(|local| Socket::find(local, &exchange.peers));
+            }
+            drop(socket);
+            if let Some(body) = &exchange.body {
+                self.sent_before_body += body.pushed();
+                // A server that answers early goes on reading what comes: this alone stops it.
+                if !body.is_complete() {
+                    body.abort();
+                }
             }
         }
-        Incoming::Response(answer.head)
+        Incoming::Response { head: answer.head, undelivered }
     }
 
     fn lost(&mut self, failed: Failed) -> Incoming {

@@ -270,6 +270,16 @@ impl Session {
         self.outputs.pop_front()
     }
 
+    /// Whether [`Session::poll`] has something to say.
+    pub fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
+    /// Changes what the session is to do; a request under way goes on as it began.
+    pub fn set_config(&mut self, config: Config) {
+        self.config = config;
+    }
+
     /// When [`Session::handle_timeout`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {

@@ -64,33 +64,15 @@ enum Drop {
 /// What is dropped, the first first.
 const STEPS: [(&str, Drop); 10] = [
     ("Padding", Drop::Objects(|guid| *guid == guid::PADDING)),
-    (
-        "pictures",
-        Drop::Attributes(|attribute| attribute.is_picture()),
-    ),
+    ("pictures", Drop::Attributes(|attribute| attribute.is_picture())),
     ("Index Parameters", Drop::Objects(is_index_parameters)),
-    (
-        "Content Branding",
-        Drop::Objects(|guid| *guid == guid::CONTENT_BRANDING),
-    ),
+    ("Content Branding", Drop::Objects(|guid| *guid == guid::CONTENT_BRANDING)),
     ("Markers", Drop::Objects(|guid| *guid == guid::MARKER)),
-    (
-        "long attributes",
-        Drop::Attributes(|attribute| attribute.value_len > LONG_VALUE),
-    ),
-    (
-        "Metadata Library",
-        Drop::Objects(|guid| *guid == guid::METADATA_LIBRARY),
-    ),
-    (
-        "Extended Content Description",
-        Drop::Objects(|guid| *guid == guid::EXTENDED_CONTENT_DESCRIPTION),
-    ),
+    ("long attributes", Drop::Attributes(|attribute| attribute.value_len > LONG_VALUE)),
+    ("Metadata Library", Drop::Objects(|guid| *guid == guid::METADATA_LIBRARY)),
+    ("Extended Content Description", Drop::Objects(|guid| *guid == guid::EXTENDED_CONTENT_DESCRIPTION)),
     ("unknown objects", Drop::Objects(is_unknown)),
-    (
-        "Content Description",
-        Drop::Objects(|guid| *guid == guid::CONTENT_DESCRIPTION),
-    ),
+    ("Content Description", Drop::Objects(|guid| *guid == guid::CONTENT_DESCRIPTION)),
 ];
 
 fn is_index_parameters(guid: &Guid) -> bool {
@@ -143,11 +125,7 @@ struct Draft<'a> {
 
 enum Child<'a> {
     Object(Piece<'a>),
-    Extension {
-        head: &'a [u8],
-        children: Vec<Piece<'a>>,
-        rest: &'a [u8],
-    },
+    Extension { head: &'a [u8], children: Vec<Piece<'a>>, rest: &'a [u8] },
 }
 
 /// An object as it is, or without some of its attributes.
@@ -158,16 +136,10 @@ struct Piece<'a> {
 
 impl<'a> Draft<'a> {
     fn read(header: &'a [u8]) -> Self {
-        let (head, list) = header
-            .split_at_checked(HEADER_HEAD)
-            .unwrap_or((header, &[]));
+        let (head, list) = header.split_at_checked(HEADER_HEAD).unwrap_or((header, &[]));
         let (objects, rest) = walk(list, Objects::new(list, HEADER_HEAD));
         let children = objects.into_iter().map(Child::read).collect();
-        Self {
-            head,
-            children,
-            rest,
-        }
+        Self { head, children, rest }
     }
 
     fn len(&self) -> usize {
@@ -195,11 +167,7 @@ impl<'a> Draft<'a> {
         for child in &self.children {
             match child {
                 Child::Object(piece) => out.put_slice(piece.bytes()),
-                Child::Extension {
-                    head,
-                    children,
-                    rest,
-                } => {
+                Child::Extension { head, children, rest } => {
                     out.put_slice(head.get(..16).unwrap_or_default());
                     out.put_u64_le(child.len() as u64);
                     out.put_slice(head.get(24..42).unwrap_or_default());
@@ -223,11 +191,7 @@ impl<'a> Child<'a> {
         match parts {
             Some((head, list)) if object.guid == guid::HEADER_EXTENSION => {
                 let (objects, rest) = walk(list, extension_children(&object));
-                Self::Extension {
-                    head,
-                    children: objects.into_iter().map(Piece::read).collect(),
-                    rest,
-                }
+                Self::Extension { head, children: objects.into_iter().map(Piece::read).collect(), rest }
             }
             _ => Self::Object(Piece::read(object)),
         }
@@ -236,11 +200,7 @@ impl<'a> Child<'a> {
     fn len(&self) -> usize {
         match self {
             Self::Object(piece) => piece.bytes().len(),
-            Self::Extension {
-                head,
-                children,
-                rest,
-            } => {
+            Self::Extension { head, children, rest } => {
                 let children: usize = children.iter().map(|piece| piece.bytes().len()).sum();
                 head.len() + children + rest.len()
             }
@@ -250,10 +210,7 @@ impl<'a> Child<'a> {
 
 impl<'a> Piece<'a> {
     fn read(object: Object<'a>) -> Self {
-        Self {
-            object,
-            rewritten: None,
-        }
+        Self { object, rewritten: None }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -293,9 +250,7 @@ struct Attribute<'a> {
 impl<'a> Attribute<'a> {
     fn is_picture(&self) -> bool {
         const NAME: &[u8] = b"W\0M\0/\0P\0i\0c\0t\0u\0r\0e\0";
-        self.name
-            .strip_prefix(NAME)
-            .is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
+        self.name.strip_prefix(NAME).is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
     }
 
     /// ASF 3.11: name length, name, value type, value length, value.
@@ -305,11 +260,7 @@ impl<'a> Attribute<'a> {
         cursor.skip(name_len + 2)?;
         let value_len = usize::from(cursor.u16()?);
         cursor.skip(value_len)?;
-        Some(Self {
-            bytes: list.get(..cursor.position())?,
-            name: list.get(2..2 + name_len)?,
-            value_len,
-        })
+        Some(Self { bytes: list.get(..cursor.position())?, name: list.get(2..2 + name_len)?, value_len })
     }
 
     /// ASF 4.7 and 4.8: language, stream, name length, type, value length, name, value.
@@ -321,21 +272,13 @@ impl<'a> Attribute<'a> {
         let value_len = usize::try_from(cursor.u32()?).ok()?;
         cursor.skip(name_len)?;
         cursor.skip(value_len)?;
-        Some(Self {
-            bytes: list.get(..cursor.position())?,
-            name: list.get(12..12 + name_len)?,
-            value_len,
-        })
+        Some(Self { bytes: list.get(..cursor.position())?, name: list.get(12..12 + name_len)?, value_len })
     }
 }
 
 /// The object without the attributes `drops` names; `None` where that changes nothing
 /// or its list cannot be read.
-fn without_attributes(
-    guid: Guid,
-    object: &[u8],
-    drops: fn(&Attribute<'_>) -> bool,
-) -> Option<Vec<u8>> {
+fn without_attributes(guid: Guid, object: &[u8], drops: fn(&Attribute<'_>) -> bool) -> Option<Vec<u8>> {
     let read = match guid {
         guid::EXTENDED_CONTENT_DESCRIPTION => Attribute::read_described,
         guid::METADATA | guid::METADATA_LIBRARY => Attribute::read_metadata,

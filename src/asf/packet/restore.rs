@@ -138,11 +138,7 @@ mod tests {
     #[test]
     fn a_missing_field_is_put_in() {
         let packet = full(Width::Absent, 50);
-        for (missing, field) in [
-            (1, &[0x08, 0x5D, 0][..]),
-            (256, &[0x08, 0x5D, 255]),
-            (257, &[0x10, 0x5D, 255, 0]),
-        ] {
+        for (missing, field) in [(1, &[0x08, 0x5D, 0][..]), (256, &[0x08, 0x5D, 255]), (257, &[0x10, 0x5D, 255, 0])] {
             let out = restored(&packet, packet.len() + missing);
             assert_eq!(out[3..3 + field.len()], *field);
             assert_eq!(out[3 + field.len()..][..packet.len() - 5], packet[5..]);
@@ -178,10 +174,7 @@ mod tests {
         let error = restore(&[0; 11], 10, &mut out).unwrap_err();
         assert_eq!(error, Error::OverlongPacket { len: 11, size: 10 });
         let text = error.to_string();
-        assert!(
-            text.contains("Data Packet") && text.contains("byte 10"),
-            "{text}"
-        );
+        assert!(text.contains("Data Packet") && text.contains("byte 10"), "{text}");
         assert!(out.is_empty());
     }
 }

@@ -1,0 +1,123 @@
+//! When to try again.
+
+use std::time::Duration;
+
+/// Growth of the delay from one failure to the next.
+const FACTOR: f64 = 1.5;
+/// Random part of each delay, so that many encoders do not come back at once.
+const JITTER: f64 = 0.2;
+
+/// The policy of a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Whether to try again at all.
+    pub reconnect: bool,
+    /// Consecutive failures that are forgiven; `None` forgives all.
+    pub retries: Option<u32>,
+    /// Delay after the first failure.
+    pub delay: Duration,
+    /// Longest delay.
+    pub delay_max: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            reconnect: true,
+            retries: None,
+            delay: Duration::from_millis(1000),
+            delay_max: Duration::from_millis(30_000),
+        }
+    }
+}
+
+/// Counts failures in a row.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// Failures since the last success.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// It works again.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// A failure: how long to wait, or `None` to give up. `had_streamed` makes the first retry
+    /// immediate; `asked` is the server's Retry-After; `random` is uniform in 0..1.
+    pub fn fail(
+        &mut self,
+        policy: &Policy,
+        had_streamed: bool,
+        asked: Option<Duration>,
+        random: f64,
+    ) -> Option<Duration> {
+        let earlier = self.failures;
+        self.failures = earlier.saturating_add(1);
+        if !policy.reconnect || policy.retries.is_some_and(|retries| earlier >= retries) {
+            return None;
+        }
+        let delay = if earlier == 0 && had_streamed {
+            Duration::ZERO
+        } else {
+            let steps = i32::try_from(earlier.saturating_sub(u32::from(had_streamed))).unwrap_or(i32::MAX);
+            let grown = policy.delay.as_secs_f64() * FACTOR.powi(steps.min(100));
+            let bounded = grown.min(policy.delay_max.as_secs_f64());
+            Duration::from_secs_f64(bounded * (1.0 + JITTER * (2.0 * random - 1.0)))
+        };
+        Some(asked.map_or(delay, |asked| delay.max(asked)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIDDLE: f64 = 0.5;
+
+    fn delays(policy: &Policy, had_streamed: bool, count: usize) -> Vec<Option<u128>> {
+        let mut backoff = Backoff::default();
+        (0..count).map(|_| backoff.fail(policy, had_streamed, None, MIDDLE).map(|delay| delay.as_millis())).collect()
+    }
+
+    #[test]
+    fn grows_to_its_bound() {
+        let policy = Policy { delay_max: Duration::from_millis(2000), ..Policy::default() };
+        assert_eq!(delays(&policy, false, 4), [Some(1000), Some(1500), Some(2000), Some(2000)]);
+    }
+
+    #[test]
+    fn the_first_retry_of_a_stream_is_at_once() {
+        assert_eq!(delays(&Policy::default(), true, 3), [Some(0), Some(1000), Some(1500)]);
+    }
+
+    #[test]
+    fn gives_up_after_the_retries() {
+        let policy = Policy { retries: Some(2), ..Policy::default() };
+        assert_eq!(delays(&policy, false, 3).last(), Some(&None));
+        assert_eq!(delays(&Policy { retries: Some(0), ..policy }, false, 1), [None]);
+        assert_eq!(delays(&Policy { reconnect: false, ..policy }, false, 1), [None]);
+    }
+
+    #[test]
+    fn jitter_stays_within_a_fifth_and_retry_after_is_a_floor() {
+        let policy = Policy::default();
+        for (random, expected) in [(0.0, 800), (1.0, 1200)] {
+            assert_eq!(Backoff::default().fail(&policy, false, None, random).unwrap().as_millis(), expected);
+        }
+        let asked = Some(Duration::from_secs(9));
+        assert_eq!(Backoff::default().fail(&policy, true, asked, MIDDLE), asked);
+    }
+
+    #[test]
+    fn never_overflows() {
+        let mut backoff = Backoff { failures: u32::MAX - 1 };
+        assert_eq!(backoff.fail(&Policy::default(), false, None, MIDDLE), Some(Duration::from_secs(30)));
+        assert_eq!(backoff.failures(), u32::MAX);
+    }
+}

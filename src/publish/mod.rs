@@ -1,0 +1,227 @@
+//! Pushes one stream to publishing points: the shared log, and a task for each destination.
+//!
+//! Knows neither GStreamer nor the HTTP library. The caller's thread appends to
+//! the log (the one thread crossing) and is held back only by it; everything else
+//! happens on the I/O thread and comes back as [`Report`]s.
+
+pub mod backoff;
+mod destination;
+pub mod stats;
+pub mod status;
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::asf;
+use crate::log::{DropPolicy, Interrupted, Limits, Log, Start};
+use crate::transport::{self, runtime};
+use crate::wmhttp::client::Config;
+use backoff::Policy;
+use destination::{Actor, Command};
+use stats::Stats;
+use status::{Report, State};
+
+/// How one destination is pushed to.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The protocol's part.
+    pub session: Config,
+    /// The connection's part.
+    pub transport: transport::Settings,
+    /// When to try again.
+    pub retry: Policy,
+    /// What happens beyond the limits; `None` follows [`Publisher::set_live`].
+    pub drop_policy: Option<DropPolicy>,
+}
+
+/// Where reports go. Called on the I/O thread with no lock held; it must not block.
+pub type Reporter = Arc<dyn Fn(Report) + Send + Sync>;
+
+/// One stream on its way to its destinations.
+pub struct Publisher {
+    log: Arc<Log>,
+    reporter: Reporter,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    destinations: Mutex<Destinations>,
+    /// Told when a destination is done, or the wait for that is broken off.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Destinations {
+    all: Vec<Destination>,
+    interrupted: bool,
+}
+
+struct Destination {
+    command: watch::Sender<Command>,
+    settings: Arc<Mutex<Settings>>,
+    stats: Arc<Mutex<Stats>>,
+    done: bool,
+}
+
+/// How [`Publisher::wait_until_ended`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every destination has ended or failed.
+    All,
+    /// Time ran out for this many.
+    TimedOut(usize),
+}
+
+impl Publisher {
+    /// A publisher without destinations whose log keeps what `limits` allow.
+    pub fn new(limits: Limits, reporter: Reporter) -> Self {
+        let shared = Shared { destinations: Mutex::default(), changed: Condvar::new() };
+        Self { log: Log::new(limits), reporter, shared: Arc::new(shared) }
+    }
+
+    /// Adds a destination and begins to connect. Before the first packet it gets
+    /// everything; later it starts at the newest key frame.
+    ///
+    /// # Errors
+    /// The system's, where the I/O thread cannot be had.
+    pub fn add(&self, name: &str, settings: Settings) -> io::Result<()> {
+        let start = if self.log.head() == 0 { Start::Oldest } else { Start::NewestKeyFrame };
+        let cursor = self.log.cursor(start, settings.drop_policy);
+        let (command, commands) = watch::channel(Command::Run);
+        let location = redacted(&settings.session.url);
+        let stats = Arc::new(Mutex::new(Stats { name: name.to_owned(), location, ..Stats::default() }));
+        let settings = Arc::new(Mutex::new(settings));
+        let actor = Actor::new(Arc::clone(&settings), Arc::clone(&stats), cursor, commands, Arc::clone(&self.reporter));
+        let mut destinations = self.shared.lock();
+        let index = destinations.all.len();
+        destinations.all.push(Destination { command, settings, stats, done: false });
+        drop(destinations);
+        let shared = Arc::clone(&self.shared);
+        runtime::spawn(async move {
+            actor.run().await;
+            shared.finished(index);
+        })?;
+        Ok(())
+    }
+
+    /// Waits until destinations with [`DropPolicy::Block`] leave room in the log.
+    ///
+    /// # Errors
+    /// [`Interrupted`] while [`Publisher::interrupt`] is in force.
+    pub fn wait_for_room(&self) -> Result<(), Interrupted> {
+        self.log.wait_for_room()
+    }
+
+    /// Appends data packets of one stream. Never blocks.
+    pub fn append(&self, header: &Arc<asf::Header>, packets: impl IntoIterator<Item = asf::Packet>) {
+        self.log.append(header, packets);
+    }
+
+    /// The stream is over: each destination gets what is left, and `$E`(0).
+    pub fn end(&self) {
+        self.log.end();
+    }
+
+    /// Waits until every destination has ended or failed.
+    ///
+    /// # Errors
+    /// [`Interrupted`] while [`Publisher::interrupt`] is in force.
+    pub fn wait_until_ended(&self, until: Instant) -> Result<Drained, Interrupted> {
+        let mut destinations = self.shared.lock();
+        loop {
+            let waiting = destinations.all.iter().filter(|destination| !destination.done).count();
+            if waiting == 0 {
+                return Ok(Drained::All);
+            }
+            if destinations.interrupted {
+                return Err(Interrupted);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Drained::TimedOut(waiting));
+            }
+            let waited = self.shared.changed.wait_timeout(destinations, left);
+            destinations = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Breaks off the waits of the caller's thread from now on, or allows them again.
+    pub fn interrupt(&self, interrupted: bool) {
+        self.log.interrupt(interrupted);
+        self.shared.lock().interrupted = interrupted;
+        self.shared.changed.notify_all();
+    }
+
+    /// Whether upstream is live: then a destination that lags is not waited for.
+    pub fn set_live(&self, live: bool) {
+        self.log.set_policy(if live { DropPolicy::Keyframe } else { DropPolicy::Block });
+    }
+
+    /// Changes how much the log keeps.
+    pub fn set_limits(&self, limits: Limits) {
+        self.log.set_limits(limits);
+    }
+
+    /// Changes the settings of all destinations; what concerns a connection counts from the next one on.
+    pub fn update(&self, change: impl Fn(&mut Settings)) {
+        let destinations = self.shared.lock();
+        for destination in &destinations.all {
+            change(&mut destination.settings.lock().unwrap_or_else(PoisonError::into_inner));
+            // A destination that is done listens no more.
+            let _ = destination.command.send(Command::Reread);
+        }
+    }
+
+    /// Whether data flows to at least one destination.
+    pub fn is_connected(&self) -> bool {
+        self.stats().iter().any(|stats| stats.state == State::Streaming)
+    }
+
+    /// The counters of each destination.
+    pub fn stats(&self) -> Vec<Stats> {
+        let destinations = self.shared.lock();
+        let snapshot =
+            |destination: &Destination| destination.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        destinations.all.iter().map(snapshot).collect()
+    }
+}
+
+impl Drop for Publisher {
+    /// Connections close without `$E`; nothing is waited for.
+    fn drop(&mut self) {
+        for destination in &self.shared.lock().all {
+            let _ = destination.command.send(Command::Stop);
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Destinations> {
+        self.destinations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn finished(&self, index: usize) {
+        if let Some(destination) = self.lock().all.get_mut(index) {
+            destination.done = true;
+        }
+        self.changed.notify_all();
+    }
+}
+
+/// A URL as it may be shown: without user, password and fragment.
+pub fn redacted(url: &url::Url) -> String {
+    let mut url = url.clone();
+    // Both fail only for URLs that cannot have credentials.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_fragment(None);
+    url.into()
+}
+
+/// How long a destination may take to end, as [`Publisher::wait_until_ended`]'s argument.
+pub fn deadline(timeout: Duration) -> Instant {
+    Instant::now() + timeout
+}

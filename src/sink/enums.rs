@@ -1,0 +1,155 @@
+//! The enumerations of the element's interface, and what they mean below.
+
+use gst::prelude::*;
+
+use crate::asf;
+use crate::log;
+use crate::publish::status;
+use crate::wmhttp::client;
+
+/// `drop-policy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstAsfPushDropPolicy")]
+pub enum DropPolicy {
+    /// `keyframe` where upstream is live, else `block`.
+    #[default]
+    #[enum_value(name = "Keyframe where upstream is live, else block", nick = "auto")]
+    Auto,
+    /// Back-pressure.
+    #[enum_value(name = "Hold upstream back, nothing is lost", nick = "block")]
+    Block,
+    /// Skip to the newest key frame.
+    #[enum_value(name = "Skip to the newest packet that starts a key frame", nick = "keyframe")]
+    Keyframe,
+    /// Skip as little as possible.
+    #[enum_value(name = "Skip to the oldest packet kept", nick = "oldest")]
+    Oldest,
+    /// Begin anew.
+    #[enum_value(name = "Disconnect and connect anew", nick = "disconnect")]
+    Disconnect,
+}
+
+impl DropPolicy {
+    pub(super) fn policy(self) -> Option<log::DropPolicy> {
+        match self {
+            Self::Auto => None,
+            Self::Block => Some(log::DropPolicy::Block),
+            Self::Keyframe => Some(log::DropPolicy::Keyframe),
+            Self::Oldest => Some(log::DropPolicy::Oldest),
+            Self::Disconnect => Some(log::DropPolicy::Disconnect),
+        }
+    }
+}
+
+/// `padding`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstAsfPushPadding")]
+pub enum Padding {
+    /// Removed, the packet's length stated.
+    #[default]
+    #[enum_value(name = "Removed, with an explicit Packet Length", nick = "explicit")]
+    Explicit,
+    /// Removed, Padding Length 0.
+    #[enum_value(name = "Removed, with a Padding Length of 0", nick = "zero")]
+    Zero,
+    /// Untouched.
+    #[enum_value(name = "Left alone", nick = "keep")]
+    Keep,
+}
+
+impl From<Padding> for asf::Padding {
+    fn from(padding: Padding) -> Self {
+        match padding {
+            Padding::Explicit => Self::Explicit,
+            Padding::Zero => Self::Zero,
+            Padding::Keep => Self::Keep,
+        }
+    }
+}
+
+/// `header-change`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstAsfPushHeaderChange")]
+pub enum HeaderChange {
+    /// As the server can.
+    #[default]
+    #[enum_value(name = "In the session where the server can, else by a new session", nick = "auto")]
+    Auto,
+    /// `$E`(1) and `$C`.
+    #[enum_value(name = "In the session, by a stream change packet", nick = "stream-change")]
+    StreamChange,
+    /// A new session.
+    #[enum_value(name = "By a new session", nick = "reconnect")]
+    Reconnect,
+}
+
+impl From<HeaderChange> for client::HeaderChange {
+    fn from(change: HeaderChange) -> Self {
+        match change {
+            HeaderChange::Auto => Self::Auto,
+            HeaderChange::StreamChange => Self::StreamChange,
+            HeaderChange::Reconnect => Self::Reconnect,
+        }
+    }
+}
+
+/// What the `status` signal tells, with WMT_STATUS's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstAsfPushStatus")]
+#[repr(i32)]
+pub enum Status {
+    /// See [`status::Status`], here and below.
+    #[enum_value(name = "The destination failed for good", nick = "error")]
+    Error = 0,
+    #[allow(missing_docs)]
+    #[enum_value(name = "Outcome of connecting", nick = "opened")]
+    Opened = 1,
+    #[allow(missing_docs)]
+    #[enum_value(name = "Looking the server up", nick = "locating")]
+    Locating = 7,
+    #[allow(missing_docs)]
+    #[enum_value(name = "Connecting to the server", nick = "connecting")]
+    Connecting = 8,
+    #[allow(missing_docs)]
+    #[enum_value(name = "Data packets flow", nick = "started")]
+    Started = 11,
+    #[allow(missing_docs)]
+    #[enum_value(name = "The stream has been ended", nick = "stopped")]
+    Stopped = 12,
+    #[allow(missing_docs)]
+    #[enum_value(name = "The connection is closed", nick = "closed")]
+    Closed = 13,
+    #[allow(missing_docs)]
+    #[enum_value(name = "The server was told of another header", nick = "source-switch")]
+    SourceSwitch = 22,
+    #[allow(missing_docs)]
+    #[enum_value(name = "The push broke off and is being taken up again", nick = "reconnect-start")]
+    ReconnectStart = 35,
+    #[allow(missing_docs)]
+    #[enum_value(name = "Outcome of taking the push up again", nick = "reconnect-end")]
+    ReconnectEnd = 36,
+}
+
+impl From<status::Status> for Status {
+    fn from(status: status::Status) -> Self {
+        match status {
+            status::Status::Error => Self::Error,
+            status::Status::Opened => Self::Opened,
+            status::Status::Locating => Self::Locating,
+            status::Status::Connecting => Self::Connecting,
+            status::Status::Started => Self::Started,
+            status::Status::Stopped => Self::Stopped,
+            status::Status::Closed => Self::Closed,
+            status::Status::SourceSwitch => Self::SourceSwitch,
+            status::Status::ReconnectStart => Self::ReconnectStart,
+            status::Status::ReconnectEnd => Self::ReconnectEnd,
+        }
+    }
+}
+
+pub(super) fn register() {
+    for kind in [DropPolicy::static_type(), Padding::static_type(), HeaderChange::static_type(), Status::static_type()]
+    {
+        kind.mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    }
+}

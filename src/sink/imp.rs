@@ -1,0 +1,487 @@
+//! GstBaseSink's hooks.
+
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use glib::subclass::Signal;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::prelude::*;
+
+use super::destination::Destination;
+use super::enums::Status;
+use super::location::{self, URI_SCHEME};
+use super::pacing::{Due, Pacer};
+use super::properties::PROPERTIES;
+use super::report::{Postman, plain_details};
+use super::settings::Settings;
+use super::stats::{self, Totals};
+use super::{CAT, vfuncs};
+use crate::asf;
+use crate::publish::{Drained, Publisher, deadline};
+use crate::wmhttp::Hresult;
+
+/// The element's state: what applications set, and what the streaming thread works on.
+#[derive(Default)]
+pub struct AsfPushSink {
+    shared: Mutex<Shared>,
+    /// Taken out by the streaming thread for as long as it works on it, so that it never
+    /// holds a lock over a wait.
+    stream: Mutex<Option<Stream>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    settings: Settings,
+    publisher: Option<Arc<Publisher>>,
+    totals: Totals,
+    /// Destinations' counters, kept after the publisher is gone.
+    last_stats: Vec<crate::publish::stats::Stats>,
+}
+
+/// The stream from start to stop.
+struct Stream {
+    publisher: Arc<Publisher>,
+    parser: asf::Parser,
+    pacer: Pacer,
+    /// Units parsed and due, not yet fed.
+    ready: Vec<asf::Packet>,
+    ready_header: Option<Arc<asf::Header>>,
+    seen_data: bool,
+    seen_stream_start: bool,
+    live: bool,
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for AsfPushSink {
+    const NAME: &'static str = "GstAsfPushSink";
+    type Type = super::AsfPushSink;
+    type ParentType = gst_base::BaseSink;
+    type Interfaces = (gst::URIHandler,);
+
+    fn class_init(class: &mut Self::Class) {
+        vfuncs::install(class);
+    }
+}
+
+impl ObjectImpl for AsfPushSink {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let stats = glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                .nick("Statistics")
+                .blurb("Counters of the element and of each destination")
+                .read_only()
+                .build();
+            let connected = glib::ParamSpecBoolean::builder("connected")
+                .nick("Connected")
+                .blurb("Whether data flows to at least one publishing point")
+                .read_only()
+                .build();
+            PROPERTIES.iter().map(|property| property.spec.clone()).chain([stats, connected]).collect()
+        });
+        SPECS.as_ref()
+    }
+
+    fn signals() -> &'static [Signal] {
+        static SIGNALS: LazyLock<Vec<Signal>> = LazyLock::new(|| {
+            vec![
+                Signal::builder("status")
+                    .param_types([
+                        Destination::static_type(),
+                        Status::static_type(),
+                        u32::static_type(),
+                        gst::Structure::static_type(),
+                    ])
+                    .build(),
+            ]
+        });
+        SIGNALS.as_ref()
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let Some(property) = PROPERTIES.iter().find(|property| property.spec.name() == pspec.name()) else { return };
+        let only_ready = !pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING);
+        let mut shared = self.shared();
+        if only_ready && shared.publisher.is_some() {
+            drop(shared);
+            gst::warning!(
+                CAT,
+                imp = self,
+                "{} can be changed only in NULL and READY; the old value stays",
+                pspec.name()
+            );
+            return;
+        }
+        if let Err(refusal) = (property.set)(&mut shared.settings, value) {
+            drop(shared);
+            gst::warning!(CAT, imp = self, "{} keeps its value: {refusal}", pspec.name());
+            return;
+        }
+        let settings = shared.settings.clone();
+        let publisher = shared.publisher.clone();
+        drop(shared);
+        if let Some(publisher) = publisher {
+            publisher.set_limits(settings.limits());
+            publisher.update(|destination| *destination = settings.destination(destination.session.url.clone()));
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "stats" => self.stats().to_value(),
+            "connected" => self.is_connected().to_value(),
+            name => match PROPERTIES.iter().find(|property| property.spec.name() == name) {
+                Some(property) => (property.get)(&self.shared().settings),
+                None => pspec.default_value().clone(),
+            },
+        }
+    }
+}
+
+impl GstObjectImpl for AsfPushSink {}
+
+impl ElementImpl for AsfPushSink {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "ASF push sink",
+                "Sink/Network",
+                "Pushes live ASF to publishing points by the Windows Media HTTP Push Distribution Protocol",
+                env!("CARGO_PKG_AUTHORS"),
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let caps = gst::Caps::builder("video/x-ms-asf").build();
+            gst::PadTemplate::new("sink", gst::PadDirection::Sink, gst::PadPresence::Always, &caps)
+                .into_iter()
+                .collect()
+        });
+        TEMPLATES.as_ref()
+    }
+}
+
+impl BaseSinkImpl for AsfPushSink {
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let settings = self.shared().settings.clone();
+        let url = location::parse(settings.location.as_deref()).map_err(|bad| {
+            gst::error!(CAT, imp = self, "{bad}");
+            let error = gst::error_msg!(gst::ResourceError::Settings, ["{bad}"]);
+            self.post_plain_error(gst::ResourceError::Settings, &bad.to_string(), bad.hresult());
+            error
+        })?;
+        let destination = Destination::new("dest_0", url.as_str());
+        let postman = Postman::new(&self.obj(), destination);
+        let publisher = Publisher::new(settings.limits(), Arc::new(move |report| postman.deliver(report)));
+        let publisher = Arc::new(publisher);
+        *self.stream() = Some(Stream {
+            publisher: Arc::clone(&publisher),
+            parser: asf::Parser::new(settings.parser()),
+            pacer: Pacer::default(),
+            ready: Vec::new(),
+            ready_header: None,
+            seen_data: false,
+            seen_stream_start: false,
+            live: false,
+        });
+        {
+            let mut shared = self.shared();
+            shared.totals = Totals::default();
+            shared.publisher = Some(Arc::clone(&publisher));
+        }
+        publisher.add("dest_0", settings.destination(url)).map_err(|error| {
+            gst::error_msg!(
+                gst::ResourceError::Failed,
+                ["the I/O thread cannot be started: {error}; see the process's limits"]
+            )
+        })
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        *self.stream() = None;
+        let mut shared = self.shared();
+        let publisher = shared.publisher.take();
+        shared.last_stats = publisher.as_ref().map(|publisher| publisher.stats()).unwrap_or_default();
+        Ok(())
+    }
+
+    fn unlock(&self) -> Result<(), gst::ErrorMessage> {
+        self.interrupt(true);
+        Ok(())
+    }
+
+    fn unlock_stop(&self) -> Result<(), gst::ErrorMessage> {
+        self.interrupt(false);
+        Ok(())
+    }
+
+    fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        self.parent_set_caps(caps)?;
+        let header = caps
+            .structure(0)
+            .and_then(|structure| structure.get::<gst::ArrayRef>("streamheader").ok())
+            .map(|headers| headers.iter().filter_map(|header| header.get::<gst::Buffer>().ok()).collect::<Vec<_>>());
+        if let Some(buffers) = header
+            && let Some(stream) = self.stream().as_mut()
+        {
+            let bytes: Vec<u8> =
+                buffers.iter().filter_map(|buffer| buffer.map_readable().ok()).flat_map(|map| map.to_vec()).collect();
+            stream.parser.stream_header(Bytes::from(bytes));
+        }
+        Ok(())
+    }
+
+    fn event(&self, event: gst::Event) -> bool {
+        if let Some(stream) = self.stream().as_mut() {
+            match event.view() {
+                gst::EventView::StreamStart(_) if std::mem::replace(&mut stream.seen_stream_start, true) => {
+                    stream.parser.new_stream();
+                }
+                gst::EventView::Segment(segment) => {
+                    if let Some(segment) = segment.segment().downcast_ref::<gst::format::Bytes>() {
+                        stream.parser.segment(segment.start().map_or(0, u64::from));
+                    }
+                }
+                gst::EventView::FlushStop(_) => {
+                    stream.parser.discontinuity();
+                    stream.ready.clear();
+                }
+                _ => {}
+            }
+        }
+        self.parent_event(event)
+    }
+
+    fn query(&self, query: &mut gst::QueryRef) -> bool {
+        // A push cannot go back; muxers that ask write a header that needs no rewriting then.
+        if let gst::QueryViewMut::Seeking(seeking) = query.view_mut() {
+            let format = seeking.format();
+            seeking.set(
+                false,
+                gst::GenericFormattedValue::none_for_format(format),
+                gst::GenericFormattedValue::none_for_format(format),
+            );
+            return true;
+        }
+        BaseSinkImplExt::parent_query(self, query)
+    }
+
+    fn render(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let mut stream = self.stream().take().ok_or(gst::FlowError::Flushing)?;
+        let result = self.push_buffer(&mut stream, buffer);
+        *self.stream() = Some(stream);
+        result.map(|()| gst::FlowSuccess::Ok)
+    }
+}
+
+impl URIHandlerImpl for AsfPushSink {
+    const URI_TYPE: gst::URIType = gst::URIType::Sink;
+
+    fn protocols() -> &'static [&'static str] {
+        &[URI_SCHEME]
+    }
+
+    fn uri(&self) -> Option<String> {
+        let url = location::parse(self.shared().settings.location.as_deref()).ok()?;
+        Some(format!("{URI_SCHEME}{}", url.as_str().strip_prefix("http")?))
+    }
+
+    fn set_uri(&self, uri: &str) -> Result<(), glib::Error> {
+        if let Err(bad) = location::parse(Some(uri)) {
+            return Err(glib::Error::new(gst::URIError::BadUri, &bad.to_string()));
+        }
+        let mut shared = self.shared();
+        if shared.publisher.is_some() {
+            return Err(glib::Error::new(gst::URIError::BadState, "the URI can be changed only in NULL and READY"));
+        }
+        shared.settings.location = Some(uri.to_owned());
+        Ok(())
+    }
+}
+
+impl AsfPushSink {
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stream(&self) -> MutexGuard<'_, Option<Stream>> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn interrupt(&self, interrupted: bool) {
+        let publisher = self.shared().publisher.clone();
+        if let Some(publisher) = publisher {
+            publisher.interrupt(interrupted);
+        }
+    }
+
+    /// Parses a buffer and feeds what is due.
+    fn push_buffer(&self, stream: &mut Stream, buffer: &gst::Buffer) -> Result<(), gst::FlowError> {
+        if buffer.flags().contains(gst::BufferFlags::DISCONT) && stream.seen_data {
+            stream.parser.discontinuity();
+        }
+        stream.seen_data = true;
+        for memory in buffer.iter_memories_owned() {
+            let memory = memory.into_mapped_memory_readable().map_err(|_| {
+                self.post_plain_error(gst::ResourceError::Read, "a buffer's memory cannot be read", Hresult::FAIL);
+                gst::FlowError::Error
+            })?;
+            stream.parser.push(Bytes::from_owner(memory));
+        }
+        let mut totals = Totals { bytes_received: buffer.size() as u64, ..Totals::default() };
+        let result = self.push_units(stream, &mut totals);
+        let mut shared = self.shared();
+        shared.totals.packets_received += totals.packets_received;
+        shared.totals.bytes_received += totals.bytes_received;
+        shared.totals.padding_bytes_saved += totals.padding_bytes_saved;
+        shared.totals.headers += totals.headers;
+        result
+    }
+
+    fn push_units(&self, stream: &mut Stream, totals: &mut Totals) -> Result<(), gst::FlowError> {
+        let paced = self.obj().is_sync();
+        loop {
+            let unit = stream.parser.next_unit();
+            while let Some(warning) = stream.parser.take_warning() {
+                gst::element_imp_warning!(self, gst::StreamError::Format, ["{warning}"]);
+            }
+            let unit = match unit {
+                Ok(Some(unit)) => unit,
+                Ok(None) => break,
+                Err(error) => return Err(self.refuse(&error)),
+            };
+            let new_stream = stream.ready_header.as_ref().is_none_or(|header| !Arc::ptr_eq(header, &unit.header));
+            if new_stream {
+                self.feed(stream)?;
+                totals.headers += 1;
+                gst::info!(CAT, imp = self, "a stream begins: {:?}", unit.header);
+                stream.live = self.upstream_is_live();
+                stream.publisher.set_live(stream.live);
+                stream.ready_header = Some(Arc::clone(&unit.header));
+            }
+            if paced && !stream.live {
+                self.wait_until_due(stream, &unit)?;
+            }
+            totals.packets_received += 1;
+            totals.padding_bytes_saved += u64::from(unit.packet.padding_removed());
+            stream.ready.push(unit.packet);
+        }
+        self.feed(stream)
+    }
+
+    /// Waits by the clock, once what is due before has been fed.
+    fn wait_until_due(&self, stream: &mut Stream, unit: &asf::Unit) -> Result<(), gst::FlowError> {
+        let now = || self.obj().current_running_time().unwrap_or(gst::ClockTime::ZERO);
+        match stream.pacer.due(&unit.header, unit.packet.send_time(), now) {
+            Due::Now => Ok(()),
+            Due::Jumped(ms) => {
+                gst::warning!(CAT, imp = self, "the send time jumps by {ms} ms; pacing starts anew from here");
+                Ok(())
+            }
+            Due::At(time) => {
+                if self.obj().current_running_time().is_some_and(|now| now >= time) {
+                    return Ok(());
+                }
+                self.feed(stream)?;
+                self.obj().wait(time).0.map(|_| ())
+            }
+        }
+    }
+
+    /// Hands the packets that have gathered to the publisher; waits where a destination holds it back.
+    fn feed(&self, stream: &mut Stream) -> Result<(), gst::FlowError> {
+        let Some(header) = &stream.ready_header else { return Ok(()) };
+        if stream.ready.is_empty() {
+            return Ok(());
+        }
+        while stream.publisher.wait_for_room().is_err() {
+            self.obj().wait_preroll()?;
+        }
+        stream.publisher.append(header, stream.ready.drain(..));
+        Ok(())
+    }
+
+    /// EOS: the tail and the end of the stream go out, within `eos-timeout`. Called with the preroll lock held.
+    pub(super) fn drain(&self) -> Result<(), gst::FlowError> {
+        let Some(mut stream) = self.stream().take() else { return Err(gst::FlowError::Flushing) };
+        let result = self.drain_stream(&mut stream);
+        *self.stream() = Some(stream);
+        result
+    }
+
+    fn drain_stream(&self, stream: &mut Stream) -> Result<(), gst::FlowError> {
+        if let Err(error) = stream.parser.finish() {
+            return Err(self.refuse(&error));
+        }
+        while let Some(warning) = stream.parser.take_warning() {
+            gst::element_imp_warning!(self, gst::StreamError::Format, ["{warning}"]);
+        }
+        let until = deadline(self.shared().settings.eos_timeout());
+        stream.publisher.end();
+        loop {
+            match stream.publisher.wait_until_ended(until) {
+                Ok(Drained::All) => return Ok(()),
+                Ok(Drained::TimedOut(waiting)) => {
+                    gst::element_imp_warning!(
+                        self,
+                        gst::ResourceError::Write,
+                        [
+                            "{waiting} publishing point(s) did not confirm the end within eos-timeout; the tail may be lost"
+                        ]
+                    );
+                    return Ok(());
+                }
+                Err(_interrupted) => {
+                    self.obj().wait_preroll()?;
+                }
+            }
+        }
+    }
+
+    /// Posts the ERROR for bytes that are no ASF that can be pushed.
+    fn refuse(&self, error: &asf::Error) -> gst::FlowError {
+        gst::error!(CAT, imp = self, "{error}");
+        let hresult = hresult_of(error);
+        let details = plain_details(hresult);
+        if error.is_wrong_type() {
+            gst::element_imp_error!(self, gst::StreamError::WrongType, ("{error}"), ["{hresult}"], details: details);
+        } else {
+            gst::element_imp_error!(self, gst::StreamError::Format, ("{error}"), ["{hresult}"], details: details);
+        }
+        gst::FlowError::Error
+    }
+
+    fn post_plain_error(&self, code: gst::ResourceError, text: &str, hresult: Hresult) {
+        gst::element_imp_error!(self, code, ("{text}"), ["{hresult}"], details: plain_details(hresult));
+    }
+
+    fn upstream_is_live(&self) -> bool {
+        let mut query = gst::query::Latency::new();
+        let answered = self.obj().static_pad("sink").is_some_and(|pad| pad.peer_query(&mut query));
+        answered && query.result().0
+    }
+
+    fn stats(&self) -> gst::Structure {
+        let (publisher, totals, last) = {
+            let shared = self.shared();
+            (shared.publisher.clone(), shared.totals, shared.last_stats.clone())
+        };
+        let destinations = publisher.map_or(last, |publisher| publisher.stats());
+        stats::structure(&self.obj().upcast_ref::<gst_base::BaseSink>().stats(), &totals, &destinations)
+    }
+
+    fn is_connected(&self) -> bool {
+        let publisher = self.shared().publisher.clone();
+        publisher.is_some_and(|publisher| publisher.is_connected())
+    }
+}
+
+/// The Windows code for input that cannot be pushed.
+fn hresult_of(error: &asf::Error) -> Hresult {
+    let _ = error;
+    Hresult::ASF_INVALID_HEADER
+}

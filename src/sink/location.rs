@@ -1,0 +1,101 @@
+//! `location`: what a user may write, and the URL that is meant.
+
+use url::Url;
+
+use crate::wmhttp::Hresult;
+
+/// The scheme under which the element answers to `gst_element_make_from_uri`.
+pub(super) const URI_SCHEME: &str = "wmpush+http";
+
+/// Why a location cannot be pushed to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadLocation {
+    #[error("no location is set; set location=http://server:port/publishing-point")]
+    Missing,
+    #[error("location has no host that can be read ({0}); write http://server:port/publishing-point")]
+    Unreadable(url::ParseError),
+    #[error("location begins with {0}:, which is no way to push; use http:, mms: or mmsh:")]
+    Scheme(String),
+    #[error("location is an https URL, and this version has no TLS; use http:")]
+    NoTls,
+}
+
+impl BadLocation {
+    /// The Windows code that fits best.
+    pub(super) fn hresult(&self) -> Hresult {
+        match self {
+            Self::Missing => Hresult::INVALID_ARG,
+            Self::Unreadable(url::ParseError::InvalidPort) => Hresult::INVALID_PORT,
+            Self::Unreadable(
+                url::ParseError::EmptyHost
+                | url::ParseError::InvalidIpv4Address
+                | url::ParseError::InvalidIpv6Address
+                | url::ParseError::InvalidDomainCharacter
+                | url::ParseError::IdnaError,
+            ) => Hresult::INVALID_NAME,
+            Self::Unreadable(_) => Hresult::INVALID_URL,
+            Self::Scheme(_) | Self::NoTls => Hresult::INVALID_SCHEME,
+        }
+    }
+}
+
+/// The publishing point's URL, without the credentials that `text` may hold.
+pub(super) fn parse(text: Option<&str>) -> Result<Url, BadLocation> {
+    let text = text.map(str::trim).filter(|text| !text.is_empty()).ok_or(BadLocation::Missing)?;
+    let (scheme, rest) =
+        text.split_once(':').ok_or(BadLocation::Unreadable(url::ParseError::RelativeUrlWithoutBase))?;
+    match scheme.to_ascii_lowercase().as_str() {
+        "http" | "mms" | "mmsh" | URI_SCHEME => {}
+        "https" | "wmpush+https" => return Err(BadLocation::NoTls),
+        other => return Err(BadLocation::Scheme(other.to_owned())),
+    }
+    // The other names are spellings of http.
+    let mut url = Url::parse(&format!("http:{rest}")).map_err(BadLocation::Unreadable)?;
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_fragment(None);
+    Ok(url)
+}
+
+/// What `text` may be shown as: nothing of it where it cannot be read, since it may hold a password.
+pub(super) fn shown(text: &str) -> Option<String> {
+    parse(Some(text)).ok().map(String::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_http() {
+        for text in
+            ["http://a:8080/p;x?y=1", "mms://a:8080/p;x?y=1", "MMSH://a:8080/p;x?y=1", "wmpush+http://a:8080/p;x?y=1"]
+        {
+            assert_eq!(parse(Some(text)).unwrap().as_str(), "http://a:8080/p;x?y=1", "{text}");
+        }
+        assert_eq!(parse(Some(" http://a/p ")).unwrap().port_or_known_default(), Some(80));
+    }
+
+    #[test]
+    fn refusals_name_the_remedy() {
+        for (text, hresult, word) in [
+            (None, Hresult::INVALID_ARG, "location="),
+            (Some(""), Hresult::INVALID_ARG, "location="),
+            (Some("concert"), Hresult::INVALID_URL, "http://"),
+            (Some("http://"), Hresult::INVALID_NAME, "host"),
+            (Some("http://a:99999/"), Hresult::INVALID_PORT, "port"),
+            (Some("rtsp://a/p"), Hresult::INVALID_SCHEME, "rtsp"),
+            (Some("https://a/p"), Hresult::INVALID_SCHEME, "TLS"),
+        ] {
+            let bad = parse(text).unwrap_err();
+            assert_eq!(bad.hresult(), hresult, "{text:?}");
+            assert!(bad.to_string().contains(word), "{bad}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_never_shown() {
+        assert_eq!(shown("http://bob:secret@a/p").as_deref(), Some("http://a/p"));
+        assert_eq!(shown("bob:secret"), None);
+    }
+}

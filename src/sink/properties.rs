@@ -1,0 +1,313 @@
+//! The one table of the element's properties.
+//!
+//! A row is a property: its specification, how it is read from the settings, and how
+//! it is written into them. The README's table is checked against it.
+
+use std::sync::LazyLock;
+
+use glib::{ParamFlags, ParamSpec, Value};
+use gst::prelude::*;
+
+use super::enums::{DropPolicy, HeaderChange, Padding};
+use super::location;
+use super::settings::Settings;
+use crate::wmhttp::headers::{Directives, is_encoder};
+
+/// One property. A write may be refused with a sentence that names cause and remedy.
+pub(super) struct Property {
+    pub(super) spec: ParamSpec,
+    pub(super) get: fn(&Settings) -> Value,
+    pub(super) set: fn(&mut Settings, &Value) -> Result<(), String>,
+}
+
+/// All that the settings hold, in the order of the README's table.
+pub(super) static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
+    let defaults = Settings::default();
+    vec![
+        row(
+            string(
+                "location",
+                "Location",
+                "URL of the publishing point: http://server:port/path, mms or mmsh likewise",
+            )
+            .mutable_ready()
+            .build(),
+            |s| s.location.as_deref().and_then(location::shown).to_value(),
+            |s, v| {
+                s.location = text(v);
+                Ok(())
+            },
+        ),
+        row(
+            string(
+                "template-url",
+                "Template URL",
+                "URL or path of the publishing point whose settings a new one copies",
+            )
+            .mutable_ready()
+            .build(),
+            |s| s.template_url.to_value(),
+            |s, v| {
+                let template = text(v);
+                if let Some(template) = &template
+                    && Directives::template_path(template).is_none()
+                {
+                    return Err("neither a URL nor an absolute path; write /path or http://server/path".to_owned());
+                }
+                s.template_url = template;
+                Ok(())
+            },
+        ),
+        row(
+            boolean("auto-destroy", "Auto destroy", "Ask the server to remove the publishing point at the end", false)
+                .mutable_ready()
+                .build(),
+            |s| s.auto_destroy.to_value(),
+            |s, v| put(&mut s.auto_destroy, v),
+        ),
+        row(
+            string(
+                "user-agent",
+                "User agent",
+                "User-Agent header; must begin with WMEncoder/ and a version from 9.0 to 12.0",
+            )
+            .default_value(Some(defaults.user_agent.as_str()))
+            .mutable_ready()
+            .build(),
+            |s| s.user_agent.to_value(),
+            |s, v| {
+                let agent = text(v).unwrap_or_else(|| Settings::default().user_agent);
+                if !is_encoder(&agent) || !agent.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+                    return Err(
+                        "servers refuse what does not begin with WMEncoder/ and 9.0, 10.0, 11.0 or 12.0".to_owned()
+                    );
+                }
+                s.user_agent = agent;
+                Ok(())
+            },
+        ),
+        row(
+            uint(
+                "connect-timeout",
+                "Connect timeout",
+                "Time for name lookup and connection, milliseconds",
+                defaults.connect_timeout,
+            )
+            .minimum(1)
+            .mutable_playing()
+            .build(),
+            |s| s.connect_timeout.to_value(),
+            |s, v| put(&mut s.connect_timeout, v),
+        ),
+        row(
+            uint("timeout", "Timeout", "Time for a response, milliseconds", defaults.timeout)
+                .minimum(1)
+                .mutable_playing()
+                .build(),
+            |s| s.timeout.to_value(),
+            |s, v| put(&mut s.timeout, v),
+        ),
+        row(
+            uint(
+                "stall-timeout",
+                "Stall timeout",
+                "Time that the server may leave data unacknowledged, milliseconds (0 = do not watch)",
+                defaults.stall_timeout,
+            )
+            .mutable_playing()
+            .build(),
+            |s| s.stall_timeout.to_value(),
+            |s, v| put(&mut s.stall_timeout, v),
+        ),
+        row(
+            uint(
+                "eos-timeout",
+                "EOS timeout",
+                "Time to deliver the tail and the end of the stream at EOS, milliseconds",
+                defaults.eos_timeout,
+            )
+            .mutable_playing()
+            .build(),
+            |s| s.eos_timeout.to_value(),
+            |s, v| put(&mut s.eos_timeout, v),
+        ),
+        row(
+            boolean(
+                "auto-reconnect",
+                "Automatic reconnect",
+                "Take the push up again when it breaks off",
+                defaults.auto_reconnect,
+            )
+            .mutable_playing()
+            .build(),
+            |s| s.auto_reconnect.to_value(),
+            |s, v| put(&mut s.auto_reconnect, v),
+        ),
+        row(
+            ParamSpec::builder_int("retries")
+                .nick("Retries")
+                .blurb("Failures in a row that are forgiven (-1 = all, 0 = none)")
+                .flags(FLAGS)
+                .minimum(-1)
+                .default_value(defaults.retries)
+                .mutable_playing()
+                .build(),
+            |s| s.retries.to_value(),
+            |s, v| put(&mut s.retries, v),
+        ),
+        row(
+            uint(
+                "retry-delay",
+                "Retry delay",
+                "Time before the first retry, half as much again before each further one, milliseconds",
+                defaults.retry_delay,
+            )
+            .mutable_playing()
+            .build(),
+            |s| s.retry_delay.to_value(),
+            |s, v| put(&mut s.retry_delay, v),
+        ),
+        row(
+            uint(
+                "retry-delay-max",
+                "Longest retry delay",
+                "Longest time before a retry, milliseconds",
+                defaults.retry_delay_max,
+            )
+            .mutable_playing()
+            .build(),
+            |s| s.retry_delay_max.to_value(),
+            |s, v| put(&mut s.retry_delay_max, v),
+        ),
+        row(
+            ParamSpec::builder_uint64("max-size-time")
+                .nick("Max. size (time)")
+                .blurb("Stream time that the server may lag behind, nanoseconds (0 = no limit)")
+                .flags(FLAGS)
+                .default_value(defaults.max_size_time)
+                .mutable_playing()
+                .build(),
+            |s| s.max_size_time.to_value(),
+            |s, v| put(&mut s.max_size_time, v),
+        ),
+        row(
+            uint(
+                "max-size-bytes",
+                "Max. size (bytes)",
+                "Bytes that the server may lag behind (0 = no limit)",
+                defaults.max_size_bytes,
+            )
+            .mutable_playing()
+            .build(),
+            |s| s.max_size_bytes.to_value(),
+            |s, v| put(&mut s.max_size_bytes, v),
+        ),
+        row(
+            uint(
+                "max-size-buffers",
+                "Max. size (packets)",
+                "ASF data packets that the server may lag behind (0 = no limit)",
+                defaults.max_size_buffers,
+            )
+            .mutable_playing()
+            .build(),
+            |s| s.max_size_buffers.to_value(),
+            |s, v| put(&mut s.max_size_buffers, v),
+        ),
+        row(
+            ParamSpec::builder_enum_with_default("drop-policy", DropPolicy::Auto)
+                .nick("Drop policy")
+                .blurb("What happens when the server lags beyond the limits")
+                .flags(FLAGS)
+                .mutable_playing()
+                .build(),
+            |s| s.drop_policy.to_value(),
+            |s, v| put(&mut s.drop_policy, v),
+        ),
+        row(
+            ParamSpec::builder_enum_with_default("padding", Padding::Explicit)
+                .nick("Padding")
+                .blurb("What becomes of the padding of ASF data packets")
+                .flags(FLAGS)
+                .mutable_ready()
+                .build(),
+            |s| s.padding.to_value(),
+            |s, v| put(&mut s.padding, v),
+        ),
+        row(
+            boolean("live-header", "Live header", "Make the ASF header one of a live stream", defaults.live_header)
+                .mutable_ready()
+                .build(),
+            |s| s.live_header.to_value(),
+            |s, v| put(&mut s.live_header, v),
+        ),
+        row(
+            boolean(
+                "strict-server",
+                "Strict server",
+                "Refuse servers that are no Windows Media servers by their Server header",
+                defaults.strict_server,
+            )
+            .mutable_ready()
+            .build(),
+            |s| s.strict_server.to_value(),
+            |s, v| put(&mut s.strict_server, v),
+        ),
+        row(
+            ParamSpec::builder_uint64("content-length")
+                .nick("Content length")
+                .blurb(
+                    "Content-Length of a PushStart request, bytes (0 = automatic: 2147483647, or 60 s through a proxy)",
+                )
+                .flags(FLAGS)
+                .default_value(defaults.content_length)
+                .mutable_ready()
+                .build(),
+            |s| s.content_length.to_value(),
+            |s, v| put(&mut s.content_length, v),
+        ),
+        row(
+            ParamSpec::builder_enum_with_default("header-change", HeaderChange::Auto)
+                .nick("Header change")
+                .blurb("How a changed ASF header reaches the server")
+                .flags(FLAGS)
+                .mutable_playing()
+                .build(),
+            |s| s.header_change.to_value(),
+            |s, v| put(&mut s.header_change, v),
+        ),
+    ]
+});
+
+const FLAGS: ParamFlags = ParamFlags::READWRITE;
+
+fn row(spec: ParamSpec, get: fn(&Settings) -> Value, set: fn(&mut Settings, &Value) -> Result<(), String>) -> Property {
+    Property { spec, get, set }
+}
+
+fn string<'a>(name: &'a str, nick: &'a str, blurb: &'a str) -> glib::ParamSpecStringBuilder<'a> {
+    ParamSpec::builder_string(name).nick(nick).blurb(blurb).flags(FLAGS)
+}
+
+fn boolean<'a>(name: &'a str, nick: &'a str, blurb: &'a str, default: bool) -> glib::ParamSpecBooleanBuilder<'a> {
+    ParamSpec::builder_boolean(name).nick(nick).blurb(blurb).flags(FLAGS).default_value(default)
+}
+
+fn uint<'a>(name: &'a str, nick: &'a str, blurb: &'a str, default: u32) -> glib::ParamSpecUIntBuilder<'a> {
+    ParamSpec::builder_uint(name).nick(nick).blurb(blurb).flags(FLAGS).default_value(default)
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.get::<Option<String>>().ok().flatten().filter(|text| !text.is_empty())
+}
+
+/// GObject has checked the type already.
+fn put<T>(field: &mut T, value: &Value) -> Result<(), String>
+where
+    T: for<'v> glib::value::FromValue<'v>,
+    for<'v> <T as glib::value::FromValue<'v>>::Checker: glib::value::ValueTypeChecker,
+    for<'v> <<T as glib::value::FromValue<'v>>::Checker as glib::value::ValueTypeChecker>::Error: std::fmt::Display,
+{
+    *field = value.get().map_err(|error| error.to_string())?;
+    Ok(())
+}

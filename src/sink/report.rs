@@ -1,0 +1,189 @@
+//! What a destination tells becomes bus messages and signals.
+
+use std::sync::{Mutex, PoisonError};
+
+use glib::object::ObjectExt;
+use gst::prelude::*;
+
+use super::destination::Destination;
+use super::enums::Status as StatusEnum;
+use super::{AsfPushSink, CAT};
+use crate::publish::status::{Report, State, Status, Step};
+use crate::wmhttp::Hresult;
+use crate::wmhttp::verdict::{Cause, Condition, Failure};
+
+/// Posts the reports of one destination. Called on the I/O thread, with no lock held.
+pub(super) struct Postman {
+    element: glib::WeakRef<AsfPushSink>,
+    destination: Destination,
+    /// The step whose PROGRESS message is open.
+    progress: Mutex<Option<&'static str>>,
+}
+
+impl Postman {
+    pub(super) fn new(element: &AsfPushSink, destination: Destination) -> Self {
+        Self { element: element.downgrade(), destination, progress: Mutex::new(None) }
+    }
+
+    pub(super) fn deliver(&self, report: Report) {
+        let Some(element) = self.element.upgrade() else { return };
+        match report {
+            Report::Step(step) => self.step(&element, &step),
+            Report::Notice { destination, text, remedy } => {
+                gst::warning!(CAT, obj = element, "{destination}: {text}; {remedy}");
+                let details = gst::Structure::builder("asfpushsink-notice")
+                    .field("destination", &destination)
+                    .field("text", &text)
+                    .field("remedy", remedy)
+                    .build();
+                gst::element_warning!(element, gst::ResourceError::Failed, ("{text}; {remedy}"), details: details);
+            }
+            Report::Dropped { destination, packets, sent, dropped } => {
+                gst::warning!(
+                    CAT,
+                    obj = element,
+                    "{destination}: {packets} packets dropped, {dropped} in all, {sent} sent"
+                );
+                let details = gst::Structure::builder("asfpushsink-dropped")
+                    .field("destination", &destination)
+                    .field("packets", packets)
+                    .field("packets-sent", sent)
+                    .field("packets-dropped", dropped)
+                    .build();
+                gst::element_warning!(
+                    element,
+                    gst::ResourceError::TooLazy,
+                    ("{destination} lags: {packets} packets dropped; lower the bit rate, or raise max-size-time and max-size-bytes"),
+                    details: details
+                );
+            }
+        }
+    }
+
+    fn step(&self, element: &AsfPushSink, step: &Step) {
+        let text = step.failure.as_ref().map(ToString::to_string);
+        match &text {
+            Some(text) => gst::warning!(CAT, obj = element, "{}: {:?}: {text}", step.destination, step.status),
+            None => {
+                gst::info!(CAT, obj = element, "{}: {:?}, {}", step.destination, step.status, step.new_state.name())
+            }
+        }
+        self.progress(element, step, text.as_deref());
+        let info = details(step);
+        let message = gst::message::Element::builder(info.clone()).src(element).build();
+        // A bus that is flushing takes nothing; that is its owner's wish.
+        let _ = element.post_message(message);
+        if step.old_state != step.new_state {
+            self.destination.set_state(step.new_state.name());
+        }
+        element
+            .emit_by_name::<()>("status", &[&self.destination, &StatusEnum::from(step.status), &step.hresult.0, &info]);
+        if (step.old_state == State::Streaming) != (step.new_state == State::Streaming) {
+            element.notify("connected");
+        }
+        let Some(failure) = &step.failure else { return };
+        match step.status {
+            Status::ReconnectStart => {
+                let wait = step.retry_in.unwrap_or_default().as_millis();
+                let text = format!("{}: {}; trying again in {wait} ms", step.destination, failure.text);
+                let debug = failure.remedy;
+                gst::element_warning!(element, gst::ResourceError::Write, ("{text}"), ["{debug}"], details: info);
+            }
+            Status::Error => post_error(element, failure, info),
+            Status::Opened
+            | Status::Locating
+            | Status::Connecting
+            | Status::Started
+            | Status::Stopped
+            | Status::Closed
+            | Status::SourceSwitch
+            | Status::ReconnectEnd => {}
+        }
+    }
+
+    /// GStreamer's progress design: one open step at a time.
+    fn progress(&self, element: &AsfPushSink, step: &Step, failure: Option<&str>) {
+        let post = |kind, code: &str, text: &str| {
+            let _ = element.post_message(gst::message::Progress::builder(kind, code, text).src(element).build());
+        };
+        let mut open = self.progress.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(failure) = failure {
+            if let Some(code) = open.take() {
+                post(gst::ProgressType::Error, code, failure);
+            }
+            return;
+        }
+        let next = match step.status {
+            Status::Locating => Some(("name-lookup", "Looking the server up")),
+            Status::Connecting => Some(("connect", "Connecting to the server")),
+            Status::Opened => Some(("request", "Starting the push")),
+            Status::Stopped => Some(("disconnect", "Closing the connection")),
+            Status::Started | Status::Closed => None,
+            Status::Error | Status::SourceSwitch | Status::ReconnectStart | Status::ReconnectEnd => {
+                *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = open;
+                return;
+            }
+        };
+        if let Some(code) = open {
+            let canceled = step.status == Status::Closed && code != "disconnect";
+            let kind = if canceled { gst::ProgressType::Canceled } else { gst::ProgressType::Complete };
+            post(kind, code, step.new_state.name());
+        }
+        if let Some((code, text)) = next {
+            post(gst::ProgressType::Start, code, text);
+        }
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = next.map(|(code, _)| code);
+    }
+}
+
+/// The structure of the `asfpushsink-status` message and of the signal's last argument.
+fn details(step: &Step) -> gst::Structure {
+    let mut details = gst::Structure::builder("asfpushsink-status")
+        .field("destination", &step.destination)
+        .field("location", &step.location)
+        .field("status", StatusEnum::from(step.status))
+        .field("hresult", step.hresult.0)
+        .field("hresult-name", step.hresult.to_string())
+        .field("old-state", step.old_state.name())
+        .field("new-state", step.new_state.name())
+        .field("attempt", step.attempt);
+    if let Some(failure) = &step.failure {
+        details = details.field("text", &failure.text).field("remedy", failure.remedy);
+        if let Some(status) = failure.status() {
+            details = details.field("http-status-code", u32::from(status));
+        }
+    }
+    if let Some(wait) = step.retry_in {
+        details = details.field("retry-in", u32::try_from(wait.as_millis()).unwrap_or(u32::MAX));
+    }
+    details.build()
+}
+
+/// An ERROR message for a push that failed for good.
+fn post_error(element: &AsfPushSink, failure: &Failure, details: gst::Structure) {
+    let Failure { text, remedy, hresult, .. } = failure;
+    let text = format!("{text}; {remedy}");
+    gst::element_error!(element, resource_error(failure), ("{text}"), ["{hresult}"], details: details);
+}
+
+/// GStreamer's code for a failure.
+fn resource_error(failure: &Failure) -> gst::ResourceError {
+    match failure.condition {
+        Condition::Status(401 | 403 | 407) => gst::ResourceError::NotAuthorized,
+        Condition::Status(404 | 410) | Condition::Lost(Cause::NameNotFound) => gst::ResourceError::NotFound,
+        Condition::Status(409 | 503) | Condition::Displaced => gst::ResourceError::Busy,
+        Condition::Incompatible | Condition::Status(300..=399 | 405 | 501) => gst::ResourceError::Settings,
+        Condition::Lost(Cause::Refused | Cause::ConnectTimeout | Cause::NameTimeout | Cause::NotHttp)
+        | Condition::NoAnswer => gst::ResourceError::OpenWrite,
+        Condition::Lost(Cause::Stalled | Cause::Reset | Cause::Closed | Cause::Stale | Cause::Other)
+        | Condition::Status(_) => gst::ResourceError::Write,
+    }
+}
+
+/// The details of an ERROR that upstream or a property causes.
+pub(super) fn plain_details(hresult: Hresult) -> gst::Structure {
+    gst::Structure::builder("asfpushsink-error")
+        .field("hresult", hresult.0)
+        .field("hresult-name", hresult.to_string())
+        .build()
+}

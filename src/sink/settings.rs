@@ -1,0 +1,118 @@
+//! The element's settings, and what they mean to the layers below.
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::enums::{DropPolicy, HeaderChange, Padding};
+use crate::asf;
+use crate::log::Limits;
+use crate::publish::backoff::Policy;
+use crate::publish::{self};
+use crate::transport;
+use crate::wmhttp::client::Config;
+use crate::wmhttp::headers::Directives;
+
+/// What the properties hold. Times are milliseconds but for `max_size_time`, nanoseconds.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) location: Option<String>,
+    pub(super) template_url: Option<String>,
+    pub(super) auto_destroy: bool,
+    pub(super) user_agent: String,
+    pub(super) connect_timeout: u32,
+    pub(super) timeout: u32,
+    pub(super) stall_timeout: u32,
+    pub(super) eos_timeout: u32,
+    pub(super) auto_reconnect: bool,
+    pub(super) retries: i32,
+    pub(super) retry_delay: u32,
+    pub(super) retry_delay_max: u32,
+    pub(super) max_size_time: u64,
+    pub(super) max_size_bytes: u32,
+    pub(super) max_size_buffers: u32,
+    pub(super) drop_policy: DropPolicy,
+    pub(super) padding: Padding,
+    pub(super) live_header: bool,
+    pub(super) strict_server: bool,
+    pub(super) content_length: u64,
+    pub(super) header_change: HeaderChange,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            location: None,
+            template_url: None,
+            auto_destroy: false,
+            user_agent: concat!("WMEncoder/12.0.0.0 asfpushsink/", env!("CARGO_PKG_VERSION")).to_owned(),
+            connect_timeout: 10_000,
+            timeout: 15_000,
+            stall_timeout: 10_000,
+            eos_timeout: 5_000,
+            auto_reconnect: true,
+            retries: -1,
+            retry_delay: 1_000,
+            retry_delay_max: 30_000,
+            max_size_time: 5_000_000_000,
+            max_size_bytes: 8 * 1024 * 1024,
+            max_size_buffers: 0,
+            drop_policy: DropPolicy::Auto,
+            padding: Padding::Explicit,
+            live_header: true,
+            strict_server: true,
+            content_length: 0,
+            header_change: HeaderChange::Auto,
+        }
+    }
+}
+
+fn ms(value: u32) -> Duration {
+    Duration::from_millis(value.into())
+}
+
+impl Settings {
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            time: Duration::from_nanos(self.max_size_time),
+            bytes: usize::try_from(self.max_size_bytes).unwrap_or(usize::MAX),
+            packets: usize::try_from(self.max_size_buffers).unwrap_or(usize::MAX),
+        }
+    }
+
+    pub(super) fn parser(&self) -> asf::Settings {
+        asf::Settings { padding: self.padding.into(), live_header: self.live_header }
+    }
+
+    pub(super) fn eos_timeout(&self) -> Duration {
+        ms(self.eos_timeout)
+    }
+
+    pub(super) fn destination(&self, url: Url) -> publish::Settings {
+        let template = self.template_url.as_deref().and_then(Directives::template_path);
+        publish::Settings {
+            session: Config {
+                url,
+                user_agent: self.user_agent.clone(),
+                accept_authentication: Vec::new(),
+                directives: Directives { template, auto_destroy: self.auto_destroy },
+                content_length: (self.content_length > 0).then_some(self.content_length),
+                strict_server: self.strict_server,
+                header_change: self.header_change.into(),
+                response_timeout: ms(self.timeout),
+                end_timeout: ms(self.eos_timeout),
+            },
+            transport: transport::Settings {
+                connect_timeout: ms(self.connect_timeout),
+                stall_timeout: ms(self.stall_timeout),
+            },
+            retry: Policy {
+                reconnect: self.auto_reconnect,
+                retries: u32::try_from(self.retries).ok(),
+                delay: ms(self.retry_delay),
+                delay_max: ms(self.retry_delay_max),
+            },
+            drop_policy: self.drop_policy.policy(),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The two hooks of GstBaseSink that its Rust bindings do not offer.
+//!
+//! `get_times`: the base class would wait for buffer timestamps, which byte streams
+//! lack and which encoders spoil; the element waits by send times itself.
+//! `wait_event`: called at EOS between preroll and the EOS message, which is where
+//! the tail has to go out.
+
+use glib::translate::{IntoGlib, from_glib_borrow, from_glib_none, try_from_glib};
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::subclass::prelude::*;
+
+use super::AsfPushSink;
+use super::imp;
+
+/// Puts the hooks into the element's class.
+#[expect(unsafe_code, reason = "the bindings have no safe way to set these two hooks")]
+pub(super) fn install(class: &mut <imp::AsfPushSink as ObjectSubclass>::Class) {
+    let class: *mut _ = class.as_mut();
+    let class: &mut gst_base::ffi::GstBaseSinkClass = {
+        // SAFETY: the element derives from GstBaseSink, so its class begins with that class;
+        // class_init has it for itself.
+        unsafe { &mut *class.cast() }
+    };
+    class.get_times = Some(get_times);
+    class.wait_event = Some(wait_event);
+}
+
+#[expect(unsafe_code, reason = "called by C")]
+unsafe extern "C" fn get_times(
+    _sink: *mut gst_base::ffi::GstBaseSink,
+    _buffer: *mut gst::ffi::GstBuffer,
+    start: *mut gst::ffi::GstClockTime,
+    end: *mut gst::ffi::GstClockTime,
+) {
+    // SAFETY: the base class passes two valid places.
+    unsafe {
+        *start = gst::ffi::GST_CLOCK_TIME_NONE;
+        *end = gst::ffi::GST_CLOCK_TIME_NONE;
+    }
+}
+
+#[expect(unsafe_code, reason = "called by C")]
+unsafe extern "C" fn wait_event(
+    sink: *mut gst_base::ffi::GstBaseSink,
+    event: *mut gst::ffi::GstEvent,
+) -> gst::ffi::GstFlowReturn {
+    // SAFETY: the parent class is GstBaseSink's own, whose hook is set; it gets what it would have got.
+    let waited = unsafe {
+        let parent = imp::AsfPushSink::type_data().as_ref().parent_class().cast::<gst_base::ffi::GstBaseSinkClass>();
+        (*parent).wait_event.map_or(gst::ffi::GST_FLOW_OK, |wait| wait(sink, event))
+    };
+    if waited != gst::ffi::GST_FLOW_OK {
+        return waited;
+    }
+    // SAFETY: the base class calls this with an element of this class, and an event, that it holds.
+    let (element, event): (_, gst::Event) =
+        unsafe { (from_glib_borrow::<_, gst_base::BaseSink>(sink), from_glib_none(event)) };
+    let Some(element) = element.downcast_ref::<AsfPushSink>() else { return waited };
+    if event.type_() != gst::EventType::Eos {
+        return waited;
+    }
+    let drained = element.imp().drain();
+    // SAFETY: a plain conversion of a flow value.
+    let _ = unsafe { try_from_glib::<gst::FlowSuccess, _>(waited) };
+    match drained {
+        Ok(()) => waited,
+        Err(error) => error.into_glib(),
+    }
+}
