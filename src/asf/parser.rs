@@ -724,3 +724,6 @@ impl Parser {
         self.queue.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;
