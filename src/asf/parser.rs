@@ -694,3 +694,6 @@ impl Parser {
         self.queue.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;

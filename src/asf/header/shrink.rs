@@ -306,3 +306,164 @@ fn without_attributes(guid: Guid, object: &[u8], drops: fn(&Attribute<'_>) -> bo
     out.put_slice(&kept);
     Some(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asf::fixture::{self, HeaderBuilder};
+
+    const BIG: usize = 70_000;
+
+    fn parse(builder: &HeaderBuilder) -> Header {
+        Header::parse(builder.build()).unwrap()
+    }
+
+    fn dropped(builder: &HeaderBuilder) -> Vec<&'static str> {
+        let (shrunk, dropped) = parse(builder).shrink().unwrap();
+        assert!(shrunk.bytes().len() <= Header::MAX_LEN);
+        let (object, data) = shrunk.split();
+        let children: Vec<_> = Objects::new(&object[HEADER_HEAD..], HEADER_HEAD)
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(object[24..28], (children.len() as u32).to_le_bytes());
+        assert_eq!(object[16..24], (object.len() as u64).to_le_bytes());
+        let extension = children
+            .iter()
+            .find(|child| child.guid == guid::HEADER_EXTENSION)
+            .unwrap();
+        let inside = (extension.bytes.len() - EXTENSION_HEAD) as u32;
+        assert_eq!(extension.bytes[42..46], inside.to_le_bytes());
+        assert!(extension_children(extension).all(|child| child.is_ok()));
+        let builder = builder.build();
+        assert_eq!(object[30..134], builder[30..134], "File Properties");
+        assert_eq!(*data, builder[builder.len() - 50..]);
+        dropped
+    }
+
+    #[test]
+    fn a_header_that_fits_stays() {
+        let room = Header::MAX_LEN - HeaderBuilder::default().build().len() - 24;
+        let fits = HeaderBuilder::default().object(guid::PADDING, &vec![0; room]);
+        assert_eq!(parse(&fits).bytes().len(), Header::MAX_LEN);
+        let (same, dropped) = parse(&fits).shrink().unwrap();
+        assert!(dropped.is_empty());
+        assert_eq!(same, parse(&fits));
+        let one_more = HeaderBuilder::default().object(guid::PADDING, &vec![0; room + 1]);
+        assert_eq!(self::dropped(&one_more), ["Padding"]);
+    }
+
+    #[test]
+    fn each_kind_is_dropped_by_its_step() {
+        let big = vec![0; BIG];
+        let text = u16::MAX - 30;
+        let header = HeaderBuilder::default;
+        let cases = [
+            (header().object(guid::PADDING, &big), "Padding"),
+            (header().extension(guid::PADDING, &big), "Padding"),
+            (
+                header().object(
+                    guid::EXTENDED_CONTENT_DESCRIPTION,
+                    &fixture::described(&[("Title", 50), ("WM/Picture", u16::MAX)]),
+                ),
+                "pictures",
+            ),
+            (
+                header().extension(
+                    guid::METADATA_LIBRARY,
+                    &fixture::metadata(&[("Title", 50), ("WM/Picture", 99_999)]),
+                ),
+                "pictures",
+            ),
+            (
+                header().extension(guid::INDEX_PARAMETERS, &big),
+                "Index Parameters",
+            ),
+            (
+                header().extension(guid::INDEX_PLACEHOLDER, &big),
+                "Index Parameters",
+            ),
+            (
+                header().object(guid::CONTENT_BRANDING, &big),
+                "Content Branding",
+            ),
+            (header().object(guid::MARKER, &big), "Markers"),
+            (
+                header().object(
+                    guid::EXTENDED_CONTENT_DESCRIPTION,
+                    &fixture::described(&[("Lyrics", text), ("Title", 50)]),
+                ),
+                "long attributes",
+            ),
+            (
+                header().extension(guid::METADATA, &fixture::metadata(&[("Blob", 99_999)])),
+                "long attributes",
+            ),
+            (
+                header().extension(
+                    guid::METADATA_LIBRARY,
+                    &fixture::metadata(&[("Text", 1000); 70]),
+                ),
+                "Metadata Library",
+            ),
+            (
+                header().object(
+                    guid::EXTENDED_CONTENT_DESCRIPTION,
+                    &fixture::described(&[("Text", 1000); 70]),
+                ),
+                "Extended Content Description",
+            ),
+            (header().object([9; 16], &big), "unknown objects"),
+            (
+                header().object(guid::CONTENT_DESCRIPTION, &big),
+                "Content Description",
+            ),
+        ];
+        for (builder, name) in cases {
+            assert_eq!(dropped(&builder), [name]);
+        }
+    }
+
+    #[test]
+    fn no_more_is_dropped_than_needed_but_the_signature() {
+        let builder = HeaderBuilder::default()
+            .object(guid::PADDING, &vec![0; BIG])
+            .object(guid::MARKER, &[0; 100])
+            .object(guid::DIGITAL_SIGNATURE, &[0; 100]);
+        assert_eq!(dropped(&builder), ["Padding", "Digital Signature"]);
+        let builder = builder.object([9; 16], &vec![0; BIG]);
+        assert_eq!(
+            dropped(&builder),
+            ["Padding", "Markers", "unknown objects", "Digital Signature"]
+        );
+    }
+
+    #[test]
+    fn what_describes_the_streams_is_never_dropped() {
+        for kept in [
+            guid::CODEC_LIST,
+            guid::LANGUAGE_LIST,
+            guid::SCRIPT_COMMAND,
+            guid::STREAM_BITRATE_PROPERTIES,
+            guid::CONTENT_ENCRYPTION,
+            guid::COMPATIBILITY,
+        ] {
+            let header = parse(&HeaderBuilder::default().object(kept, &vec![0; BIG]));
+            let error = header.shrink().unwrap_err();
+            let text = error.to_string();
+            assert!(
+                matches!(error, Error::HeaderTooBig { limit: 65_527, .. }),
+                "{text}"
+            );
+            assert!(text.contains("Header Object at byte 16"), "{text}");
+            assert!(text.contains("take out metadata"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_broken_end_is_kept_as_it_is() {
+        let mut builder = HeaderBuilder::default().object(guid::PADDING, &vec![0; BIG]);
+        builder.objects.push(b"broken".to_vec());
+        let (shrunk, _) = parse(&builder).shrink().unwrap();
+        assert!(shrunk.split().0.ends_with(b"broken"));
+    }
+}
