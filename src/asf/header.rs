@@ -420,9 +420,7 @@ mod tests {
 
     #[test]
     fn the_fields_are_read() {
-        let builder = HeaderBuilder::default()
-            .finite(10)
-            .object(guid::CONTENT_DESCRIPTION, &fixture::title("Käse ☂"));
+        let builder = HeaderBuilder::default().finite(10).object(guid::CONTENT_DESCRIPTION, &fixture::title("Käse ☂"));
         let header = parse(&builder).unwrap();
         assert_eq!(header.packet_size(), 200);
         assert_eq!(header.preroll_ms(), 3000);
@@ -430,11 +428,7 @@ mod tests {
         assert!(!header.is_broadcast());
         assert_eq!(header.data_bytes(), Some(2000));
         assert_eq!(header.title().as_deref(), Some("Käse ☂"));
-        let kinds: Vec<_> = header
-            .streams()
-            .iter()
-            .map(|s| (s.number, s.kind))
-            .collect();
+        let kinds: Vec<_> = header.streams().iter().map(|s| (s.number, s.kind)).collect();
         assert_eq!(kinds, [(1, StreamKind::Audio), (2, StreamKind::Video)]);
         assert!(header.has_video() && header.is_video(2));
         assert!(!header.is_video(1) && !header.is_video(127) && !header.is_video(255));
@@ -444,11 +438,7 @@ mod tests {
     #[test]
     fn the_end_of_the_data_is_known_of_finite_files_only() {
         let known = |flags, data_size| {
-            let builder = HeaderBuilder {
-                flags,
-                data_size,
-                ..HeaderBuilder::default()
-            };
+            let builder = HeaderBuilder { flags, data_size, ..HeaderBuilder::default() };
             parse(&builder).unwrap().data_bytes()
         };
         for size in [0, 1, 49, 50, u64::MAX] {
@@ -461,10 +451,7 @@ mod tests {
 
     #[test]
     fn what_muxers_write_for_unknown_is_unknown() {
-        let builder = HeaderBuilder {
-            max_bitrate: u32::MAX,
-            ..HeaderBuilder::default()
-        };
+        let builder = HeaderBuilder { max_bitrate: u32::MAX, ..HeaderBuilder::default() };
         assert_eq!(parse(&builder).unwrap().max_bitrate(), 0);
         let builder = builder.object(guid::CONTENT_DESCRIPTION, &fixture::title(""));
         assert_eq!(parse(&builder).unwrap().title(), None);
@@ -477,9 +464,7 @@ mod tests {
         extended.extend([0, 0, 2, 0, b'a', 0]);
         extended.extend([[0; 18].as_slice(), &3_u32.to_le_bytes(), b"xyz"].concat());
         extended.extend(fixture::stream_properties(7, guid::VIDEO_MEDIA));
-        let builder = HeaderBuilder::default()
-            .audio_only()
-            .extension(guid::EXTENDED_STREAM_PROPERTIES, &extended);
+        let builder = HeaderBuilder::default().audio_only().extension(guid::EXTENDED_STREAM_PROPERTIES, &extended);
         assert!(parse(&builder).unwrap().is_video(7));
     }
 
@@ -492,47 +477,28 @@ mod tests {
             builder.objects.push(broken.clone());
             let header = parse(&builder).unwrap();
             let text = header.broken_child().unwrap().to_string();
-            assert!(
-                text.contains("object at byte") && text.contains("claims"),
-                "{text}"
-            );
+            assert!(text.contains("object at byte") && text.contains("claims"), "{text}");
 
             let mut builder = HeaderBuilder::default();
             builder.before_streams.push(broken);
             let text = parse(&builder).unwrap_err().to_string();
-            assert!(
-                text.contains("Stream Properties Object at byte 180"),
-                "{text}"
-            );
+            assert!(text.contains("Stream Properties Object at byte 180"), "{text}");
         }
     }
 
     #[test]
     fn the_packet_size_must_be_one_that_fits() {
         let sized = |minimum, maximum| {
-            let builder = HeaderBuilder {
-                packet_size: (minimum, maximum),
-                ..HeaderBuilder::default()
-            };
+            let builder = HeaderBuilder { packet_size: (minimum, maximum), ..HeaderBuilder::default() };
             parse(&builder)
         };
         for (minimum, maximum) in [(200, 201), (0, 0), (1, 1), (9, 9), (15, 15), (0, 200)] {
             let error = sized(minimum, maximum).unwrap_err();
-            assert_eq!(
-                error,
-                Error::PacketSize {
-                    offset: 122,
-                    minimum,
-                    maximum
-                }
-            );
+            assert_eq!(error, Error::PacketSize { offset: 122, minimum, maximum });
         }
         for size in [65_536, u32::MAX] {
             let error = sized(size, size).unwrap_err();
-            assert!(
-                matches!(error, Error::PacketTooBig { offset: 122, .. }),
-                "{error}"
-            );
+            assert!(matches!(error, Error::PacketTooBig { offset: 122, .. }), "{error}");
         }
         assert_eq!(sized(16, 16).unwrap().packet_size(), 16);
         assert_eq!(sized(65_535, 65_535).unwrap().packet_size(), 65_535);
@@ -540,11 +506,7 @@ mod tests {
 
     #[test]
     fn a_live_header_has_no_end() {
-        let builder = HeaderBuilder {
-            flags: 0x0A,
-            file_id: [0; 16],
-            ..HeaderBuilder::default()
-        };
+        let builder = HeaderBuilder { flags: 0x0A, file_id: [0; 16], ..HeaderBuilder::default() };
         let file = parse(&builder.finite(10)).unwrap();
         let live = file.to_live();
         assert!(live.is_broadcast());
@@ -552,9 +514,7 @@ mod tests {
         let (before, after) = (file.bytes(), live.bytes());
         assert_eq!(before.len(), after.len());
         let data = after.len() - 50;
-        let changed: Vec<usize> = (0..before.len())
-            .filter(|&at| before[at] != after[at])
-            .collect();
+        let changed: Vec<usize> = (0..before.len()).filter(|&at| before[at] != after[at]).collect();
         let may_change = |at: usize| {
             let file = at.wrapping_sub(30);
             file == 39

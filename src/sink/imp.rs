@@ -482,6 +482,14 @@ impl AsfPushSink {
 
 /// The Windows code for input that cannot be pushed.
 fn hresult_of(error: &asf::Error) -> Hresult {
-    let _ = error;
-    Hresult::ASF_INVALID_HEADER
+    match error {
+        asf::Error::HeaderTooBig { .. } => Hresult::ASF_HEADER_SIZE,
+        asf::Error::PacketTooBig { .. } | asf::Error::OverlongPacket { .. } => Hresult::ASF_PACKET_TOO_LARGE,
+        asf::Error::LostAlignment { .. } => Hresult::ASF_BAD_DATA_UNIT,
+        asf::Error::NoHeader { .. } => Hresult::ASF_NO_HEADER,
+        asf::Error::NotAsf { .. }
+        | asf::Error::AsfStream { .. }
+        | asf::Error::InvalidHeader { .. }
+        | asf::Error::PacketSize { .. } => Hresult::ASF_INVALID_HEADER,
+    }
 }

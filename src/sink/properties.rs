@@ -144,7 +144,7 @@ pub(super) static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
             |s, v| put(&mut s.auto_reconnect, v),
         ),
         row(
-            ParamSpec::builder_int("retries")
+            glib::ParamSpecInt::builder("retries")
                 .nick("Retries")
                 .blurb("Failures in a row that are forgiven (-1 = all, 0 = none)")
                 .flags(FLAGS)
@@ -180,7 +180,7 @@ pub(super) static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
             |s, v| put(&mut s.retry_delay_max, v),
         ),
         row(
-            ParamSpec::builder_uint64("max-size-time")
+            glib::ParamSpecUInt64::builder("max-size-time")
                 .nick("Max. size (time)")
                 .blurb("Stream time that the server may lag behind, nanoseconds (0 = no limit)")
                 .flags(FLAGS)
@@ -215,7 +215,7 @@ pub(super) static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
             |s, v| put(&mut s.max_size_buffers, v),
         ),
         row(
-            ParamSpec::builder_enum_with_default("drop-policy", DropPolicy::Auto)
+            glib::ParamSpecEnum::builder_with_default("drop-policy", DropPolicy::Auto)
                 .nick("Drop policy")
                 .blurb("What happens when the server lags beyond the limits")
                 .flags(FLAGS)
@@ -225,7 +225,7 @@ pub(super) static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
             |s, v| put(&mut s.drop_policy, v),
         ),
         row(
-            ParamSpec::builder_enum_with_default("padding", Padding::Explicit)
+            glib::ParamSpecEnum::builder_with_default("padding", Padding::Explicit)
                 .nick("Padding")
                 .blurb("What becomes of the padding of ASF data packets")
                 .flags(FLAGS)
@@ -254,7 +254,7 @@ pub(super) static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
             |s, v| put(&mut s.strict_server, v),
         ),
         row(
-            ParamSpec::builder_uint64("content-length")
+            glib::ParamSpecUInt64::builder("content-length")
                 .nick("Content length")
                 .blurb(
                     "Content-Length of a PushStart request, bytes (0 = automatic: 2147483647, or 60 s through a proxy)",
@@ -267,7 +267,7 @@ pub(super) static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
             |s, v| put(&mut s.content_length, v),
         ),
         row(
-            ParamSpec::builder_enum_with_default("header-change", HeaderChange::Auto)
+            glib::ParamSpecEnum::builder_with_default("header-change", HeaderChange::Auto)
                 .nick("Header change")
                 .blurb("How a changed ASF header reaches the server")
                 .flags(FLAGS)
@@ -286,15 +286,15 @@ fn row(spec: ParamSpec, get: fn(&Settings) -> Value, set: fn(&mut Settings, &Val
 }
 
 fn string<'a>(name: &'a str, nick: &'a str, blurb: &'a str) -> glib::ParamSpecStringBuilder<'a> {
-    ParamSpec::builder_string(name).nick(nick).blurb(blurb).flags(FLAGS)
+    glib::ParamSpecString::builder(name).nick(nick).blurb(blurb).flags(FLAGS)
 }
 
 fn boolean<'a>(name: &'a str, nick: &'a str, blurb: &'a str, default: bool) -> glib::ParamSpecBooleanBuilder<'a> {
-    ParamSpec::builder_boolean(name).nick(nick).blurb(blurb).flags(FLAGS).default_value(default)
+    glib::ParamSpecBoolean::builder(name).nick(nick).blurb(blurb).flags(FLAGS).default_value(default)
 }
 
 fn uint<'a>(name: &'a str, nick: &'a str, blurb: &'a str, default: u32) -> glib::ParamSpecUIntBuilder<'a> {
-    ParamSpec::builder_uint(name).nick(nick).blurb(blurb).flags(FLAGS).default_value(default)
+    glib::ParamSpecUInt::builder(name).nick(nick).blurb(blurb).flags(FLAGS).default_value(default)
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -302,12 +302,7 @@ fn text(value: &Value) -> Option<String> {
 }
 
 /// GObject has checked the type already.
-fn put<T>(field: &mut T, value: &Value) -> Result<(), String>
-where
-    T: for<'v> glib::value::FromValue<'v>,
-    for<'v> <T as glib::value::FromValue<'v>>::Checker: glib::value::ValueTypeChecker,
-    for<'v> <<T as glib::value::FromValue<'v>>::Checker as glib::value::ValueTypeChecker>::Error: std::fmt::Display,
-{
-    *field = value.get().map_err(|error| error.to_string())?;
+fn put<T: for<'v> glib::value::FromValue<'v> + 'static>(field: &mut T, value: &Value) -> Result<(), String> {
+    *field = value.get_owned().map_err(|_| "a value of another type".to_owned())?;
     Ok(())
 }

@@ -5,10 +5,9 @@
 //! `wait_event`: called at EOS between preroll and the EOS message, which is where
 //! the tail has to go out.
 
-use glib::translate::{IntoGlib, from_glib_borrow, from_glib_none, try_from_glib};
+use glib::translate::{IntoGlib, from_glib_borrow, from_glib_none};
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use gst_base::subclass::prelude::*;
 
 use super::AsfPushSink;
 use super::imp;
@@ -61,8 +60,6 @@ unsafe extern "C" fn wait_event(
         return waited;
     }
     let drained = element.imp().drain();
-    // SAFETY: a plain conversion of a flow value.
-    let _ = unsafe { try_from_glib::<gst::FlowSuccess, _>(waited) };
     match drained {
         Ok(()) => waited,
         Err(error) => error.into_glib(),

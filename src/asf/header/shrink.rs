@@ -322,15 +322,10 @@ mod tests {
         let (shrunk, dropped) = parse(builder).shrink().unwrap();
         assert!(shrunk.bytes().len() <= Header::MAX_LEN);
         let (object, data) = shrunk.split();
-        let children: Vec<_> = Objects::new(&object[HEADER_HEAD..], HEADER_HEAD)
-            .map(Result::unwrap)
-            .collect();
+        let children: Vec<_> = Objects::new(&object[HEADER_HEAD..], HEADER_HEAD).map(Result::unwrap).collect();
         assert_eq!(object[24..28], (children.len() as u32).to_le_bytes());
         assert_eq!(object[16..24], (object.len() as u64).to_le_bytes());
-        let extension = children
-            .iter()
-            .find(|child| child.guid == guid::HEADER_EXTENSION)
-            .unwrap();
+        let extension = children.iter().find(|child| child.guid == guid::HEADER_EXTENSION).unwrap();
         let inside = (extension.bytes.len() - EXTENSION_HEAD) as u32;
         assert_eq!(extension.bytes[42..46], inside.to_le_bytes());
         assert!(extension_children(extension).all(|child| child.is_ok()));
@@ -368,24 +363,13 @@ mod tests {
                 "pictures",
             ),
             (
-                header().extension(
-                    guid::METADATA_LIBRARY,
-                    &fixture::metadata(&[("Title", 50), ("WM/Picture", 99_999)]),
-                ),
+                header()
+                    .extension(guid::METADATA_LIBRARY, &fixture::metadata(&[("Title", 50), ("WM/Picture", 99_999)])),
                 "pictures",
             ),
-            (
-                header().extension(guid::INDEX_PARAMETERS, &big),
-                "Index Parameters",
-            ),
-            (
-                header().extension(guid::INDEX_PLACEHOLDER, &big),
-                "Index Parameters",
-            ),
-            (
-                header().object(guid::CONTENT_BRANDING, &big),
-                "Content Branding",
-            ),
+            (header().extension(guid::INDEX_PARAMETERS, &big), "Index Parameters"),
+            (header().extension(guid::INDEX_PLACEHOLDER, &big), "Index Parameters"),
+            (header().object(guid::CONTENT_BRANDING, &big), "Content Branding"),
             (header().object(guid::MARKER, &big), "Markers"),
             (
                 header().object(
@@ -394,29 +378,14 @@ mod tests {
                 ),
                 "long attributes",
             ),
+            (header().extension(guid::METADATA, &fixture::metadata(&[("Blob", 99_999)])), "long attributes"),
+            (header().extension(guid::METADATA_LIBRARY, &fixture::metadata(&[("Text", 1000); 70])), "Metadata Library"),
             (
-                header().extension(guid::METADATA, &fixture::metadata(&[("Blob", 99_999)])),
-                "long attributes",
-            ),
-            (
-                header().extension(
-                    guid::METADATA_LIBRARY,
-                    &fixture::metadata(&[("Text", 1000); 70]),
-                ),
-                "Metadata Library",
-            ),
-            (
-                header().object(
-                    guid::EXTENDED_CONTENT_DESCRIPTION,
-                    &fixture::described(&[("Text", 1000); 70]),
-                ),
+                header().object(guid::EXTENDED_CONTENT_DESCRIPTION, &fixture::described(&[("Text", 1000); 70])),
                 "Extended Content Description",
             ),
             (header().object([9; 16], &big), "unknown objects"),
-            (
-                header().object(guid::CONTENT_DESCRIPTION, &big),
-                "Content Description",
-            ),
+            (header().object(guid::CONTENT_DESCRIPTION, &big), "Content Description"),
         ];
         for (builder, name) in cases {
             assert_eq!(dropped(&builder), [name]);
@@ -431,10 +400,7 @@ mod tests {
             .object(guid::DIGITAL_SIGNATURE, &[0; 100]);
         assert_eq!(dropped(&builder), ["Padding", "Digital Signature"]);
         let builder = builder.object([9; 16], &vec![0; BIG]);
-        assert_eq!(
-            dropped(&builder),
-            ["Padding", "Markers", "unknown objects", "Digital Signature"]
-        );
+        assert_eq!(dropped(&builder), ["Padding", "Markers", "unknown objects", "Digital Signature"]);
     }
 
     #[test]
@@ -450,10 +416,7 @@ mod tests {
             let header = parse(&HeaderBuilder::default().object(kept, &vec![0; BIG]));
             let error = header.shrink().unwrap_err();
             let text = error.to_string();
-            assert!(
-                matches!(error, Error::HeaderTooBig { limit: 65_527, .. }),
-                "{text}"
-            );
+            assert!(matches!(error, Error::HeaderTooBig { limit: 65_527, .. }), "{text}");
             assert!(text.contains("Header Object at byte 16"), "{text}");
             assert!(text.contains("take out metadata"), "{text}");
         }

@@ -14,11 +14,7 @@ impl Run {
     }
 
     fn with(settings: Settings) -> Self {
-        Self {
-            parser: Parser::new(settings),
-            units: Vec::new(),
-            error: None,
-        }
+        Self { parser: Parser::new(settings), units: Vec::new(), error: None }
     }
 
     fn push(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
@@ -49,10 +45,7 @@ impl Run {
 
     /// How many packets each header has.
     fn streams(&self) -> Vec<usize> {
-        self.units
-            .chunk_by(|a, b| Arc::ptr_eq(&a.header, &b.header))
-            .map(<[Unit]>::len)
-            .collect()
+        self.units.chunk_by(|a, b| Arc::ptr_eq(&a.header, &b.header)).map(<[Unit]>::len).collect()
     }
 
     fn warnings(&mut self) -> Vec<Warning> {
@@ -87,10 +80,7 @@ fn a_header_and_packets_are_units() {
 
 #[test]
 fn a_header_that_shall_stay_stays() {
-    let mut run = Run::with(Settings {
-        live_header: false,
-        padding: Padding::Keep,
-    });
+    let mut run = Run::with(Settings { live_header: false, padding: Padding::Keep });
     run.push(header()).push(packets(1));
     assert_eq!(run.units[0].header.bytes(), &header());
     assert_eq!(run.units[0].packet.len(), 200);
@@ -104,10 +94,7 @@ fn known_data_ends_where_it_ends() {
         run.push(packets(21)).push(fixture::index());
         assert_eq!(run.numbers().len(), count);
     }
-    let one_byte = HeaderBuilder {
-        data_size: 51,
-        ..HeaderBuilder::default()
-    };
+    let one_byte = HeaderBuilder { data_size: 51, ..HeaderBuilder::default() };
     let mut run = Run::new();
     run.push(one_byte.build()).push(packets(5));
     assert_eq!(run.numbers(), [0]);
@@ -115,12 +102,7 @@ fn known_data_ends_where_it_ends() {
 
 #[test]
 fn an_index_ends_the_data_and_another_header_begins_it_anew() {
-    for guid in [
-        fixture::SIMPLE_INDEX,
-        fixture::INDEX,
-        fixture::MEDIA_OBJECT_INDEX,
-        fixture::TIMECODE_INDEX,
-    ] {
+    for guid in [fixture::SIMPLE_INDEX, fixture::INDEX, fixture::MEDIA_OBJECT_INDEX, fixture::TIMECODE_INDEX] {
         let index = fixture::object(guid, &[0x30; 333]);
         let mut run = Run::new();
         run.push([&header()[..], &packets(4), &index, b"$E1234567890"].concat());
@@ -152,10 +134,7 @@ fn a_header_inside_a_packet_cuts_it() {
         assert_eq!(run.error, None, "cut at {cut}");
         let lens = run.streams();
         // Where the new header's start fills the packet, it is known too late.
-        assert!(
-            lens == [2, 3] || (cut > 170 && lens == [3, 3]),
-            "{cut}: {lens:?}"
-        );
+        assert!(lens == [2, 3] || (cut > 170 && lens == [3, 3]), "{cut}: {lens:?}");
     }
 }
 
@@ -180,10 +159,7 @@ fn eight_packets_of_nonsense_are_the_end() {
     run.push(header()).push(packets(1)).push([0xFF; 1400]);
     assert_eq!(run.error, None);
     assert_eq!(run.units.len(), 8);
-    assert!(matches!(
-        run.warnings()[..],
-        [Warning::UnparsedPacket { .. }]
-    ));
+    assert!(matches!(run.warnings()[..], [Warning::UnparsedPacket { .. }]));
     run.push(packets(1)).push([0xFF; 1600]);
     let offset = header().len() as u64 + 9 * 200;
     let lost = Error::LostAlignment { offset, packets: 8 };
@@ -197,14 +173,9 @@ fn a_partial_packet_at_the_end_is_dropped() {
     let mut run = Run::new();
     run.push(header()).push(packets(1)).push([0; 30]);
     assert_eq!(run.parser.finish(), Ok(()));
-    assert!(matches!(
-        run.warnings()[..],
-        [Warning::PartialPacket { len: 30, .. }]
-    ));
+    assert!(matches!(run.warnings()[..], [Warning::PartialPacket { len: 30, .. }]));
     let mut run = Run::new();
-    run.push(header())
-        .push(packets(1))
-        .push(b"$E\x08\0\0\0\0\0\0\0\0\0");
+    run.push(header()).push(packets(1)).push(b"$E\x08\0\0\0\0\0\0\0\0\0");
     assert_eq!(run.parser.finish(), Ok(()));
     assert_eq!(run.warnings(), []);
 }
@@ -225,10 +196,7 @@ fn without_a_header_the_end_is_an_error() {
 
 #[test]
 fn a_header_of_open_size_ends_at_the_data_object() {
-    let mut open = HeaderBuilder::default()
-        .object(fixture::PADDING, &vec![0x36; 40_000])
-        .build()
-        .to_vec();
+    let mut open = HeaderBuilder::default().object(fixture::PADDING, &vec![0x36; 40_000]).build().to_vec();
     open[16..24].fill(0xFF);
     for chunk in [1000, 4096, 100_000] {
         let mut run = Run::new();
@@ -236,33 +204,23 @@ fn a_header_of_open_size_ends_at_the_data_object() {
             run.push(bytes);
         }
         assert_eq!(run.numbers(), [0, 1]);
-        assert!(matches!(
-            run.warnings()[..],
-            [Warning::HeaderSizeRepaired { .. }]
-        ));
+        assert!(matches!(run.warnings()[..], [Warning::HeaderSizeRepaired { .. }]));
     }
 }
 
 #[test]
 fn a_header_completed_before_it_is_whole_is_heard() {
     // As avmux_asf writes more than 4096 bytes.
-    let whole = HeaderBuilder::default()
-        .object(fixture::CODEC_LIST, &vec![1; 5000])
-        .build();
+    let whole = HeaderBuilder::default().object(fixture::CODEC_LIST, &vec![1; 5000]).build();
     let object = whole.len() - 50;
     let mut draft = whole.to_vec();
     draft[16..24].fill(0xFF);
     draft[400..408].fill(0xEE);
     let mut run = Run::new();
-    run.event(|p| p.segment(0))
-        .push(&draft[..4096])
-        .push(&draft[4096..object]);
-    run.event(|p| p.segment(400))
-        .push(&whole[400..403])
-        .push(&whole[403..408]);
+    run.event(|p| p.segment(0)).push(&draft[..4096]).push(&draft[4096..object]);
+    run.event(|p| p.segment(400)).push(&whole[400..403]).push(&whole[403..408]);
     run.event(|p| p.segment(16)).push(&whole[16..24]);
-    run.event(|p| p.segment(object as u64))
-        .push(&whole[object..]);
+    run.event(|p| p.segment(object as u64)).push(&whole[object..]);
     run.push(packets(3));
     assert_eq!(run.numbers(), from(0, 3));
     assert_eq!(run.units[0].header.bytes().len(), whole.len());
@@ -270,8 +228,7 @@ fn a_header_completed_before_it_is_whole_is_heard() {
     assert_eq!(run.warnings(), []);
     // And all of it again at the end.
     run.event(|p| p.segment(400)).push(&whole[400..408]);
-    run.event(|p| p.segment(object as u64))
-        .push(&whole[object..]);
+    run.event(|p| p.segment(object as u64)).push(&whole[object..]);
     assert_eq!(run.parser.finish(), Ok(()));
     assert_eq!(run.streams(), [3]);
 }
@@ -301,19 +258,14 @@ fn a_seek_goes_on_at_the_next_whole_packet() {
         let mut run = Run::new();
         run.event(|p| p.segment(0)).push(&all[..first + 450]);
         let at = first + 1000 + into;
-        run.event(|p| p.segment(at as u64))
-            .push(&all[at..at + 20])
-            .push(&all[at + 20..]);
+        run.event(|p| p.segment(at as u64)).push(&all[at..at + 20]).push(&all[at + 20..]);
         let wanted: Vec<u32> = [0, 1].into_iter().chain(next..9).collect();
         assert_eq!(run.numbers(), wanted);
         // Behind a flush, back as well.
-        run.event(Parser::discontinuity)
-            .event(|p| p.segment(first as u64 + 200));
+        run.event(Parser::discontinuity).event(|p| p.segment(first as u64 + 200));
         run.push(&all[first + 200..first + 600]);
         assert_eq!(run.numbers()[wanted.len()..], [1, 2]);
-        run.event(Parser::discontinuity)
-            .event(|p| p.segment(0))
-            .push(&all);
+        run.event(Parser::discontinuity).event(|p| p.segment(0)).push(&all);
         assert_eq!(run.streams(), [wanted.len() + 2, 9]);
     }
 }
@@ -322,23 +274,16 @@ fn a_seek_goes_on_at_the_next_whole_packet() {
 fn missing_bytes_drop_the_partial_packet() {
     let mut run = Run::new();
     run.event(Parser::discontinuity).push(header());
-    run.push(&packets(2)[..250])
-        .event(Parser::discontinuity)
-        .push(packets(1));
+    run.push(&packets(2)[..250]).event(Parser::discontinuity).push(packets(1));
     assert_eq!(run.numbers(), [0, 0]);
-    assert!(matches!(
-        run.warnings()[..],
-        [Warning::PartialPacket { len: 50, .. }]
-    ));
+    assert!(matches!(run.warnings()[..], [Warning::PartialPacket { len: 50, .. }]));
 }
 
 #[test]
 fn another_stream_begins_with_a_header() {
     let mut run = Run::new();
     run.push(header()).push(packets(2)).push([1; 20]);
-    run.event(Parser::new_stream)
-        .push(header())
-        .push(packets(1));
+    run.event(Parser::new_stream).push(header()).push(packets(1));
     assert_eq!(run.streams(), [2, 1]);
     run.event(Parser::new_stream).push([7; 16]);
     assert!(run.error.as_ref().is_some_and(Error::is_wrong_type));
@@ -353,17 +298,14 @@ fn the_header_in_the_caps_helps_where_the_bytes_have_none() {
     let mut run = Run::new();
     let first = header().len();
     run.event(|p| p.stream_header(header()));
-    run.event(|p| p.segment(first as u64 + 250))
-        .push(&packets(5)[250..]);
+    run.event(|p| p.segment(first as u64 + 250)).push(&packets(5)[250..]);
     assert_eq!(run.numbers(), [2, 3, 4]);
 }
 
 #[test]
 fn the_header_in_the_caps_and_in_the_bytes_is_one() {
     let mut run = Run::new();
-    run.event(|p| p.stream_header(header()))
-        .push(header())
-        .push(packets(1));
+    run.event(|p| p.stream_header(header())).push(header()).push(packets(1));
     run.event(|p| p.stream_header(header())).push(packets(1));
     assert_eq!(run.streams(), [2]);
     // Caps that come late, too.
@@ -373,23 +315,16 @@ fn the_header_in_the_caps_and_in_the_bytes_is_one() {
     assert_eq!(run.streams(), [2]);
     // Others are another stream, with or without a header in the bytes.
     let other = HeaderBuilder::default().packet_size(400).build();
-    run.event(|p| p.stream_header(other))
-        .push(fixture::packets(400, 2).concat());
+    run.event(|p| p.stream_header(other)).push(fixture::packets(400, 2).concat());
     assert_eq!(run.streams(), [2, 2]);
-    run.event(|p| p.stream_header(header()))
-        .push(header())
-        .push(packets(1));
+    run.event(|p| p.stream_header(header())).push(header()).push(packets(1));
     assert_eq!(run.streams(), [2, 2, 1]);
 }
 
 #[test]
 fn a_header_too_big_is_shrunk_and_said() {
     let mut run = Run::new();
-    run.push(
-        HeaderBuilder::default()
-            .object(fixture::PADDING, &[0; 70_000])
-            .build(),
-    );
+    run.push(HeaderBuilder::default().object(fixture::PADDING, &[0; 70_000]).build());
     run.push(packets(1));
     assert_eq!(run.numbers(), [0]);
     let warnings = run.warnings();
