@@ -30,18 +30,21 @@ mod sink;
 pub mod transport;
 pub mod wmhttp;
 
-fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    sink::register(plugin)
-}
+/// What GStreamer reads of the library.
+mod plugin {
+    fn init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+        crate::sink::register(plugin)
+    }
 
-gst::plugin_define!(
-    asfpush,
-    env!("CARGO_PKG_DESCRIPTION"),
-    plugin_init,
-    concat!(env!("CARGO_PKG_VERSION"), "-", env!("COMMIT_ID")),
-    "MPL-2.0",
-    env!("CARGO_PKG_NAME"),
-    env!("CARGO_PKG_NAME"),
-    env!("CARGO_PKG_REPOSITORY"),
-    env!("BUILD_REL_DATE")
-);
+    gst::plugin_define!(
+        asfpush,
+        env!("CARGO_PKG_DESCRIPTION"),
+        init,
+        concat!(env!("CARGO_PKG_VERSION"), "-", env!("COMMIT_ID")),
+        "MPL-2.0",
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_NAME"),
+        "Unknown package origin",
+        env!("BUILD_REL_DATE")
+    );
+}

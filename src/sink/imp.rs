@@ -27,8 +27,8 @@ use crate::wmhttp::Hresult;
 pub struct AsfPushSink {
     shared: Mutex<Shared>,
     /// Taken out by the streaming thread for as long as it works on it, so that it never
-    /// holds a lock over a wait.
-    stream: Mutex<Option<Stream>>,
+    /// holds a lock over a wait. Boxed, since a GObject's memory is not aligned for the parser's search.
+    stream: Mutex<Option<Box<Stream>>>,
 }
 
 #[derive(Default)]
@@ -178,7 +178,7 @@ impl BaseSinkImpl for AsfPushSink {
         let postman = Postman::new(&self.obj(), destination);
         let publisher = Publisher::new(settings.limits(), Arc::new(move |report| postman.deliver(report)));
         let publisher = Arc::new(publisher);
-        *self.stream() = Some(Stream {
+        *self.stream() = Some(Box::new(Stream {
             publisher: Arc::clone(&publisher),
             parser: asf::Parser::new(settings.parser()),
             pacer: Pacer::default(),
@@ -187,7 +187,7 @@ impl BaseSinkImpl for AsfPushSink {
             seen_data: false,
             seen_stream_start: false,
             live: false,
-        });
+        }));
         {
             let mut shared = self.shared();
             shared.totals = Totals::default();
@@ -308,7 +308,7 @@ impl AsfPushSink {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stream(&self) -> MutexGuard<'_, Option<Stream>> {
+    fn stream(&self) -> MutexGuard<'_, Option<Box<Stream>>> {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
