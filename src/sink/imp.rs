@@ -237,6 +237,7 @@ impl BaseSinkImpl for AsfPushSink {
 
     fn event(&self, event: gst::Event) -> bool {
         if let Some(stream) = self.stream().as_mut() {
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the other events are the base class's")]
             match event.view() {
                 gst::EventView::StreamStart(_) if std::mem::replace(&mut stream.seen_stream_start, true) => {
                     stream.parser.new_stream();
@@ -363,7 +364,8 @@ impl AsfPushSink {
                 stream.publisher.set_live(stream.live);
                 stream.ready_header = Some(Arc::clone(&unit.header));
             }
-            if paced && !stream.live {
+            // What could not be parsed has no send time.
+            if paced && !stream.live && unit.packet.is_parsed() {
                 self.wait_until_due(stream, &unit)?;
             }
             totals.packets_received += 1;
