@@ -30,7 +30,10 @@ mod sink;
 pub mod transport;
 pub mod wmhttp;
 
+pub use plugin::plugin_register_static;
+
 /// What GStreamer reads of the library.
+#[expect(missing_docs, reason = "the macro's functions are GStreamer's")]
 mod plugin {
     fn init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         crate::sink::register(plugin)
