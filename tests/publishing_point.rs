@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -612,4 +612,303 @@ fn a_slow_player_holds_nobody_up() {
         got += 1;
     }
     assert!(got > 0 && got < rounds * 50, "{got}");
+}
+
+// ---- recordings ----
+
+fn recording_server(directory: &Path) -> RunningServer {
+    server_with(|config| config.record = Some(directory.to_owned()))
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn field(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+/// The header's counts and durations are those of what was recorded; it is live no more.
+fn assert_whole(path: &Path, header: &Bytes, packets: u64) {
+    let bytes = std::fs::read(path).unwrap();
+    let data = header.len() - 50;
+    assert_eq!(bytes.len() as u64, header.len() as u64 + packets * PACKET_SIZE as u64);
+    assert_eq!(field(&bytes, data + 16), 50 + packets * PACKET_SIZE as u64, "Data Object size");
+    assert_eq!(field(&bytes, data + 40), packets, "Data Object packets");
+    // The builder writes the File Properties first.
+    assert_eq!(field(&bytes, 30 + 40), bytes.len() as u64, "file size");
+    assert_eq!(field(&bytes, 30 + 56), packets, "packets");
+    assert_eq!(bytes[30 + 88] & 1, 0, "broadcast");
+}
+
+/// Which sessions and headers share a file, and what a second server makes of files that are there.
+#[test]
+fn recordings_begin_and_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = recording_server(directory.path());
+    // Two sessions with one header, the first of them resumed.
+    let (wire, id) = push(&server, 2);
+    drop(wire);
+    let mut wire = Wire::to(server.addr());
+    wire.start("/concert", &id, 2_147_483_647);
+    wire.packet(Packet::Data(stripped(2)));
+    wire.packet(Packet::End(Hresult::OK));
+    assert_eq!(wire.response().status, 204);
+    until("the end", || !server.stats("concert").unwrap().pushing);
+    let (mut wire, _) = push(&server, 1);
+    // Another header.
+    wire.packet(Packet::End(Hresult::FALSE));
+    wire.packet(Packet::StreamChange(header_with(4000)));
+    wire.packet(Packet::Data(stripped(3)));
+    until("the packet", || server.stats("concert").unwrap().packets == 5);
+    let files = server.stats("concert").unwrap().recordings;
+    server.stop();
+    assert_eq!(names(directory.path()), ["Concert-1.asf", "Concert-2.asf"]);
+    assert_eq!(files, [directory.path().join("Concert-1.asf"), directory.path().join("Concert-2.asf")]);
+    assert_whole(&files[0], &header(), 4);
+    assert_whole(&files[1], &header_with(4000), 1);
+
+    let server = recording_server(directory.path());
+    drop(push(&server, 1));
+    server.stop();
+    assert_eq!(names(directory.path()), ["Concert-1.asf", "Concert-2.asf", "Concert-3.asf"]);
+}
+
+/// A directory that takes no file costs the recording only.
+#[test]
+fn a_disk_error_ends_the_recording_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = recording_server(&directory.path().join("missing"));
+    let (mut wire, _) = push(&server, 1);
+    let mut player = play(&server, &header());
+    assert!(carries(&player.pulled_data().2, 0));
+    wire.packet(Packet::Data(stripped(1)));
+    assert!(carries(&player.pulled_data().2, 1));
+    assert_eq!(server.stats("concert").unwrap().recordings, Vec::<PathBuf>::new());
+}
+
+// ---- real media ----
+
+/// An ASF file of ffmpeg's, cut as a pusher cuts it.
+struct Media {
+    directory: tempfile::TempDir,
+    file: PathBuf,
+    header: Bytes,
+    /// Send time in milliseconds, and the packet without its padding.
+    packets: Vec<(u32, Bytes)>,
+}
+
+impl Media {
+    fn of(seconds: u32) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("source.asf");
+        let status = Command::new("ffmpeg")
+            .args(["-v", "error", "-f", "lavfi", "-i", &format!("testsrc=duration={seconds}:size=176x144:rate=15")])
+            .args(["-f", "lavfi", "-i", &format!("sine=duration={seconds}")])
+            .args(["-c:v", "wmv2", "-g", "15", "-b:v", "200k", "-c:a", "wmav2", "-f", "asf"])
+            .arg(&file)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let mut parser = Parser::new(Settings { padding: Padding::Explicit, live_header: true });
+        parser.push(std::fs::read(&file).unwrap().into());
+        let mut packets = Vec::new();
+        while let Some(unit) = parser.next_unit().unwrap() {
+            packets.push((unit.packet.send_time(), unit.packet.slices().concat().into()));
+        }
+        let header = parser.header().unwrap().bytes().clone();
+        Self { directory, file, header, packets }
+    }
+
+    fn push(&self, server: &RunningServer) -> Wire {
+        let mut wire = Wire::to(server.addr());
+        let id = wire.setup("/concert", "0", "").push_id();
+        wire.start("/concert", &id, 2_147_483_647);
+        wire.packet(Packet::Header(self.header.clone()));
+        wire
+    }
+}
+
+/// The checksums of all frames that ffmpeg decodes.
+fn frames(file: &Path) -> Vec<String> {
+    let output =
+        Command::new("ffmpeg").args(["-v", "error", "-i"]).arg(file).args(["-f", "framemd5", "-"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+}
+
+/// What was pushed without padding is recorded so that every frame decodes as in the source.
+#[test]
+fn a_recording_decodes_as_its_source() {
+    let media = Media::of(3);
+    let server = recording_server(media.directory.path());
+    let mut wire = media.push(&server);
+    for (_, packet) in &media.packets {
+        wire.packet(Packet::Data(packet.clone()));
+    }
+    wire.packet(Packet::End(Hresult::OK));
+    assert_eq!(wire.response().status, 204);
+    let file = server.stats("concert").unwrap().recordings[0].clone();
+    server.stop();
+    let expected = frames(&media.file);
+    assert!(expected.len() > 45 + 50, "{}", expected.len());
+    assert_eq!(frames(&file), expected);
+    assert_eq!(std::fs::metadata(&file).unwrap().len() % 3200, media.header.len() as u64 % 3200);
+    let recorded = probe(&file);
+    let source = probe(&media.file);
+    assert!((recorded - source).abs() < 1.0, "{recorded} s of {source} s");
+}
+
+/// Duration by the header, seconds.
+fn probe(file: &Path) -> f64 {
+    let output = Command::new("ffprobe")
+        .args(["-v", "error", "-show_entries", "format=duration", "-of", "default=nw=1:nk=1"])
+        .arg(file)
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+}
+
+/// A server that dies leaves a file that decodes as far as it came.
+#[test]
+fn a_recording_survives_the_server() {
+    let media = Media::of(3);
+    let server = recording_server(media.directory.path());
+    let mut wire = media.push(&server);
+    for (_, packet) in &media.packets {
+        wire.packet(Packet::Data(packet.clone()));
+    }
+    let bytes = media.header.len() as u64 + media.packets.len() as u64 * 3200;
+    let file = || server.stats("concert").unwrap().recordings.first().cloned();
+    until("the file", || {
+        file().is_some_and(|file| std::fs::metadata(file).is_ok_and(|metadata| metadata.len() == bytes))
+    });
+    let file = file().unwrap();
+    server.kill();
+    assert_eq!(frames(&file), frames(&media.file));
+}
+
+// ---- real players ----
+
+/// A push at about the speed of the stream, over and over, until it is dropped.
+struct Broadcast {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Broadcast {
+    fn of(media: &Media, server: &RunningServer) -> Self {
+        let mut wire = media.push(server);
+        let packets = media.packets.clone();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            let begin = Instant::now();
+            for (send_time, packet) in packets {
+                let due = Duration::from_millis(send_time.into());
+                while begin.elapsed() < due && !stopped.load(Ordering::Relaxed) {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                if stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+                wire.packet(Packet::Data(packet));
+            }
+            wire.packet(Packet::End(Hresult::OK));
+            // Whatever the answer: the end was sent.
+            let _ = wire.rest();
+        });
+        until("the stream", || server.stats("concert").unwrap().packets > 10);
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Broadcast {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+/// A player's process; killed where it does not end by itself.
+struct Player(Child);
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn live() -> (Media, RunningServer, Broadcast) {
+    let media = Media::of(60);
+    let server = server();
+    let broadcast = Broadcast::of(&media, &server);
+    (media, server, broadcast)
+}
+
+#[test]
+fn ffmpeg_plays() {
+    let (_media, server, _broadcast) = live();
+    let output = Command::new("timeout")
+        .args(["60", "ffmpeg", "-v", "error", "-i", &format!("mmsh://{}/concert", server.addr())])
+        .args(["-map", "0:v", "-frames:v", "30", "-f", "framemd5", "-"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let frames = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(frames, 30, "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(server.stats("concert").unwrap().players >= 1);
+}
+
+#[test]
+fn mplayer_plays() {
+    let (_media, server, _broadcast) = live();
+    let output = Command::new("timeout")
+        .args(["60", "mplayer", "-vo", "null", "-ao", "null", "-benchmark", "-nolirc", "-noconsolecontrols"])
+        .args(["-frames", "30", &format!("mmsh://{}/concert", server.addr())])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let decoded = text.split('\r').any(|line| line.starts_with("V:") || line.contains(" V:"));
+    assert!(decoded, "{text}");
+}
+
+#[test]
+fn vlc_plays() {
+    let (media, server, _broadcast) = live();
+    let scenes = media.directory.path().join("scenes");
+    std::fs::create_dir(&scenes).unwrap();
+    open_to_all(media.directory.path());
+    open_to_all(&scenes);
+    // VLC does not run as root.
+    let mut command = if rustix::process::getuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "cvlc"]);
+        command
+    } else {
+        Command::new("cvlc")
+    };
+    let player = command
+        .args(["--quiet", "--no-audio", "--vout=dummy", "--video-filter=scene", "--scene-format=png"])
+        .args(["--scene-ratio=5", "--scene-prefix=frame"])
+        .arg(format!("--scene-path={}", scenes.display()))
+        .arg(format!("mmsh://{}/concert", server.addr()))
+        .env("HOME", &scenes)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _player = Player(player);
+    until("frames", || names(&scenes).iter().filter(|name| name.starts_with("frame")).count() >= 5);
+}
+
+fn open_to_all(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o777)).unwrap();
 }
