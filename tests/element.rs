@@ -162,7 +162,7 @@ fn c9_c10_roll_overs() {
 #[test]
 fn c15_a_reset_loses_nothing() {
     let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
+    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false retry-delay=10", peer.location()));
     pushing.play();
     feed(&source, media::stream(500, STEP));
     let mut first = peer.accept();
@@ -588,4 +588,43 @@ fn malformed_input_is_an_error() {
         assert!(details.get::<u32>("hresult").unwrap() & 0x8000_0000 != 0, "{refused}");
         pushing.stop();
     }
+}
+
+/// A server that takes each push and drops it at once is tried again after `retry-delay`, not in a tight loop.
+#[test]
+fn dropped_at_once_is_no_success() {
+    let peer = Peer::new();
+    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false retry-delay=1000", peer.location()));
+    pushing.play();
+    feed(&source, media::stream(5, STEP));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    connection.packet();
+    connection.reset();
+    let broken = pushing.wait_for_status("reconnect-start");
+    assert!(broken.get::<u32>("retry-in").unwrap() >= 800, "{broken}");
+}
+
+/// A resume that finds nobody there counts as a failed attempt each time: the delays grow.
+#[test]
+fn a_resume_that_is_refused_backs_off() {
+    let peer = Peer::new();
+    let properties = format!("location={} sync=false retry-delay=20 retry-delay-max=100000", peer.location());
+    let (pushing, source) = Pushing::by_hand(&properties);
+    pushing.play();
+    feed(&source, media::stream(5, STEP));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    connection.packet();
+    connection.data(5);
+    pushing.wait_for_status("started");
+    drop(peer);
+    std::thread::sleep(Duration::from_millis(50));
+    connection.reset();
+    feed(&source, media::packet(5, STEP));
+    let delays: Vec<u32> =
+        (0..8).map(|_| pushing.wait_for_status("reconnect-start").get::<u32>("retry-in").unwrap()).collect();
+    assert_eq!(delays[0], 0, "it had streamed: {delays:?}");
+    assert!(delays[7] > 2 * delays[2], "{delays:?}");
+    assert!(delays[1..].iter().all(|delay| *delay >= 16), "{delays:?}");
 }

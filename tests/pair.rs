@@ -138,6 +138,7 @@ impl Pair {
 
     fn start(&mut self, head: &RequestHead) {
         self.body_left = head.content_length;
+        self.client.handle_connected();
         let known =
             self.server.as_mut().filter(|server| !server.is_over() && server.push_id() == head.cookies.push_id());
         let refused = match known {

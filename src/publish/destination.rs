@@ -53,8 +53,8 @@ pub(super) struct Actor {
     asked_kernel_at: Option<Instant>,
     /// The connection's queue is full: data waits for room, not for packets.
     wants_room: bool,
-    /// Packets flowed since the last connect.
-    streamed: bool,
+    /// When packets began to flow, since the last connect.
+    streaming_since: Option<Instant>,
     was_opened: bool,
     reconnecting: bool,
     body: BodyMap,
@@ -108,7 +108,7 @@ impl Actor {
             last_take: None,
             asked_kernel_at: None,
             wants_room: false,
-            streamed: false,
+            streaming_since: None,
             was_opened: false,
             reconnecting: false,
             body: BodyMap::default(),
@@ -167,6 +167,7 @@ impl Actor {
         match happening {
             Happening::Data => {}
             Happening::Transport(Incoming::Room) => self.wants_room = false,
+            Happening::Transport(Incoming::Connected) => self.session.handle_connected(),
             Happening::Transport(Incoming::Resolved) => {
                 if self.state == State::Locating {
                     self.step(Status::Connecting, State::Connecting, Hresult::OK, None);
@@ -205,7 +206,7 @@ impl Actor {
 
     fn connect(&mut self) {
         self.retry_at = None;
-        self.streamed = false;
+        self.streaming_since = None;
         self.step(Status::Locating, State::Locating, Hresult::OK, None);
         self.session.connect(Instant::now());
     }
@@ -291,10 +292,8 @@ impl Actor {
                 self.connected();
             }
             Event::Started => {
-                self.streamed = true;
+                self.streaming_since = Some(Instant::now());
                 self.connected();
-                self.backoff.reset();
-                lock(&self.stats).retry_count = 0;
                 self.step(Status::Started, State::Streaming, Hresult::OK, None);
             }
             Event::RolledOver => lock(&self.stats).rollovers += 1,
@@ -355,10 +354,15 @@ impl Actor {
         self.rewind(self.body.data_in_last(undelivered));
         self.body = BodyMap::default();
         let policy = lock(&self.settings).retry;
+        // A server that takes each push and drops it at once is no success: one attempt a retry-delay.
+        let streamed = self.streaming_since.take().is_some_and(|since| since.elapsed() >= policy.delay);
+        if streamed {
+            self.backoff.reset();
+        }
         let delay = if failure.permanent {
             None
         } else {
-            self.backoff.fail(&policy, self.streamed && lost, failure.retry_after, rand::random())
+            self.backoff.fail(&policy, streamed && lost, failure.retry_after, rand::random())
         };
         {
             let mut stats = lock(&self.stats);

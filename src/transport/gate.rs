@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tower::{BoxError, Layer, Service};
 
 use super::socket::Socket;
@@ -30,16 +31,22 @@ pub(super) struct Gone;
 pub(super) struct Once {
     used: Arc<AtomicBool>,
     peers: Arc<[SocketAddr]>,
-    socket: SocketSlot,
+    made: Arc<Made>,
 }
 
-/// Where the gate leaves the connection's socket, if it finds it.
-pub(super) type SocketSlot = Arc<Mutex<Option<Socket>>>;
+/// What the gate tells of the connection that it let through.
+#[derive(Default)]
+pub(super) struct Made {
+    /// Its socket, where that can be found.
+    pub(super) socket: Mutex<Option<Socket>>,
+    /// Told once, when the connection stands.
+    pub(super) connected: Notify,
+}
 
 impl Once {
     /// A permit for one connection to one of `peers`.
-    pub(super) fn new(peers: &[SocketAddr], socket: SocketSlot) -> Self {
-        Self { used: Arc::default(), peers: peers.into(), socket }
+    pub(super) fn new(peers: &[SocketAddr], made: Arc<Made>) -> Self {
+        Self { used: Arc::default(), peers: peers.into(), made }
     }
 }
 
@@ -78,10 +85,11 @@ where
             });
         }
         let connecting = self.inner.call(target);
-        let Once { peers, socket, .. } = self.once.clone();
+        let Once { peers, made, .. } = self.once.clone();
         Box::pin(async move {
             let connection = connecting.await?;
-            *socket.lock().unwrap_or_else(PoisonError::into_inner) = Socket::find_new(&peers);
+            *made.socket.lock().unwrap_or_else(PoisonError::into_inner) = Socket::find_new(&peers);
+            made.connected.notify_one();
             Ok(connection)
         })
     }

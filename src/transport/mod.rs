@@ -34,7 +34,7 @@ use url::{Host, Url};
 use crate::wmhttp::client::{Connection, Request, ResponseHead};
 use crate::wmhttp::verdict::Cause;
 use body::Queue;
-use gate::SocketSlot;
+use gate::Made;
 use socket::Socket;
 pub use socket::Telemetry;
 
@@ -59,6 +59,8 @@ pub struct Settings {
 pub enum Incoming {
     /// The host's address is known, the connection comes next.
     Resolved,
+    /// The connection stands.
+    Connected,
     /// The body's queue has room again.
     Room,
     /// The server answered.
@@ -83,7 +85,7 @@ pub enum Incoming {
 pub struct Client {
     settings: Settings,
     connection: Option<reqwest::Client>,
-    socket: SocketSlot,
+    made: Arc<Made>,
     /// Bytes of all requests of this connection before the body under way.
     sent_before_body: u64,
     exchange: Option<Exchange>,
@@ -115,7 +117,7 @@ struct Failed {
 impl Client {
     /// A client without a connection.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, connection: None, socket: SocketSlot::default(), sent_before_body: 0, exchange: None }
+        Self { settings, connection: None, made: Arc::default(), sent_before_body: 0, exchange: None }
     }
 
     /// Changes how the next connection is made.
@@ -183,6 +185,9 @@ impl Client {
                 () = room => Incoming::Room,
             },
             Stage::Waiting(waiting) => tokio::select! {
+                // In this order: whoever hears of an answer has heard of its connection.
+                biased;
+                () = self.made.connected.notified() => Incoming::Connected,
                 answer = waiting => match answer {
                     Ok(answer) => self.answered(answer),
                     Err(failed) => self.lost(failed),
@@ -198,8 +203,8 @@ impl Client {
             exchange.abort();
         }
         self.connection = None;
-        // The gate of a connection that is still being made keeps the old slot.
-        self.socket = SocketSlot::default();
+        // The gate of a connection that is still being made keeps the old one.
+        self.made = Arc::default();
         self.sent_before_body = 0;
     }
 
@@ -209,7 +214,7 @@ impl Client {
     }
 
     fn socket(&self) -> MutexGuard<'_, Option<Socket>> {
-        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+        self.made.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn body(&self) -> Option<&Arc<Queue>> {
@@ -224,7 +229,7 @@ impl Client {
             (Connection::Same, Some(connection)) => Ok(connection.clone()),
             (Connection::Same, None) => Err(Failed { cause: Cause::Stale, detail: String::new() }),
             (Connection::New, _) => {
-                let once = gate::Once::new(&exchange.peers, Arc::clone(&self.socket));
+                let once = gate::Once::new(&exchange.peers, Arc::clone(&self.made));
                 connect(self.settings, &request.url, &exchange.peers, exchange.connect_by, once)
             }
         };

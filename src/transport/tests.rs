@@ -56,11 +56,11 @@ fn run<T>(test: impl Future<Output = T>) -> T {
     runtime::handle().unwrap().block_on(test)
 }
 
-/// What comes next but for the news that the address is known.
+/// What comes next but for the steps on the way to a connection.
 async fn next(client: &mut Client) -> Incoming {
     loop {
         match client.next(false).await {
-            Incoming::Resolved => {}
+            Incoming::Resolved | Incoming::Connected => {}
             other @ (Incoming::Room | Incoming::Response { .. } | Incoming::Lost { .. }) => return other,
         }
     }
@@ -69,14 +69,16 @@ async fn next(client: &mut Client) -> Incoming {
 async fn status(client: &mut Client) -> u16 {
     match next(client).await {
         Incoming::Response { head, .. } => head.status,
-        other @ (Incoming::Resolved | Incoming::Room | Incoming::Lost { .. }) => panic!("{other:?}"),
+        other @ (Incoming::Resolved | Incoming::Connected | Incoming::Room | Incoming::Lost { .. }) => {
+            panic!("{other:?}")
+        }
     }
 }
 
 /// Polls the request so that it goes out, where no answer is due yet.
 async fn under_way(client: &mut Client) {
     while let Ok(incoming) = tokio::time::timeout(Duration::from_millis(20), client.next(false)).await {
-        assert!(matches!(incoming, Incoming::Resolved), "{incoming:?}");
+        assert!(matches!(incoming, Incoming::Resolved | Incoming::Connected), "{incoming:?}");
     }
 }
 
@@ -295,7 +297,9 @@ fn undelivered_bytes_are_known() {
                 assert!(matches!(cause, Cause::Reset | Cause::Closed), "{cause:?}");
                 undelivered
             }
-            other @ (Incoming::Resolved | Incoming::Room | Incoming::Response { .. }) => panic!("{other:?}"),
+            other @ (Incoming::Resolved | Incoming::Connected | Incoming::Room | Incoming::Response { .. }) => {
+                panic!("{other:?}")
+            }
         }
     });
     let received = server.done() as u64;

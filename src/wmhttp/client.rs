@@ -191,7 +191,8 @@ enum State {
     /// Between requests; `connection` for the next.
     Ready { connection: Connection },
     /// PushStart is under way with `remaining` bytes of its Content-Length, always [`LEAST_FILLER`] or more.
-    Open { remaining: u64 },
+    /// Data waits until the request is `connected`, lest it pile up for a server that is not there.
+    Open { remaining: u64, connected: bool },
     /// PushStart's body is complete; its answer is due.
     Full { deadline: Instant },
     /// `$E` with a Reason other than 1 is out.
@@ -293,7 +294,7 @@ impl Session {
 
     /// Whether an offer could be granted now.
     pub fn wants_data(&self) -> bool {
-        matches!(self.state, State::Ready { .. } | State::Open { .. }) && !self.end_wanted
+        matches!(self.state, State::Ready { .. } | State::Open { connected: true, .. }) && !self.end_wanted
     }
 
     /// Whether there is neither a connection nor an attempt at one.
@@ -303,7 +304,7 @@ impl Session {
 
     /// Whether a PushStart is under way whose body goes on.
     pub fn is_streaming(&self) -> bool {
-        matches!(self.state, State::Open { .. } | State::Full { .. })
+        matches!(self.state, State::Open { connected: true, .. } | State::Full { .. })
     }
 
     /// Begins: a PushSetup (C-2), or after a lost connection a PushStart that
@@ -335,7 +336,7 @@ impl Session {
         if !self.announce(header, now) {
             return 0;
         }
-        let State::Open { remaining } = self.state else { return 0 };
+        let State::Open { remaining, connected: true } = self.state else { return 0 };
         // C-9: strictly more than the packet and a framing header, so that what is left can be filled.
         if remaining < size as u64 + LEAST_FILLER {
             self.fill_up(now);
@@ -346,7 +347,7 @@ impl Session {
 
     /// So many framed bytes of data, at most what [`Session::offer`] granted, were appended to the body.
     pub fn sent(&mut self, bytes: u64) {
-        let State::Open { remaining } = &mut self.state else { return };
+        let State::Open { remaining, .. } = &mut self.state else { return };
         debug_assert!(bytes + LEAST_FILLER <= *remaining, "{bytes} of {remaining}");
         *remaining = remaining.saturating_sub(bytes);
         self.sent_in_request += bytes;
@@ -365,6 +366,13 @@ impl Session {
     pub fn end(&mut self, now: Instant) {
         self.end_wanted = true;
         self.advance_end(now);
+    }
+
+    /// The connection of the request under way stands.
+    pub fn handle_connected(&mut self) {
+        if let State::Open { connected, .. } = &mut self.state {
+            *connected = true;
+        }
     }
 
     /// The server answered the request under way, whenever it did so (C-16).
@@ -481,7 +489,7 @@ impl Session {
     /// Sends a PushStart's head (C-7), and for a new session its `$H` with it (C-8).
     fn start(&mut self, connection: Connection, header: &Arc<asf::Header>) {
         let content_length = self.content_length(header);
-        self.state = State::Open { remaining: content_length };
+        self.state = State::Open { remaining: content_length, connected: connection == Connection::Same };
         self.sent_in_request = 0;
         self.before_request = (self.announced.clone(), self.between_entries);
         let head = self.head(Kind::Start, content_length);
@@ -518,7 +526,7 @@ impl Session {
 
     /// Brings the server to `header` (C-12); false where data must wait.
     fn announce(&mut self, header: &Arc<asf::Header>, now: Instant) -> bool {
-        let State::Open { remaining } = self.state else { return false };
+        let State::Open { remaining, .. } = self.state else { return false };
         if self.announced.as_ref().is_some_and(|announced| Arc::ptr_eq(announced, header)) && !self.between_entries {
             return true;
         }
@@ -583,7 +591,7 @@ impl Session {
 
     /// C-11: `$E`(0), or `$F`s where it does not fit.
     fn send_end(&mut self, then: Then, now: Instant) {
-        let State::Open { remaining } = self.state else { return };
+        let State::Open { remaining, .. } = self.state else { return };
         if remaining < END_LEN as u64 {
             self.fill_up(now);
             return;
@@ -594,7 +602,7 @@ impl Session {
 
     /// C-9: `$F`s to the end of the body; then its answer is awaited (C-10).
     fn fill_up(&mut self, now: Instant) {
-        while let State::Open { remaining } = self.state
+        while let State::Open { remaining, .. } = self.state
             && remaining > 0
         {
             let mut take = remaining.min(MAX_FILLER + FRAMING_LEN as u64);
@@ -610,7 +618,7 @@ impl Session {
     fn send(&mut self, packet: &Packet) {
         match packet.to_bytes() {
             Ok(bytes) => {
-                if let State::Open { remaining } = &mut self.state {
+                if let State::Open { remaining, .. } = &mut self.state {
                     *remaining = remaining.saturating_sub(bytes.len() as u64);
                 }
                 self.outputs.push_back(Output::Send(bytes));

@@ -153,6 +153,7 @@ impl Played {
             let granted = self.session.offer(header, FRAMED, self.now);
             if self.session.has_output() {
                 self.run();
+                self.session.handle_connected();
                 continue;
             }
             let packets = (granted / FRAMED as u64).min(count - sent);
@@ -366,7 +367,7 @@ fn c9_large_rests_are_filled_by_several() {
         let granted = peer.session.offer(&big, 60_004, peer.now);
         assert!(granted > 0);
         peer.run();
-        let State::Open { remaining } = peer.session.state else { panic!() };
+        let State::Open { remaining, .. } = peer.session.state else { panic!() };
         peer.session.sent(remaining - rest);
         peer.body += remaining - rest;
         assert_eq!(peer.session.offer(&big, 60_004, peer.now), 0);
@@ -409,7 +410,7 @@ fn c11_end() {
 fn c11_end_that_does_not_fit() {
     let header = header();
     let mut peer = Played::open(config(), &wms(204, "a"), &header);
-    let State::Open { remaining } = peer.session.state else { panic!() };
+    let State::Open { remaining, .. } = peer.session.state else { panic!() };
     peer.session.sent(remaining - 7);
     peer.body += remaining - 7;
     peer.end();
@@ -457,7 +458,7 @@ fn c12_header_change_at_every_remainder() {
     let change = FRAMING_LEN + 4 + second.bytes().len();
     for rest in LEAST_FILLER..(change + 40) as u64 {
         let mut peer = Played::open(config(), &wms(204, "a"), &first);
-        let State::Open { remaining } = peer.session.state else { panic!() };
+        let State::Open { remaining, .. } = peer.session.state else { panic!() };
         peer.session.sent(remaining - rest);
         peer.body += remaining - rest;
         let mut sent = peer.send(&second, 1);
@@ -535,6 +536,22 @@ fn c14_c15_resume() {
     peer.session.connect(peer.now);
     assert_eq!(peer.send(&header, 1), 1);
     assert_eq!(peer.did, [start("abc", Connection::New), Did::Data(1), Did::Event(Event::Started)]);
+}
+
+/// C-15: a resume's data waits for its connection.
+#[test]
+fn c15_resume_waits_for_the_connection() {
+    let header = header();
+    let mut peer = Played::open(config(), &wms(204, "abc"), &header);
+    peer.lose(Cause::Reset);
+    peer.session.connect(peer.now);
+    peer.session.offer(&header, FRAMED, peer.now);
+    peer.run();
+    assert!(!peer.session.wants_data() && !peer.session.is_streaming());
+    assert_eq!(peer.session.offer(&header, FRAMED, peer.now), 0);
+    peer.session.handle_connected();
+    assert!(peer.session.wants_data() && peer.session.is_streaming());
+    assert!(peer.session.offer(&header, FRAMED, peer.now) > 0);
 }
 
 /// C-15: after the Idle-Timeout, or where the server gave no id, the session begins anew.
