@@ -1,4 +1,5 @@
 //! Inputs that are no stream, and what the refusal has to say.
+#![allow(clippy::indexing_slicing, reason = "tests")]
 
 use gstasfpush::asf::fixture::{self, HeaderBuilder};
 
