@@ -64,10 +64,8 @@ impl Play {
 
     fn add(&mut self, batch: Batch) {
         if !Arc::ptr_eq(&batch.header, &self.header) {
-            if batch.header.bytes() != self.header.bytes() {
-                self.pending.push_back(frames::stream_change());
-                self.pending.push_back(frames::header(batch.header.bytes()));
-            }
+            self.pending.push_back(frames::stream_change());
+            self.pending.push_back(frames::header(batch.header.bytes()));
             self.header = Arc::clone(&batch.header);
         }
         let mut heads = BytesMut::with_capacity(batch.sizes.len() * frames::HEAD_LEN);

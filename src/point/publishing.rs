@@ -120,7 +120,8 @@ impl Point {
         self.counters.pushing.store(u64::from(pushing), Ordering::Relaxed);
     }
 
-    /// Takes a header. One that is equal byte for byte goes on with the stream there is.
+    /// Takes a header. One that is equal byte for byte goes on with the stream there is, under the header
+    /// there is: to players another one, by its identity, is another stream.
     pub(super) fn begin(&self, header: Header) -> Arc<Header> {
         self.counters.headers.fetch_add(1, Ordering::Relaxed);
         let mut broadcast = self.lock();
