@@ -30,7 +30,11 @@ mod sink;
 pub mod transport;
 pub mod wmhttp;
 
+#[doc(hidden)]
+pub use plugin::plugin_register_static;
+
 /// What GStreamer reads of the library.
+#[expect(missing_docs, reason = "the macro's own functions")]
 mod plugin {
     fn init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         crate::sink::register(plugin)
