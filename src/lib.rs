@@ -30,11 +30,10 @@ mod sink;
 pub mod transport;
 pub mod wmhttp;
 
-#[doc(hidden)]
 pub use plugin::plugin_register_static;
 
 /// What GStreamer reads of the library.
-#[expect(missing_docs, reason = "the macro's own functions")]
+#[expect(missing_docs, reason = "the macro's functions are GStreamer's")]
 mod plugin {
     fn init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         crate::sink::register(plugin)

@@ -103,6 +103,16 @@ impl Ring {
         self.tail + self.entries.len() as u64
     }
 
+    /// Packets kept, and bytes of the runs that hold them.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> (usize, usize) {
+        let bytes = |run: &Run| match &run.bytes {
+            RunBytes::Block(bytes) => bytes.len(),
+            RunBytes::Slices(slices) => slices.iter().map(Bytes::len).sum(),
+        };
+        (self.entries.len(), self.runs.iter().map(bytes).sum::<usize>() + BLOCK)
+    }
+
     pub(super) fn append(&mut self, header: &Arc<asf::Header>, packet: &asf::Packet) {
         let Ok(framing) = data_framing(packet.len()) else {
             // The parser emits no packet that PacketLength cannot tell.
@@ -144,11 +154,14 @@ impl Ring {
             packet.write_to(&mut open.block);
         }
 
-        let step = packet.send_time().wrapping_sub(self.last_send_time);
-        if !new_stream && step <= MAX_STEP_MS {
-            self.time += u64::from(step);
+        // What could not be parsed has no send time.
+        if packet.is_parsed() {
+            let step = packet.send_time().wrapping_sub(self.last_send_time);
+            if !new_stream && step <= MAX_STEP_MS {
+                self.time += u64::from(step);
+            }
+            self.last_send_time = packet.send_time();
         }
-        self.last_send_time = packet.send_time();
         // The first packet of a stream is as good a start as a key frame: nothing came before it.
         if new_stream || packet.starts_key_frame() {
             self.key_frames.push_back(sequence);

@@ -1,1 +1,395 @@
-//! t
+//! The log and its cursors, with packets that tell who they are.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::asf::fixture::{HeaderBuilder, PacketBuilder, Payload};
+use crate::asf::{Header, Packet, Padding};
+use crate::wmhttp::packet::{Decoder, Packet as Framed};
+
+const VIDEO: u8 = 2;
+
+fn header(size: u32) -> Arc<Header> {
+    Arc::new(Header::parse(HeaderBuilder::default().packet_size(size).build()).unwrap())
+}
+
+/// The packet number `n`: sent at `n` × 100 ms, a key frame where `key`.
+fn packet(header: &Header, n: u32, key: bool) -> Packet {
+    let payload = Payload::new(VIDEO, &n.to_le_bytes());
+    let payload = if key { payload.key() } else { payload };
+    let bytes = PacketBuilder::asfmux(header.packet_size(), vec![payload]).send_time(n * 100).build();
+    let packet = Packet::parse([bytes, Bytes::new()], header, Padding::Keep);
+    assert!(packet.is_parsed());
+    assert_eq!(packet.starts_key_frame(), key);
+    packet
+}
+
+/// Appends the packets `numbers`; each tenth starts a key frame.
+fn append(log: &Log, header: &Arc<Header>, numbers: std::ops::Range<u32>) {
+    log.append(header, numbers.map(|n| packet(header, n, n % 10 == 0)));
+}
+
+/// The numbers of the packets in a batch, read back from its bytes.
+fn numbers(batch: &Batch) -> Vec<u32> {
+    let mut decoder = Decoder::default();
+    let all: Vec<u8> = batch.frames.iter().flatten().copied().collect();
+    assert_eq!(all.len() as u64, batch.len());
+    decoder.push(Bytes::from(all));
+    let mut numbers = Vec::new();
+    while let Some(framed) = decoder.next_packet().unwrap() {
+        let Framed::Data(payload) = framed else { panic!("{framed:?}") };
+        assert_eq!(payload.len(), batch.header.packet_size());
+        let packet = Packet::parse([payload, Bytes::new()], &batch.header, Padding::Keep);
+        numbers.push(packet.send_time() / 100);
+    }
+    assert!(decoder.is_aligned());
+    assert_eq!(numbers.len(), batch.sizes.len());
+    numbers
+}
+
+fn take_all(cursor: &mut Cursor) -> Vec<u32> {
+    let mut all = Vec::new();
+    while let Some(batch) = cursor.take(u64::MAX) {
+        all.extend(numbers(&batch));
+    }
+    all
+}
+
+fn unlimited() -> Arc<Log> {
+    Log::new(Limits { time: Duration::ZERO, bytes: 0, packets: 0 })
+}
+
+fn of_packets(packets: usize) -> Arc<Log> {
+    Log::new(Limits { time: Duration::ZERO, bytes: 0, packets })
+}
+
+#[test]
+fn what_goes_in_comes_out_in_any_portions() {
+    // Below, at and above the size of a block.
+    for size in [64, 300, 3200, 9000, 16_379, 16_380, 16_384, 40_000] {
+        let header = header(size);
+        let log = unlimited();
+        let mut whole = log.cursor(Start::Oldest, None);
+        let mut single = log.cursor(Start::Oldest, None);
+        let mut lazy = log.cursor(Start::Oldest, None);
+        let framed = u64::from(size) + 4;
+        for n in 0..40 {
+            append(&log, &header, n * 3..n * 3 + 3);
+            assert_eq!(take_all(&mut whole), [n * 3, n * 3 + 1, n * 3 + 2], "size {size}");
+            for k in 0..3 {
+                let batch = single.take(framed + framed / 2).unwrap();
+                assert_eq!(numbers(&batch), [n * 3 + k], "size {size}");
+            }
+        }
+        assert_eq!(take_all(&mut lazy), (0..120).collect::<Vec<_>>(), "size {size}");
+    }
+}
+
+#[test]
+fn small_packets_share_blocks_and_large_ones_are_not_copied() {
+    let small = header(300);
+    let log = unlimited();
+    let mut first = log.cursor(Start::Oldest, None);
+    let mut second = log.cursor(Start::Oldest, None);
+    append(&log, &small, 0..50);
+    let (a, b) = (first.take(u64::MAX).unwrap(), second.take(u64::MAX).unwrap());
+    assert_eq!(a.frames.len(), 1, "15,200 bytes in one block");
+    assert_eq!(a.frames[0].as_ptr(), b.frames[0].as_ptr(), "one copy for all");
+
+    let large = header(20_000);
+    let bytes = PacketBuilder::asfmux(20_000, vec![Payload::new(VIDEO, b"x")]).build();
+    let body = bytes.as_ptr_range();
+    log.append(&large, [Packet::parse([bytes.clone(), Bytes::new()], &large, Padding::Keep)]);
+    let batch = first.take(u64::MAX).unwrap();
+    let longest = batch.frames.iter().max_by_key(|frame| frame.len()).unwrap();
+    assert!(body.contains(&longest.as_ptr()));
+}
+
+#[test]
+fn a_batch_never_mixes_streams() {
+    let (one, two) = (header(300), header(400));
+    let log = unlimited();
+    let mut cursor = log.cursor(Start::Oldest, None);
+    append(&log, &one, 0..3);
+    append(&log, &two, 3..5);
+    assert!(Arc::ptr_eq(&cursor.peek().unwrap().header, &one));
+    let batch = cursor.take(u64::MAX).unwrap();
+    assert!(Arc::ptr_eq(&batch.header, &one));
+    assert_eq!(numbers(&batch), [0, 1, 2]);
+    let next = cursor.peek().unwrap();
+    assert!(Arc::ptr_eq(&next.header, &two));
+    assert_eq!(next.size, 404);
+    assert_eq!(numbers(&cursor.take(u64::MAX).unwrap()), [3, 4]);
+    assert!(cursor.peek().is_none());
+}
+
+#[test]
+fn a_batch_is_empty_where_the_next_packet_does_not_fit() {
+    let header = header(300);
+    let log = unlimited();
+    let mut cursor = log.cursor(Start::Oldest, None);
+    append(&log, &header, 0..2);
+    assert!(cursor.take(303).unwrap().is_empty());
+    assert_eq!(numbers(&cursor.take(304).unwrap()), [0]);
+}
+
+#[test]
+fn limits_of_packets_bytes_and_time() {
+    let header = header(300);
+    for (limits, kept) in [
+        (Limits { time: Duration::ZERO, bytes: 0, packets: 7 }, 7),
+        (Limits { time: Duration::ZERO, bytes: 304 * 5, packets: 0 }, 5),
+        (Limits { time: Duration::from_millis(900), bytes: 0, packets: 0 }, 10),
+    ] {
+        let log = Log::new(limits);
+        append(&log, &header, 0..100);
+        let mut cursor = log.cursor(Start::Oldest, Some(DropPolicy::Oldest));
+        assert_eq!(take_all(&mut cursor), (100 - kept..100).collect::<Vec<_>>(), "{limits:?}");
+    }
+}
+
+#[test]
+fn where_cursors_start() {
+    let header = header(300);
+    let log = unlimited();
+    append(&log, &header, 0..25);
+    let mut starts =
+        [Start::Oldest, Start::NewestKeyFrame, Start::Head, Start::NextKeyFrame].map(|start| log.cursor(start, None));
+    append(&log, &header, 25..32);
+    let firsts: Vec<u32> = starts.iter_mut().map(|cursor| take_all(cursor)[0]).collect();
+    assert_eq!(firsts, [0, 20, 25, 30]);
+}
+
+#[test]
+fn the_first_packet_of_a_stream_is_a_start() {
+    let header = header(300);
+    let log = unlimited();
+    let mut cursor = log.cursor(Start::NewestKeyFrame, None);
+    append(&log, &header, 3..5);
+    assert_eq!(take_all(&mut cursor), [3, 4]);
+}
+
+#[test]
+fn a_lapped_cursor_goes_on_at_the_newest_key_frame_and_knows_its_gap() {
+    let header = header(300);
+    let log = of_packets(15);
+    let mut cursor = log.cursor(Start::Oldest, Some(DropPolicy::Keyframe));
+    append(&log, &header, 0..5);
+    assert_eq!(take_all(&mut cursor), [0, 1, 2, 3, 4]);
+    append(&log, &header, 5..44);
+    let batch = cursor.take(u64::MAX).unwrap();
+    assert_eq!(batch.skipped, 35);
+    assert_eq!(numbers(&batch), [40, 41, 42, 43]);
+    assert_eq!(cursor.counts(), (9, 35));
+    assert_eq!(cursor.dropped_bytes(), 35 * 304 - (29 - 5) * 304, "of those that were still kept");
+}
+
+#[test]
+fn policies_of_a_lapped_cursor() {
+    let header = header(300);
+    for (policy, first) in [(DropPolicy::Keyframe, 40), (DropPolicy::Disconnect, 40), (DropPolicy::Oldest, 34)] {
+        let log = of_packets(10);
+        let mut cursor = log.cursor(Start::Oldest, None);
+        log.set_policy(policy);
+        append(&log, &header, 0..44);
+        assert_eq!(take_all(&mut cursor)[0], first, "{policy:?}");
+    }
+}
+
+#[test]
+fn a_lapped_cursor_waits_for_a_key_frame_where_none_is_kept() {
+    let header = header(300);
+    let log = of_packets(4);
+    let mut cursor = log.cursor(Start::Oldest, Some(DropPolicy::Keyframe));
+    append(&log, &header, 0..18);
+    assert!(cursor.take(u64::MAX).is_none());
+    append(&log, &header, 18..22);
+    assert_eq!(take_all(&mut cursor), [20, 21]);
+    assert_eq!(cursor.counts(), (2, 20));
+}
+
+#[test]
+fn rewinding_repeats_whole_packets() {
+    let header = header(300);
+    let log = of_packets(20);
+    let mut cursor = log.cursor(Start::Oldest, Some(DropPolicy::Oldest));
+    append(&log, &header, 0..10);
+    take_all(&mut cursor);
+    for (bytes, again) in [(0, vec![]), (1, vec![9]), (304, vec![9]), (305, vec![8, 9]), (304 * 4, vec![6, 7, 8, 9])] {
+        let rewound = cursor.rewind(bytes);
+        assert_eq!(rewound, Rewound { again: again.len() as u64, lost: 0 }, "{bytes}");
+        assert_eq!(take_all(&mut cursor), again, "{bytes}");
+        assert_eq!(cursor.counts(), (10, 0));
+    }
+    append(&log, &header, 10..25);
+    take_all(&mut cursor);
+    let rewound = cursor.rewind(304 * 25);
+    assert_eq!(rewound.again, 20);
+    assert!(rewound.lost > 0, "the log keeps 20");
+    assert_eq!(take_all(&mut cursor)[0], 5);
+}
+
+#[test]
+fn counts_add_up_whatever_happens() {
+    let header = header(300);
+    let log = of_packets(12);
+    let mut cursor = log.cursor(Start::Oldest, Some(DropPolicy::Keyframe));
+    let mut appended = 0;
+    for step in 0..200_u32 {
+        let more = step * 7 % 23;
+        append(&log, &header, appended..appended + more);
+        appended += more;
+        if step % 3 == 0 {
+            cursor.take(u64::from(step % 11) * 304);
+        }
+        if step % 17 == 0 {
+            cursor.rewind(u64::from(step % 5) * 300);
+        }
+        let lag = cursor.lag();
+        let (taken, dropped) = cursor.counts();
+        assert_eq!(taken + dropped + lag.packets, u64::from(appended), "step {step}");
+    }
+}
+
+/// Counts its wake-ups.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn waiting_cursors_are_woken_once_enough_is_there() {
+    let header = header(300);
+    let log = unlimited();
+    let cursor = log.cursor(Start::Oldest, None);
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&count));
+    let mut context = Context::from_waker(&waker);
+    let mut many = pin!(cursor.ready(3 * 304));
+    assert!(many.as_mut().poll(&mut context).is_pending());
+    append(&log, &header, 0..2);
+    assert_eq!(count.0.load(Ordering::SeqCst), 0, "not for two of three");
+    append(&log, &header, 2..3);
+    assert_eq!(count.0.load(Ordering::SeqCst), 1);
+    append(&log, &header, 3..9);
+    assert_eq!(count.0.load(Ordering::SeqCst), 1, "once");
+    assert!(many.as_mut().poll(&mut context).is_ready());
+}
+
+#[test]
+fn the_end_wakes_and_comes_after_the_last_packet() {
+    let header = header(300);
+    let log = unlimited();
+    let mut cursor = log.cursor(Start::Oldest, None);
+    append(&log, &header, 0..1);
+    log.end();
+    assert!(!cursor.at_end());
+    take_all(&mut cursor);
+    assert!(cursor.at_end());
+    let waker = Waker::noop();
+    assert!(pin!(cursor.ready(1)).poll(&mut Context::from_waker(waker)).is_ready());
+    log.reopen();
+    assert!(!cursor.at_end());
+}
+
+#[test]
+fn a_blocking_cursor_holds_the_writer_and_loses_nothing() {
+    let header = header(300);
+    let log = of_packets(10);
+    let mut cursor = log.cursor(Start::Oldest, Some(DropPolicy::Block));
+    cursor.set_streaming(true);
+    let writer = std::thread::spawn({
+        let log = Arc::clone(&log);
+        move || {
+            for n in 0..1000 {
+                log.wait_for_room().unwrap();
+                append(&log, &header, n..n + 1);
+            }
+            log.end();
+        }
+    });
+    let mut got = Vec::new();
+    let mut most = 0;
+    while !cursor.at_end() {
+        most = most.max(cursor.lag().packets);
+        if let Some(batch) = cursor.take(5 * 304) {
+            got.extend(numbers(&batch));
+        }
+        std::thread::yield_now();
+    }
+    writer.join().unwrap();
+    assert_eq!(got, (0..1000).collect::<Vec<_>>());
+    assert!(most <= 11, "{most}");
+}
+
+/// Whether the writer would have to wait now.
+fn held_back(log: &Log) -> bool {
+    log.lock().is_held_back()
+}
+
+#[test]
+fn only_destinations_that_stream_hold_back_unless_none_does() {
+    let header = header(300);
+    let log = of_packets(5);
+    let down = log.cursor(Start::Oldest, Some(DropPolicy::Block));
+    let mut up = log.cursor(Start::Oldest, Some(DropPolicy::Block));
+    append(&log, &header, 0..6);
+    assert!(held_back(&log), "none streams, both are full");
+    up.set_streaming(true);
+    take_all(&mut up);
+    assert!(!held_back(&log), "the one that is down does not count");
+    append(&log, &header, 6..12);
+    assert!(held_back(&log), "the slowest that streams counts");
+    up.set_streaming(false);
+    take_all(&mut up);
+    assert!(!held_back(&log), "none streams: the first with room ends the wait");
+    drop(up);
+    assert!(held_back(&log), "the other one is full");
+    drop(down);
+    assert!(!held_back(&log), "nobody is left to wait for");
+}
+
+#[test]
+fn a_wait_for_room_can_be_interrupted() {
+    let header = header(300);
+    let log = of_packets(1);
+    let cursor = log.cursor(Start::Oldest, Some(DropPolicy::Block));
+    cursor.set_streaming(true);
+    append(&log, &header, 0..5);
+    let waiting = std::thread::spawn({
+        let log = Arc::clone(&log);
+        move || log.wait_for_room()
+    });
+    while !log.lock().writer_waits {
+        std::thread::yield_now();
+    }
+    log.interrupt(true);
+    assert_eq!(waiting.join().unwrap(), Err(Interrupted));
+    log.interrupt(false);
+    log.set_policy(DropPolicy::Block);
+    cursor.set_policy(Some(DropPolicy::Keyframe));
+    assert_eq!(log.wait_for_room(), Ok(()));
+}
+
+#[test]
+fn memory_follows_the_limits() {
+    let header = header(1000);
+    let log = Log::new(Limits { time: Duration::ZERO, bytes: 100_000, packets: 0 });
+    for n in 0..10_000 {
+        append(&log, &header, n..n + 1);
+    }
+    let state = log.lock();
+    let (packets, bytes) = state.ring.kept();
+    assert!(packets <= 100_000 / 1004 + 1, "{packets}");
+    assert!(bytes <= 100_000 + 2 * 16 * 1024, "{bytes}");
+}

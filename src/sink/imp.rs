@@ -51,6 +51,8 @@ struct Stream {
     seen_data: bool,
     seen_stream_start: bool,
     live: bool,
+    /// An ERROR was posted for what came: there is no more to say at EOS.
+    refused: bool,
 }
 
 #[glib::object_subclass]
@@ -163,17 +165,25 @@ impl ElementImpl for AsfPushSink {
         });
         TEMPLATES.as_ref()
     }
+
+    fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        // Here and not in start(), whose error could not carry details.
+        if transition == gst::StateChange::ReadyToPaused {
+            let location = self.shared().settings.location.clone();
+            if let Err(bad) = location::parse(location.as_deref()) {
+                self.post_plain_error(gst::ResourceError::Settings, &bad.to_string(), bad.hresult());
+                return Err(gst::StateChangeError);
+            }
+        }
+        self.parent_change_state(transition)
+    }
 }
 
 impl BaseSinkImpl for AsfPushSink {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = self.shared().settings.clone();
-        let url = location::parse(settings.location.as_deref()).map_err(|bad| {
-            gst::error!(CAT, imp = self, "{bad}");
-            let error = gst::error_msg!(gst::ResourceError::Settings, ["{bad}"]);
-            self.post_plain_error(gst::ResourceError::Settings, &bad.to_string(), bad.hresult());
-            error
-        })?;
+        let url = location::parse(settings.location.as_deref())
+            .map_err(|bad| gst::error_msg!(gst::ResourceError::Settings, ["{bad}"]))?;
         let destination = Destination::new("dest_0", url.as_str());
         let postman = Postman::new(&self.obj(), destination);
         let publisher = Publisher::new(settings.limits(), Arc::new(move |report| postman.deliver(report)));
@@ -187,6 +197,7 @@ impl BaseSinkImpl for AsfPushSink {
             seen_data: false,
             seen_stream_start: false,
             live: false,
+            refused: false,
         }));
         {
             let mut shared = self.shared();
@@ -237,6 +248,7 @@ impl BaseSinkImpl for AsfPushSink {
 
     fn event(&self, event: gst::Event) -> bool {
         if let Some(stream) = self.stream().as_mut() {
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the other events are the base class's")]
             match event.view() {
                 gst::EventView::StreamStart(_) if std::mem::replace(&mut stream.seen_stream_start, true) => {
                     stream.parser.new_stream();
@@ -352,7 +364,7 @@ impl AsfPushSink {
             let unit = match unit {
                 Ok(Some(unit)) => unit,
                 Ok(None) => break,
-                Err(error) => return Err(self.refuse(&error)),
+                Err(error) => return Err(self.refuse(stream, &error)),
             };
             let new_stream = stream.ready_header.as_ref().is_none_or(|header| !Arc::ptr_eq(header, &unit.header));
             if new_stream {
@@ -363,7 +375,8 @@ impl AsfPushSink {
                 stream.publisher.set_live(stream.live);
                 stream.ready_header = Some(Arc::clone(&unit.header));
             }
-            if paced && !stream.live {
+            // What could not be parsed has no send time.
+            if paced && !stream.live && unit.packet.is_parsed() {
                 self.wait_until_due(stream, &unit)?;
             }
             totals.packets_received += 1;
@@ -415,7 +428,7 @@ impl AsfPushSink {
 
     fn drain_stream(&self, stream: &mut Stream) -> Result<(), gst::FlowError> {
         if let Err(error) = stream.parser.finish() {
-            return Err(self.refuse(&error));
+            return Err(self.refuse(stream, &error));
         }
         while let Some(warning) = stream.parser.take_warning() {
             gst::element_imp_warning!(self, gst::StreamError::Format, ["{warning}"]);
@@ -443,7 +456,10 @@ impl AsfPushSink {
     }
 
     /// Posts the ERROR for bytes that are no ASF that can be pushed.
-    fn refuse(&self, error: &asf::Error) -> gst::FlowError {
+    fn refuse(&self, stream: &mut Stream, error: &asf::Error) -> gst::FlowError {
+        if std::mem::replace(&mut stream.refused, true) {
+            return gst::FlowError::Error;
+        }
         gst::error!(CAT, imp = self, "{error}");
         let hresult = hresult_of(error);
         let details = plain_details(hresult);

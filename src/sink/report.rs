@@ -116,9 +116,9 @@ impl Postman {
         let next = match step.status {
             Status::Locating => Some(("name-lookup", "Looking the server up")),
             Status::Connecting => Some(("connect", "Connecting to the server")),
-            Status::Opened => Some(("request", "Starting the push")),
             Status::Stopped => Some(("disconnect", "Closing the connection")),
-            Status::Started | Status::Closed => None,
+            // Nothing may stay open here that waits for data: applications wait for it before PLAYING.
+            Status::Opened | Status::Started | Status::Closed => None,
             Status::Error | Status::SourceSwitch | Status::ReconnectStart | Status::ReconnectEnd => {
                 *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = open;
                 return;
@@ -128,6 +128,10 @@ impl Postman {
             let canceled = step.status == Status::Closed && code != "disconnect";
             let kind = if canceled { gst::ProgressType::Canceled } else { gst::ProgressType::Complete };
             post(kind, code, step.new_state.name());
+        }
+        if step.status == Status::Opened {
+            post(gst::ProgressType::Start, "request", "Asking the server to take the push");
+            post(gst::ProgressType::Complete, "request", step.new_state.name());
         }
         if let Some((code, text)) = next {
             post(gst::ProgressType::Start, code, text);

@@ -15,7 +15,7 @@ use super::imp;
 /// Puts the hooks into the element's class.
 #[expect(unsafe_code, reason = "the bindings have no safe way to set these two hooks")]
 pub(super) fn install(class: &mut <imp::AsfPushSink as ObjectSubclass>::Class) {
-    let class: *mut _ = class.as_mut();
+    let class: *mut _ = class;
     let class: &mut gst_base::ffi::GstBaseSinkClass = {
         // SAFETY: the element derives from GstBaseSink, so its class begins with that class;
         // class_init has it for itself.

@@ -571,10 +571,7 @@ impl Session {
                     self.send_end(Then::Close, now);
                 }
                 // Nothing was ever sent: there is nothing to end.
-                None => {
-                    self.close();
-                    self.ended(Then::Close, true, now);
-                }
+                None => self.ended(Then::Close, true, now),
             },
             State::Open { .. } => self.send_end(Then::Close, now),
             State::Down { .. } | State::Setup { .. } | State::Full { .. } | State::Ending { .. } | State::Closed => {}

@@ -1,0 +1,36 @@
+//! Small ASF streams whose packets tell who they are.
+
+use bytes::Bytes;
+use gstasfpush::asf::fixture::{HeaderBuilder, PacketBuilder, Payload};
+use gstasfpush::asf::{self, Padding};
+
+pub const SIZE: u32 = 1000;
+const VIDEO: u8 = 2;
+
+/// A header of a stream with packets of [`SIZE`] bytes.
+pub fn header() -> Bytes {
+    HeaderBuilder::default().packet_size(SIZE).build()
+}
+
+/// The packet number `n`, sent `n` × `step` ms after the beginning; each tenth starts a key frame.
+pub fn packet(n: u32, step: u32) -> Bytes {
+    let payload = Payload::new(VIDEO, &n.to_le_bytes());
+    let payload = if n.is_multiple_of(10) { payload.key() } else { payload };
+    PacketBuilder::asfmux(SIZE as usize, vec![payload]).send_time(n * step).build()
+}
+
+/// A header and `count` packets, back to back.
+pub fn stream(count: u32, step: u32) -> Vec<u8> {
+    let mut bytes = header().to_vec();
+    for n in 0..count {
+        bytes.extend_from_slice(&packet(n, step));
+    }
+    bytes
+}
+
+/// The number of a pushed packet.
+pub fn number(header: &asf::Header, packet: &Bytes, step: u32) -> u32 {
+    let parsed = asf::Packet::parse([packet.clone(), Bytes::new()], header, Padding::Keep);
+    assert!(parsed.is_parsed());
+    parsed.send_time() / step
+}

@@ -1,0 +1,13 @@
+//! What the tests of the element share.
+#![allow(
+    dead_code,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests; each uses a part"
+)]
+
+pub mod media;
+pub mod peer;
+pub mod pipeline;

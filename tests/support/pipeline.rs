@@ -1,0 +1,130 @@
+//! A pipeline that ends in the element, and all that it says.
+
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+
+use super::peer::PATIENCE;
+
+pub fn init() {
+    static INIT: Once = Once::new();
+    INIT.call_once(|| {
+        gst::init().unwrap();
+        gstasfpush::plugin_register_static().unwrap();
+    });
+}
+
+/// A pipeline and its bus.
+pub struct Pushing {
+    pub pipeline: gst::Pipeline,
+    pub sink: gst::Element,
+    bus: gst::Bus,
+}
+
+impl Pushing {
+    /// `source ! asfpushsink properties`.
+    pub fn launch(source: &str, properties: &str) -> Self {
+        init();
+        let pipeline = gst::parse::launch(&format!("{source} ! asfpushsink name=push {properties}")).unwrap();
+        let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
+        let sink = pipeline.by_name("push").unwrap();
+        let bus = pipeline.bus().unwrap();
+        Self { pipeline, sink, bus }
+    }
+
+    /// A pipeline that a test feeds by hand.
+    pub fn by_hand(properties: &str) -> (Self, gst::Element) {
+        let pushing = Self::launch("appsrc name=feed format=bytes", properties);
+        let feed = pushing.pipeline.by_name("feed").unwrap();
+        (pushing, feed)
+    }
+
+    pub fn play(&self) {
+        self.pipeline.set_state(gst::State::Playing).unwrap();
+    }
+
+    /// Waits for a message that `wanted` takes something from; an ERROR that it does not take fails the test.
+    pub fn wait_for<T>(&self, mut wanted: impl FnMut(&gst::Message) -> Option<T>) -> T {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            let Some(message) = self.bus.timed_pop(gst::ClockTime::from_mseconds(100)) else { continue };
+            if let Some(found) = wanted(&message) {
+                return found;
+            }
+            if let gst::MessageView::Error(error) = message.view() {
+                panic!("{} ({:?})", error.error(), error.debug());
+            }
+        }
+        panic!("the message did not come");
+    }
+
+    pub fn wait_for_eos(&self) {
+        self.wait_for(|message| matches!(message.view(), gst::MessageView::Eos(_)).then_some(()));
+    }
+
+    /// The status messages to come, until one with this nick.
+    pub fn wait_for_status(&self, nick: &str) -> gst::Structure {
+        self.wait_for(|message| status(message).filter(|status| status_nick(status) == nick))
+    }
+
+    pub fn wait_for_error(&self) -> (glib::Error, gst::Structure) {
+        self.wait_for(|message| match message.view() {
+            gst::MessageView::Error(error) if error.src().is_some_and(|src| src.name() == "push") => {
+                Some((error.error(), error.details().expect("details").to_owned()))
+            }
+            _ => None,
+        })
+    }
+
+    /// What is on the bus by now.
+    pub fn messages(&self) -> Vec<gst::Message> {
+        std::iter::from_fn(|| self.bus.pop()).collect()
+    }
+
+    /// The counters of the one destination.
+    pub fn destination_stats(&self) -> gst::Structure {
+        let stats = self.sink.property::<gst::Structure>("stats");
+        let destinations = stats.get::<gst::Array>("destinations").unwrap();
+        destinations.first().unwrap().get::<gst::Structure>().unwrap()
+    }
+
+    pub fn stop(&self) {
+        self.pipeline.set_state(gst::State::Null).unwrap();
+    }
+}
+
+impl Drop for Pushing {
+    fn drop(&mut self) {
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+pub fn status(message: &gst::Message) -> Option<gst::Structure> {
+    let structure = message.structure()?;
+    (structure.name() == "asfpushsink-status").then(|| structure.to_owned())
+}
+
+pub fn status_nick(status: &gst::Structure) -> String {
+    let value = status.value("status").unwrap();
+    glib::EnumValue::from_value(value).unwrap().1.nick().to_owned()
+}
+
+/// Hands bytes to an appsrc.
+pub fn feed(source: &gst::Element, bytes: impl AsRef<[u8]> + Send + 'static) {
+    let flow = source.emit_by_name::<gst::FlowReturn>("push-buffer", &[&gst::Buffer::from_slice(bytes)]);
+    assert_eq!(flow, gst::FlowReturn::Ok);
+}
+
+pub fn end(source: &gst::Element) {
+    source.emit_by_name::<gst::FlowReturn>("end-of-stream", &[]);
+}
+
+/// Waits until `condition` holds.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let patience = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < patience, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
