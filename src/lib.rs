@@ -25,6 +25,8 @@
 
 pub mod asf;
 pub mod log;
+#[cfg(feature = "publishing-point")]
+pub mod point;
 pub mod publish;
 mod sink;
 pub mod transport;

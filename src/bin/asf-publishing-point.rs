@@ -1,2 +1,91 @@
-//! placeholder
-fn main() {}
+//! A publishing point: takes pushes over [MS-WMHTTP], serves players over [MS-WMSP].
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use gstasfpush::point::{Config, Server};
+use gstasfpush::wmhttp::server::Policy;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Takes live Windows Media pushed by encoders, and serves it to players
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Address and port to listen on; port 0 lets the system choose
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Publishing point that exists from the beginning; may be given several times
+    #[arg(long = "point", value_name = "NAME")]
+    points: Vec<String>,
+    /// Directory to record each stream in
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+    /// How long a push may be silent, or its connection lost, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(10_000..))]
+    idle_timeout_ms: u64,
+    /// How long a session lives between requests, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 120_000)]
+    inactivity_timeout_ms: u64,
+    /// Send pushers of a point to another URL; may be given several times
+    #[arg(long = "redirect", value_name = "POINT=URL", value_parser = redirect)]
+    redirects: Vec<(String, String)>,
+    /// Send pushers of a point through a proxy; may be given several times
+    #[arg(long = "proxy-redirect", value_name = "POINT=URL", value_parser = redirect)]
+    proxy_redirects: Vec<(String, String)>,
+    /// What to log on standard error: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log: EnvFilter,
+}
+
+fn redirect(text: &str) -> Result<(String, String), &'static str> {
+    let (point, url) = text.split_once('=').ok_or("no `=` between the point and the URL")?;
+    Ok((point.to_owned(), url.to_owned()))
+}
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    let arguments = Arguments::parse();
+    let config = Config {
+        listen: arguments.listen,
+        points: arguments.points,
+        record: arguments.record,
+        policy: Policy {
+            idle_timeout: Duration::from_millis(arguments.idle_timeout_ms),
+            inactivity_timeout: Duration::from_millis(arguments.inactivity_timeout_ms),
+            ..Policy::default()
+        },
+        redirects: arguments.redirects,
+        proxy_redirects: arguments.proxy_redirects,
+        ..Config::default()
+    };
+    tracing_subscriber::fmt().with_env_filter(arguments.log).with_writer(io::stderr).init();
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let server = Server::start(config).await?;
+    say(&format!("listening on http://{}", server.local_addr()))?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let points = server.all_stats();
+    server.shutdown().await;
+    for (name, stats) in points {
+        say(&format!(
+            "point {name}: sessions={} headers={} packets={} bytes={} players={}",
+            stats.sessions, stats.headers, stats.packets, stats.bytes, stats.players
+        ))?;
+    }
+    Ok(())
+}
+
+/// Whole lines at once, for those who read them from a pipe.
+fn say(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}

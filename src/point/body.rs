@@ -1,0 +1,52 @@
+//! The body of a response: a few bytes, or a player's stream.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use super::play::Play;
+
+/// The body of a response.
+pub(super) enum Body {
+    /// All of it; taken once it is sent.
+    Full(Option<Bytes>),
+    /// A stream of unknown length.
+    Play(Play),
+}
+
+impl Body {
+    pub(super) fn empty() -> Self {
+        Self::Full(None)
+    }
+
+    pub(super) fn full(bytes: impl Into<Bytes>) -> Self {
+        Self::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let bytes = match self.get_mut() {
+            Self::Full(bytes) => Poll::Ready(bytes.take()),
+            Self::Play(play) => play.poll_bytes(context),
+        };
+        bytes.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Full(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Play(_) => SizeHint::default(),
+        }
+    }
+}

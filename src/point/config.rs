@@ -1,0 +1,49 @@
+//! What a server is started with.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::log::Limits;
+use crate::wmhttp::server::Policy;
+
+/// What a server is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address to listen on; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Publishing points that exist from the beginning: URL paths without the leading `/`.
+    pub points: Vec<String>,
+    /// Directory for recordings; `None` records nothing.
+    pub record: Option<PathBuf>,
+    /// Timeouts and name of the push protocol.
+    pub policy: Policy,
+    /// Points whose pushers are sent to another URL: (point, URL) (S-5).
+    pub redirects: Vec<(String, String)>,
+    /// Points whose pushers are sent through a proxy: (point, the proxy's URL) (S-5).
+    pub proxy_redirects: Vec<(String, String)>,
+    /// How much of its stream a point keeps for its players.
+    pub limits: Limits,
+    /// Push sessions at one time, those waiting for a lost pusher included.
+    pub max_sessions: usize,
+    /// Publishing points at one time.
+    pub max_points: usize,
+    /// Players at one time, over all points.
+    pub max_players: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            points: Vec::new(),
+            record: None,
+            policy: Policy::default(),
+            redirects: Vec::new(),
+            proxy_redirects: Vec::new(),
+            limits: Limits::default(),
+            max_sessions: 64,
+            max_points: 64,
+            max_players: 1000,
+        }
+    }
+}

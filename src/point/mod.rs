@@ -1,0 +1,31 @@
+//! The server: publishing points that take pushes ([MS-WMHTTP]) and serve players ([MS-WMSP]).
+//!
+//! ```text
+//!  pusher ──▶ push ──▶ session (a task each) ──▶ point ──▶ log ──▶ player (a body each) ──▶ player
+//!                        └ wmhttp::server          └ recorder (a thread) ──▶ file
+//! ```
+//!
+//! A session owns its protocol machine and writes into one point. The point's log is the
+//! only copy of the media that players are served from. Every queue is bounded: a pusher
+//! is held back by TCP, a slow player is lapped by the log, a slow disk loses packets of
+//! the recording.
+
+mod body;
+mod config;
+mod connection;
+mod frames;
+mod play;
+mod point;
+mod pull;
+mod push;
+mod recorder;
+mod recording;
+mod registry;
+mod running;
+mod server;
+mod session;
+
+pub use config::Config;
+pub use point::PointStats;
+pub use running::RunningServer;
+pub use server::Server;

@@ -1,0 +1,179 @@
+//! A publishing point: the stream that one pusher gives it, and what came of it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::play::Play;
+use super::recorder::Recorder;
+use crate::asf::{Header, Packet};
+use crate::log::{Limits, Log, Start};
+
+/// What a publishing point has done so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PointStats {
+    /// Data packets received.
+    pub packets: u64,
+    /// Bytes of those packets, as received.
+    pub bytes: u64,
+    /// Headers received, by `$H` and `$C`.
+    pub headers: u64,
+    /// Push sessions ever.
+    pub sessions: u64,
+    /// Players ever.
+    pub players: u64,
+    /// Players now.
+    pub playing: u64,
+    /// Whether a PushStart is under way.
+    pub pushing: bool,
+    /// Files recorded, the oldest first.
+    pub recordings: Vec<PathBuf>,
+}
+
+/// A publishing point.
+pub(super) struct Point {
+    name: String,
+    limits: Limits,
+    broadcast: Mutex<Option<Broadcast>>,
+    recorder: Option<Recorder>,
+    counters: Counters,
+    playing: Arc<AtomicUsize>,
+}
+
+/// A stream from its first header to its end; players that joined it see all of it in one response.
+#[derive(Clone)]
+struct Broadcast {
+    log: Arc<Log>,
+    header: Arc<Header>,
+}
+
+#[derive(Default)]
+struct Counters {
+    packets: AtomicU64,
+    bytes: AtomicU64,
+    headers: AtomicU64,
+    sessions: AtomicU64,
+    players: AtomicU64,
+    pushing: AtomicU64,
+}
+
+/// A player as long as it is there: counted at its point and in the server.
+pub(super) struct PlayerCount([Arc<AtomicUsize>; 2]);
+
+impl PlayerCount {
+    fn new(of_point: &Arc<AtomicUsize>, of_server: &Arc<AtomicUsize>) -> Self {
+        let counts = [Arc::clone(of_point), Arc::clone(of_server)];
+        for count in &counts {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Self(counts)
+    }
+}
+
+impl Drop for PlayerCount {
+    fn drop(&mut self) {
+        for count in &self.0 {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Point {
+    pub(super) fn new(name: &str, limits: Limits, recorder: Option<Recorder>) -> Self {
+        Self {
+            name: name.to_owned(),
+            limits,
+            broadcast: Mutex::new(None),
+            recorder,
+            counters: Counters::default(),
+            playing: Arc::default(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
+    }
+
+    pub(super) fn stats(&self) -> PointStats {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        PointStats {
+            packets: count(&self.counters.packets),
+            bytes: count(&self.counters.bytes),
+            headers: count(&self.counters.headers),
+            sessions: count(&self.counters.sessions),
+            players: count(&self.counters.players),
+            playing: self.playing.load(Ordering::Relaxed) as u64,
+            pushing: count(&self.counters.pushing) > 0,
+            recordings: self.recorder.as_ref().map(Recorder::files).unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn count_session(&self) {
+        self.counters.sessions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_pushing(&self, pushing: bool) {
+        self.counters.pushing.store(u64::from(pushing), Ordering::Relaxed);
+    }
+
+    /// Takes a header. One that is equal byte for byte goes on with the stream there is.
+    pub(super) fn begin(&self, header: Header) -> Arc<Header> {
+        self.counters.headers.fetch_add(1, Ordering::Relaxed);
+        let mut broadcast = self.lock();
+        match broadcast.as_mut() {
+            Some(known) if known.header.bytes() == header.bytes() => Arc::clone(&known.header),
+            Some(known) => {
+                known.header = Arc::new(header);
+                Arc::clone(&known.header)
+            }
+            None => {
+                let header = Arc::new(header);
+                *broadcast = Some(Broadcast { log: Log::new(self.limits), header: Arc::clone(&header) });
+                header
+            }
+        }
+    }
+
+    /// Takes data packets at their full size, which came as `received` bytes.
+    pub(super) fn append(&self, header: &Arc<Header>, packets: Vec<Packet>, received: u64) {
+        self.counters.packets.fetch_add(packets.len() as u64, Ordering::Relaxed);
+        self.counters.bytes.fetch_add(received, Ordering::Relaxed);
+        let log = self.lock().as_ref().map(|broadcast| Arc::clone(&broadcast.log));
+        if let Some(log) = log {
+            log.append(header, packets);
+        }
+    }
+
+    /// The stream is over: players get the rest of it and its end.
+    pub(super) fn end(&self) {
+        if let Some(broadcast) = self.lock().take() {
+            broadcast.log.end();
+        }
+    }
+
+    /// The header of the stream there is.
+    pub(super) fn header(&self) -> Option<Arc<Header>> {
+        self.lock().as_ref().map(|broadcast| Arc::clone(&broadcast.header))
+    }
+
+    /// A new player of the stream there is.
+    pub(super) fn play(&self, of_server: &Arc<AtomicUsize>) -> Option<Play> {
+        let Broadcast { log, header } = self.lock().clone()?;
+        let mut cursor = log.cursor(Start::NewestKeyFrame, None);
+        if cursor.peek().is_some_and(|next| !Arc::ptr_eq(&next.header, &header)) {
+            // The packets kept are those of the stream before: the first of the new one is a start.
+            cursor = log.cursor(Start::NextKeyFrame, None);
+        }
+        self.counters.players.fetch_add(1, Ordering::Relaxed);
+        Some(Play::new(cursor, header, PlayerCount::new(&self.playing, of_server)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Broadcast>> {
+        // Plain data, consistent after every statement.
+        self.broadcast.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,136 @@
+//! The push protocol's requests over HTTP: heads and bodies to and from sessions.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::{mpsc, oneshot};
+
+use super::body::Body;
+use super::connection::{Closed, Connection};
+use super::registry::Registry;
+use super::session::{Chunk, Message, Start};
+use crate::wmhttp::headers::{Directives, Kind, RequestHead, is_encoder};
+use crate::wmhttp::server::{Reply, answer_stranger, unknown_session};
+
+/// Bytes of a PushSetup's body.
+const MAX_SETUP: usize = 8 * 1024;
+/// Chunks that wait for the session; each is what the HTTP library read at one time.
+const CHUNKS: usize = 4;
+
+/// Whether the request is of the push protocol.
+pub(super) fn is_push(request: &Request<Incoming>) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    request.method() == Method::POST && content_type.and_then(Kind::from_content_type).is_some()
+}
+
+/// Answers a PushSetup or PushStart.
+///
+/// # Errors
+/// [`Closed`] where the protocol wants the connection closed without an answer.
+pub(super) async fn answer(
+    registry: &Arc<Registry>,
+    connection: &Arc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Closed> {
+    let reply = match push(registry, connection, request).await {
+        Ok(reply) => reply.ok_or(Closed)?,
+        Err(reply) => reply,
+    };
+    Ok(response(reply))
+}
+
+async fn push(
+    registry: &Arc<Registry>,
+    connection: &Arc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Option<Reply>, Reply> {
+    let policy = &registry.config().policy;
+    let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    if !agent.is_some_and(is_encoder) {
+        return Err(answer_stranger(policy, &url_of(&request)));
+    }
+    let head = RequestHead::from_headers(request.headers()).map_err(|text| Reply::error(policy, 400, text))?;
+    let path = request.uri().path().to_owned();
+    let id = head.cookies.push_id().clone();
+    match head.kind {
+        Kind::Setup => {
+            let body = setup_body(request.into_body())
+                .await
+                .ok_or_else(|| Reply::error(policy, 413, "the PushSetup body is cut off, or longer than 8192 bytes"))?;
+            let directives = Directives::from_body(&body).map_err(|text| Reply::error(policy, 400, text))?;
+            if id.is_new_session() {
+                return Ok(Some(registry.open(&path, &head, &directives, connection)));
+            }
+            let session = registry.session(&id, &path).ok_or_else(|| unknown_session(policy))?;
+            let (answer, reply) = oneshot::channel();
+            session.tell(Message::SetUpAgain { directives, connection: Arc::downgrade(connection), answer }).await;
+            Ok(Some(reply.await.unwrap_or_else(|_| unknown_session(policy))))
+        }
+        Kind::Start => {
+            let session = registry.session(&id, &path).ok_or_else(|| unknown_session(policy))?;
+            let (to_session, chunks) = mpsc::channel(CHUNKS);
+            let (answer, reply) = oneshot::channel();
+            let start = Start { head, connection: Arc::downgrade(connection), chunks, answer };
+            session.tell(Message::Start(start)).await;
+            // Of its own, since the answer may go out before the body is complete.
+            tokio::spawn(pump(request.into_body(), to_session));
+            Ok(reply.await.ok())
+        }
+    }
+}
+
+/// The whole body, or `None` where it is too long or breaks off.
+async fn setup_body(mut body: Incoming) -> Option<Bytes> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.ok()?.into_data() {
+            if whole.len() + data.len() > MAX_SETUP {
+                return None;
+            }
+            whole.extend_from_slice(&data);
+        }
+    }
+    Some(whole.freeze())
+}
+
+/// Hands a PushStart's body to its session until the body ends or the session wants no more. Where the
+/// body breaks off the session sees the channel end without [`Chunk::End`].
+async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>) {
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            () = session.closed() => return,
+        };
+        let chunk = match frame {
+            None => Chunk::End,
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(bytes) => Chunk::Bytes(bytes),
+                // Trailers: nothing of the stream.
+                Err(_) => continue,
+            },
+            Some(Err(_)) => return,
+        };
+        let last = matches!(chunk, Chunk::End);
+        if session.send(chunk).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+/// The URL as the client sees it.
+fn url_of(request: &Request<Incoming>) -> String {
+    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
+    format!("http://{}{}", host.unwrap_or("localhost"), request.uri().path())
+}
+
+fn response(reply: Reply) -> Response<Body> {
+    let headers = reply.to_headers();
+    let body = reply.body.map_or_else(Body::empty, |(_, text)| Body::full(text));
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.headers_mut() = headers;
+    response
+}

@@ -1,0 +1,272 @@
+//! Which publishing points and push sessions there are, and who may have them.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use super::config::Config;
+use super::connection::Connection;
+use super::play::Play;
+use super::point::{Point, PointStats};
+use super::recorder::Recorder;
+use super::session::{self, Fate, SessionHandle};
+use crate::wmhttp::headers::{Directives, PushId, RequestHead};
+use crate::wmhttp::server::{Lookup, Reply, accept};
+
+/// Which publishing points and push sessions there are.
+pub(super) struct Registry {
+    config: Config,
+    state: Mutex<State>,
+    /// Players of all points.
+    playing: Arc<AtomicUsize>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By name in lower case.
+    points: HashMap<String, Arc<Point>>,
+    sessions: HashMap<PushId, Entry>,
+    /// No new session begins.
+    stopping: bool,
+}
+
+struct Entry {
+    handle: SessionHandle,
+    /// Name of its point in lower case.
+    point: String,
+}
+
+/// Why a player gets no stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoStream {
+    UnknownPoint,
+    NotPushed,
+    TooManyPlayers,
+}
+
+impl Registry {
+    /// A registry with the points of `config`.
+    ///
+    /// # Errors
+    /// Where a recorder cannot be started.
+    pub(super) fn new(config: Config) -> io::Result<Arc<Self>> {
+        let mut state = State::default();
+        for name in &config.points {
+            let point = new_point(&config, name)?;
+            state.points.insert(key(name), point);
+        }
+        Ok(Arc::new(Self { config, state: Mutex::new(state), playing: Arc::default() }))
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Opens a session at the point that `path` names, where that can be.
+    pub(super) fn open(
+        self: &Arc<Self>,
+        path: &str,
+        head: &RequestHead,
+        directives: &Directives,
+        connection: &Arc<Connection>,
+    ) -> Reply {
+        let policy = &self.config.policy;
+        let Some(fresh) = new_push_id() else {
+            return Reply::error(policy, 500, "no randomness for a new session");
+        };
+        let name = name_of(path);
+        let key = key(&name);
+        let mut state = self.lock();
+        let lookup = self.look_up(&state, &key, directives);
+        let displaced = state.session_of(&key).map(|(id, _)| id.clone());
+        let full = state.sessions.len() >= self.config.max_sessions && displaced.is_none();
+        if state.stopping || (full && matches!(lookup, Lookup::Exists | Lookup::FromTemplate)) {
+            return Reply::error(policy, 503, "no room for another push session");
+        }
+        if lookup == Lookup::FromTemplate && state.points.len() >= self.config.max_points {
+            return Reply::error(policy, 503, "no room for another publishing point");
+        }
+        let (reception, reply) = accept(head, directives, lookup, fresh, policy, Instant::now());
+        let Some(reception) = reception else { return reply };
+        let point = match state.points.get(&key) {
+            Some(point) => Arc::clone(point),
+            None => match new_point(&self.config, &name) {
+                Ok(point) => Arc::clone(state.points.entry(key.clone()).or_insert(point)),
+                Err(error) => {
+                    tracing::error!(%error, "no recorder for a new point");
+                    return Reply::error(policy, 500, "the publishing point cannot be made");
+                }
+            },
+        };
+        if let Some(entry) = displaced.and_then(|id| state.sessions.remove(&id)) {
+            entry.handle.decide(Fate::Displaced);
+        }
+        tracing::info!(point = point.name(), "a push session begins");
+        point.count_session();
+        let id = reception.push_id().clone();
+        let handle = session::spawn(Arc::clone(self), point, reception, connection);
+        state.sessions.insert(id, Entry { handle, point: key });
+        reply
+    }
+
+    /// The session with this id, at the point that `path` names.
+    pub(super) fn session(&self, id: &PushId, path: &str) -> Option<SessionHandle> {
+        let key = key(&name_of(path));
+        let state = self.lock();
+        state.sessions.get(id).filter(|entry| entry.point == key).map(|entry| entry.handle.clone())
+    }
+
+    /// The session is over; `destroy` names the point that goes with it.
+    pub(super) fn forget(&self, id: &PushId, destroy: Option<&str>) {
+        let mut state = self.lock();
+        state.sessions.remove(id);
+        if let Some(name) = destroy {
+            state.points.remove(&key(name));
+        }
+    }
+
+    /// The point that `path` names.
+    pub(super) fn point(&self, path: &str) -> Option<Arc<Point>> {
+        self.lock().points.get(&key(&name_of(path))).map(Arc::clone)
+    }
+
+    /// A new player at the point that `path` names.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn play(&self, path: &str) -> Result<Play, NoStream> {
+        let point = self.point(path).ok_or(NoStream::UnknownPoint)?;
+        if self.playing.load(Ordering::Relaxed) >= self.config.max_players {
+            return Err(NoStream::TooManyPlayers);
+        }
+        point.play(&self.playing).ok_or(NoStream::NotPushed)
+    }
+
+    /// All points' names and what they have done, by name.
+    pub(super) fn all_stats(&self) -> Vec<(String, PointStats)> {
+        let mut all: Vec<_> =
+            self.lock().points.values().map(|point| (point.name().to_owned(), point.stats())).collect();
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        all
+    }
+
+    /// Ends the session at the point with an error status; `false` where there is none.
+    pub(super) fn disconnect_pusher(&self, point: &str, status: u16) -> bool {
+        let state = self.lock();
+        let session = state.session_of(&key(point));
+        session.inspect(|(_, entry)| entry.handle.decide(Fate::Expelled(status))).is_some()
+    }
+
+    /// Takes no new session and ends all there are with 503; gives when they are over and their
+    /// recordings whole.
+    pub(super) async fn stop(&self) {
+        let (sessions, points) = {
+            let mut state = self.lock();
+            state.stopping = true;
+            let sessions: Vec<_> = state.sessions.values().map(|entry| entry.handle.clone()).collect();
+            (sessions, state.points.values().map(Arc::clone).collect::<Vec<_>>())
+        };
+        for session in &sessions {
+            session.decide(Fate::Expelled(503));
+        }
+        for session in &sessions {
+            session.gone().await;
+        }
+        for point in points {
+            point.end();
+            if let Some(recorder) = point.recorder() {
+                recorder.finish().await;
+            }
+        }
+    }
+
+    fn look_up(&self, state: &State, key: &str, directives: &Directives) -> Lookup {
+        let target = |list: &[(String, String)]| {
+            list.iter().find(|(name, _)| self::key(name) == key).map(|(_, url)| url.clone())
+        };
+        if let Some(url) = target(&self.config.redirects) {
+            return Lookup::Moved(url);
+        }
+        if let Some(url) = target(&self.config.proxy_redirects) {
+            return Lookup::UseProxy(url);
+        }
+        if state.points.contains_key(key) {
+            // A session whose pusher is gone gives way: it may be the same encoder, started anew.
+            let busy = state.session_of(key).is_some_and(|(_, entry)| entry.handle.is_connected());
+            return if busy { Lookup::Busy } else { Lookup::Exists };
+        }
+        let template = directives.template.as_deref().map(|path| self::key(&name_of(path)));
+        let can_be_made = !key.is_empty() && template.is_some_and(|template| state.points.contains_key(&template));
+        if can_be_made { Lookup::FromTemplate } else { Lookup::Missing }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Plain data, consistent after every statement.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn session_of(&self, point: &str) -> Option<(&PushId, &Entry)> {
+        self.sessions.iter().find(|(_, entry)| entry.point == point)
+    }
+}
+
+fn new_point(config: &Config, name: &str) -> io::Result<Arc<Point>> {
+    let recorder = config.record.as_deref().map(|directory| Recorder::start(directory, name)).transpose()?;
+    Ok(Arc::new(Point::new(name, config.limits, recorder)))
+}
+
+/// A session's id: 192 bits from the system's random source, in hexadecimal digits (S-1).
+fn new_push_id() -> Option<PushId> {
+    let mut random = [0; 24];
+    SysRng.try_fill_bytes(&mut random).ok()?;
+    PushId::parse(&random.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+/// A point's name as the map has it: names differ in more than case.
+fn key(name: &str) -> String {
+    name.trim_start_matches('/').to_lowercase()
+}
+
+/// The point's name in a URL's path: without the leading `/`, percent-decoded.
+fn name_of(path: &str) -> String {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.trim_start_matches('/').as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let decoded = after
+            .first_chunk::<2>()
+            .filter(|_| first == b'%')
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(decoded.unwrap_or(first));
+        rest = if decoded.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s1_push_ids_are_long_and_differ() {
+        let (one, other) = (new_push_id().unwrap(), new_push_id().unwrap());
+        assert_eq!(one.as_str().len(), 48);
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn names_are_percent_decoded() {
+        for (path, name) in
+            [("/concert", "concert"), ("/live/gr%C3%B6%c3%9fe", "live/größe"), ("/a%2", "a%2"), ("/%zz", "%zz")]
+        {
+            assert_eq!(name_of(path), name);
+        }
+    }
+}

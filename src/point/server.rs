@@ -1,0 +1,108 @@
+//! The server: a listener, and the tasks it feeds.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use super::config::Config;
+use super::connection;
+use super::point::PointStats;
+use super::registry::Registry;
+
+/// Connections beside those of the players and sessions allowed.
+const SPARE_CONNECTIONS: usize = 256;
+/// Pause after a failed accept, such as for want of descriptors, so that it does not spin.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long connections have to say their last at the end.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// A running server, in the runtime that it was started in.
+pub struct Server {
+    address: SocketAddr,
+    registry: Arc<Registry>,
+    stop: Arc<Notify>,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// Listens, and serves from then on.
+    ///
+    /// # Errors
+    /// Where the address cannot be listened on, or a recorder not be started.
+    pub async fn start(config: Config) -> io::Result<Self> {
+        let listener = TcpListener::bind(config.listen).await?;
+        let address = listener.local_addr()?;
+        let connections = config.max_players + config.max_sessions + SPARE_CONNECTIONS;
+        let registry = Registry::new(config)?;
+        let stop = Arc::new(Notify::new());
+        let room = Arc::new(Semaphore::new(connections));
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&registry), Arc::clone(&stop), room));
+        Ok(Self { address, registry, stop, accepting })
+    }
+
+    /// The address that it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What the point has done so far; `None` where there is none of this name.
+    pub fn stats(&self, point: &str) -> Option<PointStats> {
+        self.registry.point(point).map(|point| point.stats())
+    }
+
+    /// All points and what they have done so far, by name.
+    pub fn all_stats(&self) -> Vec<(String, PointStats)> {
+        self.registry.all_stats()
+    }
+
+    /// Ends the push to the point with an HTTP error status (S-15); `false` where there is none.
+    pub fn disconnect_pusher(&self, point: &str, status: u16) -> bool {
+        self.registry.disconnect_pusher(point, status)
+    }
+
+    /// Ends pushes with 503 and players' streams with `$E`, and makes the recordings whole.
+    pub async fn shutdown(self) {
+        self.registry.stop().await;
+        self.stop.notify_one();
+        // Fails only where the task panicked or was aborted: it is over then too.
+        let _ = self.accepting.await;
+    }
+
+    pub(super) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+}
+
+async fn accept(listener: TcpListener, registry: Arc<Registry>, stop: Arc<Notify>, room: Arc<Semaphore>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.notified() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                // One too many is closed at once.
+                Ok((stream, _)) => if let Ok(place) = Arc::clone(&room).try_acquire_owned() {
+                    let registry = Arc::clone(&registry);
+                    connections.spawn(async move {
+                        connection::serve(registry, stream).await;
+                        drop(place);
+                    });
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "accept");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    let rest = async { while connections.join_next().await.is_some() {} };
+    // Those left over are idle, or do not read: dropping the set ends them.
+    let _ = timeout(LAST_WORDS, rest).await;
+}

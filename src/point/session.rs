@@ -1,0 +1,316 @@
+//! One push session: a task that owns the protocol machine and writes into a point.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep_until;
+
+use super::connection::Connection;
+use super::frames;
+use super::point::Point;
+use super::registry::Registry;
+use crate::asf::{self, Header, Packet, Padding};
+use crate::wmhttp::headers::{Directives, RequestHead};
+use crate::wmhttp::server::{Output, Reception, Reply};
+
+/// Requests that wait for the session.
+const MESSAGES: usize = 4;
+/// How long a PushStart waits for the end of the one before: a pusher that reconnects at once may be
+/// seen on the new connection before the old one's end is.
+const GRACE: Duration = Duration::from_millis(500);
+/// Bytes of restored packets that share an allocation.
+const BLOCK: usize = 64 * 1024;
+
+/// A request to a session.
+pub(super) enum Message {
+    SetUpAgain { directives: Directives, connection: Weak<Connection>, answer: oneshot::Sender<Reply> },
+    Start(Start),
+}
+
+/// A PushStart.
+pub(super) struct Start {
+    pub(super) head: RequestHead,
+    pub(super) connection: Weak<Connection>,
+    pub(super) chunks: mpsc::Receiver<Chunk>,
+    /// Dropped unused, it closes the connection without an answer.
+    pub(super) answer: oneshot::Sender<Reply>,
+}
+
+/// A piece of a PushStart's body. A channel that closes before [`Chunk::End`] is a lost connection.
+pub(super) enum Chunk {
+    Bytes(Bytes),
+    End,
+}
+
+/// What the server decides about a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Stay,
+    /// Ended with an HTTP status (S-15).
+    Expelled(u16),
+    /// Another session goes on in its point: it vanishes, and the stream does not end.
+    Displaced,
+}
+
+/// The way to a session's task.
+#[derive(Clone)]
+pub(super) struct SessionHandle {
+    messages: mpsc::Sender<Message>,
+    fate: watch::Sender<Fate>,
+    /// The connection of the session's latest request.
+    connection: watch::Receiver<Weak<Connection>>,
+}
+
+impl SessionHandle {
+    /// Hands a request over; a session that is gone drops it, and its answer with it.
+    pub(super) async fn tell(&self, message: Message) {
+        let _ = self.messages.send(message).await;
+    }
+
+    pub(super) fn decide(&self, fate: Fate) {
+        self.fate.send_replace(fate);
+    }
+
+    /// Whether the pusher is there.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connection.borrow().strong_count() > 0
+    }
+
+    /// Waits until the session's task is over.
+    pub(super) async fn gone(&self) {
+        self.messages.closed().await;
+    }
+}
+
+/// Starts the session's task.
+pub(super) fn spawn(
+    registry: Arc<Registry>,
+    point: Arc<Point>,
+    reception: Reception,
+    connection: &Arc<Connection>,
+) -> SessionHandle {
+    let (to_session, messages) = mpsc::channel(MESSAGES);
+    let (fate, decided) = watch::channel(Fate::Stay);
+    let (connected, connection) = watch::channel(Arc::downgrade(connection));
+    let session = Session {
+        registry,
+        point,
+        reception,
+        connected,
+        current: None,
+        waiting: None,
+        header: None,
+        block: BytesMut::new(),
+        displaced: false,
+    };
+    tokio::spawn(session.run(messages, decided));
+    SessionHandle { messages: to_session, fate, connection }
+}
+
+struct Session {
+    registry: Arc<Registry>,
+    point: Arc<Point>,
+    reception: Reception,
+    connected: watch::Sender<Weak<Connection>>,
+    /// The PushStart under way.
+    current: Option<Current>,
+    /// A PushStart that waits for the end of `current`, and how long.
+    waiting: Option<(Start, Instant)>,
+    header: Option<Arc<Header>>,
+    block: BytesMut,
+    displaced: bool,
+}
+
+struct Current {
+    chunks: mpsc::Receiver<Chunk>,
+    answer: oneshot::Sender<Reply>,
+}
+
+enum Event {
+    Chunk(Option<Chunk>),
+    Message(Option<Message>),
+    Fate(Fate),
+    Time,
+}
+
+impl Session {
+    async fn run(mut self, mut messages: mpsc::Receiver<Message>, mut fate: watch::Receiver<Fate>) {
+        while !self.reception.is_over() && !self.displaced {
+            let event = self.next_event(&mut messages, &mut fate).await;
+            self.take(event);
+            self.carry_out().await;
+            self.start_waiting();
+            self.carry_out().await;
+            self.point.set_pushing(self.reception.is_streaming());
+        }
+        self.point.set_pushing(false);
+        if self.displaced {
+            self.registry.forget(self.reception.push_id(), None);
+        }
+    }
+
+    async fn next_event(&mut self, messages: &mut mpsc::Receiver<Message>, fate: &mut watch::Receiver<Fate>) -> Event {
+        let deadline = self.reception.deadline();
+        let patience = self.waiting.as_ref().map(|(_, until)| *until);
+        let wake_at = deadline.into_iter().chain(patience).min();
+        tokio::select! {
+            chunk = next_chunk(&mut self.current) => Event::Chunk(chunk),
+            message = messages.recv(), if self.waiting.is_none() => Event::Message(message),
+            // The registry has the sender as long as the session is in it.
+            Ok(()) = fate.changed() => Event::Fate(*fate.borrow_and_update()),
+            () = sleep_to(wake_at) => Event::Time,
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        let now = Instant::now();
+        match event {
+            Event::Chunk(Some(Chunk::Bytes(bytes))) => self.reception.body(bytes, now),
+            Event::Chunk(Some(Chunk::End)) => self.reception.body_end(now),
+            Event::Chunk(None) => {
+                tracing::info!(point = self.point.name(), "the pusher's connection is lost");
+                self.current = None;
+                self.reception.connection_lost(now);
+            }
+            Event::Message(Some(Message::SetUpAgain { directives, connection, answer })) => {
+                let reply = self.reception.set_up_again(&directives, now);
+                self.connected.send_replace(connection);
+                // Fails where the connection is gone, which is no matter between requests.
+                let _ = answer.send(reply);
+            }
+            Event::Message(Some(Message::Start(start))) => self.waiting = Some((start, now + GRACE)),
+            // Nobody can reach the session any more: the server is gone.
+            Event::Message(None) | Event::Fate(Fate::Displaced) => self.displaced = true,
+            Event::Fate(Fate::Expelled(status)) => self.reception.expel(status, now),
+            Event::Fate(Fate::Stay) => {}
+            Event::Time => self.reception.timed_out(now),
+        }
+    }
+
+    /// Begins the PushStart that waits, where the one before it is over or does not end.
+    fn start_waiting(&mut self) {
+        let now = Instant::now();
+        let Some((start, _)) = self.waiting.take_if(|(_, until)| self.current.is_none() || now >= *until) else {
+            return;
+        };
+        match self.reception.start(&start.head, now) {
+            Ok(()) => {
+                self.connected.send_replace(start.connection);
+                self.current = Some(Current { chunks: start.chunks, answer: start.answer });
+            }
+            // Fails where the connection is gone.
+            Err(reply) => drop(start.answer.send(reply)),
+        }
+    }
+
+    /// Does what the machine wants done.
+    async fn carry_out(&mut self) {
+        let mut packets = Vec::new();
+        let mut received = 0;
+        while let Some(output) = self.reception.poll() {
+            match output {
+                Output::Data(bytes) => {
+                    received += bytes.len() as u64;
+                    match self.restore(&bytes) {
+                        Ok((packet, bytes)) => {
+                            if let Some(recorder) = self.point.recorder() {
+                                recorder.packet(&packet, &bytes).await;
+                            }
+                            packets.push(packet);
+                        }
+                        Err(error) => self.refuse(&error),
+                    }
+                    continue;
+                }
+                Output::Header(bytes) | Output::StreamChange(bytes) => {
+                    self.append(&mut packets, &mut received);
+                    match Header::parse(bytes) {
+                        Ok(header) => self.begin(header).await,
+                        Err(error) => self.refuse(&error),
+                    }
+                }
+                Output::EntryEnded => {}
+                Output::Reply(reply) => {
+                    if let Some(current) = self.current.take() {
+                        // Fails where the connection is gone.
+                        let _ = current.answer.send(reply);
+                    }
+                }
+                Output::Close => {
+                    self.current = None;
+                    if let Some(connection) = self.connected.borrow().upgrade() {
+                        connection.close();
+                    }
+                }
+                Output::Ended { reason, destroy } => {
+                    self.append(&mut packets, &mut received);
+                    tracing::info!(point = self.point.name(), %reason, destroy, "the push session is over");
+                    self.point.end();
+                    if let Some(recorder) = self.point.recorder() {
+                        recorder.finish().await;
+                    }
+                    self.registry.forget(self.reception.push_id(), destroy.then(|| self.point.name()));
+                }
+            }
+        }
+        self.append(&mut packets, &mut received);
+    }
+
+    async fn begin(&mut self, header: Header) {
+        if header.packet_size() > frames::MAX_PAYLOAD {
+            tracing::warn!(
+                point = self.point.name(),
+                packet_size = header.packet_size(),
+                "packets are too large for players"
+            );
+        }
+        let header = self.point.begin(header);
+        if let Some(recorder) = self.point.recorder() {
+            recorder.header(&header).await;
+        }
+        self.header = Some(header);
+    }
+
+    /// The packet at its full size, as players and files have it.
+    fn restore(&mut self, packet: &[u8]) -> Result<(Packet, Bytes), asf::Error> {
+        let Some(header) = &self.header else {
+            // The machine lets no packet come before a header.
+            return Err(asf::Error::OverlongPacket { len: packet.len(), size: 0 });
+        };
+        let size = header.packet_size();
+        if self.block.capacity() < size {
+            self.block = BytesMut::with_capacity(size.max(BLOCK));
+        }
+        asf::restore(packet, size, &mut self.block)?;
+        let bytes = self.block.split().freeze();
+        Ok((Packet::parse([bytes.clone(), Bytes::new()], header, Padding::Keep), bytes))
+    }
+
+    fn append(&self, packets: &mut Vec<Packet>, received: &mut u64) {
+        if let Some(header) = self.header.as_ref().filter(|_| !packets.is_empty()) {
+            self.point.append(header, std::mem::take(packets), std::mem::take(received));
+        }
+    }
+
+    /// Ends the session over media that are no ASF.
+    fn refuse(&mut self, error: &asf::Error) {
+        tracing::warn!(point = self.point.name(), %error, "the push is refused");
+        self.reception.expel(400, Instant::now());
+    }
+}
+
+async fn next_chunk(current: &mut Option<Current>) -> Option<Chunk> {
+    match current {
+        Some(current) => current.chunks.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_to(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}
