@@ -41,7 +41,7 @@ fn a_push_from_beginning_to_end() {
     let start = connection.set_up(&wms(204, "one"));
     assert_eq!(start.push_id(), "one");
     assert_eq!(start.header("Content-Length"), Some("2147483647"));
-    let packets = connection.to_the_end();
+    let packets = connection.until_the_end();
     let Packet::Header(header) = &packets[0] else { panic!("C-8: {:?}", packets[0]) };
     assert!(Header::parse(header.clone()).unwrap().is_broadcast(), "live-header");
     assert_eq!(numbers(header, &packets), (0..100).collect::<Vec<_>>());
@@ -80,7 +80,7 @@ fn statuses_by_bus_and_signal() {
     end(&source);
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
-    connection.to_the_end();
+    connection.until_the_end();
     connection.answer(&wms(204, "one"));
     let mut steps = Vec::new();
     pushing.wait_for(|message| {
@@ -119,7 +119,7 @@ fn any_chunking() {
         end(&source);
         let mut connection = peer.accept();
         connection.set_up(&wms(204, "one"));
-        let packets = connection.to_the_end();
+        let packets = connection.until_the_end();
         let Packet::Header(header) = &packets[0] else { panic!() };
         assert_eq!(numbers(header, &packets), (0..30).collect::<Vec<_>>(), "chunks of {size}");
         connection.answer(&wms(204, "one"));
@@ -140,7 +140,7 @@ fn c9_c10_roll_overs() {
     let mut all = Vec::new();
     let mut bodies = 1;
     loop {
-        all.extend(connection.to_the_end());
+        all.extend(connection.until_the_end());
         connection.answer(&wms(204, "one"));
         if all.last() == Some(&Packet::End(Hresult::OK)) {
             break;
@@ -179,12 +179,15 @@ fn c15_a_reset_loses_nothing() {
     let start = second.request();
     assert!(!start.is_setup());
     assert_eq!(start.push_id(), "one");
-    let packets = second.to_the_end();
+    let packets = second.until_the_end();
     second.answer(&wms(204, "one"));
     pushing.wait_for_eos();
-    let mut all: Vec<Packet> = got.into_iter().map(Packet::Data).collect();
-    all.extend(packets);
-    assert_eq!(numbers(&header, &all), (0..600).collect::<Vec<_>>());
+    let before: Vec<Packet> = got.into_iter().map(Packet::Data).collect();
+    assert_eq!(numbers(&header, &before), (0..500).collect::<Vec<_>>());
+    // What had come but was not acknowledged yet comes again: better twice than never.
+    let after = numbers(&header, &packets);
+    assert!(after[0] <= 500, "{}", after[0]);
+    assert_eq!(after, (after[0]..600).collect::<Vec<_>>());
 }
 
 /// The server dies with bytes unread and is started anew: what its system had not acknowledged comes again.
@@ -207,7 +210,7 @@ fn c15_what_was_on_its_way_is_repeated() {
     refused.answer("HTTP/1.1 412 No\r\nServer: Cougar/9.6\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     let mut second = peer.accept();
     second.set_up(&wms(204, "two"));
-    let packets = second.to_the_end();
+    let packets = second.until_the_end();
     second.answer(&wms(204, "two"));
     pushing.wait_for_eos();
     let Packet::Header(header) = &packets[0] else { panic!() };
@@ -231,7 +234,7 @@ fn c12_header_change() {
     end(&source);
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
-    let letters: Vec<u8> = connection.to_the_end().iter().map(Packet::letter).collect();
+    let letters: Vec<u8> = connection.until_the_end().iter().map(Packet::letter).collect();
     assert_eq!(letters, b"HDDDDDECDDDDDE");
     connection.answer(&wms(204, "one"));
     pushing.wait_for_eos();
@@ -250,7 +253,7 @@ fn c12_header_change_at_a_relay() {
     for _ in 0..2 {
         let mut connection = peer.accept();
         connection.set_up(&relay(204));
-        let letters: Vec<u8> = connection.to_the_end().iter().map(Packet::letter).collect();
+        let letters: Vec<u8> = connection.until_the_end().iter().map(Packet::letter).collect();
         assert_eq!(letters, b"HDDDDDE");
         // It never answers, it closes.
     }
@@ -273,7 +276,7 @@ fn header_from_caps() {
     end(&source);
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
-    let packets = connection.to_the_end();
+    let packets = connection.until_the_end();
     let Packet::Header(header) = &packets[0] else { panic!() };
     assert_eq!(numbers(header, &packets), (10..15).collect::<Vec<_>>());
     connection.answer(&wms(204, "one"));
@@ -357,7 +360,7 @@ fn files_are_held_back_and_lose_nothing() {
     end(&source);
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
-    let packets = connection.to_the_end();
+    let packets = connection.until_the_end();
     let Packet::Header(header) = &packets[0] else { panic!() };
     assert_eq!(numbers(header, &packets), (0..2000).collect::<Vec<_>>());
     connection.answer(&wms(204, "one"));
@@ -385,7 +388,7 @@ fn lagging_skips_to_a_key_frame() {
     connection.answer(&wms(204, "one"));
     connection.request();
     end(&source);
-    let packets = connection.to_the_end();
+    let packets = connection.until_the_end();
     let Packet::Header(header) = &packets[0] else { panic!() };
     assert_eq!(numbers(header, &packets), (990..1000).collect::<Vec<_>>());
     connection.answer(&wms(204, "one"));
@@ -494,7 +497,7 @@ fn no_push_id_is_shown() {
     end(&source);
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "VERYSECRET"));
-    connection.to_the_end();
+    connection.until_the_end();
     connection.answer(&wms(204, "VERYSECRET"));
     pushing.wait_for(|message| {
         assert!(!format!("{message:?}").contains("VERYSECRET"));
@@ -511,9 +514,8 @@ fn uri_handler_and_seeking() {
     assert_eq!(sink.property::<Option<String>>("location").as_deref(), Some("http://host:81/a;b"));
     let handler = sink.clone().dynamic_cast::<gst::URIHandler>().unwrap();
     assert_eq!(handler.uri().as_deref(), Some("wmpush+http://host:81/a;b"));
-    assert!(gst::Element::make_from_uri(gst::URIType::Sink, "http://host/x", None).is_err_and(|_| true) || true);
     let mut query = gst::query::Seeking::new(gst::Format::Bytes);
-    assert!(sink.query(&mut query));
+    assert!(sink.static_pad("sink").unwrap().query(&mut query));
     assert!(!query.result().0);
 }
 
@@ -536,15 +538,14 @@ fn files_go_out_in_real_time() {
         assert_eq!(media::number(&header, &payload, 1000), n);
         if n < 19 {
             // The next one waits for its second.
-            let id = clock.wait_for_next_pending_id();
-            let due = id.time();
+            let due = clock.wait_for_next_pending_id().time();
             assert_eq!(due, gst::ClockTime::from_seconds(u64::from(n) + 1));
             assert_eq!(pushing.destination_stats().get::<u64>("packets-sent"), Ok(u64::from(n) + 1));
-            clock.set_time(due);
+            assert!(clock.crank());
         }
     }
     end(&source);
-    connection.to_the_end();
+    connection.until_the_end();
     connection.answer(&wms(204, "one"));
     pushing.wait_for_eos();
 }

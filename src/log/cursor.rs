@@ -37,10 +37,34 @@ pub struct Rewound {
     pub lost: u64,
 }
 
-/// A reader of the log. Dropping it frees its place.
+/// A reader of the log.
 pub struct Cursor {
+    place: Arc<Place>,
+}
+
+/// Sees how far a cursor has come, from any thread, also after the cursor is gone.
+#[derive(Clone)]
+pub struct Observer {
+    place: Arc<Place>,
+}
+
+/// A reader's slot; it is free again once the cursor and its observers are gone.
+struct Place {
     log: Arc<Log>,
     slot: usize,
+}
+
+/// What a cursor has taken, missed and left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Packets taken.
+    pub taken: u64,
+    /// Packets missed.
+    pub dropped: u64,
+    /// Framed bytes of those missed packets that were still kept.
+    pub dropped_bytes: u64,
+    /// What waits.
+    pub lag: Lag,
 }
 
 impl Cursor {
@@ -61,6 +85,7 @@ impl Cursor {
             taken: 0,
             dropped: 0,
             dropped_bytes: 0,
+            dropped_told: 0,
             waker: None,
             wake_at: 0,
         };
@@ -75,7 +100,12 @@ impl Cursor {
             *place = Some(reader);
         }
         drop(state);
-        Self { log, slot }
+        Self { place: Arc::new(Place { log, slot }) }
+    }
+
+    /// See [`Observer`].
+    pub fn observer(&self) -> Observer {
+        Observer { place: Arc::clone(&self.place) }
     }
 
     /// Waits until there is a packet to take and at least `min_bytes` of them, or the log has ended.
@@ -117,18 +147,17 @@ impl Cursor {
     /// The batch is empty where the next packet alone exceeds `max_bytes`.
     pub fn take(&mut self, max_bytes: u64) -> Option<Batch> {
         let (batch, writer_waits) = self.with(|state, slot| {
-            let before = state.reader(slot)?.dropped;
             let next = state.settle(slot)?;
             let mut batch = state.ring.take(next, max_bytes)?;
             let count = batch.sizes.len() as u64;
             let reader = state.reader(slot)?;
-            batch.skipped = reader.dropped - before;
+            batch.skipped = reader.dropped - std::mem::replace(&mut reader.dropped_told, reader.dropped);
             reader.next += count;
             reader.taken += count;
             Some((batch, state.writer_waits))
         })?;
         if writer_waits {
-            self.log.room.notify_all();
+            self.place.log.room.notify_all();
         }
         Some(batch)
     }
@@ -156,6 +185,7 @@ impl Cursor {
             reader.next = to;
             reader.taken = reader.taken.saturating_sub(again + lost);
             reader.dropped += lost;
+            reader.dropped_told += lost;
             Rewound { again, lost }
         })
     }
@@ -168,7 +198,7 @@ impl Cursor {
                 reader.streaming = streaming;
             }
             if state.writer_waits {
-                self.log.room.notify_all();
+                self.place.log.room.notify_all();
             }
         });
     }
@@ -180,40 +210,63 @@ impl Cursor {
                 reader.policy = policy;
             }
         });
-        self.log.tell_writer();
+        self.place.log.tell_writer();
     }
 
-    /// How far the cursor is behind.
-    pub fn lag(&self) -> Lag {
-        self.with(|state, slot| state.settle(slot).map(|next| state.ring.lag(next))).unwrap_or_default()
-    }
-
-    /// Packets taken, and packets missed, since the cursor was made.
-    pub fn counts(&self) -> (u64, u64) {
-        self.with(|state, slot| {
-            state.settle(slot);
-            state.reader(slot).map_or((0, 0), |reader| (reader.taken, reader.dropped))
-        })
-    }
-
-    /// Framed bytes of the packets missed.
-    pub fn dropped_bytes(&self) -> u64 {
-        self.with(|state, slot| state.reader(slot).map_or(0, |reader| reader.dropped_bytes))
+    /// What was taken, missed and left, since the cursor was made.
+    pub fn progress(&self) -> Progress {
+        self.place.progress()
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut State, usize) -> R) -> R {
-        f(&mut self.log.lock(), self.slot)
+        self.place.with(f)
     }
 }
 
 impl Drop for Cursor {
+    /// An observer may still look, but nobody waits for what will not be taken.
+    fn drop(&mut self) {
+        self.with(|state, slot| {
+            if let Some(reader) = state.reader(slot) {
+                reader.streaming = false;
+                reader.policy = Some(DropPolicy::Keyframe);
+                reader.waker = None;
+            }
+        });
+        self.place.log.tell_writer();
+    }
+}
+
+impl Observer {
+    /// What the cursor has taken, missed and left.
+    pub fn progress(&self) -> Progress {
+        self.place.progress()
+    }
+}
+
+impl Place {
+    fn with<R>(&self, f: impl FnOnce(&mut State, usize) -> R) -> R {
+        f(&mut self.log.lock(), self.slot)
+    }
+
+    fn progress(&self) -> Progress {
+        self.with(|state, slot| {
+            let next = state.settle(slot)?;
+            let lag = state.ring.lag(next);
+            let reader = state.reader(slot)?;
+            Some(Progress { taken: reader.taken, dropped: reader.dropped, dropped_bytes: reader.dropped_bytes, lag })
+        })
+        .unwrap_or_default()
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         self.with(|state, slot| {
             if let Some(place) = state.readers.get_mut(slot) {
                 *place = None;
             }
         });
-        self.log.tell_writer();
     }
 }
 

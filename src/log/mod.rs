@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::asf;
 
-pub use cursor::{Cursor, Lag, Next, Rewound};
+pub use cursor::{Cursor, Lag, Next, Observer, Progress, Rewound};
 pub use ring::Batch;
 use ring::Ring;
 
@@ -114,6 +114,8 @@ struct Reader {
     taken: u64,
     dropped: u64,
     dropped_bytes: u64,
+    /// How much of `dropped` the owner has been told with a batch.
+    dropped_told: u64,
     /// Wakes the cursor's task once `wake_at` bytes wait, or the log has ended.
     waker: Option<Waker>,
     wake_at: u64,

@@ -61,6 +61,12 @@ fn take_all(cursor: &mut Cursor) -> Vec<u32> {
     all
 }
 
+/// Packets taken and packets missed.
+fn counts(cursor: &Cursor) -> (u64, u64) {
+    let progress = cursor.progress();
+    (progress.taken, progress.dropped)
+}
+
 fn unlimited() -> Arc<Log> {
     Log::new(Limits { time: Duration::ZERO, bytes: 0, packets: 0 })
 }
@@ -186,8 +192,8 @@ fn a_lapped_cursor_goes_on_at_the_newest_key_frame_and_knows_its_gap() {
     let batch = cursor.take(u64::MAX).unwrap();
     assert_eq!(batch.skipped, 35);
     assert_eq!(numbers(&batch), [40, 41, 42, 43]);
-    assert_eq!(cursor.counts(), (9, 35));
-    assert_eq!(cursor.dropped_bytes(), 35 * 304 - (29 - 5) * 304, "of those that were still kept");
+    assert_eq!(counts(&cursor), (9, 35));
+    assert_eq!(cursor.progress().dropped_bytes, 35 * 304 - (29 - 5) * 304, "of those that were still kept");
 }
 
 #[test]
@@ -211,7 +217,7 @@ fn a_lapped_cursor_waits_for_a_key_frame_where_none_is_kept() {
     assert!(cursor.take(u64::MAX).is_none());
     append(&log, &header, 18..22);
     assert_eq!(take_all(&mut cursor), [20, 21]);
-    assert_eq!(cursor.counts(), (2, 20));
+    assert_eq!(counts(&cursor), (2, 20));
 }
 
 #[test]
@@ -225,7 +231,7 @@ fn rewinding_repeats_whole_packets() {
         let rewound = cursor.rewind(bytes);
         assert_eq!(rewound, Rewound { again: again.len() as u64, lost: 0 }, "{bytes}");
         assert_eq!(take_all(&mut cursor), again, "{bytes}");
-        assert_eq!(cursor.counts(), (10, 0));
+        assert_eq!(counts(&cursor), (10, 0));
     }
     append(&log, &header, 10..25);
     take_all(&mut cursor);
@@ -251,8 +257,8 @@ fn counts_add_up_whatever_happens() {
         if step % 17 == 0 {
             cursor.rewind(u64::from(step % 5) * 300);
         }
-        let lag = cursor.lag();
-        let (taken, dropped) = cursor.counts();
+        let lag = cursor.progress().lag;
+        let (taken, dropped) = counts(&cursor);
         assert_eq!(taken + dropped + lag.packets, u64::from(appended), "step {step}");
     }
 }
@@ -321,7 +327,7 @@ fn a_blocking_cursor_holds_the_writer_and_loses_nothing() {
     let mut got = Vec::new();
     let mut most = 0;
     while !cursor.at_end() {
-        most = most.max(cursor.lag().packets);
+        most = most.max(cursor.progress().lag.packets);
         if let Some(batch) = cursor.take(5 * 304) {
             got.extend(numbers(&batch));
         }

@@ -128,8 +128,6 @@ impl Actor {
             self.handle(happening);
         }
         self.client.close();
-        self.cursor.set_streaming(false);
-        self.note_queue();
     }
 
     /// Carries out what the session says and offers it data, until both have nothing left.
@@ -143,7 +141,7 @@ impl Actor {
             }
         }
         self.cursor.set_streaming(self.session.is_streaming());
-        self.note_queue();
+        self.note_connection();
     }
 
     async fn happening(&mut self) -> Happening {
@@ -382,8 +380,7 @@ impl Actor {
 
     /// The cursor fell behind what the log keeps.
     fn lapped(&mut self, packets: u64) {
-        let (sent, dropped) = self.cursor.counts();
-        (self.reporter)(Report::Dropped { destination: self.name.clone(), packets, sent, dropped });
+        self.report_dropped(packets);
         let disconnects = lock(&self.settings).drop_policy == Some(DropPolicy::Disconnect);
         if disconnects && self.session.is_streaming() {
             self.session.disconnect(Instant::now());
@@ -402,9 +399,7 @@ impl Actor {
             stats.bytes_sent = stats.bytes_sent.saturating_sub(bytes);
         }
         if rewound.lost > 0 {
-            let (sent, dropped) = self.cursor.counts();
-            let destination = self.name.clone();
-            (self.reporter)(Report::Dropped { destination, packets: rewound.lost, sent, dropped });
+            self.report_dropped(rewound.lost);
         }
     }
 
@@ -437,6 +432,16 @@ impl Actor {
         }));
     }
 
+    fn report_dropped(&self, packets: u64) {
+        let progress = self.cursor.progress();
+        (self.reporter)(Report::Dropped {
+            destination: self.name.clone(),
+            packets,
+            sent: progress.taken,
+            dropped: progress.dropped,
+        });
+    }
+
     fn notice(&self, text: String, remedy: &'static str) {
         (self.reporter)(Report::Notice { destination: self.name.clone(), text, remedy });
     }
@@ -446,25 +451,15 @@ impl Actor {
         lock(&self.stats).state = state;
     }
 
-    /// Brings the counters up to date that the log keeps.
-    fn note_queue(&mut self) {
-        let lag = self.cursor.lag();
-        let (sent, dropped) = self.cursor.counts();
-        let dropped_bytes = self.cursor.dropped_bytes();
+    /// Asks the kernel about the connection, now and then.
+    fn note_connection(&mut self) {
         let now = Instant::now();
-        let telemetry = match self.asked_kernel_at {
-            Some(at) if now - at < TELEMETRY_INTERVAL => None,
-            Some(_) | None => self.client.telemetry(),
-        };
-        let mut stats = lock(&self.stats);
-        stats.packets_sent = sent;
-        stats.packets_dropped = dropped;
-        stats.bytes_dropped = dropped_bytes;
-        stats.packets_queued = lag.packets;
-        stats.bytes_queued = lag.bytes;
-        stats.time_queued = lag.time;
-        if let Some(told) = telemetry {
-            self.asked_kernel_at = Some(now);
+        if self.asked_kernel_at.is_some_and(|at| now - at < TELEMETRY_INTERVAL) {
+            return;
+        }
+        self.asked_kernel_at = Some(now);
+        if let Some(told) = self.client.telemetry() {
+            let mut stats = lock(&self.stats);
             stats.rtt = Some(Duration::from_micros(told.rtt.into()));
             stats.unsent_bytes = Some(told.unsent);
         }

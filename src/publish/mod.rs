@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::asf;
-use crate::log::{DropPolicy, Interrupted, Limits, Log, Start};
+use crate::log::{DropPolicy, Interrupted, Limits, Log, Observer, Start};
 use crate::transport::{self, runtime};
 use crate::wmhttp::client::Config;
 use backoff::Policy;
@@ -63,6 +63,7 @@ struct Destination {
     command: watch::Sender<Command>,
     settings: Arc<Mutex<Settings>>,
     stats: Arc<Mutex<Stats>>,
+    observer: Observer,
     done: bool,
 }
 
@@ -90,6 +91,7 @@ impl Publisher {
     pub fn add(&self, name: &str, settings: Settings) -> io::Result<()> {
         let start = if self.log.head() == 0 { Start::Oldest } else { Start::NewestKeyFrame };
         let cursor = self.log.cursor(start, settings.drop_policy);
+        let observer = cursor.observer();
         let (command, commands) = watch::channel(Command::Run);
         let location = redacted(&settings.session.url);
         let stats = Arc::new(Mutex::new(Stats { name: name.to_owned(), location, ..Stats::default() }));
@@ -97,7 +99,7 @@ impl Publisher {
         let actor = Actor::new(Arc::clone(&settings), Arc::clone(&stats), cursor, commands, Arc::clone(&self.reporter));
         let mut destinations = self.shared.lock();
         let index = destinations.all.len();
-        destinations.all.push(Destination { command, settings, stats, done: false });
+        destinations.all.push(Destination { command, settings, stats, observer, done: false });
         drop(destinations);
         let shared = Arc::clone(&self.shared);
         runtime::spawn(async move {
@@ -183,8 +185,17 @@ impl Publisher {
     /// The counters of each destination.
     pub fn stats(&self) -> Vec<Stats> {
         let destinations = self.shared.lock();
-        let snapshot =
-            |destination: &Destination| destination.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let snapshot = |destination: &Destination| {
+            let mut stats = destination.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let progress = destination.observer.progress();
+            stats.packets_sent = progress.taken;
+            stats.packets_dropped = progress.dropped;
+            stats.bytes_dropped = progress.dropped_bytes;
+            stats.packets_queued = progress.lag.packets;
+            stats.bytes_queued = progress.lag.bytes;
+            stats.time_queued = progress.lag.time;
+            stats
+        };
         destinations.all.iter().map(snapshot).collect()
     }
 }

@@ -167,59 +167,21 @@ impl ElementImpl for AsfPushSink {
     }
 
     fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
-        // Here and not in start(), whose error could not carry details.
+        // GstBaseSink's own start() comes with READY, where the location may still change.
         if transition == gst::StateChange::ReadyToPaused {
-            let location = self.shared().settings.location.clone();
-            if let Err(bad) = location::parse(location.as_deref()) {
-                self.post_plain_error(gst::ResourceError::Settings, &bad.to_string(), bad.hresult());
-                return Err(gst::StateChangeError);
-            }
+            self.begin()?;
         }
-        self.parent_change_state(transition)
+        let result = self.parent_change_state(transition);
+        if transition == gst::StateChange::PausedToReady
+            || (transition == gst::StateChange::ReadyToPaused && result.is_err())
+        {
+            self.finish();
+        }
+        result
     }
 }
 
 impl BaseSinkImpl for AsfPushSink {
-    fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let settings = self.shared().settings.clone();
-        let url = location::parse(settings.location.as_deref())
-            .map_err(|bad| gst::error_msg!(gst::ResourceError::Settings, ["{bad}"]))?;
-        let destination = Destination::new("dest_0", url.as_str());
-        let postman = Postman::new(&self.obj(), destination);
-        let publisher = Publisher::new(settings.limits(), Arc::new(move |report| postman.deliver(report)));
-        let publisher = Arc::new(publisher);
-        *self.stream() = Some(Box::new(Stream {
-            publisher: Arc::clone(&publisher),
-            parser: asf::Parser::new(settings.parser()),
-            pacer: Pacer::default(),
-            ready: Vec::new(),
-            ready_header: None,
-            seen_data: false,
-            seen_stream_start: false,
-            live: false,
-            refused: false,
-        }));
-        {
-            let mut shared = self.shared();
-            shared.totals = Totals::default();
-            shared.publisher = Some(Arc::clone(&publisher));
-        }
-        publisher.add("dest_0", settings.destination(url)).map_err(|error| {
-            gst::error_msg!(
-                gst::ResourceError::Failed,
-                ["the I/O thread cannot be started: {error}; see the process's limits"]
-            )
-        })
-    }
-
-    fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        *self.stream() = None;
-        let mut shared = self.shared();
-        let publisher = shared.publisher.take();
-        shared.last_stats = publisher.as_ref().map(|publisher| publisher.stats()).unwrap_or_default();
-        Ok(())
-    }
-
     fn unlock(&self) -> Result<(), gst::ErrorMessage> {
         self.interrupt(true);
         Ok(())
@@ -322,6 +284,47 @@ impl AsfPushSink {
 
     fn stream(&self) -> MutexGuard<'_, Option<Box<Stream>>> {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// READY→PAUSED: the publisher begins to connect; nothing is waited for.
+    fn begin(&self) -> Result<(), gst::StateChangeError> {
+        let settings = self.shared().settings.clone();
+        let url = location::parse(settings.location.as_deref()).map_err(|bad| {
+            self.post_plain_error(gst::ResourceError::Settings, &bad.to_string(), bad.hresult());
+            gst::StateChangeError
+        })?;
+        let destination = Destination::new("dest_0", url.as_str());
+        let postman = Postman::new(&self.obj(), destination);
+        let publisher = Publisher::new(settings.limits(), Arc::new(move |report| postman.deliver(report)));
+        let publisher = Arc::new(publisher);
+        publisher.add("dest_0", settings.destination(url)).map_err(|error| {
+            let text = format!("the I/O thread cannot be started: {error}; see the process's limits");
+            self.post_plain_error(gst::ResourceError::Failed, &text, Hresult::FAIL);
+            gst::StateChangeError
+        })?;
+        *self.stream() = Some(Box::new(Stream {
+            publisher: Arc::clone(&publisher),
+            parser: asf::Parser::new(settings.parser()),
+            pacer: Pacer::default(),
+            ready: Vec::new(),
+            ready_header: None,
+            seen_data: false,
+            seen_stream_start: false,
+            live: false,
+            refused: false,
+        }));
+        let mut shared = self.shared();
+        shared.totals = Totals::default();
+        shared.publisher = Some(publisher);
+        Ok(())
+    }
+
+    /// PAUSED→READY: connections close, without the end of the stream where it was not reached.
+    fn finish(&self) {
+        *self.stream() = None;
+        let publisher = self.shared().publisher.take();
+        let stats = publisher.as_ref().map(|publisher| publisher.stats()).unwrap_or_default();
+        self.shared().last_stats = stats;
     }
 
     fn interrupt(&self, interrupted: bool) {

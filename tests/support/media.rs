@@ -14,7 +14,9 @@ pub fn header() -> Bytes {
 
 /// The packet number `n`, sent `n` × `step` ms after the beginning; each tenth starts a key frame.
 pub fn packet(n: u32, step: u32) -> Bytes {
-    let payload = Payload::new(VIDEO, &n.to_le_bytes());
+    let mut data = vec![0xA5; SIZE as usize - 100];
+    data[..4].copy_from_slice(&n.to_le_bytes());
+    let payload = Payload::new(VIDEO, &data);
     let payload = if n.is_multiple_of(10) { payload.key() } else { payload };
     PacketBuilder::asfmux(SIZE as usize, vec![payload]).send_time(n * step).build()
 }

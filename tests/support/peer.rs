@@ -186,7 +186,7 @@ impl Connection {
     }
 
     /// Everything to the end of the body, the end packet last.
-    pub fn to_the_end(&mut self) -> Vec<Packet> {
+    pub fn until_the_end(&mut self) -> Vec<Packet> {
         let mut packets = Vec::new();
         while let Some(packet) = self.packet() {
             let last = matches!(packet, Packet::End(reason) if reason != gstasfpush::wmhttp::Hresult::FALSE);

@@ -69,11 +69,10 @@ impl Pushing {
     }
 
     pub fn wait_for_error(&self) -> (glib::Error, gst::Structure) {
-        self.wait_for(|message| match message.view() {
-            gst::MessageView::Error(error) if error.src().is_some_and(|src| src.name() == "push") => {
-                Some((error.error(), error.details().expect("details").to_owned()))
-            }
-            _ => None,
+        self.wait_for(|message| {
+            let gst::MessageView::Error(error) = message.view() else { return None };
+            let details = error.details().unwrap_or_else(|| panic!("{error:?} has no details"));
+            Some((error.error(), details.to_owned()))
         })
     }
 
@@ -117,7 +116,8 @@ pub fn feed(source: &gst::Element, bytes: impl AsRef<[u8]> + Send + 'static) {
 }
 
 pub fn end(source: &gst::Element) {
-    source.emit_by_name::<gst::FlowReturn>("end-of-stream", &[]);
+    let flow = source.emit_by_name::<gst::FlowReturn>("end-of-stream", &[]);
+    assert_eq!(flow, gst::FlowReturn::Ok);
 }
 
 /// Waits until `condition` holds.
