@@ -15,7 +15,7 @@ mod config;
 mod connection;
 mod frames;
 mod play;
-mod point;
+mod publishing;
 mod pull;
 mod push;
 mod recorder;
@@ -26,6 +26,6 @@ mod server;
 mod session;
 
 pub use config::Config;
-pub use point::PointStats;
+pub use publishing::PointStats;
 pub use running::RunningServer;
 pub use server::Server;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::frames;
-use super::point::PlayerCount;
+use super::publishing::PlayerCount;
 use crate::asf::Header;
 use crate::log::{Batch, Cursor};
 use crate::wmhttp::packet::FRAMING_LEN;

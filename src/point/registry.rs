@@ -12,7 +12,7 @@ use rand::rngs::SysRng;
 use super::config::Config;
 use super::connection::Connection;
 use super::play::Play;
-use super::point::{Point, PointStats};
+use super::publishing::{Point, PointStats};
 use super::recorder::Recorder;
 use super::session::{self, Fate, SessionHandle};
 use crate::wmhttp::headers::{Directives, PushId, RequestHead};

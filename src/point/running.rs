@@ -9,7 +9,7 @@ use tokio::runtime;
 use tokio::sync::oneshot;
 
 use super::config::Config;
-use super::point::PointStats;
+use super::publishing::PointStats;
 use super::registry::Registry;
 use super::server::Server;
 

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::config::Config;
 use super::connection;
-use super::point::PointStats;
+use super::publishing::PointStats;
 use super::registry::Registry;
 
 /// Connections beside those of the players and sessions allowed.

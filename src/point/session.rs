@@ -9,7 +9,7 @@ use tokio::time::sleep_until;
 
 use super::connection::Connection;
 use super::frames;
-use super::point::Point;
+use super::publishing::Point;
 use super::registry::Registry;
 use crate::asf::{self, Header, Packet, Padding};
 use crate::wmhttp::headers::{Directives, RequestHead};
