@@ -564,3 +564,28 @@ fn mutability() {
     pushing.sink.set_property("user-agent", "Mozilla/5.0");
     assert!(pushing.sink.property::<String>("user-agent").starts_with("WMEncoder/12.0.0.0 asfpushsink/"));
 }
+
+/// Input that is no stream: one clear ERROR each, nothing sent, no hang.
+#[test]
+fn malformed_input_is_an_error() {
+    let cases = support::malformed::cases();
+    assert!(cases.len() >= 24);
+    for case in cases {
+        let peer = Peer::new();
+        let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
+        pushing.play();
+        let refused = case.name;
+        if !case.input.is_empty() {
+            feed(&source, case.input);
+        }
+        end(&source);
+        let (error, details) = pushing.wait_for_error();
+        let right = error.matches(gst::StreamError::WrongType) || error.matches(gst::StreamError::Format);
+        assert!(right, "{refused}: {error:?}");
+        for part in case.says {
+            assert!(error.message().contains(&part), "{refused}: {:?} does not say {part:?}", error.message());
+        }
+        assert!(details.get::<u32>("hresult").unwrap() & 0x8000_0000 != 0, "{refused}");
+        pushing.stop();
+    }
+}

@@ -325,7 +325,10 @@ impl Actor {
     }
 
     fn restarted(&mut self, reason: Restart, rewind: u64) {
-        self.rewind(rewind);
+        // What had not arrived before the restart's own reason is missing too.
+        let undelivered = self.body.data_in_last(std::mem::take(&mut self.undelivered));
+        self.rewind(rewind.max(undelivered));
+        self.body = BodyMap::default();
         let (text, remedy) = match reason {
             Restart::Stale => return,
             Restart::HeaderChange => {

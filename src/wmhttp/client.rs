@@ -40,6 +40,9 @@ const LEAST_FILLER: u64 = FRAMING_LEN as u64 + 1;
 /// Largest payload of a `$F` that all servers in the field take.
 const MAX_FILLER: u64 = 8_192;
 
+/// A server that ends the session at `$E`(1) does so at once; what breaks later has other reasons.
+const CHANGE_VERDICT: Duration = Duration::from_secs(2);
+
 /// How a changed header reaches the server (C-12).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeaderChange {
@@ -122,7 +125,7 @@ pub enum Event {
     /// The server has been told of another header (C-12).
     HeaderChanged,
     /// The session, or the request, has begun anew by itself; the last `rewind` bytes of data
-    /// have not reached the server and are to be offered again.
+    /// have not reached the server and are to be offered again, with what else is known not to have arrived.
     Restarted {
         /// Why.
         reason: Restart,
@@ -712,7 +715,7 @@ impl Session {
     /// Whether what ends the request now is the server's answer to `$E`(1).
     fn change_was_refused(&self, now: Instant) -> bool {
         self.config.header_change == HeaderChange::Auto
-            && self.changed_at.is_some_and(|at| now.saturating_duration_since(at) <= self.config.response_timeout)
+            && self.changed_at.is_some_and(|at| now.saturating_duration_since(at) <= CHANGE_VERDICT)
     }
 }
 

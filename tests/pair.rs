@@ -1,0 +1,436 @@
+//! The two ends of the protocol against each other, in virtual time, before any socket.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use gstasfpush::asf::Header;
+use gstasfpush::asf::fixture::HeaderBuilder;
+use gstasfpush::wmhttp::client::{Config, Event, HeaderChange, Output, ResponseHead, Restart, Session};
+use gstasfpush::wmhttp::headers::{Directives, Kind, PushId, RequestHead};
+use gstasfpush::wmhttp::packet::Packet;
+use gstasfpush::wmhttp::server::{self, Lookup, Policy, Reception, Reply, accept};
+use gstasfpush::wmhttp::verdict::Cause;
+use http::StatusCode;
+use proptest::prelude::*;
+use url::Url;
+
+const PACKET: u32 = 300;
+const FRAMED: usize = PACKET as usize + 4;
+
+fn header() -> Arc<Header> {
+    Arc::new(Header::parse(HeaderBuilder::default().packet_size(PACKET).build()).unwrap())
+}
+
+/// What reached the server's higher layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Got {
+    Header(Bytes),
+    Data(u32),
+    Over,
+}
+
+/// A client, a server and the wire between them.
+struct Pair {
+    now: Instant,
+    client: Session,
+    events: Vec<Event>,
+    server: Option<Reception>,
+    ids: u32,
+    got: Vec<Got>,
+    /// Bytes of the body on their way, with the content length that is left.
+    wire: VecDeque<Bytes>,
+    body_left: u64,
+    answering: bool,
+    header: Arc<Header>,
+    /// The next packet to offer.
+    next: u32,
+    /// Packets that the stream has so far.
+    total: u32,
+    /// Packets that were on the wire when it broke.
+    undelivered: u32,
+}
+
+impl Pair {
+    fn new(content_length: Option<u64>, header_change: HeaderChange) -> Self {
+        let config = Config {
+            url: Url::parse("http://media/concert").unwrap(),
+            user_agent: "WMEncoder/12.0.0.0".to_owned(),
+            accept_authentication: Vec::new(),
+            directives: Directives::default(),
+            content_length,
+            strict_server: true,
+            header_change,
+            response_timeout: Duration::from_secs(15),
+            end_timeout: Duration::from_secs(5),
+        };
+        let now = Instant::now();
+        let mut client = Session::new(config);
+        client.connect(now);
+        Self {
+            now,
+            client,
+            events: Vec::new(),
+            server: None,
+            ids: 0,
+            got: Vec::new(),
+            wire: VecDeque::new(),
+            body_left: 0,
+            answering: false,
+            header: header(),
+            next: 0,
+            total: 0,
+            undelivered: 0,
+        }
+    }
+
+    /// Carries out what the client says.
+    fn client_says(&mut self) {
+        while let Some(output) = self.client.poll() {
+            match output {
+                Output::Request(request) => {
+                    // What was on the old request's way does not arrive.
+                    self.wire.clear();
+                    let head = RequestHead::from_headers(&request.head.to_headers("media").unwrap()).unwrap();
+                    assert_eq!(head, request.head, "the two ends read the same");
+                    match head.kind {
+                        Kind::Setup => self.set_up(&head, &request.body.unwrap_or_default()),
+                        Kind::Start => self.start(&head),
+                    }
+                }
+                Output::Send(bytes) => self.wire.push_back(bytes),
+                Output::Close => {
+                    self.wire.clear();
+                    if let Some(server) = &mut self.server
+                        && server.is_streaming()
+                    {
+                        server.connection_lost(self.now);
+                    }
+                    self.answering = false;
+                }
+                Output::Event(event) => {
+                    // What a destination does: back over what the session, or the transport, knows to be missing.
+                    if let Event::Restarted { rewind, .. } = event {
+                        assert_eq!(rewind % FRAMED as u64, 0);
+                        self.next -= u32::try_from(rewind / FRAMED as u64).unwrap().max(self.undelivered);
+                        self.undelivered = 0;
+                    } else if let Event::Failed(_) = event {
+                        self.next -= std::mem::take(&mut self.undelivered);
+                    }
+                    self.events.push(event);
+                }
+            }
+        }
+    }
+
+    fn set_up(&mut self, head: &RequestHead, body: &[u8]) {
+        let directives = Directives::from_body(body).unwrap();
+        assert!(head.cookies.push_id().is_new_session());
+        self.ids += 1;
+        let fresh = PushId::parse(&format!("id{}", self.ids)).unwrap();
+        let policy = Policy::default();
+        let (reception, reply) = accept(head, &directives, Lookup::Exists, fresh, &policy, self.now);
+        self.server = reception;
+        self.answer(&reply);
+    }
+
+    fn start(&mut self, head: &RequestHead) {
+        self.body_left = head.content_length;
+        let known =
+            self.server.as_mut().filter(|server| !server.is_over() && server.push_id() == head.cookies.push_id());
+        let refused = match known {
+            Some(server) => server.start(head, self.now).err(),
+            None => Some(server::unknown_session(&Policy::default())),
+        };
+        self.answering = true;
+        if let Some(reply) = refused {
+            self.answer(&reply);
+        }
+    }
+
+    fn answer(&mut self, reply: &Reply) {
+        self.answering = false;
+        let status = StatusCode::from_u16(reply.status).unwrap().as_u16();
+        let head = ResponseHead { status, headers: reply.to_headers(), keep_alive: !reply.close };
+        self.client.handle_response(&head, self.now);
+        self.client_says();
+    }
+
+    /// Offers one packet; whether it went.
+    fn offer(&mut self) -> bool {
+        for _ in 0..8 {
+            let header = Arc::clone(&self.header);
+            let granted = self.client.offer(&header, FRAMED, self.now);
+            if self.client.has_output() {
+                self.client_says();
+                self.deliver();
+                continue;
+            }
+            if granted >= FRAMED as u64 {
+                let mut payload = BytesMut::zeroed(PACKET as usize);
+                payload[..4].copy_from_slice(&self.next.to_le_bytes());
+                self.wire.push_back(Packet::Data(payload.freeze()).to_bytes().unwrap());
+                self.next += 1;
+                self.total = self.total.max(self.next);
+                self.client.sent(FRAMED as u64);
+                self.client_says();
+                return true;
+            }
+            return false;
+        }
+        false
+    }
+
+    /// The wire's bytes reach the server, which may answer.
+    fn deliver(&mut self) {
+        while let Some(bytes) = self.wire.pop_front() {
+            self.body_left = self.body_left.checked_sub(bytes.len() as u64).expect("C-9");
+            let Some(server) = &mut self.server else { return };
+            server.body(bytes, self.now);
+            if self.body_left == 0 {
+                server.body_end(self.now);
+            }
+            self.server_says();
+        }
+        self.server_says();
+    }
+
+    fn server_says(&mut self) {
+        while let Some(output) = self.server.as_mut().and_then(Reception::poll) {
+            match output {
+                server::Output::Header(header) | server::Output::StreamChange(header) => {
+                    self.got.push(Got::Header(header))
+                }
+                server::Output::Data(payload) => {
+                    self.got.push(Got::Data(u32::from_le_bytes(payload[..4].try_into().unwrap())));
+                }
+                server::Output::EntryEnded => {}
+                server::Output::Reply(reply) => {
+                    if self.answering {
+                        self.answer(&reply);
+                    }
+                }
+                server::Output::Close => {}
+                server::Output::Ended { .. } => self.got.push(Got::Over),
+            }
+        }
+    }
+
+    /// The connection breaks with everything on the wire undelivered.
+    fn break_connection(&mut self) {
+        let undelivered = self.wire.iter().filter(|bytes| bytes.starts_with(b"$D")).count();
+        self.undelivered = u32::try_from(undelivered).unwrap();
+        let delivered = self.wire.is_empty();
+        self.wire.clear();
+        self.answering = false;
+        if let Some(server) = &mut self.server
+            && server.is_streaming()
+        {
+            server.connection_lost(self.now);
+        }
+        self.client.handle_disconnect(Cause::Reset, "", delivered, self.now);
+        self.client_says();
+        self.undelivered = 0;
+    }
+
+    /// Time passes for both.
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        if let Some(server) = &mut self.server
+            && server.deadline().is_some_and(|deadline| deadline <= self.now)
+        {
+            server.timed_out(self.now);
+        }
+        self.server_says();
+        self.client.handle_timeout(self.now);
+        self.client_says();
+    }
+
+    fn reconnect_if_down(&mut self) {
+        if self.client.is_down() {
+            self.client.connect(self.now);
+            self.client_says();
+        }
+    }
+
+    /// Sends `count` packets from `next` on, whatever it takes.
+    fn push(&mut self, count: u32) {
+        let to = self.next + count;
+        let mut idle = 0;
+        while self.next < to {
+            self.reconnect_if_down();
+            if self.offer() {
+                idle = 0;
+            } else {
+                idle += 1;
+                assert!(idle < 50, "no way out: {:?}", self.client);
+            }
+            self.deliver();
+        }
+    }
+
+    fn finish(&mut self) {
+        for _ in 0..20 {
+            if self.next < self.total {
+                self.push(self.total - self.next);
+            }
+            self.reconnect_if_down();
+            self.client.end(self.now);
+            self.client_says();
+            self.deliver();
+            if self.events.iter().any(|event| matches!(event, Event::Ended { .. })) {
+                return;
+            }
+        }
+        panic!("no end: {:?}", self.client);
+    }
+
+    fn data(&self) -> Vec<u32> {
+        self.got.iter().filter_map(|got| if let Got::Data(n) = got { Some(*n) } else { None }).collect()
+    }
+}
+
+/// P-8, S-9, S-12, S-13: a whole push, through many bodies.
+#[test]
+fn p8_s9_s12_s13_a_push_through_many_bodies() {
+    let mut pair = Pair::new(Some(1), HeaderChange::Auto);
+    pair.client_says();
+    pair.push(500);
+    pair.finish();
+    assert_eq!(pair.data(), (0..500).collect::<Vec<_>>());
+    assert!(pair.events.iter().filter(|event| **event == Event::RolledOver).count() > 50);
+    assert_eq!(pair.got.last(), Some(&Got::Over));
+    assert_eq!(pair.ids, 1, "one session");
+}
+
+/// C-12, S-11: headers change in the session, at every remainder of a body.
+#[test]
+fn c12_s11_header_changes() {
+    for offset in 0..700 {
+        let length = 3 * FRAMED as u64 + 1000 + offset;
+        let mut pair = Pair::new(Some(length), HeaderChange::Auto);
+        pair.client_says();
+        for _ in 0..5 {
+            pair.push(3);
+            pair.header = header();
+        }
+        pair.finish();
+        assert_eq!(pair.data(), (0..15).collect::<Vec<_>>(), "{offset}");
+        let headers = pair.got.iter().filter(|got| matches!(got, Got::Header(_))).count();
+        assert_eq!((headers, pair.ids), (5, 1), "{offset}");
+    }
+}
+
+/// C-15, S-14: a lost connection is resumed in the session; after the Idle-Timeout a new one begins.
+#[test]
+fn c15_s14_resume_and_new_session() {
+    let mut pair = Pair::new(None, HeaderChange::Auto);
+    pair.client_says();
+    pair.push(10);
+    pair.break_connection();
+    pair.pass(Duration::from_secs(30));
+    pair.push(10);
+    assert_eq!(pair.ids, 1);
+    pair.break_connection();
+    pair.pass(Duration::from_secs(61));
+    pair.push(10);
+    pair.finish();
+    assert_eq!(pair.ids, 2);
+    assert_eq!(pair.data(), (0..30).collect::<Vec<_>>());
+}
+
+/// S-2, C-16: an idle push is ended by the server with 408; the client begins anew and loses nothing.
+#[test]
+fn s2_c16_idle_timeout() {
+    let mut pair = Pair::new(None, HeaderChange::Auto);
+    pair.client_says();
+    pair.push(10);
+    pair.pass(Duration::from_secs(61));
+    let failed =
+        pair.events.iter().any(|event| matches!(event, Event::Failed(failure) if failure.status() == Some(408)));
+    assert!(failed, "{:?}", pair.events);
+    pair.push(10);
+    pair.finish();
+    assert_eq!(pair.data(), (0..20).collect::<Vec<_>>());
+}
+
+/// S-15: an administrative disconnect reaches the client as the status.
+#[test]
+fn s15_administrative_disconnect() {
+    let mut pair = Pair::new(None, HeaderChange::Auto);
+    pair.client_says();
+    pair.push(3);
+    pair.server.as_mut().unwrap().expel(503, pair.now);
+    pair.server_says();
+    assert!(matches!(pair.events.last(), Some(Event::Failed(failure)) if failure.status() == Some(503)));
+}
+
+/// What may happen between two packets.
+#[derive(Clone, Debug)]
+enum Fault {
+    None,
+    Break,
+    /// The connection breaks before the last packets were delivered.
+    BreakInFlight(u32),
+    Header,
+    Wait(u64),
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        6 => Just(Fault::None),
+        2 => Just(Fault::Break),
+        2 => (1_u32..20).prop_map(Fault::BreakInFlight),
+        2 => Just(Fault::Header),
+        1 => (1_u64..130).prop_map(Fault::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever happens, each packet reaches the server, in order and once, and the push ends.
+    #[test]
+    fn every_packet_arrives_once(
+        content_length in prop_oneof![Just(None), (1_u64..8000).prop_map(Some)],
+        header_change in prop_oneof![Just(HeaderChange::Auto), Just(HeaderChange::StreamChange), Just(HeaderChange::Reconnect)],
+        faults in prop::collection::vec((1_u32..12, fault()), 1..40),
+    ) {
+        let mut pair = Pair::new(content_length, header_change);
+        pair.client_says();
+        for (count, fault) in faults {
+            pair.push(count);
+            match fault {
+                Fault::None => {}
+                Fault::Break => pair.break_connection(),
+                Fault::BreakInFlight(packets) => {
+                    for _ in 0..packets {
+                        if pair.client.is_down() || !pair.offer() {
+                            break;
+                        }
+                    }
+                    pair.break_connection();
+                }
+                Fault::Header => pair.header = header(),
+                Fault::Wait(seconds) => pair.pass(Duration::from_secs(seconds)),
+            }
+        }
+        pair.finish();
+        let data = pair.data();
+        let refused =
+            pair.events.iter().any(|event| matches!(event, Event::Restarted { reason: Restart::HeaderChangeRefused, .. }));
+        if refused {
+            // A break right after a header change looks like a refusal of it: better twice than never.
+            prop_assert!(data.windows(2).all(|pair| pair[1] <= pair[0] + 1));
+            let mut once = data.clone();
+            once.sort_unstable();
+            once.dedup();
+            prop_assert_eq!(once, (0..pair.total).collect::<Vec<_>>());
+        } else {
+            prop_assert_eq!(data, (0..pair.total).collect::<Vec<_>>());
+        }
+        prop_assert_eq!(pair.got.last(), Some(&Got::Over));
+    }
+}
