@@ -28,12 +28,18 @@ fn numbers(header: &Bytes, packets: &[Packet]) -> Vec<u32> {
         .collect()
 }
 
+/// A server, and a pipeline that pushes to it what the test feeds, as fast as that comes.
+fn pushing(properties: &str) -> (Peer, Pushing, gst::Element) {
+    let peer = Peer::new();
+    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false {properties}", peer.location()));
+    pushing.play();
+    (peer, pushing, source)
+}
+
 /// From the first byte to `$E`(0): what goes in comes out, and the bus tells each step in order.
 #[test]
 fn a_push_from_beginning_to_end() {
-    let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
-    pushing.play();
+    let (peer, pushing, source) = pushing("");
     feed(&source, media::stream(100, STEP));
     end(&source);
 
@@ -110,9 +116,7 @@ fn statuses_by_bus_and_signal() {
 fn any_chunking() {
     let whole = media::stream(30, STEP);
     for size in [1, 7, 999, 1000, 4096, whole.len()] {
-        let peer = Peer::new();
-        let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
-        pushing.play();
+        let (peer, pushing, source) = pushing("");
         for chunk in whole.chunks(size) {
             feed(&source, chunk.to_vec());
         }
@@ -130,9 +134,7 @@ fn any_chunking() {
 /// C-9, C-10: hundreds of roll-overs on one connection, nothing lost.
 #[test]
 fn c9_c10_roll_overs() {
-    let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false content-length=10000", peer.location()));
-    pushing.play();
+    let (peer, pushing, source) = pushing("content-length=10000");
     feed(&source, media::stream(3000, STEP));
     end(&source);
     let mut connection = peer.accept();
@@ -161,9 +163,7 @@ fn c9_c10_roll_overs() {
 /// C-15: a reset in mid-body: the push goes on with the same id on a new connection, and loses nothing.
 #[test]
 fn c15_a_reset_loses_nothing() {
-    let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false retry-delay=10", peer.location()));
-    pushing.play();
+    let (peer, pushing, source) = pushing("retry-delay=10");
     feed(&source, media::stream(500, STEP));
     let mut first = peer.accept();
     first.set_up(&wms(204, "one"));
@@ -193,10 +193,7 @@ fn c15_a_reset_loses_nothing() {
 /// The server dies with bytes unread and is started anew: what its system had not acknowledged comes again.
 #[test]
 fn c15_what_was_on_its_way_is_repeated() {
-    let peer = Peer::new();
-    let (pushing, source) =
-        Pushing::by_hand(&format!("location={} sync=false max-size-time=0 retry-delay=50", peer.location()));
-    pushing.play();
+    let (peer, pushing, source) = pushing("max-size-time=0 retry-delay=50");
     feed(&source, media::stream(7000, STEP));
     let mut first = peer.accept();
     first.set_up(&wms(204, "one"));
@@ -226,9 +223,7 @@ fn c15_what_was_on_its_way_is_repeated() {
 /// C-12: a second header in mid-stream, and the statistics of it.
 #[test]
 fn c12_header_change() {
-    let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
-    pushing.play();
+    let (peer, pushing, source) = pushing("");
     feed(&source, media::stream(5, STEP));
     feed(&source, media::stream(5, STEP));
     end(&source);
@@ -244,9 +239,7 @@ fn c12_header_change() {
 /// Receivers Framing 2: a plain relay gets the new header in a new session.
 #[test]
 fn c12_header_change_at_a_relay() {
-    let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
-    pushing.play();
+    let (peer, pushing, source) = pushing("");
     feed(&source, media::stream(5, STEP));
     feed(&source, media::stream(5, STEP));
     end(&source);
@@ -353,9 +346,7 @@ fn waits_can_be_interrupted() {
 /// Back-pressure: with a server that is slow to begin, upstream waits and nothing is dropped.
 #[test]
 fn files_are_held_back_and_lose_nothing() {
-    let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false max-size-buffers=50", peer.location()));
-    pushing.play();
+    let (peer, pushing, source) = pushing("max-size-buffers=50");
     feed(&source, media::stream(2000, STEP));
     end(&source);
     let mut connection = peer.accept();
@@ -371,10 +362,7 @@ fn files_are_held_back_and_lose_nothing() {
 /// `drop-policy=keyframe`: a server that comes late gets the newest key frame, and the gap is told and counted.
 #[test]
 fn lagging_skips_to_a_key_frame() {
-    let peer = Peer::new();
-    let properties = format!("location={} sync=false max-size-buffers=25 drop-policy=keyframe", peer.location());
-    let (pushing, source) = Pushing::by_hand(&properties);
-    pushing.play();
+    let (peer, pushing, source) = pushing("max-size-buffers=25 drop-policy=keyframe");
     let mut connection = peer.accept();
     let setup = connection.request();
     assert!(setup.is_setup());
@@ -421,9 +409,7 @@ fn refusals_are_errors() {
             Hresult::INCOMPATIBLE_PUSH_SERVER,
         ),
     ] {
-        let peer = Peer::new();
-        let (pushing, _source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
-        pushing.play();
+        let (peer, pushing, _source) = pushing("");
         let mut connection = peer.accept();
         connection.request();
         connection.answer(&answer);
@@ -437,10 +423,7 @@ fn refusals_are_errors() {
 /// Failures that may pass are WARNINGs and tried again; `retries` bounds that.
 #[test]
 fn retries_are_counted() {
-    let peer = Peer::new();
-    let (pushing, _source) =
-        Pushing::by_hand(&format!("location={} sync=false retries=2 retry-delay=1", peer.location()));
-    pushing.play();
+    let (peer, pushing, _source) = pushing("retries=2 retry-delay=1");
     for _ in 0..3 {
         let mut connection = peer.accept();
         connection.request();
@@ -490,9 +473,7 @@ fn no_credentials_are_shown() {
 /// A push-id shows in no message and no statistics.
 #[test]
 fn no_push_id_is_shown() {
-    let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
-    pushing.play();
+    let (peer, pushing, source) = pushing("");
     feed(&source, media::stream(5, STEP));
     end(&source);
     let mut connection = peer.accept();
@@ -571,9 +552,7 @@ fn malformed_input_is_an_error() {
     let cases = support::malformed::cases();
     assert!(cases.len() >= 24);
     for case in cases {
-        let peer = Peer::new();
-        let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
-        pushing.play();
+        let (peer, pushing, source) = pushing("");
         let refused = case.name;
         if !case.input.is_empty() {
             feed(&source, case.input);
@@ -593,9 +572,7 @@ fn malformed_input_is_an_error() {
 /// A server that takes each push and drops it at once is tried again after `retry-delay`, not in a tight loop.
 #[test]
 fn dropped_at_once_is_no_success() {
-    let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false retry-delay=1000", peer.location()));
-    pushing.play();
+    let (peer, pushing, source) = pushing("retry-delay=1000");
     feed(&source, media::stream(5, STEP));
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
@@ -608,10 +585,7 @@ fn dropped_at_once_is_no_success() {
 /// A resume that finds nobody there counts as a failed attempt each time: the delays grow.
 #[test]
 fn a_resume_that_is_refused_backs_off() {
-    let peer = Peer::new();
-    let properties = format!("location={} sync=false retry-delay=20 retry-delay-max=100000", peer.location());
-    let (pushing, source) = Pushing::by_hand(&properties);
-    pushing.play();
+    let (peer, pushing, source) = pushing("retry-delay=20 retry-delay-max=100000");
     feed(&source, media::stream(5, STEP));
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));

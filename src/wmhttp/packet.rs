@@ -261,7 +261,7 @@ mod tests {
 
     /// P-1, P-2, P-3, P-4, P-5, P-6, P-7: the bytes of each packet, both ways.
     #[test]
-    fn p1_to_p7_bytes_of_each_packet() {
+    fn p1_p2_p3_p4_p5_p6_p7_bytes_of_each_packet() {
         for (packet, wire) in samples() {
             assert_eq!(packet.to_bytes().unwrap(), wire, "{packet:?}");
             assert_eq!(packet.wire_len(), wire.len());

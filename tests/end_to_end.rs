@@ -1,0 +1,340 @@
+//! From a producer through the element and the publishing point to decoded frames.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use bytes::Bytes;
+use gst::prelude::*;
+use gstasfpush::asf::{Padding, Parser, Settings};
+use gstasfpush::point::{Config, RunningServer, Server};
+use support::media;
+use support::peer::{Peer, wms};
+use support::pipeline::{Pushing, init, until};
+use tempfile::TempDir;
+
+const FRAMES: usize = 100;
+
+fn server(directory: &Path, listen: Option<SocketAddr>) -> RunningServer {
+    let config = Config { points: vec!["concert".into()], record: Some(directory.to_owned()), ..Config::default() };
+    Server::spawn(Config { listen: listen.unwrap_or(config.listen), ..config }).unwrap()
+}
+
+/// Encoded picture and sound on their way to the muxer `mux`.
+fn encoders(live: bool) -> String {
+    format!(
+        "videotestsrc is-live={live} num-buffers={FRAMES} ! video/x-raw,width=160,height=120,framerate=25/1 ! avenc_wmv2 bitrate=300000 \
+         ! identity single-segment=true ! queue ! mux. \
+         audiotestsrc is-live={live} num-buffers=172 ! audio/x-raw,rate=44100,channels=2 ! avenc_wmav2 ! queue ! mux."
+    )
+}
+
+/// Runs a pipeline to its EOS.
+fn run(description: &str) {
+    init();
+    let pipeline = gst::parse::launch(description).unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
+    let message = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(120), &wanted);
+    let message = message.expect("the pipeline ends");
+    assert!(matches!(message.view(), gst::MessageView::Eos(_)), "{message:?}");
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
+/// Checksums of the frames that ffmpeg decodes, of video and of audio.
+fn frames(file: &Path) -> [Vec<String>; 2] {
+    ["0:v", "0:a"].map(|stream| {
+        let output = Command::new("ffmpeg")
+            .args([
+                "-nostdin",
+                "-loglevel",
+                "error",
+                "-i",
+                file.to_str().unwrap(),
+                "-map",
+                stream,
+                "-f",
+                "framemd5",
+                "-",
+            ])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let lines = String::from_utf8(output.stdout).unwrap();
+        lines
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.rsplit(',').next().unwrap().to_owned())
+            .collect()
+    })
+}
+
+/// Send times of the packets in a file, in order.
+fn send_times(file: &Path) -> Vec<u32> {
+    let mut parser = Parser::new(Settings { padding: Padding::Keep, live_header: true });
+    parser.push(Bytes::from(fs::read(file).unwrap()));
+    std::iter::from_fn(|| parser.next_unit().unwrap()).map(|unit| unit.packet.send_time()).collect()
+}
+
+fn recordings(directory: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "asf"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// An ASF file that ffmpeg wrote.
+fn ffmpeg_file(file: &Path, rate: u32) {
+    let made = Command::new("ffmpeg")
+        .args([
+            "-nostdin",
+            "-loglevel",
+            "error",
+            "-y",
+            "-f",
+            "lavfi",
+            "-i",
+            &format!("testsrc=duration=4:size=160x120:rate={rate}"),
+        ])
+        .args(["-f", "lavfi", "-i", "sine=duration=4", "-c:v", "wmv2", "-c:a", "wmav2", "-f", "asf"])
+        .arg(file)
+        .status()
+        .unwrap();
+    assert!(made.success());
+}
+
+/// Pushes by `pipeline`, in which `PUSH` is the element; the one recording.
+fn recorded(pipeline: &str, directory: &TempDir) -> PathBuf {
+    let server = server(directory.path(), None);
+    let push = format!("asfpushsink location=http://{}/concert sync=false", server.addr());
+    run(&pipeline.replace("PUSH", &push));
+    server.stop();
+    let mut files = recordings(directory.path());
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.remove(0)
+}
+
+/// The recording decodes to what the source does. Where the source is asfmux's own file, `tail` frames at
+/// its end are left out: its Packet Length does not count the padding, and ffmpeg then loses the last of them.
+fn assert_same_frames(source: &Path, recording: &Path, tail: usize) {
+    for (mut source, recording) in frames(source).into_iter().zip(frames(recording)) {
+        assert!(source.len() > 10);
+        assert!(if tail == 0 { source.len() == recording.len() } else { source.len() <= recording.len() });
+        source.truncate(source.len() - tail);
+        assert_eq!(source[..], recording[..source.len()]);
+    }
+}
+
+#[test]
+fn asfmux() {
+    let directory = TempDir::new().unwrap();
+    let source = directory.path().join("source.file");
+    let pipeline = format!(
+        "asfmux name=mux streamable=true ! tee name=t ! queue ! PUSH t. ! queue ! filesink location={} {}",
+        source.display(),
+        encoders(false)
+    );
+    let recording = recorded(&pipeline, &directory);
+    assert_same_frames(&source, &recording, 2);
+    assert_eq!(frames(&recording)[0].len(), FRAMES);
+}
+
+#[test]
+fn avmux_asf() {
+    let directory = TempDir::new().unwrap();
+    let source = directory.path().join("source.file");
+    let pipeline = format!(
+        "avmux_asf name=mux ! tee name=t ! queue ! PUSH t. ! queue ! filesink location={} {}",
+        source.display(),
+        encoders(false)
+    );
+    let recording = recorded(&pipeline, &directory);
+    assert_same_frames(&source, &recording, 0);
+}
+
+#[test]
+fn a_file_by_filesrc() {
+    let directory = TempDir::new().unwrap();
+    let source = directory.path().join("source.wmv");
+    ffmpeg_file(&source, 25);
+    let recording = recorded(&format!("filesrc location={} ! PUSH", source.display()), &directory);
+    assert_same_frames(&source, &recording, 0);
+}
+
+#[test]
+fn a_pipe_by_fdsrc() {
+    let directory = TempDir::new().unwrap();
+    let source = directory.path().join("source.wmv");
+    ffmpeg_file(&source, 25);
+    let server = server(directory.path(), None);
+    // `-f asf pipe:` writes what cannot be gone back to: no sizes, and an index and `$E` at the end.
+    let mut ffmpeg = Command::new("ffmpeg")
+        .args(["-nostdin", "-loglevel", "error", "-i", source.to_str().unwrap(), "-c", "copy", "-f", "asf", "pipe:1"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pushed = gst_launch()
+        .args(["fdsrc", "!", "asfpushsink", "sync=false"])
+        .arg(format!("location=http://{}/concert", server.addr()))
+        .stdin(ffmpeg.stdout.take().unwrap())
+        .status()
+        .unwrap();
+    assert!(pushed.success() && ffmpeg.wait().unwrap().success());
+    server.stop();
+    let files = recordings(directory.path());
+    assert_same_frames(&source, &files[0], 0);
+}
+
+/// Two files after each other: each is recorded on its own, whole.
+#[test]
+fn c12_two_files_in_one_push() {
+    let directory = TempDir::new().unwrap();
+    let sources = [directory.path().join("first.wmv"), directory.path().join("second.wmv")];
+    ffmpeg_file(&sources[0], 25);
+    ffmpeg_file(&sources[1], 10);
+    let server = server(directory.path(), None);
+    let [first, second] = &sources;
+    run(&format!(
+        "concat name=c ! asfpushsink sync=false location=http://{}/concert filesrc location={} ! c. filesrc location={} ! c.",
+        server.addr(),
+        first.display(),
+        second.display()
+    ));
+    server.stop();
+    let files = recordings(directory.path());
+    assert_eq!(files.len(), 2);
+    for (source, recording) in sources.iter().zip(&files) {
+        assert_same_frames(source, recording, 0);
+    }
+}
+
+/// The server crashes in mid-push and is started again: the pipeline goes on, and no packet is missing.
+#[test]
+fn c15_a_crash_of_the_server() {
+    let directory = TempDir::new().unwrap();
+    let source = directory.path().join("source.file");
+    let first = server(directory.path(), None);
+    let address = first.addr();
+    let pushing = Pushing::launch(
+        &format!(
+            "asfmux name=mux streamable=true packet-size=1500 ! tee name=t ! queue ! filesink location={} {} t. ! queue",
+            source.display(),
+            encoders(true)
+        ),
+        &format!("location=http://{address}/concert retry-delay=50 max-size-time=0"),
+    );
+    pushing.play();
+    until("the push flows", || first.stats("concert").unwrap().packets > 10);
+    first.kill();
+    pushing.wait_for_status("reconnect-start");
+    assert_eq!(pushing.pipeline.current_state(), gst::State::Playing);
+    let second = server(directory.path(), Some(address));
+    pushing.wait_for_eos();
+    pushing.stop();
+    second.stop();
+    let mut received: Vec<u32> = recordings(directory.path()).iter().flat_map(|file| send_times(file)).collect();
+    let mut sent = send_times(&source);
+    received.sort_unstable();
+    received.dedup();
+    sent.sort_unstable();
+    sent.dedup();
+    assert_eq!(received, sent);
+    assert_eq!(pushing.destination_stats().get::<u64>("packets-dropped"), Ok(0));
+}
+
+/// gst-launch-1.0 with the plugin as it was built.
+fn gst_launch() -> Command {
+    let deps = std::env::current_exe().unwrap();
+    let plugin = deps.ancestors().nth(2).unwrap();
+    assert!(plugin.join("libgstasfpush.so").exists(), "the plugin is built beside the tests");
+    let mut command = Command::new("gst-launch-1.0");
+    command.env("GST_PLUGIN_PATH", plugin).env("GST_REGISTRY", plugin.join("registry-of-the-tests.bin"));
+    command
+}
+
+/// A C program does not ignore SIGPIPE: a reset in mid-push must not kill it.
+#[test]
+fn a_reset_does_not_kill_gst_launch() {
+    let peer = Peer::new();
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("stream.asf");
+    fs::write(&file, media::stream(4000, 40)).unwrap();
+    let mut launched = gst_launch()
+        .args([
+            "-q",
+            "filesrc",
+            &format!("location={}", file.display()),
+            "!",
+            "asfpushsink",
+            "sync=false",
+            "retry-delay=10",
+        ])
+        .args(["max-size-bytes=100000", &format!("location={}", peer.location())])
+        .spawn()
+        .unwrap();
+    for _ in 0..20 {
+        let mut connection = peer.accept();
+        let mut head = connection.request();
+        if head.is_setup() {
+            connection.answer(&wms(204, "one"));
+            head = connection.request();
+        }
+        assert!(!head.is_setup());
+        connection.packet();
+        connection.reset();
+    }
+    let mut connection = peer.accept();
+    if connection.request().is_setup() {
+        connection.answer(&wms(204, "one"));
+        connection.request();
+    }
+    connection.until_the_end();
+    connection.answer(&wms(204, "one"));
+    assert!(launched.wait().unwrap().success());
+}
+
+/// With every log level, messages and properties shown, no push-id and no password appears.
+#[test]
+fn no_secret_is_logged() {
+    let peer = Peer::new();
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("stream.asf");
+    fs::write(&file, media::stream(50, 40)).unwrap();
+    let location = peer.location().replace("http://", "http://bob:PASSWORD@");
+    let launched = gst_launch()
+        .args(["-v", "-m", "filesrc", &format!("location={}", file.display()), "!", "asfpushsink", "sync=false"])
+        .arg(format!("location={location}"))
+        .env("GST_DEBUG", "*:9")
+        .env("GST_DEBUG_NO_COLOR", "1")
+        .env("RUST_LOG", "trace")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let server = std::thread::spawn(move || {
+        let mut connection = peer.accept();
+        connection.set_up(&wms(204, "PUSHID"));
+        connection.until_the_end();
+        connection.answer(&wms(204, "PUSHID"));
+    });
+    let output = launched.wait_with_output().unwrap();
+    server.join().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("asfpushsink-status") && text.len() > 100_000);
+    // GStreamer's parser logs the command line that it was given, before the element exists.
+    let parser = ["gstparse.c", "types.h", "grammar.y", "GST_PIPELINE"];
+    let shown: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("PASSWORD") && !parser.iter().any(|parser| line.contains(parser)))
+        .collect();
+    assert_eq!(shown, Vec::<&str>::new());
+    assert!(!text.contains("PUSHID"));
+}
