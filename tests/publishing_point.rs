@@ -409,16 +409,26 @@ fn s15_administrative_disconnect() {
     assert!(!server.disconnect_pusher("concert", 403));
     let (mut wire, _) = push(&server, 1);
     let mut writer = wire.0.try_clone().unwrap();
+    let answered = Arc::new(AtomicBool::new(false));
+    let done = Arc::clone(&answered);
+    let packets = Packet::Data(stripped(1)).to_bytes().unwrap().repeat(50);
     let busy = thread::spawn(move || {
-        let packet = Packet::Data(stripped(1)).to_bytes().unwrap().repeat(50);
-        while writer.write_all(&packet).is_ok() {}
+        while !done.load(Ordering::Relaxed) {
+            writer.write_all(&packets).unwrap();
+        }
+        writer
     });
     assert!(server.disconnect_pusher("concert", 403));
     let reply = wire.response();
+    answered.store(true, Ordering::Relaxed);
     assert_eq!((reply.status, reply.header("Connection")), (403, Some("close")), "{reply:?}");
-    // A plain end, and no reset over the bytes still under way.
+    let mut writer = busy.join().unwrap();
+    // A plain end; what is still under way is read for a while, and not reset.
     assert_eq!(wire.0.read(&mut [0]).unwrap(), 0);
-    busy.join().unwrap();
+    for _ in 0..3 {
+        writer.write_all(b"late").unwrap();
+        thread::sleep(Duration::from_millis(10));
+    }
     until("the end", || !server.stats("concert").unwrap().pushing);
 }
 
