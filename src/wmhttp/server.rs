@@ -480,8 +480,8 @@ impl Reception {
     }
 
     fn take_packets(&mut self, now: Instant) -> Result<(), Violation> {
-        while self.is_streaming() {
-            let Some(packet) = self.decoder.next_packet()? else { break };
+        // An end empties the decoder, so that nothing after it is looked at.
+        while let Some(packet) = self.decoder.next_packet()? {
             self.position.check(&packet)?;
             match packet {
                 Packet::Header(header) => {
