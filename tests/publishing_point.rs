@@ -445,7 +445,8 @@ fn s11_no_asf_is_refused() {
         let id = wire.setup("/concert", "0", "").push_id();
         wire.start("/concert", &id, 2_147_483_647);
         packets.into_iter().for_each(|packet| wire.packet(packet));
-        assert_eq!(wire.response().status, 400);
+        let reply = wire.response();
+        assert_eq!((reply.status, reply.body.is_empty()), (400, false), "{reply:?}");
         assert!(wire.is_closed());
     }
 }
@@ -552,6 +553,23 @@ fn version11_players_get_chunks() {
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("Transfer-Encoding: chunked\r\n"), "{head}");
     wire.packet(Packet::End(Hresult::OK));
     assert!(player.rest().ends_with(b"$E\x04\0\0\0\0\0\r\n0\r\n\r\n"));
+}
+
+/// Packets that the pull protocol cannot frame: the player's stream ends, the push goes on.
+#[test]
+fn too_large_packets_end_the_players_stream() {
+    let server = server();
+    let header = HeaderBuilder { flags: 1, ..HeaderBuilder::default() }.audio_only().packet_size(65_535).build();
+    let mut wire = Wire::to(server.addr());
+    let id = wire.setup("/concert", "0", "").push_id();
+    wire.start("/concert", &id, 2_147_483_647);
+    wire.packet(Packet::Header(header.clone()));
+    until("the header", || server.stats("concert").unwrap().headers == 1);
+    let mut player = play(&server, &header);
+    wire.packet(Packet::Data(stripped(0)));
+    assert_eq!(player.rest(), b"$E\x04\0\0\0\0\0");
+    wire.packet(Packet::Data(stripped(1)));
+    until("both packets", || server.stats("concert").unwrap().packets == 2);
 }
 
 /// Requests that a player may send beside.
