@@ -72,9 +72,7 @@ async fn main() -> io::Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    let points = server.all_stats();
-    server.shutdown().await;
-    for (name, stats) in points {
+    for (name, stats) in server.shutdown().await {
         say(&format!(
             "point {name}: sessions={} headers={} packets={} bytes={} players={}",
             stats.sessions, stats.headers, stats.packets, stats.bytes, stats.players

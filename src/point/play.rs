@@ -53,16 +53,18 @@ impl Play {
             }
             match self.cursor.take(TURN) {
                 Some(batch) => self.add(batch),
-                None if self.cursor.at_end() => {
-                    self.pending.push_back(frames::end());
-                    self.ended = true;
-                }
+                None if self.cursor.at_end() => self.end(),
                 None => {}
             }
         }
     }
 
     fn add(&mut self, batch: Batch) {
+        if batch.header.packet_size() > frames::MAX_PAYLOAD {
+            // The pull protocol has no way to say so large a packet.
+            self.end();
+            return;
+        }
         if !Arc::ptr_eq(&batch.header, &self.header) {
             self.pending.push_back(frames::stream_change());
             self.pending.push_back(frames::header(batch.header.bytes()));
@@ -78,6 +80,11 @@ impl Play {
             take(&mut media, len, &mut self.pending);
             self.sent = self.sent.wrapping_add(1);
         }
+    }
+
+    fn end(&mut self) {
+        self.pending.push_back(frames::end());
+        self.ended = true;
     }
 }
 

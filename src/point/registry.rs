@@ -147,14 +147,6 @@ impl Registry {
         point.play(&self.playing).ok_or(NoStream::NotPushed)
     }
 
-    /// All points' names and what they have done, by name.
-    pub(super) fn all_stats(&self) -> Vec<(String, PointStats)> {
-        let mut all: Vec<_> =
-            self.lock().points.values().map(|point| (point.name().to_owned(), point.stats())).collect();
-        all.sort_by(|(one, _), (other, _)| one.cmp(other));
-        all
-    }
-
     /// Ends the session at the point with an error status; `false` where there is none.
     pub(super) fn disconnect_pusher(&self, point: &str, status: u16) -> bool {
         let state = self.lock();
@@ -162,9 +154,9 @@ impl Registry {
         session.inspect(|(_, entry)| entry.handle.decide(Fate::Expelled(status))).is_some()
     }
 
-    /// Takes no new session and ends all there are with 503; gives when they are over and their
-    /// recordings whole.
-    pub(super) async fn stop(&self) {
+    /// Takes no new session and ends all there are with 503. When they are over and their recordings
+    /// whole it gives all points' names and what they have done, by name.
+    pub(super) async fn stop(&self) -> Vec<(String, PointStats)> {
         let (sessions, points) = {
             let mut state = self.lock();
             state.stopping = true;
@@ -177,12 +169,16 @@ impl Registry {
         for session in &sessions {
             session.gone().await;
         }
+        let mut all = Vec::with_capacity(points.len());
         for point in points {
             point.end();
             if let Some(recorder) = point.recorder() {
                 recorder.finish().await;
             }
+            all.push((point.name().to_owned(), point.stats()));
         }
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        all
     }
 
     fn look_up(&self, state: &State, key: &str, directives: &Directives) -> Lookup {

@@ -56,22 +56,19 @@ impl Server {
         self.registry.point(point).map(|point| point.stats())
     }
 
-    /// All points and what they have done so far, by name.
-    pub fn all_stats(&self) -> Vec<(String, PointStats)> {
-        self.registry.all_stats()
-    }
-
     /// Ends the push to the point with an HTTP error status (S-15); `false` where there is none.
     pub fn disconnect_pusher(&self, point: &str, status: u16) -> bool {
         self.registry.disconnect_pusher(point, status)
     }
 
-    /// Ends pushes with 503 and players' streams with `$E`, and makes the recordings whole.
-    pub async fn shutdown(self) {
-        self.registry.stop().await;
+    /// Ends pushes with 503 and players' streams with `$E`, and makes the recordings whole. Gives
+    /// what each point has done, by name.
+    pub async fn shutdown(self) -> Vec<(String, PointStats)> {
+        let points = self.registry.stop().await;
         self.stop.notify_one();
         // Fails only where the task panicked or was aborted: it is over then too.
         let _ = self.accepting.await;
+        points
     }
 
     pub(super) fn registry(&self) -> &Arc<Registry> {

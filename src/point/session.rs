@@ -17,7 +17,7 @@ use crate::wmhttp::server::{Output, Reception, Reply};
 
 /// Requests that wait for the session.
 const MESSAGES: usize = 4;
-/// How long a PushStart waits for the end of the one before: a pusher that reconnects at once may be
+/// How long a request waits for the end of the PushStart before: a pusher that reconnects at once may be
 /// seen on the new connection before the old one's end is.
 const GRACE: Duration = Duration::from_millis(500);
 /// Bytes of restored packets that share an allocation.
@@ -116,8 +116,8 @@ struct Session {
     connected: watch::Sender<Weak<Connection>>,
     /// The PushStart under way.
     current: Option<Current>,
-    /// A PushStart that waits for the end of `current`, and how long.
-    waiting: Option<(Start, Instant)>,
+    /// A request that waits for the end of `current`, and how long.
+    waiting: Option<(Message, Instant)>,
     header: Option<Arc<Header>>,
     block: BytesMut,
     displaced: bool,
@@ -141,13 +141,11 @@ impl Session {
             let event = self.next_event(&mut messages, &mut fate).await;
             self.take(event);
             self.carry_out().await;
-            self.start_waiting();
+            self.take_waiting();
             self.carry_out().await;
-            self.point.set_pushing(self.reception.is_streaming());
-        }
-        self.point.set_pushing(false);
-        if self.displaced {
-            self.registry.forget(self.reception.push_id(), None);
+            if !self.displaced {
+                self.point.set_pushing(self.reception.is_streaming());
+            }
         }
     }
 
@@ -155,12 +153,14 @@ impl Session {
         let deadline = self.reception.deadline();
         let patience = self.waiting.as_ref().map(|(_, until)| *until);
         let wake_at = deadline.into_iter().chain(patience).min();
+        // Chunks come last: a body that never pauses must not keep the rest waiting.
         tokio::select! {
-            chunk = next_chunk(&mut self.current) => Event::Chunk(chunk),
-            message = messages.recv(), if self.waiting.is_none() => Event::Message(message),
+            biased;
             // The registry has the sender as long as the session is in it.
             Ok(()) = fate.changed() => Event::Fate(*fate.borrow_and_update()),
             () = sleep_to(wake_at) => Event::Time,
+            message = messages.recv(), if self.waiting.is_none() => Event::Message(message),
+            chunk = next_chunk(&mut self.current) => Event::Chunk(chunk),
         }
     }
 
@@ -174,13 +174,7 @@ impl Session {
                 self.current = None;
                 self.reception.connection_lost(now);
             }
-            Event::Message(Some(Message::SetUpAgain { directives, connection, answer })) => {
-                let reply = self.reception.set_up_again(&directives, now);
-                self.connected.send_replace(connection);
-                // Fails where the connection is gone, which is no matter between requests.
-                let _ = answer.send(reply);
-            }
-            Event::Message(Some(Message::Start(start))) => self.waiting = Some((start, now + GRACE)),
+            Event::Message(Some(message)) => self.waiting = Some((message, now + GRACE)),
             // Nobody can reach the session any more: the server is gone.
             Event::Message(None) | Event::Fate(Fate::Displaced) => self.displaced = true,
             Event::Fate(Fate::Expelled(status)) => self.reception.expel(status, now),
@@ -189,19 +183,27 @@ impl Session {
         }
     }
 
-    /// Begins the PushStart that waits, where the one before it is over or does not end.
-    fn start_waiting(&mut self) {
+    /// Takes the request that waits, where the PushStart before it is over or does not end.
+    fn take_waiting(&mut self) {
         let now = Instant::now();
-        let Some((start, _)) = self.waiting.take_if(|(_, until)| self.current.is_none() || now >= *until) else {
+        let Some((message, _)) = self.waiting.take_if(|(_, until)| self.current.is_none() || now >= *until) else {
             return;
         };
-        match self.reception.start(&start.head, now) {
-            Ok(()) => {
-                self.connected.send_replace(start.connection);
-                self.current = Some(Current { chunks: start.chunks, answer: start.answer });
+        // An answer cannot be handed over where its connection is gone.
+        match message {
+            Message::SetUpAgain { directives, connection, answer } => {
+                if self.current.is_none() {
+                    self.connected.send_replace(connection);
+                }
+                drop(answer.send(self.reception.set_up_again(&directives, now)));
             }
-            // Fails where the connection is gone.
-            Err(reply) => drop(start.answer.send(reply)),
+            Message::Start(start) => match self.reception.start(&start.head, now) {
+                Ok(()) => {
+                    self.connected.send_replace(start.connection);
+                    self.current = Some(Current { chunks: start.chunks, answer: start.answer });
+                }
+                Err(reply) => drop(start.answer.send(reply)),
+            },
         }
     }
 
@@ -297,6 +299,11 @@ impl Session {
     /// Ends the session over media that are no ASF.
     fn refuse(&mut self, error: &asf::Error) {
         tracing::warn!(point = self.point.name(), %error, "the push is refused");
+        if let Some(current) = self.current.take() {
+            let reply = Reply::error(&self.registry.config().policy, 400, &error.to_string());
+            // Fails where the connection is gone.
+            let _ = current.answer.send(reply);
+        }
         self.reception.expel(400, Instant::now());
     }
 }
