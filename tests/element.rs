@@ -552,7 +552,7 @@ fn malformed_input_is_an_error() {
     let cases = support::malformed::cases();
     assert!(cases.len() >= 24);
     for case in cases {
-        let (peer, pushing, source) = pushing("");
+        let (_peer, pushing, source) = pushing("");
         let refused = case.name;
         if !case.input.is_empty() {
             feed(&source, case.input);

@@ -262,10 +262,10 @@ fn gst_launch() -> Command {
 /// A C program does not ignore SIGPIPE: a reset in mid-push must not kill it.
 #[test]
 fn a_reset_does_not_kill_gst_launch() {
-    let peer = Peer::new();
+    let peer = Peer::with_little_room();
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("stream.asf");
-    fs::write(&file, media::stream(4000, 40)).unwrap();
+    fs::write(&file, media::stream(10_000, 40)).unwrap();
     let mut launched = gst_launch()
         .args([
             "-q",
@@ -275,6 +275,7 @@ fn a_reset_does_not_kill_gst_launch() {
             "asfpushsink",
             "sync=false",
             "retry-delay=10",
+            "retry-delay-max=20",
         ])
         .args(["max-size-bytes=100000", &format!("location={}", peer.location())])
         .spawn()

@@ -719,7 +719,9 @@ fn recordings_begin_and_go_on() {
 #[test]
 fn a_disk_error_ends_the_recording_only() {
     let directory = tempfile::tempdir().unwrap();
-    let server = recording_server(&directory.path().join("missing"));
+    let recordings = directory.path().join("recordings");
+    let server = recording_server(&recordings);
+    std::fs::remove_dir(&recordings).unwrap();
     let (mut wire, _) = push(&server, 1);
     let mut player = play(&server, &header());
     assert!(carries(&player.pulled_data().2, 0));

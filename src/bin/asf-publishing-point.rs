@@ -1,6 +1,6 @@
 //! A publishing point: takes pushes over [MS-WMHTTP], serves players over [MS-WMSP].
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +21,7 @@ struct Arguments {
     /// Publishing point that exists from the beginning; may be given several times
     #[arg(long = "point", value_name = "NAME")]
     points: Vec<String>,
-    /// Directory to record each stream in
+    /// Directory to record each stream in; made where it does not exist
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
     /// How long a push may be silent, or its connection lost, in milliseconds
@@ -62,7 +62,8 @@ async fn main() -> io::Result<()> {
         proxy_redirects: arguments.proxy_redirects,
         ..Config::default()
     };
-    tracing_subscriber::fmt().with_env_filter(arguments.log).with_writer(io::stderr).init();
+    let colours = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(arguments.log).with_writer(io::stderr).with_ansi(colours).init();
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

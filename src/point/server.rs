@@ -36,6 +36,9 @@ impl Server {
     /// # Errors
     /// Where the address cannot be listened on, or a recorder not be started.
     pub async fn start(config: Config) -> io::Result<Self> {
+        if let Some(directory) = &config.record {
+            std::fs::create_dir_all(directory)?;
+        }
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
         let connections = config.max_players + config.max_sessions + SPARE_CONNECTIONS;

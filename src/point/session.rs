@@ -143,7 +143,7 @@ impl Session {
             self.carry_out().await;
             self.take_waiting();
             self.carry_out().await;
-            if !self.displaced {
+            if !self.displaced && !self.reception.is_over() {
                 self.point.set_pushing(self.reception.is_streaming());
             }
         }
@@ -211,6 +211,8 @@ impl Session {
     async fn carry_out(&mut self) {
         let mut packets = Vec::new();
         let mut received = 0;
+        // Who is told that a session is over may begin the next at once: the point must be free by then.
+        let mut last_reply = None;
         while let Some(output) = self.reception.poll() {
             match output {
                 Output::Data(bytes) => {
@@ -234,12 +236,8 @@ impl Session {
                     }
                 }
                 Output::EntryEnded => {}
-                Output::Reply(reply) => {
-                    if let Some(current) = self.current.take() {
-                        // Fails where the connection is gone.
-                        let _ = current.answer.send(reply);
-                    }
-                }
+                Output::Reply(reply) if self.reception.is_over() => last_reply = Some(reply),
+                Output::Reply(reply) => self.answer(reply),
                 Output::Close => {
                     self.current = None;
                     if let Some(connection) = self.connected.borrow().upgrade() {
@@ -253,11 +251,22 @@ impl Session {
                     if let Some(recorder) = self.point.recorder() {
                         recorder.finish().await;
                     }
+                    self.point.set_pushing(false);
                     self.registry.forget(self.reception.push_id(), destroy.then(|| self.point.name()));
                 }
             }
         }
         self.append(&mut packets, &mut received);
+        if let Some(reply) = last_reply {
+            self.answer(reply);
+        }
+    }
+
+    /// Answers the PushStart under way; in vain where its connection is gone.
+    fn answer(&mut self, reply: Reply) {
+        if let Some(current) = self.current.take() {
+            let _ = current.answer.send(reply);
+        }
     }
 
     async fn begin(&mut self, header: Header) {
@@ -299,11 +308,8 @@ impl Session {
     /// Ends the session over media that are no ASF.
     fn refuse(&mut self, error: &asf::Error) {
         tracing::warn!(point = self.point.name(), %error, "the push is refused");
-        if let Some(current) = self.current.take() {
-            let reply = Reply::error(&self.registry.config().policy, 400, &error.to_string());
-            // Fails where the connection is gone.
-            let _ = current.answer.send(reply);
-        }
+        let reply = Reply::error(&self.registry.config().policy, 400, &error.to_string());
+        self.answer(reply);
         self.reception.expel(400, Instant::now());
     }
 }

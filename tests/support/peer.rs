@@ -36,9 +36,19 @@ impl Peer {
         Self::on("127.0.0.1:0".parse().unwrap())
     }
 
+    /// Listens on a free port; its system takes little that is not read.
+    pub fn with_little_room() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        socket2::SockRef::from(&listener).set_recv_buffer_size(16 * 1024).unwrap();
+        Self::listening(listener)
+    }
+
     /// Listens on a port that was free, or is again.
     pub fn on(addr: SocketAddr) -> Self {
-        let listener = TcpListener::bind(addr).unwrap();
+        Self::listening(TcpListener::bind(addr).unwrap())
+    }
+
+    fn listening(listener: TcpListener) -> Self {
         let addr = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
         let (sender, connections) = channel();
