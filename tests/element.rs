@@ -602,3 +602,51 @@ fn a_resume_that_is_refused_backs_off() {
     assert!(delays[7] > 2 * delays[2], "{delays:?}");
     assert!(delays[1..].iter().all(|delay| *delay >= 16), "{delays:?}");
 }
+
+/// After EOS, a flush makes the element ready for another stream, which is pushed in a session of its own.
+#[test]
+fn a_flush_after_eos_begins_anew() {
+    let (peer, pushing, source) = pushing("");
+    for session in 0..2 {
+        if session > 0 {
+            let pad = pushing.sink.static_pad("sink").unwrap();
+            assert!(pad.send_event(gst::event::FlushStart::new()));
+            assert!(pad.send_event(gst::event::FlushStop::new(true)));
+            assert!(pad.send_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::format::Bytes>::new())));
+            assert_eq!(pad.chain(gst::Buffer::from_slice(media::stream(7, STEP))), Ok(gst::FlowSuccess::Ok));
+            std::thread::spawn(move || pad.send_event(gst::event::Eos::new()));
+        } else {
+            feed(&source, media::stream(7, STEP));
+            end(&source);
+        }
+        let mut connection = peer.accept();
+        connection.set_up(&wms(204, "one"));
+        let packets = connection.until_the_end();
+        let Packet::Header(header) = &packets[0] else { panic!() };
+        assert_eq!(numbers(header, &packets), (0..7).collect::<Vec<_>>(), "session {session}");
+        connection.answer(&wms(204, "one"));
+        pushing.wait_for_eos();
+    }
+}
+
+/// The 1000 hours that libav's Windows Media encoders add to timestamps make nobody wait, alone or beside sound.
+#[test]
+fn a_thousand_hours_are_not_waited_for() {
+    for (sound, frames) in [("", 50), ("audiotestsrc num-buffers=80 ! avenc_wmav2 ! mux.", 50)] {
+        let peer = Peer::new();
+        let pushing = Pushing::launch(
+            &format!(
+                "videotestsrc num-buffers={frames} ! video/x-raw,width=64,height=48,framerate=25/1 ! avenc_wmv2 ! mux. {sound} \
+                 asfmux name=mux streamable=true"
+            ),
+            &format!("location={} sync=true", peer.location()),
+        );
+        pushing.play();
+        let mut connection = peer.accept();
+        connection.set_up(&wms(204, "one"));
+        let packets = connection.until_the_end();
+        assert!(packets.len() > 2);
+        connection.answer(&wms(204, "one"));
+        pushing.wait_for_eos();
+    }
+}

@@ -173,11 +173,6 @@ impl Log {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Takes back [`Log::end`]: a stream goes on after a flush or in a new stream.
-    pub fn reopen(&self) {
-        self.lock().ended = false;
-    }
-
     /// Waits until the cursors with [`DropPolicy::Block`] leave room.
     ///
     /// The slowest of those that stream counts. Those that do not stream hold

@@ -11,7 +11,7 @@ pub mod status;
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
@@ -27,7 +27,7 @@ use status::{Report, State};
 /// How one destination is pushed to.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The protocol's part.
+    /// The protocol's part. Its URL is shown in reports: it carries no credentials.
     pub session: Config,
     /// The connection's part.
     pub transport: transport::Settings,
@@ -93,7 +93,7 @@ impl Publisher {
         let cursor = self.log.cursor(start, settings.drop_policy);
         let observer = cursor.observer();
         let (command, commands) = watch::channel(Command::Run);
-        let location = redacted(&settings.session.url);
+        let location = settings.session.url.to_string();
         let stats = Arc::new(Mutex::new(Stats { name: name.to_owned(), location, ..Stats::default() }));
         let settings = Arc::new(Mutex::new(settings));
         let actor = Actor::new(Arc::clone(&settings), Arc::clone(&stats), cursor, commands, Arc::clone(&self.reporter));
@@ -220,19 +220,4 @@ impl Shared {
         }
         self.changed.notify_all();
     }
-}
-
-/// A URL as it may be shown: without user, password and fragment.
-pub fn redacted(url: &url::Url) -> String {
-    let mut url = url.clone();
-    // Both fail only for URLs that cannot have credentials.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_fragment(None);
-    url.into()
-}
-
-/// How long a destination may take to end, as [`Publisher::wait_until_ended`]'s argument.
-pub fn deadline(timeout: Duration) -> Instant {
-    Instant::now() + timeout
 }

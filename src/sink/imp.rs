@@ -1,6 +1,7 @@
 //! GstBaseSink's hooks.
 
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use glib::subclass::Signal;
@@ -19,7 +20,7 @@ use super::settings::Settings;
 use super::stats::{self, Totals};
 use super::{CAT, vfuncs};
 use crate::asf;
-use crate::publish::{Drained, Publisher, deadline};
+use crate::publish::{Drained, Publisher};
 use crate::wmhttp::Hresult;
 
 /// The element's state: what applications set, and what the streaming thread works on.
@@ -53,6 +54,8 @@ struct Stream {
     live: bool,
     /// An ERROR was posted for what came: there is no more to say at EOS.
     refused: bool,
+    /// The end has gone out: after a flush the stream begins anew, in new sessions.
+    ended: bool,
 }
 
 #[glib::object_subclass]
@@ -209,6 +212,14 @@ impl BaseSinkImpl for AsfPushSink {
     }
 
     fn event(&self, event: gst::Event) -> bool {
+        let anew = event.type_() == gst::EventType::FlushStop
+            && self.stream().as_ref().is_some_and(|stream| stream.ended || stream.refused);
+        if anew {
+            self.finish();
+            if self.begin().is_err() {
+                return false;
+            }
+        }
         if let Some(stream) = self.stream().as_mut() {
             #[expect(clippy::wildcard_enum_match_arm, reason = "the other events are the base class's")]
             match event.view() {
@@ -312,6 +323,7 @@ impl AsfPushSink {
             seen_stream_start: false,
             live: false,
             refused: false,
+            ended: false,
         }));
         let mut shared = self.shared();
         shared.totals = Totals::default();
@@ -436,8 +448,9 @@ impl AsfPushSink {
         while let Some(warning) = stream.parser.take_warning() {
             gst::element_imp_warning!(self, gst::StreamError::Format, ["{warning}"]);
         }
-        let until = deadline(self.shared().settings.eos_timeout());
+        let until = Instant::now() + self.shared().settings.eos_timeout();
         stream.publisher.end();
+        stream.ended = true;
         loop {
             match stream.publisher.wait_until_ended(until) {
                 Ok(Drained::All) => return Ok(()),

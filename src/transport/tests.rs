@@ -136,6 +136,27 @@ fn head_on_the_wire() {
     );
 }
 
+/// Head and body go out in one write: a server in the field reads what is there, and no more.
+#[test]
+fn a_setup_is_one_write() {
+    const BODY: &[u8] = b"AutoDestroy: 1\r\n";
+    let server = Scripted::new(|listener| {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut all = [0; 4096];
+        let read = stream.read(&mut all).unwrap();
+        stream.write_all(ACCEPTED).unwrap();
+        all[..read].to_vec()
+    });
+    run(async {
+        let mut client = client();
+        let mut request = server.request(Kind::Setup, Connection::New, BODY.len() as u64);
+        request.body = Some(Bytes::from_static(BODY));
+        client.request(request);
+        assert_eq!(status(&mut client).await, 204);
+    });
+    assert!(server.done().ends_with(BODY));
+}
+
 /// Setup and start, and start after start, travel on one connection; bodies end exactly.
 #[test]
 fn one_connection_through_many_bodies() {
