@@ -82,6 +82,7 @@ impl Cursor {
             seeks_key_frame,
             policy,
             streaming: false,
+            gone: false,
             taken: 0,
             dropped: 0,
             dropped_bytes: 0,
@@ -228,6 +229,7 @@ impl Drop for Cursor {
     fn drop(&mut self) {
         self.with(|state, slot| {
             if let Some(reader) = state.reader(slot) {
+                reader.gone = true;
                 reader.streaming = false;
                 reader.policy = Some(DropPolicy::Keyframe);
                 reader.waker = None;
@@ -249,14 +251,18 @@ impl Place {
         f(&mut self.log.lock(), self.slot)
     }
 
+    /// Only looks: where a lapped cursor goes on is decided when it takes, not when somebody asks.
     fn progress(&self) -> Progress {
         self.with(|state, slot| {
-            let next = state.settle(slot)?;
-            let lag = state.ring.lag(next);
-            let reader = state.reader(slot)?;
-            Some(Progress { taken: reader.taken, dropped: reader.dropped, dropped_bytes: reader.dropped_bytes, lag })
+            let Some(reader) = state.readers.get(slot).and_then(Option::as_ref) else { return Progress::default() };
+            let lag = state.ring.lag(reader.next);
+            let (taken, dropped, dropped_bytes) = (reader.taken, reader.dropped, reader.dropped_bytes);
+            if reader.gone {
+                let dropped = dropped + lag.packets;
+                return Progress { taken, dropped, dropped_bytes: dropped_bytes + lag.bytes, lag: Lag::default() };
+            }
+            Progress { taken, dropped, dropped_bytes, lag }
         })
-        .unwrap_or_default()
     }
 }
 

@@ -111,6 +111,8 @@ struct Reader {
     policy: Option<DropPolicy>,
     /// Whether the far end takes packets now; see [`Log::wait_for_room`].
     streaming: bool,
+    /// The cursor was dropped: what it has not taken, nobody will take.
+    gone: bool,
     taken: u64,
     dropped: u64,
     dropped_bytes: u64,

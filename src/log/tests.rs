@@ -263,6 +263,23 @@ fn counts_add_up_whatever_happens() {
     }
 }
 
+#[test]
+fn observers_only_look() {
+    let header = header(300);
+    let log = of_packets(25);
+    let mut cursor = log.cursor(Start::Oldest, Some(DropPolicy::Keyframe));
+    let observer = cursor.observer();
+    append(&log, &header, 0..48);
+    assert_eq!(observer.progress().lag.packets, 48);
+    append(&log, &header, 48..55);
+    assert_eq!(take_all(&mut cursor), [50, 51, 52, 53, 54], "the newest key frame when it took");
+    assert_eq!(observer.progress().dropped, 50);
+    drop(cursor);
+    append(&log, &header, 55..60);
+    let progress = observer.progress();
+    assert_eq!((progress.taken, progress.dropped, progress.lag.packets), (5, 55, 0));
+}
+
 /// Counts its wake-ups.
 #[derive(Default)]
 struct Count(AtomicUsize);
