@@ -15,6 +15,23 @@
 //!
 //! An arrow is the only direction in which names may be used; `tests/layers.rs` keeps it so.
 //!
+//! In an application that links the crate, the element is there once it is registered:
+//!
+//! ```
+//! use gst::prelude::*;
+//!
+//! gst::init()?;
+//! gstasfpush::plugin_register_static()?;
+//! let sink = gst::ElementFactory::make("asfpushsink")
+//!     .property("location", "http://localhost:8080/concert")
+//!     .build()?;
+//! sink.connect("status", false, |values| {
+//!     println!("{values:?}");
+//!     None
+//! });
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! * [`asf`]: bytes in, units out. A unit is a data packet with the header that describes it.
 //! * [`wmhttp`]: the protocol as values; the pusher's and the server's state machines.
 //! * [`log`]: one bounded copy of the stream, framed once, with a cursor for each reader.

@@ -6,6 +6,26 @@
 //!
 //! "ASF n.n" in these modules names a section of the Advanced Systems Format
 //! specification.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use gstasfpush::asf::fixture::{HeaderBuilder, packets};
+//! use gstasfpush::asf::{Error, Parser, Settings};
+//!
+//! let file = [&HeaderBuilder::default().build()[..], &packets(200, 3).concat()].concat();
+//! let mut parser = Parser::new(Settings::default());
+//! let mut count = 0;
+//! for chunk in file.chunks(77) {
+//!     parser.push(Bytes::copy_from_slice(chunk));
+//!     while let Some(unit) = parser.next_unit()? {
+//!         assert!(unit.packet.len() <= unit.header.packet_size());
+//!         count += 1;
+//!     }
+//! }
+//! parser.finish()?;
+//! assert_eq!(count, 3);
+//! # Ok::<(), Error>(())
+//! ```
 
 mod cursor;
 mod error;

@@ -9,6 +9,16 @@
 //! only copy of the media that players are served from. Every queue is bounded: a pusher
 //! is held back by TCP, a slow player is lapped by the log, a slow disk loses packets of
 //! the recording.
+//!
+//! ```
+//! use gstasfpush::point::{Config, Server};
+//!
+//! let server = Server::spawn(Config { points: vec!["concert".into()], ..Config::default() })?;
+//! println!("push to http://{}/concert, play mmsh://{0}/concert", server.addr());
+//! assert!(!server.stats("concert").is_some_and(|stats| stats.pushing));
+//! server.stop();
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 mod body;
 mod config;

@@ -3,6 +3,21 @@
 //! A packet is a 4-byte framing header (`$`, the packet's letter, a little-endian
 //! count of the bytes that follow), a Reason where the letter has one, and a
 //! payload. [`Packet`] writes them, [`Decoder`] reads them from any chunking.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use gstasfpush::wmhttp::packet::{Decoder, Packet};
+//!
+//! let wire = Packet::Data(Bytes::from_static(b"media")).to_bytes()?;
+//! assert_eq!(&wire[..], b"$D\x05\0media");
+//!
+//! let mut decoder = Decoder::default();
+//! for byte in wire.chunks(1) {
+//!     decoder.push(Bytes::copy_from_slice(byte));
+//! }
+//! assert_eq!(decoder.next_packet()?, Some(Packet::Data(Bytes::from_static(b"media"))));
+//! # Ok::<(), gstasfpush::wmhttp::packet::Malformed>(())
+//! ```
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
