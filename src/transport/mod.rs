@@ -89,6 +89,9 @@ pub struct Client {
     /// Bytes of all requests of this connection before the body under way.
     sent_before_body: u64,
     exchange: Option<Exchange>,
+    /// The body of the exchange before. Where the answer came early the library goes on pulling from it
+    /// until it is aborted.
+    answered: Option<Arc<Queue>>,
 }
 
 struct Exchange {
@@ -117,7 +120,7 @@ struct Failed {
 impl Client {
     /// A client without a connection.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, connection: None, made: Arc::default(), sent_before_body: 0, exchange: None }
+        Self { settings, connection: None, made: Arc::default(), sent_before_body: 0, exchange: None, answered: None }
     }
 
     /// Changes how the next connection is made.
@@ -202,6 +205,9 @@ impl Client {
         if let Some(exchange) = self.exchange.take() {
             exchange.abort();
         }
+        if let Some(body) = self.answered.take() {
+            body.abort();
+        }
         self.connection = None;
         // The gate of a connection that is still being made keeps the old one.
         self.made = Arc::default();
@@ -266,12 +272,9 @@ impl Client {
                 *socket = answer.local.and_then(|local| Socket::find(local, &exchange.peers));
             }
             drop(socket);
-            if let Some(body) = &exchange.body {
+            if let Some(body) = exchange.body {
                 self.sent_before_body += body.pushed();
-                // A server that answers early goes on reading what comes: this alone stops it.
-                if !body.is_complete() {
-                    body.abort();
-                }
+                self.answered = Some(body);
             }
         }
         Incoming::Response { head: answer.head, undelivered }
