@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::backoff::Backoff;
@@ -25,14 +25,17 @@ const GATHER_BYTES: u64 = 192 * 1024;
 /// How often the kernel is asked for the connection's figures at most.
 const TELEMETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What the publisher asks of a destination.
+/// What a destination can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Command {
-    Run,
+pub enum Command {
     /// Settings have changed.
     Reread,
-    /// Close without `$E`.
-    Stop,
+    /// End the session by `$E`(0) now, and be done.
+    EndSession,
+    /// Close without `$E`, and wait for [`Command::Reconnect`]: the server keeps the session for a while.
+    Disconnect,
+    /// Connect now, also where a retry is being waited for.
+    Reconnect,
 }
 
 /// The task. It awaits in one place, [`Actor::happening`].
@@ -40,7 +43,7 @@ pub(super) struct Actor {
     settings: Arc<Mutex<Settings>>,
     stats: Arc<Mutex<Stats>>,
     reporter: Reporter,
-    commands: watch::Receiver<Command>,
+    commands: mpsc::Receiver<Command>,
     session: Session,
     client: Client,
     cursor: Cursor,
@@ -69,6 +72,8 @@ enum Happening {
     Deadline,
     Retry,
     Command(Command),
+    /// The publisher has let go.
+    Stop,
 }
 
 /// Where the body under way has other bytes than data packets.
@@ -84,7 +89,7 @@ impl Actor {
         settings: Arc<Mutex<Settings>>,
         stats: Arc<Mutex<Stats>>,
         cursor: Cursor,
-        commands: watch::Receiver<Command>,
+        commands: mpsc::Receiver<Command>,
         reporter: Reporter,
     ) -> Self {
         let now = lock(&settings).clone();
@@ -154,11 +159,7 @@ impl Actor {
             () = gathered(cursor, gather_until), if wants_data => Happening::Data,
             () = at(deadline), if deadline.is_some() => Happening::Deadline,
             () = at(*retry_at), if retry_at.is_some() => Happening::Retry,
-            changed = commands.changed() => Happening::Command(match changed {
-                Ok(()) => *commands.borrow_and_update(),
-                // The publisher is gone.
-                Err(_) => Command::Stop,
-            }),
+            command = commands.recv() => command.map_or(Happening::Stop, Happening::Command),
         }
     }
 
@@ -188,20 +189,40 @@ impl Actor {
             }
             Happening::Deadline => self.session.handle_timeout(now),
             Happening::Retry => self.connect(),
-            Happening::Command(Command::Run) => {}
             Happening::Command(Command::Reread) => {
                 let settings = lock(&self.settings).clone();
                 self.cursor.set_policy(settings.drop_policy);
                 self.client.set_settings(settings.transport);
                 self.session.set_config(settings.session);
             }
-            Happening::Command(Command::Stop) => {
+            Happening::Command(Command::EndSession) => {
+                if self.session.is_down() {
+                    self.close_for_good();
+                } else {
+                    self.session.end(now);
+                }
+            }
+            Happening::Command(Command::Disconnect) => {
+                self.retry_at = None;
                 self.session.disconnect(now);
-                self.done = true;
                 self.client.close();
                 self.step(Status::Closed, State::Closed, Hresult::OK, None);
             }
+            Happening::Command(Command::Reconnect) => {
+                if self.session.is_down() {
+                    self.backoff.reset();
+                    self.connect();
+                }
+            }
+            Happening::Stop => self.close_for_good(),
         }
+    }
+
+    fn close_for_good(&mut self) {
+        self.done = true;
+        self.session.disconnect(Instant::now());
+        self.client.close();
+        self.step(Status::Closed, State::Closed, Hresult::OK, None);
     }
 
     fn connect(&mut self) {

@@ -13,14 +13,15 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::watch;
+use tokio::sync::mpsc;
 
 use crate::asf;
 use crate::log::{DropPolicy, Interrupted, Limits, Log, Observer, Start};
 use crate::transport::{self, runtime};
 use crate::wmhttp::client::Config;
 use backoff::Policy;
-use destination::{Actor, Command};
+use destination::Actor;
+pub use destination::Command;
 use stats::Stats;
 use status::{Report, State};
 
@@ -37,13 +38,12 @@ pub struct Settings {
     pub drop_policy: Option<DropPolicy>,
 }
 
-/// Where reports go. Called on the I/O thread with no lock held; it must not block.
+/// Where a destination's reports go. Called on the I/O thread with no lock held; it must not block.
 pub type Reporter = Arc<dyn Fn(Report) + Send + Sync>;
 
 /// One stream on its way to its destinations.
 pub struct Publisher {
     log: Arc<Log>,
-    reporter: Reporter,
     shared: Arc<Shared>,
 }
 
@@ -60,12 +60,17 @@ struct Destinations {
 }
 
 struct Destination {
-    command: watch::Sender<Command>,
+    name: String,
+    /// Dropped to stop the destination.
+    commands: mpsc::Sender<Command>,
     settings: Arc<Mutex<Settings>>,
     stats: Arc<Mutex<Stats>>,
     observer: Observer,
     done: bool,
 }
+
+/// Commands that wait for a destination.
+const COMMANDS: usize = 16;
 
 /// How [`Publisher::wait_until_ended`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,35 +83,63 @@ pub enum Drained {
 
 impl Publisher {
     /// A publisher without destinations whose log keeps what `limits` allow.
-    pub fn new(limits: Limits, reporter: Reporter) -> Self {
+    pub fn new(limits: Limits) -> Self {
         let shared = Shared { destinations: Mutex::default(), changed: Condvar::new() };
-        Self { log: Log::new(limits), reporter, shared: Arc::new(shared) }
+        Self { log: Log::new(limits), shared: Arc::new(shared) }
     }
 
-    /// Adds a destination and begins to connect. Before the first packet it gets
+    /// Adds a destination under a name of its own, and begins to connect. Before the first packet it gets
     /// everything; later it starts at the newest key frame.
     ///
     /// # Errors
     /// The system's, where the I/O thread cannot be had.
-    pub fn add(&self, name: &str, settings: Settings) -> io::Result<()> {
+    pub fn add(&self, name: &str, settings: Settings, reporter: Reporter) -> io::Result<()> {
         let start = if self.log.head() == 0 { Start::Oldest } else { Start::NewestKeyFrame };
         let cursor = self.log.cursor(start, settings.drop_policy);
         let observer = cursor.observer();
-        let (command, commands) = watch::channel(Command::Run);
+        let (to_actor, commands) = mpsc::channel(COMMANDS);
         let location = settings.session.url.to_string();
         let stats = Arc::new(Mutex::new(Stats { name: name.to_owned(), location, ..Stats::default() }));
         let settings = Arc::new(Mutex::new(settings));
-        let actor = Actor::new(Arc::clone(&settings), Arc::clone(&stats), cursor, commands, Arc::clone(&self.reporter));
-        let mut destinations = self.shared.lock();
-        let index = destinations.all.len();
-        destinations.all.push(Destination { command, settings, stats, observer, done: false });
-        drop(destinations);
+        let actor = Actor::new(Arc::clone(&settings), Arc::clone(&stats), cursor, commands, reporter);
+        self.shared.lock().all.push(Destination {
+            name: name.to_owned(),
+            commands: to_actor,
+            settings,
+            stats,
+            observer,
+            done: false,
+        });
         let shared = Arc::clone(&self.shared);
+        let name = name.to_owned();
         runtime::spawn(async move {
             actor.run().await;
-            shared.finished(index);
+            shared.finished(&name);
         })?;
         Ok(())
+    }
+
+    /// Takes a destination out: its connection closes without `$E`. Gives its last counters.
+    pub fn remove(&self, name: &str) -> Option<Stats> {
+        let mut destinations = self.shared.lock();
+        let index = destinations.all.iter().position(|destination| destination.name == name)?;
+        let removed = destinations.all.remove(index);
+        drop(destinations);
+        self.shared.changed.notify_all();
+        Some(removed.snapshot())
+    }
+
+    /// Asks a destination, or all of them, for something; false where none is there to do it.
+    pub fn command(&self, name: Option<&str>, command: Command) -> bool {
+        let destinations = self.shared.lock();
+        let mut asked = false;
+        for destination in &destinations.all {
+            if !destination.done && name.is_none_or(|name| name == destination.name) {
+                // A destination that has not taken the last commands is asked the same again by its owner.
+                asked |= destination.commands.try_send(command).is_ok();
+            }
+        }
+        asked
     }
 
     /// Waits until destinations with [`DropPolicy::Block`] leave room in the log.
@@ -134,7 +167,7 @@ impl Publisher {
     pub fn wait_until_ended(&self, until: Instant) -> Result<Drained, Interrupted> {
         let mut destinations = self.shared.lock();
         loop {
-            let waiting = destinations.all.iter().filter(|destination| !destination.done).count();
+            let waiting = destinations.all.iter().filter(|destination| destination.is_awaited()).count();
             if waiting == 0 {
                 return Ok(Drained::All);
             }
@@ -167,45 +200,46 @@ impl Publisher {
         self.log.set_limits(limits);
     }
 
-    /// Changes the settings of all destinations; what concerns a connection counts from the next one on.
-    pub fn update(&self, change: impl Fn(&mut Settings)) {
+    /// Changes the settings of the destinations, each by its name; what concerns a connection counts from
+    /// the next one on.
+    pub fn update(&self, change: impl Fn(&str, &mut Settings)) {
         let destinations = self.shared.lock();
         for destination in &destinations.all {
-            change(&mut destination.settings.lock().unwrap_or_else(PoisonError::into_inner));
-            // A destination that is done listens no more.
-            let _ = destination.command.send(Command::Reread);
+            change(&destination.name, &mut destination.settings.lock().unwrap_or_else(PoisonError::into_inner));
+            // A destination that is done listens no more; one whose queue is full rereads anyway.
+            let _ = destination.commands.try_send(Command::Reread);
         }
-    }
-
-    /// Whether data flows to at least one destination.
-    pub fn is_connected(&self) -> bool {
-        self.stats().iter().any(|stats| stats.state == State::Streaming)
     }
 
     /// The counters of each destination.
     pub fn stats(&self) -> Vec<Stats> {
-        let destinations = self.shared.lock();
-        let snapshot = |destination: &Destination| {
-            let mut stats = destination.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let progress = destination.observer.progress();
-            stats.packets_sent = progress.taken;
-            stats.packets_dropped = progress.dropped;
-            stats.bytes_dropped = progress.dropped_bytes;
-            stats.packets_queued = progress.lag.packets;
-            stats.bytes_queued = progress.lag.bytes;
-            stats.time_queued = progress.lag.time;
-            stats
-        };
-        destinations.all.iter().map(snapshot).collect()
+        self.shared.lock().all.iter().map(Destination::snapshot).collect()
+    }
+}
+
+impl Destination {
+    /// Whether the end of the stream is still to reach it. One that was disconnected does not wait for it.
+    fn is_awaited(&self) -> bool {
+        !self.done && self.stats.lock().unwrap_or_else(PoisonError::into_inner).state != State::Closed
+    }
+
+    fn snapshot(&self) -> Stats {
+        let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let progress = self.observer.progress();
+        stats.packets_sent = progress.taken;
+        stats.packets_dropped = progress.dropped;
+        stats.bytes_dropped = progress.dropped_bytes;
+        stats.packets_queued = progress.lag.packets;
+        stats.bytes_queued = progress.lag.bytes;
+        stats.time_queued = progress.lag.time;
+        stats
     }
 }
 
 impl Drop for Publisher {
     /// Connections close without `$E`; nothing is waited for.
     fn drop(&mut self) {
-        for destination in &self.shared.lock().all {
-            let _ = destination.command.send(Command::Stop);
-        }
+        self.shared.lock().all.clear();
     }
 }
 
@@ -214,10 +248,12 @@ impl Shared {
         self.destinations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn finished(&self, index: usize) {
-        if let Some(destination) = self.lock().all.get_mut(index) {
+    fn finished(&self, name: &str) {
+        let mut destinations = self.lock();
+        if let Some(destination) = destinations.all.iter_mut().find(|destination| destination.name == name) {
             destination.done = true;
         }
+        drop(destinations);
         self.changed.notify_all();
     }
 }

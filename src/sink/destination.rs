@@ -1,18 +1,34 @@
-//! A destination as applications see it.
+//! A destination as applications see it: a child of the element, which overrides settings.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-/// What the `status` signal names: a GstObject with the destination's name and location.
-#[derive(Default, glib::Properties)]
-#[properties(wrapper_type = Destination)]
+use super::AsfPushSink;
+use super::enums::DestinationState;
+use super::location;
+use super::properties::{OF_DESTINATIONS, Property};
+use super::settings::Settings;
+use crate::publish::status::State;
+
+/// One publishing point: its own values of the element's properties, and where the push to it stands.
+#[derive(Default)]
 pub struct DestinationImp {
-    #[property(get, nick = "Location", blurb = "The publishing point's URL, without credentials")]
-    location: Mutex<String>,
-    #[property(get, nick = "State", blurb = "Where the push to this publishing point stands")]
-    state: Mutex<String>,
+    own: Mutex<Own>,
+}
+
+#[derive(Default)]
+struct Own {
+    element: glib::WeakRef<AsfPushSink>,
+    /// As the user wrote it.
+    location: String,
+    state: DestinationState,
+    /// Its own values, …
+    values: Settings,
+    /// … of which these were set.
+    overrides: BTreeSet<&'static str>,
 }
 
 #[glib::object_subclass]
@@ -22,8 +38,55 @@ impl ObjectSubclass for DestinationImp {
     type ParentType = gst::Object;
 }
 
-#[glib::derived_properties]
-impl ObjectImpl for DestinationImp {}
+impl ObjectImpl for DestinationImp {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let location = glib::ParamSpecString::builder("location")
+                .nick("Location")
+                .blurb("The publishing point's URL, without credentials")
+                .read_only();
+            let state = glib::ParamSpecEnum::builder::<DestinationState>("state")
+                .nick("State")
+                .blurb("Where the push to this publishing point stands")
+                .read_only();
+            let own = [location.build(), state.build()];
+            own.into_iter().chain(OF_DESTINATIONS.iter().map(|property| property.spec.clone())).collect()
+        });
+        SPECS.as_ref()
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let Some(property) = property(pspec.name()) else { return };
+        let mut own = self.own();
+        if let Err(refusal) = (property.set)(&mut own.values, value) {
+            drop(own);
+            gst::warning!(super::CAT, imp = self, "{} keeps its value: {refusal}", pspec.name());
+            return;
+        }
+        own.overrides.insert(property.spec.name());
+        drop(own);
+        if let Some(element) = self.element() {
+            element.imp().apply_settings();
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        let own = self.own();
+        match pspec.name() {
+            "location" => location::shown(&own.location).to_value(),
+            "state" => own.state.to_value(),
+            name => match property(name).filter(|_| own.overrides.contains(name)) {
+                Some(property) => (property.get)(&own.values),
+                None => {
+                    drop(own);
+                    let element = self.element();
+                    element.map_or_else(|| pspec.default_value().clone(), |element| element.property_value(name))
+                }
+            },
+        }
+    }
+}
+
 impl GstObjectImpl for DestinationImp {}
 
 glib::wrapper! {
@@ -31,18 +94,49 @@ glib::wrapper! {
     pub struct Destination(ObjectSubclass<DestinationImp>) @extends gst::Object;
 }
 
+fn property(name: &str) -> Option<&'static Property> {
+    OF_DESTINATIONS.iter().find(|property| property.spec.name() == name)
+}
+
+impl DestinationImp {
+    fn element(&self) -> Option<AsfPushSink> {
+        self.own().element.upgrade()
+    }
+
+    fn own(&self) -> MutexGuard<'_, Own> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Destination {
-    pub(super) fn new(name: &str, location: &str) -> Self {
+    pub(super) fn new(element: &AsfPushSink, name: &str, location: &str) -> Self {
         let destination: Self = glib::Object::builder().property("name", name).build();
-        let own = destination.imp();
-        location.clone_into(&mut own.location.lock().unwrap_or_else(PoisonError::into_inner));
-        "idle".clone_into(&mut own.state.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut own = destination.imp().own();
+        own.element.set(Some(element));
+        location.clone_into(&mut own.location);
+        drop(own);
         destination
     }
 
+    /// The location as the user wrote it.
+    pub(super) fn location(&self) -> String {
+        self.imp().own().location.clone()
+    }
+
+    /// The element's settings with this destination's own values.
+    pub(super) fn settings(&self, element: &Settings) -> Settings {
+        let mut settings = element.clone();
+        let own = self.imp().own();
+        for property in OF_DESTINATIONS.iter().filter(|property| own.overrides.contains(property.spec.name())) {
+            // It was accepted when it was set.
+            let _ = (property.set)(&mut settings, &(property.get)(&own.values));
+        }
+        settings
+    }
+
     /// Sets where the push stands and tells those who listen.
-    pub(super) fn set_state(&self, state: &str) {
-        state.clone_into(&mut self.imp().state.lock().unwrap_or_else(PoisonError::into_inner));
-        self.notify_state();
+    pub(super) fn set_state(&self, state: State) {
+        self.imp().own().state = state.into();
+        self.notify("state");
     }
 }

@@ -93,6 +93,64 @@ impl From<HeaderChange> for client::HeaderChange {
     }
 }
 
+/// `on-error`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstAsfPushOnError")]
+pub enum OnError {
+    /// One is enough.
+    #[enum_value(name = "An ERROR when any publishing point has failed for good", nick = "fail-any")]
+    FailAny,
+    /// Only all.
+    #[default]
+    #[enum_value(name = "An ERROR when all publishing points have failed for good", nick = "fail-all")]
+    FailAll,
+    /// None.
+    #[enum_value(name = "Never an ERROR, only WARNINGs", nick = "never")]
+    Never,
+}
+
+/// Where a destination stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstAsfPushDestinationState")]
+#[allow(missing_docs)]
+pub enum DestinationState {
+    #[default]
+    #[enum_value(name = "Not begun", nick = "idle")]
+    Idle,
+    #[enum_value(name = "Looking the server up", nick = "locating")]
+    Locating,
+    #[enum_value(name = "Waiting for the connection and the server's answer", nick = "connecting")]
+    Connecting,
+    #[enum_value(name = "Accepted, no data yet", nick = "opened")]
+    Opened,
+    #[enum_value(name = "Data packets flow", nick = "streaming")]
+    Streaming,
+    #[enum_value(name = "The end is on its way", nick = "ending")]
+    Ending,
+    #[enum_value(name = "Waiting to try again", nick = "reconnecting")]
+    Reconnecting,
+    #[enum_value(name = "Given up", nick = "failed")]
+    Failed,
+    #[enum_value(name = "Ended or disconnected", nick = "closed")]
+    Closed,
+}
+
+impl From<status::State> for DestinationState {
+    fn from(state: status::State) -> Self {
+        match state {
+            status::State::Idle => Self::Idle,
+            status::State::Locating => Self::Locating,
+            status::State::Connecting => Self::Connecting,
+            status::State::Opened => Self::Opened,
+            status::State::Streaming => Self::Streaming,
+            status::State::Ending => Self::Ending,
+            status::State::Reconnecting => Self::Reconnecting,
+            status::State::Failed => Self::Failed,
+            status::State::Closed => Self::Closed,
+        }
+    }
+}
+
 /// What the `status` signal tells, with WMT_STATUS's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstAsfPushStatus")]

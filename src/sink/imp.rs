@@ -10,18 +10,21 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 
+use super::actions;
 use super::destination::Destination;
-use super::enums::Status;
-use super::location::{self, URI_SCHEME};
+use super::enums::OnError;
+use super::location::{self, BadLocation, URI_SCHEME};
 use super::pacing::{Due, Pacer};
-use super::properties::PROPERTIES;
-use super::report::{Postman, plain_details};
+use super::properties::{PROPERTIES, property};
+use super::report::{Postman, plain_details, post_failure};
 use super::settings::Settings;
 use super::stats::{self, Totals};
 use super::{CAT, vfuncs};
 use crate::asf;
+use crate::publish::status::State;
 use crate::publish::{Drained, Publisher};
 use crate::wmhttp::Hresult;
+use crate::wmhttp::verdict::Failure;
 
 /// The element's state: what applications set, and what the streaming thread works on.
 #[derive(Default)]
@@ -33,9 +36,13 @@ pub struct AsfPushSink {
 }
 
 #[derive(Default)]
-struct Shared {
-    settings: Settings,
-    publisher: Option<Arc<Publisher>>,
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    /// The publishing points, `dest_0` and so on.
+    pub(super) destinations: Vec<Destination>,
+    /// Number of the next destination.
+    next_number: u32,
+    pub(super) publisher: Option<Arc<Publisher>>,
     totals: Totals,
     /// Destinations' counters, kept after the publisher is gone.
     last_stats: Vec<crate::publish::stats::Stats>,
@@ -63,7 +70,7 @@ impl ObjectSubclass for AsfPushSink {
     const NAME: &'static str = "GstAsfPushSink";
     type Type = super::AsfPushSink;
     type ParentType = gst_base::BaseSink;
-    type Interfaces = (gst::URIHandler,);
+    type Interfaces = (gst::URIHandler, gst::ChildProxy);
 
     fn class_init(class: &mut Self::Class) {
         vfuncs::install(class);
@@ -83,29 +90,25 @@ impl ObjectImpl for AsfPushSink {
                 .blurb("Whether data flows to at least one publishing point")
                 .read_only()
                 .build();
-            PROPERTIES.iter().map(|property| property.spec.clone()).chain([stats, connected]).collect()
+            let number =
+                |name, nick, blurb| glib::ParamSpecUInt::builder(name).nick(nick).blurb(blurb).read_only().build();
+            let counts = [
+                number("num-destinations", "Destinations", "Number of publishing points"),
+                number("num-connected", "Connected destinations", "Number of publishing points to which data flows"),
+            ];
+            let table = PROPERTIES.iter().map(|property| property.spec.clone());
+            table.chain([stats, connected]).chain(counts).collect()
         });
         SPECS.as_ref()
     }
 
     fn signals() -> &'static [Signal] {
-        static SIGNALS: LazyLock<Vec<Signal>> = LazyLock::new(|| {
-            vec![
-                Signal::builder("status")
-                    .param_types([
-                        Destination::static_type(),
-                        Status::static_type(),
-                        u32::static_type(),
-                        gst::Structure::static_type(),
-                    ])
-                    .build(),
-            ]
-        });
+        static SIGNALS: LazyLock<Vec<Signal>> = LazyLock::new(actions::signals);
         SIGNALS.as_ref()
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let Some(property) = PROPERTIES.iter().find(|property| property.spec.name() == pspec.name()) else { return };
+        let Some(property) = property(pspec.name()) else { return };
         let only_ready = !pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING);
         let mut shared = self.shared();
         if only_ready && shared.publisher.is_some() {
@@ -123,20 +126,20 @@ impl ObjectImpl for AsfPushSink {
             gst::warning!(CAT, imp = self, "{} keeps its value: {refusal}", pspec.name());
             return;
         }
-        let settings = shared.settings.clone();
-        let publisher = shared.publisher.clone();
         drop(shared);
-        if let Some(publisher) = publisher {
-            publisher.set_limits(settings.limits());
-            publisher.update(|destination| *destination = settings.destination(destination.session.url.clone()));
+        if matches!(pspec.name(), "location" | "locations") {
+            self.lay_out_destinations();
         }
+        self.apply_settings();
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
             "stats" => self.stats().to_value(),
-            "connected" => self.is_connected().to_value(),
-            name => match PROPERTIES.iter().find(|property| property.spec.name() == name) {
+            "connected" => (self.connected() > 0).to_value(),
+            "num-connected" => self.connected().to_value(),
+            "num-destinations" => count(self.shared().destinations.len()).to_value(),
+            name => match property(name) {
                 Some(property) => (property.get)(&self.shared().settings),
                 None => pspec.default_value().clone(),
             },
@@ -279,17 +282,17 @@ impl URIHandlerImpl for AsfPushSink {
         if let Err(bad) = location::parse(Some(uri)) {
             return Err(glib::Error::new(gst::URIError::BadUri, &bad.to_string()));
         }
-        let mut shared = self.shared();
-        if shared.publisher.is_some() {
+        if self.shared().publisher.is_some() {
             return Err(glib::Error::new(gst::URIError::BadState, "the URI can be changed only in NULL and READY"));
         }
-        shared.settings.location = Some(uri.to_owned());
+        self.shared().settings.location = Some(uri.to_owned());
+        self.lay_out_destinations();
         Ok(())
     }
 }
 
 impl AsfPushSink {
-    fn shared(&self) -> MutexGuard<'_, Shared> {
+    pub(super) fn shared(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -300,19 +303,25 @@ impl AsfPushSink {
     /// READY→PAUSED: the publisher begins to connect; nothing is waited for.
     fn begin(&self) -> Result<(), gst::StateChangeError> {
         let settings = self.shared().settings.clone();
-        let url = location::parse(settings.location.as_deref()).map_err(|bad| {
+        let destinations = self.shared().destinations.clone();
+        let refuse = |bad: BadLocation| {
             self.post_plain_error(gst::ResourceError::Settings, &bad.to_string(), bad.hresult());
             gst::StateChangeError
-        })?;
-        let destination = Destination::new("dest_0", url.as_str());
-        let postman = Postman::new(&self.obj(), destination);
-        let publisher = Publisher::new(settings.limits(), Arc::new(move |report| postman.deliver(report)));
-        let publisher = Arc::new(publisher);
-        publisher.add("dest_0", settings.destination(url)).map_err(|error| {
-            let text = format!("the I/O thread cannot be started: {error}; see the process's limits");
-            self.post_plain_error(gst::ResourceError::Failed, &text, Hresult::FAIL);
-            gst::StateChangeError
-        })?;
+        };
+        if destinations.is_empty() {
+            return Err(refuse(BadLocation::Missing));
+        }
+        // All are looked at before any is connected to.
+        for destination in &destinations {
+            location::parse(Some(&destination.location())).map_err(refuse)?;
+        }
+        let publisher = Arc::new(Publisher::new(settings.limits()));
+        for destination in &destinations {
+            self.push_to(&publisher, &settings, destination).map_err(|text| {
+                self.post_plain_error(gst::ResourceError::Failed, &text, Hresult::FAIL);
+                gst::StateChangeError
+            })?;
+        }
         *self.stream() = Some(Box::new(Stream {
             publisher: Arc::clone(&publisher),
             parser: asf::Parser::new(settings.parser()),
@@ -329,6 +338,79 @@ impl AsfPushSink {
         shared.totals = Totals::default();
         shared.publisher = Some(publisher);
         Ok(())
+    }
+
+    /// Begins to push to a destination.
+    pub(super) fn push_to(
+        &self,
+        publisher: &Publisher,
+        settings: &Settings,
+        destination: &Destination,
+    ) -> Result<(), String> {
+        let url = location::parse(Some(&destination.location())).map_err(|bad| bad.to_string())?;
+        let postman = Postman::new(&self.obj(), destination.clone());
+        let settings = destination.settings(settings).destination(url);
+        publisher
+            .add(&destination.name(), settings, Arc::new(move |report| postman.deliver(report)))
+            .map_err(|error| format!("the I/O thread cannot be started: {error}; see the process's limits"))
+    }
+
+    /// Makes the destinations that `location` and `locations` name.
+    fn lay_out_destinations(&self) {
+        let settings = self.shared().settings.clone();
+        let locations: Vec<&str> =
+            settings.location.as_deref().into_iter().chain(location::split(settings.locations.as_deref())).collect();
+        let gone = std::mem::take(&mut self.shared().destinations);
+        for destination in gone {
+            self.obj().child_removed(&destination, &destination.name());
+        }
+        self.shared().next_number = 0;
+        for location in locations {
+            self.new_destination(location);
+        }
+        self.obj().notify("num-destinations");
+    }
+
+    /// A new child of the element.
+    pub(super) fn new_destination(&self, location: &str) -> Destination {
+        let mut shared = self.shared();
+        let destination = Destination::new(&self.obj(), &format!("dest_{}", shared.next_number), location);
+        shared.next_number += 1;
+        shared.destinations.push(destination.clone());
+        drop(shared);
+        self.obj().child_added(&destination, &destination.name());
+        destination
+    }
+
+    /// Hands changed settings to the destinations that run.
+    pub(super) fn apply_settings(&self) {
+        let (settings, publisher, destinations) = {
+            let shared = self.shared();
+            (shared.settings.clone(), shared.publisher.clone(), shared.destinations.clone())
+        };
+        let Some(publisher) = publisher else { return };
+        publisher.set_limits(settings.limits());
+        publisher.update(|name, running| {
+            if let Some(destination) = destinations.iter().find(|destination| destination.name() == name) {
+                *running = destination.settings(&settings).destination(running.session.url.clone());
+            }
+        });
+    }
+
+    /// A destination has failed for good: whether that is an ERROR, `on-error` says.
+    pub(super) fn destination_failed(&self, failure: &Failure, details: gst::Structure) {
+        let (policy, publisher) = {
+            let shared = self.shared();
+            (shared.settings.on_error, shared.publisher.clone())
+        };
+        let all_failed =
+            publisher.is_none_or(|publisher| publisher.stats().iter().all(|stats| stats.state == State::Failed));
+        let is_error = match policy {
+            OnError::FailAny => true,
+            OnError::FailAll => all_failed,
+            OnError::Never => false,
+        };
+        post_failure(&self.obj(), failure, details, is_error);
     }
 
     /// PAUSED→READY: connections close, without the end of the stream where it was not reached.
@@ -506,10 +588,33 @@ impl AsfPushSink {
         stats::structure(&self.obj().upcast_ref::<gst_base::BaseSink>().stats(), &totals, &destinations)
     }
 
-    fn is_connected(&self) -> bool {
+    fn connected(&self) -> u32 {
         let publisher = self.shared().publisher.clone();
-        publisher.is_some_and(|publisher| publisher.is_connected())
+        publisher.map_or(0, |publisher| {
+            count(publisher.stats().iter().filter(|stats| stats.state == State::Streaming).count())
+        })
     }
+}
+
+impl ChildProxyImpl for AsfPushSink {
+    fn child_by_index(&self, index: u32) -> Option<glib::Object> {
+        let index = usize::try_from(index).ok()?;
+        self.shared().destinations.get(index).map(|destination| destination.clone().upcast())
+    }
+
+    fn child_by_name(&self, name: &str) -> Option<glib::Object> {
+        let shared = self.shared();
+        let found = shared.destinations.iter().find(|destination| destination.name() == name);
+        found.map(|destination| destination.clone().upcast())
+    }
+
+    fn children_count(&self) -> u32 {
+        count(self.shared().destinations.len())
+    }
+}
+
+pub(super) fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// The Windows code for input that cannot be pushed.

@@ -57,6 +57,12 @@ pub(super) fn parse(text: Option<&str>) -> Result<Url, BadLocation> {
     Ok(url)
 }
 
+/// The single locations in `locations`: commas or white space part them, never `;`, which is legal in a path.
+pub(super) fn split(locations: Option<&str>) -> impl Iterator<Item = &str> {
+    let parts = locations.unwrap_or_default().split(|letter: char| letter == ',' || letter.is_whitespace());
+    parts.filter(|part| !part.is_empty())
+}
+
 /// What `text` may be shown as: nothing of it where it cannot be read, since it may hold a password.
 pub(super) fn shown(text: &str) -> Option<String> {
     parse(Some(text)).ok().map(String::from)

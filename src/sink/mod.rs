@@ -4,6 +4,7 @@
 //! the one table of what can be set, `report` turns what destinations tell into bus
 //! messages and signals, `pacing` says when a packet is due.
 
+mod actions;
 mod destination;
 mod enums;
 mod imp;
@@ -26,7 +27,7 @@ glib::wrapper! {
     /// The element.
     pub struct AsfPushSink(ObjectSubclass<imp::AsfPushSink>)
         @extends gst_base::BaseSink, gst::Element, gst::Object,
-        @implements gst::URIHandler;
+        @implements gst::URIHandler, gst::ChildProxy;
 }
 
 /// Registers the element and its types.

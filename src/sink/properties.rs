@@ -8,10 +8,15 @@ use std::sync::LazyLock;
 use glib::{ParamFlags, ParamSpec, Value};
 use gst::prelude::*;
 
-use super::enums::{DropPolicy, HeaderChange, Padding};
+use super::enums::{DropPolicy, HeaderChange, OnError, Padding};
 use super::location;
 use super::settings::Settings;
 use crate::wmhttp::headers::{Directives, is_encoder};
+
+/// The row of a property, by its name.
+pub(super) fn property(name: &str) -> Option<&'static Property> {
+    PROPERTIES.iter().find(|property| property.spec.name() == name)
+}
 
 /// One property. A write may be refused with a sentence that names cause and remedy.
 pub(super) struct Property {
@@ -21,7 +26,15 @@ pub(super) struct Property {
 }
 
 /// All that the settings hold, in the order of the README's table.
-pub(super) static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
+pub(super) static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(table);
+
+/// Those that each destination has too, and by which it overrides the element's value. The specifications
+/// are others, since one belongs to one class.
+pub(super) static OF_DESTINATIONS: LazyLock<Vec<Property>> = LazyLock::new(|| {
+    table().into_iter().filter(|property| NAMES_OF_DESTINATIONS.contains(&property.spec.name())).collect()
+});
+
+fn table() -> Vec<Property> {
     let defaults = Settings::default();
     vec![
         row(
@@ -35,6 +48,19 @@ pub(super) static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
             |s| s.location.as_deref().and_then(location::shown).to_value(),
             |s, v| {
                 s.location = text(v);
+                Ok(())
+            },
+        ),
+        row(
+            string("locations", "Locations", "URLs of several publishing points, separated by commas or white space")
+                .mutable_ready()
+                .build(),
+            |s| {
+                let shown: Vec<String> = location::split(s.locations.as_deref()).filter_map(location::shown).collect();
+                (!shown.is_empty()).then(|| shown.join(",")).to_value()
+            },
+            |s, v| {
+                s.locations = text(v);
                 Ok(())
             },
         ),
@@ -276,8 +302,31 @@ pub(super) static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
             |s| s.header_change.to_value(),
             |s, v| put(&mut s.header_change, v),
         ),
+        row(
+            glib::ParamSpecEnum::builder_with_default("on-error", OnError::FailAll)
+                .nick("On error")
+                .blurb("When the failure of publishing points is an ERROR of the element")
+                .flags(FLAGS)
+                .mutable_playing()
+                .build(),
+            |s| s.on_error.to_value(),
+            |s, v| put(&mut s.on_error, v),
+        ),
     ]
-});
+}
+
+/// What may differ from one destination to another.
+const NAMES_OF_DESTINATIONS: [&str; 9] = [
+    "template-url",
+    "auto-destroy",
+    "auto-reconnect",
+    "retries",
+    "retry-delay",
+    "retry-delay-max",
+    "drop-policy",
+    "content-length",
+    "header-change",
+];
 
 const FLAGS: ParamFlags = ParamFlags::READWRITE;
 

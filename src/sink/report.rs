@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use glib::object::ObjectExt;
 use gst::prelude::*;
+use gst::subclass::prelude::*;
 
 use super::destination::Destination;
 use super::enums::Status as StatusEnum;
@@ -74,12 +74,13 @@ impl Postman {
         // A bus that is flushing takes nothing; that is its owner's wish.
         let _ = element.post_message(message);
         if step.old_state != step.new_state {
-            self.destination.set_state(step.new_state.name());
+            self.destination.set_state(step.new_state);
         }
         element
             .emit_by_name::<()>("status", &[&self.destination, &StatusEnum::from(step.status), &step.hresult.0, &info]);
         if (step.old_state == State::Streaming) != (step.new_state == State::Streaming) {
             element.notify("connected");
+            element.notify("num-connected");
         }
         let Some(failure) = &step.failure else { return };
         match step.status {
@@ -89,7 +90,7 @@ impl Postman {
                 let debug = failure.remedy;
                 gst::element_warning!(element, gst::ResourceError::Write, ("{text}"), ["{debug}"], details: info);
             }
-            Status::Error => post_error(element, failure, info),
+            Status::Error => element.imp().destination_failed(failure, info),
             Status::Opened
             | Status::Locating
             | Status::Connecting
@@ -163,11 +164,16 @@ fn details(step: &Step) -> gst::Structure {
     details.build()
 }
 
-/// An ERROR message for a push that failed for good.
-fn post_error(element: &AsfPushSink, failure: &Failure, details: gst::Structure) {
+/// A message for a push that failed for good: an ERROR where the element has failed with it.
+pub(super) fn post_failure(element: &AsfPushSink, failure: &Failure, details: gst::Structure, is_error: bool) {
     let Failure { text, remedy, hresult, .. } = failure;
     let text = format!("{text}; {remedy}");
-    gst::element_error!(element, resource_error(failure), ("{text}"), ["{hresult}"], details: details);
+    let code = resource_error(failure);
+    if is_error {
+        gst::element_error!(element, code, ("{text}"), ["{hresult}"], details: details);
+    } else {
+        gst::element_warning!(element, code, ("{text}"), ["{hresult}"], details: details);
+    }
 }
 
 /// GStreamer's code for a failure.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::enums::{DropPolicy, HeaderChange, Padding};
+use super::enums::{DropPolicy, HeaderChange, OnError, Padding};
 use crate::asf;
 use crate::log::Limits;
 use crate::publish::backoff::Policy;
@@ -17,6 +17,7 @@ use crate::wmhttp::headers::Directives;
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) location: Option<String>,
+    pub(super) locations: Option<String>,
     pub(super) template_url: Option<String>,
     pub(super) auto_destroy: bool,
     pub(super) user_agent: String,
@@ -37,12 +38,14 @@ pub(super) struct Settings {
     pub(super) strict_server: bool,
     pub(super) content_length: u64,
     pub(super) header_change: HeaderChange,
+    pub(super) on_error: OnError,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             location: None,
+            locations: None,
             template_url: None,
             auto_destroy: false,
             user_agent: concat!("WMEncoder/12.0.0.0 asfpushsink/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -63,6 +66,7 @@ impl Default for Settings {
             strict_server: true,
             content_length: 0,
             header_change: HeaderChange::Auto,
+            on_error: OnError::FailAll,
         }
     }
 }

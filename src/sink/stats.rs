@@ -36,7 +36,7 @@ fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-fn destination(stats: &Stats) -> gst::Structure {
+pub(super) fn destination(stats: &Stats) -> gst::Structure {
     let nanoseconds = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     let mut structure = gst::Structure::builder("application/x-asfpushsink-destination-stats")
         .field("name", &stats.name)
