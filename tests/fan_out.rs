@@ -106,10 +106,9 @@ fn on_error_decides() {
         let mut refusing = peers[0].accept();
         refusing.request();
         refusing.answer(&wms(403, "0"));
-        let is_error = pushing.wait_for(|message| match message.view() {
-            gst::MessageView::Error(_) => Some(true),
-            gst::MessageView::Warning(_) => Some(false),
-            _ => None,
+        let is_error = pushing.wait_for(|message| {
+            let told = [gst::MessageType::Error, gst::MessageType::Warning].contains(&message.type_());
+            told.then_some(message.type_() == gst::MessageType::Error)
         });
         assert_eq!(is_error, error, "{policy}");
     }
