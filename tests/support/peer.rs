@@ -217,6 +217,14 @@ impl Connection {
         self.buffer.is_empty() && self.fill() == 0
     }
 
+    /// Bytes that have come in and were not read as packets.
+    pub fn unread(&self) -> usize {
+        self.stream.set_nonblocking(true).unwrap();
+        let waiting = self.stream.peek(&mut vec![0; 32 << 20]).unwrap_or(0);
+        self.stream.set_nonblocking(false).unwrap();
+        self.buffer.len() + waiting
+    }
+
     /// Resets the connection.
     pub fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
