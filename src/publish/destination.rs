@@ -9,7 +9,7 @@ use tokio::time::sleep_until;
 use super::backoff::Backoff;
 use super::stats::Stats;
 use super::status::{Report, State, Status, Step};
-use super::{Reporter, Settings};
+use super::{Reporter, Settings, redacted};
 use crate::log::{Cursor, DropPolicy};
 use crate::transport::{Client, Incoming};
 use crate::wmhttp::Hresult;
@@ -257,7 +257,10 @@ impl Actor {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Request(request) => {
-                lock(&self.stats).requests_sent += 1;
+                let mut stats = lock(&self.stats);
+                stats.requests_sent += 1;
+                stats.effective_location = Some(redacted(&request.url));
+                drop(stats);
                 if request.head.kind == Kind::Start {
                     self.body = BodyMap::default();
                 }

@@ -35,6 +35,7 @@ pub(super) struct Settings {
     pub(super) padding: Padding,
     pub(super) live_header: bool,
     pub(super) strict_server: bool,
+    pub(super) automatic_redirect: bool,
     pub(super) content_length: u64,
     pub(super) header_change: HeaderChange,
 }
@@ -61,6 +62,7 @@ impl Default for Settings {
             padding: Padding::Explicit,
             live_header: true,
             strict_server: true,
+            automatic_redirect: true,
             content_length: 0,
             header_change: HeaderChange::Auto,
         }
@@ -98,6 +100,8 @@ impl Settings {
                 directives: Directives { template, auto_destroy: self.auto_destroy },
                 content_length: (self.content_length > 0).then_some(self.content_length),
                 strict_server: self.strict_server,
+                automatic_redirect: self.automatic_redirect,
+                https: false,
                 header_change: self.header_change.into(),
                 response_timeout: ms(self.timeout),
                 end_timeout: ms(self.eos_timeout),
