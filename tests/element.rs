@@ -432,6 +432,53 @@ fn refusals_are_errors() {
     }
 }
 
+fn redirect(status: u16, location: &str) -> String {
+    format!(
+        "HTTP/1.1 {status} Said\r\nServer: nginx\r\nLocation: {location}\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// C-4: from one server to another: the whole stream arrives there, and the statistics say where that is.
+#[test]
+fn c4_a_redirected_push_arrives() {
+    let (first, pushing, source) = pushing("");
+    let second = Peer::new();
+    feed(&source, media::stream(50, STEP));
+    end(&source);
+    let mut connection = first.accept();
+    assert!(connection.request().is_setup());
+    connection.answer(&redirect(302, &second.location().replace("concert", "elsewhere")));
+    assert!(connection.is_closed());
+    let mut connection = second.accept();
+    let setup = connection.request();
+    assert!(setup.is_setup() && setup.text.starts_with("POST /elsewhere HTTP/1.1\r\n"), "{}", setup.text);
+    assert_eq!((setup.push_id(), setup.header("Host")), ("0", Some(second.addr.to_string().as_str())));
+    connection.answer(&wms(204, "one"));
+    assert_eq!(connection.request().push_id(), "one");
+    let packets = connection.until_the_end();
+    let Packet::Header(header) = &packets[0] else { panic!() };
+    assert_eq!(numbers(header, &packets), (0..50).collect::<Vec<_>>());
+    connection.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+    let stats = pushing.destination_stats();
+    assert_eq!(stats.get::<&str>("location").unwrap(), first.location());
+    assert_eq!(stats.get::<&str>("effective-location").unwrap(), second.location().replace("concert", "elsewhere"));
+}
+
+/// C-4: `automatic-redirect=false` leaves it to the user, who is told the new URL.
+#[test]
+fn c4_redirects_can_be_refused() {
+    let (peer, pushing, _source) = pushing("automatic-redirect=false");
+    let mut connection = peer.accept();
+    connection.request();
+    connection.answer(&redirect(301, "http://elsewhere:81/live"));
+    let (error, details) = pushing.wait_for_error();
+    assert!(error.matches(gst::ResourceError::Settings), "{error:?}");
+    assert!(error.message().contains("http://elsewhere:81/live"), "{error:?}");
+    assert_eq!(details.get::<u32>("hresult"), Ok(Hresult::REDIRECT.0));
+    assert_eq!(details.get::<u32>("http-status-code"), Ok(301));
+}
+
 /// Failures that may pass are WARNINGs and tried again; `retries` bounds that.
 #[test]
 fn retries_are_counted() {

@@ -62,6 +62,8 @@ impl Pair {
             directives: Directives::default(),
             content_length,
             strict_server: true,
+            automatic_redirect: true,
+            https: false,
             header_change,
             response_timeout: Duration::from_secs(15),
             end_timeout: Duration::from_secs(5),

@@ -278,7 +278,10 @@ impl Actor {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Request(request) => {
-                lock(&self.stats).requests_sent += 1;
+                let mut stats = lock(&self.stats);
+                stats.requests_sent += 1;
+                stats.effective_location = Some(request.url.to_string());
+                drop(stats);
                 if request.head.kind == Kind::Start {
                     self.body = BodyMap::default();
                 }

@@ -12,6 +12,8 @@ pub struct Stats {
     pub name: String,
     /// Its URL, without credentials.
     pub location: String,
+    /// Where the last request went: `location`, or where redirects have led.
+    pub effective_location: Option<String>,
     /// Where it stands.
     pub state: State,
     /// Packets handed to the connection, those repeated after a loss counted once.

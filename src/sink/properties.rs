@@ -280,6 +280,18 @@ fn table() -> Vec<Property> {
             |s, v| put(&mut s.strict_server, v),
         ),
         row(
+            boolean(
+                "automatic-redirect",
+                "Automatic redirect",
+                "Follow the server's redirects, at most 8",
+                defaults.automatic_redirect,
+            )
+            .mutable_ready()
+            .build(),
+            |s| s.automatic_redirect.to_value(),
+            |s, v| put(&mut s.automatic_redirect, v),
+        ),
+        row(
             glib::ParamSpecUInt64::builder("content-length")
                 .nick("Content length")
                 .blurb(

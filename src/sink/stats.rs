@@ -55,6 +55,9 @@ pub(super) fn destination(stats: &Stats) -> gst::Structure {
         .field("packets-queued", stats.packets_queued)
         .field("bytes-queued", stats.bytes_queued)
         .field("time-queued", nanoseconds(stats.time_queued));
+    if let Some(location) = &stats.effective_location {
+        structure = structure.field("effective-location", location);
+    }
     if let Some(at) = stats.connected_at {
         structure = structure.field("connect-duration", nanoseconds(at.elapsed()));
     }

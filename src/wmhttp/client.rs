@@ -13,6 +13,8 @@
 //!   │   ╲────────────────────────────────────────▶   │ end, or another header
 //!   └── failure, from any state              Ending ─┴──▶ Down, or Setup anew
 //! ```
+//!
+//! A redirect of PushSetup stays in `Setup`, at another URL (`redirect`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use url::Url;
 use super::Hresult;
 use super::headers::{Cookies, Directives, Kind, Product, RequestHead, SUPPORTED, idle_timeout};
 use super::packet::{END_LEN, FRAMING_LEN, Packet};
+use super::redirect::Route;
 use super::verdict::{Cause, Failure};
 use crate::asf;
 
@@ -70,6 +73,10 @@ pub struct Config {
     pub content_length: Option<u64>,
     /// Whether a server that does not say Cougar or Rex is refused (H-5).
     pub strict_server: bool,
+    /// Whether redirects of a PushSetup are followed (C-4).
+    pub automatic_redirect: bool,
+    /// Whether a redirect may lead to an https URL: whether there is TLS below.
+    pub https: bool,
     /// See [`HeaderChange`].
     pub header_change: HeaderChange,
     /// How long to wait for an answer (C-17).
@@ -217,6 +224,7 @@ enum Then {
 #[derive(Debug)]
 pub struct Session {
     config: Config,
+    route: Route,
     state: State,
     cookies: Cookies,
     peer: Peer,
@@ -246,6 +254,7 @@ impl Session {
     /// A session that does nothing yet (C-1).
     pub fn new(config: Config) -> Self {
         Self {
+            route: Route::new(config.url.clone()),
             config,
             state: State::Down { resume_until: None },
             cookies: Cookies::default(),
@@ -267,6 +276,11 @@ impl Session {
     /// What the server has shown of itself.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Where requests go: the session's URL, or where redirects have led (C-4).
+    pub fn url(&self) -> &Url {
+        self.route.url()
     }
 
     /// What to do next; to be asked until `None` after each call of another method.
@@ -392,6 +406,7 @@ impl Session {
                 self.event(Event::Opened);
                 self.advance_end(now);
             }
+            State::Setup { .. } if (300..=305).contains(&head.status) => self.redirect(head, now),
             State::Full { .. } if success => {
                 if self.refuses_server(head) {
                     return;
@@ -466,7 +481,45 @@ impl Session {
 
     // ---- requests ----
 
+    /// A new session, from its own URL on: where a redirect leads may have changed since.
     fn set_up(&mut self, now: Instant) {
+        let route = Route::new(self.config.url.clone());
+        if route.url().origin() != self.route.url().origin() {
+            self.forget_server();
+        }
+        self.route = route;
+        self.set_up_there(now);
+    }
+
+    /// C-4: PushSetup once more, on a new connection, where the answer leads.
+    fn redirect(&mut self, head: &ResponseHead, now: Instant) {
+        let (status, headers) = (head.status, &head.headers);
+        let followed = match status {
+            305 => Err(self.route.proxy_refusal(status, headers)),
+            _ if !self.config.automatic_redirect => Err(self.route.refusal(status, headers)),
+            _ => self.route.follow(status, headers, self.config.https),
+        };
+        match followed {
+            Ok(elsewhere) => {
+                if elsewhere {
+                    self.forget_server();
+                }
+                self.close();
+                self.set_up_there(now);
+            }
+            Err(failure) => self.fail(failure, None),
+        }
+    }
+
+    /// Another server is asked next: it gets no cookie of this one's, and has shown nothing of itself yet.
+    fn forget_server(&mut self) {
+        self.cookies = Cookies::default();
+        // The servers behind a redirect are asked anew each time: what one of them has refused is
+        // remembered for all, or each header change would break its session.
+        self.peer = Peer { refuses_change: self.peer.refuses_change, ..Peer::default() };
+    }
+
+    fn set_up_there(&mut self, now: Instant) {
         self.cookies.forget_session();
         self.announced = None;
         self.between_entries = false;
@@ -479,7 +532,7 @@ impl Session {
         let head = self.head(Kind::Setup, body.len() as u64);
         self.state = State::Setup { deadline: now + self.config.response_timeout };
         self.outputs.push_back(Output::Request(Request {
-            url: self.config.url.clone(),
+            url: self.route.url().clone(),
             head,
             connection: Connection::New,
             body: Some(Bytes::from(body)),
@@ -493,7 +546,12 @@ impl Session {
         self.sent_in_request = 0;
         self.before_request = (self.announced.clone(), self.between_entries);
         let head = self.head(Kind::Start, content_length);
-        self.outputs.push_back(Output::Request(Request { url: self.config.url.clone(), head, connection, body: None }));
+        self.outputs.push_back(Output::Request(Request {
+            url: self.route.url().clone(),
+            head,
+            connection,
+            body: None,
+        }));
         if self.announced.is_none() {
             self.send(&Packet::Header(header.bytes().clone()));
             self.announced = Some(Arc::clone(header));

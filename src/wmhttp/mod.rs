@@ -10,6 +10,7 @@ pub mod client;
 pub mod headers;
 pub mod hresult;
 pub mod packet;
+mod redirect;
 pub mod server;
 pub mod verdict;
 

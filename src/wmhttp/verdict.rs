@@ -63,6 +63,19 @@ impl Failure {
         }
     }
 
+    /// The server redirects, and that is not followed (C-4); `text` goes on after "it redirects".
+    pub fn redirect(status: u16, hresult: Hresult, text: String, remedy: &'static str) -> Self {
+        Self {
+            hresult,
+            condition: Condition::Status(status),
+            text: format!("the server answered {status}: it redirects {text}"),
+            remedy,
+            // Only a change at the server or of location leads elsewhere.
+            permanent: true,
+            retry_after: None,
+        }
+    }
+
     /// A success from what is no Windows Media server (H-5).
     pub fn incompatible(server: Option<&str>) -> Self {
         let who = server.map_or_else(|| "no Server header".to_owned(), |server| format!("Server: {server}"));
