@@ -1,7 +1,6 @@
 //! GstBaseSink's hooks.
 
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use bytes::Bytes;
 use glib::subclass::Signal;
@@ -14,15 +13,14 @@ use super::actions;
 use super::destination::Destination;
 use super::enums::OnError;
 use super::location::{self, BadLocation, URI_SCHEME};
-use super::pacing::{Due, Pacer};
 use super::properties::{PROPERTIES, property};
 use super::report::{Postman, plain_details, post_failure};
 use super::settings::Settings;
 use super::stats::{self, Totals};
+use super::streaming::Stream;
 use super::{CAT, vfuncs};
-use crate::asf;
+use crate::publish::Publisher;
 use crate::publish::status::State;
-use crate::publish::{Drained, Publisher};
 use crate::wmhttp::Hresult;
 use crate::wmhttp::verdict::Failure;
 
@@ -43,26 +41,9 @@ pub(super) struct Shared {
     /// Number of the next destination.
     next_number: u32,
     pub(super) publisher: Option<Arc<Publisher>>,
-    totals: Totals,
+    pub(super) totals: Totals,
     /// Destinations' counters, kept after the publisher is gone.
     last_stats: Vec<crate::publish::stats::Stats>,
-}
-
-/// The stream from start to stop.
-struct Stream {
-    publisher: Arc<Publisher>,
-    parser: asf::Parser,
-    pacer: Pacer,
-    /// Units parsed and due, not yet fed.
-    ready: Vec<asf::Packet>,
-    ready_header: Option<Arc<asf::Header>>,
-    seen_data: bool,
-    seen_stream_start: bool,
-    live: bool,
-    /// An ERROR was posted for what came: there is no more to say at EOS.
-    refused: bool,
-    /// The end has gone out: after a flush the stream begins anew, in new sessions.
-    ended: bool,
 }
 
 #[glib::object_subclass]
@@ -209,14 +190,14 @@ impl BaseSinkImpl for AsfPushSink {
         {
             let bytes: Vec<u8> =
                 buffers.iter().filter_map(|buffer| buffer.map_readable().ok()).flat_map(|map| map.to_vec()).collect();
-            stream.parser.stream_header(Bytes::from(bytes));
+            stream.stream_header(Bytes::from(bytes));
         }
         Ok(())
     }
 
     fn event(&self, event: gst::Event) -> bool {
-        let anew = event.type_() == gst::EventType::FlushStop
-            && self.stream().as_ref().is_some_and(|stream| stream.ended || stream.refused);
+        let anew =
+            event.type_() == gst::EventType::FlushStop && self.stream().as_ref().is_some_and(|stream| stream.is_over());
         if anew {
             self.finish();
             if self.begin().is_err() {
@@ -226,18 +207,9 @@ impl BaseSinkImpl for AsfPushSink {
         if let Some(stream) = self.stream().as_mut() {
             #[expect(clippy::wildcard_enum_match_arm, reason = "the other events are the base class's")]
             match event.view() {
-                gst::EventView::StreamStart(_) if std::mem::replace(&mut stream.seen_stream_start, true) => {
-                    stream.parser.new_stream();
-                }
-                gst::EventView::Segment(segment) => {
-                    if let Some(segment) = segment.segment().downcast_ref::<gst::format::Bytes>() {
-                        stream.parser.segment(segment.start().map_or(0, u64::from));
-                    }
-                }
-                gst::EventView::FlushStop(_) => {
-                    stream.parser.discontinuity();
-                    stream.ready.clear();
-                }
+                gst::EventView::StreamStart(_) => stream.new_stream(),
+                gst::EventView::Segment(segment) => stream.segment(segment.segment()),
+                gst::EventView::FlushStop(_) => stream.flush(),
                 _ => {}
             }
         }
@@ -296,7 +268,7 @@ impl AsfPushSink {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stream(&self) -> MutexGuard<'_, Option<Box<Stream>>> {
+    pub(super) fn stream(&self) -> MutexGuard<'_, Option<Box<Stream>>> {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -322,18 +294,7 @@ impl AsfPushSink {
                 gst::StateChangeError
             })?;
         }
-        *self.stream() = Some(Box::new(Stream {
-            publisher: Arc::clone(&publisher),
-            parser: asf::Parser::new(settings.parser()),
-            pacer: Pacer::default(),
-            ready: Vec::new(),
-            ready_header: None,
-            seen_data: false,
-            seen_stream_start: false,
-            live: false,
-            refused: false,
-            ended: false,
-        }));
+        *self.stream() = Some(Box::new(Stream::new(Arc::clone(&publisher), settings.parser())));
         let mut shared = self.shared();
         shared.totals = Totals::default();
         shared.publisher = Some(publisher);
@@ -428,155 +389,8 @@ impl AsfPushSink {
         }
     }
 
-    /// Parses a buffer and feeds what is due.
-    fn push_buffer(&self, stream: &mut Stream, buffer: &gst::Buffer) -> Result<(), gst::FlowError> {
-        if buffer.flags().contains(gst::BufferFlags::DISCONT) && stream.seen_data {
-            stream.parser.discontinuity();
-        }
-        stream.seen_data = true;
-        for memory in buffer.iter_memories_owned() {
-            let memory = memory.into_mapped_memory_readable().map_err(|_| {
-                self.post_plain_error(gst::ResourceError::Read, "a buffer's memory cannot be read", Hresult::FAIL);
-                gst::FlowError::Error
-            })?;
-            stream.parser.push(Bytes::from_owner(memory));
-        }
-        let mut totals = Totals { bytes_received: buffer.size() as u64, ..Totals::default() };
-        let result = self.push_units(stream, &mut totals);
-        let mut shared = self.shared();
-        shared.totals.packets_received += totals.packets_received;
-        shared.totals.bytes_received += totals.bytes_received;
-        shared.totals.padding_bytes_saved += totals.padding_bytes_saved;
-        shared.totals.headers += totals.headers;
-        result
-    }
-
-    fn push_units(&self, stream: &mut Stream, totals: &mut Totals) -> Result<(), gst::FlowError> {
-        let paced = self.obj().is_sync();
-        loop {
-            let unit = stream.parser.next_unit();
-            while let Some(warning) = stream.parser.take_warning() {
-                gst::element_imp_warning!(self, gst::StreamError::Format, ["{warning}"]);
-            }
-            let unit = match unit {
-                Ok(Some(unit)) => unit,
-                Ok(None) => break,
-                Err(error) => return Err(self.refuse(stream, &error)),
-            };
-            let new_stream = stream.ready_header.as_ref().is_none_or(|header| !Arc::ptr_eq(header, &unit.header));
-            if new_stream {
-                self.feed(stream)?;
-                totals.headers += 1;
-                gst::info!(CAT, imp = self, "a stream begins: {:?}", unit.header);
-                stream.live = self.upstream_is_live();
-                stream.publisher.set_live(stream.live);
-                stream.ready_header = Some(Arc::clone(&unit.header));
-            }
-            // What could not be parsed has no send time.
-            if paced && !stream.live && unit.packet.is_parsed() {
-                self.wait_until_due(stream, &unit)?;
-            }
-            totals.packets_received += 1;
-            totals.padding_bytes_saved += u64::from(unit.packet.padding_removed());
-            stream.ready.push(unit.packet);
-        }
-        self.feed(stream)
-    }
-
-    /// Waits by the clock, once what is due before has been fed.
-    fn wait_until_due(&self, stream: &mut Stream, unit: &asf::Unit) -> Result<(), gst::FlowError> {
-        let now = || self.obj().current_running_time().unwrap_or(gst::ClockTime::ZERO);
-        match stream.pacer.due(&unit.header, unit.packet.send_time(), now) {
-            Due::Now => Ok(()),
-            Due::Jumped(ms) => {
-                gst::warning!(CAT, imp = self, "the send time jumps by {ms} ms; pacing starts anew from here");
-                Ok(())
-            }
-            Due::At(time) => {
-                if self.obj().current_running_time().is_some_and(|now| now >= time) {
-                    return Ok(());
-                }
-                self.feed(stream)?;
-                self.obj().wait(time).0.map(|_| ())
-            }
-        }
-    }
-
-    /// Hands the packets that have gathered to the publisher; waits where a destination holds it back.
-    fn feed(&self, stream: &mut Stream) -> Result<(), gst::FlowError> {
-        let Some(header) = &stream.ready_header else { return Ok(()) };
-        if stream.ready.is_empty() {
-            return Ok(());
-        }
-        while stream.publisher.wait_for_room().is_err() {
-            self.obj().wait_preroll()?;
-        }
-        stream.publisher.append(header, stream.ready.drain(..));
-        Ok(())
-    }
-
-    /// EOS: the tail and the end of the stream go out, within `eos-timeout`. Called with the preroll lock held.
-    pub(super) fn drain(&self) -> Result<(), gst::FlowError> {
-        let Some(mut stream) = self.stream().take() else { return Err(gst::FlowError::Flushing) };
-        let result = self.drain_stream(&mut stream);
-        *self.stream() = Some(stream);
-        result
-    }
-
-    fn drain_stream(&self, stream: &mut Stream) -> Result<(), gst::FlowError> {
-        if let Err(error) = stream.parser.finish() {
-            return Err(self.refuse(stream, &error));
-        }
-        while let Some(warning) = stream.parser.take_warning() {
-            gst::element_imp_warning!(self, gst::StreamError::Format, ["{warning}"]);
-        }
-        let until = Instant::now() + self.shared().settings.eos_timeout();
-        stream.publisher.end();
-        stream.ended = true;
-        loop {
-            match stream.publisher.wait_until_ended(until) {
-                Ok(Drained::All) => return Ok(()),
-                Ok(Drained::TimedOut(waiting)) => {
-                    gst::element_imp_warning!(
-                        self,
-                        gst::ResourceError::Write,
-                        [
-                            "{waiting} publishing point(s) did not confirm the end within eos-timeout; the tail may be lost"
-                        ]
-                    );
-                    return Ok(());
-                }
-                Err(_interrupted) => {
-                    self.obj().wait_preroll()?;
-                }
-            }
-        }
-    }
-
-    /// Posts the ERROR for bytes that are no ASF that can be pushed.
-    fn refuse(&self, stream: &mut Stream, error: &asf::Error) -> gst::FlowError {
-        if std::mem::replace(&mut stream.refused, true) {
-            return gst::FlowError::Error;
-        }
-        gst::error!(CAT, imp = self, "{error}");
-        let hresult = hresult_of(error);
-        let details = plain_details(hresult);
-        if error.is_wrong_type() {
-            gst::element_imp_error!(self, gst::StreamError::WrongType, ("{error}"), ["{hresult}"], details: details);
-        } else {
-            gst::element_imp_error!(self, gst::StreamError::Format, ("{error}"), ["{hresult}"], details: details);
-        }
-        gst::FlowError::Error
-    }
-
-    fn post_plain_error(&self, code: gst::ResourceError, text: &str, hresult: Hresult) {
+    pub(super) fn post_plain_error(&self, code: gst::ResourceError, text: &str, hresult: Hresult) {
         gst::element_imp_error!(self, code, ("{text}"), ["{hresult}"], details: plain_details(hresult));
-    }
-
-    fn upstream_is_live(&self) -> bool {
-        let mut query = gst::query::Latency::new();
-        let answered = self.obj().static_pad("sink").is_some_and(|pad| pad.peer_query(&mut query));
-        answered && query.result().0
     }
 
     fn stats(&self) -> gst::Structure {
@@ -615,18 +429,4 @@ impl ChildProxyImpl for AsfPushSink {
 
 pub(super) fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// The Windows code for input that cannot be pushed.
-fn hresult_of(error: &asf::Error) -> Hresult {
-    match error {
-        asf::Error::HeaderTooBig { .. } => Hresult::ASF_HEADER_SIZE,
-        asf::Error::PacketTooBig { .. } | asf::Error::OverlongPacket { .. } => Hresult::ASF_PACKET_TOO_LARGE,
-        asf::Error::LostAlignment { .. } => Hresult::ASF_BAD_DATA_UNIT,
-        asf::Error::NoHeader { .. } => Hresult::ASF_NO_HEADER,
-        asf::Error::NotAsf { .. }
-        | asf::Error::AsfStream { .. }
-        | asf::Error::InvalidHeader { .. }
-        | asf::Error::PacketSize { .. } => Hresult::ASF_INVALID_HEADER,
-    }
 }

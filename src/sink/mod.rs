@@ -1,6 +1,7 @@
 //! The element `asfpushsink`.
 //!
-//! `imp` maps GstBaseSink's hooks onto the parser and the publisher, `properties` is
+//! `imp` maps GstBaseSink's hooks onto the stream and its destinations, `streaming` is what the
+//! streaming thread does, `actions` what the action signals do, `properties` is
 //! the one table of what can be set, `report` turns what destinations tell into bus
 //! messages and signals, `pacing` says when a packet is due.
 
@@ -14,6 +15,7 @@ mod properties;
 mod report;
 mod settings;
 mod stats;
+mod streaming;
 mod vfuncs;
 
 use std::sync::LazyLock;

@@ -62,3 +62,55 @@ impl Pacer {
         self.anchor = Some(Anchor { header: Arc::clone(header), running_time, last: send_time, elapsed: 0 });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asf::fixture::HeaderBuilder;
+
+    fn header() -> Arc<asf::Header> {
+        Arc::new(asf::Header::parse(HeaderBuilder::default().build()).unwrap())
+    }
+
+    fn at(ms: u64) -> Due {
+        Due::At(ClockTime::from_mseconds(ms))
+    }
+
+    #[test]
+    fn send_times_count_from_the_first_packet_of_a_header() {
+        let mut pacer = Pacer::default();
+        let (first, second) = (header(), header());
+        let now = |ms| move || ClockTime::from_mseconds(ms);
+        assert_eq!(pacer.due(&first, 99_954, now(500)), Due::Now);
+        assert_eq!(pacer.due(&first, 100_054, now(501)), at(600));
+        assert_eq!(pacer.due(&first, 100_054, now(600)), at(600));
+        // A little back changes nothing for those that follow.
+        assert_eq!(pacer.due(&first, 100_004, now(600)), at(550));
+        assert_eq!(pacer.due(&first, 100_154, now(600)), at(700));
+        // Another header, equal byte for byte: another stream.
+        assert_eq!(pacer.due(&second, 0, now(900)), Due::Now);
+        assert_eq!(pacer.due(&second, 40, now(900)), at(940));
+    }
+
+    #[test]
+    fn send_times_wrap() {
+        let mut pacer = Pacer::default();
+        let header = header();
+        let now = || ClockTime::ZERO;
+        pacer.due(&header, u32::MAX - 9, now);
+        assert_eq!(pacer.due(&header, 30, now), at(40));
+    }
+
+    #[test]
+    fn jumps_are_not_waited_for() {
+        let mut pacer = Pacer::default();
+        let header = header();
+        let now = || ClockTime::from_mseconds(7000);
+        pacer.due(&header, 0, now);
+        // The 1000 hours of libav's encoders, forth and back.
+        assert!(matches!(pacer.due(&header, 3_600_000_000, now), Due::Jumped(_)));
+        assert_eq!(pacer.due(&header, 3_600_000_100, now), at(7100));
+        assert!(matches!(pacer.due(&header, 200, now), Due::Jumped(_)));
+        assert_eq!(pacer.due(&header, 300, now), at(7100));
+    }
+}

@@ -1,0 +1,245 @@
+//! What the streaming thread does: bytes to packets, packets in time, packets to the publisher.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+
+use super::CAT;
+use super::imp::AsfPushSink;
+use super::pacing::{Due, Pacer};
+use super::report::plain_details;
+use super::stats::Totals;
+use crate::asf;
+use crate::publish::{Drained, Publisher};
+use crate::wmhttp::Hresult;
+
+/// The stream from start to stop.
+pub(super) struct Stream {
+    publisher: Arc<Publisher>,
+    parser: asf::Parser,
+    pacer: Pacer,
+    /// Units parsed and due, not yet fed.
+    ready: Vec<asf::Packet>,
+    ready_header: Option<Arc<asf::Header>>,
+    seen_data: bool,
+    seen_stream_start: bool,
+    live: bool,
+    /// An ERROR was posted for what came: there is no more to say at EOS.
+    refused: bool,
+    /// The end has gone out: after a flush the stream begins anew, in new sessions.
+    ended: bool,
+}
+
+impl Stream {
+    pub(super) fn new(publisher: Arc<Publisher>, settings: asf::Settings) -> Self {
+        Self {
+            publisher,
+            parser: asf::Parser::new(settings),
+            pacer: Pacer::default(),
+            ready: Vec::new(),
+            ready_header: None,
+            seen_data: false,
+            seen_stream_start: false,
+            live: false,
+            refused: false,
+            ended: false,
+        }
+    }
+
+    /// Whether nothing more will be pushed before a flush.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended || self.refused
+    }
+
+    /// STREAM_START: the first comes before everything, a later one in mid-stream.
+    pub(super) fn new_stream(&mut self) {
+        if std::mem::replace(&mut self.seen_stream_start, true) {
+            self.parser.new_stream();
+        }
+    }
+
+    /// SEGMENT: only those in bytes tell of rewrites and seeks.
+    pub(super) fn segment(&mut self, segment: &gst::Segment) {
+        if let Some(segment) = segment.downcast_ref::<gst::format::Bytes>() {
+            self.parser.segment(segment.start().map_or(0, u64::from));
+        }
+    }
+
+    /// FLUSH_STOP.
+    pub(super) fn flush(&mut self) {
+        self.parser.discontinuity();
+        self.ready.clear();
+    }
+
+    /// The caps' `streamheader`.
+    pub(super) fn stream_header(&mut self, header: Bytes) {
+        self.parser.stream_header(header);
+    }
+}
+
+impl AsfPushSink {
+    /// Parses a buffer and feeds what is due.
+    pub(super) fn push_buffer(&self, stream: &mut Stream, buffer: &gst::Buffer) -> Result<(), gst::FlowError> {
+        if buffer.flags().contains(gst::BufferFlags::DISCONT) && stream.seen_data {
+            stream.parser.discontinuity();
+        }
+        stream.seen_data = true;
+        for memory in buffer.iter_memories_owned() {
+            let memory = memory.into_mapped_memory_readable().map_err(|_| {
+                self.post_plain_error(gst::ResourceError::Read, "a buffer's memory cannot be read", Hresult::FAIL);
+                gst::FlowError::Error
+            })?;
+            stream.parser.push(Bytes::from_owner(memory));
+        }
+        let mut totals = Totals { bytes_received: buffer.size() as u64, ..Totals::default() };
+        let result = self.push_units(stream, &mut totals);
+        let mut shared = self.shared();
+        shared.totals.packets_received += totals.packets_received;
+        shared.totals.bytes_received += totals.bytes_received;
+        shared.totals.padding_bytes_saved += totals.padding_bytes_saved;
+        shared.totals.headers += totals.headers;
+        result
+    }
+
+    fn push_units(&self, stream: &mut Stream, totals: &mut Totals) -> Result<(), gst::FlowError> {
+        let paced = self.obj().is_sync();
+        loop {
+            let unit = stream.parser.next_unit();
+            while let Some(warning) = stream.parser.take_warning() {
+                gst::element_imp_warning!(self, gst::StreamError::Format, ["{warning}"]);
+            }
+            let unit = match unit {
+                Ok(Some(unit)) => unit,
+                Ok(None) => break,
+                Err(error) => return Err(self.refuse(stream, &error)),
+            };
+            let new_stream = stream.ready_header.as_ref().is_none_or(|header| !Arc::ptr_eq(header, &unit.header));
+            if new_stream {
+                self.feed(stream)?;
+                totals.headers += 1;
+                gst::info!(CAT, imp = self, "a stream begins: {:?}", unit.header);
+                stream.live = self.upstream_is_live();
+                stream.publisher.set_live(stream.live);
+                stream.ready_header = Some(Arc::clone(&unit.header));
+            }
+            // What could not be parsed has no send time.
+            if paced && !stream.live && unit.packet.is_parsed() {
+                self.wait_until_due(stream, &unit)?;
+            }
+            totals.packets_received += 1;
+            totals.padding_bytes_saved += u64::from(unit.packet.padding_removed());
+            stream.ready.push(unit.packet);
+        }
+        self.feed(stream)
+    }
+
+    /// Waits by the clock, once what is due before has been fed.
+    fn wait_until_due(&self, stream: &mut Stream, unit: &asf::Unit) -> Result<(), gst::FlowError> {
+        let now = || self.obj().current_running_time().unwrap_or(gst::ClockTime::ZERO);
+        match stream.pacer.due(&unit.header, unit.packet.send_time(), now) {
+            Due::Now => Ok(()),
+            Due::Jumped(ms) => {
+                gst::warning!(CAT, imp = self, "the send time jumps by {ms} ms; pacing starts anew from here");
+                Ok(())
+            }
+            Due::At(time) => {
+                if self.obj().current_running_time().is_some_and(|now| now >= time) {
+                    return Ok(());
+                }
+                self.feed(stream)?;
+                self.obj().wait(time).0.map(|_| ())
+            }
+        }
+    }
+
+    /// Hands the packets that have gathered to the publisher; waits where a destination holds it back.
+    fn feed(&self, stream: &mut Stream) -> Result<(), gst::FlowError> {
+        let Some(header) = &stream.ready_header else { return Ok(()) };
+        if stream.ready.is_empty() {
+            return Ok(());
+        }
+        while stream.publisher.wait_for_room().is_err() {
+            self.obj().wait_preroll()?;
+        }
+        stream.publisher.append(header, stream.ready.drain(..));
+        Ok(())
+    }
+
+    /// EOS: the tail and the end of the stream go out, within `eos-timeout`. Called with the preroll lock held.
+    pub(super) fn drain(&self) -> Result<(), gst::FlowError> {
+        let Some(mut stream) = self.stream().take() else { return Err(gst::FlowError::Flushing) };
+        let result = self.drain_stream(&mut stream);
+        *self.stream() = Some(stream);
+        result
+    }
+
+    fn drain_stream(&self, stream: &mut Stream) -> Result<(), gst::FlowError> {
+        if let Err(error) = stream.parser.finish() {
+            return Err(self.refuse(stream, &error));
+        }
+        while let Some(warning) = stream.parser.take_warning() {
+            gst::element_imp_warning!(self, gst::StreamError::Format, ["{warning}"]);
+        }
+        let until = Instant::now() + self.shared().settings.eos_timeout();
+        stream.publisher.end();
+        stream.ended = true;
+        loop {
+            match stream.publisher.wait_until_ended(until) {
+                Ok(Drained::All) => return Ok(()),
+                Ok(Drained::TimedOut(waiting)) => {
+                    gst::element_imp_warning!(
+                        self,
+                        gst::ResourceError::Write,
+                        [
+                            "{waiting} publishing point(s) did not confirm the end within eos-timeout; the tail may be lost"
+                        ]
+                    );
+                    return Ok(());
+                }
+                Err(_interrupted) => {
+                    self.obj().wait_preroll()?;
+                }
+            }
+        }
+    }
+
+    /// Posts the ERROR for bytes that are no ASF that can be pushed.
+    fn refuse(&self, stream: &mut Stream, error: &asf::Error) -> gst::FlowError {
+        if std::mem::replace(&mut stream.refused, true) {
+            return gst::FlowError::Error;
+        }
+        gst::error!(CAT, imp = self, "{error}");
+        let hresult = hresult_of(error);
+        let details = plain_details(hresult);
+        if error.is_wrong_type() {
+            gst::element_imp_error!(self, gst::StreamError::WrongType, ("{error}"), ["{hresult}"], details: details);
+        } else {
+            gst::element_imp_error!(self, gst::StreamError::Format, ("{error}"), ["{hresult}"], details: details);
+        }
+        gst::FlowError::Error
+    }
+
+    fn upstream_is_live(&self) -> bool {
+        let mut query = gst::query::Latency::new();
+        let answered = self.obj().static_pad("sink").is_some_and(|pad| pad.peer_query(&mut query));
+        answered && query.result().0
+    }
+}
+
+/// The Windows code for input that cannot be pushed.
+fn hresult_of(error: &asf::Error) -> Hresult {
+    match error {
+        asf::Error::HeaderTooBig { .. } => Hresult::ASF_HEADER_SIZE,
+        asf::Error::PacketTooBig { .. } | asf::Error::OverlongPacket { .. } => Hresult::ASF_PACKET_TOO_LARGE,
+        asf::Error::LostAlignment { .. } => Hresult::ASF_BAD_DATA_UNIT,
+        asf::Error::NoHeader { .. } => Hresult::ASF_NO_HEADER,
+        asf::Error::NotAsf { .. }
+        | asf::Error::AsfStream { .. }
+        | asf::Error::InvalidHeader { .. }
+        | asf::Error::PacketSize { .. } => Hresult::ASF_INVALID_HEADER,
+    }
+}
