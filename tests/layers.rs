@@ -18,7 +18,7 @@ struct Layer {
 }
 
 const GSTREAMER: &[&str] = &["gst", "gst_base", "glib"];
-const HTTP_LIBRARIES: &[&str] = &["reqwest", "hyper", "hyper_util", "tower"];
+const HTTP_LIBRARIES: &[&str] = &["reqwest", "hyper", "hyper_util", "tower", "rustls"];
 const TOKIO: &[&str] = &["tokio"];
 const CLOCK: &[&str] = &["Instant::now", "SystemTime"];
 const LOCKS: &[&str] = &["Mutex", "RwLock", "Condvar"];

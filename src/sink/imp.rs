@@ -12,7 +12,7 @@ use gst_base::subclass::prelude::*;
 use super::actions;
 use super::destination::Destination;
 use super::enums::OnError;
-use super::location::{self, BadLocation, URI_SCHEME};
+use super::location::{self, BadLocation, URI_SCHEME, URI_SCHEMES};
 use super::properties::{PROPERTIES, property};
 use super::report::{Postman, plain_details, post_failure};
 use super::settings::Settings;
@@ -21,6 +21,7 @@ use super::streaming::Stream;
 use super::{CAT, vfuncs};
 use crate::publish::Publisher;
 use crate::publish::status::State;
+use crate::transport::tls::Tls;
 use crate::wmhttp::Hresult;
 use crate::wmhttp::verdict::Failure;
 
@@ -242,7 +243,7 @@ impl URIHandlerImpl for AsfPushSink {
     const URI_TYPE: gst::URIType = gst::URIType::Sink;
 
     fn protocols() -> &'static [&'static str] {
-        &[URI_SCHEME]
+        URI_SCHEMES
     }
 
     fn uri(&self) -> Option<String> {
@@ -274,7 +275,7 @@ impl AsfPushSink {
 
     /// READY→PAUSED: the publisher begins to connect; nothing is waited for.
     fn begin(&self) -> Result<(), gst::StateChangeError> {
-        let settings = self.shared().settings.clone();
+        let settings = self.shared().settings.begun();
         let destinations = self.shared().destinations.clone();
         let refuse = |bad: BadLocation| {
             self.post_plain_error(gst::ResourceError::Settings, &bad.to_string(), bad.hresult());
@@ -284,9 +285,11 @@ impl AsfPushSink {
             return Err(refuse(BadLocation::Missing));
         }
         // All are looked at before any is connected to.
+        let mut over_tls = false;
         for destination in &destinations {
-            location::parse(Some(&destination.location())).map_err(refuse)?;
+            over_tls |= location::parse(Some(&destination.location())).map_err(refuse)?.scheme() == "https";
         }
+        self.prepare_tls(&settings.tls, over_tls)?;
         let publisher = Arc::new(Publisher::new(settings.limits()));
         for destination in &destinations {
             self.push_to(&publisher, &settings, destination).map_err(|text| {
@@ -298,6 +301,24 @@ impl AsfPushSink {
         let mut shared = self.shared();
         shared.totals = Totals::default();
         shared.publisher = Some(publisher);
+        Ok(())
+    }
+
+    /// Finds files that are no use before anything is tried, and warns of what is not safe.
+    fn prepare_tls(&self, tls: &Tls, https: bool) -> Result<(), gst::StateChangeError> {
+        if https || tls.has_files() {
+            tls.prepare().map_err(|bad| {
+                self.post_plain_error(gst::ResourceError::Settings, &bad.to_string(), Hresult::INVALID_ARG);
+                gst::StateChangeError
+            })?;
+        }
+        if !tls.options().validate {
+            gst::element_imp_warning!(
+                self,
+                gst::ResourceError::Settings,
+                ("any server's certificate is accepted; set tls-validation=true, and tls-ca-file for an authority of your own")
+            );
+        }
         Ok(())
     }
 

@@ -2,10 +2,16 @@
 
 use url::Url;
 
+use crate::transport::tls;
 use crate::wmhttp::Hresult;
 
 /// The scheme under which the element answers to `gst_element_make_from_uri`.
 pub(super) const URI_SCHEME: &str = "wmpush+http";
+/// The same over TLS.
+const URI_SCHEME_TLS: &str = "wmpush+https";
+
+/// All of them.
+pub(super) const URI_SCHEMES: &[&str] = if tls::AVAILABLE { &[URI_SCHEME, URI_SCHEME_TLS] } else { &[URI_SCHEME] };
 
 /// Why a location cannot be pushed to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,9 +20,9 @@ pub(super) enum BadLocation {
     Missing,
     #[error("location has no host that can be read ({0}); write http://server:port/publishing-point")]
     Unreadable(url::ParseError),
-    #[error("location begins with {0}:, which is no way to push; use http:, mms: or mmsh:")]
+    #[error("location begins with {0}:, which is no way to push; use http:, https:, mms: or mmsh:")]
     Scheme(String),
-    #[error("location is an https URL, and this version has no TLS; use http:")]
+    #[error("location is an https URL, and this build has no TLS; use http:, or build with the feature tls")]
     NoTls,
 }
 
@@ -44,13 +50,14 @@ pub(super) fn parse(text: Option<&str>) -> Result<Url, BadLocation> {
     let text = text.map(str::trim).filter(|text| !text.is_empty()).ok_or(BadLocation::Missing)?;
     let (scheme, rest) =
         text.split_once(':').ok_or(BadLocation::Unreadable(url::ParseError::RelativeUrlWithoutBase))?;
-    match scheme.to_ascii_lowercase().as_str() {
-        "http" | "mms" | "mmsh" | URI_SCHEME => {}
-        "https" | "wmpush+https" => return Err(BadLocation::NoTls),
+    let scheme = match scheme.to_ascii_lowercase().as_str() {
+        // The other names are spellings of these.
+        "http" | "mms" | "mmsh" | URI_SCHEME => "http",
+        "https" | URI_SCHEME_TLS if tls::AVAILABLE => "https",
+        "https" | URI_SCHEME_TLS => return Err(BadLocation::NoTls),
         other => return Err(BadLocation::Scheme(other.to_owned())),
-    }
-    // The other names are spellings of http.
-    let mut url = Url::parse(&format!("http:{rest}")).map_err(BadLocation::Unreadable)?;
+    };
+    let mut url = Url::parse(&format!("{scheme}:{rest}")).map_err(BadLocation::Unreadable)?;
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_fragment(None);
@@ -83,6 +90,18 @@ mod tests {
     }
 
     #[test]
+    fn spellings_of_https() {
+        for text in ["https://a/p;x", "HTTPS://bob:secret@a:443/p;x#y", "wmpush+https://a/p;x"] {
+            if tls::AVAILABLE {
+                let url = parse(Some(text)).unwrap();
+                assert_eq!((url.as_str(), url.port_or_known_default()), ("https://a/p;x", Some(443)), "{text}");
+            } else {
+                assert_eq!(parse(Some(text)), Err(BadLocation::NoTls));
+            }
+        }
+    }
+
+    #[test]
     fn refusals_name_the_remedy() {
         for (text, hresult, word) in [
             (None, Hresult::INVALID_ARG, "location="),
@@ -91,7 +110,6 @@ mod tests {
             (Some("http://"), Hresult::INVALID_NAME, "host"),
             (Some("http://a:99999/"), Hresult::INVALID_PORT, "port"),
             (Some("rtsp://a/p"), Hresult::INVALID_SCHEME, "rtsp"),
-            (Some("https://a/p"), Hresult::INVALID_SCHEME, "TLS"),
         ] {
             let bad = parse(text).unwrap_err();
             assert_eq!(bad.hresult(), hresult, "{text:?}");

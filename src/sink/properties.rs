@@ -41,7 +41,7 @@ fn table() -> Vec<Property> {
             string(
                 "location",
                 "Location",
-                "URL of the publishing point: http://server:port/path, mms or mmsh likewise",
+                "URL of the publishing point: http://server:port/path, https, mms or mmsh likewise",
             )
             .mutable_ready()
             .build(),
@@ -290,6 +290,52 @@ fn table() -> Vec<Property> {
             .build(),
             |s| s.automatic_redirect.to_value(),
             |s, v| put(&mut s.automatic_redirect, v),
+        ),
+        row(
+            string("tls-ca-file", "TLS CA file", "PEM file with certificates to trust beside the system's")
+                .mutable_ready()
+                .build(),
+            |s| s.tls.options().ca_file.to_value(),
+            |s, v| {
+                s.set_tls(|tls| tls.ca_file = text(v));
+                Ok(())
+            },
+        ),
+        row(
+            boolean("tls-validation", "TLS validation", "Refuse servers whose certificate is not trusted", true)
+                .mutable_ready()
+                .build(),
+            |s| s.tls.options().validate.to_value(),
+            |s, v| {
+                let mut validate = true;
+                put(&mut validate, v)?;
+                s.set_tls(|tls| tls.validate = validate);
+                Ok(())
+            },
+        ),
+        row(
+            string("tls-certificate-file", "TLS certificate file", "PEM file with the client's own certificate")
+                .mutable_ready()
+                .build(),
+            |s| s.tls.options().certificate_file.to_value(),
+            |s, v| {
+                s.set_tls(|tls| tls.certificate_file = text(v));
+                Ok(())
+            },
+        ),
+        row(
+            string(
+                "tls-private-key-file",
+                "TLS private key file",
+                "PEM file with the key of the client's certificate (NULL = in tls-certificate-file)",
+            )
+            .mutable_ready()
+            .build(),
+            |s| s.tls.options().private_key_file.to_value(),
+            |s, v| {
+                s.set_tls(|tls| tls.private_key_file = text(v));
+                Ok(())
+            },
         ),
         row(
             glib::ParamSpecUInt64::builder("content-length")

@@ -183,7 +183,10 @@ fn resource_error(failure: &Failure) -> gst::ResourceError {
         Condition::Status(404 | 410) | Condition::Lost(Cause::NameNotFound) => gst::ResourceError::NotFound,
         Condition::Status(409 | 503) | Condition::Displaced => gst::ResourceError::Busy,
         Condition::Incompatible | Condition::Status(300..=399 | 405 | 501) => gst::ResourceError::Settings,
-        Condition::Lost(Cause::Refused | Cause::ConnectTimeout | Cause::NameTimeout | Cause::NotHttp)
+        // An untrusted certificate is no matter of the user's rights, which NOT_AUTHORIZED asks
+        // applications to get: like souphttpsrc, it is a connection that does not come about.
+        Condition::Lost(Cause::Untrusted | Cause::Tls)
+        | Condition::Lost(Cause::Refused | Cause::ConnectTimeout | Cause::NameTimeout | Cause::NotHttp)
         | Condition::NoAnswer => gst::ResourceError::OpenWrite,
         Condition::Lost(Cause::Stalled | Cause::Reset | Cause::Closed | Cause::Stale | Cause::Other)
         | Condition::Status(_) => gst::ResourceError::Write,

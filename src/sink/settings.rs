@@ -10,6 +10,7 @@ use crate::log::Limits;
 use crate::publish::backoff::Policy;
 use crate::publish::{self};
 use crate::transport;
+use crate::transport::tls::{self, Tls};
 use crate::wmhttp::client::Config;
 use crate::wmhttp::headers::Directives;
 
@@ -37,6 +38,7 @@ pub(super) struct Settings {
     pub(super) live_header: bool,
     pub(super) strict_server: bool,
     pub(super) automatic_redirect: bool,
+    pub(super) tls: Tls,
     pub(super) content_length: u64,
     pub(super) header_change: HeaderChange,
     pub(super) on_error: OnError,
@@ -66,6 +68,7 @@ impl Default for Settings {
             live_header: true,
             strict_server: true,
             automatic_redirect: true,
+            tls: Tls::default(),
             content_length: 0,
             header_change: HeaderChange::Auto,
             on_error: OnError::FailAll,
@@ -78,6 +81,19 @@ fn ms(value: u32) -> Duration {
 }
 
 impl Settings {
+    /// For a push that begins: certificates are read anew, once for all its connections.
+    pub(super) fn begun(&mut self) -> Self {
+        self.tls = self.tls.anew();
+        self.clone()
+    }
+
+    /// Changes an option of TLS.
+    pub(super) fn set_tls(&mut self, change: impl FnOnce(&mut tls::Options)) {
+        let mut options = self.tls.options().clone();
+        change(&mut options);
+        self.tls = Tls::new(options);
+    }
+
     pub(super) fn limits(&self) -> Limits {
         Limits {
             time: Duration::from_nanos(self.max_size_time),
@@ -105,7 +121,7 @@ impl Settings {
                 content_length: (self.content_length > 0).then_some(self.content_length),
                 strict_server: self.strict_server,
                 automatic_redirect: self.automatic_redirect,
-                https: false,
+                https: tls::AVAILABLE,
                 header_change: self.header_change.into(),
                 response_timeout: ms(self.timeout),
                 end_timeout: ms(self.eos_timeout),
@@ -113,6 +129,7 @@ impl Settings {
             transport: transport::Settings {
                 connect_timeout: ms(self.connect_timeout),
                 stall_timeout: ms(self.stall_timeout),
+                tls: self.tls.clone(),
             },
             retry: Policy {
                 reconnect: self.auto_reconnect,

@@ -22,9 +22,25 @@ pub(super) fn of(error: &reqwest::Error) -> (Cause, String) {
     if error.is_connect() && error.is_timeout() {
         return (Cause::ConnectTimeout, String::new());
     }
+    #[cfg(feature = "tls")]
+    if let Some(tls) = chain().find_map(of_tls) {
+        return tls;
+    }
     let hyper = chain().filter_map(|error| error.downcast_ref::<hyper::Error>()).find_map(of_hyper);
     let io = chain().filter_map(|error| error.downcast_ref::<io::Error>()).find_map(|io| of_io(io, error.is_connect()));
     (io.or(hyper).unwrap_or(Cause::Other), detail)
+}
+
+/// What TLS says travels inside of I/O errors, one in another, whose `source` passes over it.
+#[cfg(feature = "tls")]
+fn of_tls(error: &(dyn Error + 'static)) -> Option<(Cause, String)> {
+    let mut inner = error.downcast_ref::<io::Error>()?.get_ref()?;
+    while let Some(next) = inner.downcast_ref::<io::Error>() {
+        inner = next.get_ref()?;
+    }
+    let tls = inner.downcast_ref::<rustls::Error>()?;
+    let cause = if matches!(tls, rustls::Error::InvalidCertificate(_)) { Cause::Untrusted } else { Cause::Tls };
+    Some((cause, tls.to_string()))
 }
 
 fn of_hyper(error: &hyper::Error) -> Option<Cause> {

@@ -11,6 +11,8 @@
 //!   server answers or closes;
 //! * the kernel holds little unsent data, and tells what the far end has
 //!   acknowledged (`socket`), so that a lost connection loses no packet;
+//! * https is an option (`tls`); what the far end has acknowledged is then more than the requests'
+//!   bytes, and a lost connection may lose packets that were on their way;
 //! * SIGPIPE is blocked in the I/O thread (`runtime`).
 
 mod body;
@@ -18,6 +20,7 @@ mod cause;
 mod gate;
 pub mod runtime;
 mod socket;
+pub mod tls;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -37,6 +40,7 @@ use body::Queue;
 use gate::Made;
 use socket::Socket;
 pub use socket::Telemetry;
+use tls::Tls;
 
 /// Bytes of body that wait here at most, beside what the kernel holds.
 const QUEUE: usize = 256 * 1024;
@@ -46,12 +50,14 @@ const MAX_RESPONSE_BODY: usize = 64 * 1024;
 const RESPONSE_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How connections are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Name lookup and TCP together.
     pub connect_timeout: Duration,
     /// How long the far end may leave bytes unacknowledged; zero does not watch it.
     pub stall_timeout: Duration,
+    /// For https.
+    pub tls: Tls,
 }
 
 /// What happened to the request under way.
@@ -141,7 +147,10 @@ impl Client {
         let body = request.body.is_none().then(|| Queue::new(request.head.content_length));
         let connect_by = Instant::now() + self.settings.connect_timeout;
         let resolving = match request.connection {
-            Connection::New => resolve(request.url.clone(), connect_by),
+            Connection::New => {
+                let resolving = resolve(request.url.clone(), connect_by);
+                if request.url.scheme() == "https" { prepared(self.settings.tls.clone(), resolving) } else { resolving }
+            }
             Connection::Same => Box::pin(async { Ok(Vec::new()) }),
         };
         let stage = Stage::Resolving(resolving);
@@ -236,7 +245,7 @@ impl Client {
             (Connection::Same, None) => Err(Failed { cause: Cause::Stale, detail: String::new() }),
             (Connection::New, _) => {
                 let once = gate::Once::new(&exchange.peers, Arc::clone(&self.made));
-                connect(self.settings, &request.url, &exchange.peers, exchange.connect_by, once)
+                connect(&self.settings, &request.url, &exchange.peers, exchange.connect_by, once)
             }
         };
         let prepared = connection.and_then(|connection| {
@@ -289,13 +298,12 @@ impl Client {
     /// Bytes at the end of the body under way that the far end has not acknowledged.
     fn undelivered(&self) -> u64 {
         let Some(body) = self.body() else { return 0 };
-        match self.socket().as_ref().and_then(Socket::acknowledged) {
-            Some(acknowledged) => {
-                (self.sent_before_body + body.pushed()).saturating_sub(acknowledged).min(body.pushed())
-            }
-            // Nothing to ask: what has not even left this process is sure.
-            None => body.queued() as u64,
-        }
+        // Sure is what has not even left this process.
+        let waiting = body.queued() as u64;
+        let Some(acknowledged) = self.socket().as_ref().and_then(Socket::acknowledged) else { return waiting };
+        // TLS acknowledges bytes of its own too, which makes this too little then, never too much.
+        let missing = (self.sent_before_body + body.pushed()).saturating_sub(acknowledged);
+        missing.max(waiting).min(body.pushed())
     }
 }
 
@@ -338,9 +346,24 @@ fn resolve(url: Url, connect_by: Instant) -> Pin<Box<dyn Future<Output = Result<
     })
 }
 
+/// Reads certificates, where that was not done yet, and goes on. They are files, and may be many.
+fn prepared(
+    tls: Tls,
+    then: Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Failed>> + Send>>,
+) -> Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Failed>> + Send>> {
+    Box::pin(async move {
+        let prepared = tokio::task::spawn_blocking(move || tls.prepare()).await;
+        match prepared {
+            Ok(Ok(())) => then.await,
+            Ok(Err(bad)) => Err(Failed { cause: Cause::Tls, detail: bad.to_string() }),
+            Err(error) => Err(Failed { cause: Cause::Other, detail: error.to_string() }),
+        }
+    })
+}
+
 /// A client that makes one connection, to one of `peers`.
 fn connect(
-    settings: Settings,
+    settings: &Settings,
     url: &Url,
     peers: &[SocketAddr],
     connect_by: Instant,
@@ -348,7 +371,8 @@ fn connect(
 ) -> Result<reqwest::Client, Failed> {
     let stall_timeout = (!settings.stall_timeout.is_zero()).then_some(settings.stall_timeout);
     let left = connect_by.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    reqwest::Client::builder()
+    let builder = settings.tls.apply(reqwest::Client::builder(), url.scheme() == "https");
+    builder
         .http1_only()
         .http1_title_case_headers()
         .http1_allow_obsolete_multiline_headers_in_responses(true)

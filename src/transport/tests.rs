@@ -49,7 +49,11 @@ impl<T: Send + 'static> Scripted<T> {
 }
 
 fn client() -> Client {
-    Client::new(Settings { connect_timeout: Duration::from_secs(10), stall_timeout: Duration::from_secs(10) })
+    Client::new(Settings {
+        connect_timeout: Duration::from_secs(10),
+        stall_timeout: Duration::from_secs(10),
+        tls: Tls::default(),
+    })
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -305,6 +309,7 @@ fn undelivered_bytes_are_known() {
         let mut client = Client::new(Settings {
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_millis(700),
+            tls: Tls::default(),
         });
         client.request(server.setup());
         assert_eq!(status(&mut client).await, 204);
@@ -416,6 +421,7 @@ fn a_stall_is_told() {
         let mut client = Client::new(Settings {
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_millis(500),
+            tls: Tls::default(),
         });
         client.request(server.setup());
         assert_eq!(status(&mut client).await, 204);

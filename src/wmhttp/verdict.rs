@@ -151,10 +151,22 @@ impl Failure {
                 "the answer is no HTTP",
                 "check that the port in location is a web server's",
             ),
+            Cause::Untrusted => (
+                Hresult::NOT_TRUSTED,
+                "the server's certificate is not trusted",
+                "check the host in location, or name the authority that issued the certificate by tls-ca-file",
+            ),
+            Cause::Tls => (
+                Hresult::TLS_FAILED,
+                "no encrypted connection came about",
+                "check that the port in location is one for https, and which client certificates the server takes",
+            ),
             Cause::Other => (Hresult::CONNECTION_FAILURE, "the connection failed", "check the network"),
         };
         let text = if detail.is_empty() { what.to_owned() } else { format!("{what}: {detail}") };
-        Self { hresult, condition: Condition::Lost(cause), text, remedy, permanent: false, retry_after: None }
+        // Who answers with the wrong certificate may be somebody else: that is for people to look at.
+        let permanent = cause == Cause::Untrusted;
+        Self { hresult, condition: Condition::Lost(cause), text, remedy, permanent, retry_after: None }
     }
 }
 
@@ -194,6 +206,10 @@ pub enum Cause {
     Stale,
     /// The answer is no HTTP.
     NotHttp,
+    /// The server's certificate is not trusted, or is another host's.
+    Untrusted,
+    /// TLS failed otherwise.
+    Tls,
     /// Anything else.
     Other,
 }

@@ -2,11 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use bytes::Bytes;
 use gstasfpush::wmhttp::packet::{Decoder, Packet};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A failing test ends by this, a passing one never waits for it.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,6 +28,7 @@ pub fn relay(status: u16) -> String {
 
 pub struct Peer {
     pub addr: SocketAddr,
+    scheme: &'static str,
     connections: Receiver<Connection>,
     stop: Sender<()>,
 }
@@ -38,17 +41,26 @@ impl Peer {
 
     /// Listens on a free port; its system takes little that is not read.
     pub fn with_little_room() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        socket2::SockRef::from(&listener).set_recv_buffer_size(16 * 1024).unwrap();
-        Self::listening(listener)
+        Self::listening(little_room(), None)
+    }
+
+    /// Both.
+    pub fn with_tls_and_little_room(config: Arc<ServerConfig>) -> Self {
+        Self::listening(little_room(), Some(config))
+    }
+
+    /// Listens on a free port and speaks TLS there.
+    pub fn with_tls(config: Arc<ServerConfig>) -> Self {
+        Self::listening(TcpListener::bind("127.0.0.1:0").unwrap(), Some(config))
     }
 
     /// Listens on a port that was free, or is again.
     pub fn on(addr: SocketAddr) -> Self {
-        Self::listening(TcpListener::bind(addr).unwrap())
+        Self::listening(TcpListener::bind(addr).unwrap(), None)
     }
 
-    fn listening(listener: TcpListener) -> Self {
+    fn listening(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let addr = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
         let (sender, connections) = channel();
@@ -59,7 +71,7 @@ impl Peer {
                     Ok((stream, _)) => {
                         stream.set_nonblocking(false).unwrap();
                         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                        if sender.send(Connection::new(stream)).is_err() {
+                        if sender.send(Connection::new(stream, tls.as_ref())).is_err() {
                             return;
                         }
                     }
@@ -67,11 +79,11 @@ impl Peer {
                 }
             }
         });
-        Self { addr, connections, stop }
+        Self { addr, scheme, connections, stop }
     }
 
     pub fn location(&self) -> String {
-        format!("http://{}/concert", self.addr)
+        format!("{}://{}/concert", self.scheme, self.addr)
     }
 
     /// The next connection.
@@ -85,9 +97,21 @@ impl Peer {
     }
 }
 
+fn little_room() -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    socket2::SockRef::from(&listener).set_recv_buffer_size(16 * 1024).unwrap();
+    listener
+}
+
+/// TCP, or TLS over it.
+trait Stream: Read + Write + Send {}
+
+impl<S: Read + Write + Send> Stream for S {}
+
 /// One TCP connection of the pusher's.
 pub struct Connection {
-    stream: TcpStream,
+    tcp: TcpStream,
+    stream: Box<dyn Stream>,
     buffer: Vec<u8>,
     decoder: Decoder,
     /// Bytes of the body that have not come yet.
@@ -116,8 +140,13 @@ impl Head {
 }
 
 impl Connection {
-    fn new(stream: TcpStream) -> Self {
-        Self { stream, buffer: Vec::new(), decoder: Decoder::default(), body_left: 0 }
+    fn new(tcp: TcpStream, tls: Option<&Arc<ServerConfig>>) -> Self {
+        let stream = tcp.try_clone().unwrap();
+        let stream: Box<dyn Stream> = match tls {
+            Some(config) => Box::new(StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), stream)),
+            None => Box::new(stream),
+        };
+        Self { tcp, stream, buffer: Vec::new(), decoder: Decoder::default(), body_left: 0 }
     }
 
     fn fill(&mut self) -> usize {
@@ -210,6 +239,7 @@ impl Connection {
 
     pub fn answer(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).unwrap();
+        self.stream.flush().unwrap();
     }
 
     /// Whether the pusher closes without saying more.
@@ -219,14 +249,14 @@ impl Connection {
 
     /// Bytes that have come in and were not read as packets.
     pub fn unread(&self) -> usize {
-        self.stream.set_nonblocking(true).unwrap();
-        let waiting = self.stream.peek(&mut vec![0; 32 << 20]).unwrap_or(0);
-        self.stream.set_nonblocking(false).unwrap();
+        self.tcp.set_nonblocking(true).unwrap();
+        let waiting = self.tcp.peek(&mut vec![0; 32 << 20]).unwrap_or(0);
+        self.tcp.set_nonblocking(false).unwrap();
         self.buffer.len() + waiting
     }
 
     /// Resets the connection.
     pub fn reset(self) {
-        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        socket2::SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO)).unwrap();
     }
 }

@@ -1,0 +1,250 @@
+//! TLS for https: whom to trust, and as whom to appear.
+//!
+//! Trust is the system's, read anew at each start, and what the user adds. Without the
+//! crate's feature `tls` the options are there and have no effect.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Whether https URLs can be reached.
+pub const AVAILABLE: bool = cfg!(feature = "tls");
+
+/// What the user says about TLS. Files are PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Certificates to trust beside the system's.
+    pub ca_file: Option<String>,
+    /// Whether a certificate must be trusted at all.
+    pub validate: bool,
+    /// The client's own certificate, and those that lead from it to the authority.
+    pub certificate_file: Option<String>,
+    /// Its key; without one it is looked for in `certificate_file`.
+    pub private_key_file: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { ca_file: None, validate: true, certificate_file: None, private_key_file: None }
+    }
+}
+
+/// Options, and once they are needed what was read by them; clones share that.
+#[derive(Clone, Default)]
+pub struct Tls(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    options: Options,
+    #[cfg(feature = "tls")]
+    built: std::sync::OnceLock<Result<rustls::ClientConfig, BadOptions>>,
+}
+
+/// Why TLS cannot be had by these options: a sentence that names the file and the remedy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadOptions(String);
+
+impl Tls {
+    /// Nothing is read yet.
+    pub fn new(options: Options) -> Self {
+        Self(Arc::new(Shared {
+            options,
+            #[cfg(feature = "tls")]
+            built: std::sync::OnceLock::new(),
+        }))
+    }
+
+    /// What it was made of.
+    pub fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    /// The same options without what was read: files may have changed.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self::new(self.0.options.clone())
+    }
+
+    /// Whether files are named, and can be found wrong.
+    pub fn has_files(&self) -> bool {
+        let Options { ca_file, certificate_file, private_key_file, .. } = &self.0.options;
+        [ca_file, certificate_file, private_key_file].into_iter().any(Option::is_some)
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.options.fmt(f)
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+impl Tls {
+    /// Nothing to prepare.
+    ///
+    /// # Errors
+    /// None.
+    pub fn prepare(&self) -> Result<(), BadOptions> {
+        Ok(())
+    }
+
+    pub(super) fn apply(&self, builder: reqwest::ClientBuilder, _https: bool) -> reqwest::ClientBuilder {
+        builder
+    }
+}
+
+#[cfg(feature = "tls")]
+mod with_rustls {
+    use std::fs;
+    use std::sync::{Arc, LazyLock};
+
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+    use rustls::pki_types::pem::{self, PemObject};
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+    use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+    use rustls_platform_verifier::Verifier;
+
+    use super::{BadOptions, Options, Tls};
+
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));
+
+    impl Tls {
+        /// Reads what the options name, where that was not done yet.
+        ///
+        /// # Errors
+        /// The file that is no use, and why.
+        pub fn prepare(&self) -> Result<(), BadOptions> {
+            self.config().map(drop)
+        }
+
+        fn config(&self) -> Result<&ClientConfig, BadOptions> {
+            self.0.built.get_or_init(|| build(&self.0.options)).as_ref().map_err(Clone::clone)
+        }
+
+        /// Gives a connection's client its TLS. Plain http gets one that trusts nobody and costs
+        /// nothing, since the library would read the system's trust for each connection.
+        pub(in crate::transport) fn apply(
+            &self,
+            builder: reqwest::ClientBuilder,
+            https: bool,
+        ) -> reqwest::ClientBuilder {
+            let config = if https { self.config().ok().cloned() } else { None };
+            match config.or_else(trusts_nobody) {
+                Some(config) => builder.tls_backend_preconfigured(config),
+                None => builder,
+            }
+        }
+    }
+
+    fn trusts_nobody() -> Option<ClientConfig> {
+        let config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER)).with_safe_default_protocol_versions();
+        Some(config.ok()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+    }
+
+    fn build(options: &Options) -> Result<ClientConfig, BadOptions> {
+        let Options { ca_file, validate, certificate_file, private_key_file } = options;
+        let verifier: Arc<dyn ServerCertVerifier> = match (validate, ca_file) {
+            (false, _) => Arc::new(Anyone),
+            (true, None) => Arc::new(Verifier::new(Arc::clone(&PROVIDER)).map_err(|error| {
+                BadOptions(format!(
+                    "the system's trusted certificates cannot be read ({error}); install them, or set tls-ca-file"
+                ))
+            })?),
+            (true, Some(file)) => {
+                let authorities = certificates("tls-ca-file", file)?;
+                Arc::new(Verifier::new_with_extra_roots(authorities, Arc::clone(&PROVIDER)).map_err(|error| {
+                    BadOptions(format!("tls-ca-file {file} holds what cannot be trusted in ({error}); name another"))
+                })?)
+            }
+        };
+        let config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| BadOptions(format!("TLS cannot be set up ({error}); build the plugin anew")))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        match (certificate_file, private_key_file) {
+            (None, None) => Ok(config.with_no_client_auth()),
+            (None, Some(_)) => Err(BadOptions(
+                "tls-private-key-file is set without a certificate; set tls-certificate-file too".to_owned(),
+            )),
+            (Some(file), key_file) => {
+                let own = certificates("tls-certificate-file", file)?;
+                let key = match key_file {
+                    Some(key_file) => private_key("tls-private-key-file", key_file)?,
+                    None => private_key("tls-certificate-file", file)?,
+                };
+                config.with_client_auth_cert(own, key).map_err(|error| {
+                    BadOptions(format!(
+                        "tls-certificate-file {file} and its private key cannot be used ({error}); name a pair that belongs together"
+                    ))
+                })
+            }
+        }
+    }
+
+    fn read(property: &str, file: &str) -> Result<Vec<u8>, BadOptions> {
+        fs::read(file).map_err(|error| {
+            BadOptions(format!("{property} {file} cannot be read ({error}); check the path and the permissions"))
+        })
+    }
+
+    fn certificates(property: &str, file: &str) -> Result<Vec<CertificateDer<'static>>, BadOptions> {
+        let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&read(property, file)?).collect();
+        let found =
+            found.map_err(|error| BadOptions(format!("{property} {file} is no PEM file ({error}); convert it")))?;
+        if found.is_empty() {
+            return Err(BadOptions(format!(
+                "{property} {file} holds no certificate; name a PEM file with a part BEGIN CERTIFICATE"
+            )));
+        }
+        Ok(found)
+    }
+
+    fn private_key(property: &str, file: &str) -> Result<PrivateKeyDer<'static>, BadOptions> {
+        PrivateKeyDer::from_pem_slice(&read(property, file)?).map_err(|_| {
+            BadOptions(format!(
+                "{property} {file} holds no private key; name a PEM file with one, without a pass-phrase, by tls-private-key-file"
+            ))
+        })
+    }
+
+    /// Whoever answers is believed: `tls-validation=false`.
+    #[derive(Debug)]
+    struct Anyone;
+
+    impl ServerCertVerifier for Anyone {
+        fn verify_server_cert(
+            &self,
+            _end_entity: &CertificateDer<'_>,
+            _intermediates: &[CertificateDer<'_>],
+            _server_name: &ServerName<'_>,
+            _ocsp_response: &[u8],
+            _now: UnixTime,
+        ) -> Result<ServerCertVerified, rustls::Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            verify_tls12_signature(message, certificate, signed, &PROVIDER.signature_verification_algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            verify_tls13_signature(message, certificate, signed, &PROVIDER.signature_verification_algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            PROVIDER.signature_verification_algorithms.supported_schemes()
+        }
+    }
+}
