@@ -25,6 +25,9 @@ const GATHER_BYTES: u64 = 192 * 1024;
 /// How often the kernel is asked for the connection's figures at most.
 const TELEMETRY_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Control packets of a body whose places are remembered.
+const CONTROL_KEPT: usize = 64;
+
 /// What a destination can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -499,6 +502,10 @@ impl Actor {
 
 impl BodyMap {
     fn control(&mut self, len: u64) {
+        // Older ones have long arrived: a body without end must not keep them all.
+        if self.control.len() == CONTROL_KEPT {
+            self.control.remove(0);
+        }
         self.control.push((self.len, len));
         self.len += len;
     }
@@ -550,5 +557,16 @@ mod tests {
         {
             assert_eq!(body.data_in_last(last), data, "{last}");
         }
+    }
+
+    #[test]
+    fn a_body_without_end_keeps_few_control_packets() {
+        let mut body = BodyMap::default();
+        for _ in 0..1000 {
+            body.control(20);
+            body.len += 100;
+        }
+        assert_eq!(body.control.len(), CONTROL_KEPT);
+        assert_eq!(body.data_in_last(240), 200);
     }
 }

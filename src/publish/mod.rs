@@ -135,7 +135,7 @@ impl Publisher {
         let mut asked = false;
         for destination in &destinations.all {
             if !destination.done && name.is_none_or(|name| name == destination.name) {
-                // A destination that has not taken the last commands is asked the same again by its owner.
+                // Fails where many commands wait already: then the caller learns that it was not asked.
                 asked |= destination.commands.try_send(command).is_ok();
             }
         }
@@ -206,7 +206,7 @@ impl Publisher {
         let destinations = self.shared.lock();
         for destination in &destinations.all {
             change(&destination.name, &mut destination.settings.lock().unwrap_or_else(PoisonError::into_inner));
-            // A destination that is done listens no more; one whose queue is full rereads anyway.
+            // A destination that is done listens no more.
             let _ = destination.commands.try_send(Command::Reread);
         }
     }
