@@ -3,16 +3,19 @@
 //! The namespace is that of the server's threads alone, so it and the interfaces are gone when they are, however the test ends.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{geteuid, gettid};
 
 use super::peer::Connection;
+use super::pipeline::until;
 use super::server::{Listening, Server, listen_on};
 
 /// The interface in the server's namespace.
@@ -35,7 +38,7 @@ pub fn rerun_as_root(test: &str) {
 }
 
 /// A server as [`Server::start`] makes it, behind a cable.
-pub fn server_behind(serve: impl Fn(Connection, &std::sync::Arc<Listening>) + Clone + Send + Sync + 'static) -> Server {
+pub fn server_behind(serve: impl Fn(Connection, &Arc<Listening>) + Clone + Send + Sync + 'static) -> Server {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     // One of the 32768 pairs of addresses in 198.18.0.0/15, which is for tests of networks.
@@ -58,7 +61,14 @@ pub fn server_behind(serve: impl Fn(Connection, &std::sync::Arc<Listening>) + Cl
     ip(&format!("addr add {}/30 dev {near}", address(1)));
     ip(&format!("link set {near} up"));
     laid.send(()).unwrap();
-    listening.join().unwrap()
+    let server = listening.join().unwrap();
+    // A port where nobody listens answers by a refusal, as soon as the cable carries.
+    let nobody = SocketAddr::from((server.addr.ip(), 9));
+    until("a carrier", || {
+        let refusal = TcpStream::connect_timeout(&nobody, Duration::from_millis(100)).unwrap_err();
+        refusal.kind() == io::ErrorKind::ConnectionRefused
+    });
+    server
 }
 
 /// To be called by a thread that serves a connection behind the cable: nothing goes in or out any more, and nobody is told.
