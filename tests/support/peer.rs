@@ -270,9 +270,19 @@ impl Connection {
         let _ = self.tcp.shutdown(std::net::Shutdown::Write);
     }
 
+    /// How long a read waits.
+    pub fn set_patience(&self, patience: Duration) {
+        self.tcp.set_read_timeout(Some(patience)).unwrap();
+    }
+
+    /// The bare connection, for a test that reads by itself from the beginning.
+    pub fn into_tcp(self) -> TcpStream {
+        self.tcp
+    }
+
     /// Takes a byte of what has come, if any.
     pub fn take_byte(&mut self) {
-        self.tcp.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        self.set_patience(Duration::from_millis(1));
         // There may be none.
         let _ = self.stream.read(&mut [0]);
     }

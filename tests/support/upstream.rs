@@ -41,6 +41,10 @@ impl Upstream {
         (flow, begun.elapsed())
     }
 
+    pub fn event(&self, event: gst::Event) {
+        self.pad.push_event(event);
+    }
+
     /// Pushes EOS; returns when the element has drained.
     pub fn end(&self) {
         self.pad.push_event(gst::event::Eos::new());
