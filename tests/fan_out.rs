@@ -161,8 +161,8 @@ fn add_and_remove_while_playing() {
     let numbers: Vec<u32> = second.data(6).iter().map(|payload| media::number(&header, payload, STEP)).collect();
     assert_eq!(numbers, (50..56).collect::<Vec<_>>());
 
-    assert!(pushing.sink.emit_by_name::<bool>("remove", &[&peers[0].location()]));
-    assert!(!pushing.sink.emit_by_name::<bool>("remove", &[&peers[0].location()]));
+    assert!(pushing.sink.emit_by_name::<bool>("remove", &[&peers[0].location(), &false]));
+    assert!(!pushing.sink.emit_by_name::<bool>("remove", &[&peers[0].location(), &false]));
     assert!(first.is_closed());
     assert_eq!(pushing.sink.property::<u32>("num-destinations"), 1);
     feed(&source, (56..60).flat_map(|n| media::packet(n, STEP)).collect::<Vec<u8>>());
