@@ -34,7 +34,7 @@ pub struct Cursor {
     place: Arc<Place>,
 }
 
-/// Sees how far a cursor has come, from any thread, also after the cursor is gone.
+/// Sees how far a cursor has come, and says how far it shall, from any thread, also after the cursor is gone.
 #[derive(Clone)]
 pub struct Observer {
     place: Arc<Place>,
@@ -182,19 +182,6 @@ impl Cursor {
         })
     }
 
-    /// The cursor's own end: what is appended from now on is not for it.
-    pub fn end_here(&self) {
-        let waker = self.with(|state, slot| {
-            let head = state.ring.head();
-            let reader = state.reader(slot)?;
-            reader.end = Some(head);
-            reader.waker.take()
-        });
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
     /// Goes back over the last `bytes` taken, to the beginning of the packet that holds the first of them; they
     /// are taken again, or count as dropped where the log keeps them no more.
     pub fn rewind(&mut self, bytes: u64) {
@@ -286,6 +273,19 @@ impl Drop for Cursor {
 }
 
 impl Observer {
+    /// Gives the cursor an end of its own: what is appended from now on is not for it.
+    pub fn end_here(&self) {
+        let waker = self.place.with(|state, slot| {
+            let head = state.ring.head();
+            let reader = state.reader(slot)?;
+            reader.end = Some(head);
+            reader.waker.take()
+        });
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// What the cursor has taken, missed and left.
     pub fn progress(&self) -> Progress {
         self.place.progress()

@@ -340,7 +340,7 @@ fn a_cursor_may_end_before_the_log() {
     let log = unlimited();
     let mut cursor = log.cursor(Start::Oldest, Terms::default());
     append(&log, &header, 0..8);
-    cursor.end_here();
+    cursor.observer().end_here();
     append(&log, &header, 8..12);
     assert!(!cursor.at_end());
     assert_eq!(take_all(&mut cursor), (0..8).collect::<Vec<_>>());

@@ -41,7 +41,7 @@ pub enum Command {
     Disconnect,
     /// Connect now, also where a retry is being waited for, or nothing was going to happen any more.
     Reconnect,
-    /// End the session by `$E`(0) once what waits now is sent, until then at the latest, and be done.
+    /// The cursor has an end: end the session by `$E`(0) once it is reached, by then at the latest, and be done.
     Drain(Instant),
 }
 
@@ -276,7 +276,6 @@ impl Actor {
             }
             Command::Drain(by) => {
                 self.drain_by = Some(by);
-                self.cursor.end_here();
                 if self.state.is_final() {
                     self.close_for_good();
                 }
@@ -531,7 +530,7 @@ impl Actor {
 
     /// The cursor fell behind its limits, and the policy is to break off then.
     fn lapped(&mut self) {
-        self.session.disconnect(Instant::now());
+        self.session.abandon();
         self.failed(Failure::lost(Cause::Stalled, "drop-policy=disconnect"));
     }
 

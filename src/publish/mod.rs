@@ -137,8 +137,11 @@ impl Publisher {
         let index = destinations.all.iter().position(|destination| destination.name == name)?;
         let removed = destinations.all.remove(index);
         let stats = removed.snapshot();
-        let drains =
-            drain.is_some_and(|drain| removed.commands.try_send(Command::Drain(Instant::now() + drain)).is_ok());
+        let drains = drain.is_some_and(|drain| {
+            // Here and now: what upstream sends next is no longer for it.
+            removed.observer.end_here();
+            removed.commands.try_send(Command::Drain(Instant::now() + drain)).is_ok()
+        });
         if drains {
             destinations.draining.push(removed);
         }

@@ -486,6 +486,14 @@ impl Session {
         self.state = State::Down { resume_until };
     }
 
+    /// As [`Session::disconnect`], for good: `connect` begins a new session.
+    pub fn abandon(&mut self) {
+        if !self.is_down() {
+            self.close();
+            self.state = State::Down { resume_until: None };
+        }
+    }
+
     // ---- requests ----
 
     /// A new session, from its own URL on: where a redirect leads may have changed since.
