@@ -266,7 +266,7 @@ impl Run {
     /// Sent + dropped + queued = received, for each destination, at any moment.
     fn check_counters(&self) {
         let pushed = self.pushed.load(Ordering::SeqCst);
-        let all = self.pushing.stats_of_all();
+        let all = self.pushing.all_stats();
         let begun = self.begun.load(Ordering::SeqCst);
         for stats in all {
             let sum = accounted_for(&stats);
@@ -364,7 +364,7 @@ impl Run {
         let received = self.pushing.sink.property::<gst::Structure>("stats").get::<u64>("packets-received").unwrap();
         let pushed = self.pushed.load(Ordering::SeqCst);
         assert_eq!(received, u64::from(pushed));
-        for stats in self.pushing.stats_of_all() {
+        for stats in self.pushing.all_stats() {
             assert_eq!(accounted_for(&stats), received, "{stats}");
         }
     }
