@@ -468,16 +468,14 @@ impl Heard {
         {
             self.statuses.push(status);
         }
-        match message.view() {
-            gst::MessageView::Warning(warning) => {
-                self.warnings.push((warning.error(), warning.details().map(ToOwned::to_owned)));
-            }
-            gst::MessageView::Error(error) => {
-                self.error.get_or_insert_with(|| (error.error(), error.details().map(ToOwned::to_owned)));
-            }
-            gst::MessageView::Eos(_) => self.eos = true,
-            _ => {}
+        let told = |error, details: Option<&gst::StructureRef>| (error, details.map(ToOwned::to_owned));
+        if let gst::MessageView::Warning(warning) = message.view() {
+            self.warnings.push(told(warning.error(), warning.details()));
         }
+        if let gst::MessageView::Error(error) = message.view() {
+            self.error.get_or_insert_with(|| told(error.error(), error.details()));
+        }
+        self.eos |= message.type_() == gst::MessageType::Eos;
     }
 }
 

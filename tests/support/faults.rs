@@ -104,18 +104,17 @@ pub fn makes_no_sense(fault: Fault, moment: Moment) -> Option<&'static str> {
 /// A server with a fault.
 pub fn culprit(fault: Fault, moment: Moment) -> Server {
     let serve = move |connection, listening: &Arc<Listening>| live(fault, moment, connection, listening);
-    let server = match fault {
-        Fault::HalfOpen => cable::server_behind(serve),
-        Fault::BlackHole => Server::start(listen(0, None), serve),
-        Fault::NeverReads | Fault::Trickle => Server::start(listen(16, Some(LITTLE_ROOM)), serve),
-        _ => Server::start(listen(16, None), serve),
-    };
-    if moment == Moment::BeforeSetup {
-        match fault {
-            Fault::Refused => server.listening().refuse(),
-            Fault::BlackHole => server.listening().turn_deaf(),
-            _ => {}
-        }
+    if fault == Fault::HalfOpen {
+        return cable::server_behind(serve);
+    }
+    let backlog = if fault == Fault::BlackHole { 0 } else { 16 };
+    let room = [Fault::NeverReads, Fault::Trickle].contains(&fault).then_some(LITTLE_ROOM);
+    let server = Server::start(listen(backlog, room), serve);
+    if moment == Moment::BeforeSetup && fault == Fault::Refused {
+        server.listening().refuse();
+    }
+    if moment == Moment::BeforeSetup && fault == Fault::BlackHole {
+        server.listening().turn_deaf();
     }
     server
 }

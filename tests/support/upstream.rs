@@ -12,12 +12,12 @@ impl Upstream {
     /// Links to the element's pad, in place of an upstream before.
     pub fn live(sink: &gst::Element) -> Self {
         let pad = gst::Pad::builder(gst::PadDirection::Src)
-            .query_function(|pad, parent, query| match query.view_mut() {
-                gst::QueryViewMut::Latency(latency) => {
+            .query_function(|pad, parent, query| {
+                if let gst::QueryViewMut::Latency(latency) = query.view_mut() {
                     latency.set(true, gst::ClockTime::ZERO, gst::ClockTime::NONE);
-                    true
+                    return true;
                 }
-                _ => gst::Pad::query_default(pad, parent, query),
+                gst::Pad::query_default(pad, parent, query)
             })
             .build();
         let into = sink.static_pad("sink").unwrap();
