@@ -231,6 +231,8 @@ impl Actor {
                 stats.idle_timeout = peer.idle_timeout;
             }
             Happening::Transport(Incoming::Lost { cause, detail, undelivered }) => {
+                // Better twice than never: all of it.
+                let undelivered = if self.session.resume_is_unproven(now) { self.body.len() } else { undelivered };
                 self.undelivered = undelivered;
                 self.session.handle_disconnect(cause, &detail, undelivered == 0, now);
             }

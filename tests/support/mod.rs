@@ -8,7 +8,12 @@
     reason = "tests; each uses a part"
 )]
 
+pub mod cable;
+pub mod faults;
 pub mod malformed;
 pub mod media;
 pub mod peer;
 pub mod pipeline;
+pub mod server;
+pub mod upstream;
+pub mod witness;
