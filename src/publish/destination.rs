@@ -231,8 +231,11 @@ impl Actor {
                 stats.idle_timeout = peer.idle_timeout;
             }
             Happening::Transport(Incoming::Lost { cause, detail, undelivered }) => {
+                // Whoever took nothing for so long has read nothing for as long.
+                let stalled = if cause == Cause::Stalled { self.stall_timeout() } else { Duration::ZERO };
+                let heard = now.checked_sub(stalled).unwrap_or(now);
                 // Better twice than never: all of it.
-                let undelivered = if self.session.resume_is_unproven(now) { self.body.len() } else { undelivered };
+                let undelivered = if self.session.resume_is_unproven(heard) { self.body.len() } else { undelivered };
                 self.undelivered = undelivered;
                 self.session.handle_disconnect(cause, &detail, undelivered == 0, now);
             }
@@ -524,6 +527,10 @@ impl Actor {
         self.reconnecting = self.was_opened;
         self.retry_at = Some(Instant::now() + delay);
         self.report(Status::ReconnectStart, State::Reconnecting, failure.hresult, Some(failure), Some(delay));
+    }
+
+    fn stall_timeout(&self) -> Duration {
+        lock(&self.settings).transport.stall_timeout
     }
 
     fn breaks_off_when_lapped(&self) -> bool {
