@@ -30,6 +30,9 @@ const TELEMETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// How often missed packets are reported at most.
 const DROPPED_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Bytes that a system takes for a process that reads nothing: acknowledged, they prove nothing.
+const UNREAD: u64 = 256 * 1024;
+
 /// What a destination can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -231,11 +234,11 @@ impl Actor {
                 stats.idle_timeout = peer.idle_timeout;
             }
             Happening::Transport(Incoming::Lost { cause, detail, undelivered }) => {
-                // Whoever took nothing for so long has read nothing for as long.
-                let stalled = if cause == Cause::Stalled { self.stall_timeout() } else { Duration::ZERO };
-                let heard = now.checked_sub(stalled).unwrap_or(now);
+                let taken = self.body.len().saturating_sub(undelivered);
+                let unread = cause == Cause::Stalled && taken <= UNREAD;
                 // Better twice than never: all of it.
-                let undelivered = if self.session.resume_is_unproven(heard) { self.body.len() } else { undelivered };
+                let all = unread || self.session.resume_is_unproven(now);
+                let undelivered = if all { self.body.len() } else { undelivered };
                 self.undelivered = undelivered;
                 self.session.handle_disconnect(cause, &detail, undelivered == 0, now);
             }
@@ -527,10 +530,6 @@ impl Actor {
         self.reconnecting = self.was_opened;
         self.retry_at = Some(Instant::now() + delay);
         self.report(Status::ReconnectStart, State::Reconnecting, failure.hresult, Some(failure), Some(delay));
-    }
-
-    fn stall_timeout(&self) -> Duration {
-        lock(&self.settings).transport.stall_timeout
     }
 
     fn breaks_off_when_lapped(&self) -> bool {
