@@ -8,8 +8,12 @@
     reason = "tests; each uses a part"
 )]
 
+pub mod authority;
 pub mod curl;
+pub mod daemon;
+pub mod decoded;
 pub mod malformed;
 pub mod media;
+pub mod nginx;
 pub mod peer;
 pub mod pipeline;
