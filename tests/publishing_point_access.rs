@@ -7,13 +7,11 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use gstasfpush::wmhttp::Hresult;
-use gstasfpush::wmhttp::packet::Packet;
+use support::curl::Curl;
+use support::media;
 use support::peer::PATIENCE;
-use support::{curl, media};
 use tempfile::TempDir;
 
 /// The password is `secret`.
@@ -80,17 +78,6 @@ impl Drop for Program {
     }
 }
 
-/// The body of a whole push of `count` packets, as a file.
-fn body(directory: &TempDir, count: u32) -> PathBuf {
-    let header = [Packet::Header(media::header())];
-    let data = (0..count).map(|n| Packet::Data(media::packet(n, 40)));
-    let packets = header.into_iter().chain(data).chain([Packet::End(Hresult::OK)]);
-    let bytes: Vec<u8> = packets.flat_map(|packet| packet.to_bytes().unwrap()).collect();
-    let file = directory.path().join("body");
-    fs::write(&file, bytes).unwrap();
-    file
-}
-
 fn head(kind: &str, length: u32, further: &str) -> String {
     format!(
         "POST /concert HTTP/1.1\r\nHost: test\r\nContent-Type: application/x-wms-push{kind}\r\n\
@@ -109,7 +96,7 @@ fn s6_curl_is_let_in_by_each_scheme() {
         (SHA256.to_owned(), "digest,basic", "--basic", "Basic"),
     ] {
         let program = Program::new(&users, &["--auth", auth]);
-        let outcome = curl::set_up(&program.url(), &[argument, "--user", BOB]);
+        let outcome = Curl::new(&[argument, "--user", BOB]).set_up(&program.url());
         assert_eq!((outcome.status, outcome.connections), (204, 1), "{outcome:?}");
         assert!(outcome.push_id().len() >= 32);
         let asked = usize::from(argument != "--basic");
@@ -117,9 +104,9 @@ fn s6_curl_is_let_in_by_each_scheme() {
         let (scheme, algorithm) = algorithm.split_once(' ').unwrap_or((algorithm, ""));
         let last = &outcome.requests[asked];
         assert!(last.contains(&format!("Authorization: {scheme} ")) && last.contains(algorithm), "{last}");
-        assert_eq!(curl::set_up(&program.url(), &[argument, "--user", "bob:Secret"]).status, 401);
-        assert_eq!(curl::set_up(&program.url(), &[argument, "--user", "eve:secret"]).status, 401);
-        assert_eq!(curl::set_up(&program.url(), &[]).status, 401);
+        assert_eq!(Curl::new(&[argument, "--user", "bob:Secret"]).set_up(&program.url()).status, 401);
+        assert_eq!(Curl::new(&[argument, "--user", "eve:secret"]).set_up(&program.url()).status, 401);
+        assert_eq!(Curl::new(&[]).set_up(&program.url()).status, 401);
     }
 }
 
@@ -128,13 +115,14 @@ fn s6_curl_is_let_in_by_each_scheme() {
 fn s6_a_whole_push_by_curl_with_digest() {
     let program = Program::new(MD5, &[]);
     let arguments = ["--digest", "--user", BOB];
-    let setup = curl::set_up(&program.url(), &arguments);
+    let setup = Curl::new(&arguments).set_up(&program.url());
     assert_eq!(setup.status, 204, "{setup:?}");
-    let body = body(&program.directory, 300);
-    let start = curl::start(&program.url(), setup.push_id(), &body, &arguments);
+    let body = program.directory.path().join("body");
+    fs::write(&body, media::body(300)).unwrap();
+    let start = Curl::new(&arguments).start(&program.url(), setup.push_id(), &body);
     assert_eq!(start.status, 204, "{start:?}");
     assert_eq!(start.requests.len(), 2);
-    let basic = curl::set_up(&program.url(), &["--basic", "--user", BOB]);
+    let basic = Curl::new(&["--basic", "--user", BOB]).set_up(&program.url());
     assert_eq!(basic.status, 204);
     let (words, log) = program.stop();
     assert!(words.contains("point concert: sessions=2 headers=1 packets=300 "), "{words}");
@@ -160,7 +148,7 @@ fn s10_a_push_start_is_refused_at_once() {
 #[test]
 fn s6_an_answer_is_good_once() {
     let program = Program::new(MD5, &[]);
-    let outcome = curl::set_up(&program.url(), &["--digest", "--user", BOB]);
+    let outcome = Curl::new(&["--digest", "--user", BOB]).set_up(&program.url());
     assert_eq!(outcome.status, 204);
     let overheard = outcome.requests[1].lines().find(|line| line.starts_with("Authorization: ")).unwrap();
     let close = "Connection: close\r\n";

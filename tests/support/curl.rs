@@ -1,7 +1,7 @@
 //! curl as an encoder: another client's authentication, TLS and proxies in front of the protocol's requests.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// What came back.
 #[derive(Debug)]
@@ -17,6 +17,20 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    fn read(output: &Output) -> Self {
+        let told = String::from_utf8(output.stdout.clone()).unwrap();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        let (status, connections) =
+            told.split_once(' ').unwrap_or_else(|| panic!("curl: {told} {log} ({:?})", output.status));
+        let lines = |mark: &str| log.lines().filter_map(|line| line.strip_prefix(mark)).collect::<Vec<_>>().join("\n");
+        Self {
+            status: status.parse().unwrap(),
+            connections: connections.parse().unwrap(),
+            heads: lines("< "),
+            requests: lines("> ").split("\n\n").map(str::to_owned).collect(),
+        }
+    }
+
     /// Values of a header, over all responses.
     pub fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let lines = self.heads.lines().filter_map(|line| line.split_once(": "));
@@ -28,38 +42,41 @@ impl Outcome {
     }
 }
 
-/// A PushSetup; `arguments` are curl's.
-pub fn set_up(url: &str, arguments: &[&str]) -> Outcome {
-    post(url, "setup", "0", arguments, &["--data-binary", ""])
+/// How curl shows who it is.
+#[derive(Clone, Copy, Default)]
+pub struct Curl<'a> {
+    pub arguments: &'a [&'a str],
+    pub environment: &'a [(&'static str, String)],
 }
 
-/// A PushStart whose body is a file.
-pub fn start(url: &str, push_id: &str, body: &Path, arguments: &[&str]) -> Outcome {
-    post(url, "start", push_id, arguments, &["--data-binary", &format!("@{}", body.display())])
-}
+impl<'a> Curl<'a> {
+    pub fn new(arguments: &'a [&'a str]) -> Self {
+        Self { arguments, environment: &[] }
+    }
 
-fn post(url: &str, kind: &str, push_id: &str, arguments: &[&str], body: &[&str]) -> Outcome {
-    let output = Command::new("curl")
-        .args(["--silent", "--show-error", "--verbose", "--noproxy", "*", "--max-time", "60"])
-        .args(["--output", "/dev/null", "--write-out", "%{http_code} %{num_connects}"])
-        .args(["--user-agent", "WMEncoder/12.0.0.0", "--header", "Expect:"])
-        .args(["--header", &format!("Content-Type: application/x-wms-push{kind}")])
-        .args(["--header", &format!("Cookie: push-id={push_id}")])
-        .args(["--header", "X-Accept-Authentication: Negotiate, NTLM, Digest, Basic"])
-        .args(arguments)
-        .args(body)
-        .arg(url)
-        .output()
-        .unwrap();
-    let told = String::from_utf8(output.stdout).unwrap();
-    let log = String::from_utf8_lossy(&output.stderr).into_owned();
-    let (status, connections) =
-        told.split_once(' ').unwrap_or_else(|| panic!("curl: {told} {log} ({:?})", output.status));
-    let lines = |mark: &str| log.lines().filter_map(|line| line.strip_prefix(mark)).collect::<Vec<_>>().join("\n");
-    Outcome {
-        status: status.parse().unwrap(),
-        connections: connections.parse().unwrap(),
-        heads: lines("< "),
-        requests: lines("> ").split("\n\n").map(str::to_owned).collect(),
+    /// A PushSetup.
+    pub fn set_up(self, url: &str) -> Outcome {
+        self.post(url, "setup", "0", "")
+    }
+
+    /// A PushStart whose body is a file.
+    pub fn start(self, url: &str, push_id: &str, body: &Path) -> Outcome {
+        self.post(url, "start", push_id, &format!("@{}", body.display()))
+    }
+
+    fn post(self, url: &str, kind: &str, push_id: &str, body: &str) -> Outcome {
+        let output = Command::new("curl")
+            .args(["--silent", "--show-error", "--verbose", "--noproxy", "*", "--max-time", "60"])
+            .args(["--output", "/dev/null", "--write-out", "%{http_code} %{num_connects}"])
+            .args(["--user-agent", "WMEncoder/12.0.0.0", "--header", "Expect:"])
+            .args(["--header", &format!("Content-Type: application/x-wms-push{kind}")])
+            .args(["--header", &format!("Cookie: push-id={push_id}")])
+            .args(["--header", "X-Accept-Authentication: Negotiate, NTLM, Digest, Basic"])
+            .args(self.arguments)
+            .args(["--data-binary", body, url])
+            .envs(self.environment.iter().cloned())
+            .output()
+            .unwrap();
+        Outcome::read(&output)
     }
 }

@@ -8,10 +8,12 @@
     reason = "tests; each uses a part"
 )]
 
+pub mod apache;
 pub mod authority;
 pub mod curl;
 pub mod daemon;
 pub mod decoded;
+pub mod kerberos;
 pub mod malformed;
 pub mod media;
 pub mod nginx;
