@@ -13,7 +13,7 @@ use super::connection::{Closed, Connection};
 use super::registry::Registry;
 use super::session::{Chunk, Message, Start};
 use crate::wmhttp::headers::{Directives, Kind, RequestHead, is_encoder};
-use crate::wmhttp::server::access::Attempt;
+use crate::wmhttp::server::access::RequestLine;
 use crate::wmhttp::server::{Reply, answer_stranger, unknown_session};
 
 /// Bytes of a PushSetup's body.
@@ -93,9 +93,8 @@ fn admit(registry: &Registry, head: &RequestHead, request: &Request<Incoming>) -
     if head.kind == Kind::Setup && registry.redirect(path).is_some() {
         return Ok(());
     }
-    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let target = request.uri().to_string();
-    registry.admit(head, Attempt { method: request.method().as_str(), target: &target, authorization }, path)
+    registry.admit(head, RequestLine { method: request.method().as_str(), target: &target }, path)
 }
 
 /// The whole body, or `None` where it is too long or breaks off.

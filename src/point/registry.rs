@@ -16,7 +16,7 @@ use super::publishing::{Point, PointStats};
 use super::recorder::Recorder;
 use super::session::{self, Fate, SessionHandle};
 use crate::wmhttp::headers::{Directives, PushId, RequestHead};
-use crate::wmhttp::server::access::{Attempt, Guard};
+use crate::wmhttp::server::access::{Guard, RequestLine};
 use crate::wmhttp::server::{Lookup, Reply, accept};
 
 /// Which publishing points and push sessions there are.
@@ -75,7 +75,7 @@ impl Registry {
     ///
     /// # Errors
     /// What to answer where it may not.
-    pub(super) fn admit(&self, head: &RequestHead, attempt: Attempt<'_>, path: &str) -> Result<(), Reply> {
+    pub(super) fn admit(&self, head: &RequestHead, line: RequestLine<'_>, path: &str) -> Result<(), Reply> {
         let Some(guard) = &self.guard else { return Ok(()) };
         let policy = &self.config.policy;
         let Some(nonce) = random_digits() else {
@@ -84,13 +84,13 @@ impl Registry {
         let admitted = {
             // A nonce is spent or not, whatever else failed.
             let mut guard = guard.lock().unwrap_or_else(PoisonError::into_inner);
-            guard.admit(head, attempt, &nonce, policy, Instant::now())
+            guard.admit(head, line, &nonce, policy, Instant::now())
         };
         match admitted {
             Ok(user) => tracing::debug!(point = path, user, "a pusher is let in"),
             Err(reply) => {
                 // The first request of every pusher has none.
-                let with_credentials = attempt.authorization.is_some();
+                let with_credentials = !head.authorization.is_empty();
                 tracing::info!(point = path, with_credentials, "a pusher is asked for credentials");
                 return Err(reply);
             }

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use http::header;
 
 use super::super::headers::Kind;
 use super::{Policy, Reply, RequestHead};
@@ -87,15 +88,13 @@ impl Rights {
     }
 }
 
-/// What a request says for itself.
-#[derive(Clone, Copy)]
-pub struct Attempt<'a> {
+/// A request's first line, which a Digest is of.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLine<'a> {
     /// HTTP method.
     pub method: &'a str,
-    /// The request's target as it stands in its first line.
+    /// The target as it stands there.
     pub target: &'a str,
-    /// The value of its Authorization header.
-    pub authorization: Option<&'a str>,
 }
 
 /// Why nobody is let in.
@@ -131,12 +130,12 @@ impl Guard {
     pub fn admit(
         &mut self,
         head: &RequestHead,
-        attempt: Attempt<'_>,
+        line: RequestLine<'_>,
         fresh: &str,
         policy: &Policy,
         now: Instant,
     ) -> Result<String, Reply> {
-        let refusal = match self.look_at(attempt, now) {
+        let refusal = match self.look_at(head, line, now) {
             Ok(user) => return Ok(user),
             Err(refusal) => refusal,
         };
@@ -150,9 +149,10 @@ impl Guard {
         Err(Reply { challenges: challenges.collect(), close: head.kind == Kind::Start, ..reply })
     }
 
-    fn look_at(&mut self, attempt: Attempt<'_>, now: Instant) -> Result<String, Refusal> {
-        let (scheme, rest) =
-            attempt.authorization.and_then(|text| text.trim().split_once(' ')).ok_or(Refusal::Unknown)?;
+    fn look_at(&mut self, head: &RequestHead, line: RequestLine<'_>, now: Instant) -> Result<String, Refusal> {
+        let values = head.authorization.iter().filter(|(name, _)| name == header::AUTHORIZATION);
+        let text = values.filter_map(|(_, value)| value.to_str().ok()).next().ok_or(Refusal::Unknown)?.trim();
+        let (scheme, rest) = text.split_once(' ').ok_or(Refusal::Unknown)?;
         let scheme = scheme.parse().map_err(|_| Refusal::Unknown)?;
         if !self.rights.schemes.contains(&scheme) {
             return Err(Refusal::Unknown);
@@ -160,8 +160,8 @@ impl Guard {
         match scheme {
             Scheme::Basic => basic(&self.rights.users, rest.trim()).ok_or(Refusal::Unknown),
             Scheme::Digest => {
-                let answer = digest::Answer::parse(rest).ok_or(Refusal::Unknown)?;
-                if !answer.is_right(&self.rights.users, attempt) {
+                let answer = digest::Answer::parse(text).ok_or(Refusal::Unknown)?;
+                if !answer.is_right(&self.rights.users, line) {
                     return Err(Refusal::Unknown);
                 }
                 // Only who knows the password is told what became of a nonce.

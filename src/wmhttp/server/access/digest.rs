@@ -1,35 +1,20 @@
 //! A Digest Authorization header, read and checked (RFC 7616).
 
-use std::collections::HashMap;
-
-use super::Attempt;
+use super::super::super::auth::challenge::Challenge;
+use super::super::super::auth::digest::response;
+use super::RequestLine;
 use super::users::{Algorithm, Users, is_same};
 
-/// The parameters of an Authorization header of the scheme Digest.
-pub(super) struct Answer(HashMap<String, String>);
+/// An Authorization header of the scheme Digest.
+pub(super) struct Answer(Challenge);
 
 impl Answer {
-    /// Reads what follows `Digest`.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut parameters = HashMap::new();
-        let mut rest = text.trim();
-        while !rest.is_empty() {
-            let (name, after) = rest.split_once('=')?;
-            let (value, after) = value(after.trim_start())?;
-            // A name that comes twice could be read either way.
-            if parameters.insert(name.trim().to_ascii_lowercase(), value).is_some() {
-                return None;
-            }
-            rest = after.trim_start().trim_start_matches(',').trim_start();
-        }
-        ["username", "realm", "nonce", "uri", "response"]
-            .iter()
-            .all(|name| parameters.contains_key(*name))
-            .then_some(Self(parameters))
+        Challenge::first(text).map(Self)
     }
 
     fn get(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", String::as_str)
+        self.0.get(name).unwrap_or_default()
     }
 
     pub(super) fn user(&self) -> &str {
@@ -49,7 +34,7 @@ impl Answer {
     }
 
     /// Whether it is the answer of one of the users to this request.
-    pub(super) fn is_right(&self, users: &Users, attempt: Attempt<'_>) -> bool {
+    pub(super) fn is_right(&self, users: &Users, line: RequestLine<'_>) -> bool {
         let algorithm = match self.0.get("algorithm") {
             Some(name) => Algorithm::parse(name),
             None => Some(Algorithm::Md5),
@@ -57,41 +42,21 @@ impl Answer {
         let Some(algorithm) = algorithm.filter(|known| users.algorithms().any(|offered| offered == *known)) else {
             return false;
         };
-        if self.get("realm") != users.realm() || path_of(self.get("uri")) != path_of(attempt.target) {
+        if self.get("realm") != users.realm() || path_of(self.get("uri")) != path_of(line.target) {
             return false;
         }
         // Somebody unknown takes as long as a wrong password.
         let known = users.hash(algorithm, self.user());
-        let request = algorithm.hash(&[attempt.method, self.get("uri")]);
-        let secret = known.unwrap_or_default();
-        let response = match self.0.get("qop").map(String::as_str) {
-            None => algorithm.hash(&[secret, self.nonce(), &request]),
-            Some("auth") => {
-                algorithm.hash(&[secret, self.nonce(), self.get("nc"), self.get("cnonce"), "auth", &request])
-            }
+        let request = algorithm.hash()(&[line.method, self.get("uri")]);
+        let counted = match self.0.get("qop") {
+            None => None,
+            Some("auth") => Some((self.get("nc"), self.get("cnonce"))),
             Some(_) => return false,
         };
-        is_same(&response, &self.get("response").to_ascii_lowercase()) && known.is_some()
+        let hash = algorithm.hash();
+        let right = response(hash, known.unwrap_or_default(), self.nonce(), counted, request.reveal());
+        is_same(right.reveal(), &self.get("response").to_ascii_lowercase()) && known.is_some()
     }
-}
-
-/// A parameter's value, quoted or not, and what follows it.
-fn value(text: &str) -> Option<(String, &str)> {
-    let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find(',').unwrap_or(text.len());
-        let (value, rest) = text.split_at(end);
-        return Some((value.trim_end().to_owned(), rest));
-    };
-    let mut value = String::new();
-    let mut signs = quoted.char_indices();
-    while let Some((at, sign)) = signs.next() {
-        match sign {
-            '"' => return Some((value, quoted.get(at + 1..)?)),
-            '\\' => value.push(signs.next()?.1),
-            _ => value.push(sign),
-        }
-    }
-    None
 }
 
 /// The target without scheme and host, which a proxy in the path takes off.

@@ -1,5 +1,7 @@
 //! Challenges and what answers them, in virtual time.
 
+use http::HeaderValue;
+
 use super::super::super::headers::Cookies;
 use super::*;
 
@@ -27,19 +29,21 @@ fn asked() -> (Guard, Instant) {
     (guard, now)
 }
 
-fn head(kind: Kind, listed: &[&str]) -> RequestHead {
+fn head(kind: Kind, listed: &[&str], authorization: Option<&str>) -> RequestHead {
+    let value = |text| (header::AUTHORIZATION, HeaderValue::from_str(text).unwrap());
     RequestHead {
         kind,
         accept_authentication: listed.iter().map(|&name| name.to_owned()).collect(),
         user_agent: "WMEncoder/12.0.0.0".to_owned(),
         content_length: 0,
         cookies: Cookies::default(),
+        authorization: authorization.map(value).into_iter().collect(),
     }
 }
 
 fn ask(guard: &mut Guard, authorization: Option<&str>, fresh: &str, now: Instant) -> Result<String, Reply> {
-    let attempt = Attempt { method: "GET", target: "/dir/index.html", authorization };
-    guard.admit(&head(Kind::Setup, &["Digest", "Basic"]), attempt, fresh, &Policy::default(), now)
+    let line = RequestLine { method: "GET", target: "/dir/index.html" };
+    guard.admit(&head(Kind::Setup, &["Digest", "Basic"], authorization), line, fresh, &Policy::default(), now)
 }
 
 /// Asks with what is no answer to any challenge after the first.
@@ -52,6 +56,10 @@ fn refused(guard: &mut Guard, authorization: Option<&str>, now: Instant) -> Repl
     let reply = admit(guard, authorization, now).unwrap_err();
     assert_eq!(reply.status, 401);
     reply
+}
+
+fn md5(parts: &[&str]) -> String {
+    Algorithm::Md5.hash()(parts).reveal().to_owned()
 }
 
 fn is_stale(reply: &Reply) -> bool {
@@ -71,9 +79,9 @@ fn digest(algorithm: &str, response: &str, count: &str) -> String {
 fn counted(count: u32) -> String {
     let count = format!("{count:08x}");
     let secret = "3d78807defe7de2157e2b0b6573a855f";
-    let request = Algorithm::Md5.hash(&["GET", "/dir/index.html"]);
+    let request = md5(&["GET", "/dir/index.html"]);
     let cnonce = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ";
-    digest("MD5", &Algorithm::Md5.hash(&[secret, NONCE, &count, cnonce, "auth", &request]), &count)
+    digest("MD5", &md5(&[secret, NONCE, &count, cnonce, "auth", &request]), &count)
 }
 
 /// S-6: the example of RFC 7616 by both algorithms, and Basic.
@@ -101,7 +109,6 @@ fn s6_wrong_credentials_are_refused() {
         right.replace("qop=auth", "qop=auth-int"),
         right.replace("algorithm=MD5", "algorithm=MD4"),
         right.replace("algorithm=MD5", "algorithm=SHA-256"),
-        right.replace(", response", ", username=\"Mufasa\", response"),
         right.replace("qop=auth, ", ""),
         right.replace("\", realm", ", realm"),
         "Digest".to_owned(),
@@ -146,9 +153,9 @@ fn s6_h4_the_schemes_that_the_client_lists() {
         (&["NTLM"], &["Digest", "Digest", "Basic"]),
         (&[], &["Digest", "Digest", "Basic"]),
     ] {
-        let attempt = Attempt { method: "POST", target: "/concert", authorization: None };
-        let head = head(Kind::Setup, listed);
-        let reply = guard().admit(&head, attempt, NONCE, &Policy::default(), Instant::now()).unwrap_err();
+        let line = RequestLine { method: "POST", target: "/concert" };
+        let head = head(Kind::Setup, listed, None);
+        let reply = guard().admit(&head, line, NONCE, &Policy::default(), Instant::now()).unwrap_err();
         let schemes: Vec<_> =
             reply.challenges.iter().map(|challenge| challenge.split_once(' ').unwrap().0.to_owned()).collect();
         assert_eq!(schemes, offered, "{listed:?}");
@@ -161,8 +168,8 @@ fn s6_h4_the_schemes_that_the_client_lists() {
 #[test]
 fn s6_s10_the_connection_stays_open_after_a_setup_only() {
     for (kind, close) in [(Kind::Setup, false), (Kind::Start, true)] {
-        let attempt = Attempt { method: "POST", target: "/concert", authorization: None };
-        let reply = guard().admit(&head(kind, &[]), attempt, NONCE, &Policy::default(), Instant::now()).unwrap_err();
+        let line = RequestLine { method: "POST", target: "/concert" };
+        let reply = guard().admit(&head(kind, &[], None), line, NONCE, &Policy::default(), Instant::now()).unwrap_err();
         assert_eq!((reply.status, reply.close), (401, close));
     }
 }
@@ -183,8 +190,8 @@ fn a_count_is_good_once() {
 #[test]
 fn an_answer_without_a_count_is_good_once() {
     let (mut guard, now) = asked();
-    let request = Algorithm::Md5.hash(&["GET", "/dir/index.html"]);
-    let response = Algorithm::Md5.hash(&["3d78807defe7de2157e2b0b6573a855f", NONCE, &request]);
+    let request = md5(&["GET", "/dir/index.html"]);
+    let response = md5(&["3d78807defe7de2157e2b0b6573a855f", NONCE, &request]);
     let old = format!(
         "Digest username=\"Mufasa\",realm=\"http-auth@example.org\",nonce=\"{NONCE}\",\
          uri=\"http://proxied/dir/index.html\",response={response}"

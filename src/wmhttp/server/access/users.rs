@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
-use md5::{Digest, Md5};
+use md5::Md5;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
+
+use super::super::super::auth::{Secret, digest};
 
 /// What Digest hashes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,18 +40,13 @@ impl Algorithm {
         }
     }
 
-    /// The hash of the parts with colons between them, in lower-case hexadecimal digits.
-    pub(super) fn hash(self, parts: &[&str]) -> String {
-        let text = parts.join(":");
+    /// Hashes parts joined by colons, to lower-case hexadecimal digits.
+    pub(super) fn hash(self) -> fn(&[&str]) -> Secret {
         match self {
-            Self::Sha256 => hex(&Sha256::digest(text)),
-            Self::Md5 => hex(&Md5::digest(text)),
+            Self::Sha256 => digest::hash::<Sha256>,
+            Self::Md5 => digest::hash::<Md5>,
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Compares hashes in a time that tells nothing of where they differ.
@@ -112,8 +109,8 @@ impl Users {
 
     pub(super) fn has_password(&self, user: &str, password: &str) -> bool {
         self.algorithms.first().is_some_and(|&algorithm| {
-            let given = algorithm.hash(&[user, &self.realm, password]);
-            self.hash(algorithm, user).is_some_and(|known| is_same(known, &given))
+            let given = algorithm.hash()(&[user, &self.realm, password]);
+            self.hash(algorithm, user).is_some_and(|known| is_same(known, given.reveal()))
         })
     }
 }
