@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::location;
 use super::enums::{AuthMethods, DropPolicy, HeaderChange, OnError, Padding};
+use super::location;
 use crate::asf;
 use crate::log::Limits;
 use crate::publish::backoff::Policy;

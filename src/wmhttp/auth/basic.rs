@@ -38,9 +38,10 @@ mod tests {
     /// RFC 7617 2 and 2.1.
     #[test]
     fn vectors() {
-        for (user, password, value) in
-            [("Aladdin", "open sesame", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="), ("test", "123£", "Basic dGVzdDoxMjPCow==")]
-        {
+        for (user, password, value) in [
+            ("Aladdin", "open sesame", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+            ("test", "123£", "Basic dGVzdDoxMjPCow=="),
+        ] {
             let credentials = Credentials::new(user, password);
             let challenge = Challenge::default();
             let beginning =

@@ -170,7 +170,10 @@ mod tests {
         let three = ["Negotiate", "NTLM", "Digest realm[a, \"b\"] nonce[n] qop[auth]"];
         assert_eq!(shown(&["Negotiate", "NTLM", r#"Digest realm="a, \"b\"", nonce="n", qop="auth""#]), three);
         assert_eq!(shown(&[r#"Negotiate, NTLM, Digest realm="a, \"b\"", nonce="n", qop="auth""#]), three);
-        assert_eq!(shown(&[r#"Digest realm="a",nonce="n",Basic realm="b""#]), ["Digest realm[a] nonce[n]", "Basic realm[b]"]);
+        assert_eq!(
+            shown(&[r#"Digest realm="a",nonce="n",Basic realm="b""#]),
+            ["Digest realm[a] nonce[n]", "Basic realm[b]"]
+        );
         assert_eq!(shown(&[r#"Basic realm="b",NTLM,Negotiate"#]), ["Basic realm[b]", "NTLM", "Negotiate"]);
     }
 
@@ -197,7 +200,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_survived() {
-        for text in ["", ",", "=", "\"", "\"\"\"", "Digest \"", "Digest realm=\"", "Digest =,=", "Digest realm=\"\\", "a=b"] {
+        for text in
+            ["", ",", "=", "\"", "\"\"\"", "Digest \"", "Digest realm=\"", "Digest =,=", "Digest realm=\"\\", "a=b"]
+        {
             shown(&[text]);
         }
         assert_eq!(shown(&[&"Basic, ".repeat(100)]).len(), MAX_CHALLENGES);

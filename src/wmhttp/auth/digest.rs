@@ -3,8 +3,8 @@
 //! Once the nonce is known each request carries an answer of its own, with the count of those before it.
 
 use md5::Md5;
-use sha2::digest::Digest as Hash;
 use sha2::Sha256;
+use sha2::digest::Digest as Hash;
 
 use super::{Beginning, Challenge, Credentials, Line, Mechanism, Secret};
 
@@ -97,7 +97,8 @@ impl Digest {
 impl Nonce {
     fn new(challenge: &Challenge, random: fn() -> [u8; 16]) -> Result<Self, String> {
         let rank = rank(challenge).filter(|_| is_answerable(challenge));
-        let rank = rank.ok_or_else(|| "its Digest challenge has no nonce, or asks for what cannot be done".to_owned())?;
+        let rank =
+            rank.ok_or_else(|| "its Digest challenge has no nonce, or asks for what cannot be done".to_owned())?;
         Ok(Self { challenge: challenge.clone(), rank, cnonce: hexadecimal(&random()), count: 0 })
     }
 

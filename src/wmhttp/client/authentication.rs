@@ -85,9 +85,8 @@ impl Session {
             | State::Closed => next_connection(head),
         };
         let kept = connection == Connection::Same;
-        let turn = self.authenticate(target, kind, kept, |authenticator, now| {
-            authenticator.challenged(&head.headers, now)
-        });
+        let turn =
+            self.authenticate(target, kind, kept, |authenticator, now| authenticator.challenged(&head.headers, now));
         if kind == Kind::Start && !matches!(turn, Turn::Refused(_)) {
             self.started = false;
             self.withdraw(Restart::Unauthenticated, connection);
