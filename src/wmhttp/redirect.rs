@@ -27,6 +27,11 @@ impl Route {
         &self.url
     }
 
+    /// The session's own URL.
+    pub(super) fn begins_at(&self) -> &Url {
+        self.left.first().unwrap_or(&self.url)
+    }
+
     /// Follows a redirect with `status`; `https` tells whether there is TLS. True where another server
     /// is reached by it, who must see nothing of this one's.
     ///
