@@ -5,9 +5,12 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 
+use gst::prelude::*;
 use gstasfpush::point::{Config, RunningServer, Server};
-use support::apache::{Apache, Asking};
+use gstasfpush::wmhttp::Hresult;
+use support::apache::{Apache, Asking, PASSWORD, USER};
 use support::curl::Curl;
 use support::decoded::{assert_same_frames, ffmpeg_file, recordings};
 use support::kerberos::Realm;
@@ -123,4 +126,84 @@ fn h7_c10_what_was_pushed_is_received() {
         assert_eq!(statuses.pop(), Some(400), "the last body is never whole");
         assert!(statuses.iter().all(|status| *status == 204), "{statuses:?}");
     }
+}
+
+/// A push of a file, several PushStarts long.
+fn pushing(source: &Path, apache: &Apache, methods: &str, password: &str) -> Pushing {
+    let pushing = Pushing::launch(
+        &format!("filesrc location={}", source.display()),
+        &format!(
+            "location={} sync=false content-length=40000 eos-timeout=500 auth-methods={methods}",
+            apache.location()
+        ),
+    );
+    pushing.sink.set_property("user-id", USER);
+    pushing.sink.set_property("user-pw", password);
+    pushing.play();
+    pushing
+}
+
+/// C-5, C-13: the element is let in by each scheme: NTLM and Negotiate once on the connection, Basic and
+/// Digest with each PushStart, before Apache asks again. What it pushes arrives.
+#[test]
+fn c5_c13_the_element_is_let_in_by_each_scheme() {
+    let directory = TempDir::new().unwrap();
+    let source = directory.path().join("source.wmv");
+    ffmpeg_file(&source, 25);
+    for (asking, methods, scheme, refusals) in [
+        (Asking::Basic, "basic", "Basic", 1),
+        (Asking::Digest, "basic+digest+ntlm+negotiate", "Digest", 1),
+        #[cfg(feature = "ntlm")]
+        (Asking::Ntlm, "ntlm", "NTLM", 2),
+        #[cfg(feature = "ntlm")]
+        (Asking::Ntlm, "basic+digest+ntlm+negotiate", "Negotiate", 2),
+    ] {
+        let directory = TempDir::new().unwrap();
+        let server = point(&directory);
+        let apache = Apache::new(server.addr(), asking, "");
+        let pushing = pushing(&source, &apache, methods, PASSWORD);
+        pushing.wait_for_eos();
+        let stats = pushing.destination_stats();
+        pushing.stop();
+        assert_eq!(stats.get::<&str>("auth-scheme"), Ok(scheme));
+        let requests = stats.get::<u64>("requests-sent").unwrap();
+        until("Apache has written all down", || apache.requests().len() as u64 == requests);
+        let mut statuses = apache.requests();
+        statuses.pop();
+        let (refused, taken) = statuses.split_at(refusals);
+        assert!(taken.len() > 3 && taken.iter().all(|status| *status == 204), "{scheme}: {statuses:?}");
+        assert!(refused.iter().all(|status| *status == 401), "{scheme}: {statuses:?}");
+        server.stop();
+        assert_same_frames(&source, &recordings(directory.path())[0], 0);
+    }
+}
+
+/// C-5: a wrong password, and a server that wants a Kerberos ticket, end the push for good after one attempt.
+#[test]
+fn c5_the_element_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let source = directory.path().join("source.wmv");
+    ffmpeg_file(&source, 25);
+    let server = point(&directory);
+    let realm = Realm::new();
+    for (asking, methods, requests) in [
+        (Asking::Basic, "basic", 2),
+        (Asking::Digest, "digest", 2),
+        #[cfg(feature = "ntlm")]
+        (Asking::Ntlm, "ntlm", 3),
+        #[cfg(feature = "ntlm")]
+        (Asking::Ntlm, "negotiate", 3),
+        #[cfg(feature = "ntlm")]
+        (Asking::Kerberos(&realm), "negotiate", 2),
+        // Nothing that both can do.
+        (Asking::Kerberos(&realm), "digest", 1),
+    ] {
+        let apache = Apache::new(server.addr(), asking, "");
+        let pushing = pushing(&source, &apache, methods, "wrong");
+        let (error, details) = pushing.wait_for_error();
+        assert!(error.matches(gst::ResourceError::NotAuthorized), "{methods}: {error:?}");
+        assert_eq!(details.get::<u32>("hresult"), Ok(Hresult::SERVER_ACCESS_DENIED.0), "{methods}: {details}");
+        assert_eq!(apache.requests(), vec![401; requests], "{methods}");
+    }
+    assert_eq!(server.stats("concert").unwrap().sessions, 0);
 }
