@@ -8,10 +8,15 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use gst::prelude::*;
+use gstasfpush::point::{Config, RunningServer, Server};
+use gstasfpush::wmhttp::server::access::{Rights, Scheme};
 use support::curl::Curl;
 use support::media;
 use support::peer::PATIENCE;
+use support::pipeline::{Pushing, end, feed, until};
 use tempfile::TempDir;
 
 /// The password is `secret`.
@@ -219,4 +224,76 @@ fn bad_arguments_are_refused() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && said.contains(cause), "{arguments:?}: {said}");
     }
+}
+
+/// A server in this process, to which the password `secret` is right, and nonces count for so long.
+fn server(nonce_lifetime: Duration, schemes: &[Scheme], users: &str) -> RunningServer {
+    let rights = Rights { schemes: schemes.to_vec(), nonce_lifetime, ..Rights::new(users.parse().unwrap()) };
+    Server::spawn(Config { points: vec!["concert".into()], rights: Some(rights), ..Config::default() }).unwrap()
+}
+
+fn pushing(server: &RunningServer, properties: &str) -> (Pushing, gst::Element) {
+    let location = format!("location=http://{}/concert", server.addr());
+    let (pushing, source) = Pushing::by_hand(&format!("{location} sync=false {properties}"));
+    pushing.sink.set_property("user-id", "bob");
+    pushing.sink.set_property("user-pw", "secret");
+    pushing.play();
+    (pushing, source)
+}
+
+/// S-6, C-13: both ends by each scheme, over several PushStarts, for which the pusher is asked once.
+#[test]
+fn s6_c13_the_element_is_let_in() {
+    for (users, schemes, scheme) in [
+        (MD5.to_owned(), &[Scheme::Digest, Scheme::Basic][..], "Digest"),
+        (SHA256.to_owned(), &[Scheme::Basic, Scheme::Digest], "Digest"),
+        (format!("{MD5}{SHA256}"), &[Scheme::Digest], "Digest"),
+        (MD5.to_owned(), &[Scheme::Basic], "Basic"),
+    ] {
+        let server = server(Duration::from_secs(300), schemes, &users);
+        let (pushing, source) = pushing(&server, "content-length=20000 auth-methods=basic+digest");
+        feed(&source, media::stream(200, 40));
+        end(&source);
+        pushing.wait_for_eos();
+        let stats = pushing.destination_stats();
+        assert_eq!(stats.get::<&str>("auth-scheme"), Ok(scheme));
+        let rollovers = stats.get::<u64>("rollovers").unwrap();
+        // The PushSetup twice, and the first PushStart.
+        assert_eq!((rollovers > 5, stats.get::<u64>("requests-sent")), (true, Ok(rollovers + 3)), "{stats}");
+        let received = server.stats("concert").unwrap();
+        assert_eq!((received.packets, received.sessions, received.headers), (200, 1, 1));
+    }
+}
+
+/// C-13, S-10: a nonce grows old between two PushStarts: the pusher takes the next, and nothing is lost.
+#[test]
+fn c13_s10_a_nonce_grows_old() {
+    let lifetime = Duration::from_secs(1);
+    let server = server(lifetime, &[Scheme::Digest], MD5);
+    let (pushing, source) = pushing(&server, "content-length=20000 retry-delay=10");
+    feed(&source, media::stream(10, 40));
+    until("the push flows", || server.stats("concert").unwrap().packets == 10);
+    std::thread::sleep(lifetime);
+    feed(&source, (10..100).flat_map(|n| media::packet(n, 40)).collect::<Vec<u8>>());
+    end(&source);
+    pushing.wait_for_eos();
+    let received = server.stats("concert").unwrap();
+    assert_eq!((received.packets, received.sessions, received.headers), (100, 1, 1));
+    let stats = pushing.destination_stats();
+    assert_eq!(stats.get::<u64>("packets-dropped"), Ok(0));
+    // The PushSetup twice, the first PushStart, and the one that was refused.
+    let rollovers = stats.get::<u64>("rollovers").unwrap();
+    assert_eq!(stats.get::<u64>("requests-sent"), Ok(rollovers + 4), "{stats}");
+}
+
+/// A server whose nonces are old as soon as they are given is not asked for ever.
+#[test]
+fn a_nonce_that_is_always_old_ends_the_push() {
+    let server = server(Duration::ZERO, &[Scheme::Digest], MD5);
+    let (pushing, source) = pushing(&server, "");
+    feed(&source, media::stream(10, 40));
+    let (error, details) = pushing.wait_for_error();
+    assert!(error.matches(gst::ResourceError::NotAuthorized), "{error:?} {details}");
+    let requests = pushing.destination_stats().get::<u64>("requests-sent").unwrap();
+    assert!(requests < 10, "{requests}");
 }
