@@ -458,6 +458,7 @@ impl Actor {
             Event::Failed(failure) => self.failed(failure),
             Event::Ended { clean } => {
                 let hresult = if clean { Hresult::OK } else { Hresult::TIMEOUT };
+                lock(&self.stats).end_unconfirmed = !clean;
                 self.step(Status::Stopped, State::Ending, hresult, None);
                 self.rest(Status::Closed, State::Closed, Hresult::OK, None);
             }
