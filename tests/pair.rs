@@ -11,6 +11,7 @@ use gstasfpush::asf::fixture::HeaderBuilder;
 use gstasfpush::wmhttp::client::{Config, Event, HeaderChange, Output, ResponseHead, Restart, Session};
 use gstasfpush::wmhttp::headers::{Directives, Kind, PushId, RequestHead};
 use gstasfpush::wmhttp::packet::Packet;
+use gstasfpush::wmhttp::proxy::Choice;
 use gstasfpush::wmhttp::server::{self, Lookup, Policy, Reception, Reply, accept};
 use gstasfpush::wmhttp::verdict::Cause;
 use http::StatusCode;
@@ -64,6 +65,7 @@ impl Pair {
             strict_server: true,
             automatic_redirect: true,
             https: false,
+            proxy: Choice::Direct,
             header_change,
             response_timeout: Duration::from_secs(15),
             end_timeout: Duration::from_secs(5),

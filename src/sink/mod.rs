@@ -12,6 +12,7 @@ mod imp;
 mod location;
 mod pacing;
 mod properties;
+mod proxy;
 mod report;
 mod settings;
 mod stats;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::enums::{DropPolicy, HeaderChange, OnError, Padding};
+use super::proxy::ProxySettings;
 use crate::asf;
 use crate::log::Limits;
 use crate::publish::backoff::Policy;
@@ -38,6 +39,7 @@ pub(super) struct Settings {
     pub(super) live_header: bool,
     pub(super) strict_server: bool,
     pub(super) automatic_redirect: bool,
+    pub(super) proxy: ProxySettings,
     pub(super) tls: Tls,
     pub(super) content_length: u64,
     pub(super) header_change: HeaderChange,
@@ -68,6 +70,7 @@ impl Default for Settings {
             live_header: true,
             strict_server: true,
             automatic_redirect: true,
+            proxy: ProxySettings::default(),
             tls: Tls::default(),
             content_length: 0,
             header_change: HeaderChange::Auto,
@@ -122,6 +125,8 @@ impl Settings {
                 strict_server: self.strict_server,
                 automatic_redirect: self.automatic_redirect,
                 https: tls::AVAILABLE,
+                // One that cannot be used was refused before anything began.
+                proxy: self.proxy.choice().unwrap_or_default(),
                 header_change: self.header_change.into(),
                 response_timeout: ms(self.timeout),
                 end_timeout: ms(self.eos_timeout),

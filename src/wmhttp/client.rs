@@ -25,8 +25,10 @@ use http::header::{HeaderMap, SERVER, VIA};
 use url::Url;
 
 use super::Hresult;
+use super::body_size::BodySize;
 use super::headers::{Cookies, Directives, Kind, Product, RequestHead, SUPPORTED, idle_timeout};
 use super::packet::{END_LEN, FRAMING_LEN, Packet};
+use super::proxy::{Choice, Proxy};
 use super::redirect::Route;
 use super::verdict::{Cause, Failure};
 use crate::asf;
@@ -35,8 +37,6 @@ use crate::asf;
 pub const DEFAULT_CONTENT_LENGTH: u64 = 2_147_483_647;
 /// How long a server keeps a lost session where it did not say (C-15).
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How much of the stream a PushStart through a proxy carries (C-7).
-const PROXY_BODY: Duration = Duration::from_secs(60);
 /// Least room after a packet that a `$F` can fill: its framing header and one byte, since an
 /// empty `$F` stops a server in the field (receivers, Framing 1).
 const LEAST_FILLER: u64 = FRAMING_LEN as u64 + 1;
@@ -77,6 +77,8 @@ pub struct Config {
     pub automatic_redirect: bool,
     /// Whether a redirect may lead to an https URL: whether there is TLS below.
     pub https: bool,
+    /// Which proxy to go through, where no server names one (C-4).
+    pub proxy: Choice,
     /// See [`HeaderChange`].
     pub header_change: HeaderChange,
     /// How long to wait for an answer (C-17).
@@ -99,6 +101,8 @@ pub enum Connection {
 pub struct Request {
     /// Where to.
     pub url: Url,
+    /// Through which proxy.
+    pub proxy: Option<Arc<Proxy>>,
     /// Its headers.
     pub head: RequestHead,
     /// On which connection.
@@ -181,8 +185,8 @@ pub struct Peer {
     pub server: Option<String>,
     /// Its Idle-Timeout (H-8).
     pub idle_timeout: Option<Duration>,
-    /// Whether a proxy is in the path (H-7).
-    pub using_proxy: bool,
+    /// Whether a proxy shows in its answers (H-7).
+    via_proxy: bool,
     /// Whether it lists protocol extensions in `Supported`.
     supported: bool,
     /// Whether it was seen to end a session at `$E`(1).
@@ -225,6 +229,10 @@ enum Then {
 pub struct Session {
     config: Config,
     route: Route,
+    /// What the session's requests go through.
+    proxy: Option<Arc<Proxy>>,
+    /// How much a PushStart through a proxy is to carry.
+    body_size: BodySize,
     state: State,
     cookies: Cookies,
     peer: Peer,
@@ -256,6 +264,8 @@ impl Session {
         Self {
             route: Route::new(config.url.clone()),
             config,
+            proxy: None,
+            body_size: BodySize::default(),
             state: State::Down { resume_until: None },
             cookies: Cookies::default(),
             peer: Peer::default(),
@@ -345,7 +355,7 @@ impl Session {
             return 0;
         }
         if let State::Ready { connection } = self.state {
-            self.start(connection, header);
+            self.start(connection, header, now);
         }
         if !self.announce(header, now) {
             return 0;
@@ -425,7 +435,7 @@ impl Session {
             State::Open { .. } if success => self.fail(Failure::displaced(head.status), None),
             State::Setup { .. } | State::Open { .. } | State::Full { .. } => {
                 let had_template = self.config.directives.template.is_some();
-                let failure = Failure::from_status(head.status, &head.headers, had_template);
+                let failure = Failure::from_status(head.status, &head.headers, had_template, self.uses_proxy());
                 self.fail(failure, None);
             }
         }
@@ -495,8 +505,8 @@ impl Session {
     fn redirect(&mut self, head: &ResponseHead, now: Instant) {
         let (status, headers) = (head.status, &head.headers);
         let followed = match status {
-            305 => Err(self.route.proxy_refusal(status, headers)),
             _ if !self.config.automatic_redirect => Err(self.route.refusal(status, headers)),
+            305 => self.route.follow_by_proxy(headers).map(|()| false),
             _ => self.route.follow(status, headers, self.config.https),
         };
         match followed {
@@ -528,11 +538,18 @@ impl Session {
         self.started = false;
         self.sent_in_request = 0;
         self.sent_since_change = 0;
+        let chosen = || self.config.proxy.proxy_for(self.route.url());
+        self.proxy = self.route.proxy().cloned().or_else(chosen).map(Arc::new);
+        if let Some(proxy) = self.proxy.as_ref().filter(|proxy| proxy.url.scheme() != "http") {
+            self.fail(Failure::bad_proxy(proxy.url.scheme()), None);
+            return;
+        }
         let body = self.config.directives.to_body();
         let head = self.head(Kind::Setup, body.len() as u64);
         self.state = State::Setup { deadline: now + self.config.response_timeout };
         self.outputs.push_back(Output::Request(Request {
             url: self.route.url().clone(),
+            proxy: self.proxy.clone(),
             head,
             connection: Connection::New,
             body: Some(Bytes::from(body)),
@@ -540,14 +557,16 @@ impl Session {
     }
 
     /// Sends a PushStart's head (C-7), and for a new session its `$H` with it (C-8).
-    fn start(&mut self, connection: Connection, header: &Arc<asf::Header>) {
+    fn start(&mut self, connection: Connection, header: &Arc<asf::Header>, now: Instant) {
         let content_length = self.content_length(header);
+        self.body_size.begin(content_length, now);
         self.state = State::Open { remaining: content_length, connected: connection == Connection::Same };
         self.sent_in_request = 0;
         self.before_request = (self.announced.clone(), self.between_entries);
         let head = self.head(Kind::Start, content_length);
         self.outputs.push_back(Output::Request(Request {
             url: self.route.url().clone(),
+            proxy: self.proxy.clone(),
             head,
             connection,
             body: None,
@@ -570,10 +589,8 @@ impl Session {
 
     /// C-7: never less than three of the largest data packets and the header, with room to end or fill.
     fn content_length(&self, header: &asf::Header) -> u64 {
-        let chosen = self.config.content_length.unwrap_or_else(|| match header.max_bitrate() {
-            0 => DEFAULT_CONTENT_LENGTH,
-            bits if self.peer.using_proxy => u64::from(bits) / 8 * PROXY_BODY.as_secs(),
-            _ => DEFAULT_CONTENT_LENGTH,
+        let chosen = self.config.content_length.unwrap_or_else(|| {
+            if self.uses_proxy() { self.body_size.next(header.max_bitrate()) } else { DEFAULT_CONTENT_LENGTH }
         });
         let largest_header = FRAMING_LEN + 4 + header.bytes().len();
         let least = 3 * (FRAMING_LEN + header.packet_size()) + largest_header + END_LEN;
@@ -636,7 +653,7 @@ impl Session {
         match self.state {
             State::Ready { connection } => match self.announced.clone() {
                 Some(header) => {
-                    self.start(connection, &header);
+                    self.start(connection, &header, now);
                     self.send_end(Then::Close, now);
                 }
                 // Nothing was ever sent: there is nothing to end.
@@ -660,6 +677,7 @@ impl Session {
 
     /// C-9: `$F`s to the end of the body; then its answer is awaited (C-10).
     fn fill_up(&mut self, now: Instant) {
+        self.body_size.measure(self.sent_in_request, now);
         while let State::Open { remaining, .. } = self.state
             && remaining > 0
         {
@@ -751,7 +769,7 @@ impl Session {
             self.peer.server = Some(server.to_owned());
         }
         self.peer.idle_timeout = idle_timeout(headers).or(self.peer.idle_timeout);
-        self.peer.using_proxy |= headers.contains_key(VIA);
+        self.peer.via_proxy |= headers.contains_key(VIA);
         self.peer.supported |= headers.contains_key(SUPPORTED);
     }
 
@@ -762,6 +780,11 @@ impl Session {
         let server = head.headers.get(SERVER).and_then(|value| value.to_str().ok());
         self.fail(Failure::incompatible(server), None);
         true
+    }
+
+    /// UsingProxy (C-4, C-7): one was chosen, or shows in the answers.
+    fn uses_proxy(&self) -> bool {
+        self.proxy.is_some() || self.peer.via_proxy
     }
 
     /// Only who gives out ids can find a session by one again.
