@@ -46,6 +46,9 @@ const MAX_FILLER: u64 = 8_192;
 /// A server that ends the session at `$E`(1) does so at once; what breaks later has other reasons.
 const CHANGE_VERDICT: Duration = Duration::from_secs(2);
 
+/// A proxy that closes after its answer has closed within this time of the next request.
+const KEPT_IN_VAIN: Duration = Duration::from_secs(1);
+
 /// How a changed header reaches the server (C-12).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeaderChange {
@@ -191,6 +194,8 @@ pub struct Peer {
     supported: bool,
     /// Whether it was seen to end a session at `$E`(1).
     refuses_change: bool,
+    /// Whether a proxy closes the connection after its answer without saying so.
+    closes: bool,
 }
 
 #[derive(Debug)]
@@ -244,6 +249,8 @@ pub struct Session {
     changed_at: Option<Instant>,
     /// When the request that resumes a lost session was sent, and until when the server keeps it (C-15).
     resumed: Option<Resumed>,
+    /// When the request under way was begun on a connection that a proxy seemed to keep.
+    kept_at: Option<Instant>,
     /// What `announced` and `between_entries` were before the request under way.
     before_request: (Option<Arc<asf::Header>>, bool),
     /// The setup was repeated since its connection was gone before anything could start on it.
@@ -273,6 +280,7 @@ impl Session {
             between_entries: false,
             changed_at: None,
             resumed: None,
+            kept_at: None,
             before_request: (None, false),
             setup_repeated: false,
             started: false,
@@ -412,7 +420,7 @@ impl Session {
                 if self.refuses_server(head) {
                     return;
                 }
-                self.state = State::Ready { connection: next_connection(head) };
+                self.state = State::Ready { connection: self.next_connection(head) };
                 self.event(Event::Opened);
                 self.advance_end(now);
             }
@@ -423,7 +431,7 @@ impl Session {
                 }
                 self.changed_at = None;
                 self.resumed = None;
-                self.state = State::Ready { connection: next_connection(head) };
+                self.state = State::Ready { connection: self.next_connection(head) };
                 self.event(Event::RolledOver);
                 self.advance_end(now);
             }
@@ -447,7 +455,10 @@ impl Session {
         match self.state {
             // Between requests the loss shows when the next one finds its connection stale.
             State::Down { .. } | State::Ready { .. } | State::Closed => {}
-            State::Open { .. } | State::Full { .. } | State::Ending { .. } if cause == Cause::Stale => {
+            State::Open { .. } | State::Full { .. } | State::Ending { .. }
+                if cause == Cause::Stale || self.was_kept_in_vain(cause, delivered, now) =>
+            {
+                self.peer.closes |= self.uses_proxy();
                 self.repeat_request(now);
             }
             // C-11: the server may close first, without a response.
@@ -560,6 +571,7 @@ impl Session {
     fn start(&mut self, connection: Connection, header: &Arc<asf::Header>, now: Instant) {
         let content_length = self.content_length(header);
         self.body_size.begin(content_length, now);
+        self.kept_at = (connection == Connection::Same && self.uses_proxy()).then_some(now);
         self.state = State::Open { remaining: content_length, connected: connection == Connection::Same };
         self.sent_in_request = 0;
         self.before_request = (self.announced.clone(), self.between_entries);
@@ -732,7 +744,7 @@ impl Session {
     fn repeat_request(&mut self, now: Instant) {
         let rewind = self.sent_in_request;
         (self.announced, self.between_entries) = std::mem::take(&mut self.before_request);
-        if self.announced.is_none() && !self.setup_repeated {
+        if self.announced.is_none() && !self.setup_repeated && !self.peer.closes {
             self.setup_repeated = true;
             self.restart(Restart::Stale, rewind, now);
             return;
@@ -787,6 +799,18 @@ impl Session {
         self.proxy.is_some() || self.peer.via_proxy
     }
 
+    fn next_connection(&self, head: &ResponseHead) -> Connection {
+        if head.keep_alive && !self.peer.closes { Connection::Same } else { Connection::New }
+    }
+
+    /// Whether a proxy has closed the connection on which it answered just when the next request came:
+    /// tinyproxy does so each time. After `$E` a close may as well be the server's own.
+    fn was_kept_in_vain(&self, cause: Cause, delivered: bool, now: Instant) -> bool {
+        matches!(cause, Cause::Closed | Cause::Reset)
+            && !(delivered && matches!(self.state, State::Ending { .. }))
+            && self.kept_at.is_some_and(|at| now.saturating_duration_since(at) <= KEPT_IN_VAIN)
+    }
+
     /// Only who gives out ids can find a session by one again.
     fn keeps_sessions(&self) -> bool {
         !self.cookies.push_id().is_new_session()
@@ -806,10 +830,6 @@ impl Session {
         self.config.header_change == HeaderChange::Auto
             && self.changed_at.is_some_and(|at| now.saturating_duration_since(at) <= CHANGE_VERDICT)
     }
-}
-
-fn next_connection(head: &ResponseHead) -> Connection {
-    if head.keep_alive { Connection::Same } else { Connection::New }
 }
 
 #[cfg(test)]

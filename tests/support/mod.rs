@@ -8,7 +8,9 @@
     reason = "tests; each uses a part"
 )]
 
+pub mod authority;
 pub mod malformed;
 pub mod media;
 pub mod peer;
 pub mod pipeline;
+pub mod proxy;

@@ -123,3 +123,44 @@ fn a_proxy_of_another_kind_is_refused() {
     assert_eq!((failure.hresult, failure.permanent), (Hresult::PROXY_NOT_FOUND, true));
     assert!(failure.text.contains("socks5:") && peer.requests().is_empty(), "{failure}");
 }
+
+/// A proxy that closes after each answer without saying so: found out once, and by a request that is repeated
+/// whole; from then on each request has a connection of its own.
+#[test]
+fn a_proxy_that_closes_is_found_out() {
+    for cause in [Cause::Stale, Cause::Closed, Cause::Reset] {
+        let config = Config { content_length: Some(1), ..by(Choice::Always(proxy("http://proxy:3128/"))) };
+        let header = header();
+        let mut peer = Played::open(config, &wms(204, "a"), &header);
+        peer.lose(cause);
+        assert_eq!(peer.events(), [Event::Restarted { reason: Restart::Stale, rewind: FRAMED as u64 }], "{cause:?}");
+        for _ in 0..2 {
+            peer.did.clear();
+            peer.send(&header, 10);
+            let Some(Did::Start { connection, .. }) = peer.requests().first().cloned() else { panic!("{cause:?}") };
+            assert_eq!(connection, Connection::New);
+            peer.respond(&wms(204, "a"));
+        }
+    }
+}
+
+/// The same without a proxy, or later, or after an `$E` that has arrived, is what it seems.
+#[test]
+fn other_losses_are_losses() {
+    let header = header();
+    let mut direct = Played::open(config(), &wms(204, "a"), &header);
+    direct.lose(Cause::Closed);
+    assert!(direct.failure().is_some());
+
+    let config = by(Choice::Always(proxy("http://proxy:3128/")));
+    let mut later = Played::open(config.clone(), &wms(204, "a"), &header);
+    later.now += Duration::from_secs(2);
+    later.lose(Cause::Closed);
+    assert!(later.failure().is_some());
+
+    let mut ended = Played::open(config, &wms(204, "a"), &header);
+    ended.end();
+    ended.session.handle_disconnect(Cause::Closed, "", true, ended.now);
+    ended.run();
+    assert_eq!(ended.events(), [Event::Ended { clean: true }]);
+}
