@@ -4,15 +4,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep_until;
 
 use super::backoff::Backoff;
 use super::stats::Stats;
 use super::status::{Report, State, Status, Step};
-use super::{Reporter, Settings};
+use super::{Keeper, Reporter, Settings};
 use crate::log::{Cursor, DropPolicy};
 use crate::transport::{Client, Incoming};
 use crate::wmhttp::Hresult;
+use crate::wmhttp::auth::{Credentials, Target};
 use crate::wmhttp::client::{Event, Output, Restart, Session};
 use crate::wmhttp::headers::Kind;
 use crate::wmhttp::verdict::{Cause, Condition, Failure};
@@ -46,6 +48,9 @@ pub(super) struct Actor {
     settings: Arc<Mutex<Settings>>,
     stats: Arc<Mutex<Stats>>,
     reporter: Reporter,
+    keeper: Keeper,
+    /// The question that the keeper has under way.
+    asking: Option<JoinHandle<Option<Credentials>>>,
     commands: mpsc::Receiver<Command>,
     session: Session,
     client: Client,
@@ -74,6 +79,7 @@ enum Happening {
     Data,
     Deadline,
     Retry,
+    Credentials(Option<Credentials>),
     Command(Command),
     /// The publisher has let go.
     Stop,
@@ -93,7 +99,7 @@ impl Actor {
         stats: Arc<Mutex<Stats>>,
         cursor: Cursor,
         commands: mpsc::Receiver<Command>,
-        reporter: Reporter,
+        (reporter, keeper): (Reporter, Keeper),
     ) -> Self {
         let now = lock(&settings).clone();
         let (name, location) = {
@@ -106,6 +112,8 @@ impl Actor {
             settings,
             stats,
             reporter,
+            keeper,
+            asking: None,
             commands,
             cursor,
             backoff: Backoff::default(),
@@ -156,12 +164,13 @@ impl Actor {
         let wants_data = self.session.wants_data() && !self.wants_room;
         let deadline = self.session.deadline();
         let gather_until = self.last_take.map(|taken| taken + GATHER).filter(|until| Instant::now() < *until);
-        let Self { client, cursor, commands, retry_at, wants_room, .. } = self;
+        let Self { client, cursor, commands, retry_at, wants_room, asking, .. } = self;
         tokio::select! {
             incoming = client.next(*wants_room) => Happening::Transport(incoming),
             () = gathered(cursor, gather_until), if wants_data => Happening::Data,
             () = at(deadline), if deadline.is_some() => Happening::Deadline,
             () = at(*retry_at), if retry_at.is_some() => Happening::Retry,
+            answer = answered(asking), if asking.is_some() => Happening::Credentials(answer),
             command = commands.recv() => command.map_or(Happening::Stop, Happening::Command),
         }
     }
@@ -185,6 +194,7 @@ impl Actor {
                 let mut stats = lock(&self.stats);
                 stats.server = peer.server;
                 stats.idle_timeout = peer.idle_timeout;
+                stats.auth_scheme = self.session.auth_scheme().or(stats.auth_scheme);
             }
             Happening::Transport(Incoming::Lost { cause, detail, undelivered }) => {
                 self.undelivered = undelivered;
@@ -192,6 +202,10 @@ impl Actor {
             }
             Happening::Deadline => self.session.handle_timeout(now),
             Happening::Retry => self.connect(),
+            Happening::Credentials(answer) => {
+                self.asking = None;
+                self.session.supply(answer, now);
+            }
             Happening::Command(Command::Reread) => {
                 let settings = lock(&self.settings).clone();
                 self.cursor.set_policy(settings.drop_policy);
@@ -323,6 +337,23 @@ impl Actor {
                 self.connected();
                 self.step(Status::Started, State::Streaming, Hresult::OK, None);
             }
+            Event::Authenticating => {
+                if self.state != State::Authenticating {
+                    self.step(Status::Connecting, State::Authenticating, Hresult::OK, None);
+                }
+            }
+            Event::CredentialsNeeded(question) => {
+                let keeper = Arc::clone(&self.keeper);
+                self.asking = Some(spawn_blocking(move || keeper(&question)));
+            }
+            Event::PasswordExposed(target) => {
+                let to = match target {
+                    Target::Server => "the server",
+                    Target::Proxy => "the proxy",
+                };
+                let text = format!("the password for {to} goes over the network readable, by Basic over http");
+                self.notice(text, "use https, or let the far end do Digest or NTLM");
+            }
             Event::RolledOver => lock(&self.stats).rollovers += 1,
             Event::HeaderChanged => {
                 lock(&self.stats).header_changes += 1;
@@ -356,7 +387,7 @@ impl Actor {
         self.rewind(rewind.max(undelivered));
         self.body = BodyMap::default();
         let (text, remedy) = match reason {
-            Restart::Stale => return,
+            Restart::Stale | Restart::Unauthenticated => return,
             Restart::HeaderChange => {
                 lock(&self.stats).header_changes += 1;
                 self.step(Status::SourceSwitch, self.state, Hresult::OK, None);
@@ -528,6 +559,14 @@ async fn gathered(cursor: &Cursor, gather_until: Option<Instant>) {
         }
     }
     cursor.ready(1).await;
+}
+
+/// Waits for the keeper's answer; a keeper that panicked has none.
+async fn answered(asking: &mut Option<JoinHandle<Option<Credentials>>>) -> Option<Credentials> {
+    match asking {
+        Some(asking) => asking.await.unwrap_or_default(),
+        None => std::future::pending().await,
+    }
 }
 
 async fn at(deadline: Option<Instant>) {

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use crate::asf;
 use crate::log::{DropPolicy, Interrupted, Limits, Log, Observer, Start};
 use crate::transport::{self, runtime};
+use crate::wmhttp::auth::{Credentials, Question};
 use crate::wmhttp::client::Config;
 use backoff::Policy;
 use destination::Actor;
@@ -40,6 +41,10 @@ pub struct Settings {
 
 /// Where a destination's reports go. Called on the I/O thread with no lock held; it must not block.
 pub type Reporter = Arc<dyn Fn(Report) + Send + Sync>;
+
+/// Who has credentials where a server or a proxy asks for them. Called on a thread of its own, with no lock
+/// held; it may take its time, which the session bounds.
+pub type Keeper = Arc<dyn Fn(&Question) -> Option<Credentials> + Send + Sync>;
 
 /// One stream on its way to its destinations.
 pub struct Publisher {
@@ -93,7 +98,7 @@ impl Publisher {
     ///
     /// # Errors
     /// The system's, where the I/O thread cannot be had.
-    pub fn add(&self, name: &str, settings: Settings, reporter: Reporter) -> io::Result<()> {
+    pub fn add(&self, name: &str, settings: Settings, reporter: Reporter, keeper: Keeper) -> io::Result<()> {
         let start = if self.log.head() == 0 { Start::Oldest } else { Start::NewestKeyFrame };
         let cursor = self.log.cursor(start, settings.drop_policy);
         let observer = cursor.observer();
@@ -101,7 +106,7 @@ impl Publisher {
         let location = settings.session.url.to_string();
         let stats = Arc::new(Mutex::new(Stats { name: name.to_owned(), location, ..Stats::default() }));
         let settings = Arc::new(Mutex::new(settings));
-        let actor = Actor::new(Arc::clone(&settings), Arc::clone(&stats), cursor, commands, reporter);
+        let actor = Actor::new(Arc::clone(&settings), Arc::clone(&stats), cursor, commands, (reporter, keeper));
         self.shared.lock().all.push(Destination {
             name: name.to_owned(),
             commands: to_actor,

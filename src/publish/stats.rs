@@ -48,6 +48,8 @@ pub struct Stats {
     pub time_queued: Duration,
     /// The server's `Server` header.
     pub server: Option<String>,
+    /// The scheme by which the server authenticates the pusher.
+    pub auth_scheme: Option<&'static str>,
     /// The server's Idle-Timeout.
     pub idle_timeout: Option<Duration>,
     /// When the destination last connected.

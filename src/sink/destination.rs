@@ -12,6 +12,7 @@ use super::location;
 use super::properties::{OF_DESTINATIONS, Property};
 use super::settings::Settings;
 use crate::publish::status::State;
+use crate::wmhttp::auth::Login;
 
 /// One publishing point: its own values of the element's properties, and where the push to it stands.
 #[derive(Default)]
@@ -22,7 +23,7 @@ pub struct DestinationImp {
 #[derive(Default)]
 struct Own {
     element: glib::WeakRef<AsfPushSink>,
-    /// As the user wrote it.
+    /// As the user wrote it, but without credentials.
     location: String,
     state: DestinationState,
     /// Its own values, …
@@ -113,12 +114,15 @@ impl Destination {
         let destination: Self = glib::Object::builder().property("name", name).build();
         let mut own = destination.imp().own();
         own.element.set(Some(element));
-        location.clone_into(&mut own.location);
+        (own.location, own.values.login) = location::without_login(location);
+        if own.values.login != Login::default() {
+            own.overrides.extend(["user-id", "user-pw"]);
+        }
         drop(own);
         destination
     }
 
-    /// The location as the user wrote it.
+    /// The location as the user wrote it, but without credentials.
     pub(super) fn location(&self) -> String {
         self.imp().own().location.clone()
     }

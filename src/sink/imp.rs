@@ -10,6 +10,7 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 
 use super::actions;
+use super::credentials;
 use super::destination::Destination;
 use super::enums::OnError;
 use super::location::{self, BadLocation, URI_SCHEME, URI_SCHEMES};
@@ -23,6 +24,7 @@ use crate::publish::Publisher;
 use crate::publish::status::State;
 use crate::transport::tls::Tls;
 use crate::wmhttp::Hresult;
+use crate::wmhttp::auth::Secret;
 use crate::wmhttp::verdict::Failure;
 
 /// The element's state: what applications set, and what the streaming thread works on.
@@ -247,7 +249,7 @@ impl URIHandlerImpl for AsfPushSink {
     }
 
     fn uri(&self) -> Option<String> {
-        let url = location::parse(self.shared().settings.location.as_deref()).ok()?;
+        let url = location::parse(self.shared().settings.location.as_ref().map(Secret::reveal)).ok()?;
         Some(format!("{URI_SCHEME}{}", url.as_str().strip_prefix("http")?))
     }
 
@@ -258,7 +260,7 @@ impl URIHandlerImpl for AsfPushSink {
         if self.shared().publisher.is_some() {
             return Err(glib::Error::new(gst::URIError::BadState, "the URI can be changed only in NULL and READY"));
         }
-        self.shared().settings.location = Some(uri.to_owned());
+        self.shared().settings.location = Some(Secret::new(uri));
         self.lay_out_destinations();
         Ok(())
     }
@@ -335,23 +337,22 @@ impl AsfPushSink {
     ) -> Result<(), String> {
         let url = location::parse(Some(&destination.location())).map_err(|bad| bad.to_string())?;
         let postman = Postman::new(&self.obj(), destination.clone());
+        let keeper = credentials::keeper(&self.obj(), destination.clone());
         let settings = destination.settings(settings).destination(url);
         publisher
-            .add(&destination.name(), settings, Arc::new(move |report| postman.deliver(report)))
+            .add(&destination.name(), settings, Arc::new(move |report| postman.deliver(report)), keeper)
             .map_err(|error| format!("the I/O thread cannot be started: {error}; see the process's limits"))
     }
 
     /// Makes the destinations that `location` and `locations` name.
     fn lay_out_destinations(&self) {
         let settings = self.shared().settings.clone();
-        let locations: Vec<&str> =
-            settings.location.as_deref().into_iter().chain(location::split(settings.locations.as_deref())).collect();
         let gone = std::mem::take(&mut self.shared().destinations);
         for destination in gone {
             self.obj().child_removed(&destination, &destination.name());
         }
         self.shared().next_number = 0;
-        for location in locations {
+        for location in settings.locations() {
             self.new_destination(location);
         }
         self.obj().notify("num-destinations");

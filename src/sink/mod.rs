@@ -3,9 +3,10 @@
 //! `imp` maps GstBaseSink's hooks onto the stream and its destinations, `streaming` is what the
 //! streaming thread does, `actions` what the action signals do, `properties` is
 //! the one table of what can be set, `report` turns what destinations tell into bus
-//! messages and signals, `pacing` says when a packet is due.
+//! messages and signals, `credentials` asks applications for them, `pacing` says when a packet is due.
 
 mod actions;
+mod credentials;
 mod destination;
 mod enums;
 mod imp;

@@ -2,21 +2,22 @@
 
 use url::Url;
 
+use super::location;
 use crate::transport;
-use crate::wmhttp::proxy::{Choice, Login, Proxy};
+use crate::wmhttp::auth::Login;
+use crate::wmhttp::proxy::{Choice, Proxy};
 
 /// What the three properties hold.
 #[derive(Clone, Default)]
 pub(super) struct ProxySettings {
     /// `None` leaves it to the environment, an empty text is none.
     url: Option<String>,
-    pub(super) id: Option<String>,
-    pub(super) password: Option<String>,
+    pub(super) login: Login,
 }
 
 impl std::fmt::Debug for ProxySettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ProxySettings").field("url", &self.shown()).field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("ProxySettings").field("url", &self.shown()).field("login", &self.login).finish()
     }
 }
 
@@ -35,8 +36,7 @@ impl ProxySettings {
         if let Some(Ok(url)) = text.as_deref().filter(|text| !text.trim().is_empty()).map(parse)
             && !url.username().is_empty()
         {
-            self.id = Some(decoded(url.username()));
-            self.password = Some(decoded(url.password().unwrap_or_default()));
+            self.login = location::login_in(&url);
         }
         self.url = text;
     }
@@ -47,19 +47,15 @@ impl ProxySettings {
         if text.trim().is_empty() { Some(String::new()) } else { plain(text).ok().map(String::from) }
     }
 
-    fn login(&self) -> Option<Login> {
-        Some(Login { id: self.id.clone()?, password: self.password.clone().unwrap_or_default() })
-    }
-
     /// What is meant.
     ///
     /// # Errors
     /// Why it cannot be used.
     pub(super) fn choice(&self) -> Result<Choice, BadProxy> {
         match self.url.as_deref().map(str::trim) {
-            None => Ok(transport::proxy::by_environment(self.login())),
+            None => Ok(transport::proxy::by_environment(self.login.clone())),
             Some("") => Ok(Choice::Direct),
-            Some(text) => Ok(Choice::Always(Proxy { url: plain(text)?, login: self.login() })),
+            Some(text) => Ok(Choice::Always(Proxy { url: plain(text)?, login: self.login.clone() })),
         }
     }
 }
@@ -75,21 +71,16 @@ fn parse(text: &str) -> Result<Url, BadProxy> {
 /// The proxy alone: no credentials, no path.
 fn plain(text: &str) -> Result<Url, BadProxy> {
     let mut url = parse(text)?;
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
+    location::strip(&mut url);
     url.set_path("/");
     url.set_query(None);
-    url.set_fragment(None);
     Ok(url)
-}
-
-fn decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wmhttp::auth::Secret;
 
     fn set(text: &str) -> ProxySettings {
         let mut settings = ProxySettings::default();
@@ -103,7 +94,7 @@ mod tests {
         assert_eq!(settings.shown().as_deref(), Some("http://proxy:3128/"));
         let Ok(Choice::Always(proxy)) = settings.choice() else { panic!() };
         assert_eq!(proxy.url.as_str(), "http://proxy:3128/");
-        assert_eq!(proxy.login, Some(Login { id: "b@b".to_owned(), password: "se-cr:et".to_owned() }));
+        assert_eq!(proxy.login, Login { user: Some("b@b".to_owned()), password: Some(Secret::new("se-cr:et")) });
         assert!(!format!("{settings:?}").contains("se-cr"));
         assert_eq!(set("http://b:se-cret@").shown(), None);
     }
@@ -111,12 +102,15 @@ mod tests {
     #[test]
     fn spellings() {
         let id = |mut settings: ProxySettings| {
-            settings.id = Some("me".to_owned());
+            settings.login.user = Some("me".to_owned());
             settings.set_url(Some("proxy:3128".to_owned()));
             settings
         };
         let settings = id(ProxySettings::default());
-        assert_eq!((settings.shown().as_deref(), settings.id.as_deref()), (Some("http://proxy:3128/"), Some("me")));
+        assert_eq!(
+            (settings.shown().as_deref(), settings.login.user.as_deref()),
+            (Some("http://proxy:3128/"), Some("me"))
+        );
         assert!(matches!(set("").choice(), Ok(Choice::Direct)));
         assert!(matches!(ProxySettings::default().choice(), Ok(Choice::Rule(_))));
         for (text, word) in

@@ -115,6 +115,9 @@ impl Postman {
             return;
         }
         let next = match step.status {
+            Status::Connecting if step.new_state == State::Authenticating => {
+                Some(("authenticate", "Telling the server who pushes"))
+            }
             Status::Locating => Some(("name-lookup", "Looking the server up")),
             Status::Connecting => Some(("connect", "Connecting to the server")),
             Status::Stopped => Some(("disconnect", "Closing the connection")),

@@ -70,6 +70,9 @@ pub(super) fn destination(stats: &Stats) -> gst::Structure {
     if let Some(server) = &stats.server {
         structure = structure.field("server", server);
     }
+    if let Some(scheme) = stats.auth_scheme {
+        structure = structure.field("auth-scheme", scheme);
+    }
     if let Some(timeout) = stats.idle_timeout {
         structure = structure.field("idle-timeout", nanoseconds(timeout));
     }

@@ -8,20 +8,22 @@ use http::Uri;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use url::Url;
 
-use crate::wmhttp::proxy::{Choice, Login, Proxy};
+use crate::wmhttp::auth::{Login, Secret};
+use crate::wmhttp::proxy::{Choice, Proxy};
 use crate::wmhttp::verdict::Cause;
 
 /// As the environment says now: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, in either case.
 /// `login` counts instead of the credentials there.
-pub fn by_environment(login: Option<Login>) -> Choice {
+pub fn by_environment(login: Login) -> Choice {
     by(Matcher::from_env(), login)
 }
 
-fn by(matcher: Matcher, login: Option<Login>) -> Choice {
+fn by(matcher: Matcher, login: Login) -> Choice {
     Choice::Rule(std::sync::Arc::new(move |url| {
         let found = matcher.intercept(&url.as_str().parse::<Uri>().ok()?)?;
         let url = Url::parse(&found.uri().to_string()).ok()?;
-        Some(Proxy { url, login: login.clone().or_else(|| login_of(&found)) })
+        let login = if login.user.is_some() { login.clone() } else { login_of(&found).unwrap_or_default() };
+        Some(Proxy { url, login })
     }))
 }
 
@@ -30,7 +32,7 @@ fn login_of(found: &Intercept) -> Option<Login> {
     let basic = found.basic_auth()?.to_str().ok()?.strip_prefix("Basic ")?;
     let text = String::from_utf8(BASE64_STANDARD.decode(basic).ok()?).ok()?;
     let (id, password) = text.split_once(':')?;
-    Some(Login { id: id.to_owned(), password: password.to_owned() })
+    Some(Login { user: Some(id.to_owned()), password: Some(Secret::new(password)) })
 }
 
 /// What the library is to do. It knows only Basic, and only at CONNECT is there no other way than its own;
@@ -39,8 +41,8 @@ pub(super) fn apply(builder: reqwest::ClientBuilder, proxy: Option<&Proxy>, http
     let Some(proxy) = proxy else { return builder.no_proxy() };
     // A URL that cannot be a proxy's never comes here.
     let Ok(mut rule) = reqwest::Proxy::all(proxy.url.clone()) else { return builder.no_proxy() };
-    if let Some(login) = proxy.login.as_ref().filter(|_| https) {
-        rule = rule.basic_auth(&login.id, &login.password);
+    if let Some(login) = proxy.login.credentials().filter(|_| https) {
+        rule = rule.basic_auth(&login.user, login.password.reveal());
     }
     builder.proxy(rule)
 }
@@ -70,18 +72,18 @@ mod tests {
                 .build()
         };
         let url = |text: &str| Url::parse(text).unwrap();
-        let choice = by(matcher(), None);
+        let choice = by(matcher(), Login::default());
         let found = choice.proxy_for(&url("http://media.example/concert;x")).unwrap();
         assert_eq!(found.url.as_str(), "http://proxy.example:3128/");
-        let login = found.login.unwrap();
-        assert_eq!((login.id.as_str(), login.password.as_str()), ("b@b", "p:w"));
+        let login = found.login.credentials().unwrap();
+        assert_eq!((login.user.as_str(), login.password.reveal()), ("b@b", "p:w"));
         let found = choice.proxy_for(&url("https://media.example/concert")).unwrap();
-        assert_eq!((found.url.as_str(), found.login), ("http://tls.example:8080/", None));
+        assert_eq!((found.url.as_str(), found.login), ("http://tls.example:8080/", Login::default()));
         for direct in ["http://localhost/x", "http://10.1.2.3:80/x", "http://a.direct.example/x"] {
             assert_eq!(choice.proxy_for(&url(direct)), None, "{direct}");
         }
-        let own = Login { id: "me".to_owned(), password: "mine".to_owned() };
-        let found = by(matcher(), Some(own.clone())).proxy_for(&url("http://media.example/")).unwrap();
-        assert_eq!(found.login, Some(own));
+        let own = Login { user: Some("me".to_owned()), password: Some(Secret::new("mine")) };
+        let found = by(matcher(), own.clone()).proxy_for(&url("http://media.example/")).unwrap();
+        assert_eq!(found.login, own);
     }
 }

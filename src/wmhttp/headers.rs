@@ -195,6 +195,8 @@ pub struct RequestHead {
     pub content_length: u64,
     /// The session's cookies (H-2).
     pub cookies: Cookies,
+    /// `Authorization` and `Proxy-Authorization`, their values marked sensitive (C-5).
+    pub authorization: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl RequestHead {
@@ -204,7 +206,7 @@ impl RequestHead {
     /// # Errors
     /// The name of the header whose value cannot travel in HTTP.
     pub fn to_headers(&self, host: &str) -> Result<HeaderMap, &'static str> {
-        let mut headers = HeaderMap::with_capacity(8);
+        let mut headers = HeaderMap::with_capacity(10);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind.content_type()));
         if !self.accept_authentication.is_empty() {
             let schemes = HeaderValue::from_str(&self.accept_authentication.join(", "));
@@ -215,6 +217,7 @@ impl RequestHead {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.content_length));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(header::COOKIE, self.cookies.to_value().ok_or("Cookie")?);
+        headers.extend(self.authorization.iter().cloned());
         Ok(headers)
     }
 
@@ -241,7 +244,15 @@ impl RequestHead {
             .map(|scheme| scheme.trim().to_owned())
             .filter(|scheme| !scheme.is_empty())
             .collect();
-        Ok(Self { kind, accept_authentication, user_agent, content_length, cookies })
+        let authorization = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION]
+            .into_iter()
+            .filter_map(|name| {
+                let mut value = headers.get(&name)?.clone();
+                value.set_sensitive(true);
+                Some((name, value))
+            })
+            .collect();
+        Ok(Self { kind, accept_authentication, user_agent, content_length, cookies, authorization })
     }
 }
 
@@ -488,6 +499,7 @@ mod tests {
             user_agent: "WMEncoder/12.0.0.0".into(),
             content_length: 2_147_483_647,
             cookies: Cookies::default(),
+            authorization: vec![(header::PROXY_AUTHORIZATION, sensitive("Basic YTpi").unwrap())],
         };
         let headers = head.to_headers("media:8080").unwrap();
         assert_eq!(RequestHead::from_headers(&headers), Ok(head));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::header::{HeaderMap, SERVER};
 use url::Url;
 
+use super::auth::Login;
 use super::headers::Product;
 
 /// An HTTP proxy.
@@ -14,22 +15,7 @@ pub struct Proxy {
     /// `http://host:port/`, without credentials.
     pub url: Url,
     /// As whom to appear there.
-    pub login: Option<Login>,
-}
-
-/// A user's name and password at a proxy. `Debug` hides the password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Login {
-    /// The name.
-    pub id: String,
-    /// The password.
-    pub password: String,
-}
-
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").field("id", &self.id).finish_non_exhaustive()
-    }
+    pub login: Login,
 }
 
 /// The user's choice. Redirects may lead to a URL for which it turns out otherwise.
@@ -76,17 +62,4 @@ pub(super) fn speaker(headers: &HeaderMap) -> Option<String> {
     }
     let name = headers.get(SERVER).and_then(|value| value.to_str().ok());
     Some(name.map_or_else(|| "the proxy".to_owned(), |name| format!("the proxy ({name})")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_is_never_shown() {
-        let login = Login { id: "bob".into(), password: "se-cret".into() };
-        let proxy = Proxy { url: Url::parse("http://proxy:3128").unwrap(), login: Some(login) };
-        let shown = format!("{proxy:?} {:?}", Choice::Always(proxy.clone()));
-        assert!(shown.contains("bob") && !shown.contains("cret"), "{shown}");
-    }
 }

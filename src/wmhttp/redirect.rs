@@ -4,6 +4,7 @@ use http::header::{HeaderMap, LOCATION};
 use url::Url;
 
 use super::Hresult;
+use super::auth::Login;
 use super::proxy::Proxy;
 use super::verdict::Failure;
 
@@ -68,7 +69,7 @@ impl Route {
         }
         proxy.set_path("/");
         proxy.set_query(None);
-        self.go(STATUS, self.url.clone(), Some(Proxy { url: proxy, login: None }))
+        self.go(STATUS, self.url.clone(), Some(Proxy { url: proxy, login: Login::default() }))
     }
 
     fn go(&mut self, status: u16, url: Url, proxy: Option<Proxy>) -> Result<(), Failure> {

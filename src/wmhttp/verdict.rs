@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 
 use super::Hresult;
+use super::auth::Target;
 use super::proxy;
 
 /// Longest `Retry-After` that is honoured; a server that wants more gets asked again all the same.
@@ -73,6 +74,17 @@ impl Failure {
         let who = proxy.unwrap_or_else(|| "the server".to_owned());
         let text = format!("{who} answered {status}: {}", row.meaning);
         Self { retry_after: retry_after(headers), ..Self::new(Condition::Status(status), row, text) }
+    }
+
+    /// A server or proxy is not satisfied by the credentials there are (C-5).
+    pub fn unauthorized(target: Target, text: &str, remedy: &'static str) -> Self {
+        let (who, status) = match target {
+            Target::Server => ("server", 401),
+            Target::Proxy => ("proxy", 407),
+        };
+        // The same credentials would be refused again, and some servers lock a user out for that.
+        let row = Row { remedy, permanent: true, ..row_of(status) };
+        Self::new(Condition::Status(status), row, format!("the {who} answered {status}: {text}"))
     }
 
     /// The server redirects, and that is not followed (C-4); `text` goes on after "it redirects".

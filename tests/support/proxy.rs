@@ -108,7 +108,9 @@ impl Proxy {
 
     /// How many requests squid has dealt with, each written down at its end.
     pub fn requests(&self) -> usize {
-        fs::read_to_string(self.directory.path().join("requests")).unwrap_or_default().lines().count()
+        let lines = fs::read_to_string(self.directory.path().join("requests")).unwrap_or_default();
+        // A connection without a request, such as the one that found it listening, is a line too.
+        lines.lines().filter(|line| !line.contains("\"error:")).count()
     }
 
     /// What it wrote about itself.

@@ -1,14 +1,15 @@
 //! The way through a proxy, on the wire.
 
 use super::*;
-use crate::wmhttp::proxy::{Login, Proxy};
+use crate::wmhttp::auth::{Login, Secret};
+use crate::wmhttp::proxy::Proxy;
 
 /// A request to a far server by the proxy that the test plays.
 fn by(server: &Scripted<impl Send + 'static>, far: &str, request: Request) -> Request {
     let mut url = server.url.clone();
     url.set_path("/");
-    let login = Login { id: "bob".to_owned(), password: "pass:word".to_owned() };
-    Request { url: Url::parse(far).unwrap(), proxy: Some(Arc::new(Proxy { url, login: Some(login) })), ..request }
+    let login = Login { user: Some("bob".to_owned()), password: Some(Secret::new("pass:word")) };
+    Request { url: Url::parse(far).unwrap(), proxy: Some(Arc::new(Proxy { url, login })), ..request }
 }
 
 async fn lost(request: Request) -> Cause {
@@ -110,7 +111,7 @@ fn causes_at_the_proxy() {
     let mut unknown = by(&gone, "http://127.0.0.1:9/concert", gone.setup());
     let refused = unknown.clone();
     let url = Url::parse("http://host.invalid:3128/").unwrap();
-    unknown.proxy = Some(Arc::new(Proxy { url, login: None }));
+    unknown.proxy = Some(Arc::new(Proxy { url, login: Login::default() }));
     gone.done();
     assert_eq!(run(lost(refused.clone())), Cause::ProxyRefused);
     assert_eq!(run(lost(unknown)), Cause::ProxyNameNotFound);

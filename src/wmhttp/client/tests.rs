@@ -43,7 +43,9 @@ fn config() -> Config {
     Config {
         url: Url::parse("http://media:8080/concert").unwrap(),
         user_agent: "WMEncoder/12.0.0.0 test/1".to_owned(),
-        accept_authentication: vec!["Negotiate".into(), "NTLM".into(), "Digest".into()],
+        auth_methods: Methods::default(),
+        login: Login::default(),
+        random: || [0xA5; 16],
         directives: Directives::default(),
         content_length: None,
         strict_server: true,

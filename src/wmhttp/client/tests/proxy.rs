@@ -1,15 +1,15 @@
 //! Proxies: the user's, and those that a server names.
 
 use super::*;
-use crate::wmhttp::proxy::Login;
+use crate::wmhttp::auth::{Login, Secret};
 
 fn proxy(url: &str) -> Proxy {
-    let login = Login { id: "bob".to_owned(), password: "secret".to_owned() };
-    Proxy { url: Url::parse(url).unwrap(), login: Some(login) }
+    let login = Login { user: Some("bob".to_owned()), password: Some(Secret::new("secret")) };
+    Proxy { url: Url::parse(url).unwrap(), login }
 }
 
 fn unknown(url: &str) -> Proxy {
-    Proxy { login: None, ..proxy(url) }
+    Proxy { login: Login::default(), ..proxy(url) }
 }
 
 fn by(choice: Choice) -> Config {
