@@ -8,19 +8,9 @@ use gstasfpush::asf::Header;
 use gstasfpush::wmhttp::packet::Packet;
 use support::media;
 use support::peer::{Connection, Peer, wms};
-use support::pipeline::{Pushing, end, feed, status, status_nick, until};
+use support::pipeline::{end, feed, pushing_to as pushing, status, status_nick, until};
 
 const STEP: u32 = 40;
-
-fn locations(peers: &[Peer]) -> String {
-    peers.iter().map(Peer::location).collect::<Vec<_>>().join(",")
-}
-
-fn pushing(peers: &[Peer], properties: &str) -> (Pushing, gst::Element) {
-    let (pushing, source) = Pushing::by_hand(&format!("sync=false locations=\"{}\" {properties}", locations(peers)));
-    pushing.play();
-    (pushing, source)
-}
 
 /// The numbers of the packets to the end of the push, which is then confirmed.
 fn to_the_end(connection: &mut Connection) -> Vec<u32> {
@@ -36,12 +26,6 @@ fn to_the_end(connection: &mut Connection) -> Vec<u32> {
         }
     }
     numbers
-}
-
-fn of_all(pushing: &Pushing) -> Vec<gst::Structure> {
-    let stats = pushing.sink.property::<gst::Structure>("stats");
-    let all = stats.get::<gst::Array>("destinations").unwrap();
-    all.iter().map(|stats| stats.get::<gst::Structure>().unwrap()).collect()
 }
 
 #[test]
@@ -65,7 +49,7 @@ fn each_gets_everything() {
     }
     pushing.wait_for_eos();
     assert_eq!(pushing.sink.property::<u32>("num-destinations"), 4);
-    for (index, stats) in of_all(&pushing).iter().enumerate() {
+    for (index, stats) in pushing.all_stats().iter().enumerate() {
         assert_eq!(stats.get::<String>("name").unwrap(), format!("dest_{index}"));
         assert_eq!(stats.get::<u64>("packets-sent"), Ok(300));
     }
@@ -87,14 +71,14 @@ fn trouble_stays_with_its_owner() {
     good.set_up(&wms(204, "one"));
     good.packet();
     good.data(300);
-    feed(&source, (300..400).flat_map(|n| media::packet(n, STEP)).collect::<Vec<u8>>());
+    feed(&source, media::packets(300..400, STEP));
     end(&source);
     assert_eq!(good.data(100).len(), 100);
     good.until_the_end();
     good.answer(&wms(204, "one"));
     // Its failure is a WARNING: two others live.
     pushing.wait_for_eos();
-    let states: Vec<String> = of_all(&pushing).iter().map(|stats| stats.get("state").unwrap()).collect();
+    let states: Vec<String> = pushing.all_stats().iter().map(|stats| stats.get("state").unwrap()).collect();
     assert_eq!((states[0].as_str(), states[2].as_str()), ("failed", "closed"));
 }
 
@@ -161,11 +145,11 @@ fn add_and_remove_while_playing() {
     let numbers: Vec<u32> = second.data(6).iter().map(|payload| media::number(&header, payload, STEP)).collect();
     assert_eq!(numbers, (50..56).collect::<Vec<_>>());
 
-    assert!(pushing.sink.emit_by_name::<bool>("remove", &[&peers[0].location()]));
-    assert!(!pushing.sink.emit_by_name::<bool>("remove", &[&peers[0].location()]));
+    assert!(pushing.sink.emit_by_name::<bool>("remove", &[&peers[0].location(), &false]));
+    assert!(!pushing.sink.emit_by_name::<bool>("remove", &[&peers[0].location(), &false]));
     assert!(first.is_closed());
     assert_eq!(pushing.sink.property::<u32>("num-destinations"), 1);
-    feed(&source, (56..60).flat_map(|n| media::packet(n, STEP)).collect::<Vec<u8>>());
+    feed(&source, media::packets(56..60, STEP));
     end(&source);
     assert_eq!(second.data(4).len(), 4);
     second.until_the_end();
@@ -194,8 +178,8 @@ fn steering() {
     connections[0].answer(&wms(204, "one"));
     assert!(pushing.sink.emit_by_name::<bool>("disconnect", &[&"dest_1"]));
     assert_eq!(connections[1].packet(), None);
-    feed(&source, (20..30).flat_map(|n| media::packet(n, STEP)).collect::<Vec<u8>>());
-    until("the end of the session", || of_all(&pushing)[0].get::<String>("state").unwrap() == "closed");
+    feed(&source, media::packets(20..30, STEP));
+    until("the end of the session", || pushing.all_stats()[0].get::<String>("state").unwrap() == "closed");
     assert!(pushing.sink.emit_by_name::<bool>("reconnect", &[&"dest_1"]));
     let mut again = peers[1].accept();
     let start = again.request();

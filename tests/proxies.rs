@@ -40,7 +40,7 @@ fn recorded(directory: &Path) -> Vec<u32> {
 }
 
 /// Pushes the whole stream with `properties`, and looks at what the publishing point has of it.
-fn push_through(properties: &str) -> gst::Structure {
+fn push_through(properties: &str, warnings: usize) -> gst::Structure {
     let (server, directory, location) = server();
     let (pushing, source) =
         Pushing::by_hand(&format!("location={location} sync=false content-length={BODY} {properties}"));
@@ -48,7 +48,16 @@ fn push_through(properties: &str) -> gst::Structure {
     feed(&source, media::stream(PACKETS, STEP));
     until("all sent", || pushing.destination_stats().get::<u64>("packets-sent") == Ok(u64::from(PACKETS)));
     end(&source);
-    pushing.wait_for_eos();
+    let mut warned = Vec::new();
+    pushing.wait_for(|message| {
+        if let gst::MessageView::Warning(warning) = message.view() {
+            warned.push(format!("{} {:?}", warning.error().message(), warning.debug()));
+        }
+        matches!(message.view(), gst::MessageView::Eos(_)).then_some(())
+    });
+    // The one that tinyproxy makes: the end is not confirmed.
+    warned.retain(|text| !text.contains("eos-timeout"));
+    assert_eq!(warned.len(), warnings, "{warned:?}");
     let stats = pushing.destination_stats();
     pushing.stop();
     server.stop();
@@ -63,14 +72,14 @@ fn push_through(properties: &str) -> gst::Structure {
 #[test]
 fn c7_c10_squid() {
     let proxy = Proxy::squid(Asks::Nothing);
-    push_through(&format!("proxy={}", proxy.url()));
+    push_through(&format!("proxy={}", proxy.url()), 0);
 }
 
 /// The same through tinyproxy, which passes no answer on before a body is whole: the end is not confirmed.
 #[test]
 fn c7_c10_tinyproxy() {
     let proxy = Proxy::tinyproxy(Asks::Nothing);
-    push_through(&format!("proxy={} eos-timeout=1000", proxy.url()));
+    push_through(&format!("proxy={} eos-timeout=1000", proxy.url()), 0);
 }
 
 /// Where the property is not set, the environment counts; a host in no_proxy is reached directly.
@@ -98,6 +107,48 @@ fn the_environment_counts() {
         assert_eq!(recorded(directory.path()), (0..PACKETS).collect::<Vec<_>>());
         assert_eq!(proxy.requests() > before, through);
     }
+}
+
+/// 407, squid and tinyproxy (C-5, C-13): each request is authenticated, by Digest where the proxy knows it, by
+/// Basic only where that is allowed, and then with a WARNING. tinyproxy, which closes each time, too.
+#[test]
+fn c5_c13_proxies_that_ask() {
+    for (proxy, properties, eos, warnings) in [
+        (Proxy::squid(Asks::Digest), "", "", 0),
+        (Proxy::squid(Asks::Basic), "auth-methods=basic+digest", "", 1),
+        (Proxy::tinyproxy(Asks::Basic), "auth-methods=basic", "eos-timeout=1000", 1),
+    ] {
+        let stats = push_through(&format!("proxy={} {properties} {eos}", proxy.url_with_login()), warnings);
+        // One challenge, at the first request; then each body has its answer with it.
+        let requests = stats.get::<u64>("requests-sent").unwrap();
+        let bodies = stats.get::<u64>("rollovers").unwrap() + 1;
+        assert!(requests <= bodies + 5, "{requests} requests for {bodies} bodies");
+    }
+}
+
+/// A wrong password is a failure for good, after one attempt with it; Basic alone is not answered unasked.
+#[test]
+fn c5_a_proxy_that_refuses() {
+    let (server, _directory, location) = server();
+    for (asks, properties, says) in [
+        (Asks::Digest, "proxy-id=bob proxy-pw=wrong", "bob"),
+        (Asks::Basic, "auth-methods=basic proxy-id=eve proxy-pw=wrong", "eve"),
+        (Asks::Basic, "proxy-id=bob proxy-pw=pass-word", "auth-methods"),
+        (Asks::Digest, "user-id=bob user-pw=pass-word", "proxy-id"),
+    ] {
+        let proxy = Proxy::squid(asks);
+        let (pushing, _source) =
+            Pushing::by_hand(&format!("location={location} proxy={} retry-delay=1 {properties}", proxy.url()));
+        pushing.play();
+        let (error, details) = pushing.wait_for_error();
+        assert!(error.matches(gst::ResourceError::NotAuthorized), "{properties}: {error:?}");
+        assert_eq!(details.get::<u32>("hresult"), Ok(Hresult::PROXY_ACCESS_DENIED.0));
+        assert_eq!(details.get::<u32>("http-status-code"), Ok(407));
+        assert!(error.message().contains(says), "{properties}: {error:?}");
+        assert!(!error.message().contains("wrong"));
+        assert!(proxy.requests() <= 2, "{properties}: {}", proxy.requests());
+    }
+    server.stop();
 }
 
 /// What squid says when nobody listens behind it is not laid at the server's door, and tried again.
@@ -147,6 +198,9 @@ mod tunnels {
             pushing.wait_for_eos();
             let data = packets.iter().filter(|packet| matches!(packet, Packet::Data(_))).count();
             assert_eq!(data, PACKETS as usize, "{asks:?}");
+            pushing.stop();
+            drop(connection);
+            until("the tunnel's line", || proxy.requests() > 0);
             assert_eq!(proxy.requests(), 1, "{asks:?}: one tunnel");
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::{Batch, DropPolicy, Log, Reader, Start, State};
+use super::ring::Ring;
+use super::{Batch, DropPolicy, Limits, Log, Reader, Start, State, Terms};
 use crate::asf;
 
 /// How far a cursor is behind the head of the log.
@@ -13,9 +14,9 @@ use crate::asf;
 pub struct Lag {
     /// Packets not taken yet, those included that the log no longer keeps.
     pub packets: u64,
-    /// Framed bytes not taken yet, of those kept.
+    /// Framed bytes not taken yet, likewise.
     pub bytes: u64,
-    /// Stream time from the first of them to the newest.
+    /// Stream time from the first of them that is kept to the newest.
     pub time: Duration,
 }
 
@@ -28,21 +29,12 @@ pub struct Next {
     pub size: usize,
 }
 
-/// What [`Cursor::rewind`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rewound {
-    /// Packets that will be taken again.
-    pub again: u64,
-    /// Packets that the log no longer keeps; they count as dropped.
-    pub lost: u64,
-}
-
 /// A reader of the log.
 pub struct Cursor {
     place: Arc<Place>,
 }
 
-/// Sees how far a cursor has come, from any thread, also after the cursor is gone.
+/// Sees how far a cursor has come, and says how far it shall, from any thread, also after the cursor is gone.
 #[derive(Clone)]
 pub struct Observer {
     place: Arc<Place>,
@@ -55,41 +47,39 @@ struct Place {
 }
 
 /// What a cursor has taken, missed and left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// At any moment `taken + dropped + lag.packets` is `received`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Progress {
-    /// Packets taken.
+    /// Packets appended since the cursor was made, those included that it began with.
+    pub received: u64,
+    /// Packets taken; those taken again count once.
     pub taken: u64,
+    /// Bytes of padding that were removed from them.
+    pub padding_saved: u64,
     /// Packets missed.
     pub dropped: u64,
-    /// Framed bytes of those missed packets that were still kept.
+    /// Framed bytes of the packets missed.
     pub dropped_bytes: u64,
     /// What waits.
     pub lag: Lag,
+    /// How much of its limits the lag uses up, from 0 to 1; 0 where there are none.
+    pub congestion: f64,
 }
 
 impl Cursor {
-    pub(super) fn new(log: Arc<Log>, start: Start, policy: Option<DropPolicy>) -> Self {
+    pub(super) fn new(log: Arc<Log>, start: Start, terms: Terms) -> Self {
         let mut state = log.lock();
-        let head = state.ring.head();
+        let ring = &state.ring;
+        let head = ring.head();
         let (next, seeks_key_frame) = match start {
-            Start::NewestKeyFrame => state.ring.newest_key_frame().map_or((head, true), |key| (key, false)),
+            Start::NewestKeyFrame => ring.newest_key_frame().map_or((head, true), |key| (key, false)),
             Start::NextKeyFrame => (head, true),
             Start::Head => (head, false),
-            Start::Oldest => (state.ring.tail(), false),
+            Start::Oldest => (ring.tail(), false),
         };
-        let reader = Reader {
-            next,
-            seeks_key_frame,
-            policy,
-            streaming: false,
-            gone: false,
-            taken: 0,
-            dropped: 0,
-            dropped_bytes: 0,
-            dropped_told: 0,
-            waker: None,
-            wake_at: 0,
-        };
+        let position = ring.position(next);
+        let reader = Reader { terms, joined: next, next, position, seeks_key_frame, ..Reader::default() };
         let slot = match state.readers.iter().position(Option::is_none) {
             Some(free) => free,
             None => {
@@ -115,8 +105,8 @@ impl Cursor {
     pub async fn ready(&self, min_bytes: u64) {
         poll_fn(|context| {
             self.with(|state, slot| {
-                let ended = state.ended;
                 let Some(next) = state.settle(slot) else { return Poll::Ready(()) };
+                let ended = state.is_at_end(slot);
                 let waiting = state.ring.bytes_after(next);
                 if ended || (state.ring.head() > next && waiting >= min_bytes) {
                     return Poll::Ready(());
@@ -134,10 +124,26 @@ impl Cursor {
         .await;
     }
 
+    /// Waits until the cursor lags beyond its limits.
+    pub async fn lapped(&self) {
+        poll_fn(|context| {
+            self.with(|state, slot| {
+                let State { ring, readers, limits, .. } = state;
+                let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else { return Poll::Ready(()) };
+                if reader.exceeds_limits(ring, *limits) {
+                    return Poll::Ready(());
+                }
+                reader.lapped_waker = Some(context.waker().clone());
+                Poll::Pending
+            })
+        })
+        .await;
+    }
+
     /// What would be taken next; `None` where nothing waits.
     pub fn peek(&self) -> Option<Next> {
         self.with(|state, slot| {
-            let next = state.settle(slot)?;
+            let next = state.settle(slot).filter(|next| !state.is_beyond_end(slot, *next))?;
             let (header, size) = state.ring.peek(next)?;
             Some(Next { header: Arc::clone(header), size })
         })
@@ -149,12 +155,17 @@ impl Cursor {
     pub fn take(&mut self, max_bytes: u64) -> Option<Batch> {
         let (batch, writer_waits) = self.with(|state, slot| {
             let next = state.settle(slot)?;
-            let mut batch = state.ring.take(next, max_bytes)?;
-            let count = batch.sizes.len() as u64;
+            let max_packets = state.reader(slot)?.end.map_or(u64::MAX, |end| end.saturating_sub(next));
+            if max_packets == 0 {
+                return None;
+            }
+            let mut batch = state.ring.take(next, max_packets, max_bytes)?;
             let reader = state.reader(slot)?;
             batch.skipped = reader.dropped - std::mem::replace(&mut reader.dropped_told, reader.dropped);
-            reader.next += count;
-            reader.taken += count;
+            reader.next += batch.sizes.len() as u64;
+            reader.position += batch.len();
+            reader.taken += batch.sizes.len() as u64;
+            reader.padding_saved += batch.padding_saved;
             Some((batch, state.writer_waits))
         })?;
         if writer_waits {
@@ -163,32 +174,49 @@ impl Cursor {
         Some(batch)
     }
 
-    /// Whether everything was taken and the log has ended.
+    /// Whether everything was taken up to the end, the log's or the cursor's own.
     pub fn at_end(&self) -> bool {
         self.with(|state, slot| {
-            let next = state.settle(slot);
-            state.ended && next.is_none_or(|next| next >= state.ring.head())
+            state.settle(slot);
+            state.is_at_end(slot)
         })
     }
 
-    /// Goes back over the last `bytes` taken, to the beginning of the packet that holds the first of them.
-    pub fn rewind(&mut self, bytes: u64) -> Rewound {
+    /// Goes back over the last `bytes` taken, to the beginning of the packet that holds the first of them; they
+    /// are taken again, or count as dropped where the log keeps them no more.
+    pub fn rewind(&mut self, bytes: u64) {
         self.with(|state, slot| {
-            let Some(next) = state.reader(slot).map(|reader| reader.next) else { return Rewound::default() };
-            let position = state.ring.position(next).saturating_sub(bytes);
-            let (to, lost) = match state.ring.sequence_at(position) {
-                Some(sequence) => (sequence.min(next), 0),
-                // How many packets the missing bytes were is no longer known: at least one.
-                None => (state.ring.tail().min(next), u64::from(bytes > 0)),
-            };
-            let Some(reader) = state.reader(slot) else { return Rewound::default() };
-            let again = next - to;
-            reader.next = to;
-            reader.taken = reader.taken.saturating_sub(again + lost);
-            reader.dropped += lost;
-            reader.dropped_told += lost;
-            Rewound { again, lost }
-        })
+            let Some(next) = state.reader(slot).map(|reader| reader.next) else { return };
+            let (packets, bytes) = state.ring.back(next, bytes);
+            let Some(reader) = state.reader(slot) else { return };
+            reader.next -= packets;
+            reader.position -= bytes;
+            reader.taken = reader.taken.saturating_sub(packets);
+        });
+    }
+
+    /// Takes nothing for now, and holds nobody up: what waits and what comes is missed, until
+    /// [`Cursor::go_on`].
+    pub fn park(&self) {
+        self.with(|state, slot| {
+            if let Some(reader) = state.reader(slot) {
+                reader.idle = true;
+                reader.streaming = false;
+            }
+        });
+        self.place.log.tell_writer();
+    }
+
+    /// Takes packets again, from where [`Terms::resync`] says.
+    pub fn go_on(&self) {
+        self.with(|state, slot| {
+            let State { ring, readers, limits, .. } = state;
+            let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else { return };
+            if std::mem::take(&mut reader.idle) {
+                let to = reader.resync(ring, reader.terms.limits.unwrap_or(*limits));
+                reader.skip_to(ring, to);
+            }
+        });
     }
 
     /// Tells whether the far end takes packets now: a blocking cursor holds the writer back only then,
@@ -204,14 +232,19 @@ impl Cursor {
         });
     }
 
-    /// Changes what happens when the cursor lags beyond the limits; `None` follows the log.
-    pub fn set_policy(&self, policy: Option<DropPolicy>) {
+    /// Changes how the cursor reads.
+    pub fn set_terms(&self, terms: Terms) {
         self.with(|state, slot| {
             if let Some(reader) = state.reader(slot) {
-                reader.policy = policy;
+                reader.terms = terms;
             }
         });
         self.place.log.tell_writer();
+    }
+
+    /// Whether there will be nothing to take before a key frame comes.
+    pub fn waits_for_key_frame(&self) -> bool {
+        self.with(|state, slot| state.reader(slot).is_some_and(|reader| reader.seeks_key_frame && !reader.idle))
     }
 
     /// What was taken, missed and left, since the cursor was made.
@@ -229,10 +262,10 @@ impl Drop for Cursor {
     fn drop(&mut self) {
         self.with(|state, slot| {
             if let Some(reader) = state.reader(slot) {
-                reader.gone = true;
+                reader.idle = true;
                 reader.streaming = false;
-                reader.policy = Some(DropPolicy::Keyframe);
                 reader.waker = None;
+                reader.lapped_waker = None;
             }
         });
         self.place.log.tell_writer();
@@ -240,6 +273,19 @@ impl Drop for Cursor {
 }
 
 impl Observer {
+    /// Gives the cursor an end of its own: what is appended from now on is not for it.
+    pub fn end_here(&self) {
+        let waker = self.place.with(|state, slot| {
+            let head = state.ring.head();
+            let reader = state.reader(slot)?;
+            reader.end = Some(head);
+            reader.waker.take()
+        });
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// What the cursor has taken, missed and left.
     pub fn progress(&self) -> Progress {
         self.place.progress()
@@ -255,13 +301,16 @@ impl Place {
     fn progress(&self) -> Progress {
         self.with(|state, slot| {
             let Some(reader) = state.readers.get(slot).and_then(Option::as_ref) else { return Progress::default() };
-            let lag = state.ring.lag(reader.next);
-            let (taken, dropped, dropped_bytes) = (reader.taken, reader.dropped, reader.dropped_bytes);
-            if reader.gone {
-                let dropped = dropped + lag.packets;
-                return Progress { taken, dropped, dropped_bytes: dropped_bytes + lag.bytes, lag: Lag::default() };
+            let mut lag = reader.lag(&state.ring);
+            let Reader { taken, padding_saved, mut dropped, mut dropped_bytes, .. } = *reader;
+            let received = reader.head(&state.ring).saturating_sub(reader.joined);
+            if reader.idle {
+                dropped += lag.packets;
+                dropped_bytes += lag.bytes;
+                lag = Lag::default();
             }
-            Progress { taken, dropped, dropped_bytes, lag }
+            let congestion = reader.terms.limits.unwrap_or(state.limits).used_by(&lag);
+            Progress { received, taken, padding_saved, dropped, dropped_bytes, lag, congestion }
         })
     }
 }
@@ -281,37 +330,75 @@ impl State {
         self.readers.get_mut(slot)?.as_mut()
     }
 
+    fn is_beyond_end(&mut self, slot: usize, sequence: u64) -> bool {
+        self.reader(slot).and_then(|reader| reader.end).is_some_and(|end| sequence >= end)
+    }
+
+    fn is_at_end(&mut self, slot: usize) -> bool {
+        let Self { ring, readers, ended, .. } = self;
+        let Some(reader) = readers.get(slot).and_then(Option::as_ref) else { return *ended };
+        (*ended || reader.end.is_some()) && reader.next >= reader.head(ring)
+    }
+
     /// Where the cursor stands, once it has been moved past what it cannot have:
-    /// packets that are gone, and those before the key frame it waits for.
+    /// packets that are gone or beyond its limits, and those before the key frame it waits for.
     fn settle(&mut self, slot: usize) -> Option<u64> {
-        let (head, tail) = (self.ring.head(), self.ring.tail());
-        let newest = self.ring.newest_key_frame();
-        let Self { ring, readers, policy, .. } = self;
+        let Self { ring, readers, policy, limits, .. } = self;
         let reader = readers.get_mut(slot)?.as_mut()?;
-        let policy = reader.policy.unwrap_or(*policy);
-        let before = reader.next;
-        let position = ring.position(before);
-        if reader.next < tail {
-            match (policy, newest) {
-                (DropPolicy::Oldest, _) => reader.next = tail,
-                (DropPolicy::Keyframe | DropPolicy::Block | DropPolicy::Disconnect, Some(key)) => reader.next = key,
-                (DropPolicy::Keyframe | DropPolicy::Block | DropPolicy::Disconnect, None) => {
-                    reader.next = head;
-                    reader.seeks_key_frame = true;
-                }
-            }
+        let policy = reader.policy(*policy);
+        let limits = reader.terms.limits.unwrap_or(*limits);
+        let gone = reader.next < ring.tail();
+        if gone || (policy != DropPolicy::Block && limits.exceeded_by(&reader.lag(ring))) {
+            let to = match policy {
+                DropPolicy::Oldest => ring.oldest_within(&limits, reader.next),
+                DropPolicy::Keyframe | DropPolicy::Block | DropPolicy::Disconnect => reader.resync(ring, limits),
+            };
+            reader.skip_to(ring, to);
         }
         if reader.seeks_key_frame {
-            match ring.key_frame_from(reader.next) {
-                Some(key) => {
-                    reader.next = key;
-                    reader.seeks_key_frame = false;
-                }
-                None => reader.next = head,
+            let key = ring.key_frame_from(reader.next);
+            reader.seeks_key_frame = key.is_none();
+            reader.skip_to(ring, key.unwrap_or_else(|| reader.head(ring)));
+        }
+        Some(reader.next)
+    }
+}
+
+impl Reader {
+    pub(super) fn lag(&self, ring: &Ring) -> Lag {
+        let head = self.head(ring);
+        Lag {
+            packets: head.saturating_sub(self.next),
+            bytes: ring.position(head).saturating_sub(self.position),
+            time: ring.lag(self.next).time,
+        }
+    }
+
+    /// Where to go on after a gap.
+    fn resync(&mut self, ring: &Ring, limits: Limits) -> u64 {
+        match self.terms.resync {
+            Start::Oldest => ring.oldest_within(&limits, self.next),
+            Start::Head => self.head(ring),
+            Start::NextKeyFrame => {
+                self.seeks_key_frame = true;
+                self.head(ring)
+            }
+            Start::NewestKeyFrame => {
+                let newest = ring.newest_key_frame();
+                // A key frame that lies beyond the limits itself would be a gap again at once.
+                let near = newest.filter(|key| *key >= self.next && !limits.exceeded_by(&ring.lag(*key)));
+                self.seeks_key_frame = near.is_none();
+                near.unwrap_or_else(|| self.head(ring))
             }
         }
-        reader.dropped += reader.next - before;
-        reader.dropped_bytes += ring.position(reader.next) - position;
-        Some(reader.next)
+    }
+
+    fn skip_to(&mut self, ring: &Ring, sequence: u64) {
+        let Some(skipped) = sequence.min(self.head(ring)).checked_sub(self.next) else { return };
+        let position = ring.position(self.next + skipped);
+        self.dropped += skipped;
+        self.dropped_bytes += position.saturating_sub(self.position);
+        self.position = position;
+        self.next += skipped;
     }
 }

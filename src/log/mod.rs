@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::asf;
 
-pub use cursor::{Cursor, Lag, Next, Observer, Progress, Rewound};
+pub use cursor::{Cursor, Lag, Next, Observer, Progress};
 pub use ring::Batch;
 use ring::Ring;
 
@@ -41,6 +41,25 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The looser of both, each kind for itself.
+    fn loosest(self, other: Self) -> Self {
+        let longer =
+            |one: Duration, two: Duration| if one.is_zero() || two.is_zero() { Duration::ZERO } else { one.max(two) };
+        let more = |one: usize, two: usize| if one == 0 || two == 0 { 0 } else { one.max(two) };
+        Self {
+            time: longer(self.time, other.time),
+            bytes: more(self.bytes, other.bytes),
+            packets: more(self.packets, other.packets),
+        }
+    }
+
+    /// The part of the limits that `lag` uses up, from 0 to 1.
+    fn used_by(&self, lag: &Lag) -> f64 {
+        let part = |lag: f64, limit: f64| if limit > 0.0 { (lag / limit).min(1.0) } else { 0.0 };
+        let time = part(lag.time.as_secs_f64(), self.time.as_secs_f64());
+        time.max(part(lag.bytes as f64, self.bytes as f64)).max(part(lag.packets as f64, self.packets as f64))
+    }
+
     fn exceeded_by(&self, lag: &Lag) -> bool {
         (!self.time.is_zero() && lag.time > self.time)
             || (self.bytes > 0 && lag.bytes > self.bytes as u64)
@@ -62,7 +81,18 @@ pub enum DropPolicy {
     Disconnect,
 }
 
-/// Where a new cursor starts.
+/// How a cursor reads; what is `None` follows the log's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// What happens when it lags beyond the limits.
+    pub policy: Option<DropPolicy>,
+    /// How far it may lag. The log keeps what the loosest limits of all allow.
+    pub limits: Option<Limits>,
+    /// Where it goes on after a gap that [`DropPolicy::Oldest`] does not settle.
+    pub resync: Start,
+}
+
+/// Where a new cursor starts, or one goes on after a gap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
     /// At the newest packet kept that starts a key frame, or at the next to come.
@@ -102,25 +132,33 @@ struct State {
 }
 
 /// What the log knows of a cursor.
+#[derive(Default)]
 struct Reader {
-    /// Sequence number of the next packet to take.
+    terms: Terms,
+    /// Sequence number of the first packet that it could have taken.
+    joined: u64,
+    /// Sequence number of the next packet to take, and the byte position at which that begins.
     next: u64,
+    position: u64,
     /// Set where the next packet must start a key frame.
     seeks_key_frame: bool,
-    /// `None` follows the log's.
-    policy: Option<DropPolicy>,
+    /// Sequence number of the first packet that it no longer takes, where it has an end of its own.
+    end: Option<u64>,
     /// Whether the far end takes packets now; see [`Log::wait_for_room`].
     streaming: bool,
-    /// The cursor was dropped: what it has not taken, nobody will take.
-    gone: bool,
+    /// What it has not taken, nobody will take: the cursor was dropped or parked.
+    idle: bool,
     taken: u64,
+    padding_saved: u64,
     dropped: u64,
     dropped_bytes: u64,
     /// How much of `dropped` the owner has been told with a batch.
     dropped_told: u64,
-    /// Wakes the cursor's task once `wake_at` bytes wait, or the log has ended.
+    /// Wakes the cursor's task once `wake_at` bytes wait, or the end has come.
     waker: Option<Waker>,
     wake_at: u64,
+    /// Wakes the cursor's task once it lags beyond its limits.
+    lapped_waker: Option<Waker>,
 }
 
 impl Log {
@@ -198,14 +236,20 @@ impl Log {
         self.room.notify_all();
     }
 
-    /// A new cursor; one without a policy follows the log's.
-    pub fn cursor(self: &Arc<Self>, start: Start, policy: Option<DropPolicy>) -> Cursor {
-        Cursor::new(Arc::clone(self), start, policy)
+    /// A new cursor.
+    pub fn cursor(self: &Arc<Self>, start: Start, terms: Terms) -> Cursor {
+        Cursor::new(Arc::clone(self), start, terms)
     }
 
     /// Sequence number of the next packet to be appended: packets appended so far.
     pub fn head(&self) -> u64 {
         self.lock().ring.head()
+    }
+
+    /// Stream time and framed bytes appended so far.
+    pub fn appended(&self) -> (Duration, u64) {
+        let state = self.lock();
+        (Duration::from_millis(state.ring.time()), state.ring.position(state.ring.head()))
     }
 
     /// Wakes the writer where it waits; where it does not, that would be a system call for nothing.
@@ -221,17 +265,32 @@ impl Log {
     }
 }
 
+impl Reader {
+    fn policy(&self, default: DropPolicy) -> DropPolicy {
+        self.terms.policy.unwrap_or(default)
+    }
+
+    fn exceeds_limits(&self, ring: &Ring, default: Limits) -> bool {
+        self.terms.limits.unwrap_or(default).exceeded_by(&self.lag(ring))
+    }
+
+    /// Sequence number of the packet before which it has nothing to wait for.
+    fn head(&self, ring: &Ring) -> u64 {
+        self.end.map_or(ring.head(), |end| end.min(ring.head()))
+    }
+}
+
 impl State {
     /// The cursors that may hold the writer back now.
     fn blockers(&self) -> impl Iterator<Item = &Reader> {
         let default = self.policy;
-        let blocking = move |reader: &&Reader| reader.policy.unwrap_or(default) == DropPolicy::Block;
+        let blocking = move |reader: &&Reader| !reader.idle && reader.policy(default) == DropPolicy::Block;
         let any_streams = self.readers.iter().flatten().filter(blocking).any(|reader| reader.streaming);
         self.readers.iter().flatten().filter(blocking).filter(move |reader| reader.streaming || !any_streams)
     }
 
     fn is_held_back(&self) -> bool {
-        let full = |reader: &Reader| self.limits.exceeded_by(&self.ring.lag(reader.next));
+        let full = |reader: &Reader| reader.exceeds_limits(&self.ring, self.limits);
         let mut blockers = self.blockers().peekable();
         match blockers.peek() {
             None => false,
@@ -249,18 +308,29 @@ impl State {
             None => None,
         }
         .unwrap_or(u64::MAX);
+        let own = self.readers.iter().flatten().filter(|reader| !reader.idle).filter_map(|reader| reader.terms.limits);
+        let limits = own.fold(self.limits, Limits::loosest);
         while self.ring.tail() < first_needed.min(self.ring.head())
-            && self.limits.exceeded_by(&self.ring.lag(self.ring.tail()))
+            && limits.exceeded_by(&self.ring.lag(self.ring.tail()))
         {
             self.ring.drop_oldest();
         }
     }
 
     fn take_due_wakers(&mut self) -> Vec<Waker> {
-        let Self { ring, readers, ended, .. } = self;
-        let due =
-            |reader: &Reader| *ended || (ring.head() > reader.next && ring.bytes_after(reader.next) >= reader.wake_at);
-        readers.iter_mut().flatten().filter(|reader| due(reader)).filter_map(|reader| reader.waker.take()).collect()
+        let Self { ring, readers, ended, limits, .. } = self;
+        let mut due = Vec::new();
+        for reader in readers.iter_mut().flatten() {
+            if reader.waker.is_some()
+                && (*ended || (ring.head() > reader.next && ring.bytes_after(reader.next) >= reader.wake_at))
+            {
+                due.extend(reader.waker.take());
+            }
+            if reader.lapped_waker.is_some() && reader.exceeds_limits(ring, *limits) {
+                due.extend(reader.lapped_waker.take());
+            }
+        }
+        due
     }
 }
 

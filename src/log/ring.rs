@@ -11,12 +11,16 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::Limits;
 use super::cursor::Lag;
 use crate::asf;
 use crate::wmhttp::packet::{FRAMING_LEN, data_framing};
 
 /// Bytes of a block; also what a stalled connection's buffers are counted in.
 const BLOCK: usize = 16 * 1024;
+/// Packets beyond the oldest kept whose sizes are still known: a connection that breaks after a stall has
+/// not delivered some that the log let go meanwhile, and they are to be counted.
+const PAST: usize = 64 * 1024;
 /// A step of the send time beyond this, milliseconds, is a splice and no passing of time.
 const MAX_STEP_MS: u32 = 10_000;
 
@@ -27,6 +31,8 @@ pub(super) struct Ring {
     /// Byte position at which `entries[0]` begins.
     tail_position: u64,
     entries: VecDeque<Entry>,
+    /// Framed bytes of the packets before `entries[0]`, the newest last.
+    past: VecDeque<u32>,
     runs: VecDeque<Run>,
     /// Packets that no cursor has taken yet, still growing; they follow the last run.
     open: Option<Open>,
@@ -36,6 +42,9 @@ pub(super) struct Ring {
     last_send_time: u32,
     /// Stream time appended so far, milliseconds.
     time: u64,
+    /// Bytes of padding that were removed from all packets so far, and from those before `entries[0]`.
+    padding_saved: u64,
+    padding_saved_at_tail: u64,
 }
 
 /// One packet.
@@ -44,6 +53,8 @@ struct Entry {
     end: u64,
     /// Stream time, milliseconds.
     time: u64,
+    /// Bytes of padding removed from the packets to here, this one included.
+    padding_saved: u64,
 }
 
 /// Packets of one stream, back to back.
@@ -78,6 +89,8 @@ pub struct Batch {
     pub frames: Vec<Bytes>,
     /// Framed bytes of each packet.
     pub sizes: Vec<u32>,
+    /// Bytes of padding that were removed from the packets.
+    pub padding_saved: u64,
     /// Packets that the cursor missed before these.
     pub skipped: u64,
 }
@@ -169,14 +182,21 @@ impl Ring {
         if new_stream {
             self.last_header = Some(Arc::clone(header));
         }
-        self.entries.push_back(Entry { end: position + wire_len as u64, time: self.time });
+        self.padding_saved += u64::from(packet.padding_removed());
+        let Self { time, padding_saved, .. } = *self;
+        self.entries.push_back(Entry { end: position + wire_len as u64, time, padding_saved });
     }
 
     /// Forgets the oldest packet, and its bytes with the last packet of their run.
     pub(super) fn drop_oldest(&mut self) {
         let Some(entry) = self.entries.pop_front() else { return };
+        if self.past.len() >= PAST {
+            self.past.pop_front();
+        }
+        self.past.push_back(u32::try_from(entry.end - self.tail_position).unwrap_or(u32::MAX));
         self.tail += 1;
         self.tail_position = entry.end;
+        self.padding_saved_at_tail = entry.padding_saved;
         while self.key_frames.front().is_some_and(|key| *key < self.tail) {
             self.key_frames.pop_front();
         }
@@ -200,6 +220,25 @@ impl Ring {
     pub(super) fn key_frame_from(&self, sequence: u64) -> Option<u64> {
         let index = self.key_frames.partition_point(|key| *key < sequence);
         self.key_frames.get(index).copied()
+    }
+
+    /// Stream time appended so far, milliseconds.
+    pub(super) fn time(&self) -> u64 {
+        self.time
+    }
+
+    /// The oldest packet from `sequence` on whose lag `limits` allow.
+    pub(super) fn oldest_within(&self, limits: &Limits, sequence: u64) -> u64 {
+        let (mut from, mut to) = (sequence.max(self.tail), self.head());
+        while from < to {
+            let middle = from + (to - from) / 2;
+            if limits.exceeded_by(&self.lag(middle)) {
+                from = middle + 1;
+            } else {
+                to = middle;
+            }
+        }
+        from
     }
 
     /// Framed bytes from `sequence` (or from the oldest packet kept) to the head.
@@ -227,8 +266,9 @@ impl Ring {
         Some((header, usize::try_from(size).ok()?))
     }
 
-    /// Whole packets of one stream from `sequence` on, `max_bytes` at most; empty where the first does not fit.
-    pub(super) fn take(&mut self, sequence: u64, max_bytes: u64) -> Option<Batch> {
+    /// Whole packets of one stream from `sequence` on, `max_packets` and `max_bytes` at most; empty where the first
+    /// does not fit.
+    pub(super) fn take(&mut self, sequence: u64, max_packets: u64, max_bytes: u64) -> Option<Batch> {
         let from = self.position(sequence);
         self.entry(sequence)?;
         if self.open.as_ref().is_some_and(|open| self.position(open.first) < from.saturating_add(max_bytes)) {
@@ -241,11 +281,20 @@ impl Ring {
         let mut end = from;
         let mut sizes = Vec::new();
         let last = self.end_of_stream(index);
-        for entry in
-            self.entries.iter().skip(skip).take_while(|entry| entry.end <= last && entry.end - from <= max_bytes)
+        let saved_before = skip.checked_sub(1).and_then(|before| self.entries.get(before));
+        let saved_before = saved_before.map_or(self.padding_saved_at_tail, |entry| entry.padding_saved);
+        let mut saved = saved_before;
+        let max_packets = usize::try_from(max_packets).unwrap_or(usize::MAX);
+        for entry in self
+            .entries
+            .iter()
+            .skip(skip)
+            .take(max_packets)
+            .take_while(|entry| entry.end <= last && entry.end - from <= max_bytes)
         {
             sizes.push(u32::try_from(entry.end - end).unwrap_or(u32::MAX));
             end = entry.end;
+            saved = entry.padding_saved;
         }
 
         let mut frames = Vec::new();
@@ -267,13 +316,32 @@ impl Ring {
             }
             index += 1;
         }
-        Some(Batch { header, frames, sizes, skipped: 0 })
+        Some(Batch { header, frames, sizes, padding_saved: saved - saved_before, skipped: 0 })
     }
 
-    /// The packet that holds the byte at `position`, and whether it is still kept.
-    pub(super) fn sequence_at(&self, position: u64) -> Option<u64> {
-        (position >= self.tail_position)
-            .then(|| self.tail + self.entries.partition_point(|entry| entry.end <= position) as u64)
+    /// How many packets before `sequence` the last `bytes` before it touch, and how many bytes those are. Of
+    /// packets that went so long ago that nothing is known of them, none counts.
+    pub(super) fn back(&self, sequence: u64, bytes: u64) -> (u64, u64) {
+        let (mut packets, mut back) = (0, 0);
+        while back < bytes
+            && let Some(size) = (sequence - packets).checked_sub(1).and_then(|before| self.size(before))
+        {
+            packets += 1;
+            back += size;
+        }
+        (packets, back)
+    }
+
+    /// Framed bytes of a packet, also of one that is no longer kept.
+    fn size(&self, sequence: u64) -> Option<u64> {
+        match self.entry(sequence) {
+            Some(entry) => Some(entry.end - self.position(sequence)),
+            None => {
+                let from_end = usize::try_from(self.tail.checked_sub(sequence)?).ok()?;
+                let index = self.past.len().checked_sub(from_end)?;
+                self.past.get(index).copied().map(u64::from)
+            }
+        }
     }
 
     /// The byte position at which the packet `sequence` begins, or the oldest kept where that is gone.

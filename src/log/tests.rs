@@ -53,6 +53,10 @@ fn numbers(batch: &Batch) -> Vec<u32> {
     numbers
 }
 
+fn by(policy: DropPolicy) -> Terms {
+    Terms { policy: Some(policy), ..Terms::default() }
+}
+
 fn take_all(cursor: &mut Cursor) -> Vec<u32> {
     let mut all = Vec::new();
     while let Some(batch) = cursor.take(u64::MAX) {
@@ -81,9 +85,9 @@ fn what_goes_in_comes_out_in_any_portions() {
     for size in [64, 300, 3200, 9000, 16_379, 16_380, 16_384, 40_000] {
         let header = header(size);
         let log = unlimited();
-        let mut whole = log.cursor(Start::Oldest, None);
-        let mut single = log.cursor(Start::Oldest, None);
-        let mut lazy = log.cursor(Start::Oldest, None);
+        let mut whole = log.cursor(Start::Oldest, Terms::default());
+        let mut single = log.cursor(Start::Oldest, Terms::default());
+        let mut lazy = log.cursor(Start::Oldest, Terms::default());
         let framed = u64::from(size) + 4;
         for n in 0..40 {
             append(&log, &header, n * 3..n * 3 + 3);
@@ -101,8 +105,8 @@ fn what_goes_in_comes_out_in_any_portions() {
 fn small_packets_share_blocks_and_large_ones_are_not_copied() {
     let small = header(300);
     let log = unlimited();
-    let mut first = log.cursor(Start::Oldest, None);
-    let mut second = log.cursor(Start::Oldest, None);
+    let mut first = log.cursor(Start::Oldest, Terms::default());
+    let mut second = log.cursor(Start::Oldest, Terms::default());
     append(&log, &small, 0..50);
     let (a, b) = (first.take(u64::MAX).unwrap(), second.take(u64::MAX).unwrap());
     assert_eq!(a.frames.len(), 1, "15,200 bytes in one block");
@@ -121,7 +125,7 @@ fn small_packets_share_blocks_and_large_ones_are_not_copied() {
 fn a_batch_never_mixes_streams() {
     let (one, two) = (header(300), header(400));
     let log = unlimited();
-    let mut cursor = log.cursor(Start::Oldest, None);
+    let mut cursor = log.cursor(Start::Oldest, Terms::default());
     append(&log, &one, 0..3);
     append(&log, &two, 3..5);
     assert!(Arc::ptr_eq(&cursor.peek().unwrap().header, &one));
@@ -139,7 +143,7 @@ fn a_batch_never_mixes_streams() {
 fn a_batch_is_empty_where_the_next_packet_does_not_fit() {
     let header = header(300);
     let log = unlimited();
-    let mut cursor = log.cursor(Start::Oldest, None);
+    let mut cursor = log.cursor(Start::Oldest, Terms::default());
     append(&log, &header, 0..2);
     assert!(cursor.take(303).unwrap().is_empty());
     assert_eq!(numbers(&cursor.take(304).unwrap()), [0]);
@@ -155,7 +159,7 @@ fn limits_of_packets_bytes_and_time() {
     ] {
         let log = Log::new(limits);
         append(&log, &header, 0..100);
-        let mut cursor = log.cursor(Start::Oldest, Some(DropPolicy::Oldest));
+        let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Oldest));
         assert_eq!(take_all(&mut cursor), (100 - kept..100).collect::<Vec<_>>(), "{limits:?}");
     }
 }
@@ -165,8 +169,8 @@ fn where_cursors_start() {
     let header = header(300);
     let log = unlimited();
     append(&log, &header, 0..25);
-    let mut starts =
-        [Start::Oldest, Start::NewestKeyFrame, Start::Head, Start::NextKeyFrame].map(|start| log.cursor(start, None));
+    let mut starts = [Start::Oldest, Start::NewestKeyFrame, Start::Head, Start::NextKeyFrame]
+        .map(|start| log.cursor(start, Terms::default()));
     append(&log, &header, 25..32);
     let firsts: Vec<u32> = starts.iter_mut().map(|cursor| take_all(cursor)[0]).collect();
     assert_eq!(firsts, [0, 20, 25, 30]);
@@ -176,7 +180,7 @@ fn where_cursors_start() {
 fn the_first_packet_of_a_stream_is_a_start() {
     let header = header(300);
     let log = unlimited();
-    let mut cursor = log.cursor(Start::NewestKeyFrame, None);
+    let mut cursor = log.cursor(Start::NewestKeyFrame, Terms::default());
     append(&log, &header, 3..5);
     assert_eq!(take_all(&mut cursor), [3, 4]);
 }
@@ -185,7 +189,7 @@ fn the_first_packet_of_a_stream_is_a_start() {
 fn a_lapped_cursor_goes_on_at_the_newest_key_frame_and_knows_its_gap() {
     let header = header(300);
     let log = of_packets(15);
-    let mut cursor = log.cursor(Start::Oldest, Some(DropPolicy::Keyframe));
+    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Keyframe));
     append(&log, &header, 0..5);
     assert_eq!(take_all(&mut cursor), [0, 1, 2, 3, 4]);
     append(&log, &header, 5..44);
@@ -193,7 +197,7 @@ fn a_lapped_cursor_goes_on_at_the_newest_key_frame_and_knows_its_gap() {
     assert_eq!(batch.skipped, 35);
     assert_eq!(numbers(&batch), [40, 41, 42, 43]);
     assert_eq!(counts(&cursor), (9, 35));
-    assert_eq!(cursor.progress().dropped_bytes, 35 * 304 - (29 - 5) * 304, "of those that were still kept");
+    assert_eq!(cursor.progress().dropped_bytes, 35 * 304);
 }
 
 #[test]
@@ -201,7 +205,7 @@ fn policies_of_a_lapped_cursor() {
     let header = header(300);
     for (policy, first) in [(DropPolicy::Keyframe, 40), (DropPolicy::Disconnect, 40), (DropPolicy::Oldest, 34)] {
         let log = of_packets(10);
-        let mut cursor = log.cursor(Start::Oldest, None);
+        let mut cursor = log.cursor(Start::Oldest, Terms::default());
         log.set_policy(policy);
         append(&log, &header, 0..44);
         assert_eq!(take_all(&mut cursor)[0], first, "{policy:?}");
@@ -212,7 +216,7 @@ fn policies_of_a_lapped_cursor() {
 fn a_lapped_cursor_waits_for_a_key_frame_where_none_is_kept() {
     let header = header(300);
     let log = of_packets(4);
-    let mut cursor = log.cursor(Start::Oldest, Some(DropPolicy::Keyframe));
+    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Keyframe));
     append(&log, &header, 0..18);
     assert!(cursor.take(u64::MAX).is_none());
     append(&log, &header, 18..22);
@@ -224,28 +228,168 @@ fn a_lapped_cursor_waits_for_a_key_frame_where_none_is_kept() {
 fn rewinding_repeats_whole_packets() {
     let header = header(300);
     let log = of_packets(20);
-    let mut cursor = log.cursor(Start::Oldest, Some(DropPolicy::Oldest));
+    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Oldest));
     append(&log, &header, 0..10);
     take_all(&mut cursor);
     for (bytes, again) in [(0, vec![]), (1, vec![9]), (304, vec![9]), (305, vec![8, 9]), (304 * 4, vec![6, 7, 8, 9])] {
-        let rewound = cursor.rewind(bytes);
-        assert_eq!(rewound, Rewound { again: again.len() as u64, lost: 0 }, "{bytes}");
+        cursor.rewind(bytes);
         assert_eq!(take_all(&mut cursor), again, "{bytes}");
         assert_eq!(counts(&cursor), (10, 0));
     }
-    append(&log, &header, 10..25);
+}
+
+/// What a connection did not deliver is counted to the packet, also where the log has let it go.
+#[test]
+fn rewinding_beyond_what_is_kept_counts_what_is_lost() {
+    let header = header(300);
+    let log = of_packets(20);
+    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Oldest));
+    append(&log, &header, 0..50);
     take_all(&mut cursor);
-    let rewound = cursor.rewind(304 * 25);
-    assert_eq!(rewound.again, 20);
-    assert!(rewound.lost > 0, "the log keeps 20");
-    assert_eq!(take_all(&mut cursor)[0], 5);
+    assert_eq!(counts(&cursor), (20, 30));
+    append(&log, &header, 50..65);
+    take_all(&mut cursor);
+    assert_eq!(counts(&cursor), (35, 30));
+    cursor.rewind(304 * 22 + 1);
+    assert_eq!((counts(&cursor), cursor.progress().lag.packets), ((12, 30), 23));
+    let batch = cursor.take(u64::MAX).unwrap();
+    assert_eq!((batch.skipped, numbers(&batch)[0]), (3, 45));
+    assert_eq!(counts(&cursor), (32, 33));
+    assert_eq!(cursor.progress().dropped_bytes, 33 * 304);
+}
+
+#[test]
+fn a_rewind_further_than_anything_known_stays_sound() {
+    let header = header(300);
+    let log = of_packets(20);
+    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Oldest));
+    append(&log, &header, 0..10);
+    take_all(&mut cursor);
+    cursor.rewind(u64::MAX);
+    assert_eq!((counts(&cursor), cursor.progress().lag.packets), ((0, 0), 10));
+}
+
+#[test]
+fn each_cursor_has_its_own_limits() {
+    let header = header(300);
+    let log = of_packets(10);
+    let few = Limits { time: Duration::ZERO, bytes: 0, packets: 4 };
+    let many = Limits { packets: 30, ..few };
+    let own = |limits, policy| Terms { limits: Some(limits), policy: Some(policy), ..Terms::default() };
+    let mut tight = log.cursor(Start::Oldest, own(few, DropPolicy::Oldest));
+    let mut plain = log.cursor(Start::Oldest, by(DropPolicy::Oldest));
+    let mut loose = log.cursor(Start::Oldest, own(many, DropPolicy::Oldest));
+    append(&log, &header, 0..50);
+    let firsts = [&mut tight, &mut plain, &mut loose].map(|cursor| take_all(cursor)[0]);
+    assert_eq!(firsts, [46, 40, 20]);
+    drop(loose);
+    append(&log, &header, 50..52);
+    assert_eq!(log.lock().ring.tail(), 42, "nobody needs more than 10 now");
+}
+
+/// The newest key frame is no place to go on where it lies beyond the limits itself.
+#[test]
+fn a_key_frame_beyond_the_limits_is_not_gone_back_to() {
+    let header = header(300);
+    let log = of_packets(100);
+    let few = Limits { time: Duration::ZERO, bytes: 0, packets: 4 };
+    let mut cursor = log.cursor(Start::Oldest, Terms { limits: Some(few), ..by(DropPolicy::Keyframe) });
+    append(&log, &header, 0..18);
+    assert!(cursor.take(u64::MAX).is_none());
+    append(&log, &header, 18..22);
+    assert_eq!(take_all(&mut cursor), [20, 21]);
+    assert_eq!(counts(&cursor), (2, 20));
+}
+
+#[test]
+fn where_lapped_cursors_go_on() {
+    let header = header(300);
+    for (resync, first) in [(Start::NewestKeyFrame, 40), (Start::Head, 44), (Start::NextKeyFrame, 50)] {
+        let log = of_packets(10);
+        let mut cursor = log.cursor(Start::Oldest, Terms { resync, ..by(DropPolicy::Keyframe) });
+        append(&log, &header, 0..44);
+        let mut got = take_all(&mut cursor);
+        append(&log, &header, 44..52);
+        got.extend(take_all(&mut cursor));
+        assert_eq!(got[0], first, "{resync:?}");
+        let progress = cursor.progress();
+        assert_eq!(progress.taken + progress.dropped, progress.received, "{resync:?}");
+    }
+}
+
+#[test]
+fn a_parked_cursor_holds_nobody_up_and_goes_on_at_a_key_frame() {
+    let header = header(300);
+    let log = of_packets(15);
+    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Block));
+    cursor.set_streaming(true);
+    append(&log, &header, 0..5);
+    take_all(&mut cursor);
+    cursor.park();
+    append(&log, &header, 5..33);
+    assert!(!held_back(&log));
+    assert_eq!((counts(&cursor), cursor.progress().lag.packets), ((5, 28), 0));
+    cursor.go_on();
+    assert_eq!(take_all(&mut cursor), [30, 31, 32]);
+    assert_eq!(counts(&cursor), (8, 25));
+}
+
+#[test]
+fn a_cursor_may_end_before_the_log() {
+    let header = header(300);
+    let log = unlimited();
+    let mut cursor = log.cursor(Start::Oldest, Terms::default());
+    append(&log, &header, 0..8);
+    cursor.observer().end_here();
+    append(&log, &header, 8..12);
+    assert!(!cursor.at_end());
+    assert_eq!(take_all(&mut cursor), (0..8).collect::<Vec<_>>());
+    assert!(cursor.at_end() && cursor.peek().is_none());
+    assert_eq!(cursor.progress().received, 8);
+    assert!(pin!(cursor.ready(1)).poll(&mut Context::from_waker(Waker::noop())).is_ready());
+}
+
+#[test]
+fn whoever_waits_to_be_lapped_is_woken() {
+    let header = header(300);
+    let log = of_packets(5);
+    let cursor = log.cursor(Start::Oldest, by(DropPolicy::Disconnect));
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&count));
+    let mut context = Context::from_waker(&waker);
+    let mut lapped = pin!(cursor.lapped());
+    append(&log, &header, 0..5);
+    assert!(lapped.as_mut().poll(&mut context).is_pending());
+    assert_eq!(cursor.progress().congestion, 1.0);
+    append(&log, &header, 5..6);
+    assert_eq!(count.0.load(Ordering::SeqCst), 1);
+    assert!(lapped.as_mut().poll(&mut context).is_ready());
+}
+
+#[test]
+fn the_padding_saved_is_that_of_the_packets_taken() {
+    let header = header(300);
+    let log = of_packets(6);
+    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Oldest));
+    let stripped = |n: u32| {
+        let bytes = PacketBuilder::asfmux(300, vec![Payload::new(VIDEO, &n.to_le_bytes())]).build();
+        Packet::parse([bytes, Bytes::new()], &header, Padding::Explicit)
+    };
+    let saved = u64::from(stripped(0).padding_removed());
+    assert!(saved > 200);
+    log.append(&header, (0..4).map(stripped));
+    while cursor.take(100).is_some_and(|batch| !batch.is_empty()) {}
+    assert_eq!(cursor.progress().padding_saved, 4 * saved);
+    log.append(&header, (0..10).map(stripped));
+    while cursor.take(100).is_some_and(|batch| !batch.is_empty()) {}
+    assert_eq!(cursor.progress().padding_saved, 10 * saved, "4 were missed");
 }
 
 #[test]
 fn counts_add_up_whatever_happens() {
     let header = header(300);
     let log = of_packets(12);
-    let mut cursor = log.cursor(Start::Oldest, Some(DropPolicy::Keyframe));
+    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Keyframe));
     let mut appended = 0;
     for step in 0..200_u32 {
         let more = step * 7 % 23;
@@ -257,9 +401,9 @@ fn counts_add_up_whatever_happens() {
         if step % 17 == 0 {
             cursor.rewind(u64::from(step % 5) * 300);
         }
-        let lag = cursor.progress().lag;
-        let (taken, dropped) = counts(&cursor);
-        assert_eq!(taken + dropped + lag.packets, u64::from(appended), "step {step}");
+        let Progress { received, taken, dropped, lag, .. } = cursor.progress();
+        assert_eq!(received, u64::from(appended), "step {step}");
+        assert_eq!(taken + dropped + lag.packets, received, "step {step}");
     }
 }
 
@@ -267,7 +411,7 @@ fn counts_add_up_whatever_happens() {
 fn observers_only_look() {
     let header = header(300);
     let log = of_packets(25);
-    let mut cursor = log.cursor(Start::Oldest, Some(DropPolicy::Keyframe));
+    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Keyframe));
     let observer = cursor.observer();
     append(&log, &header, 0..48);
     assert_eq!(observer.progress().lag.packets, 48);
@@ -294,7 +438,7 @@ impl Wake for Count {
 fn waiting_cursors_are_woken_once_enough_is_there() {
     let header = header(300);
     let log = unlimited();
-    let cursor = log.cursor(Start::Oldest, None);
+    let cursor = log.cursor(Start::Oldest, Terms::default());
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
     let mut context = Context::from_waker(&waker);
@@ -313,7 +457,7 @@ fn waiting_cursors_are_woken_once_enough_is_there() {
 fn the_end_wakes_and_comes_after_the_last_packet() {
     let header = header(300);
     let log = unlimited();
-    let mut cursor = log.cursor(Start::Oldest, None);
+    let mut cursor = log.cursor(Start::Oldest, Terms::default());
     append(&log, &header, 0..1);
     log.end();
     assert!(!cursor.at_end());
@@ -327,7 +471,7 @@ fn the_end_wakes_and_comes_after_the_last_packet() {
 fn a_blocking_cursor_holds_the_writer_and_loses_nothing() {
     let header = header(300);
     let log = of_packets(10);
-    let mut cursor = log.cursor(Start::Oldest, Some(DropPolicy::Block));
+    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Block));
     cursor.set_streaming(true);
     let writer = std::thread::spawn({
         let log = Arc::clone(&log);
@@ -362,8 +506,8 @@ fn held_back(log: &Log) -> bool {
 fn only_destinations_that_stream_hold_back_unless_none_does() {
     let header = header(300);
     let log = of_packets(5);
-    let down = log.cursor(Start::Oldest, Some(DropPolicy::Block));
-    let mut up = log.cursor(Start::Oldest, Some(DropPolicy::Block));
+    let down = log.cursor(Start::Oldest, by(DropPolicy::Block));
+    let mut up = log.cursor(Start::Oldest, by(DropPolicy::Block));
     append(&log, &header, 0..6);
     assert!(held_back(&log), "none streams, both are full");
     up.set_streaming(true);
@@ -384,7 +528,7 @@ fn only_destinations_that_stream_hold_back_unless_none_does() {
 fn a_wait_for_room_can_be_interrupted() {
     let header = header(300);
     let log = of_packets(1);
-    let cursor = log.cursor(Start::Oldest, Some(DropPolicy::Block));
+    let cursor = log.cursor(Start::Oldest, by(DropPolicy::Block));
     cursor.set_streaming(true);
     append(&log, &header, 0..5);
     let waiting = std::thread::spawn({
@@ -398,7 +542,7 @@ fn a_wait_for_room_can_be_interrupted() {
     assert_eq!(waiting.join().unwrap(), Err(Interrupted));
     log.interrupt(false);
     log.set_policy(DropPolicy::Block);
-    cursor.set_policy(Some(DropPolicy::Keyframe));
+    cursor.set_terms(by(DropPolicy::Keyframe));
     assert_eq!(log.wait_for_room(), Ok(()));
 }
 

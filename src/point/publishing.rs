@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::play::Play;
 use super::recorder::Recorder;
 use crate::asf::{Header, Packet};
-use crate::log::{Limits, Log, Start};
+use crate::log::{Limits, Log, Start, Terms};
 
 /// What a publishing point has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,10 +164,10 @@ impl Point {
     /// A new player of the stream there is.
     pub(super) fn play(&self, of_server: &Arc<AtomicUsize>) -> Option<Play> {
         let Broadcast { log, header } = self.lock().clone()?;
-        let mut cursor = log.cursor(Start::NewestKeyFrame, None);
+        let mut cursor = log.cursor(Start::NewestKeyFrame, Terms::default());
         if cursor.peek().is_some_and(|next| !Arc::ptr_eq(&next.header, &header)) {
             // The packets kept are those of the stream before: the first of the new one is a start.
-            cursor = log.cursor(Start::NextKeyFrame, None);
+            cursor = log.cursor(Start::NextKeyFrame, Terms::default());
         }
         self.counters.players.fetch_add(1, Ordering::Relaxed);
         Some(Play::new(cursor, header, PlayerCount::new(&self.playing, of_server)))

@@ -1,6 +1,6 @@
 //! One destination: a task that carries out what its protocol session says.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -8,9 +8,10 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep_until;
 
 use super::backoff::Backoff;
+use super::body_map::BodyMap;
 use super::stats::Stats;
 use super::status::{Report, State, Status, Step};
-use super::{Keeper, Reporter, Settings};
+use super::{Application, Settings, lock};
 use crate::log::{Cursor, DropPolicy};
 use crate::transport::{Client, Incoming};
 use crate::wmhttp::Hresult;
@@ -27,30 +28,31 @@ const GATHER_BYTES: u64 = 192 * 1024;
 /// How often the kernel is asked for the connection's figures at most.
 const TELEMETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Control packets of a body whose places are remembered.
-const CONTROL_KEPT: usize = 64;
+/// How often missed packets are reported at most.
+const DROPPED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a destination can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Settings have changed.
     Reread,
-    /// End the session by `$E`(0) now, and be done.
+    /// End the session by `$E`(0) now, and rest.
     EndSession,
     /// Close without `$E`, and wait for [`Command::Reconnect`]: the server keeps the session for a while.
     Disconnect,
-    /// Connect now, also where a retry is being waited for.
+    /// Connect now, also where a retry is being waited for, or nothing was going to happen any more.
     Reconnect,
+    /// The cursor has an end: end the session by `$E`(0) once it is reached, by then at the latest, and be done.
+    Drain(Instant),
 }
 
 /// The task. It awaits in one place, [`Actor::happening`].
 pub(super) struct Actor {
     settings: Arc<Mutex<Settings>>,
     stats: Arc<Mutex<Stats>>,
-    reporter: Reporter,
-    keeper: Keeper,
-    /// The question that the keeper has under way.
-    asking: Option<JoinHandle<Option<Credentials>>>,
+    application: Arc<dyn Application>,
+    /// Told when nothing more will happen by itself.
+    at_rest: Box<dyn Fn() + Send>,
     commands: mpsc::Receiver<Command>,
     session: Session,
     client: Client,
@@ -60,7 +62,16 @@ pub(super) struct Actor {
     location: String,
     state: State,
     retry_at: Option<Instant>,
+    /// The application is being asked whether to try again.
+    question: Option<Question>,
+    /// The application is being asked for credentials.
+    asking: Option<JoinHandle<Option<Credentials>>>,
+    /// The session is to end with what waits in the log, by this time.
+    drain_by: Option<Instant>,
     last_take: Option<Instant>,
+    dropped: Dropped,
+    /// Upstream was asked for the key frame that the cursor waits for.
+    key_frame_wanted: bool,
     asked_kernel_at: Option<Instant>,
     /// The connection's queue is full: data waits for room, not for packets.
     wants_room: bool,
@@ -71,7 +82,22 @@ pub(super) struct Actor {
     body: BodyMap,
     /// Bytes at the end of the body that the far end had not acknowledged when it answered or was lost.
     undelivered: u64,
+    /// The task is over.
     done: bool,
+}
+
+/// A failure, how long to wait after it, and the answer that is awaited.
+struct Question {
+    failure: Failure,
+    delay: Duration,
+    answer: JoinHandle<bool>,
+}
+
+/// Packets missed that were not reported yet, and when they will be, or could be.
+#[derive(Default)]
+struct Dropped {
+    packets: u64,
+    report_at: Option<Instant>,
 }
 
 enum Happening {
@@ -79,18 +105,15 @@ enum Happening {
     Data,
     Deadline,
     Retry,
+    Lapped,
+    /// Packets that were missed are to be reported.
+    DroppedDue,
+    Answer(bool),
     Credentials(Option<Credentials>),
+    DrainDue,
     Command(Command),
     /// The publisher has let go.
     Stop,
-}
-
-/// Where the body under way has other bytes than data packets.
-#[derive(Default)]
-struct BodyMap {
-    len: u64,
-    /// Offset and length of control packets.
-    control: Vec<(u64, u64)>,
 }
 
 impl Actor {
@@ -99,7 +122,8 @@ impl Actor {
         stats: Arc<Mutex<Stats>>,
         cursor: Cursor,
         commands: mpsc::Receiver<Command>,
-        (reporter, keeper): (Reporter, Keeper),
+        application: Arc<dyn Application>,
+        at_rest: Box<dyn Fn() + Send>,
     ) -> Self {
         let now = lock(&settings).clone();
         let (name, location) = {
@@ -111,9 +135,8 @@ impl Actor {
             client: Client::new(now.transport),
             settings,
             stats,
-            reporter,
-            keeper,
-            asking: None,
+            application,
+            at_rest,
             commands,
             cursor,
             backoff: Backoff::default(),
@@ -121,7 +144,12 @@ impl Actor {
             location,
             state: State::Idle,
             retry_at: None,
+            question: None,
+            asking: None,
+            drain_by: None,
             last_take: None,
+            dropped: Dropped::default(),
+            key_frame_wanted: false,
             asked_kernel_at: None,
             wants_room: false,
             streaming_since: None,
@@ -157,6 +185,13 @@ impl Actor {
             }
         }
         self.cursor.set_streaming(self.session.is_streaming());
+        if self.cursor.waits_for_key_frame() && self.session.wants_data() {
+            if !std::mem::replace(&mut self.key_frame_wanted, true) {
+                self.want_key_frame();
+            }
+        } else {
+            self.key_frame_wanted = false;
+        }
         self.note_connection();
     }
 
@@ -164,13 +199,19 @@ impl Actor {
         let wants_data = self.session.wants_data() && !self.wants_room;
         let deadline = self.session.deadline();
         let gather_until = self.last_take.map(|taken| taken + GATHER).filter(|until| Instant::now() < *until);
-        let Self { client, cursor, commands, retry_at, wants_room, asking, .. } = self;
+        let breaks_off = self.breaks_off_when_lapped();
+        let dropped_at = self.dropped.report_at.filter(|_| self.dropped.packets > 0);
+        let Self { client, cursor, commands, retry_at, wants_room, question, asking, drain_by, .. } = self;
         tokio::select! {
             incoming = client.next(*wants_room) => Happening::Transport(incoming),
             () = gathered(cursor, gather_until), if wants_data => Happening::Data,
             () = at(deadline), if deadline.is_some() => Happening::Deadline,
             () = at(*retry_at), if retry_at.is_some() => Happening::Retry,
-            answer = answered(asking), if asking.is_some() => Happening::Credentials(answer),
+            () = cursor.lapped(), if breaks_off => Happening::Lapped,
+            () = at(dropped_at), if dropped_at.is_some() => Happening::DroppedDue,
+            answer = answer_to(question), if question.is_some() => Happening::Answer(answer),
+            answer = supplied(asking), if asking.is_some() => Happening::Credentials(answer),
+            () = at(*drain_by), if drain_by.is_some() => Happening::DrainDue,
             command = commands.recv() => command.map_or(Happening::Stop, Happening::Command),
         }
     }
@@ -202,48 +243,103 @@ impl Actor {
             }
             Happening::Deadline => self.session.handle_timeout(now),
             Happening::Retry => self.connect(),
+            Happening::Lapped => self.lapped(),
+            Happening::DroppedDue => self.report_dropped(),
+            Happening::Answer(go_on) => self.answered(go_on),
             Happening::Credentials(answer) => {
                 self.asking = None;
                 self.session.supply(answer, now);
             }
-            Happening::Command(Command::Reread) => {
-                let settings = lock(&self.settings).clone();
-                self.cursor.set_policy(settings.drop_policy);
-                self.client.set_settings(settings.transport);
-                self.session.set_config(settings.session);
-            }
-            Happening::Command(Command::EndSession) => {
+            Happening::DrainDue | Happening::Stop => self.close_for_good(),
+            Happening::Command(command) => self.obey(command, now),
+        }
+    }
+
+    fn obey(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Reread => self.reread(),
+            Command::EndSession => {
+                self.forget_retry();
                 if self.session.is_down() {
-                    self.close_for_good();
+                    if !self.state.is_final() {
+                        self.rest(Status::Closed, State::Closed, Hresult::OK, None);
+                    }
                 } else {
                     self.session.end(now);
                 }
             }
-            Happening::Command(Command::Disconnect) => {
-                self.retry_at = None;
-                self.session.disconnect(now);
-                self.client.close();
-                self.step(Status::Closed, State::Closed, Hresult::OK, None);
+            Command::Disconnect => {
+                self.forget_retry();
+                if !self.state.is_final() {
+                    self.session.disconnect(now);
+                    self.client.close();
+                    self.step(Status::Closed, State::Closed, Hresult::OK, None);
+                    (self.at_rest)();
+                }
             }
-            Happening::Command(Command::Reconnect) => {
-                if self.session.is_down() {
+            Command::Reconnect => {
+                if self.state.is_final() {
+                    self.begin_anew();
+                } else if self.session.is_down() {
                     self.backoff.reset();
                     self.connect();
                 }
             }
-            Happening::Stop => self.close_for_good(),
+            Command::Drain(by) => {
+                self.drain_by = Some(by);
+                if self.state.is_final() {
+                    self.close_for_good();
+                }
+            }
         }
+    }
+
+    fn reread(&mut self) {
+        let settings = lock(&self.settings).clone();
+        self.location = settings.session.url.to_string();
+        lock(&self.stats).location.clone_from(&self.location);
+        self.cursor.set_terms(settings.terms);
+        self.client.set_settings(settings.transport);
+        self.session.set_config(settings.session);
+    }
+
+    /// After the end, or a failure for good, or a disconnection, somebody wants it again.
+    fn begin_anew(&mut self) {
+        if !self.session.is_down() || self.session.is_closed() {
+            self.session = Session::new(lock(&self.settings).session.clone());
+        }
+        self.cursor.go_on();
+        self.backoff.reset();
+        self.was_opened = false;
+        self.connect();
+    }
+
+    /// Nothing more happens by itself: what the log has is for others.
+    fn rest(&mut self, status: Status, state: State, hresult: Hresult, failure: Option<Failure>) {
+        self.cursor.park();
+        self.step(status, state, hresult, failure);
+        self.done = self.drain_by.is_some();
+        (self.at_rest)();
     }
 
     fn close_for_good(&mut self) {
         self.done = true;
+        if self.state.is_final() {
+            return;
+        }
         self.session.disconnect(Instant::now());
         self.client.close();
         self.step(Status::Closed, State::Closed, Hresult::OK, None);
     }
 
-    fn connect(&mut self) {
+    fn forget_retry(&mut self) {
         self.retry_at = None;
+        self.question = None;
+        self.asking = None;
+    }
+
+    fn connect(&mut self) {
+        self.forget_retry();
         self.streaming_since = None;
         self.step(Status::Locating, State::Locating, Hresult::OK, None);
         self.session.connect(Instant::now());
@@ -271,20 +367,15 @@ impl Actor {
             }
             self.wants_room = false;
             let Some(batch) = self.cursor.take(granted.min(room.max(next.size as u64))) else { return false };
-            if batch.skipped > 0 {
-                self.lapped(batch.skipped);
-                if self.done || self.session.is_down() {
-                    return true;
-                }
-            }
+            self.note_dropped(batch.skipped);
             let len = batch.len();
             for frame in batch.frames {
                 self.client.send(frame);
             }
-            self.body.len += len;
+            self.body.data(len);
             self.session.sent(len);
             self.last_take = Some(now);
-            lock(&self.stats).bytes_sent += len;
+            lock(&self.stats).note_sent(len, now);
             if self.session.has_output() {
                 return true;
             }
@@ -309,7 +400,7 @@ impl Actor {
                 let len = bytes.len() as u64;
                 self.body.control(len);
                 let mut stats = lock(&self.stats);
-                stats.bytes_sent += len;
+                stats.note_sent(len, Instant::now());
                 if bytes.get(1) == Some(&b'F') {
                     stats.filler_bytes_sent += len;
                 }
@@ -331,6 +422,10 @@ impl Actor {
                     self.set_state(State::Opened);
                 }
                 self.connected();
+                // A new session in mid-stream: whoever joins there can show nothing before a key frame.
+                if self.cursor.progress().received > 0 {
+                    self.want_key_frame();
+                }
             }
             Event::Started => {
                 self.streaming_since = Some(Instant::now());
@@ -343,8 +438,8 @@ impl Actor {
                 }
             }
             Event::CredentialsNeeded(question) => {
-                let keeper = Arc::clone(&self.keeper);
-                self.asking = Some(spawn_blocking(move || keeper(&question)));
+                let application = Arc::clone(&self.application);
+                self.asking = Some(spawn_blocking(move || application.credentials(&question)));
             }
             Event::PasswordExposed(target) => {
                 let to = match target {
@@ -364,8 +459,7 @@ impl Actor {
             Event::Ended { clean } => {
                 let hresult = if clean { Hresult::OK } else { Hresult::TIMEOUT };
                 self.step(Status::Stopped, State::Ending, hresult, None);
-                self.done = true;
-                self.step(Status::Closed, State::Closed, Hresult::OK, None);
+                self.rest(Status::Closed, State::Closed, Hresult::OK, None);
             }
         }
     }
@@ -373,7 +467,7 @@ impl Actor {
     /// It works again, or for the first time.
     fn connected(&mut self) {
         let mut stats = lock(&self.stats);
-        stats.connected_at = Some(Instant::now());
+        stats.note_connected();
         if std::mem::take(&mut self.reconnecting) {
             stats.reconnects += 1;
             drop(stats);
@@ -430,27 +524,43 @@ impl Actor {
         if !self.was_opened && self.backoff.failures() <= 1 {
             self.step(Status::Opened, self.state, failure.hresult, Some(failure.clone()));
         }
-        match delay {
-            Some(delay) => {
-                self.reconnecting = self.was_opened;
-                self.retry_at = Some(Instant::now() + delay);
-                self.report(Status::ReconnectStart, State::Reconnecting, failure.hresult, Some(failure), Some(delay));
-            }
-            None => {
-                self.done = true;
-                self.step(Status::Error, State::Failed, failure.hresult, Some(failure));
-            }
+        let Some(delay) = delay else {
+            self.rest(Status::Error, State::Failed, failure.hresult, Some(failure));
+            return;
+        };
+        if self.application.wants_to_be_asked() {
+            let (application, asked) = (Arc::clone(&self.application), failure.clone());
+            // It may take its time, and other destinations have the I/O thread.
+            let answer = spawn_blocking(move || application.may_retry(&asked));
+            self.question = Some(Question { failure, delay, answer });
+        } else {
+            self.retry_after(failure, delay);
         }
     }
 
-    /// The cursor fell behind what the log keeps.
-    fn lapped(&mut self, packets: u64) {
-        self.report_dropped(packets);
-        let disconnects = lock(&self.settings).drop_policy == Some(DropPolicy::Disconnect);
-        if disconnects && self.session.is_streaming() {
-            self.session.disconnect(Instant::now());
-            self.failed(Failure::lost(Cause::Stalled, "drop-policy=disconnect"));
+    fn answered(&mut self, go_on: bool) {
+        let Some(Question { failure, delay, .. }) = self.question.take() else { return };
+        if go_on {
+            self.retry_after(failure, delay);
+        } else {
+            self.rest(Status::Error, State::Failed, failure.hresult, Some(failure));
         }
+    }
+
+    fn retry_after(&mut self, failure: Failure, delay: Duration) {
+        self.reconnecting = self.was_opened;
+        self.retry_at = Some(Instant::now() + delay);
+        self.report(Status::ReconnectStart, State::Reconnecting, failure.hresult, Some(failure), Some(delay));
+    }
+
+    fn breaks_off_when_lapped(&self) -> bool {
+        self.session.is_streaming() && lock(&self.settings).terms.policy == Some(DropPolicy::Disconnect)
+    }
+
+    /// The cursor fell behind its limits, and the policy is to break off then.
+    fn lapped(&mut self) {
+        self.session.abandon();
+        self.failed(Failure::lost(Cause::Stalled, "drop-policy=disconnect"));
     }
 
     /// The last `bytes` of data have not reached the server: they are taken again.
@@ -458,14 +568,9 @@ impl Actor {
         if bytes == 0 {
             return;
         }
-        let rewound = self.cursor.rewind(bytes);
-        {
-            let mut stats = lock(&self.stats);
-            stats.bytes_sent = stats.bytes_sent.saturating_sub(bytes);
-        }
-        if rewound.lost > 0 {
-            self.report_dropped(rewound.lost);
-        }
+        self.cursor.rewind(bytes);
+        let mut stats = lock(&self.stats);
+        stats.bytes_sent = stats.bytes_sent.saturating_sub(bytes);
     }
 
     // ---- reports ----
@@ -484,7 +589,7 @@ impl Actor {
     ) {
         let old_state = self.state;
         self.set_state(new_state);
-        (self.reporter)(Report::Step(Step {
+        self.application.report(Report::Step(Step {
             destination: self.name.clone(),
             location: self.location.clone(),
             status,
@@ -497,23 +602,39 @@ impl Actor {
         }));
     }
 
-    fn report_dropped(&self, packets: u64) {
+    /// Packets were missed: reported at once, or with those to come where the last report is fresh.
+    fn note_dropped(&mut self, packets: u64) {
+        if packets == 0 {
+            return;
+        }
+        self.dropped.packets += packets;
+        if self.dropped.report_at.is_none_or(|at| at <= Instant::now()) {
+            self.report_dropped();
+        }
+    }
+
+    fn report_dropped(&mut self) {
+        self.dropped.report_at = Some(Instant::now() + DROPPED_INTERVAL);
         let progress = self.cursor.progress();
-        (self.reporter)(Report::Dropped {
+        self.application.report(Report::Dropped {
             destination: self.name.clone(),
-            packets,
+            packets: std::mem::take(&mut self.dropped.packets),
             sent: progress.taken,
             dropped: progress.dropped,
         });
     }
 
+    fn want_key_frame(&self) {
+        self.application.report(Report::KeyFrameWanted { destination: self.name.clone() });
+    }
+
     fn notice(&self, text: String, remedy: &'static str) {
-        (self.reporter)(Report::Notice { destination: self.name.clone(), text, remedy });
+        self.application.report(Report::Notice { destination: self.name.clone(), text, remedy });
     }
 
     fn set_state(&mut self, state: State) {
         self.state = state;
-        lock(&self.stats).state = state;
+        lock(&self.stats).note_state(state);
     }
 
     /// Asks the kernel about the connection, now and then.
@@ -531,25 +652,6 @@ impl Actor {
     }
 }
 
-impl BodyMap {
-    fn control(&mut self, len: u64) {
-        // Older ones have long arrived: a body without end must not keep them all.
-        if self.control.len() == CONTROL_KEPT {
-            self.control.remove(0);
-        }
-        self.control.push((self.len, len));
-        self.len += len;
-    }
-
-    /// Bytes of data packets among the last `bytes` of the body.
-    fn data_in_last(&self, bytes: u64) -> u64 {
-        let bytes = bytes.min(self.len);
-        let from = self.len - bytes;
-        let overlap = |(start, len): &(u64, u64)| (start + len).saturating_sub(*start.max(&from));
-        bytes - self.control.iter().map(overlap).sum::<u64>().min(bytes)
-    }
-}
-
 /// Waits for packets; until `gather_until` only for many of them.
 async fn gathered(cursor: &Cursor, gather_until: Option<Instant>) {
     if let Some(until) = gather_until {
@@ -561,8 +663,16 @@ async fn gathered(cursor: &Cursor, gather_until: Option<Instant>) {
     cursor.ready(1).await;
 }
 
-/// Waits for the keeper's answer; a keeper that panicked has none.
-async fn answered(asking: &mut Option<JoinHandle<Option<Credentials>>>) -> Option<Credentials> {
+async fn answer_to(question: &mut Option<Question>) -> bool {
+    match question {
+        // Where the application's code has panicked, its answer is the default.
+        Some(question) => (&mut question.answer).await.unwrap_or(true),
+        None => std::future::pending().await,
+    }
+}
+
+/// Where the application's code has panicked, it has no credentials.
+async fn supplied(asking: &mut Option<JoinHandle<Option<Credentials>>>) -> Option<Credentials> {
     match asking {
         Some(asking) => asking.await.unwrap_or_default(),
         None => std::future::pending().await,
@@ -573,39 +683,5 @@ async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn data_bytes_at_the_end_of_a_body() {
-        let mut body = BodyMap::default();
-        body.control(10);
-        body.len += 100;
-        body.control(20);
-        body.len += 50;
-        for (last, data) in
-            [(0, 0), (50, 50), (60, 50), (70, 50), (80, 60), (170, 150), (175, 150), (180, 150), (999, 150)]
-        {
-            assert_eq!(body.data_in_last(last), data, "{last}");
-        }
-    }
-
-    #[test]
-    fn a_body_without_end_keeps_few_control_packets() {
-        let mut body = BodyMap::default();
-        for _ in 0..1000 {
-            body.control(20);
-            body.len += 100;
-        }
-        assert_eq!(body.control.len(), CONTROL_KEPT);
-        assert_eq!(body.data_in_last(240), 200);
     }
 }

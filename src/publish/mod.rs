@@ -5,26 +5,30 @@
 //! happens on the I/O thread and comes back as [`Report`]s.
 
 pub mod backoff;
+pub mod bitrate;
+mod body_map;
 mod destination;
 pub mod stats;
 pub mod status;
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use crate::asf;
-use crate::log::{DropPolicy, Interrupted, Limits, Log, Observer, Start};
+use crate::log::{DropPolicy, Interrupted, Limits, Log, Observer, Start, Terms};
 use crate::transport::{self, runtime};
 use crate::wmhttp::auth::{Credentials, Question};
 use crate::wmhttp::client::Config;
+use crate::wmhttp::verdict::Failure;
 use backoff::Policy;
 use destination::Actor;
 pub use destination::Command;
 use stats::Stats;
-use status::{Report, State};
+use status::Report;
 
 /// How one destination is pushed to.
 #[derive(Clone, Debug)]
@@ -35,32 +39,45 @@ pub struct Settings {
     pub transport: transport::Settings,
     /// When to try again.
     pub retry: Policy,
-    /// What happens beyond the limits; `None` follows [`Publisher::set_live`].
-    pub drop_policy: Option<DropPolicy>,
+    /// How far it may lag, and what happens then; no policy follows [`Publisher::set_live`].
+    pub terms: Terms,
 }
 
-/// Where a destination's reports go. Called on the I/O thread with no lock held; it must not block.
-pub type Reporter = Arc<dyn Fn(Report) + Send + Sync>;
+/// Who hears of a destination, and is asked.
+pub trait Application: Send + Sync {
+    /// Something happened. Called on the I/O thread with no lock held; it must not block.
+    fn report(&self, report: Report);
 
-/// Who has credentials where a server or a proxy asks for them. Called on a thread of its own, with no lock
-/// held; it may take its time, which the session bounds.
-pub type Keeper = Arc<dyn Fn(&Question) -> Option<Credentials> + Send + Sync>;
+    /// Whether [`Application::may_retry`] has anything to say.
+    fn wants_to_be_asked(&self) -> bool;
+
+    /// Whether to try again after this failure. Called on a thread that may block; the destination waits for it,
+    /// others do not.
+    fn may_retry(&self, failure: &Failure) -> bool;
+
+    /// The credentials that a server or a proxy asks for, where there are some. Called as
+    /// [`Application::may_retry`] is; the session bounds how long it may take.
+    fn credentials(&self, question: &Question) -> Option<Credentials>;
+}
 
 /// One stream on its way to its destinations.
 pub struct Publisher {
     log: Arc<Log>,
     shared: Arc<Shared>,
+    ticker: Mutex<Option<AbortHandle>>,
 }
 
 struct Shared {
     destinations: Mutex<Destinations>,
-    /// Told when a destination is done, or the wait for that is broken off.
+    /// Told when a destination is at rest, or the wait for that is broken off.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct Destinations {
     all: Vec<Destination>,
+    /// Taken out, but not before what waits for them is sent.
+    draining: Vec<Destination>,
     interrupted: bool,
 }
 
@@ -71,7 +88,6 @@ struct Destination {
     settings: Arc<Mutex<Settings>>,
     stats: Arc<Mutex<Stats>>,
     observer: Observer,
-    done: bool,
 }
 
 /// Commands that wait for a destination.
@@ -90,48 +106,53 @@ impl Publisher {
     /// A publisher without destinations whose log keeps what `limits` allow.
     pub fn new(limits: Limits) -> Self {
         let shared = Shared { destinations: Mutex::default(), changed: Condvar::new() };
-        Self { log: Log::new(limits), shared: Arc::new(shared) }
+        Self { log: Log::new(limits), shared: Arc::new(shared), ticker: Mutex::default() }
     }
 
     /// Adds a destination under a name of its own, and begins to connect. Before the first packet it gets
-    /// everything; later it starts at the newest key frame.
+    /// everything; later it starts where its terms say.
     ///
     /// # Errors
     /// The system's, where the I/O thread cannot be had.
-    pub fn add(&self, name: &str, settings: Settings, reporter: Reporter, keeper: Keeper) -> io::Result<()> {
-        let start = if self.log.head() == 0 { Start::Oldest } else { Start::NewestKeyFrame };
-        let cursor = self.log.cursor(start, settings.drop_policy);
+    pub fn add(&self, name: &str, settings: Settings, application: Arc<dyn Application>) -> io::Result<()> {
+        let start = if self.log.head() == 0 { Start::Oldest } else { settings.terms.resync };
+        let cursor = self.log.cursor(start, settings.terms);
         let observer = cursor.observer();
         let (to_actor, commands) = mpsc::channel(COMMANDS);
         let location = settings.session.url.to_string();
         let stats = Arc::new(Mutex::new(Stats { name: name.to_owned(), location, ..Stats::default() }));
         let settings = Arc::new(Mutex::new(settings));
-        let actor = Actor::new(Arc::clone(&settings), Arc::clone(&stats), cursor, commands, (reporter, keeper));
-        self.shared.lock().all.push(Destination {
-            name: name.to_owned(),
-            commands: to_actor,
-            settings,
-            stats,
-            observer,
-            done: false,
-        });
         let shared = Arc::clone(&self.shared);
-        let name = name.to_owned();
+        let at_rest = Box::new(move || shared.tell_waiter());
+        let actor = Actor::new(Arc::clone(&settings), Arc::clone(&stats), cursor, commands, application, at_rest);
+        let destination = Destination { name: name.to_owned(), commands: to_actor, settings, stats, observer };
+        self.shared.lock().all.push(destination);
+        let shared = Arc::clone(&self.shared);
         runtime::spawn(async move {
             actor.run().await;
-            shared.finished(&name);
+            shared.forget_drained();
         })?;
         Ok(())
     }
 
-    /// Takes a destination out: its connection closes without `$E`. Gives its last counters.
-    pub fn remove(&self, name: &str) -> Option<Stats> {
+    /// Takes a destination out, and gives its last counters. Its connection closes without `$E`; but where there
+    /// is a time to `drain`, only after what waits now, and `$E`(0), are sent, or the time is over.
+    pub fn remove(&self, name: &str, drain: Option<Duration>) -> Option<Stats> {
         let mut destinations = self.shared.lock();
         let index = destinations.all.iter().position(|destination| destination.name == name)?;
         let removed = destinations.all.remove(index);
+        let stats = removed.snapshot();
+        let drains = drain.is_some_and(|drain| {
+            // Here and now: what upstream sends next is no longer for it.
+            removed.observer.end_here();
+            removed.commands.try_send(Command::Drain(Instant::now() + drain)).is_ok()
+        });
+        if drains {
+            destinations.draining.push(removed);
+        }
         drop(destinations);
-        self.shared.changed.notify_all();
-        Some(removed.snapshot())
+        self.shared.tell_waiter();
+        Some(stats)
     }
 
     /// Asks a destination, or all of them, for something; false where none is there to do it.
@@ -139,7 +160,7 @@ impl Publisher {
         let destinations = self.shared.lock();
         let mut asked = false;
         for destination in &destinations.all {
-            if !destination.done && name.is_none_or(|name| name == destination.name) {
+            if name.is_none_or(|name| name == destination.name) {
                 // Fails where many commands wait already: then the caller learns that it was not asked.
                 asked |= destination.commands.try_send(command).is_ok();
             }
@@ -172,7 +193,8 @@ impl Publisher {
     pub fn wait_until_ended(&self, until: Instant) -> Result<Drained, Interrupted> {
         let mut destinations = self.shared.lock();
         loop {
-            let waiting = destinations.all.iter().filter(|destination| destination.is_awaited()).count();
+            let all = destinations.all.iter().chain(&destinations.draining);
+            let waiting = all.filter(|destination| destination.is_awaited()).count();
             if waiting == 0 {
                 return Ok(Drained::All);
             }
@@ -210,33 +232,64 @@ impl Publisher {
     pub fn update(&self, change: impl Fn(&str, &mut Settings)) {
         let destinations = self.shared.lock();
         for destination in &destinations.all {
-            change(&destination.name, &mut destination.settings.lock().unwrap_or_else(PoisonError::into_inner));
+            change(&destination.name, &mut lock(&destination.settings));
             // A destination that is done listens no more.
             let _ = destination.commands.try_send(Command::Reread);
         }
     }
 
+    /// Calls `tick` on the I/O thread each `interval` from now on; `None` stops it.
+    ///
+    /// # Errors
+    /// The system's, where the I/O thread cannot be had.
+    pub fn set_ticker(&self, interval: Option<Duration>, tick: impl Fn() + Send + 'static) -> io::Result<()> {
+        let ticker = interval.map(|interval| {
+            runtime::spawn(async move {
+                loop {
+                    tokio::time::sleep(interval).await;
+                    tick();
+                }
+            })
+        });
+        let ticker = ticker.transpose()?.map(|task| task.abort_handle());
+        let before = std::mem::replace(&mut *lock(&self.ticker), ticker);
+        if let Some(before) = before {
+            before.abort();
+        }
+        Ok(())
+    }
+
     /// The counters of each destination.
     pub fn stats(&self) -> Vec<Stats> {
-        self.shared.lock().all.iter().map(Destination::snapshot).collect()
+        // The stream's own times say how fast it is, once there is enough of it.
+        let (time, bytes) = self.log.appended();
+        let bits = if time < Duration::from_secs(1) { 0.0 } else { bytes as f64 * 8.0 / time.as_secs_f64() };
+        let mut all: Vec<Stats> = self.shared.lock().all.iter().map(Destination::snapshot).collect();
+        for stats in &mut all {
+            stats.bitrate_expected = bits as u64;
+        }
+        all
     }
 }
 
 impl Destination {
     /// Whether the end of the stream is still to reach it. One that was disconnected does not wait for it.
     fn is_awaited(&self) -> bool {
-        !self.done && self.stats.lock().unwrap_or_else(PoisonError::into_inner).state != State::Closed
+        !lock(&self.stats).state.is_final()
     }
 
     fn snapshot(&self) -> Stats {
-        let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut stats = lock(&self.stats).clone();
         let progress = self.observer.progress();
+        stats.packets_received = progress.received;
         stats.packets_sent = progress.taken;
+        stats.padding_bytes_saved = progress.padding_saved;
         stats.packets_dropped = progress.dropped;
         stats.bytes_dropped = progress.dropped_bytes;
         stats.packets_queued = progress.lag.packets;
         stats.bytes_queued = progress.lag.bytes;
         stats.time_queued = progress.lag.time;
+        stats.congestion = progress.congestion;
         stats
     }
 }
@@ -244,21 +297,34 @@ impl Destination {
 impl Drop for Publisher {
     /// Connections close without `$E`; nothing is waited for.
     fn drop(&mut self) {
-        self.shared.lock().all.clear();
+        if let Some(ticker) = lock(&self.ticker).take() {
+            ticker.abort();
+        }
+        let mut destinations = self.shared.lock();
+        destinations.all.clear();
+        destinations.draining.clear();
     }
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Destinations> {
-        self.destinations.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.destinations)
     }
 
-    fn finished(&self, name: &str) {
-        let mut destinations = self.lock();
-        if let Some(destination) = destinations.all.iter_mut().find(|destination| destination.name == name) {
-            destination.done = true;
-        }
-        drop(destinations);
+    /// A waiter that has just looked holds the lock until it waits: whoever has had the lock is heard.
+    fn tell_waiter(&self) {
+        drop(self.lock());
         self.changed.notify_all();
     }
+
+    /// Forgets the destinations whose tasks are over.
+    fn forget_drained(&self) {
+        self.lock().draining.retain(|destination| !destination.commands.is_closed());
+        self.changed.notify_all();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Plain data, consistent after every statement: a panic elsewhere does not spoil it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

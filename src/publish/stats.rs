@@ -1,7 +1,8 @@
 //! A destination's counters.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use super::bitrate::Bitrate;
 use super::status::State;
 use crate::wmhttp::verdict::Failure;
 
@@ -14,8 +15,12 @@ pub struct Stats {
     pub location: String,
     /// Where the last request went: `location`, or where redirects have led.
     pub effective_location: Option<String>,
-    /// Where it stands.
+    /// Where it stands, and since when.
     pub state: State,
+    /// See `state`.
+    pub state_since: Option<Instant>,
+    /// Packets appended since the destination joined; sent, dropped and queued add up to it.
+    pub packets_received: u64,
     /// Packets handed to the connection, those repeated after a loss counted once.
     pub packets_sent: u64,
     /// Bytes of requests' bodies, framing and fillers included.
@@ -24,6 +29,8 @@ pub struct Stats {
     pub packets_dropped: u64,
     /// Framed bytes of the packets missed.
     pub bytes_dropped: u64,
+    /// Bytes of padding that were removed from the packets sent.
+    pub padding_bytes_saved: u64,
     /// Bytes of `$F`.
     pub filler_bytes_sent: u64,
     /// Requests sent.
@@ -46,6 +53,12 @@ pub struct Stats {
     pub bytes_queued: u64,
     /// Their stream time.
     pub time_queued: Duration,
+    /// How much of the limits they use up, from 0 to 1.
+    pub congestion: f64,
+    /// What was sent lately.
+    pub bitrate: Bitrate,
+    /// Bits a second that the stream has, by its own times.
+    pub bitrate_expected: u64,
     /// The server's `Server` header.
     pub server: Option<String>,
     /// The scheme by which the server authenticates the pusher.
@@ -53,9 +66,77 @@ pub struct Stats {
     /// The server's Idle-Timeout.
     pub idle_timeout: Option<Duration>,
     /// When the destination last connected.
-    pub connected_at: Option<Instant>,
+    pub connected_at: Option<Moment>,
+    /// When a connection last ended.
+    pub disconnected_at: Option<Moment>,
+    /// How long earlier connections lasted, together.
+    pub connected_before: Duration,
+    /// When bytes were last handed to the connection.
+    pub last_activity: Option<SystemTime>,
     /// Round-trip time, where the system tells.
     pub rtt: Option<Duration>,
     /// Bytes that the system holds unsent.
     pub unsent_bytes: Option<u32>,
+}
+
+/// A moment by both clocks: one that people read, and one that measures.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The wall clock's.
+    pub wall: SystemTime,
+    /// The steady clock's.
+    pub steady: Instant,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self { wall: SystemTime::now(), steady: Instant::now() }
+    }
+}
+
+impl Stats {
+    /// How long the connection there is has lasted, or the last one did.
+    pub fn connect_duration(&self) -> Option<Duration> {
+        let since = self.connected_at?.steady;
+        let ended = self.disconnected_at.map(|moment| moment.steady).filter(|ended| *ended >= since);
+        Some(ended.unwrap_or_else(Instant::now).saturating_duration_since(since))
+    }
+
+    /// Bits a second sent over all the time connected.
+    pub fn bitrate_average(&self) -> u64 {
+        let connected = self.connected_before + self.connected_now().unwrap_or_default();
+        if connected.is_zero() { 0 } else { (self.bytes_sent as f64 * 8.0 / connected.as_secs_f64()) as u64 }
+    }
+
+    pub(super) fn note_state(&mut self, state: State) {
+        if state != self.state {
+            self.state = state;
+            self.state_since = Some(Instant::now());
+        }
+        if matches!(state, State::Reconnecting | State::Failed | State::Closed)
+            && let Some(lasted) = self.connected_now()
+        {
+            self.connected_before += lasted;
+            self.disconnected_at = Some(Moment::now());
+        }
+    }
+
+    pub(super) fn note_connected(&mut self) {
+        if self.connected_now().is_none() {
+            self.connected_at = Some(Moment::now());
+        }
+    }
+
+    pub(super) fn note_sent(&mut self, bytes: u64, now: Instant) {
+        self.bytes_sent += bytes;
+        self.bitrate.add(bytes, now);
+        self.last_activity = Some(SystemTime::now());
+    }
+
+    /// How long the connection that there is has lasted.
+    fn connected_now(&self) -> Option<Duration> {
+        let since = self.connected_at?.steady;
+        let over = self.disconnected_at.is_some_and(|ended| ended.steady >= since);
+        (!over).then(|| since.elapsed())
+    }
 }

@@ -94,11 +94,16 @@ pub enum Report {
         /// What to do about it.
         remedy: &'static str,
     },
-    /// Packets were missed: the destination lagged beyond the limits, or a connection was lost for longer.
+    /// A key frame is worth asking upstream for.
+    KeyFrameWanted {
+        /// The destination's name.
+        destination: String,
+    },
+    /// Packets were missed, which is told once a second at most: the destination lagged beyond the limits, or a connection was lost for longer.
     Dropped {
         /// The destination's name.
         destination: String,
-        /// Packets missed this time.
+        /// Packets missed since the report before.
         packets: u64,
         /// Packets sent, and packets missed, since the destination joined.
         sent: u64,

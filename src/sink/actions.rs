@@ -1,6 +1,8 @@
 //! The element's signals, and what its action signals do.
 
-use glib::subclass::signal::{Signal, SignalBuilder, SignalType};
+use std::ops::ControlFlow;
+
+use glib::subclass::signal::{Signal, SignalBuilder, SignalId, SignalType};
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
@@ -31,15 +33,29 @@ pub(super) fn signals() -> Vec<Signal> {
                 Some(element.add(location.as_deref(), options.as_deref()).to_value())
             })
             .build(),
-        action("remove", [String::static_type()])
+        Signal::builder(SHOULD_RECONNECT)
+            .param_types([destination, gst::Structure::static_type()])
             .return_type::<bool>()
-            .class_handler(|args| on_one(args, |element, name| element.remove(name)))
+            // One handler that says no is enough.
+            .accumulator(|_, _, answer| {
+                let goes_on = answer.get::<bool>().unwrap_or(true);
+                if goes_on { ControlFlow::Continue(answer.clone()) } else { ControlFlow::Break(answer.clone()) }
+            })
+            .build(),
+        action("remove", [String::static_type(), bool::static_type()])
+            .return_type::<bool>()
+            .class_handler(|args| {
+                let element = args.first()?.get::<AsfPushSink>().ok()?;
+                let name = args.get(1)?.get::<Option<String>>().ok().flatten();
+                let drain = args.get(2)?.get::<bool>().ok()?;
+                Some(name.is_some_and(|name| element.remove(&name, drain)).to_value())
+            })
             .build(),
         action("clear", [])
             .class_handler(|args| {
                 let element = args.first()?.get::<AsfPushSink>().ok()?;
                 for name in element.names() {
-                    element.remove(&name);
+                    element.remove(&name, false);
                 }
                 None
             })
@@ -63,12 +79,6 @@ fn action(name: &str, params: impl IntoIterator<Item = glib::Type>) -> SignalBui
     Signal::builder(name).param_types(params).action()
 }
 
-fn on_one(args: &[glib::Value], act: impl Fn(&AsfPushSink, &str) -> bool) -> Option<glib::Value> {
-    let element = args.first()?.get::<AsfPushSink>().ok()?;
-    let name = args.get(1)?.get::<Option<String>>().ok().flatten();
-    Some(name.is_some_and(|name| act(&element, &name)).to_value())
-}
-
 /// An action on the destination named, or on all where the name is NULL; true where one was asked.
 fn command(name: &str, command: Command) -> Signal {
     action(name, [String::static_type()])
@@ -80,6 +90,20 @@ fn command(name: &str, command: Command) -> Signal {
             Some(publisher.is_some_and(|publisher| publisher.command(name.as_deref(), command)).to_value())
         })
         .build()
+}
+
+const SHOULD_RECONNECT: &str = "should-reconnect";
+
+/// Whether somebody listens to `should-reconnect`.
+pub(super) fn is_asked_for_retries(element: &AsfPushSink) -> bool {
+    SignalId::lookup(SHOULD_RECONNECT, AsfPushSink::static_type())
+        .is_some_and(|signal| glib::signal::signal_has_handler_pending(element, signal, None, false))
+}
+
+/// What those who listen to `should-reconnect` say.
+pub(super) fn ask_for_retry(element: &AsfPushSink, destination: &Destination, error: &gst::Structure) -> bool {
+    // A handler may have gone since; without one the answer is yes.
+    !is_asked_for_retries(element) || element.emit_by_name::<bool>(SHOULD_RECONNECT, &[destination, error])
 }
 
 impl AsfPushSink {
@@ -105,28 +129,27 @@ impl AsfPushSink {
             && let Err(text) = self.imp().push_to(&publisher, &settings, &destination)
         {
             gst::element_warning!(self, gst::ResourceError::Failed, ("{text}"));
-            self.remove(&destination.name());
+            self.remove(&destination.name(), false);
             return None;
         }
-        self.emit_by_name::<()>("destination-added", &[&destination]);
         self.notify("num-destinations");
         Some(destination)
     }
 
-    /// Takes a destination out, named by its name or its location; false where there is none.
-    fn remove(&self, name: &str) -> bool {
-        let (destination, publisher) = {
+    /// Takes a destination out, named by its name or its location; false where there is none. With `drain`, what
+    /// waits for it is sent before its connection closes, within `eos-timeout`.
+    fn remove(&self, name: &str, drain: bool) -> bool {
+        let (destination, publisher, time) = {
             let mut shared = self.imp().shared();
             let (location, _) = location::without_login(name);
             let is_it = |destination: &Destination| destination.name() == name || destination.location() == location;
             let Some(index) = shared.destinations.iter().position(is_it) else { return false };
-            (shared.destinations.remove(index), shared.publisher.clone())
+            (shared.destinations.remove(index), shared.publisher.clone(), shared.settings.eos_timeout())
         };
         if let Some(publisher) = publisher {
-            publisher.remove(&destination.name());
+            publisher.remove(&destination.name(), drain.then_some(time));
         }
-        self.child_removed(&destination, &destination.name());
-        self.emit_by_name::<()>("destination-removed", &[&destination]);
+        self.imp().destination_removed(&destination);
         self.notify("num-destinations");
         true
     }
@@ -136,7 +159,6 @@ impl AsfPushSink {
     }
 
     fn stats_of(&self, name: &str) -> Option<gst::Structure> {
-        let publisher = self.imp().shared().publisher.clone()?;
-        publisher.stats().iter().find(|stats| stats.name == name).map(stats::destination)
+        self.imp().destination_stats().iter().find(|stats| stats.name == name).map(stats::destination)
     }
 }

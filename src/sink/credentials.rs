@@ -1,14 +1,12 @@
 //! The signal `request-credentials`: who pushes, where a server or a proxy wants to know.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use glib::subclass::signal::Signal;
 use gst::prelude::*;
 
 use super::AsfPushSink;
 use super::destination::Destination;
-use crate::publish::Keeper;
 use crate::wmhttp::auth::{Credentials, Question, Target};
 
 const NAME: &str = "request-credentials";
@@ -25,19 +23,15 @@ pub(super) fn signal() -> Signal {
         .build()
 }
 
-/// Asks the application by the signal, with no lock held and not on the I/O thread.
-pub(super) fn keeper(element: &AsfPushSink, destination: Destination) -> Keeper {
-    let element = element.downgrade();
-    Arc::new(move |question| {
-        let element = element.upgrade()?;
-        let answer = element.emit_by_name::<Option<gst::Structure>>(NAME, &[&destination, &structure(question)])?;
-        let text = |field| answer.get::<Option<String>>(field).ok().flatten();
-        let credentials = text("user-id").zip(text("user-pw"));
-        if credentials.is_none() {
-            gst::warning!(super::CAT, obj = element, "the answer to {NAME} lacks user-id or user-pw; it is not used");
-        }
-        credentials.map(|(user, password)| Credentials::new(user, password))
-    })
+/// Asks the application by the signal, with no lock held.
+pub(super) fn ask(element: &AsfPushSink, destination: &Destination, question: &Question) -> Option<Credentials> {
+    let answer = element.emit_by_name::<Option<gst::Structure>>(NAME, &[destination, &structure(question)])?;
+    let text = |field| answer.get::<Option<String>>(field).ok().flatten();
+    let credentials = text("user-id").zip(text("user-pw"));
+    if credentials.is_none() {
+        gst::warning!(super::CAT, obj = element, "the answer to {NAME} lacks user-id or user-pw; it is not used");
+    }
+    credentials.map(|(user, password)| Credentials::new(user, password))
 }
 
 fn structure(question: &Question) -> gst::Structure {

@@ -25,12 +25,35 @@ struct Own {
     element: glib::WeakRef<AsfPushSink>,
     /// As the user wrote it, but without credentials.
     location: String,
+    /// The user's name and password came with it.
+    has_login: bool,
     state: DestinationState,
     /// Its own values, …
     values: Settings,
     /// … of which these were set.
     overrides: BTreeSet<&'static str>,
 }
+
+impl Own {
+    /// Takes a location, and the credentials in it; those of the one before are not for this one.
+    fn set_location(&mut self, text: &str) {
+        let (location, login) = location::without_login(text);
+        self.location = location;
+        let has_login = login != Login::default();
+        if has_login {
+            self.overrides.extend(LOGIN);
+        } else if self.has_login {
+            self.overrides.retain(|name| !LOGIN.contains(name));
+        }
+        if has_login || self.has_login {
+            self.values.login = login;
+        }
+        self.has_login = has_login;
+    }
+}
+
+/// The properties that a location may carry.
+const LOGIN: [&str; 2] = ["user-id", "user-pw"];
 
 #[glib::object_subclass]
 impl ObjectSubclass for DestinationImp {
@@ -44,19 +67,44 @@ impl ObjectImpl for DestinationImp {
         static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let location = glib::ParamSpecString::builder("location")
                 .nick("Location")
-                .blurb("The publishing point's URL, without credentials")
-                .read_only();
+                .blurb(
+                    "The publishing point's URL, without credentials; another one counts from the next connection on",
+                )
+                .readwrite()
+                .mutable_playing();
             let state = glib::ParamSpecEnum::builder::<DestinationState>("state")
                 .nick("State")
                 .blurb("Where the push to this publishing point stands")
                 .read_only();
-            let own = [location.build(), state.build()];
+            let stats = glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                .nick("Statistics")
+                .blurb("Counters of this publishing point")
+                .read_only();
+            let text =
+                |name, nick, blurb| glib::ParamSpecString::builder(name).nick(nick).blurb(blurb).read_only().build();
+            let retries = glib::ParamSpecUInt::builder("retry-count")
+                .nick("Retry count")
+                .blurb("Attempts in a row that have failed")
+                .read_only();
+            let own = [
+                location.build(),
+                state.build(),
+                stats.build(),
+                text("effective-location", "Effective location", "Where the last request went, after redirects"),
+                text("server", "Server", "What the server says it is"),
+                text("last-error", "Last error", "The last failure, and what to do about it"),
+                retries.build(),
+            ];
             own.into_iter().chain(OF_DESTINATIONS.iter().map(|property| property.spec.clone())).collect()
         });
         SPECS.as_ref()
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if pspec.name() == "location" {
+            self.set_location(value.get().ok().flatten());
+            return;
+        }
         let Some(property) = property(pspec.name()) else { return };
         let mut own = self.own();
         if let Err(refusal) = (property.set)(&mut own.values, value) {
@@ -65,6 +113,7 @@ impl ObjectImpl for DestinationImp {
             return;
         }
         own.overrides.insert(property.spec.name());
+        own.has_login &= !LOGIN.contains(&property.spec.name());
         drop(own);
         if let Some(element) = self.element() {
             element.imp().apply_settings();
@@ -76,6 +125,10 @@ impl ObjectImpl for DestinationImp {
         match pspec.name() {
             "location" => location::shown(&own.location).to_value(),
             "state" => own.state.to_value(),
+            name @ ("stats" | "effective-location" | "server" | "last-error" | "retry-count") => {
+                drop(own);
+                self.told(name)
+            }
             name => match property(name).filter(|_| own.overrides.contains(name)) {
                 Some(property) => (property.get)(&own.values),
                 None => {
@@ -100,6 +153,30 @@ fn property(name: &str) -> Option<&'static Property> {
 }
 
 impl DestinationImp {
+    fn set_location(&self, location: Option<String>) {
+        if let Err(bad) = location::parse(location.as_deref()) {
+            gst::warning!(super::CAT, imp = self, "location keeps its value: {bad}");
+            return;
+        }
+        self.own().set_location(&location.unwrap_or_default());
+        if let Some(element) = self.element() {
+            element.imp().apply_settings();
+        }
+    }
+
+    /// A property that the push itself tells.
+    fn told(&self, name: &str) -> glib::Value {
+        let all = self.element().map(|element| element.imp().destination_stats()).unwrap_or_default();
+        let stats = all.into_iter().find(|stats| stats.name == self.obj().name()).unwrap_or_default();
+        match name {
+            "effective-location" => stats.effective_location.to_value(),
+            "server" => stats.server.to_value(),
+            "last-error" => stats.last_error.as_ref().map(ToString::to_string).to_value(),
+            "retry-count" => stats.retry_count.to_value(),
+            _ => super::stats::destination(&stats).to_value(),
+        }
+    }
+
     fn element(&self) -> Option<AsfPushSink> {
         self.own().element.upgrade()
     }
@@ -114,10 +191,7 @@ impl Destination {
         let destination: Self = glib::Object::builder().property("name", name).build();
         let mut own = destination.imp().own();
         own.element.set(Some(element));
-        (own.location, own.values.login) = location::without_login(location);
-        if own.values.login != Login::default() {
-            own.overrides.extend(["user-id", "user-pw"]);
-        }
+        own.set_location(location);
         drop(own);
         destination
     }

@@ -42,6 +42,32 @@ impl DropPolicy {
     }
 }
 
+/// `sync-method`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstAsfPushSyncMethod")]
+pub enum SyncMethod {
+    /// At the next packet.
+    #[enum_value(name = "At the next packet to come", nick = "latest")]
+    Latest,
+    /// At the next key frame.
+    #[enum_value(name = "At the next packet to come that starts a key frame", nick = "next-keyframe")]
+    NextKeyframe,
+    /// At the newest key frame.
+    #[default]
+    #[enum_value(name = "At the newest packet that starts a key frame", nick = "latest-keyframe")]
+    LatestKeyframe,
+}
+
+impl From<SyncMethod> for log::Start {
+    fn from(method: SyncMethod) -> Self {
+        match method {
+            SyncMethod::Latest => Self::Head,
+            SyncMethod::NextKeyframe => Self::NextKeyFrame,
+            SyncMethod::LatestKeyframe => Self::NewestKeyFrame,
+        }
+    }
+}
+
 /// `padding`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstAsfPushPadding")]
@@ -239,11 +265,14 @@ impl From<status::Status> for Status {
 
 pub(super) fn register() {
     for kind in [
-        DropPolicy::static_type(),
-        Padding::static_type(),
-        HeaderChange::static_type(),
         AuthMethods::static_type(),
+        DestinationState::static_type(),
+        DropPolicy::static_type(),
+        HeaderChange::static_type(),
+        OnError::static_type(),
+        Padding::static_type(),
         Status::static_type(),
+        SyncMethod::static_type(),
     ] {
         kind.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }

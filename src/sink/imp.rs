@@ -1,8 +1,9 @@
 //! GstBaseSink's hooks.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use glib::subclass::Signal;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -10,14 +11,14 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 
 use super::actions;
-use super::credentials;
+use super::allocation;
 use super::destination::Destination;
 use super::enums::OnError;
 use super::location::{self, BadLocation, URI_SCHEME, URI_SCHEMES};
 use super::properties::{PROPERTIES, property};
 use super::report::{Postman, plain_details, post_failure};
 use super::settings::Settings;
-use super::stats::{self, Totals};
+use super::stats::{self, Totals, count};
 use super::streaming::Stream;
 use super::{CAT, vfuncs};
 use crate::publish::Publisher;
@@ -27,6 +28,9 @@ use crate::wmhttp::Hresult;
 use crate::wmhttp::auth::Secret;
 use crate::wmhttp::verdict::Failure;
 
+/// How often QOS is posted at most.
+const QOS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The element's state: what applications set, and what the streaming thread works on.
 #[derive(Default)]
 pub struct AsfPushSink {
@@ -34,6 +38,10 @@ pub struct AsfPushSink {
     /// Taken out by the streaming thread for as long as it works on it, so that it never
     /// holds a lock over a wait. Boxed, since a GObject's memory is not aligned for the parser's search.
     stream: Mutex<Option<Box<Stream>>>,
+    /// A destination needs a key frame; the streaming thread asks upstream for it.
+    key_frame_wanted: AtomicBool,
+    /// When QOS was last posted.
+    qos_posted_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -111,8 +119,10 @@ impl ObjectImpl for AsfPushSink {
             return;
         }
         drop(shared);
-        if matches!(pspec.name(), "location" | "locations") {
-            self.lay_out_destinations();
+        match pspec.name() {
+            "location" | "locations" => self.lay_out_destinations(),
+            "stats-update-interval" => self.set_ticker(),
+            _ => {}
         }
         self.apply_settings();
     }
@@ -184,16 +194,10 @@ impl BaseSinkImpl for AsfPushSink {
 
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
         self.parent_set_caps(caps)?;
-        let header = caps
-            .structure(0)
-            .and_then(|structure| structure.get::<gst::ArrayRef>("streamheader").ok())
-            .map(|headers| headers.iter().filter_map(|header| header.get::<gst::Buffer>().ok()).collect::<Vec<_>>());
-        if let Some(buffers) = header
+        if let Some(header) = allocation::stream_header(caps)
             && let Some(stream) = self.stream().as_mut()
         {
-            let bytes: Vec<u8> =
-                buffers.iter().filter_map(|buffer| buffer.map_readable().ok()).flat_map(|map| map.to_vec()).collect();
-            stream.stream_header(Bytes::from(bytes));
+            stream.stream_header(header);
         }
         Ok(())
     }
@@ -231,6 +235,11 @@ impl BaseSinkImpl for AsfPushSink {
             return true;
         }
         BaseSinkImplExt::parent_query(self, query)
+    }
+
+    fn propose_allocation(&self, query: &mut gst::query::Allocation) -> Result<(), gst::LoggableError> {
+        allocation::answer(query);
+        self.parent_propose_allocation(query)
     }
 
     fn render(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
@@ -304,9 +313,12 @@ impl AsfPushSink {
             })?;
         }
         *self.stream() = Some(Box::new(Stream::new(Arc::clone(&publisher), settings.parser())));
-        let mut shared = self.shared();
-        shared.totals = Totals::default();
-        shared.publisher = Some(publisher);
+        {
+            let mut shared = self.shared();
+            shared.totals = Totals::default();
+            shared.publisher = Some(publisher);
+        }
+        self.set_ticker();
         Ok(())
     }
 
@@ -337,10 +349,9 @@ impl AsfPushSink {
     ) -> Result<(), String> {
         let url = location::parse(Some(&destination.location())).map_err(|bad| bad.to_string())?;
         let postman = Postman::new(&self.obj(), destination.clone());
-        let keeper = credentials::keeper(&self.obj(), destination.clone());
         let settings = destination.settings(settings).destination(url);
         publisher
-            .add(&destination.name(), settings, Arc::new(move |report| postman.deliver(report)), keeper)
+            .add(&destination.name(), settings, Arc::new(postman))
             .map_err(|error| format!("the I/O thread cannot be started: {error}; see the process's limits"))
     }
 
@@ -349,7 +360,7 @@ impl AsfPushSink {
         let settings = self.shared().settings.clone();
         let gone = std::mem::take(&mut self.shared().destinations);
         for destination in gone {
-            self.obj().child_removed(&destination, &destination.name());
+            self.destination_removed(&destination);
         }
         self.shared().next_number = 0;
         for location in settings.locations() {
@@ -366,7 +377,14 @@ impl AsfPushSink {
         shared.destinations.push(destination.clone());
         drop(shared);
         self.obj().child_added(&destination, &destination.name());
+        self.obj().emit_by_name::<()>("destination-added", &[&destination]);
         destination
+    }
+
+    /// Tells that a child is gone.
+    pub(super) fn destination_removed(&self, destination: &Destination) {
+        self.obj().child_removed(destination, &destination.name());
+        self.obj().emit_by_name::<()>("destination-removed", &[destination]);
     }
 
     /// Hands changed settings to the destinations that run.
@@ -379,7 +397,9 @@ impl AsfPushSink {
         publisher.set_limits(settings.limits());
         publisher.update(|name, running| {
             if let Some(destination) = destinations.iter().find(|destination| destination.name() == name) {
-                *running = destination.settings(&settings).destination(running.session.url.clone());
+                let url = location::parse(Some(&destination.location()));
+                let url = url.unwrap_or_else(|_| running.session.url.clone());
+                *running = destination.settings(&settings).destination(url);
             }
         });
     }
@@ -419,20 +439,78 @@ impl AsfPushSink {
         gst::element_imp_error!(self, code, ("{text}"), ["{hresult}"], details: plain_details(hresult));
     }
 
-    fn stats(&self) -> gst::Structure {
-        let (publisher, totals, last) = {
+    /// The counters of each destination, or those of the last push where none is under way.
+    pub(super) fn destination_stats(&self) -> Vec<crate::publish::stats::Stats> {
+        let (publisher, last) = {
             let shared = self.shared();
-            (shared.publisher.clone(), shared.totals, shared.last_stats.clone())
+            (shared.publisher.clone(), shared.last_stats.clone())
         };
-        let destinations = publisher.map_or(last, |publisher| publisher.stats());
-        stats::structure(&self.obj().upcast_ref::<gst_base::BaseSink>().stats(), &totals, &destinations)
+        publisher.map_or(last, |publisher| publisher.stats())
+    }
+
+    fn stats(&self) -> gst::Structure {
+        let totals = self.shared().totals;
+        let base = self.obj().upcast_ref::<gst_base::BaseSink>().stats();
+        stats::structure(&base, &totals, &self.destination_stats())
+    }
+
+    /// Posts statistics each `stats-update-interval`.
+    fn set_ticker(&self) {
+        let (publisher, interval) = {
+            let shared = self.shared();
+            (shared.publisher.clone(), shared.settings.stats_interval())
+        };
+        let Some(publisher) = publisher else { return };
+        let element = self.obj().downgrade();
+        let set = publisher.set_ticker(interval, move || {
+            let Some(element) = element.upgrade() else { return };
+            let mut stats = element.imp().stats();
+            stats.set_name("asfpushsink-stats");
+            // A bus that is flushing takes nothing; that is its owner's wish.
+            let _ = element.post_message(gst::message::Element::builder(stats).src(&element).build());
+            element.notify("stats");
+        });
+        if let Err(error) = set {
+            gst::warning!(CAT, imp = self, "no statistics will be posted: {error}");
+        }
+    }
+
+    /// Packets were dropped: how many in all, once a second at most.
+    pub(super) fn post_qos(&self) {
+        let now = Instant::now();
+        {
+            let mut posted = self.qos_posted_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if posted.is_some_and(|at| now.saturating_duration_since(at) < QOS_INTERVAL) {
+                return;
+            }
+            *posted = Some(now);
+        }
+        let stats = self.destination_stats();
+        let sent = stats.iter().map(|stats| stats.packets_sent).sum::<u64>();
+        let dropped = stats.iter().map(|stats| stats.packets_dropped).sum::<u64>();
+        let element = self.obj();
+        let message = gst::message::Qos::builder(true)
+            .running_time(element.current_running_time())
+            .stats(
+                gst::GenericFormattedValue::from(gst::format::Buffers::from_u64(sent)),
+                gst::GenericFormattedValue::from(gst::format::Buffers::from_u64(dropped)),
+            )
+            .src(&*element)
+            .build();
+        let _ = element.post_message(message);
+    }
+
+    /// The next packet to come in lets upstream know.
+    pub(super) fn want_key_frame(&self) {
+        self.key_frame_wanted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn key_frame_wanted(&self) -> &AtomicBool {
+        &self.key_frame_wanted
     }
 
     fn connected(&self) -> u32 {
-        let publisher = self.shared().publisher.clone();
-        publisher.map_or(0, |publisher| {
-            count(publisher.stats().iter().filter(|stats| stats.state == State::Streaming).count())
-        })
+        count(self.destination_stats().iter().filter(|stats| stats.state == State::Streaming).count())
     }
 }
 
@@ -451,8 +529,4 @@ impl ChildProxyImpl for AsfPushSink {
     fn children_count(&self) -> u32 {
         count(self.shared().destinations.len())
     }
-}
-
-pub(super) fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }

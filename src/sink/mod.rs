@@ -1,11 +1,13 @@
 //! The element `asfpushsink`.
 //!
 //! `imp` maps GstBaseSink's hooks onto the stream and its destinations, `streaming` is what the
-//! streaming thread does, `actions` what the action signals do, `properties` is
+//! streaming thread does, `allocation` what memory upstream is offered, `actions` what the action signals
+//! do, `properties` is
 //! the one table of what can be set, `report` turns what destinations tell into bus
 //! messages and signals, `credentials` asks applications for them, `pacing` says when a packet is due.
 
 mod actions;
+mod allocation;
 mod credentials;
 mod destination;
 mod enums;

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use glib::{ParamFlags, ParamSpec, Value};
 use gst::prelude::*;
 
-use super::enums::{AuthMethods, DropPolicy, HeaderChange, OnError, Padding};
+use super::enums::{AuthMethods, DropPolicy, HeaderChange, OnError, Padding, SyncMethod};
 use super::location;
 use super::settings::Settings;
 use crate::wmhttp::auth::Secret;
@@ -286,6 +286,28 @@ fn table() -> Vec<Property> {
             |s, v| put(&mut s.drop_policy, v),
         ),
         row(
+            glib::ParamSpecEnum::builder_with_default("sync-method", SyncMethod::LatestKeyframe)
+                .nick("Sync method")
+                .blurb("Where a publishing point begins that comes late, or goes on that has missed packets")
+                .flags(FLAGS)
+                .mutable_playing()
+                .build(),
+            |s| s.sync_method.to_value(),
+            |s, v| put(&mut s.sync_method, v),
+        ),
+        row(
+            boolean(
+                "request-keyframe",
+                "Request key frames",
+                "Ask upstream for a key frame when a publishing point needs one, at most one a second",
+                defaults.request_keyframe,
+            )
+            .mutable_playing()
+            .build(),
+            |s| s.request_keyframe.to_value(),
+            |s, v| put(&mut s.request_keyframe, v),
+        ),
+        row(
             glib::ParamSpecEnum::builder_with_default("padding", Padding::Explicit)
                 .nick("Padding")
                 .blurb("What becomes of the padding of ASF data packets")
@@ -435,11 +457,23 @@ fn table() -> Vec<Property> {
             |s| s.on_error.to_value(),
             |s, v| put(&mut s.on_error, v),
         ),
+        row(
+            uint(
+                "stats-update-interval",
+                "Statistics interval",
+                "Time between two messages with statistics, milliseconds (0 = none)",
+                defaults.stats_update_interval,
+            )
+            .mutable_playing()
+            .build(),
+            |s| s.stats_update_interval.to_value(),
+            |s, v| put(&mut s.stats_update_interval, v),
+        ),
     ]
 }
 
 /// What may differ from one destination to another.
-const NAMES_OF_DESTINATIONS: [&str; 12] = [
+const NAMES_OF_DESTINATIONS: &[&str] = &[
     "template-url",
     "auto-destroy",
     "user-id",
@@ -449,7 +483,11 @@ const NAMES_OF_DESTINATIONS: [&str; 12] = [
     "retries",
     "retry-delay",
     "retry-delay-max",
+    "max-size-time",
+    "max-size-bytes",
+    "max-size-buffers",
     "drop-policy",
+    "sync-method",
     "content-length",
     "header-change",
 ];

@@ -1,15 +1,19 @@
-//! What a destination tells becomes bus messages and signals.
+//! What a destination tells, and asks, becomes bus messages and signals.
 
 use std::sync::{Mutex, PoisonError};
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
+use super::actions;
+use super::credentials;
 use super::destination::Destination;
 use super::enums::Status as StatusEnum;
 use super::{AsfPushSink, CAT};
+use crate::publish::Application;
 use crate::publish::status::{Report, State, Status, Step};
 use crate::wmhttp::Hresult;
+use crate::wmhttp::auth::{Credentials, Question};
 use crate::wmhttp::verdict::{Class, Failure};
 
 /// Posts the reports of one destination. Called on the I/O thread, with no lock held.
@@ -20,12 +24,35 @@ pub(super) struct Postman {
     progress: Mutex<Option<&'static str>>,
 }
 
+impl Application for Postman {
+    fn report(&self, report: Report) {
+        self.deliver(report);
+    }
+
+    fn wants_to_be_asked(&self) -> bool {
+        self.element.upgrade().is_some_and(|element| actions::is_asked_for_retries(&element))
+    }
+
+    fn may_retry(&self, failure: &Failure) -> bool {
+        let Some(element) = self.element.upgrade() else { return false };
+        let error = of_failure(gst::Structure::builder("asfpushsink-error"), failure)
+            .field("hresult", failure.hresult.0)
+            .field("hresult-name", failure.hresult.to_string())
+            .build();
+        actions::ask_for_retry(&element, &self.destination, &error)
+    }
+
+    fn credentials(&self, question: &Question) -> Option<Credentials> {
+        credentials::ask(&self.element.upgrade()?, &self.destination, question)
+    }
+}
+
 impl Postman {
     pub(super) fn new(element: &AsfPushSink, destination: Destination) -> Self {
         Self { element: element.downgrade(), destination, progress: Mutex::new(None) }
     }
 
-    pub(super) fn deliver(&self, report: Report) {
+    fn deliver(&self, report: Report) {
         let Some(element) = self.element.upgrade() else { return };
         match report {
             Report::Step(step) => self.step(&element, &step),
@@ -37,6 +64,10 @@ impl Postman {
                     .field("remedy", remedy)
                     .build();
                 gst::element_warning!(element, gst::ResourceError::Failed, ("{text}; {remedy}"), details: details);
+            }
+            Report::KeyFrameWanted { destination } => {
+                gst::debug!(CAT, obj = element, "{destination} needs a key frame");
+                element.imp().want_key_frame();
             }
             Report::Dropped { destination, packets, sent, dropped } => {
                 gst::warning!(
@@ -56,6 +87,7 @@ impl Postman {
                     ("{destination} lags: {packets} packets dropped; lower the bit rate, or raise max-size-time and max-size-bytes"),
                     details: details
                 );
+                element.imp().post_qos();
             }
         }
     }
@@ -156,15 +188,19 @@ fn details(step: &Step) -> gst::Structure {
         .field("new-state", step.new_state.name())
         .field("attempt", step.attempt);
     if let Some(failure) = &step.failure {
-        details = details.field("text", &failure.text).field("remedy", failure.remedy);
-        if let Some(status) = failure.status() {
-            details = details.field("http-status-code", u32::from(status));
-        }
+        details = of_failure(details, failure);
     }
     if let Some(wait) = step.retry_in {
         details = details.field("retry-in", u32::try_from(wait.as_millis()).unwrap_or(u32::MAX));
     }
     details.build()
+}
+
+fn of_failure(structure: gst::structure::Builder, failure: &Failure) -> gst::structure::Builder {
+    structure
+        .field("text", &failure.text)
+        .field("remedy", failure.remedy)
+        .field_if_some("http-status-code", failure.status().map(u32::from))
 }
 
 /// A message for a push that failed for good: an ERROR where the element has failed with it.

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::enums::{AuthMethods, DropPolicy, HeaderChange, OnError, Padding};
+use super::enums::{AuthMethods, DropPolicy, HeaderChange, OnError, Padding, SyncMethod};
 use super::location;
 use super::proxy::ProxySettings;
 use crate::asf;
-use crate::log::Limits;
+use crate::log::{Limits, Terms};
 use crate::publish::backoff::Policy;
 use crate::publish::{self};
 use crate::transport;
@@ -40,6 +40,8 @@ pub(super) struct Settings {
     pub(super) max_size_bytes: u32,
     pub(super) max_size_buffers: u32,
     pub(super) drop_policy: DropPolicy,
+    pub(super) sync_method: SyncMethod,
+    pub(super) request_keyframe: bool,
     pub(super) padding: Padding,
     pub(super) live_header: bool,
     pub(super) strict_server: bool,
@@ -49,6 +51,7 @@ pub(super) struct Settings {
     pub(super) content_length: u64,
     pub(super) header_change: HeaderChange,
     pub(super) on_error: OnError,
+    pub(super) stats_update_interval: u32,
 }
 
 impl Default for Settings {
@@ -73,6 +76,8 @@ impl Default for Settings {
             max_size_bytes: 8 * 1024 * 1024,
             max_size_buffers: 0,
             drop_policy: DropPolicy::Auto,
+            sync_method: SyncMethod::LatestKeyframe,
+            request_keyframe: true,
             padding: Padding::Explicit,
             live_header: true,
             strict_server: true,
@@ -82,6 +87,7 @@ impl Default for Settings {
             content_length: 0,
             header_change: HeaderChange::Auto,
             on_error: OnError::FailAll,
+            stats_update_interval: 0,
         }
     }
 }
@@ -126,6 +132,11 @@ impl Settings {
         ms(self.eos_timeout)
     }
 
+    /// How often statistics are posted, where they are.
+    pub(super) fn stats_interval(&self) -> Option<Duration> {
+        (self.stats_update_interval > 0).then(|| ms(self.stats_update_interval))
+    }
+
     pub(super) fn destination(&self, url: Url) -> publish::Settings {
         let template = self.template_url.as_deref().and_then(Directives::template_path);
         publish::Settings {
@@ -157,7 +168,11 @@ impl Settings {
                 delay: ms(self.retry_delay),
                 delay_max: ms(self.retry_delay_max),
             },
-            drop_policy: self.drop_policy.policy(),
+            terms: Terms {
+                policy: self.drop_policy.policy(),
+                limits: Some(self.limits()),
+                resync: self.sync_method.into(),
+            },
         }
     }
 }

@@ -1,8 +1,10 @@
-//! The `stats` property.
+//! The `stats` property, and what `asfpushsink-stats` messages carry.
+
+use std::time::{Duration, Instant, SystemTime};
 
 use gst::prelude::*;
 
-use crate::publish::stats::Stats;
+use crate::publish::stats::{Moment, Stats};
 use crate::publish::status::State;
 
 /// Counters of the element's own.
@@ -32,55 +34,59 @@ pub(super) fn structure(base: &gst::StructureRef, totals: &Totals, destinations:
     stats
 }
 
-fn count(number: usize) -> u32 {
+pub(super) fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Nanoseconds since 1970, as multihandlesink has them.
+fn wall_time(at: SystemTime) -> u64 {
+    nanoseconds(at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
+/// `application/x-asfpushsink-destination-stats`.
 pub(super) fn destination(stats: &Stats) -> gst::Structure {
-    let nanoseconds = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    let mut structure = gst::Structure::builder("application/x-asfpushsink-destination-stats")
+    let now = Instant::now();
+    let in_state = stats.state_since.map(|since| now.saturating_duration_since(since));
+    let moment = |moment: Option<Moment>| moment.map(|moment| wall_time(moment.wall));
+    gst::Structure::builder("application/x-asfpushsink-destination-stats")
         .field("name", &stats.name)
         .field("location", &stats.location)
+        .field_if_some("effective-location", stats.effective_location.as_ref())
         .field("state", stats.state.name())
+        .field_if_some("state-duration", in_state.map(nanoseconds))
+        .field_if_some("connect-time", moment(stats.connected_at))
+        .field_if_some("disconnect-time", moment(stats.disconnected_at))
+        .field_if_some("connect-duration", stats.connect_duration().map(nanoseconds))
+        .field_if_some("last-activity-time", stats.last_activity.map(wall_time))
+        .field("packets-received", stats.packets_received)
         .field("packets-sent", stats.packets_sent)
         .field("bytes-sent", stats.bytes_sent)
         .field("packets-dropped", stats.packets_dropped)
         .field("bytes-dropped", stats.bytes_dropped)
+        .field("padding-bytes-saved", stats.padding_bytes_saved)
         .field("filler-bytes-sent", stats.filler_bytes_sent)
         .field("requests-sent", stats.requests_sent)
         .field("rollovers", stats.rollovers)
         .field("header-changes", stats.header_changes)
         .field("reconnects", stats.reconnects)
         .field("retry-count", stats.retry_count)
+        .field_if_some("last-error", stats.last_error.as_ref().map(ToString::to_string))
+        .field_if_some("last-http-status", stats.last_http_status.map(u32::from))
         .field("packets-queued", stats.packets_queued)
         .field("bytes-queued", stats.bytes_queued)
-        .field("time-queued", nanoseconds(stats.time_queued));
-    if let Some(location) = &stats.effective_location {
-        structure = structure.field("effective-location", location);
-    }
-    if let Some(at) = stats.connected_at {
-        structure = structure.field("connect-duration", nanoseconds(at.elapsed()));
-    }
-    if let Some(error) = &stats.last_error {
-        structure = structure.field("last-error", error.to_string());
-    }
-    if let Some(status) = stats.last_http_status {
-        structure = structure.field("last-http-status", u32::from(status));
-    }
-    if let Some(server) = &stats.server {
-        structure = structure.field("server", server);
-    }
-    if let Some(scheme) = stats.auth_scheme {
-        structure = structure.field("auth-scheme", scheme);
-    }
-    if let Some(timeout) = stats.idle_timeout {
-        structure = structure.field("idle-timeout", nanoseconds(timeout));
-    }
-    if let Some(rtt) = stats.rtt {
-        structure = structure.field("rtt", nanoseconds(rtt));
-    }
-    if let Some(unsent) = stats.unsent_bytes {
-        structure = structure.field("unsent-bytes", unsent);
-    }
-    structure.build()
+        .field("time-queued", nanoseconds(stats.time_queued))
+        .field("congestion", stats.congestion)
+        .field("bitrate-current", stats.bitrate.current(now))
+        .field("bitrate-average", stats.bitrate_average())
+        .field("bitrate-expected", stats.bitrate_expected)
+        .field_if_some("idle-timeout", stats.idle_timeout.map(nanoseconds))
+        .field_if_some("rtt", stats.rtt.map(nanoseconds))
+        .field_if_some("unsent-bytes", stats.unsent_bytes)
+        .field_if_some("server", stats.server.as_ref())
+        .field_if_some("auth-scheme", stats.auth_scheme)
+        .build()
 }

@@ -1,7 +1,8 @@
 //! What the streaming thread does: bytes to packets, packets in time, packets to the publisher.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gst::prelude::*;
@@ -17,6 +18,9 @@ use crate::asf;
 use crate::publish::{Drained, Publisher};
 use crate::wmhttp::Hresult;
 
+/// How often upstream is asked for a key frame at most.
+const KEY_FRAME_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The stream from start to stop.
 pub(super) struct Stream {
     publisher: Arc<Publisher>,
@@ -28,6 +32,9 @@ pub(super) struct Stream {
     seen_data: bool,
     seen_stream_start: bool,
     live: bool,
+    /// When upstream was last asked for a key frame, and how often in all.
+    key_frame_asked_at: Option<Instant>,
+    key_frames_asked: u32,
     /// An ERROR was posted for what came: there is no more to say at EOS.
     refused: bool,
     /// The end has gone out: after a flush the stream begins anew, in new sessions.
@@ -45,6 +52,8 @@ impl Stream {
             seen_data: false,
             seen_stream_start: false,
             live: false,
+            key_frame_asked_at: None,
+            key_frames_asked: 0,
             refused: false,
             ended: false,
         }
@@ -88,6 +97,7 @@ impl AsfPushSink {
             stream.parser.discontinuity();
         }
         stream.seen_data = true;
+        self.ask_for_key_frame(stream);
         for memory in buffer.iter_memories_owned() {
             let memory = memory.into_mapped_memory_readable().map_err(|_| {
                 self.post_plain_error(gst::ResourceError::Read, "a buffer's memory cannot be read", Hresult::FAIL);
@@ -103,6 +113,31 @@ impl AsfPushSink {
         shared.totals.padding_bytes_saved += totals.padding_bytes_saved;
         shared.totals.headers += totals.headers;
         result
+    }
+
+    /// Asks upstream for a key frame where a destination needs one: an encoder that knows GstForceKeyUnit
+    /// answers it with its next frame.
+    fn ask_for_key_frame(&self, stream: &mut Stream) {
+        let wanted = self.key_frame_wanted();
+        if !wanted.load(Ordering::Relaxed)
+            || stream.key_frame_asked_at.is_some_and(|at| at.elapsed() < KEY_FRAME_INTERVAL)
+        {
+            return;
+        }
+        wanted.store(false, Ordering::Relaxed);
+        if !self.shared().settings.request_keyframe {
+            return;
+        }
+        stream.key_frame_asked_at = Some(Instant::now());
+        stream.key_frames_asked += 1;
+        let structure = gst::Structure::builder("GstForceKeyUnit")
+            .field("running-time", gst::ClockTime::NONE)
+            .field("all-headers", false)
+            .field("count", stream.key_frames_asked)
+            .build();
+        // False where nobody upstream can: then the next key frame comes when it comes.
+        let taken = self.obj().sink_pad().push_event(gst::event::CustomUpstream::new(structure));
+        gst::debug!(CAT, imp = self, "asked upstream for a key frame: {taken}");
     }
 
     fn push_units(&self, stream: &mut Stream, totals: &mut Totals) -> Result<(), gst::FlowError> {

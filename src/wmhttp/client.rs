@@ -363,6 +363,11 @@ impl Session {
         matches!(self.state, State::Down { .. } | State::Closed)
     }
 
+    /// Whether the end was reached: then nothing begins again.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
     /// Whether a PushStart is under way whose body goes on.
     pub fn is_streaming(&self) -> bool {
         matches!(self.state, State::Open { connected: true, .. } | State::Full { .. })
@@ -374,7 +379,9 @@ impl Session {
         let State::Down { resume_until } = self.state else { return };
         self.started = false;
         self.sent_back_to_setup = false;
-        match resume_until.filter(|until| now < *until && self.announced.is_some()) {
+        // Another URL since is another publishing point.
+        let same_point = *self.route.begins_at() == self.config.url;
+        match resume_until.filter(|until| now < *until && self.announced.is_some() && same_point) {
             Some(until) => {
                 self.resumed = Some(Resumed { at: now, until });
                 self.state = State::Ready { connection: Connection::New };
@@ -543,6 +550,14 @@ impl Session {
         let resume_until = (self.announced.is_some() && self.keeps_sessions()).then(|| now + self.idle_timeout());
         self.close();
         self.state = State::Down { resume_until };
+    }
+
+    /// As [`Session::disconnect`], for good: `connect` begins a new session.
+    pub fn abandon(&mut self) {
+        if !self.is_down() {
+            self.close();
+            self.state = State::Down { resume_until: None };
+        }
     }
 
     // ---- requests ----

@@ -36,6 +36,11 @@ impl Route {
         self.proxy.as_ref()
     }
 
+    /// The session's own URL.
+    pub(super) fn begins_at(&self) -> &Url {
+        self.left.first().map_or(&self.url, |(url, _)| url)
+    }
+
     /// Follows a redirect with `status`; `https` tells whether there is TLS. True where another server
     /// is reached by it, who must see nothing of this one's.
     ///

@@ -21,12 +21,15 @@ pub fn packet(n: u32, step: u32) -> Bytes {
     PacketBuilder::asfmux(SIZE as usize, vec![payload]).send_time(n * step).build()
 }
 
+/// Packets back to back, without a header.
+pub fn packets(numbers: std::ops::Range<u32>, step: u32) -> Vec<u8> {
+    numbers.flat_map(|n| packet(n, step)).collect()
+}
+
 /// A header and `count` packets, back to back.
 pub fn stream(count: u32, step: u32) -> Vec<u8> {
     let mut bytes = header().to_vec();
-    for n in 0..count {
-        bytes.extend_from_slice(&packet(n, step));
-    }
+    bytes.extend(packets(0..count, step));
     bytes
 }
 

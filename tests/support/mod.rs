@@ -8,6 +8,7 @@
     reason = "tests; each uses a part"
 )]
 
+pub mod acceptor;
 pub mod authority;
 pub mod malformed;
 pub mod media;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
-use super::peer::PATIENCE;
+use super::peer::{PATIENCE, Peer};
 
 pub fn init() {
     static INIT: Once = Once::new();
@@ -82,16 +82,44 @@ impl Pushing {
         std::iter::from_fn(|| self.bus.pop()).collect()
     }
 
-    /// The counters of the one destination.
-    pub fn destination_stats(&self) -> gst::Structure {
+    /// The counters of each destination.
+    pub fn all_stats(&self) -> Vec<gst::Structure> {
         let stats = self.sink.property::<gst::Structure>("stats");
         let destinations = stats.get::<gst::Array>("destinations").unwrap();
-        destinations.first().unwrap().get::<gst::Structure>().unwrap()
+        destinations.iter().map(|stats| stats.get::<gst::Structure>().unwrap()).collect()
+    }
+
+    /// The counters of the one destination.
+    pub fn destination_stats(&self) -> gst::Structure {
+        self.all_stats().into_iter().next().unwrap()
+    }
+
+    /// A counter of the destination number `index`.
+    pub fn count(&self, index: usize, field: &str) -> u64 {
+        self.all_stats()[index].get::<u64>(field).unwrap()
+    }
+
+    /// Where the destination number `index` stands.
+    pub fn state_of(&self, index: usize) -> String {
+        self.all_stats()[index].get::<String>("state").unwrap()
+    }
+
+    /// The destination number `index`, as a child of the element.
+    pub fn child(&self, index: u32) -> glib::Object {
+        self.sink.dynamic_cast_ref::<gst::ChildProxy>().unwrap().child_by_index(index).unwrap()
     }
 
     pub fn stop(&self) {
         self.pipeline.set_state(gst::State::Null).unwrap();
     }
+}
+
+/// A playing pipeline that pushes to several servers what the test feeds, as fast as that comes.
+pub fn pushing_to(peers: &[Peer], properties: &str) -> (Pushing, gst::Element) {
+    let locations = peers.iter().map(Peer::location).collect::<Vec<_>>().join(",");
+    let (pushing, source) = Pushing::by_hand(&format!("sync=false locations=\"{locations}\" {properties}"));
+    pushing.play();
+    (pushing, source)
 }
 
 impl Drop for Pushing {

@@ -10,7 +10,7 @@ use crate::wmhttp::headers::Kind;
 use crate::wmhttp::verdict::Failure;
 
 /// Sets of credentials that one request is tried with; a bound on an application that always has another.
-const MAX_SETS: u32 = 5;
+const MAX_SETS: usize = 5;
 /// Further challenges that one exchange answers: NTLM has one, and a nonce may grow old.
 const MAX_TURNS: u32 = 2;
 
@@ -21,10 +21,8 @@ pub struct Authenticator {
     exchange: Option<Exchange>,
     /// What the application has supplied for this far end.
     supplied: Option<Credentials>,
-    /// The set that was refused last.
-    refused: Option<Credentials>,
-    /// Sets that were refused since the last success.
-    sets_refused: u32,
+    /// The sets that were refused since the last success.
+    refused: Vec<Credentials>,
     /// The challenge that credentials were asked for.
     open: Option<Open>,
 }
@@ -102,7 +100,7 @@ pub enum Turn {
 impl Authenticator {
     /// Nothing is known of this far end yet.
     pub fn new(target: Target) -> Self {
-        Self { target, exchange: None, supplied: None, refused: None, sets_refused: 0, open: None }
+        Self { target, exchange: None, supplied: None, refused: Vec::new(), open: None }
     }
 
     /// Another far end is asked next: it gets nothing of this one's.
@@ -146,8 +144,7 @@ impl Authenticator {
 
     /// The far end has taken the request.
     pub fn accepted(&mut self) {
-        self.refused = None;
-        self.sets_refused = 0;
+        self.refused.clear();
         if let Some(exchange) = &mut self.exchange {
             exchange.accepted = true;
             exchange.turns = 0;
@@ -177,10 +174,7 @@ impl Authenticator {
                 Err(text) => return self.refuse(&text, "see the far end's log, or set auth-methods to another scheme"),
                 // What was taken once is taken again; only what belongs to it has grown old.
                 Ok(false) if exchange.accepted => {}
-                Ok(false) => {
-                    self.sets_refused += 1;
-                    self.refused = Some(exchange.credentials);
-                }
+                Ok(false) => self.refused.push(exchange.credentials),
             }
         }
         if challenges.is_empty() {
@@ -190,7 +184,7 @@ impl Authenticator {
             Ok((index, row, challenge)) => {
                 self.open = Some(Open { scheme: row.scheme, challenge: challenge.clone(), row: index });
                 let known = [self.supplied.clone(), now.login.credentials()];
-                let fresh = known.into_iter().flatten().find(|known| self.refused.as_ref() != Some(known));
+                let fresh = known.into_iter().flatten().find(|known| !self.refused.contains(known));
                 self.proceed(fresh, now)
             }
             Err(None) => Turn::SetUp,
@@ -203,7 +197,7 @@ impl Authenticator {
 
     /// The application's answer to [`Turn::Ask`].
     pub fn supply(&mut self, answer: Option<Credentials>, now: &Circumstances<'_>) -> Turn {
-        let fresh = answer.filter(|answer| self.refused.as_ref() != Some(answer));
+        let fresh = answer.filter(|answer| !self.refused.contains(answer));
         if fresh.is_none() {
             return self.give_up();
         }
@@ -218,7 +212,7 @@ impl Authenticator {
     }
 
     fn proceed(&mut self, credentials: Option<Credentials>, now: &Circumstances<'_>) -> Turn {
-        if self.sets_refused >= MAX_SETS {
+        if self.refused.len() >= MAX_SETS {
             return self.give_up();
         }
         let Some(open) = &self.open else { return self.give_up() };
@@ -229,8 +223,8 @@ impl Authenticator {
                 site: site(now.url),
                 scheme: open.scheme,
                 clear_text: self.is_readable(open.scheme, now.url),
-                attempt: self.sets_refused + 1,
-                user: self.refused.as_ref().map(|refused| refused.user.clone()).or_else(|| now.login.user.clone()),
+                attempt: u32::try_from(self.refused.len()).unwrap_or(u32::MAX).saturating_add(1),
+                user: self.refused.last().map(|refused| refused.user.clone()).or_else(|| now.login.user.clone()),
             });
         };
         let begun = TABLE.get(open.row).map(|row| {
@@ -263,7 +257,7 @@ impl Authenticator {
         let open = self.open.take();
         let realm = open.as_ref().and_then(|open| open.challenge.get("realm"));
         let realm = realm.map(|realm| format!(" for \"{realm}\"")).unwrap_or_default();
-        let text = match &self.refused {
+        let text = match self.refused.last() {
             Some(refused) => format!("the credentials of {}{realm} are refused", refused.user),
             None => format!("it asks for credentials{realm}, and there are none"),
         };

@@ -8,6 +8,9 @@
 //! No I/O, no clock, no lock: random values come in as arguments. (NTLM draws its own, and puts in the
 //! time where the server does not tell its own, inside of the library that makes its messages.)
 
+#[cfg(test)]
+#[cfg(feature = "ntlm")]
+pub(crate) mod acceptor;
 mod authenticator;
 mod basic;
 mod challenge;
@@ -167,6 +170,7 @@ struct Beginning<'a> {
     credentials: &'a Credentials,
     random: fn() -> [u8; 16],
     /// The host that asks, where it is known.
+    #[cfg_attr(not(feature = "ntlm"), expect(dead_code, reason = "for the schemes that are left out"))]
     host: Option<&'a str>,
 }
 

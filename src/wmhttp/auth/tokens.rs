@@ -9,6 +9,7 @@ use sspi::{
     AuthIdentity, BufferType, ClientRequestFlags, DataRepresentation, SecurityBuffer, SecurityStatus, Sspi, SspiImpl,
     Username,
 };
+use tracing::subscriber::{NoSubscriber, with_default};
 
 use super::{Challenge, Credentials, Line, Mechanism, Scheme, Secret};
 
@@ -109,10 +110,11 @@ pub(super) fn step<P: Sspi + SspiImpl>(
         .with_input(&mut input)
         .with_output(&mut output);
     let unanswerable = |error: sspi::Error| format!("its token cannot be answered: {}", error.description);
-    let result = package
-        .initialize_security_context_impl(&mut builder)
-        .and_then(|mut context| context.resolve_to_result())
-        .map_err(unanswerable)?;
+    // The library traces its messages, which are the value of the header.
+    let result = with_default(NoSubscriber::default(), || {
+        package.initialize_security_context_impl(&mut builder).and_then(|mut context| context.resolve_to_result())
+    })
+    .map_err(unanswerable)?;
     let token = output.pop().map(|buffer| buffer.buffer).unwrap_or_default();
     Ok((token, result.status == SecurityStatus::Ok))
 }

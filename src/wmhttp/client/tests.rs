@@ -1,5 +1,6 @@
 //! The session against a peer that the test plays by hand, in virtual time.
 
+mod authentication;
 mod proxy;
 
 use http::header::HeaderName;
@@ -33,6 +34,8 @@ struct Played {
     asked: Vec<(String, String)>,
     /// What each request went through.
     proxies: Vec<Option<Proxy>>,
+    /// Each request's Authorization and Proxy-Authorization.
+    authorizations: Vec<[Option<String>; 2]>,
     /// Bytes of the body under way, as the server would count them.
     body: u64,
     content_length: u64,
@@ -99,6 +102,7 @@ impl Played {
             did: Vec::new(),
             asked: Vec::new(),
             proxies: Vec::new(),
+            authorizations: Vec::new(),
             body: 0,
             content_length: 0,
             decoder: Decoder::default(),
@@ -133,6 +137,8 @@ impl Played {
         let did = match output {
             Output::Request(request) => {
                 let headers = request.head.to_headers("host").unwrap();
+                let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap().to_owned());
+                self.authorizations.push([text("authorization"), text("proxy-authorization")]);
                 self.asked.push((request.url.to_string(), headers["cookie"].to_str().unwrap().to_owned()));
                 self.proxies.push(request.proxy.as_deref().cloned());
                 let push_id = request.head.cookies.push_id().as_str().to_owned();

@@ -72,6 +72,23 @@ fn c4_305_leads_through_a_proxy() {
     }
 }
 
+/// C-4, C-5: the proxy that a server has named gets neither the server's password nor that of the user's own proxy:
+/// the application is asked.
+#[test]
+fn c4_c5_a_named_proxy_gets_no_credentials() {
+    let login = Login { user: Some("carol".to_owned()), password: Some(Secret::new("own")) };
+    let config = Config { login, ..by(Choice::Always(proxy("http://own:3128/"))) };
+    let mut refusal = response(407, &[("proxy-authenticate", "Digest realm=\"r\", nonce=\"n\"")]);
+    let mut peer = redirected(config, &[refusal.clone(), redirect(305, "http://named:81")]);
+    assert!(peer.authorizations[1][1].as_ref().is_some_and(|value| value.contains("\"bob\"")), "its own proxy");
+    assert_eq!(peer.authorizations[2], [None, None]);
+    refusal.headers.remove("server");
+    peer.respond(&refusal);
+    let Some(Event::CredentialsNeeded(question)) = peer.events().pop() else { panic!("{:?}", peer.events()) };
+    assert_eq!((question.target, question.user), (Target::Proxy, None));
+    assert_eq!(peer.requests().len(), 3);
+}
+
 /// C-4: hops by 305 are counted with the others, and a circle is seen.
 #[test]
 fn c4_305_hops_are_bounded() {

@@ -1,0 +1,67 @@
+//! How fast bytes have gone lately.
+
+use std::time::{Duration, Instant};
+
+/// What "lately" is.
+const WINDOW: Duration = Duration::from_secs(2);
+
+/// Counts bytes over the last [`WINDOW`], with two counters however many there are.
+#[derive(Clone, Debug, Default)]
+pub struct Bitrate {
+    /// When the window under way began.
+    since: Option<Instant>,
+    /// Bytes in it, and in the one before.
+    bytes: u64,
+    before: u64,
+}
+
+impl Bitrate {
+    /// So many bytes have gone.
+    pub fn add(&mut self, bytes: u64, now: Instant) {
+        match self.since {
+            Some(since) if now.saturating_duration_since(since) < WINDOW => {}
+            Some(since) => {
+                let next_to = now.saturating_duration_since(since) < WINDOW * 2;
+                self.before = if next_to { self.bytes } else { 0 };
+                self.bytes = 0;
+                self.since = Some(if next_to { since + WINDOW } else { now });
+            }
+            None => self.since = Some(now),
+        }
+        self.bytes += bytes;
+    }
+
+    /// Bits a second.
+    pub fn current(&self, now: Instant) -> u64 {
+        let mut moved = self.clone();
+        moved.add(0, now);
+        let Some(since) = moved.since else { return 0 };
+        // The part of the window before that still counts.
+        let part = 1.0 - now.saturating_duration_since(since).as_secs_f64() / WINDOW.as_secs_f64();
+        let bytes = moved.bytes as f64 + moved.before as f64 * part;
+        (bytes * 8.0 / WINDOW.as_secs_f64()) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steady_flow_shows_its_rate_and_an_end_shows_too() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut rate = Bitrate::default();
+        assert_eq!(rate.current(at(0)), 0);
+        for n in 0..=100 {
+            rate.add(5_000, at(n * 100));
+        }
+        for ms in [10_000, 10_050] {
+            let bits = rate.current(at(ms));
+            assert!((360_000..=440_000).contains(&bits), "{bits} at {ms}");
+        }
+        let halved = rate.current(at(11_500));
+        assert!((80_000..250_000).contains(&halved), "{halved}");
+        assert_eq!(rate.current(at(20_000)), 0);
+    }
+}
