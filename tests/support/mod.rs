@@ -8,7 +8,10 @@
     reason = "tests; each uses a part"
 )]
 
+pub mod decoded;
 pub mod malformed;
 pub mod media;
 pub mod peer;
 pub mod pipeline;
+pub mod program;
+pub mod terminal;
