@@ -4,23 +4,29 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::enums::{DropPolicy, HeaderChange, OnError, Padding, SyncMethod};
+use super::enums::{AuthMethods, DropPolicy, HeaderChange, OnError, Padding, SyncMethod};
+use super::location;
+use super::proxy::ProxySettings;
 use crate::asf;
 use crate::log::{Limits, Terms};
 use crate::publish::backoff::Policy;
 use crate::publish::{self};
 use crate::transport;
 use crate::transport::tls::{self, Tls};
+use crate::wmhttp::auth::{Login, Secret};
 use crate::wmhttp::client::Config;
 use crate::wmhttp::headers::Directives;
 
 /// What the properties hold. Times are milliseconds but for `max_size_time`, nanoseconds.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub(super) location: Option<String>,
-    pub(super) locations: Option<String>,
+    /// As the user wrote it, maybe with a password; see `locations` too.
+    pub(super) location: Option<Secret>,
+    pub(super) locations: Option<Secret>,
     pub(super) template_url: Option<String>,
     pub(super) auto_destroy: bool,
+    pub(super) login: Login,
+    pub(super) auth_methods: AuthMethods,
     pub(super) user_agent: String,
     pub(super) connect_timeout: u32,
     pub(super) timeout: u32,
@@ -40,6 +46,7 @@ pub(super) struct Settings {
     pub(super) live_header: bool,
     pub(super) strict_server: bool,
     pub(super) automatic_redirect: bool,
+    pub(super) proxy: ProxySettings,
     pub(super) tls: Tls,
     pub(super) content_length: u64,
     pub(super) header_change: HeaderChange,
@@ -54,6 +61,8 @@ impl Default for Settings {
             locations: None,
             template_url: None,
             auto_destroy: false,
+            login: Login::default(),
+            auth_methods: AuthMethods::DIGEST | AuthMethods::NTLM | AuthMethods::NEGOTIATE,
             user_agent: concat!("WMEncoder/12.0.0.0 asfpushsink/", env!("CARGO_PKG_VERSION")).to_owned(),
             connect_timeout: 10_000,
             timeout: 15_000,
@@ -73,6 +82,7 @@ impl Default for Settings {
             live_header: true,
             strict_server: true,
             automatic_redirect: true,
+            proxy: ProxySettings::default(),
             tls: Tls::default(),
             content_length: 0,
             header_change: HeaderChange::Auto,
@@ -98,6 +108,12 @@ impl Settings {
         let mut options = self.tls.options().clone();
         change(&mut options);
         self.tls = Tls::new(options);
+    }
+
+    /// The single locations that `location` and `locations` name.
+    pub(super) fn locations(&self) -> Vec<&str> {
+        let one = self.location.as_ref().map(Secret::reveal);
+        one.into_iter().chain(location::split(self.locations.as_ref().map(Secret::reveal))).collect()
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -127,12 +143,16 @@ impl Settings {
             session: Config {
                 url,
                 user_agent: self.user_agent.clone(),
-                accept_authentication: Vec::new(),
+                auth_methods: self.auth_methods.into(),
+                login: self.login.clone(),
+                random: rand::random,
                 directives: Directives { template, auto_destroy: self.auto_destroy },
                 content_length: (self.content_length > 0).then_some(self.content_length),
                 strict_server: self.strict_server,
                 automatic_redirect: self.automatic_redirect,
                 https: tls::AVAILABLE,
+                // One that cannot be used was refused before anything began.
+                proxy: self.proxy.choice().unwrap_or_default(),
                 header_change: self.header_change.into(),
                 response_timeout: ms(self.timeout),
                 end_timeout: ms(self.eos_timeout),

@@ -14,7 +14,10 @@
 //!   └── failure, from any state              Ending ─┴──▶ Down, or Setup anew
 //! ```
 //!
-//! A redirect of PushSetup stays in `Setup`, at another URL (`redirect`).
+//! A redirect of PushSetup stays in `Setup`, at another URL (`redirect`). A request that is to be
+//! authenticated is sent again (`authentication`), from `Asking` where credentials are needed first.
+
+mod authentication;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,8 +28,11 @@ use http::header::{HeaderMap, SERVER, VIA};
 use url::Url;
 
 use super::Hresult;
+use super::auth::{Authenticator, Login, Methods, Question, Target};
+use super::body_size::BodySize;
 use super::headers::{Cookies, Directives, Kind, Product, RequestHead, SUPPORTED, idle_timeout};
 use super::packet::{END_LEN, FRAMING_LEN, Packet};
+use super::proxy::{Choice, Proxy};
 use super::redirect::Route;
 use super::verdict::{Cause, Failure};
 use crate::asf;
@@ -35,8 +41,6 @@ use crate::asf;
 pub const DEFAULT_CONTENT_LENGTH: u64 = 2_147_483_647;
 /// How long a server keeps a lost session where it did not say (C-15).
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How much of the stream a PushStart through a proxy carries (C-7).
-const PROXY_BODY: Duration = Duration::from_secs(60);
 /// Least room after a packet that a `$F` can fill: its framing header and one byte, since an
 /// empty `$F` stops a server in the field (receivers, Framing 1).
 const LEAST_FILLER: u64 = FRAMING_LEN as u64 + 1;
@@ -45,6 +49,12 @@ const MAX_FILLER: u64 = 8_192;
 
 /// A server that ends the session at `$E`(1) does so at once; what breaks later has other reasons.
 const CHANGE_VERDICT: Duration = Duration::from_secs(2);
+
+/// The same for a server that does not know the session that is resumed.
+const RESUME_VERDICT: Duration = Duration::from_secs(2);
+
+/// A proxy that closes after its answer has closed within this time of the next request.
+const KEPT_IN_VAIN: Duration = Duration::from_secs(1);
 
 /// How a changed header reaches the server (C-12).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,8 +75,12 @@ pub struct Config {
     pub url: Url,
     /// `User-Agent` (H-3).
     pub user_agent: String,
-    /// Schemes for `X-Accept-Authentication` (H-4).
-    pub accept_authentication: Vec<String>,
+    /// Schemes for `X-Accept-Authentication` (H-4), and the only ones that are used.
+    pub auth_methods: Methods,
+    /// The user at the server of `url`, and there only.
+    pub login: Login,
+    /// A source of random values that nobody can guess.
+    pub random: fn() -> [u8; 16],
     /// What PushSetup asks of the server (C-3).
     pub directives: Directives,
     /// Content-Length of a PushStart, bytes; `None` chooses (C-7).
@@ -77,6 +91,8 @@ pub struct Config {
     pub automatic_redirect: bool,
     /// Whether a redirect may lead to an https URL: whether there is TLS below.
     pub https: bool,
+    /// Which proxy to go through, where no server names one (C-4).
+    pub proxy: Choice,
     /// See [`HeaderChange`].
     pub header_change: HeaderChange,
     /// How long to wait for an answer (C-17).
@@ -99,6 +115,8 @@ pub enum Connection {
 pub struct Request {
     /// Where to.
     pub url: Url,
+    /// Through which proxy.
+    pub proxy: Option<Arc<Proxy>>,
     /// Its headers.
     pub head: RequestHead,
     /// On which connection.
@@ -125,6 +143,12 @@ pub enum Output {
 pub enum Event {
     /// PushSetup was accepted (C-6).
     Opened,
+    /// The server or a proxy is to be told who pushes: the request is sent again, maybe after a question.
+    Authenticating,
+    /// Credentials are needed: [`Session::supply`] is waited for.
+    CredentialsNeeded(Question),
+    /// A password goes where it can be read on the way.
+    PasswordExposed(Target),
     /// Data packets flow: first of a session, or again after a resume.
     Started,
     /// A PushStart was answered at its end; a next one goes on (C-10).
@@ -161,6 +185,8 @@ pub enum Restart {
     NoAnswer,
     /// The header changed, and a new session carries it.
     HeaderChange,
+    /// The request was refused until it is authenticated (C-13).
+    Unauthenticated,
 }
 
 /// The head of a response, as the transport saw it.
@@ -181,20 +207,25 @@ pub struct Peer {
     pub server: Option<String>,
     /// Its Idle-Timeout (H-8).
     pub idle_timeout: Option<Duration>,
-    /// Whether a proxy is in the path (H-7).
-    pub using_proxy: bool,
+    /// Whether a proxy shows in its answers (H-7).
+    via_proxy: bool,
     /// Whether it lists protocol extensions in `Supported`.
     supported: bool,
     /// Whether it was seen to end a session at `$E`(1).
     refuses_change: bool,
+    /// Whether a proxy closes the connection after its answer without saying so.
+    closes: bool,
 }
 
 #[derive(Debug)]
 enum State {
     /// No request under way, no connection. `resume_until`: the server keeps the session till then.
     Down { resume_until: Option<Instant> },
-    /// PushSetup is under way.
-    Setup { deadline: Instant },
+    /// PushSetup is under way, on `connection`.
+    Setup { deadline: Instant, connection: Connection },
+    /// `target` is to be authenticated to, with credentials that the application is asked for; then a
+    /// request of `kind` goes again.
+    Asking { deadline: Instant, target: Target, kind: Kind, connection: Connection },
     /// Between requests; `connection` for the next.
     Ready { connection: Connection },
     /// PushStart is under way with `remaining` bytes of its Content-Length, always [`LEAST_FILLER`] or more.
@@ -225,9 +256,17 @@ enum Then {
 pub struct Session {
     config: Config,
     route: Route,
+    /// What the session's requests go through.
+    proxy: Option<Arc<Proxy>>,
+    /// How much a PushStart through a proxy is to carry.
+    body_size: BodySize,
     state: State,
     cookies: Cookies,
     peer: Peer,
+    to_server: Authenticator,
+    to_proxy: Authenticator,
+    /// A PushStart could not be authenticated, so that PushSetup was repeated for it since the last connect.
+    sent_back_to_setup: bool,
     /// The header that the server has in this session, by identity.
     announced: Option<Arc<asf::Header>>,
     /// `$E`(1) is out and its `$C` is not.
@@ -236,6 +275,8 @@ pub struct Session {
     changed_at: Option<Instant>,
     /// When the request that resumes a lost session was sent, and until when the server keeps it (C-15).
     resumed: Option<Resumed>,
+    /// When the request under way was begun on a connection that a proxy seemed to keep.
+    kept_at: Option<Instant>,
     /// What `announced` and `between_entries` were before the request under way.
     before_request: (Option<Arc<asf::Header>>, bool),
     /// The setup was repeated since its connection was gone before anything could start on it.
@@ -256,13 +297,19 @@ impl Session {
         Self {
             route: Route::new(config.url.clone()),
             config,
+            proxy: None,
+            body_size: BodySize::default(),
             state: State::Down { resume_until: None },
             cookies: Cookies::default(),
             peer: Peer::default(),
+            to_server: Authenticator::new(Target::Server),
+            to_proxy: Authenticator::new(Target::Proxy),
+            sent_back_to_setup: false,
             announced: None,
             between_entries: false,
             changed_at: None,
             resumed: None,
+            kept_at: None,
             before_request: (None, false),
             setup_repeated: false,
             started: false,
@@ -301,7 +348,10 @@ impl Session {
     /// When [`Session::handle_timeout`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Setup { deadline } | State::Full { deadline } | State::Ending { deadline, .. } => Some(deadline),
+            State::Setup { deadline, .. }
+            | State::Asking { deadline, .. }
+            | State::Full { deadline }
+            | State::Ending { deadline, .. } => Some(deadline),
             State::Down { .. } | State::Ready { .. } | State::Open { .. } | State::Closed => None,
         }
     }
@@ -326,11 +376,19 @@ impl Session {
         matches!(self.state, State::Open { connected: true, .. } | State::Full { .. })
     }
 
+    /// Whether the request that resumes a lost session is so young that its loss may be the server's refusal (C-15).
+    /// A server that refuses a body and closes resets the connection, which can destroy its answer; whatever the far
+    /// end's system has acknowledged of that body, nobody has read.
+    pub fn resume_is_unproven(&self, now: Instant) -> bool {
+        self.resumed.is_some_and(|resumed| now.saturating_duration_since(resumed.at) <= RESUME_VERDICT)
+    }
+
     /// Begins: a PushSetup (C-2), or after a lost connection a PushStart that
     /// goes on with the session while the server keeps it (C-15).
     pub fn connect(&mut self, now: Instant) {
         let State::Down { resume_until } = self.state else { return };
         self.started = false;
+        self.sent_back_to_setup = false;
         // Another URL since is another publishing point.
         let same_point = *self.route.begins_at() == self.config.url;
         match resume_until.filter(|until| now < *until && self.announced.is_some() && same_point) {
@@ -352,7 +410,7 @@ impl Session {
             return 0;
         }
         if let State::Ready { connection } = self.state {
-            self.start(connection, header);
+            self.start(connection, header, now);
         }
         if !self.announce(header, now) {
             return 0;
@@ -401,15 +459,20 @@ impl Session {
         // H-6: on every response.
         self.cookies.absorb(&head.headers);
         self.note_peer(&head.headers);
+        if let Some((target, kind)) = self.asks_for_credentials(head, now) {
+            self.challenged(target, kind, head, now);
+            return;
+        }
+        self.authenticated();
         let success = (200..300).contains(&head.status);
         match self.state {
-            State::Down { .. } | State::Ready { .. } | State::Closed => {}
+            State::Down { .. } | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
             State::Ending { then, .. } => self.ended(then, true, now),
             State::Setup { .. } if success => {
                 if self.refuses_server(head) {
                     return;
                 }
-                self.state = State::Ready { connection: next_connection(head) };
+                self.state = State::Ready { connection: self.next_connection(head) };
                 self.event(Event::Opened);
                 self.advance_end(now);
             }
@@ -420,7 +483,8 @@ impl Session {
                 }
                 self.changed_at = None;
                 self.resumed = None;
-                self.state = State::Ready { connection: next_connection(head) };
+                self.sent_back_to_setup = false;
+                self.state = State::Ready { connection: self.next_connection(head) };
                 self.event(Event::RolledOver);
                 self.advance_end(now);
             }
@@ -432,7 +496,7 @@ impl Session {
             State::Open { .. } if success => self.fail(Failure::displaced(head.status), None),
             State::Setup { .. } | State::Open { .. } | State::Full { .. } => {
                 let had_template = self.config.directives.template.is_some();
-                let failure = Failure::from_status(head.status, &head.headers, had_template);
+                let failure = Failure::from_status(head.status, &head.headers, had_template, self.uses_proxy());
                 self.fail(failure, None);
             }
         }
@@ -443,13 +507,24 @@ impl Session {
     pub fn handle_disconnect(&mut self, cause: Cause, detail: &str, delivered: bool, now: Instant) {
         match self.state {
             // Between requests the loss shows when the next one finds its connection stale.
-            State::Down { .. } | State::Ready { .. } | State::Closed => {}
-            State::Open { .. } | State::Full { .. } | State::Ending { .. } if cause == Cause::Stale => {
+            State::Down { .. } | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
+            State::Open { .. } | State::Full { .. } | State::Ending { .. }
+                if cause == Cause::Stale || self.was_kept_in_vain(cause, delivered, now) =>
+            {
+                self.peer.closes |= self.uses_proxy();
                 self.repeat_request(now);
             }
             // C-11: the server may close first, without a response.
             State::Ending { then, .. } if delivered || cause == Cause::Closed => self.ended(then, true, now),
             State::Open { .. } | State::Full { .. } if self.change_was_refused(now) => self.restart_after_change(now),
+            // The connection of the challenge was gone before the answer to it.
+            State::Setup { connection: Connection::Same, .. }
+                if matches!(cause, Cause::Stale | Cause::Closed | Cause::Reset) && !self.setup_repeated =>
+            {
+                self.setup_repeated = true;
+                self.close();
+                self.ask_to_push(Connection::New, now);
+            }
             State::Setup { .. } => self.fail(Failure::lost(cause, detail), None),
             State::Open { .. } | State::Full { .. } | State::Ending { .. } => {
                 let until = match self.resumed {
@@ -468,6 +543,7 @@ impl Session {
         }
         match self.state {
             State::Setup { .. } => self.fail(Failure::no_answer(self.config.response_timeout), None),
+            State::Asking { target, .. } => self.unanswered(target),
             // Five of six servers in the field do not answer here: a new session serves them all.
             State::Full { .. } => self.restart(Restart::NoAnswer, 0, now),
             State::Ending { then, .. } => self.ended(then, false, now),
@@ -510,8 +586,8 @@ impl Session {
     fn redirect(&mut self, head: &ResponseHead, now: Instant) {
         let (status, headers) = (head.status, &head.headers);
         let followed = match status {
-            305 => Err(self.route.proxy_refusal(status, headers)),
             _ if !self.config.automatic_redirect => Err(self.route.refusal(status, headers)),
+            305 => self.route.follow_by_proxy(headers).map(|()| false),
             _ => self.route.follow(status, headers, self.config.https),
         };
         match followed {
@@ -531,6 +607,7 @@ impl Session {
         self.cookies = Cookies::default();
         // The servers behind a redirect are asked anew each time: what one of them has refused is
         // remembered for all, or each header change would break its session.
+        self.to_server.forget();
         self.peer = Peer { refuses_change: self.peer.refuses_change, ..Peer::default() };
     }
 
@@ -543,26 +620,45 @@ impl Session {
         self.started = false;
         self.sent_in_request = 0;
         self.sent_since_change = 0;
+        let before = self.proxy.take();
+        let chosen = || self.config.proxy.proxy_for(self.route.url());
+        self.proxy = self.route.proxy().cloned().or_else(chosen).map(Arc::new);
+        if self.proxy != before {
+            self.to_proxy.forget();
+        }
+        if let Some(proxy) = self.proxy.as_ref().filter(|proxy| proxy.url.scheme() != "http") {
+            self.fail(Failure::bad_proxy(proxy.url.scheme()), None);
+            return;
+        }
+        self.ask_to_push(Connection::New, now);
+    }
+
+    /// PushSetup itself (C-2), with the cookies there are.
+    fn ask_to_push(&mut self, connection: Connection, now: Instant) {
         let body = self.config.directives.to_body();
-        let head = self.head(Kind::Setup, body.len() as u64);
-        self.state = State::Setup { deadline: now + self.config.response_timeout };
+        let head = self.head(Kind::Setup, body.len() as u64, connection);
+        self.state = State::Setup { deadline: now + self.config.response_timeout, connection };
         self.outputs.push_back(Output::Request(Request {
             url: self.route.url().clone(),
+            proxy: self.proxy.clone(),
             head,
-            connection: Connection::New,
+            connection,
             body: Some(Bytes::from(body)),
         }));
     }
 
     /// Sends a PushStart's head (C-7), and for a new session its `$H` with it (C-8).
-    fn start(&mut self, connection: Connection, header: &Arc<asf::Header>) {
+    fn start(&mut self, connection: Connection, header: &Arc<asf::Header>, now: Instant) {
         let content_length = self.content_length(header);
+        self.body_size.begin(content_length, now);
+        self.kept_at = (connection == Connection::Same && self.uses_proxy()).then_some(now);
         self.state = State::Open { remaining: content_length, connected: connection == Connection::Same };
         self.sent_in_request = 0;
         self.before_request = (self.announced.clone(), self.between_entries);
-        let head = self.head(Kind::Start, content_length);
+        let head = self.head(Kind::Start, content_length, connection);
         self.outputs.push_back(Output::Request(Request {
             url: self.route.url().clone(),
+            proxy: self.proxy.clone(),
             head,
             connection,
             body: None,
@@ -573,10 +669,11 @@ impl Session {
         }
     }
 
-    fn head(&self, kind: Kind, content_length: u64) -> RequestHead {
+    fn head(&mut self, kind: Kind, content_length: u64, connection: Connection) -> RequestHead {
         RequestHead {
             kind,
-            accept_authentication: self.config.accept_authentication.clone(),
+            authorization: self.authorization(connection),
+            accept_authentication: self.config.auth_methods.accepted(),
             user_agent: self.config.user_agent.clone(),
             content_length,
             cookies: self.cookies.clone(),
@@ -585,10 +682,8 @@ impl Session {
 
     /// C-7: never less than three of the largest data packets and the header, with room to end or fill.
     fn content_length(&self, header: &asf::Header) -> u64 {
-        let chosen = self.config.content_length.unwrap_or_else(|| match header.max_bitrate() {
-            0 => DEFAULT_CONTENT_LENGTH,
-            bits if self.peer.using_proxy => u64::from(bits) / 8 * PROXY_BODY.as_secs(),
-            _ => DEFAULT_CONTENT_LENGTH,
+        let chosen = self.config.content_length.unwrap_or_else(|| {
+            if self.uses_proxy() { self.body_size.next(header.max_bitrate()) } else { DEFAULT_CONTENT_LENGTH }
         });
         let largest_header = FRAMING_LEN + 4 + header.bytes().len();
         let least = 3 * (FRAMING_LEN + header.packet_size()) + largest_header + END_LEN;
@@ -651,14 +746,19 @@ impl Session {
         match self.state {
             State::Ready { connection } => match self.announced.clone() {
                 Some(header) => {
-                    self.start(connection, &header);
+                    self.start(connection, &header, now);
                     self.send_end(Then::Close, now);
                 }
                 // Nothing was ever sent: there is nothing to end.
                 None => self.ended(Then::Close, true, now),
             },
             State::Open { .. } => self.send_end(Then::Close, now),
-            State::Down { .. } | State::Setup { .. } | State::Full { .. } | State::Ending { .. } | State::Closed => {}
+            State::Down { .. }
+            | State::Setup { .. }
+            | State::Asking { .. }
+            | State::Full { .. }
+            | State::Ending { .. }
+            | State::Closed => {}
         }
     }
 
@@ -675,6 +775,7 @@ impl Session {
 
     /// C-9: `$F`s to the end of the body; then its answer is awaited (C-10).
     fn fill_up(&mut self, now: Instant) {
+        self.body_size.measure(self.sent_in_request, now);
         while let State::Open { remaining, .. } = self.state
             && remaining > 0
         {
@@ -727,17 +828,23 @@ impl Session {
     /// The kept connection was gone: nothing of the request has reached the server. Before the
     /// first `$H` the setup is repeated, once; else the same request goes on a new connection.
     fn repeat_request(&mut self, now: Instant) {
-        let rewind = self.sent_in_request;
-        (self.announced, self.between_entries) = std::mem::take(&mut self.before_request);
-        if self.announced.is_none() && !self.setup_repeated {
+        if self.before_request.0.is_none() && !self.setup_repeated && !self.peer.closes {
             self.setup_repeated = true;
-            self.restart(Restart::Stale, rewind, now);
+            self.restart(Restart::Stale, self.sent_in_request, now);
             return;
         }
-        self.end_wanted = false;
-        self.close();
-        self.event(Event::Restarted { reason: Restart::Stale, rewind });
+        self.withdraw(Restart::Stale, Connection::New);
         self.state = State::Ready { connection: Connection::New };
+    }
+
+    /// The PushStart under way counts for nothing: what it carried is to be offered again, on `connection`.
+    fn withdraw(&mut self, reason: Restart, connection: Connection) {
+        (self.announced, self.between_entries) = std::mem::take(&mut self.before_request);
+        self.end_wanted = false;
+        if connection == Connection::New {
+            self.close();
+        }
+        self.event(Event::Restarted { reason, rewind: self.sent_in_request });
     }
 
     fn ended(&mut self, then: Then, clean: bool, now: Instant) {
@@ -766,7 +873,7 @@ impl Session {
             self.peer.server = Some(server.to_owned());
         }
         self.peer.idle_timeout = idle_timeout(headers).or(self.peer.idle_timeout);
-        self.peer.using_proxy |= headers.contains_key(VIA);
+        self.peer.via_proxy |= headers.contains_key(VIA);
         self.peer.supported |= headers.contains_key(SUPPORTED);
     }
 
@@ -777,6 +884,23 @@ impl Session {
         let server = head.headers.get(SERVER).and_then(|value| value.to_str().ok());
         self.fail(Failure::incompatible(server), None);
         true
+    }
+
+    /// UsingProxy (C-4, C-7): one was chosen, or shows in the answers.
+    fn uses_proxy(&self) -> bool {
+        self.proxy.is_some() || self.peer.via_proxy
+    }
+
+    fn next_connection(&self, head: &ResponseHead) -> Connection {
+        if head.keep_alive && !self.peer.closes { Connection::Same } else { Connection::New }
+    }
+
+    /// Whether a proxy has closed the connection on which it answered just when the next request came:
+    /// tinyproxy does so each time. After `$E` a close may as well be the server's own.
+    fn was_kept_in_vain(&self, cause: Cause, delivered: bool, now: Instant) -> bool {
+        matches!(cause, Cause::Closed | Cause::Reset)
+            && !(delivered && matches!(self.state, State::Ending { .. }))
+            && self.kept_at.is_some_and(|at| now.saturating_duration_since(at) <= KEPT_IN_VAIN)
     }
 
     /// Only who gives out ids can find a session by one again.
@@ -798,10 +922,6 @@ impl Session {
         self.config.header_change == HeaderChange::Auto
             && self.changed_at.is_some_and(|at| now.saturating_duration_since(at) <= CHANGE_VERDICT)
     }
-}
-
-fn next_connection(head: &ResponseHead) -> Connection {
-    if head.keep_alive { Connection::Same } else { Connection::New }
 }
 
 #[cfg(test)]

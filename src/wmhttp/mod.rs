@@ -6,10 +6,13 @@
 //! other in virtual time. The rule ids (`C-9`, `S-11`, …) in comments and tests
 //! number the statements of the document.
 
+pub mod auth;
+mod body_size;
 pub mod client;
 pub mod headers;
 pub mod hresult;
 pub mod packet;
+pub mod proxy;
 mod redirect;
 pub mod server;
 pub mod verdict;
