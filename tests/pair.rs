@@ -62,6 +62,7 @@ impl Pair {
             auth_methods: Methods::default(),
             login: Login::default(),
             proxy_login: Login::default(),
+            tickets: false,
             random: || [0; 16],
             directives: Directives::default(),
             content_length,

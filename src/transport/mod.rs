@@ -13,11 +13,13 @@
 //!   acknowledged (`socket`), so that a lost connection loses no packet;
 //! * https is an option (`tls`); what the far end has acknowledged is then more than the requests'
 //!   bytes, and a lost connection may lose packets that were on their way;
+//! * Kerberos tickets come from the system's library (`kerberos`);
 //! * SIGPIPE is blocked in the I/O thread (`runtime`).
 
 mod body;
 mod cause;
 mod gate;
+pub mod kerberos;
 pub mod runtime;
 mod socket;
 pub mod tls;

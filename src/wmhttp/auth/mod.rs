@@ -16,6 +16,7 @@ mod basic;
 mod challenge;
 mod credentials;
 mod digest;
+mod kerberos;
 #[cfg(feature = "ntlm")]
 mod negotiate;
 #[cfg(feature = "ntlm")]
@@ -31,6 +32,7 @@ use http::header::{AUTHORIZATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, WWW_A
 pub use authenticator::{Authenticator, Circumstances, Question, Turn};
 use challenge::Challenge;
 pub use credentials::{Credentials, Login, Secret};
+pub use kerberos::TicketRequest;
 
 /// Who asks for credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -46,6 +46,7 @@ fn config() -> Config {
         auth_methods: Methods::default(),
         login: Login::default(),
         proxy_login: Login::default(),
+        tickets: false,
         random: || [0xA5; 16],
         directives: Directives::default(),
         content_length: None,
