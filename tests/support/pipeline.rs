@@ -1,5 +1,6 @@
 //! A pipeline that ends in the element, and all that it says.
 
+use std::process::Command;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,16 @@ impl Pushing {
         let pipeline = gst::parse::launch(&format!("{source} ! asfpushsink name=push {properties}")).unwrap();
         let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
         let sink = pipeline.by_name("push").unwrap();
+        let bus = pipeline.bus().unwrap();
+        Self { pipeline, sink, bus }
+    }
+
+    /// The element alone, for an [`Upstream`](super::upstream::Upstream).
+    pub fn bare(properties: &str) -> Self {
+        init();
+        let sink = gst::parse::launch(&format!("asfpushsink name=push {properties}")).unwrap();
+        let pipeline = gst::Pipeline::new();
+        pipeline.add(&sink).unwrap();
         let bus = pipeline.bus().unwrap();
         Self { pipeline, sink, bus }
     }
@@ -86,6 +97,12 @@ impl Pushing {
         let stats = self.sink.property::<gst::Structure>("stats");
         let destinations = stats.get::<gst::Array>("destinations").unwrap();
         destinations.iter().map(|stats| stats.get::<gst::Structure>().unwrap()).collect()
+    }
+
+    /// The messages of the next `time`.
+    pub fn messages_within(&self, time: Duration) -> Vec<gst::Message> {
+        let first = self.bus.timed_pop(gst::ClockTime::from_mseconds(u64::try_from(time.as_millis()).unwrap()));
+        first.into_iter().chain(std::iter::from_fn(|| self.bus.pop())).collect()
     }
 
     /// The counters of the one destination.
@@ -155,4 +172,14 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < patience, "{what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// gst-launch-1.0 with the plugin as it was built.
+pub fn gst_launch() -> Command {
+    let deps = std::env::current_exe().unwrap();
+    let plugin = deps.ancestors().nth(2).unwrap();
+    assert!(plugin.join("libgstasfpush.so").exists(), "the plugin is built beside the tests");
+    let mut command = Command::new("gst-launch-1.0");
+    command.env("GST_PLUGIN_PATH", plugin).env("GST_REGISTRY", plugin.join("registry-of-the-tests.bin"));
+    command
 }

@@ -345,14 +345,11 @@ impl Authenticator {
         let open = self.open.take();
         let realm = open.as_ref().and_then(|open| open.challenge.get("realm"));
         let realm = realm.map(|realm| format!(" for \"{realm}\"")).unwrap_or_default();
-        let mut text = match self.refused.last() {
+        let text = match self.refused.last() {
             Some(refused) => format!("the credentials of {}{realm} are refused", refused.user),
             None if self.tickets.tried && self.tickets.missing.is_none() => "the Kerberos ticket is refused".to_owned(),
             None => format!("it asks for credentials{realm}, and there are none"),
         };
-        if let Some(why) = &self.tickets.missing {
-            text.push_str(&format!(" (Kerberos: {why})"));
-        }
         self.refuse(&text, self.remedy())
     }
 
@@ -373,7 +370,11 @@ impl Authenticator {
     }
 
     fn failure(&self, text: &str, remedy: &'static str) -> Failure {
-        Failure::unauthorized(self.target, text, remedy)
+        // Why it came to other means than the first.
+        match &self.tickets.missing {
+            Some(why) => Failure::unauthorized(self.target, &format!("{text} (Kerberos: {why})"), remedy),
+            None => Failure::unauthorized(self.target, text, remedy),
+        }
     }
 }
 
