@@ -29,7 +29,8 @@ mod gssapi {
 
     use crate::wmhttp::auth::{Credentials, TicketRequest};
 
-    const LIBRARY: &str = if cfg!(target_os = "macos") { "GSS.framework/GSS" } else { "libgssapi_krb5.so.2" };
+    /// MIT Kerberos.
+    const LIBRARY: &str = "libgssapi_krb5.so.2";
 
     type Code = u32;
     type Handle = *mut c_void;
