@@ -13,7 +13,7 @@ use super::stats::Stats;
 use super::status::{Report, State, Status, Step};
 use super::{Application, Settings, lock};
 use crate::log::{Cursor, DropPolicy};
-use crate::transport::{Client, Incoming};
+use crate::transport::{Client, Incoming, kerberos};
 use crate::wmhttp::Hresult;
 use crate::wmhttp::auth::{Credentials, Target};
 use crate::wmhttp::client::{Event, Output, Restart, Session};
@@ -67,8 +67,8 @@ pub(super) struct Actor {
     retry_at: Option<Instant>,
     /// The application is being asked whether to try again.
     question: Option<Question>,
-    /// The application is being asked for credentials.
-    asking: Option<JoinHandle<Option<Credentials>>>,
+    /// Credentials or a ticket are being asked for.
+    asking: Option<JoinHandle<Supplied>>,
     /// The session is to end with what waits in the log, by this time.
     drain_by: Option<Instant>,
     last_take: Option<Instant>,
@@ -103,6 +103,12 @@ struct Dropped {
     report_at: Option<Instant>,
 }
 
+/// What a session needs to show who it is.
+enum Supplied {
+    Credentials(Option<Credentials>),
+    Ticket(Result<Vec<u8>, String>),
+}
+
 enum Happening {
     Transport(Incoming),
     Data,
@@ -112,7 +118,7 @@ enum Happening {
     /// Packets that were missed are to be reported.
     DroppedDue,
     Answer(bool),
-    Credentials(Option<Credentials>),
+    Supplied(Supplied),
     DrainDue,
     Command(Command),
     /// The publisher has let go.
@@ -213,7 +219,7 @@ impl Actor {
             () = cursor.lapped(), if breaks_off => Happening::Lapped,
             () = at(dropped_at), if dropped_at.is_some() => Happening::DroppedDue,
             answer = answer_to(question), if question.is_some() => Happening::Answer(answer),
-            answer = supplied(asking), if asking.is_some() => Happening::Credentials(answer),
+            answer = supplied(asking), if asking.is_some() => Happening::Supplied(answer),
             () = at(*drain_by), if drain_by.is_some() => Happening::DrainDue,
             command = commands.recv() => command.map_or(Happening::Stop, Happening::Command),
         }
@@ -254,9 +260,12 @@ impl Actor {
             Happening::Lapped => self.lapped(),
             Happening::DroppedDue => self.report_dropped(),
             Happening::Answer(go_on) => self.answered(go_on),
-            Happening::Credentials(answer) => {
+            Happening::Supplied(answer) => {
                 self.asking = None;
-                self.session.supply(answer, now);
+                match answer {
+                    Supplied::Credentials(answer) => self.session.supply(answer, now),
+                    Supplied::Ticket(answer) => self.session.ticket(answer, now),
+                }
             }
             Happening::DrainDue | Happening::Stop => self.close_for_good(),
             Happening::Command(command) => self.obey(command, now),
@@ -447,7 +456,10 @@ impl Actor {
             }
             Event::CredentialsNeeded(question) => {
                 let application = Arc::clone(&self.application);
-                self.asking = Some(spawn_blocking(move || application.credentials(&question)));
+                self.asking = Some(spawn_blocking(move || Supplied::Credentials(application.credentials(&question))));
+            }
+            Event::TicketNeeded(request) => {
+                self.asking = Some(spawn_blocking(move || Supplied::Ticket(kerberos::ticket(&request))));
             }
             Event::PasswordExposed(target) => {
                 let to = match target {
@@ -681,9 +693,9 @@ async fn answer_to(question: &mut Option<Question>) -> bool {
 }
 
 /// Where the application's code has panicked, it has no credentials.
-async fn supplied(asking: &mut Option<JoinHandle<Option<Credentials>>>) -> Option<Credentials> {
+async fn supplied(asking: &mut Option<JoinHandle<Supplied>>) -> Supplied {
     match asking {
-        Some(asking) => asking.await.unwrap_or_default(),
+        Some(asking) => asking.await.unwrap_or(Supplied::Credentials(None)),
         None => std::future::pending().await,
     }
 }

@@ -28,7 +28,7 @@ use http::header::{HeaderMap, SERVER, VIA};
 use url::Url;
 
 use super::Hresult;
-use super::auth::{Authenticator, Login, Methods, Question, Target};
+use super::auth::{Authenticator, Login, Methods, Question, Target, TicketRequest};
 use super::body_size::BodySize;
 use super::headers::{Cookies, Directives, Kind, Product, RequestHead, SUPPORTED, idle_timeout};
 use super::packet::{END_LEN, FRAMING_LEN, Packet};
@@ -79,6 +79,8 @@ pub struct Config {
     pub auth_methods: Methods,
     /// The user at the server of `url`, and there only.
     pub login: Login,
+    /// Whether who drives the session can get Kerberos tickets ([`Event::TicketNeeded`]).
+    pub tickets: bool,
     /// A source of random values that nobody can guess.
     pub random: fn() -> [u8; 16],
     /// What PushSetup asks of the server (C-3).
@@ -147,6 +149,8 @@ pub enum Event {
     Authenticating,
     /// Credentials are needed: [`Session::supply`] is waited for.
     CredentialsNeeded(Question),
+    /// A Kerberos ticket is wanted: [`Session::ticket`] is waited for. Getting one may block.
+    TicketNeeded(TicketRequest),
     /// A password goes where it can be read on the way.
     PasswordExposed(Target),
     /// Data packets flow: first of a session, or again after a resume.
@@ -223,8 +227,8 @@ enum State {
     Down { resume_until: Option<Instant> },
     /// PushSetup is under way, on `connection`.
     Setup { deadline: Instant, connection: Connection },
-    /// `target` is to be authenticated to, with credentials that the application is asked for; then a
-    /// request of `kind` goes again.
+    /// `target` is to be authenticated to, with credentials or a ticket that were asked for; then a request
+    /// of `kind` goes again.
     Asking { deadline: Instant, target: Target, kind: Kind, connection: Connection },
     /// Between requests; `connection` for the next.
     Ready { connection: Connection },
