@@ -31,6 +31,9 @@ const TELEMETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// How often missed packets are reported at most.
 const DROPPED_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Bytes that a system takes for a process that reads nothing: acknowledged, they prove nothing.
+const UNREAD: u64 = 256 * 1024;
+
 /// What a destination can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -238,6 +241,11 @@ impl Actor {
                 stats.auth_scheme = self.session.auth_scheme().or(stats.auth_scheme);
             }
             Happening::Transport(Incoming::Lost { cause, detail, undelivered }) => {
+                let taken = self.body.len().saturating_sub(undelivered);
+                let unread = cause == Cause::Stalled && taken <= UNREAD;
+                // Better twice than never: all of it.
+                let all = unread || self.session.resume_is_unproven(now);
+                let undelivered = if all { self.body.len() } else { undelivered };
                 self.undelivered = undelivered;
                 self.session.handle_disconnect(cause, &detail, undelivered == 0, now);
             }
@@ -449,6 +457,10 @@ impl Actor {
                 let text = format!("the password for {to} goes over the network readable, by Basic over http");
                 self.notice(text, "use https, or let the far end do Digest or NTLM");
             }
+            Event::LargePayloads { largest } => self.notice(
+                format!("the server closes as soon as data comes: it may take payloads of 8192 bytes at most, and this stream's have up to {largest}"),
+                "set packet-size at asfmux to 8192 or less, and keep the ASF header small",
+            ),
             Event::RolledOver => lock(&self.stats).rollovers += 1,
             Event::HeaderChanged => {
                 lock(&self.stats).header_changes += 1;
@@ -458,6 +470,7 @@ impl Actor {
             Event::Failed(failure) => self.failed(failure),
             Event::Ended { clean } => {
                 let hresult = if clean { Hresult::OK } else { Hresult::TIMEOUT };
+                lock(&self.stats).end_unconfirmed = !clean;
                 self.step(Status::Stopped, State::Ending, hresult, None);
                 self.rest(Status::Closed, State::Closed, Hresult::OK, None);
             }
@@ -507,7 +520,11 @@ impl Actor {
         self.body = BodyMap::default();
         let policy = lock(&self.settings).retry;
         // A server that takes each push and drops it at once is no success: one attempt a retry-delay.
-        let streamed = self.streaming_since.take().is_some_and(|since| since.elapsed() >= policy.delay);
+        // Two encoders that displace each other both stream for as long as the other waits: only more shows that
+        // the publishing point is this one's again.
+        let displaced = failure.condition == Condition::Displaced;
+        let success = if displaced { 2 * policy.delay_max.max(policy.delay) } else { policy.delay };
+        let streamed = self.streaming_since.take().is_some_and(|since| since.elapsed() >= success);
         if streamed {
             self.backoff.reset();
         }

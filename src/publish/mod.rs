@@ -96,9 +96,9 @@ const COMMANDS: usize = 16;
 /// How [`Publisher::wait_until_ended`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
-    /// Every destination has ended or failed.
+    /// Every destination has ended, confirmed by its server, or failed.
     All,
-    /// Time ran out for this many.
+    /// Time ran out for this many, ours or the destination's own.
     TimedOut(usize),
 }
 
@@ -194,16 +194,17 @@ impl Publisher {
         let mut destinations = self.shared.lock();
         loop {
             let all = destinations.all.iter().chain(&destinations.draining);
-            let waiting = all.filter(|destination| destination.is_awaited()).count();
+            let waiting = all.clone().filter(|destination| destination.is_awaited()).count();
+            let unconfirmed = all.filter(|destination| destination.is_unconfirmed()).count();
             if waiting == 0 {
-                return Ok(Drained::All);
+                return Ok(if unconfirmed == 0 { Drained::All } else { Drained::TimedOut(unconfirmed) });
             }
             if destinations.interrupted {
                 return Err(Interrupted);
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(Drained::TimedOut(waiting));
+                return Ok(Drained::TimedOut(waiting + unconfirmed));
             }
             let waited = self.shared.changed.wait_timeout(destinations, left);
             destinations = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -276,6 +277,12 @@ impl Destination {
     /// Whether the end of the stream is still to reach it. One that was disconnected does not wait for it.
     fn is_awaited(&self) -> bool {
         !lock(&self.stats).state.is_final()
+    }
+
+    /// Whether it has closed the connection without hearing that the end arrived.
+    fn is_unconfirmed(&self) -> bool {
+        let stats = lock(&self.stats);
+        stats.state == status::State::Closed && stats.end_unconfirmed
     }
 
     fn snapshot(&self) -> Stats {

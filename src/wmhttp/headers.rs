@@ -487,7 +487,36 @@ mod tests {
         assert_eq!(Directives::template_path("no path"), None);
         assert!(Directives::from_body(b"AutoDestroy: 2\r\n").is_err());
         assert!(Directives::from_body(b"Template-URL: relative\r\n").is_err());
-        assert_eq!(Directives::from_body(b"New-Thing: 1\r\n"), Ok(Directives::default()), "H-9");
+    }
+
+    /// H-9: headers, tokens, directives and products that nobody knows change nothing.
+    #[test]
+    fn h9_what_is_unknown_is_ignored() {
+        let known = [
+            ("content-type", "application/x-wms-pushstart"),
+            ("user-agent", "WMEncoder/12.0.0.0"),
+            ("content-length", "0"),
+            ("cookie", "push-id=1"),
+        ];
+        let unknown = [
+            ("content-type", "application/x-wms-pushstart; charset=UTF-8; x=y"),
+            ("user-agent", "WMEncoder/12.0.0.0 new/1 (words)"),
+            ("content-length", "0"),
+            ("cookie", "$Version=1; push-id=1"),
+            ("x-new", "thing"),
+            ("pragma", "new=1"),
+            ("expect", "100-continue"),
+        ];
+        let [known, unknown] = [&known[..], &unknown].map(|lines| RequestHead::from_headers(&headers(lines)).unwrap());
+        assert_eq!(known.cookies.push_id(), unknown.cookies.push_id());
+        assert_eq!((known.kind, known.content_length), (unknown.kind, unknown.content_length));
+        assert!(is_encoder(&unknown.user_agent));
+        let answer =
+            headers(&[("pragma", "new=1, timeout=60000, x"), ("server", "Cougar/99.9 new/1"), ("x-new", "thing")]);
+        assert_eq!(idle_timeout(&answer), Some(Duration::from_secs(60)));
+        assert_eq!(Product::from_headers(&answer), Some(Product::Cougar));
+        let body = b"New-Thing: 1\r\nAutoDestroy: 1\r\nno directive\r\n";
+        assert_eq!(Directives::from_body(body), Ok(Directives { template: None, auto_destroy: true }));
     }
 
     /// H-4, C-2: a head survives the way to the other end.

@@ -1,4 +1,4 @@
-//! Certificates of the tests' own making.
+//! An authority for certificates of the test's own making.
 
 use std::path::PathBuf;
 use std::sync::Arc;

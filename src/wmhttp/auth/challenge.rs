@@ -13,7 +13,7 @@ const MAX_PARAMETERS: usize = 32;
 
 /// One scheme that the far end offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Challenge {
+pub(in crate::wmhttp) struct Challenge {
     /// The scheme's name as the far end writes it.
     pub(super) name: String,
     /// What follows the name of a scheme whose messages are single tokens.
@@ -38,12 +38,17 @@ impl Challenge {
         challenges
     }
 
+    /// What answers a challenge has the same form; the first, where there are several.
+    pub(in crate::wmhttp) fn first(text: &str) -> Option<Self> {
+        parse(text).into_iter().next()
+    }
+
     pub(super) fn is(&self, scheme: Scheme) -> bool {
         self.name.eq_ignore_ascii_case(scheme.name())
     }
 
     /// A parameter by its name in lower case.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(in crate::wmhttp) fn get(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 

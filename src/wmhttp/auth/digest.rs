@@ -27,7 +27,7 @@ const ALGORITHMS: [Algorithm; 4] = [
 const DEFAULT_ALGORITHM: &str = "MD5";
 
 /// The hash of parts joined by colons, in lower-case hexadecimal digits.
-fn hash<H: Hash>(parts: &[&str]) -> Secret {
+pub(in crate::wmhttp) fn hash<H: Hash>(parts: &[&str]) -> Secret {
     let mut hash = H::new();
     for (index, part) in parts.iter().enumerate() {
         if index > 0 {
@@ -36,6 +36,22 @@ fn hash<H: Hash>(parts: &[&str]) -> Secret {
         hash.update(part);
     }
     Secret::new(hexadecimal(&hash.finalize()))
+}
+
+/// The `response` of an answer to a challenge with this nonce. `secret` is the hash of user, realm and
+/// password, `request` that of method and target; `counted` has the nonce count and the cnonce where
+/// there is a qop, which is `auth`.
+pub(in crate::wmhttp) fn response(
+    hash: fn(&[&str]) -> Secret,
+    secret: &str,
+    nonce: &str,
+    counted: Option<(&str, &str)>,
+    request: &str,
+) -> Secret {
+    match counted {
+        Some((count, cnonce)) => hash(&[secret, nonce, count, cnonce, "auth", request]),
+        None => hash(&[secret, nonce, request]),
+    }
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -123,11 +139,8 @@ impl Mechanism for Digest {
         }
         let request = hash(&[line.method, line.target]);
         let qop = has_qop_auth(&nonce.challenge);
-        let response = if qop {
-            hash(&[secret.reveal(), server_nonce, &count, &nonce.cnonce, "auth", request.reveal()])
-        } else {
-            hash(&[secret.reveal(), server_nonce, request.reveal()])
-        };
+        let counted = qop.then_some((count.as_str(), nonce.cnonce.as_str()));
+        let response = response(hash, secret.reveal(), server_nonce, counted, request.reveal());
 
         let mut value = String::from("Digest ");
         if nonce.challenge.says("userhash") {

@@ -13,9 +13,9 @@
 pub(crate) mod acceptor;
 mod authenticator;
 mod basic;
-mod challenge;
+pub(super) mod challenge;
 mod credentials;
-mod digest;
+pub(super) mod digest;
 #[cfg(feature = "ntlm")]
 mod negotiate;
 #[cfg(feature = "ntlm")]
