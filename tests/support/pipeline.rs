@@ -176,10 +176,10 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// gst-launch-1.0 with the plugin as it was built.
 pub fn gst_launch() -> Command {
-    let deps = std::env::current_exe().unwrap();
-    let plugin = deps.ancestors().nth(2).unwrap();
-    assert!(plugin.join("libgstasfpush.so").exists(), "the plugin is built beside the tests");
+    // Built with this test; the one a folder above is as old as the last `cargo build`.
+    let plugin = std::env::current_exe().unwrap().with_file_name("libgstasfpush.so");
+    assert!(plugin.exists(), "{} was not built with the tests", plugin.display());
     let mut command = Command::new("gst-launch-1.0");
-    command.env("GST_PLUGIN_PATH", plugin).env("GST_REGISTRY", plugin.join("registry-of-the-tests.bin"));
+    command.arg(format!("--gst-plugin-load={}", plugin.display())).env_remove("GST_PLUGIN_PATH");
     command
 }
