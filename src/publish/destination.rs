@@ -469,6 +469,10 @@ impl Actor {
                 let text = format!("the password for {to} goes over the network readable, by Basic over http");
                 self.notice(text, "use https, or let the far end do Digest or NTLM");
             }
+            Event::LargePayloads { largest } => self.notice(
+                format!("the server closes as soon as data comes: it may take payloads of 8192 bytes at most, and this stream's have up to {largest}"),
+                "set packet-size at asfmux to 8192 or less, and keep the ASF header small",
+            ),
             Event::RolledOver => lock(&self.stats).rollovers += 1,
             Event::HeaderChanged => {
                 lock(&self.stats).header_changes += 1;
@@ -528,7 +532,11 @@ impl Actor {
         self.body = BodyMap::default();
         let policy = lock(&self.settings).retry;
         // A server that takes each push and drops it at once is no success: one attempt a retry-delay.
-        let streamed = self.streaming_since.take().is_some_and(|since| since.elapsed() >= policy.delay);
+        // Two encoders that displace each other both stream for as long as the other waits: only more shows that
+        // the publishing point is this one's again.
+        let displaced = failure.condition == Condition::Displaced;
+        let success = if displaced { 2 * policy.delay_max.max(policy.delay) } else { policy.delay };
+        let streamed = self.streaming_since.take().is_some_and(|since| since.elapsed() >= success);
         if streamed {
             self.backoff.reset();
         }
