@@ -203,6 +203,7 @@ fn c5_the_element_is_refused() {
         let (error, details) = pushing.wait_for_error();
         assert!(error.matches(gst::ResourceError::NotAuthorized), "{methods}: {error:?}");
         assert_eq!(details.get::<u32>("hresult"), Ok(Hresult::SERVER_ACCESS_DENIED.0), "{methods}: {details}");
+        until("Apache has written all down", || apache.requests().len() >= requests);
         assert_eq!(apache.requests(), vec![401; requests], "{methods}");
     }
     assert_eq!(server.stats("concert").unwrap().sessions, 0);
