@@ -13,6 +13,11 @@ pub(super) struct BodyMap {
 }
 
 impl BodyMap {
+    /// Bytes of the whole body so far.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
     /// Data packets of so many framed bytes were appended.
     pub(super) fn data(&mut self, len: u64) {
         self.len += len;

@@ -31,6 +31,9 @@ const TELEMETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// How often missed packets are reported at most.
 const DROPPED_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Bytes that a system takes for a process that reads nothing: acknowledged, they prove nothing.
+const UNREAD: u64 = 256 * 1024;
+
 /// What a destination can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -238,6 +241,11 @@ impl Actor {
                 stats.auth_scheme = self.session.auth_scheme().or(stats.auth_scheme);
             }
             Happening::Transport(Incoming::Lost { cause, detail, undelivered }) => {
+                let taken = self.body.len().saturating_sub(undelivered);
+                let unread = cause == Cause::Stalled && taken <= UNREAD;
+                // Better twice than never: all of it.
+                let all = unread || self.session.resume_is_unproven(now);
+                let undelivered = if all { self.body.len() } else { undelivered };
                 self.undelivered = undelivered;
                 self.session.handle_disconnect(cause, &detail, undelivered == 0, now);
             }

@@ -1,4 +1,7 @@
 //! The body of a PushStart: a queue that ends exactly at its Content-Length.
+//!
+//! The library would take hundreds of kilobytes that a stalled connection does not: each destination would keep
+//! them beyond the log's limits. So it gets the next frame only when it has written most of those before.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -8,6 +11,9 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+
+/// Bytes with the library, not written yet, beyond which it gets no more.
+const IN_FLIGHT: usize = 64 * 1024;
 
 /// The request was given up.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +29,8 @@ struct State {
     frames: VecDeque<Bytes>,
     /// Bytes in `frames`.
     queued: usize,
+    /// Bytes of frames that the library has.
+    in_flight: usize,
     pushed: u64,
     /// Bytes of the Content-Length that the library has not pulled yet.
     remaining: u64,
@@ -37,6 +45,7 @@ impl Queue {
             state: Mutex::new(State {
                 frames: VecDeque::new(),
                 queued: 0,
+                in_flight: 0,
                 pushed: 0,
                 remaining: content_length,
                 aborted: false,
@@ -95,6 +104,15 @@ impl Queue {
         .await;
     }
 
+    /// The library has written a frame, or thrown it away.
+    fn landed(&self, len: usize) {
+        let mut state = self.lock();
+        state.in_flight -= len;
+        let puller = if state.in_flight < IN_FLIGHT { state.puller.take() } else { None };
+        drop(state);
+        wake(puller);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,6 +121,24 @@ impl Queue {
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
+    }
+}
+
+/// A frame with the library, until it lets go of it.
+struct Flying {
+    frame: Bytes,
+    queue: Arc<Queue>,
+}
+
+impl AsRef<[u8]> for Flying {
+    fn as_ref(&self) -> &[u8] {
+        &self.frame
+    }
+}
+
+impl Drop for Flying {
+    fn drop(&mut self) {
+        self.queue.landed(self.frame.len());
     }
 }
 
@@ -126,19 +162,22 @@ impl Body for PushBody {
         if state.aborted {
             return Poll::Ready(Some(Err(Aborted)));
         }
-        let Some(frame) = state.frames.pop_front() else {
-            if state.remaining == 0 {
-                return Poll::Ready(None);
-            }
+        if state.remaining == 0 {
+            return Poll::Ready(None);
+        }
+        let next = if state.in_flight < IN_FLIGHT { state.frames.pop_front() } else { None };
+        let Some(frame) = next else {
             state.puller = Some(context.waker().clone());
             return Poll::Pending;
         };
         state.queued -= frame.len();
+        state.in_flight += frame.len();
         state.remaining = state.remaining.saturating_sub(frame.len() as u64);
         let queued = state.queued;
         let pusher = state.pusher.take_if(|(_, limit)| queued <= *limit);
         drop(state);
         wake(pusher.map(|(waker, _)| waker));
+        let frame = Bytes::from_owner(Flying { frame, queue: Arc::clone(&self.queue) });
         Poll::Ready(Some(Ok(Frame::data(frame))))
     }
 

@@ -21,12 +21,12 @@ const NOT_SENT_LOW_WATER: u32 = 128 * 1024;
 /// end only when this is dropped too.
 pub(super) struct Socket {
     fd: OwnedFd,
-    local: SocketAddr,
+    inode: u64,
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        FOUND.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.local);
+        FOUND.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.inode);
     }
 }
 
@@ -41,8 +41,9 @@ pub struct Telemetry {
     pub acknowledged: u64,
 }
 
-/// Local addresses of the connections that have been found, so that none is taken for another.
-static FOUND: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+/// The sockets that have been found, by their inodes: none is taken for another, and none looked at again, which
+/// with hundreds of connections would be most of what connecting costs.
+static FOUND: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
 
 impl Socket {
     /// Finds the socket that leads from `local` to one of `peers`.
@@ -52,17 +53,17 @@ impl Socket {
 
     /// Finds the socket that leads to one of `peers` and was not found before, where there is just one.
     pub(super) fn find_new(peers: &[SocketAddr]) -> Option<Self> {
-        let known = FOUND.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut new = candidates(peers).filter(|found| !known.contains(&found.local));
+        let mut new = candidates(peers);
         let first = new.next()?;
-        new.next().is_none().then_some(first).and_then(Self::keep)
+        // The duplicate of the first may come by as well.
+        new.all(|other| other.inode == first.inode).then_some(first).and_then(Self::keep)
     }
 
     fn keep(found: Candidate) -> Option<Self> {
-        if !FOUND.lock().unwrap_or_else(PoisonError::into_inner).insert(found.local) {
+        if !FOUND.lock().unwrap_or_else(PoisonError::into_inner).insert(found.inode) {
             return None;
         }
-        let socket = Self { fd: found.fd, local: found.local };
+        let socket = Self { fd: found.fd, inode: found.inode };
         // Only latency under load is lost where the option is refused.
         let _ = SockRef::from(&socket.fd).set_tcp_notsent_lowat(NOT_SENT_LOW_WATER);
         Some(socket)
@@ -83,27 +84,28 @@ impl Socket {
 /// A connection of this process.
 struct Candidate {
     fd: OwnedFd,
+    inode: u64,
     local: SocketAddr,
 }
 
-/// The process's connections to one of `peers`.
+/// The process's connections to one of `peers` that have not been found yet.
 fn candidates(peers: &[SocketAddr]) -> impl Iterator<Item = Candidate> {
     let process = pidfd_open(getpid(), PidfdFlags::empty()).ok();
     let descriptors = fs::read_dir("/proc/self/fd").ok();
-    descriptors
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok())
-        .filter(|fd| {
-            fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))
-        })
-        .filter_map(move |fd| {
-            let fd = pidfd_getfd(process.as_ref()?, fd, PidfdGetfdFlags::empty()).ok()?;
-            let socket = SockRef::from(&fd);
-            let local = socket.local_addr().ok()?.as_socket()?;
-            let peer = socket.peer_addr().ok()?.as_socket()?;
-            peers.contains(&peer).then_some(Candidate { fd, local })
-        })
+    let known = FOUND.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let sockets = descriptors.into_iter().flatten().filter_map(|entry| {
+        let fd: RawFd = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        let target = fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
+        let inode: u64 = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()?;
+        Some((fd, inode))
+    });
+    sockets.filter(move |(_, inode)| !known.contains(inode)).filter_map(move |(fd, inode)| {
+        let fd = pidfd_getfd(process.as_ref()?, fd, PidfdGetfdFlags::empty()).ok()?;
+        let socket = SockRef::from(&fd);
+        let local = socket.local_addr().ok()?.as_socket()?;
+        let peer = socket.peer_addr().ok()?.as_socket()?;
+        peers.contains(&peer).then_some(Candidate { fd, inode, local })
+    })
 }
 
 /// Bytes of the kernel's `struct tcp_info` that are read; the C library's own declaration ends earlier.

@@ -50,6 +50,9 @@ const MAX_FILLER: u64 = 8_192;
 /// A server that ends the session at `$E`(1) does so at once; what breaks later has other reasons.
 const CHANGE_VERDICT: Duration = Duration::from_secs(2);
 
+/// The same for a server that does not know the session that is resumed.
+const RESUME_VERDICT: Duration = Duration::from_secs(2);
+
 /// How a changed header reaches the server (C-12).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeaderChange {
@@ -355,6 +358,13 @@ impl Session {
     /// Whether a PushStart is under way whose body goes on.
     pub fn is_streaming(&self) -> bool {
         matches!(self.state, State::Open { connected: true, .. } | State::Full { .. })
+    }
+
+    /// Whether the request that resumes a lost session is so young that its loss may be the server's refusal (C-15).
+    /// A server that refuses a body and closes resets the connection, which can destroy its answer; whatever the far
+    /// end's system has acknowledged of that body, nobody has read.
+    pub fn resume_is_unproven(&self, now: Instant) -> bool {
+        self.resumed.is_some_and(|resumed| now.saturating_duration_since(resumed.at) <= RESUME_VERDICT)
     }
 
     /// Begins: a PushSetup (C-2), or after a lost connection a PushStart that

@@ -149,7 +149,7 @@ impl Head {
 }
 
 impl Connection {
-    fn new(tcp: TcpStream, tls: Option<&Arc<ServerConfig>>) -> Self {
+    pub fn new(tcp: TcpStream, tls: Option<&Arc<ServerConfig>>) -> Self {
         let stream = tcp.try_clone().unwrap();
         let stream: Box<dyn Stream> = match tls {
             Some(config) => Box::new(StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), stream)),
@@ -167,6 +167,14 @@ impl Connection {
 
     /// Reads a request's head, and a setup's body.
     pub fn request(&mut self) -> Head {
+        match self.try_request() {
+            Some(head) => head,
+            None => panic!("closed before a request: {:?}", String::from_utf8_lossy(&self.buffer)),
+        }
+    }
+
+    /// The same; `None` where the pusher closed before.
+    pub fn try_request(&mut self) -> Option<Head> {
         loop {
             if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 let rest = self.buffer.split_off(end + 4);
@@ -183,9 +191,11 @@ impl Connection {
                     self.body_left = length;
                     self.decoder = Decoder::default();
                 }
-                return head;
+                return Some(head);
             }
-            assert!(self.fill() > 0, "closed before a request: {:?}", String::from_utf8_lossy(&self.buffer));
+            if self.fill() == 0 {
+                return None;
+            }
         }
     }
 
@@ -247,8 +257,43 @@ impl Connection {
     }
 
     pub fn answer(&mut self, text: &str) {
-        self.stream.write_all(text.as_bytes()).unwrap();
-        self.stream.flush().unwrap();
+        self.try_answer(text).unwrap();
+    }
+
+    /// The same, for a pusher that may be gone.
+    pub fn try_answer(&mut self, text: &str) -> std::io::Result<()> {
+        self.stream.write_all(text.as_bytes())?;
+        self.stream.flush()
+    }
+
+    /// Reads on without looking until the pusher closes.
+    pub fn drain(&mut self) {
+        while self.fill() > 0 {
+            self.buffer.clear();
+        }
+    }
+
+    /// Says that nothing more will be said.
+    pub fn close_writing(&self) {
+        // A pusher that has reset meanwhile needs no telling.
+        let _ = self.tcp.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// How long a read waits.
+    pub fn set_patience(&self, patience: Duration) {
+        self.tcp.set_read_timeout(Some(patience)).unwrap();
+    }
+
+    /// The bare connection, for a test that reads by itself from the beginning.
+    pub fn into_tcp(self) -> TcpStream {
+        self.tcp
+    }
+
+    /// Takes a byte of what has come, if any.
+    pub fn take_byte(&mut self) {
+        self.set_patience(Duration::from_millis(1));
+        // There may be none.
+        let _ = self.stream.read(&mut [0]);
     }
 
     /// Whether the pusher closes without saying more.

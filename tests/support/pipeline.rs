@@ -33,6 +33,16 @@ impl Pushing {
         Self { pipeline, sink, bus }
     }
 
+    /// The element alone, for an [`Upstream`](super::upstream::Upstream).
+    pub fn bare(properties: &str) -> Self {
+        init();
+        let sink = gst::parse::launch(&format!("asfpushsink name=push {properties}")).unwrap();
+        let pipeline = gst::Pipeline::new();
+        pipeline.add(&sink).unwrap();
+        let bus = pipeline.bus().unwrap();
+        Self { pipeline, sink, bus }
+    }
+
     /// A pipeline that a test feeds by hand.
     pub fn by_hand(properties: &str) -> (Self, gst::Element) {
         let pushing = Self::launch("appsrc name=feed format=bytes", properties);
@@ -86,6 +96,12 @@ impl Pushing {
         let stats = self.sink.property::<gst::Structure>("stats");
         let destinations = stats.get::<gst::Array>("destinations").unwrap();
         destinations.iter().map(|stats| stats.get::<gst::Structure>().unwrap()).collect()
+    }
+
+    /// The messages of the next `time`.
+    pub fn messages_within(&self, time: Duration) -> Vec<gst::Message> {
+        let first = self.bus.timed_pop(gst::ClockTime::from_mseconds(u64::try_from(time.as_millis()).unwrap()));
+        first.into_iter().chain(std::iter::from_fn(|| self.bus.pop())).collect()
     }
 
     /// The counters of the one destination.

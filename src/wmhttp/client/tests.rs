@@ -740,6 +740,21 @@ fn c15_new_session() {
     }
 }
 
+/// C-15: for a moment a resume may be refused unheard; a first push, or a new session, may not.
+#[test]
+fn c15_a_resume_is_unproven_at_first() {
+    let header = header();
+    let mut peer = Played::open(config(), &wms(204, "abc"), &header);
+    assert!(!peer.session.resume_is_unproven(peer.now));
+    peer.lose(Cause::Reset);
+    peer.session.connect(peer.now);
+    peer.send(&header, 1);
+    assert!(peer.session.resume_is_unproven(peer.now + RESUME_VERDICT));
+    assert!(!peer.session.resume_is_unproven(peer.now + RESUME_VERDICT * 2));
+    peer.respond(&wms(400, "0"));
+    assert!(!peer.session.resume_is_unproven(peer.now));
+}
+
 /// C-15: a server that does not know the session any more gets a new one at once, and the refused data again.
 #[test]
 fn c15_resume_refused() {

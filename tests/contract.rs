@@ -1,0 +1,237 @@
+//! The behaviour contract where it counts: time in the chain function, memory, threads.
+//!
+//! One test at a time: they look at the whole process.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use gst::prelude::*;
+use peak_alloc::PeakAlloc;
+use support::media;
+use support::peer::{PATIENCE, Peer, wms};
+use support::pipeline::{Pushing, until};
+use support::server::{Server, listen};
+use support::upstream::Upstream;
+use support::witness::Witness;
+
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+
+const STEP: u32 = 4;
+const MIB: usize = 1024 * 1024;
+
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes a push and `bytes` of its body, then nothing more. Keeps nothing itself: the heap is being watched.
+fn stalling(bytes: usize) -> Server {
+    Server::start(listen(16, Some(16 * 1024)), move |connection, _| {
+        let mut stream = connection.into_tcp();
+        for answer in [Some(wms(204, "one")), None] {
+            if read_head(&mut stream).is_none() {
+                return;
+            }
+            stream.write_all(answer.unwrap_or_default().as_bytes()).unwrap();
+        }
+        let mut left = bytes;
+        let mut chunk = [0; 4096];
+        while left > 0 {
+            let wanted = left.min(chunk.len());
+            match stream.read(&mut chunk[..wanted]) {
+                Ok(read) if read > 0 => left -= read,
+                Ok(_) | Err(_) => return,
+            }
+        }
+        thread::sleep(PATIENCE);
+    })
+}
+
+fn read_head(stream: &mut TcpStream) -> Option<()> {
+    let mut last = [0; 4];
+    while &last != b"\r\n\r\n" {
+        last.rotate_left(1);
+        stream.read_exact(&mut last[3..]).ok()?;
+    }
+    Some(())
+}
+
+/// `count` packets from number `first` on, with the header before the first of all.
+fn buffer(first: u32, count: u32) -> Vec<u8> {
+    let mut bytes = if first == 0 { media::header().to_vec() } else { Vec::new() };
+    for n in first..first + count {
+        bytes.extend_from_slice(&media::packet(n, STEP));
+    }
+    bytes
+}
+
+fn locations<'a>(servers: impl IntoIterator<Item = &'a Server>) -> String {
+    servers.into_iter().map(Server::location).collect::<Vec<_>>().join(",")
+}
+
+/// Times of the chain function with a packet a call, sorted.
+fn times_of_calls(location: &str) -> Vec<Duration> {
+    let pushing = Pushing::bare(&format!("location={location} max-size-buffers=200 timeout=600000 eos-timeout=1"));
+    let upstream = Upstream::live(&pushing.sink);
+    pushing.play();
+    let mut times: Vec<Duration> = (0..5000)
+        .map(|n| {
+            let (flow, took) = upstream.push(buffer(n, 1));
+            flow.unwrap();
+            // As a live stream that is fast: the I/O thread works meanwhile.
+            if n % 10 == 0 {
+                thread::sleep(Duration::from_micros(500));
+            }
+            took
+        })
+        // The preroll's.
+        .skip(1)
+        .collect();
+    times.sort();
+    times
+}
+
+/// Contract 3: the chain function takes as long with a server that stalls, or is not there, as with a good one.
+#[test]
+fn c3_the_chain_function_never_waits() {
+    let _alone = alone();
+    let good = Witness::new(STEP);
+    let stalled = stalling(100_000);
+    let refusing = Server::start(listen(16, None), |_, _| {});
+    refusing.listening().refuse();
+    let percentile = |times: &[Duration], per_mille: usize| times[times.len() * per_mille / 1000];
+    let mut usual = None;
+    for (what, server) in [("good", &good.server), ("stalled", &stalled), ("refusing", &refusing)] {
+        let times = times_of_calls(&server.location());
+        let [median, most] = [500, 990].map(|per_mille| percentile(&times, per_mille));
+        println!(
+            "{what}: median {median:?}, 99 % {most:?}, 99.9 % {:?}, longest {:?}",
+            percentile(&times, 999),
+            times.last()
+        );
+        assert!(median < Duration::from_millis(1), "{what}: {median:?}");
+        let usual = *usual.get_or_insert(most);
+        assert!(most < usual * 10 + Duration::from_millis(1), "{what}: {most:?}, {usual:?} with a good server");
+    }
+}
+
+/// Contract 3: a chain function that is held back by `drop-policy=block` is freed by a flush, and serves again after it.
+#[test]
+fn c3_back_pressure_can_be_interrupted() {
+    let _alone = alone();
+    let silent = Peer::new();
+    let pushing =
+        Pushing::bare(&format!("location={} max-size-buffers=10 drop-policy=block timeout=600000", silent.location()));
+    let upstream = Upstream::live(&pushing.sink);
+    pushing.play();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            let held = scope.spawn(|| (0..).map(|n| upstream.push(buffer(n, 1)).0).find_map(Result::err));
+            until("the log fills", || {
+                pushing.destination_stats().get::<u64>("packets-queued").unwrap_or(0) >= 10 && !held.is_finished()
+            });
+            thread::sleep(Duration::from_millis(50));
+            assert!(!held.is_finished(), "held back");
+            upstream.event(gst::event::FlushStart::new());
+            assert_eq!(held.join().unwrap(), Some(gst::FlowError::Flushing));
+            upstream.event(gst::event::FlushStop::new(true));
+            upstream.event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+        }
+    });
+}
+
+/// What was used before is freed in the background.
+fn usage_at_rest() -> usize {
+    let mut usage = HEAP.current_usage();
+    until("rest", || {
+        thread::sleep(Duration::from_millis(200));
+        std::mem::replace(&mut usage, HEAP.current_usage()) == usage
+    });
+    usage
+}
+
+/// The most that the heap grows by while `count` destinations stall, each at another place of the stream.
+fn growth(count: usize, limit: usize) -> usize {
+    const TURN: u32 = 400;
+    let servers: Vec<Server> = (0..count).map(|n| stalling(200_000 + n * TURN as usize * 900)).collect();
+    let before = usage_at_rest();
+    let pushing = Pushing::bare(&format!(
+        "locations=\"{}\" drop-policy=keyframe max-size-time=0 max-size-bytes={limit} stall-timeout=0 eos-timeout=1",
+        locations(&servers)
+    ));
+    let upstream = Upstream::live(&pushing.sink);
+    pushing.play();
+    upstream.push(buffer(0, 1)).0.unwrap();
+    until("all stream", || {
+        pushing.all_stats().iter().all(|stats| stats.get::<String>("state").unwrap() == "streaming")
+    });
+    HEAP.reset_peak_usage();
+    let packets = 6000 + TURN * u32::try_from(count).unwrap();
+    for n in (1..packets).step_by(10) {
+        upstream.push(buffer(n, 10)).0.unwrap();
+        // Those that do not stall yet keep up.
+        thread::sleep(Duration::from_millis(2));
+    }
+    for stats in pushing.all_stats() {
+        assert!(stats.get::<u64>("bytes-queued").unwrap() as usize > limit - MIB / 4, "it does not stall: {stats}");
+    }
+    HEAP.peak_usage() - before
+}
+
+/// Contract 5: the stream is kept once, within the limits, whatever the number of destinations and wherever each stalls.
+/// What is a destination's own is its connection: the HTTP client, and what is on its way.
+#[test]
+fn c5_memory_is_bounded_by_the_limits() {
+    const OWN: usize = 256 * 1024;
+    let _alone = alone();
+    let limit = 4 * MIB;
+    // What is made once.
+    growth(1, limit);
+    let [one, four, sixteen] = [1, 4, 16].map(|count| {
+        let growth = growth(count, limit);
+        println!("{count} stalled destinations: {} KiB beyond the limit", growth.saturating_sub(limit) / 1024);
+        growth
+    });
+    assert!(one < limit + MIB, "{one}");
+    assert!(four < one + 3 * OWN && sixteen < one + 15 * OWN, "{one}, {four} with 4, {sixteen} with 16");
+}
+
+fn threads(named: &str) -> usize {
+    let names = fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with(named)).count()
+}
+
+/// Contract 9: one I/O thread, whatever the number of destinations and elements; no other thread is the element's.
+#[test]
+fn c9_one_io_thread() {
+    let _alone = alone();
+    let mut running = Vec::new();
+    let mut others = None;
+    for count in [1, 16, 64, 16] {
+        let servers: Vec<Witness> = (0..count).map(|_| Witness::new(STEP)).collect();
+        let pushing = Pushing::bare(&format!(
+            "locations=\"{}\" eos-timeout=1",
+            locations(servers.iter().map(|witness| &witness.server))
+        ));
+        let upstream = Upstream::live(&pushing.sink);
+        pushing.play();
+        upstream.push(buffer(0, 10)).0.unwrap();
+        until("all stream", || pushing.sink.property::<u32>("num-connected") == count);
+        assert_eq!(threads("asfpush"), 1, "{count} destinations, {} elements before", running.len());
+        running.push((pushing, upstream, servers));
+        // Each server has a thread that accepts and one that serves.
+        let servers: usize = running.iter().map(|(.., servers)| 2 * servers.len()).sum();
+        let rest = threads("") - servers;
+        assert_eq!(*others.get_or_insert(rest), rest, "{count} destinations, {} elements", running.len());
+    }
+}
