@@ -181,3 +181,23 @@ fn a_body_outlasts_the_times_of_nginx() {
     let stats = pushing.destination_stats();
     assert_eq!((stats.get::<u64>("requests-sent"), stats.get::<u64>("reconnects")), (Ok(2), Ok(0)), "{stats}");
 }
+
+/// C-15: nginx closes on a body that is silent for too long; the session is resumed, and nothing is lost.
+#[test]
+fn c15_nginx_closes_on_silence() {
+    let directory = TempDir::new().unwrap();
+    let server = point(&directory);
+    let authority = Authority::new();
+    let nginx = Nginx::new(&authority, server.addr(), &format!("{STREAMING} client_body_timeout 1s;"));
+    let (pushing, source) = by_hand(&nginx, &authority, "retry-delay=10");
+    feed(&source, media::stream(10, 40));
+    pushing.wait_for_status("reconnect-start");
+    feed(&source, (10..20).flat_map(|n| media::packet(n, 40)).collect::<Vec<u8>>());
+    end(&source);
+    pushing.wait_for_eos();
+    let received = server.stats("concert").unwrap();
+    assert_eq!((received.packets, received.sessions, received.headers), (20, 1, 1));
+    let stats = pushing.destination_stats();
+    assert_eq!((stats.get::<u64>("reconnects"), stats.get::<u64>("packets-dropped")), (Ok(1), Ok(0)), "{stats}");
+    until("nginx has written it down", || exchanges(&nginx).iter().any(|(_, status, _)| status == "408"));
+}
