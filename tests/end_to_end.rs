@@ -15,7 +15,7 @@ use gstasfpush::point::{Config, RunningServer, Server};
 use support::decoded::{assert_same_frames, ffmpeg_file, frames, recordings};
 use support::media;
 use support::peer::{Peer, wms};
-use support::pipeline::{Pushing, init, until};
+use support::pipeline::{Pushing, gst_launch, init, until};
 use tempfile::TempDir;
 
 const FRAMES: usize = 100;
@@ -179,16 +179,6 @@ fn c15_a_crash_of_the_server() {
     sent.dedup();
     assert_eq!(received, sent);
     assert_eq!(pushing.destination_stats().get::<u64>("packets-dropped"), Ok(0));
-}
-
-/// gst-launch-1.0 with the plugin as it was built.
-fn gst_launch() -> Command {
-    let deps = std::env::current_exe().unwrap();
-    let plugin = deps.ancestors().nth(2).unwrap();
-    assert!(plugin.join("libgstasfpush.so").exists(), "the plugin is built beside the tests");
-    let mut command = Command::new("gst-launch-1.0");
-    command.env("GST_PLUGIN_PATH", plugin).env("GST_REGISTRY", plugin.join("registry-of-the-tests.bin"));
-    command
 }
 
 /// A C program does not ignore SIGPIPE: a reset in mid-push must not kill it.

@@ -12,6 +12,7 @@ use gstasfpush::wmhttp::auth::{Login, Methods};
 use gstasfpush::wmhttp::client::{Config, Event, HeaderChange, Output, ResponseHead, Restart, Session};
 use gstasfpush::wmhttp::headers::{Directives, Kind, PushId, RequestHead};
 use gstasfpush::wmhttp::packet::Packet;
+use gstasfpush::wmhttp::proxy::Choice;
 use gstasfpush::wmhttp::server::{self, Lookup, Policy, Reception, Reply, accept};
 use gstasfpush::wmhttp::verdict::Cause;
 use http::StatusCode;
@@ -61,13 +62,13 @@ impl Pair {
             user_agent: "WMEncoder/12.0.0.0".to_owned(),
             auth_methods: Methods::default(),
             login: Login::default(),
-            proxy_login: Login::default(),
             random: || [0; 16],
             directives: Directives::default(),
             content_length,
             strict_server: true,
             automatic_redirect: true,
             https: false,
+            proxy: Choice::Direct,
             header_change,
             response_timeout: Duration::from_secs(15),
             end_timeout: Duration::from_secs(5),

@@ -300,6 +300,10 @@ impl AsfPushSink {
         for destination in &destinations {
             over_tls |= location::parse(Some(&destination.location())).map_err(refuse)?.scheme() == "https";
         }
+        settings.proxy.choice().map_err(|bad| {
+            self.post_plain_error(gst::ResourceError::Settings, &bad.to_string(), Hresult::PROXY_NOT_FOUND);
+            gst::StateChangeError
+        })?;
         self.prepare_tls(&settings.tls, over_tls)?;
         let publisher = Arc::new(Publisher::new(settings.limits()));
         for destination in &destinations {

@@ -68,7 +68,8 @@ fn read(text: Option<&str>) -> Result<Url, BadLocation> {
     Url::parse(&format!("{scheme}:{rest}")).map_err(BadLocation::Unreadable)
 }
 
-fn strip(url: &mut Url) {
+/// Takes off what no request carries, and no message shows.
+pub(super) fn strip(url: &mut Url) {
     // Both fail only for URLs that cannot have credentials.
     let _ = url.set_username("");
     let _ = url.set_password(None);
@@ -79,14 +80,19 @@ fn strip(url: &mut Url) {
 /// user wrote, letter by letter.
 pub(super) fn without_login(text: &str) -> (String, Login) {
     let Ok(mut url) = read(Some(text)) else { return (text.to_owned(), Login::default()) };
-    let unescaped = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let user = Some(url.username()).filter(|user| !user.is_empty()).map(unescaped);
-    let password = url.password().map(|password| Secret::new(unescaped(password)));
-    if user.is_none() && password.is_none() {
-        return (text.to_owned(), Login::default());
+    let login = login_in(&url);
+    if login == Login::default() {
+        return (text.to_owned(), login);
     }
     strip(&mut url);
-    (url.into(), Login { user, password })
+    (url.into(), login)
+}
+
+/// A URL's user name and password, unescaped.
+pub(super) fn login_in(url: &Url) -> Login {
+    let unescaped = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let user = Some(url.username()).filter(|user| !user.is_empty()).map(unescaped);
+    Login { user, password: url.password().map(|password| Secret::new(unescaped(password))) }
 }
 
 /// The single locations in `locations`: commas or white space part them, never `;`, which is legal in a path.

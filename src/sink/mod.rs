@@ -15,6 +15,7 @@ mod imp;
 mod location;
 mod pacing;
 mod properties;
+mod proxy;
 mod report;
 mod settings;
 mod stats;

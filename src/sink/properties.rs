@@ -349,6 +349,36 @@ fn table() -> Vec<Property> {
             |s, v| put(&mut s.automatic_redirect, v),
         ),
         row(
+            string("proxy", "Proxy", "URL of the HTTP proxy to go through (NULL = by the environment, empty = none)")
+                .mutable_ready()
+                .build(),
+            |s| s.proxy.shown().to_value(),
+            |s, v| {
+                // Not by `text`: here an empty one has a meaning.
+                s.proxy.set_url(v.get().map_err(|_| "a value of another type".to_owned())?);
+                Ok(())
+            },
+        ),
+        row(
+            string("proxy-id", "Proxy user", "User name at the proxy").mutable_ready().build(),
+            |s| s.proxy.login.user.to_value(),
+            |s, v| {
+                s.proxy.login.user = text(v);
+                Ok(())
+            },
+        ),
+        row(
+            string("proxy-pw", "Proxy password", "Password at the proxy")
+                .flags(ParamFlags::WRITABLE)
+                .mutable_ready()
+                .build(),
+            |_| None::<String>.to_value(),
+            |s, v| {
+                s.proxy.login.password = v.get::<Option<String>>().ok().flatten().map(Secret::new);
+                Ok(())
+            },
+        ),
+        row(
             string("tls-ca-file", "TLS CA file", "PEM file with certificates to trust beside the system's")
                 .mutable_ready()
                 .build(),

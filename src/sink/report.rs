@@ -14,7 +14,7 @@ use crate::publish::Application;
 use crate::publish::status::{Report, State, Status, Step};
 use crate::wmhttp::Hresult;
 use crate::wmhttp::auth::{Credentials, Question};
-use crate::wmhttp::verdict::{Cause, Condition, Failure};
+use crate::wmhttp::verdict::{Class, Failure};
 
 /// Posts the reports of one destination. Called on the I/O thread, with no lock held.
 pub(super) struct Postman {
@@ -217,18 +217,13 @@ pub(super) fn post_failure(element: &AsfPushSink, failure: &Failure, details: gs
 
 /// GStreamer's code for a failure.
 fn resource_error(failure: &Failure) -> gst::ResourceError {
-    match failure.condition {
-        Condition::Status(401 | 403 | 407) => gst::ResourceError::NotAuthorized,
-        Condition::Status(404 | 410) | Condition::Lost(Cause::NameNotFound) => gst::ResourceError::NotFound,
-        Condition::Status(409 | 503) | Condition::Displaced => gst::ResourceError::Busy,
-        Condition::Incompatible | Condition::Status(300..=399 | 405 | 501) => gst::ResourceError::Settings,
-        // An untrusted certificate is no matter of the user's rights, which NOT_AUTHORIZED asks
-        // applications to get: like souphttpsrc, it is a connection that does not come about.
-        Condition::Lost(Cause::Untrusted | Cause::Tls)
-        | Condition::Lost(Cause::Refused | Cause::ConnectTimeout | Cause::NameTimeout | Cause::NotHttp)
-        | Condition::NoAnswer => gst::ResourceError::OpenWrite,
-        Condition::Lost(Cause::Stalled | Cause::Reset | Cause::Closed | Cause::Stale | Cause::Other)
-        | Condition::Status(_) => gst::ResourceError::Write,
+    match failure.class {
+        Class::NotAuthorized => gst::ResourceError::NotAuthorized,
+        Class::NotFound => gst::ResourceError::NotFound,
+        Class::Busy => gst::ResourceError::Busy,
+        Class::Settings => gst::ResourceError::Settings,
+        Class::Open => gst::ResourceError::OpenWrite,
+        Class::Write => gst::ResourceError::Write,
     }
 }
 

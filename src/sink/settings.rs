@@ -6,6 +6,7 @@ use url::Url;
 
 use super::enums::{AuthMethods, DropPolicy, HeaderChange, OnError, Padding, SyncMethod};
 use super::location;
+use super::proxy::ProxySettings;
 use crate::asf;
 use crate::log::{Limits, Terms};
 use crate::publish::backoff::Policy;
@@ -45,6 +46,7 @@ pub(super) struct Settings {
     pub(super) live_header: bool,
     pub(super) strict_server: bool,
     pub(super) automatic_redirect: bool,
+    pub(super) proxy: ProxySettings,
     pub(super) tls: Tls,
     pub(super) content_length: u64,
     pub(super) header_change: HeaderChange,
@@ -80,6 +82,7 @@ impl Default for Settings {
             live_header: true,
             strict_server: true,
             automatic_redirect: true,
+            proxy: ProxySettings::default(),
             tls: Tls::default(),
             content_length: 0,
             header_change: HeaderChange::Auto,
@@ -142,13 +145,14 @@ impl Settings {
                 user_agent: self.user_agent.clone(),
                 auth_methods: self.auth_methods.into(),
                 login: self.login.clone(),
-                proxy_login: Login::default(),
                 random: rand::random,
                 directives: Directives { template, auto_destroy: self.auto_destroy },
                 content_length: (self.content_length > 0).then_some(self.content_length),
                 strict_server: self.strict_server,
                 automatic_redirect: self.automatic_redirect,
                 https: tls::AVAILABLE,
+                // One that cannot be used was refused before anything began.
+                proxy: self.proxy.choice().unwrap_or_default(),
                 header_change: self.header_change.into(),
                 response_timeout: ms(self.timeout),
                 end_timeout: ms(self.eos_timeout),

@@ -4,10 +4,16 @@ use std::error::Error;
 use std::io;
 
 use super::gate::Gone;
+use super::proxy;
 use crate::wmhttp::verdict::Cause;
 
-/// The cause, and the innermost text for people.
-pub(super) fn of(error: &reqwest::Error) -> (Cause, String) {
+/// The cause, and the innermost text for people. `by_proxy` tells whether it was a proxy that was connected to.
+pub(super) fn of(error: &reqwest::Error, by_proxy: bool) -> (Cause, String) {
+    let (cause, detail) = of_any(error);
+    (if by_proxy { cause.at_proxy() } else { cause }, detail)
+}
+
+fn of_any(error: &reqwest::Error) -> (Cause, String) {
     let mut chain = Vec::new();
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = next {
@@ -21,6 +27,9 @@ pub(super) fn of(error: &reqwest::Error) -> (Cause, String) {
     }
     if error.is_connect() && error.is_timeout() {
         return (Cause::ConnectTimeout, String::new());
+    }
+    if let Some(cause) = chain().find_map(proxy::of_tunnel) {
+        return (cause, detail);
     }
     #[cfg(feature = "tls")]
     if let Some(tls) = chain().find_map(of_tls) {

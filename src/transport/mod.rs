@@ -11,6 +11,8 @@
 //!   server answers or closes;
 //! * the kernel holds little unsent data, and tells what the far end has
 //!   acknowledged (`socket`), so that a lost connection loses no packet;
+//! * a proxy is the way where the session says so (`proxy`): requests then name the whole URL, and https
+//!   goes through a tunnel. What is told of the connection is told of the one to the proxy;
 //! * https is an option (`tls`); what the far end has acknowledged is then more than the requests'
 //!   bytes, and a lost connection may lose packets that were on their way;
 //! * SIGPIPE is blocked in the I/O thread (`runtime`).
@@ -18,6 +20,8 @@
 mod body;
 mod cause;
 mod gate;
+pub mod proxy;
+mod resolve;
 pub mod runtime;
 mod socket;
 pub mod tls;
@@ -32,7 +36,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, HeaderMap, HeaderValue};
 use hyper_util::client::legacy::connect::HttpInfo;
 use tokio::time::Instant;
-use url::{Host, Url};
+use url::Position;
 
 use crate::wmhttp::client::{Connection, Request, ResponseHead};
 use crate::wmhttp::verdict::Cause;
@@ -109,7 +113,7 @@ struct Exchange {
 }
 
 enum Stage {
-    Resolving(Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Failed>> + Send>>),
+    Resolving(Resolving),
     Waiting(Pin<Box<dyn Future<Output = Result<Answer, Failed>> + Send>>),
 }
 
@@ -148,7 +152,7 @@ impl Client {
         let connect_by = Instant::now() + self.settings.connect_timeout;
         let resolving = match request.connection {
             Connection::New => {
-                let resolving = resolve(request.url.clone(), connect_by);
+                let resolving = peers(&request, connect_by);
                 if request.url.scheme() == "https" { prepared(self.settings.tls.clone(), resolving) } else { resolving }
             }
             Connection::Same => Box::pin(async { Ok(Vec::new()) }),
@@ -245,7 +249,7 @@ impl Client {
             (Connection::Same, None) => Err(Failed { cause: Cause::Stale, detail: String::new() }),
             (Connection::New, _) => {
                 let once = gate::Once::new(&exchange.peers, Arc::clone(&self.made));
-                connect(&self.settings, &request.url, &exchange.peers, exchange.connect_by, once)
+                connect(&self.settings, &request, &exchange.peers, exchange.connect_by, once)
             }
         };
         let prepared = connection.and_then(|connection| {
@@ -260,15 +264,16 @@ impl Client {
             Err(failed) => return self.lost(failed),
         };
         let small_body = request.body.as_ref().map_or(0, Bytes::len) as u64;
-        self.sent_before_body += head_len(&request.url, &headers) + small_body;
+        self.sent_before_body += head_len(&request, &headers) + small_body;
         let body = match (&exchange.body, request.body) {
             (Some(queue), _) => reqwest::Body::wrap(body::PushBody::new(Arc::clone(queue))),
             (None, fixed) => reqwest::Body::from(fixed.unwrap_or_default()),
         };
         self.connection = Some(connection.clone());
+        let by_proxy = request.proxy.is_some();
         exchange.stage = Stage::Waiting(Box::pin(async move {
             let sent = connection.post(request.url).headers(headers).body(body).send().await;
-            read_answer(sent.map_err(Failed::from)?).await
+            read_answer(sent.map_err(|error| Failed::of(&error, by_proxy))?).await
         }));
         Incoming::Resolved
     }
@@ -321,36 +326,30 @@ impl Exchange {
     }
 }
 
-impl From<reqwest::Error> for Failed {
-    fn from(error: reqwest::Error) -> Self {
-        let (cause, detail) = cause::of(&error);
+impl Failed {
+    fn of(error: &reqwest::Error, by_proxy: bool) -> Self {
+        let (cause, detail) = cause::of(error, by_proxy);
         Self { cause, detail }
     }
 }
 
-fn resolve(url: Url, connect_by: Instant) -> Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Failed>> + Send>> {
-    Box::pin(async move {
-        let port = url.port_or_known_default().unwrap_or(80);
-        match url.host() {
-            Some(Host::Ipv4(address)) => Ok(vec![SocketAddr::from((address, port))]),
-            Some(Host::Ipv6(address)) => Ok(vec![SocketAddr::from((address, port))]),
-            Some(Host::Domain(name)) => {
-                match tokio::time::timeout_at(connect_by, tokio::net::lookup_host((name, port))).await {
-                    Ok(Ok(found)) => Ok(found.collect()),
-                    Ok(Err(error)) => Err(Failed { cause: Cause::NameNotFound, detail: error.to_string() }),
-                    Err(_) => Err(Failed { cause: Cause::NameTimeout, detail: String::new() }),
-                }
-            }
-            None => Err(Failed { cause: Cause::NameNotFound, detail: "the URL has no host".to_owned() }),
+type Resolving = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Failed>> + Send>>;
+
+/// The addresses to connect to for a request: the server's, or the proxy's.
+fn peers(request: &Request, by: Instant) -> Resolving {
+    match &request.proxy {
+        None => Box::pin(resolve::resolve(request.url.clone(), by)),
+        Some(proxy) => {
+            let resolving = resolve::resolve(proxy.url.clone(), by);
+            Box::pin(
+                async move { resolving.await.map_err(|failed| Failed { cause: failed.cause.at_proxy(), ..failed }) },
+            )
         }
-    })
+    }
 }
 
 /// Reads certificates, where that was not done yet, and goes on. They are files, and may be many.
-fn prepared(
-    tls: Tls,
-    then: Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Failed>> + Send>>,
-) -> Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Failed>> + Send>> {
+fn prepared(tls: Tls, then: Resolving) -> Resolving {
     Box::pin(async move {
         let prepared = tokio::task::spawn_blocking(move || tls.prepare()).await;
         match prepared {
@@ -364,15 +363,17 @@ fn prepared(
 /// A client that makes one connection, to one of `peers`.
 fn connect(
     settings: &Settings,
-    url: &Url,
+    request: &Request,
     peers: &[SocketAddr],
     connect_by: Instant,
     once: gate::Once,
 ) -> Result<reqwest::Client, Failed> {
     let stall_timeout = (!settings.stall_timeout.is_zero()).then_some(settings.stall_timeout);
     let left = connect_by.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    let builder = settings.tls.apply(reqwest::Client::builder(), url.scheme() == "https");
-    builder
+    let https = request.url.scheme() == "https";
+    let builder = settings.tls.apply(reqwest::Client::builder(), https);
+    let host = request.proxy.as_ref().map_or(&request.url, |proxy| &proxy.url).host_str();
+    proxy::apply(builder, request.proxy.as_deref(), https)
         .http1_only()
         .http1_title_case_headers()
         .http1_allow_obsolete_multiline_headers_in_responses(true)
@@ -381,15 +382,14 @@ fn connect(
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
-        .no_proxy()
         .pool_idle_timeout(None)
         .pool_max_idle_per_host(1)
         .tcp_user_timeout(stall_timeout)
         .connect_timeout(left)
-        .resolve_to_addrs(url.host_str().unwrap_or_default(), peers)
+        .resolve_to_addrs(host.unwrap_or_default(), peers)
         .connector_layer(once)
         .build()
-        .map_err(Failed::from)
+        .map_err(|error| Failed::of(&error, request.proxy.is_some()))
 }
 
 /// Host first comes from the URL as the user wrote it; Accept is the library's own and is stated
@@ -405,9 +405,11 @@ fn head(request: &Request) -> Result<HeaderMap, &'static str> {
     Ok(headers)
 }
 
-/// Bytes of a request's head on the wire.
-fn head_len(url: &Url, headers: &HeaderMap) -> u64 {
-    let target = url.query().map_or(0, |query| query.len() + 1) + url.path().len();
+/// Bytes of a request's head on the wire. A proxy for plain http is told the whole URL.
+fn head_len(request: &Request, headers: &HeaderMap) -> u64 {
+    let Request { url, proxy, .. } = request;
+    let origin = if proxy.is_some() && url.scheme() == "http" { url[..Position::BeforePath].len() } else { 0 };
+    let target = origin + url[Position::BeforePath..Position::AfterQuery].len();
     let request_line = "POST ".len() + target + " HTTP/1.1\r\n".len();
     let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + 2 + value.len() + 2).sum();
     (request_line + lines + 2) as u64

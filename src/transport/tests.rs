@@ -1,9 +1,13 @@
 //! The client against raw sockets: one test for each trap of the HTTP library.
 
+mod proxy;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use url::Url;
 
 use super::*;
 use crate::wmhttp::headers::{Cookies, Kind, RequestHead};
@@ -33,7 +37,7 @@ impl<T: Send + 'static> Scripted<T> {
             cookies: Cookies::default(),
         };
         let body = (kind == Kind::Setup).then(Bytes::new);
-        Request { url: self.url.clone(), head, connection, body }
+        Request { url: self.url.clone(), proxy: None, head, connection, body }
     }
 
     fn setup(&self) -> Request {
@@ -123,7 +127,7 @@ fn head_on_the_wire() {
     url.set_path("/a;b=c/d");
     url.set_query(Some("x=1"));
     let request = Request { url: url.clone(), ..server.setup() };
-    let reckoned = head_len(&url, &head(&request).unwrap());
+    let reckoned = head_len(&request, &head(&request).unwrap());
     run(async {
         let mut client = client();
         client.request(request);

@@ -29,8 +29,10 @@ use url::Url;
 
 use super::Hresult;
 use super::auth::{Authenticator, Login, Methods, Question, Target};
+use super::body_size::BodySize;
 use super::headers::{Cookies, Directives, Kind, Product, RequestHead, SUPPORTED, idle_timeout};
 use super::packet::{END_LEN, FRAMING_LEN, Packet};
+use super::proxy::{Choice, Proxy};
 use super::redirect::Route;
 use super::verdict::{Cause, Failure};
 use crate::asf;
@@ -39,8 +41,6 @@ use crate::asf;
 pub const DEFAULT_CONTENT_LENGTH: u64 = 2_147_483_647;
 /// How long a server keeps a lost session where it did not say (C-15).
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How much of the stream a PushStart through a proxy carries (C-7).
-const PROXY_BODY: Duration = Duration::from_secs(60);
 /// Least room after a packet that a `$F` can fill: its framing header and one byte, since an
 /// empty `$F` stops a server in the field (receivers, Framing 1).
 const LEAST_FILLER: u64 = FRAMING_LEN as u64 + 1;
@@ -52,6 +52,9 @@ const CHANGE_VERDICT: Duration = Duration::from_secs(2);
 
 /// The same for a server that does not know the session that is resumed.
 const RESUME_VERDICT: Duration = Duration::from_secs(2);
+
+/// A proxy that closes after its answer has closed within this time of the next request.
+const KEPT_IN_VAIN: Duration = Duration::from_secs(1);
 
 /// How a changed header reaches the server (C-12).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,8 +79,6 @@ pub struct Config {
     pub auth_methods: Methods,
     /// The user at the server of `url`, and there only.
     pub login: Login,
-    /// The user at the proxy.
-    pub proxy_login: Login,
     /// A source of random values that nobody can guess.
     pub random: fn() -> [u8; 16],
     /// What PushSetup asks of the server (C-3).
@@ -90,6 +91,8 @@ pub struct Config {
     pub automatic_redirect: bool,
     /// Whether a redirect may lead to an https URL: whether there is TLS below.
     pub https: bool,
+    /// Which proxy to go through, where no server names one (C-4).
+    pub proxy: Choice,
     /// See [`HeaderChange`].
     pub header_change: HeaderChange,
     /// How long to wait for an answer (C-17).
@@ -112,6 +115,8 @@ pub enum Connection {
 pub struct Request {
     /// Where to.
     pub url: Url,
+    /// Through which proxy.
+    pub proxy: Option<Arc<Proxy>>,
     /// Its headers.
     pub head: RequestHead,
     /// On which connection.
@@ -202,12 +207,14 @@ pub struct Peer {
     pub server: Option<String>,
     /// Its Idle-Timeout (H-8).
     pub idle_timeout: Option<Duration>,
-    /// Whether a proxy is in the path (H-7).
-    pub using_proxy: bool,
+    /// Whether a proxy shows in its answers (H-7).
+    via_proxy: bool,
     /// Whether it lists protocol extensions in `Supported`.
     supported: bool,
     /// Whether it was seen to end a session at `$E`(1).
     refuses_change: bool,
+    /// Whether a proxy closes the connection after its answer without saying so.
+    closes: bool,
 }
 
 #[derive(Debug)]
@@ -249,6 +256,10 @@ enum Then {
 pub struct Session {
     config: Config,
     route: Route,
+    /// What the session's requests go through.
+    proxy: Option<Arc<Proxy>>,
+    /// How much a PushStart through a proxy is to carry.
+    body_size: BodySize,
     state: State,
     cookies: Cookies,
     peer: Peer,
@@ -264,6 +275,8 @@ pub struct Session {
     changed_at: Option<Instant>,
     /// When the request that resumes a lost session was sent, and until when the server keeps it (C-15).
     resumed: Option<Resumed>,
+    /// When the request under way was begun on a connection that a proxy seemed to keep.
+    kept_at: Option<Instant>,
     /// What `announced` and `between_entries` were before the request under way.
     before_request: (Option<Arc<asf::Header>>, bool),
     /// The setup was repeated since its connection was gone before anything could start on it.
@@ -284,6 +297,8 @@ impl Session {
         Self {
             route: Route::new(config.url.clone()),
             config,
+            proxy: None,
+            body_size: BodySize::default(),
             state: State::Down { resume_until: None },
             cookies: Cookies::default(),
             peer: Peer::default(),
@@ -294,6 +309,7 @@ impl Session {
             between_entries: false,
             changed_at: None,
             resumed: None,
+            kept_at: None,
             before_request: (None, false),
             setup_repeated: false,
             started: false,
@@ -394,7 +410,7 @@ impl Session {
             return 0;
         }
         if let State::Ready { connection } = self.state {
-            self.start(connection, header);
+            self.start(connection, header, now);
         }
         if !self.announce(header, now) {
             return 0;
@@ -456,7 +472,7 @@ impl Session {
                 if self.refuses_server(head) {
                     return;
                 }
-                self.state = State::Ready { connection: next_connection(head) };
+                self.state = State::Ready { connection: self.next_connection(head) };
                 self.event(Event::Opened);
                 self.advance_end(now);
             }
@@ -468,7 +484,7 @@ impl Session {
                 self.changed_at = None;
                 self.resumed = None;
                 self.sent_back_to_setup = false;
-                self.state = State::Ready { connection: next_connection(head) };
+                self.state = State::Ready { connection: self.next_connection(head) };
                 self.event(Event::RolledOver);
                 self.advance_end(now);
             }
@@ -480,7 +496,7 @@ impl Session {
             State::Open { .. } if success => self.fail(Failure::displaced(head.status), None),
             State::Setup { .. } | State::Open { .. } | State::Full { .. } => {
                 let had_template = self.config.directives.template.is_some();
-                let failure = Failure::from_status(head.status, &head.headers, had_template);
+                let failure = Failure::from_status(head.status, &head.headers, had_template, self.uses_proxy());
                 self.fail(failure, None);
             }
         }
@@ -492,7 +508,10 @@ impl Session {
         match self.state {
             // Between requests the loss shows when the next one finds its connection stale.
             State::Down { .. } | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
-            State::Open { .. } | State::Full { .. } | State::Ending { .. } if cause == Cause::Stale => {
+            State::Open { .. } | State::Full { .. } | State::Ending { .. }
+                if cause == Cause::Stale || self.was_kept_in_vain(cause, delivered, now) =>
+            {
+                self.peer.closes |= self.uses_proxy();
                 self.repeat_request(now);
             }
             // C-11: the server may close first, without a response.
@@ -567,8 +586,8 @@ impl Session {
     fn redirect(&mut self, head: &ResponseHead, now: Instant) {
         let (status, headers) = (head.status, &head.headers);
         let followed = match status {
-            305 => Err(self.route.proxy_refusal(status, headers)),
             _ if !self.config.automatic_redirect => Err(self.route.refusal(status, headers)),
+            305 => self.route.follow_by_proxy(headers).map(|()| false),
             _ => self.route.follow(status, headers, self.config.https),
         };
         match followed {
@@ -601,6 +620,16 @@ impl Session {
         self.started = false;
         self.sent_in_request = 0;
         self.sent_since_change = 0;
+        let before = self.proxy.take();
+        let chosen = || self.config.proxy.proxy_for(self.route.url());
+        self.proxy = self.route.proxy().cloned().or_else(chosen).map(Arc::new);
+        if self.proxy != before {
+            self.to_proxy.forget();
+        }
+        if let Some(proxy) = self.proxy.as_ref().filter(|proxy| proxy.url.scheme() != "http") {
+            self.fail(Failure::bad_proxy(proxy.url.scheme()), None);
+            return;
+        }
         self.ask_to_push(Connection::New, now);
     }
 
@@ -611,6 +640,7 @@ impl Session {
         self.state = State::Setup { deadline: now + self.config.response_timeout, connection };
         self.outputs.push_back(Output::Request(Request {
             url: self.route.url().clone(),
+            proxy: self.proxy.clone(),
             head,
             connection,
             body: Some(Bytes::from(body)),
@@ -618,14 +648,17 @@ impl Session {
     }
 
     /// Sends a PushStart's head (C-7), and for a new session its `$H` with it (C-8).
-    fn start(&mut self, connection: Connection, header: &Arc<asf::Header>) {
+    fn start(&mut self, connection: Connection, header: &Arc<asf::Header>, now: Instant) {
         let content_length = self.content_length(header);
+        self.body_size.begin(content_length, now);
+        self.kept_at = (connection == Connection::Same && self.uses_proxy()).then_some(now);
         self.state = State::Open { remaining: content_length, connected: connection == Connection::Same };
         self.sent_in_request = 0;
         self.before_request = (self.announced.clone(), self.between_entries);
         let head = self.head(Kind::Start, content_length, connection);
         self.outputs.push_back(Output::Request(Request {
             url: self.route.url().clone(),
+            proxy: self.proxy.clone(),
             head,
             connection,
             body: None,
@@ -649,10 +682,8 @@ impl Session {
 
     /// C-7: never less than three of the largest data packets and the header, with room to end or fill.
     fn content_length(&self, header: &asf::Header) -> u64 {
-        let chosen = self.config.content_length.unwrap_or_else(|| match header.max_bitrate() {
-            0 => DEFAULT_CONTENT_LENGTH,
-            bits if self.peer.using_proxy => u64::from(bits) / 8 * PROXY_BODY.as_secs(),
-            _ => DEFAULT_CONTENT_LENGTH,
+        let chosen = self.config.content_length.unwrap_or_else(|| {
+            if self.uses_proxy() { self.body_size.next(header.max_bitrate()) } else { DEFAULT_CONTENT_LENGTH }
         });
         let largest_header = FRAMING_LEN + 4 + header.bytes().len();
         let least = 3 * (FRAMING_LEN + header.packet_size()) + largest_header + END_LEN;
@@ -715,7 +746,7 @@ impl Session {
         match self.state {
             State::Ready { connection } => match self.announced.clone() {
                 Some(header) => {
-                    self.start(connection, &header);
+                    self.start(connection, &header, now);
                     self.send_end(Then::Close, now);
                 }
                 // Nothing was ever sent: there is nothing to end.
@@ -744,6 +775,7 @@ impl Session {
 
     /// C-9: `$F`s to the end of the body; then its answer is awaited (C-10).
     fn fill_up(&mut self, now: Instant) {
+        self.body_size.measure(self.sent_in_request, now);
         while let State::Open { remaining, .. } = self.state
             && remaining > 0
         {
@@ -796,7 +828,7 @@ impl Session {
     /// The kept connection was gone: nothing of the request has reached the server. Before the
     /// first `$H` the setup is repeated, once; else the same request goes on a new connection.
     fn repeat_request(&mut self, now: Instant) {
-        if self.before_request.0.is_none() && !self.setup_repeated {
+        if self.before_request.0.is_none() && !self.setup_repeated && !self.peer.closes {
             self.setup_repeated = true;
             self.restart(Restart::Stale, self.sent_in_request, now);
             return;
@@ -841,7 +873,7 @@ impl Session {
             self.peer.server = Some(server.to_owned());
         }
         self.peer.idle_timeout = idle_timeout(headers).or(self.peer.idle_timeout);
-        self.peer.using_proxy |= headers.contains_key(VIA);
+        self.peer.via_proxy |= headers.contains_key(VIA);
         self.peer.supported |= headers.contains_key(SUPPORTED);
     }
 
@@ -852,6 +884,23 @@ impl Session {
         let server = head.headers.get(SERVER).and_then(|value| value.to_str().ok());
         self.fail(Failure::incompatible(server), None);
         true
+    }
+
+    /// UsingProxy (C-4, C-7): one was chosen, or shows in the answers.
+    fn uses_proxy(&self) -> bool {
+        self.proxy.is_some() || self.peer.via_proxy
+    }
+
+    fn next_connection(&self, head: &ResponseHead) -> Connection {
+        if head.keep_alive && !self.peer.closes { Connection::Same } else { Connection::New }
+    }
+
+    /// Whether a proxy has closed the connection on which it answered just when the next request came:
+    /// tinyproxy does so each time. After `$E` a close may as well be the server's own.
+    fn was_kept_in_vain(&self, cause: Cause, delivered: bool, now: Instant) -> bool {
+        matches!(cause, Cause::Closed | Cause::Reset)
+            && !(delivered && matches!(self.state, State::Ending { .. }))
+            && self.kept_at.is_some_and(|at| now.saturating_duration_since(at) <= KEPT_IN_VAIN)
     }
 
     /// Only who gives out ids can find a session by one again.
@@ -873,10 +922,6 @@ impl Session {
         self.config.header_change == HeaderChange::Auto
             && self.changed_at.is_some_and(|at| now.saturating_duration_since(at) <= CHANGE_VERDICT)
     }
-}
-
-fn next_connection(head: &ResponseHead) -> Connection {
-    if head.keep_alive { Connection::Same } else { Connection::New }
 }
 
 #[cfg(test)]

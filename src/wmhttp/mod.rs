@@ -7,10 +7,12 @@
 //! number the statements of the document.
 
 pub mod auth;
+mod body_size;
 pub mod client;
 pub mod headers;
 pub mod hresult;
 pub mod packet;
+pub mod proxy;
 mod redirect;
 pub mod server;
 pub mod verdict;

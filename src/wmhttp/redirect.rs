@@ -4,6 +4,8 @@ use http::header::{HeaderMap, LOCATION};
 use url::Url;
 
 use super::Hresult;
+use super::auth::Login;
+use super::proxy::Proxy;
 use super::verdict::Failure;
 
 /// Redirects that one PushSetup follows.
@@ -13,13 +15,15 @@ const MAX_HOPS: usize = 8;
 #[derive(Debug)]
 pub(super) struct Route {
     url: Url,
-    /// Where it led before, in this order.
-    left: Vec<Url>,
+    /// The proxy that a server has named for `url`.
+    proxy: Option<Proxy>,
+    /// Where it led before, in this order, and by which such proxy.
+    left: Vec<(Url, Option<Proxy>)>,
 }
 
 impl Route {
     pub(super) fn new(url: Url) -> Self {
-        Self { url, left: Vec::new() }
+        Self { url, proxy: None, left: Vec::new() }
     }
 
     /// Where requests go.
@@ -27,9 +31,14 @@ impl Route {
         &self.url
     }
 
+    /// The proxy that a server has named (305), which then counts instead of the user's choice.
+    pub(super) fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
+    }
+
     /// The session's own URL.
     pub(super) fn begins_at(&self) -> &Url {
-        self.left.first().unwrap_or(&self.url)
+        self.left.first().map_or(&self.url, |(url, _)| url)
     }
 
     /// Follows a redirect with `status`; `https` tells whether there is TLS. True where another server
@@ -47,31 +56,64 @@ impl Route {
             }
             other => return Err(invalid(status, format!("to a URL that begins with {other}:"))),
         }
-        // Before the count, since it says more.
-        if next == self.url || self.left.contains(&next) {
-            return Err(Failure::redirect(
-                status,
-                Hresult::TOO_MANY_HOPS,
-                format!("in a circle: {next} comes again"),
-                "correct the redirects at the server, or set location to the publishing point's own URL",
-            ));
-        }
-        if self.left.len() >= MAX_HOPS {
-            return Err(Failure::redirect(
-                status,
-                Hresult::TOO_MANY_HOPS,
-                format!("more than {MAX_HOPS} times, now to {next}"),
-                "set location to the publishing point's own URL",
-            ));
-        }
         let elsewhere = next.origin() != self.url.origin();
-        self.left.push(std::mem::replace(&mut self.url, next));
+        self.go(status, next, None)?;
         Ok(elsewhere)
+    }
+
+    /// Follows a 305: its Location is a proxy, and the URL stays. That proxy gets no credentials of the user's,
+    /// which are for the one that the user has chosen.
+    ///
+    /// # Errors
+    /// As [`Route::follow`].
+    pub(super) fn follow_by_proxy(&mut self, headers: &HeaderMap) -> Result<(), Failure> {
+        const STATUS: u16 = 305;
+        let mut proxy = self.target(STATUS, headers)?;
+        if proxy.scheme() != "http" {
+            return Err(invalid(STATUS, format!("to a proxy whose URL begins with {}:", proxy.scheme())));
+        }
+        proxy.set_path("/");
+        proxy.set_query(None);
+        self.go(STATUS, self.url.clone(), Some(Proxy { url: proxy, login: Login::default() }))
+    }
+
+    fn go(&mut self, status: u16, url: Url, proxy: Option<Proxy>) -> Result<(), Failure> {
+        let shown = match &proxy {
+            Some(proxy) => format!("the proxy {}", proxy.url),
+            None => url.to_string(),
+        };
+        let here = (std::mem::replace(&mut self.url, url), std::mem::replace(&mut self.proxy, proxy));
+        self.left.push(here);
+        // Before the count, since it says more.
+        let problem = if self.left.iter().any(|(url, proxy)| (url, proxy) == (&self.url, &self.proxy)) {
+            Some((
+                format!("in a circle: {shown} comes again"),
+                "correct the redirects at the server, or set location to the publishing point's own URL",
+            ))
+        } else if self.left.len() > MAX_HOPS {
+            Some((
+                format!("more than {MAX_HOPS} times, now to {shown}"),
+                "set location to the publishing point's own URL",
+            ))
+        } else {
+            None
+        };
+        let Some((text, remedy)) = problem else { return Ok(()) };
+        if let Some((url, proxy)) = self.left.pop() {
+            (self.url, self.proxy) = (url, proxy);
+        }
+        Err(Failure::redirect(status, Hresult::TOO_MANY_HOPS, text, remedy))
     }
 
     /// What to say where redirects are not to be followed.
     pub(super) fn refusal(&self, status: u16, headers: &HeaderMap) -> Failure {
         match self.target(status, headers) {
+            Ok(proxy) if status == 305 => Failure::redirect(
+                status,
+                Hresult::REDIRECT_TO_PROXY,
+                format!("to the proxy {proxy}"),
+                "set proxy to that URL, or automatic-redirect=true",
+            ),
             Ok(next) => Failure::redirect(
                 status,
                 Hresult::REDIRECT,
@@ -80,18 +122,6 @@ impl Route {
             ),
             Err(failure) => failure,
         }
-    }
-
-    /// What a 305 means: its Location is a proxy.
-    pub(super) fn proxy_refusal(&self, status: u16, headers: &HeaderMap) -> Failure {
-        let proxy =
-            self.target(status, headers).map_or_else(|_| "a proxy".to_owned(), |url| format!("the proxy {url}"));
-        Failure::redirect(
-            status,
-            Hresult::REDIRECT,
-            format!("to {proxy}, and proxies are not supported yet"),
-            "set location to a URL that leads to the server directly",
-        )
     }
 
     /// The URL that a redirect names, without what is none of the server's business to set.

@@ -22,6 +22,7 @@ pub mod media;
 pub mod nginx;
 pub mod peer;
 pub mod pipeline;
+pub mod proxy;
 pub mod server;
 pub mod upstream;
 pub mod witness;

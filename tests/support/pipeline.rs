@@ -1,5 +1,6 @@
 //! A pipeline that ends in the element, and all that it says.
 
+use std::process::Command;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
@@ -171,4 +172,14 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < patience, "{what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// gst-launch-1.0 with the plugin as it was built.
+pub fn gst_launch() -> Command {
+    let deps = std::env::current_exe().unwrap();
+    let plugin = deps.ancestors().nth(2).unwrap();
+    assert!(plugin.join("libgstasfpush.so").exists(), "the plugin is built beside the tests");
+    let mut command = Command::new("gst-launch-1.0");
+    command.env("GST_PLUGIN_PATH", plugin).env("GST_REGISTRY", plugin.join("registry-of-the-tests.bin"));
+    command
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{HeaderName, HeaderValue};
 
-use super::{Connection, Event, Output, ResponseHead, Restart, Session, State, next_connection};
+use super::{Connection, Event, Output, ResponseHead, Restart, Session, State};
 use crate::wmhttp::auth::{Authenticator, Circumstances, Credentials, Login, Target, Turn};
 use crate::wmhttp::headers::Kind;
 use crate::wmhttp::verdict::Failure;
@@ -82,7 +82,7 @@ impl Session {
             | State::Down { .. }
             | State::Asking { .. }
             | State::Ready { .. }
-            | State::Closed => next_connection(head),
+            | State::Closed => self.next_connection(head),
         };
         let kept = connection == Connection::Same;
         let turn =
@@ -149,7 +149,7 @@ impl Session {
                 (&mut self.to_server, &self.config.login)
             }
             Target::Server => (&mut self.to_server, &nobody),
-            Target::Proxy => (&mut self.to_proxy, &self.config.proxy_login),
+            Target::Proxy => (&mut self.to_proxy, self.proxy.as_ref().map_or(&nobody, |proxy| &proxy.login)),
         };
         let methods = self.config.auth_methods;
         let url = self.route.url();

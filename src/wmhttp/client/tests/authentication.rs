@@ -352,7 +352,8 @@ fn c4_c5_credentials_do_not_travel() {
 /// 407 is the proxy's: its own credentials, its own header, and both can be needed.
 #[test]
 fn c5_proxy_and_server() {
-    let mut peer = begun(Config { proxy_login: login("alice", "psst"), ..bobs() });
+    let proxy = Proxy { url: Url::parse("http://proxy:3128").unwrap(), login: login("alice", "psst") };
+    let mut peer = begun(Config { proxy: Choice::Always(proxy), ..bobs() });
     peer.respond(&refusal(Target::Proxy, &[DIGEST]));
     peer.respond(&unauthorized(&[DIGEST]));
     peer.respond(&wms(204, "a"));

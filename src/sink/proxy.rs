@@ -1,0 +1,123 @@
+//! `proxy`, `proxy-id` and `proxy-pw`: what a user may write, and the choice that is meant.
+
+use url::Url;
+
+use super::location;
+use crate::transport;
+use crate::wmhttp::auth::Login;
+use crate::wmhttp::proxy::{Choice, Proxy};
+
+/// What the three properties hold.
+#[derive(Clone, Default)]
+pub(super) struct ProxySettings {
+    /// `None` leaves it to the environment, an empty text is none.
+    url: Option<String>,
+    pub(super) login: Login,
+}
+
+impl std::fmt::Debug for ProxySettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProxySettings").field("url", &self.shown()).field("login", &self.login).finish()
+    }
+}
+
+/// Why a proxy cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadProxy {
+    #[error("proxy cannot be read as a URL ({0}); write http://host:port")]
+    Unreadable(url::ParseError),
+    #[error("proxy begins with {0}:, and only http proxies can be used; write http://host:port")]
+    Scheme(String),
+}
+
+impl ProxySettings {
+    /// Sets the URL; credentials in it become the other two properties.
+    pub(super) fn set_url(&mut self, text: Option<String>) {
+        if let Some(Ok(url)) = text.as_deref().filter(|text| !text.trim().is_empty()).map(parse)
+            && !url.username().is_empty()
+        {
+            self.login = location::login_in(&url);
+        }
+        self.url = text;
+    }
+
+    /// The URL as it may be shown: nothing of it where it cannot be read, since it may hold a password.
+    pub(super) fn shown(&self) -> Option<String> {
+        let text = self.url.as_deref()?;
+        if text.trim().is_empty() { Some(String::new()) } else { plain(text).ok().map(String::from) }
+    }
+
+    /// What is meant.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(super) fn choice(&self) -> Result<Choice, BadProxy> {
+        match self.url.as_deref().map(str::trim) {
+            None => Ok(transport::proxy::by_environment(self.login.clone())),
+            Some("") => Ok(Choice::Direct),
+            Some(text) => Ok(Choice::Always(Proxy { url: plain(text)?, login: self.login.clone() })),
+        }
+    }
+}
+
+/// `host:port` alone is read as well, as in the environment.
+fn parse(text: &str) -> Result<Url, BadProxy> {
+    let text = text.trim();
+    let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let url = Url::parse(&text).map_err(BadProxy::Unreadable)?;
+    if url.scheme() == "http" { Ok(url) } else { Err(BadProxy::Scheme(url.scheme().to_owned())) }
+}
+
+/// The proxy alone: no credentials, no path.
+fn plain(text: &str) -> Result<Url, BadProxy> {
+    let mut url = parse(text)?;
+    location::strip(&mut url);
+    url.set_path("/");
+    url.set_query(None);
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wmhttp::auth::Secret;
+
+    fn set(text: &str) -> ProxySettings {
+        let mut settings = ProxySettings::default();
+        settings.set_url(Some(text.to_owned()));
+        settings
+    }
+
+    #[test]
+    fn credentials_move_and_are_never_shown() {
+        let settings = set("http://b%40b:se-cr%3Aet@proxy:3128/x");
+        assert_eq!(settings.shown().as_deref(), Some("http://proxy:3128/"));
+        let Ok(Choice::Always(proxy)) = settings.choice() else { panic!() };
+        assert_eq!(proxy.url.as_str(), "http://proxy:3128/");
+        assert_eq!(proxy.login, Login { user: Some("b@b".to_owned()), password: Some(Secret::new("se-cr:et")) });
+        assert!(!format!("{settings:?}").contains("se-cr"));
+        assert_eq!(set("http://b:se-cret@").shown(), None);
+    }
+
+    #[test]
+    fn spellings() {
+        let id = |mut settings: ProxySettings| {
+            settings.login.user = Some("me".to_owned());
+            settings.set_url(Some("proxy:3128".to_owned()));
+            settings
+        };
+        let settings = id(ProxySettings::default());
+        assert_eq!(
+            (settings.shown().as_deref(), settings.login.user.as_deref()),
+            (Some("http://proxy:3128/"), Some("me"))
+        );
+        assert!(matches!(set("").choice(), Ok(Choice::Direct)));
+        assert!(matches!(ProxySettings::default().choice(), Ok(Choice::Rule(_))));
+        for (text, word) in
+            [("socks5://proxy:1080", "socks5:"), ("https://proxy", "https:"), ("http://:80", "http://host")]
+        {
+            let bad = set(text).choice().unwrap_err();
+            assert!(bad.to_string().contains(word), "{bad}");
+        }
+    }
+}
