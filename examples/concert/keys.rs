@@ -1,0 +1,82 @@
+//! What keys mean.
+
+use std::collections::VecDeque;
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+/// What the keys do, as the screen's last line has it.
+pub(crate) const HELP: &str =
+    "↑ ↓ select   a add   r remove, sending the rest   k disconnect   c reconnect   e end of stream   q quit";
+
+/// What a key asks for.
+pub(crate) enum Wish {
+    Add(String),
+    /// Those of the publishing point that is selected.
+    Remove,
+    Act(&'static str),
+    Up,
+    Down,
+    Quit,
+}
+
+/// Keys, and the URL that is being typed.
+pub(crate) struct Keys {
+    /// URLs to offer, the next first.
+    spares: VecDeque<String>,
+    typed: Option<String>,
+}
+
+impl Keys {
+    pub(crate) fn new(spares: Vec<String>) -> Self {
+        Self { spares: spares.into(), typed: None }
+    }
+
+    /// The URL as far as it is typed, where one is asked for.
+    pub(crate) fn typed(&self) -> Option<&str> {
+        self.typed.as_deref()
+    }
+
+    pub(crate) fn press(&mut self, key: KeyEvent) -> Option<Wish> {
+        if key.modifiers.contains(KeyModifiers::CONTROL) {
+            return (key.code == KeyCode::Char('c')).then_some(Wish::Quit);
+        }
+        if self.typed.is_some() {
+            return self.edit(key.code).map(Wish::Add);
+        }
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the other keys mean nothing")]
+        match key.code {
+            KeyCode::Char('a') => {
+                self.typed = Some(self.spares.front().cloned().unwrap_or_else(|| "http://".to_owned()));
+                None
+            }
+            KeyCode::Char('r') => Some(Wish::Remove),
+            KeyCode::Char('k') => Some(Wish::Act("disconnect")),
+            KeyCode::Char('c') => Some(Wish::Act("reconnect")),
+            KeyCode::Char('e') => Some(Wish::Act("end-session")),
+            KeyCode::Char('q') => Some(Wish::Quit),
+            KeyCode::Up => Some(Wish::Up),
+            KeyCode::Down => Some(Wish::Down),
+            _ => None,
+        }
+    }
+
+    /// The URL, once it is whole.
+    fn edit(&mut self, key: KeyCode) -> Option<String> {
+        let typed = self.typed.as_mut()?;
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the other keys mean nothing")]
+        match key {
+            KeyCode::Char(letter) => typed.push(letter),
+            KeyCode::Backspace => drop(typed.pop()),
+            KeyCode::Esc => self.typed = None,
+            KeyCode::Enter => {
+                let typed = self.typed.take();
+                if typed.as_ref() == self.spares.front() {
+                    self.spares.pop_front();
+                }
+                return typed;
+            }
+            _ => {}
+        }
+        None
+    }
+}

@@ -1,0 +1,32 @@
+//! Without a terminal: a line for each step, and one a second for each publishing point.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use crate::ending::Ending;
+use crate::pipeline::Concert;
+use crate::told::Told;
+
+/// How long a signal, or the time to end, may go unnoticed.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Prints until the stream has ended.
+///
+/// # Errors
+/// What the pipeline says of why it cannot go on, and where nothing can be printed.
+pub(crate) fn run(concert: &Concert, mut ending: Ending) -> Result<(), Box<dyn Error>> {
+    let mut out = io::stdout();
+    loop {
+        match concert.told(PATIENCE) {
+            Some(Told::Rows(rows)) => rows.iter().try_for_each(|row| writeln!(out, "{row}"))?,
+            Some(Told::Line(line)) => writeln!(out, "{line}")?,
+            Some(Told::Failed(text)) => return Err(text.into()),
+            Some(Told::Ended) => break,
+            None => {}
+        }
+        ending.look(concert)?;
+    }
+    concert.rows().iter().try_for_each(|row| writeln!(out, "{row}"))?;
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! The terminal: a row for each publishing point, and the last steps.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::time::Duration;
+
+use ratatui::crossterm::event::{self, Event};
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Style, Stylize};
+use ratatui::text::{Line, Text};
+use ratatui::widgets::{Block, Cell, Paragraph, Row as TableRow, Table};
+use ratatui::{DefaultTerminal, Frame};
+
+use crate::ending::Ending;
+use crate::keys::{HELP, Keys, Wish};
+use crate::pipeline::Concert;
+use crate::told::{Row, Told};
+
+/// How long a key waits for the screen, and the bus for its turn.
+const FRAME: Duration = Duration::from_millis(100);
+const LINES_KEPT: usize = 100;
+/// Cells of the bar that shows congestion.
+const BAR: usize = 10;
+const COLUMNS: [(&str, Constraint); 8] = [
+    ("", Constraint::Length(10)),
+    ("state", Constraint::Length(12)),
+    ("kbit/s", Constraint::Length(7)),
+    ("sent", Constraint::Length(8)),
+    ("dropped", Constraint::Length(8)),
+    ("queued", Constraint::Length(17)),
+    ("retries", Constraint::Length(7)),
+    ("rtt", Constraint::Fill(1)),
+];
+
+/// What is on the screen.
+struct Screen {
+    rows: Vec<Row>,
+    selected: usize,
+    lines: VecDeque<String>,
+    keys: Keys,
+}
+
+/// Shows the stream and takes keys until it has ended.
+///
+/// # Errors
+/// What the pipeline says of why it cannot go on, and where the terminal fails.
+pub(crate) fn run(
+    terminal: &mut DefaultTerminal,
+    concert: &Concert,
+    keys: Keys,
+    mut ending: Ending,
+) -> Result<(), Box<dyn Error>> {
+    let mut screen = Screen { rows: Vec::new(), selected: 0, lines: VecDeque::new(), keys };
+    loop {
+        while let Some(told) = concert.told(Duration::ZERO) {
+            match told {
+                Told::Rows(rows) => screen.rows = rows,
+                Told::Line(line) => screen.line(line),
+                Told::Failed(text) => return Err(text.into()),
+                Told::Ended => return Ok(()),
+            }
+        }
+        terminal.draw(|frame| screen.draw(frame))?;
+        if event::poll(FRAME)?
+            && let Event::Key(key) = event::read()?
+            && key.is_press()
+            && let Some(wish) = screen.keys.press(key)
+        {
+            screen.fulfil(wish, concert, &mut ending)?;
+        }
+        ending.look(concert)?;
+    }
+}
+
+impl Screen {
+    fn line(&mut self, line: String) {
+        if self.lines.len() == LINES_KEPT {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+
+    fn fulfil(&mut self, wish: Wish, concert: &Concert, ending: &mut Ending) -> Result<(), Box<dyn Error>> {
+        let selected = self.rows.get(self.selected).map(|row| row.name.as_str());
+        match (wish, selected) {
+            (Wish::Add(location), _) => concert.add(&location),
+            (Wish::Remove, Some(name)) => concert.remove(name),
+            (Wish::Act(action), Some(name)) => concert.act(action, name),
+            (Wish::Up, _) => self.selected = self.selected.saturating_sub(1),
+            (Wish::Down, _) => self.selected += 1,
+            (Wish::Quit, _) => ending.ask(concert)?,
+            (Wish::Remove | Wish::Act(_), None) => {}
+        }
+        // The counters come once a second; what a key has done shows at once.
+        self.rows = concert.rows();
+        self.selected = self.selected.min(self.rows.len().saturating_sub(1));
+        Ok(())
+    }
+
+    fn draw(&self, frame: &mut Frame<'_>) {
+        let [table, steps, bottom] =
+            Layout::vertical([Constraint::Percentage(60), Constraint::Fill(1), Constraint::Length(1)])
+                .areas(frame.area());
+        self.draw_table(frame, table);
+        let room = usize::from(steps.height.saturating_sub(1));
+        let last = self.lines.iter().skip(self.lines.len().saturating_sub(room));
+        let last = Text::from_iter(last.map(|line| Line::raw(line.as_str())));
+        frame.render_widget(Paragraph::new(last).block(Block::new().title("steps".bold())), steps);
+        let bottom_line = match self.keys.typed() {
+            Some(typed) => Line::from(vec!["URL to add (Enter, Esc): ".bold(), typed.into(), "█".into()]),
+            None => HELP.dim().into(),
+        };
+        frame.render_widget(bottom_line, bottom);
+    }
+
+    /// Two lines for each publishing point: its figures, and below them where it is and what has failed last.
+    fn draw_table(&self, frame: &mut Frame<'_>, area: Rect) {
+        let columns = u16::try_from(COLUMNS.len()).unwrap_or(u16::MAX);
+        let rows = self.rows.iter().enumerate().flat_map(|(index, row)| {
+            let (mark, style) =
+                if index == self.selected { (">", Style::new().reversed()) } else { (" ", Style::new()) };
+            let figures = TableRow::new([
+                Cell::new(format!("{mark} {}", row.name)),
+                Cell::new(row.state.as_str()).style(colour(&row.state)),
+                right(row.rate / 1000),
+                right(row.sent),
+                right(row.dropped),
+                Cell::new(Line::raw(format!("{} {:>6}", bar(row.congestion), row.queued))),
+                right(row.retries),
+                Cell::new(row.rtt()),
+            ]);
+            let mut place = format!("  {}", row.location);
+            if let Some(error) = &row.last_error {
+                place += &format!("; last error: {error}");
+            }
+            [figures.style(style), TableRow::new([Cell::new(place.dim()).column_span(columns)])]
+        });
+        // Those above the selected one go where there is no room for all.
+        let shown = usize::from(area.height.saturating_sub(2) / 2).max(1);
+        let hidden = (self.selected + 1).saturating_sub(shown) * 2;
+        let table = Table::new(rows.skip(hidden), COLUMNS.map(|(_, width)| width))
+            .header(TableRow::new(COLUMNS.map(|(title, _)| title)).bold())
+            .block(Block::new().title("one stream, its publishing points".bold()));
+        frame.render_widget(table, area);
+    }
+}
+
+fn right(figure: impl ToString) -> Cell<'static> {
+    Cell::new(Line::raw(figure.to_string()).right_aligned())
+}
+
+fn bar(share: f64) -> String {
+    // From 0 to 1 by its definition; a cast saturates anyway.
+    let full = ((share * BAR as f64).round() as usize).min(BAR);
+    "█".repeat(full) + &"░".repeat(BAR - full)
+}
+
+fn colour(state: &str) -> Color {
+    match state {
+        "streaming" => Color::Green,
+        "reconnecting" => Color::Yellow,
+        "failed" => Color::Red,
+        _ => Color::Reset,
+    }
+}

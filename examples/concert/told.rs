@@ -1,0 +1,125 @@
+//! What the bus tells, in words and figures.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A message that is shown.
+pub(crate) enum Told {
+    /// The counters of all publishing points.
+    Rows(Vec<Row>),
+    /// A step of a push, or a warning.
+    Line(String),
+    /// The stream cannot go on.
+    Failed(String),
+    /// The end has been delivered.
+    Ended,
+}
+
+/// The counters of one publishing point.
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) location: String,
+    pub(crate) state: String,
+    /// Bits a second.
+    pub(crate) rate: u64,
+    /// Packets.
+    pub(crate) sent: u64,
+    pub(crate) dropped: u64,
+    pub(crate) queued: u64,
+    /// How much of the limits the packets queued use up, from 0 to 1.
+    pub(crate) congestion: f64,
+    /// Attempts in a row that have failed.
+    pub(crate) retries: u32,
+    pub(crate) rtt: Option<Duration>,
+    pub(crate) last_error: Option<String>,
+}
+
+impl Told {
+    /// `None` where the message is none of those.
+    pub(crate) fn of(message: &gst::Message) -> Option<Self> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the other messages are not shown")]
+        match message.view() {
+            gst::MessageView::Element(element) => {
+                let structure = element.structure()?;
+                match structure.name().as_str() {
+                    "asfpushsink-stats" => rows(structure).map(Self::Rows),
+                    "asfpushsink-status" => status(structure).map(Self::Line),
+                    _ => None,
+                }
+            }
+            // A warning of a step repeats what its status says.
+            gst::MessageView::Warning(warning) => {
+                let is_step = warning.details().is_some_and(|details| details.name() == "asfpushsink-status");
+                (!is_step).then(|| Self::Line(format!("WARNING {}", warning.error())))
+            }
+            gst::MessageView::Error(error) => Some(Self::Failed(error.error().to_string())),
+            gst::MessageView::Eos(_) => Some(Self::Ended),
+            _ => None,
+        }
+    }
+}
+
+/// The counters in the statistics, whether of a message or of the property `stats`.
+pub(crate) fn rows(stats: &gst::StructureRef) -> Option<Vec<Row>> {
+    let destinations = stats.get::<gst::Array>("destinations").ok()?;
+    destinations.iter().map(|stats| Row::of(&*stats.get::<gst::Structure>().ok()?)).collect()
+}
+
+impl Row {
+    fn of(stats: &gst::StructureRef) -> Option<Self> {
+        Some(Self {
+            name: stats.get("name").ok()?,
+            location: stats.get("location").ok()?,
+            state: stats.get("state").ok()?,
+            rate: stats.get("bitrate-current").ok()?,
+            sent: stats.get("packets-sent").ok()?,
+            dropped: stats.get("packets-dropped").ok()?,
+            queued: stats.get("packets-queued").ok()?,
+            congestion: stats.get("congestion").ok()?,
+            retries: stats.get("retry-count").ok()?,
+            rtt: stats.get("rtt").ok().map(Duration::from_nanos),
+            last_error: stats.get("last-error").ok(),
+        })
+    }
+
+    /// Round-trip time, where it is known.
+    pub(crate) fn rtt(&self) -> String {
+        self.rtt.map_or_else(|| "-".to_owned(), |rtt| format!("{:.2} ms", rtt.as_secs_f64() * 1000.0))
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {} {} kbit/s sent={} dropped={} queued={} congestion={:.0} % retries={} rtt={}",
+            self.name,
+            self.state,
+            self.rate / 1000,
+            self.sent,
+            self.dropped,
+            self.queued,
+            self.congestion * 100.0,
+            self.retries,
+            self.rtt()
+        )?;
+        match &self.last_error {
+            Some(error) => write!(f, " last error: {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A step in words: who, what, with which outcome, and what comes next.
+fn status(status: &gst::StructureRef) -> Option<String> {
+    let (_, step) = glib::EnumValue::from_value(status.value("status").ok()?)?;
+    let text = |field| status.get::<&str>(field).ok();
+    let mut line = format!("{} {} {}", text("destination")?, step.nick(), text("hresult-name")?);
+    if let Ok(wait) = status.get::<u32>("retry-in") {
+        line += &format!(", next attempt in {wait} ms");
+    }
+    if let (Some(failure), Some(remedy)) = (text("text"), text("remedy")) {
+        line += &format!(": {failure}; {remedy}");
+    }
+    Some(line)
+}
