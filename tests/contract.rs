@@ -206,7 +206,7 @@ fn growth(count: usize, limit: usize) -> usize {
 /// What is a destination's own is its connection: the HTTP client, and what is on its way.
 #[test]
 fn c5_memory_is_bounded_by_the_limits() {
-    const OWN: usize = 192 * 1024;
+    const OWN: usize = 256 * 1024;
     let _alone = alone();
     let limit = 4 * MIB;
     // What is made once.

@@ -323,6 +323,33 @@ fn eos_is_bounded() {
     }
 }
 
+/// An end that the server leaves unanswered is a WARNING before EOS, also where the destination's own time is
+/// over before the element's.
+#[test]
+fn an_end_without_an_answer_is_told() {
+    for first in [true, false] {
+        let (peer, pushing, source) = pushing("eos-timeout=300");
+        feed(&source, media::stream(5, STEP));
+        let mut connection = peer.accept();
+        connection.set_up(&wms(204, "one"));
+        pushing.wait_for_status("started");
+        if first {
+            assert!(pushing.sink.emit_by_name::<bool>("end-session", &[&None::<&str>]));
+            let status = pushing.wait_for_status("stopped");
+            assert_eq!(status.get::<u32>("hresult"), Ok(Hresult::TIMEOUT.0));
+        }
+        end(&source);
+        assert_eq!(connection.until_the_end().last(), Some(&Packet::End(Hresult::OK)));
+        let text = pushing.wait_for(|message| {
+            assert!(!matches!(message.view(), gst::MessageView::Eos(_)), "EOS without a WARNING");
+            let gst::MessageView::Warning(warning) = message.view() else { return None };
+            warning.debug()
+        });
+        assert!(text.contains("did not confirm the end"), "{text}");
+        pushing.wait_for_eos();
+    }
+}
+
 /// A state change breaks into the wait at EOS and into back-pressure.
 #[test]
 fn waits_can_be_interrupted() {

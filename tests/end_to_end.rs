@@ -12,6 +12,7 @@ use bytes::Bytes;
 use gst::prelude::*;
 use gstasfpush::asf::{Padding, Parser, Settings};
 use gstasfpush::point::{Config, RunningServer, Server};
+use support::decoded::{assert_same_frames, ffmpeg_file, frames, recordings};
 use support::media;
 use support::peer::{Peer, wms};
 use support::pipeline::{Pushing, init, until};
@@ -45,69 +46,11 @@ fn run(description: &str) {
     pipeline.set_state(gst::State::Null).unwrap();
 }
 
-/// Checksums of the frames that ffmpeg decodes, of video and of audio.
-fn frames(file: &Path) -> [Vec<String>; 2] {
-    ["0:v", "0:a"].map(|stream| {
-        let output = Command::new("ffmpeg")
-            .args([
-                "-nostdin",
-                "-loglevel",
-                "error",
-                "-i",
-                file.to_str().unwrap(),
-                "-map",
-                stream,
-                "-f",
-                "framemd5",
-                "-",
-            ])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-        let lines = String::from_utf8(output.stdout).unwrap();
-        lines
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .map(|line| line.rsplit(',').next().unwrap().to_owned())
-            .collect()
-    })
-}
-
 /// Send times of the packets in a file, in order.
 fn send_times(file: &Path) -> Vec<u32> {
     let mut parser = Parser::new(Settings { padding: Padding::Keep, live_header: true });
     parser.push(Bytes::from(fs::read(file).unwrap()));
     std::iter::from_fn(|| parser.next_unit().unwrap()).map(|unit| unit.packet.send_time()).collect()
-}
-
-fn recordings(directory: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "asf"))
-        .collect();
-    files.sort();
-    files
-}
-
-/// An ASF file that ffmpeg wrote.
-fn ffmpeg_file(file: &Path, rate: u32) {
-    let made = Command::new("ffmpeg")
-        .args([
-            "-nostdin",
-            "-loglevel",
-            "error",
-            "-y",
-            "-f",
-            "lavfi",
-            "-i",
-            &format!("testsrc=duration=4:size=160x120:rate={rate}"),
-        ])
-        .args(["-f", "lavfi", "-i", "sine=duration=4", "-c:v", "wmv2", "-c:a", "wmav2", "-f", "asf"])
-        .arg(file)
-        .status()
-        .unwrap();
-    assert!(made.success());
 }
 
 /// Pushes by `pipeline`, in which `PUSH` is the element; the one recording.
@@ -119,17 +62,6 @@ fn recorded(pipeline: &str, directory: &TempDir) -> PathBuf {
     let mut files = recordings(directory.path());
     assert_eq!(files.len(), 1, "{files:?}");
     files.remove(0)
-}
-
-/// The recording decodes to what the source does. Where the source is asfmux's own file, `tail` frames at
-/// its end are left out: its Packet Length does not count the padding, and ffmpeg then loses the last of them.
-fn assert_same_frames(source: &Path, recording: &Path, tail: usize) {
-    for (mut source, recording) in frames(source).into_iter().zip(frames(recording)) {
-        assert!(source.len() > 10);
-        assert!(if tail == 0 { source.len() == recording.len() } else { source.len() <= recording.len() });
-        source.truncate(source.len() - tail);
-        assert_eq!(source[..], recording[..source.len()]);
-    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use gstasfpush::asf::Header;
 use gstasfpush::asf::fixture::HeaderBuilder;
+use gstasfpush::wmhttp::auth::{Login, Methods};
 use gstasfpush::wmhttp::client::{Config, Event, HeaderChange, Output, ResponseHead, Restart, Session};
 use gstasfpush::wmhttp::headers::{Directives, Kind, PushId, RequestHead};
 use gstasfpush::wmhttp::packet::Packet;
@@ -58,7 +59,10 @@ impl Pair {
         let config = Config {
             url: Url::parse("http://media/concert").unwrap(),
             user_agent: "WMEncoder/12.0.0.0".to_owned(),
-            accept_authentication: Vec::new(),
+            auth_methods: Methods::default(),
+            login: Login::default(),
+            proxy_login: Login::default(),
+            random: || [0; 16],
             directives: Directives::default(),
             content_length,
             strict_server: true,

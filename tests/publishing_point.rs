@@ -451,21 +451,6 @@ fn s11_no_asf_is_refused() {
     }
 }
 
-/// S-5: to another server, or through a proxy.
-#[test]
-fn s5_redirects() {
-    let server = server_with(|config| {
-        config.redirects = vec![("Moved".to_owned(), "http://other/x".to_owned())];
-        config.proxy_redirects = vec![("far".to_owned(), "http://proxy:3128/".to_owned())];
-    });
-    for (path, status, location) in [("/moved", 302, "http://other/x"), ("/far", 305, "http://proxy:3128/")] {
-        let mut wire = Wire::to(server.addr());
-        let reply = wire.setup(path, "0", "");
-        assert_eq!((reply.status, reply.header("Location")), (status, Some(location)));
-        assert!(wire.is_closed());
-    }
-}
-
 /// The bounds of the registry.
 #[test]
 fn limits_are_answered_with_503() {

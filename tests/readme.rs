@@ -85,6 +85,9 @@ fn kind(spec: &glib::ParamSpec) -> String {
     if let Some(class) = glib::EnumClass::with_type(spec.value_type()) {
         return class.values().iter().map(|value| value.nick()).collect::<Vec<_>>().join(", ");
     }
+    if let Some(class) = glib::FlagsClass::with_type(spec.value_type()) {
+        return class.values().iter().map(|value| value.nick()).collect::<Vec<_>>().join(", ");
+    }
     match spec.value_type().name() {
         "gchararray" => "string",
         "gboolean" => "boolean",
@@ -101,6 +104,9 @@ fn default(spec: &glib::ParamSpec) -> String {
     let value = spec.default_value();
     if let Some((_, value)) = glib::EnumValue::from_value(value) {
         return value.nick().to_owned();
+    }
+    if let Some((_, flags)) = glib::FlagsValue::from_value(value) {
+        return flags.iter().map(|flag| flag.nick()).collect::<Vec<_>>().join("+");
     }
     if let Ok(text) = value.get::<Option<String>>() {
         return text.unwrap_or_else(|| "NULL".to_owned());

@@ -4,75 +4,18 @@
 
 mod support;
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use gst::prelude::*;
 use gstasfpush::wmhttp::Hresult;
 use gstasfpush::wmhttp::packet::Packet;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::PrivatePkcs8KeyDer;
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rcgen::KeyPair;
+use support::authority::Authority;
 use support::media;
 use support::peer::{Peer, wms};
 use support::pipeline::{Pushing, end, feed, until};
 
 const STEP: u32 = 40;
-
-/// An authority, and what it signs, as files.
-struct Authority {
-    directory: tempfile::TempDir,
-    issuer: Issuer<'static, KeyPair>,
-    certificate: rcgen::Certificate,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("ca.pem"), certificate.pem()).unwrap();
-        Self { directory, issuer: Issuer::new(params, key), certificate }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// A certificate for `name`, and its key.
-    fn sign(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap(), key)
-    }
-
-    /// A server's side, which wants a certificate of this authority's from its clients too where `mutual`.
-    fn server(&self, name: &str, mutual: bool) -> Arc<ServerConfig> {
-        let (certificate, key) = self.sign(name);
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config =
-            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
-        let config = if mutual {
-            let mut roots = RootCertStore::empty();
-            roots.add(self.certificate.der().clone()).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            config.with_client_cert_verifier(verifier.build().unwrap())
-        } else {
-            config.with_no_client_auth()
-        };
-        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        Arc::new(config.with_single_cert(vec![certificate.der().clone()], key.into()).unwrap())
-    }
-
-    /// `tls-ca-file` with this authority's certificate.
-    fn trusted(&self) -> String {
-        format!("tls-ca-file={}", self.file("ca.pem").display())
-    }
-}
 
 fn pushing(location: &str, properties: &str) -> (Pushing, gst::Element) {
     let (pushing, source) = Pushing::by_hand(&format!("location={location} sync=false {properties}"));

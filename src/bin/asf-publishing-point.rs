@@ -1,5 +1,7 @@
 //! A publishing point: takes pushes over [MS-WMHTTP], serves players over [MS-WMSP].
 
+use std::error::Error;
+use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,8 +10,10 @@ use std::time::Duration;
 use clap::Parser;
 use gstasfpush::point::{Config, Server};
 use gstasfpush::wmhttp::server::Policy;
+use gstasfpush::wmhttp::server::access::{Rights, Scheme, Users};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use url::Url;
 
 /// Takes live Windows Media pushed by encoders, and serves it to players
 #[derive(Parser)]
@@ -30,7 +34,22 @@ struct Arguments {
     /// How long a session lives between requests, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 120_000)]
     inactivity_timeout_ms: u64,
-    /// Send pushers of a point to another URL; may be given several times
+    /// Only those named in this file may push: lines `user:realm:hash`, as htdigest writes them
+    ///
+    /// The hash is the MD5 or the SHA-256 of `user:realm:password` in hexadecimal digits. All lines
+    /// have the same realm. Players are not asked.
+    #[arg(long, value_name = "FILE", value_parser = users)]
+    users: Option<Users>,
+    /// How pushers may show who they are, the preferred first
+    #[arg(
+        long = "auth",
+        value_name = "SCHEME",
+        value_delimiter = ',',
+        default_value = "digest,basic",
+        requires = "users"
+    )]
+    schemes: Vec<Scheme>,
+    /// Send pushers and players of a point to another URL; may be given several times
     #[arg(long = "redirect", value_name = "POINT=URL", value_parser = redirect)]
     redirects: Vec<(String, String)>,
     /// Send pushers of a point through a proxy; may be given several times
@@ -43,7 +62,15 @@ struct Arguments {
 
 fn redirect(text: &str) -> Result<(String, String), &'static str> {
     let (point, url) = text.split_once('=').ok_or("no `=` between the point and the URL")?;
-    Ok((point.to_owned(), url.to_owned()))
+    let url = Url::parse(url).map_err(|_| "what follows `=` is no URL")?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("the URL begins neither with http: nor with https:");
+    }
+    Ok((point.to_owned(), url.into()))
+}
+
+fn users(file: &str) -> Result<Users, Box<dyn Error + Send + Sync>> {
+    Ok(fs::read_to_string(file)?.parse::<Users>()?)
 }
 
 #[tokio::main]
@@ -58,6 +85,7 @@ async fn main() -> io::Result<()> {
             inactivity_timeout: Duration::from_millis(arguments.inactivity_timeout_ms),
             ..Policy::default()
         },
+        rights: arguments.users.map(|users| Rights { schemes: arguments.schemes, ..Rights::new(users) }),
         redirects: arguments.redirects,
         proxy_redirects: arguments.proxy_redirects,
         ..Config::default()

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::log::Limits;
 use crate::wmhttp::server::Policy;
+use crate::wmhttp::server::access::Rights;
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -17,7 +18,9 @@ pub struct Config {
     pub record: Option<PathBuf>,
     /// Timeouts and name of the push protocol.
     pub policy: Policy,
-    /// Points whose pushers are sent to another URL: (point, URL) (S-5).
+    /// Who may push; `None` lets everybody. Players are not asked.
+    pub rights: Option<Rights>,
+    /// Points whose pushers and players are sent to another URL: (point, URL) (S-5).
     pub redirects: Vec<(String, String)>,
     /// Points whose pushers are sent through a proxy: (point, the proxy's URL) (S-5).
     pub proxy_redirects: Vec<(String, String)>,
@@ -38,6 +41,7 @@ impl Default for Config {
             points: Vec::new(),
             record: None,
             policy: Policy::default(),
+            rights: None,
             redirects: Vec::new(),
             proxy_redirects: Vec::new(),
             limits: Limits::default(),

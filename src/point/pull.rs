@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use super::body::Body;
 use super::frames;
 use super::registry::{NoStream, Registry};
+use crate::wmhttp::server::Lookup;
 
 /// A Windows encoder's own server: it owes players no `$M`, which those in the field do not take.
 const SERVER: &str = "Rex/9.0.0.2980";
@@ -63,7 +64,11 @@ impl Wish {
 /// Answers a request that is no push.
 pub(super) fn answer(registry: &Arc<Registry>, request: &Request<Incoming>) -> Response<Body> {
     let path = request.uri().path();
-    match Wish::of(request.method(), request.headers()) {
+    let wish = Wish::of(request.method(), request.headers());
+    if let (Wish::Describe | Wish::Play { .. }, Some(Lookup::Moved(url))) = (wish, registry.redirect(path)) {
+        return moved(&url);
+    }
+    match wish {
         Wish::Describe => describe(registry, path),
         Wish::Play { chunked } => match registry.play(path) {
             Ok(play) => {
@@ -101,6 +106,16 @@ fn no_stream(error: NoStream) -> Response<Body> {
         NoStream::NotPushed => text(StatusCode::SERVICE_UNAVAILABLE, "nobody pushes to this publishing point\n"),
         NoStream::TooManyPlayers => text(StatusCode::SERVICE_UNAVAILABLE, "no room for another player\n"),
     }
+}
+
+/// Sends a player where the pushers are sent.
+fn moved(url: &str) -> Response<Body> {
+    let Ok(location) = HeaderValue::from_str(url) else {
+        return text(StatusCode::INTERNAL_SERVER_ERROR, "the redirect of this publishing point is no URL\n");
+    };
+    let mut response = response(StatusCode::FOUND, None, Body::empty());
+    response.headers_mut().insert(header::LOCATION, location);
+    response
 }
 
 fn text(status: StatusCode, text: &'static str) -> Response<Body> {

@@ -13,6 +13,7 @@ use super::connection::{Closed, Connection};
 use super::registry::Registry;
 use super::session::{Chunk, Message, Start};
 use crate::wmhttp::headers::{Directives, Kind, RequestHead, is_encoder};
+use crate::wmhttp::server::access::RequestLine;
 use crate::wmhttp::server::{Reply, answer_stranger, unknown_session};
 
 /// Bytes of a PushSetup's body.
@@ -55,11 +56,14 @@ async fn push(
     let head = RequestHead::from_headers(request.headers()).map_err(|text| Reply::error(policy, 400, text))?;
     let path = request.uri().path().to_owned();
     let id = head.cookies.push_id().clone();
+    let admitted = admit(registry, &head, &request);
     match head.kind {
         Kind::Setup => {
+            // Read in any case, since the connection stays open.
             let body = setup_body(request.into_body())
                 .await
                 .ok_or_else(|| Reply::error(policy, 413, "the PushSetup body is cut off, or longer than 8192 bytes"))?;
+            admitted?;
             let directives = Directives::from_body(&body).map_err(|text| Reply::error(policy, 400, text))?;
             if id.is_new_session() {
                 return Ok(Some(registry.open(&path, &head, &directives, connection)));
@@ -70,6 +74,7 @@ async fn push(
             Ok(Some(reply.await.unwrap_or_else(|_| unknown_session(policy))))
         }
         Kind::Start => {
+            admitted?;
             let session = registry.session(&id, &path).ok_or_else(|| unknown_session(policy))?;
             let (to_session, chunks) = mpsc::channel(CHUNKS);
             let (answer, reply) = oneshot::channel();
@@ -80,6 +85,16 @@ async fn push(
             Ok(reply.await.ok())
         }
     }
+}
+
+/// Whether the pusher may push at all; who is sent elsewhere need not show it here.
+fn admit(registry: &Registry, head: &RequestHead, request: &Request<Incoming>) -> Result<(), Reply> {
+    let path = request.uri().path();
+    if head.kind == Kind::Setup && registry.redirect(path).is_some() {
+        return Ok(());
+    }
+    let target = request.uri().to_string();
+    registry.admit(head, RequestLine { method: request.method().as_str(), target: &target }, path)
 }
 
 /// The whole body, or `None` where it is too long or breaks off.

@@ -16,12 +16,15 @@ use super::publishing::{Point, PointStats};
 use super::recorder::Recorder;
 use super::session::{self, Fate, SessionHandle};
 use crate::wmhttp::headers::{Directives, PushId, RequestHead};
+use crate::wmhttp::server::access::{Guard, RequestLine};
 use crate::wmhttp::server::{Lookup, Reply, accept};
 
 /// Which publishing points and push sessions there are.
 pub(super) struct Registry {
     config: Config,
     state: Mutex<State>,
+    /// `None` lets everybody push.
+    guard: Option<Mutex<Guard>>,
     /// Players of all points.
     playing: Arc<AtomicUsize>,
 }
@@ -60,11 +63,49 @@ impl Registry {
             let point = new_point(&config, name)?;
             state.points.insert(key(name), point);
         }
-        Ok(Arc::new(Self { config, state: Mutex::new(state), playing: Arc::default() }))
+        let guard = config.rights.clone().map(|rights| Mutex::new(Guard::new(rights)));
+        Ok(Arc::new(Self { config, state: Mutex::new(state), guard, playing: Arc::default() }))
     }
 
     pub(super) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Whether the pusher may push, to the point that `path` names as to any.
+    ///
+    /// # Errors
+    /// What to answer where it may not.
+    pub(super) fn admit(&self, head: &RequestHead, line: RequestLine<'_>, path: &str) -> Result<(), Reply> {
+        let Some(guard) = &self.guard else { return Ok(()) };
+        let policy = &self.config.policy;
+        let Some(nonce) = random_digits() else {
+            return Err(Reply::error(policy, 500, "no randomness for a challenge"));
+        };
+        let admitted = {
+            // A nonce is spent or not, whatever else failed.
+            let mut guard = guard.lock().unwrap_or_else(PoisonError::into_inner);
+            guard.admit(head, line, &nonce, policy, Instant::now())
+        };
+        match admitted {
+            Ok(user) => tracing::debug!(point = path, user, "a pusher is let in"),
+            Err(reply) => {
+                // The first request of every pusher has none.
+                let with_credentials = !head.authorization.is_empty();
+                tracing::info!(point = path, with_credentials, "a pusher is asked for credentials");
+                return Err(reply);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the pushers of the point that `path` names are sent (S-5).
+    pub(super) fn redirect(&self, path: &str) -> Option<Lookup> {
+        let key = key(&name_of(path));
+        let target = |list: &[(String, String)]| {
+            list.iter().find(|(name, _)| self::key(name) == key).map(|(_, url)| url.clone())
+        };
+        let moved = target(&self.config.redirects).map(Lookup::Moved);
+        moved.or_else(|| target(&self.config.proxy_redirects).map(Lookup::UseProxy))
     }
 
     /// Opens a session at the point that `path` names, where that can be.
@@ -82,7 +123,7 @@ impl Registry {
         let name = name_of(path);
         let key = key(&name);
         let mut state = self.lock();
-        let lookup = self.look_up(&state, &key, directives);
+        let lookup = self.redirect(path).unwrap_or_else(|| self.look_up(&state, &key, directives));
         let displaced = state.session_of(&key).map(|(id, _)| id.clone());
         let full = state.sessions.len() >= self.config.max_sessions && displaced.is_none();
         if state.stopping || (full && matches!(lookup, Lookup::Exists | Lookup::FromTemplate)) {
@@ -182,15 +223,6 @@ impl Registry {
     }
 
     fn look_up(&self, state: &State, key: &str, directives: &Directives) -> Lookup {
-        let target = |list: &[(String, String)]| {
-            list.iter().find(|(name, _)| self::key(name) == key).map(|(_, url)| url.clone())
-        };
-        if let Some(url) = target(&self.config.redirects) {
-            return Lookup::Moved(url);
-        }
-        if let Some(url) = target(&self.config.proxy_redirects) {
-            return Lookup::UseProxy(url);
-        }
         if state.points.contains_key(key) {
             // A session whose pusher is gone gives way: it may be the same encoder, started anew.
             let busy = state.session_of(key).is_some_and(|(_, entry)| entry.handle.is_connected());
@@ -218,11 +250,16 @@ fn new_point(config: &Config, name: &str) -> io::Result<Arc<Point>> {
     Ok(Arc::new(Point::new(name, config.limits, recorder)))
 }
 
-/// A session's id: 192 bits from the system's random source, in hexadecimal digits (S-1).
+/// A session's id (S-1).
 fn new_push_id() -> Option<PushId> {
+    PushId::parse(&random_digits()?)
+}
+
+/// 192 bits from the system's random source, in hexadecimal digits.
+fn random_digits() -> Option<String> {
     let mut random = [0; 24];
     SysRng.try_fill_bytes(&mut random).ok()?;
-    PushId::parse(&random.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    Some(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// A point's name as the map has it: names differ in more than case.

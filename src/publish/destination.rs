@@ -15,6 +15,7 @@ use super::{Application, Settings, lock};
 use crate::log::{Cursor, DropPolicy};
 use crate::transport::{Client, Incoming};
 use crate::wmhttp::Hresult;
+use crate::wmhttp::auth::{Credentials, Target};
 use crate::wmhttp::client::{Event, Output, Restart, Session};
 use crate::wmhttp::headers::Kind;
 use crate::wmhttp::verdict::{Cause, Condition, Failure};
@@ -29,6 +30,9 @@ const TELEMETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How often missed packets are reported at most.
 const DROPPED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bytes that a system takes for a process that reads nothing: acknowledged, they prove nothing.
+const UNREAD: u64 = 256 * 1024;
 
 /// What a destination can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +67,8 @@ pub(super) struct Actor {
     retry_at: Option<Instant>,
     /// The application is being asked whether to try again.
     question: Option<Question>,
+    /// The application is being asked for credentials.
+    asking: Option<JoinHandle<Option<Credentials>>>,
     /// The session is to end with what waits in the log, by this time.
     drain_by: Option<Instant>,
     last_take: Option<Instant>,
@@ -106,6 +112,7 @@ enum Happening {
     /// Packets that were missed are to be reported.
     DroppedDue,
     Answer(bool),
+    Credentials(Option<Credentials>),
     DrainDue,
     Command(Command),
     /// The publisher has let go.
@@ -141,6 +148,7 @@ impl Actor {
             state: State::Idle,
             retry_at: None,
             question: None,
+            asking: None,
             drain_by: None,
             last_take: None,
             dropped: Dropped::default(),
@@ -196,7 +204,7 @@ impl Actor {
         let gather_until = self.last_take.map(|taken| taken + GATHER).filter(|until| Instant::now() < *until);
         let breaks_off = self.breaks_off_when_lapped();
         let dropped_at = self.dropped.report_at.filter(|_| self.dropped.packets > 0);
-        let Self { client, cursor, commands, retry_at, wants_room, question, drain_by, .. } = self;
+        let Self { client, cursor, commands, retry_at, wants_room, question, asking, drain_by, .. } = self;
         tokio::select! {
             incoming = client.next(*wants_room) => Happening::Transport(incoming),
             () = gathered(cursor, gather_until), if wants_data => Happening::Data,
@@ -205,6 +213,7 @@ impl Actor {
             () = cursor.lapped(), if breaks_off => Happening::Lapped,
             () = at(dropped_at), if dropped_at.is_some() => Happening::DroppedDue,
             answer = answer_to(question), if question.is_some() => Happening::Answer(answer),
+            answer = supplied(asking), if asking.is_some() => Happening::Credentials(answer),
             () = at(*drain_by), if drain_by.is_some() => Happening::DrainDue,
             command = commands.recv() => command.map_or(Happening::Stop, Happening::Command),
         }
@@ -229,10 +238,14 @@ impl Actor {
                 let mut stats = lock(&self.stats);
                 stats.server = peer.server;
                 stats.idle_timeout = peer.idle_timeout;
+                stats.auth_scheme = self.session.auth_scheme().or(stats.auth_scheme);
             }
             Happening::Transport(Incoming::Lost { cause, detail, undelivered }) => {
+                let taken = self.body.len().saturating_sub(undelivered);
+                let unread = cause == Cause::Stalled && taken <= UNREAD;
                 // Better twice than never: all of it.
-                let undelivered = if self.session.resume_is_unproven(now) { self.body.len() } else { undelivered };
+                let all = unread || self.session.resume_is_unproven(now);
+                let undelivered = if all { self.body.len() } else { undelivered };
                 self.undelivered = undelivered;
                 self.session.handle_disconnect(cause, &detail, undelivered == 0, now);
             }
@@ -241,6 +254,10 @@ impl Actor {
             Happening::Lapped => self.lapped(),
             Happening::DroppedDue => self.report_dropped(),
             Happening::Answer(go_on) => self.answered(go_on),
+            Happening::Credentials(answer) => {
+                self.asking = None;
+                self.session.supply(answer, now);
+            }
             Happening::DrainDue | Happening::Stop => self.close_for_good(),
             Happening::Command(command) => self.obey(command, now),
         }
@@ -326,6 +343,7 @@ impl Actor {
     fn forget_retry(&mut self) {
         self.retry_at = None;
         self.question = None;
+        self.asking = None;
     }
 
     fn connect(&mut self) {
@@ -422,6 +440,23 @@ impl Actor {
                 self.connected();
                 self.step(Status::Started, State::Streaming, Hresult::OK, None);
             }
+            Event::Authenticating => {
+                if self.state != State::Authenticating {
+                    self.step(Status::Connecting, State::Authenticating, Hresult::OK, None);
+                }
+            }
+            Event::CredentialsNeeded(question) => {
+                let application = Arc::clone(&self.application);
+                self.asking = Some(spawn_blocking(move || application.credentials(&question)));
+            }
+            Event::PasswordExposed(target) => {
+                let to = match target {
+                    Target::Server => "the server",
+                    Target::Proxy => "the proxy",
+                };
+                let text = format!("the password for {to} goes over the network readable, by Basic over http");
+                self.notice(text, "use https, or let the far end do Digest or NTLM");
+            }
             Event::RolledOver => lock(&self.stats).rollovers += 1,
             Event::HeaderChanged => {
                 lock(&self.stats).header_changes += 1;
@@ -431,6 +466,7 @@ impl Actor {
             Event::Failed(failure) => self.failed(failure),
             Event::Ended { clean } => {
                 let hresult = if clean { Hresult::OK } else { Hresult::TIMEOUT };
+                lock(&self.stats).end_unconfirmed = !clean;
                 self.step(Status::Stopped, State::Ending, hresult, None);
                 self.rest(Status::Closed, State::Closed, Hresult::OK, None);
             }
@@ -454,7 +490,7 @@ impl Actor {
         self.rewind(rewind.max(undelivered));
         self.body = BodyMap::default();
         let (text, remedy) = match reason {
-            Restart::Stale => return,
+            Restart::Stale | Restart::Unauthenticated => return,
             Restart::HeaderChange => {
                 lock(&self.stats).header_changes += 1;
                 self.step(Status::SourceSwitch, self.state, Hresult::OK, None);
@@ -640,6 +676,14 @@ async fn answer_to(question: &mut Option<Question>) -> bool {
     match question {
         // Where the application's code has panicked, its answer is the default.
         Some(question) => (&mut question.answer).await.unwrap_or(true),
+        None => std::future::pending().await,
+    }
+}
+
+/// Where the application's code has panicked, it has no credentials.
+async fn supplied(asking: &mut Option<JoinHandle<Option<Credentials>>>) -> Option<Credentials> {
+    match asking {
+        Some(asking) => asking.await.unwrap_or_default(),
         None => std::future::pending().await,
     }
 }

@@ -21,6 +21,7 @@ use tokio::task::AbortHandle;
 use crate::asf;
 use crate::log::{DropPolicy, Interrupted, Limits, Log, Observer, Start, Terms};
 use crate::transport::{self, runtime};
+use crate::wmhttp::auth::{Credentials, Question};
 use crate::wmhttp::client::Config;
 use crate::wmhttp::verdict::Failure;
 use backoff::Policy;
@@ -53,6 +54,10 @@ pub trait Application: Send + Sync {
     /// Whether to try again after this failure. Called on a thread that may block; the destination waits for it,
     /// others do not.
     fn may_retry(&self, failure: &Failure) -> bool;
+
+    /// The credentials that a server or a proxy asks for, where there are some. Called as
+    /// [`Application::may_retry`] is; the session bounds how long it may take.
+    fn credentials(&self, question: &Question) -> Option<Credentials>;
 }
 
 /// One stream on its way to its destinations.
@@ -91,9 +96,9 @@ const COMMANDS: usize = 16;
 /// How [`Publisher::wait_until_ended`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
-    /// Every destination has ended or failed.
+    /// Every destination has ended, confirmed by its server, or failed.
     All,
-    /// Time ran out for this many.
+    /// Time ran out for this many, ours or the destination's own.
     TimedOut(usize),
 }
 
@@ -189,16 +194,17 @@ impl Publisher {
         let mut destinations = self.shared.lock();
         loop {
             let all = destinations.all.iter().chain(&destinations.draining);
-            let waiting = all.filter(|destination| destination.is_awaited()).count();
+            let waiting = all.clone().filter(|destination| destination.is_awaited()).count();
+            let unconfirmed = all.filter(|destination| destination.is_unconfirmed()).count();
             if waiting == 0 {
-                return Ok(Drained::All);
+                return Ok(if unconfirmed == 0 { Drained::All } else { Drained::TimedOut(unconfirmed) });
             }
             if destinations.interrupted {
                 return Err(Interrupted);
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(Drained::TimedOut(waiting));
+                return Ok(Drained::TimedOut(waiting + unconfirmed));
             }
             let waited = self.shared.changed.wait_timeout(destinations, left);
             destinations = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -271,6 +277,12 @@ impl Destination {
     /// Whether the end of the stream is still to reach it. One that was disconnected does not wait for it.
     fn is_awaited(&self) -> bool {
         !lock(&self.stats).state.is_final()
+    }
+
+    /// Whether it has closed the connection without hearing that the end arrived.
+    fn is_unconfirmed(&self) -> bool {
+        let stats = lock(&self.stats);
+        stats.state == status::State::Closed && stats.end_unconfirmed
     }
 
     fn snapshot(&self) -> Stats {

@@ -19,6 +19,8 @@ pub struct Stats {
     pub state: State,
     /// See `state`.
     pub state_since: Option<Instant>,
+    /// Whether the server left the end of the last stream unanswered until the time for it was over.
+    pub end_unconfirmed: bool,
     /// Packets appended since the destination joined; sent, dropped and queued add up to it.
     pub packets_received: u64,
     /// Packets handed to the connection, those repeated after a loss counted once.
@@ -61,6 +63,8 @@ pub struct Stats {
     pub bitrate_expected: u64,
     /// The server's `Server` header.
     pub server: Option<String>,
+    /// The scheme by which the server authenticates the pusher.
+    pub auth_scheme: Option<&'static str>,
     /// The server's Idle-Timeout.
     pub idle_timeout: Option<Duration>,
     /// When the destination last connected.

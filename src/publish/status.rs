@@ -41,6 +41,8 @@ pub enum State {
     Locating,
     /// The connection, then the answer to PushSetup, is awaited.
     Connecting,
+    /// The server or a proxy is being told who pushes.
+    Authenticating,
     /// PushSetup was accepted; no data yet.
     Opened,
     /// Data packets flow.
@@ -62,6 +64,7 @@ impl State {
             Self::Idle => "idle",
             Self::Locating => "locating",
             Self::Connecting => "connecting",
+            Self::Authenticating => "authenticating",
             Self::Opened => "opened",
             Self::Streaming => "streaming",
             Self::Ending => "ending",

@@ -7,6 +7,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::AsfPushSink;
+use super::credentials;
 use super::destination::Destination;
 use super::enums::Status;
 use super::location;
@@ -20,6 +21,7 @@ pub(super) fn signals() -> Vec<Signal> {
         Signal::builder("status")
             .param_types([destination, Status::static_type(), u32::static_type(), gst::Structure::static_type()])
             .build(),
+        credentials::signal(),
         Signal::builder("destination-added").param_types([destination]).build(),
         Signal::builder("destination-removed").param_types([destination]).build(),
         action("add", [String::static_type(), gst::Structure::static_type()])
@@ -139,7 +141,8 @@ impl AsfPushSink {
     fn remove(&self, name: &str, drain: bool) -> bool {
         let (destination, publisher, time) = {
             let mut shared = self.imp().shared();
-            let is_it = |destination: &Destination| destination.name() == name || destination.location() == name;
+            let (location, _) = location::without_login(name);
+            let is_it = |destination: &Destination| destination.name() == name || destination.location() == location;
             let Some(index) = shared.destinations.iter().position(is_it) else { return false };
             (shared.destinations.remove(index), shared.publisher.clone(), shared.settings.eos_timeout())
         };

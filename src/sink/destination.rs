@@ -12,6 +12,7 @@ use super::location;
 use super::properties::{OF_DESTINATIONS, Property};
 use super::settings::Settings;
 use crate::publish::status::State;
+use crate::wmhttp::auth::Login;
 
 /// One publishing point: its own values of the element's properties, and where the push to it stands.
 #[derive(Default)]
@@ -22,14 +23,37 @@ pub struct DestinationImp {
 #[derive(Default)]
 struct Own {
     element: glib::WeakRef<AsfPushSink>,
-    /// As the user wrote it.
+    /// As the user wrote it, but without credentials.
     location: String,
+    /// The user's name and password came with it.
+    has_login: bool,
     state: DestinationState,
     /// Its own values, …
     values: Settings,
     /// … of which these were set.
     overrides: BTreeSet<&'static str>,
 }
+
+impl Own {
+    /// Takes a location, and the credentials in it; those of the one before are not for this one.
+    fn set_location(&mut self, text: &str) {
+        let (location, login) = location::without_login(text);
+        self.location = location;
+        let has_login = login != Login::default();
+        if has_login {
+            self.overrides.extend(LOGIN);
+        } else if self.has_login {
+            self.overrides.retain(|name| !LOGIN.contains(name));
+        }
+        if has_login || self.has_login {
+            self.values.login = login;
+        }
+        self.has_login = has_login;
+    }
+}
+
+/// The properties that a location may carry.
+const LOGIN: [&str; 2] = ["user-id", "user-pw"];
 
 #[glib::object_subclass]
 impl ObjectSubclass for DestinationImp {
@@ -89,6 +113,7 @@ impl ObjectImpl for DestinationImp {
             return;
         }
         own.overrides.insert(property.spec.name());
+        own.has_login &= !LOGIN.contains(&property.spec.name());
         drop(own);
         if let Some(element) = self.element() {
             element.imp().apply_settings();
@@ -133,7 +158,7 @@ impl DestinationImp {
             gst::warning!(super::CAT, imp = self, "location keeps its value: {bad}");
             return;
         }
-        self.own().location = location.unwrap_or_default();
+        self.own().set_location(&location.unwrap_or_default());
         if let Some(element) = self.element() {
             element.imp().apply_settings();
         }
@@ -166,12 +191,12 @@ impl Destination {
         let destination: Self = glib::Object::builder().property("name", name).build();
         let mut own = destination.imp().own();
         own.element.set(Some(element));
-        location.clone_into(&mut own.location);
+        own.set_location(location);
         drop(own);
         destination
     }
 
-    /// The location as the user wrote it.
+    /// The location as the user wrote it, but without credentials.
     pub(super) fn location(&self) -> String {
         self.imp().own().location.clone()
     }

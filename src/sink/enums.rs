@@ -5,6 +5,7 @@ use gst::prelude::*;
 use crate::asf;
 use crate::log;
 use crate::publish::status;
+use crate::wmhttp::auth::Methods;
 use crate::wmhttp::client;
 
 /// `drop-policy`.
@@ -135,6 +136,34 @@ pub enum OnError {
     Never,
 }
 
+/// `auth-methods`.
+#[glib::flags(name = "GstAsfPushAuthMethods")]
+pub enum AuthMethods {
+    /// User and password, readable on the way.
+    #[flags_value(name = "Basic, which sends the password readable", nick = "basic")]
+    BASIC = 1 << 0,
+    /// RFC 7616.
+    #[flags_value(name = "Digest, by SHA-256 or MD5", nick = "digest")]
+    DIGEST = 1 << 1,
+    /// NTLM.
+    #[flags_value(name = "NTLM", nick = "ntlm")]
+    NTLM = 1 << 2,
+    /// SPNEGO.
+    #[flags_value(name = "Negotiate", nick = "negotiate")]
+    NEGOTIATE = 1 << 3,
+}
+
+impl From<AuthMethods> for Methods {
+    fn from(methods: AuthMethods) -> Self {
+        Self {
+            negotiate: methods.contains(AuthMethods::NEGOTIATE),
+            ntlm: methods.contains(AuthMethods::NTLM),
+            digest: methods.contains(AuthMethods::DIGEST),
+            basic: methods.contains(AuthMethods::BASIC),
+        }
+    }
+}
+
 /// Where a destination stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstAsfPushDestinationState")]
@@ -147,6 +176,8 @@ pub enum DestinationState {
     Locating,
     #[enum_value(name = "Waiting for the connection and the server's answer", nick = "connecting")]
     Connecting,
+    #[enum_value(name = "Telling the server or a proxy who pushes", nick = "authenticating")]
+    Authenticating,
     #[enum_value(name = "Accepted, no data yet", nick = "opened")]
     Opened,
     #[enum_value(name = "Data packets flow", nick = "streaming")]
@@ -167,6 +198,7 @@ impl From<status::State> for DestinationState {
             status::State::Idle => Self::Idle,
             status::State::Locating => Self::Locating,
             status::State::Connecting => Self::Connecting,
+            status::State::Authenticating => Self::Authenticating,
             status::State::Opened => Self::Opened,
             status::State::Streaming => Self::Streaming,
             status::State::Ending => Self::Ending,
@@ -233,6 +265,7 @@ impl From<status::Status> for Status {
 
 pub(super) fn register() {
     for kind in [
+        AuthMethods::static_type(),
         DestinationState::static_type(),
         DropPolicy::static_type(),
         HeaderChange::static_type(),

@@ -25,6 +25,7 @@ use crate::publish::Publisher;
 use crate::publish::status::State;
 use crate::transport::tls::Tls;
 use crate::wmhttp::Hresult;
+use crate::wmhttp::auth::Secret;
 use crate::wmhttp::verdict::Failure;
 
 /// How often QOS is posted at most.
@@ -257,7 +258,7 @@ impl URIHandlerImpl for AsfPushSink {
     }
 
     fn uri(&self) -> Option<String> {
-        let url = location::parse(self.shared().settings.location.as_deref()).ok()?;
+        let url = location::parse(self.shared().settings.location.as_ref().map(Secret::reveal)).ok()?;
         Some(format!("{URI_SCHEME}{}", url.as_str().strip_prefix("http")?))
     }
 
@@ -268,7 +269,7 @@ impl URIHandlerImpl for AsfPushSink {
         if self.shared().publisher.is_some() {
             return Err(glib::Error::new(gst::URIError::BadState, "the URI can be changed only in NULL and READY"));
         }
-        self.shared().settings.location = Some(uri.to_owned());
+        self.shared().settings.location = Some(Secret::new(uri));
         self.lay_out_destinations();
         Ok(())
     }
@@ -353,14 +354,12 @@ impl AsfPushSink {
     /// Makes the destinations that `location` and `locations` name.
     fn lay_out_destinations(&self) {
         let settings = self.shared().settings.clone();
-        let locations: Vec<&str> =
-            settings.location.as_deref().into_iter().chain(location::split(settings.locations.as_deref())).collect();
         let gone = std::mem::take(&mut self.shared().destinations);
         for destination in gone {
             self.destination_removed(&destination);
         }
         self.shared().next_number = 0;
-        for location in locations {
+        for location in settings.locations() {
             self.new_destination(location);
         }
         self.obj().notify("num-destinations");

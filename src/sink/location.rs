@@ -1,9 +1,11 @@
 //! `location`: what a user may write, and the URL that is meant.
 
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::transport::tls;
 use crate::wmhttp::Hresult;
+use crate::wmhttp::auth::{Login, Secret};
 
 /// The scheme under which the element answers to `gst_element_make_from_uri`.
 pub(super) const URI_SCHEME: &str = "wmpush+http";
@@ -47,6 +49,12 @@ impl BadLocation {
 
 /// The publishing point's URL, without the credentials that `text` may hold.
 pub(super) fn parse(text: Option<&str>) -> Result<Url, BadLocation> {
+    let mut url = read(text)?;
+    strip(&mut url);
+    Ok(url)
+}
+
+fn read(text: Option<&str>) -> Result<Url, BadLocation> {
     let text = text.map(str::trim).filter(|text| !text.is_empty()).ok_or(BadLocation::Missing)?;
     let (scheme, rest) =
         text.split_once(':').ok_or(BadLocation::Unreadable(url::ParseError::RelativeUrlWithoutBase))?;
@@ -57,11 +65,28 @@ pub(super) fn parse(text: Option<&str>) -> Result<Url, BadLocation> {
         "https" | URI_SCHEME_TLS => return Err(BadLocation::NoTls),
         other => return Err(BadLocation::Scheme(other.to_owned())),
     };
-    let mut url = Url::parse(&format!("{scheme}:{rest}")).map_err(BadLocation::Unreadable)?;
+    Url::parse(&format!("{scheme}:{rest}")).map_err(BadLocation::Unreadable)
+}
+
+fn strip(url: &mut Url) {
+    // Both fail only for URLs that cannot have credentials.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_fragment(None);
-    Ok(url)
+}
+
+/// The location without user name and password, and these, unescaped. Where there are none it is what the
+/// user wrote, letter by letter.
+pub(super) fn without_login(text: &str) -> (String, Login) {
+    let Ok(mut url) = read(Some(text)) else { return (text.to_owned(), Login::default()) };
+    let unescaped = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let user = Some(url.username()).filter(|user| !user.is_empty()).map(unescaped);
+    let password = url.password().map(|password| Secret::new(unescaped(password)));
+    if user.is_none() && password.is_none() {
+        return (text.to_owned(), Login::default());
+    }
+    strip(&mut url);
+    (url.into(), Login { user, password })
 }
 
 /// The single locations in `locations`: commas or white space part them, never `;`, which is legal in a path.
@@ -121,5 +146,20 @@ mod tests {
     fn credentials_are_never_shown() {
         assert_eq!(shown("http://bob:secret@a/p").as_deref(), Some("http://a/p"));
         assert_eq!(shown("bob:secret"), None);
+    }
+
+    #[test]
+    fn credentials_move_out() {
+        for (text, location, user, password) in [
+            ("mms://bob:se%40cret@a/p;x", "http://a/p;x", Some("bob"), Some("se@cret")),
+            ("http:D%5Cbob@a/", "http://a/", Some("D\\bob"), None),
+            ("http://:hush@a/", "http://a/", None, Some("hush")),
+            ("mms://a/p;x#y", "mms://a/p;x#y", None, None),
+            ("bob:secret", "bob:secret", None, None),
+        ] {
+            let (bare, login) = without_login(text);
+            assert_eq!((bare.as_str(), login.user.as_deref()), (location, user), "{text}");
+            assert_eq!(login.password.as_ref().map(Secret::reveal), password, "{text}");
+        }
     }
 }

@@ -4,10 +4,11 @@
 //! streaming thread does, `allocation` what memory upstream is offered, `actions` what the action signals
 //! do, `properties` is
 //! the one table of what can be set, `report` turns what destinations tell into bus
-//! messages and signals, `pacing` says when a packet is due.
+//! messages and signals, `credentials` asks applications for them, `pacing` says when a packet is due.
 
 mod actions;
 mod allocation;
+mod credentials;
 mod destination;
 mod enums;
 mod imp;

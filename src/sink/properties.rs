@@ -8,9 +8,10 @@ use std::sync::LazyLock;
 use glib::{ParamFlags, ParamSpec, Value};
 use gst::prelude::*;
 
-use super::enums::{DropPolicy, HeaderChange, OnError, Padding, SyncMethod};
+use super::enums::{AuthMethods, DropPolicy, HeaderChange, OnError, Padding, SyncMethod};
 use super::location;
 use super::settings::Settings;
+use crate::wmhttp::auth::Secret;
 use crate::wmhttp::headers::{Directives, is_encoder};
 
 /// The row of a property, by its name.
@@ -45,9 +46,9 @@ fn table() -> Vec<Property> {
             )
             .mutable_ready()
             .build(),
-            |s| s.location.as_deref().and_then(location::shown).to_value(),
+            |s| s.location.as_ref().map(Secret::reveal).and_then(location::shown).to_value(),
             |s, v| {
-                s.location = text(v);
+                s.location = text(v).map(Secret::new);
                 Ok(())
             },
         ),
@@ -56,11 +57,12 @@ fn table() -> Vec<Property> {
                 .mutable_ready()
                 .build(),
             |s| {
-                let shown: Vec<String> = location::split(s.locations.as_deref()).filter_map(location::shown).collect();
+                let locations = s.locations.as_ref().map(Secret::reveal);
+                let shown: Vec<String> = location::split(locations).filter_map(location::shown).collect();
                 (!shown.is_empty()).then(|| shown.join(",")).to_value()
             },
             |s, v| {
-                s.locations = text(v);
+                s.locations = text(v).map(Secret::new);
                 Ok(())
             },
         ),
@@ -90,6 +92,39 @@ fn table() -> Vec<Property> {
                 .build(),
             |s| s.auto_destroy.to_value(),
             |s, v| put(&mut s.auto_destroy, v),
+        ),
+        row(
+            string("user-id", "User ID", "User name at the server: user, DOMAIN\\user or user@REALM")
+                .mutable_playing()
+                .build(),
+            |s| s.login.user.to_value(),
+            |s, v| {
+                s.login.user = text(v);
+                Ok(())
+            },
+        ),
+        row(
+            string("user-pw", "User password", "Password at the server; cannot be read")
+                .flags(ParamFlags::WRITABLE)
+                .mutable_playing()
+                .build(),
+            // For a destination's settings; GObject gives it to nobody.
+            |s| s.login.password.as_ref().map(Secret::reveal).to_value(),
+            |s, v| {
+                s.login.password = v.get::<Option<String>>().ok().flatten().map(Secret::new);
+                Ok(())
+            },
+        ),
+        row(
+            glib::ParamSpecFlags::builder::<AuthMethods>("auth-methods")
+                .nick("Authentication methods")
+                .blurb("Ways to authenticate that may be used")
+                .flags(FLAGS)
+                .default_value(defaults.auth_methods)
+                .mutable_ready()
+                .build(),
+            |s| s.auth_methods.to_value(),
+            |s, v| put(&mut s.auth_methods, v),
         ),
         row(
             string(
@@ -411,6 +446,9 @@ fn table() -> Vec<Property> {
 const NAMES_OF_DESTINATIONS: &[&str] = &[
     "template-url",
     "auto-destroy",
+    "user-id",
+    "user-pw",
+    "auth-methods",
     "auto-reconnect",
     "retries",
     "retry-delay",

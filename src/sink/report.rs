@@ -6,12 +6,14 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::actions;
+use super::credentials;
 use super::destination::Destination;
 use super::enums::Status as StatusEnum;
 use super::{AsfPushSink, CAT};
 use crate::publish::Application;
 use crate::publish::status::{Report, State, Status, Step};
 use crate::wmhttp::Hresult;
+use crate::wmhttp::auth::{Credentials, Question};
 use crate::wmhttp::verdict::{Cause, Condition, Failure};
 
 /// Posts the reports of one destination. Called on the I/O thread, with no lock held.
@@ -38,6 +40,10 @@ impl Application for Postman {
             .field("hresult-name", failure.hresult.to_string())
             .build();
         actions::ask_for_retry(&element, &self.destination, &error)
+    }
+
+    fn credentials(&self, question: &Question) -> Option<Credentials> {
+        credentials::ask(&self.element.upgrade()?, &self.destination, question)
     }
 }
 
@@ -141,6 +147,9 @@ impl Postman {
             return;
         }
         let next = match step.status {
+            Status::Connecting if step.new_state == State::Authenticating => {
+                Some(("authenticate", "Telling the server who pushes"))
+            }
             Status::Locating => Some(("name-lookup", "Looking the server up")),
             Status::Connecting => Some(("connect", "Connecting to the server")),
             Status::Stopped => Some(("disconnect", "Closing the connection")),

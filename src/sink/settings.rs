@@ -4,23 +4,28 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::enums::{DropPolicy, HeaderChange, OnError, Padding, SyncMethod};
+use super::enums::{AuthMethods, DropPolicy, HeaderChange, OnError, Padding, SyncMethod};
+use super::location;
 use crate::asf;
 use crate::log::{Limits, Terms};
 use crate::publish::backoff::Policy;
 use crate::publish::{self};
 use crate::transport;
 use crate::transport::tls::{self, Tls};
+use crate::wmhttp::auth::{Login, Secret};
 use crate::wmhttp::client::Config;
 use crate::wmhttp::headers::Directives;
 
 /// What the properties hold. Times are milliseconds but for `max_size_time`, nanoseconds.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub(super) location: Option<String>,
-    pub(super) locations: Option<String>,
+    /// As the user wrote it, maybe with a password; see `locations` too.
+    pub(super) location: Option<Secret>,
+    pub(super) locations: Option<Secret>,
     pub(super) template_url: Option<String>,
     pub(super) auto_destroy: bool,
+    pub(super) login: Login,
+    pub(super) auth_methods: AuthMethods,
     pub(super) user_agent: String,
     pub(super) connect_timeout: u32,
     pub(super) timeout: u32,
@@ -54,6 +59,8 @@ impl Default for Settings {
             locations: None,
             template_url: None,
             auto_destroy: false,
+            login: Login::default(),
+            auth_methods: AuthMethods::DIGEST | AuthMethods::NTLM | AuthMethods::NEGOTIATE,
             user_agent: concat!("WMEncoder/12.0.0.0 asfpushsink/", env!("CARGO_PKG_VERSION")).to_owned(),
             connect_timeout: 10_000,
             timeout: 15_000,
@@ -100,6 +107,12 @@ impl Settings {
         self.tls = Tls::new(options);
     }
 
+    /// The single locations that `location` and `locations` name.
+    pub(super) fn locations(&self) -> Vec<&str> {
+        let one = self.location.as_ref().map(Secret::reveal);
+        one.into_iter().chain(location::split(self.locations.as_ref().map(Secret::reveal))).collect()
+    }
+
     pub(super) fn limits(&self) -> Limits {
         Limits {
             time: Duration::from_nanos(self.max_size_time),
@@ -127,7 +140,10 @@ impl Settings {
             session: Config {
                 url,
                 user_agent: self.user_agent.clone(),
-                accept_authentication: Vec::new(),
+                auth_methods: self.auth_methods.into(),
+                login: self.login.clone(),
+                proxy_login: Login::default(),
+                random: rand::random,
                 directives: Directives { template, auto_destroy: self.auto_destroy },
                 content_length: (self.content_length > 0).then_some(self.content_length),
                 strict_server: self.strict_server,

@@ -87,5 +87,6 @@ pub(super) fn destination(stats: &Stats) -> gst::Structure {
         .field_if_some("rtt", stats.rtt.map(nanoseconds))
         .field_if_some("unsent-bytes", stats.unsent_bytes)
         .field_if_some("server", stats.server.as_ref())
+        .field_if_some("auth-scheme", stats.auth_scheme)
         .build()
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 /// Bytes with the library, not written yet, beyond which it gets no more.
-const IN_FLIGHT: usize = 32 * 1024;
+const IN_FLIGHT: usize = 64 * 1024;
 
 /// The request was given up.
 #[derive(Debug, thiserror::Error)]

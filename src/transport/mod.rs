@@ -43,7 +43,7 @@ pub use socket::Telemetry;
 use tls::Tls;
 
 /// Bytes of body that wait here at most, beside what the kernel holds.
-const QUEUE: usize = 32 * 1024;
+const QUEUE: usize = 64 * 1024;
 /// Bytes of a response's body that are read, so that its connection can serve again.
 const MAX_RESPONSE_BODY: usize = 64 * 1024;
 /// How long a response's body may take.

@@ -27,6 +27,7 @@ impl<T: Send + 'static> Scripted<T> {
         let head = RequestHead {
             kind,
             accept_authentication: Vec::new(),
+            authorization: Vec::new(),
             user_agent: "WMEncoder/12.0.0.0".to_owned(),
             content_length,
             cookies: Cookies::default(),

@@ -14,7 +14,10 @@
 //!   └── failure, from any state              Ending ─┴──▶ Down, or Setup anew
 //! ```
 //!
-//! A redirect of PushSetup stays in `Setup`, at another URL (`redirect`).
+//! A redirect of PushSetup stays in `Setup`, at another URL (`redirect`). A request that is to be
+//! authenticated is sent again (`authentication`), from `Asking` where credentials are needed first.
+
+mod authentication;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +28,7 @@ use http::header::{HeaderMap, SERVER, VIA};
 use url::Url;
 
 use super::Hresult;
+use super::auth::{Authenticator, Login, Methods, Question, Target};
 use super::headers::{Cookies, Directives, Kind, Product, RequestHead, SUPPORTED, idle_timeout};
 use super::packet::{END_LEN, FRAMING_LEN, Packet};
 use super::redirect::Route;
@@ -68,8 +72,14 @@ pub struct Config {
     pub url: Url,
     /// `User-Agent` (H-3).
     pub user_agent: String,
-    /// Schemes for `X-Accept-Authentication` (H-4).
-    pub accept_authentication: Vec<String>,
+    /// Schemes for `X-Accept-Authentication` (H-4), and the only ones that are used.
+    pub auth_methods: Methods,
+    /// The user at the server of `url`, and there only.
+    pub login: Login,
+    /// The user at the proxy.
+    pub proxy_login: Login,
+    /// A source of random values that nobody can guess.
+    pub random: fn() -> [u8; 16],
     /// What PushSetup asks of the server (C-3).
     pub directives: Directives,
     /// Content-Length of a PushStart, bytes; `None` chooses (C-7).
@@ -128,6 +138,12 @@ pub enum Output {
 pub enum Event {
     /// PushSetup was accepted (C-6).
     Opened,
+    /// The server or a proxy is to be told who pushes: the request is sent again, maybe after a question.
+    Authenticating,
+    /// Credentials are needed: [`Session::supply`] is waited for.
+    CredentialsNeeded(Question),
+    /// A password goes where it can be read on the way.
+    PasswordExposed(Target),
     /// Data packets flow: first of a session, or again after a resume.
     Started,
     /// A PushStart was answered at its end; a next one goes on (C-10).
@@ -164,6 +180,8 @@ pub enum Restart {
     NoAnswer,
     /// The header changed, and a new session carries it.
     HeaderChange,
+    /// The request was refused until it is authenticated (C-13).
+    Unauthenticated,
 }
 
 /// The head of a response, as the transport saw it.
@@ -196,8 +214,11 @@ pub struct Peer {
 enum State {
     /// No request under way, no connection. `resume_until`: the server keeps the session till then.
     Down { resume_until: Option<Instant> },
-    /// PushSetup is under way.
-    Setup { deadline: Instant },
+    /// PushSetup is under way, on `connection`.
+    Setup { deadline: Instant, connection: Connection },
+    /// `target` is to be authenticated to, with credentials that the application is asked for; then a
+    /// request of `kind` goes again.
+    Asking { deadline: Instant, target: Target, kind: Kind, connection: Connection },
     /// Between requests; `connection` for the next.
     Ready { connection: Connection },
     /// PushStart is under way with `remaining` bytes of its Content-Length, always [`LEAST_FILLER`] or more.
@@ -231,6 +252,10 @@ pub struct Session {
     state: State,
     cookies: Cookies,
     peer: Peer,
+    to_server: Authenticator,
+    to_proxy: Authenticator,
+    /// A PushStart could not be authenticated, so that PushSetup was repeated for it since the last connect.
+    sent_back_to_setup: bool,
     /// The header that the server has in this session, by identity.
     announced: Option<Arc<asf::Header>>,
     /// `$E`(1) is out and its `$C` is not.
@@ -262,6 +287,9 @@ impl Session {
             state: State::Down { resume_until: None },
             cookies: Cookies::default(),
             peer: Peer::default(),
+            to_server: Authenticator::new(Target::Server),
+            to_proxy: Authenticator::new(Target::Proxy),
+            sent_back_to_setup: false,
             announced: None,
             between_entries: false,
             changed_at: None,
@@ -304,7 +332,10 @@ impl Session {
     /// When [`Session::handle_timeout`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Setup { deadline } | State::Full { deadline } | State::Ending { deadline, .. } => Some(deadline),
+            State::Setup { deadline, .. }
+            | State::Asking { deadline, .. }
+            | State::Full { deadline }
+            | State::Ending { deadline, .. } => Some(deadline),
             State::Down { .. } | State::Ready { .. } | State::Open { .. } | State::Closed => None,
         }
     }
@@ -341,6 +372,7 @@ impl Session {
     pub fn connect(&mut self, now: Instant) {
         let State::Down { resume_until } = self.state else { return };
         self.started = false;
+        self.sent_back_to_setup = false;
         // Another URL since is another publishing point.
         let same_point = *self.route.begins_at() == self.config.url;
         match resume_until.filter(|until| now < *until && self.announced.is_some() && same_point) {
@@ -411,9 +443,14 @@ impl Session {
         // H-6: on every response.
         self.cookies.absorb(&head.headers);
         self.note_peer(&head.headers);
+        if let Some((target, kind)) = self.asks_for_credentials(head, now) {
+            self.challenged(target, kind, head, now);
+            return;
+        }
+        self.authenticated();
         let success = (200..300).contains(&head.status);
         match self.state {
-            State::Down { .. } | State::Ready { .. } | State::Closed => {}
+            State::Down { .. } | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
             State::Ending { then, .. } => self.ended(then, true, now),
             State::Setup { .. } if success => {
                 if self.refuses_server(head) {
@@ -430,6 +467,7 @@ impl Session {
                 }
                 self.changed_at = None;
                 self.resumed = None;
+                self.sent_back_to_setup = false;
                 self.state = State::Ready { connection: next_connection(head) };
                 self.event(Event::RolledOver);
                 self.advance_end(now);
@@ -453,13 +491,21 @@ impl Session {
     pub fn handle_disconnect(&mut self, cause: Cause, detail: &str, delivered: bool, now: Instant) {
         match self.state {
             // Between requests the loss shows when the next one finds its connection stale.
-            State::Down { .. } | State::Ready { .. } | State::Closed => {}
+            State::Down { .. } | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
             State::Open { .. } | State::Full { .. } | State::Ending { .. } if cause == Cause::Stale => {
                 self.repeat_request(now);
             }
             // C-11: the server may close first, without a response.
             State::Ending { then, .. } if delivered || cause == Cause::Closed => self.ended(then, true, now),
             State::Open { .. } | State::Full { .. } if self.change_was_refused(now) => self.restart_after_change(now),
+            // The connection of the challenge was gone before the answer to it.
+            State::Setup { connection: Connection::Same, .. }
+                if matches!(cause, Cause::Stale | Cause::Closed | Cause::Reset) && !self.setup_repeated =>
+            {
+                self.setup_repeated = true;
+                self.close();
+                self.ask_to_push(Connection::New, now);
+            }
             State::Setup { .. } => self.fail(Failure::lost(cause, detail), None),
             State::Open { .. } | State::Full { .. } | State::Ending { .. } => {
                 let until = match self.resumed {
@@ -478,6 +524,7 @@ impl Session {
         }
         match self.state {
             State::Setup { .. } => self.fail(Failure::no_answer(self.config.response_timeout), None),
+            State::Asking { target, .. } => self.unanswered(target),
             // Five of six servers in the field do not answer here: a new session serves them all.
             State::Full { .. } => self.restart(Restart::NoAnswer, 0, now),
             State::Ending { then, .. } => self.ended(then, false, now),
@@ -541,6 +588,7 @@ impl Session {
         self.cookies = Cookies::default();
         // The servers behind a redirect are asked anew each time: what one of them has refused is
         // remembered for all, or each header change would break its session.
+        self.to_server.forget();
         self.peer = Peer { refuses_change: self.peer.refuses_change, ..Peer::default() };
     }
 
@@ -553,13 +601,18 @@ impl Session {
         self.started = false;
         self.sent_in_request = 0;
         self.sent_since_change = 0;
+        self.ask_to_push(Connection::New, now);
+    }
+
+    /// PushSetup itself (C-2), with the cookies there are.
+    fn ask_to_push(&mut self, connection: Connection, now: Instant) {
         let body = self.config.directives.to_body();
-        let head = self.head(Kind::Setup, body.len() as u64);
-        self.state = State::Setup { deadline: now + self.config.response_timeout };
+        let head = self.head(Kind::Setup, body.len() as u64, connection);
+        self.state = State::Setup { deadline: now + self.config.response_timeout, connection };
         self.outputs.push_back(Output::Request(Request {
             url: self.route.url().clone(),
             head,
-            connection: Connection::New,
+            connection,
             body: Some(Bytes::from(body)),
         }));
     }
@@ -570,7 +623,7 @@ impl Session {
         self.state = State::Open { remaining: content_length, connected: connection == Connection::Same };
         self.sent_in_request = 0;
         self.before_request = (self.announced.clone(), self.between_entries);
-        let head = self.head(Kind::Start, content_length);
+        let head = self.head(Kind::Start, content_length, connection);
         self.outputs.push_back(Output::Request(Request {
             url: self.route.url().clone(),
             head,
@@ -583,10 +636,11 @@ impl Session {
         }
     }
 
-    fn head(&self, kind: Kind, content_length: u64) -> RequestHead {
+    fn head(&mut self, kind: Kind, content_length: u64, connection: Connection) -> RequestHead {
         RequestHead {
             kind,
-            accept_authentication: self.config.accept_authentication.clone(),
+            authorization: self.authorization(connection),
+            accept_authentication: self.config.auth_methods.accepted(),
             user_agent: self.config.user_agent.clone(),
             content_length,
             cookies: self.cookies.clone(),
@@ -668,7 +722,12 @@ impl Session {
                 None => self.ended(Then::Close, true, now),
             },
             State::Open { .. } => self.send_end(Then::Close, now),
-            State::Down { .. } | State::Setup { .. } | State::Full { .. } | State::Ending { .. } | State::Closed => {}
+            State::Down { .. }
+            | State::Setup { .. }
+            | State::Asking { .. }
+            | State::Full { .. }
+            | State::Ending { .. }
+            | State::Closed => {}
         }
     }
 
@@ -737,17 +796,23 @@ impl Session {
     /// The kept connection was gone: nothing of the request has reached the server. Before the
     /// first `$H` the setup is repeated, once; else the same request goes on a new connection.
     fn repeat_request(&mut self, now: Instant) {
-        let rewind = self.sent_in_request;
-        (self.announced, self.between_entries) = std::mem::take(&mut self.before_request);
-        if self.announced.is_none() && !self.setup_repeated {
+        if self.before_request.0.is_none() && !self.setup_repeated {
             self.setup_repeated = true;
-            self.restart(Restart::Stale, rewind, now);
+            self.restart(Restart::Stale, self.sent_in_request, now);
             return;
         }
-        self.end_wanted = false;
-        self.close();
-        self.event(Event::Restarted { reason: Restart::Stale, rewind });
+        self.withdraw(Restart::Stale, Connection::New);
         self.state = State::Ready { connection: Connection::New };
+    }
+
+    /// The PushStart under way counts for nothing: what it carried is to be offered again, on `connection`.
+    fn withdraw(&mut self, reason: Restart, connection: Connection) {
+        (self.announced, self.between_entries) = std::mem::take(&mut self.before_request);
+        self.end_wanted = false;
+        if connection == Connection::New {
+            self.close();
+        }
+        self.event(Event::Restarted { reason, rewind: self.sent_in_request });
     }
 
     fn ended(&mut self, then: Then, clean: bool, now: Instant) {

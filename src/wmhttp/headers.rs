@@ -195,6 +195,8 @@ pub struct RequestHead {
     pub content_length: u64,
     /// The session's cookies (H-2).
     pub cookies: Cookies,
+    /// `Authorization` and `Proxy-Authorization`, their values marked sensitive (C-5).
+    pub authorization: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl RequestHead {
@@ -204,7 +206,7 @@ impl RequestHead {
     /// # Errors
     /// The name of the header whose value cannot travel in HTTP.
     pub fn to_headers(&self, host: &str) -> Result<HeaderMap, &'static str> {
-        let mut headers = HeaderMap::with_capacity(8);
+        let mut headers = HeaderMap::with_capacity(10);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind.content_type()));
         if !self.accept_authentication.is_empty() {
             let schemes = HeaderValue::from_str(&self.accept_authentication.join(", "));
@@ -215,6 +217,7 @@ impl RequestHead {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.content_length));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(header::COOKIE, self.cookies.to_value().ok_or("Cookie")?);
+        headers.extend(self.authorization.iter().cloned());
         Ok(headers)
     }
 
@@ -241,7 +244,15 @@ impl RequestHead {
             .map(|scheme| scheme.trim().to_owned())
             .filter(|scheme| !scheme.is_empty())
             .collect();
-        Ok(Self { kind, accept_authentication, user_agent, content_length, cookies })
+        let authorization = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION]
+            .into_iter()
+            .filter_map(|name| {
+                let mut value = headers.get(&name)?.clone();
+                value.set_sensitive(true);
+                Some((name, value))
+            })
+            .collect();
+        Ok(Self { kind, accept_authentication, user_agent, content_length, cookies, authorization })
     }
 }
 
@@ -476,7 +487,36 @@ mod tests {
         assert_eq!(Directives::template_path("no path"), None);
         assert!(Directives::from_body(b"AutoDestroy: 2\r\n").is_err());
         assert!(Directives::from_body(b"Template-URL: relative\r\n").is_err());
-        assert_eq!(Directives::from_body(b"New-Thing: 1\r\n"), Ok(Directives::default()), "H-9");
+    }
+
+    /// H-9: headers, tokens, directives and products that nobody knows change nothing.
+    #[test]
+    fn h9_what_is_unknown_is_ignored() {
+        let known = [
+            ("content-type", "application/x-wms-pushstart"),
+            ("user-agent", "WMEncoder/12.0.0.0"),
+            ("content-length", "0"),
+            ("cookie", "push-id=1"),
+        ];
+        let unknown = [
+            ("content-type", "application/x-wms-pushstart; charset=UTF-8; x=y"),
+            ("user-agent", "WMEncoder/12.0.0.0 new/1 (words)"),
+            ("content-length", "0"),
+            ("cookie", "$Version=1; push-id=1"),
+            ("x-new", "thing"),
+            ("pragma", "new=1"),
+            ("expect", "100-continue"),
+        ];
+        let [known, unknown] = [&known[..], &unknown].map(|lines| RequestHead::from_headers(&headers(lines)).unwrap());
+        assert_eq!(known.cookies.push_id(), unknown.cookies.push_id());
+        assert_eq!((known.kind, known.content_length), (unknown.kind, unknown.content_length));
+        assert!(is_encoder(&unknown.user_agent));
+        let answer =
+            headers(&[("pragma", "new=1, timeout=60000, x"), ("server", "Cougar/99.9 new/1"), ("x-new", "thing")]);
+        assert_eq!(idle_timeout(&answer), Some(Duration::from_secs(60)));
+        assert_eq!(Product::from_headers(&answer), Some(Product::Cougar));
+        let body = b"New-Thing: 1\r\nAutoDestroy: 1\r\nno directive\r\n";
+        assert_eq!(Directives::from_body(body), Ok(Directives { template: None, auto_destroy: true }));
     }
 
     /// H-4, C-2: a head survives the way to the other end.
@@ -488,6 +528,7 @@ mod tests {
             user_agent: "WMEncoder/12.0.0.0".into(),
             content_length: 2_147_483_647,
             cookies: Cookies::default(),
+            authorization: vec![(header::PROXY_AUTHORIZATION, sensitive("Basic YTpi").unwrap())],
         };
         let headers = head.to_headers("media:8080").unwrap();
         assert_eq!(RequestHead::from_headers(&headers), Ok(head));

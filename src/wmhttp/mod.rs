@@ -6,6 +6,7 @@
 //! other in virtual time. The rule ids (`C-9`, `S-11`, …) in comments and tests
 //! number the statements of the document.
 
+pub mod auth;
 pub mod client;
 pub mod headers;
 pub mod hresult;

@@ -3,8 +3,8 @@
 //! [`accept`] answers the PushSetup that opens a session. The [`Reception`] it
 //! gives is then told what arrives on the wire and when, and says through
 //! [`Reception::poll`] what to hand on and what to answer. No I/O and no clock:
-//! time is an argument. The bodies of PushSetups, authentication (S-6) and the
-//! look-up of sessions by their push-id are the caller's.
+//! time is an argument. The bodies of PushSetups and the look-up of sessions by
+//! their push-id are the caller's; [`access`] says who may push (S-6).
 //!
 //! ```text
 //!   accept         start                      body_end
@@ -15,6 +15,8 @@
 //!             ▼              ▼
 //!            Over: `$E`, an error, a time-out, expulsion
 //! ```
+
+pub mod access;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -91,14 +93,16 @@ pub struct Reply {
     /// The session's id, to be set as a cookie (S-9).
     pub push_id: Option<PushId>,
     /// Where to go instead (S-5).
-    pub location: Option<String>,
+    pub location: Option<Box<str>>,
+    /// How the pusher can show who it is: a WWW-Authenticate header each (S-6).
+    pub challenges: Box<[String]>,
     /// Content type and text; `None` is an empty body.
     pub body: Option<(&'static str, String)>,
     /// Whether the connection closes after it.
     pub close: bool,
     server: Box<str>,
     /// Milliseconds.
-    idle_timeout: u64,
+    idle_timeout: u32,
 }
 
 impl Reply {
@@ -107,10 +111,11 @@ impl Reply {
             status,
             push_id: None,
             location: None,
+            challenges: Box::default(),
             body: None,
             close: false,
             server: policy.server.as_str().into(),
-            idle_timeout: u64::try_from(policy.idle().as_millis()).unwrap_or(u64::MAX),
+            idle_timeout: u32::try_from(policy.idle().as_millis()).unwrap_or(u32::MAX),
         }
     }
 
@@ -126,7 +131,7 @@ impl Reply {
     }
 
     fn redirect(policy: &Policy, status: u16, location: String) -> Self {
-        Self { location: Some(location), close: true, ..Self::new(policy, status) }
+        Self { location: Some(location.into()), close: true, ..Self::new(policy, status) }
     }
 
     /// The reply's headers ([MS-WMHTTP] 2.2.2.2); Content-Length always, since pushers look for it.
@@ -135,7 +140,7 @@ impl Reply {
         let server = HeaderValue::from_str(&self.server).unwrap_or_else(|_| HeaderValue::from_static(SERVER));
         headers.insert(header::SERVER, server);
         // Digits and ASCII letters always make a value.
-        if let Ok(pragma) = HeaderValue::from_str(&pragma(Duration::from_millis(self.idle_timeout))) {
+        if let Ok(pragma) = HeaderValue::from_str(&pragma(Duration::from_millis(self.idle_timeout.into()))) {
             headers.insert(header::PRAGMA, pragma);
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -145,6 +150,9 @@ impl Reply {
         headers.insert(SUPPORTED, HeaderValue::from_static(EXTENSIONS));
         if let Some(location) = self.location.as_deref().and_then(|url| HeaderValue::from_str(url).ok()) {
             headers.insert(header::LOCATION, location);
+        }
+        for challenge in self.challenges.iter().filter_map(|challenge| HeaderValue::from_str(challenge).ok()) {
+            headers.append(header::WWW_AUTHENTICATE, challenge);
         }
         if let Some((content_type, _)) = &self.body {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

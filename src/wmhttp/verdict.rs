@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::header::{HeaderMap, RETRY_AFTER};
 
 use super::Hresult;
+use super::auth::Target;
 
 /// Longest `Retry-After` that is honoured; a server that wants more gets asked again all the same.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
@@ -60,6 +61,23 @@ impl Failure {
             remedy: row.remedy,
             permanent: row.permanent,
             retry_after: retry_after(headers),
+        }
+    }
+
+    /// A server or proxy is not satisfied by the credentials there are (C-5).
+    pub fn unauthorized(target: Target, text: &str, remedy: &'static str) -> Self {
+        let (who, status) = match target {
+            Target::Server => ("server", 401),
+            Target::Proxy => ("proxy", 407),
+        };
+        Self {
+            hresult: row_of(status).hresult,
+            condition: Condition::Status(status),
+            text: format!("the {who} answered {status}: {text}"),
+            remedy,
+            // The same credentials would be refused again, and some servers lock a user out for that.
+            permanent: true,
+            retry_after: None,
         }
     }
 

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use gstasfpush::asf::fixture::{HeaderBuilder, PacketBuilder, Payload};
 use gstasfpush::asf::{self, Padding};
+use gstasfpush::wmhttp::Hresult;
+use gstasfpush::wmhttp::packet::Packet;
 
 pub const SIZE: u32 = 1000;
 const VIDEO: u8 = 2;
@@ -31,6 +33,13 @@ pub fn stream(count: u32, step: u32) -> Vec<u8> {
     let mut bytes = header().to_vec();
     bytes.extend(packets(0..count, step));
     bytes
+}
+
+/// The body of a PushStart with all of this stream: `$H`, `count` `$D` and `$E`.
+pub fn body(count: u32) -> Vec<u8> {
+    let data = (0..count).map(|n| Packet::Data(packet(n, 40)));
+    let packets = [Packet::Header(header())].into_iter().chain(data).chain([Packet::End(Hresult::OK)]);
+    packets.flat_map(|packet| packet.to_bytes().unwrap()).collect()
 }
 
 /// The number of a pushed packet.

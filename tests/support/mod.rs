@@ -8,10 +8,18 @@
     reason = "tests; each uses a part"
 )]
 
+pub mod acceptor;
+pub mod apache;
+pub mod authority;
 pub mod cable;
+pub mod curl;
+pub mod daemon;
+pub mod decoded;
 pub mod faults;
+pub mod kerberos;
 pub mod malformed;
 pub mod media;
+pub mod nginx;
 pub mod peer;
 pub mod pipeline;
 pub mod server;

@@ -26,6 +26,15 @@ pub fn relay(status: u16) -> String {
     format!("HTTP/1.1 {status} Said\r\nServer: Cougar/9.0\r\nContent-Length: 0\r\n\r\n")
 }
 
+/// A refusal until the request is authenticated by one of `challenges`.
+pub fn unauthorized(challenges: &[&str]) -> String {
+    let lines: String = challenges.iter().map(|challenge| format!("WWW-Authenticate: {challenge}\r\n")).collect();
+    format!(
+        "HTTP/1.1 401 Unauthorized\r\nServer: Cougar/9.6.7600.16564\r\nContent-Length: 5\r\n{lines}\
+         Set-Cookie: push-id=REFUSED\r\n\r\nno...",
+    )
+}
+
 pub struct Peer {
     pub addr: SocketAddr,
     scheme: &'static str,

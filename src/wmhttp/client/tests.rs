@@ -1,5 +1,7 @@
 //! The session against a peer that the test plays by hand, in virtual time.
 
+mod authentication;
+
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 
@@ -29,6 +31,8 @@ struct Played {
     did: Vec<Did>,
     /// Where each request went, and its Cookie header.
     asked: Vec<(String, String)>,
+    /// Each request's Authorization and Proxy-Authorization.
+    authorizations: Vec<[Option<String>; 2]>,
     /// Bytes of the body under way, as the server would count them.
     body: u64,
     content_length: u64,
@@ -39,7 +43,10 @@ fn config() -> Config {
     Config {
         url: Url::parse("http://media:8080/concert").unwrap(),
         user_agent: "WMEncoder/12.0.0.0 test/1".to_owned(),
-        accept_authentication: vec!["Negotiate".into(), "NTLM".into(), "Digest".into()],
+        auth_methods: Methods::default(),
+        login: Login::default(),
+        proxy_login: Login::default(),
+        random: || [0xA5; 16],
         directives: Directives::default(),
         content_length: None,
         strict_server: true,
@@ -91,6 +98,7 @@ impl Played {
             now,
             did: Vec::new(),
             asked: Vec::new(),
+            authorizations: Vec::new(),
             body: 0,
             content_length: 0,
             decoder: Decoder::default(),
@@ -125,6 +133,8 @@ impl Played {
         let did = match output {
             Output::Request(request) => {
                 let headers = request.head.to_headers("host").unwrap();
+                let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap().to_owned());
+                self.authorizations.push([text("authorization"), text("proxy-authorization")]);
                 self.asked.push((request.url.to_string(), headers["cookie"].to_str().unwrap().to_owned()));
                 let push_id = request.head.cookies.push_id().as_str().to_owned();
                 let connection = request.connection;

@@ -22,6 +22,7 @@ fn head(kind: Kind, push_id: &str) -> RequestHead {
     RequestHead {
         kind,
         accept_authentication: Vec::new(),
+        authorization: Vec::new(),
         user_agent: "WMEncoder/12.0.0.0 tests/1".to_owned(),
         content_length: 2_147_483_647,
         cookies: Cookies::from_request(&headers).unwrap(),

@@ -1,0 +1,47 @@
+//! The signal `request-credentials`: who pushes, where a server or a proxy wants to know.
+
+use std::ops::ControlFlow;
+
+use glib::subclass::signal::Signal;
+use gst::prelude::*;
+
+use super::AsfPushSink;
+use super::destination::Destination;
+use crate::wmhttp::auth::{Credentials, Question, Target};
+
+const NAME: &str = "request-credentials";
+
+/// Takes the destination and the question; the first answer that is not NULL counts.
+pub(super) fn signal() -> Signal {
+    Signal::builder(NAME)
+        .param_types([Destination::static_type(), gst::Structure::static_type()])
+        .return_type::<Option<gst::Structure>>()
+        .accumulator(|_hint, _so_far, answer| match answer.get::<Option<gst::Structure>>() {
+            Ok(Some(_)) => ControlFlow::Break(answer.clone()),
+            Ok(None) | Err(_) => ControlFlow::Continue(answer.clone()),
+        })
+        .build()
+}
+
+/// Asks the application by the signal, with no lock held.
+pub(super) fn ask(element: &AsfPushSink, destination: &Destination, question: &Question) -> Option<Credentials> {
+    let answer = element.emit_by_name::<Option<gst::Structure>>(NAME, &[destination, &structure(question)])?;
+    let text = |field| answer.get::<Option<String>>(field).ok().flatten();
+    let credentials = text("user-id").zip(text("user-pw"));
+    if credentials.is_none() {
+        gst::warning!(super::CAT, obj = element, "the answer to {NAME} lacks user-id or user-pw; it is not used");
+    }
+    credentials.map(|(user, password)| Credentials::new(user, password))
+}
+
+fn structure(question: &Question) -> gst::Structure {
+    gst::Structure::builder("asfpushsink-credentials")
+        .field("realm", &question.realm)
+        .field("site", &question.site)
+        .field("scheme", question.scheme.name())
+        .field("proxy", question.target == Target::Proxy)
+        .field("clear-text", question.clear_text)
+        .field("attempt", question.attempt)
+        .field("user-id", &question.user)
+        .build()
+}

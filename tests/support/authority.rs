@@ -1,0 +1,62 @@
+//! An authority for certificates of the test's own making.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+
+/// An authority, and what it signs, as files.
+pub struct Authority {
+    directory: tempfile::TempDir,
+    issuer: Issuer<'static, KeyPair>,
+    certificate: rcgen::Certificate,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("ca.pem"), certificate.pem()).unwrap();
+        Self { directory, issuer: Issuer::new(params, key), certificate }
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A certificate for `name`, and its key.
+    pub fn sign(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    /// A server's side, which wants a certificate of this authority's from its clients too where `mutual`.
+    pub fn server(&self, name: &str, mutual: bool) -> Arc<ServerConfig> {
+        let (certificate, key) = self.sign(name);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config =
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+        let config = if mutual {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.certificate.der().clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            config.with_client_cert_verifier(verifier.build().unwrap())
+        } else {
+            config.with_no_client_auth()
+        };
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        Arc::new(config.with_single_cert(vec![certificate.der().clone()], key.into()).unwrap())
+    }
+
+    /// `tls-ca-file` with this authority's certificate.
+    pub fn trusted(&self) -> String {
+        format!("tls-ca-file={}", self.file("ca.pem").display())
+    }
+}
