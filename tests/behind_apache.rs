@@ -108,8 +108,8 @@ fn h7_c10_what_was_pushed_is_received() {
         pushing.play();
         pushing.wait_for(|message| {
             if let gst::MessageView::Warning(warning) = message.view() {
-                let text = warning.debug().unwrap();
-                assert!(text.contains("did not confirm the end"), "{text}");
+                let text = warning.error();
+                assert!(text.message().contains("did not confirm the end"), "{text}");
             }
             matches!(message.view(), gst::MessageView::Eos(_)).then_some(())
         });

@@ -340,7 +340,7 @@ fn an_end_without_an_answer_is_told() {
         let text = pushing.wait_for(|message| {
             assert!(!matches!(message.view(), gst::MessageView::Eos(_)), "EOS without a WARNING");
             let gst::MessageView::Warning(warning) = message.view() else { return None };
-            warning.debug()
+            Some(warning.error().message().to_owned())
         });
         assert!(text.contains("did not confirm the end"), "{text}");
         pushing.wait_for_eos();

@@ -512,7 +512,9 @@ impl Actor {
                 self.step(Status::SourceSwitch, self.state, Hresult::OK, None);
                 return;
             }
-            Restart::SessionGone => ("the server no longer knew the session; a new one begins", "none needed"),
+            Restart::SessionGone => {
+                ("the server no longer knew the session; a new one begins", "nothing needs to be done")
+            }
             Restart::HeaderChangeRefused => (
                 "the server ended the session at a header change; a new session carries it, now and from now on",
                 "set header-change=reconnect to spare the attempt",

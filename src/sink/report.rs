@@ -63,7 +63,12 @@ impl Postman {
                     .field("text", &text)
                     .field("remedy", remedy)
                     .build();
-                gst::element_warning!(element, gst::ResourceError::Failed, ("{text}; {remedy}"), details: details);
+                gst::element_warning!(
+                    element,
+                    gst::ResourceError::Failed,
+                    ("{destination}: {text}; {remedy}"),
+                    details: details
+                );
             }
             Report::KeyFrameWanted { destination } => {
                 gst::debug!(CAT, obj = element, "{destination} needs a key frame");

@@ -145,7 +145,7 @@ impl AsfPushSink {
         loop {
             let unit = stream.parser.next_unit();
             while let Some(warning) = stream.parser.take_warning() {
-                gst::element_imp_warning!(self, gst::StreamError::Format, ["{warning}"]);
+                gst::element_imp_warning!(self, gst::StreamError::Format, ("{warning}"));
             }
             let unit = match unit {
                 Ok(Some(unit)) => unit,
@@ -217,7 +217,7 @@ impl AsfPushSink {
             return Err(self.refuse(stream, &error));
         }
         while let Some(warning) = stream.parser.take_warning() {
-            gst::element_imp_warning!(self, gst::StreamError::Format, ["{warning}"]);
+            gst::element_imp_warning!(self, gst::StreamError::Format, ("{warning}"));
         }
         let until = Instant::now() + self.shared().settings.eos_timeout();
         stream.publisher.end();
@@ -229,9 +229,7 @@ impl AsfPushSink {
                     gst::element_imp_warning!(
                         self,
                         gst::ResourceError::Write,
-                        [
-                            "{waiting} publishing point(s) did not confirm the end within eos-timeout; the tail may be lost"
-                        ]
+                        ("{waiting} publishing point(s) did not confirm the end within eos-timeout; the tail may be lost")
                     );
                     return Ok(());
                 }

@@ -356,7 +356,7 @@ fn row_of_cause(cause: Cause) -> Row {
         Cause::Closed => retried(Hresult::NET_READ, Class::Write,
             "the server closed the connection", "see the server's log"),
         Cause::Stale => retried(Hresult::NET_READ, Class::Write,
-            "the server had closed the idle connection", "none needed"),
+            "the server had closed the idle connection", "nothing needs to be done"),
         Cause::NotHttp => retried(Hresult::BAD_SYNTAX_IN_RESPONSE, Class::Open,
             "the answer is no HTTP", "check that the port in location is a web server's"),
         // Who answers with the wrong certificate may be somebody else: that is for people to look at.
