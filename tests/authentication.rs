@@ -139,6 +139,42 @@ fn c5_ntlm_and_negotiate() {
     }
 }
 
+/// C-5: the same for a proxy, whose connection it is then; the server behind it hears nothing of it.
+#[cfg(feature = "ntlm")]
+#[test]
+fn c5_ntlm_for_a_proxy() {
+    let proxy = Peer::new();
+    let (pushing, source) = Pushing::by_hand("location=http://media.invalid/concert sync=false");
+    pushing.sink.set_property("proxy", format!("http://{}", proxy.addr));
+    pushing.sink.set_property("proxy-id", "STUDIO\\bob");
+    pushing.sink.set_property("proxy-pw", "hush");
+    pushing.play();
+    feed(&source, media::stream(PACKETS, STEP));
+    end(&source);
+    let mut acceptor = Acceptor::new("NTLM", "bob", "hush");
+    let asks = |challenge: &str| {
+        let asks = unauthorized(&[challenge]);
+        asks.replace("401 Unauthorized", "407 Asked").replace("WWW-Authenticate", "Proxy-Authenticate")
+    };
+    let token = |head: &Head| {
+        assert!(head.text.starts_with("POST http://media.invalid/concert HTTP/1.1\r\n"), "{}", head.text);
+        assert!(head.header("Authorization").is_none());
+        head.header("Proxy-Authorization").unwrap().strip_prefix("NTLM ").unwrap().to_owned()
+    };
+    let mut connection = proxy.accept();
+    assert!(connection.request().header("Proxy-Authorization").is_none(), "nothing before it is asked for");
+    connection.answer(&asks("NTLM"));
+    let Verdict::Continue(challenge) = acceptor.step(&token(&connection.request())) else { panic!() };
+    connection.answer(&asks(&format!("NTLM {challenge}")));
+    let Verdict::Accepted(user) = acceptor.step(&token(&connection.request())) else { panic!() };
+    assert!(user.contains("bob"), "{user}");
+    connection.answer(&wms(204, "one"));
+    let start = connection.request();
+    assert!(!start.is_setup() && start.header("Proxy-Authorization").is_none(), "C-13: {}", start.text);
+    assert_eq!(take(&mut connection), all());
+    pushing.wait_for_eos();
+}
+
 /// A wrong password is refused once and is not tried again.
 #[cfg(feature = "ntlm")]
 #[test]
