@@ -195,6 +195,9 @@ impl Actor {
         } else {
             self.key_frame_wanted = false;
         }
+        if self.backoff.failures() > 0 && self.has_streamed() {
+            self.forgive();
+        }
         self.note_connection();
     }
 
@@ -289,7 +292,7 @@ impl Actor {
                 if self.state.is_final() {
                     self.begin_anew();
                 } else if self.session.is_down() {
-                    self.backoff.reset();
+                    self.forgive();
                     self.connect();
                 }
             }
@@ -317,7 +320,7 @@ impl Actor {
             self.session = Session::new(lock(&self.settings).session.clone());
         }
         self.cursor.go_on();
-        self.backoff.reset();
+        self.forgive();
         self.was_opened = false;
         self.connect();
     }
@@ -511,16 +514,28 @@ impl Actor {
         self.notice(text.to_owned(), remedy);
     }
 
+    /// A server that takes each push and drops it at once is no success: one attempt a retry-delay.
+    fn has_streamed(&self) -> bool {
+        let delay = lock(&self.settings).retry.delay;
+        self.streaming_since.is_some_and(|since| since.elapsed() >= delay)
+    }
+
+    /// The next failure is the first in a row.
+    fn forgive(&mut self) {
+        self.backoff.reset();
+        lock(&self.stats).retry_count = 0;
+    }
+
     fn failed(&mut self, failure: Failure) {
         let lost = matches!(failure.condition, Condition::Lost(_));
         let undelivered = std::mem::take(&mut self.undelivered);
         self.rewind(self.body.data_in_last(undelivered));
         self.body = BodyMap::default();
         let policy = lock(&self.settings).retry;
-        // A server that takes each push and drops it at once is no success: one attempt a retry-delay.
-        let streamed = self.streaming_since.take().is_some_and(|since| since.elapsed() >= policy.delay);
+        let streamed = self.has_streamed();
+        self.streaming_since = None;
         if streamed {
-            self.backoff.reset();
+            self.forgive();
         }
         let delay = if failure.permanent {
             None
