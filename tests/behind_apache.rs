@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use gst::prelude::*;
 use gstasfpush::point::{Config, RunningServer, Server};
@@ -15,7 +16,7 @@ use support::curl::Curl;
 use support::decoded::{assert_same_frames, ffmpeg_file, recordings};
 use support::kerberos::Realm;
 use support::media;
-use support::pipeline::{Pushing, until};
+use support::pipeline::{Pushing, end, feed, until};
 use tempfile::TempDir;
 
 fn point(directory: &TempDir) -> RunningServer {
@@ -203,7 +204,30 @@ fn c5_the_element_is_refused() {
         let (error, details) = pushing.wait_for_error();
         assert!(error.matches(gst::ResourceError::NotAuthorized), "{methods}: {error:?}");
         assert_eq!(details.get::<u32>("hresult"), Ok(Hresult::SERVER_ACCESS_DENIED.0), "{methods}: {details}");
+        until("Apache has written all down", || apache.requests().len() >= requests);
         assert_eq!(apache.requests(), vec![401; requests], "{methods}");
     }
     assert_eq!(server.stats("concert").unwrap().sessions, 0);
+}
+
+/// A body that goes on for longer than Apache waits is passed on all the same: its times count silence only.
+/// The first 16 KiB of a body are passed on together.
+#[test]
+fn a_body_outlasts_the_times_of_apache() {
+    let directory = TempDir::new().unwrap();
+    let server = point(&directory);
+    let apache = Apache::new(server.addr(), Asking::Nobody, "Timeout 1\nProxyTimeout 1");
+    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false eos-timeout=500", apache.location()));
+    pushing.play();
+    feed(&source, media::stream(1, 40));
+    for n in 1..40 {
+        std::thread::sleep(Duration::from_millis(100));
+        feed(&source, media::packet(n, 40));
+    }
+    end(&source);
+    pushing.wait_for_eos();
+    let received = server.stats("concert").unwrap();
+    assert_eq!((received.packets, received.sessions), (40, 1));
+    let stats = pushing.destination_stats();
+    assert_eq!((stats.get::<u64>("requests-sent"), stats.get::<u64>("reconnects")), (Ok(2), Ok(0)), "{stats}");
 }

@@ -5,6 +5,7 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use gstasfpush::point::{Config, RunningServer, Server};
 use gstasfpush::wmhttp::Hresult;
@@ -156,4 +157,47 @@ fn c14_the_publishing_point_goes_down() {
     end(&source);
     pushing.wait_for_eos();
     assert!(second.stats("concert").unwrap().packets >= 20, "{:?}", second.stats("concert"));
+}
+
+/// A body that goes on for longer than nginx waits for an answer, for room and for more of the body is passed
+/// on all the same: its times count silence only.
+#[test]
+fn a_body_outlasts_the_times_of_nginx() {
+    let directory = TempDir::new().unwrap();
+    let server = point(&directory);
+    let authority = Authority::new();
+    let times = "proxy_read_timeout 1s; proxy_send_timeout 1s; client_body_timeout 1s;";
+    let nginx = Nginx::new(&authority, server.addr(), &format!("{STREAMING} {times}"));
+    let (pushing, source) = by_hand(&nginx, &authority, "");
+    feed(&source, media::stream(1, 40));
+    for n in 1..40 {
+        std::thread::sleep(Duration::from_millis(100));
+        feed(&source, media::packet(n, 40));
+    }
+    end(&source);
+    pushing.wait_for_eos();
+    let received = server.stats("concert").unwrap();
+    assert_eq!((received.packets, received.sessions), (40, 1));
+    let stats = pushing.destination_stats();
+    assert_eq!((stats.get::<u64>("requests-sent"), stats.get::<u64>("reconnects")), (Ok(2), Ok(0)), "{stats}");
+}
+
+/// C-15: nginx closes on a body that is silent for too long; the session is resumed, and nothing is lost.
+#[test]
+fn c15_nginx_closes_on_silence() {
+    let directory = TempDir::new().unwrap();
+    let server = point(&directory);
+    let authority = Authority::new();
+    let nginx = Nginx::new(&authority, server.addr(), &format!("{STREAMING} client_body_timeout 1s;"));
+    let (pushing, source) = by_hand(&nginx, &authority, "retry-delay=10");
+    feed(&source, media::stream(10, 40));
+    pushing.wait_for_status("reconnect-start");
+    feed(&source, (10..20).flat_map(|n| media::packet(n, 40)).collect::<Vec<u8>>());
+    end(&source);
+    pushing.wait_for_eos();
+    let received = server.stats("concert").unwrap();
+    assert_eq!((received.packets, received.sessions, received.headers), (20, 1, 1));
+    let stats = pushing.destination_stats();
+    assert_eq!((stats.get::<u64>("reconnects"), stats.get::<u64>("packets-dropped")), (Ok(1), Ok(0)), "{stats}");
+    until("nginx has written it down", || exchanges(&nginx).iter().any(|(_, status, _)| status == "408"));
 }

@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use peak_alloc::PeakAlloc;
@@ -82,8 +82,8 @@ fn times_of_calls(location: &str) -> Vec<Duration> {
     let pushing = Pushing::bare(&format!("location={location} max-size-buffers=200 timeout=600000 eos-timeout=1"));
     let upstream = Upstream::live(&pushing.sink);
     pushing.play();
-    let mut times: Vec<Duration> = (0..5000)
-        .map(|n| {
+    let calls = || {
+        (0..5000).map(|n| {
             let (flow, took) = upstream.push(buffer(n, 1));
             flow.unwrap();
             // As a live stream that is fast: the I/O thread works meanwhile.
@@ -92,11 +92,27 @@ fn times_of_calls(location: &str) -> Vec<Duration> {
             }
             took
         })
-        // The preroll's.
-        .skip(1)
-        .collect();
+    };
+    // The first is the preroll's.
+    let mut times: Vec<Duration> = watched(&pushing, || calls().skip(1).collect());
     times.sort();
     times
+}
+
+/// Calls the chain function, which shall not wait: who waits is freed, and the test fails.
+fn watched<T: Send>(pushing: &Pushing, work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let working = scope.spawn(work);
+        let patience = Instant::now() + PATIENCE;
+        while !working.is_finished() {
+            if Instant::now() > patience {
+                pushing.stop();
+                panic!("the chain function waits");
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        working.join().unwrap()
+    })
 }
 
 /// Contract 3: the chain function takes as long with a server that stalls, or is not there, as with a good one.

@@ -13,7 +13,7 @@ use gstasfpush::asf::{Padding, Parser, Settings};
 use gstasfpush::point::{Config, RunningServer, Server};
 use gstasfpush::wmhttp::server::access::Rights;
 use support::decoded::{assert_same_frames, ffmpeg_file, recordings};
-use support::pipeline::until;
+use support::pipeline::{plugin_folder, until};
 use support::program::{Program, outside_cargo};
 use support::terminal::Terminal;
 use tempfile::TempDir;
@@ -124,9 +124,10 @@ fn readme(start: &str, points: [&Point; 2], directory: &Path) -> String {
 fn run(line: &str) -> Program {
     let built = built();
     let target = built.parent().unwrap().display();
-    let plugin = built.display();
+    let plugin = plugin_folder();
+    let plugin = plugin.display();
     Program::shell(&format!(
-        "export CARGO_TARGET_DIR={target} GST_PLUGIN_PATH={plugin} GST_REGISTRY={plugin}/registry-of-the-examples.bin; exec {line}"
+        "export CARGO_TARGET_DIR={target} GST_PLUGIN_PATH={plugin} GST_REGISTRY={plugin}/registry.bin; exec {line}"
     ))
 }
 

@@ -29,25 +29,24 @@ const PER_BUFFER: u32 = 5;
 const BUFFER_TIME: Duration = Duration::from_millis((STEP * PER_BUFFER) as u64);
 
 /// How long the stream of a cell goes on: enough for each time-out, and retries after it.
-const STREAM: Duration = Duration::from_millis(3600);
+const STREAM: Duration = Duration::from_millis(5000);
 /// The same where the fault waits for the end.
 const STREAM_TO_EOS: Duration = Duration::from_millis(1000);
 
 const RETRY_DELAY: Duration = Duration::from_millis(300);
-const EOS_TIMEOUT: Duration = Duration::from_millis(1000);
-/// Shorter than the stream: whoever held it back for a destination would be seen to.
-const PROPERTIES: &str = "connect-timeout=700 timeout=1000 stall-timeout=1000 eos-timeout=1000 retry-delay=300 \
-                          retry-delay-max=300 max-size-time=1000000000";
+const PROPERTIES: &str = "connect-timeout=1000 timeout=1500 stall-timeout=1500 retry-delay=300 retry-delay-max=300";
+/// Shorter than the stream: whoever held it back for the culprit would be seen to.
+const SHORT_LOG: &str = "dest_0::max-size-time=1000000000";
 /// A body of so many bytes rolls over a few times a second.
 const SHORT_BODY: &str = "dest_0::content-length=40000";
 
 /// What a machine under load may add to what returns at once. A wait for the network is longer: it ends at EOS.
 const SLACK: Duration = Duration::from_millis(2000);
 /// The same for the good destinations' packets: shorter than every time-out.
-const GAP_SLACK: Duration = Duration::from_millis(400);
+const GAP_SLACK: Duration = Duration::from_millis(600);
 
 /// Cells that run at once.
-const AT_ONCE: usize = 16;
+const AT_ONCE: u32 = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Company {
@@ -123,6 +122,17 @@ fn course(fault: Fault, moment: Moment) -> Course {
     }
 }
 
+impl Cell {
+    fn course(self) -> Option<Course> {
+        self.fault.map(|(fault, moment)| course(fault, moment))
+    }
+
+    /// `eos-timeout`, ms: it passes, unless the end shall be in time even on a slow machine.
+    fn eos_timeout(self) -> u32 {
+        if self.course() == Some(Course::Ended) { 10_000 } else { 1500 }
+    }
+}
+
 /// What a cell measured.
 #[derive(Clone, Default)]
 struct Measured {
@@ -136,8 +146,8 @@ struct Measured {
     start: Duration,
     /// The longest time from one packet to the next at a good server.
     gap: Duration,
-    /// When the stream began and ended.
-    span: Option<(Instant, Instant)>,
+    /// When the stream began.
+    begun: Option<Instant>,
     attempts: usize,
 }
 
@@ -149,6 +159,13 @@ impl fmt::Display for Measured {
             "state change {state_change:.1?}, render {render:.1?}, EOS late {eos_late:.1?}, first packet after {start:.1?}, \
              gap {gap:.1?}, {attempts} attempts"
         )
+    }
+}
+
+impl Measured {
+    /// Whether good servers got their packets later than where all are good.
+    fn is_disturbed(&self, usual: &Self) -> bool {
+        self.start > usual.start * 3 + GAP_SLACK || self.gap > usual.gap * 3 + GAP_SLACK
     }
 }
 
@@ -186,8 +203,12 @@ impl Run {
         let servers = culprit.iter().chain(witnesses.iter().map(|witness| &witness.server));
         let locations = servers.map(Server::location).collect::<Vec<_>>().join(",");
         let rolls_over = cell.fault.is_some_and(|(_, moment)| moment == Moment::AtRollOver);
-        let more = if rolls_over { SHORT_BODY } else { "" };
-        let pushing = Pushing::bare(&format!("locations=\"{locations}\" {PROPERTIES} {more}"));
+        let log = if cell.fault.is_some() { SHORT_LOG } else { "" };
+        let body = if rolls_over { SHORT_BODY } else { "" };
+        let pushing = Pushing::bare(&format!(
+            "locations=\"{locations}\" {PROPERTIES} {log} {body} eos-timeout={}",
+            cell.eos_timeout()
+        ));
         Self {
             cell,
             pushing,
@@ -200,10 +221,6 @@ impl Run {
             heard: Mutex::default(),
             measured: Mutex::default(),
         }
-    }
-
-    fn course(&self) -> Option<Course> {
-        self.cell.fault.map(|(fault, moment)| course(fault, moment))
     }
 
     fn set_state(&self, state: gst::State) {
@@ -278,7 +295,7 @@ impl Run {
     fn first_life(&self) {
         let to_eos = self.cell.fault.is_some_and(|(_, moment)| moment == Moment::AtEos);
         let time = if to_eos { STREAM_TO_EOS } else { STREAM };
-        let fails = matches!(self.course(), Some(Course::Failed(..))) && self.cell.company == Company::Alone;
+        let fails = matches!(self.cell.course(), Some(Course::Failed(..))) && self.cell.company == Company::Alone;
         let upstream = Upstream::live(&self.pushing.sink);
         let begun = Instant::now();
         self.set_state(gst::State::Playing);
@@ -312,11 +329,12 @@ impl Run {
         let now = Instant::now();
         let ended_at = ended_at.lock().unwrap().unwrap();
         if self.heard.lock().unwrap().eos {
-            let late = (now - ended_at).saturating_sub(EOS_TIMEOUT);
+            let eos_timeout = Duration::from_millis(self.cell.eos_timeout().into());
+            let late = (now - ended_at).saturating_sub(eos_timeout);
             assert!(late < SLACK, "EOS came {late:?} after eos-timeout");
             self.measured.lock().unwrap().eos_late = late;
         }
-        self.measured.lock().unwrap().span = Some((begun, ended_at));
+        self.measured.lock().unwrap().begun = Some(begun);
     }
 
     fn pause(&self) {
@@ -379,7 +397,7 @@ impl Run {
             assert_eq!(push.numbers(), (0..pushed).collect::<Vec<_>>());
             assert_eq!(witness.server.accepted().len(), 1);
             let mut measured = self.measured.lock().unwrap();
-            let begun = measured.span.unwrap().0;
+            let begun = measured.begun.unwrap();
             measured.start = measured.start.max(push.arrivals[0].0 - begun);
             measured.gap = measured.gap.max(push.longest_gap());
         }
@@ -389,7 +407,7 @@ impl Run {
         let heard = self.heard.lock().unwrap();
         let stats = self.pushing.destination_stats();
         let state = stats.get::<String>("state").unwrap();
-        let course = self.course().unwrap();
+        let course = self.cell.course().unwrap();
         let failure = heard
             .statuses
             .iter()
@@ -442,7 +460,7 @@ impl Run {
     /// At most one connection in a retry-delay, and one request for each 401.
     fn check_attempts(&self, course: Course, fault: Fault, moment: Moment, story: &str) {
         let heard = self.heard.lock().unwrap();
-        let begun = self.measured.lock().unwrap().span.unwrap().0;
+        let begun = self.measured.lock().unwrap().begun.unwrap();
         let seen = self.culprit.as_ref().unwrap().accepted().len();
         // What no server sees, the element tells.
         let told = heard.statuses.iter().filter(|status| nick_is(status, &["locating"])).count();
@@ -496,8 +514,11 @@ fn run_all(cells: Vec<Cell>) -> Vec<(Cell, Result<Measured, String>)> {
     let waiting = Mutex::new(VecDeque::from(cells));
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
+        for number in 0..AT_ONCE {
+            let (waiting, done) = (&waiting, &done);
+            scope.spawn(move || {
+                // Not all connect at once, now and later: that is another test's matter.
+                thread::sleep(BUFFER_TIME * 4 * number);
                 loop {
                     let Some(cell) = waiting.lock().unwrap().pop_front() else { break };
                     let outcome = catch_unwind(|| Run::new(cell).run()).map_err(|panic| text_of(&*panic));
@@ -514,70 +535,42 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
 }
 
-/// Writes down how much too long a thread of this machine sleeps.
-struct Metronome {
-    late: Mutex<Vec<(Instant, Duration)>>,
-    stopped: AtomicBool,
-}
-
-impl Metronome {
-    fn run(&self) {
-        while !self.stopped.load(Ordering::SeqCst) {
-            let begun = Instant::now();
-            thread::sleep(BUFFER_TIME);
-            self.late.lock().unwrap().push((begun, begun.elapsed() - BUFFER_TIME));
-        }
-    }
-
-    fn latest_within(&self, (from, to): (Instant, Instant)) -> Duration {
-        let late = self.late.lock().unwrap();
-        let within = late.iter().filter(|(at, late)| *at + *late >= from && *at <= to);
-        within.map(|(_, late)| *late).max().unwrap_or_default()
-    }
-}
-
 /// Contract 1 to 4, 6 and 7. A server that is alone is paused halfway; each is stopped in the midst of its fault too.
 #[test]
 fn every_fault_at_every_moment() {
     if !cable::may_lay() {
         return cable::rerun_as_root("every_fault_at_every_moment");
     }
-    let metronome = Metronome { late: Mutex::default(), stopped: AtomicBool::default() };
-    let (without, with) = thread::scope(|scope| {
-        scope.spawn(|| metronome.run());
-        let without = run_all(vec![Cell { fault: None, company: Company::BesideTwoGood }; AT_ONCE]);
-        let mut cells = Vec::new();
-        for company in [Company::BesideTwoGood, Company::Alone] {
-            for fault in FAULTS {
-                let moments = MOMENTS.iter().filter(|moment| makes_no_sense(fault, **moment).is_none());
-                cells.extend(moments.map(|moment| Cell { fault: Some((fault, *moment)), company }));
-            }
-        }
-        let with = run_all(cells);
-        metronome.stopped.store(true, Ordering::SeqCst);
-        (without, with)
-    });
+    let without = run_all(vec![Cell { fault: None, company: Company::BesideTwoGood }; AT_ONCE as usize]);
     let usual = worst_of(&without);
-    println!("without faults: {usual}");
+    let mut cells = Vec::new();
+    for fault in FAULTS {
+        for moment in MOMENTS.into_iter().filter(|moment| makes_no_sense(fault, *moment).is_none()) {
+            let both = [Company::BesideTwoGood, Company::Alone];
+            cells.extend(both.map(|company| Cell { fault: Some((fault, moment)), company }));
+        }
+    }
+    let count = cells.len();
+    let mut outcomes = run_all(cells);
+    println!("without faults: {usual}\nthe worst of {count} cells: {}", worst_of(&outcomes));
+    // What a busy machine does once, a fault does each time.
+    for _ in 0..2 {
+        let disturbed =
+            outcomes.extract_if(.., |(_, outcome)| outcome.as_ref().is_ok_and(|cell| cell.is_disturbed(&usual)));
+        let disturbed: Vec<Cell> = disturbed.map(|(cell, _)| cell).collect();
+        outcomes.extend(run_all(disturbed));
+    }
     let mut failed = Vec::new();
-    for (cell, outcome) in without.iter().chain(&with) {
+    for (cell, outcome) in without.iter().chain(&outcomes) {
         match outcome {
-            Ok(measured) => {
-                println!("{cell}: {measured}");
-                let noise = metronome.latest_within(measured.span.unwrap());
-                for (what, here, usual) in
-                    [("to the first packet", measured.start, usual.start), ("between packets", measured.gap, usual.gap)]
-                {
-                    if here > usual.max(noise) * 3 + GAP_SLACK {
-                        failed.push(format!("{cell}: {here:?} {what} at a good server, {usual:?} without faults"));
-                    }
-                }
+            Ok(measured) if measured.is_disturbed(&usual) => {
+                failed.push(format!("{cell}: the good servers are disturbed: {measured}; without faults: {usual}"));
             }
+            Ok(measured) => println!("{cell}: {measured}"),
             Err(text) => failed.push(format!("{cell}: {text}")),
         }
     }
-    println!("the worst of {} cells: {}", with.len(), worst_of(&with));
-    assert!(failed.is_empty(), "{} of {} cells failed:\n{}", failed.len(), with.len(), failed.join("\n"));
+    assert!(failed.is_empty(), "{} of {count} cells failed:\n{}", failed.len(), failed.join("\n"));
 }
 
 fn worst_of(outcomes: &[(Cell, Result<Measured, String>)]) -> Measured {
@@ -589,6 +582,6 @@ fn worst_of(outcomes: &[(Cell, Result<Measured, String>)]) -> Measured {
         start: worst.start.max(measured.start),
         gap: worst.gap.max(measured.gap),
         attempts: worst.attempts.max(measured.attempts),
-        span: None,
+        begun: None,
     })
 }

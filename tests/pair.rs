@@ -62,6 +62,7 @@ impl Pair {
             user_agent: "WMEncoder/12.0.0.0".to_owned(),
             auth_methods: Methods::default(),
             login: Login::default(),
+            tickets: false,
             random: || [0; 16],
             directives: Directives::default(),
             content_length,

@@ -73,11 +73,7 @@ impl Servers {
         // Each second one has lost its sessions.
         let forgetful = generation.is_multiple_of(2) || matches!(end, End::InSetup);
         let listener = listen_again(self.addr);
-        let accept = || {
-            let (stream, _) = listener.accept().unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            Connection::new(stream, None)
-        };
+        let accept = || accept(&listener);
         let mut connection = accept();
         loop {
             if matches!(end, End::Unheard) {
@@ -135,7 +131,21 @@ fn listen_again(addr: SocketAddr) -> TcpListener {
         listener = listen_on(addr, 16, None).ok();
         listener.is_some()
     });
-    listener.unwrap()
+    let listener = listener.unwrap();
+    listener.set_nonblocking(true).unwrap();
+    listener
+}
+
+fn accept(listener: &TcpListener) -> Connection {
+    let mut stream = None;
+    until("a connection", || {
+        stream = listener.accept().ok();
+        stream.is_some()
+    });
+    let (stream, _) = stream.unwrap();
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    Connection::new(stream, None)
 }
 
 /// The stream, as live as its send times.
@@ -224,8 +234,7 @@ fn restart_again_and_again(properties: &str, pause: Duration) -> (Servers, u32, 
         let listener = listen_again(servers.addr);
         feed.enough.store(true, Ordering::SeqCst);
         'last: loop {
-            let (stream, _) = listener.accept().unwrap();
-            let mut last = Connection::new(stream, None);
+            let mut last = accept(&listener);
             while let Some(head) = last.try_request() {
                 let mut ended = false;
                 if !head.is_setup() {

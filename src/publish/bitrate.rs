@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// What "lately" is.
 const WINDOW: Duration = Duration::from_secs(2);
 
-/// Counts bytes over the last [`WINDOW`], with two counters however many there are.
+/// Counts bytes over the last `WINDOW`, with two counters however many there are.
 #[derive(Clone, Debug, Default)]
 pub struct Bitrate {
     /// When the window under way began.

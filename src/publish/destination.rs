@@ -13,7 +13,7 @@ use super::stats::Stats;
 use super::status::{Report, State, Status, Step};
 use super::{Application, Settings, lock};
 use crate::log::{Cursor, DropPolicy};
-use crate::transport::{Client, Incoming};
+use crate::transport::{Client, Incoming, kerberos};
 use crate::wmhttp::Hresult;
 use crate::wmhttp::auth::{Credentials, Target};
 use crate::wmhttp::client::{Event, Output, Restart, Session};
@@ -67,8 +67,8 @@ pub(super) struct Actor {
     retry_at: Option<Instant>,
     /// The application is being asked whether to try again.
     question: Option<Question>,
-    /// The application is being asked for credentials.
-    asking: Option<JoinHandle<Option<Credentials>>>,
+    /// Credentials or a ticket are being asked for.
+    asking: Option<JoinHandle<Supplied>>,
     /// The session is to end with what waits in the log, by this time.
     drain_by: Option<Instant>,
     last_take: Option<Instant>,
@@ -103,6 +103,12 @@ struct Dropped {
     report_at: Option<Instant>,
 }
 
+/// What a session needs to show who it is.
+enum Supplied {
+    Credentials(Option<Credentials>),
+    Ticket(Result<Vec<u8>, String>),
+}
+
 enum Happening {
     Transport(Incoming),
     Data,
@@ -112,7 +118,7 @@ enum Happening {
     /// Packets that were missed are to be reported.
     DroppedDue,
     Answer(bool),
-    Credentials(Option<Credentials>),
+    Supplied(Supplied),
     DrainDue,
     Command(Command),
     /// The publisher has let go.
@@ -195,8 +201,11 @@ impl Actor {
         } else {
             self.key_frame_wanted = false;
         }
-        if self.backoff.failures() > 0 && self.has_streamed() {
-            self.forgive();
+        if self.backoff.failures() > 0 && self.streaming_since.is_some() {
+            let last = lock(&self.stats).last_error.clone();
+            if last.is_some_and(|last| self.has_streamed(&last)) {
+                self.forgive();
+            }
         }
         self.note_connection();
     }
@@ -216,7 +225,7 @@ impl Actor {
             () = cursor.lapped(), if breaks_off => Happening::Lapped,
             () = at(dropped_at), if dropped_at.is_some() => Happening::DroppedDue,
             answer = answer_to(question), if question.is_some() => Happening::Answer(answer),
-            answer = supplied(asking), if asking.is_some() => Happening::Credentials(answer),
+            answer = supplied(asking), if asking.is_some() => Happening::Supplied(answer),
             () = at(*drain_by), if drain_by.is_some() => Happening::DrainDue,
             command = commands.recv() => command.map_or(Happening::Stop, Happening::Command),
         }
@@ -257,9 +266,12 @@ impl Actor {
             Happening::Lapped => self.lapped(),
             Happening::DroppedDue => self.report_dropped(),
             Happening::Answer(go_on) => self.answered(go_on),
-            Happening::Credentials(answer) => {
+            Happening::Supplied(answer) => {
                 self.asking = None;
-                self.session.supply(answer, now);
+                match answer {
+                    Supplied::Credentials(answer) => self.session.supply(answer, now),
+                    Supplied::Ticket(answer) => self.session.ticket(answer, now),
+                }
             }
             Happening::DrainDue | Happening::Stop => self.close_for_good(),
             Happening::Command(command) => self.obey(command, now),
@@ -450,7 +462,10 @@ impl Actor {
             }
             Event::CredentialsNeeded(question) => {
                 let application = Arc::clone(&self.application);
-                self.asking = Some(spawn_blocking(move || application.credentials(&question)));
+                self.asking = Some(spawn_blocking(move || Supplied::Credentials(application.credentials(&question))));
+            }
+            Event::TicketNeeded(request) => {
+                self.asking = Some(spawn_blocking(move || Supplied::Ticket(kerberos::ticket(&request))));
             }
             Event::PasswordExposed(target) => {
                 let to = match target {
@@ -460,6 +475,10 @@ impl Actor {
                 let text = format!("the password for {to} goes over the network readable, by Basic over http");
                 self.notice(text, "use https, or let the far end do Digest or NTLM");
             }
+            Event::LargePayloads { largest } => self.notice(
+                format!("the server closes as soon as data comes: it may take payloads of 8192 bytes at most, and this stream's have up to {largest}"),
+                "set packet-size at asfmux to 8192 or less, and keep the ASF header small",
+            ),
             Event::RolledOver => lock(&self.stats).rollovers += 1,
             Event::HeaderChanged => {
                 lock(&self.stats).header_changes += 1;
@@ -514,10 +533,15 @@ impl Actor {
         self.notice(text.to_owned(), remedy);
     }
 
-    /// A server that takes each push and drops it at once is no success: one attempt a retry-delay.
-    fn has_streamed(&self) -> bool {
-        let delay = lock(&self.settings).retry.delay;
-        self.streaming_since.is_some_and(|since| since.elapsed() >= delay)
+    /// Whether the push has flowed for so long that `failure`, which follows or came before, is no further one in a row.
+    fn has_streamed(&self, failure: &Failure) -> bool {
+        let policy = lock(&self.settings).retry;
+        // A server that takes each push and drops it at once is no success: one attempt a retry-delay.
+        // Two encoders that displace each other both stream for as long as the other waits: only more shows that
+        // the publishing point is this one's again.
+        let displaced = failure.condition == Condition::Displaced;
+        let success = if displaced { 2 * policy.delay_max.max(policy.delay) } else { policy.delay };
+        self.streaming_since.is_some_and(|since| since.elapsed() >= success)
     }
 
     /// The next failure is the first in a row.
@@ -532,7 +556,7 @@ impl Actor {
         self.rewind(self.body.data_in_last(undelivered));
         self.body = BodyMap::default();
         let policy = lock(&self.settings).retry;
-        let streamed = self.has_streamed();
+        let streamed = self.has_streamed(&failure);
         self.streaming_since = None;
         if streamed {
             self.forgive();
@@ -698,9 +722,9 @@ async fn answer_to(question: &mut Option<Question>) -> bool {
 }
 
 /// Where the application's code has panicked, it has no credentials.
-async fn supplied(asking: &mut Option<JoinHandle<Option<Credentials>>>) -> Option<Credentials> {
+async fn supplied(asking: &mut Option<JoinHandle<Supplied>>) -> Supplied {
     match asking {
-        Some(asking) => asking.await.unwrap_or_default(),
+        Some(asking) => asking.await.unwrap_or(Supplied::Credentials(None)),
         None => std::future::pending().await,
     }
 }

@@ -12,6 +12,7 @@ use crate::log::{Limits, Terms};
 use crate::publish::backoff::Policy;
 use crate::publish::{self};
 use crate::transport;
+use crate::transport::kerberos;
 use crate::transport::tls::{self, Tls};
 use crate::wmhttp::auth::{Login, Secret};
 use crate::wmhttp::client::Config;
@@ -145,6 +146,7 @@ impl Settings {
                 user_agent: self.user_agent.clone(),
                 auth_methods: self.auth_methods.into(),
                 login: self.login.clone(),
+                tickets: kerberos::AVAILABLE,
                 random: rand::random,
                 directives: Directives { template, auto_destroy: self.auto_destroy },
                 content_length: (self.content_length > 0).then_some(self.content_length),

@@ -15,11 +15,13 @@
 //!   goes through a tunnel. What is told of the connection is told of the one to the proxy;
 //! * https is an option (`tls`); what the far end has acknowledged is then more than the requests'
 //!   bytes, and a lost connection may lose packets that were on their way;
+//! * Kerberos tickets come from the system's library (`kerberos`);
 //! * SIGPIPE is blocked in the I/O thread (`runtime`).
 
 mod body;
 mod cause;
 mod gate;
+pub mod kerberos;
 pub mod proxy;
 mod resolve;
 pub mod runtime;

@@ -130,17 +130,18 @@ mod with_rustls {
             https: bool,
         ) -> reqwest::ClientBuilder {
             let config = if https { self.config().ok().cloned() } else { None };
-            match config.or_else(trusts_nobody) {
+            match config.or_else(|| NOBODY.clone()) {
                 Some(config) => builder.tls_backend_preconfigured(config),
                 None => builder,
             }
         }
     }
 
-    fn trusts_nobody() -> Option<ClientConfig> {
+    /// For connections without TLS: trusts nobody. Made once: it has room for sessions that there never are.
+    static NOBODY: LazyLock<Option<ClientConfig>> = LazyLock::new(|| {
         let config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER)).with_safe_default_protocol_versions();
         Some(config.ok()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
-    }
+    });
 
     fn build(options: &Options) -> Result<ClientConfig, BadOptions> {
         let Options { ca_file, validate, certificate_file, private_key_file } = options;

@@ -28,7 +28,7 @@ use http::header::{HeaderMap, SERVER, VIA};
 use url::Url;
 
 use super::Hresult;
-use super::auth::{Authenticator, Login, Methods, Question, Target};
+use super::auth::{Authenticator, Login, Methods, Question, Target, TicketRequest};
 use super::body_size::BodySize;
 use super::headers::{Cookies, Directives, Kind, Product, RequestHead, SUPPORTED, idle_timeout};
 use super::packet::{END_LEN, FRAMING_LEN, Packet};
@@ -56,6 +56,11 @@ const RESUME_VERDICT: Duration = Duration::from_secs(2);
 /// A proxy that closes after its answer has closed within this time of the next request.
 const KEPT_IN_VAIN: Duration = Duration::from_secs(1);
 
+/// Largest payload that a server in the field takes.
+const LARGEST_PAYLOAD_TAKEN: usize = 8_192;
+/// It closes within this time of a larger one.
+const CLOSED_ON_LARGE: Duration = Duration::from_secs(2);
+
 /// How a changed header reaches the server (C-12).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeaderChange {
@@ -79,6 +84,8 @@ pub struct Config {
     pub auth_methods: Methods,
     /// The user at the server of `url`, and there only.
     pub login: Login,
+    /// Whether who drives the session can get Kerberos tickets ([`Event::TicketNeeded`]).
+    pub tickets: bool,
     /// A source of random values that nobody can guess.
     pub random: fn() -> [u8; 16],
     /// What PushSetup asks of the server (C-3).
@@ -147,10 +154,17 @@ pub enum Event {
     Authenticating,
     /// Credentials are needed: [`Session::supply`] is waited for.
     CredentialsNeeded(Question),
+    /// A Kerberos ticket is wanted: [`Session::ticket`] is waited for. Getting one may block.
+    TicketNeeded(TicketRequest),
     /// A password goes where it can be read on the way.
     PasswordExposed(Target),
     /// Data packets flow: first of a session, or again after a resume.
     Started,
+    /// The server seems to take no payloads as large as this stream's, up to `largest` bytes.
+    LargePayloads {
+        /// Of the header or a data packet.
+        largest: usize,
+    },
     /// A PushStart was answered at its end; a next one goes on (C-10).
     RolledOver,
     /// The server has been told of another header (C-12).
@@ -223,8 +237,8 @@ enum State {
     Down { resume_until: Option<Instant> },
     /// PushSetup is under way, on `connection`.
     Setup { deadline: Instant, connection: Connection },
-    /// `target` is to be authenticated to, with credentials that the application is asked for; then a
-    /// request of `kind` goes again.
+    /// `target` is to be authenticated to, with credentials or a ticket that were asked for; then a request
+    /// of `kind` goes again.
     Asking { deadline: Instant, target: Target, kind: Kind, connection: Connection },
     /// Between requests; `connection` for the next.
     Ready { connection: Connection },
@@ -275,8 +289,12 @@ pub struct Session {
     changed_at: Option<Instant>,
     /// When the request that resumes a lost session was sent, and until when the server keeps it (C-15).
     resumed: Option<Resumed>,
-    /// When the request under way was begun on a connection that a proxy seemed to keep.
-    kept_at: Option<Instant>,
+    /// When the PushStart under way was begun, or its first data came, …
+    begun_at: Option<Instant>,
+    /// … and whether that is on a connection that a proxy seemed to keep.
+    kept_by_proxy: bool,
+    /// Attempts in a row that ended at once with payloads beyond [`LARGEST_PAYLOAD_TAKEN`].
+    closed_on_large: u32,
     /// What `announced` and `between_entries` were before the request under way.
     before_request: (Option<Arc<asf::Header>>, bool),
     /// The setup was repeated since its connection was gone before anything could start on it.
@@ -309,7 +327,9 @@ impl Session {
             between_entries: false,
             changed_at: None,
             resumed: None,
-            kept_at: None,
+            begun_at: None,
+            kept_by_proxy: false,
+            closed_on_large: 0,
             before_request: (None, false),
             setup_repeated: false,
             started: false,
@@ -421,6 +441,9 @@ impl Session {
             self.fill_up(now);
             return 0;
         }
+        if self.sent_in_request == 0 {
+            self.begun_at = Some(now);
+        }
         remaining - LEAST_FILLER
     }
 
@@ -527,6 +550,7 @@ impl Session {
             }
             State::Setup { .. } => self.fail(Failure::lost(cause, detail), None),
             State::Open { .. } | State::Full { .. } | State::Ending { .. } => {
+                self.note_large_payloads(cause, now);
                 let until = match self.resumed {
                     Some(resumed) if self.is_resuming(now) => resumed.until,
                     Some(_) | None => now + self.idle_timeout(),
@@ -651,7 +675,8 @@ impl Session {
     fn start(&mut self, connection: Connection, header: &Arc<asf::Header>, now: Instant) {
         let content_length = self.content_length(header);
         self.body_size.begin(content_length, now);
-        self.kept_at = (connection == Connection::Same && self.uses_proxy()).then_some(now);
+        self.begun_at = Some(now);
+        self.kept_by_proxy = connection == Connection::Same && self.uses_proxy();
         self.state = State::Open { remaining: content_length, connected: connection == Connection::Same };
         self.sent_in_request = 0;
         self.before_request = (self.announced.clone(), self.between_entries);
@@ -900,7 +925,30 @@ impl Session {
     fn was_kept_in_vain(&self, cause: Cause, delivered: bool, now: Instant) -> bool {
         matches!(cause, Cause::Closed | Cause::Reset)
             && !(delivered && matches!(self.state, State::Ending { .. }))
-            && self.kept_at.is_some_and(|at| now.saturating_duration_since(at) <= KEPT_IN_VAIN)
+            && self.kept_by_proxy
+            && self.has_just_begun(KEPT_IN_VAIN, now)
+    }
+
+    /// Whether the PushStart under way, or its data, is no older than `time`.
+    fn has_just_begun(&self, time: Duration, now: Instant) -> bool {
+        self.begun_at.is_some_and(|at| now.saturating_duration_since(at) <= time)
+    }
+
+    /// Tells, once, that the server may be one that takes small payloads only (receivers, ASF 2): where it has
+    /// closed twice in a row, without an answer, as soon as larger ones came. One crash or one lost connection
+    /// is not enough, and a server that has taken them for longer is none.
+    fn note_large_payloads(&mut self, cause: Cause, now: Instant) {
+        let Some(header) = &self.announced else { return };
+        let largest = header.bytes().len().max(header.packet_size());
+        let at_once = matches!(cause, Cause::Closed | Cause::Reset) && self.has_just_begun(CLOSED_ON_LARGE, now);
+        if !at_once || largest <= LARGEST_PAYLOAD_TAKEN {
+            self.closed_on_large = 0;
+            return;
+        }
+        self.closed_on_large = self.closed_on_large.saturating_add(1);
+        if self.closed_on_large == 2 {
+            self.event(Event::LargePayloads { largest });
+        }
     }
 
     /// Only who gives out ids can find a session by one again.

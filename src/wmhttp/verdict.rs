@@ -84,7 +84,9 @@ impl Failure {
         };
         // The same credentials would be refused again, and some servers lock a user out for that.
         let row = Row { remedy, permanent: true, ..row_of(status) };
-        Self::new(Condition::Status(status), row, format!("the {who} answered {status}: {text}"))
+        // What a library says may hold zeros, which no message of GStreamer's can carry.
+        let text = format!("the {who} answered {status}: {text}").replace(char::is_control, " ");
+        Self::new(Condition::Status(status), row, text)
     }
 
     /// The server redirects, and that is not followed (C-4); `text` goes on after "it redirects".
@@ -410,6 +412,12 @@ mod tests {
             assert_eq!(failure.status(), Some(status));
             assert!(failure.text.contains(&status.to_string()) && !failure.remedy.is_empty());
         }
+    }
+
+    #[test]
+    fn what_libraries_say_becomes_text() {
+        let failure = Failure::unauthorized(Target::Proxy, "no\0ticket\n", "none");
+        assert_eq!(failure.text, "the proxy answered 407: no ticket ");
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! A pipeline that ends in the element, and all that it says.
 
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Once;
 use std::time::{Duration, Instant};
@@ -174,12 +178,23 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// gst-launch-1.0 with the plugin as it was built.
+/// A folder with nothing but the plugin that was built with this test; the one among cargo's outcomes is as old as
+/// the last `cargo build`.
+pub fn plugin_folder() -> PathBuf {
+    let built = std::env::current_exe().unwrap().with_file_name("libgstasfpush.so");
+    assert!(built.exists(), "{} was not built with the tests", built.display());
+    let folder = built.ancestors().nth(2).unwrap().join("plugin-of-the-tests");
+    fs::create_dir_all(&folder).unwrap();
+    match symlink(&built, folder.join("libgstasfpush.so")) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => panic!("{error}"),
+        Ok(()) | Err(_) => folder,
+    }
+}
+
+/// gst-launch-1.0 with that plugin.
 pub fn gst_launch() -> Command {
-    let deps = std::env::current_exe().unwrap();
-    let plugin = deps.ancestors().nth(2).unwrap();
-    assert!(plugin.join("libgstasfpush.so").exists(), "the plugin is built beside the tests");
+    let plugin = plugin_folder();
     let mut command = Command::new("gst-launch-1.0");
-    command.env("GST_PLUGIN_PATH", plugin).env("GST_REGISTRY", plugin.join("registry-of-the-tests.bin"));
+    command.env("GST_PLUGIN_PATH", &plugin).env("GST_REGISTRY", plugin.join("registry.bin"));
     command
 }

@@ -1,14 +1,12 @@
 //! Real proxies on this machine, stopped when they are dropped.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::pipeline::until;
+use super::daemon::{self, Daemon};
 
 /// Who may go through a proxy that asks.
 pub const USER: &str = "bob";
@@ -24,8 +22,7 @@ pub enum Asks {
 
 pub struct Proxy {
     pub addr: SocketAddr,
-    name: &'static str,
-    process: Child,
+    _daemon: Daemon,
     directory: TempDir,
 }
 
@@ -68,32 +65,22 @@ impl Proxy {
     }
 
     /// `arguments`, then the configuration's file.
-    fn start(name: &'static str, arguments: &[&str], config: &str, users: &str) -> Self {
-        let directory = TempDir::new().unwrap();
-        // Whom it runs as where the tests are root's must get at it.
+    fn start(name: &str, arguments: &[&str], config: &str, users: &str) -> Self {
+        let directory = daemon::folder();
+        // Whom it runs as where the tests are root's writes its log here.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let config = config
-            .replace("ADDRESS", &addr.to_string())
-            .replace("PORT", &addr.port().to_string())
-            .replace("DIRECTORY", directory.path().to_str().unwrap());
         fs::write(directory.path().join("users"), users).unwrap();
         let file = directory.path().join("config");
-        fs::write(&file, config).unwrap();
-        let process = Command::new(program(name))
-            .args(arguments)
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{name}: {error}; run scripts/install-deps test"));
-        let mut proxy = Self { addr, name, process, directory };
-        until("the proxy listens", || {
-            assert!(proxy.process.try_wait().unwrap().is_none(), "{name} ended: {}", proxy.log());
-            TcpStream::connect(addr).is_ok()
+        let daemon = Daemon::start(&directory.path().join("output"), |address| {
+            let config = config
+                .replace("ADDRESS", &address.to_string())
+                .replace("PORT", &address.port().to_string())
+                .replace("DIRECTORY", directory.path().to_str().unwrap());
+            fs::write(&file, config).unwrap();
+            let arguments = arguments.iter().map(ToString::to_string);
+            [daemon::program(name)].into_iter().chain(arguments).chain([file.display().to_string()]).collect()
         });
-        proxy
+        Self { addr: daemon.address, _daemon: daemon, directory }
     }
 
     /// For the property `proxy`.
@@ -111,29 +98,5 @@ impl Proxy {
         let lines = fs::read_to_string(self.directory.path().join("requests")).unwrap_or_default();
         // A connection without a request, such as the one that found it listening, is a line too.
         lines.lines().filter(|line| !line.contains("error:")).count()
-    }
-
-    /// What it wrote about itself.
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
-    }
-}
-
-/// Debian keeps servers where a user's PATH does not lead.
-fn program(name: &str) -> String {
-    ["/usr/sbin", "/usr/bin"]
-        .map(|folder| format!("{folder}/{name}"))
-        .into_iter()
-        .find(|path| Path::new(path).exists())
-        .unwrap_or_else(|| name.to_owned())
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        if std::thread::panicking() {
-            eprintln!("{}: {}", self.name, self.log());
-        }
     }
 }

@@ -5,6 +5,7 @@ use http::header::HeaderMap;
 use url::Url;
 
 use super::challenge::Challenge;
+use super::kerberos::{Ticket, TicketRequest, names_realm};
 use super::{Beginning, Credentials, Line, Login, Mechanism, Methods, Row, Scheme, TABLE, Target};
 use crate::wmhttp::headers::Kind;
 use crate::wmhttp::verdict::Failure;
@@ -23,15 +24,29 @@ pub struct Authenticator {
     supplied: Option<Credentials>,
     /// The sets that were refused since the last success.
     refused: Vec<Credentials>,
-    /// The challenge that credentials were asked for.
+    /// The challenge that credentials or a ticket were asked for.
     open: Option<Open>,
+    /// What has come of Kerberos.
+    tickets: Tickets,
+}
+
+#[derive(Debug, Default)]
+struct Tickets {
+    /// The far end has taken one.
+    work: bool,
+    /// There is none, or it was refused, since the last success.
+    tried: bool,
+    /// Why there is none.
+    missing: Option<String>,
 }
 
 #[derive(Debug)]
 struct Exchange {
     scheme: Scheme,
     mechanism: Box<dyn Mechanism>,
-    credentials: Credentials,
+    /// None where it is the system's ticket.
+    credentials: Option<Credentials>,
+    by_ticket: bool,
     /// Further challenges that it has answered since the far end took a request.
     turns: u32,
     /// A request that it authenticated was taken.
@@ -46,6 +61,10 @@ struct Open {
     challenge: Challenge,
     /// Its place in [`TABLE`].
     row: usize,
+    /// What is known already.
+    credentials: Option<Credentials>,
+    /// A ticket is waited for, and not the application.
+    for_ticket: bool,
 }
 
 /// What a request goes by.
@@ -63,6 +82,8 @@ pub struct Circumstances<'a> {
     pub random: fn() -> [u8; 16],
     /// Whether the connection of the challenge goes on.
     pub kept: bool,
+    /// Whether Kerberos tickets can be had for this far end.
+    pub tickets: bool,
 }
 
 /// Asks the application for credentials.
@@ -91,6 +112,8 @@ pub enum Turn {
     Again,
     /// Credentials are needed first: [`Authenticator::supply`].
     Ask(Question),
+    /// A ticket is needed first, if there is one: [`Authenticator::ticket`].
+    Ticket(TicketRequest),
     /// Only a PushSetup can be authenticated by what is offered (C-13).
     SetUp,
     /// It has failed.
@@ -100,7 +123,7 @@ pub enum Turn {
 impl Authenticator {
     /// Nothing is known of this far end yet.
     pub fn new(target: Target) -> Self {
-        Self { target, exchange: None, supplied: None, refused: Vec::new(), open: None }
+        Self { target, exchange: None, supplied: None, refused: Vec::new(), open: None, tickets: Tickets::default() }
     }
 
     /// Another far end is asked next: it gets nothing of this one's.
@@ -148,6 +171,7 @@ impl Authenticator {
         if let Some(exchange) = &mut self.exchange {
             exchange.accepted = true;
             exchange.turns = 0;
+            self.tickets = Tickets { work: exchange.by_ticket, ..Tickets::default() };
         }
     }
 
@@ -174,18 +198,34 @@ impl Authenticator {
                 Err(text) => return self.refuse(&text, "see the far end's log, or set auth-methods to another scheme"),
                 // What was taken once is taken again; only what belongs to it has grown old.
                 Ok(false) if exchange.accepted => {}
-                Ok(false) => self.refused.push(exchange.credentials),
+                Ok(false) => {
+                    self.tickets.tried |= exchange.by_ticket;
+                    self.refused.extend(exchange.credentials);
+                }
             }
         }
         if challenges.is_empty() {
             return self.refuse("it asks for credentials without saying how", "correct the far end's settings");
         }
-        match choose(&challenges, now) {
+        let known = [self.supplied.clone(), now.login.credentials()];
+        let credentials = known.into_iter().flatten().find(|known| !self.refused.contains(known));
+        let by_ticket = self.may_have_ticket(credentials.as_ref(), now);
+        match choose(&challenges, now, by_ticket && self.tickets.work) {
             Ok((index, row, challenge)) => {
-                self.open = Some(Open { scheme: row.scheme, challenge: challenge.clone(), row: index });
-                let known = [self.supplied.clone(), now.login.credentials()];
-                let fresh = known.into_iter().flatten().find(|known| !self.refused.contains(known));
-                self.proceed(fresh, now)
+                let for_ticket = by_ticket && row.scheme == Scheme::Negotiate;
+                let challenge = challenge.clone();
+                self.open = Some(Open {
+                    scheme: row.scheme,
+                    challenge,
+                    row: index,
+                    credentials: credentials.clone(),
+                    for_ticket,
+                });
+                if for_ticket {
+                    let host = now.url.host_str().unwrap_or_default().to_owned();
+                    return Turn::Ticket(TicketRequest { host, credentials });
+                }
+                self.proceed(credentials, now)
             }
             Err(None) => Turn::SetUp,
             Err(Some(offered)) => self.refuse(
@@ -193,6 +233,43 @@ impl Authenticator {
                 "add that scheme to auth-methods, or allow another one at the far end",
             ),
         }
+    }
+
+    /// The answer to [`Turn::Ticket`]: a SPNEGO token, or why there is none.
+    pub fn ticket(&mut self, answer: Result<Vec<u8>, String>, now: &Circumstances<'_>) -> Turn {
+        let Some(open) = self.open.take() else { return self.give_up() };
+        match answer {
+            Ok(token) => {
+                self.exchange = Some(Exchange {
+                    scheme: open.scheme,
+                    mechanism: Box::new(Ticket::new(&token)),
+                    credentials: open.credentials,
+                    by_ticket: true,
+                    turns: 0,
+                    accepted: false,
+                    exposed: false,
+                });
+                Turn::Again
+            }
+            Err(why) => {
+                self.tickets = Tickets { tried: true, missing: Some(why), ..Tickets::default() };
+                if now.kind == Kind::Start {
+                    return Turn::SetUp;
+                }
+                let credentials = open.credentials.clone();
+                self.open = Some(Open { for_ticket: false, ..open });
+                self.proceed(credentials, now)
+            }
+        }
+    }
+
+    /// Kerberos is for those whose name names a realm, or who leave it to the system who they are.
+    fn may_have_ticket(&self, credentials: Option<&Credentials>, now: &Circumstances<'_>) -> bool {
+        let user_fits = match credentials {
+            Some(credentials) => names_realm(credentials),
+            None => self.refused.is_empty() && now.login.user.is_none(),
+        };
+        now.tickets && !self.tickets.tried && self.target == Target::Server && user_fits
     }
 
     /// The application's answer to [`Turn::Ask`].
@@ -207,8 +284,12 @@ impl Authenticator {
 
     /// No answer came in time.
     pub fn unanswered(&mut self) -> Failure {
-        self.open = None;
-        self.failure("no credentials were supplied in time", self.remedy())
+        match self.open.take() {
+            Some(open) if open.for_ticket => {
+                self.failure("no Kerberos ticket came in time", "see that the realm's servers answer")
+            }
+            Some(_) | None => self.failure("no credentials were supplied in time", self.remedy()),
+        }
     }
 
     fn proceed(&mut self, credentials: Option<Credentials>, now: &Circumstances<'_>) -> Turn {
@@ -239,8 +320,15 @@ impl Authenticator {
         self.open = None;
         match begun {
             Some(Ok(mechanism)) => {
-                self.exchange =
-                    Some(Exchange { scheme, mechanism, credentials, turns: 0, accepted: false, exposed: false });
+                self.exchange = Some(Exchange {
+                    scheme,
+                    mechanism,
+                    credentials: Some(credentials),
+                    by_ticket: false,
+                    turns: 0,
+                    accepted: false,
+                    exposed: false,
+                });
                 Turn::Again
             }
             Some(Err(text)) => self.refuse(&text, "set other credentials, or auth-methods to another scheme"),
@@ -259,6 +347,7 @@ impl Authenticator {
         let realm = realm.map(|realm| format!(" for \"{realm}\"")).unwrap_or_default();
         let text = match self.refused.last() {
             Some(refused) => format!("the credentials of {}{realm} are refused", refused.user),
+            None if self.tickets.tried && self.tickets.missing.is_none() => "the Kerberos ticket is refused".to_owned(),
             None => format!("it asks for credentials{realm}, and there are none"),
         };
         self.refuse(&text, self.remedy())
@@ -266,8 +355,12 @@ impl Authenticator {
 
     fn remedy(&self) -> &'static str {
         match self.target {
-            Target::Server => "set user-id and user-pw, or answer request-credentials",
-            Target::Proxy => "set proxy-id and proxy-pw, or answer request-credentials",
+            Target::Server => {
+                "set user-id and user-pw, or answer request-credentials; or set auth-methods to another scheme"
+            }
+            Target::Proxy => {
+                "set proxy-id and proxy-pw, or answer request-credentials; or set auth-methods to another scheme"
+            }
         }
     }
 
@@ -277,23 +370,30 @@ impl Authenticator {
     }
 
     fn failure(&self, text: &str, remedy: &'static str) -> Failure {
-        Failure::unauthorized(self.target, text, remedy)
+        // Why it came to other means than the first.
+        match &self.tickets.missing {
+            Some(why) => Failure::unauthorized(self.target, &format!("{text} (Kerberos: {why})"), remedy),
+            None => Failure::unauthorized(self.target, text, remedy),
+        }
     }
 }
 
-/// The strongest scheme that both sides have, with its row in [`TABLE`].
+/// The strongest scheme that both sides have, with its row in [`TABLE`]; `by_ticket` where Negotiate goes by
+/// Kerberos, which can authenticate each request.
 ///
 /// # Errors
 /// What is offered in vain; `None` where some of it would do for a PushSetup.
 fn choose<'a>(
     challenges: &'a [Challenge],
     now: &Circumstances<'_>,
+    by_ticket: bool,
 ) -> Result<(usize, &'static Row, &'a Challenge), Option<String>> {
     let mut for_setup = false;
     for (index, row) in TABLE.iter().enumerate().filter(|(_, row)| now.methods.allow(row.scheme)) {
         let of_scheme: Vec<&Challenge> = challenges.iter().filter(|challenge| challenge.is(row.scheme)).collect();
         let Some(challenge) = (row.choose)(&of_scheme) else { continue };
-        if row.scheme.is_of_connection() && now.kind == Kind::Start {
+        let is_for_setup = row.scheme.is_of_connection() && !(by_ticket && row.scheme == Scheme::Negotiate);
+        if is_for_setup && now.kind == Kind::Start {
             for_setup = true;
             continue;
         }

@@ -1,6 +1,6 @@
 //! Authentication to a server or a proxy (C-5, C-13).
 //!
-//! A file for each scheme, and [`TABLE`] with a row for each, the strongest first. An
+//! A file for each scheme, and a table with a row for each, the strongest first. An
 //! [`Authenticator`] takes one far end's challenges and says what becomes of the request: it is
 //! sent again with the header that [`Authenticator::authorize`] gives, or credentials are
 //! asked for, or it has failed. Each set of credentials is tried once.
@@ -16,6 +16,7 @@ mod basic;
 pub(super) mod challenge;
 mod credentials;
 pub(super) mod digest;
+mod kerberos;
 #[cfg(feature = "ntlm")]
 mod negotiate;
 #[cfg(feature = "ntlm")]
@@ -31,6 +32,7 @@ use http::header::{AUTHORIZATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, WWW_A
 pub use authenticator::{Authenticator, Circumstances, Question, Turn};
 use challenge::Challenge;
 pub use credentials::{Credentials, Login, Secret};
+pub use kerberos::TicketRequest;
 
 /// Who asks for credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

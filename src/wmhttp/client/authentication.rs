@@ -21,6 +21,13 @@ impl Session {
         self.take_turn(turn, target, kind, connection, now);
     }
 
+    /// The answer to [`Event::TicketNeeded`]: a SPNEGO token, or why there is none.
+    pub fn ticket(&mut self, answer: Result<Vec<u8>, String>, now: Instant) {
+        let State::Asking { target, kind, connection, .. } = self.state else { return };
+        let turn = self.authenticate(target, kind, true, |authenticator, now| authenticator.ticket(answer, now));
+        self.take_turn(turn, target, kind, connection, now);
+    }
+
     /// How the server authenticates this client: the scheme's name.
     pub fn auth_scheme(&self) -> Option<&'static str> {
         self.to_server.scheme().map(|scheme| scheme.name())
@@ -120,6 +127,11 @@ impl Session {
                 self.state = State::Asking { deadline: now + SUPPLY_TIMEOUT, target, kind, connection };
                 self.event(Event::CredentialsNeeded(question));
             }
+            Turn::Ticket(request) => {
+                self.event(Event::Authenticating);
+                self.state = State::Asking { deadline: now + SUPPLY_TIMEOUT, target, kind, connection };
+                self.event(Event::TicketNeeded(request));
+            }
             Turn::SetUp if std::mem::replace(&mut self.sent_back_to_setup, true) => {
                 let text = "it asks each PushStart for what only a PushSetup can do";
                 self.fail(Failure::unauthorized(target, text, "allow Digest at the far end"), None);
@@ -143,16 +155,22 @@ impl Session {
         call: impl FnOnce(&mut Authenticator, &Circumstances<'_>) -> Turn,
     ) -> Turn {
         let nobody = Login::default();
+        // Where a redirect has led, another server asks: it gets nothing that was meant for the first.
+        let at_home = self.route.url().origin() == self.config.url.origin();
         let (authenticator, login) = match target {
-            // Where a redirect has led, another server asks: it gets nothing that was meant for the first.
-            Target::Server if self.route.url().origin() == self.config.url.origin() => {
-                (&mut self.to_server, &self.config.login)
-            }
+            Target::Server if at_home => (&mut self.to_server, &self.config.login),
             Target::Server => (&mut self.to_server, &nobody),
             Target::Proxy => (&mut self.to_proxy, self.proxy.as_ref().map_or(&nobody, |proxy| &proxy.login)),
         };
-        let methods = self.config.auth_methods;
-        let url = self.route.url();
-        call(authenticator, &Circumstances { kind, url, methods, login, random: self.config.random, kept })
+        let now = Circumstances {
+            kind,
+            url: self.route.url(),
+            methods: self.config.auth_methods,
+            login,
+            random: self.config.random,
+            kept,
+            tickets: self.config.tickets && at_home,
+        };
+        call(authenticator, &now)
     }
 }

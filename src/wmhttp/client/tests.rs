@@ -48,6 +48,7 @@ fn config() -> Config {
         user_agent: "WMEncoder/12.0.0.0 test/1".to_owned(),
         auth_methods: Methods::default(),
         login: Login::default(),
+        tickets: false,
         random: || [0xA5; 16],
         directives: Directives::default(),
         content_length: None,

@@ -492,6 +492,123 @@ mod on_one_connection {
         assert!(failure.permanent && failure.text.contains("PushStart"), "{failure}");
     }
 
+    /// A session whose driver can get tickets.
+    fn with_tickets(login: Login) -> Config {
+        Config { login, tickets: true, ..config() }
+    }
+
+    fn request(peer: &Played) -> TicketRequest {
+        let mut requests = peer
+            .events()
+            .into_iter()
+            .filter_map(|event| if let Event::TicketNeeded(request) = event { Some(request) } else { None });
+        requests.next_back().expect("a ticket is wanted")
+    }
+
+    fn hand_ticket(peer: &mut Played, answer: Result<&[u8], &str>) {
+        peer.session.ticket(answer.map(<[u8]>::to_vec).map_err(str::to_owned), peer.now);
+        peer.run();
+    }
+
+    /// Negotiate goes by Kerberos where the system knows who it is, or the user's name has a realm; the
+    /// ticket goes once, and a PushStart that is refused gets another.
+    #[test]
+    fn c5_c13_kerberos() {
+        let alice = Credentials::new("alice@REALM", "hush");
+        for (login, credentials) in [(Login::default(), None), (login("alice@REALM", "hush"), Some(alice))] {
+            let header = header();
+            let mut peer = begun(with_tickets(login));
+            peer.respond(&unauthorized(&["Negotiate", "NTLM"]));
+            assert_eq!(request(&peer), TicketRequest { host: "media".into(), credentials });
+            assert!(!peer.session.is_down() && !peer.session.wants_data());
+            hand_ticket(&mut peer, Ok(b"one"));
+            assert_eq!(peer.authorization(), Some("Negotiate b25l"));
+            peer.respond(&wms(204, "a"));
+            assert_eq!(peer.session.auth_scheme(), Some("Negotiate"));
+            peer.send(&header, 1);
+            assert_eq!(peer.authorization(), None);
+            peer.respond(&unauthorized(&["Negotiate"]));
+            hand_ticket(&mut peer, Ok(b"two"));
+            peer.did.clear();
+            peer.send(&header, 1);
+            assert_eq!((peer.authorization(), peer.packets().len()), (Some("Negotiate dHdv"), 1));
+            // That one was as good as the first, and no third is tried.
+            peer.respond(&unauthorized(&["Negotiate"]));
+            assert!(!peer.session.wants_data());
+        }
+    }
+
+    /// Where there is no ticket, or it is refused, it goes on with NTLM and credentials; and what Kerberos said
+    /// is not lost.
+    #[test]
+    fn c5_no_ticket() {
+        let mut peer = begun(with_tickets(login("bob@REALM", "hush")));
+        peer.respond(&unauthorized(&["Negotiate"]));
+        hand_ticket(&mut peer, Err("no KDC"));
+        assert!(peer.authorization().unwrap().starts_with("Negotiate YE"), "SPNEGO with NTLM");
+
+        for refused in [false, true] {
+            let mut peer = begun(with_tickets(Login::default()));
+            peer.respond(&unauthorized(&["Negotiate"]));
+            if refused {
+                hand_ticket(&mut peer, Ok(b"one"));
+                peer.respond(&unauthorized(&["Negotiate"]));
+            } else {
+                hand_ticket(&mut peer, Err("no KDC"));
+            }
+            assert_eq!((peer.question().scheme, peer.question().attempt), (Scheme::Negotiate, 1));
+            peer.supply(None);
+            let failure = peer.failure().unwrap();
+            assert!(failure.permanent && failure.text.contains(if refused { "ticket is refused" } else { "no KDC" }));
+        }
+    }
+
+    /// A plain name is no Kerberos principal, and tickets stay at home as credentials do (C-4).
+    #[test]
+    fn c4_c5_no_ticket_is_wanted() {
+        for login in
+            [login("bob", "hush"), login("STUDIO\\bob@x", "hush"), Login { user: Some("bob".into()), password: None }]
+        {
+            let mut peer = begun(with_tickets(login));
+            peer.respond(&unauthorized(&["Negotiate"]));
+            assert!(!peer.events().iter().any(|event| matches!(event, Event::TicketNeeded(_))));
+        }
+        let mut peer = begun(with_tickets(Login::default()));
+        peer.respond(&redirect(302, "http://other/live"));
+        peer.respond(&unauthorized(&["Negotiate"]));
+        assert_eq!(peer.question().site, "other:80");
+    }
+
+    /// A realm that does not answer is not waited for without end.
+    #[test]
+    fn c5_a_ticket_that_does_not_come() {
+        let mut peer = begun(with_tickets(Login::default()));
+        peer.respond(&unauthorized(&["Negotiate"]));
+        peer.pass(SUPPLY_TIMEOUT);
+        assert!(peer.failure().unwrap().text.contains("ticket"));
+    }
+
+    /// C-5: what was proven on one connection is proven anew on the next.
+    #[test]
+    fn c5_c15_a_new_connection_begins_anew() {
+        let header = header();
+        let mut acceptor = Acceptor::new("NTLM", "bob", "hush");
+        let mut peer = begun(bobs());
+        peer.respond(&unauthorized(&["NTLM"]));
+        let challenge = acceptor.challenge(token(peer.authorization().unwrap()).1);
+        peer.respond(&unauthorized(&[&format!("NTLM {challenge}")]));
+        peer.respond(&wms(204, "abc"));
+        peer.send(&header, 1);
+        peer.lose(Cause::Reset);
+        peer.session.connect(peer.now);
+        peer.send(&header, 1);
+        peer.respond(&unauthorized(&["NTLM"]));
+        assert!(matches!(peer.requests().last(), Some(Did::Setup { .. })), "C-13");
+        assert_eq!(peer.authorization(), None);
+        peer.respond(&unauthorized(&["NTLM"]));
+        assert!(peer.authorization().unwrap().starts_with("NTLM TlRMTVNTUAAB"));
+    }
+
     /// A server's token that is none is a failure that says so.
     #[test]
     fn nonsense_tokens() {

@@ -1,0 +1,58 @@
+//! Pushes to Apache httpd, which asks for a ticket of the test's own Kerberos realm.
+//!
+//! The library reads the realm out of the environment, so that the element runs in a process of its own.
+#![cfg(all(feature = "kerberos", feature = "publishing-point"))]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fs;
+
+use gstasfpush::point::{Config, Server};
+use support::apache::{Apache, Asking};
+use support::kerberos::Realm;
+use support::media;
+use support::pipeline::gst_launch;
+use tempfile::TempDir;
+
+/// C-5: who has a ticket is let in by it, and who has none gets one by name and password; a wrong password gets
+/// none, and the error says why.
+#[test]
+fn c5_tickets() {
+    let realm = Realm::new();
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("stream.asf");
+    fs::write(&file, media::stream(200, 40)).unwrap();
+    let server = Server::spawn(Config { points: vec!["concert".into()], ..Config::default() }).unwrap();
+    let nowhere = ("KRB5CCNAME", "FILE:/no/tickets".to_owned());
+    let user = |password: &str| vec!["user-id=bob@PUSH.TEST".to_owned(), format!("user-pw={password}")];
+    for (has_ticket, user, let_in) in
+        [(true, vec![], true), (false, user("secret"), true), (false, user("wrong"), false), (false, vec![], false)]
+    {
+        let apache = Apache::new(server.addr(), Asking::Kerberos(&realm), "");
+        let before = server.stats("concert").unwrap().packets;
+        let output = gst_launch()
+            .args(["-m", "filesrc", &format!("location={}", file.display()), "!", "asfpushsink", "sync=false"])
+            .args([format!("location={}", apache.location()), "eos-timeout=500".into(), "content-length=40000".into()])
+            .args(&user)
+            .envs(realm.environment())
+            .envs((!has_ticket).then_some(nowhere.clone()))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), let_in, "{said}");
+        let packets = server.stats("concert").unwrap().packets - before;
+        let mut statuses = apache.requests();
+        if let_in {
+            assert_eq!(packets, 200, "{said}");
+            // The last body is never whole.
+            statuses.pop();
+            assert_eq!(statuses[0], 401);
+            assert!(statuses[1..].len() > 3 && statuses[1..].iter().all(|status| *status == 204), "{statuses:?}");
+        } else {
+            assert_eq!(packets, 0);
+            assert!(said.contains("Kerberos: no "), "{said}");
+            assert!(statuses.len() <= 2 && statuses.iter().all(|status| *status == 401), "{statuses:?}");
+        }
+    }
+}
