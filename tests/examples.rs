@@ -11,6 +11,7 @@ use std::sync::Once;
 use bytes::Bytes;
 use gstasfpush::asf::{Padding, Parser, Settings};
 use gstasfpush::point::{Config, RunningServer, Server};
+use gstasfpush::wmhttp::server::access::Rights;
 use support::decoded::{assert_same_frames, ffmpeg_file, recordings};
 use support::pipeline::{plugin_folder, until};
 use support::program::{Program, outside_cargo};
@@ -29,8 +30,18 @@ struct Point {
 
 impl Point {
     fn new() -> Self {
+        Self::serving(None)
+    }
+
+    /// One that only bob may push to, by Digest with the password `secret`.
+    fn for_bob() -> Self {
+        // The MD5 of `bob:studio:secret`.
+        Self::serving(Some(Rights::new("bob:studio:07a73f56f46f6b4893bfb12feb103e80\n".parse().unwrap())))
+    }
+
+    fn serving(rights: Option<Rights>) -> Self {
         let recordings = TempDir::new().unwrap();
-        Self { server: serve(recordings.path(), None), recordings }
+        Self { server: serve(recordings.path(), None, rights), recordings }
     }
 
     fn location(&self) -> String {
@@ -42,7 +53,7 @@ impl Point {
         let address = self.server.addr();
         self.server.kill();
         between();
-        Self { server: serve(self.recordings.path(), Some(address)), recordings: self.recordings }
+        Self { server: serve(self.recordings.path(), Some(address), None), recordings: self.recordings }
     }
 
     /// The files, whole.
@@ -61,8 +72,9 @@ impl Point {
     }
 }
 
-fn serve(recordings: &Path, listen: Option<SocketAddr>) -> RunningServer {
-    let config = Config { points: vec!["concert".into()], record: Some(recordings.to_owned()), ..Config::default() };
+fn serve(recordings: &Path, listen: Option<SocketAddr>, rights: Option<Rights>) -> RunningServer {
+    let config =
+        Config { points: vec!["concert".into()], record: Some(recordings.to_owned()), rights, ..Config::default() };
     Server::spawn(Config { listen: listen.unwrap_or(config.listen), ..config }).unwrap()
 }
 
@@ -267,6 +279,26 @@ fn push_in_c() {
         let points = [Point::new(), Point::new()];
         run(&readme("cc examples/push.c", [&points[0], &points[1]], directory)).output();
     });
+}
+
+/// A server that asks gets the user's answer, which comes from the standard input here.
+#[test]
+fn pushes_say_who_they_are() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("concert.wmv");
+    ffmpeg_file(&file, 25);
+    let none = [Point::new(), Point::new()];
+    run(&readme("cc examples/push.c", [&none[0], &none[1]], directory.path())).output();
+    for command in ["python3 examples/push.py", "./push"] {
+        let points = [Point::for_bob(), Point::new()];
+        let answers = directory.path().join("answers");
+        fs::write(&answers, "bob\nsecret\n").unwrap();
+        let command = readme(command, [&points[0], &points[1]], directory.path());
+        // Away from the terminal that the tests may run on, of which the password would be asked.
+        let output = run(&format!("setsid --wait {command} <{}", answers.display())).output();
+        assert!(!output.iter().any(|line| line.contains("secret")), "{output:?}");
+        assert_recorded(&file, points);
+    }
 }
 
 /// A location that cannot be is refused with its cause.

@@ -193,3 +193,24 @@ fn quality_of_service() {
     });
     assert_eq!((processed, dropped), (10, 190));
 }
+
+/// `retry-count` is of failures in a row, and a push that has flowed for `retry-delay` ends the row.
+#[test]
+fn a_push_that_flows_has_no_failures() {
+    let peer = Peer::new();
+    let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "retry-delay=50 max-size-time=0");
+    let retries = || pushing.destination_stats().get::<u32>("retry-count").unwrap();
+    feed(&source, media::stream(1, STEP));
+    let mut refused = peer.accept();
+    refused.request();
+    refused.answer(&wms(503, "0"));
+    until("the failure is counted", || retries() == 1);
+    let mut connection = begin(&peer);
+    let mut n = 1;
+    until("it has flowed long enough", || {
+        feed(&source, media::packet(n, STEP));
+        n += 1;
+        next_data(&mut connection);
+        retries() == 0
+    });
+}

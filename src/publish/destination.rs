@@ -201,6 +201,12 @@ impl Actor {
         } else {
             self.key_frame_wanted = false;
         }
+        if self.backoff.failures() > 0 && self.streaming_since.is_some() {
+            let last = lock(&self.stats).last_error.clone();
+            if last.is_some_and(|last| self.has_streamed(&last)) {
+                self.forgive();
+            }
+        }
         self.note_connection();
     }
 
@@ -298,7 +304,7 @@ impl Actor {
                 if self.state.is_final() {
                     self.begin_anew();
                 } else if self.session.is_down() {
-                    self.backoff.reset();
+                    self.forgive();
                     self.connect();
                 }
             }
@@ -326,7 +332,7 @@ impl Actor {
             self.session = Session::new(lock(&self.settings).session.clone());
         }
         self.cursor.go_on();
-        self.backoff.reset();
+        self.forgive();
         self.was_opened = false;
         self.connect();
     }
@@ -527,20 +533,33 @@ impl Actor {
         self.notice(text.to_owned(), remedy);
     }
 
-    fn failed(&mut self, failure: Failure) {
-        let lost = matches!(failure.condition, Condition::Lost(_));
-        let undelivered = std::mem::take(&mut self.undelivered);
-        self.rewind(self.body.data_in_last(undelivered));
-        self.body = BodyMap::default();
+    /// Whether the push has flowed for so long that `failure`, which follows or came before, is no further one in a row.
+    fn has_streamed(&self, failure: &Failure) -> bool {
         let policy = lock(&self.settings).retry;
         // A server that takes each push and drops it at once is no success: one attempt a retry-delay.
         // Two encoders that displace each other both stream for as long as the other waits: only more shows that
         // the publishing point is this one's again.
         let displaced = failure.condition == Condition::Displaced;
         let success = if displaced { 2 * policy.delay_max.max(policy.delay) } else { policy.delay };
-        let streamed = self.streaming_since.take().is_some_and(|since| since.elapsed() >= success);
+        self.streaming_since.is_some_and(|since| since.elapsed() >= success)
+    }
+
+    /// The next failure is the first in a row.
+    fn forgive(&mut self) {
+        self.backoff.reset();
+        lock(&self.stats).retry_count = 0;
+    }
+
+    fn failed(&mut self, failure: Failure) {
+        let lost = matches!(failure.condition, Condition::Lost(_));
+        let undelivered = std::mem::take(&mut self.undelivered);
+        self.rewind(self.body.data_in_last(undelivered));
+        self.body = BodyMap::default();
+        let policy = lock(&self.settings).retry;
+        let streamed = self.has_streamed(&failure);
+        self.streaming_since = None;
         if streamed {
-            self.backoff.reset();
+            self.forgive();
         }
         let delay = if failure.permanent {
             None
