@@ -18,48 +18,34 @@
 //! authenticated is sent again (`authentication`), from `Asking` where credentials are needed first.
 
 mod authentication;
+mod body;
+mod peer;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, SERVER, VIA};
+use http::header::HeaderMap;
 use url::Url;
 
-use super::Hresult;
 use super::auth::{Authenticator, Login, Methods, Question, Target, TicketRequest};
 use super::body_size::BodySize;
-use super::headers::{Cookies, Directives, Kind, Product, RequestHead, SUPPORTED, idle_timeout};
+use super::headers::{Cookies, Directives, Kind, RequestHead};
 use super::packet::{END_LEN, FRAMING_LEN, Packet};
 use super::proxy::{Choice, Proxy};
 use super::redirect::Route;
 use super::verdict::{Cause, Failure};
 use crate::asf;
+pub use peer::Peer;
 
 /// The Content-Length of a PushStart where nothing asks for another (C-7).
 pub const DEFAULT_CONTENT_LENGTH: u64 = 2_147_483_647;
-/// How long a server keeps a lost session where it did not say (C-15).
-const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Least room after a packet that a `$F` can fill: its framing header and one byte, since an
 /// empty `$F` stops a server in the field (receivers, Framing 1).
 const LEAST_FILLER: u64 = FRAMING_LEN as u64 + 1;
-/// Largest payload of a `$F` that all servers in the field take.
-const MAX_FILLER: u64 = 8_192;
-
-/// A server that ends the session at `$E`(1) does so at once; what breaks later has other reasons.
-const CHANGE_VERDICT: Duration = Duration::from_secs(2);
-
 /// The same for a server that does not know the session that is resumed.
 const RESUME_VERDICT: Duration = Duration::from_secs(2);
-
-/// A proxy that closes after its answer has closed within this time of the next request.
-const KEPT_IN_VAIN: Duration = Duration::from_secs(1);
-
-/// Largest payload that a server in the field takes.
-const LARGEST_PAYLOAD_TAKEN: usize = 8_192;
-/// It closes within this time of a larger one.
-const CLOSED_ON_LARGE: Duration = Duration::from_secs(2);
 
 /// How a changed header reaches the server (C-12).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -212,23 +198,6 @@ pub struct ResponseHead {
     pub headers: HeaderMap,
     /// Whether the connection can carry another request.
     pub keep_alive: bool,
-}
-
-/// What a server has shown of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Peer {
-    /// Its `Server` header.
-    pub server: Option<String>,
-    /// Its Idle-Timeout (H-8).
-    pub idle_timeout: Option<Duration>,
-    /// Whether a proxy shows in its answers (H-7).
-    via_proxy: bool,
-    /// Whether it lists protocol extensions in `Supported`.
-    supported: bool,
-    /// Whether it was seen to end a session at `$E`(1).
-    refuses_change: bool,
-    /// Whether a proxy closes the connection after its answer without saying so.
-    closes: bool,
 }
 
 #[derive(Debug)]
@@ -715,118 +684,6 @@ impl Session {
         chosen.max(least as u64 + LEAST_FILLER)
     }
 
-    // ---- the body ----
-
-    /// Brings the server to `header` (C-12); false where data must wait.
-    fn announce(&mut self, header: &Arc<asf::Header>, now: Instant) -> bool {
-        let State::Open { remaining, .. } = self.state else { return false };
-        if self.announced.as_ref().is_some_and(|announced| Arc::ptr_eq(announced, header)) && !self.between_entries {
-            return true;
-        }
-        if !self.between_entries && !self.may_change_in_session() {
-            self.send_end(Then::NewSession, now);
-            return false;
-        }
-        let change = Packet::StreamChange(header.bytes().clone());
-        let end_len = if self.between_entries { 0 } else { END_LEN as u64 };
-        if remaining < end_len + LEAST_FILLER {
-            self.fill_up(now);
-            return false;
-        }
-        if !self.between_entries {
-            self.send(&Packet::End(Hresult::FALSE));
-            self.between_entries = true;
-            self.changed_at = Some(now);
-        }
-        if remaining < end_len + change.wire_len() as u64 + LEAST_FILLER {
-            self.fill_up(now);
-            return false;
-        }
-        self.send(&change);
-        self.between_entries = false;
-        self.announced = Some(Arc::clone(header));
-        self.sent_since_change = 0;
-        self.event(Event::HeaderChanged);
-        true
-    }
-
-    fn may_change_in_session(&self) -> bool {
-        match self.config.header_change {
-            HeaderChange::StreamChange => true,
-            HeaderChange::Reconnect => false,
-            HeaderChange::Auto => {
-                self.keeps_sessions()
-                    && self.peer.idle_timeout.is_some()
-                    && self.peer.supported
-                    && !self.peer.refuses_change
-            }
-        }
-    }
-
-    /// Goes on towards the end that [`Session::end`] asked for.
-    fn advance_end(&mut self, now: Instant) {
-        if !self.end_wanted {
-            return;
-        }
-        match self.state {
-            State::Ready { connection } => match self.announced.clone() {
-                Some(header) => {
-                    self.start(connection, &header, now);
-                    self.send_end(Then::Close, now);
-                }
-                // Nothing was ever sent: there is nothing to end.
-                None => self.ended(Then::Close, true, now),
-            },
-            State::Open { .. } => self.send_end(Then::Close, now),
-            State::Down { .. }
-            | State::Setup { .. }
-            | State::Asking { .. }
-            | State::Full { .. }
-            | State::Ending { .. }
-            | State::Closed => {}
-        }
-    }
-
-    /// C-11: `$E`(0), or `$F`s where it does not fit.
-    fn send_end(&mut self, then: Then, now: Instant) {
-        let State::Open { remaining, .. } = self.state else { return };
-        if remaining < END_LEN as u64 {
-            self.fill_up(now);
-            return;
-        }
-        self.send(&Packet::End(Hresult::OK));
-        self.state = State::Ending { deadline: now + self.config.end_timeout, then };
-    }
-
-    /// C-9: `$F`s to the end of the body; then its answer is awaited (C-10).
-    fn fill_up(&mut self, now: Instant) {
-        self.body_size.measure(self.sent_in_request, now);
-        while let State::Open { remaining, .. } = self.state
-            && remaining > 0
-        {
-            let mut take = remaining.min(MAX_FILLER + FRAMING_LEN as u64);
-            if remaining > take && remaining - take < LEAST_FILLER {
-                take -= LEAST_FILLER;
-            }
-            let payload = usize::try_from(take).unwrap_or(0).saturating_sub(FRAMING_LEN);
-            self.send(&Packet::Filler(payload));
-        }
-        self.state = State::Full { deadline: now + self.config.response_timeout };
-    }
-
-    fn send(&mut self, packet: &Packet) {
-        match packet.to_bytes() {
-            Ok(bytes) => {
-                if let State::Open { remaining, .. } = &mut self.state {
-                    *remaining = remaining.saturating_sub(bytes.len() as u64);
-                }
-                self.outputs.push_back(Output::Send(bytes));
-            }
-            // The parser has shrunk or refused every header that is too big for a packet.
-            Err(malformed) => debug_assert!(false, "{malformed}"),
-        }
-    }
-
     // ---- turns ----
 
     fn fail(&mut self, failure: Failure, resume_until: Option<Instant>) {
@@ -889,86 +746,6 @@ impl Session {
 
     fn event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
-    }
-
-    // ---- the peer ----
-
-    fn note_peer(&mut self, headers: &HeaderMap) {
-        if let Some(server) = headers.get(SERVER).and_then(|value| value.to_str().ok()) {
-            self.peer.server = Some(server.to_owned());
-        }
-        self.peer.idle_timeout = idle_timeout(headers).or(self.peer.idle_timeout);
-        self.peer.via_proxy |= headers.contains_key(VIA);
-        self.peer.supported |= headers.contains_key(SUPPORTED);
-    }
-
-    fn refuses_server(&mut self, head: &ResponseHead) -> bool {
-        if !self.config.strict_server || Product::from_headers(&head.headers).is_some() {
-            return false;
-        }
-        let server = head.headers.get(SERVER).and_then(|value| value.to_str().ok());
-        self.fail(Failure::incompatible(server), None);
-        true
-    }
-
-    /// UsingProxy (C-4, C-7): one was chosen, or shows in the answers.
-    fn uses_proxy(&self) -> bool {
-        self.proxy.is_some() || self.peer.via_proxy
-    }
-
-    fn next_connection(&self, head: &ResponseHead) -> Connection {
-        if head.keep_alive && !self.peer.closes { Connection::Same } else { Connection::New }
-    }
-
-    /// Whether a proxy has closed the connection on which it answered just when the next request came:
-    /// tinyproxy does so each time. After `$E` a close may as well be the server's own.
-    fn was_kept_in_vain(&self, cause: Cause, delivered: bool, now: Instant) -> bool {
-        matches!(cause, Cause::Closed | Cause::Reset)
-            && !(delivered && matches!(self.state, State::Ending { .. }))
-            && self.kept_by_proxy
-            && self.has_just_begun(KEPT_IN_VAIN, now)
-    }
-
-    /// Whether the PushStart under way, or its data, is no older than `time`.
-    fn has_just_begun(&self, time: Duration, now: Instant) -> bool {
-        self.begun_at.is_some_and(|at| now.saturating_duration_since(at) <= time)
-    }
-
-    /// Tells, once, that the server may be one that takes small payloads only (receivers, ASF 2): where it has
-    /// closed twice in a row, without an answer, as soon as larger ones came. One crash or one lost connection
-    /// is not enough, and a server that has taken them for longer is none.
-    fn note_large_payloads(&mut self, cause: Cause, now: Instant) {
-        let Some(header) = &self.announced else { return };
-        let largest = header.bytes().len().max(header.packet_size());
-        let at_once = matches!(cause, Cause::Closed | Cause::Reset) && self.has_just_begun(CLOSED_ON_LARGE, now);
-        if !at_once || largest <= LARGEST_PAYLOAD_TAKEN {
-            self.closed_on_large = 0;
-            return;
-        }
-        self.closed_on_large = self.closed_on_large.saturating_add(1);
-        if self.closed_on_large == 2 {
-            self.event(Event::LargePayloads { largest });
-        }
-    }
-
-    /// Only who gives out ids can find a session by one again.
-    fn keeps_sessions(&self) -> bool {
-        !self.cookies.push_id().is_new_session()
-    }
-
-    /// Whether an answer now is the server's answer to a resume, not to what the session did later.
-    fn is_resuming(&self, now: Instant) -> bool {
-        self.resumed.is_some_and(|resumed| now.saturating_duration_since(resumed.at) <= self.config.response_timeout)
-    }
-
-    fn idle_timeout(&self) -> Duration {
-        self.peer.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT)
-    }
-
-    /// Whether what ends the request now is the server's answer to `$E`(1).
-    fn change_was_refused(&self, now: Instant) -> bool {
-        self.config.header_change == HeaderChange::Auto
-            && self.changed_at.is_some_and(|at| now.saturating_duration_since(at) <= CHANGE_VERDICT)
     }
 }
 

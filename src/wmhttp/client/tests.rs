@@ -3,11 +3,12 @@
 mod authentication;
 mod proxy;
 
-use http::header::HeaderName;
+use http::header::{HeaderName, SERVER, VIA};
 use http::{HeaderMap, HeaderValue};
 
 use super::*;
 use crate::asf::fixture::HeaderBuilder;
+use crate::wmhttp::Hresult;
 use crate::wmhttp::packet::Decoder;
 use crate::wmhttp::verdict::Condition;
 
