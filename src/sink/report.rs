@@ -89,7 +89,7 @@ impl Postman {
                 gst::element_warning!(
                     element,
                     gst::ResourceError::TooLazy,
-                    ("{destination} lags: {packets} packets dropped; lower the bit rate, or raise max-size-time and max-size-bytes"),
+                    ("{destination} was away, or lagged beyond its limits: {packets} packets dropped; lower the bit rate, or raise max-size-time and max-size-bytes"),
                     details: details
                 );
                 element.imp().post_qos();
