@@ -187,6 +187,34 @@ fn c15_a_reset_loses_nothing() {
     assert_eq!(after, (after[0]..600).collect::<Vec<_>>());
 }
 
+/// C-16: who refuses a body has read none of it, whatever its system has acknowledged.
+#[test]
+fn c16_what_is_refused_comes_again() {
+    for answer in [Some(wms(503, "0")), Some(wms(404, "0")), None] {
+        let (peer, pushing, source) = pushing("retry-delay=10");
+        feed(&source, media::stream(20, STEP));
+        let mut refusing = peer.accept();
+        refusing.set_up(&wms(204, "one"));
+        until("all sent", || pushing.destination_stats().get::<u64>("packets-sent") == Ok(20));
+        until("all acknowledged", || refusing.unread() > 20 * 900);
+        match answer {
+            Some(answer) => refusing.answer(&answer),
+            None => refusing.reset(),
+        }
+        end(&source);
+        let mut again = peer.accept();
+        if again.request().is_setup() {
+            again.answer(&wms(204, "two"));
+            again.request();
+        }
+        let packets = again.until_the_end();
+        again.answer(&wms(204, "two"));
+        assert_eq!(numbers(&media::header(), &packets), (0..20).collect::<Vec<_>>());
+        pushing.wait_for_eos();
+        assert_eq!(pushing.destination_stats().get::<u64>("packets-sent"), Ok(20));
+    }
+}
+
 /// The server dies with bytes unread and is started anew: what its system had not acknowledged comes again.
 #[test]
 fn c15_what_was_on_its_way_is_repeated() {

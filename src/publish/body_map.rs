@@ -1,5 +1,7 @@
 //! Where the body under way has other bytes than data packets.
 
+use std::time::{Duration, Instant};
+
 /// Control packets of a body whose places are remembered.
 const CONTROL_KEPT: usize = 64;
 
@@ -7,12 +9,23 @@ const CONTROL_KEPT: usize = 64;
 /// anew.
 #[derive(Default)]
 pub(super) struct BodyMap {
+    since: Option<Instant>,
     len: u64,
     /// Offset and length of control packets.
     control: Vec<(u64, u64)>,
 }
 
 impl BodyMap {
+    /// A body that begins now.
+    pub(super) fn begun(now: Instant) -> Self {
+        Self { since: Some(now), ..Self::default() }
+    }
+
+    /// How long ago the body began.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        self.since.map_or(Duration::MAX, |since| now.saturating_duration_since(since))
+    }
+
     /// Bytes of the whole body so far.
     pub(super) fn len(&self) -> u64 {
         self.len

@@ -31,7 +31,11 @@ const TELEMETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// How often missed packets are reported at most.
 const DROPPED_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Bytes that a system takes for a process that reads nothing: acknowledged, they prove nothing.
+// What the far end's system has acknowledged is not always read. Better twice than never:
+/// a body that is refused within this time comes again from its beginning, …
+const UNPROVEN: Duration = Duration::from_secs(2);
+/// … and so does one of which no more than this was taken before it stalled: a system takes as much for a process
+/// that reads nothing.
 const UNREAD: u64 = 256 * 1024;
 
 /// What a destination can be asked for.
@@ -243,7 +247,8 @@ impl Actor {
                 }
             }
             Happening::Transport(Incoming::Response { head, undelivered }) => {
-                self.undelivered = undelivered;
+                let refused = head.status >= 300 && self.body.age(now) <= UNPROVEN;
+                self.undelivered = if refused { self.body.len() } else { undelivered };
                 lock(&self.stats).last_http_status = Some(head.status);
                 self.session.handle_response(&head, now);
                 let peer = self.session.peer().clone();
@@ -254,12 +259,12 @@ impl Actor {
             }
             Happening::Transport(Incoming::Lost { cause, detail, undelivered }) => {
                 let taken = self.body.len().saturating_sub(undelivered);
-                let unread = cause == Cause::Stalled && taken <= UNREAD;
-                // Better twice than never: all of it.
-                let all = unread || self.session.resume_is_unproven(now);
-                let undelivered = if all { self.body.len() } else { undelivered };
-                self.undelivered = undelivered;
-                self.session.handle_disconnect(cause, &detail, undelivered == 0, now);
+                let unread = cause == Cause::Stalled && taken <= UNREAD || self.session.resume_is_unproven(now);
+                // A reset can destroy the answer that a refusal would be. After the end it is none.
+                let refused = cause == Cause::Reset && self.body.age(now) <= UNPROVEN;
+                self.undelivered = if unread || refused { self.body.len() } else { undelivered };
+                let delivered = undelivered == 0 && !unread;
+                self.session.handle_disconnect(cause, &detail, delivered, now);
             }
             Happening::Deadline => self.session.handle_timeout(now),
             Happening::Retry => self.connect(),
@@ -414,7 +419,7 @@ impl Actor {
                 stats.effective_location = Some(request.url.to_string());
                 drop(stats);
                 if request.head.kind == Kind::Start {
-                    self.body = BodyMap::default();
+                    self.body = BodyMap::begun(Instant::now());
                 }
                 self.wants_room = false;
                 self.client.request(request);
