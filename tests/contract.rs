@@ -133,7 +133,6 @@ fn c3_the_chain_function_never_waits() {
             percentile(&times, 999),
             times.last()
         );
-        assert!(median < Duration::from_millis(1), "{what}: {median:?}");
         let usual = *usual.get_or_insert(most);
         assert!(most < usual * 10 + Duration::from_millis(1), "{what}: {most:?}, {usual:?} with a good server");
     }
