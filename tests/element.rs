@@ -187,6 +187,44 @@ fn c15_a_reset_loses_nothing() {
     assert_eq!(after, (after[0]..600).collect::<Vec<_>>());
 }
 
+fn wait_for_notice(pushing: &Pushing, words: &str) -> gst::Structure {
+    pushing.wait_for(|message| {
+        let gst::MessageView::Warning(warning) = message.view() else { return None };
+        let details = warning.details().filter(|details| details.name() == "asfpushsink-notice")?;
+        details.get::<&str>("text").unwrap().contains(words).then(|| details.to_owned())
+    })
+}
+
+/// Before an upstream that falls silent makes the server end the session (S-2), a WARNING tells.
+#[test]
+fn silence_is_told_in_time() {
+    let (peer, pushing, source) = pushing("");
+    feed(&source, media::stream(10, STEP));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one").replace("timeout=60000", "timeout=400"));
+    connection.packet();
+    connection.data(10);
+    let notice = wait_for_notice(&pushing, "upstream has sent no packet");
+    assert_eq!(notice.get::<&str>("destination"), Ok("dest_0"));
+    // Once for each silence.
+    feed(&source, media::packet(10, STEP));
+    connection.data(1);
+    wait_for_notice(&pushing, "upstream has sent no packet");
+}
+
+/// Before a server that takes nothing is given up, a WARNING tells.
+#[test]
+fn a_stall_is_told_in_time() {
+    let peer = Peer::with_little_room();
+    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false stall-timeout=1500", peer.location()));
+    pushing.play();
+    feed(&source, media::stream(5000, STEP));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    wait_for_notice(&pushing, "takes no more data");
+    pushing.wait_for_status("reconnect-start");
+}
+
 /// C-16: who refuses a body has read none of it, whatever its system has acknowledged.
 #[test]
 fn c16_what_is_refused_comes_again() {

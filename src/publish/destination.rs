@@ -1,5 +1,8 @@
 //! One destination: a task that carries out what its protocol session says.
 
+mod omens;
+mod reports;
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -7,10 +10,11 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep_until;
 
+use self::reports::Dropped;
 use super::backoff::Backoff;
 use super::body_map::BodyMap;
 use super::stats::Stats;
-use super::status::{Report, State, Status, Step};
+use super::status::{State, Status};
 use super::{Application, Settings, lock};
 use crate::log::{Cursor, DropPolicy};
 use crate::transport::{Client, Incoming, kerberos};
@@ -24,12 +28,6 @@ use crate::wmhttp::verdict::{Cause, Condition, Failure};
 const GATHER: Duration = Duration::from_millis(1);
 /// … or until there are this many bytes: one wake-up and one write for all of them.
 const GATHER_BYTES: u64 = 192 * 1024;
-
-/// How often the kernel is asked for the connection's figures at most.
-const TELEMETRY_INTERVAL: Duration = Duration::from_millis(500);
-
-/// How often missed packets are reported at most.
-const DROPPED_INTERVAL: Duration = Duration::from_secs(1);
 
 // What the far end's system has acknowledged is not always read. Better twice than never:
 /// a body that is refused within this time comes again from its beginning, …
@@ -82,6 +80,10 @@ pub(super) struct Actor {
     asked_kernel_at: Option<Instant>,
     /// The connection's queue is full: data waits for room, not for packets.
     wants_room: bool,
+    /// Since when, while it is.
+    full_since: Option<Instant>,
+    /// See [`Actor::omen`].
+    omen_told: bool,
     /// When packets began to flow, since the last connect.
     streaming_since: Option<Instant>,
     was_opened: bool,
@@ -100,13 +102,6 @@ struct Question {
     answer: JoinHandle<bool>,
 }
 
-/// Packets missed that were not reported yet, and when they will be, or could be.
-#[derive(Default)]
-struct Dropped {
-    packets: u64,
-    report_at: Option<Instant>,
-}
-
 /// What a session needs to show who it is.
 enum Supplied {
     Credentials(Option<Credentials>),
@@ -121,6 +116,8 @@ enum Happening {
     Lapped,
     /// Packets that were missed are to be reported.
     DroppedDue,
+    /// What threatens the push is to be told.
+    Omen,
     Answer(bool),
     Supplied(Supplied),
     DrainDue,
@@ -165,6 +162,8 @@ impl Actor {
             key_frame_wanted: false,
             asked_kernel_at: None,
             wants_room: false,
+            full_since: None,
+            omen_told: false,
             streaming_since: None,
             was_opened: false,
             reconnecting: false,
@@ -219,6 +218,7 @@ impl Actor {
         let deadline = self.session.deadline();
         let gather_until = self.last_take.map(|taken| taken + GATHER).filter(|until| Instant::now() < *until);
         let breaks_off = self.breaks_off_when_lapped();
+        let omen_at = self.omen().map(|(at, _)| at);
         let dropped_at = self.dropped.report_at.filter(|_| self.dropped.packets > 0);
         let Self { client, cursor, commands, retry_at, wants_room, question, asking, drain_by, .. } = self;
         tokio::select! {
@@ -228,6 +228,7 @@ impl Actor {
             () = at(*retry_at), if retry_at.is_some() => Happening::Retry,
             () = cursor.lapped(), if breaks_off => Happening::Lapped,
             () = at(dropped_at), if dropped_at.is_some() => Happening::DroppedDue,
+            () = at(omen_at), if omen_at.is_some() => Happening::Omen,
             answer = answer_to(question), if question.is_some() => Happening::Answer(answer),
             answer = supplied(asking), if asking.is_some() => Happening::Supplied(answer),
             () = at(*drain_by), if drain_by.is_some() => Happening::DrainDue,
@@ -239,7 +240,7 @@ impl Actor {
         let now = Instant::now();
         match happening {
             Happening::Data => {}
-            Happening::Transport(Incoming::Room) => self.wants_room = false,
+            Happening::Transport(Incoming::Room) => self.has_room(),
             Happening::Transport(Incoming::Connected) => self.session.handle_connected(),
             Happening::Transport(Incoming::Resolved) => {
                 if self.state == State::Locating {
@@ -270,6 +271,7 @@ impl Actor {
             Happening::Retry => self.connect(),
             Happening::Lapped => self.lapped(),
             Happening::DroppedDue => self.report_dropped(),
+            Happening::Omen => self.tell_omen(),
             Happening::Answer(go_on) => self.answered(go_on),
             Happening::Supplied(answer) => {
                 self.asking = None;
@@ -391,9 +393,10 @@ impl Actor {
             let room = self.client.room() as u64;
             if room < next.size as u64 && room < self.client.capacity() as u64 {
                 self.wants_room = true;
+                self.full_since.get_or_insert(now);
                 return false;
             }
-            self.wants_room = false;
+            self.has_room();
             let Some(batch) = self.cursor.take(granted.min(room.max(next.size as u64))) else { return false };
             self.note_dropped(batch.skipped);
             let len = batch.len();
@@ -403,12 +406,18 @@ impl Actor {
             self.body.data(len);
             self.session.sent(len);
             self.last_take = Some(now);
+            self.omen_told = false;
             lock(&self.stats).note_sent(len, now);
             if self.session.has_output() {
                 return true;
             }
         }
         false
+    }
+
+    fn has_room(&mut self) {
+        self.wants_room = false;
+        self.full_since = None;
     }
 
     fn carry_out(&mut self, output: Output) {
@@ -421,7 +430,7 @@ impl Actor {
                 if request.head.kind == Kind::Start {
                     self.body = BodyMap::begun(Instant::now());
                 }
-                self.wants_room = false;
+                self.has_room();
                 self.client.request(request);
             }
             Output::Send(bytes) => {
@@ -626,84 +635,6 @@ impl Actor {
         self.cursor.rewind(bytes);
         let mut stats = lock(&self.stats);
         stats.bytes_sent = stats.bytes_sent.saturating_sub(bytes);
-    }
-
-    // ---- reports ----
-
-    fn step(&mut self, status: Status, new_state: State, hresult: Hresult, failure: Option<Failure>) {
-        self.report(status, new_state, hresult, failure, None);
-    }
-
-    fn report(
-        &mut self,
-        status: Status,
-        new_state: State,
-        hresult: Hresult,
-        failure: Option<Failure>,
-        retry_in: Option<Duration>,
-    ) {
-        let old_state = self.state;
-        self.set_state(new_state);
-        self.application.report(Report::Step(Step {
-            destination: self.name.clone(),
-            location: self.location.clone(),
-            status,
-            hresult,
-            old_state,
-            new_state,
-            failure,
-            attempt: self.backoff.failures(),
-            retry_in,
-        }));
-    }
-
-    /// Packets were missed: reported at once, or with those to come where the last report is fresh.
-    fn note_dropped(&mut self, packets: u64) {
-        if packets == 0 {
-            return;
-        }
-        self.dropped.packets += packets;
-        if self.dropped.report_at.is_none_or(|at| at <= Instant::now()) {
-            self.report_dropped();
-        }
-    }
-
-    fn report_dropped(&mut self) {
-        self.dropped.report_at = Some(Instant::now() + DROPPED_INTERVAL);
-        let progress = self.cursor.progress();
-        self.application.report(Report::Dropped {
-            destination: self.name.clone(),
-            packets: std::mem::take(&mut self.dropped.packets),
-            sent: progress.taken,
-            dropped: progress.dropped,
-        });
-    }
-
-    fn want_key_frame(&self) {
-        self.application.report(Report::KeyFrameWanted { destination: self.name.clone() });
-    }
-
-    fn notice(&self, text: String, remedy: &'static str) {
-        self.application.report(Report::Notice { destination: self.name.clone(), text, remedy });
-    }
-
-    fn set_state(&mut self, state: State) {
-        self.state = state;
-        lock(&self.stats).note_state(state);
-    }
-
-    /// Asks the kernel about the connection, now and then.
-    fn note_connection(&mut self) {
-        let now = Instant::now();
-        if self.asked_kernel_at.is_some_and(|at| now - at < TELEMETRY_INTERVAL) {
-            return;
-        }
-        self.asked_kernel_at = Some(now);
-        if let Some(told) = self.client.telemetry() {
-            let mut stats = lock(&self.stats);
-            stats.rtt = Some(Duration::from_micros(told.rtt.into()));
-            stats.unsent_bytes = Some(told.unsent);
-        }
     }
 }
 

@@ -1,0 +1,48 @@
+//! What is told before it breaks the push: a server that takes nothing, an upstream that sends nothing.
+
+use std::time::Instant;
+
+use super::Actor;
+use crate::publish::lock;
+
+/// What threatens the push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Omen {
+    /// The server has taken nothing for half of `stall_timeout`.
+    Stall,
+    /// There was nothing to send for three quarters of the server's Idle-Timeout (S-2).
+    Silence,
+}
+
+impl Actor {
+    /// What threatens the push, and when it is to be told: once until data flows again.
+    pub(super) fn omen(&self) -> Option<(Instant, Omen)> {
+        if self.omen_told || !self.session.is_streaming() || !self.session.wants_data() {
+            return None;
+        }
+        if self.wants_room {
+            let stall_timeout = lock(&self.settings).transport.stall_timeout;
+            return self
+                .full_since
+                .filter(|_| !stall_timeout.is_zero())
+                .map(|full| (full + stall_timeout / 2, Omen::Stall));
+        }
+        let idle_timeout = self.session.peer().idle_timeout?;
+        Some((self.last_take? + idle_timeout * 3 / 4, Omen::Silence))
+    }
+
+    pub(super) fn tell_omen(&mut self) {
+        let Some((_, omen)) = self.omen() else { return };
+        self.omen_told = true;
+        match omen {
+            Omen::Stall => self.notice(
+                "the server takes no more data".to_owned(),
+                "check the network's capacity against the stream's bit rate; the push is taken up anew after stall-timeout",
+            ),
+            Omen::Silence => self.notice(
+                "upstream has sent no packet for so long that the server will soon end the session".to_owned(),
+                "keep data flowing: send silence or a still picture",
+            ),
+        }
+    }
+}
