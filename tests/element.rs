@@ -239,6 +239,8 @@ fn c16_what_is_refused_comes_again() {
             Some(answer) => refusing.answer(&answer),
             None => refusing.reset(),
         }
+        // After the end any answer would confirm it.
+        pushing.wait_for_status("reconnect-start");
         end(&source);
         let mut again = peer.accept();
         if again.request().is_setup() {
