@@ -211,7 +211,7 @@ fn c5_the_element_is_refused() {
 }
 
 /// A body that goes on for longer than Apache waits is passed on all the same: its times count silence only.
-/// The first 16 KiB of a body are passed on together.
+/// Its beginning is passed on once some of it has gathered.
 #[test]
 fn a_body_outlasts_the_times_of_apache() {
     let directory = TempDir::new().unwrap();
