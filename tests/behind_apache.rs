@@ -6,7 +6,6 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use gst::prelude::*;
 use gstasfpush::point::{Config, RunningServer, Server};
@@ -16,7 +15,7 @@ use support::curl::Curl;
 use support::decoded::{assert_same_frames, ffmpeg_file, recordings};
 use support::kerberos::Realm;
 use support::media;
-use support::pipeline::{Pushing, end, feed, until};
+use support::pipeline::{Pushing, feed_for_four_seconds, until};
 use tempfile::TempDir;
 
 fn point(directory: &TempDir) -> RunningServer {
@@ -219,12 +218,7 @@ fn a_body_outlasts_the_times_of_apache() {
     let apache = Apache::new(server.addr(), Asking::Nobody, "Timeout 1\nProxyTimeout 1");
     let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false eos-timeout=500", apache.location()));
     pushing.play();
-    feed(&source, media::stream(1, 40));
-    for n in 1..40 {
-        std::thread::sleep(Duration::from_millis(100));
-        feed(&source, media::packet(n, 40));
-    }
-    end(&source);
+    feed_for_four_seconds(&source);
     pushing.wait_for_eos();
     let received = server.stats("concert").unwrap();
     assert_eq!((received.packets, received.sessions), (40, 1));

@@ -5,7 +5,6 @@
 mod support;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use gstasfpush::point::{Config, RunningServer, Server};
 use gstasfpush::wmhttp::Hresult;
@@ -13,7 +12,7 @@ use support::authority::Authority;
 use support::decoded::{assert_same_frames, ffmpeg_file, recordings};
 use support::media;
 use support::nginx::Nginx;
-use support::pipeline::{Pushing, end, feed, until};
+use support::pipeline::{Pushing, end, feed, feed_for_four_seconds, until};
 use tempfile::TempDir;
 
 /// A body that is passed on as it comes, and the publishing point's own Server header.
@@ -169,12 +168,7 @@ fn a_body_outlasts_the_times_of_nginx() {
     let times = "proxy_read_timeout 1s; proxy_send_timeout 1s; client_body_timeout 1s;";
     let nginx = Nginx::new(&authority, server.addr(), &format!("{STREAMING} {times}"));
     let (pushing, source) = by_hand(&nginx, &authority, "");
-    feed(&source, media::stream(1, 40));
-    for n in 1..40 {
-        std::thread::sleep(Duration::from_millis(100));
-        feed(&source, media::packet(n, 40));
-    }
-    end(&source);
+    feed_for_four_seconds(&source);
     pushing.wait_for_eos();
     let received = server.stats("concert").unwrap();
     assert_eq!((received.packets, received.sessions), (40, 1));

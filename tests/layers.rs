@@ -5,8 +5,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot read the sources has failed")]
 
+#[path = "support/sources.rs"]
+mod sources;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use sources::rust_files;
 
 /// A folder of `src`, or a file there, and what it may not name.
 struct Layer {
@@ -86,20 +91,6 @@ fn breaks_are_found() {
         assert_eq!(found.first().map(String::as_str), fault, "{text}");
         assert!(found.len() <= 1, "{found:?}");
     }
-}
-
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    files
 }
 
 /// How many `super::` lead from a file's module to the root.

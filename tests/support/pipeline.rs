@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
+use super::media;
 use super::peer::{PATIENCE, Peer};
 
 pub fn init() {
@@ -167,6 +168,16 @@ pub fn feed(source: &gst::Element, bytes: impl AsRef<[u8]> + Send + 'static) {
 pub fn end(source: &gst::Element) {
     let flow = source.emit_by_name::<gst::FlowReturn>("end-of-stream", &[]);
     assert_eq!(flow, gst::FlowReturn::Ok);
+}
+
+/// Hands a header and 40 packets to an appsrc, one each 100 ms, and ends.
+pub fn feed_for_four_seconds(source: &gst::Element) {
+    feed(source, media::stream(1, 40));
+    for n in 1..40 {
+        std::thread::sleep(Duration::from_millis(100));
+        feed(source, media::packet(n, 40));
+    }
+    end(source);
 }
 
 /// Waits until `condition` holds.
