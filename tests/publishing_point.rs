@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gstasfpush::asf::fixture::{HeaderBuilder, PacketBuilder, Payload};
 use gstasfpush::asf::{Padding, Parser, Settings};
-use gstasfpush::point::{Config, RunningServer, Server};
+use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
 use gstasfpush::wmhttp::Hresult;
 use gstasfpush::wmhttp::packet::Packet;
 use gstasfpush::wmhttp::server::Policy;
@@ -164,7 +164,7 @@ fn carries(packet: &[u8], n: u8) -> bool {
 }
 
 fn server_with(change: impl FnOnce(&mut Config)) -> RunningServer {
-    let mut config = Config { points: vec!["Concert".to_owned()], ..Config::default() };
+    let mut config = Config::with_points(["Concert"], &PointConfig::default());
     change(&mut config);
     Server::spawn(config).unwrap()
 }
@@ -455,7 +455,7 @@ fn s11_no_asf_is_refused() {
 #[test]
 fn limits_are_answered_with_503() {
     let server = server_with(|config| {
-        config.points.push("second".to_owned());
+        config.points.insert("second".to_owned(), PointConfig::default());
         config.max_sessions = 1;
         config.max_points = 2;
         config.max_players = 1;
@@ -633,7 +633,7 @@ fn a_slow_player_holds_nobody_up() {
 // ---- recordings ----
 
 fn recording_server(directory: &Path) -> RunningServer {
-    server_with(|config| config.record = Some(directory.to_owned()))
+    server_with(|config| config.points.values_mut().for_each(|point| point.record = Some(directory.to_owned())))
 }
 
 /// The point's files, once there are so many: the disk has its own pace.

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use super::config::PointConfig;
 use super::play::Play;
 use super::recorder::Recorder;
 use crate::asf::{Header, Packet};
-use crate::log::{Limits, Log, Start, Terms};
+use crate::log::{Log, Start, Terms};
 
 /// What a publishing point has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +34,8 @@ pub struct PointStats {
 /// A publishing point.
 pub(super) struct Point {
     name: String,
-    limits: Limits,
+    /// Replaced as a whole by a reload.
+    config: RwLock<Arc<PointConfig>>,
     broadcast: Mutex<Option<Broadcast>>,
     recorder: Option<Recorder>,
     counters: Counters,
@@ -79,10 +81,10 @@ impl Drop for PlayerCount {
 }
 
 impl Point {
-    pub(super) fn new(name: &str, limits: Limits, recorder: Option<Recorder>) -> Self {
+    pub(super) fn new(name: &str, config: Arc<PointConfig>, recorder: Option<Recorder>) -> Self {
         Self {
             name: name.to_owned(),
-            limits,
+            config: RwLock::new(config),
             broadcast: Mutex::new(None),
             recorder,
             counters: Counters::default(),
@@ -92,6 +94,15 @@ impl Point {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The settings in force now: read them when you act, a reload replaces them.
+    pub(super) fn config(&self) -> Arc<PointConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_config(&self, config: Arc<PointConfig>) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
     pub(super) fn recorder(&self) -> Option<&Recorder> {
@@ -133,7 +144,7 @@ impl Point {
             }
             None => {
                 let header = Arc::new(header);
-                *broadcast = Some(Broadcast { log: Log::new(self.limits), header: Arc::clone(&header) });
+                *broadcast = Some(Broadcast { log: Log::new(self.config().limits), header: Arc::clone(&header) });
                 header
             }
         }

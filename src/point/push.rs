@@ -48,7 +48,8 @@ async fn push(
     connection: &Arc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Option<Reply>, Reply> {
-    let policy = &registry.config().policy;
+    let config = registry.config();
+    let policy = &config.policy;
     let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     if !agent.is_some_and(is_encoder) {
         return Err(answer_stranger(policy, &url_of(&request)));
