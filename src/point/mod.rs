@@ -34,8 +34,11 @@ mod registry;
 mod running;
 mod server;
 mod session;
+mod stream;
+mod tls;
 
 pub use config::{Config, PointConfig};
 pub use publishing::PointStats;
 pub use running::RunningServer;
 pub use server::Server;
+pub use tls::{BadTls, Tls};
