@@ -20,6 +20,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod access;
 mod body;
 pub mod config;
 mod connection;
