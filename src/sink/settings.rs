@@ -171,6 +171,7 @@ impl Settings {
                 retries: u32::try_from(self.retries).ok(),
                 delay: ms(self.retry_delay),
                 delay_max: ms(self.retry_delay_max),
+                after_refusal: None,
             },
             terms: Terms {
                 policy: self.drop_policy.policy(),
