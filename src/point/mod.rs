@@ -35,6 +35,7 @@ mod registry;
 mod running;
 mod server;
 mod session;
+mod status;
 mod stream;
 mod tls;
 
@@ -42,4 +43,5 @@ pub use config::{Config, PointConfig};
 pub use publishing::PointStats;
 pub use running::RunningServer;
 pub use server::Server;
+pub use status::StatusAccess;
 pub use tls::{BadTls, Tls};

@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::frames;
 use super::publishing::PlayerCount;
+use super::status::Player;
 use crate::asf::Header;
 use crate::log::{Batch, Cursor};
 use crate::wmhttp::packet::FRAMING_LEN;
@@ -28,20 +29,22 @@ pub(super) struct Play {
     /// Bytes that go out next.
     pending: VecDeque<Bytes>,
     ended: bool,
+    player: Player,
     _count: PlayerCount,
 }
 
 impl Play {
     /// Begins with `header`, which describes the first packets behind the cursor.
-    pub(super) fn new(cursor: Cursor, header: Arc<Header>, count: PlayerCount) -> Self {
+    pub(super) fn new(cursor: Cursor, header: Arc<Header>, player: Player, count: PlayerCount) -> Self {
         let pending = VecDeque::from([frames::header(header.bytes())]);
-        Self { cursor, header, sent: 0, pending, ended: false, _count: count }
+        Self { cursor, header, sent: 0, pending, ended: false, player, _count: count }
     }
 
     /// The next bytes of the body; `None` at its end.
     pub(super) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             if let Some(bytes) = self.pending.pop_front() {
+                self.player.sent(bytes.len());
                 return Poll::Ready(Some(bytes));
             }
             if self.ended {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use super::config::PointConfig;
 use super::play::Play;
 use super::recorder::Recorder;
+use super::status::{Client, Ledger, Pusher};
 use crate::asf::{Header, Packet};
 use crate::log::{Log, Start, Terms};
 
@@ -40,6 +41,7 @@ pub(super) struct Point {
     recorder: Option<Recorder>,
     counters: Counters,
     playing: Arc<AtomicUsize>,
+    ledger: Arc<Ledger>,
 }
 
 /// A stream from its first header to its end; players that joined it see all of it in one response.
@@ -89,6 +91,7 @@ impl Point {
             recorder,
             counters: Counters::default(),
             playing: Arc::default(),
+            ledger: Arc::default(),
         }
     }
 
@@ -123,8 +126,20 @@ impl Point {
         }
     }
 
-    pub(super) fn count_session(&self) {
+    /// A push session begins.
+    pub(super) fn count_session(&self, client: Client) -> Arc<Pusher> {
         self.counters.sessions.fetch_add(1, Ordering::Relaxed);
+        self.ledger.pusher(client, (self.counters.packets.load(Ordering::Relaxed), self.received()))
+    }
+
+    /// What is remembered for the status.
+    pub(super) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// Bytes of data packets received ever.
+    pub(super) fn received(&self) -> u64 {
+        self.counters.bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_pushing(&self, pushing: bool) {
@@ -173,7 +188,7 @@ impl Point {
     }
 
     /// A new player of the stream there is.
-    pub(super) fn play(&self, of_server: &Arc<AtomicUsize>) -> Option<Play> {
+    pub(super) fn play(&self, client: Client, of_server: &Arc<AtomicUsize>) -> Option<Play> {
         let Broadcast { log, header } = self.lock().clone()?;
         let mut cursor = log.cursor(Start::NewestKeyFrame, Terms::default());
         if cursor.peek().is_some_and(|next| !Arc::ptr_eq(&next.header, &header)) {
@@ -181,7 +196,8 @@ impl Point {
             cursor = log.cursor(Start::NextKeyFrame, Terms::default());
         }
         self.counters.players.fetch_add(1, Ordering::Relaxed);
-        Some(Play::new(cursor, header, PlayerCount::new(&self.playing, of_server)))
+        let player = self.ledger.player(client, cursor.observer());
+        Some(Play::new(cursor, header, player, PlayerCount::new(&self.playing, of_server)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Broadcast>> {

@@ -29,6 +29,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
+use super::super::status::{self, StatusAccess};
 use super::super::tls::{BadTls, Tls};
 use super::{Config, PointConfig, Who};
 use crate::log::Limits;
@@ -89,6 +90,12 @@ pub enum BadConfig {
     /// Two points whose names differ only in case.
     #[error("the points `{0}` and `{1}` are one: names do not differ by case alone")]
     SamePoint(String, String),
+    /// A point has a path of the server's own.
+    #[error("no point can be named `{0}`: `/api`, `/metrics` and `/status` are the server's own; choose another name")]
+    ReservedName(String),
+    /// The status has an address, and nobody may see it.
+    #[error("`status-listen` is of no use where `status` is `off`: leave one of them out")]
+    StatusOff,
     /// A point is sent to two places.
     #[error("point `{0}` has both a `redirect` and a `proxy-redirect`: leave one of them out")]
     TwoRedirects(String),
@@ -126,6 +133,10 @@ pub struct File {
     pub max_points: Option<usize>,
     /// [`Config::max_players`].
     pub max_players: Option<usize>,
+    /// [`Config::status`]: `"loopback"`, `"everyone"` or `"off"`.
+    pub status: Option<StatusAccess>,
+    /// [`Config::status_listen`].
+    pub status_listen: Option<SocketAddr>,
     /// What counts for each point that does not say otherwise.
     pub defaults: PointTable,
     /// The points, by name.
@@ -251,6 +262,10 @@ impl File {
             .map(|(name, table)| Ok((name.clone(), table.into_config(&name, &self.defaults, users.as_ref())?)))
             .collect::<Result<_, BadConfig>>()?;
         check_names(points.keys())?;
+        let status = self.status.unwrap_or_default();
+        if status == StatusAccess::Off && self.status_listen.is_some() {
+            return Err(BadConfig::StatusOff);
+        }
         Ok(Config {
             listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
             tls: self.tls.map(|tls| Tls::read(tls.listen, &tls.certificate, &tls.key)).transpose()?,
@@ -264,6 +279,8 @@ impl File {
             max_sessions: self.max_sessions.unwrap_or(max_sessions),
             max_points: self.max_points.unwrap_or(max_points),
             max_players: self.max_players.unwrap_or(max_players),
+            status,
+            status_listen: self.status_listen,
         })
     }
 }
@@ -311,6 +328,9 @@ fn who(key: &'static str, point: &str, names: Names, users: Option<&Rights>) -> 
 fn check_names<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), BadConfig> {
     let mut known: BTreeMap<String, &str> = BTreeMap::new();
     for name in names {
+        if status::is_reserved(name) {
+            return Err(BadConfig::ReservedName(name.clone()));
+        }
         if let Some(before) = known.insert(super::key(name), name) {
             return Err(BadConfig::SamePoint(before.to_owned(), name.clone()));
         }
