@@ -142,6 +142,15 @@ fn losses_are_counted() {
     assert!(concert(&server)["totals"]["packets_lost"].as_u64().unwrap() >= by_stuck);
 }
 
+#[test]
+fn the_list_of_players_is_bounded() {
+    let server = server_with(|_| {});
+    let _encoder = push(&server, header("", ""));
+    let _players: Vec<_> = (0..105).map(|_| Player::start(server.addr(), "/concert", "NSPlayer/9.0", false)).collect();
+    until("all are there", || concert(&server)["players"]["count"] == 105);
+    assert_eq!(concert(&server)["players"]["listed"].as_array().unwrap().len(), 100);
+}
+
 /// S-15: a disconnect ends the push with an error status at once; only who is of this machine may, and no other site.
 #[test]
 fn s15_disconnect() {

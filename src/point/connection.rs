@@ -98,7 +98,7 @@ pub(super) async fn serve(
                 } else if let Some(response) = status::answer(&registry, peer, &request).await {
                     Ok(response)
                 } else {
-                    Ok(pull::answer(&registry, peer, &request))
+                    Ok(status::introduced(pull::answer(&registry, &request), peer, &request))
                 }
             })
         })

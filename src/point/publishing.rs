@@ -62,21 +62,29 @@ struct Counters {
 }
 
 /// A player as long as it is there: counted at its point and in the server.
-pub(super) struct PlayerCount([Arc<AtomicUsize>; 2]);
+pub(super) struct PlayerCount {
+    counts: [Arc<AtomicUsize>; 2],
+    ledger: Arc<Ledger>,
+}
 
 impl PlayerCount {
-    fn new(of_point: &Arc<AtomicUsize>, of_server: &Arc<AtomicUsize>) -> Self {
-        let counts = [Arc::clone(of_point), Arc::clone(of_server)];
+    fn new(point: &Point, of_server: &Arc<AtomicUsize>) -> Self {
+        let counts = [Arc::clone(&point.playing), Arc::clone(of_server)];
         for count in &counts {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Self(counts)
+        Self { counts, ledger: Arc::clone(&point.ledger) }
+    }
+
+    /// What the player's point remembers for the status.
+    pub(super) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 }
 
 impl Drop for PlayerCount {
     fn drop(&mut self) {
-        for count in &self.0 {
+        for count in &self.counts {
             count.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -188,7 +196,7 @@ impl Point {
     }
 
     /// A new player of the stream there is.
-    pub(super) fn play(&self, client: Client, of_server: &Arc<AtomicUsize>) -> Option<Play> {
+    pub(super) fn play(&self, of_server: &Arc<AtomicUsize>) -> Option<Play> {
         let Broadcast { log, header } = self.lock().clone()?;
         let mut cursor = log.cursor(Start::NewestKeyFrame, Terms::default());
         if cursor.peek().is_some_and(|next| !Arc::ptr_eq(&next.header, &header)) {
@@ -196,8 +204,7 @@ impl Point {
             cursor = log.cursor(Start::NextKeyFrame, Terms::default());
         }
         self.counters.players.fetch_add(1, Ordering::Relaxed);
-        let player = self.ledger.player(client, cursor.observer());
-        Some(Play::new(cursor, header, player, PlayerCount::new(&self.playing, of_server)))
+        Some(Play::new(cursor, header, PlayerCount::new(self, of_server)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Broadcast>> {

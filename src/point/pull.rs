@@ -1,6 +1,5 @@
 //! The pull protocol's requests ([MS-WMSP] 2.2.2), as tolerant as players are careless.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,7 +11,6 @@ use super::access::NoEntry;
 use super::body::Body;
 use super::frames;
 use super::registry::{NoStream, Registry};
-use super::status::Client;
 use crate::wmhttp::server::Lookup;
 use crate::wmhttp::server::access::RequestLine;
 
@@ -65,8 +63,8 @@ impl Wish {
     }
 }
 
-/// Answers a request from `peer` that is no push.
-pub(super) fn answer(registry: &Arc<Registry>, peer: SocketAddr, request: &Request<Incoming>) -> Response<Body> {
+/// Answers a request that is no push.
+pub(super) fn answer(registry: &Arc<Registry>, request: &Request<Incoming>) -> Response<Body> {
     let path = request.uri().path();
     let wish = Wish::of(request.method(), request.headers());
     if let (Wish::Describe | Wish::Play { .. }, Some(Lookup::Moved(url))) = (wish, registry.redirect(path)) {
@@ -79,7 +77,7 @@ pub(super) fn answer(registry: &Arc<Registry>, peer: SocketAddr, request: &Reque
     }
     match wish {
         Wish::Describe => describe(registry, path),
-        Wish::Play { chunked } => match registry.play(path, client(peer, request.headers())) {
+        Wish::Play { chunked } => match registry.play(path) {
             Ok(play) => {
                 let mut response = response(StatusCode::OK, Some(PLAY_TYPE), Body::Play(play));
                 if chunked && request.version() == Version::HTTP_11 {
@@ -99,10 +97,6 @@ pub(super) fn answer(registry: &Arc<Registry>, peer: SocketAddr, request: &Reque
         Wish::Log => response(StatusCode::NO_CONTENT, None, Body::empty()),
         Wish::Unknown => text(StatusCode::BAD_REQUEST, "no request of a player or an encoder\n"),
     }
-}
-
-fn client(peer: SocketAddr, headers: &HeaderMap) -> Client {
-    Client::new(peer, headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()))
 }
 
 fn describe(registry: &Registry, path: &str) -> Response<Body> {

@@ -255,13 +255,13 @@ impl Registry {
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) fn play(&self, path: &str, client: Client) -> Result<Play, NoStream> {
+    pub(super) fn play(&self, path: &str) -> Result<Play, NoStream> {
         let point = self.point(path).ok_or(NoStream::UnknownPoint)?;
         if self.playing.load(Ordering::Relaxed) >= self.config().max_players {
             point.ledger().trouble("a player was refused: the server has as many as it may have");
             return Err(NoStream::TooManyPlayers);
         }
-        point.play(client, &self.playing).ok_or(NoStream::NotPushed)
+        point.play(&self.playing).ok_or(NoStream::NotPushed)
     }
 
     /// Ends the session at the point with an error status; `false` where there is none.

@@ -19,7 +19,7 @@ mod snapshot;
 mod troubles;
 
 pub use access::StatusAccess;
-pub(super) use answer::{answer, is_reserved};
+pub(super) use answer::{answer, introduced, is_reserved};
 pub(super) use board::{Board, sample};
 pub(super) use ledger::{Client, Ledger, Player, Pusher};
 pub(super) use listener::StatusListener;

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::super::body::Body;
 use super::super::registry::Registry;
 use super::access::may_act;
+use super::ledger::Client;
 use super::snapshot::{PointStatus, ServerStatus};
 use super::{history, metrics, page};
 
@@ -137,6 +138,19 @@ pub(super) async fn answer_own<B>(
         Wish::Disconnect(name) => disconnect(registry, &name),
         Wish::Unknown => refusal(StatusCode::NOT_FOUND, "no such part of the status"),
     })
+}
+
+/// The answer to a player from `peer`: where it is a stream, the status knows whose.
+pub(in crate::point) fn introduced<B>(
+    mut answer: Response<Body>,
+    peer: SocketAddr,
+    request: &Request<B>,
+) -> Response<Body> {
+    if let Body::Play(play) = answer.body_mut() {
+        let agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        play.introduce(Client::new(peer, agent));
+    }
+    answer
 }
 
 async fn server(registry: &Registry, seconds: usize) -> ServerStatus {

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 
 use super::history::{History, Look};
 use super::troubles::Troubles;
-use crate::log::Observer;
+use crate::log::{Observer, Progress};
 
 /// Characters of a text from outside that are kept.
 const MAX_TEXT: usize = 300;
@@ -33,18 +33,30 @@ impl Client {
 /// What a point remembers for its status.
 #[derive(Default)]
 pub(in crate::point) struct Ledger {
-    /// Bytes handed to players.
-    sent: AtomicU64,
-    /// Packets that players which are gone have missed.
-    lost: AtomicU64,
+    /// Those who play, and what those who do not any more came to: never one without the other.
+    players: Mutex<Players>,
     breaks: AtomicU64,
     resumes: AtomicU64,
     /// It lives as long as its session.
     pusher: Mutex<Weak<Pusher>>,
-    players: Mutex<BTreeMap<u64, Arc<Viewer>>>,
-    next_player: AtomicU64,
     troubles: Mutex<Troubles>,
     history: Mutex<History>,
+}
+
+#[derive(Default)]
+struct Players {
+    now: BTreeMap<u64, Arc<Viewer>>,
+    next: u64,
+    gone: Handed,
+}
+
+/// What became of the stream on its way to players.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Handed {
+    /// Bytes handed to their connections.
+    pub(super) bytes: u64,
+    /// Packets that they missed.
+    pub(super) lost: u64,
 }
 
 /// A push session, as its session's task tells of it.
@@ -92,9 +104,12 @@ impl Ledger {
 
     /// A player comes, whose place in the log `observer` sees.
     pub(in crate::point) fn player(self: &Arc<Self>, client: Client, observer: Observer) -> Player {
-        let number = self.next_player.fetch_add(1, Ordering::Relaxed);
         let viewer = Arc::new(Viewer { client, since: SystemTime::now(), sent: AtomicU64::new(0), observer });
-        lock(&self.players).insert(number, Arc::clone(&viewer));
+        let mut players = lock(&self.players);
+        let number = players.next;
+        players.next += 1;
+        players.now.insert(number, Arc::clone(&viewer));
+        drop(players);
         Player { ledger: Arc::clone(self), number, viewer }
     }
 
@@ -105,7 +120,7 @@ impl Ledger {
 
     /// Takes the point's counters, once a second: bytes received ever.
     pub(super) fn sample(&self, received: u64, at: Instant, time: SystemTime) {
-        let output = self.sent.load(Ordering::Relaxed);
+        let (_, Handed { bytes: output, .. }) = self.players();
         lock(&self.history).take(Look { at, time, input: received, output });
     }
 
@@ -114,9 +129,18 @@ impl Ledger {
         lock(&self.pusher).upgrade()
     }
 
-    /// Those who play now, in the order in which they came.
-    pub(super) fn players_now(&self) -> Vec<Arc<Viewer>> {
-        lock(&self.players).values().map(Arc::clone).collect()
+    /// Those who play now, in the order in which they came and each with its progress, and what all players ever
+    /// came to.
+    pub(super) fn players(&self) -> (Vec<(Arc<Viewer>, Progress)>, Handed) {
+        let players = lock(&self.players);
+        let mut handed = players.gone;
+        let look = |viewer: &Arc<Viewer>| {
+            let progress = viewer.observer.progress();
+            handed.bytes += viewer.sent.load(Ordering::Relaxed);
+            handed.lost += progress.dropped;
+            (Arc::clone(viewer), progress)
+        };
+        (players.now.values().map(look).collect(), handed)
     }
 
     pub(super) fn troubles(&self) -> MutexGuard<'_, Troubles> {
@@ -125,15 +149,6 @@ impl Ledger {
 
     pub(super) fn history(&self) -> MutexGuard<'_, History> {
         lock(&self.history)
-    }
-
-    pub(super) fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    /// Packets that players which are gone have missed.
-    pub(super) fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
     }
 
     pub(super) fn breaks(&self) -> u64 {
@@ -168,16 +183,16 @@ impl Pusher {
 impl Player {
     /// Bytes are handed over to the player's connection.
     pub(in crate::point) fn sent(&self, bytes: usize) {
-        for sent in [&self.viewer.sent, &self.ledger.sent] {
-            sent.fetch_add(bytes as u64, Ordering::Relaxed);
-        }
+        self.viewer.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
 impl Drop for Player {
     fn drop(&mut self) {
-        lock(&self.ledger.players).remove(&self.number);
-        self.ledger.lost.fetch_add(self.viewer.observer.progress().dropped, Ordering::Relaxed);
+        let mut players = lock(&self.ledger.players);
+        players.now.remove(&self.number);
+        players.gone.bytes += self.viewer.sent.load(Ordering::Relaxed);
+        players.gone.lost += self.viewer.observer.progress().dropped;
     }
 }
 

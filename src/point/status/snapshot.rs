@@ -209,12 +209,10 @@ impl PointStatus {
             (Some(_), true) => State::Pushed,
             (Some(_), false) => State::Waiting,
         };
-        let viewers = ledger.players_now();
-        let progress: Vec<_> = viewers.iter().map(|viewer| (viewer, viewer.observer.progress())).collect();
-        let lost = progress.iter().map(|(_, progress)| progress.dropped).sum::<u64>() + ledger.lost();
+        let (viewers, handed) = ledger.players();
         let count = viewers.len() as u64;
-        let mut players: Vec<_> = progress
-            .into_iter()
+        let mut players: Vec<_> = viewers
+            .iter()
             .enumerate()
             .map(|(place, (viewer, progress))| {
                 let lag = milliseconds(progress.lag.time);
@@ -250,8 +248,8 @@ impl PointStatus {
                 breaks: ledger.breaks(),
                 resumes: ledger.resumes(),
                 players: stats.players,
-                bytes_sent: ledger.sent(),
-                packets_lost: lost,
+                bytes_sent: handed.bytes,
+                packets_lost: handed.lost,
             },
             bit_rate_in: rates.input,
             bit_rate_out: rates.output,
