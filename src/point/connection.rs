@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::registry::Registry;
+use super::status::Client;
 use super::stream::Stream;
 use super::{pull, push, status};
 
@@ -98,7 +99,8 @@ pub(super) async fn serve(
                 } else if let Some(response) = status::answer(&registry, peer, &request).await {
                     Ok(response)
                 } else {
-                    Ok(status::introduced(pull::answer(&registry, &request), peer, &request))
+                    let client = Client::of(peer, request.headers());
+                    Ok(status::introduced(client, pull::answer(&registry, &request)))
                 }
             })
         })

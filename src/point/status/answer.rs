@@ -140,15 +140,10 @@ pub(super) async fn answer_own<B>(
     })
 }
 
-/// The answer to a player from `peer`: where it is a stream, the status knows whose.
-pub(in crate::point) fn introduced<B>(
-    mut answer: Response<Body>,
-    peer: SocketAddr,
-    request: &Request<B>,
-) -> Response<Body> {
+/// The answer to a client: where it is a stream, the status knows whose.
+pub(in crate::point) fn introduced(client: Client, mut answer: Response<Body>) -> Response<Body> {
     if let Body::Play(play) = answer.body_mut() {
-        let agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-        play.introduce(Client::new(peer, agent));
+        play.introduce(client);
     }
     answer
 }

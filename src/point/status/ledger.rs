@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
 
+use http::header::{self, HeaderMap};
+
 use super::history::{History, Look};
 use super::troubles::Troubles;
 use crate::log::{Observer, Progress};
@@ -23,6 +25,11 @@ pub(in crate::point) struct Client {
 }
 
 impl Client {
+    /// The client at `address` that sends these headers.
+    pub(in crate::point) fn of(address: SocketAddr, headers: &HeaderMap) -> Self {
+        Self::new(address, headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()))
+    }
+
     /// A client by its address, and its User-Agent if it sent one.
     pub(in crate::point) fn new(address: SocketAddr, agent: Option<&str>) -> Self {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
