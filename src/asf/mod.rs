@@ -40,7 +40,7 @@ mod search;
 mod warning;
 
 pub use error::Error;
-pub use header::{Header, Stream, StreamKind};
+pub use header::{Description, Header, Stream, StreamDescription, StreamKind};
 pub use packet::{Packet, Padding, restore};
 pub use parser::{Parser, Settings, Unit};
 pub use warning::Warning;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use self::forward::Forward;
+use super::status::StatusAccess;
 use super::tls::Tls;
 use crate::log::Limits;
 use crate::wmhttp::server::Policy;
@@ -35,6 +36,11 @@ pub struct Config {
     pub max_points: usize,
     /// Players at one time, over all points.
     pub max_players: usize,
+    /// Who may see the status page, the status API and the metrics.
+    pub status: StatusAccess,
+    /// Where these are served, and nowhere else; `None` serves them where the points are. A reload does not
+    /// change it.
+    pub status_listen: Option<SocketAddr>,
 }
 
 impl Default for Config {
@@ -48,6 +54,8 @@ impl Default for Config {
             max_sessions: 64,
             max_points: 64,
             max_players: 1000,
+            status: StatusAccess::default(),
+            status_listen: None,
         }
     }
 }

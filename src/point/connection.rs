@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +18,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::registry::Registry;
+use super::status::Client;
 use super::stream::Stream;
-use super::{pull, push};
+use super::{pull, push, status};
 
 /// Bytes of a request's head.
 const MAX_HEAD: usize = 16 * 1024;
@@ -39,13 +41,22 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 << 20;
 
 /// What requests and sessions know of the connection they came on. It is gone when the connection is.
-#[derive(Default)]
 pub(super) struct Connection {
+    peer: SocketAddr,
     close: Notify,
     used: AtomicBool,
 }
 
 impl Connection {
+    fn new(peer: SocketAddr) -> Self {
+        Self { peer, close: Notify::new(), used: AtomicBool::new(false) }
+    }
+
+    /// The address of the far end.
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
     /// Closes the connection without an answer.
     pub(super) fn close(&self) {
         self.close.notify_one();
@@ -57,8 +68,13 @@ impl Connection {
 #[error("the connection closes without an answer")]
 pub(super) struct Closed;
 
-/// Serves a connection until it ends.
-pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
+/// Serves a connection from `peer` until it ends.
+pub(super) async fn serve(
+    registry: Arc<Registry>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+) {
     if let Err(error) = set_options(&stream) {
         tracing::debug!(%error, "socket options");
     }
@@ -67,7 +83,7 @@ pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream, tls: Optio
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
         Err(_) => return tracing::debug!("no TLS handshake in time"),
     };
-    let connection = Arc::new(Connection::default());
+    let connection = Arc::new(Connection::new(peer));
     // It bounds the time between requests too.
     let head_timeout = registry.config().policy.inactivity_timeout + AFTER_INACTIVITY;
     let service = {
@@ -80,8 +96,11 @@ pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream, tls: Optio
                 connection.used.store(true, Ordering::Relaxed);
                 if push::is_push(&request) {
                     push::answer(&registry, &connection, request).await
+                } else if let Some(response) = status::answer(&registry, peer, &request).await {
+                    Ok(response)
                 } else {
-                    Ok(pull::answer(&registry, &request))
+                    let client = Client::of(peer, request.headers());
+                    Ok(status::introduced(client, pull::answer(&registry, &request)))
                 }
             })
         })

@@ -37,6 +37,7 @@ mod registry;
 mod running;
 mod server;
 mod session;
+mod status;
 mod stream;
 mod tls;
 
@@ -46,4 +47,5 @@ pub use forwards::ForwardStats;
 pub use publishing::PointStats;
 pub use running::RunningServer;
 pub use server::Server;
+pub use status::StatusAccess;
 pub use tls::{BadTls, Tls};

@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::frames;
 use super::publishing::PlayerCount;
+use super::status::{Client, Player};
 use crate::asf::Header;
 use crate::log::{Batch, Cursor};
 use crate::wmhttp::packet::FRAMING_LEN;
@@ -20,6 +21,8 @@ const TURN: u64 = 128 * 1024;
 
 /// The stream that one player gets.
 pub(super) struct Play {
+    /// Who plays. Before the cursor: its last look is at one that still reads.
+    player: Option<Player>,
     cursor: Cursor,
     /// The header that the player decodes by.
     header: Arc<Header>,
@@ -28,20 +31,28 @@ pub(super) struct Play {
     /// Bytes that go out next.
     pending: VecDeque<Bytes>,
     ended: bool,
-    _count: PlayerCount,
+    count: PlayerCount,
 }
 
 impl Play {
     /// Begins with `header`, which describes the first packets behind the cursor.
     pub(super) fn new(cursor: Cursor, header: Arc<Header>, count: PlayerCount) -> Self {
         let pending = VecDeque::from([frames::header(header.bytes())]);
-        Self { cursor, header, sent: 0, pending, ended: false, _count: count }
+        Self { player: None, cursor, header, sent: 0, pending, ended: false, count }
+    }
+
+    /// The status shall know who plays.
+    pub(super) fn introduce(&mut self, client: Client) {
+        self.player = Some(self.count.ledger().player(client, self.cursor.observer()));
     }
 
     /// The next bytes of the body; `None` at its end.
     pub(super) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             if let Some(bytes) = self.pending.pop_front() {
+                if let Some(player) = &self.player {
+                    player.sent(bytes.len());
+                }
                 return Poll::Ready(Some(bytes));
             }
             if self.ended {

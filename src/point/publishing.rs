@@ -8,6 +8,7 @@ use super::config::PointConfig;
 use super::forwards::{ForwardStats, Forwards};
 use super::play::Play;
 use super::recorder::Recorder;
+use super::status::{Client, Ledger, Pusher};
 use crate::asf::{Header, Packet};
 use crate::log::{Log, Start, Terms};
 
@@ -44,6 +45,7 @@ pub(super) struct Point {
     forwards: Forwards,
     counters: Counters,
     playing: Arc<AtomicUsize>,
+    ledger: Arc<Ledger>,
 }
 
 /// A stream from its first header to its end; players that joined it see all of it in one response.
@@ -64,21 +66,29 @@ struct Counters {
 }
 
 /// A player as long as it is there: counted at its point and in the server.
-pub(super) struct PlayerCount([Arc<AtomicUsize>; 2]);
+pub(super) struct PlayerCount {
+    counts: [Arc<AtomicUsize>; 2],
+    ledger: Arc<Ledger>,
+}
 
 impl PlayerCount {
-    fn new(of_point: &Arc<AtomicUsize>, of_server: &Arc<AtomicUsize>) -> Self {
-        let counts = [Arc::clone(of_point), Arc::clone(of_server)];
+    fn new(point: &Point, of_server: &Arc<AtomicUsize>) -> Self {
+        let counts = [Arc::clone(&point.playing), Arc::clone(of_server)];
         for count in &counts {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Self(counts)
+        Self { counts, ledger: Arc::clone(&point.ledger) }
+    }
+
+    /// What the player's point remembers for the status.
+    pub(super) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 }
 
 impl Drop for PlayerCount {
     fn drop(&mut self) {
-        for count in &self.0 {
+        for count in &self.counts {
             count.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -94,6 +104,7 @@ impl Point {
             forwards,
             counters: Counters::default(),
             playing: Arc::default(),
+            ledger: Arc::default(),
         }
     }
 
@@ -134,8 +145,20 @@ impl Point {
         }
     }
 
-    pub(super) fn count_session(&self) {
+    /// A push session begins.
+    pub(super) fn count_session(&self, client: Client) -> Arc<Pusher> {
         self.counters.sessions.fetch_add(1, Ordering::Relaxed);
+        self.ledger.pusher(client, (self.counters.packets.load(Ordering::Relaxed), self.received()))
+    }
+
+    /// What is remembered for the status.
+    pub(super) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// Bytes of data packets received ever.
+    pub(super) fn received(&self) -> u64 {
+        self.counters.bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_pushing(&self, pushing: bool) {
@@ -195,7 +218,7 @@ impl Point {
             cursor = log.cursor(Start::NextKeyFrame, Terms::default());
         }
         self.counters.players.fetch_add(1, Ordering::Relaxed);
-        Some(Play::new(cursor, header, PlayerCount::new(&self.playing, of_server)))
+        Some(Play::new(cursor, header, PlayerCount::new(self, of_server)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Broadcast>> {

@@ -16,6 +16,7 @@ use super::play::Play;
 use super::publishing::{Point, PointStats};
 use super::recorder::Recorder;
 use super::session::{self, Fate, SessionHandle};
+use super::status::{self, Board, Client};
 use crate::wmhttp::headers::{Directives, PushId, RequestHead};
 use crate::wmhttp::server::access::RequestLine;
 use crate::wmhttp::server::{Lookup, Reply, accept};
@@ -28,6 +29,7 @@ pub(super) struct Registry {
     access: Access,
     /// Players of all points.
     playing: Arc<AtomicUsize>,
+    board: Board,
 }
 
 #[derive(Default)]
@@ -57,15 +59,17 @@ impl Registry {
     /// A registry with the points of `config`.
     ///
     /// # Errors
-    /// Where a recorder cannot be started.
+    /// Where a recorder cannot be started, or a point has a name that is reserved.
     pub(super) fn new(config: Config) -> io::Result<Arc<Self>> {
         let mut state = State::default();
+        check_names(&config)?;
         for (name, point) in &config.points {
             state.points.insert(key(name), new_point(name, &Arc::new(point.clone()))?);
         }
         let access = Access::new(config.users.clone());
+        let board = Board::new(config.status_listen.is_some());
         let config = RwLock::new(Arc::new(config));
-        Ok(Arc::new(Self { config, state: Mutex::new(state), access, playing: Arc::default() }))
+        Ok(Arc::new(Self { config, state: Mutex::new(state), access, playing: Arc::default(), board }))
     }
 
     /// The configuration in force now: read it when you act, a reload replaces it.
@@ -77,8 +81,9 @@ impl Registry {
     /// template; what else goes on is not interrupted.
     ///
     /// # Errors
-    /// Where a recorder for a new point cannot be started: then nothing changes.
+    /// Where a recorder for a new point cannot be started, or it has a name that is reserved: then nothing changes.
     pub(super) fn set_config(&self, config: Config) -> io::Result<()> {
+        check_names(&config)?;
         let config = Arc::new(config);
         let mut state = self.lock();
         let mut fresh = Vec::new();
@@ -182,8 +187,16 @@ impl Registry {
         if lookup == Lookup::FromTemplate && state.points.len() >= config.max_points {
             return Reply::error(policy, 503, "no room for another publishing point");
         }
+        if lookup == Lookup::FromTemplate && status::is_reserved(&name) {
+            return Reply::error(policy, 403, &reserved(&name));
+        }
         let (reception, reply) = accept(head, directives, lookup, fresh, policy, Instant::now());
-        let Some(reception) = reception else { return reply };
+        let Some(reception) = reception else {
+            if let (Some(point), 400.., Some((_, text))) = (state.points.get(&key), reply.status, &reply.body) {
+                point.ledger().trouble(&format!("a pusher was refused: {} {}", reply.status, text.trim_end()));
+            }
+            return reply;
+        };
         let point = match state.points.get(&key) {
             Some(point) => Arc::clone(point),
             None => match new_point(&name, &template.unwrap_or_default()) {
@@ -198,10 +211,10 @@ impl Registry {
             entry.handle.decide(Fate::Displaced);
         }
         tracing::info!(point = point.name(), "a push session begins");
-        point.count_session();
+        let pusher = point.count_session(Client::new(connection.peer(), Some(&head.user_agent)));
         point.forwards().came_by(&head.via);
         let id = reception.push_id().clone();
-        let handle = session::spawn(Arc::clone(self), point, reception, connection);
+        let handle = session::spawn(Arc::clone(self), point, reception, connection, pusher);
         state.sessions.insert(id, Entry { handle, point: key });
         reply
     }
@@ -227,6 +240,26 @@ impl Registry {
         self.lock().points.get(&key(&name_of(path))).map(Arc::clone)
     }
 
+    /// The point of this name.
+    pub(super) fn point_named(&self, name: &str) -> Option<Arc<Point>> {
+        self.lock().points.get(&key(name)).map(Arc::clone)
+    }
+
+    /// All points, in no order.
+    pub(super) fn points(&self) -> Vec<Arc<Point>> {
+        self.lock().points.values().map(Arc::clone).collect()
+    }
+
+    /// Push sessions now.
+    pub(super) fn sessions(&self) -> usize {
+        self.lock().sessions.len()
+    }
+
+    /// What the server as a whole remembers for its status.
+    pub(super) fn board(&self) -> &Board {
+        &self.board
+    }
+
     /// A new player at the point that `path` names.
     ///
     /// # Errors
@@ -234,6 +267,7 @@ impl Registry {
     pub(super) fn play(&self, path: &str) -> Result<Play, NoStream> {
         let point = self.point(path).ok_or(NoStream::UnknownPoint)?;
         if self.playing.load(Ordering::Relaxed) >= self.config().max_players {
+            point.ledger().trouble("a player was refused: the server has as many as it may have");
             return Err(NoStream::TooManyPlayers);
         }
         point.play(&self.playing).ok_or(NoStream::NotPushed)
@@ -300,6 +334,19 @@ impl State {
     fn session_of(&self, point: &str) -> Option<(&PushId, &Entry)> {
         self.sessions.iter().find(|(_, entry)| entry.point == point)
     }
+}
+
+/// Why no point has this name.
+fn reserved(name: &str) -> String {
+    format!(
+        "no publishing point can be named `{name}`: /api, /metrics and /status are the server's own; choose another"
+    )
+}
+
+/// Whether all points can have their names.
+fn check_names(config: &Config) -> io::Result<()> {
+    let reserved = config.points.keys().find(|name| status::is_reserved(name));
+    reserved.map_or(Ok(()), |name| Err(io::Error::new(io::ErrorKind::InvalidInput, self::reserved(name))))
 }
 
 fn new_point(name: &str, config: &Arc<PointConfig>) -> io::Result<Arc<Point>> {

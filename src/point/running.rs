@@ -17,6 +17,7 @@ use super::server::{Server, reload};
 pub struct RunningServer {
     address: SocketAddr,
     tls_address: Option<SocketAddr>,
+    status_address: Option<SocketAddr>,
     registry: Arc<Registry>,
     end: Option<oneshot::Sender<End>>,
     thread: Option<JoinHandle<()>>,
@@ -46,7 +47,8 @@ impl Server {
                     Ok(server) => server,
                     Err(error) => return drop(started.send(Err(error))),
                 };
-                let facts = (server.local_addr(), server.tls_addr(), Arc::clone(server.registry()));
+                let facts =
+                    (server.local_addr(), server.tls_addr(), server.status_addr(), Arc::clone(server.registry()));
                 if started.send(Ok(facts)).is_ok() && ended.await != Ok(End::Abrupt) {
                     server.shutdown().await;
                 }
@@ -55,8 +57,8 @@ impl Server {
             runtime.shutdown_background();
         })?;
         let gone = |_| io::Error::other("the server's thread ended");
-        let (address, tls_address, registry) = result.recv().map_err(gone)??;
-        Ok(RunningServer { address, tls_address, registry, end: Some(end), thread: Some(thread) })
+        let (address, tls_address, status_address, registry) = result.recv().map_err(gone)??;
+        Ok(RunningServer { address, tls_address, status_address, registry, end: Some(end), thread: Some(thread) })
     }
 }
 
@@ -69,6 +71,11 @@ impl RunningServer {
     /// As [`Server::tls_addr`].
     pub fn tls_addr(&self) -> Option<SocketAddr> {
         self.tls_address
+    }
+
+    /// As [`Server::status_addr`].
+    pub fn status_addr(&self) -> Option<SocketAddr> {
+        self.status_address
     }
 
     /// As [`Server::stats`].

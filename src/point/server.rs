@@ -14,6 +14,7 @@ use super::config::Config;
 use super::connection;
 use super::publishing::PointStats;
 use super::registry::Registry;
+use super::status::{self, StatusListener};
 
 /// Connections beside those of the players and sessions allowed.
 const SPARE_CONNECTIONS: usize = 256;
@@ -29,13 +30,17 @@ pub struct Server {
     registry: Arc<Registry>,
     stop: watch::Sender<bool>,
     accepting: Vec<JoinHandle<()>>,
+    /// Where the status is served, if at an address of its own.
+    status_address: Option<SocketAddr>,
+    /// The clock of the status, and its listener.
+    _watching: JoinSet<()>,
 }
 
 impl Server {
     /// Listens, and serves from then on.
     ///
     /// # Errors
-    /// Where the address cannot be listened on, or a recorder not be started.
+    /// Where an address cannot be listened on, a recorder not be started, or a point not be named so.
     pub async fn start(config: Config) -> io::Result<Self> {
         make_directories(&config)?;
         let listener = listen(config.listen).await?;
@@ -45,8 +50,18 @@ impl Server {
             None => None,
         };
         let tls_address = tls_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        let status_listener = match config.status_listen {
+            Some(address) => Some(StatusListener::bind(address).await?),
+            None => None,
+        };
         let connections = config.max_players + config.max_sessions + SPARE_CONNECTIONS;
         let registry = Registry::new(config)?;
+        let mut watching = JoinSet::new();
+        watching.spawn(status::sample(Arc::downgrade(&registry)));
+        let status_address = status_listener.as_ref().map(StatusListener::address);
+        if let Some(listener) = status_listener {
+            watching.spawn(listener.serve(Arc::clone(&registry)));
+        }
         let (stop, stopped) = watch::channel(false);
         let room = Arc::new(Semaphore::new(connections));
         let doors = [(Some(listener), Speech::Plain), (tls_listener, Speech::Tls)];
@@ -55,7 +70,7 @@ impl Server {
             Some(tokio::spawn(door.keep(stopped.clone())))
         });
         let accepting = accepting.collect();
-        Ok(Self { address, tls_address, registry, stop, accepting })
+        Ok(Self { address, tls_address, registry, stop, accepting, status_address, _watching: watching })
     }
 
     /// The address that it listens on.
@@ -66,6 +81,11 @@ impl Server {
     /// The address where it speaks TLS, if it does.
     pub fn tls_addr(&self) -> Option<SocketAddr> {
         self.tls_address
+    }
+
+    /// Where the status is served, if at an address of its own.
+    pub fn status_addr(&self) -> Option<SocketAddr> {
+        self.status_address
     }
 
     /// What the point has done so far; `None` where there is none of this name.
@@ -147,7 +167,7 @@ impl Door {
                 _ = stopped.changed() => break,
                 Some(_) = connections.join_next() => {}
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => self.let_in(stream, &mut connections),
+                    Ok((stream, peer)) => self.let_in(stream, peer, &mut connections),
                     Err(error) => {
                         tracing::warn!(%error, "accept");
                         sleep(PAUSE).await;
@@ -162,7 +182,7 @@ impl Door {
     }
 
     /// One too many is closed at once.
-    fn let_in(&self, stream: TcpStream, connections: &mut JoinSet<()>) {
+    fn let_in(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
         let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return };
         let registry = Arc::clone(&self.registry);
         let tls = match self.speech {
@@ -174,7 +194,7 @@ impl Door {
             return;
         }
         connections.spawn(async move {
-            connection::serve(registry, stream, tls).await;
+            connection::serve(registry, stream, peer, tls).await;
             drop(place);
         });
     }

@@ -15,6 +15,7 @@ pub mod cable;
 pub mod curl;
 pub mod daemon;
 pub mod decoded;
+pub mod encoder;
 pub mod faults;
 pub mod kerberos;
 pub mod malformed;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use gstasfpush::point::StatusAccess;
 use gstasfpush::point::config::file::{BadConfig, File, LogFormat, TlsTable, http_url};
 use gstasfpush::point::config::forward::Written;
 use gstasfpush::wmhttp::server::access::Scheme;
@@ -42,6 +43,14 @@ pub struct Arguments {
     /// How users may show who they are, the preferred first [default: digest,basic]
     #[arg(long = "auth", value_name = "SCHEME", value_delimiter = ',')]
     schemes: Option<Vec<Scheme>>,
+    /// Who may see the status page, the status API and the metrics: loopback, everyone or off [default: loopback]
+    ///
+    /// They tell the addresses of pushers and players. `loopback` is who asks from this machine.
+    #[arg(long, value_name = "WHO")]
+    status: Option<StatusAccess>,
+    /// Address and port for the status alone; without it, the status is where the points are
+    #[arg(long, value_name = "ADDRESS")]
+    status_listen: Option<SocketAddr>,
     /// Send pushers and players of a point to another URL; may be given several times
     #[arg(long = "redirect", value_name = "POINT=URL", value_parser = of_point(http_url))]
     redirects: Vec<(String, Url)>,
@@ -83,6 +92,8 @@ impl Arguments {
         set(&mut file.inactivity_timeout, &self.inactivity_timeout);
         set(&mut file.users, &self.users);
         set(&mut file.auth, &self.schemes);
+        set(&mut file.status, &self.status);
+        set(&mut file.status_listen, &self.status_listen);
         set(&mut file.defaults.record, &self.record);
         for name in &self.points {
             table(&mut file.point, name);

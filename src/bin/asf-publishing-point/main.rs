@@ -50,6 +50,9 @@ async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
     if let Some(address) = server.tls_addr() {
         say(&format!("listening on https://{address}"))?;
     }
+    if let Some(address) = server.status_addr() {
+        say(&format!("status on http://{address}"))?;
+    }
     tell_systemd(&[NotifyState::Ready]);
     loop {
         tokio::select! {

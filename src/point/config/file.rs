@@ -29,6 +29,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
+use super::super::status::{self, StatusAccess};
 use super::super::tls::{BadTls, Tls};
 use super::{Config, PointConfig, Who, forward};
 use crate::log::Limits;
@@ -97,6 +98,12 @@ pub enum BadConfig {
         /// What is wrong.
         cause: &'static str,
     },
+    /// A point has a path of the server's own.
+    #[error("no point can be named `{0}`: `/api`, `/metrics` and `/status` are the server's own; choose another name")]
+    ReservedName(String),
+    /// The status has an address, and nobody may see it.
+    #[error("`status-listen` is of no use where `status` is `off`: leave one of them out")]
+    StatusOff,
     /// A point is sent to two places.
     #[error("point `{0}` has both a `redirect` and a `proxy-redirect`: leave one of them out")]
     TwoRedirects(String),
@@ -134,6 +141,10 @@ pub struct File {
     pub max_points: Option<usize>,
     /// [`Config::max_players`].
     pub max_players: Option<usize>,
+    /// [`Config::status`]: `"loopback"`, `"everyone"` or `"off"`.
+    pub status: Option<StatusAccess>,
+    /// [`Config::status_listen`].
+    pub status_listen: Option<SocketAddr>,
     /// What counts for each point that does not say otherwise.
     pub defaults: PointTable,
     /// The points, by name.
@@ -261,6 +272,10 @@ impl File {
             .map(|(name, table)| Ok((name.clone(), table.into_config(&name, &self.defaults, users.as_ref())?)))
             .collect::<Result<_, BadConfig>>()?;
         check_names(points.keys())?;
+        let status = self.status.unwrap_or_default();
+        if status == StatusAccess::Off && self.status_listen.is_some() {
+            return Err(BadConfig::StatusOff);
+        }
         Ok(Config {
             listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
             tls: self.tls.map(|tls| Tls::read(tls.listen, &tls.certificate, &tls.key)).transpose()?,
@@ -274,6 +289,8 @@ impl File {
             max_sessions: self.max_sessions.unwrap_or(max_sessions),
             max_points: self.max_points.unwrap_or(max_points),
             max_players: self.max_players.unwrap_or(max_players),
+            status,
+            status_listen: self.status_listen,
         })
     }
 }
@@ -322,6 +339,9 @@ fn who(key: &'static str, point: &str, names: Names, users: Option<&Rights>) -> 
 fn check_names<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), BadConfig> {
     let mut known: BTreeMap<String, &str> = BTreeMap::new();
     for name in names {
+        if status::is_reserved(name) {
+            return Err(BadConfig::ReservedName(name.clone()));
+        }
         if let Some(before) = known.insert(super::key(name), name) {
             return Err(BadConfig::SamePoint(before.to_owned(), name.clone()));
         }

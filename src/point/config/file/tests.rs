@@ -21,7 +21,8 @@ fn config(text: &str) -> Result<Config, BadConfig> {
 fn a_point_says_what_differs_from_the_defaults() {
     let users = users();
     let text = format!(
-        "listen = '[::1]:0'\nusers = '{}'\nauth = ['basic']\nmax-players = 7\nidle-timeout = '1m 5s'\n\
+        "listen = '[::1]:0'\nusers = '{}'\nauth = ['basic']\nmax-players = 7\nidle-timeout = '1m 5s'\nstatus = 'everyone'\n\
+         status-listen = '127.0.0.1:9090'\n\
          [defaults]\nrecord = 'all'\nkeep-bytes = '1MiB'\nread = 'users'\n\
          [point.concert]\nwrite = ['bob']\n\
          [point.\"hall/2\"]\nrecord = 'hall'\nkeep-time = '2s'\nread = 'everybody'\n",
@@ -30,6 +31,8 @@ fn a_point_says_what_differs_from_the_defaults() {
     let config = config(&text).unwrap();
     assert_eq!(config.listen.to_string(), "[::1]:0");
     assert_eq!(config.max_players, 7);
+    assert_eq!(config.status, StatusAccess::Everyone);
+    assert_eq!(config.status_listen, Some("127.0.0.1:9090".parse().unwrap()));
     assert_eq!(config.policy.idle_timeout, Duration::from_secs(65));
     assert_eq!(config.users.unwrap().schemes, [Scheme::Basic]);
     let concert = &config.points["concert"];
@@ -66,6 +69,9 @@ fn what_is_wrong_is_said_with_its_line() {
         ("idle-timeout = 'soon'", &["line 1"]),
         ("[point.Hall]\n[point.hall]", &["`Hall`", "`hall`"]),
         ("[point.a]\nredirect = 'http://x'\nproxy-redirect = 'http://x'", &["`a`", "leave one of them out"]),
+        ("[point.\"API/x\"]", &["`API/x`", "choose another name"]),
+        ("status = 'all'", &["line 1", "`loopback`, `everyone`, `off`"]),
+        ("status = 'off'\nstatus-listen = '127.0.0.1:9090'", &["`status-listen`", "leave one of them out"]),
         ("users = '/nowhere'", &["/nowhere: "]),
     ] {
         let error = config(text).unwrap_err().to_string();
