@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use super::fault::Faults;
 use crate::log::Limits;
 use crate::wmhttp::server::Policy;
 use crate::wmhttp::server::access::Rights;
@@ -24,6 +25,8 @@ pub struct Config {
     pub redirects: Vec<(String, String)>,
     /// Points whose pushers are sent through a proxy: (point, the proxy's URL) (S-5).
     pub proxy_redirects: Vec<(String, String)>,
+    /// Faults that points commit on purpose: (point, faults).
+    pub faults: Vec<(String, Faults)>,
     /// How much of its stream a point keeps for its players.
     pub limits: Limits,
     /// Push sessions at one time, those waiting for a lost pusher included.
@@ -44,6 +47,7 @@ impl Default for Config {
             rights: None,
             redirects: Vec::new(),
             proxy_redirects: Vec::new(),
+            faults: Vec::new(),
             limits: Limits::default(),
             max_sessions: 64,
             max_points: 64,

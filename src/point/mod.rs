@@ -23,6 +23,7 @@
 mod body;
 mod config;
 mod connection;
+mod fault;
 mod frames;
 mod play;
 mod publishing;
@@ -36,6 +37,7 @@ mod server;
 mod session;
 
 pub use config::Config;
+pub use fault::{BadFault, Fault, Faults, Kind, KindRow, Moment, Omission, Progress, Turns, kinds};
 pub use publishing::PointStats;
 pub use running::RunningServer;
 pub use server::Server;

@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use http::Request;
+use hyper::body::Incoming;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
 use super::config::Config;
 use super::connection::Connection;
+use super::fault::Acting;
 use super::play::Play;
 use super::publishing::{Point, PointStats};
 use super::recorder::Recorder;
@@ -106,6 +109,23 @@ impl Registry {
         };
         let moved = target(&self.config.redirects).map(Lookup::Moved);
         moved.or_else(|| target(&self.config.proxy_redirects).map(Lookup::UseProxy))
+    }
+
+    /// The faults that a push request meets, where its point has any.
+    pub(super) fn faults(&self, connection: &Arc<Connection>, request: &Request<Incoming>) -> Option<Acting> {
+        let key = key(&name_of(request.uri().path()));
+        let (name, faults) = self.config.faults.iter().find(|(name, _)| self::key(name) == key)?;
+        Acting::on(faults, name, connection, request)
+    }
+
+    /// Whether any point holds pushers back on purpose.
+    pub(super) fn holds_back(&self) -> bool {
+        self.config.faults.iter().any(|(_, faults)| faults.hold_back())
+    }
+
+    /// The id of the session at the point that `path` names.
+    pub(super) fn session_of(&self, path: &str) -> Option<PushId> {
+        self.lock().session_of(&key(&name_of(path))).map(|(id, _)| id.clone())
     }
 
     /// Opens a session at the point that `path` names, where that can be.
