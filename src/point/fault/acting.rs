@@ -18,7 +18,7 @@ use crate::wmhttp::server::{Policy, Reply};
 /// What is no HTTP, however tolerant its reader.
 pub(super) const GARBAGE: &[u8] = b"\0\x01\x02garbage\r\n\r\n";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-const CHALLENGE: &str = "Basic realm=\"fault\"";
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"fault\"");
 const REASON: &str = "a fault switch of this publishing point answers so";
 
 /// The faults that are due on one request.
@@ -99,10 +99,15 @@ impl Acting {
     /// Does to an answer what is due.
     pub(in crate::point) async fn distort(&self, response: &mut Response<Body>) {
         for fault in &self.due {
-            if let Kind::Status { status, retry_after: Some(time) } = fault.kind
+            if let Kind::Status { status, retry_after } = fault.kind
                 && response.status() == status
             {
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(time.as_secs()));
+                if let Some(time) = retry_after {
+                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(time.as_secs()));
+                }
+                if status == 401 {
+                    response.headers_mut().entry(header::WWW_AUTHENTICATE).or_insert(CHALLENGE);
+                }
             }
             let is_answers = match fault.moment {
                 Moment::Answers => true,
@@ -128,7 +133,10 @@ impl Acting {
                 Ok(cookie) => drop(response.headers_mut().insert(header::SET_COOKIE, cookie)),
                 Err(_) => return,
             },
-            Kind::Http10 => *response.version_mut() = Version::HTTP_10,
+            Kind::Http10 => {
+                *response.version_mut() = Version::HTTP_10;
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             Kind::SplitAnswer => self.connection.wire().split(),
             Kind::ExtraContinue => self.connection.wire().say_first(CONTINUE),
             Kind::CloseAfterSetup(time) if response.status() == 204 => {
@@ -179,7 +187,7 @@ impl Acting {
                     self.connection.wire().say_first(GARBAGE);
                     Reply::error(policy, 500, REASON)
                 }
-                Kind::Status { status, .. } => status_reply(policy, status),
+                Kind::Status { status, .. } => Reply::error(policy, status, REASON),
                 Kind::Stall(_)
                 | Kind::Slow(_)
                 | Kind::Late(_)
@@ -208,14 +216,6 @@ impl Acting {
 /// In the log, at the moment it acts.
 pub(super) fn tell(point: &str, fault: &Fault) {
     tracing::warn!(point, %fault, "a fault switch acts");
-}
-
-fn status_reply(policy: &Policy, status: u16) -> Reply {
-    let mut reply = Reply::error(policy, status, REASON);
-    if status == 401 {
-        reply.challenges = Box::new([CHALLENGE.to_owned()]);
-    }
-    reply
 }
 
 /// Whether a request has the fault's moment.

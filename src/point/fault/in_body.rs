@@ -116,6 +116,8 @@ impl InBody {
             } else if let Kind::Slow(rate) = fault.kind {
                 self.rate = Some(rate.as_u64());
             } else {
+                // Until the session has taken what was handed on: what is decided about it overtakes that.
+                let _ = session.reserve_many(session.max_capacity()).await;
                 self.end_by(&fault.kind);
                 return Then::Over;
             }
