@@ -1,4 +1,4 @@
-//! The fault switches of the publishing point: each kind acts as documented, to a peer of few words and to the element.
+//! The fault switches of the publishing point: each kind acts as documented, to a pusher of few words and to the element.
 #![cfg(feature = "publishing-point")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -6,7 +6,6 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,13 +17,13 @@ use gstasfpush::wmhttp::Hresult;
 use gstasfpush::wmhttp::packet::Packet;
 use support::decoded::recordings;
 use support::media;
-use support::peer::PATIENCE;
 use support::pipeline::{Pushing, end, feed, until};
+use support::pusher::{END, connect, head, id_in, numbered, request, rest, send, set_up, start};
 use tempfile::TempDir;
 
 const DOCUMENT: &str = include_str!("../docs/publishing-point.md");
 
-// ---- a peer of few words ----
+// ---- by a pusher of few words ----
 
 fn config(faults: &str, record: Option<&Path>) -> Config {
     Config {
@@ -37,77 +36,6 @@ fn config(faults: &str, record: Option<&Path>) -> Config {
 
 fn server(faults: &str) -> RunningServer {
     Server::spawn(config(faults, None)).unwrap()
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-fn request(kind: &str, id: &str, length: usize) -> Vec<u8> {
-    let head = format!(
-        "POST /concert HTTP/1.1\r\nHost: test\r\nContent-Type: application/x-wms-push{kind}\r\n\
-         User-Agent: WMEncoder/12.0.0.0\r\nContent-Length: {length}\r\nCookie: push-id={id}\r\n\r\n"
-    );
-    head.into_bytes()
-}
-
-/// The head of an answer, with what came before it.
-fn head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    String::from_utf8(head).unwrap()
-}
-
-/// All that still comes; `None` where a reset ends it.
-fn rest(stream: &mut TcpStream) -> Option<String> {
-    let mut rest = Vec::new();
-    match stream.read_to_end(&mut rest) {
-        Ok(_) => Some(String::from_utf8_lossy(&rest).into_owned()),
-        Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
-        Err(error) => panic!("{error}"),
-    }
-}
-
-fn id_in(head: &str) -> String {
-    let cookie = head.lines().find_map(|line| line.strip_prefix("Set-Cookie: push-id="));
-    cookie.unwrap_or_else(|| panic!("no push-id in {head}")).to_owned()
-}
-
-/// A session whose PushSetup has been answered.
-fn set_up(server: &RunningServer) -> (TcpStream, String) {
-    let mut stream = connect(server.addr());
-    stream.write_all(&request("setup", "0", 0)).unwrap();
-    let head = head(&mut stream);
-    assert!(head.contains(" 204 "), "{head}");
-    let id = id_in(&head);
-    (stream, id)
-}
-
-/// A header and so many packets, in the body of a PushStart; `more` after them. All in one write: the next would meet
-/// the reset that a read is to see.
-fn start_with(stream: &mut TcpStream, id: &str, packets: u32, more: &[Packet]) {
-    let data = (0..packets).map(|n| Packet::Data(media::packet(n, 40)));
-    let packets = [Packet::Header(media::header())].into_iter().chain(data).chain(more.iter().cloned());
-    let mut bytes = request("start", id, 2_147_483_647);
-    bytes.extend(packets.flat_map(|packet| packet.to_bytes().unwrap()));
-    stream.write_all(&bytes).unwrap();
-}
-
-fn start(stream: &mut TcpStream, id: &str, packets: u32) {
-    start_with(stream, id, packets, &[]);
-}
-
-const END: Packet = Packet::End(Hresult::OK);
-
-fn send_end(stream: &mut TcpStream) {
-    stream.write_all(&END.to_bytes().unwrap()).unwrap();
 }
 
 /// Packets that the point has taken.
@@ -123,9 +51,9 @@ fn heard_at(fault: &str, moment: &str) -> (Option<String>, u64) {
         stream = connect(server.addr());
         stream.write_all(&request("setup", "0", 0)).unwrap();
     } else {
-        let (connected, id) = set_up(&server);
+        let (connected, id) = set_up(server.addr());
         stream = connected;
-        start_with(&mut stream, &id, 5, if moment == "end" { &[END] } else { &[] });
+        start(&mut stream, &id, numbered(5).chain((moment == "end").then_some(END)));
     }
     let heard = rest(&mut stream);
     // A body that broke off may still be on its way to the point.
@@ -149,8 +77,8 @@ fn reset_at_each_moment() {
         assert_eq!(heard_at("reset", moment), (None, packets), "{moment}");
     }
     let server = server("drop-after:2");
-    let (mut stream, id) = set_up(&server);
-    start(&mut stream, &id, 5);
+    let (mut stream, id) = set_up(server.addr());
+    start(&mut stream, &id, numbered(5));
     assert_eq!(rest(&mut stream), None);
     until("the packets", || taken(&server) == 2);
 }
@@ -199,10 +127,10 @@ fn no_answer_at_setup_and_at_the_end() {
         if moment == "setup" {
             stream.write_all(&request("setup", "0", 0)).unwrap();
         } else {
-            let (connected, id) = set_up(&server);
+            let (connected, id) = set_up(server.addr());
             stream = connected;
-            start(&mut stream, &id, 1);
-            send_end(&mut stream);
+            start(&mut stream, &id, numbered(1));
+            send(&mut stream, [END]);
         }
         stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         let error = stream.read(&mut [0]).unwrap_err();
@@ -214,11 +142,11 @@ fn no_answer_at_setup_and_at_the_end() {
 fn late_answers() {
     let server = server("late:1s");
     let begun = Instant::now();
-    let (mut stream, id) = set_up(&server);
+    let (mut stream, id) = set_up(server.addr());
     assert!(begun.elapsed() >= Duration::from_secs(1));
     let begun = Instant::now();
-    start(&mut stream, &id, 1);
-    send_end(&mut stream);
+    start(&mut stream, &id, numbered(1));
+    send(&mut stream, [END]);
     assert!(rest(&mut stream).unwrap().starts_with("HTTP/1.1 204"));
     assert!(begun.elapsed() >= Duration::from_secs(1));
 }
@@ -257,10 +185,10 @@ fn omitted_headers() {
 #[test]
 fn a_cookie_that_is_always_the_same() {
     let server = server("cookie:0");
-    let (mut stream, id) = set_up(&server);
+    let (mut stream, id) = set_up(server.addr());
     assert_eq!(id, "0");
-    start(&mut stream, "0", 3);
-    send_end(&mut stream);
+    start(&mut stream, "0", numbered(3));
+    send(&mut stream, [END]);
     assert!(rest(&mut stream).unwrap().starts_with("HTTP/1.1 204"));
     assert_eq!(taken(&server), 3);
 }
@@ -273,8 +201,8 @@ fn http_1_0() {
     let heard = rest(&mut stream).unwrap();
     assert!(heard.starts_with("HTTP/1.0 204 "), "{heard}");
     let mut stream = connect(server.addr());
-    start(&mut stream, &id_in(&heard), 3);
-    send_end(&mut stream);
+    start(&mut stream, &id_in(&heard), numbered(3));
+    send(&mut stream, [END]);
     assert!(rest(&mut stream).unwrap().starts_with("HTTP/1.0 204 "));
     assert_eq!(taken(&server), 3);
 }
@@ -303,8 +231,8 @@ fn a_continue_that_nobody_asked_for() {
     stream.write_all(&request("setup", "0", 0)).unwrap();
     assert_eq!(head(&mut stream), "HTTP/1.1 100 Continue\r\n\r\n");
     let id = id_in(&head(&mut stream));
-    start(&mut stream, &id, 3);
-    send_end(&mut stream);
+    start(&mut stream, &id, numbered(3));
+    send(&mut stream, [END]);
     let heard = rest(&mut stream).unwrap();
     assert!(heard.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 "), "{heard}");
 }
@@ -312,17 +240,17 @@ fn a_continue_that_nobody_asked_for() {
 #[test]
 fn a_connection_that_closes_after_setup() {
     let closing = server("close-after-setup:300ms");
-    let (mut stream, id) = set_up(&closing);
+    let (mut stream, id) = set_up(closing.addr());
     assert_eq!(rest(&mut stream).as_deref(), Some(""));
     let mut stream = connect(closing.addr());
-    start(&mut stream, &id, 3);
+    start(&mut stream, &id, numbered(3));
     until("the packets", || taken(&closing) == 3);
     // Whoever goes on in time is left alone.
     let patient = server("close-after-setup:2s");
-    let (mut stream, id) = set_up(&patient);
-    start(&mut stream, &id, 3);
+    let (mut stream, id) = set_up(patient.addr());
+    start(&mut stream, &id, numbered(3));
     thread::sleep(Duration::from_secs(3));
-    send_end(&mut stream);
+    send(&mut stream, [END]);
     assert!(rest(&mut stream).unwrap().starts_with("HTTP/1.1 204"));
 }
 
@@ -333,14 +261,14 @@ fn directives_that_are_not_borne() {
     stream.write_all(&request("setup", "0", 16)).unwrap();
     let _ = stream.write_all(b"AutoDestroy: 1\r\n");
     assert_eq!(rest(&mut stream).unwrap_or_default(), "");
-    set_up(&server);
+    set_up(server.addr());
 }
 
 /// Sends a packet after the first three; whether the connection closes before it reaches the point.
 fn closes_on(fault: &str, packet: Packet) -> bool {
     let server = server(fault);
-    let (mut stream, id) = set_up(&server);
-    start_with(&mut stream, &id, 3, &[packet, END]);
+    let (mut stream, id) = set_up(server.addr());
+    start(&mut stream, &id, numbered(3).chain([packet, END]));
     let heard = rest(&mut stream).unwrap();
     until("the packets", || taken(&server) >= 3);
     assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 204"), "{heard}");
@@ -362,8 +290,8 @@ fn packets_that_are_not_borne() {
 #[test]
 fn a_stall_holds_the_pusher_back() {
     let server = server("stall:3s@100");
-    let (mut stream, id) = set_up(&server);
-    start(&mut stream, &id, 100);
+    let (mut stream, id) = set_up(server.addr());
+    start(&mut stream, &id, numbered(100));
     until("the packets before", || taken(&server) == 100);
     let begun = Instant::now();
     // More than the systems on both ends take in, so that the write waits.
@@ -376,7 +304,7 @@ fn a_stall_holds_the_pusher_back() {
     assert_eq!(taken(&server), 100);
     let (mut stream, took) = writer.join().unwrap();
     assert!(took > Duration::from_millis(1500), "{took:?}");
-    send_end(&mut stream);
+    send(&mut stream, [END]);
     assert!(rest(&mut stream).unwrap().starts_with("HTTP/1.1 204"));
     assert_eq!(taken(&server), 20_000);
 }
@@ -384,10 +312,10 @@ fn a_stall_holds_the_pusher_back() {
 #[test]
 fn a_slow_reader_takes_so_many_bytes_a_second() {
     let server = server("slow:50kB");
-    let (mut stream, id) = set_up(&server);
+    let (mut stream, id) = set_up(server.addr());
     let begun = Instant::now();
-    start(&mut stream, &id, 150);
-    send_end(&mut stream);
+    start(&mut stream, &id, numbered(150));
+    send(&mut stream, [END]);
     assert!(rest(&mut stream).unwrap().starts_with("HTTP/1.1 204"));
     // The last piece is handed on before its time is waited for.
     assert!(begun.elapsed() > Duration::from_millis(1500), "{:?}", begun.elapsed());

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::fault::Faults;
+use super::recording::RecordLimits;
 use crate::log::Limits;
 use crate::wmhttp::server::Policy;
 use crate::wmhttp::server::access::Rights;
@@ -17,6 +18,8 @@ pub struct Config {
     pub points: Vec<String>,
     /// Directory for recordings; `None` records nothing.
     pub record: Option<PathBuf>,
+    /// How long recorded files get, and how many of them stay.
+    pub record_limits: RecordLimits,
     /// Timeouts and name of the push protocol.
     pub policy: Policy,
     /// Who may push; `None` lets everybody. Players are not asked.
@@ -43,6 +46,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             points: Vec::new(),
             record: None,
+            record_limits: RecordLimits::default(),
             policy: Policy::default(),
             rights: None,
             redirects: Vec::new(),

@@ -39,5 +39,6 @@ mod session;
 pub use config::Config;
 pub use fault::{BadFault, Fault, Faults, Kind, KindRow, Moment, Omission, Progress, Turns, kinds};
 pub use publishing::PointStats;
+pub use recording::RecordLimits;
 pub use running::RunningServer;
 pub use server::Server;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::play::Play;
 use super::recorder::Recorder;
+use super::recording::RecordLimits;
 use crate::asf::{Header, Packet};
 use crate::log::{Limits, Log, Start, Terms};
 
@@ -26,7 +27,7 @@ pub struct PointStats {
     pub playing: u64,
     /// Whether a PushStart is under way.
     pub pushing: bool,
-    /// Files recorded, the oldest first.
+    /// The newest files recorded, 256 at most, the oldest first; without those that had to make room.
     pub recordings: Vec<PathBuf>,
 }
 
@@ -34,6 +35,7 @@ pub struct PointStats {
 pub(super) struct Point {
     name: String,
     limits: Limits,
+    record_limits: RecordLimits,
     broadcast: Mutex<Option<Broadcast>>,
     recorder: Option<Recorder>,
     counters: Counters,
@@ -79,10 +81,11 @@ impl Drop for PlayerCount {
 }
 
 impl Point {
-    pub(super) fn new(name: &str, limits: Limits, recorder: Option<Recorder>) -> Self {
+    pub(super) fn new(name: &str, limits: Limits, record_limits: RecordLimits, recorder: Option<Recorder>) -> Self {
         Self {
             name: name.to_owned(),
             limits,
+            record_limits,
             broadcast: Mutex::new(None),
             recorder,
             counters: Counters::default(),
@@ -92,6 +95,10 @@ impl Point {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(super) fn record_limits(&self) -> RecordLimits {
+        self.record_limits
     }
 
     pub(super) fn recorder(&self) -> Option<&Recorder> {

@@ -267,7 +267,7 @@ impl State {
 
 fn new_point(config: &Config, name: &str) -> io::Result<Arc<Point>> {
     let recorder = config.record.as_deref().map(|directory| Recorder::start(directory, name)).transpose()?;
-    Ok(Arc::new(Point::new(name, config.limits, recorder)))
+    Ok(Arc::new(Point::new(name, config.limits, config.record_limits, recorder)))
 }
 
 /// A session's id (S-1).

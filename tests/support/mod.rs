@@ -24,6 +24,7 @@ pub mod peer;
 pub mod pipeline;
 pub mod program;
 pub mod proxy;
+pub mod pusher;
 pub mod server;
 pub mod terminal;
 pub mod upstream;
