@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use gst::prelude::*;
-use gstasfpush::point::{Config, RunningServer, Server};
+use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
 use gstasfpush::wmhttp::Hresult;
 use support::apache::{Apache, Asking, PASSWORD, USER};
 use support::curl::Curl;
@@ -19,8 +19,8 @@ use support::pipeline::{Pushing, feed_for_four_seconds, until};
 use tempfile::TempDir;
 
 fn point(directory: &TempDir) -> RunningServer {
-    let record = Some(directory.path().to_owned());
-    Server::spawn(Config { points: vec!["concert".into()], record, ..Config::default() }).unwrap()
+    let point = PointConfig { record: Some(directory.path().to_owned()), ..PointConfig::default() };
+    Server::spawn(Config::with_points(["concert"], &point)).unwrap()
 }
 
 /// curl is let in with Basic, Digest, NTLM inside Negotiate and Kerberos, and with nothing less: what the

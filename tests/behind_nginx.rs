@@ -6,7 +6,7 @@ mod support;
 
 use std::net::SocketAddr;
 
-use gstasfpush::point::{Config, RunningServer, Server};
+use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
 use gstasfpush::wmhttp::Hresult;
 use support::authority::Authority;
 use support::decoded::{assert_same_frames, ffmpeg_file, recordings};
@@ -25,8 +25,8 @@ fn point(directory: &TempDir) -> RunningServer {
 }
 
 fn listening(directory: &TempDir, listen: SocketAddr) -> RunningServer {
-    let record = Some(directory.path().to_owned());
-    Server::spawn(Config { listen, points: vec!["concert".into()], record, ..Config::default() }).unwrap()
+    let point = PointConfig { record: Some(directory.path().to_owned()), ..PointConfig::default() };
+    Server::spawn(Config { listen, ..Config::with_points(["concert"], &point) }).unwrap()
 }
 
 fn by_hand(nginx: &Nginx, authority: &Authority, properties: &str) -> (Pushing, gst::Element) {

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use bytes::Bytes;
 use gst::prelude::*;
 use gstasfpush::asf::{Padding, Parser, Settings};
-use gstasfpush::point::{Config, RunningServer, Server};
+use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
 use support::decoded::{assert_same_frames, ffmpeg_file, frames, recordings};
 use support::media;
 use support::peer::{Peer, wms};
@@ -21,7 +21,8 @@ use tempfile::TempDir;
 const FRAMES: usize = 100;
 
 fn server(directory: &Path, listen: Option<SocketAddr>) -> RunningServer {
-    let config = Config { points: vec!["concert".into()], record: Some(directory.to_owned()), ..Config::default() };
+    let point = PointConfig { record: Some(directory.to_owned()), ..PointConfig::default() };
+    let config = Config::with_points(["concert"], &point);
     Server::spawn(Config { listen: listen.unwrap_or(config.listen), ..config }).unwrap()
 }
 

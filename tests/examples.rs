@@ -10,7 +10,7 @@ use std::sync::Once;
 
 use bytes::Bytes;
 use gstasfpush::asf::{Padding, Parser, Settings};
-use gstasfpush::point::{Config, RunningServer, Server};
+use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
 use gstasfpush::wmhttp::server::access::Rights;
 use support::decoded::{assert_same_frames, ffmpeg_file, recordings};
 use support::pipeline::{plugin_folder, until};
@@ -73,9 +73,9 @@ impl Point {
 }
 
 fn serve(recordings: &Path, listen: Option<SocketAddr>, rights: Option<Rights>) -> RunningServer {
-    let config =
-        Config { points: vec!["concert".into()], record: Some(recordings.to_owned()), rights, ..Config::default() };
-    Server::spawn(Config { listen: listen.unwrap_or(config.listen), ..config }).unwrap()
+    let point = PointConfig { record: Some(recordings.to_owned()), ..PointConfig::default() };
+    let config = Config::with_points(["concert"], &point);
+    Server::spawn(Config { listen: listen.unwrap_or(config.listen), users: rights, ..config }).unwrap()
 }
 
 /// Send times and bytes of the packets in a file.

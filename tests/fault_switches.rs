@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gstasfpush::asf::{Header, Parser, Settings};
-use gstasfpush::point::{Config, RunningServer, Server, kinds};
+use gstasfpush::point::{Config, PointConfig, RunningServer, Server, kinds};
 use gstasfpush::wmhttp::Hresult;
 use gstasfpush::wmhttp::packet::Packet;
 use support::decoded::recordings;
@@ -26,12 +26,11 @@ const DOCUMENT: &str = include_str!("../docs/publishing-point.md");
 // ---- by a pusher of few words ----
 
 fn config(faults: &str, record: Option<&Path>) -> Config {
-    Config {
-        points: vec!["concert".to_owned()],
-        faults: vec![("concert".to_owned(), faults.parse().unwrap())],
-        record: record.map(Path::to_owned),
-        ..Config::default()
-    }
+    let faults = faults.parse().unwrap();
+    Config::with_points(
+        ["concert"],
+        &PointConfig { faults, record: record.map(Path::to_owned), ..PointConfig::default() },
+    )
 }
 
 fn server(faults: &str) -> RunningServer {
@@ -348,7 +347,7 @@ fn turns_pick_the_requests() {
 #[test]
 fn others_are_not_concerned() {
     let mut config = config("reset@setup", None);
-    config.points.push("good".to_owned());
+    config.points.insert("good".to_owned(), PointConfig::default());
     let server = Server::spawn(config).unwrap();
     let mut stream = connect(server.addr());
     let setup = String::from_utf8(request("setup", "0", 0)).unwrap();

@@ -8,7 +8,7 @@ mod support;
 
 use std::fs;
 
-use gstasfpush::point::{Config, Server};
+use gstasfpush::point::{Config, PointConfig, Server};
 use support::apache::{Apache, Asking};
 use support::kerberos::Realm;
 use support::media;
@@ -23,7 +23,7 @@ fn c5_tickets() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("stream.asf");
     fs::write(&file, media::stream(200, 40)).unwrap();
-    let server = Server::spawn(Config { points: vec!["concert".into()], ..Config::default() }).unwrap();
+    let server = Server::spawn(Config::with_points(["concert"], &PointConfig::default())).unwrap();
     let nowhere = ("KRB5CCNAME", "FILE:/no/tickets".to_owned());
     let user = |password: &str| vec!["user-id=bob@PUSH.TEST".to_owned(), format!("user-pw={password}")];
     for (has_ticket, user, let_in) in

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use gst::prelude::*;
-use gstasfpush::point::{Config, RunningServer, Server};
+use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
 use support::media;
 use support::pipeline::{Pushing, until};
 use support::upstream::Upstream;
@@ -25,7 +25,8 @@ fn point(number: usize) -> String {
 /// All get everything. How long the streaming thread takes for all of them is printed.
 #[test]
 fn two_hundred_and_fifty_six_publishing_points() {
-    let config = || Config { points: (0..POINTS).map(point).collect(), ..Config::default() };
+    let names: Vec<String> = (0..POINTS).map(point).collect();
+    let config = || Config::with_points(names.iter().map(String::as_str), &PointConfig::default());
     let servers: Vec<RunningServer> = (0..SERVERS).map(|_| Server::spawn(config()).unwrap()).collect();
     let locations: Vec<String> = servers
         .iter()

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use gstasfpush::asf::{Padding, Parser, Settings};
-use gstasfpush::point::{Config, RunningServer, Server};
+use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
 use gstasfpush::wmhttp::Hresult;
 use support::media;
 use support::pipeline::{Pushing, end, feed, gst_launch, until};
@@ -23,9 +23,8 @@ const BODY: u32 = 100_000;
 /// A publishing point that records, and its location.
 fn server() -> (RunningServer, TempDir, String) {
     let directory = TempDir::new().unwrap();
-    let config =
-        Config { points: vec!["concert".into()], record: Some(directory.path().to_owned()), ..Config::default() };
-    let server = Server::spawn(config).unwrap();
+    let point = PointConfig { record: Some(directory.path().to_owned()), ..PointConfig::default() };
+    let server = Server::spawn(Config::with_points(["concert"], &point)).unwrap();
     let location = format!("http://{}/concert", server.addr());
     (server, directory, location)
 }

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use gst::prelude::*;
-use gstasfpush::point::{Config, RunningServer, Server};
+use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
 use gstasfpush::wmhttp::server::access::{Rights, Scheme};
 use support::curl::Curl;
 use support::media;
@@ -198,7 +198,7 @@ fn s5_redirects_by_configuration() {
         assert!(player.contains("\r\nLocation: http://127.0.0.1:9/x\r\n"), "{player}");
     }
     let player = program.ask("GET /hall HTTP/1.0\r\nUser-Agent: NSPlayer/12.0\r\n\r\n");
-    assert!(player.starts_with("HTTP/1.0 404 "), "{player}");
+    assert!(player.starts_with("HTTP/1.0 503 "), "{player}");
 }
 
 /// What cannot be is said at the start, with the cause.
@@ -229,7 +229,7 @@ fn bad_arguments_are_refused() {
 /// A server in this process, to which the password `secret` is right, and nonces count for so long.
 fn server(nonce_lifetime: Duration, schemes: &[Scheme], users: &str) -> RunningServer {
     let rights = Rights { schemes: schemes.to_vec(), nonce_lifetime, ..Rights::new(users.parse().unwrap()) };
-    Server::spawn(Config { points: vec!["concert".into()], rights: Some(rights), ..Config::default() }).unwrap()
+    Server::spawn(Config { users: Some(rights), ..Config::with_points(["concert"], &PointConfig::default()) }).unwrap()
 }
 
 fn pushing(server: &RunningServer, properties: &str) -> (Pushing, gst::Element) {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use bytesize::ByteSize;
 use gstasfpush::asf::fixture::{PacketBuilder, Payload};
 use gstasfpush::asf::{Header, Padding, Parser, Settings};
-use gstasfpush::point::{Config, RecordLimits, RunningServer, Server};
+use gstasfpush::point::{Config, PointConfig, RecordLimits, RunningServer, Server};
 use gstasfpush::wmhttp::packet::Packet;
 use proptest::prelude::*;
 use support::decoded::{self, recordings};
@@ -26,17 +26,9 @@ use tempfile::TempDir;
 
 const SIZE: usize = media::SIZE as usize;
 
-fn config(directory: &Path, limits: RecordLimits) -> Config {
-    Config {
-        points: vec!["concert".to_owned()],
-        record: Some(directory.to_owned()),
-        record_limits: limits,
-        ..Config::default()
-    }
-}
-
-fn server(directory: &Path, limits: RecordLimits) -> RunningServer {
-    Server::spawn(config(directory, limits)).unwrap()
+fn server(directory: &Path, record_limits: RecordLimits) -> RunningServer {
+    let point = PointConfig { record: Some(directory.to_owned()), record_limits, ..PointConfig::default() };
+    Server::spawn(Config::with_points(["concert"], &point)).unwrap()
 }
 
 /// A stream: its header, and its packets at their full size.

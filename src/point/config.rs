@@ -1,7 +1,12 @@
-//! What a server is started with.
+//! What a server is started with, and what a reload may change.
 
+pub mod file;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+
+use url::Url;
 
 use super::fault::Faults;
 use super::recording::RecordLimits;
@@ -12,26 +17,15 @@ use crate::wmhttp::server::access::Rights;
 /// What a server is started with.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Address to listen on; port 0 lets the system choose.
+    /// Address to listen on; port 0 lets the system choose. A reload does not change it.
     pub listen: SocketAddr,
-    /// Publishing points that exist from the beginning: URL paths without the leading `/`.
-    pub points: Vec<String>,
-    /// Directory for recordings; `None` records nothing.
-    pub record: Option<PathBuf>,
-    /// How long recorded files get, and how many of them stay.
-    pub record_limits: RecordLimits,
+    /// Publishing points that exist from the beginning, by name: the URL's path without the leading `/`.
+    /// Names that differ only in case are one.
+    pub points: BTreeMap<String, PointConfig>,
     /// Timeouts and name of the push protocol.
     pub policy: Policy,
-    /// Who may push; `None` lets everybody. Players are not asked.
-    pub rights: Option<Rights>,
-    /// Points whose pushers and players are sent to another URL: (point, URL) (S-5).
-    pub redirects: Vec<(String, String)>,
-    /// Points whose pushers are sent through a proxy: (point, the proxy's URL) (S-5).
-    pub proxy_redirects: Vec<(String, String)>,
-    /// Faults that points commit on purpose: (point, faults).
-    pub faults: Vec<(String, Faults)>,
-    /// How much of its stream a point keeps for its players.
-    pub limits: Limits,
+    /// Users, and how they show who they are; `None` asks nobody, and lets everybody do everything.
+    pub users: Option<Rights>,
     /// Push sessions at one time, those waiting for a lost pusher included.
     pub max_sessions: usize,
     /// Publishing points at one time.
@@ -44,18 +38,85 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            points: Vec::new(),
-            record: None,
-            record_limits: RecordLimits::default(),
+            points: BTreeMap::new(),
             policy: Policy::default(),
-            rights: None,
-            redirects: Vec::new(),
-            proxy_redirects: Vec::new(),
-            faults: Vec::new(),
-            limits: Limits::default(),
+            users: None,
             max_sessions: 64,
             max_points: 64,
             max_players: 1000,
         }
     }
+}
+
+impl Config {
+    /// A server with points of these names, all with the same settings.
+    pub fn with_points<'a>(names: impl IntoIterator<Item = &'a str>, point: &PointConfig) -> Self {
+        let points = names.into_iter().map(|name| (name.to_owned(), point.clone())).collect();
+        Self { points, ..Self::default() }
+    }
+}
+
+/// What one publishing point is like. A point made from a template has its template's.
+#[derive(Clone, Debug)]
+pub struct PointConfig {
+    /// Where pushers and players are sent instead, an `http:` or `https:` URL (S-5).
+    pub redirect: Option<Url>,
+    /// The proxy that pushers are told to come through (S-5).
+    pub proxy_redirect: Option<Url>,
+    /// Directory for recordings; `None` records nothing.
+    pub record: Option<PathBuf>,
+    /// How long recorded files get, and how many of them stay. A reload changes it from the next header on.
+    pub record_limits: RecordLimits,
+    /// Faults that the point commits on purpose.
+    pub faults: Faults,
+    /// How much of its stream a point keeps for its players. A reload changes it from the next stream on.
+    pub limits: Limits,
+    /// Who may push.
+    pub write: Who,
+    /// Who may make points with this one as template; they must have the right to write too.
+    pub create: Who,
+    /// Who may play.
+    pub read: Who,
+}
+
+impl Default for PointConfig {
+    fn default() -> Self {
+        Self {
+            redirect: None,
+            proxy_redirect: None,
+            record: None,
+            record_limits: RecordLimits::default(),
+            faults: Faults::default(),
+            limits: Limits::default(),
+            write: Who::Users,
+            create: Who::Users,
+            read: Who::Everybody,
+        }
+    }
+}
+
+/// Who has a right. Where the server knows no users, everybody has all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Whoever comes, unasked.
+    Everybody,
+    /// Every user.
+    Users,
+    /// These users; none of them is nobody.
+    Only(BTreeSet<String>),
+}
+
+impl Who {
+    /// Whether this user has the right.
+    pub fn has(&self, user: &str) -> bool {
+        match self {
+            Self::Everybody | Self::Users => true,
+            Self::Only(names) => names.contains(user),
+        }
+    }
+}
+
+/// A point's name as it is looked up: names differ in more than case.
+pub(super) fn key(name: &str) -> String {
+    name.trim_start_matches('/').to_lowercase()
 }

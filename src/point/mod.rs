@@ -11,9 +11,9 @@
 //! the recording.
 //!
 //! ```
-//! use gstasfpush::point::{Config, Server};
+//! use gstasfpush::point::{Config, PointConfig, Server};
 //!
-//! let server = Server::spawn(Config { points: vec!["concert".into()], ..Config::default() })?;
+//! let server = Server::spawn(Config::with_points(["concert"], &PointConfig::default()))?;
 //! println!("push to http://{}/concert, play mmsh://{0}/concert", server.addr());
 //! assert!(!server.stats("concert").is_some_and(|stats| stats.pushing));
 //! server.stop();
@@ -21,7 +21,7 @@
 //! ```
 
 mod body;
-mod config;
+pub mod config;
 mod connection;
 mod fault;
 mod frames;
@@ -36,7 +36,7 @@ mod running;
 mod server;
 mod session;
 
-pub use config::Config;
+pub use config::{Config, PointConfig};
 pub use fault::{BadFault, Fault, Faults, Kind, KindRow, Moment, Omission, Progress, Turns, kinds};
 pub use publishing::PointStats;
 pub use recording::RecordLimits;

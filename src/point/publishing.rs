@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use super::config::PointConfig;
 use super::play::Play;
 use super::recorder::Recorder;
-use super::recording::RecordLimits;
 use crate::asf::{Header, Packet};
-use crate::log::{Limits, Log, Start, Terms};
+use crate::log::{Log, Start, Terms};
 
 /// What a publishing point has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub struct PointStats {
 /// A publishing point.
 pub(super) struct Point {
     name: String,
-    limits: Limits,
-    record_limits: RecordLimits,
+    /// Replaced as a whole by a reload.
+    config: RwLock<Arc<PointConfig>>,
     broadcast: Mutex<Option<Broadcast>>,
     recorder: Option<Recorder>,
     counters: Counters,
@@ -81,11 +81,10 @@ impl Drop for PlayerCount {
 }
 
 impl Point {
-    pub(super) fn new(name: &str, limits: Limits, record_limits: RecordLimits, recorder: Option<Recorder>) -> Self {
+    pub(super) fn new(name: &str, config: Arc<PointConfig>, recorder: Option<Recorder>) -> Self {
         Self {
             name: name.to_owned(),
-            limits,
-            record_limits,
+            config: RwLock::new(config),
             broadcast: Mutex::new(None),
             recorder,
             counters: Counters::default(),
@@ -97,8 +96,13 @@ impl Point {
         &self.name
     }
 
-    pub(super) fn record_limits(&self) -> RecordLimits {
-        self.record_limits
+    /// The settings in force now: read them when you act, a reload replaces them.
+    pub(super) fn config(&self) -> Arc<PointConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_config(&self, config: Arc<PointConfig>) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
     pub(super) fn recorder(&self) -> Option<&Recorder> {
@@ -140,7 +144,7 @@ impl Point {
             }
             None => {
                 let header = Arc::new(header);
-                *broadcast = Some(Broadcast { log: Log::new(self.limits), header: Arc::clone(&header) });
+                *broadcast = Some(Broadcast { log: Log::new(self.config().limits), header: Arc::clone(&header) });
                 header
             }
         }

@@ -38,7 +38,8 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Closed> {
     let acting = registry.faults(connection, &request);
-    let policy = &registry.config().policy;
+    let config = registry.config();
+    let policy = &config.policy;
     let instead = match &acting {
         Some(acting) => acting.instead(policy).await?,
         None => None,
@@ -62,7 +63,8 @@ async fn push(
     request: Request<Incoming>,
     acting: Option<&Acting>,
 ) -> Result<Option<Reply>, Reply> {
-    let policy = &registry.config().policy;
+    let config = registry.config();
+    let policy = &config.policy;
     let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     if !agent.is_some_and(is_encoder) {
         return Err(answer_stranger(policy, &url_of(&request)));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use http::Request;
@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use super::config::Config;
+use super::config::{Config, PointConfig, key};
 use super::connection::Connection;
 use super::fault::Acting;
 use super::play::Play;
@@ -24,10 +24,11 @@ use crate::wmhttp::server::{Lookup, Reply, accept};
 
 /// Which publishing points and push sessions there are.
 pub(super) struct Registry {
-    config: Config,
+    /// Replaced as a whole by a reload.
+    config: RwLock<Arc<Config>>,
     state: Mutex<State>,
     /// `None` lets everybody push.
-    guard: Option<Mutex<Guard>>,
+    guard: Mutex<Option<Guard>>,
     /// Players of all points.
     playing: Arc<AtomicUsize>,
 }
@@ -62,16 +63,58 @@ impl Registry {
     /// Where a recorder cannot be started.
     pub(super) fn new(config: Config) -> io::Result<Arc<Self>> {
         let mut state = State::default();
-        for name in &config.points {
-            let point = new_point(&config, name)?;
-            state.points.insert(key(name), point);
+        for (name, point) in &config.points {
+            state.points.insert(key(name), new_point(name, &Arc::new(point.clone()))?);
         }
-        let guard = config.rights.clone().map(|rights| Mutex::new(Guard::new(rights)));
+        let guard = Mutex::new(config.users.clone().map(Guard::new));
+        let config = RwLock::new(Arc::new(config));
         Ok(Arc::new(Self { config, state: Mutex::new(state), guard, playing: Arc::default() }))
     }
 
-    pub(super) fn config(&self) -> &Config {
-        &self.config
+    /// The configuration in force now: read it when you act, a reload replaces it.
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes another configuration. Points that it does not name any more end, unless they were made from a
+    /// template; what else goes on is not interrupted.
+    ///
+    /// # Errors
+    /// Where a recorder for a new point cannot be started: then nothing changes.
+    pub(super) fn set_config(&self, config: Config) -> io::Result<()> {
+        let config = Arc::new(config);
+        let mut state = self.lock();
+        let mut fresh = Vec::new();
+        for (name, point) in &config.points {
+            if !state.points.contains_key(&key(name)) {
+                fresh.push((key(name), new_point(name, &Arc::new(point.clone()))?));
+            }
+        }
+        let kept: HashMap<_, _> = config.points.iter().map(|(name, point)| (key(name), point)).collect();
+        let before = self.config();
+        for name in before.points.keys().map(|name| key(name)).filter(|name| !kept.contains_key(name)) {
+            if let Some((_, entry)) = state.session_of(&name) {
+                entry.handle.decide(Fate::Expelled(404));
+            }
+            if let Some(point) = state.points.remove(&name) {
+                point.end();
+            }
+        }
+        for (name, point) in &state.points {
+            if let Some(config) = kept.get(name) {
+                point.set_config(Arc::new((*config).clone()));
+            }
+        }
+        state.points.extend(fresh);
+        drop(state);
+        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&config.users, guard.as_mut()) {
+            (Some(rights), Some(guard)) => guard.set_rights(rights.clone()),
+            (rights, _) => *guard = rights.clone().map(Guard::new),
+        }
+        drop(guard);
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
     }
 
     /// Whether the pusher may push, to the point that `path` names as to any.
@@ -79,14 +122,14 @@ impl Registry {
     /// # Errors
     /// What to answer where it may not.
     pub(super) fn admit(&self, head: &RequestHead, line: RequestLine<'_>, path: &str) -> Result<(), Reply> {
-        let Some(guard) = &self.guard else { return Ok(()) };
-        let policy = &self.config.policy;
+        let policy = &self.config().policy;
         let Some(nonce) = random_digits() else {
             return Err(Reply::error(policy, 500, "no randomness for a challenge"));
         };
         let admitted = {
             // A nonce is spent or not, whatever else failed.
-            let mut guard = guard.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(guard) = guard.as_mut() else { return Ok(()) };
             guard.admit(head, line, &nonce, policy, Instant::now())
         };
         match admitted {
@@ -103,24 +146,20 @@ impl Registry {
 
     /// Where the pushers of the point that `path` names are sent (S-5).
     pub(super) fn redirect(&self, path: &str) -> Option<Lookup> {
-        let key = key(&name_of(path));
-        let target = |list: &[(String, String)]| {
-            list.iter().find(|(name, _)| self::key(name) == key).map(|(_, url)| url.clone())
-        };
-        let moved = target(&self.config.redirects).map(Lookup::Moved);
-        moved.or_else(|| target(&self.config.proxy_redirects).map(Lookup::UseProxy))
+        let point = self.point(path)?.config();
+        let moved = point.redirect.as_ref().map(|url| Lookup::Moved(url.to_string()));
+        moved.or_else(|| point.proxy_redirect.as_ref().map(|url| Lookup::UseProxy(url.to_string())))
     }
 
     /// The faults that a push request meets, where its point has any.
     pub(super) fn faults(&self, connection: &Arc<Connection>, request: &Request<Incoming>) -> Option<Acting> {
-        let key = key(&name_of(request.uri().path()));
-        let (name, faults) = self.config.faults.iter().find(|(name, _)| self::key(name) == key)?;
-        Acting::on(faults, name, connection, request)
+        let point = self.point(request.uri().path())?;
+        Acting::on(&point.config().faults, point.name(), connection, request)
     }
 
     /// Whether any point holds pushers back on purpose.
     pub(super) fn holds_back(&self) -> bool {
-        self.config.faults.iter().any(|(_, faults)| faults.hold_back())
+        self.config().points.values().any(|point| point.faults.hold_back())
     }
 
     /// The id of the session at the point that `path` names.
@@ -136,27 +175,30 @@ impl Registry {
         directives: &Directives,
         connection: &Arc<Connection>,
     ) -> Reply {
-        let policy = &self.config.policy;
+        let config = self.config();
+        let policy = &config.policy;
         let Some(fresh) = new_push_id() else {
             return Reply::error(policy, 500, "no randomness for a new session");
         };
         let name = name_of(path);
         let key = key(&name);
+        let redirect = self.redirect(path);
         let mut state = self.lock();
-        let lookup = self.redirect(path).unwrap_or_else(|| self.look_up(&state, &key, directives));
+        let template = state.template(directives).map(|template| template.config());
+        let lookup = redirect.unwrap_or_else(|| state.look_up(&key, template.is_some()));
         let displaced = state.session_of(&key).map(|(id, _)| id.clone());
-        let full = state.sessions.len() >= self.config.max_sessions && displaced.is_none();
+        let full = state.sessions.len() >= config.max_sessions && displaced.is_none();
         if state.stopping || (full && matches!(lookup, Lookup::Exists | Lookup::FromTemplate)) {
             return Reply::error(policy, 503, "no room for another push session");
         }
-        if lookup == Lookup::FromTemplate && state.points.len() >= self.config.max_points {
+        if lookup == Lookup::FromTemplate && state.points.len() >= config.max_points {
             return Reply::error(policy, 503, "no room for another publishing point");
         }
         let (reception, reply) = accept(head, directives, lookup, fresh, policy, Instant::now());
         let Some(reception) = reception else { return reply };
         let point = match state.points.get(&key) {
             Some(point) => Arc::clone(point),
-            None => match new_point(&self.config, &name) {
+            None => match new_point(&name, &template.unwrap_or_default()) {
                 Ok(point) => Arc::clone(state.points.entry(key.clone()).or_insert(point)),
                 Err(error) => {
                     tracing::error!(%error, "no recorder for a new point");
@@ -202,7 +244,7 @@ impl Registry {
     /// Why there is none.
     pub(super) fn play(&self, path: &str) -> Result<Play, NoStream> {
         let point = self.point(path).ok_or(NoStream::UnknownPoint)?;
-        if self.playing.load(Ordering::Relaxed) >= self.config.max_players {
+        if self.playing.load(Ordering::Relaxed) >= self.config().max_players {
             return Err(NoStream::TooManyPlayers);
         }
         point.play(&self.playing).ok_or(NoStream::NotPushed)
@@ -242,17 +284,6 @@ impl Registry {
         all
     }
 
-    fn look_up(&self, state: &State, key: &str, directives: &Directives) -> Lookup {
-        if state.points.contains_key(key) {
-            // A session whose pusher is gone gives way: it may be the same encoder, started anew.
-            let busy = state.session_of(key).is_some_and(|(_, entry)| entry.handle.is_connected());
-            return if busy { Lookup::Busy } else { Lookup::Exists };
-        }
-        let template = directives.template.as_deref().map(|path| self::key(&name_of(path)));
-        let can_be_made = !key.is_empty() && template.is_some_and(|template| state.points.contains_key(&template));
-        if can_be_made { Lookup::FromTemplate } else { Lookup::Missing }
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         // Plain data, consistent after every statement.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -260,14 +291,28 @@ impl Registry {
 }
 
 impl State {
+    fn look_up(&self, key: &str, has_template: bool) -> Lookup {
+        if self.points.contains_key(key) {
+            // A session whose pusher is gone gives way: it may be the same encoder, started anew.
+            let busy = self.session_of(key).is_some_and(|(_, entry)| entry.handle.is_connected());
+            return if busy { Lookup::Busy } else { Lookup::Exists };
+        }
+        if has_template && !key.is_empty() { Lookup::FromTemplate } else { Lookup::Missing }
+    }
+
+    /// The point whose settings a new one would get (S-8).
+    fn template(&self, directives: &Directives) -> Option<&Arc<Point>> {
+        self.points.get(&key(&name_of(directives.template.as_deref()?)))
+    }
+
     fn session_of(&self, point: &str) -> Option<(&PushId, &Entry)> {
         self.sessions.iter().find(|(_, entry)| entry.point == point)
     }
 }
 
-fn new_point(config: &Config, name: &str) -> io::Result<Arc<Point>> {
+fn new_point(name: &str, config: &Arc<PointConfig>) -> io::Result<Arc<Point>> {
     let recorder = config.record.as_deref().map(|directory| Recorder::start(directory, name)).transpose()?;
-    Ok(Arc::new(Point::new(name, config.limits, config.record_limits, recorder)))
+    Ok(Arc::new(Point::new(name, Arc::clone(config), recorder)))
 }
 
 /// A session's id (S-1).
@@ -280,11 +325,6 @@ fn random_digits() -> Option<String> {
     let mut random = [0; 24];
     SysRng.try_fill_bytes(&mut random).ok()?;
     Some(random.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// A point's name as the map has it: names differ in more than case.
-fn key(name: &str) -> String {
-    name.trim_start_matches('/').to_lowercase()
 }
 
 /// The point's name in a URL's path: without the leading `/`, percent-decoded.

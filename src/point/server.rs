@@ -36,9 +36,7 @@ impl Server {
     /// # Errors
     /// Where the address cannot be listened on, or a recorder not be started.
     pub async fn start(config: Config) -> io::Result<Self> {
-        if let Some(directory) = &config.record {
-            std::fs::create_dir_all(directory)?;
-        }
+        make_directories(&config)?;
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
         let connections = config.max_players + config.max_sessions + SPARE_CONNECTIONS;
@@ -59,6 +57,16 @@ impl Server {
         self.registry.point(point).map(|point| point.stats())
     }
 
+    /// Takes another configuration while it serves: points come, go and change, and so do users and limits. The
+    /// addresses that it listens on stay.
+    ///
+    /// # Errors
+    /// Where a directory or a recorder for a new point cannot be had: then all stays as it is.
+    pub fn reload(&self, config: Config) -> io::Result<()> {
+        make_directories(&config)?;
+        self.registry.set_config(config)
+    }
+
     /// Ends the push to the point with an HTTP error status (S-15); `false` where there is none.
     pub fn disconnect_pusher(&self, point: &str, status: u16) -> bool {
         self.registry.disconnect_pusher(point, status)
@@ -77,6 +85,11 @@ impl Server {
     pub(super) fn registry(&self) -> &Arc<Registry> {
         &self.registry
     }
+}
+
+fn make_directories(config: &Config) -> io::Result<()> {
+    let mut directories = config.points.values().filter_map(|point| point.record.as_ref());
+    directories.try_for_each(std::fs::create_dir_all)
 }
 
 async fn accept(listener: TcpListener, registry: Arc<Registry>, stop: Arc<Notify>, room: Arc<Semaphore>) {

@@ -119,6 +119,11 @@ impl Guard {
         Self { rights, nonces: Nonces::default() }
     }
 
+    /// Others have rights from now on, and show them in other ways; challenges that are out still count.
+    pub fn set_rights(&mut self, rights: Rights) {
+        self.rights = rights;
+    }
+
     /// Lets a pusher in: gives the user's name.
     ///
     /// `fresh` becomes the nonce of a challenge: it must come from a cryptographic random source and

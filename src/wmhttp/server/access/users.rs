@@ -107,6 +107,11 @@ impl Users {
         self.hashes.get(&(algorithm, user.to_owned())).map(String::as_str)
     }
 
+    /// Whether there is a user of this name.
+    pub fn has(&self, user: &str) -> bool {
+        self.algorithms.first().is_some_and(|&algorithm| self.hash(algorithm, user).is_some())
+    }
+
     pub(super) fn has_password(&self, user: &str, password: &str) -> bool {
         self.algorithms.first().is_some_and(|&algorithm| {
             let given = algorithm.hash()(&[user, &self.realm, password]);

@@ -1,0 +1,129 @@
+//! The command line: a configuration file, and flags laid over it.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Parser;
+use gstasfpush::point::Faults;
+use gstasfpush::point::config::Config;
+use gstasfpush::point::config::file::{BadConfig, File, http_url};
+use gstasfpush::wmhttp::server::access::Scheme;
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+/// Takes live Windows Media pushed by encoders, and serves it to players
+#[derive(Parser)]
+#[command(version)]
+pub struct Arguments {
+    /// Configuration file (TOML); flags override it. Read anew at SIGHUP
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address and port to listen on; port 0 lets the system choose [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Publishing point that exists from the beginning; may be given several times
+    #[arg(long = "point", value_name = "NAME")]
+    points: Vec<String>,
+    /// Directory to record each stream in; made where it does not exist
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+    /// Recorded files of so many bytes go on in another one, such as 1GiB
+    #[arg(long, value_name = "BYTES")]
+    record_max_size: Option<ByteSize>,
+    /// Recorded files of so much of the stream go on in another one, such as 1h
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    record_max_time: Option<Duration>,
+    /// Recorded files of a point that are kept; the oldest are deleted
+    #[arg(long, value_name = "COUNT")]
+    record_keep: Option<usize>,
+    /// Bytes of a point's recorded files; the oldest are deleted
+    #[arg(long, value_name = "BYTES")]
+    record_max_total: Option<ByteSize>,
+    /// Let a point misbehave, to test encoders: `concert=stall:10s@5s,503/every:3`; may be given several times
+    ///
+    /// A fault is KIND[:VALUE][@MOMENT][/TURNS]. docs/publishing-point.md has them all.
+    #[arg(long = "fault", value_name = "POINT=FAULT,…", value_parser = of_point(|text| text.parse::<Faults>()))]
+    faults: Vec<(String, Faults)>,
+    /// How long a push may be silent, or its connection lost, 10s at least [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    idle_timeout: Option<Duration>,
+    /// How long a session lives between requests [default: 2m]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    inactivity_timeout: Option<Duration>,
+    /// Users, who alone may push: a file of lines `user:realm:hash`, as htdigest writes them
+    ///
+    /// The hash is the MD5 or the SHA-256 of `user:realm:password` in hexadecimal digits. All lines
+    /// have the same realm.
+    #[arg(long, value_name = "FILE")]
+    users: Option<PathBuf>,
+    /// How users may show who they are, the preferred first [default: digest,basic]
+    #[arg(long = "auth", value_name = "SCHEME", value_delimiter = ',')]
+    schemes: Option<Vec<Scheme>>,
+    /// Send pushers and players of a point to another URL; may be given several times
+    #[arg(long = "redirect", value_name = "POINT=URL", value_parser = of_point(http_url))]
+    redirects: Vec<(String, Url)>,
+    /// Send pushers of a point through a proxy; may be given several times
+    #[arg(long = "proxy-redirect", value_name = "POINT=URL", value_parser = of_point(http_url))]
+    proxy_redirects: Vec<(String, Url)>,
+    /// What to log on standard error: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log: EnvFilter,
+}
+
+impl Arguments {
+    /// The configuration by the file, where one is named, and the flags. Reads the files anew.
+    ///
+    /// # Errors
+    /// What is wrong in which of them.
+    pub fn configuration(&self) -> Result<Config, BadConfig> {
+        let mut file = self.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
+        set(&mut file.listen, &self.listen);
+        set(&mut file.idle_timeout, &self.idle_timeout);
+        set(&mut file.inactivity_timeout, &self.inactivity_timeout);
+        set(&mut file.users, &self.users);
+        set(&mut file.auth, &self.schemes);
+        set(&mut file.defaults.record, &self.record);
+        set(&mut file.defaults.record_max_size, &self.record_max_size);
+        set(&mut file.defaults.record_max_time, &self.record_max_time);
+        set(&mut file.defaults.record_keep, &self.record_keep);
+        set(&mut file.defaults.record_max_total, &self.record_max_total);
+        for name in &self.points {
+            table(&mut file.point, name);
+        }
+        for (name, url) in &self.redirects {
+            table(&mut file.point, name).redirect = Some(url.clone());
+        }
+        for (name, url) in &self.proxy_redirects {
+            table(&mut file.point, name).proxy_redirect = Some(url.clone());
+        }
+        for (name, faults) in &self.faults {
+            table(&mut file.point, name).faults.get_or_insert_default().extend(faults.iter().cloned());
+        }
+        file.into_config()
+    }
+}
+
+/// The table of a point; made where there is none.
+fn table<'a, T: Default>(points: &'a mut BTreeMap<String, T>, name: &str) -> &'a mut T {
+    points.entry(name.to_owned()).or_default()
+}
+
+fn set<T: Clone>(key: &mut Option<T>, flag: &Option<T>) {
+    if flag.is_some() {
+        key.clone_from(flag);
+    }
+}
+
+/// Parses `POINT=VALUE`.
+fn of_point<T: 'static, E: Display + 'static>(
+    parse: fn(&str) -> Result<T, E>,
+) -> impl Fn(&str) -> Result<(String, T), String> + Clone {
+    move |text| {
+        let (point, value) = text.split_once('=').ok_or("no `=` between the point and what follows")?;
+        Ok((point.to_owned(), parse(value).map_err(|error| error.to_string())?))
+    }
+}
