@@ -7,6 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use gstasfpush::wmhttp::packet::Packet;
 use support::decoded::recordings;
 use support::media;
 use support::pipeline::{Pushing, end, feed, until};
+use support::point::Point;
 use support::pusher::{END, connect, head, id_in, numbered, request, rest, send, set_up, start};
 use tempfile::TempDir;
 
@@ -288,21 +290,24 @@ fn packets_that_are_not_borne() {
 
 #[test]
 fn a_stall_holds_the_pusher_back() {
-    let server = server("stall:3s@100");
+    let server = server("stall:6s@100");
+    // More than the systems on both ends take in, so that the write waits.
+    let more: Vec<u8> = (100..20_000).flat_map(|n| Packet::Data(media::packet(n, 1)).to_bytes().unwrap()).collect();
     let (mut stream, id) = set_up(server.addr());
     start(&mut stream, &id, numbered(100));
     until("the packets before", || taken(&server) == 100);
     let begun = Instant::now();
-    // More than the systems on both ends take in, so that the write waits.
-    let more: Vec<u8> = (100..20_000).flat_map(|n| Packet::Data(media::packet(n, 1)).to_bytes().unwrap()).collect();
     let writer = thread::spawn(move || {
         stream.write_all(&more).unwrap();
         (stream, begun.elapsed())
     });
-    thread::sleep(Duration::from_millis(1500));
-    assert_eq!(taken(&server), 100);
+    let held = Duration::from_secs(3);
+    while begun.elapsed() < held {
+        assert_eq!(taken(&server), 100);
+        thread::sleep(Duration::from_millis(100));
+    }
     let (mut stream, took) = writer.join().unwrap();
-    assert!(took > Duration::from_millis(1500), "{took:?}");
+    assert!(took > held, "{took:?}");
     send(&mut stream, [END]);
     assert!(rest(&mut stream).unwrap().starts_with("HTTP/1.1 204"));
     assert_eq!(taken(&server), 20_000);
@@ -356,6 +361,42 @@ fn others_are_not_concerned() {
     let mut player = connect(server.addr());
     player.write_all(b"GET /concert HTTP/1.0\r\n\r\n").unwrap();
     assert!(rest(&mut player).unwrap().starts_with("HTTP/1.0 503"));
+}
+
+// ---- the program ----
+
+/// Flags and configuration file mean the same, and a fault is told in the log when it acts.
+#[test]
+fn a_fault_is_told_when_it_acts() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("point.toml");
+    std::fs::write(&file, "[point.concert]\nfaults = ['503@setup/once', 'reset@2']\n").unwrap();
+    for arguments in ["--fault concert=503@setup/once,reset@2".to_owned(), format!("--config {}", file.display())] {
+        let point = Point::start("exec", &arguments);
+        let told = |words: &str| {
+            let lines = point.program.lines("");
+            lines.iter().filter(|line| line.contains("WARN") && line.contains(words)).count()
+        };
+        let mut stream = connect(point.address);
+        stream.write_all(&request("setup", "0", 0)).unwrap();
+        assert!(head(&mut stream).contains(" 503 "));
+        until("the first", || told("a fault switch acts") == 1 && told("fault=503") == 1);
+        let (mut stream, id) = set_up(point.address);
+        start(&mut stream, &id, numbered(3));
+        assert_eq!(rest(&mut stream), None);
+        until("the second", || told("a fault switch acts") == 2 && told("fault=reset@2") == 1);
+        assert_eq!(told("concert"), 2);
+    }
+}
+
+#[test]
+fn a_fault_that_is_none_is_refused() {
+    for (fault, words) in [("concert=stall", "`stall:10s`"), ("concert=reset@never", "`64kB`"), ("503", "no `=`")] {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_asf-publishing-point")).args(["--fault", fault]).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(words), "{text}");
+    }
 }
 
 // ---- the element ----

@@ -20,6 +20,7 @@ use proptest::prelude::*;
 use support::decoded::{self, recordings};
 use support::media;
 use support::pipeline::until;
+use support::point::Point;
 use support::program::Program;
 use support::pusher;
 use tempfile::TempDir;
@@ -402,22 +403,6 @@ fn a_growing_file_plays() {
     assert_eq!(read[..], all[..120]);
     pusher::end(&mut wire);
     assert_eq!(packets(&recordings(&into)[0]).len(), stream.packets.len());
-}
-
-/// The whole program, with what it is told.
-struct Point {
-    program: Program,
-    address: std::net::SocketAddr,
-}
-
-impl Point {
-    fn start(prefix: &str, arguments: &str) -> Self {
-        let binary = env!("CARGO_BIN_EXE_asf-publishing-point");
-        let program = Program::shell(&format!("{prefix} {binary} --listen 127.0.0.1:0 --point concert {arguments}"));
-        program.wait_for("listening on http://");
-        let address = program.lines("listening on http://")[0]["listening on http://".len()..].parse().unwrap();
-        Self { program, address }
-    }
 }
 
 /// A file that a dead server left plays as far as it came, on the next start nothing is written over it.

@@ -90,6 +90,16 @@ pub enum BadConfig {
     /// A point is sent to two places.
     #[error("point `{0}` has both a `redirect` and a `proxy-redirect`: leave one of them out")]
     TwoRedirects(String),
+    /// Recordings that would be crumbs, or none.
+    #[error("point `{point}`: `{key}` is less than {least}: that would be a file for each moment, or none")]
+    RecordLimit {
+        /// The point.
+        point: String,
+        /// The key.
+        key: &'static str,
+        /// What it is at least.
+        least: &'static str,
+    },
     /// Too short an Idle-Timeout.
     #[error("`idle-timeout` is less than 10 s, which the protocol does not allow")]
     IdleTimeout,
@@ -251,12 +261,15 @@ impl PointTable {
             redirect: self.redirect.or_else(|| defaults.redirect.clone()),
             proxy_redirect: self.proxy_redirect.or_else(|| defaults.proxy_redirect.clone()),
             record: self.record.or_else(|| defaults.record.clone()),
-            record_limits: RecordLimits {
-                max_size: self.record_max_size.or(defaults.record_max_size),
-                max_time: self.record_max_time.or(defaults.record_max_time),
-                keep: self.record_keep.or(defaults.record_keep),
-                max_total: self.record_max_total.or(defaults.record_max_total),
-            },
+            record_limits: record_limits(
+                name,
+                RecordLimits {
+                    max_size: self.record_max_size.or(defaults.record_max_size),
+                    max_time: self.record_max_time.or(defaults.record_max_time),
+                    keep: self.record_keep.or(defaults.record_keep),
+                    max_total: self.record_max_total.or(defaults.record_max_total),
+                },
+            )?,
             faults: self.faults.or_else(|| defaults.faults.clone()).into_iter().flatten().collect(),
             limits: Limits {
                 time: self.keep_time.or(defaults.keep_time).unwrap_or(kept.time),
@@ -280,6 +293,21 @@ fn who(key: &'static str, point: &str, names: Names, users: Option<&Rights>) -> 
             Some(user) => Err(BadConfig::UnknownUser { point: point.to_owned(), user: user.clone() }),
             None => Ok(Who::Only(names)),
         },
+    }
+}
+
+/// The limits, where they leave something to record into.
+fn record_limits(point: &str, limits: RecordLimits) -> Result<RecordLimits, BadConfig> {
+    let least_size = ByteSize::mib(1);
+    let too_low = [
+        (limits.max_size.is_some_and(|size| size < least_size), "record-max-size", "1MiB"),
+        (limits.max_time.is_some_and(|time| time < Duration::from_secs(1)), "record-max-time", "1s"),
+        (limits.keep == Some(0), "record-keep", "1"),
+        (limits.max_total.is_some_and(|size| size < least_size), "record-max-total", "1MiB"),
+    ];
+    match too_low.into_iter().find(|(too_low, ..)| *too_low) {
+        Some((_, key, least)) => Err(BadConfig::RecordLimit { point: point.to_owned(), key, least }),
+        None => Ok(limits),
     }
 }
 
