@@ -10,13 +10,15 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper::{Request, body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::fault::{Wire, WireFaults};
 use super::registry::Registry;
+use super::stream::Stream;
 use super::{pull, push};
 
 /// Bytes of a request's head.
@@ -78,10 +80,15 @@ impl Connection {
 pub(super) struct Closed;
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream) {
+pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
     if let Err(error) = set_options(&stream, &registry) {
         tracing::debug!(%error, "socket options");
     }
+    let stream = match timeout(FIRST_REQUEST, Stream::accept(stream, tls)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
+        Err(_) => return tracing::debug!("no TLS handshake in time"),
+    };
     let connection = Arc::new(Connection::default());
     // It bounds the time between requests too.
     let head_timeout = registry.config().policy.inactivity_timeout + AFTER_INACTIVITY;
@@ -130,7 +137,7 @@ pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream) {
     let stream = http.into_parts().io.into_inner().into_inner();
     if connection.resets.load(Ordering::Relaxed) {
         // Closed with that, as it is here, it is a reset.
-        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
         return;
     }
     drop(connection);
@@ -148,12 +155,10 @@ fn set_options(stream: &TcpStream, registry: &Registry) -> io::Result<()> {
 }
 
 /// Ends the connection for writing, and reads until the far end has done so too.
-async fn linger(stream: TcpStream) {
-    // Fails where the far end has gone already.
-    if SockRef::from(&stream).shutdown(std::net::Shutdown::Write).is_err() {
-        return;
-    }
+async fn linger(stream: Stream) {
     let until = Instant::now() + LINGER;
+    // Fails where the far end has gone already, or does not read.
+    let Ok(Ok(stream)) = timeout_at(until, stream.end()).await else { return };
     let mut dropped = [0; 8 * 1024];
     let mut left = LINGER_BYTES;
     while let Ok(Ok(())) = timeout_at(until, stream.readable()).await {

@@ -20,6 +20,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod access;
 mod body;
 pub mod config;
 mod connection;
@@ -35,6 +36,8 @@ mod registry;
 mod running;
 mod server;
 mod session;
+mod stream;
+mod tls;
 
 pub use config::{Config, PointConfig};
 pub use fault::{BadFault, Fault, Faults, Kind, KindRow, Moment, Omission, Progress, Turns, kinds};
@@ -42,3 +45,4 @@ pub use publishing::PointStats;
 pub use recording::RecordLimits;
 pub use running::RunningServer;
 pub use server::Server;
+pub use tls::{BadTls, Tls};

@@ -75,15 +75,20 @@ async fn push(
         head.cookies = registry.session_of(&path).map_or(head.cookies, Cookies::of_session);
     }
     let id = head.cookies.push_id().clone();
-    let admitted = admit(registry, &head, &request);
+    let (request, body) = request.into_parts();
+    let target = request.uri.to_string();
+    let line = RequestLine { method: request.method.as_str(), target: &target };
     match head.kind {
         Kind::Setup => {
             // Read in any case, since the connection stays open.
-            let body = setup_body(request.into_body())
+            let body = setup_body(body)
                 .await
                 .ok_or_else(|| Reply::error(policy, 413, "the PushSetup body is cut off, or longer than 8192 bytes"))?;
-            admitted?;
             let directives = Directives::from_body(&body).map_err(|text| Reply::error(policy, 400, text))?;
+            // Who is sent elsewhere need not show who it is here.
+            if registry.redirect(&path).is_none() {
+                registry.admit(&head, line, &path, Some(&directives))?;
+            }
             if id.is_new_session() {
                 return Ok(Some(registry.open(&path, &head, &directives, connection)));
             }
@@ -93,7 +98,7 @@ async fn push(
             Ok(Some(reply.await.unwrap_or_else(|_| unknown_session(policy))))
         }
         Kind::Start => {
-            admitted?;
+            registry.admit(&head, line, &path, None)?;
             let session = registry.session(&id, &path).ok_or_else(|| unknown_session(policy))?;
             let (to_session, chunks) = mpsc::channel(CHUNKS);
             let (answer, reply) = oneshot::channel();
@@ -101,20 +106,10 @@ async fn push(
             session.tell(Message::Start(start)).await;
             let faults = acting.and_then(|acting| acting.in_body(&session));
             // Of its own, since the answer may go out before the body is complete.
-            tokio::spawn(pump(request.into_body(), to_session, faults));
+            tokio::spawn(pump(body, to_session, faults));
             Ok(reply.await.ok())
         }
     }
-}
-
-/// Whether the pusher may push at all; who is sent elsewhere need not show it here.
-fn admit(registry: &Registry, head: &RequestHead, request: &Request<Incoming>) -> Result<(), Reply> {
-    let path = request.uri().path();
-    if head.kind == Kind::Setup && registry.redirect(path).is_some() {
-        return Ok(());
-    }
-    let target = request.uri().to_string();
-    registry.admit(head, RequestLine { method: request.method().as_str(), target: &target }, path)
 }
 
 /// The whole body, or `None` where it is too long or breaks off.

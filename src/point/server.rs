@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
@@ -25,9 +25,10 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// A running server, in the runtime that it was started in.
 pub struct Server {
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     registry: Arc<Registry>,
-    stop: Arc<Notify>,
-    accepting: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+    accepting: Vec<JoinHandle<()>>,
 }
 
 impl Server {
@@ -37,19 +38,34 @@ impl Server {
     /// Where the address cannot be listened on, or a recorder not be started.
     pub async fn start(config: Config) -> io::Result<Self> {
         make_directories(&config)?;
-        let listener = TcpListener::bind(config.listen).await?;
+        let listener = listen(config.listen).await?;
         let address = listener.local_addr()?;
+        let tls_listener = match &config.tls {
+            Some(tls) => Some(listen(tls.listen).await?),
+            None => None,
+        };
+        let tls_address = tls_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let connections = config.max_players + config.max_sessions + SPARE_CONNECTIONS;
         let registry = Registry::new(config)?;
-        let stop = Arc::new(Notify::new());
+        let (stop, stopped) = watch::channel(false);
         let room = Arc::new(Semaphore::new(connections));
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&registry), Arc::clone(&stop), room));
-        Ok(Self { address, registry, stop, accepting })
+        let doors = [(Some(listener), Speech::Plain), (tls_listener, Speech::Tls)];
+        let accepting = doors.into_iter().filter_map(|(listener, speech)| {
+            let door = Door { listener: listener?, speech, registry: Arc::clone(&registry), room: Arc::clone(&room) };
+            Some(tokio::spawn(door.keep(stopped.clone())))
+        });
+        let accepting = accepting.collect();
+        Ok(Self { address, tls_address, registry, stop, accepting })
     }
 
     /// The address that it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address where it speaks TLS, if it does.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.tls_address
     }
 
     /// What the point has done so far; `None` where there is none of this name.
@@ -76,9 +92,11 @@ impl Server {
     /// what each point has done, by name.
     pub async fn shutdown(self) -> Vec<(String, PointStats)> {
         let points = self.registry.stop().await;
-        self.stop.notify_one();
-        // Fails only where the task panicked or was aborted: it is over then too.
-        let _ = self.accepting.await;
+        self.stop.send_replace(true);
+        for door in self.accepting {
+            // Fails only where the task panicked or was aborted: it is over then too.
+            let _ = door.await;
+        }
         points
     }
 
@@ -87,35 +105,72 @@ impl Server {
     }
 }
 
+/// # Errors
+/// The system's, with the address.
+async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
 fn make_directories(config: &Config) -> io::Result<()> {
     let mut directories = config.points.values().filter_map(|point| point.record.as_ref());
     directories.try_for_each(std::fs::create_dir_all)
 }
 
-async fn accept(listener: TcpListener, registry: Arc<Registry>, stop: Arc<Notify>, room: Arc<Semaphore>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stop.notified() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                // One too many is closed at once.
-                Ok((stream, _)) => if let Ok(place) = Arc::clone(&room).try_acquire_owned() {
-                    let registry = Arc::clone(&registry);
-                    connections.spawn(async move {
-                        connection::serve(registry, stream).await;
-                        drop(place);
-                    });
-                },
-                Err(error) => {
-                    tracing::warn!(%error, "accept");
-                    sleep(PAUSE).await;
+/// What is spoken behind an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speech {
+    Plain,
+    Tls,
+}
+
+/// An address that connections come in by.
+struct Door {
+    listener: TcpListener,
+    speech: Speech,
+    registry: Arc<Registry>,
+    room: Arc<Semaphore>,
+}
+
+impl Door {
+    /// Lets connections in until it is told to stop, and waits for their ends.
+    async fn keep(self, mut stopped: watch::Receiver<bool>) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                // Fails where the server is gone.
+                _ = stopped.changed() => break,
+                Some(_) = connections.join_next() => {}
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => self.let_in(stream, &mut connections),
+                    Err(error) => {
+                        tracing::warn!(%error, "accept");
+                        sleep(PAUSE).await;
+                    }
                 }
             }
         }
+        drop(self.listener);
+        let rest = async { while connections.join_next().await.is_some() {} };
+        // Those left over are idle, or do not read: dropping the set ends them.
+        let _ = timeout(LAST_WORDS, rest).await;
     }
-    drop(listener);
-    let rest = async { while connections.join_next().await.is_some() {} };
-    // Those left over are idle, or do not read: dropping the set ends them.
-    let _ = timeout(LAST_WORDS, rest).await;
+
+    /// One too many is closed at once.
+    fn let_in(&self, stream: TcpStream, connections: &mut JoinSet<()>) {
+        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return };
+        let registry = Arc::clone(&self.registry);
+        let tls = match self.speech {
+            Speech::Plain => None,
+            // The certificate of now: a reload may have brought another.
+            Speech::Tls => registry.config().tls.as_ref().map(|tls| Arc::clone(&tls.config)),
+        };
+        if self.speech == Speech::Tls && tls.is_none() {
+            return;
+        }
+        connections.spawn(async move {
+            connection::serve(registry, stream, tls).await;
+            drop(place);
+        });
+    }
 }
