@@ -360,6 +360,23 @@ fn a_finished_file_can_be_sought_in() {
     assert!(fs::metadata(file).unwrap().len() > 100_000);
 }
 
+/// A session with the same header goes on where the one before ended, the index of that out of the way.
+#[test]
+fn a_file_that_was_finished_goes_on() {
+    let stream = Stream::numbered(60, 40, |n| n % 10 == 0);
+    let directory = TempDir::new().unwrap();
+    let server = server(directory.path(), RecordLimits::default());
+    for pushes in 1..=3 {
+        stream.push(&server);
+        let [file] = &recordings(directory.path())[..] else { panic!("one file") };
+        let all: Vec<Bytes> = (0..pushes).flat_map(|_| stream.packets.iter().cloned()).collect();
+        assert!(packets(file) == all);
+        let bytes = fs::read(file).unwrap();
+        let index = &bytes[stream.header.len() + 60 * SIZE * pushes..];
+        assert_eq!(index[..4], [0x90, 0x08, 0x00, 0x33], "a Simple Index Object");
+    }
+}
+
 // ---- any moment ----
 
 /// A stream that is pushed step by step.

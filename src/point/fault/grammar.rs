@@ -14,6 +14,9 @@ const SMALL_PACKET: u64 = 8192;
 /// Time enough for the answer to be on its way.
 const AFTER_SETUP: Duration = Duration::from_millis(200);
 
+/// A clock can be asked for it.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Why a text is no fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFault {
@@ -259,7 +262,7 @@ fn bad_value(kind: &str, problem: &str, form: &'static str) -> BadFault {
 }
 
 fn parse_time(text: &str) -> Option<Duration> {
-    humantime::parse_duration(text).ok()
+    humantime::parse_duration(text).ok().filter(|time| *time <= LONGEST)
 }
 
 /// At least one: what reads nothing at all is a stall.

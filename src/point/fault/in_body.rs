@@ -16,6 +16,9 @@ use crate::point::session::{Chunk, Fate, SessionHandle};
 use crate::wmhttp::Hresult;
 use crate::wmhttp::packet::{Decoder, FRAMING_LEN, Packet};
 
+/// Pieces a second of a body that is read slowly.
+const SLICES: u64 = 20;
+
 /// What befalls the body of one PushStart.
 pub(in crate::point) struct InBody {
     point: String,
@@ -76,7 +79,9 @@ impl InBody {
                 return false;
             }
             let to_packet = packets.front().map_or(rest.len(), |(end, _)| end.saturating_sub(at));
-            let piece = rest.split_to(to_packet.min(self.to_next_byte_mark()).min(rest.len()));
+            let at_once =
+                self.rate.map_or(usize::MAX, |rate| usize::try_from(rate / SLICES).unwrap_or(usize::MAX).max(1));
+            let piece = rest.split_to(to_packet.min(self.to_next_byte_mark()).min(at_once).min(rest.len()));
             let len = piece.len();
             at += len;
             self.bytes += len as u64;

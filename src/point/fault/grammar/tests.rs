@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn fault(text: &str) -> Fault {
@@ -94,6 +96,7 @@ fn errors_name_cause_and_remedy() {
         ("", &["``", "stall:TIME"]),
         ("stall", &["`stall` needs a value", "`stall:10s`"]),
         ("stall:ten", &["the value `ten`", "`stall:10s`"]),
+        ("stall:3 years", &["the value `3 years`", "`stall:10s`"]),
         ("slow:0", &["the value `0`", "`slow:64k`"]),
         ("reset:5s", &["takes no value", "write `reset`"]),
         ("stall:5s@setup", &["`@setup`", "`stall`", "`64kB`"]),
@@ -110,6 +113,23 @@ fn errors_name_cause_and_remedy() {
         let error = text.parse::<Fault>().unwrap_err().to_string();
         for part in parts {
             assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}
+
+proptest! {
+    /// Nothing that is written does harm, and what is taken is shown as it can be read again.
+    #[test]
+    fn any_text_is_taken_or_refused(
+        name in "stall|slow|late|503|cookie|small-packets|drop-after|reset|no-answer|[a-z0-9-]{0,8}",
+        value in "(:[0-9]{1,20}(s|ms|h|years|k|kB|MiB|EiB)?|:[ -~]{0,8}|)",
+        moment in "(@(setup|start|end|[0-9]{1,20}(s|days|kB|EiB)?)|@[ -~]{0,8}|)",
+        turns in "(/(once|every:[0-9]{1,20}|chance:[0-9]{1,3}%(:[0-9]{1,20})?)|/[ -~]{0,8}|)",
+    ) {
+        let text = format!("{name}{value}{moment}{turns}");
+        match text.parse::<Fault>() {
+            Ok(fault) => prop_assert_eq!(fault.to_string().parse(), Ok(fault), "{}", text),
+            Err(error) => prop_assert!(error.to_string().contains('`')),
         }
     }
 }
