@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use support::decoded::{self, recordings};
 use support::media;
 use support::pipeline::until;
-use support::point::Point;
+use support::point_program::PointProgram;
 use support::program::Program;
 use support::pusher;
 use tempfile::TempDir;
@@ -448,9 +448,9 @@ fn a_file_survives_a_kill() {
     let directory = TempDir::new().unwrap();
     let (source, stream) = Stream::ten_seconds(directory.path());
     let into = directory.path().join("recordings");
-    let record = format!("--record {}", into.display());
-    let point = Point::start("exec", &record);
-    let (mut wire, id) = pusher::set_up(point.address);
+    let arguments = ["--point", "concert", "--record", into.to_str().unwrap()];
+    let point = PointProgram::start(&arguments);
+    let (mut wire, id) = pusher::set_up(point.address.parse().unwrap());
     pusher::start(&mut wire, &id, stream.body());
     let size = (stream.header.len() + stream.packets.len() * 3200) as u64;
     until("the file", || {
@@ -464,8 +464,8 @@ fn a_file_survives_a_kill() {
     assert_vlc_plays(file, directory.path());
     let bytes = fs::read(file).unwrap();
 
-    let again = Point::start("exec", &record);
-    let (mut wire, id) = pusher::set_up(again.address);
+    let again = PointProgram::start(&arguments);
+    let (mut wire, id) = pusher::set_up(again.address.parse().unwrap());
     pusher::start(&mut wire, &id, stream.body());
     pusher::end(&mut wire);
     assert_eq!(recordings(&into).len(), 2);
@@ -500,21 +500,22 @@ fn a_full_disk_is_got_over() {
     let into = directory.path().join("small");
     fs::create_dir(&into).unwrap();
     // A disk of its own, seen by the server only.
-    let mount = format!(
-        "exec unshare --user --map-root-user --mount sh -c 'mount -t tmpfs -o size=200k none {0} && exec \"$@\"' sh",
-        into.display()
-    );
-    let point = Point::start(&mount, &format!("--record {}", into.display()));
-    let seen = PathBuf::from(format!("/proc/{}/root{}", point.program.pid(), into.display()));
+    let mut command = Command::new("unshare");
+    let mount = format!("mount -t tmpfs -o size=200k none {} && exec \"$@\"", into.display());
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &mount, "sh"]);
+    command.args([env!("CARGO_BIN_EXE_asf-publishing-point"), "--point", "concert", "--record"]).arg(&into);
+    let point = PointProgram::spawn(&mut command, TempDir::new().unwrap());
+    let seen = PathBuf::from(format!("/proc/{}/root{}", point.pid(), into.display()));
     let stream = Stream::numbered(3000, 40, |n| n % 10 == 0);
-    let (mut wire, id) = pusher::set_up(point.address);
+    let (mut wire, id) = pusher::set_up(point.address.parse().unwrap());
     let mut body = stream.body();
     pusher::start(&mut wire, &id, body.by_ref().take(1));
     for packet in body.by_ref().take(400) {
         pusher::send(&mut wire, [packet]);
     }
-    until("the complaint", || point.program.lines("").iter().any(|line| line.contains("the recording ends")));
-    let complaint = point.program.lines("").into_iter().find(|line| line.contains("the recording ends")).unwrap();
+    let complaint = || point.log().lines().find(|line| line.contains("the recording ends")).map(str::to_owned);
+    until("the complaint", || complaint().is_some());
+    let complaint = complaint().unwrap();
     assert!(complaint.contains("No space left") && complaint.contains("record-keep"), "{complaint}");
     let files = recordings(&seen);
     assert_eq!(files.len(), 1);

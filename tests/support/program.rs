@@ -66,11 +66,6 @@ impl Program {
         until(start, || !self.lines(start).is_empty());
     }
 
-    /// Its process: the shell's, or the one that has taken its place by `exec`.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// As Ctrl-C does.
     pub fn interrupt(&self) {
         killpg(self.group(), Signal::SIGINT).unwrap();
