@@ -33,6 +33,7 @@ mod error;
 pub mod fixture;
 mod guid;
 mod header;
+mod index;
 mod packet;
 mod parser;
 mod queue;
@@ -41,6 +42,7 @@ mod warning;
 
 pub use error::Error;
 pub use header::{Description, Header, Stream, StreamDescription, StreamKind};
-pub use packet::{Packet, Padding, restore};
+pub use index::SimpleIndex;
+pub use packet::{Packet, Padding, key_frames, restore};
 pub use parser::{Parser, Settings, Unit};
 pub use warning::Warning;

@@ -1,5 +1,6 @@
 //! ASF data packets on their way into `$D`: what they say, and without their padding.
 
+mod key_frames;
 mod layout;
 mod restore;
 
@@ -9,6 +10,7 @@ use super::Header;
 use super::cursor::Cursor;
 use layout::{Layout, PACKET_LENGTH_WORD, Scan};
 
+pub use key_frames::key_frames;
 pub use restore::restore;
 
 /// One ASF data packet, ready for `$D`.

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use url::Url;
 
 use self::forward::Forward;
+use super::fault::Faults;
+use super::recording::RecordLimits;
 use super::status::StatusAccess;
 use super::tls::Tls;
 use crate::log::Limits;
@@ -79,6 +81,10 @@ pub struct PointConfig {
     pub forward: Vec<Forward>,
     /// Directory for recordings; `None` records nothing.
     pub record: Option<PathBuf>,
+    /// How long recorded files get, and how many of them stay. A reload changes it from the next header on.
+    pub record_limits: RecordLimits,
+    /// Faults that the point commits on purpose.
+    pub faults: Faults,
     /// How much of its stream a point keeps for its players. A reload changes it from the next stream on.
     pub limits: Limits,
     /// Who may push.
@@ -96,6 +102,8 @@ impl Default for PointConfig {
             proxy_redirect: None,
             forward: Vec::new(),
             record: None,
+            record_limits: RecordLimits::default(),
+            faults: Faults::default(),
             limits: Limits::default(),
             write: Who::Users,
             create: Who::Users,

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::fault::{Wire, WireFaults};
 use super::registry::Registry;
 use super::status::Client;
 use super::stream::Stream;
@@ -37,6 +38,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long what still comes is read and dropped after the last answer, so that the far end can read
 /// that: a socket closed over unread bytes resets the connection.
 const LINGER: Duration = Duration::from_secs(1);
+/// What the system may take in for a server that holds pushers back on purpose.
+const LITTLE_ROOM: usize = 16 * 1024;
 /// Bytes dropped at most in that time.
 const LINGER_BYTES: usize = 64 << 20;
 
@@ -44,12 +47,21 @@ const LINGER_BYTES: usize = 64 << 20;
 pub(super) struct Connection {
     peer: SocketAddr,
     close: Notify,
-    used: AtomicBool,
+    /// It closes by a reset.
+    resets: AtomicBool,
+    requests: AtomicU64,
+    wire: Arc<WireFaults>,
 }
 
 impl Connection {
     fn new(peer: SocketAddr) -> Self {
-        Self { peer, close: Notify::new(), used: AtomicBool::new(false) }
+        Self {
+            peer,
+            close: Notify::new(),
+            resets: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
+            wire: Arc::default(),
+        }
     }
 
     /// The address of the far end.
@@ -60,6 +72,22 @@ impl Connection {
     /// Closes the connection without an answer.
     pub(super) fn close(&self) {
         self.close.notify_one();
+    }
+
+    /// Resets the connection.
+    pub(super) fn reset(&self) {
+        self.resets.store(true, Ordering::Relaxed);
+        self.close();
+    }
+
+    /// Requests so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// What is to befall its next answer on its way out.
+    pub(super) fn wire(&self) -> &WireFaults {
+        &self.wire
     }
 }
 
@@ -75,7 +103,7 @@ pub(super) async fn serve(
     peer: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
 ) {
-    if let Err(error) = set_options(&stream) {
+    if let Err(error) = set_options(&stream, &registry) {
         tracing::debug!(%error, "socket options");
     }
     let stream = match timeout(FIRST_REQUEST, Stream::accept(stream, tls)).await {
@@ -93,7 +121,7 @@ pub(super) async fn serve(
             let connection = connection.clone();
             Box::pin(async move {
                 let connection = connection.upgrade().ok_or(Closed)?;
-                connection.used.store(true, Ordering::Relaxed);
+                connection.requests.fetch_add(1, Ordering::Relaxed);
                 if push::is_push(&request) {
                     push::answer(&registry, &connection, request).await
                 } else if let Some(response) = status::answer(&registry, peer, &request).await {
@@ -111,7 +139,7 @@ pub(super) async fn serve(
         .max_header_size(MAX_HEAD)
         .max_buf_size(READ_AHEAD)
         .header_read_timeout(head_timeout);
-    let mut http = http.serve_connection(TokioIo::new(stream), service);
+    let mut http = http.serve_connection(TokioIo::new(Wire::new(stream, Arc::clone(&connection.wire))), service);
     let mut first_request = pin!(sleep(FIRST_REQUEST));
     let mut checked = false;
     loop {
@@ -125,19 +153,27 @@ pub(super) async fn serve(
             () = connection.close.notified() => break,
             () = &mut first_request, if !checked => {
                 checked = true;
-                if !connection.used.load(Ordering::Relaxed) {
+                if connection.requests() == 0 {
                     break;
                 }
             }
         }
     }
-    let parts = http.into_parts();
+    let stream = http.into_parts().io.into_inner().into_inner();
+    if connection.resets.load(Ordering::Relaxed) {
+        // Closed with that, as it is here, it is a reset.
+        let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
+        return;
+    }
     drop(connection);
-    linger(parts.io.into_inner()).await;
+    linger(stream).await;
 }
 
-fn set_options(stream: &TcpStream) -> io::Result<()> {
+fn set_options(stream: &TcpStream, registry: &Registry) -> io::Result<()> {
     let socket = SockRef::from(stream);
+    if registry.holds_back() {
+        socket.set_recv_buffer_size(LITTLE_ROOM)?;
+    }
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE))?;
     socket.set_tcp_user_timeout(Some(DEAD))

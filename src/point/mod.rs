@@ -25,6 +25,7 @@ mod access;
 mod body;
 pub mod config;
 mod connection;
+mod fault;
 mod forwards;
 mod frames;
 mod play;
@@ -43,8 +44,10 @@ mod tls;
 
 pub use config::forward::Forward;
 pub use config::{Config, PointConfig};
+pub use fault::{BadFault, Fault, Faults, Kind, KindRow, Moment, Omission, Progress, Turns, kinds};
 pub use forwards::ForwardStats;
 pub use publishing::PointStats;
+pub use recording::RecordLimits;
 pub use running::RunningServer;
 pub use server::Server;
 pub use status::StatusAccess;

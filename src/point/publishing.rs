@@ -29,7 +29,7 @@ pub struct PointStats {
     pub playing: u64,
     /// Whether a PushStart is under way.
     pub pushing: bool,
-    /// Files recorded, the oldest first.
+    /// The newest files recorded, 256 at most, the oldest first; without those that had to make room.
     pub recordings: Vec<PathBuf>,
     /// The servers that the stream is pushed on to.
     pub forwards: Vec<ForwardStats>,

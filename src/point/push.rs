@@ -10,9 +10,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::body::Body;
 use super::connection::{Closed, Connection};
+use super::fault::{Acting, InBody};
 use super::registry::Registry;
 use super::session::{Chunk, Message, Start};
-use crate::wmhttp::headers::{Directives, Kind, RequestHead, is_encoder};
+use crate::wmhttp::headers::{Cookies, Directives, Kind, RequestHead, is_encoder};
 use crate::wmhttp::server::access::RequestLine;
 use crate::wmhttp::server::{Reply, answer_stranger, unknown_session};
 
@@ -36,17 +37,31 @@ pub(super) async fn answer(
     connection: &Arc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Closed> {
-    let reply = match push(registry, connection, request).await {
-        Ok(reply) => reply.ok_or(Closed)?,
-        Err(reply) => reply,
+    let acting = registry.faults(connection, &request);
+    let config = registry.config();
+    let policy = &config.policy;
+    let instead = match &acting {
+        Some(acting) => acting.instead(policy).await?,
+        None => None,
     };
-    Ok(response(reply))
+    let reply = match instead {
+        Some(reply) => reply,
+        None => match push(registry, connection, request, acting.as_ref()).await {
+            Ok(reply) => reply.ok_or(Closed)?,
+            Err(reply) => reply,
+        },
+    };
+    let Some(acting) = acting else { return Ok(response(reply)) };
+    let mut response = response(acting.change(reply, policy).await?);
+    acting.distort(&mut response).await;
+    Ok(response)
 }
 
 async fn push(
     registry: &Arc<Registry>,
     connection: &Arc<Connection>,
     request: Request<Incoming>,
+    acting: Option<&Acting>,
 ) -> Result<Option<Reply>, Reply> {
     let config = registry.config();
     let policy = &config.policy;
@@ -54,8 +69,11 @@ async fn push(
     if !agent.is_some_and(is_encoder) {
         return Err(answer_stranger(policy, &url_of(&request)));
     }
-    let head = RequestHead::from_headers(request.headers()).map_err(|text| Reply::error(policy, 400, text))?;
+    let mut head = RequestHead::from_headers(request.headers()).map_err(|text| Reply::error(policy, 400, text))?;
     let path = request.uri().path().to_owned();
+    if acting.is_some_and(|acting| acting.takes_for_session(head.cookies.push_id())) {
+        head.cookies = registry.session_of(&path).map_or(head.cookies, Cookies::of_session);
+    }
     let id = head.cookies.push_id().clone();
     let (request, body) = request.into_parts();
     let target = request.uri.to_string();
@@ -86,8 +104,9 @@ async fn push(
             let (answer, reply) = oneshot::channel();
             let start = Start { head, connection: Arc::downgrade(connection), chunks, answer };
             session.tell(Message::Start(start)).await;
+            let faults = acting.and_then(|acting| acting.in_body(&session));
             // Of its own, since the answer may go out before the body is complete.
-            tokio::spawn(pump(body, to_session));
+            tokio::spawn(pump(body, to_session, faults));
             Ok(reply.await.ok())
         }
     }
@@ -109,11 +128,12 @@ async fn setup_body(mut body: Incoming) -> Option<Bytes> {
 
 /// Hands a PushStart's body to its session until the body ends or the session wants no more. Where the
 /// body breaks off the session sees the channel end without [`Chunk::End`].
-async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>) {
+async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>, mut faults: Option<InBody>) {
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
             () = session.closed() => return,
+            go_on = InBody::strike(&mut faults, &session) => if go_on { continue } else { return },
         };
         let chunk = match frame {
             None => Chunk::End,
@@ -123,6 +143,16 @@ async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>) {
                 Err(_) => continue,
             },
             Some(Err(_)) => return,
+        };
+        let chunk = match (&mut faults, chunk) {
+            (Some(faults), Chunk::Bytes(bytes)) => {
+                if faults.hand_on(bytes, &session).await {
+                    continue;
+                } else {
+                    return;
+                }
+            }
+            (_, chunk) => chunk,
         };
         let last = matches!(chunk, Chunk::End);
         if session.send(chunk).await.is_err() || last {

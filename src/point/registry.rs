@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
-use http::HeaderMap;
+use http::{HeaderMap, Request};
+use hyper::body::Incoming;
 
 use super::access::{Access, NoEntry, random_digits};
 use super::config::{Config, PointConfig, Who, key};
 use super::connection::Connection;
+use super::fault::Acting;
 use super::forwards::Forwards;
 use super::play::Play;
 use super::publishing::{Point, PointStats};
@@ -151,6 +153,22 @@ impl Registry {
         let point = self.point(path)?.config();
         let moved = point.redirect.as_ref().map(|url| Lookup::Moved(url.to_string()));
         moved.or_else(|| point.proxy_redirect.as_ref().map(|url| Lookup::UseProxy(url.to_string())))
+    }
+
+    /// The faults that a push request meets, where its point has any.
+    pub(super) fn faults(&self, connection: &Arc<Connection>, request: &Request<Incoming>) -> Option<Acting> {
+        let point = self.point(request.uri().path())?;
+        Acting::on(&point.config().faults, point.name(), connection, request)
+    }
+
+    /// Whether any point holds pushers back on purpose.
+    pub(super) fn holds_back(&self) -> bool {
+        self.config().points.values().any(|point| point.faults.hold_back())
+    }
+
+    /// The id of the session at the point that `path` names.
+    pub(super) fn session_of(&self, path: &str) -> Option<PushId> {
+        self.lock().session_of(&key(&name_of(path))).map(|(id, _)| id.clone())
     }
 
     /// Opens a session at the point that `path` names, where that can be.

@@ -101,6 +101,11 @@ impl Cookies {
         &self.push_id
     }
 
+    /// Those of a session with this id, and no others.
+    pub fn of_session(push_id: PushId) -> Self {
+        Self { push_id, others: Vec::new() }
+    }
+
     /// Forgets the session, keeping the other cookies.
     pub fn forget_session(&mut self) {
         self.push_id = PushId::new_session();

@@ -27,6 +27,7 @@ pub mod point_program;
 pub mod program;
 pub mod proxy;
 pub mod puller;
+pub mod pusher;
 pub mod server;
 pub mod terminal;
 pub mod upstream;

@@ -1,14 +1,16 @@
 //! The command line: a configuration file, and flags laid over it.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::Parser;
-use gstasfpush::point::StatusAccess;
 use gstasfpush::point::config::file::{BadConfig, File, LogFormat, TlsTable, http_url};
 use gstasfpush::point::config::forward::Written;
+use gstasfpush::point::{Faults, StatusAccess};
 use gstasfpush::wmhttp::server::access::Scheme;
 use url::Url;
 
@@ -28,6 +30,23 @@ pub struct Arguments {
     /// Directory to record each stream in; made where it does not exist
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
+    /// Recorded files of so many bytes go on in another one, such as 1GiB
+    #[arg(long, value_name = "BYTES")]
+    record_max_size: Option<ByteSize>,
+    /// Recorded files of so much of the stream go on in another one, such as 1h
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    record_max_time: Option<Duration>,
+    /// Recorded files of a point that are kept; the oldest are deleted
+    #[arg(long, value_name = "COUNT")]
+    record_keep: Option<usize>,
+    /// Bytes of a point's recorded files; the oldest are deleted
+    #[arg(long, value_name = "BYTES")]
+    record_max_total: Option<ByteSize>,
+    /// Let a point misbehave, to test encoders: `concert=stall:10s@5s,503/every:3`; may be given several times
+    ///
+    /// A fault is KIND[:VALUE][@MOMENT][/TURNS]. docs/publishing-point.md has them all.
+    #[arg(long = "fault", value_name = "POINT=FAULT,…", value_parser = of_point(|text| text.parse::<Faults>()))]
+    faults: Vec<(String, Faults)>,
     /// How long a push may be silent, or its connection lost, 10s at least [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     idle_timeout: Option<Duration>,
@@ -95,6 +114,10 @@ impl Arguments {
         set(&mut file.status, &self.status);
         set(&mut file.status_listen, &self.status_listen);
         set(&mut file.defaults.record, &self.record);
+        set(&mut file.defaults.record_max_size, &self.record_max_size);
+        set(&mut file.defaults.record_max_time, &self.record_max_time);
+        set(&mut file.defaults.record_keep, &self.record_keep);
+        set(&mut file.defaults.record_max_total, &self.record_max_total);
         for name in &self.points {
             table(&mut file.point, name);
         }
@@ -110,6 +133,9 @@ impl Arguments {
         for (name, url) in &self.forwards {
             let forward = &mut table(&mut file.point, name).forward;
             forward.get_or_insert_default().0.push(Written::from(url.as_str()));
+        }
+        for (name, faults) in &self.faults {
+            table(&mut file.point, name).faults.get_or_insert_default().extend(faults.iter().cloned());
         }
         if let (Some(listen), Some(certificate), Some(key)) = (self.tls_listen, &self.tls_certificate, &self.tls_key) {
             file.tls = Some(TlsTable { listen, certificate: certificate.clone(), key: key.clone() });
@@ -137,11 +163,11 @@ fn any(text: &str) -> Result<String, &'static str> {
 }
 
 /// Parses `POINT=VALUE`.
-fn of_point<T: 'static>(
-    parse: fn(&str) -> Result<T, &'static str>,
+fn of_point<T: 'static, E: Display + 'static>(
+    parse: fn(&str) -> Result<T, E>,
 ) -> impl Fn(&str) -> Result<(String, T), String> + Clone {
     move |text| {
         let (point, value) = text.split_once('=').ok_or("no `=` between the point and what follows")?;
-        Ok((point.to_owned(), parse(value)?))
+        Ok((point.to_owned(), parse(value).map_err(|error| error.to_string())?))
     }
 }

@@ -33,6 +33,8 @@ use super::super::status::{self, StatusAccess};
 use super::super::tls::{BadTls, Tls};
 use super::{Config, PointConfig, Who, forward};
 use crate::log::Limits;
+use crate::point::fault::Fault;
+use crate::point::recording::RecordLimits;
 use crate::wmhttp::server::Policy;
 use crate::wmhttp::server::access::{BadUsers, Rights, Scheme, Users};
 
@@ -107,6 +109,16 @@ pub enum BadConfig {
     /// A point is sent to two places.
     #[error("point `{0}` has both a `redirect` and a `proxy-redirect`: leave one of them out")]
     TwoRedirects(String),
+    /// Recordings that would be crumbs, or none.
+    #[error("point `{point}`: `{key}` is less than {least}: that would be a file for each moment, or none")]
+    RecordLimit {
+        /// The point.
+        point: String,
+        /// The key.
+        key: &'static str,
+        /// What it is at least.
+        least: &'static str,
+    },
     /// Too short an Idle-Timeout.
     #[error("`idle-timeout` is less than 10 s, which the protocol does not allow")]
     IdleTimeout,
@@ -200,6 +212,18 @@ pub struct PointTable {
     pub forward: Option<forward::List>,
     /// [`PointConfig::record`].
     pub record: Option<PathBuf>,
+    /// [`RecordLimits::max_size`], such as `1GiB`.
+    pub record_max_size: Option<ByteSize>,
+    /// [`RecordLimits::max_time`], such as `1h`.
+    #[serde(with = "humantime_serde")]
+    pub record_max_time: Option<Duration>,
+    /// [`RecordLimits::keep`].
+    pub record_keep: Option<usize>,
+    /// [`RecordLimits::max_total`], such as `100GiB`.
+    pub record_max_total: Option<ByteSize>,
+    /// [`PointConfig::faults`], such as `["stall:10s/once"]`.
+    #[serde(deserialize_with = "each_parsed")]
+    pub faults: Option<Vec<Fault>>,
     /// Stream time kept for players, such as `5s`.
     #[serde(with = "humantime_serde")]
     pub keep_time: Option<Duration>,
@@ -311,6 +335,16 @@ impl PointTable {
             proxy_redirect: self.proxy_redirect.or_else(|| defaults.proxy_redirect.clone()),
             forward: forward::each(self.forward.or_else(|| defaults.forward.clone()).unwrap_or_default(), name)?,
             record: self.record.or_else(|| defaults.record.clone()),
+            record_limits: record_limits(
+                name,
+                RecordLimits {
+                    max_size: self.record_max_size.or(defaults.record_max_size),
+                    max_time: self.record_max_time.or(defaults.record_max_time),
+                    keep: self.record_keep.or(defaults.record_keep),
+                    max_total: self.record_max_total.or(defaults.record_max_total),
+                },
+            )?,
+            faults: self.faults.or_else(|| defaults.faults.clone()).into_iter().flatten().collect(),
             limits: Limits {
                 time: self.keep_time.or(defaults.keep_time).unwrap_or(kept.time),
                 bytes: keep_bytes.map_or(kept.bytes, |size| usize::try_from(size.as_u64()).unwrap_or(usize::MAX)),
@@ -333,6 +367,21 @@ fn who(key: &'static str, point: &str, names: Names, users: Option<&Rights>) -> 
             Some(user) => Err(BadConfig::UnknownUser { point: point.to_owned(), user: user.clone() }),
             None => Ok(Who::Only(names)),
         },
+    }
+}
+
+/// The limits, where they leave something to record into.
+fn record_limits(point: &str, limits: RecordLimits) -> Result<RecordLimits, BadConfig> {
+    let least_size = ByteSize::mib(1);
+    let too_low = [
+        (limits.max_size.is_some_and(|size| size < least_size), "record-max-size", "1MiB"),
+        (limits.max_time.is_some_and(|time| time < Duration::from_secs(1)), "record-max-time", "1s"),
+        (limits.keep == Some(0), "record-keep", "1"),
+        (limits.max_total.is_some_and(|size| size < least_size), "record-max-total", "1MiB"),
+    ];
+    match too_low.into_iter().find(|(too_low, ..)| *too_low) {
+        Some((_, key, least)) => Err(BadConfig::RecordLimit { point: point.to_owned(), key, least }),
+        None => Ok(limits),
     }
 }
 

@@ -49,6 +49,24 @@ fn a_point_says_what_differs_from_the_defaults() {
 }
 
 #[test]
+fn recordings_and_faults_of_a_point() {
+    let text = "[defaults]\nrecord-max-time = '1h'\nrecord-keep = 24\nfaults = ['late:1s']\n\
+                [point.concert]\nrecord-max-size = '1GiB'\nrecord-keep = 3\nrecord-max-total = '5GB'\n\
+                faults = ['stall:10s@5s/once', '503:retry-after=5s']\n[point.hall]\n";
+    let config = config(text).unwrap();
+    let limits = RecordLimits {
+        max_size: Some(ByteSize::gib(1)),
+        max_time: Some(Duration::from_secs(3600)),
+        keep: Some(3),
+        max_total: Some(ByteSize::gb(5)),
+    };
+    assert_eq!(config.points["concert"].record_limits, limits);
+    assert_eq!(config.points["concert"].faults, "stall:10s@5s/once,503:retry-after=5s".parse().unwrap());
+    assert_eq!(config.points["hall"].record_limits.keep, Some(24));
+    assert_eq!(config.points["hall"].faults, "late:1s".parse().unwrap());
+}
+
+#[test]
 fn nothing_at_all_is_the_least_server() {
     let config = config("").unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
@@ -58,7 +76,12 @@ fn nothing_at_all_is_the_least_server() {
 #[test]
 fn what_is_wrong_is_said_with_its_line() {
     for (text, words) in [
-        ("max-player = 7", &["line 1", "unknown field `max-player`", "`max-players`"][..]),
+        ("[point.concert]\nfaults = ['stall']", &["line 2", "`stall` needs a value", "`stall:10s`"][..]),
+        ("[point.concert]\nrecord-max-time = '1ms'", &["point `concert`", "`record-max-time`", "1s"]),
+        ("[point.concert]\nrecord-max-size = '1k'", &["`record-max-size`", "1MiB"]),
+        ("[point.concert]\nrecord-keep = 0", &["`record-keep`"]),
+        ("[defaults]\nrecord-max-total = 7\n[point.concert]", &["`record-max-total`", "1MiB"]),
+        ("max-player = 7", &["line 1", "unknown field `max-player`", "`max-players`"]),
         ("[point.concert]\nredirect = 'ftp://x'", &["line 2", "neither with http: nor with https:"]),
         ("[point.concert]\nredirect = 'x'", &["line 2", "http://server:8080/concert"]),
         ("[point.concert]\nread = 'all'", &["line 2", "\"everybody\", \"users\" or a list"]),
