@@ -8,9 +8,14 @@ use std::path::PathBuf;
 
 use url::Url;
 
+use super::bounds::Bounds;
+use super::networks::Networks;
 use crate::log::Limits;
 use crate::wmhttp::server::Policy;
 use crate::wmhttp::server::access::Rights;
+
+/// Connections beside those of the players and sessions allowed.
+const SPARE_CONNECTIONS: usize = 256;
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -30,6 +35,12 @@ pub struct Config {
     pub max_points: usize,
     /// Players at one time, over all points.
     pub max_players: usize,
+    /// From where anybody may push; `None` is from everywhere. A point's own networks count too.
+    pub allow_push: Option<Networks>,
+    /// From where anything else may be asked for; as `allow_push`.
+    pub allow_play: Option<Networks>,
+    /// What the server bears of those whom it does not know.
+    pub bounds: Bounds,
 }
 
 impl Default for Config {
@@ -42,6 +53,9 @@ impl Default for Config {
             max_sessions: 64,
             max_points: 64,
             max_players: 1000,
+            allow_push: None,
+            allow_play: None,
+            bounds: Bounds::default(),
         }
     }
 }
@@ -51,6 +65,11 @@ impl Config {
     pub fn with_points<'a>(names: impl IntoIterator<Item = &'a str>, point: &PointConfig) -> Self {
         let points = names.into_iter().map(|name| (name.to_owned(), point.clone())).collect();
         Self { points, ..Self::default() }
+    }
+
+    /// Connections at one time.
+    pub(super) fn room(&self) -> usize {
+        self.bounds.max_connections.unwrap_or(self.max_players + self.max_sessions + SPARE_CONNECTIONS)
     }
 }
 
@@ -71,6 +90,12 @@ pub struct PointConfig {
     pub create: Who,
     /// Who may play.
     pub read: Who,
+    /// From where pushes, and new points made with this one as template, are taken; `None` is from everywhere.
+    pub allow_push: Option<Networks>,
+    /// From where players are served; `None` is to everywhere.
+    pub allow_play: Option<Networks>,
+    /// Bits a second that a pusher may send in the long run; what is beyond is held back. 0 is no limit.
+    pub max_bitrate: u64,
 }
 
 impl Default for PointConfig {
@@ -83,6 +108,9 @@ impl Default for PointConfig {
             write: Who::Users,
             create: Who::Users,
             read: Who::Everybody,
+            allow_push: None,
+            allow_play: None,
+            max_bitrate: 0,
         }
     }
 }

@@ -2,28 +2,29 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::Response;
+use http::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, interval_at, timeout_at};
 
+use super::body::Body;
+use super::door;
+use super::gate::Visit;
 use super::registry::Registry;
-use super::{pull, push};
 
-/// Bytes of a request's head.
-const MAX_HEAD: usize = 16 * 1024;
 /// Bytes that the HTTP library reads ahead of a pusher's session.
 const READ_AHEAD: usize = 64 * 1024;
-/// How long a new connection may take to its first request.
-const FIRST_REQUEST: Duration = Duration::from_secs(30);
+/// Times that a connection is asked for credentials before it is closed: each time costs a nonce.
+const MAX_ASKED: usize = 8;
 /// Time beyond the Inactivity-Timeout, at which the session itself closes its connection.
 const AFTER_INACTIVITY: Duration = Duration::from_secs(30);
 /// How long a player may leave everything unacknowledged before it counts as dead.
@@ -37,13 +38,54 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 << 20;
 
 /// What requests and sessions know of the connection they came on. It is gone when the connection is.
-#[derive(Default)]
 pub(super) struct Connection {
+    visit: Visit,
     close: Notify,
+    /// A request came since this was looked at.
     used: AtomicBool,
+    /// Requests under way.
+    busy: AtomicUsize,
+    /// It pushes or plays, and has time.
+    settled: AtomicBool,
+    asked: AtomicUsize,
 }
 
 impl Connection {
+    fn new(visit: Visit) -> Self {
+        Self {
+            visit,
+            close: Notify::new(),
+            used: AtomicBool::new(false),
+            busy: AtomicUsize::new(0),
+            settled: AtomicBool::new(false),
+            asked: AtomicUsize::new(0),
+        }
+    }
+
+    /// Where it comes from.
+    pub(super) fn visit(&self) -> &Visit {
+        &self.visit
+    }
+
+    /// It pushes or plays: from now on the protocol's own time-outs count, and no other.
+    pub(super) fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts a request for credentials; the connection closes after one too many.
+    pub(super) fn asked(&self, mut response: Response<Body>) -> Response<Body> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_ASKED {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// Whether it neither does anything nor has done since this was asked.
+    fn is_idle(&self) -> bool {
+        let used = self.used.swap(false, Ordering::Relaxed);
+        !used && !self.settled.load(Ordering::Relaxed) && self.busy.load(Ordering::Relaxed) == 0
+    }
+
     /// Closes the connection without an answer.
     pub(super) fn close(&self) {
         self.close.notify_one();
@@ -56,13 +98,15 @@ impl Connection {
 pub(super) struct Closed;
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream) {
+pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream, visit: Visit) {
     if let Err(error) = set_options(&stream) {
         tracing::debug!(%error, "socket options");
     }
-    let connection = Arc::new(Connection::default());
+    let connection = Arc::new(Connection::new(visit));
+    let config = registry.config();
+    let bounds = &config.bounds;
     // It bounds the time between requests too.
-    let head_timeout = registry.config().policy.inactivity_timeout + AFTER_INACTIVITY;
+    let head_timeout = config.policy.inactivity_timeout + AFTER_INACTIVITY;
     let service = {
         let connection = Arc::downgrade(&connection);
         service_fn(move |request: Request<Incoming>| {
@@ -71,23 +115,22 @@ pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream) {
             Box::pin(async move {
                 let connection = connection.upgrade().ok_or(Closed)?;
                 connection.used.store(true, Ordering::Relaxed);
-                if push::is_push(&request) {
-                    push::answer(&registry, &connection, request).await
-                } else {
-                    Ok(pull::answer(&registry, &request))
-                }
+                connection.busy.fetch_add(1, Ordering::Relaxed);
+                let answer = door::answer(&registry, &connection, request).await;
+                connection.busy.fetch_sub(1, Ordering::Relaxed);
+                answer
             })
         })
     };
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .title_case_headers(true)
-        .max_header_size(MAX_HEAD)
+        .max_header_size(bounds.max_head_bytes)
+        .max_headers(bounds.max_head_lines)
         .max_buf_size(READ_AHEAD)
         .header_read_timeout(head_timeout);
     let mut http = http.serve_connection(TokioIo::new(stream), service);
-    let mut first_request = pin!(sleep(FIRST_REQUEST));
-    let mut checked = false;
+    let mut look = interval_at(Instant::now() + bounds.head_timeout, bounds.head_timeout);
     loop {
         tokio::select! {
             result = poll_fn(|context| http.poll_without_shutdown(context)) => {
@@ -97,12 +140,10 @@ pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream) {
                 break;
             }
             () = connection.close.notified() => break,
-            () = &mut first_request, if !checked => {
-                checked = true;
-                if !connection.used.load(Ordering::Relaxed) {
-                    break;
-                }
-            }
+            // The whole head counts, however its bytes trickle.
+            _ = look.tick() => if connection.is_idle() {
+                break;
+            },
         }
     }
     let parts = http.into_parts();

@@ -21,9 +21,15 @@
 //! ```
 
 mod body;
+mod bounds;
+mod bucket;
 pub mod config;
 mod connection;
+mod door;
 mod frames;
+mod gate;
+mod networks;
+mod pace;
 mod play;
 mod publishing;
 mod pull;
@@ -35,7 +41,9 @@ mod running;
 mod server;
 mod session;
 
+pub use bounds::Bounds;
 pub use config::{Config, PointConfig};
+pub use networks::{BadNetwork, Networks};
 pub use publishing::PointStats;
 pub use running::RunningServer;
 pub use server::Server;

@@ -1,15 +1,19 @@
 //! The push protocol's requests over HTTP: heads and bodies to and from sessions.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::body::Body;
 use super::connection::{Closed, Connection};
+use super::pace::Pace;
+use super::publishing::Point;
 use super::registry::Registry;
 use super::session::{Chunk, Message, Start};
 use crate::wmhttp::headers::{Directives, Kind, RequestHead, is_encoder};
@@ -61,8 +65,9 @@ async fn push(
     match head.kind {
         Kind::Setup => {
             // Read in any case, since the connection stays open.
-            let body = setup_body(request.into_body())
+            let body = timeout(config.bounds.setup_timeout, setup_body(request.into_body()))
                 .await
+                .map_err(|_| Reply::error(policy, 408, "the PushSetup body takes too long"))?
                 .ok_or_else(|| Reply::error(policy, 413, "the PushSetup body is cut off, or longer than 8192 bytes"))?;
             admitted?;
             let directives = Directives::from_body(&body).map_err(|text| Reply::error(policy, 400, text))?;
@@ -82,7 +87,7 @@ async fn push(
             let start = Start { head, connection: Arc::downgrade(connection), chunks, answer };
             session.tell(Message::Start(start)).await;
             // Of its own, since the answer may go out before the body is complete.
-            tokio::spawn(pump(request.into_body(), to_session));
+            tokio::spawn(pump(request.into_body(), to_session, registry.point(&path)));
             Ok(reply.await.ok())
         }
     }
@@ -114,7 +119,8 @@ async fn setup_body(mut body: Incoming) -> Option<Bytes> {
 
 /// Hands a PushStart's body to its session until the body ends or the session wants no more. Where the
 /// body breaks off the session sees the channel end without [`Chunk::End`].
-async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>) {
+async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>, point: Option<Arc<Point>>) {
+    let mut pace = Pace::new();
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
@@ -129,8 +135,18 @@ async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>) {
             },
             Some(Err(_)) => return,
         };
+        let wait = match (&chunk, &point) {
+            (Chunk::Bytes(bytes), Some(point)) => {
+                pace.wait(bytes.len(), point.config().max_bitrate, point.name(), Instant::now())
+            }
+            (Chunk::Bytes(_), None) | (Chunk::End, _) => Duration::ZERO,
+        };
         let last = matches!(chunk, Chunk::End);
         if session.send(chunk).await.is_err() || last {
+            return;
+        }
+        // The session is not kept waiting for what has come, and one that wants no more ends the wait.
+        if !wait.is_zero() && timeout(wait, session.closed()).await.is_ok() {
             return;
         }
     }
@@ -142,7 +158,8 @@ fn url_of(request: &Request<Incoming>) -> String {
     format!("http://{}{}", host.unwrap_or("localhost"), request.uri().path())
 }
 
-fn response(reply: Reply) -> Response<Body> {
+/// A reply of the protocol as HTTP.
+pub(super) fn response(reply: Reply) -> Response<Body> {
     let headers = reply.to_headers();
     let body = reply.body.map_or_else(Body::empty, |(_, text)| Body::full(text));
     let mut response = Response::new(body);

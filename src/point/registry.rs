@@ -11,6 +11,7 @@ use rand::rngs::SysRng;
 
 use super::config::{Config, PointConfig, key};
 use super::connection::Connection;
+use super::door::is_in;
 use super::play::Play;
 use super::publishing::{Point, PointStats};
 use super::recorder::Recorder;
@@ -167,6 +168,10 @@ impl Registry {
         let mut state = self.lock();
         let template = state.template(directives).map(|template| template.config());
         let lookup = redirect.unwrap_or_else(|| state.look_up(&key, template.is_some()));
+        let near = |template: &Arc<PointConfig>| is_in(template.allow_push.as_ref(), connection.visit().address());
+        if lookup == Lookup::FromTemplate && !template.as_ref().is_some_and(near) {
+            return Reply::error(policy, 403, "your address is in none of the template's allowed networks");
+        }
         let displaced = state.session_of(&key).map(|(id, _)| id.clone());
         let full = state.sessions.len() >= config.max_sessions && displaced.is_none();
         if state.stopping || (full && matches!(lookup, Lookup::Exists | Lookup::FromTemplate)) {

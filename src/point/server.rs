@@ -3,20 +3,19 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::config::Config;
 use super::connection;
+use super::gate::Gate;
 use super::publishing::PointStats;
 use super::registry::Registry;
 
-/// Connections beside those of the players and sessions allowed.
-const SPARE_CONNECTIONS: usize = 256;
 /// Pause after a failed accept, such as for want of descriptors, so that it does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long connections have to say their last at the end.
@@ -39,11 +38,9 @@ impl Server {
         make_directories(&config)?;
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
-        let connections = config.max_players + config.max_sessions + SPARE_CONNECTIONS;
         let registry = Registry::new(config)?;
         let stop = Arc::new(Notify::new());
-        let room = Arc::new(Semaphore::new(connections));
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&registry), Arc::clone(&stop), room));
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&registry), Arc::clone(&stop)));
         Ok(Self { address, registry, stop, accepting })
     }
 
@@ -92,21 +89,22 @@ fn make_directories(config: &Config) -> io::Result<()> {
     directories.try_for_each(std::fs::create_dir_all)
 }
 
-async fn accept(listener: TcpListener, registry: Arc<Registry>, stop: Arc<Notify>, room: Arc<Semaphore>) {
+async fn accept(listener: TcpListener, registry: Arc<Registry>, stop: Arc<Notify>) {
     let mut connections = JoinSet::new();
+    let gate = Gate::new();
     loop {
         tokio::select! {
             () = stop.notified() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 // One too many is closed at once.
-                Ok((stream, _)) => if let Ok(place) = Arc::clone(&room).try_acquire_owned() {
-                    let registry = Arc::clone(&registry);
-                    connections.spawn(async move {
-                        connection::serve(registry, stream).await;
-                        drop(place);
-                    });
-                },
+                Ok((stream, from)) => {
+                    let config = registry.config();
+                    match gate.enter(from.ip(), config.room(), &config.bounds, Instant::now()) {
+                        Ok(visit) => drop(connections.spawn(connection::serve(Arc::clone(&registry), stream, visit))),
+                        Err(refused) => tracing::debug!(address = %from.ip(), %refused, "a connection is closed"),
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "accept");
                     sleep(PAUSE).await;

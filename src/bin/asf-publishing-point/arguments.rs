@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use gstasfpush::point::Networks;
 use gstasfpush::point::config::Config;
 use gstasfpush::point::config::file::{BadConfig, File, http_url};
 use gstasfpush::wmhttp::server::access::Scheme;
@@ -43,6 +44,12 @@ pub struct Arguments {
     /// How users may show who they are, the preferred first [default: digest,basic]
     #[arg(long = "auth", value_name = "SCHEME", value_delimiter = ',')]
     schemes: Option<Vec<Scheme>>,
+    /// Networks that may push: a list such as `192.0.2.0/24,2001:db8::/32` [default: all]
+    #[arg(long, value_name = "NETWORKS")]
+    allow_push: Option<Networks>,
+    /// Networks that may play, and ask for whatever else there is [default: all]
+    #[arg(long, value_name = "NETWORKS")]
+    allow_play: Option<Networks>,
     /// Send pushers and players of a point to another URL; may be given several times
     #[arg(long = "redirect", value_name = "POINT=URL", value_parser = of_point(http_url))]
     redirects: Vec<(String, Url)>,
@@ -66,6 +73,8 @@ impl Arguments {
         set(&mut file.inactivity_timeout, &self.inactivity_timeout);
         set(&mut file.users, &self.users);
         set(&mut file.auth, &self.schemes);
+        set(&mut file.allow_push, &self.allow_push);
+        set(&mut file.allow_play, &self.allow_play);
         set(&mut file.defaults.record, &self.record);
         for name in &self.points {
             table(&mut file.point, name);

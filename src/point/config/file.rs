@@ -17,6 +17,8 @@
 //! # Ok::<(), gstasfpush::point::config::file::BadConfig>(())
 //! ```
 
+mod bounds;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -29,8 +31,10 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
+pub use self::bounds::BoundsTable;
 use super::{Config, PointConfig, Who};
 use crate::log::Limits;
+use crate::point::Networks;
 use crate::wmhttp::server::Policy;
 use crate::wmhttp::server::access::{BadUsers, Rights, Scheme, Users};
 
@@ -91,6 +95,14 @@ pub enum BadConfig {
     /// Too short an Idle-Timeout.
     #[error("`idle-timeout` is less than 10 s, which the protocol does not allow")]
     IdleTimeout,
+    /// A bound that leaves no room for a single request.
+    #[error("`{key}` in `[bounds]` is less than {least}, which would let nobody in")]
+    Bound {
+        /// The key.
+        key: &'static str,
+        /// The least that it may be; seconds where it is a time.
+        least: usize,
+    },
 }
 
 /// The configuration file. Everything may be left out; flags fill in and override.
@@ -116,6 +128,12 @@ pub struct File {
     pub max_points: Option<usize>,
     /// [`Config::max_players`].
     pub max_players: Option<usize>,
+    /// [`Config::allow_push`], such as `["192.0.2.0/24", "2001:db8::/32"]`.
+    pub allow_push: Option<Networks>,
+    /// [`Config::allow_play`].
+    pub allow_play: Option<Networks>,
+    /// [`Config::bounds`].
+    pub bounds: BoundsTable,
     /// What counts for each point that does not say otherwise.
     pub defaults: PointTable,
     /// The points, by name.
@@ -145,6 +163,12 @@ pub struct PointTable {
     pub create: Option<Names>,
     /// [`PointConfig::read`]: as `write`.
     pub read: Option<Names>,
+    /// [`PointConfig::allow_push`].
+    pub allow_push: Option<Networks>,
+    /// [`PointConfig::allow_play`].
+    pub allow_play: Option<Networks>,
+    /// [`PointConfig::max_bitrate`].
+    pub max_bitrate: Option<u64>,
 }
 
 /// Who has a right, as it is written.
@@ -218,6 +242,9 @@ impl File {
             max_sessions: self.max_sessions.unwrap_or(max_sessions),
             max_points: self.max_points.unwrap_or(max_points),
             max_players: self.max_players.unwrap_or(max_players),
+            allow_push: self.allow_push,
+            allow_play: self.allow_play,
+            bounds: self.bounds.into_bounds()?,
         })
     }
 }
@@ -245,6 +272,9 @@ impl PointTable {
             write: who("write", self.write, &defaults.write, unset.write)?,
             create: who("create", self.create, &defaults.create, unset.create)?,
             read: who("read", self.read, &defaults.read, unset.read)?,
+            allow_push: self.allow_push.or_else(|| defaults.allow_push.clone()),
+            allow_play: self.allow_play.or_else(|| defaults.allow_play.clone()),
+            max_bitrate: self.max_bitrate.or(defaults.max_bitrate).unwrap_or(unset.max_bitrate),
         })
     }
 }
