@@ -10,6 +10,7 @@ use url::Url;
 
 use super::bounds::Bounds;
 use super::networks::Networks;
+use super::tls::Tls;
 use crate::log::Limits;
 use crate::wmhttp::server::Policy;
 use crate::wmhttp::server::access::Rights;
@@ -22,6 +23,8 @@ const SPARE_CONNECTIONS: usize = 256;
 pub struct Config {
     /// Address to listen on; port 0 lets the system choose. A reload does not change it.
     pub listen: SocketAddr,
+    /// Where TLS is spoken besides; a reload takes another certificate, not another address.
+    pub tls: Option<Tls>,
     /// Publishing points that exist from the beginning, by name: the URL's path without the leading `/`.
     /// Names that differ only in case are one.
     pub points: BTreeMap<String, PointConfig>,
@@ -47,6 +50,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            tls: None,
             points: BTreeMap::new(),
             policy: Policy::default(),
             users: None,

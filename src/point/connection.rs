@@ -11,15 +11,17 @@ use http::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, interval_at, timeout_at};
+use tokio::time::{Instant, interval_at, timeout, timeout_at};
 
 use super::body::Body;
-use super::door;
 use super::gate::Visit;
+use super::porter;
 use super::registry::Registry;
+use super::stream::Stream;
 
 /// Bytes that the HTTP library reads ahead of a pusher's session.
 const READ_AHEAD: usize = 64 * 1024;
@@ -98,13 +100,18 @@ impl Connection {
 pub(super) struct Closed;
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream, visit: Visit) {
+pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream, tls: Option<Arc<ServerConfig>>, visit: Visit) {
     if let Err(error) = set_options(&stream) {
         tracing::debug!(%error, "socket options");
     }
-    let connection = Arc::new(Connection::new(visit));
     let config = registry.config();
     let bounds = &config.bounds;
+    let stream = match timeout(bounds.head_timeout, Stream::accept(stream, tls)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
+        Err(_) => return tracing::debug!("no TLS handshake in time"),
+    };
+    let connection = Arc::new(Connection::new(visit));
     // It bounds the time between requests too.
     let head_timeout = config.policy.inactivity_timeout + AFTER_INACTIVITY;
     let service = {
@@ -116,7 +123,7 @@ pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream, visit: Vis
                 let connection = connection.upgrade().ok_or(Closed)?;
                 connection.used.store(true, Ordering::Relaxed);
                 connection.busy.fetch_add(1, Ordering::Relaxed);
-                let answer = door::answer(&registry, &connection, request).await;
+                let answer = porter::answer(&registry, &connection, request).await;
                 connection.busy.fetch_sub(1, Ordering::Relaxed);
                 answer
             })
@@ -159,12 +166,10 @@ fn set_options(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Ends the connection for writing, and reads until the far end has done so too.
-async fn linger(stream: TcpStream) {
-    // Fails where the far end has gone already.
-    if SockRef::from(&stream).shutdown(std::net::Shutdown::Write).is_err() {
-        return;
-    }
+async fn linger(stream: Stream) {
     let until = Instant::now() + LINGER;
+    // Fails where the far end has gone already, or does not read.
+    let Ok(Ok(stream)) = timeout_at(until, stream.end()).await else { return };
     let mut dropped = [0; 8 * 1024];
     let mut left = LINGER_BYTES;
     while let Ok(Ok(())) = timeout_at(until, stream.readable()).await {

@@ -20,17 +20,19 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod access;
 mod body;
 mod bounds;
 mod bucket;
 pub mod config;
 mod connection;
-mod door;
+
 mod frames;
 mod gate;
 mod networks;
 mod pace;
 mod play;
+mod porter;
 mod publishing;
 mod pull;
 mod push;
@@ -40,6 +42,8 @@ mod registry;
 mod running;
 mod server;
 mod session;
+mod stream;
+mod tls;
 
 pub use bounds::Bounds;
 pub use config::{Config, PointConfig};
@@ -47,3 +51,4 @@ pub use networks::{BadNetwork, Networks};
 pub use publishing::PointStats;
 pub use running::RunningServer;
 pub use server::Server;
+pub use tls::{BadTls, Tls};

@@ -7,10 +7,12 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
+use super::access::NoEntry;
 use super::body::Body;
 use super::frames;
 use super::registry::{NoStream, Registry};
 use crate::wmhttp::server::Lookup;
+use crate::wmhttp::server::access::RequestLine;
 
 /// A Windows encoder's own server: it owes players no `$M`, which those in the field do not take.
 const SERVER: &str = "Rex/9.0.0.2980";
@@ -68,6 +70,11 @@ pub(super) fn answer(registry: &Arc<Registry>, request: &Request<Incoming>) -> R
     if let (Wish::Describe | Wish::Play { .. }, Some(Lookup::Moved(url))) = (wish, registry.redirect(path)) {
         return moved(&url);
     }
+    let target = request.uri().to_string();
+    let line = RequestLine { method: request.method().as_str(), target: &target };
+    if let (false, Err(error)) = (wish == Wish::Options, registry.admit_player(request.headers(), line, path)) {
+        return no_entry(error);
+    }
     match wish {
         Wish::Describe => describe(registry, path),
         Wish::Play { chunked } => match registry.play(path) {
@@ -105,6 +112,22 @@ fn no_stream(error: NoStream) -> Response<Body> {
         NoStream::UnknownPoint => text(StatusCode::NOT_FOUND, "no such publishing point\n"),
         NoStream::NotPushed => text(StatusCode::SERVICE_UNAVAILABLE, "nobody pushes to this publishing point\n"),
         NoStream::TooManyPlayers => text(StatusCode::SERVICE_UNAVAILABLE, "no room for another player\n"),
+    }
+}
+
+fn no_entry(error: NoEntry) -> Response<Body> {
+    match error {
+        NoEntry::Unknown(challenges) => {
+            let text = "who plays here must name a user and the right password\n";
+            let mut response = self::text(StatusCode::UNAUTHORIZED, text);
+            let challenges = challenges.iter().filter_map(|challenge| HeaderValue::from_str(challenge).ok());
+            for challenge in challenges {
+                response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+            }
+            response
+        }
+        NoEntry::NoRight => text(StatusCode::FORBIDDEN, "this user may not play here\n"),
+        NoEntry::NoRandomness => text(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a challenge\n"),
     }
 }
 

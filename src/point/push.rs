@@ -61,16 +61,21 @@ async fn push(
     let head = RequestHead::from_headers(request.headers()).map_err(|text| Reply::error(policy, 400, text))?;
     let path = request.uri().path().to_owned();
     let id = head.cookies.push_id().clone();
-    let admitted = admit(registry, &head, &request);
+    let (request, body) = request.into_parts();
+    let target = request.uri.to_string();
+    let line = RequestLine { method: request.method.as_str(), target: &target };
     match head.kind {
         Kind::Setup => {
             // Read in any case, since the connection stays open.
-            let body = timeout(config.bounds.setup_timeout, setup_body(request.into_body()))
+            let body = timeout(config.bounds.setup_timeout, setup_body(body))
                 .await
                 .map_err(|_| Reply::error(policy, 408, "the PushSetup body takes too long"))?
                 .ok_or_else(|| Reply::error(policy, 413, "the PushSetup body is cut off, or longer than 8192 bytes"))?;
-            admitted?;
             let directives = Directives::from_body(&body).map_err(|text| Reply::error(policy, 400, text))?;
+            // Who is sent elsewhere need not show who it is here.
+            if registry.redirect(&path).is_none() {
+                registry.admit(&head, line, &path, Some(&directives))?;
+            }
             if id.is_new_session() {
                 return Ok(Some(registry.open(&path, &head, &directives, connection)));
             }
@@ -80,27 +85,17 @@ async fn push(
             Ok(Some(reply.await.unwrap_or_else(|_| unknown_session(policy))))
         }
         Kind::Start => {
-            admitted?;
+            registry.admit(&head, line, &path, None)?;
             let session = registry.session(&id, &path).ok_or_else(|| unknown_session(policy))?;
             let (to_session, chunks) = mpsc::channel(CHUNKS);
             let (answer, reply) = oneshot::channel();
             let start = Start { head, connection: Arc::downgrade(connection), chunks, answer };
             session.tell(Message::Start(start)).await;
             // Of its own, since the answer may go out before the body is complete.
-            tokio::spawn(pump(request.into_body(), to_session, registry.point(&path)));
+            tokio::spawn(pump(body, to_session, registry.point(&path)));
             Ok(reply.await.ok())
         }
     }
-}
-
-/// Whether the pusher may push at all; who is sent elsewhere need not show it here.
-fn admit(registry: &Registry, head: &RequestHead, request: &Request<Incoming>) -> Result<(), Reply> {
-    let path = request.uri().path();
-    if head.kind == Kind::Setup && registry.redirect(path).is_some() {
-        return Ok(());
-    }
-    let target = request.uri().to_string();
-    registry.admit(head, RequestLine { method: request.method().as_str(), target: &target }, path)
 }
 
 /// The whole body, or `None` where it is too long or breaks off.

@@ -6,18 +6,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
-use rand::TryRng;
-use rand::rngs::SysRng;
+use http::HeaderMap;
 
-use super::config::{Config, PointConfig, key};
+use super::access::{Access, NoEntry, random_digits};
+use super::config::{Config, PointConfig, Who, key};
 use super::connection::Connection;
-use super::door::is_in;
 use super::play::Play;
+use super::porter::is_in;
 use super::publishing::{Point, PointStats};
 use super::recorder::Recorder;
 use super::session::{self, Fate, SessionHandle};
 use crate::wmhttp::headers::{Directives, PushId, RequestHead};
-use crate::wmhttp::server::access::{Guard, RequestLine};
+use crate::wmhttp::server::access::RequestLine;
 use crate::wmhttp::server::{Lookup, Reply, accept};
 
 /// Which publishing points and push sessions there are.
@@ -25,8 +25,7 @@ pub(super) struct Registry {
     /// Replaced as a whole by a reload.
     config: RwLock<Arc<Config>>,
     state: Mutex<State>,
-    /// `None` lets everybody push.
-    guard: Mutex<Option<Guard>>,
+    access: Access,
     /// Players of all points.
     playing: Arc<AtomicUsize>,
 }
@@ -64,9 +63,9 @@ impl Registry {
         for (name, point) in &config.points {
             state.points.insert(key(name), new_point(name, &Arc::new(point.clone()))?);
         }
-        let guard = Mutex::new(config.users.clone().map(Guard::new));
+        let access = Access::new(config.users.clone());
         let config = RwLock::new(Arc::new(config));
-        Ok(Arc::new(Self { config, state: Mutex::new(state), guard, playing: Arc::default() }))
+        Ok(Arc::new(Self { config, state: Mutex::new(state), access, playing: Arc::default() }))
     }
 
     /// The configuration in force now: read it when you act, a reload replaces it.
@@ -105,41 +104,41 @@ impl Registry {
         }
         state.points.extend(fresh);
         drop(state);
-        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&config.users, guard.as_mut()) {
-            (Some(rights), Some(guard)) => guard.set_rights(rights.clone()),
-            (rights, _) => *guard = rights.clone().map(Guard::new),
-        }
-        drop(guard);
+        self.access.set_users(config.users.clone());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
         Ok(())
     }
 
-    /// Whether the pusher may push, to the point that `path` names as to any.
+    /// Whether the pusher may push to the point that `path` names, or make it from the template in `directives`.
     ///
     /// # Errors
     /// What to answer where it may not.
-    pub(super) fn admit(&self, head: &RequestHead, line: RequestLine<'_>, path: &str) -> Result<(), Reply> {
-        let policy = &self.config().policy;
-        let Some(nonce) = random_digits() else {
-            return Err(Reply::error(policy, 500, "no randomness for a challenge"));
+    pub(super) fn admit(
+        &self,
+        head: &RequestHead,
+        line: RequestLine<'_>,
+        path: &str,
+        directives: Option<&Directives>,
+    ) -> Result<(), Reply> {
+        let template = || directives.and_then(|directives| self.lock().template(directives).map(Arc::clone));
+        let rights = match self.point(path) {
+            Some(point) => vec![point.config().write.clone()],
+            // Who is unknown is not told what there is.
+            None => template().map_or(vec![Who::Users], |template| {
+                let template = template.config();
+                vec![template.write.clone(), template.create.clone()]
+            }),
         };
-        let admitted = {
-            // A nonce is spent or not, whatever else failed.
-            let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(guard) = guard.as_mut() else { return Ok(()) };
-            guard.admit(head, line, &nonce, policy, Instant::now())
-        };
-        match admitted {
-            Ok(user) => tracing::debug!(point = path, user, "a pusher is let in"),
-            Err(reply) => {
-                // The first request of every pusher has none.
-                let with_credentials = !head.authorization.is_empty();
-                tracing::info!(point = path, with_credentials, "a pusher is asked for credentials");
-                return Err(reply);
-            }
-        }
-        Ok(())
+        self.access.pusher(head, line, &rights, &self.config().policy, path)
+    }
+
+    /// Whether the player may play at the point that `path` names. Where there is none it will be told so.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn admit_player(&self, headers: &HeaderMap, line: RequestLine<'_>, path: &str) -> Result<(), NoEntry> {
+        let Some(point) = self.point(path) else { return Ok(()) };
+        self.access.player(headers, line, &point.config().read, path)
     }
 
     /// Where the pushers of the point that `path` names are sent (S-5).
@@ -304,13 +303,6 @@ fn new_point(name: &str, config: &Arc<PointConfig>) -> io::Result<Arc<Point>> {
 /// A session's id (S-1).
 fn new_push_id() -> Option<PushId> {
     PushId::parse(&random_digits()?)
-}
-
-/// 192 bits from the system's random source, in hexadecimal digits.
-fn random_digits() -> Option<String> {
-    let mut random = [0; 24];
-    SysRng.try_fill_bytes(&mut random).ok()?;
-    Some(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The point's name in a URL's path: without the leading `/`, percent-decoded.

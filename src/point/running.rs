@@ -16,6 +16,7 @@ use super::server::Server;
 /// A server with a runtime of its own. Dropping it is [`RunningServer::stop`].
 pub struct RunningServer {
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     registry: Arc<Registry>,
     end: Option<oneshot::Sender<End>>,
     thread: Option<JoinHandle<()>>,
@@ -45,7 +46,7 @@ impl Server {
                     Ok(server) => server,
                     Err(error) => return drop(started.send(Err(error))),
                 };
-                let facts = (server.local_addr(), Arc::clone(server.registry()));
+                let facts = (server.local_addr(), server.tls_addr(), Arc::clone(server.registry()));
                 if started.send(Ok(facts)).is_ok() && ended.await != Ok(End::Abrupt) {
                     server.shutdown().await;
                 }
@@ -54,8 +55,8 @@ impl Server {
             runtime.shutdown_background();
         })?;
         let gone = |_| io::Error::other("the server's thread ended");
-        let (address, registry) = result.recv().map_err(gone)??;
-        Ok(RunningServer { address, registry, end: Some(end), thread: Some(thread) })
+        let (address, tls_address, registry) = result.recv().map_err(gone)??;
+        Ok(RunningServer { address, tls_address, registry, end: Some(end), thread: Some(thread) })
     }
 }
 
@@ -63,6 +64,11 @@ impl RunningServer {
     /// The address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// As [`Server::tls_addr`].
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.tls_address
     }
 
     /// As [`Server::stats`].

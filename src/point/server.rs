@@ -1,12 +1,12 @@
 //! The server: a listener, and the tasks it feeds.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
@@ -24,9 +24,10 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// A running server, in the runtime that it was started in.
 pub struct Server {
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     registry: Arc<Registry>,
-    stop: Arc<Notify>,
-    accepting: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+    accepting: Vec<JoinHandle<()>>,
 }
 
 impl Server {
@@ -36,17 +37,33 @@ impl Server {
     /// Where the address cannot be listened on, or a recorder not be started.
     pub async fn start(config: Config) -> io::Result<Self> {
         make_directories(&config)?;
-        let listener = TcpListener::bind(config.listen).await?;
+        let listener = listen(config.listen).await?;
         let address = listener.local_addr()?;
+        let tls_listener = match &config.tls {
+            Some(tls) => Some(listen(tls.listen).await?),
+            None => None,
+        };
+        let tls_address = tls_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let registry = Registry::new(config)?;
-        let stop = Arc::new(Notify::new());
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&registry), Arc::clone(&stop)));
-        Ok(Self { address, registry, stop, accepting })
+        let (stop, stopped) = watch::channel(false);
+        let gate = Gate::new();
+        let doors = [(Some(listener), Speech::Plain), (tls_listener, Speech::Tls)];
+        let accepting = doors.into_iter().filter_map(|(listener, speech)| {
+            let door = Door { listener: listener?, speech, registry: Arc::clone(&registry), gate: Arc::clone(&gate) };
+            Some(tokio::spawn(door.keep(stopped.clone())))
+        });
+        let accepting = accepting.collect();
+        Ok(Self { address, tls_address, registry, stop, accepting })
     }
 
     /// The address that it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address where it speaks TLS, if it does.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.tls_address
     }
 
     /// What the point has done so far; `None` where there is none of this name.
@@ -73,9 +90,11 @@ impl Server {
     /// what each point has done, by name.
     pub async fn shutdown(self) -> Vec<(String, PointStats)> {
         let points = self.registry.stop().await;
-        self.stop.notify_one();
-        // Fails only where the task panicked or was aborted: it is over then too.
-        let _ = self.accepting.await;
+        self.stop.send_replace(true);
+        for door in self.accepting {
+            // Fails only where the task panicked or was aborted: it is over then too.
+            let _ = door.await;
+        }
         points
     }
 
@@ -84,36 +103,73 @@ impl Server {
     }
 }
 
+/// # Errors
+/// The system's, with the address.
+async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
 fn make_directories(config: &Config) -> io::Result<()> {
     let mut directories = config.points.values().filter_map(|point| point.record.as_ref());
     directories.try_for_each(std::fs::create_dir_all)
 }
 
-async fn accept(listener: TcpListener, registry: Arc<Registry>, stop: Arc<Notify>) {
-    let mut connections = JoinSet::new();
-    let gate = Gate::new();
-    loop {
-        tokio::select! {
-            () = stop.notified() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                // One too many is closed at once.
-                Ok((stream, from)) => {
-                    let config = registry.config();
-                    match gate.enter(from.ip(), config.room(), &config.bounds, Instant::now()) {
-                        Ok(visit) => drop(connections.spawn(connection::serve(Arc::clone(&registry), stream, visit))),
-                        Err(refused) => tracing::debug!(address = %from.ip(), %refused, "a connection is closed"),
+/// What is spoken behind an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speech {
+    Plain,
+    Tls,
+}
+
+/// An address that connections come in by.
+struct Door {
+    listener: TcpListener,
+    speech: Speech,
+    registry: Arc<Registry>,
+    gate: Arc<Gate>,
+}
+
+impl Door {
+    /// Lets connections in until it is told to stop, and waits for their ends.
+    async fn keep(self, mut stopped: watch::Receiver<bool>) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                // Fails where the server is gone.
+                _ = stopped.changed() => break,
+                Some(_) = connections.join_next() => {}
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, from)) => self.let_in(stream, from.ip(), &mut connections),
+                    Err(error) => {
+                        tracing::warn!(%error, "accept");
+                        sleep(PAUSE).await;
                     }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "accept");
-                    sleep(PAUSE).await;
                 }
             }
         }
+        drop(self.listener);
+        let rest = async { while connections.join_next().await.is_some() {} };
+        // Those left over are idle, or do not read: dropping the set ends them.
+        let _ = timeout(LAST_WORDS, rest).await;
     }
-    drop(listener);
-    let rest = async { while connections.join_next().await.is_some() {} };
-    // Those left over are idle, or do not read: dropping the set ends them.
-    let _ = timeout(LAST_WORDS, rest).await;
+
+    /// One too many is closed at once.
+    fn let_in(&self, stream: TcpStream, address: IpAddr, connections: &mut JoinSet<()>) {
+        let registry = Arc::clone(&self.registry);
+        let config = registry.config();
+        let visit = match self.gate.enter(address, config.room(), &config.bounds, Instant::now()) {
+            Ok(visit) => visit,
+            Err(refused) => return tracing::debug!(%address, %refused, "a connection is closed"),
+        };
+        let tls = match self.speech {
+            Speech::Plain => None,
+            // The certificate of now: a reload may have brought another.
+            Speech::Tls => config.tls.as_ref().map(|tls| Arc::clone(&tls.config)),
+        };
+        if self.speech == Speech::Tls && tls.is_none() {
+            return;
+        }
+        connections.spawn(connection::serve(registry, stream, tls, visit));
+    }
 }

@@ -236,14 +236,7 @@ impl RequestHead {
             .parse()
             .map_err(|_| "Content-Length is no number")?;
         let cookies = Cookies::from_request(headers).ok_or("Cookie has no push-id of 1 to 255 visible characters")?;
-        let accept_authentication = headers
-            .get_all(X_ACCEPT_AUTHENTICATION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .map(|scheme| scheme.trim().to_owned())
-            .filter(|scheme| !scheme.is_empty())
-            .collect();
+        let accept_authentication = accepted_schemes(headers);
         let authorization = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION]
             .into_iter()
             .filter_map(|name| {
@@ -254,6 +247,18 @@ impl RequestHead {
             .collect();
         Ok(Self { kind, accept_authentication, user_agent, content_length, cookies, authorization })
     }
+}
+
+/// The names of schemes that a client says it can do, the preferred first (H-4).
+pub fn accepted_schemes(headers: &HeaderMap) -> Vec<String> {
+    headers
+        .get_all(X_ACCEPT_AUTHENTICATION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|scheme| scheme.trim().to_owned())
+        .filter(|scheme| !scheme.is_empty())
+        .collect()
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

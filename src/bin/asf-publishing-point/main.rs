@@ -38,6 +38,9 @@ async fn run(arguments: Arguments, config: Config) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let server = Server::start(config).await?;
     say(&format!("listening on http://{}", server.local_addr()))?;
+    if let Some(address) = server.tls_addr() {
+        say(&format!("listening on https://{address}"))?;
+    }
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

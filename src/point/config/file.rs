@@ -32,6 +32,7 @@ use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
 pub use self::bounds::BoundsTable;
+use super::super::tls::{BadTls, Tls};
 use super::{Config, PointConfig, Who};
 use crate::log::Limits;
 use crate::point::Networks;
@@ -67,6 +68,9 @@ pub enum BadConfig {
         /// Line, cause, and what could stand there.
         error: toml::de::Error,
     },
+    /// There can be no TLS.
+    #[error(transparent)]
+    Tls(#[from] BadTls),
     /// The file of users is none.
     #[error("{}: {error}", .path.display())]
     Users {
@@ -117,6 +121,8 @@ pub struct File {
     /// How long a session lives between requests, such as `2m`.
     #[serde(with = "humantime_serde")]
     pub inactivity_timeout: Option<Duration>,
+    /// TLS on an address of its own.
+    pub tls: Option<TlsTable>,
     /// File of users, lines `user:realm:hash`.
     pub users: Option<PathBuf>,
     /// How users may show who they are, the preferred first.
@@ -138,6 +144,18 @@ pub struct File {
     pub defaults: PointTable,
     /// The points, by name.
     pub point: BTreeMap<String, PointTable>,
+}
+
+/// Where TLS is spoken, and as whom.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TlsTable {
+    /// [`Tls::listen`].
+    pub listen: SocketAddr,
+    /// PEM file with the server's certificate, and those that lead from it to the authority.
+    pub certificate: PathBuf,
+    /// PEM file with its key.
+    pub key: PathBuf,
 }
 
 /// The table of one point.
@@ -232,6 +250,7 @@ impl File {
         check_names(points.keys())?;
         Ok(Config {
             listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
+            tls: self.tls.map(|tls| Tls::read(tls.listen, &tls.certificate, &tls.key)).transpose()?,
             points,
             policy: Policy {
                 idle_timeout,

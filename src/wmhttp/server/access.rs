@@ -1,4 +1,4 @@
-//! Who may push: 401 and what answers it, by Basic and Digest (S-6; RFC 7617, RFC 7616).
+//! Who comes: 401 and what answers it, by Basic and Digest (S-6; RFC 7617, RFC 7616).
 //!
 //! [`Rights`] say who and how, a [`Guard`] looks at requests. No clock and no random source: the
 //! time and the text of a new nonce are arguments.
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::header;
+use http::header::{self, HeaderValue};
 
 use super::super::headers::Kind;
 use super::{Policy, Reply, RequestHead};
@@ -140,23 +140,46 @@ impl Guard {
         policy: &Policy,
         now: Instant,
     ) -> Result<String, Reply> {
-        let refusal = match self.look_at(head, line, now) {
+        let authorization = head.authorization.iter().find(|(name, _)| name == header::AUTHORIZATION);
+        let authorization = authorization.map(|(_, value)| value);
+        self.recognize(authorization, &head.accept_authentication, line, fresh, now).map_err(|challenges| {
+            let text = "who pushes to this publishing point must name a user and the right password";
+            let reply = Reply::error(policy, 401, text);
+            Reply { challenges: challenges.into(), close: head.kind == Kind::Start, ..reply }
+        })
+    }
+
+    /// Who shows to be a user by the value of an Authorization header: gives the user's name. `listed` are
+    /// the schemes that the client says it can do (H-4), `fresh` is as in [`Guard::admit`].
+    ///
+    /// # Errors
+    /// The challenges that a 401 carries, the preferred first.
+    pub fn recognize(
+        &mut self,
+        authorization: Option<&HeaderValue>,
+        listed: &[String],
+        line: RequestLine<'_>,
+        fresh: &str,
+        now: Instant,
+    ) -> Result<String, Vec<String>> {
+        let refusal = match self.look_at(authorization, line, now) {
             Ok(user) => return Ok(user),
             Err(refusal) => refusal,
         };
-        let offered = self.offered(&head.accept_authentication);
+        let offered = self.offered(listed);
         if offered.contains(&Scheme::Digest) {
             self.nonces.issue(fresh, now + self.rights.nonce_lifetime);
         }
-        let challenges = offered.into_iter().flat_map(|scheme| self.challenges(scheme, fresh, refusal));
-        let text = "who pushes to this publishing point must name a user and the right password";
-        let reply = Reply::error(policy, 401, text);
-        Err(Reply { challenges: challenges.collect(), close: head.kind == Kind::Start, ..reply })
+        Err(offered.into_iter().flat_map(|scheme| self.challenges(scheme, fresh, refusal)).collect())
     }
 
-    fn look_at(&mut self, head: &RequestHead, line: RequestLine<'_>, now: Instant) -> Result<String, Refusal> {
-        let values = head.authorization.iter().filter(|(name, _)| name == header::AUTHORIZATION);
-        let text = values.filter_map(|(_, value)| value.to_str().ok()).next().ok_or(Refusal::Unknown)?.trim();
+    fn look_at(
+        &mut self,
+        authorization: Option<&HeaderValue>,
+        line: RequestLine<'_>,
+        now: Instant,
+    ) -> Result<String, Refusal> {
+        let text = authorization.and_then(|value| value.to_str().ok()).ok_or(Refusal::Unknown)?.trim();
         let (scheme, rest) = text.split_once(' ').ok_or(Refusal::Unknown)?;
         let scheme = scheme.parse().map_err(|_| Refusal::Unknown)?;
         if !self.rights.schemes.contains(&scheme) {
