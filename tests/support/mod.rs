@@ -22,6 +22,7 @@ pub mod media;
 pub mod nginx;
 pub mod peer;
 pub mod pipeline;
+pub mod point;
 pub mod program;
 pub mod proxy;
 pub mod server;
