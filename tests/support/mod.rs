@@ -26,6 +26,7 @@ pub mod point;
 pub mod program;
 pub mod proxy;
 pub mod server;
+pub mod show;
 pub mod terminal;
 pub mod upstream;
 pub mod witness;

@@ -1,6 +1,7 @@
 //! A publishing point: takes pushes over [MS-WMHTTP], serves players over [MS-WMSP].
 
 mod arguments;
+mod descriptors;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments, config: Config) -> io::Result<()> {
     let colours = io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(arguments.log.clone()).with_writer(io::stderr).with_ansi(colours).init();
+    descriptors::allow_all();
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut reload = signal(SignalKind::hangup())?;
