@@ -172,7 +172,7 @@ fn finish(stream: &mut TcpStream, bytes: &[u8]) {
     let _ = stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write));
     let mut answer = Vec::new();
     let mut chunk = [0; 16 * 1024];
-    while answer.len() < ENOUGH {
+    while answer.len() < ENOUGH && !is_stream(&answer) {
         match stream.read(&mut chunk) {
             Ok(0) => break,
             Ok(len) => answer.extend_from_slice(&chunk[..len]),
@@ -181,6 +181,12 @@ fn finish(stream: &mut TcpStream, bytes: &[u8]) {
         }
     }
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "{:?}", String::from_utf8_lossy(&answer));
+}
+
+/// Whether it is what players get: that may be silent as long as its pusher may be.
+fn is_stream(answer: &[u8]) -> bool {
+    let head = String::from_utf8_lossy(answer);
+    head.split_once("\r\n\r\n").is_some_and(|(head, _)| head.contains("x-mms-framed"))
 }
 
 fn say_and_hear(stream: &mut TcpStream, bytes: &[u8]) -> String {

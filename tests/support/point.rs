@@ -62,6 +62,13 @@ impl Program {
         assert!(answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
+    /// Has it read this configuration, at some time from now on.
+    pub fn reload(&self, config: &str) {
+        fs::write(self.directory.path().join("config.toml"), config).unwrap();
+        let told = Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status().unwrap();
+        assert!(told.success());
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap()
     }
