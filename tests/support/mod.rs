@@ -23,6 +23,7 @@ pub mod nginx;
 pub mod peer;
 pub mod pipeline;
 pub mod point;
+pub mod point_program;
 pub mod program;
 pub mod proxy;
 pub mod server;
