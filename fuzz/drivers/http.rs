@@ -140,7 +140,7 @@ fn push(stream: &mut TcpStream, source: &mut Source<'_>) {
     let mut bytes = head("start", id, source.of(&[1 << 31, 2000, 7])).into_bytes();
     let header = HeaderBuilder::default().packet_size(200).build();
     let mut packet = |packet: Packet| bytes.extend(packet.to_bytes().unwrap_or_default());
-    if source.byte() % 8 != 0 {
+    if !source.byte().is_multiple_of(8) {
         packet(Packet::Header(header.clone()));
     }
     while !source.is_empty() {

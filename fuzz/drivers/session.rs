@@ -54,9 +54,9 @@ fn config(source: &mut Source<'_>) -> Config {
         random: || [7; 16],
         directives: Directives { template: None, auto_destroy: source.byte() % 2 == 1 },
         content_length: source.of(&[None, Some(1), Some(20_000)]),
-        strict_server: source.byte() % 2 == 0,
+        strict_server: source.byte().is_multiple_of(2),
         automatic_redirect: source.byte() % 4 != 3,
-        https: source.byte() % 2 == 0,
+        https: source.byte().is_multiple_of(2),
         proxy: Choice::Direct,
         header_change: source.of(&[HeaderChange::Auto, HeaderChange::StreamChange, HeaderChange::Reconnect]),
         response_timeout: Duration::from_secs(15),
@@ -85,14 +85,14 @@ impl Run {
             5 | 6 => self.session.handle_connected(),
             7 | 8 => self.response(source),
             9 => {
-                self.session.handle_disconnect(source.of(&CAUSES), "", source.byte() % 2 == 0, now);
+                self.session.handle_disconnect(source.of(&CAUSES), "", source.byte().is_multiple_of(2), now);
                 self.asked = false;
                 self.room = None;
             }
             10 => self.now += Duration::from_millis(100 * u64::from(source.byte())),
             11 => self.session.handle_timeout(now),
             12 => {
-                let known = source.byte() % 4 != 0;
+                let known = !source.byte().is_multiple_of(4);
                 self.session.supply(known.then(|| Credentials::new("bob", "secret")), now);
             }
             13 if source.byte() == 0 => self.session.end(now),
@@ -121,7 +121,7 @@ impl Run {
     fn response(&mut self, source: &mut Source<'_>) {
         let status = source.of(&STATUSES);
         let mut headers = HeaderMap::new();
-        if source.byte() % 8 != 0 {
+        if !source.byte().is_multiple_of(8) {
             headers.insert(header::SERVER, HeaderValue::from_static("Cougar/9.0"));
         }
         for _ in 0..source.byte() % 4 {
@@ -130,7 +130,7 @@ impl Run {
                 headers.append(name, value);
             }
         }
-        self.answer(status, headers, source.byte() % 2 == 0);
+        self.answer(status, headers, source.byte().is_multiple_of(2));
     }
 
     fn answer(&mut self, status: u16, headers: HeaderMap, keep_alive: bool) {
