@@ -21,6 +21,8 @@ use support::point::Program;
 
 /// Threads that attack the server at one time.
 const ATTACKERS: u64 = 4;
+/// Requests after which a long run tells how far it is.
+const TOLD: usize = 100_000;
 /// Bytes of an input; what is longer says nothing new here.
 const LONGEST: usize = 4096;
 
@@ -101,7 +103,11 @@ fn hostile_requests_harm_no_server() {
                         if sent.load(Ordering::Relaxed) >= share {
                             return;
                         }
-                        sent.fetch_add(http::attack(address, &input(seeds, seed, n)), Ordering::Relaxed);
+                        let requests = http::attack(address, &input(seeds, seed, n));
+                        let before = sent.fetch_add(requests, Ordering::Relaxed);
+                        if before / TOLD != (before + requests) / TOLD {
+                            println!("{} requests", before + requests);
+                        }
                     }
                 });
             }

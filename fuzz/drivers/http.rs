@@ -176,17 +176,19 @@ fn finish(stream: &mut TcpStream, bytes: &[u8]) {
         match stream.read(&mut chunk) {
             Ok(0) => break,
             Ok(len) => answer.extend_from_slice(&chunk[..len]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("the server neither answers nor closes"),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let [asked, heard] = [bytes, &answer[..]].map(String::from_utf8_lossy);
+                panic!("the server neither answers nor closes: {asked:?} {heard:?}")
+            }
             Err(_) => break,
         }
     }
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "{:?}", String::from_utf8_lossy(&answer));
 }
 
-/// Whether it is what players get: that may be silent as long as its pusher may be.
-fn is_stream(answer: &[u8]) -> bool {
-    let head = String::from_utf8_lossy(answer);
-    head.split_once("\r\n\r\n").is_some_and(|(head, _)| head.contains("x-mms-framed"))
+/// Whether one of the answers is what players get: that may be silent as long as its pusher may be.
+fn is_stream(answers: &[u8]) -> bool {
+    String::from_utf8_lossy(answers).contains("x-mms-framed")
 }
 
 fn say_and_hear(stream: &mut TcpStream, bytes: &[u8]) -> String {
