@@ -533,10 +533,10 @@ fn run(content_length: Option<u64>, header_change: HeaderChange, faults: &[(u32,
     // A break right after a header change looks like a refusal of it, an answer that does not come like a body that
     // did not arrive, and the end of a session that has just been resumed like that of one long gone.
     let expelled = faults.iter().any(|(_, fault)| matches!(fault, Fault::Expel(_)));
-    let in_doubt = |event: &Event| match event {
-        Event::Restarted { reason: Restart::HeaderChangeRefused | Restart::NoAnswer, .. } => true,
-        Event::Restarted { reason: Restart::SessionGone, .. } => expelled,
-        _ => false,
+    let in_doubt = |event: &Event| {
+        let Event::Restarted { reason, .. } = event else { return false };
+        matches!(reason, Restart::HeaderChangeRefused | Restart::NoAnswer)
+            || (expelled && *reason == Restart::SessionGone)
     };
     if pair.events.iter().any(in_doubt) {
         // What was taken back though it had arrived may be left out the second time.
