@@ -53,7 +53,7 @@ fn config(source: &mut Source<'_>) -> Config {
         tickets: false,
         random: || [7; 16],
         directives: Directives { template: None, auto_destroy: source.byte() % 2 == 1 },
-        content_length: source.of(&[None, Some(1), Some(20_000)]),
+        content_length: Some(u64::from(source.word())).filter(|length| *length > 0),
         strict_server: source.byte().is_multiple_of(2),
         automatic_redirect: source.byte() % 4 != 3,
         https: source.byte().is_multiple_of(2),
@@ -64,7 +64,7 @@ fn config(source: &mut Source<'_>) -> Config {
     }
 }
 
-/// Seven bytes of settings; then each byte is an event, some with what follows as their matter.
+/// Eight bytes of settings; then each byte is an event, some with what follows as their matter.
 pub fn run(data: &[u8]) {
     let mut source = Source(data);
     let config = config(&mut source);
@@ -81,7 +81,13 @@ impl Run {
         let now = self.now;
         match source.byte() % 16 {
             0 | 1 => self.session.connect(now),
-            2..=4 => self.offer(usize::from(source.byte() % 2)),
+            2..=4 => {
+                let choice = source.byte();
+                for _ in 0..=choice / 16 {
+                    self.offer(usize::from(choice % 2));
+                    self.carry_out();
+                }
+            }
             5 | 6 => self.session.handle_connected(),
             7 | 8 => self.response(source),
             9 => {
@@ -191,13 +197,16 @@ impl Run {
 }
 
 pub fn seeds() -> Vec<Vec<u8>> {
-    let settings = [0, 0, 0, 0, 0, 0, 0];
-    let setup = b"\x00\x07\x00\x01\x01\x03\x08push-id=a\x00";
+    let settings = [0, 0, 0, 0, 0, 0, 0, 0];
+    let setup = b"\x00\x07\x00\x01\x01\x03\x09push-id=a\x00";
     let stream = b"\x02\x00\x05\x02\x00\x02\x00\x02\x00";
     vec![
         [&settings[..], setup, stream, b"\x02\x01\x02\x01\x0d\x00"].concat(),
-        [&[1, 1, 2, 0, 0, 0, 1], &setup[..], stream, &stream[..], b"\x09\x00\x00\x0a\x05\x00"].concat(),
-        [&settings[..], b"\x00\x07\x03\x01\x01\x00\x20Digest realm=\"x\", nonce=\"abc\"", b"\x00\x0c\x01"].concat(),
+        // Small bodies, filled up and gone on from.
+        [&[0, 0, 0, 7, 0, 0, 0, 0], &setup[..], stream, b"\x02\x70\x07\x00\x01\x00\x00\x05\x02\x80\x02\x71\x07\x00"]
+            .concat(),
+        [&[1, 1, 0x40, 0x60, 0, 0, 0, 1], &setup[..], stream, &stream[..], b"\x09\x00\x00\x0a\x05\x00"].concat(),
+        [&settings[..], b"\x00\x07\x03\x01\x01\x00\x1dDigest realm=\"x\", nonce=\"abc\"", b"\x00\x0c\x01"].concat(),
         [&settings[..], b"\x00\x07\x05\x01\x01\x02\x12http://other/a?b=c\x00\x00"].concat(),
     ]
 }
