@@ -30,6 +30,7 @@ fn head(kind: Kind, id: &str) -> RequestHead {
         content_length: 1 << 31,
         cookies,
         authorization: Vec::new(),
+        via: Default::default(),
     }
 }
 

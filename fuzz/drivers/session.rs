@@ -53,6 +53,7 @@ fn config(source: &mut Source<'_>) -> Config {
         tickets: false,
         random: || [7; 16],
         directives: Directives { template: None, auto_destroy: source.byte() % 2 == 1 },
+        via: Default::default(),
         content_length: Some(u64::from(source.word())).filter(|length| *length > 0),
         strict_server: source.byte().is_multiple_of(2),
         automatic_redirect: source.byte() % 4 != 3,

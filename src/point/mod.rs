@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  pusher ──▶ push ──▶ session (a task each) ──▶ point ──▶ log ──▶ player (a body each) ──▶ player
-//!                        └ wmhttp::server          └ recorder (a thread) ──▶ file
+//!                        └ wmhttp::server          ├ recorder (a thread) ──▶ file
+//!                                                  └ forwards ──▶ publish ──▶ other servers
 //! ```
 //!
 //! A session owns its protocol machine and writes into one point. The point's log is the
@@ -26,7 +27,7 @@ mod bounds;
 mod bucket;
 pub mod config;
 mod connection;
-
+mod forwards;
 mod frames;
 mod gate;
 mod networks;
@@ -46,7 +47,9 @@ mod stream;
 mod tls;
 
 pub use bounds::Bounds;
+pub use config::forward::Forward;
 pub use config::{Config, PointConfig};
+pub use forwards::ForwardStats;
 pub use networks::{BadNetwork, Networks};
 pub use publishing::PointStats;
 pub use running::RunningServer;

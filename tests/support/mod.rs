@@ -26,6 +26,7 @@ pub mod point;
 pub mod point_program;
 pub mod program;
 pub mod proxy;
+pub mod puller;
 pub mod server;
 pub mod show;
 pub mod terminal;
