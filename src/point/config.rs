@@ -10,13 +10,18 @@ use std::path::PathBuf;
 use url::Url;
 
 use self::forward::Forward;
+use super::bounds::Bounds;
 use super::fault::Faults;
+use super::networks::Networks;
 use super::recording::RecordLimits;
 use super::status::StatusAccess;
 use super::tls::Tls;
 use crate::log::Limits;
 use crate::wmhttp::server::Policy;
 use crate::wmhttp::server::access::Rights;
+
+/// Connections beside those of the players and sessions allowed.
+const SPARE_CONNECTIONS: usize = 256;
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -43,6 +48,12 @@ pub struct Config {
     /// Where these are served, and nowhere else; `None` serves them where the points are. A reload does not
     /// change it.
     pub status_listen: Option<SocketAddr>,
+    /// From where anybody may push; `None` is from everywhere. A point's own networks count too.
+    pub allow_push: Option<Networks>,
+    /// From where anything else may be asked for; as `allow_push`.
+    pub allow_play: Option<Networks>,
+    /// What the server bears of those whom it does not know.
+    pub bounds: Bounds,
 }
 
 impl Default for Config {
@@ -58,6 +69,9 @@ impl Default for Config {
             max_players: 1000,
             status: StatusAccess::default(),
             status_listen: None,
+            allow_push: None,
+            allow_play: None,
+            bounds: Bounds::default(),
         }
     }
 }
@@ -67,6 +81,11 @@ impl Config {
     pub fn with_points<'a>(names: impl IntoIterator<Item = &'a str>, point: &PointConfig) -> Self {
         let points = names.into_iter().map(|name| (name.to_owned(), point.clone())).collect();
         Self { points, ..Self::default() }
+    }
+
+    /// Connections at one time.
+    pub(super) fn room(&self) -> usize {
+        self.bounds.max_connections.unwrap_or(self.max_players + self.max_sessions + SPARE_CONNECTIONS)
     }
 }
 
@@ -93,6 +112,12 @@ pub struct PointConfig {
     pub create: Who,
     /// Who may play.
     pub read: Who,
+    /// From where pushes, and new points made with this one as template, are taken; `None` is from everywhere.
+    pub allow_push: Option<Networks>,
+    /// From where players are served; `None` is to everywhere.
+    pub allow_play: Option<Networks>,
+    /// Bits a second that a pusher may send in the long run; what is beyond is held back. 0 is no limit.
+    pub max_bitrate: u64,
 }
 
 impl Default for PointConfig {
@@ -108,6 +133,9 @@ impl Default for PointConfig {
             write: Who::Users,
             create: Who::Users,
             read: Who::Everybody,
+            allow_push: None,
+            allow_play: None,
+            max_bitrate: 0,
         }
     }
 }

@@ -3,11 +3,12 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::Response;
+use http::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,20 +16,19 @@ use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, interval_at, timeout, timeout_at};
 
+use super::body::Body;
 use super::fault::{Wire, WireFaults};
+use super::gate::Visit;
+use super::porter;
 use super::registry::Registry;
-use super::status::Client;
 use super::stream::Stream;
-use super::{pull, push, status};
 
-/// Bytes of a request's head.
-const MAX_HEAD: usize = 16 * 1024;
 /// Bytes that the HTTP library reads ahead of a pusher's session.
 const READ_AHEAD: usize = 64 * 1024;
-/// How long a new connection may take to its first request.
-const FIRST_REQUEST: Duration = Duration::from_secs(30);
+/// Times that a connection is asked for credentials before it is closed: each time costs a nonce.
+const MAX_ASKED: usize = 8;
 /// Time beyond the Inactivity-Timeout, at which the session itself closes its connection.
 const AFTER_INACTIVITY: Duration = Duration::from_secs(30);
 /// How long a player may leave everything unacknowledged before it counts as dead.
@@ -46,20 +46,33 @@ const LINGER_BYTES: usize = 64 << 20;
 /// What requests and sessions know of the connection they came on. It is gone when the connection is.
 pub(super) struct Connection {
     peer: SocketAddr,
+    visit: Visit,
     close: Notify,
     /// It closes by a reset.
     resets: AtomicBool,
     requests: AtomicU64,
+    /// How many they were when that was last looked at.
+    seen: AtomicU64,
+    /// Requests under way.
+    busy: AtomicUsize,
+    /// It pushes or plays, and has time.
+    settled: AtomicBool,
+    asked: AtomicUsize,
     wire: Arc<WireFaults>,
 }
 
 impl Connection {
-    fn new(peer: SocketAddr) -> Self {
+    fn new(peer: SocketAddr, visit: Visit) -> Self {
         Self {
             peer,
+            visit,
             close: Notify::new(),
             resets: AtomicBool::new(false),
             requests: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
+            busy: AtomicUsize::new(0),
+            settled: AtomicBool::new(false),
+            asked: AtomicUsize::new(0),
             wire: Arc::default(),
         }
     }
@@ -67,6 +80,31 @@ impl Connection {
     /// The address of the far end.
     pub(super) fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// Where it comes from.
+    pub(super) fn visit(&self) -> &Visit {
+        &self.visit
+    }
+
+    /// It pushes or plays: from now on the protocol's own time-outs count, and no other.
+    pub(super) fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts a request for credentials; the connection closes after one too many.
+    pub(super) fn asked(&self, mut response: Response<Body>) -> Response<Body> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_ASKED {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// Whether it neither does anything nor has done since this was asked.
+    fn is_idle(&self) -> bool {
+        let requests = self.requests();
+        let used = self.seen.swap(requests, Ordering::Relaxed) != requests;
+        !used && !self.settled.load(Ordering::Relaxed) && self.busy.load(Ordering::Relaxed) == 0
     }
 
     /// Closes the connection without an answer.
@@ -102,18 +140,21 @@ pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
+    visit: Visit,
 ) {
     if let Err(error) = set_options(&stream, &registry) {
         tracing::debug!(%error, "socket options");
     }
-    let stream = match timeout(FIRST_REQUEST, Stream::accept(stream, tls)).await {
+    let config = registry.config();
+    let bounds = &config.bounds;
+    let stream = match timeout(bounds.head_timeout, Stream::accept(stream, tls)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
         Err(_) => return tracing::debug!("no TLS handshake in time"),
     };
-    let connection = Arc::new(Connection::new(peer));
+    let connection = Arc::new(Connection::new(peer, visit));
     // It bounds the time between requests too.
-    let head_timeout = registry.config().policy.inactivity_timeout + AFTER_INACTIVITY;
+    let head_timeout = config.policy.inactivity_timeout + AFTER_INACTIVITY;
     let service = {
         let connection = Arc::downgrade(&connection);
         service_fn(move |request: Request<Incoming>| {
@@ -122,26 +163,22 @@ pub(super) async fn serve(
             Box::pin(async move {
                 let connection = connection.upgrade().ok_or(Closed)?;
                 connection.requests.fetch_add(1, Ordering::Relaxed);
-                if push::is_push(&request) {
-                    push::answer(&registry, &connection, request).await
-                } else if let Some(response) = status::answer(&registry, peer, &request).await {
-                    Ok(response)
-                } else {
-                    let client = Client::of(peer, request.headers());
-                    Ok(status::introduced(client, pull::answer(&registry, &request)))
-                }
+                connection.busy.fetch_add(1, Ordering::Relaxed);
+                let answer = porter::answer(&registry, &connection, request).await;
+                connection.busy.fetch_sub(1, Ordering::Relaxed);
+                answer
             })
         })
     };
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .title_case_headers(true)
-        .max_header_size(MAX_HEAD)
+        .max_header_size(bounds.max_head_bytes)
+        .max_headers(bounds.max_head_lines)
         .max_buf_size(READ_AHEAD)
         .header_read_timeout(head_timeout);
     let mut http = http.serve_connection(TokioIo::new(Wire::new(stream, Arc::clone(&connection.wire))), service);
-    let mut first_request = pin!(sleep(FIRST_REQUEST));
-    let mut checked = false;
+    let mut look = interval_at(Instant::now() + bounds.head_timeout, bounds.head_timeout);
     loop {
         tokio::select! {
             result = poll_fn(|context| http.poll_without_shutdown(context)) => {
@@ -151,12 +188,10 @@ pub(super) async fn serve(
                 break;
             }
             () = connection.close.notified() => break,
-            () = &mut first_request, if !checked => {
-                checked = true;
-                if connection.requests() == 0 {
-                    break;
-                }
-            }
+            // The whole head counts, however its bytes trickle.
+            _ = look.tick() => if connection.is_idle() {
+                break;
+            },
         }
     }
     let stream = http.into_parts().io.into_inner().into_inner();

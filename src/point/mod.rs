@@ -23,12 +23,18 @@
 
 mod access;
 mod body;
+mod bounds;
+mod bucket;
 pub mod config;
 mod connection;
 mod fault;
 mod forwards;
 mod frames;
+mod gate;
+mod networks;
+mod pace;
 mod play;
+mod porter;
 mod publishing;
 mod pull;
 mod push;
@@ -42,10 +48,12 @@ mod status;
 mod stream;
 mod tls;
 
+pub use bounds::Bounds;
 pub use config::forward::Forward;
 pub use config::{Config, PointConfig};
 pub use fault::{BadFault, Fault, Faults, Kind, KindRow, Moment, Omission, Progress, Turns, kinds};
 pub use forwards::ForwardStats;
+pub use networks::{BadNetwork, Networks};
 pub use publishing::PointStats;
 pub use recording::RecordLimits;
 pub use running::RunningServer;

@@ -146,7 +146,8 @@ fn moved(url: &str) -> Response<Body> {
     response
 }
 
-fn text(status: StatusCode, text: &'static str) -> Response<Body> {
+/// A refusal in plain words; the connection closes.
+pub(super) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
     response(status, Some("text/plain; charset=utf-8"), Body::full(text))
 }
 

@@ -1,16 +1,20 @@
 //! The push protocol's requests over HTTP: heads and bodies to and from sessions.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::body::Body;
 use super::connection::{Closed, Connection};
 use super::fault::{Acting, InBody};
+use super::pace::Pace;
+use super::publishing::Point;
 use super::registry::Registry;
 use super::session::{Chunk, Message, Start};
 use crate::wmhttp::headers::{Cookies, Directives, Kind, RequestHead, is_encoder};
@@ -81,8 +85,9 @@ async fn push(
     match head.kind {
         Kind::Setup => {
             // Read in any case, since the connection stays open.
-            let body = setup_body(body)
+            let body = timeout(config.bounds.setup_timeout, setup_body(body))
                 .await
+                .map_err(|_| Reply::error(policy, 408, "the PushSetup body takes too long"))?
                 .ok_or_else(|| Reply::error(policy, 413, "the PushSetup body is cut off, or longer than 8192 bytes"))?;
             let directives = Directives::from_body(&body).map_err(|text| Reply::error(policy, 400, text))?;
             // Who is sent elsewhere need not show who it is here.
@@ -106,7 +111,7 @@ async fn push(
             session.tell(Message::Start(start)).await;
             let faults = acting.and_then(|acting| acting.in_body(&session));
             // Of its own, since the answer may go out before the body is complete.
-            tokio::spawn(pump(body, to_session, faults));
+            tokio::spawn(pump(body, to_session, faults, registry.point(&path)));
             Ok(reply.await.ok())
         }
     }
@@ -128,7 +133,8 @@ async fn setup_body(mut body: Incoming) -> Option<Bytes> {
 
 /// Hands a PushStart's body to its session until the body ends or the session wants no more. Where the
 /// body breaks off the session sees the channel end without [`Chunk::End`].
-async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>, mut faults: Option<InBody>) {
+async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>, mut faults: Option<InBody>, point: Option<Arc<Point>>) {
+    let mut pace = Pace::new();
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
@@ -144,6 +150,12 @@ async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>, mut faults: Opti
             },
             Some(Err(_)) => return,
         };
+        let wait = match (&chunk, &point) {
+            (Chunk::Bytes(bytes), Some(point)) => {
+                pace.wait(bytes.len(), point.config().max_bitrate, point.name(), Instant::now())
+            }
+            (Chunk::Bytes(_), None) | (Chunk::End, _) => Duration::ZERO,
+        };
         let chunk = match (&mut faults, chunk) {
             (Some(faults), Chunk::Bytes(bytes)) => {
                 if faults.hand_on(bytes, &session).await {
@@ -158,6 +170,10 @@ async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>, mut faults: Opti
         if session.send(chunk).await.is_err() || last {
             return;
         }
+        // The session is not kept waiting for what has come, and one that wants no more ends the wait.
+        if !wait.is_zero() && timeout(wait, session.closed()).await.is_ok() {
+            return;
+        }
     }
 }
 
@@ -167,7 +183,8 @@ fn url_of(request: &Request<Incoming>) -> String {
     format!("http://{}{}", host.unwrap_or("localhost"), request.uri().path())
 }
 
-fn response(reply: Reply) -> Response<Body> {
+/// A reply of the protocol as HTTP.
+pub(super) fn response(reply: Reply) -> Response<Body> {
     let headers = reply.to_headers();
     let body = reply.body.map_or_else(Body::empty, |(_, text)| Body::full(text));
     let mut response = Response::new(body);

@@ -15,6 +15,7 @@ use super::connection::Connection;
 use super::fault::Acting;
 use super::forwards::Forwards;
 use super::play::Play;
+use super::porter::is_in;
 use super::publishing::{Point, PointStats};
 use super::recorder::Recorder;
 use super::session::{self, Fate, SessionHandle};
@@ -190,6 +191,10 @@ impl Registry {
         let mut state = self.lock();
         let template = state.template(directives).map(|template| template.config());
         let lookup = redirect.unwrap_or_else(|| state.look_up(&key, template.is_some()));
+        let near = |template: &Arc<PointConfig>| is_in(template.allow_push.as_ref(), connection.visit().address());
+        if lookup == Lookup::FromTemplate && !template.as_ref().is_some_and(near) {
+            return Reply::error(policy, 403, "your address is in none of the template's allowed networks");
+        }
         if matches!(lookup, Lookup::Exists | Lookup::FromTemplate | Lookup::Busy) {
             let pseudonym = state.points.get(&key).map(|point| point.forwards().pseudonym());
             if let Some(reply) = head.via.refusal(pseudonym, policy) {

@@ -3,21 +3,20 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::config::Config;
 use super::connection;
+use super::gate::Gate;
 use super::publishing::PointStats;
 use super::registry::Registry;
 use super::status::{self, StatusListener};
 
-/// Connections beside those of the players and sessions allowed.
-const SPARE_CONNECTIONS: usize = 256;
 /// Pause after a failed accept, such as for want of descriptors, so that it does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long connections have to say their last at the end.
@@ -54,7 +53,6 @@ impl Server {
             Some(address) => Some(StatusListener::bind(address).await?),
             None => None,
         };
-        let connections = config.max_players + config.max_sessions + SPARE_CONNECTIONS;
         let registry = Registry::new(config)?;
         let mut watching = JoinSet::new();
         watching.spawn(status::sample(Arc::downgrade(&registry)));
@@ -63,10 +61,10 @@ impl Server {
             watching.spawn(listener.serve(Arc::clone(&registry)));
         }
         let (stop, stopped) = watch::channel(false);
-        let room = Arc::new(Semaphore::new(connections));
+        let gate = Gate::new();
         let doors = [(Some(listener), Speech::Plain), (tls_listener, Speech::Tls)];
         let accepting = doors.into_iter().filter_map(|(listener, speech)| {
-            let door = Door { listener: listener?, speech, registry: Arc::clone(&registry), room: Arc::clone(&room) };
+            let door = Door { listener: listener?, speech, registry: Arc::clone(&registry), gate: Arc::clone(&gate) };
             Some(tokio::spawn(door.keep(stopped.clone())))
         });
         let accepting = accepting.collect();
@@ -154,7 +152,7 @@ struct Door {
     listener: TcpListener,
     speech: Speech,
     registry: Arc<Registry>,
-    room: Arc<Semaphore>,
+    gate: Arc<Gate>,
 }
 
 impl Door {
@@ -183,19 +181,21 @@ impl Door {
 
     /// One too many is closed at once.
     fn let_in(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
-        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return };
+        let address = peer.ip();
         let registry = Arc::clone(&self.registry);
+        let config = registry.config();
+        let visit = match self.gate.enter(address, config.room(), &config.bounds, Instant::now()) {
+            Ok(visit) => visit,
+            Err(refused) => return tracing::debug!(%address, %refused, "a connection is closed"),
+        };
         let tls = match self.speech {
             Speech::Plain => None,
             // The certificate of now: a reload may have brought another.
-            Speech::Tls => registry.config().tls.as_ref().map(|tls| Arc::clone(&tls.config)),
+            Speech::Tls => config.tls.as_ref().map(|tls| Arc::clone(&tls.config)),
         };
         if self.speech == Speech::Tls && tls.is_none() {
             return;
         }
-        connections.spawn(async move {
-            connection::serve(registry, stream, peer, tls).await;
-            drop(place);
-        });
+        connections.spawn(connection::serve(registry, stream, peer, tls, visit));
     }
 }

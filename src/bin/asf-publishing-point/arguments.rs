@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::Parser;
+use gstasfpush::point::Networks;
 use gstasfpush::point::config::file::{BadConfig, File, LogFormat, TlsTable, http_url};
 use gstasfpush::point::config::forward::Written;
 use gstasfpush::point::{Faults, StatusAccess};
@@ -70,6 +71,12 @@ pub struct Arguments {
     /// Address and port for the status alone; without it, the status is where the points are
     #[arg(long, value_name = "ADDRESS")]
     status_listen: Option<SocketAddr>,
+    /// Networks that may push: a list such as `192.0.2.0/24,2001:db8::/32` [default: all]
+    #[arg(long, value_name = "NETWORKS")]
+    allow_push: Option<Networks>,
+    /// Networks that may play, and ask for whatever else there is [default: all]
+    #[arg(long, value_name = "NETWORKS")]
+    allow_play: Option<Networks>,
     /// Send pushers and players of a point to another URL; may be given several times
     #[arg(long = "redirect", value_name = "POINT=URL", value_parser = of_point(http_url))]
     redirects: Vec<(String, Url)>,
@@ -113,6 +120,8 @@ impl Arguments {
         set(&mut file.auth, &self.schemes);
         set(&mut file.status, &self.status);
         set(&mut file.status_listen, &self.status_listen);
+        set(&mut file.allow_push, &self.allow_push);
+        set(&mut file.allow_play, &self.allow_play);
         set(&mut file.defaults.record, &self.record);
         set(&mut file.defaults.record_max_size, &self.record_max_size);
         set(&mut file.defaults.record_max_time, &self.record_max_time);

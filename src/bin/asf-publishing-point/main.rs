@@ -1,6 +1,7 @@
 //! A publishing point: takes pushes over [MS-WMHTTP], serves players over [MS-WMSP].
 
 mod arguments;
+mod descriptors;
 mod logging;
 
 use std::error::Error;
@@ -42,6 +43,7 @@ fn configure(arguments: &Arguments) -> Result<Config, Box<dyn Error>> {
 
 #[tokio::main]
 async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
+    descriptors::allow_all();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut reload = signal(SignalKind::hangup())?;

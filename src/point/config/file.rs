@@ -17,6 +17,8 @@
 //! # Ok::<(), gstasfpush::point::config::file::BadConfig>(())
 //! ```
 
+mod bounds;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -29,10 +31,12 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
+pub use self::bounds::BoundsTable;
 use super::super::status::{self, StatusAccess};
 use super::super::tls::{BadTls, Tls};
 use super::{Config, PointConfig, Who, forward};
 use crate::log::Limits;
+use crate::point::Networks;
 use crate::point::fault::Fault;
 use crate::point::recording::RecordLimits;
 use crate::wmhttp::server::Policy;
@@ -122,6 +126,14 @@ pub enum BadConfig {
     /// Too short an Idle-Timeout.
     #[error("`idle-timeout` is less than 10 s, which the protocol does not allow")]
     IdleTimeout,
+    /// A bound that leaves no room for a single request.
+    #[error("`{key}` in `[bounds]` is less than {least}, which would let nobody in")]
+    Bound {
+        /// The key.
+        key: &'static str,
+        /// The least that it may be; seconds where it is a time.
+        least: usize,
+    },
 }
 
 /// The configuration file. Everything may be left out; flags fill in and override.
@@ -157,6 +169,12 @@ pub struct File {
     pub status: Option<StatusAccess>,
     /// [`Config::status_listen`].
     pub status_listen: Option<SocketAddr>,
+    /// [`Config::allow_push`], such as `["192.0.2.0/24", "2001:db8::/32"]`.
+    pub allow_push: Option<Networks>,
+    /// [`Config::allow_play`].
+    pub allow_play: Option<Networks>,
+    /// [`Config::bounds`].
+    pub bounds: BoundsTable,
     /// What counts for each point that does not say otherwise.
     pub defaults: PointTable,
     /// The points, by name.
@@ -235,6 +253,12 @@ pub struct PointTable {
     pub create: Option<Names>,
     /// [`PointConfig::read`]: as `write`.
     pub read: Option<Names>,
+    /// [`PointConfig::allow_push`].
+    pub allow_push: Option<Networks>,
+    /// [`PointConfig::allow_play`].
+    pub allow_play: Option<Networks>,
+    /// [`PointConfig::max_bitrate`].
+    pub max_bitrate: Option<u64>,
 }
 
 /// Who has a right, as it is written.
@@ -315,6 +339,9 @@ impl File {
             max_players: self.max_players.unwrap_or(max_players),
             status,
             status_listen: self.status_listen,
+            allow_push: self.allow_push,
+            allow_play: self.allow_play,
+            bounds: self.bounds.into_bounds()?,
         })
     }
 }
@@ -353,6 +380,9 @@ impl PointTable {
             write: who("write", self.write, &defaults.write, unset.write)?,
             create: who("create", self.create, &defaults.create, unset.create)?,
             read: who("read", self.read, &defaults.read, unset.read)?,
+            allow_push: self.allow_push.or_else(|| defaults.allow_push.clone()),
+            allow_play: self.allow_play.or_else(|| defaults.allow_play.clone()),
+            max_bitrate: self.max_bitrate.or(defaults.max_bitrate).unwrap_or(unset.max_bitrate),
         })
     }
 }
