@@ -15,6 +15,7 @@ use gstasfpush::wmhttp::packet::Packet;
 use gstasfpush::wmhttp::proxy::Choice;
 use gstasfpush::wmhttp::server::{self, Lookup, Policy, Reception, Reply, accept};
 use gstasfpush::wmhttp::verdict::Cause;
+use gstasfpush::wmhttp::via::Via;
 use http::StatusCode;
 use proptest::prelude::*;
 use url::Url;
@@ -65,6 +66,7 @@ impl Pair {
             tickets: false,
             random: || [0; 16],
             directives: Directives::default(),
+            via: Via::default(),
             content_length,
             strict_server: true,
             automatic_redirect: true,

@@ -571,7 +571,7 @@ fn other_requests_of_players() {
         ("POST /concert HTTP/1.0\r\nPragma: xStopStrm=1\r\nContent-Length: 0\r\n\r\n", 200),
         ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 200),
         ("POST /concert HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 400),
-        ("DELETE /concert HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        ("DELETE /concert HTTP/1.1\r\nHost: x\r\n\r\n", 405),
     ] {
         let response = ask(&server, request);
         assert_eq!(response.status, status, "{request} {response:?}");

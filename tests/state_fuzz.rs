@@ -97,9 +97,13 @@ fn value_for(random: &mut StdRng, property: &glib::ParamSpec, locations: &[Strin
             })*
         };
     }
-    // GstBaseSink's own times take no GST_CLOCK_TIME_NONE.
-    if property.name() == "render-delay" {
-        return Some(random.random_range(0..1_000_000_000_u64).to_value());
+    // GstBaseSink's own times: it takes no GST_CLOCK_TIME_NONE, and the system clock of GStreamer 1.22 spins, its lock
+    // held, on a wait of centuries.
+    let nanoseconds = random.random_range(0..1_000_000_000_u32);
+    match property.name() {
+        "render-delay" | "throttle-time" | "processing-deadline" => return Some(u64::from(nanoseconds).to_value()),
+        "ts-offset" => return Some((i64::from(nanoseconds) - 500_000_000).to_value()),
+        _ => {}
     }
     number!(glib::ParamSpecUInt, glib::ParamSpecInt, glib::ParamSpecUInt64, glib::ParamSpecInt64);
     let kind = property.value_type();

@@ -1,6 +1,7 @@
 //! What a server is started with, and what a reload may change.
 
 pub mod file;
+pub mod forward;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
+use self::forward::Forward;
 use super::tls::Tls;
 use crate::log::Limits;
 use crate::wmhttp::server::Policy;
@@ -65,6 +67,8 @@ pub struct PointConfig {
     pub redirect: Option<Url>,
     /// The proxy that pushers are told to come through (S-5).
     pub proxy_redirect: Option<Url>,
+    /// Where the point pushes its stream on to.
+    pub forward: Vec<Forward>,
     /// Directory for recordings; `None` records nothing.
     pub record: Option<PathBuf>,
     /// How much of its stream a point keeps for its players. A reload changes it from the next stream on.
@@ -82,6 +86,7 @@ impl Default for PointConfig {
         Self {
             redirect: None,
             proxy_redirect: None,
+            forward: Vec::new(),
             record: None,
             limits: Limits::default(),
             write: Who::Users,

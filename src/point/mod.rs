@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  pusher ──▶ push ──▶ session (a task each) ──▶ point ──▶ log ──▶ player (a body each) ──▶ player
-//!                        └ wmhttp::server          └ recorder (a thread) ──▶ file
+//!                        └ wmhttp::server          ├ recorder (a thread) ──▶ file
+//!                                                  └ forwards ──▶ publish ──▶ other servers
 //! ```
 //!
 //! A session owns its protocol machine and writes into one point. The point's log is the
@@ -24,6 +25,7 @@ mod access;
 mod body;
 pub mod config;
 mod connection;
+mod forwards;
 mod frames;
 mod play;
 mod publishing;
@@ -38,7 +40,9 @@ mod session;
 mod stream;
 mod tls;
 
+pub use config::forward::Forward;
 pub use config::{Config, PointConfig};
+pub use forwards::ForwardStats;
 pub use publishing::PointStats;
 pub use running::RunningServer;
 pub use server::Server;

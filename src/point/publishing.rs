@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::config::PointConfig;
+use super::forwards::{ForwardStats, Forwards};
 use super::play::Play;
 use super::recorder::Recorder;
 use crate::asf::{Header, Packet};
@@ -29,6 +30,8 @@ pub struct PointStats {
     pub pushing: bool,
     /// Files recorded, the oldest first.
     pub recordings: Vec<PathBuf>,
+    /// The servers that the stream is pushed on to.
+    pub forwards: Vec<ForwardStats>,
 }
 
 /// A publishing point.
@@ -38,6 +41,7 @@ pub(super) struct Point {
     config: RwLock<Arc<PointConfig>>,
     broadcast: Mutex<Option<Broadcast>>,
     recorder: Option<Recorder>,
+    forwards: Forwards,
     counters: Counters,
     playing: Arc<AtomicUsize>,
 }
@@ -81,12 +85,13 @@ impl Drop for PlayerCount {
 }
 
 impl Point {
-    pub(super) fn new(name: &str, config: Arc<PointConfig>, recorder: Option<Recorder>) -> Self {
+    pub(super) fn new(name: &str, config: Arc<PointConfig>, recorder: Option<Recorder>, forwards: Forwards) -> Self {
         Self {
             name: name.to_owned(),
             config: RwLock::new(config),
             broadcast: Mutex::new(None),
             recorder,
+            forwards,
             counters: Counters::default(),
             playing: Arc::default(),
         }
@@ -102,7 +107,12 @@ impl Point {
     }
 
     pub(super) fn set_config(&self, config: Arc<PointConfig>) {
+        self.forwards.set(config.forward.clone());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    pub(super) fn forwards(&self) -> &Forwards {
+        &self.forwards
     }
 
     pub(super) fn recorder(&self) -> Option<&Recorder> {
@@ -120,6 +130,7 @@ impl Point {
             playing: self.playing.load(Ordering::Relaxed) as u64,
             pushing: count(&self.counters.pushing) > 0,
             recordings: self.recorder.as_ref().map(Recorder::files).unwrap_or_default(),
+            forwards: self.forwards.stats(),
         }
     }
 
@@ -144,7 +155,9 @@ impl Point {
             }
             None => {
                 let header = Arc::new(header);
-                *broadcast = Some(Broadcast { log: Log::new(self.config().limits), header: Arc::clone(&header) });
+                let log = Log::new(self.config().limits);
+                self.forwards.begin(&log);
+                *broadcast = Some(Broadcast { log, header: Arc::clone(&header) });
                 header
             }
         }
@@ -160,10 +173,11 @@ impl Point {
         }
     }
 
-    /// The stream is over: players get the rest of it and its end.
+    /// The stream is over: players, and the servers that it is pushed on to, get the rest of it and its end.
     pub(super) fn end(&self) {
         if let Some(broadcast) = self.lock().take() {
             broadcast.log.end();
+            self.forwards.end();
         }
     }
 

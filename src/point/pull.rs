@@ -95,6 +95,11 @@ pub(super) fn answer(registry: &Arc<Registry>, request: &Request<Incoming>) -> R
             response
         }
         Wish::Log => response(StatusCode::NO_CONTENT, None, Body::empty()),
+        Wish::Unknown if !METHODS.split(", ").any(|method| *request.method() == method) => {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "players come by GET, encoders by POST\n");
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
+            response
+        }
         Wish::Unknown => text(StatusCode::BAD_REQUEST, "no request of a player or an encoder\n"),
     }
 }

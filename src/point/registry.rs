@@ -11,6 +11,7 @@ use http::HeaderMap;
 use super::access::{Access, NoEntry, random_digits};
 use super::config::{Config, PointConfig, Who, key};
 use super::connection::Connection;
+use super::forwards::Forwards;
 use super::play::Play;
 use super::publishing::{Point, PointStats};
 use super::recorder::Recorder;
@@ -166,6 +167,13 @@ impl Registry {
         let mut state = self.lock();
         let template = state.template(directives).map(|template| template.config());
         let lookup = redirect.unwrap_or_else(|| state.look_up(&key, template.is_some()));
+        if matches!(lookup, Lookup::Exists | Lookup::FromTemplate | Lookup::Busy) {
+            let pseudonym = state.points.get(&key).map(|point| point.forwards().pseudonym());
+            if let Some(reply) = head.via.refusal(pseudonym, policy) {
+                tracing::warn!(point = name, "a push is refused that goes in a circle, or through too many relays");
+                return reply;
+            }
+        }
         let displaced = state.session_of(&key).map(|(id, _)| id.clone());
         let full = state.sessions.len() >= config.max_sessions && displaced.is_none();
         if state.stopping || (full && matches!(lookup, Lookup::Exists | Lookup::FromTemplate)) {
@@ -191,6 +199,7 @@ impl Registry {
         }
         tracing::info!(point = point.name(), "a push session begins");
         point.count_session();
+        point.forwards().came_by(&head.via);
         let id = reception.push_id().clone();
         let handle = session::spawn(Arc::clone(self), point, reception, connection);
         state.sessions.insert(id, Entry { handle, point: key });
@@ -252,9 +261,12 @@ impl Registry {
         for session in &sessions {
             session.gone().await;
         }
+        for point in &points {
+            point.end();
+        }
         let mut all = Vec::with_capacity(points.len());
         for point in points {
-            point.end();
+            point.forwards().through().await;
             if let Some(recorder) = point.recorder() {
                 recorder.finish().await;
             }
@@ -292,7 +304,9 @@ impl State {
 
 fn new_point(name: &str, config: &Arc<PointConfig>) -> io::Result<Arc<Point>> {
     let recorder = config.record.as_deref().map(|directory| Recorder::start(directory, name)).transpose()?;
-    Ok(Arc::new(Point::new(name, Arc::clone(config), recorder)))
+    let pseudonym = random_digits().ok_or_else(|| io::Error::other("no randomness for a name"))?;
+    let forwards = Forwards::new(name, pseudonym, config.forward.clone());
+    Ok(Arc::new(Point::new(name, Arc::clone(config), recorder, forwards)))
 }
 
 /// A session's id (S-1).

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::config::Config;
 use super::publishing::PointStats;
 use super::registry::Registry;
-use super::server::Server;
+use super::server::{Server, reload};
 
 /// A server with a runtime of its own. Dropping it is [`RunningServer::stop`].
 pub struct RunningServer {
@@ -74,6 +74,14 @@ impl RunningServer {
     /// As [`Server::stats`].
     pub fn stats(&self, point: &str) -> Option<PointStats> {
         self.registry.point(point).map(|point| point.stats())
+    }
+
+    /// As [`Server::reload`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reload(&self, config: Config) -> io::Result<()> {
+        reload(&self.registry, config)
     }
 
     /// As [`Server::disconnect_pusher`].

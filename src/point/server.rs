@@ -79,8 +79,7 @@ impl Server {
     /// # Errors
     /// Where a directory or a recorder for a new point cannot be had: then all stays as it is.
     pub fn reload(&self, config: Config) -> io::Result<()> {
-        make_directories(&config)?;
-        self.registry.set_config(config)
+        reload(&self.registry, config)
     }
 
     /// Ends the push to the point with an HTTP error status (S-15); `false` where there is none.
@@ -110,6 +109,12 @@ impl Server {
 async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
+/// See [`Server::reload`].
+pub(super) fn reload(registry: &Registry, config: Config) -> io::Result<()> {
+    make_directories(&config)?;
+    registry.set_config(config)
 }
 
 fn make_directories(config: &Config) -> io::Result<()> {

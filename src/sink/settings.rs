@@ -18,6 +18,7 @@ use crate::transport::tls::{self, Tls};
 use crate::wmhttp::auth::{Login, Secret};
 use crate::wmhttp::client::Config;
 use crate::wmhttp::headers::Directives;
+use crate::wmhttp::via::Via;
 
 /// What the properties hold. Times are milliseconds but for `max_size_time`, nanoseconds.
 #[derive(Clone, Debug)]
@@ -154,6 +155,7 @@ impl Settings {
                 tickets: kerberos::AVAILABLE,
                 random: rand::random,
                 directives: Directives { template, auto_destroy: self.auto_destroy },
+                via: Via::default(),
                 content_length: (self.content_length > 0).then_some(self.content_length),
                 strict_server: self.strict_server,
                 automatic_redirect: self.automatic_redirect,
@@ -176,6 +178,7 @@ impl Settings {
                 retries: u32::try_from(self.retries).ok(),
                 delay: ms(self.retry_delay),
                 delay_max: ms(self.retry_delay_max),
+                after_refusal: None,
             },
             terms: Terms {
                 policy: self.drop_policy.policy(),

@@ -11,6 +11,7 @@ use url::Url;
 
 use super::*;
 use crate::wmhttp::headers::{Cookies, Kind, RequestHead};
+use crate::wmhttp::via::Via;
 
 const ACCEPTED: &[u8] = b"HTTP/1.1 204 No Content\r\nServer: Cougar/9.6\r\nContent-Length: 0\r\n\r\n";
 
@@ -32,6 +33,7 @@ impl<T: Send + 'static> Scripted<T> {
             kind,
             accept_authentication: Vec::new(),
             authorization: Vec::new(),
+            via: Via::default(),
             user_agent: "WMEncoder/12.0.0.0".to_owned(),
             content_length,
             cookies: Cookies::default(),

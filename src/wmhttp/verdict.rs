@@ -286,6 +286,8 @@ fn row_of(status: u16) -> Row {
             "bad gateway", "see that the server behind the proxy runs"),
         503 => retried(Hresult::SERVER_UNAVAILABLE, Class::Busy,
             "unavailable", "the server is busy or starting; see its limits"),
+        508 => permanent(Hresult::TOO_MANY_HOPS, Class::Settings,
+            "the push comes back to where it came from, or through too many relays", "take one `forward` out of the circle of publishing points"),
         504 => retried(Hresult::PROXY_TIMEOUT, Class::Write,
             "gateway timeout", "see that the server behind the proxy answers"),
         _ => retried(Hresult::INTERNAL_SERVER_ERROR, Class::Write,
@@ -411,6 +413,7 @@ mod tests {
             (422, Hresult::REFUSED_BY_SERVER, false),
             (500, Hresult::INTERNAL_SERVER_ERROR, false),
             (503, Hresult::SERVER_UNAVAILABLE, false),
+            (508, Hresult::TOO_MANY_HOPS, true),
         ] {
             let failure = Failure::from_status(status, &HeaderMap::new(), false, false);
             assert_eq!((failure.hresult, failure.permanent), (hresult, permanent), "{status}");

@@ -25,6 +25,7 @@ pub mod pipeline;
 pub mod point_program;
 pub mod program;
 pub mod proxy;
+pub mod puller;
 pub mod server;
 pub mod terminal;
 pub mod upstream;

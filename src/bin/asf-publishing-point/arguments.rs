@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use gstasfpush::point::config::file::{BadConfig, File, LogFormat, TlsTable, http_url};
+use gstasfpush::point::config::forward::Written;
 use gstasfpush::wmhttp::server::access::Scheme;
 use url::Url;
 
@@ -47,6 +48,12 @@ pub struct Arguments {
     /// Send pushers of a point through a proxy; may be given several times
     #[arg(long = "proxy-redirect", value_name = "POINT=URL", value_parser = of_point(http_url))]
     proxy_redirects: Vec<(String, Url)>,
+    /// Push a point's stream on to another server, http://user:password@server/point; may be given several times
+    ///
+    /// Other users of this machine can see a password on the command line: the configuration file has a better
+    /// place for it.
+    #[arg(long = "forward", value_name = "POINT=URL", value_parser = of_point(any))]
+    forwards: Vec<(String, String)>,
     /// Listen here for TLS too; needs a certificate and a key
     #[arg(long, value_name = "ADDRESS", requires = "tls_certificate", requires = "tls_key")]
     tls_listen: Option<SocketAddr>,
@@ -86,6 +93,13 @@ impl Arguments {
         for (name, url) in &self.proxy_redirects {
             table(&mut file.point, name).proxy_redirect = Some(url.clone());
         }
+        for (name, _) in &self.forwards {
+            table(&mut file.point, name).forward = None;
+        }
+        for (name, url) in &self.forwards {
+            let forward = &mut table(&mut file.point, name).forward;
+            forward.get_or_insert_default().0.push(Written::from(url.as_str()));
+        }
         if let (Some(listen), Some(certificate), Some(key)) = (self.tls_listen, &self.tls_certificate, &self.tls_key) {
             file.tls = Some(TlsTable { listen, certificate: certificate.clone(), key: key.clone() });
         }
@@ -104,6 +118,11 @@ fn set<T: Clone>(key: &mut Option<T>, flag: &Option<T>) {
     if flag.is_some() {
         key.clone_from(flag);
     }
+}
+
+/// What may hold a password is looked at later: the message of the argument parser would show it.
+fn any(text: &str) -> Result<String, &'static str> {
+    Ok(text.to_owned())
 }
 
 /// Parses `POINT=VALUE`.

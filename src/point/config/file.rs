@@ -30,7 +30,7 @@ use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
 use super::super::tls::{BadTls, Tls};
-use super::{Config, PointConfig, Who};
+use super::{Config, PointConfig, Who, forward};
 use crate::log::Limits;
 use crate::wmhttp::server::Policy;
 use crate::wmhttp::server::access::{BadUsers, Rights, Scheme, Users};
@@ -89,6 +89,14 @@ pub enum BadConfig {
     /// Two points whose names differ only in case.
     #[error("the points `{0}` and `{1}` are one: names do not differ by case alone")]
     SamePoint(String, String),
+    /// A point is to be pushed on to what is no place for it.
+    #[error("point `{point}` has a `forward` that cannot be: {cause}")]
+    Forward {
+        /// The point.
+        point: String,
+        /// What is wrong.
+        cause: &'static str,
+    },
     /// A point is sent to two places.
     #[error("point `{0}` has both a `redirect` and a `proxy-redirect`: leave one of them out")]
     TwoRedirects(String),
@@ -177,6 +185,8 @@ pub struct PointTable {
     /// [`PointConfig::proxy_redirect`].
     #[serde(deserialize_with = "parsed_url")]
     pub proxy_redirect: Option<Url>,
+    /// [`PointConfig::forward`].
+    pub forward: Option<forward::List>,
     /// [`PointConfig::record`].
     pub record: Option<PathBuf>,
     /// Stream time kept for players, such as `5s`.
@@ -216,7 +226,7 @@ impl FromStr for File {
     type Err = BadConfig;
 
     fn from_str(text: &str) -> Result<Self, BadConfig> {
-        Ok(toml::from_str(text)?)
+        Ok(parse(text)?)
     }
 }
 
@@ -227,7 +237,7 @@ impl File {
     /// Where it cannot be read, or is no such TOML.
     pub fn read(path: &Path) -> Result<Self, BadConfig> {
         let text = read(path)?;
-        toml::from_str(&text).map_err(|error| BadConfig::TomlFile { path: path.to_owned(), error })
+        parse(&text).map_err(|error| BadConfig::TomlFile { path: path.to_owned(), error })
     }
 
     /// The configuration that this is; reads the files that it names.
@@ -282,6 +292,7 @@ impl PointTable {
         Ok(PointConfig {
             redirect: self.redirect.or_else(|| defaults.redirect.clone()),
             proxy_redirect: self.proxy_redirect.or_else(|| defaults.proxy_redirect.clone()),
+            forward: forward::each(self.forward.or_else(|| defaults.forward.clone()).unwrap_or_default(), name)?,
             record: self.record.or_else(|| defaults.record.clone()),
             limits: Limits {
                 time: self.keep_time.or(defaults.keep_time).unwrap_or(kept.time),
@@ -324,7 +335,19 @@ fn rights(path: &Path, schemes: Option<Vec<Scheme>>) -> Result<Rights, BadConfig
     Ok(Rights { schemes: schemes.unwrap_or_else(|| rights.schemes.clone()), ..rights })
 }
 
-fn read(path: &Path) -> Result<String, BadConfig> {
+/// The parser's message shows a line of the text, but where there may be a password in it only the line's number.
+fn parse(text: &str) -> Result<File, toml::de::Error> {
+    toml::from_str(text).map_err(|error| {
+        if !text.contains('@') && !text.contains("password") {
+            return error;
+        }
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        de::Error::custom(format!("line {line}: {}", error.message()))
+    })
+}
+
+pub(super) fn read(path: &Path) -> Result<String, BadConfig> {
     fs::read_to_string(path).map_err(|error| BadConfig::Unreadable { path: path.to_owned(), error })
 }
 
