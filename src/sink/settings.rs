@@ -1,5 +1,6 @@
 //! The element's settings, and what they mean to the layers below.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use url::Url;
@@ -50,6 +51,8 @@ pub(super) struct Settings {
     pub(super) automatic_redirect: bool,
     pub(super) proxy: ProxySettings,
     pub(super) tls: Tls,
+    pub(super) bind_address: Option<IpAddr>,
+    pub(super) qos_dscp: i32,
     pub(super) content_length: u64,
     pub(super) header_change: HeaderChange,
     pub(super) on_error: OnError,
@@ -86,6 +89,8 @@ impl Default for Settings {
             automatic_redirect: true,
             proxy: ProxySettings::default(),
             tls: Tls::default(),
+            bind_address: None,
+            qos_dscp: -1,
             content_length: 0,
             header_change: HeaderChange::Auto,
             on_error: OnError::FailAll,
@@ -164,6 +169,8 @@ impl Settings {
             transport: transport::Settings {
                 connect_timeout: ms(self.connect_timeout),
                 stall_timeout: ms(self.stall_timeout),
+                local_address: self.bind_address,
+                dscp: u8::try_from(self.qos_dscp).ok(),
                 tls: self.tls.clone(),
             },
             retry: Policy {

@@ -59,6 +59,8 @@ fn client() -> Client {
     Client::new(Settings {
         connect_timeout: Duration::from_secs(10),
         stall_timeout: Duration::from_secs(10),
+        local_address: None,
+        dscp: None,
         tls: Tls::default(),
     })
 }
@@ -316,6 +318,8 @@ fn undelivered_bytes_are_known() {
         let mut client = Client::new(Settings {
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_millis(700),
+            local_address: None,
+            dscp: None,
             tls: Tls::default(),
         });
         client.request(server.setup());
@@ -428,6 +432,8 @@ fn a_stall_is_told() {
         let mut client = Client::new(Settings {
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_millis(500),
+            local_address: None,
+            dscp: None,
             tls: Tls::default(),
         });
         client.request(server.setup());

@@ -175,6 +175,8 @@ pub enum Cause {
     NameTimeout,
     /// Nobody listens, or no way leads there.
     Refused,
+    /// The connection cannot begin at the address that it should.
+    LocalAddress,
     /// No TCP connection in time.
     ConnectTimeout,
     /// As [`Cause::NameNotFound`], of the proxy.
@@ -222,6 +224,7 @@ impl Cause {
             | Self::ProxyConnectTimeout
             | Self::ProxyDenied
             | Self::ProxyNoTunnel
+            | Self::LocalAddress
             | Self::Stalled
             | Self::Reset
             | Self::Closed
@@ -337,6 +340,8 @@ fn row_of_cause(cause: Cause) -> Row {
             "the name service did not answer", "check the name service, or raise connect-timeout"),
         Cause::Refused => retried(Hresult::PUSH_CANNOT_CONNECT, Class::Open,
             "the connection was refused", "check that the server runs and listens on the port in location"),
+        Cause::LocalAddress => retried(Hresult::PUSH_CANNOT_CONNECT, Class::Open,
+            "no connection can begin at this machine's address", "set bind-address to an address that this machine has, of the server's family, or to nothing"),
         Cause::ConnectTimeout => retried(Hresult::CONNECT_TIMEOUT, Class::Open,
             "the connection timed out", "check the network and firewalls, or raise connect-timeout"),
         Cause::ProxyNameNotFound => retried(Hresult::PROXY_NOT_FOUND, Class::NotFound,

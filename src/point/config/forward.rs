@@ -87,6 +87,8 @@ impl Forward {
             transport: transport::Settings {
                 connect_timeout: Duration::from_secs(10),
                 stall_timeout: Duration::from_secs(10),
+                local_address: None,
+                dscp: None,
                 tls: Tls::default(),
             },
             retry: backoff::Policy { delay: retry.delay.min(retry.delay_max), ..retry },
