@@ -41,6 +41,6 @@ mod warning;
 
 pub use error::Error;
 pub use header::{Header, Stream, StreamKind};
-pub use packet::{Packet, Padding, restore};
+pub use packet::{Packet, Padding, PayloadFacts, Selected, restore, select};
 pub use parser::{Parser, Settings, Unit};
 pub use warning::Warning;

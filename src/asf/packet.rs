@@ -2,6 +2,7 @@
 
 mod layout;
 mod restore;
+mod select;
 
 use bytes::{BufMut, Bytes};
 
@@ -10,6 +11,7 @@ use super::cursor::Cursor;
 use layout::{Layout, PACKET_LENGTH_WORD, Scan};
 
 pub use restore::restore;
+pub use select::{PayloadFacts, Selected, select};
 
 /// One ASF data packet, ready for `$D`.
 ///

@@ -1,6 +1,7 @@
 //! What a server is started with, and what a reload may change.
 
 pub mod file;
+mod players;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,6 +13,8 @@ use super::tls::Tls;
 use crate::log::Limits;
 use crate::wmhttp::server::Policy;
 use crate::wmhttp::server::access::Rights;
+
+pub use players::{HeaderChange, SlowPlayers};
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -69,6 +72,13 @@ pub struct PointConfig {
     pub record: Option<PathBuf>,
     /// How much of its stream a point keeps for its players. A reload changes it from the next stream on.
     pub limits: Limits,
+    /// Whether a new player gets what the point keeps from the newest key frame on in one burst; otherwise it
+    /// begins at the next key frame to come.
+    pub fast_start: bool,
+    /// How players learn of another header in mid-stream.
+    pub header_change: HeaderChange,
+    /// What happens to players that lag beyond the limits.
+    pub slow_players: SlowPlayers,
     /// Who may push.
     pub write: Who,
     /// Who may make points with this one as template; they must have the right to write too.
@@ -84,6 +94,9 @@ impl Default for PointConfig {
             proxy_redirect: None,
             record: None,
             limits: Limits::default(),
+            fast_start: true,
+            header_change: HeaderChange::default(),
+            slow_players: SlowPlayers::default(),
             write: Who::Users,
             create: Who::Users,
             read: Who::Everybody,

@@ -62,6 +62,7 @@ pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream, tls: Optio
     if let Err(error) = set_options(&stream) {
         tracing::debug!(%error, "socket options");
     }
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let stream = match timeout(FIRST_REQUEST, Stream::accept(stream, tls)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
@@ -81,7 +82,7 @@ pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream, tls: Optio
                 if push::is_push(&request) {
                     push::answer(&registry, &connection, request).await
                 } else {
-                    Ok(pull::answer(&registry, &request))
+                    Ok(pull::answer(&registry, scheme, request).await)
                 }
             })
         })

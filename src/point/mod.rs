@@ -21,11 +21,13 @@
 //! ```
 
 mod access;
+mod asx;
 mod body;
 pub mod config;
 mod connection;
 mod frames;
 mod play;
+mod player_log;
 mod publishing;
 mod pull;
 mod push;
@@ -33,10 +35,14 @@ mod recorder;
 mod recording;
 mod registry;
 mod running;
+mod selection;
 mod server;
 mod session;
+mod slices;
 mod stream;
 mod tls;
+mod viewers;
+mod wish;
 
 pub use config::{Config, PointConfig};
 pub use publishing::PointStats;

@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::{mpsc, oneshot};
 
+use super::asx;
 use super::body::Body;
 use super::connection::{Closed, Connection};
 use super::registry::Registry;
@@ -52,7 +53,7 @@ async fn push(
     let policy = &config.policy;
     let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     if !agent.is_some_and(is_encoder) {
-        return Err(answer_stranger(policy, &url_of(&request)));
+        return Err(answer_stranger(policy, &asx::url_of(&request, "http")));
     }
     let head = RequestHead::from_headers(request.headers()).map_err(|text| Reply::error(policy, 400, text))?;
     let path = request.uri().path().to_owned();
@@ -129,12 +130,6 @@ async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>) {
             return;
         }
     }
-}
-
-/// The URL as the client sees it.
-fn url_of(request: &Request<Incoming>) -> String {
-    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
-    format!("http://{}{}", host.unwrap_or("localhost"), request.uri().path())
 }
 
 fn response(reply: Reply) -> Response<Body> {

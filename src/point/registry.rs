@@ -11,10 +11,11 @@ use http::HeaderMap;
 use super::access::{Access, NoEntry, random_digits};
 use super::config::{Config, PointConfig, Who, key};
 use super::connection::Connection;
-use super::play::Play;
+use super::play::{Order, Play};
 use super::publishing::{Point, PointStats};
 use super::recorder::Recorder;
 use super::session::{self, Fate, SessionHandle};
+use super::viewers::Viewers;
 use crate::wmhttp::headers::{Directives, PushId, RequestHead};
 use crate::wmhttp::server::access::RequestLine;
 use crate::wmhttp::server::{Lookup, Reply, accept};
@@ -27,6 +28,7 @@ pub(super) struct Registry {
     access: Access,
     /// Players of all points.
     playing: Arc<AtomicUsize>,
+    viewers: Viewers,
 }
 
 #[derive(Default)]
@@ -64,7 +66,13 @@ impl Registry {
         }
         let access = Access::new(config.users.clone());
         let config = RwLock::new(Arc::new(config));
-        Ok(Arc::new(Self { config, state: Mutex::new(state), access, playing: Arc::default() }))
+        Ok(Arc::new(Self {
+            config,
+            state: Mutex::new(state),
+            access,
+            playing: Arc::default(),
+            viewers: Viewers::default(),
+        }))
     }
 
     /// The configuration in force now: read it when you act, a reload replaces it.
@@ -138,6 +146,11 @@ impl Registry {
     pub(super) fn admit_player(&self, headers: &HeaderMap, line: RequestLine<'_>, path: &str) -> Result<(), NoEntry> {
         let Some(point) = self.point(path) else { return Ok(()) };
         self.access.player(headers, line, &point.config().read, path)
+    }
+
+    /// The sessions of players.
+    pub(super) fn viewers(&self) -> &Viewers {
+        &self.viewers
     }
 
     /// Where the pushers of the point that `path` names are sent (S-5).
@@ -222,12 +235,12 @@ impl Registry {
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) fn play(&self, path: &str) -> Result<Play, NoStream> {
+    pub(super) fn play(&self, path: &str, order: &Order) -> Result<Play, NoStream> {
         let point = self.point(path).ok_or(NoStream::UnknownPoint)?;
         if self.playing.load(Ordering::Relaxed) >= self.config().max_players {
             return Err(NoStream::TooManyPlayers);
         }
-        point.play(&self.playing).ok_or(NoStream::NotPushed)
+        point.play(order, &self.playing).ok_or(NoStream::NotPushed)
     }
 
     /// Ends the session at the point with an error status; `false` where there is none.

@@ -1,5 +1,6 @@
 //! Where the fields of a data packet lie and what they say (ASF 5.2).
 
+use super::select::PayloadFacts;
 use crate::asf::Header;
 use crate::asf::cursor::Cursor;
 pub(super) use crate::asf::cursor::width;
@@ -161,7 +162,7 @@ impl Payloads {
 }
 
 /// The start of a payload (ASF 5.2.3).
-struct PayloadHead {
+pub(super) struct PayloadHead {
     /// Stream number, and the key frame bit.
     stream: u8,
     /// Offset Into Media Object in bytes; a time where the payload is compressed.
@@ -170,7 +171,7 @@ struct PayloadHead {
 }
 
 impl PayloadHead {
-    fn read(layout: &Layout, packet: &mut Cursor<'_>) -> Option<Self> {
+    pub(super) fn read(layout: &Layout, packet: &mut Cursor<'_>) -> Option<Self> {
         let properties = layout.properties;
         let stream = packet.u8()?;
         packet.typed(properties >> 4)?;
@@ -183,9 +184,16 @@ impl PayloadHead {
         Some(Self { stream, object_offset, compressed: replicated == 1 })
     }
 
+    pub(super) fn facts(&self) -> PayloadFacts {
+        PayloadFacts {
+            stream: self.stream & !KEY_FRAME,
+            key: self.stream & KEY_FRAME != 0,
+            begins: self.compressed || self.object_offset == 0,
+        }
+    }
+
     fn starts_key_frame(&self, header: &Header) -> bool {
-        self.stream & KEY_FRAME != 0
-            && (self.compressed || self.object_offset == 0)
-            && header.is_video(self.stream & !KEY_FRAME)
+        let PayloadFacts { stream, key, begins } = self.facts();
+        key && begins && header.is_video(stream)
     }
 }
