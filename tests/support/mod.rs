@@ -10,6 +10,7 @@
 
 pub mod acceptor;
 pub mod apache;
+pub mod audience;
 pub mod authority;
 pub mod cable;
 pub mod curl;

@@ -1,6 +1,7 @@
 //! A publishing point: takes pushes over [MS-WMHTTP], serves players over [MS-WMSP].
 
 mod arguments;
+mod descriptors;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ async fn run(arguments: Arguments, config: Config) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut reload = signal(SignalKind::hangup())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    descriptors::take_all();
     let server = Server::start(config).await?;
     say(&format!("listening on http://{}", server.local_addr()))?;
     if let Some(address) = server.tls_addr() {
