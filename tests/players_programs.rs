@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use gstasfpush::point::RunningServer;
 use support::live::{Broadcast, Media, checksum, frames};
@@ -16,7 +17,10 @@ use support::wire::*;
 
 fn live() -> (Media, RunningServer, Broadcast) {
     let media = Media::of(60);
-    let server = server();
+    // A busy machine starts programs slowly: they are not to miss what came meanwhile.
+    let server = server_with(|config| {
+        config.points.values_mut().for_each(|point| point.limits.time = Duration::from_secs(60));
+    });
     let broadcast = Broadcast::of(&media, &server);
     (media, server, broadcast)
 }
