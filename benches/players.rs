@@ -23,6 +23,7 @@ use support::audience::{self, PACKET, Received, listen};
 use support::daemon::{Daemon, folder, program};
 use support::wire::Wire;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 /// bit/s of the stream.
 const RATE: u32 = 300_000;
@@ -91,7 +92,7 @@ fn gather(
     address: SocketAddr,
     target: &'static str,
     epoch: Option<Instant>,
-) -> Vec<tokio::task::JoinHandle<Received>> {
+) -> Vec<JoinHandle<Received>> {
     let (begun, begins) = channel();
     let clients: Vec<_> = (0..clients)
         .map(|_| {
@@ -127,7 +128,7 @@ fn main() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit }).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let wait = |clients: Vec<_>| -> Vec<Received> {
+    let wait = |clients: Vec<JoinHandle<Received>>| -> Vec<Received> {
         clients.into_iter().map(|client| runtime.block_on(client).unwrap()).collect()
     };
     println!("{RATE} bit/s for {seconds} s");

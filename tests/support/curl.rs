@@ -59,6 +59,11 @@ impl<'a> Curl<'a> {
         self.post(url, "setup", "0", "")
     }
 
+    /// A PushSetup that asks for a new point with the settings of another.
+    pub fn set_up_from(self, url: &str, template: &str) -> Outcome {
+        self.post(url, "setup", "0", &format!("Template-URL: {template}\r\n"))
+    }
+
     /// A PushStart whose body is a file.
     pub fn start(self, url: &str, push_id: &str, body: &Path) -> Outcome {
         self.post(url, "start", push_id, &format!("@{}", body.display()))

@@ -24,6 +24,7 @@ pub mod media;
 pub mod nginx;
 pub mod peer;
 pub mod pipeline;
+pub mod point_program;
 pub mod program;
 pub mod proxy;
 pub mod server;

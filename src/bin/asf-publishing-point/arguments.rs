@@ -6,10 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use gstasfpush::point::config::Config;
-use gstasfpush::point::config::file::{BadConfig, File, http_url};
+use gstasfpush::point::config::file::{BadConfig, File, LogFormat, TlsTable, http_url};
 use gstasfpush::wmhttp::server::access::Scheme;
-use tracing_subscriber::EnvFilter;
 use url::Url;
 
 /// Takes live Windows Media pushed by encoders, and serves it to players
@@ -49,17 +47,29 @@ pub struct Arguments {
     /// Send pushers of a point through a proxy; may be given several times
     #[arg(long = "proxy-redirect", value_name = "POINT=URL", value_parser = of_point(http_url))]
     proxy_redirects: Vec<(String, Url)>,
-    /// What to log on standard error: error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    pub log: EnvFilter,
+    /// Listen here for TLS too; needs a certificate and a key
+    #[arg(long, value_name = "ADDRESS", requires = "tls_certificate", requires = "tls_key")]
+    tls_listen: Option<SocketAddr>,
+    /// PEM file with the server's certificate, and those that lead from it to the authority
+    #[arg(long, value_name = "FILE", requires = "tls_listen")]
+    tls_certificate: Option<PathBuf>,
+    /// PEM file with the certificate's private key
+    #[arg(long, value_name = "FILE", requires = "tls_listen")]
+    tls_key: Option<PathBuf>,
+    /// What to log on standard error: error, warn, info, debug or trace [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
+    /// How to log: text, or json for a JSON object a line [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
 }
 
 impl Arguments {
-    /// The configuration by the file, where one is named, and the flags. Reads the files anew.
+    /// The configuration file, where one is named, with the flags laid over it. Reads it anew.
     ///
     /// # Errors
-    /// What is wrong in which of them.
-    pub fn configuration(&self) -> Result<Config, BadConfig> {
+    /// What is wrong in it.
+    pub fn file(&self) -> Result<File, BadConfig> {
         let mut file = self.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
         set(&mut file.listen, &self.listen);
         set(&mut file.idle_timeout, &self.idle_timeout);
@@ -76,7 +86,12 @@ impl Arguments {
         for (name, url) in &self.proxy_redirects {
             table(&mut file.point, name).proxy_redirect = Some(url.clone());
         }
-        file.into_config()
+        if let (Some(listen), Some(certificate), Some(key)) = (self.tls_listen, &self.tls_certificate, &self.tls_key) {
+            file.tls = Some(TlsTable { listen, certificate: certificate.clone(), key: key.clone() });
+        }
+        set(&mut file.log, &self.log);
+        set(&mut file.log_format, &self.log_format);
+        Ok(file)
     }
 }
 

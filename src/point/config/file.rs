@@ -116,6 +116,10 @@ pub struct File {
     /// How users may show who they are, the preferred first.
     #[serde(deserialize_with = "each_parsed")]
     pub auth: Option<Vec<Scheme>>,
+    /// What to log: a level, or directives such as `info,gstasfpush::point=debug`. Counts from the start on.
+    pub log: Option<String>,
+    /// How to log. Counts from the start on.
+    pub log_format: Option<LogFormat>,
     /// [`Config::max_sessions`].
     pub max_sessions: Option<usize>,
     /// [`Config::max_points`].
@@ -126,6 +130,29 @@ pub struct File {
     pub defaults: PointTable,
     /// The points, by name.
     pub point: BTreeMap<String, PointTable>,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// A JSON object a line, for programs.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("the formats are `text` and `json`"),
+        }
+    }
 }
 
 /// Where TLS is spoken, and as whom.
