@@ -3,6 +3,7 @@
 mod key_frames;
 mod layout;
 mod restore;
+mod select;
 
 use bytes::{BufMut, Bytes};
 
@@ -12,6 +13,7 @@ use layout::{Layout, PACKET_LENGTH_WORD, Scan};
 
 pub use key_frames::key_frames;
 pub use restore::restore;
+pub use select::{PayloadFacts, Selected, select};
 
 /// One ASF data packet, ready for `$D`.
 ///

@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod forward;
+mod players;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,6 +20,8 @@ use super::tls::Tls;
 use crate::log::Limits;
 use crate::wmhttp::server::Policy;
 use crate::wmhttp::server::access::Rights;
+
+pub use players::{HeaderChange, SlowPlayers};
 
 /// Connections beside those of the players and sessions allowed.
 const SPARE_CONNECTIONS: usize = 256;
@@ -106,6 +109,13 @@ pub struct PointConfig {
     pub faults: Faults,
     /// How much of its stream a point keeps for its players. A reload changes it from the next stream on.
     pub limits: Limits,
+    /// Whether a new player gets what the point keeps from the newest key frame on in one burst; otherwise it
+    /// begins at the next key frame to come.
+    pub fast_start: bool,
+    /// How players learn of another header in mid-stream.
+    pub header_change: HeaderChange,
+    /// What happens to players that lag beyond the limits.
+    pub slow_players: SlowPlayers,
     /// Who may push.
     pub write: Who,
     /// Who may make points with this one as template; they must have the right to write too.
@@ -130,6 +140,9 @@ impl Default for PointConfig {
             record_limits: RecordLimits::default(),
             faults: Faults::default(),
             limits: Limits::default(),
+            fast_start: true,
+            header_change: HeaderChange::default(),
+            slow_players: SlowPlayers::default(),
             write: Who::Users,
             create: Who::Users,
             read: Who::Everybody,

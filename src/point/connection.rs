@@ -46,6 +46,8 @@ const LINGER_BYTES: usize = 64 << 20;
 /// What requests and sessions know of the connection they came on. It is gone when the connection is.
 pub(super) struct Connection {
     peer: SocketAddr,
+    /// What URLs that lead here begin with.
+    scheme: &'static str,
     visit: Visit,
     close: Notify,
     /// It closes by a reset.
@@ -62,9 +64,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(peer: SocketAddr, visit: Visit) -> Self {
+    fn new(peer: SocketAddr, scheme: &'static str, visit: Visit) -> Self {
         Self {
             peer,
+            scheme,
             visit,
             close: Notify::new(),
             resets: AtomicBool::new(false),
@@ -80,6 +83,11 @@ impl Connection {
     /// The address of the far end.
     pub(super) fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// `http` or `https`.
+    pub(super) fn scheme(&self) -> &'static str {
+        self.scheme
     }
 
     /// Where it comes from.
@@ -147,12 +155,13 @@ pub(super) async fn serve(
     }
     let config = registry.config();
     let bounds = &config.bounds;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let stream = match timeout(bounds.head_timeout, Stream::accept(stream, tls)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
         Err(_) => return tracing::debug!("no TLS handshake in time"),
     };
-    let connection = Arc::new(Connection::new(peer, visit));
+    let connection = Arc::new(Connection::new(peer, scheme, visit));
     // It bounds the time between requests too.
     let head_timeout = config.policy.inactivity_timeout + AFTER_INACTIVITY;
     let service = {

@@ -22,6 +22,7 @@
 //! ```
 
 mod access;
+mod asx;
 mod body;
 mod bounds;
 mod bucket;
@@ -34,6 +35,7 @@ mod gate;
 mod networks;
 mod pace;
 mod play;
+mod player_log;
 mod porter;
 mod publishing;
 mod pull;
@@ -42,11 +44,15 @@ mod recorder;
 mod recording;
 mod registry;
 mod running;
+mod selection;
 mod server;
 mod session;
+mod slices;
 mod status;
 mod stream;
 mod tls;
+mod viewers;
+mod wish;
 
 pub use bounds::Bounds;
 pub use config::forward::Forward;

@@ -51,7 +51,7 @@ pub(super) async fn answer(
         push::answer(registry, connection, request).await?
     } else {
         let client = Client::of(connection.peer(), request.headers());
-        status::introduced(client, pull::answer(registry, &request))
+        status::introduced(client, pull::answer(registry, connection.scheme(), request).await)
     };
     if response.status() == StatusCode::UNAUTHORIZED {
         if knocks && !is_stale(response.headers()) && visit.guessed(bounds, Instant::now()) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::config::PointConfig;
 use super::forwards::{ForwardStats, Forwards};
-use super::play::Play;
+use super::play::{Order, Play};
 use super::recorder::Recorder;
 use super::status::{Client, Ledger, Pusher};
 use crate::asf::{Header, Packet};
@@ -27,6 +27,8 @@ pub struct PointStats {
     pub players: u64,
     /// Players now.
     pub playing: u64,
+    /// Packets that players missed for being too slow, of all of them together.
+    pub missed: u64,
     /// Whether a PushStart is under way.
     pub pushing: bool,
     /// The newest files recorded, 256 at most, the oldest first; without those that had to make room.
@@ -62,6 +64,7 @@ struct Counters {
     headers: AtomicU64,
     sessions: AtomicU64,
     players: AtomicU64,
+    missed: Arc<AtomicU64>,
     pushing: AtomicU64,
 }
 
@@ -139,6 +142,7 @@ impl Point {
             sessions: count(&self.counters.sessions),
             players: count(&self.counters.players),
             playing: self.playing.load(Ordering::Relaxed) as u64,
+            missed: count(&self.counters.missed),
             pushing: count(&self.counters.pushing) > 0,
             recordings: self.recorder.as_ref().map(Recorder::files).unwrap_or_default(),
             forwards: self.forwards.stats(),
@@ -210,15 +214,18 @@ impl Point {
     }
 
     /// A new player of the stream there is.
-    pub(super) fn play(&self, of_server: &Arc<AtomicUsize>) -> Option<Play> {
+    pub(super) fn play(&self, order: &Order, of_server: &Arc<AtomicUsize>) -> Option<Play> {
+        let config = self.config();
         let Broadcast { log, header } = self.lock().clone()?;
-        let mut cursor = log.cursor(Start::NewestKeyFrame, Terms::default());
+        let start = if config.fast_start { Start::NewestKeyFrame } else { Start::NextKeyFrame };
+        let mut cursor = log.cursor(start, Terms::default());
         if cursor.peek().is_some_and(|next| !Arc::ptr_eq(&next.header, &header)) {
             // The packets kept are those of the stream before: the first of the new one is a start.
             cursor = log.cursor(Start::NextKeyFrame, Terms::default());
         }
         self.counters.players.fetch_add(1, Ordering::Relaxed);
-        Some(Play::new(cursor, header, PlayerCount::new(self, of_server)))
+        let count = PlayerCount::new(self, of_server);
+        Some(Play::new(cursor, header, order, &config, &self.counters.missed, count))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Broadcast>> {

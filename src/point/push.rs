@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::asx;
 use super::body::Body;
 use super::connection::{Closed, Connection};
 use super::fault::{Acting, InBody};
@@ -71,7 +72,7 @@ async fn push(
     let policy = &config.policy;
     let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     if !agent.is_some_and(is_encoder) {
-        return Err(answer_stranger(policy, &url_of(&request)));
+        return Err(answer_stranger(policy, &asx::url_of(&request, "http")));
     }
     let mut head = RequestHead::from_headers(request.headers()).map_err(|text| Reply::error(policy, 400, text))?;
     let path = request.uri().path().to_owned();
@@ -175,12 +176,6 @@ async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>, mut faults: Opti
             return;
         }
     }
-}
-
-/// The URL as the client sees it.
-fn url_of(request: &Request<Incoming>) -> String {
-    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
-    format!("http://{}{}", host.unwrap_or("localhost"), request.uri().path())
 }
 
 /// A reply of the protocol as HTTP.

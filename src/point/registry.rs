@@ -14,12 +14,13 @@ use super::config::{Config, PointConfig, Who, key};
 use super::connection::Connection;
 use super::fault::Acting;
 use super::forwards::Forwards;
-use super::play::Play;
+use super::play::{Order, Play};
 use super::porter::is_in;
 use super::publishing::{Point, PointStats};
 use super::recorder::Recorder;
 use super::session::{self, Fate, SessionHandle};
 use super::status::{self, Board, Client};
+use super::viewers::Viewers;
 use crate::wmhttp::headers::{Directives, PushId, RequestHead};
 use crate::wmhttp::server::access::RequestLine;
 use crate::wmhttp::server::{Lookup, Reply, accept};
@@ -33,6 +34,7 @@ pub(super) struct Registry {
     /// Players of all points.
     playing: Arc<AtomicUsize>,
     board: Board,
+    viewers: Viewers,
 }
 
 #[derive(Default)]
@@ -72,7 +74,14 @@ impl Registry {
         let access = Access::new(config.users.clone());
         let board = Board::new(config.status_listen.is_some());
         let config = RwLock::new(Arc::new(config));
-        Ok(Arc::new(Self { config, state: Mutex::new(state), access, playing: Arc::default(), board }))
+        Ok(Arc::new(Self {
+            config,
+            state: Mutex::new(state),
+            access,
+            playing: Arc::default(),
+            board,
+            viewers: Viewers::default(),
+        }))
     }
 
     /// The configuration in force now: read it when you act, a reload replaces it.
@@ -147,6 +156,11 @@ impl Registry {
     pub(super) fn admit_player(&self, headers: &HeaderMap, line: RequestLine<'_>, path: &str) -> Result<(), NoEntry> {
         let Some(point) = self.point(path) else { return Ok(()) };
         self.access.player(headers, line, &point.config().read, path)
+    }
+
+    /// The sessions of players.
+    pub(super) fn viewers(&self) -> &Viewers {
+        &self.viewers
     }
 
     /// Where the pushers of the point that `path` names are sent (S-5).
@@ -287,13 +301,13 @@ impl Registry {
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) fn play(&self, path: &str) -> Result<Play, NoStream> {
+    pub(super) fn play(&self, path: &str, order: &Order) -> Result<Play, NoStream> {
         let point = self.point(path).ok_or(NoStream::UnknownPoint)?;
         if self.playing.load(Ordering::Relaxed) >= self.config().max_players {
             point.ledger().trouble("a player was refused: the server has as many as it may have");
             return Err(NoStream::TooManyPlayers);
         }
-        point.play(&self.playing).ok_or(NoStream::NotPushed)
+        point.play(order, &self.playing).ok_or(NoStream::NotPushed)
     }
 
     /// Ends the session at the point with an error status; `false` where there is none.

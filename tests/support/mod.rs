@@ -10,6 +10,7 @@
 
 pub mod acceptor;
 pub mod apache;
+pub mod audience;
 pub mod authority;
 pub mod cable;
 pub mod curl;
@@ -18,6 +19,7 @@ pub mod decoded;
 pub mod encoder;
 pub mod faults;
 pub mod kerberos;
+pub mod live;
 pub mod malformed;
 pub mod media;
 pub mod nginx;
@@ -33,4 +35,5 @@ pub mod server;
 pub mod show;
 pub mod terminal;
 pub mod upstream;
+pub mod wire;
 pub mod witness;

@@ -1,5 +1,6 @@
 //! Where the fields of a data packet lie and what they say (ASF 5.2).
 
+use super::select::PayloadFacts;
 use crate::asf::Header;
 use crate::asf::cursor::Cursor;
 pub(super) use crate::asf::cursor::width;
@@ -178,7 +179,7 @@ pub(super) struct PayloadHead {
 }
 
 impl PayloadHead {
-    fn read(layout: &Layout, packet: &mut Cursor<'_>) -> Option<Self> {
+    pub(super) fn read(layout: &Layout, packet: &mut Cursor<'_>) -> Option<Self> {
         let properties = layout.properties;
         let stream = packet.u8()?;
         packet.typed(properties >> 4)?;
@@ -208,9 +209,16 @@ impl PayloadHead {
         replicated.u32()
     }
 
+    pub(super) fn facts(&self) -> PayloadFacts {
+        PayloadFacts {
+            stream: self.stream(),
+            key: self.stream & KEY_FRAME != 0,
+            begins: self.compressed || self.object_offset == 0,
+        }
+    }
+
     pub(super) fn starts_key_frame(&self, header: &Header) -> bool {
-        self.stream & KEY_FRAME != 0
-            && (self.compressed || self.object_offset == 0)
-            && header.is_video(self.stream & !KEY_FRAME)
+        let PayloadFacts { stream, key, begins } = self.facts();
+        key && begins && header.is_video(stream)
     }
 }

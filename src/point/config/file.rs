@@ -34,7 +34,7 @@ use url::Url;
 pub use self::bounds::BoundsTable;
 use super::super::status::{self, StatusAccess};
 use super::super::tls::{BadTls, Tls};
-use super::{Config, PointConfig, Who, forward};
+use super::{Config, HeaderChange, PointConfig, SlowPlayers, Who, forward};
 use crate::log::Limits;
 use crate::point::Networks;
 use crate::point::fault::Fault;
@@ -247,6 +247,12 @@ pub struct PointTable {
     pub keep_time: Option<Duration>,
     /// Bytes kept for players, such as `8MiB`.
     pub keep_bytes: Option<ByteSize>,
+    /// [`PointConfig::fast_start`].
+    pub fast_start: Option<bool>,
+    /// [`PointConfig::header_change`]: `"auto"`, `"in-place"` or `"reconnect"`.
+    pub header_change: Option<HeaderChange>,
+    /// [`PointConfig::slow_players`]: `"skip"` or `"disconnect"`.
+    pub slow_players: Option<SlowPlayers>,
     /// [`PointConfig::write`]: `"everybody"`, `"users"` or a list of names.
     pub write: Option<Names>,
     /// [`PointConfig::create`]: as `write`.
@@ -377,6 +383,9 @@ impl PointTable {
                 bytes: keep_bytes.map_or(kept.bytes, |size| usize::try_from(size.as_u64()).unwrap_or(usize::MAX)),
                 ..kept
             },
+            fast_start: self.fast_start.or(defaults.fast_start).unwrap_or(unset.fast_start),
+            header_change: self.header_change.or(defaults.header_change).unwrap_or(unset.header_change),
+            slow_players: self.slow_players.or(defaults.slow_players).unwrap_or(unset.slow_players),
             write: who("write", self.write, &defaults.write, unset.write)?,
             create: who("create", self.create, &defaults.create, unset.create)?,
             read: who("read", self.read, &defaults.read, unset.read)?,

@@ -24,7 +24,7 @@ fn a_point_says_what_differs_from_the_defaults() {
         "listen = '[::1]:0'\nusers = '{}'\nauth = ['basic']\nmax-players = 7\nidle-timeout = '1m 5s'\nstatus = 'everyone'\n\
          status-listen = '127.0.0.1:9090'\n\
          [defaults]\nrecord = 'all'\nkeep-bytes = '1MiB'\nread = 'users'\n\
-         [point.concert]\nwrite = ['bob']\n\
+         [point.concert]\nwrite = ['bob']\nfast-start = false\nheader-change = 'in-place'\nslow-players = 'disconnect'\n\
          [point.\"hall/2\"]\nrecord = 'hall'\nkeep-time = '2s'\nread = 'everybody'\n",
         users.path().display()
     );
@@ -42,7 +42,12 @@ fn a_point_says_what_differs_from_the_defaults() {
         (&concert.write, &concert.create, &concert.read),
         (&Who::Only(["bob".to_owned()].into()), &Who::Users, &Who::Users)
     );
+    assert_eq!(
+        (concert.fast_start, concert.header_change, concert.slow_players),
+        (false, HeaderChange::InPlace, SlowPlayers::Disconnect)
+    );
     let hall = &config.points["hall/2"];
+    assert_eq!((hall.fast_start, hall.header_change, hall.slow_players), (true, HeaderChange::Auto, SlowPlayers::Skip));
     assert_eq!(hall.record.as_deref(), Some(Path::new("hall")));
     assert_eq!((hall.limits.bytes, hall.limits.time), (1 << 20, Duration::from_secs(2)));
     assert_eq!((&hall.write, &hall.read), (&Who::Users, &Who::Everybody));
