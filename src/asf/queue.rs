@@ -51,6 +51,9 @@ impl Queue {
 
     /// The first `N` bytes, where they are there.
     pub(super) fn peek<const N: usize>(&self) -> Option<[u8; N]> {
+        if let Some(bytes) = self.chunks.front().and_then(|chunk| chunk.first_chunk()) {
+            return Some(*bytes);
+        }
         let mut bytes = [0; N];
         (self.peek_into(&mut bytes) == N).then_some(bytes)
     }

@@ -39,11 +39,12 @@ impl HeaderSearch {
             return None;
         }
         let from = first.len().saturating_sub(REACH);
+        let before = first.get(from..)?;
         let mut joint = [0; 2 * REACH];
-        let bytes = first.get(from..)?.iter().chain(second);
-        for (to, byte) in joint.iter_mut().zip(bytes) {
-            *to = *byte;
-        }
+        let room = joint.get_mut(before.len()..)?;
+        let after = second.get(..room.len()).unwrap_or(second);
+        room.get_mut(..after.len())?.copy_from_slice(after);
+        joint.get_mut(..before.len())?.copy_from_slice(before);
         Some(from + self.finder.find(&joint)?)
     }
 }
@@ -61,13 +62,20 @@ pub(super) fn is_header(head: &[u8; HEADER_HEAD]) -> bool {
 /// goes on behind them. Empty where they cannot.
 pub(super) fn begun_at_end(first: &[u8], second: &[u8]) -> Bytes {
     const MOST: usize = HEADER_HEAD - 1;
+    let last = if second.is_empty() { first } else { second };
+    if let Some(end) = last.last_chunk::<MOST>() {
+        return begun(end);
+    }
     let mut end = [0; MOST];
     let len = (first.len() + second.len()).min(MOST);
     let bytes = second.iter().rev().chain(first.iter().rev());
     for (to, byte) in end.iter_mut().rev().zip(bytes) {
         *to = *byte;
     }
-    let end = end.get(MOST - len..).unwrap_or_default();
+    begun(end.get(MOST - len..).unwrap_or_default())
+}
+
+fn begun(end: &[u8]) -> Bytes {
     memchr::memchr_iter(guid::HEADER[0], end)
         .map(|at| end.get(at..).unwrap_or_default())
         .find(|begun| agrees(begun))

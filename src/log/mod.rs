@@ -301,6 +301,12 @@ impl State {
 
     /// Drops the oldest packets beyond the limits, but none that the writer waits for a cursor to take.
     fn trim(&mut self) {
+        let own = self.readers.iter().flatten().filter(|reader| !reader.idle).filter_map(|reader| reader.terms.limits);
+        let limits = own.fold(self.limits, Limits::loosest);
+        // Mostly there is nothing to drop, and whom it would be dropped from does not matter.
+        if !limits.exceeded_by(&self.ring.lag(self.ring.tail())) {
+            return;
+        }
         let first_needed = match self.blockers().next() {
             Some(first) if first.streaming => self.blockers().map(|reader| reader.next).min(),
             // None streams: the furthest of them ends the writer's wait, so it is the one to keep whole.
@@ -308,8 +314,6 @@ impl State {
             None => None,
         }
         .unwrap_or(u64::MAX);
-        let own = self.readers.iter().flatten().filter(|reader| !reader.idle).filter_map(|reader| reader.terms.limits);
-        let limits = own.fold(self.limits, Limits::loosest);
         while self.ring.tail() < first_needed.min(self.ring.head())
             && limits.exceeded_by(&self.ring.lag(self.ring.tail()))
         {

@@ -1,5 +1,6 @@
 //! One destination: a task that carries out what its protocol session says.
 
+mod gather;
 mod omens;
 mod reports;
 
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep_until;
 
+use self::gather::Gather;
 use self::reports::Dropped;
 use super::backoff::Backoff;
 use super::body_map::BodyMap;
@@ -24,9 +26,7 @@ use crate::wmhttp::client::{Event, Output, Restart, Session};
 use crate::wmhttp::headers::Kind;
 use crate::wmhttp::verdict::{Cause, Condition, Failure};
 
-/// After taking packets, the next are left to gather for this long, …
-const GATHER: Duration = Duration::from_millis(1);
-/// … or until there are this many bytes: one wake-up and one write for all of them.
+/// Packets that gather do so until there are this many bytes, or their time is over.
 const GATHER_BYTES: u64 = 192 * 1024;
 
 // What the far end's system has acknowledged is not always read. Better twice than never:
@@ -73,7 +73,7 @@ pub(super) struct Actor {
     asking: Option<JoinHandle<Supplied>>,
     /// The session is to end with what waits in the log, by this time.
     drain_by: Option<Instant>,
-    last_take: Option<Instant>,
+    gather: Gather,
     dropped: Dropped,
     /// Upstream was asked for the key frame that the cursor waits for.
     key_frame_wanted: bool,
@@ -157,7 +157,7 @@ impl Actor {
             question: None,
             asking: None,
             drain_by: None,
-            last_take: None,
+            gather: Gather::default(),
             dropped: Dropped::default(),
             key_frame_wanted: false,
             asked_kernel_at: None,
@@ -216,7 +216,7 @@ impl Actor {
     async fn happening(&mut self) -> Happening {
         let wants_data = self.session.wants_data() && !self.wants_room;
         let deadline = self.session.deadline();
-        let gather_until = self.last_take.map(|taken| taken + GATHER).filter(|until| Instant::now() < *until);
+        let gather_until = self.gather.until(Instant::now());
         let breaks_off = self.breaks_off_when_lapped();
         let omen_at = self.omen().map(|(at, _)| at);
         let dropped_at = self.dropped.report_at.filter(|_| self.dropped.packets > 0);
@@ -405,7 +405,7 @@ impl Actor {
             }
             self.body.data(len);
             self.session.sent(len);
-            self.last_take = Some(now);
+            self.gather.taken(now);
             self.omen_told = false;
             lock(&self.stats).note_sent(len, now);
             if self.session.has_output() {

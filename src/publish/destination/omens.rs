@@ -28,7 +28,7 @@ impl Actor {
                 .map(|full| (full + stall_timeout / 2, Omen::Stall));
         }
         let idle_timeout = self.session.peer().idle_timeout?;
-        Some((self.last_take? + idle_timeout * 3 / 4, Omen::Silence))
+        Some((self.gather.last()? + idle_timeout * 3 / 4, Omen::Silence))
     }
 
     pub(super) fn tell_omen(&mut self) {

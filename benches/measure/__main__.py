@@ -1,0 +1,51 @@
+"""Measures, prints the tables and draws the plots. `benches/run` has built what this needs."""
+
+import argparse
+import json
+import os
+import sys
+import time
+
+import cpu
+import fanout
+import latency
+import memory
+import plots
+import pure
+import syscalls
+import table
+
+PARTS = {"cpu": cpu, "fanout": fanout, "latency": latency, "memory": memory, "syscalls": syscalls, "pure": pure}
+# Other names of what is measured together.
+ALSO = {"allocations": "memory", "wakeups": "latency"}
+RESULTS = "bench-out/results.json"
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="benches/run", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="counted runs of each contender (5)")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"any of {', '.join([*PARTS, *ALSO])}; all without")
+    chosen = parser.parse_args()
+    parts = [ALSO.get(name, name) for name in chosen.parts] or list(PARTS)
+    for unknown in set(parts) - set(PARTS):
+        parser.error(f"there is no part {unknown}")
+    # What an earlier run has measured of the other parts stays in the table.
+    results = {}
+    if os.path.exists(RESULTS):
+        with open(RESULTS) as file:
+            results = json.load(file)
+    for name in dict.fromkeys(parts):
+        print(f"{name}:", file=sys.stderr, flush=True)
+        results[name] = PARTS[name].measure(chosen.rounds)
+        results[name]["at"] = time.strftime("%Y-%m-%d %H:%M")
+        with open(RESULTS, "w") as file:
+            json.dump(results, file, indent=1)
+    with open("bench-out/results.md", "w") as file:
+        file.write(f"{table.goals(results)}\n\n{table.sections(results)}\n")
+    with open("bench-out/results.md") as file:
+        print(file.read())
+    plots.draw(results)
+    print("bench-out/ has this table as results.md, and plots as PNG and SVG", file=sys.stderr)
+
+
+main()

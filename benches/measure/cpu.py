@@ -1,0 +1,62 @@
+"""Processor time and throughput: one sender, one receiver."""
+
+import os
+from functools import partial
+
+import contenders
+import media
+from process import LOAD, Receiver, in_turns, median, usage
+
+PUSH = "asfpushsink, blocks of 3200"
+TCP = "tcpclientsink, blocks of 3200"
+CURL = "curl"
+
+
+def measure(rounds):
+    """Rows of {name, packet, cpu, throughput, rss}: CPU seconds and bytes a second per gigabyte of file."""
+    with Receiver() as receiver:
+        raw, http = receiver.raw, receiver.http
+        usual, short, padded = media.encoded(3200), media.encoded(3200, 40), media.padded(3200)
+        runs = {
+            PUSH: (usual, contenders.push(usual, 3200, http)),
+            TCP: (usual, contenders.tcp(usual, 3200, raw)),
+            CURL: (usual, contenders.curl(usual, http)),
+            "asfparse ! tcpclientsink, blocks of 3200": (usual, contenders.parsed_tcp(usual, 3200, raw)),
+            "fakesink, blocks of 3200": (usual, contenders.fake(usual, 3200)),
+            "asfpushsink, blocks of 4096": (usual, contenders.push(usual, 4096, http)),
+            "tcpclientsink, blocks of 4096": (usual, contenders.tcp(usual, 4096, raw)),
+            "asfpushsink, blocks of 65536": (usual, contenders.push(usual, 65536, http)),
+            "tcpclientsink, blocks of 65536": (usual, contenders.tcp(usual, 65536, raw)),
+            "asfpushsink, padded, stripped": (padded, contenders.push(padded, 3200, http)),
+            "asfpushsink, padded, kept": (padded, contenders.push(padded, 3200, http, "padding=keep")),
+            "ffmpeg POST": (usual, contenders.ffmpeg(usual, http)),
+            "souphttpclientsink (40 MB)": (short, contenders.soup(short, http)),
+            "curlhttpsink (40 MB)": (short, contenders.curl_sink(short, http)),
+        }
+        for packet in (1444, 16000):
+            path = media.encoded(packet)
+            runs |= {
+                f"asfpushsink, packets of {packet}": (path, contenders.push(path, packet, http)),
+                f"tcpclientsink, packets of {packet}": (path, contenders.tcp(path, packet, raw)),
+                f"curl, packets of {packet}": (path, contenders.curl(path, http)),
+            }
+        runs["receiver alone (blast)"] = (usual, [LOAD, "blast", raw, str(os.path.getsize(usual))])
+        measured = in_turns({name: partial(usage, command) for name, (_, command) in runs.items()}, rounds)
+    rows = []
+    for name, results in measured.items():
+        gigabytes = os.path.getsize(runs[name][0]) / 1e9
+        rows.append({
+            "name": name,
+            "cpu": median(result.cpu for result in results) / gigabytes,
+            "throughput": gigabytes / median(result.wall for result in results),
+            "rss": median(result.rss for result in results),
+            "runs": [result.cpu / gigabytes for result in results],
+        })
+    return {"rows": rows, "push/tcp": ratio(measured, PUSH, TCP), "push/curl": ratio(measured, PUSH, CURL)}
+
+
+def ratio(measured, one, other):
+    """The median of the ratios of runs side by side."""
+    pairs = zip(measured.get(one, []), measured.get(other, []))
+    ratios = [a.cpu / b.cpu for a, b in pairs]
+    return median(ratios) if ratios else None

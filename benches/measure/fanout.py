@@ -1,0 +1,50 @@
+"""Many destinations: one element, against as many branches behind a tee."""
+
+import os
+from functools import partial
+
+import contenders
+import media
+from process import Receiver, in_turns, launch, median, usage
+
+NUMBERS = (1, 4, 16, 64, 256)
+MEGABYTES = 40
+
+
+def measure(rounds):
+    """Rows of {destinations, name, cpu, rss}, and what one more destination costs against one more curl."""
+    path = media.encoded(3200, MEGABYTES)
+    with Receiver() as receiver:
+        def many(count):
+            urls = ",".join(f"http://127.0.0.1:{receiver.http}/p{number}" for number in range(count))
+            source = f"filesrc location={path} blocksize=3200"
+            return launch(f"{source} ! asfpushsink locations={urls} sync=false eos-timeout=120000")
+
+        def branches(count):
+            branch = f" t. ! queue ! tcpclientsink host=127.0.0.1 port={receiver.raw} sync=false"
+            return launch(f"filesrc location={path} blocksize=3200 ! tee name=t" + branch * count)
+
+        runs = {("curl", 1): partial(usage, contenders.curl(path, receiver.http))}
+        for count in NUMBERS:
+            runs["asfpushsink", count] = partial(usage, many(count))
+            runs["tee ! queue ! tcpclientsink", count] = partial(usage, branches(count))
+        measured = in_turns(runs, rounds)
+    rows = [{
+        "name": name,
+        "destinations": count,
+        "cpu": median(result.cpu for result in results),
+        "rss": median(result.rss for result in results),
+        "throughput": count * os.path.getsize(path) / 1e9 / median(result.wall for result in results),
+    } for (name, count), results in measured.items()]
+
+    def of(name, count, what):
+        return next((row[what] for row in rows if (row["name"], row["destinations"]) == (name, count)), None)
+
+    further = (of("asfpushsink", 16, "cpu") - of("asfpushsink", 1, "cpu")) / 15
+    tee = "tee ! queue ! tcpclientsink"
+    return {
+        "rows": rows,
+        "further/curl": further / of("curl", 1, "cpu"),
+        "cpu at 64": of("asfpushsink", 64, "cpu") / of(tee, 64, "cpu"),
+        "rss at 64": of("asfpushsink", 64, "rss") / of(tee, 64, "rss"),
+    }

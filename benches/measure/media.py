@@ -1,0 +1,38 @@
+"""The files that are pushed."""
+
+import os
+import subprocess
+
+from process import ENVIRONMENT, LOAD
+
+MB = 1_000_000
+
+
+def encoded(packet_size, megabytes=400):
+    """A file of ffmpeg's, which every contender can read: noise in packets of this size."""
+    path = f"bench-out/encoded-{packet_size}-{megabytes}.asf"
+    if not os.path.exists(path):
+        part = f"bench-out/part-{packet_size}.asf"
+        make("-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=25,noise=alls=60:allf=t", "-t", "4", "-c:v", "wmv2",
+             "-b:v", "40M", "-packet_size", str(packet_size), part)
+        loops = megabytes * MB // os.path.getsize(part)
+        make("-stream_loop", str(max(loops - 1, 0)), "-i", part, "-c", "copy", "-packet_size", str(packet_size),
+             "-f", "asf", path + ".part")
+        os.remove(part)
+        os.rename(path + ".part", path)
+    return path
+
+
+def padded(packet_size, megabytes=400):
+    """A file in whose packets a third is padding."""
+    path = f"bench-out/padded-{packet_size}-{megabytes}.asf"
+    if not os.path.exists(path):
+        command = [LOAD, "media", path + ".part", str(packet_size), "padded", str(megabytes * MB)]
+        subprocess.run(command, check=True)
+        os.rename(path + ".part", path)
+    return path
+
+
+def make(*arguments):
+    command = ["ffmpeg", "-v", "error", "-y", *arguments]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, env=ENVIRONMENT)

@@ -1,0 +1,22 @@
+"""Heap allocations per packet, and the heap that the element holds."""
+
+from functools import partial
+
+from process import LOAD, Receiver, in_turns, median, output
+
+
+def measure(rounds):
+    """Rows of {packet, block, allocations, heap, log}: a packet's allocations, peak bytes, and the log's share."""
+    with Receiver() as receiver:
+        runs = {
+            (packet, block): partial(output, [LOAD, "heap", str(packet), str(block), receiver.http])
+            for packet in (1444, 3200, 16000) for block in (0, 4096, 65536)
+        }
+        measured = in_turns(runs, rounds)
+    rows = []
+    for (packet, block), results in measured.items():
+        allocations, heap, log = (
+            median(column) for column in zip(*([float(figure) for figure in result.split()] for result in results)))
+        rows.append({"packet": packet, "block": block or packet,
+                     "allocations": allocations, "heap": heap, "log": log})
+    return {"rows": rows}

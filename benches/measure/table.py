@@ -1,0 +1,76 @@
+"""The results as Markdown."""
+
+
+def goals(results):
+    """The goals' table: what was measured, where it was."""
+    def part(name, key):
+        return results.get(name, {}).get(key)
+
+    def row(name, **wanted):
+        rows = results.get(name, {}).get("rows", [])
+        return next((row for row in rows if all(row.get(key) == value for key, value in wanted.items())), {})
+
+    heap = row("memory", packet=3200, block=3200)
+    own = (heap["heap"] - heap["log"]) / 2**20 if heap else None
+    p99 = row("latency", name="asfpushsink", mbit=10, burst=1).get("p99")
+    lines = [
+        ("one destination, CPU against `filesrc blocksize=3200 ! tcpclientsink`", "≤", 0.9, part("cpu", "push/tcp"), ""),
+        ("against curl's upload of the same bytes", "≤", 2, part("cpu", "push/curl"), ""),
+        ("each further destination, against one more curl", "≤", 1.3, part("fanout", "further/curl"), ""),
+        ("64 destinations against tee and 64 × `queue ! tcpclientsink`, CPU", "≤", 0.5, part("fanout", "cpu at 64"), ""),
+        ("the same, memory (RSS)", "≤", 0.2, part("fanout", "rss at 64"), ""),
+        ("added latency at 10 Mbit/s live, p99", "≤", 1, p99 and p99 / 1000, " ms"),
+        ("heap allocations a packet", "≤", 1, heap.get("allocations"), ""),
+        ("own heap beside the log", "≤", 4, own, " MiB"),
+        ("pure path, packets of 3,200 bytes", "≥", 5, row("pure", name="path-3200").get("gbps"), " GB/s"),
+    ]
+    rows = []
+    for name, relation, goal, value, unit in lines:
+        if value is None:
+            rows.append((name, f"{relation} {goal}{unit}", "not measured", ""))
+        else:
+            reached = value <= goal if relation == "≤" else value >= goal
+            rows.append((name, f"{relation} {goal}{unit}", f"{value:.2f}{unit}", "yes" if reached else "no"))
+    return table(("", "goal", "measured", "reached"), rows)
+
+
+def sections(results):
+    """One table for each measurement that was made."""
+    text = []
+    for name, (title, heads, cells) in SECTIONS.items():
+        if name in results:
+            rows = [tuple(cell(row) for cell in cells) for row in results[name]["rows"]]
+            text.append(f"### {title}\n\n{table(heads, rows)}")
+    return "\n\n".join(text)
+
+
+def table(heads, rows):
+    lines = [heads, ("---",) * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def text(key):
+    return lambda row: str(row.get(key, ""))
+
+
+def figure(key, form, scale=1):
+    return lambda row: format(row[key] / scale, form) if key in row else ""
+
+
+SECTIONS = {
+    "cpu": ("One sender", ("", "CPU s/GB", "GB/s", "RSS MB"), (
+        text("name"), figure("cpu", ".2f"), figure("throughput", ".2f"), figure("rss", ".0f", 1e6))),
+    "fanout": ("Many destinations, 40 MB to each", ("", "destinations", "CPU s", "GB/s", "RSS MB"), (
+        text("name"), text("destinations"), figure("cpu", ".2f"), figure("throughput", ".2f"),
+        figure("rss", ".0f", 1e6))),
+    "latency": ("Live, packets of 3,200 bytes", (
+        "", "Mbit/s", "packets at once", "p50 µs", "p99 µs", "max µs", "wake-ups/s"), (
+        text("name"), text("mbit"), text("burst"), figure("p50", ".0f"), figure("p99", ".0f"), figure("max", ".0f"),
+        figure("wakes", ".0f"))),
+    "memory": ("Heap", ("packet", "buffer", "allocations a packet", "peak KiB", "of it the log's limit"), (
+        text("packet"), text("block"), figure("allocations", ".3f"), figure("heap", ".0f", 1024),
+        figure("log", ".0f", 1024))),
+    "syscalls": ("System calls", ("", "calls/MB", "most of them, per MB"), (
+        text("name"), figure("calls", ".1f"), text("most"))),
+    "pure": ("Pure parts", ("", "ns a packet", "GB/s"), (text("name"), figure("ns", ".0f"), figure("gbps", ".1f"))),
+}
