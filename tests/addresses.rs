@@ -93,7 +93,9 @@ fn players_come_from_allowed_networks() {
         config.points.get_mut("hall").unwrap().allow_play = networks("");
     });
     let (_pusher, _) = begin_push(v4(&server), "concert");
-    support::pipeline::until("a stream", || ask(&server, FAR, "GET /concert HTTP/1.0\r\n\r\n").0 == 200);
+    support::pipeline::until("a stream", || {
+        ask(&server, FAR, "GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/9.0\r\n\r\n").0 == 200
+    });
     let (status, answer) = ask(&server, FAR, &play_head("hall"));
     assert!(status == 403 && answer.contains("in none of the allowed networks"), "{answer}");
     let v6 = TcpStream::connect(("::1", server.addr().port())).unwrap();

@@ -30,6 +30,10 @@ enum Way {
     Push,
     /// Plays what a publishing point of the test's has.
     Play,
+    /// Asks a server that is pushed to.
+    Ask,
+    /// Takes half an hour of a quiet machine: by hand, before a release, as CONTRIBUTING.md says.
+    Measure,
     /// Starts the server, with a port of its own.
     Serve,
     /// Runs by itself to its end.
@@ -53,6 +57,9 @@ const WAYS: &[(&str, Way)] = &[
     ("ffplay ", Way::Play),
     ("mplayer ", Way::Play),
     ("cvlc ", Way::Play),
+    ("ffmpeg -i 'http://", Way::Play),
+    ("curl ", Way::Ask),
+    ("benches/run", Way::Measure),
     ("asf-publishing-point ", Way::Serve),
     ("target/release/asf-publishing-point ", Way::Serve),
     ("printf ", Way::Serve),
@@ -213,6 +220,23 @@ fn plays() {
         drop(player);
         drop(push);
     }
+}
+
+/// In the order of the page: the last one ends the push.
+#[test]
+fn asks() {
+    let (folder, point) = (TempDir::new().unwrap(), point());
+    let push = format!(
+        "gst-launch-1.0 videotestsrc is-live=true ! avenc_wmv2 ! identity single-segment=true \
+         ! asfmux streamable=true ! asfpushsink location=http://{}/concert on-error=fail-all",
+        point.addr()
+    );
+    let push = run(folder.path(), &push);
+    until("a push", || point.stats("concert").unwrap().packets > 10);
+    for (_, command) in all(&[Way::Ask]) {
+        run(folder.path(), &at(&command, [&point, &point])).output();
+    }
+    drop(push);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 
 use gstasfpush::point::config::{Config, PointConfig};
-use gstasfpush::point::{RunningServer, Server, StatusAccess};
+use gstasfpush::point::{Forward, RunningServer, Server, StatusAccess};
 use serde_json::Value;
 use support::curl::get;
 use support::encoder::{Encoder, Player, header};
@@ -264,6 +264,35 @@ fn the_root_may_be_a_point() {
     assert!(get(&format!("{url}/status/"), &[]).body.contains("<!doctype html>"));
     let root = serde_json::from_str::<Value>(&get(&format!("{url}/api/v1/status"), &[]).body).unwrap();
     assert_eq!(root["points"][0]["path"], "/");
+}
+
+/// Where a point is pushed on to, without the password for it.
+#[test]
+fn forwards_are_shown() {
+    let further = server_with(|_| ());
+    let server = server_with(|config| {
+        let urls = [format!("http://bob:hush@{}/concert", further.addr()), "http://127.0.0.1:9/concert".to_owned()];
+        let forwards = urls.map(|url| Forward::to(url.parse().unwrap()));
+        config.points.get_mut("concert").unwrap().forward = forwards.into();
+    });
+    assert_eq!(concert(&server)["forwards"][0]["state"], "idle");
+    let _encoder = push(&server, header("", ""));
+    until("the stream has gone on", || concert(&server)["forwards"][0]["packets"].as_u64() > Some(20));
+    until("a failure", || concert(&server)["forwards"][1]["failures"].as_u64() > Some(0));
+    let point = concert(&server);
+    let [flows, fails] = [0, 1].map(|index| &point["forwards"][index]);
+    assert_eq!(flows["location"], format!("http://{}/concert", further.addr()));
+    assert_eq!(
+        (&flows["state"], &flows["failures"], &flows["last_error"]),
+        (&"streaming".into(), &0.into(), &Value::Null)
+    );
+    assert!(flows["bytes"].as_u64() > Some(1000), "{flows}");
+    assert!(fails["last_error"].as_str().unwrap().contains("127.0.0.1:9"), "{fails}");
+    assert!(!point.to_string().contains("hush"), "{point}");
+    let metrics = get(&format!("http://{}/metrics", server.addr()), &[]).body;
+    let labels = format!("{{point=\"concert\",location=\"http://{}/concert\"}}", further.addr());
+    assert!(metrics.contains(&format!("asf_forward_streaming{labels} 1")), "{metrics}");
+    assert!(!metrics.contains("hush"));
 }
 
 /// Prometheus' own parser reads the metrics.

@@ -8,7 +8,7 @@ mod support;
 
 use browser::{Browser, DESK, Look, PHONE};
 use gstasfpush::point::config::{Config, PointConfig};
-use gstasfpush::point::{RunningServer, Server};
+use gstasfpush::point::{Forward, RunningServer, Server};
 use support::encoder::{Encoder, Player, header};
 use support::pipeline::until;
 
@@ -99,6 +99,7 @@ fn a_hostile_text_stays_text() {
     browser.until("the push", ON_AIR);
     let _player = Player::start(server.addr(), "/concert%3Cb%3Ex%3C/b%3E", script, false);
     browser.until("the player", "return /\\b1 player\\b/.test(document.body.innerText)");
+    browser.until("the forwards", "return document.body.innerText.includes('Pushed on to 2 servers, 1 of them now')");
     browser.run("document.querySelectorAll('details').forEach((part) => { part.open = true; })");
     let shown = format!("return document.body.innerText.split({}).length === 5", serde_json::json!(script));
     browser.until("title, author and both agents, as they are", &shown);
@@ -148,7 +149,13 @@ fn photograph(browser: &Browser, name: &str) {
 #[test]
 fn it_fits_every_screen() {
     let long = format!("live/{}", "a-name-without-an-end-".repeat(8));
-    let server = server(&["concert", &long, "quiet"]);
+    // One that takes the stream, one that is not there.
+    let further = server(&["concert"]);
+    let mut config = Config::with_points(["concert", &long, "quiet"], &PointConfig::default());
+    let forwards = [format!("http://{}/", further.addr()), format!("http://127.0.0.1:9/{long}")];
+    let forwards = forwards.map(|url| Forward::to(url.parse().unwrap()));
+    config.points.get_mut("concert").unwrap().forward = forwards.into();
+    let server = Server::spawn(config).unwrap();
     let browser = watching(&server);
     let title = "A title of many words that goes on and on ".repeat(6);
     let _encoders = [

@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::snapshot::{PointStatus, ServerStatus, State};
+use super::snapshot::{ForwardStatus, PointStatus, ServerStatus, State};
 
 pub(super) use prometheus_text::CONTENT_TYPE;
 
@@ -53,6 +53,23 @@ const COUNTERS: &[Row] = &[
     }),
 ];
 
+/// The same of each server that a point is pushed on to.
+type ForwardRow = (&'static str, &'static str, Option<Unit>, fn(&ForwardStatus) -> u64);
+
+const FORWARD_GAUGES: &[ForwardRow] =
+    &[("asf_forward_streaming", "Whether data flows to the server that the point is pushed on to", None, |forward| {
+        u64::from(forward.state == "streaming")
+    })];
+
+const FORWARD_COUNTERS: &[ForwardRow] = &[
+    ("asf_forward_packets_sent", "Data packets pushed on", None, |forward| forward.packets),
+    ("asf_forward_sent", "Bytes pushed on", Some(Unit::Bytes), |forward| forward.bytes),
+    ("asf_forward_packets_lost", "Data packets that the server missed, being slow or away", None, |forward| {
+        forward.packets_lost
+    }),
+    ("asf_forward_reconnects", "Pushes on to the server taken up again", None, |forward| forward.reconnects),
+];
+
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let Self(status) = self;
@@ -80,6 +97,25 @@ impl Collector for Metrics {
             for point in &status.points {
                 let label = [("point", point.name.as_str())];
                 ConstCounter::new(value(point)).encode(family.encode_family(&label)?)?;
+            }
+        }
+        let forwards = || {
+            let all = status.points.iter();
+            all.flat_map(|point| point.forwards.iter().map(move |forward| (point.name.as_str(), forward)))
+        };
+        for (name, help, unit, value) in FORWARD_GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+            for (point, forward) in forwards() {
+                let labels = [("point", point), ("location", forward.location.as_str())];
+                let value = i64::try_from(value(forward)).unwrap_or(i64::MAX);
+                ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        for (name, help, unit, value) in FORWARD_COUNTERS {
+            let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
+            for (point, forward) in forwards() {
+                let labels = [("point", point), ("location", forward.location.as_str())];
+                ConstCounter::new(value(forward)).encode(family.encode_family(&labels)?)?;
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
+use super::super::forwards::ForwardStats;
 use super::super::publishing::Point;
 use super::super::registry::Registry;
 use super::ledger::{Viewer, shortened};
@@ -53,9 +54,50 @@ pub(super) struct PointStatus {
     /// bit/s to all players now.
     pub(super) bit_rate_out: u64,
     pub(super) recordings: Recordings,
+    /// The servers that the stream is pushed on to.
+    pub(super) forwards: Vec<ForwardStatus>,
     /// What went wrong last, the latest first.
     pub(super) errors: Vec<ErrorStatus>,
     pub(super) history: HistoryStatus,
+}
+
+/// A server that the stream is pushed on to; what is counted is that of all streams of the point.
+#[derive(Debug, Serialize)]
+pub(super) struct ForwardStatus {
+    /// URL without credentials.
+    pub(super) location: String,
+    /// As the element calls the states of its destinations.
+    pub(super) state: &'static str,
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    /// bit/s now.
+    pub(super) bit_rate: u64,
+    /// Packets that it missed, being slow or away.
+    pub(super) packets_lost: u64,
+    /// Stream time that waits for it, in milliseconds.
+    pub(super) lag_ms: u64,
+    pub(super) reconnects: u64,
+    /// Attempts in a row that have failed.
+    pub(super) failures: u32,
+    /// What failed last, and the remedy.
+    pub(super) last_error: Option<String>,
+}
+
+impl ForwardStatus {
+    fn of(forward: ForwardStats) -> Self {
+        Self {
+            location: forward.location,
+            state: forward.state.name(),
+            packets: forward.packets,
+            bytes: forward.bytes,
+            bit_rate: forward.bitrate,
+            packets_lost: forward.dropped,
+            lag_ms: milliseconds(forward.behind),
+            reconnects: forward.reconnects,
+            failures: forward.failures,
+            last_error: forward.last_error,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -254,6 +296,7 @@ impl PointStatus {
             bit_rate_in: rates.input,
             bit_rate_out: rates.output,
             recordings: Recordings::of(&stats.recordings, sizes),
+            forwards: stats.forwards.iter().cloned().map(ForwardStatus::of).collect(),
             errors: ledger
                 .troubles()
                 .latest()

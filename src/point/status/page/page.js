@@ -114,6 +114,7 @@ class PointView {
     }
     this.facts(point, now);
     this.players(point, now);
+    this.forwards(point.forwards);
     this.recordings(point.recordings);
     this.errors(point.errors);
   }
@@ -213,6 +214,26 @@ class PointView {
     });
     const more = players.count - players.listed.length;
     this.text("more-players", more > 0 ? `and ${count(more, "player")} more, who fare better` : "");
+  }
+
+  forwards(forwards) {
+    const flowing = forwards.filter((forward) => forward.state === "streaming").length;
+    this.show("forwards", forwards.length > 0);
+    this.text("forwards", `Pushed on to ${count(forwards.length, "server")}, ${flowing} of them now`);
+    list(this.lists.forwards, forwards, () => {
+      const item = make("li");
+      item.append(make("bdi"), make("span"), make("bdi", undefined, { class: "cause" }));
+      return item;
+    }, (item, forward) => {
+      const [location, how, cause] = item.children;
+      const parts = [forward.state, rate(forward.bit_rate), bytes(forward.bytes)];
+      if (forward.packets_lost > 0) parts.push(`missed ${count(forward.packets_lost, "packet")}`);
+      if (forward.lag_ms >= 1000) parts.push(`${number.format(forward.lag_ms)} ms behind`);
+      put(location, forward.location);
+      put(how, parts.join(" · "));
+      put(cause, forward.failures > 0 ? forward.last_error ?? "" : "");
+      item.classList.toggle("warn", forward.failures > 0);
+    });
   }
 
   recordings({ count: amount, listed }) {
