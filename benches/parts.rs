@@ -219,6 +219,7 @@ fn streaming(header: &Arc<Header>) -> Session {
     session.handle_connected();
     session.handle_response(&ResponseHead { status: 204, headers, keep_alive: true }, now);
     session.offer(header, 1, now);
+    session.sent(1);
     while session.poll().is_some() {}
     session
 }

@@ -122,11 +122,12 @@ impl Arrivals {
             false if self.before_header => Media { packet_size: PACKET, padded: false, step: 1 }.header().len(),
             false => PACKET,
         };
-        if there.len() < len {
+        if self.bytes.len() < self.from + len {
             return None;
         }
+        let from = self.from;
         self.from += len;
-        Some(&self.bytes[self.from - len..self.from])
+        Some(&self.bytes[from..from + len])
     }
 }
 
@@ -135,10 +136,10 @@ impl Iterator for Arrivals {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let was_header = self.before_header;
+            let (framed, was_header) = (self.framed, self.before_header);
             if let Some(piece) = self.piece() {
                 let number = u32::from_le_bytes(*piece.last_chunk().unwrap());
-                let is_data = if self.framed { piece[1] == b'D' } else { !was_header };
+                let is_data = if framed { piece[1] == b'D' } else { !was_header };
                 self.before_header = false;
                 if is_data {
                     return Some((number, self.read_at));

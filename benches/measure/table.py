@@ -6,8 +6,8 @@ def goals(results):
     def part(name, key):
         return results.get(name, {}).get(key)
 
-    def row(name, **wanted):
-        rows = results.get(name, {}).get("rows", [])
+    def row(of, **wanted):
+        rows = results.get(of, {}).get("rows", [])
         return next((row for row in rows if all(row.get(key) == value for key, value in wanted.items())), {})
 
     heap = row("memory", packet=3200, block=3200)
