@@ -1,5 +1,5 @@
 //! Times the pure parts: nanoseconds a packet, bytes a second. `cargo bench --bench pure`.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a measurement that fails, fails")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a measurement that fails, fails")]
 
 mod media;
 mod parts;
