@@ -12,6 +12,7 @@ use gstasfpush::wmhttp::auth::{Login, Methods};
 use gstasfpush::wmhttp::client::{Config, HeaderChange, Output, ResponseHead, Session};
 use gstasfpush::wmhttp::headers::Directives;
 use gstasfpush::wmhttp::proxy::Choice;
+use gstasfpush::wmhttp::via::Via;
 use http::HeaderMap;
 
 use crate::media::Media;
@@ -202,6 +203,7 @@ fn streaming(header: &Arc<Header>) -> Session {
         random: || [0; 16],
         directives: Directives::default(),
         content_length: None,
+        via: Via::default(),
         strict_server: true,
         automatic_redirect: false,
         https: false,

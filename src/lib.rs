@@ -6,11 +6,11 @@
 //!
 //! ```text
 //!  sink (GStreamer) ─▶ publish (tokio) ─▶ transport (reqwest) ─▶ wmhttp (pure) ─▶ asf (pure) ─▶ std, bytes
-//!                         │                                         ▲
-//!                         ▼                                         │
-//!                        log (std) ─────────────────────────────────┤
-//!                         ▲                                         │
-//!  bin/asf-publishing-point ─▶ point (hyper, tokio) ────────────────┘
+//!                         │        ▲                               ▲
+//!                         ▼        │                               │
+//!                        log (std)─┼───────────────────────────────┤
+//!                              ▲   │                               │
+//!  bin/asf-publishing-point ─▶ point (hyper, tokio) ───────────────┘
 //! ```
 //!
 //! An arrow is the only direction in which names may be used; `tests/layers.rs` keeps it so.
@@ -37,7 +37,7 @@
 //! * [`log`]: one bounded copy of the stream, framed once, with a cursor for each reader.
 //! * [`transport`]: the HTTP client, held to what the protocol needs.
 //! * [`publish`]: a task for each destination, back-off, statistics.
-//! * `point`: the server's publishing points.
+//! * `point`: the server's publishing points; they push on to others by [`publish`].
 //! * `sink`: the element; properties, events and bus messages.
 
 pub mod asf;

@@ -180,6 +180,16 @@ fn concert_ends_in_time() {
     assert_eq!((first.len(), &first), (figure(row, "sent="), &second));
 }
 
+/// The element comes with the program: no plugin of this project is where GStreamer looks for them.
+#[test]
+fn embedded_needs_no_plugin_file() {
+    let point = Point::new();
+    let command = "cargo run --locked --example embedded --";
+    let output = run(&format!("env --unset=GST_PLUGIN_PATH {command} {}", point.location())).output();
+    let packets = point.packets().len();
+    assert!(packets > 20 && output.contains(&format!("pushed {packets} packets")), "{packets}: {output:?}");
+}
+
 #[test]
 fn concert_pushes_a_file() {
     let directory = TempDir::new().unwrap();

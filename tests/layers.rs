@@ -42,7 +42,7 @@ const LAYERS: &[(Layer, &[&[&str]])] = &[
         },
         &[HTTP_LIBRARIES, TOKIO],
     ),
-    (layer("point", &["log", "wmhttp", "asf"]), &[GSTREAMER, &["reqwest"]]),
+    (layer("point", &["publish", "transport", "log", "wmhttp", "asf"]), &[GSTREAMER, &["reqwest"]]),
     (layer("bin", &["point", "log", "wmhttp", "asf"]), &[GSTREAMER, &["reqwest"]]),
 ];
 

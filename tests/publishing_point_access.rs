@@ -5,9 +5,7 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use gst::prelude::*;
@@ -15,8 +13,8 @@ use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
 use gstasfpush::wmhttp::server::access::{Rights, Scheme};
 use support::curl::Curl;
 use support::media;
-use support::peer::PATIENCE;
 use support::pipeline::{Pushing, end, feed, until};
+use support::point_program::PointProgram;
 use tempfile::TempDir;
 
 /// The password is `secret`.
@@ -24,63 +22,16 @@ const MD5: &str = "bob:push:0786f66609ee7d38256a25b55563aa64\n";
 const SHA256: &str = "bob:push:dbd3e616330a8d2327c01b5dea58f97d26d447f2546fc7d00d86db4d1ecb94aa\n";
 const BOB: &str = "bob:secret";
 
-/// `asf-publishing-point` in a process of its own.
-struct Program {
-    child: Child,
-    address: String,
-    directory: TempDir,
-}
-
-impl Program {
-    /// Lets the users named in a file push, with these further arguments.
-    fn new(users: &str, arguments: &[&str]) -> Self {
-        let directory = TempDir::new().unwrap();
-        let file = directory.path().join("users");
-        fs::write(&file, users).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_asf-publishing-point"))
-            .args(["--listen", "127.0.0.1:0", "--point", "concert", "--log", "trace", "--users"])
-            .arg(&file)
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(fs::File::create(directory.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line}")).to_owned();
-        Self { child, address, directory }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}/concert", self.address)
-    }
-
-    /// Sends a request's head and reads what comes until the server closes.
-    fn ask(&self, head: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(head.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
-    /// Ends it as an administrator does: its last words, and its log.
-    fn stop(mut self) -> (String, String) {
-        let ended = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(ended.success());
-        let mut words = String::new();
-        self.child.stdout.as_mut().unwrap().read_to_string(&mut words).unwrap();
-        assert!(self.child.wait().unwrap().success());
-        (words, fs::read_to_string(self.directory.path().join("log")).unwrap())
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A server whose point `concert` those in this file of users may push to, with these further arguments.
+fn program(users: &str, arguments: &[&str]) -> PointProgram {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("users");
+    fs::write(&file, users).unwrap();
+    let file = file.display().to_string();
+    PointProgram::start_in(
+        directory,
+        &[&["--point", "concert", "--log", "trace", "--users", &file], arguments].concat(),
+    )
 }
 
 fn head(kind: &str, length: u32, further: &str) -> String {
@@ -100,8 +51,8 @@ fn s6_curl_is_let_in_by_each_scheme() {
         (format!("{MD5}{SHA256}"), "basic", "--anyauth", "Basic"),
         (SHA256.to_owned(), "digest,basic", "--basic", "Basic"),
     ] {
-        let program = Program::new(&users, &["--auth", auth]);
-        let outcome = Curl::new(&[argument, "--user", BOB]).set_up(&program.url());
+        let program = program(&users, &["--auth", auth]);
+        let outcome = Curl::new(&[argument, "--user", BOB]).set_up(&program.url("concert"));
         assert_eq!((outcome.status, outcome.connections), (204, 1), "{outcome:?}");
         assert!(outcome.push_id().len() >= 32);
         let asked = usize::from(argument != "--basic");
@@ -109,25 +60,25 @@ fn s6_curl_is_let_in_by_each_scheme() {
         let (scheme, algorithm) = algorithm.split_once(' ').unwrap_or((algorithm, ""));
         let last = &outcome.requests[asked];
         assert!(last.contains(&format!("Authorization: {scheme} ")) && last.contains(algorithm), "{last}");
-        assert_eq!(Curl::new(&[argument, "--user", "bob:Secret"]).set_up(&program.url()).status, 401);
-        assert_eq!(Curl::new(&[argument, "--user", "eve:secret"]).set_up(&program.url()).status, 401);
-        assert_eq!(Curl::new(&[]).set_up(&program.url()).status, 401);
+        assert_eq!(Curl::new(&[argument, "--user", "bob:Secret"]).set_up(&program.url("concert")).status, 401);
+        assert_eq!(Curl::new(&[argument, "--user", "eve:secret"]).set_up(&program.url("concert")).status, 401);
+        assert_eq!(Curl::new(&[]).set_up(&program.url("concert")).status, 401);
     }
 }
 
 /// A whole push, PushStart with credentials too; the log shows nothing that lets others in.
 #[test]
 fn s6_a_whole_push_by_curl_with_digest() {
-    let program = Program::new(MD5, &[]);
+    let program = program(MD5, &[]);
     let arguments = ["--digest", "--user", BOB];
-    let setup = Curl::new(&arguments).set_up(&program.url());
+    let setup = Curl::new(&arguments).set_up(&program.url("concert"));
     assert_eq!(setup.status, 204, "{setup:?}");
-    let body = program.directory.path().join("body");
+    let body = program.directory().join("body");
     fs::write(&body, media::body(300)).unwrap();
-    let start = Curl::new(&arguments).start(&program.url(), setup.push_id(), &body);
+    let start = Curl::new(&arguments).start(&program.url("concert"), setup.push_id(), &body);
     assert_eq!(start.status, 204, "{start:?}");
     assert_eq!(start.requests.len(), 2);
-    let basic = Curl::new(&["--basic", "--user", BOB]).set_up(&program.url());
+    let basic = Curl::new(&["--basic", "--user", BOB]).set_up(&program.url("concert"));
     assert_eq!(basic.status, 204);
     let (words, log) = program.stop();
     assert!(words.contains("point concert: sessions=2 headers=1 packets=300 "), "{words}");
@@ -142,7 +93,7 @@ fn s6_a_whole_push_by_curl_with_digest() {
 /// S-10: a PushStart without credentials is answered before its body comes, and closed.
 #[test]
 fn s10_a_push_start_is_refused_at_once() {
-    let program = Program::new(MD5, &[]);
+    let program = program(MD5, &[]);
     let answer = program.ask(&head("start", 2_147_483_647, ""));
     assert!(answer.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{answer}");
     assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
@@ -152,8 +103,8 @@ fn s10_a_push_start_is_refused_at_once() {
 /// Who overheard an answer cannot use it again: the request that it belongs to was made.
 #[test]
 fn s6_an_answer_is_good_once() {
-    let program = Program::new(MD5, &[]);
-    let outcome = Curl::new(&["--digest", "--user", BOB]).set_up(&program.url());
+    let program = program(MD5, &[]);
+    let outcome = Curl::new(&["--digest", "--user", BOB]).set_up(&program.url("concert"));
     assert_eq!(outcome.status, 204);
     let overheard = outcome.requests[1].lines().find(|line| line.starts_with("Authorization: ")).unwrap();
     let close = "Connection: close\r\n";
@@ -167,7 +118,7 @@ fn s6_an_answer_is_good_once() {
 /// S-6, H-4: the challenge names what the client lists. Players are not asked.
 #[test]
 fn s6_h4_who_is_asked_and_how() {
-    let program = Program::new(MD5, &[]);
+    let program = program(MD5, &[]);
     for (listed, digest, basic) in
         [("Negotiate, NTLM, Digest", true, false), ("Basic", false, true), ("NTLM", true, true)]
     {
@@ -185,7 +136,7 @@ fn s6_h4_who_is_asked_and_how() {
 #[test]
 fn s5_redirects_by_configuration() {
     let redirects = ["--redirect", "concert=http://127.0.0.1:9/x", "--proxy-redirect", "hall=http://127.0.0.1:3128"];
-    let program = Program::new(MD5, &redirects);
+    let program = program(MD5, &redirects);
     let answer = program.ask(&head("setup", 0, ""));
     assert!(answer.starts_with("HTTP/1.1 302 "), "{answer}");
     assert!(answer.contains("\r\nLocation: http://127.0.0.1:9/x\r\n") && answer.contains("\r\nConnection: close\r\n"));

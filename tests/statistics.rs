@@ -34,7 +34,7 @@ fn next_data(connection: &mut Connection) {
     }
 }
 
-/// Each field that the README names, with its type, in a push under way and after it.
+/// Each field that `docs/statistics.md` names, with its type, in a push under way and after it.
 #[test]
 fn every_field_is_there() {
     let peer = Peer::new();

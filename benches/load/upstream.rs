@@ -18,12 +18,12 @@ impl Upstream {
         let pipeline = gst::Pipeline::new();
         pipeline.add(&sink).unwrap();
         let pad = gst::Pad::builder(gst::PadDirection::Src)
-            .query_function(move |pad, parent, query| match query.view_mut() {
-                gst::QueryViewMut::Latency(latency) => {
+            .query_function(move |pad, parent, query| {
+                if let gst::QueryViewMut::Latency(latency) = query.view_mut() {
                     latency.set(live, gst::ClockTime::ZERO, gst::ClockTime::NONE);
-                    true
+                    return true;
                 }
-                _ => gst::Pad::query_default(pad, parent, query),
+                gst::Pad::query_default(pad, parent, query)
             })
             .build();
         pad.link(&sink.static_pad("sink").unwrap()).unwrap();

@@ -175,6 +175,49 @@ pub fn stream_properties(number: u16, kind: Guid) -> Vec<u8> {
     object(guid::STREAM_PROPERTIES, &out)
 }
 
+/// A Stream Properties Object of audio: number, format tag, channels, samples a second, bytes a second.
+#[must_use]
+pub fn audio_properties(number: u16, tag: u16, channels: u16, rate: u32, bytes: u32) -> Vec<u8> {
+    let mut format = Vec::new();
+    format.put_u16_le(tag);
+    format.put_u16_le(channels);
+    format.put_u32_le(rate);
+    format.put_u32_le(bytes);
+    format.put_u16_le(1);
+    format.put_u16_le(16);
+    format.put_u16_le(0);
+    properties(number, guid::AUDIO_MEDIA, &format)
+}
+
+/// A Stream Properties Object of video: number, FOURCC, width and height.
+#[must_use]
+pub fn video_properties(number: u16, code: [u8; 4], width: u32, height: u32) -> Vec<u8> {
+    let mut format = Vec::new();
+    format.put_u32_le(width);
+    format.put_u32_le(height);
+    format.put_u8(2);
+    format.put_u16_le(40);
+    format.put_u32_le(40);
+    format.put_u32_le(width);
+    format.put_u32_le(height);
+    format.put_u16_le(1);
+    format.put_u16_le(24);
+    format.put_slice(&code);
+    format.put_bytes(0, 20);
+    properties(number, guid::VIDEO_MEDIA, &format)
+}
+
+fn properties(number: u16, kind: Guid, format: &[u8]) -> Vec<u8> {
+    let mut out = kind.to_vec();
+    out.put_bytes(0, 16 + 8);
+    out.put_u32_le(u32::try_from(format.len()).unwrap_or(0));
+    out.put_u32_le(0);
+    out.put_u16_le(number);
+    out.put_u32_le(0);
+    out.put_slice(format);
+    object(guid::STREAM_PROPERTIES, &out)
+}
+
 /// The content of a Content Description Object with this title only.
 #[must_use]
 pub fn title(text: &str) -> Vec<u8> {
@@ -183,6 +226,48 @@ pub fn title(text: &str) -> Vec<u8> {
     out.put_u16_le(u16::try_from(text.len()).unwrap_or(0));
     out.put_bytes(0, 8);
     out.put_slice(&text);
+    out
+}
+
+/// The content of a Content Description Object with title and author.
+#[must_use]
+pub fn content(title: &str, author: &str) -> Vec<u8> {
+    let texts = [title, author].map(utf16);
+    let mut out = Vec::new();
+    for text in &texts {
+        out.put_u16_le(u16::try_from(text.len()).unwrap_or(0));
+    }
+    out.put_bytes(0, 6);
+    out.put_slice(&texts.concat());
+    out
+}
+
+/// The content of a Stream Bitrate Properties Object: stream numbers and bit/s.
+#[must_use]
+pub fn bit_rates(records: &[(u16, u32)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_u16_le(u16::try_from(records.len()).unwrap_or(0));
+    for (number, rate) in records {
+        out.put_u16_le(*number);
+        out.put_u32_le(*rate);
+    }
+    out
+}
+
+/// The content of a Codec List Object: type, name and what identifies the codec, of each.
+#[must_use]
+pub fn codecs(entries: &[(u16, &str, &[u8])]) -> Vec<u8> {
+    let mut out = vec![0x22; 16];
+    out.put_u32_le(u32::try_from(entries.len()).unwrap_or(0));
+    for (kind, name, information) in entries {
+        let name = utf16(name);
+        out.put_u16_le(*kind);
+        out.put_u16_le(u16::try_from(name.len() / 2).unwrap_or(0));
+        out.put_slice(&name);
+        out.put_u16_le(0);
+        out.put_u16_le(u16::try_from(information.len()).unwrap_or(0));
+        out.put_slice(information);
+    }
     out
 }
 

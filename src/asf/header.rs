@@ -1,5 +1,6 @@
 //! The ASF header: what describes a stream and goes out as `$H` or `$C`.
 
+mod description;
 mod live;
 mod objects;
 mod shrink;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use super::Error;
 use super::cursor::Cursor;
 use super::guid;
+pub use description::{Description, StreamDescription};
 use objects::{Object, Objects};
 
 /// Bytes of the Header Object before its children (ASF 3.1).
@@ -51,7 +53,7 @@ pub struct Stream {
 }
 
 /// What a stream carries, by its Stream Type (ASF 10.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StreamKind {
     /// Audio.
     Audio,
@@ -60,6 +62,7 @@ pub enum StreamKind {
     /// Script commands.
     Command,
     /// Anything else: still images, files, private types.
+    #[default]
     Other,
 }
 
@@ -349,11 +352,12 @@ fn hidden_streams(extension: &Object<'_>) -> Vec<Stream> {
     extension_children(extension)
         .map_while(Result::ok)
         .filter(|object| object.guid == guid::EXTENDED_STREAM_PROPERTIES)
-        .filter_map(|object| hidden_stream(&object))
+        .filter_map(|object| Stream::read(&hidden_properties(&object)?).ok())
         .collect()
 }
 
-fn hidden_stream(extended: &Object<'_>) -> Option<Stream> {
+/// The Stream Properties at the end of an Extended Stream Properties Object.
+fn hidden_properties<'a>(extended: &Object<'a>) -> Option<Object<'a>> {
     let mut cursor = extended.from(0);
     cursor.skip(84)?;
     let names = cursor.u16()?;
@@ -370,7 +374,7 @@ fn hidden_stream(extended: &Object<'_>) -> Option<Stream> {
     }
     let at = cursor.position();
     let stream = Objects::new(extended.bytes.get(at..)?, extended.offset + at).next()?.ok()?;
-    (stream.guid == guid::STREAM_PROPERTIES).then(|| Stream::read(&stream).ok()).flatten()
+    (stream.guid == guid::STREAM_PROPERTIES).then_some(stream)
 }
 
 /// The objects inside a Header Extension Object (ASF 3.4).
@@ -381,11 +385,15 @@ fn extension_children<'a>(extension: &Object<'a>) -> Objects<'a> {
 /// The Title of a Content Description Object (ASF 3.10).
 fn read_title(object: &Object<'_>) -> Option<String> {
     let len = object.from(objects::HEAD).u16()?;
-    let text = object.bytes.get(34..)?.get(..len.into())?;
-    let (units, _) = text.as_chunks::<2>();
+    text(object.bytes.get(34..)?.get(..len.into())?)
+}
+
+/// UTF-16 up to its end or a NUL, if it is not empty.
+fn text(bytes: &[u8]) -> Option<String> {
+    let (units, _) = bytes.as_chunks::<2>();
     let units: Vec<u16> = units.iter().map(|unit| u16::from_le_bytes(*unit)).take_while(|&unit| unit != 0).collect();
-    let title = String::from_utf16_lossy(&units).trim().to_owned();
-    (!title.is_empty()).then_some(title)
+    let text = String::from_utf16_lossy(&units).trim().to_owned();
+    (!text.is_empty()).then_some(text)
 }
 
 /// Checks the first 50 bytes of the Data Object and gives its size (ASF 5.1).

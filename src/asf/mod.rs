@@ -33,6 +33,7 @@ mod error;
 pub mod fixture;
 mod guid;
 mod header;
+mod index;
 mod packet;
 mod parser;
 mod queue;
@@ -40,7 +41,8 @@ mod search;
 mod warning;
 
 pub use error::Error;
-pub use header::{Header, Stream, StreamKind};
-pub use packet::{Packet, Padding, restore};
+pub use header::{Description, Header, Stream, StreamDescription, StreamKind};
+pub use index::SimpleIndex;
+pub use packet::{Packet, Padding, PayloadFacts, Selected, key_frames, restore, select};
 pub use parser::{Parser, Settings, Unit};
 pub use warning::Warning;

@@ -1,7 +1,9 @@
 //! ASF data packets on their way into `$D`: what they say, and without their padding.
 
+mod key_frames;
 mod layout;
 mod restore;
+mod select;
 
 use bytes::{BufMut, Bytes};
 
@@ -9,7 +11,9 @@ use super::Header;
 use super::cursor::Cursor;
 use layout::{Layout, PACKET_LENGTH_WORD, Scan};
 
+pub use key_frames::key_frames;
 pub use restore::restore;
+pub use select::{PayloadFacts, Selected, select};
 
 /// One ASF data packet, ready for `$D`.
 ///

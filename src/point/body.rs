@@ -8,13 +8,14 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use super::play::Play;
+use super::slices::Slices;
 
 /// The body of a response.
 pub(super) enum Body {
     /// All of it; taken once it is sent.
     Full(Option<Bytes>),
     /// A stream of unknown length.
-    Play(Play),
+    Play(Box<Play>),
 }
 
 impl Body {
@@ -28,12 +29,12 @@ impl Body {
 }
 
 impl http_body::Body for Body {
-    type Data = Bytes;
+    type Data = Slices;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Slices>, Infallible>>> {
         let bytes = match self.get_mut() {
-            Self::Full(bytes) => Poll::Ready(bytes.take()),
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(Slices::from)),
             Self::Play(play) => play.poll_bytes(context),
         };
         bytes.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))

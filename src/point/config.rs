@@ -1,6 +1,8 @@
 //! What a server is started with, and what a reload may change.
 
 pub mod file;
+pub mod forward;
+mod players;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,10 +10,21 @@ use std::path::PathBuf;
 
 use url::Url;
 
+use self::forward::Forward;
+use super::bounds::Bounds;
+use super::fault::Faults;
+use super::networks::Networks;
+use super::recording::RecordLimits;
+use super::status::StatusAccess;
 use super::tls::Tls;
 use crate::log::Limits;
 use crate::wmhttp::server::Policy;
 use crate::wmhttp::server::access::Rights;
+
+pub use players::{HeaderChange, SlowPlayers};
+
+/// Connections beside those of the players and sessions allowed.
+const SPARE_CONNECTIONS: usize = 256;
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -33,6 +46,17 @@ pub struct Config {
     pub max_points: usize,
     /// Players at one time, over all points.
     pub max_players: usize,
+    /// Who may see the status page, the status API and the metrics.
+    pub status: StatusAccess,
+    /// Where these are served, and nowhere else; `None` serves them where the points are. A reload does not
+    /// change it.
+    pub status_listen: Option<SocketAddr>,
+    /// From where anybody may push; `None` is from everywhere. A point's own networks count too.
+    pub allow_push: Option<Networks>,
+    /// From where anything else may be asked for; as `allow_push`.
+    pub allow_play: Option<Networks>,
+    /// What the server bears of those whom it does not know.
+    pub bounds: Bounds,
 }
 
 impl Default for Config {
@@ -46,6 +70,11 @@ impl Default for Config {
             max_sessions: 64,
             max_points: 64,
             max_players: 1000,
+            status: StatusAccess::default(),
+            status_listen: None,
+            allow_push: None,
+            allow_play: None,
+            bounds: Bounds::default(),
         }
     }
 }
@@ -56,6 +85,11 @@ impl Config {
         let points = names.into_iter().map(|name| (name.to_owned(), point.clone())).collect();
         Self { points, ..Self::default() }
     }
+
+    /// Connections at one time.
+    pub(super) fn room(&self) -> usize {
+        self.bounds.max_connections.unwrap_or(self.max_players + self.max_sessions + SPARE_CONNECTIONS)
+    }
 }
 
 /// What one publishing point is like. A point made from a template has its template's.
@@ -65,16 +99,35 @@ pub struct PointConfig {
     pub redirect: Option<Url>,
     /// The proxy that pushers are told to come through (S-5).
     pub proxy_redirect: Option<Url>,
+    /// Where the point pushes its stream on to.
+    pub forward: Vec<Forward>,
     /// Directory for recordings; `None` records nothing.
     pub record: Option<PathBuf>,
+    /// How long recorded files get, and how many of them stay. A reload changes it from the next header on.
+    pub record_limits: RecordLimits,
+    /// Faults that the point commits on purpose.
+    pub faults: Faults,
     /// How much of its stream a point keeps for its players. A reload changes it from the next stream on.
     pub limits: Limits,
+    /// Whether a new player gets what the point keeps from the newest key frame on in one burst; otherwise it
+    /// begins at the next key frame to come.
+    pub fast_start: bool,
+    /// How players learn of another header in mid-stream.
+    pub header_change: HeaderChange,
+    /// What happens to players that lag beyond the limits.
+    pub slow_players: SlowPlayers,
     /// Who may push.
     pub write: Who,
     /// Who may make points with this one as template; they must have the right to write too.
     pub create: Who,
     /// Who may play.
     pub read: Who,
+    /// From where pushes, and new points made with this one as template, are taken; `None` is from everywhere.
+    pub allow_push: Option<Networks>,
+    /// From where players are served; `None` is to everywhere.
+    pub allow_play: Option<Networks>,
+    /// Bits a second that a pusher may send in the long run; what is beyond is held back. 0 is no limit.
+    pub max_bitrate: u64,
 }
 
 impl Default for PointConfig {
@@ -82,11 +135,20 @@ impl Default for PointConfig {
         Self {
             redirect: None,
             proxy_redirect: None,
+            forward: Vec::new(),
             record: None,
+            record_limits: RecordLimits::default(),
+            faults: Faults::default(),
             limits: Limits::default(),
+            fast_start: true,
+            header_change: HeaderChange::default(),
+            slow_players: SlowPlayers::default(),
             write: Who::Users,
             create: Who::Users,
             read: Who::Everybody,
+            allow_push: None,
+            allow_play: None,
+            max_bitrate: 0,
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::Response;
+use http::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -14,18 +16,19 @@ use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, interval_at, timeout, timeout_at};
 
+use super::body::Body;
+use super::fault::{Wire, WireFaults};
+use super::gate::Visit;
+use super::porter;
 use super::registry::Registry;
 use super::stream::Stream;
-use super::{pull, push};
 
-/// Bytes of a request's head.
-const MAX_HEAD: usize = 16 * 1024;
 /// Bytes that the HTTP library reads ahead of a pusher's session.
 const READ_AHEAD: usize = 64 * 1024;
-/// How long a new connection may take to its first request.
-const FIRST_REQUEST: Duration = Duration::from_secs(30);
+/// Times that a connection is asked for credentials before it is closed: each time costs a nonce.
+const MAX_ASKED: usize = 8;
 /// Time beyond the Inactivity-Timeout, at which the session itself closes its connection.
 const AFTER_INACTIVITY: Duration = Duration::from_secs(30);
 /// How long a player may leave everything unacknowledged before it counts as dead.
@@ -35,20 +38,102 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long what still comes is read and dropped after the last answer, so that the far end can read
 /// that: a socket closed over unread bytes resets the connection.
 const LINGER: Duration = Duration::from_secs(1);
+/// What the system may take in for a server that holds pushers back on purpose.
+const LITTLE_ROOM: usize = 16 * 1024;
 /// Bytes dropped at most in that time.
 const LINGER_BYTES: usize = 64 << 20;
 
 /// What requests and sessions know of the connection they came on. It is gone when the connection is.
-#[derive(Default)]
 pub(super) struct Connection {
+    peer: SocketAddr,
+    /// What URLs that lead here begin with.
+    scheme: &'static str,
+    visit: Visit,
     close: Notify,
-    used: AtomicBool,
+    /// It closes by a reset.
+    resets: AtomicBool,
+    requests: AtomicU64,
+    /// How many they were when that was last looked at.
+    seen: AtomicU64,
+    /// Requests under way.
+    busy: AtomicUsize,
+    /// It pushes or plays, and has time.
+    settled: AtomicBool,
+    asked: AtomicUsize,
+    wire: Arc<WireFaults>,
 }
 
 impl Connection {
+    fn new(peer: SocketAddr, scheme: &'static str, visit: Visit) -> Self {
+        Self {
+            peer,
+            scheme,
+            visit,
+            close: Notify::new(),
+            resets: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
+            busy: AtomicUsize::new(0),
+            settled: AtomicBool::new(false),
+            asked: AtomicUsize::new(0),
+            wire: Arc::default(),
+        }
+    }
+
+    /// The address of the far end.
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// `http` or `https`.
+    pub(super) fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
+    /// Where it comes from.
+    pub(super) fn visit(&self) -> &Visit {
+        &self.visit
+    }
+
+    /// It pushes or plays: from now on the protocol's own time-outs count, and no other.
+    pub(super) fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts a request for credentials; the connection closes after one too many.
+    pub(super) fn asked(&self, mut response: Response<Body>) -> Response<Body> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_ASKED {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// Whether it neither does anything nor has done since this was asked.
+    fn is_idle(&self) -> bool {
+        let requests = self.requests();
+        let used = self.seen.swap(requests, Ordering::Relaxed) != requests;
+        !used && !self.settled.load(Ordering::Relaxed) && self.busy.load(Ordering::Relaxed) == 0
+    }
+
     /// Closes the connection without an answer.
     pub(super) fn close(&self) {
         self.close.notify_one();
+    }
+
+    /// Resets the connection.
+    pub(super) fn reset(&self) {
+        self.resets.store(true, Ordering::Relaxed);
+        self.close();
+    }
+
+    /// Requests so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// What is to befall its next answer on its way out.
+    pub(super) fn wire(&self) -> &WireFaults {
+        &self.wire
     }
 }
 
@@ -57,19 +142,28 @@ impl Connection {
 #[error("the connection closes without an answer")]
 pub(super) struct Closed;
 
-/// Serves a connection until it ends.
-pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
-    if let Err(error) = set_options(&stream) {
+/// Serves a connection from `peer` until it ends.
+pub(super) async fn serve(
+    registry: Arc<Registry>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+    visit: Visit,
+) {
+    if let Err(error) = set_options(&stream, &registry) {
         tracing::debug!(%error, "socket options");
     }
-    let stream = match timeout(FIRST_REQUEST, Stream::accept(stream, tls)).await {
+    let config = registry.config();
+    let bounds = &config.bounds;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let stream = match timeout(bounds.head_timeout, Stream::accept(stream, tls)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
         Err(_) => return tracing::debug!("no TLS handshake in time"),
     };
-    let connection = Arc::new(Connection::default());
+    let connection = Arc::new(Connection::new(peer, scheme, visit));
     // It bounds the time between requests too.
-    let head_timeout = registry.config().policy.inactivity_timeout + AFTER_INACTIVITY;
+    let head_timeout = config.policy.inactivity_timeout + AFTER_INACTIVITY;
     let service = {
         let connection = Arc::downgrade(&connection);
         service_fn(move |request: Request<Incoming>| {
@@ -77,24 +171,23 @@ pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream, tls: Optio
             let connection = connection.clone();
             Box::pin(async move {
                 let connection = connection.upgrade().ok_or(Closed)?;
-                connection.used.store(true, Ordering::Relaxed);
-                if push::is_push(&request) {
-                    push::answer(&registry, &connection, request).await
-                } else {
-                    Ok(pull::answer(&registry, &request))
-                }
+                connection.requests.fetch_add(1, Ordering::Relaxed);
+                connection.busy.fetch_add(1, Ordering::Relaxed);
+                let answer = porter::answer(&registry, &connection, request).await;
+                connection.busy.fetch_sub(1, Ordering::Relaxed);
+                answer
             })
         })
     };
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .title_case_headers(true)
-        .max_header_size(MAX_HEAD)
+        .max_header_size(bounds.max_head_bytes)
+        .max_headers(bounds.max_head_lines)
         .max_buf_size(READ_AHEAD)
         .header_read_timeout(head_timeout);
-    let mut http = http.serve_connection(TokioIo::new(stream), service);
-    let mut first_request = pin!(sleep(FIRST_REQUEST));
-    let mut checked = false;
+    let mut http = http.serve_connection(TokioIo::new(Wire::new(stream, Arc::clone(&connection.wire))), service);
+    let mut look = interval_at(Instant::now() + bounds.head_timeout, bounds.head_timeout);
     loop {
         tokio::select! {
             result = poll_fn(|context| http.poll_without_shutdown(context)) => {
@@ -104,21 +197,27 @@ pub(super) async fn serve(registry: Arc<Registry>, stream: TcpStream, tls: Optio
                 break;
             }
             () = connection.close.notified() => break,
-            () = &mut first_request, if !checked => {
-                checked = true;
-                if !connection.used.load(Ordering::Relaxed) {
-                    break;
-                }
-            }
+            // The whole head counts, however its bytes trickle.
+            _ = look.tick() => if connection.is_idle() {
+                break;
+            },
         }
     }
-    let parts = http.into_parts();
+    let stream = http.into_parts().io.into_inner().into_inner();
+    if connection.resets.load(Ordering::Relaxed) {
+        // Closed with that, as it is here, it is a reset.
+        let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
+        return;
+    }
     drop(connection);
-    linger(parts.io.into_inner()).await;
+    linger(stream).await;
 }
 
-fn set_options(stream: &TcpStream) -> io::Result<()> {
+fn set_options(stream: &TcpStream, registry: &Registry) -> io::Result<()> {
     let socket = SockRef::from(stream);
+    if registry.holds_back() {
+        socket.set_recv_buffer_size(LITTLE_ROOM)?;
+    }
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE))?;
     socket.set_tcp_user_timeout(Some(DEAD))

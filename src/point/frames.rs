@@ -40,6 +40,11 @@ pub(super) fn end() -> Bytes {
     Bytes::from_static(b"$E\x04\0\0\0\0\0")
 }
 
+/// `$E`, with Reason 1 (S_FALSE): there is more, for who asks again.
+pub(super) fn end_of_entry() -> Bytes {
+    Bytes::from_static(b"$E\x04\0\x01\0\0\0")
+}
+
 /// Appends what stands before the ASF data packet of a `$D`: the player's `count`th one, `len` bytes long.
 pub(super) fn put_data_head(out: &mut BytesMut, count: u32, len: usize) {
     // AFFlags of data packets are a running number of 8 bits.

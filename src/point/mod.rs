@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  pusher ──▶ push ──▶ session (a task each) ──▶ point ──▶ log ──▶ player (a body each) ──▶ player
-//!                        └ wmhttp::server          └ recorder (a thread) ──▶ file
+//!                        └ wmhttp::server          ├ recorder (a thread) ──▶ file
+//!                                                  └ forwards ──▶ publish ──▶ other servers
 //! ```
 //!
 //! A session owns its protocol machine and writes into one point. The point's log is the
@@ -21,11 +22,21 @@
 //! ```
 
 mod access;
+mod asx;
 mod body;
+mod bounds;
+mod bucket;
 pub mod config;
 mod connection;
+mod fault;
+mod forwards;
 mod frames;
+mod gate;
+mod networks;
+mod pace;
 mod play;
+mod player_log;
+mod porter;
 mod publishing;
 mod pull;
 mod push;
@@ -33,13 +44,25 @@ mod recorder;
 mod recording;
 mod registry;
 mod running;
+mod selection;
 mod server;
 mod session;
+mod slices;
+mod status;
 mod stream;
 mod tls;
+mod viewers;
+mod wish;
 
+pub use bounds::Bounds;
+pub use config::forward::Forward;
 pub use config::{Config, PointConfig};
+pub use fault::{BadFault, Fault, Faults, Kind, KindRow, Moment, Omission, Progress, Turns, kinds};
+pub use forwards::ForwardStats;
+pub use networks::{BadNetwork, Networks};
 pub use publishing::PointStats;
+pub use recording::RecordLimits;
 pub use running::RunningServer;
 pub use server::Server;
+pub use status::StatusAccess;
 pub use tls::{BadTls, Tls};

@@ -1,48 +1,155 @@
 //! One player: a place in its point's log, as the body of the response to its Play.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::config::{HeaderChange, PointConfig, SlowPlayers};
 use super::frames;
 use super::publishing::PlayerCount;
-use crate::asf::Header;
-use crate::log::{Batch, Cursor};
+use super::selection::{Choice, Filter};
+use super::slices::Slices;
+use super::status::{Client, Player};
+use crate::asf::{self, Header, Selected};
+use crate::log::{Batch, Cursor, Observer};
 use crate::wmhttp::packet::FRAMING_LEN;
 
 /// Framed bytes taken from the log at one time. At least one packet of any size, yet little: what is
 /// taken is kept until the player has it.
 const TURN: u64 = 128 * 1024;
 
+/// What a player asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Order {
+    pub(super) form: Form,
+    /// The streams it wants.
+    pub(super) choice: Choice,
+    /// A header in mid-stream is the end to it.
+    pub(super) takes_one_header: bool,
+}
+
+/// How the stream is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The packets of a pull stream ([MS-WMSP] 2.2.3).
+    #[default]
+    Framed,
+    /// As a file that never ends: header and data packets back to back.
+    Plain,
+}
+
+/// What other requests of a player change about its stream.
+pub(super) struct Control {
+    choice: Mutex<Option<Choice>>,
+    observer: Observer,
+}
+
+impl Control {
+    pub(super) fn new(cursor: &Cursor) -> Self {
+        Self { choice: Mutex::new(None), observer: cursor.observer() }
+    }
+
+    /// Other streams from the next batch on.
+    pub(super) fn choose(&self, choice: Choice) {
+        *self.choice.lock().unwrap_or_else(PoisonError::into_inner) = Some(choice);
+    }
+
+    /// The stream ends with what there is by now.
+    pub(super) fn stop(&self) {
+        self.observer.end_here();
+    }
+
+    fn take_choice(&self) -> Option<Choice> {
+        self.choice.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// The stream that one player gets.
 pub(super) struct Play {
+    /// Who plays. Before the cursor: its last look is at one that still reads.
+    player: Option<Player>,
     cursor: Cursor,
+    control: Arc<Control>,
+    form: Form,
+    change: HeaderChange,
+    slow: SlowPlayers,
     /// The header that the player decodes by.
     header: Arc<Header>,
-    /// `$D`s so far.
+    /// `None` where the player gets all streams: its packets are those of the log.
+    filter: Option<Filter>,
+    /// Where packets with a part of their payloads are made, for this player alone: a batch holds at most [`TURN`]
+    /// bytes of them.
+    parts: BytesMut,
+    /// Packets so far.
     sent: u32,
+    /// Packets that it was too slow for, of this player and of the point's players together.
+    missed: u64,
+    missed_by_all: Arc<AtomicU64>,
     /// Bytes that go out next.
-    pending: VecDeque<Bytes>,
+    pending: Slices,
     ended: bool,
-    _count: PlayerCount,
+    count: PlayerCount,
 }
 
 impl Play {
     /// Begins with `header`, which describes the first packets behind the cursor.
-    pub(super) fn new(cursor: Cursor, header: Arc<Header>, count: PlayerCount) -> Self {
-        let pending = VecDeque::from([frames::header(header.bytes())]);
-        Self { cursor, header, sent: 0, pending, ended: false, _count: count }
+    pub(super) fn new(
+        cursor: Cursor,
+        header: Arc<Header>,
+        order: &Order,
+        config: &PointConfig,
+        missed_by_all: &Arc<AtomicU64>,
+        count: PlayerCount,
+    ) -> Self {
+        let change = match config.header_change {
+            HeaderChange::Auto if order.takes_one_header => HeaderChange::Reconnect,
+            change @ (HeaderChange::Auto | HeaderChange::InPlace | HeaderChange::Reconnect) => change,
+        };
+        let first = match order.form {
+            Form::Framed => frames::header(header.bytes()),
+            Form::Plain => header.bytes().clone(),
+        };
+        Self {
+            player: None,
+            control: Arc::new(Control::new(&cursor)),
+            cursor,
+            form: order.form,
+            change,
+            slow: config.slow_players,
+            filter: Filter::of(&order.choice, &header),
+            header,
+            parts: BytesMut::new(),
+            sent: 0,
+            missed: 0,
+            missed_by_all: Arc::clone(missed_by_all),
+            pending: first.into(),
+            ended: false,
+            count,
+        }
     }
 
-    /// The next bytes of the body; `None` at its end.
-    pub(super) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    /// The status shall know who plays.
+    pub(super) fn introduce(&mut self, client: Client) {
+        self.player = Some(self.count.ledger().player(client, self.cursor.observer()));
+    }
+
+    pub(super) fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    /// The next bytes of the body, all that have gathered; `None` at its end.
+    pub(super) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<Slices>> {
         loop {
-            if let Some(bytes) = self.pending.pop_front() {
-                return Poll::Ready(Some(bytes));
+            if !self.pending.is_empty() {
+                let slices = std::mem::take(&mut self.pending);
+                if let Some(player) = &self.player {
+                    player.sent(slices.remaining());
+                }
+                return Poll::Ready(Some(slices));
             }
             if self.ended {
                 return Poll::Ready(None);
@@ -53,60 +160,105 @@ impl Play {
             }
             match self.cursor.take(TURN) {
                 Some(batch) => self.add(batch),
-                None if self.cursor.at_end() => self.end(),
+                None if self.cursor.at_end() => self.end(frames::end()),
+                // It was moved: what waited is gone.
                 None => {}
             }
         }
     }
 
     fn add(&mut self, batch: Batch) {
-        if batch.header.packet_size() > frames::MAX_PAYLOAD {
+        if batch.header.packet_size() > frames::MAX_PAYLOAD && self.form == Form::Framed {
             // The pull protocol has no way to say so large a packet.
-            self.end();
+            return self.end(frames::end());
+        }
+        if self.sent > 0 && batch.skipped > 0 && !self.goes_on_after(batch.skipped) {
+            return self.end(frames::end());
+        }
+        if !Arc::ptr_eq(&batch.header, &self.header) && !self.change_header(&batch.header) {
             return;
         }
-        if !Arc::ptr_eq(&batch.header, &self.header) {
-            self.pending.push_back(frames::stream_change());
-            self.pending.push_back(frames::header(batch.header.bytes()));
-            self.header = Arc::clone(&batch.header);
+        if let Some(choice) = self.control.take_choice() {
+            let filter = self.filter.get_or_insert_with(|| Filter::everything(&batch.header));
+            filter.apply(&choice, &batch.header);
         }
         let mut heads = BytesMut::with_capacity(batch.sizes.len() * frames::HEAD_LEN);
-        let mut media = VecDeque::from(batch.frames);
+        let mut media: Slices = batch.frames.into_iter().collect();
         for size in batch.sizes {
+            media.advance(FRAMING_LEN);
             let len = (size as usize).saturating_sub(FRAMING_LEN);
-            skip(&mut media, FRAMING_LEN);
-            frames::put_data_head(&mut heads, self.sent, len);
-            self.pending.push_back(heads.split().freeze());
-            take(&mut media, len, &mut self.pending);
-            self.sent = self.sent.wrapping_add(1);
+            self.add_packet(&mut media, len, &mut heads);
         }
+        self.filter.take_if(|filter| filter.passes_all());
     }
 
-    fn end(&mut self) {
-        self.pending.push_back(frames::end());
+    /// One packet, the next of `media`, or what the player wants of it.
+    fn add_packet(&mut self, media: &mut Slices, len: usize, heads: &mut BytesMut) {
+        let part = match &mut self.filter {
+            None => None,
+            Some(filter) => {
+                let packet = media.copy_to_bytes(len);
+                match asf::select(&packet, &mut self.parts, |payload| filter.wants(payload)) {
+                    Selected::Whole => Some(packet),
+                    Selected::Part(part) => Some(part),
+                    Selected::Nothing => return,
+                }
+            }
+        };
+        if self.form == Form::Framed {
+            frames::put_data_head(heads, self.sent, len);
+            self.pending.push(heads.split().freeze());
+        }
+        match part {
+            None => media.move_to(len, &mut self.pending),
+            Some(part) => self.pending.push(part),
+        }
+        self.sent = self.sent.wrapping_add(1);
+    }
+
+    /// Goes on under another header; `false` where the stream ends instead.
+    fn change_header(&mut self, header: &Arc<Header>) -> bool {
+        if self.form == Form::Plain {
+            // A file has one header.
+            self.ended = true;
+            return false;
+        }
+        if self.change == HeaderChange::Reconnect {
+            self.end(frames::end_of_entry());
+            return false;
+        }
+        self.pending.push(frames::stream_change());
+        self.pending.push(frames::header(header.bytes()));
+        if header.streams() != self.header.streams() {
+            // What was chosen are streams of another kind now.
+            self.filter = None;
+        }
+        self.header = Arc::clone(header);
+        true
+    }
+
+    /// Counts packets that the player was too slow for; `false` where its stream ends for it.
+    fn goes_on_after(&mut self, missed: u64) -> bool {
+        if self.missed == 0 {
+            tracing::info!(missed, policy = ?self.slow, "a player is too slow for the stream");
+        }
+        self.missed += missed;
+        self.missed_by_all.fetch_add(missed, Ordering::Relaxed);
+        self.slow == SlowPlayers::Skip
+    }
+
+    fn end(&mut self, last: Bytes) {
+        if self.form == Form::Framed {
+            self.pending.push(last);
+        }
         self.ended = true;
     }
 }
 
-fn skip(media: &mut VecDeque<Bytes>, mut len: usize) {
-    while let Some(front) = media.front_mut().filter(|_| len > 0) {
-        let here = front.len().min(len);
-        front.advance(here);
-        len -= here;
-        if front.is_empty() {
-            media.pop_front();
-        }
-    }
-}
-
-/// Moves `len` bytes over, as slices of the shared blocks.
-fn take(media: &mut VecDeque<Bytes>, mut len: usize, to: &mut VecDeque<Bytes>) {
-    while let Some(front) = media.front_mut().filter(|_| len > 0) {
-        let here = front.len().min(len);
-        to.push_back(front.split_to(here));
-        len -= here;
-        if front.is_empty() {
-            media.pop_front();
+impl Drop for Play {
+    fn drop(&mut self) {
+        if self.missed > 0 {
+            tracing::info!(missed = self.missed, sent = self.sent, "a slow player is gone");
         }
     }
 }

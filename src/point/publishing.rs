@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::config::PointConfig;
-use super::play::Play;
+use super::forwards::{ForwardStats, Forwards};
+use super::play::{Order, Play};
 use super::recorder::Recorder;
+use super::status::{Client, Ledger, Pusher};
 use crate::asf::{Header, Packet};
 use crate::log::{Log, Start, Terms};
 
@@ -25,10 +27,14 @@ pub struct PointStats {
     pub players: u64,
     /// Players now.
     pub playing: u64,
+    /// Packets that players missed for being too slow, of all of them together.
+    pub missed: u64,
     /// Whether a PushStart is under way.
     pub pushing: bool,
-    /// Files recorded, the oldest first.
+    /// The newest files recorded, 256 at most, the oldest first; without those that had to make room.
     pub recordings: Vec<PathBuf>,
+    /// The servers that the stream is pushed on to.
+    pub forwards: Vec<ForwardStats>,
 }
 
 /// A publishing point.
@@ -38,8 +44,10 @@ pub(super) struct Point {
     config: RwLock<Arc<PointConfig>>,
     broadcast: Mutex<Option<Broadcast>>,
     recorder: Option<Recorder>,
+    forwards: Forwards,
     counters: Counters,
     playing: Arc<AtomicUsize>,
+    ledger: Arc<Ledger>,
 }
 
 /// A stream from its first header to its end; players that joined it see all of it in one response.
@@ -56,39 +64,50 @@ struct Counters {
     headers: AtomicU64,
     sessions: AtomicU64,
     players: AtomicU64,
+    missed: Arc<AtomicU64>,
     pushing: AtomicU64,
 }
 
 /// A player as long as it is there: counted at its point and in the server.
-pub(super) struct PlayerCount([Arc<AtomicUsize>; 2]);
+pub(super) struct PlayerCount {
+    counts: [Arc<AtomicUsize>; 2],
+    ledger: Arc<Ledger>,
+}
 
 impl PlayerCount {
-    fn new(of_point: &Arc<AtomicUsize>, of_server: &Arc<AtomicUsize>) -> Self {
-        let counts = [Arc::clone(of_point), Arc::clone(of_server)];
+    fn new(point: &Point, of_server: &Arc<AtomicUsize>) -> Self {
+        let counts = [Arc::clone(&point.playing), Arc::clone(of_server)];
         for count in &counts {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Self(counts)
+        Self { counts, ledger: Arc::clone(&point.ledger) }
+    }
+
+    /// What the player's point remembers for the status.
+    pub(super) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 }
 
 impl Drop for PlayerCount {
     fn drop(&mut self) {
-        for count in &self.0 {
+        for count in &self.counts {
             count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
 impl Point {
-    pub(super) fn new(name: &str, config: Arc<PointConfig>, recorder: Option<Recorder>) -> Self {
+    pub(super) fn new(name: &str, config: Arc<PointConfig>, recorder: Option<Recorder>, forwards: Forwards) -> Self {
         Self {
             name: name.to_owned(),
             config: RwLock::new(config),
             broadcast: Mutex::new(None),
             recorder,
+            forwards,
             counters: Counters::default(),
             playing: Arc::default(),
+            ledger: Arc::default(),
         }
     }
 
@@ -102,7 +121,12 @@ impl Point {
     }
 
     pub(super) fn set_config(&self, config: Arc<PointConfig>) {
+        self.forwards.set(config.forward.clone());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    pub(super) fn forwards(&self) -> &Forwards {
+        &self.forwards
     }
 
     pub(super) fn recorder(&self) -> Option<&Recorder> {
@@ -118,13 +142,27 @@ impl Point {
             sessions: count(&self.counters.sessions),
             players: count(&self.counters.players),
             playing: self.playing.load(Ordering::Relaxed) as u64,
+            missed: count(&self.counters.missed),
             pushing: count(&self.counters.pushing) > 0,
             recordings: self.recorder.as_ref().map(Recorder::files).unwrap_or_default(),
+            forwards: self.forwards.stats(),
         }
     }
 
-    pub(super) fn count_session(&self) {
+    /// A push session begins.
+    pub(super) fn count_session(&self, client: Client) -> Arc<Pusher> {
         self.counters.sessions.fetch_add(1, Ordering::Relaxed);
+        self.ledger.pusher(client, (self.counters.packets.load(Ordering::Relaxed), self.received()))
+    }
+
+    /// What is remembered for the status.
+    pub(super) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// Bytes of data packets received ever.
+    pub(super) fn received(&self) -> u64 {
+        self.counters.bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_pushing(&self, pushing: bool) {
@@ -144,7 +182,9 @@ impl Point {
             }
             None => {
                 let header = Arc::new(header);
-                *broadcast = Some(Broadcast { log: Log::new(self.config().limits), header: Arc::clone(&header) });
+                let log = Log::new(self.config().limits);
+                self.forwards.begin(&log);
+                *broadcast = Some(Broadcast { log, header: Arc::clone(&header) });
                 header
             }
         }
@@ -160,10 +200,11 @@ impl Point {
         }
     }
 
-    /// The stream is over: players get the rest of it and its end.
+    /// The stream is over: players, and the servers that it is pushed on to, get the rest of it and its end.
     pub(super) fn end(&self) {
         if let Some(broadcast) = self.lock().take() {
             broadcast.log.end();
+            self.forwards.end();
         }
     }
 
@@ -173,15 +214,18 @@ impl Point {
     }
 
     /// A new player of the stream there is.
-    pub(super) fn play(&self, of_server: &Arc<AtomicUsize>) -> Option<Play> {
+    pub(super) fn play(&self, order: &Order, of_server: &Arc<AtomicUsize>) -> Option<Play> {
+        let config = self.config();
         let Broadcast { log, header } = self.lock().clone()?;
-        let mut cursor = log.cursor(Start::NewestKeyFrame, Terms::default());
+        let start = if config.fast_start { Start::NewestKeyFrame } else { Start::NextKeyFrame };
+        let mut cursor = log.cursor(start, Terms::default());
         if cursor.peek().is_some_and(|next| !Arc::ptr_eq(&next.header, &header)) {
             // The packets kept are those of the stream before: the first of the new one is a start.
             cursor = log.cursor(Start::NextKeyFrame, Terms::default());
         }
         self.counters.players.fetch_add(1, Ordering::Relaxed);
-        Some(Play::new(cursor, header, PlayerCount::new(&self.playing, of_server)))
+        let count = PlayerCount::new(self, of_server);
+        Some(Play::new(cursor, header, order, &config, &self.counters.missed, count))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Broadcast>> {

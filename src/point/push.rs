@@ -1,18 +1,24 @@
 //! The push protocol's requests over HTTP: heads and bodies to and from sessions.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
+use super::asx;
 use super::body::Body;
 use super::connection::{Closed, Connection};
+use super::fault::{Acting, InBody};
+use super::pace::Pace;
+use super::publishing::Point;
 use super::registry::Registry;
 use super::session::{Chunk, Message, Start};
-use crate::wmhttp::headers::{Directives, Kind, RequestHead, is_encoder};
+use crate::wmhttp::headers::{Cookies, Directives, Kind, RequestHead, is_encoder};
 use crate::wmhttp::server::access::RequestLine;
 use crate::wmhttp::server::{Reply, answer_stranger, unknown_session};
 
@@ -36,26 +42,43 @@ pub(super) async fn answer(
     connection: &Arc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Closed> {
-    let reply = match push(registry, connection, request).await {
-        Ok(reply) => reply.ok_or(Closed)?,
-        Err(reply) => reply,
+    let acting = registry.faults(connection, &request);
+    let config = registry.config();
+    let policy = &config.policy;
+    let instead = match &acting {
+        Some(acting) => acting.instead(policy).await?,
+        None => None,
     };
-    Ok(response(reply))
+    let reply = match instead {
+        Some(reply) => reply,
+        None => match push(registry, connection, request, acting.as_ref()).await {
+            Ok(reply) => reply.ok_or(Closed)?,
+            Err(reply) => reply,
+        },
+    };
+    let Some(acting) = acting else { return Ok(response(reply)) };
+    let mut response = response(acting.change(reply, policy).await?);
+    acting.distort(&mut response).await;
+    Ok(response)
 }
 
 async fn push(
     registry: &Arc<Registry>,
     connection: &Arc<Connection>,
     request: Request<Incoming>,
+    acting: Option<&Acting>,
 ) -> Result<Option<Reply>, Reply> {
     let config = registry.config();
     let policy = &config.policy;
     let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     if !agent.is_some_and(is_encoder) {
-        return Err(answer_stranger(policy, &url_of(&request)));
+        return Err(answer_stranger(policy, &asx::url_of(&request, "http")));
     }
-    let head = RequestHead::from_headers(request.headers()).map_err(|text| Reply::error(policy, 400, text))?;
+    let mut head = RequestHead::from_headers(request.headers()).map_err(|text| Reply::error(policy, 400, text))?;
     let path = request.uri().path().to_owned();
+    if acting.is_some_and(|acting| acting.takes_for_session(head.cookies.push_id())) {
+        head.cookies = registry.session_of(&path).map_or(head.cookies, Cookies::of_session);
+    }
     let id = head.cookies.push_id().clone();
     let (request, body) = request.into_parts();
     let target = request.uri.to_string();
@@ -63,8 +86,9 @@ async fn push(
     match head.kind {
         Kind::Setup => {
             // Read in any case, since the connection stays open.
-            let body = setup_body(body)
+            let body = timeout(config.bounds.setup_timeout, setup_body(body))
                 .await
+                .map_err(|_| Reply::error(policy, 408, "the PushSetup body takes too long"))?
                 .ok_or_else(|| Reply::error(policy, 413, "the PushSetup body is cut off, or longer than 8192 bytes"))?;
             let directives = Directives::from_body(&body).map_err(|text| Reply::error(policy, 400, text))?;
             // Who is sent elsewhere need not show who it is here.
@@ -86,8 +110,9 @@ async fn push(
             let (answer, reply) = oneshot::channel();
             let start = Start { head, connection: Arc::downgrade(connection), chunks, answer };
             session.tell(Message::Start(start)).await;
+            let faults = acting.and_then(|acting| acting.in_body(&session));
             // Of its own, since the answer may go out before the body is complete.
-            tokio::spawn(pump(body, to_session));
+            tokio::spawn(pump(body, to_session, faults, registry.point(&path)));
             Ok(reply.await.ok())
         }
     }
@@ -109,11 +134,13 @@ async fn setup_body(mut body: Incoming) -> Option<Bytes> {
 
 /// Hands a PushStart's body to its session until the body ends or the session wants no more. Where the
 /// body breaks off the session sees the channel end without [`Chunk::End`].
-async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>) {
+async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>, mut faults: Option<InBody>, point: Option<Arc<Point>>) {
+    let mut pace = Pace::new();
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
             () = session.closed() => return,
+            go_on = InBody::strike(&mut faults, &session) => if go_on { continue } else { return },
         };
         let chunk = match frame {
             None => Chunk::End,
@@ -124,20 +151,35 @@ async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>) {
             },
             Some(Err(_)) => return,
         };
+        let wait = match (&chunk, &point) {
+            (Chunk::Bytes(bytes), Some(point)) => {
+                pace.wait(bytes.len(), point.config().max_bitrate, point.name(), Instant::now())
+            }
+            (Chunk::Bytes(_), None) | (Chunk::End, _) => Duration::ZERO,
+        };
+        let chunk = match (&mut faults, chunk) {
+            (Some(faults), Chunk::Bytes(bytes)) => {
+                if faults.hand_on(bytes, &session).await {
+                    continue;
+                } else {
+                    return;
+                }
+            }
+            (_, chunk) => chunk,
+        };
         let last = matches!(chunk, Chunk::End);
         if session.send(chunk).await.is_err() || last {
+            return;
+        }
+        // The session is not kept waiting for what has come, and one that wants no more ends the wait.
+        if !wait.is_zero() && timeout(wait, session.closed()).await.is_ok() {
             return;
         }
     }
 }
 
-/// The URL as the client sees it.
-fn url_of(request: &Request<Incoming>) -> String {
-    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
-    format!("http://{}{}", host.unwrap_or("localhost"), request.uri().path())
-}
-
-fn response(reply: Reply) -> Response<Body> {
+/// A reply of the protocol as HTTP.
+pub(super) fn response(reply: Reply) -> Response<Body> {
     let headers = reply.to_headers();
     let body = reply.body.map_or_else(Body::empty, |(_, text)| Body::full(text));
     let mut response = Response::new(body);

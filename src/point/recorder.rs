@@ -7,20 +7,25 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::recording::Recording;
+use super::recording::{Folder, RecordLimits, RecordedPacket, Recording};
 use crate::asf::{Header, Packet};
 
 /// Items that wait for the disk; the largest is a packet of 64 KiB.
 const QUEUE: usize = 256;
 /// How long a full queue holds the pusher back.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Pause after a disk error.
+const RETRY: Duration = Duration::from_secs(5);
+/// Files told of.
+const MAX_FILES: usize = 256;
 
 /// The way to a recorder thread.
 pub(super) struct Recorder {
@@ -34,14 +39,11 @@ pub(super) struct Recorder {
 
 enum Item {
     /// The stream begins, or goes on after a break, with this header.
-    Header(Arc<Header>),
-    Packet {
-        bytes: Bytes,
-        /// Milliseconds.
-        send_time: u32,
-        /// Milliseconds.
-        duration: u16,
+    Header {
+        header: Arc<Header>,
+        limits: RecordLimits,
     },
+    Packet(RecordedPacket),
     /// The stream is over: make the file whole.
     Finish(oneshot::Sender<()>),
 }
@@ -55,28 +57,38 @@ impl Recorder {
         let (queue, items) = mpsc::channel(QUEUE);
         let files = Arc::default();
         let worker = Worker {
-            directory: directory.to_owned(),
+            folder: Folder::new(directory, point),
             point: point.to_owned(),
+            limits: RecordLimits::default(),
             files: Arc::clone(&files),
+            header: None,
             recording: None,
+            retry_at: None,
         };
         thread::Builder::new().name("recorder".to_owned()).spawn(move || worker.run(items))?;
         Ok(Self { queue, files, stalled: AtomicBool::new(false), lost: AtomicU64::new(0) })
     }
 
+    /// The newest files that it made and did not delete.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A stream begins. Headers are never lost: packets would end up under the wrong one.
-    pub(super) async fn header(&self, header: &Arc<Header>) {
+    /// The limits count from here on.
+    pub(super) async fn header(&self, header: &Arc<Header>, limits: RecordLimits) {
         // Fails only where the thread is gone, which it has reported.
-        let _ = self.queue.send(Item::Header(Arc::clone(header))).await;
+        let _ = self.queue.send(Item::Header { header: Arc::clone(header), limits }).await;
     }
 
     /// One packet at its full size, parsed and as bytes.
     pub(super) async fn packet(&self, packet: &Packet, bytes: &Bytes) {
-        let item = Item::Packet { bytes: bytes.clone(), send_time: packet.send_time(), duration: packet.duration() };
+        let item = Item::Packet(RecordedPacket {
+            bytes: bytes.clone(),
+            send_time: packet.send_time(),
+            duration: packet.duration(),
+            starts_key_frame: packet.starts_key_frame(),
+        });
         let item = match self.queue.try_send(item) {
             Ok(()) => {
                 self.stalled.store(false, Ordering::Relaxed);
@@ -109,11 +121,16 @@ impl Recorder {
 }
 
 struct Worker {
-    directory: PathBuf,
+    folder: Folder,
     point: String,
+    limits: RecordLimits,
     files: Arc<Mutex<Vec<PathBuf>>>,
-    /// `None` before the first header, and after a disk error until the next one.
+    /// That of the stream under way.
+    header: Option<Arc<Header>>,
+    /// `None` before the first header, and after a disk error.
     recording: Option<Recording>,
+    /// When to try again after an error.
+    retry_at: Option<Instant>,
 }
 
 impl Worker {
@@ -136,12 +153,14 @@ impl Worker {
 
     fn take(&mut self, item: Item) -> io::Result<()> {
         match item {
-            Item::Header(header) => self.begin(&header),
-            Item::Packet { bytes, send_time, duration } => match &mut self.recording {
-                Some(recording) => recording.write(&bytes, send_time, duration),
-                None => Ok(()),
-            },
+            Item::Header { header, limits } => {
+                self.limits = limits;
+                self.header = Some(Arc::clone(&header));
+                self.begin(&header)
+            }
+            Item::Packet(packet) => self.packet(&packet),
             Item::Finish(done) => {
+                self.header = None;
                 let result = self.recording.as_mut().map_or(Ok(()), Recording::finish);
                 // Whoever asked may have gone.
                 let _ = done.send(());
@@ -150,22 +169,66 @@ impl Worker {
         }
     }
 
-    fn begin(&mut self, header: &Header) -> io::Result<()> {
+    fn begin(&mut self, header: &Arc<Header>) -> io::Result<()> {
         if let Some(recording) = self.recording.as_mut().filter(|recording| recording.is_of(header)) {
             return recording.go_on();
         }
-        if let Some(mut before) = self.recording.take() {
-            before.finish()?;
+        self.open(header)
+    }
+
+    fn packet(&mut self, packet: &RecordedPacket) -> io::Result<()> {
+        let is_due = match &self.recording {
+            Some(recording) => recording.is_full(&self.limits, packet),
+            None => packet.starts_key_frame && self.retry_at.is_some_and(|at| at <= Instant::now()),
+        };
+        if let Some(header) = self.header.clone().filter(|_| is_due) {
+            self.open(&header)?;
         }
-        let (recording, path) = Recording::create(&self.directory, &self.point, header)?;
+        self.recording.as_mut().map_or(Ok(()), |recording| recording.write(packet))
+    }
+
+    /// Ends the file there is, and makes the next.
+    fn open(&mut self, header: &Arc<Header>) -> io::Result<()> {
+        let finished = self.recording.take().map(|mut before| before.finish());
+        if let Some(Err(error)) = finished {
+            self.complain(&error);
+        }
+        let deleted = self.folder.make_room(&self.limits).unwrap_or_else(|error| {
+            tracing::warn!(point = self.point, %error, "old recordings cannot be deleted");
+            Vec::new()
+        });
+        let (recording, path) = Recording::create(&self.folder, header)?;
         tracing::info!(point = self.point, file = %path.display(), "recording");
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).push(path);
         self.recording = Some(recording);
+        self.retry_at = None;
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|file| !deleted.contains(file));
+        if files.len() >= MAX_FILES {
+            files.remove(0);
+        }
+        files.push(path);
+        drop(files);
+        for file in deleted {
+            tracing::info!(point = self.point, file = %file.display(), "an old recording is deleted");
+        }
         Ok(())
     }
 
     fn fail(&mut self, error: &io::Error) {
-        tracing::error!(point = self.point, %error, "the recording ends");
-        self.recording = None;
+        self.complain(error);
+        if let Some(recording) = self.recording.take() {
+            recording.salvage();
+        }
+        self.retry_at = Some(Instant::now() + RETRY);
+    }
+
+    fn complain(&self, error: &io::Error) {
+        tracing::error!(
+            point = self.point,
+            %error,
+            folder = %self.folder.path().display(),
+            "the recording ends, the push goes on; another file is tried at the next header or key frame: make room, \
+             or let the server do so by record-keep or record-max-total"
+        );
     }
 }

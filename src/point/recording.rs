@@ -1,20 +1,28 @@
 //! One recorded file: an ASF file that players can read at any time, and whole once finished.
 //!
-//! While it grows its header is that of a live stream, whose sizes mean nothing. At the
-//! end the fields that tell sizes, counts and durations are written in place.
+//! While it grows its header is that of a live stream, whose sizes mean nothing: players read
+//! on to where the file ends. At the end the fields that tell sizes, counts and durations are
+//! written in place, and an index behind the packets. Packets are kept as they came, with the
+//! times they have: those of all files of a stream, one after the other, are the stream.
 
-use std::fs::{File, OpenOptions};
+mod folder;
+mod limits;
+
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::asf::Header;
+use crate::asf::{self, Header, SimpleIndex, StreamKind};
+
+pub(super) use folder::Folder;
+pub use limits::RecordLimits;
 
 /// Bytes gathered before they go to the system.
 const BUFFER: usize = 64 * 1024;
-/// Files of one point before the search for a free name is given up.
-const MAX_FILES: u32 = 100_000;
 /// A step of the send time beyond this, milliseconds, is a splice and no passing of time.
 const MAX_STEP_MS: u32 = 10_000;
 /// Bytes of a Header Object before its children (ASF 3.1).
@@ -24,44 +32,59 @@ const DATA_HEAD: usize = 50;
 /// The File Properties Object, 8CABDCA1-A947-11CF-8EE4-00C00C205365 (ASF 3.2).
 const FILE_PROPERTIES: [u8; 16] =
     [0xa1, 0xdc, 0xab, 0x8c, 0x47, 0xa9, 0xcf, 0x11, 0x8e, 0xe4, 0x00, 0xc0, 0x0c, 0x20, 0x53, 0x65];
+/// Where the File ID is in that object.
+const FILE_ID: usize = 24;
 
 /// One recorded file.
 pub(super) struct Recording {
     file: BufWriter<File>,
     /// The header as it was pushed: what tells one stream from another.
-    pushed: Bytes,
+    header: Arc<Header>,
     /// The header as it stands in the file while that grows.
     live: Bytes,
     /// Where the File Properties Object begins in it.
     properties_at: Option<usize>,
-    preroll_ms: u64,
     packets: u64,
-    packet_size: u64,
     last_send_time: Option<u32>,
     /// Stream time from the first packet's send time to the last one's, milliseconds.
     time_ms: u64,
     last_duration: u16,
+    /// By the number of its video stream, in which order they stand in the file.
+    indexes: BTreeMap<u8, SimpleIndex>,
     finished: bool,
 }
 
+/// A packet at its full size.
+pub(super) struct RecordedPacket {
+    pub(super) bytes: Bytes,
+    /// Milliseconds.
+    pub(super) send_time: u32,
+    /// Milliseconds.
+    pub(super) duration: u16,
+    /// Whether a player can begin with it.
+    pub(super) starts_key_frame: bool,
+}
+
 impl Recording {
-    /// Makes `<point>-<n>.asf` with the first free `n`, and writes the header.
+    /// Makes the folder's next file, and writes the header.
     ///
     /// # Errors
     /// Those of the file system.
-    pub(super) fn create(directory: &Path, point: &str, header: &Header) -> io::Result<(Self, PathBuf)> {
-        let (file, path) = create_free(directory, &file_name(point))?;
+    pub(super) fn create(folder: &Folder, header: &Arc<Header>) -> io::Result<(Self, PathBuf)> {
+        let (file, path) = folder.create()?;
         let live = header.to_live().bytes().clone();
         let mut file = BufWriter::with_capacity(BUFFER, file);
         file.write_all(&live)?;
+        // A disk that has no room for a header has none for a recording.
+        file.flush()?;
+        let video = header.streams().iter().filter(|stream| stream.kind == StreamKind::Video);
         let recording = Self {
             file,
-            pushed: header.bytes().clone(),
+            indexes: video.map(|stream| (stream.number, SimpleIndex::default())).collect(),
+            header: Arc::clone(header),
             properties_at: file_properties(&live),
             live,
-            preroll_ms: header.preroll_ms(),
             packets: 0,
-            packet_size: header.packet_size() as u64,
             last_send_time: None,
             time_ms: 0,
             last_duration: 0,
@@ -72,23 +95,36 @@ impl Recording {
 
     /// Whether packets under this header belong into this file.
     pub(super) fn is_of(&self, header: &Header) -> bool {
-        self.pushed == *header.bytes()
+        self.header.bytes() == header.bytes()
     }
 
-    /// Appends a packet at its full size.
+    /// Whether this packet is to be the first of another file.
+    pub(super) fn is_full(&self, limits: &RecordLimits, packet: &RecordedPacket) -> bool {
+        self.packets > 0 && limits.is_full(self.data_end(), self.time_ms, packet.starts_key_frame)
+    }
+
+    /// Appends a packet.
     ///
     /// # Errors
     /// Those of the file system.
-    pub(super) fn write(&mut self, packet: &[u8], send_time: u32, duration: u16) -> io::Result<()> {
-        self.file.write_all(packet)?;
+    pub(super) fn write(&mut self, packet: &RecordedPacket) -> io::Result<()> {
+        self.file.write_all(&packet.bytes)?;
+        if packet.starts_key_frame && !self.indexes.is_empty() {
+            let number = u32::try_from(self.packets).unwrap_or(u32::MAX);
+            for (stream, time) in asf::key_frames(&packet.bytes, &self.header) {
+                if let Some(index) = self.indexes.get_mut(&stream) {
+                    index.add(time, number);
+                }
+            }
+        }
         self.packets += 1;
-        if let Some(step) = self.last_send_time.map(|last| send_time.wrapping_sub(last))
+        if let Some(step) = self.last_send_time.map(|last| packet.send_time.wrapping_sub(last))
             && step <= MAX_STEP_MS
         {
             self.time_ms += u64::from(step);
         }
-        self.last_send_time = Some(send_time);
-        self.last_duration = duration;
+        self.last_send_time = Some(packet.send_time);
+        self.last_duration = packet.duration;
         Ok(())
     }
 
@@ -100,13 +136,16 @@ impl Recording {
         self.file.flush()
     }
 
-    /// Makes the file whole: its header tells how much there is.
+    /// Makes the file whole: an index behind the packets, and a header that tells how much there is. It is on
+    /// the disk then.
     ///
     /// # Errors
     /// Those of the file system.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         if !self.finished {
-            self.write_header(&self.whole_header())?;
+            let index = self.index();
+            self.file.write_all(&index)?;
+            self.write_header(&self.whole_header(self.packets, index.len()))?;
             self.finished = true;
         }
         self.file.get_ref().sync_data()
@@ -118,10 +157,35 @@ impl Recording {
     /// Those of the file system.
     pub(super) fn go_on(&mut self) -> io::Result<()> {
         if self.finished {
+            self.file.get_ref().set_len(self.data_end())?;
             self.write_header(&self.live.clone())?;
             self.finished = false;
         }
         Ok(())
+    }
+
+    /// Makes the best of a file that cannot be written on: its header tells of the packets that got to it. In vain
+    /// where not even that can be written.
+    pub(super) fn salvage(self) {
+        let (packets, packet_size, head) = (self.packets, self.packet_size(), self.live.len() as u64);
+        // What it still held is what could not be written.
+        let header = |packets| self.whole_header(packets, 0);
+        let file = self.file.get_ref();
+        let Ok(len) = file.metadata().map(|metadata| metadata.len()) else { return };
+        let written = (len.saturating_sub(head) / packet_size).min(packets);
+        let header = header(written);
+        let _ = file.set_len(head + written * packet_size);
+        let (mut file, _) = self.file.into_parts();
+        let _ = file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&header));
+    }
+
+    fn packet_size(&self) -> u64 {
+        self.header.packet_size() as u64
+    }
+
+    /// Bytes of the file without its index.
+    fn data_end(&self) -> u64 {
+        self.live.len() as u64 + self.packets * self.packet_size()
     }
 
     fn write_header(&mut self, header: &[u8]) -> io::Result<()> {
@@ -131,13 +195,24 @@ impl Recording {
         Ok(())
     }
 
+    /// An index of each video stream, as far as key frames were seen.
+    fn index(&self) -> Vec<u8> {
+        let file_id = self.properties_at.and_then(|at| self.live.get(at + FILE_ID..)?.first_chunk());
+        let Some(file_id) = file_id.filter(|_| self.indexes.values().any(|index| !index.is_empty())) else {
+            return Vec::new();
+        };
+        self.indexes.values().flat_map(|index| index.to_object(file_id)).collect()
+    }
+
     /// The header with what is known now. Offsets are those of ASF 3.2 and 5.1.
-    fn whole_header(&self) -> Vec<u8> {
+    fn whole_header(&self, packets: u64, index_len: usize) -> Vec<u8> {
         const FILE_SIZE: usize = 40;
         const PACKETS: usize = 56;
         const PLAY_DURATION: usize = 64;
         const SEND_DURATION: usize = 72;
         const FLAGS: usize = 88;
+        const BROADCAST: u8 = 1;
+        const SEEKABLE: u8 = 2;
         const DATA_SIZE: usize = 16;
         const DATA_PACKETS: usize = 40;
         /// Units of 100 ns in a millisecond.
@@ -145,19 +220,22 @@ impl Recording {
 
         let mut header = self.live.to_vec();
         let data_at = header.len().saturating_sub(DATA_HEAD);
-        let data_size = DATA_HEAD as u64 + self.packets * self.packet_size;
+        let data_size = DATA_HEAD as u64 + packets * self.packet_size();
         let send_ms = self.time_ms + u64::from(self.last_duration);
         if let Some(at) = self.properties_at {
-            put(&mut header, at + FILE_SIZE, data_at as u64 + data_size);
-            put(&mut header, at + PACKETS, self.packets);
-            put(&mut header, at + PLAY_DURATION, (send_ms + self.preroll_ms) * PER_MS);
+            put(&mut header, at + FILE_SIZE, data_at as u64 + data_size + index_len as u64);
+            put(&mut header, at + PACKETS, packets);
+            put(&mut header, at + PLAY_DURATION, (send_ms + self.header.preroll_ms()) * PER_MS);
             put(&mut header, at + SEND_DURATION, send_ms * PER_MS);
             if let Some(flags) = header.get_mut(at + FLAGS) {
-                *flags &= !1;
+                *flags &= !BROADCAST;
+                if index_len > 0 || !self.header.has_video() {
+                    *flags |= SEEKABLE;
+                }
             }
         }
         put(&mut header, data_at + DATA_SIZE, data_size);
-        put(&mut header, data_at + DATA_PACKETS, self.packets);
+        put(&mut header, data_at + DATA_PACKETS, packets);
         header
     }
 }
@@ -178,42 +256,5 @@ fn file_properties(header: &[u8]) -> Option<usize> {
         }
         let size = usize::try_from(u64::from_le_bytes(*rest.first_chunk()?)).ok()?;
         at = at.checked_add(size.max(24))?;
-    }
-}
-
-/// A point's name as that of a file: no more than letters, digits, `-`, `_` and `.` inside.
-fn file_name(point: &str) -> String {
-    let safe = |char: char| if char.is_alphanumeric() || "-_.".contains(char) { char } else { '_' };
-    let name: String = point.chars().map(safe).take(64).collect();
-    let name = name.trim_start_matches('.');
-    if name.is_empty() { "point".to_owned() } else { name.to_owned() }
-}
-
-fn create_free(directory: &Path, name: &str) -> io::Result<(File, PathBuf)> {
-    for n in 1..=MAX_FILES {
-        let path = directory.join(format!("{name}-{n}.asf"));
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(file) => return Ok((file, path)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{MAX_FILES} recordings of {name} exist")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_stay_in_the_directory() {
-        for (point, name) in [
-            ("concert", "concert"),
-            ("../../etc/x", "_.._etc_x"),
-            ("live/eins zwei", "live_eins_zwei"),
-            ("..", "point"),
-        ] {
-            assert_eq!(file_name(point), name);
-        }
     }
 }

@@ -6,15 +6,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
-use http::HeaderMap;
+use http::{HeaderMap, Request};
+use hyper::body::Incoming;
 
 use super::access::{Access, NoEntry, random_digits};
 use super::config::{Config, PointConfig, Who, key};
 use super::connection::Connection;
-use super::play::Play;
+use super::fault::Acting;
+use super::forwards::Forwards;
+use super::play::{Order, Play};
+use super::porter::is_in;
 use super::publishing::{Point, PointStats};
 use super::recorder::Recorder;
 use super::session::{self, Fate, SessionHandle};
+use super::status::{self, Board, Client};
+use super::viewers::Viewers;
 use crate::wmhttp::headers::{Directives, PushId, RequestHead};
 use crate::wmhttp::server::access::RequestLine;
 use crate::wmhttp::server::{Lookup, Reply, accept};
@@ -27,6 +33,8 @@ pub(super) struct Registry {
     access: Access,
     /// Players of all points.
     playing: Arc<AtomicUsize>,
+    board: Board,
+    viewers: Viewers,
 }
 
 #[derive(Default)]
@@ -56,15 +64,24 @@ impl Registry {
     /// A registry with the points of `config`.
     ///
     /// # Errors
-    /// Where a recorder cannot be started.
+    /// Where a recorder cannot be started, or a point has a name that is reserved.
     pub(super) fn new(config: Config) -> io::Result<Arc<Self>> {
         let mut state = State::default();
+        check_names(&config)?;
         for (name, point) in &config.points {
             state.points.insert(key(name), new_point(name, &Arc::new(point.clone()))?);
         }
         let access = Access::new(config.users.clone());
+        let board = Board::new(config.status_listen.is_some());
         let config = RwLock::new(Arc::new(config));
-        Ok(Arc::new(Self { config, state: Mutex::new(state), access, playing: Arc::default() }))
+        Ok(Arc::new(Self {
+            config,
+            state: Mutex::new(state),
+            access,
+            playing: Arc::default(),
+            board,
+            viewers: Viewers::default(),
+        }))
     }
 
     /// The configuration in force now: read it when you act, a reload replaces it.
@@ -76,8 +93,9 @@ impl Registry {
     /// template; what else goes on is not interrupted.
     ///
     /// # Errors
-    /// Where a recorder for a new point cannot be started: then nothing changes.
+    /// Where a recorder for a new point cannot be started, or it has a name that is reserved: then nothing changes.
     pub(super) fn set_config(&self, config: Config) -> io::Result<()> {
+        check_names(&config)?;
         let config = Arc::new(config);
         let mut state = self.lock();
         let mut fresh = Vec::new();
@@ -140,11 +158,32 @@ impl Registry {
         self.access.player(headers, line, &point.config().read, path)
     }
 
+    /// The sessions of players.
+    pub(super) fn viewers(&self) -> &Viewers {
+        &self.viewers
+    }
+
     /// Where the pushers of the point that `path` names are sent (S-5).
     pub(super) fn redirect(&self, path: &str) -> Option<Lookup> {
         let point = self.point(path)?.config();
         let moved = point.redirect.as_ref().map(|url| Lookup::Moved(url.to_string()));
         moved.or_else(|| point.proxy_redirect.as_ref().map(|url| Lookup::UseProxy(url.to_string())))
+    }
+
+    /// The faults that a push request meets, where its point has any.
+    pub(super) fn faults(&self, connection: &Arc<Connection>, request: &Request<Incoming>) -> Option<Acting> {
+        let point = self.point(request.uri().path())?;
+        Acting::on(&point.config().faults, point.name(), connection, request)
+    }
+
+    /// Whether any point holds pushers back on purpose.
+    pub(super) fn holds_back(&self) -> bool {
+        self.config().points.values().any(|point| point.faults.hold_back())
+    }
+
+    /// The id of the session at the point that `path` names.
+    pub(super) fn session_of(&self, path: &str) -> Option<PushId> {
+        self.lock().session_of(&key(&name_of(path))).map(|(id, _)| id.clone())
     }
 
     /// Opens a session at the point that `path` names, where that can be.
@@ -166,6 +205,17 @@ impl Registry {
         let mut state = self.lock();
         let template = state.template(directives).map(|template| template.config());
         let lookup = redirect.unwrap_or_else(|| state.look_up(&key, template.is_some()));
+        let near = |template: &Arc<PointConfig>| is_in(template.allow_push.as_ref(), connection.visit().address());
+        if lookup == Lookup::FromTemplate && !template.as_ref().is_some_and(near) {
+            return Reply::error(policy, 403, "your address is in none of the template's allowed networks");
+        }
+        if matches!(lookup, Lookup::Exists | Lookup::FromTemplate | Lookup::Busy) {
+            let pseudonym = state.points.get(&key).map(|point| point.forwards().pseudonym());
+            if let Some(reply) = head.via.refusal(pseudonym, policy) {
+                tracing::warn!(point = name, "a push is refused that goes in a circle, or through too many relays");
+                return reply;
+            }
+        }
         let displaced = state.session_of(&key).map(|(id, _)| id.clone());
         let full = state.sessions.len() >= config.max_sessions && displaced.is_none();
         if state.stopping || (full && matches!(lookup, Lookup::Exists | Lookup::FromTemplate)) {
@@ -174,8 +224,16 @@ impl Registry {
         if lookup == Lookup::FromTemplate && state.points.len() >= config.max_points {
             return Reply::error(policy, 503, "no room for another publishing point");
         }
+        if lookup == Lookup::FromTemplate && status::is_reserved(&name) {
+            return Reply::error(policy, 403, &reserved(&name));
+        }
         let (reception, reply) = accept(head, directives, lookup, fresh, policy, Instant::now());
-        let Some(reception) = reception else { return reply };
+        let Some(reception) = reception else {
+            if let (Some(point), 400.., Some((_, text))) = (state.points.get(&key), reply.status, &reply.body) {
+                point.ledger().trouble(&format!("a pusher was refused: {} {}", reply.status, text.trim_end()));
+            }
+            return reply;
+        };
         let point = match state.points.get(&key) {
             Some(point) => Arc::clone(point),
             None => match new_point(&name, &template.unwrap_or_default()) {
@@ -190,9 +248,10 @@ impl Registry {
             entry.handle.decide(Fate::Displaced);
         }
         tracing::info!(point = point.name(), "a push session begins");
-        point.count_session();
+        let pusher = point.count_session(Client::new(connection.peer(), Some(&head.user_agent)));
+        point.forwards().came_by(&head.via);
         let id = reception.push_id().clone();
-        let handle = session::spawn(Arc::clone(self), point, reception, connection);
+        let handle = session::spawn(Arc::clone(self), point, reception, connection, pusher);
         state.sessions.insert(id, Entry { handle, point: key });
         reply
     }
@@ -218,16 +277,37 @@ impl Registry {
         self.lock().points.get(&key(&name_of(path))).map(Arc::clone)
     }
 
+    /// The point of this name.
+    pub(super) fn point_named(&self, name: &str) -> Option<Arc<Point>> {
+        self.lock().points.get(&key(name)).map(Arc::clone)
+    }
+
+    /// All points, in no order.
+    pub(super) fn points(&self) -> Vec<Arc<Point>> {
+        self.lock().points.values().map(Arc::clone).collect()
+    }
+
+    /// Push sessions now.
+    pub(super) fn sessions(&self) -> usize {
+        self.lock().sessions.len()
+    }
+
+    /// What the server as a whole remembers for its status.
+    pub(super) fn board(&self) -> &Board {
+        &self.board
+    }
+
     /// A new player at the point that `path` names.
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) fn play(&self, path: &str) -> Result<Play, NoStream> {
+    pub(super) fn play(&self, path: &str, order: &Order) -> Result<Play, NoStream> {
         let point = self.point(path).ok_or(NoStream::UnknownPoint)?;
         if self.playing.load(Ordering::Relaxed) >= self.config().max_players {
+            point.ledger().trouble("a player was refused: the server has as many as it may have");
             return Err(NoStream::TooManyPlayers);
         }
-        point.play(&self.playing).ok_or(NoStream::NotPushed)
+        point.play(order, &self.playing).ok_or(NoStream::NotPushed)
     }
 
     /// Ends the session at the point with an error status; `false` where there is none.
@@ -252,9 +332,12 @@ impl Registry {
         for session in &sessions {
             session.gone().await;
         }
+        for point in &points {
+            point.end();
+        }
         let mut all = Vec::with_capacity(points.len());
         for point in points {
-            point.end();
+            point.forwards().through().await;
             if let Some(recorder) = point.recorder() {
                 recorder.finish().await;
             }
@@ -290,9 +373,24 @@ impl State {
     }
 }
 
+/// Why no point has this name.
+fn reserved(name: &str) -> String {
+    format!(
+        "no publishing point can be named `{name}`: /api, /metrics and /status are the server's own; choose another"
+    )
+}
+
+/// Whether all points can have their names.
+fn check_names(config: &Config) -> io::Result<()> {
+    let reserved = config.points.keys().find(|name| status::is_reserved(name));
+    reserved.map_or(Ok(()), |name| Err(io::Error::new(io::ErrorKind::InvalidInput, self::reserved(name))))
+}
+
 fn new_point(name: &str, config: &Arc<PointConfig>) -> io::Result<Arc<Point>> {
     let recorder = config.record.as_deref().map(|directory| Recorder::start(directory, name)).transpose()?;
-    Ok(Arc::new(Point::new(name, Arc::clone(config), recorder)))
+    let pseudonym = random_digits().ok_or_else(|| io::Error::other("no randomness for a name"))?;
+    let forwards = Forwards::new(name, pseudonym, config.forward.clone());
+    Ok(Arc::new(Point::new(name, Arc::clone(config), recorder, forwards)))
 }
 
 /// A session's id (S-1).

@@ -11,12 +11,13 @@ use tokio::sync::oneshot;
 use super::config::Config;
 use super::publishing::PointStats;
 use super::registry::Registry;
-use super::server::Server;
+use super::server::{Server, reload};
 
 /// A server with a runtime of its own. Dropping it is [`RunningServer::stop`].
 pub struct RunningServer {
     address: SocketAddr,
     tls_address: Option<SocketAddr>,
+    status_address: Option<SocketAddr>,
     registry: Arc<Registry>,
     end: Option<oneshot::Sender<End>>,
     thread: Option<JoinHandle<()>>,
@@ -46,7 +47,8 @@ impl Server {
                     Ok(server) => server,
                     Err(error) => return drop(started.send(Err(error))),
                 };
-                let facts = (server.local_addr(), server.tls_addr(), Arc::clone(server.registry()));
+                let facts =
+                    (server.local_addr(), server.tls_addr(), server.status_addr(), Arc::clone(server.registry()));
                 if started.send(Ok(facts)).is_ok() && ended.await != Ok(End::Abrupt) {
                     server.shutdown().await;
                 }
@@ -55,8 +57,8 @@ impl Server {
             runtime.shutdown_background();
         })?;
         let gone = |_| io::Error::other("the server's thread ended");
-        let (address, tls_address, registry) = result.recv().map_err(gone)??;
-        Ok(RunningServer { address, tls_address, registry, end: Some(end), thread: Some(thread) })
+        let (address, tls_address, status_address, registry) = result.recv().map_err(gone)??;
+        Ok(RunningServer { address, tls_address, status_address, registry, end: Some(end), thread: Some(thread) })
     }
 }
 
@@ -71,9 +73,22 @@ impl RunningServer {
         self.tls_address
     }
 
+    /// As [`Server::status_addr`].
+    pub fn status_addr(&self) -> Option<SocketAddr> {
+        self.status_address
+    }
+
     /// As [`Server::stats`].
     pub fn stats(&self, point: &str) -> Option<PointStats> {
         self.registry.point(point).map(|point| point.stats())
+    }
+
+    /// As [`Server::reload`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reload(&self, config: Config) -> io::Result<()> {
+        reload(&self.registry, config)
     }
 
     /// As [`Server::disconnect_pusher`].

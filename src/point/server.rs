@@ -3,20 +3,20 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::config::Config;
 use super::connection;
+use super::gate::Gate;
 use super::publishing::PointStats;
 use super::registry::Registry;
+use super::status::{self, StatusListener};
 
-/// Connections beside those of the players and sessions allowed.
-const SPARE_CONNECTIONS: usize = 256;
 /// Pause after a failed accept, such as for want of descriptors, so that it does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long connections have to say their last at the end.
@@ -29,13 +29,17 @@ pub struct Server {
     registry: Arc<Registry>,
     stop: watch::Sender<bool>,
     accepting: Vec<JoinHandle<()>>,
+    /// Where the status is served, if at an address of its own.
+    status_address: Option<SocketAddr>,
+    /// The clock of the status, and its listener.
+    _watching: JoinSet<()>,
 }
 
 impl Server {
     /// Listens, and serves from then on.
     ///
     /// # Errors
-    /// Where the address cannot be listened on, or a recorder not be started.
+    /// Where an address cannot be listened on, a recorder not be started, or a point not be named so.
     pub async fn start(config: Config) -> io::Result<Self> {
         make_directories(&config)?;
         let listener = listen(config.listen).await?;
@@ -45,17 +49,26 @@ impl Server {
             None => None,
         };
         let tls_address = tls_listener.as_ref().map(TcpListener::local_addr).transpose()?;
-        let connections = config.max_players + config.max_sessions + SPARE_CONNECTIONS;
+        let status_listener = match config.status_listen {
+            Some(address) => Some(StatusListener::bind(address).await?),
+            None => None,
+        };
         let registry = Registry::new(config)?;
+        let mut watching = JoinSet::new();
+        watching.spawn(status::sample(Arc::downgrade(&registry)));
+        let status_address = status_listener.as_ref().map(StatusListener::address);
+        if let Some(listener) = status_listener {
+            watching.spawn(listener.serve(Arc::clone(&registry)));
+        }
         let (stop, stopped) = watch::channel(false);
-        let room = Arc::new(Semaphore::new(connections));
+        let gate = Gate::new();
         let doors = [(Some(listener), Speech::Plain), (tls_listener, Speech::Tls)];
         let accepting = doors.into_iter().filter_map(|(listener, speech)| {
-            let door = Door { listener: listener?, speech, registry: Arc::clone(&registry), room: Arc::clone(&room) };
+            let door = Door { listener: listener?, speech, registry: Arc::clone(&registry), gate: Arc::clone(&gate) };
             Some(tokio::spawn(door.keep(stopped.clone())))
         });
         let accepting = accepting.collect();
-        Ok(Self { address, tls_address, registry, stop, accepting })
+        Ok(Self { address, tls_address, registry, stop, accepting, status_address, _watching: watching })
     }
 
     /// The address that it listens on.
@@ -66,6 +79,11 @@ impl Server {
     /// The address where it speaks TLS, if it does.
     pub fn tls_addr(&self) -> Option<SocketAddr> {
         self.tls_address
+    }
+
+    /// Where the status is served, if at an address of its own.
+    pub fn status_addr(&self) -> Option<SocketAddr> {
+        self.status_address
     }
 
     /// What the point has done so far; `None` where there is none of this name.
@@ -79,8 +97,7 @@ impl Server {
     /// # Errors
     /// Where a directory or a recorder for a new point cannot be had: then all stays as it is.
     pub fn reload(&self, config: Config) -> io::Result<()> {
-        make_directories(&config)?;
-        self.registry.set_config(config)
+        reload(&self.registry, config)
     }
 
     /// Ends the push to the point with an HTTP error status (S-15); `false` where there is none.
@@ -112,6 +129,12 @@ async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
+/// See [`Server::reload`].
+pub(super) fn reload(registry: &Registry, config: Config) -> io::Result<()> {
+    make_directories(&config)?;
+    registry.set_config(config)
+}
+
 fn make_directories(config: &Config) -> io::Result<()> {
     let mut directories = config.points.values().filter_map(|point| point.record.as_ref());
     directories.try_for_each(std::fs::create_dir_all)
@@ -129,7 +152,7 @@ struct Door {
     listener: TcpListener,
     speech: Speech,
     registry: Arc<Registry>,
-    room: Arc<Semaphore>,
+    gate: Arc<Gate>,
 }
 
 impl Door {
@@ -142,7 +165,7 @@ impl Door {
                 _ = stopped.changed() => break,
                 Some(_) = connections.join_next() => {}
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => self.let_in(stream, &mut connections),
+                    Ok((stream, peer)) => self.let_in(stream, peer, &mut connections),
                     Err(error) => {
                         tracing::warn!(%error, "accept");
                         sleep(PAUSE).await;
@@ -157,20 +180,22 @@ impl Door {
     }
 
     /// One too many is closed at once.
-    fn let_in(&self, stream: TcpStream, connections: &mut JoinSet<()>) {
-        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return };
+    fn let_in(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
+        let address = peer.ip();
         let registry = Arc::clone(&self.registry);
+        let config = registry.config();
+        let visit = match self.gate.enter(address, config.room(), &config.bounds, Instant::now()) {
+            Ok(visit) => visit,
+            Err(refused) => return tracing::debug!(%address, %refused, "a connection is closed"),
+        };
         let tls = match self.speech {
             Speech::Plain => None,
             // The certificate of now: a reload may have brought another.
-            Speech::Tls => registry.config().tls.as_ref().map(|tls| Arc::clone(&tls.config)),
+            Speech::Tls => config.tls.as_ref().map(|tls| Arc::clone(&tls.config)),
         };
         if self.speech == Speech::Tls && tls.is_none() {
             return;
         }
-        connections.spawn(async move {
-            connection::serve(registry, stream, tls).await;
-            drop(place);
-        });
+        connections.spawn(connection::serve(registry, stream, peer, tls, visit));
     }
 }

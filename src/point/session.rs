@@ -11,7 +11,9 @@ use super::connection::Connection;
 use super::frames;
 use super::publishing::Point;
 use super::registry::Registry;
+use super::status::Pusher;
 use crate::asf::{self, Header, Packet, Padding};
+use crate::wmhttp::Hresult;
 use crate::wmhttp::headers::{Directives, RequestHead};
 use crate::wmhttp::server::{Output, Reception, Reply};
 
@@ -90,6 +92,7 @@ pub(super) fn spawn(
     point: Arc<Point>,
     reception: Reception,
     connection: &Arc<Connection>,
+    pusher: Arc<Pusher>,
 ) -> SessionHandle {
     let (to_session, messages) = mpsc::channel(MESSAGES);
     let (fate, decided) = watch::channel(Fate::Stay);
@@ -97,6 +100,7 @@ pub(super) fn spawn(
     let session = Session {
         registry,
         point,
+        pusher,
         reception,
         connected,
         current: None,
@@ -112,6 +116,7 @@ pub(super) fn spawn(
 struct Session {
     registry: Arc<Registry>,
     point: Arc<Point>,
+    pusher: Arc<Pusher>,
     reception: Reception,
     connected: watch::Sender<Weak<Connection>>,
     /// The PushStart under way.
@@ -171,6 +176,7 @@ impl Session {
             Event::Chunk(Some(Chunk::End)) => self.reception.body_end(now),
             Event::Chunk(None) => {
                 tracing::info!(point = self.point.name(), "the pusher's connection is lost");
+                self.pusher.lost();
                 self.current = None;
                 self.reception.connection_lost(now);
             }
@@ -199,6 +205,7 @@ impl Session {
             }
             Message::Start(start) => match self.reception.start(&start.head, now) {
                 Ok(()) => {
+                    self.pusher.started();
                     self.connected.send_replace(start.connection);
                     self.current = Some(Current { chunks: start.chunks, answer: start.answer });
                 }
@@ -247,6 +254,10 @@ impl Session {
                 Output::Ended { reason, destroy } => {
                     self.append(&mut packets, &mut received);
                     tracing::info!(point = self.point.name(), %reason, destroy, "the push session is over");
+                    // The others were answered, or are no errors.
+                    if ![Hresult::OK, Hresult::ABORT, Hresult::TIMEOUT, Hresult::BAD_REQUEST].contains(&reason) {
+                        self.point.ledger().trouble(&format!("the push session is over: {reason}"));
+                    }
                     self.point.end();
                     if let Some(recorder) = self.point.recorder() {
                         recorder.finish().await;
@@ -264,6 +275,9 @@ impl Session {
 
     /// Answers the PushStart under way; in vain where its connection is gone.
     fn answer(&mut self, reply: Reply) {
+        if let (400.., Some((_, text))) = (reply.status, &reply.body) {
+            self.point.ledger().trouble(&format!("the push was ended: {} {}", reply.status, text.trim_end()));
+        }
         if let Some(current) = self.current.take() {
             let _ = current.answer.send(reply);
         }
@@ -279,7 +293,7 @@ impl Session {
         }
         let header = self.point.begin(header);
         if let Some(recorder) = self.point.recorder() {
-            recorder.header(&header).await;
+            recorder.header(&header, self.point.config().record_limits).await;
         }
         self.header = Some(header);
     }

@@ -29,6 +29,14 @@ impl Stream {
         })
     }
 
+    /// What is underneath.
+    pub(super) fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
     /// Says that nothing more is sent, and gives the connection that this can still be read from.
     ///
     /// # Errors

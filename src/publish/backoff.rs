@@ -18,6 +18,9 @@ pub struct Policy {
     pub delay: Duration,
     /// Longest delay.
     pub delay_max: Duration,
+    /// Delay after a failure that trying again does not mend, for who waits until people have mended it; `None`
+    /// gives up.
+    pub after_refusal: Option<Duration>,
 }
 
 impl Default for Policy {
@@ -27,6 +30,7 @@ impl Default for Policy {
             retries: None,
             delay: Duration::from_millis(1000),
             delay_max: Duration::from_millis(30_000),
+            after_refusal: None,
         }
     }
 }
@@ -46,6 +50,13 @@ impl Backoff {
     /// It works again.
     pub fn reset(&mut self) {
         self.failures = 0;
+    }
+
+    /// A failure that trying again does not mend: how long to wait, or `None` to give up.
+    pub fn refused(&mut self, policy: &Policy) -> Option<Duration> {
+        let delay = policy.after_refusal.filter(|_| policy.reconnect)?;
+        self.failures = self.failures.saturating_add(1);
+        Some(delay)
     }
 
     /// A failure: how long to wait, or `None` to give up. `had_streamed` makes the first retry
@@ -112,6 +123,17 @@ mod tests {
         }
         let asked = Some(Duration::from_secs(9));
         assert_eq!(Backoff::default().fail(&policy, true, asked, MIDDLE), asked);
+    }
+
+    /// A refusal is no failure of the network: it neither begins with a short delay nor hurries the next.
+    #[test]
+    fn refusals_have_a_delay_of_their_own() {
+        let policy = Policy { after_refusal: Some(Duration::from_secs(300)), ..Policy::default() };
+        let mut backoff = Backoff::default();
+        assert_eq!(backoff.refused(&policy), policy.after_refusal);
+        assert_eq!(backoff.fail(&policy, false, None, MIDDLE), Some(Duration::from_millis(1500)));
+        assert_eq!((backoff.refused(&Policy::default()), backoff.failures()), (None, 2));
+        assert_eq!(Backoff::default().refused(&Policy { reconnect: false, ..policy }), None);
     }
 
     #[test]

@@ -576,7 +576,7 @@ impl Actor {
             self.forgive();
         }
         let delay = if failure.permanent {
-            None
+            self.backoff.refused(&policy)
         } else {
             self.backoff.fail(&policy, streamed && lost, failure.retry_after, rand::random())
         };

@@ -105,8 +105,13 @@ pub enum Drained {
 impl Publisher {
     /// A publisher without destinations whose log keeps what `limits` allow.
     pub fn new(limits: Limits) -> Self {
+        Self::over(Log::new(limits))
+    }
+
+    /// A publisher without destinations of what somebody else appends to `log`, and ends.
+    pub fn over(log: Arc<Log>) -> Self {
         let shared = Shared { destinations: Mutex::default(), changed: Condvar::new() };
-        Self { log: Log::new(limits), shared: Arc::new(shared), ticker: Mutex::default() }
+        Self { log, shared: Arc::new(shared), ticker: Mutex::default() }
     }
 
     /// Adds a destination under a name of its own, and begins to connect. Before the first packet it gets

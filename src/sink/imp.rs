@@ -211,6 +211,7 @@ impl BaseSinkImpl for AsfPushSink {
                 return false;
             }
         }
+        gst::log!(CAT, imp = self, "{event:?}");
         if let Some(stream) = self.stream().as_mut() {
             #[expect(clippy::wildcard_enum_match_arm, reason = "the other events are the base class's")]
             match event.view() {

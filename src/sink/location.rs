@@ -1,11 +1,10 @@
 //! `location`: what a user may write, and the URL that is meant.
 
-use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::transport::tls;
 use crate::wmhttp::Hresult;
-use crate::wmhttp::auth::{Login, Secret};
+use crate::wmhttp::auth::Login;
 
 /// The scheme under which the element answers to `gst_element_make_from_uri`.
 pub(super) const URI_SCHEME: &str = "wmpush+http";
@@ -50,7 +49,7 @@ impl BadLocation {
 /// The publishing point's URL, without the credentials that `text` may hold.
 pub(super) fn parse(text: Option<&str>) -> Result<Url, BadLocation> {
     let mut url = read(text)?;
-    strip(&mut url);
+    Login::strip(&mut url);
     Ok(url)
 }
 
@@ -68,31 +67,16 @@ fn read(text: Option<&str>) -> Result<Url, BadLocation> {
     Url::parse(&format!("{scheme}:{rest}")).map_err(BadLocation::Unreadable)
 }
 
-/// Takes off what no request carries, and no message shows.
-pub(super) fn strip(url: &mut Url) {
-    // Both fail only for URLs that cannot have credentials.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_fragment(None);
-}
-
 /// The location without user name and password, and these, unescaped. Where there are none it is what the
 /// user wrote, letter by letter.
 pub(super) fn without_login(text: &str) -> (String, Login) {
     let Ok(mut url) = read(Some(text)) else { return (text.to_owned(), Login::default()) };
-    let login = login_in(&url);
+    let login = Login::in_url(&url);
     if login == Login::default() {
         return (text.to_owned(), login);
     }
-    strip(&mut url);
+    Login::strip(&mut url);
     (url.into(), login)
-}
-
-/// A URL's user name and password, unescaped.
-pub(super) fn login_in(url: &Url) -> Login {
-    let unescaped = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let user = Some(url.username()).filter(|user| !user.is_empty()).map(unescaped);
-    Login { user, password: url.password().map(|password| Secret::new(unescaped(password))) }
 }
 
 /// The single locations in `locations`: commas or white space part them, never `;`, which is legal in a path.
@@ -109,6 +93,7 @@ pub(super) fn shown(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wmhttp::auth::Secret;
 
     #[test]
     fn spellings_of_http() {

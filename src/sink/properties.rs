@@ -1,7 +1,7 @@
 //! The one table of the element's properties.
 //!
 //! A row is a property: its specification, how it is read from the settings, and how
-//! it is written into them. The README's table is checked against it.
+//! it is written into them. The table in `docs/element.md` is checked against it.
 
 use std::sync::LazyLock;
 
@@ -26,7 +26,7 @@ pub(super) struct Property {
     pub(super) set: fn(&mut Settings, &Value) -> Result<(), String>,
 }
 
-/// All that the settings hold, in the order of the README's table.
+/// All that the settings hold, in the order of the table in `docs/element.md`.
 pub(super) static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(table);
 
 /// Those that each destination has too, and by which it overrides the element's value. The specifications
@@ -423,6 +423,30 @@ fn table() -> Vec<Property> {
                 s.set_tls(|tls| tls.private_key_file = text(v));
                 Ok(())
             },
+        ),
+        row(
+            string("bind-address", "Bind address", "IP address of this machine that connections begin at (NULL = any)")
+                .mutable_ready()
+                .build(),
+            |s| s.bind_address.map(|address| address.to_string()).to_value(),
+            |s, v| {
+                let address = text(v).map(|address| address.parse()).transpose();
+                s.bind_address = address.map_err(|_| "not an IP address; write 192.0.2.1 or 2001:db8::1".to_owned())?;
+                Ok(())
+            },
+        ),
+        row(
+            glib::ParamSpecInt::builder("qos-dscp")
+                .nick("QoS DSCP")
+                .blurb("Differentiated Services code point of what is sent, from the next connection on (-1 = the system's)")
+                .flags(FLAGS)
+                .minimum(-1)
+                .maximum(63)
+                .default_value(defaults.qos_dscp)
+                .mutable_playing()
+                .build(),
+            |s| s.qos_dscp.to_value(),
+            |s, v| put(&mut s.qos_dscp, v),
         ),
         row(
             glib::ParamSpecUInt64::builder("content-length")

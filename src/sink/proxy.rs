@@ -2,7 +2,6 @@
 
 use url::Url;
 
-use super::location;
 use crate::transport;
 use crate::wmhttp::auth::Login;
 use crate::wmhttp::proxy::{Choice, Proxy};
@@ -36,7 +35,7 @@ impl ProxySettings {
         if let Some(Ok(url)) = text.as_deref().filter(|text| !text.trim().is_empty()).map(parse)
             && !url.username().is_empty()
         {
-            self.login = location::login_in(&url);
+            self.login = Login::in_url(&url);
         }
         self.url = text;
     }
@@ -71,7 +70,7 @@ fn parse(text: &str) -> Result<Url, BadProxy> {
 /// The proxy alone: no credentials, no path.
 fn plain(text: &str) -> Result<Url, BadProxy> {
     let mut url = parse(text)?;
-    location::strip(&mut url);
+    Login::strip(&mut url);
     url.set_path("/");
     url.set_query(None);
     Ok(url)

@@ -1,5 +1,6 @@
 //! The element's settings, and what they mean to the layers below.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use url::Url;
@@ -17,6 +18,7 @@ use crate::transport::tls::{self, Tls};
 use crate::wmhttp::auth::{Login, Secret};
 use crate::wmhttp::client::Config;
 use crate::wmhttp::headers::Directives;
+use crate::wmhttp::via::Via;
 
 /// What the properties hold. Times are milliseconds but for `max_size_time`, nanoseconds.
 #[derive(Clone, Debug)]
@@ -49,6 +51,8 @@ pub(super) struct Settings {
     pub(super) automatic_redirect: bool,
     pub(super) proxy: ProxySettings,
     pub(super) tls: Tls,
+    pub(super) bind_address: Option<IpAddr>,
+    pub(super) qos_dscp: i32,
     pub(super) content_length: u64,
     pub(super) header_change: HeaderChange,
     pub(super) on_error: OnError,
@@ -85,6 +89,8 @@ impl Default for Settings {
             automatic_redirect: true,
             proxy: ProxySettings::default(),
             tls: Tls::default(),
+            bind_address: None,
+            qos_dscp: -1,
             content_length: 0,
             header_change: HeaderChange::Auto,
             on_error: OnError::FailAll,
@@ -149,6 +155,7 @@ impl Settings {
                 tickets: kerberos::AVAILABLE,
                 random: rand::random,
                 directives: Directives { template, auto_destroy: self.auto_destroy },
+                via: Via::default(),
                 content_length: (self.content_length > 0).then_some(self.content_length),
                 strict_server: self.strict_server,
                 automatic_redirect: self.automatic_redirect,
@@ -162,6 +169,8 @@ impl Settings {
             transport: transport::Settings {
                 connect_timeout: ms(self.connect_timeout),
                 stall_timeout: ms(self.stall_timeout),
+                local_address: self.bind_address,
+                dscp: u8::try_from(self.qos_dscp).ok(),
                 tls: self.tls.clone(),
             },
             retry: Policy {
@@ -169,6 +178,7 @@ impl Settings {
                 retries: u32::try_from(self.retries).ok(),
                 delay: ms(self.retry_delay),
                 delay_max: ms(self.retry_delay_max),
+                after_refusal: None,
             },
             terms: Terms {
                 policy: self.drop_policy.policy(),

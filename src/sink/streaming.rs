@@ -105,6 +105,7 @@ impl AsfPushSink {
             })?;
             stream.parser.push(Bytes::from_owner(memory));
         }
+        gst::log!(CAT, imp = self, "{buffer:?}");
         let mut totals = Totals { bytes_received: buffer.size() as u64, ..Totals::default() };
         let result = self.push_units(stream, &mut totals);
         let mut shared = self.shared();

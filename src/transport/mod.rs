@@ -29,7 +29,7 @@ mod socket;
 pub mod tls;
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -62,6 +62,10 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// How long the far end may leave bytes unacknowledged; zero does not watch it.
     pub stall_timeout: Duration,
+    /// The address of this machine that connections begin at; `None` leaves it to the system.
+    pub local_address: Option<IpAddr>,
+    /// Differentiated Services code point of what is sent, 0 to 63; `None` leaves it to the system.
+    pub dscp: Option<u8>,
     /// For https.
     pub tls: Tls,
 }
@@ -205,7 +209,10 @@ impl Client {
             Stage::Waiting(waiting) => tokio::select! {
                 // In this order: whoever hears of an answer has heard of its connection.
                 biased;
-                () = self.made.connected.notified() => Incoming::Connected,
+                () = self.made.connected.notified() => {
+                    self.mark();
+                    Incoming::Connected
+                }
                 answer = waiting => match answer {
                     Ok(answer) => self.answered(answer),
                     Err(failed) => self.lost(failed),
@@ -227,6 +234,13 @@ impl Client {
         // The gate of a connection that is still being made keeps the old one.
         self.made = Arc::default();
         self.sent_before_body = 0;
+    }
+
+    /// Has the kernel mark the connection's packets, where that is wanted and its socket is known.
+    fn mark(&self) {
+        if let (Some(socket), Some(dscp)) = (self.socket().as_ref(), self.settings.dscp) {
+            socket.mark(dscp);
+        }
     }
 
     /// What the kernel tells of the connection, where it can be asked.
@@ -284,10 +298,14 @@ impl Client {
         let undelivered = self.undelivered();
         if let Some(exchange) = self.exchange.take() {
             let mut socket = self.socket();
-            if socket.is_none() {
+            let found_late = socket.is_none();
+            if found_late {
                 *socket = answer.local.and_then(|local| Socket::find(local, &exchange.peers));
             }
             drop(socket);
+            if found_late {
+                self.mark();
+            }
             if let Some(body) = exchange.body {
                 self.sent_before_body += body.pushed();
                 self.answered = Some(body);
@@ -362,6 +380,19 @@ fn prepared(tls: Tls, then: Resolving) -> Resolving {
     })
 }
 
+/// Those of `peers` that a connection from `local` can lead to: the library would bind no socket of the other family.
+fn reachable(peers: &[SocketAddr], local: Option<IpAddr>) -> Result<Vec<SocketAddr>, Failed> {
+    let fits = |peer: &SocketAddr| local.is_none_or(|local| local.is_ipv4() == peer.is_ipv4());
+    let reachable: Vec<SocketAddr> = peers.iter().copied().filter(fits).collect();
+    match local {
+        Some(local) if reachable.is_empty() && !peers.is_empty() => Err(Failed {
+            cause: Cause::LocalAddress,
+            detail: format!("none of the far end's addresses is of {local}'s family"),
+        }),
+        Some(_) | None => Ok(reachable),
+    }
+}
+
 /// A client that makes one connection, to one of `peers`.
 fn connect(
     settings: &Settings,
@@ -370,6 +401,7 @@ fn connect(
     connect_by: Instant,
     once: gate::Once,
 ) -> Result<reqwest::Client, Failed> {
+    let peers = reachable(peers, settings.local_address)?;
     let stall_timeout = (!settings.stall_timeout.is_zero()).then_some(settings.stall_timeout);
     let left = connect_by.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     let https = request.url.scheme() == "https";
@@ -388,7 +420,8 @@ fn connect(
         .pool_max_idle_per_host(1)
         .tcp_user_timeout(stall_timeout)
         .connect_timeout(left)
-        .resolve_to_addrs(host.unwrap_or_default(), peers)
+        .local_address(settings.local_address)
+        .resolve_to_addrs(host.unwrap_or_default(), &peers)
         .connector_layer(once)
         .build()
         .map_err(|error| Failed::of(&error, request.proxy.is_some()))

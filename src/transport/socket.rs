@@ -69,6 +69,16 @@ impl Socket {
         Some(socket)
     }
 
+    /// Sets the Differentiated Services code point of what is sent from now on.
+    pub(super) fn mark(&self, dscp: u8) {
+        // The lower two bits are ECN's, which are the kernel's.
+        let class = u32::from(dscp) << 2;
+        let socket = SockRef::from(&self.fd);
+        // One of them is of the other family, and marks are a wish: networks may change them too.
+        let _ = socket.set_tos_v4(class);
+        let _ = socket.set_tclass_v6(class);
+    }
+
     /// Bytes of requests that the far end has acknowledged.
     pub(super) fn acknowledged(&self) -> Option<u64> {
         // The SYN counts as one.

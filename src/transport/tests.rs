@@ -11,6 +11,7 @@ use url::Url;
 
 use super::*;
 use crate::wmhttp::headers::{Cookies, Kind, RequestHead};
+use crate::wmhttp::via::Via;
 
 const ACCEPTED: &[u8] = b"HTTP/1.1 204 No Content\r\nServer: Cougar/9.6\r\nContent-Length: 0\r\n\r\n";
 
@@ -32,6 +33,7 @@ impl<T: Send + 'static> Scripted<T> {
             kind,
             accept_authentication: Vec::new(),
             authorization: Vec::new(),
+            via: Via::default(),
             user_agent: "WMEncoder/12.0.0.0".to_owned(),
             content_length,
             cookies: Cookies::default(),
@@ -57,6 +59,8 @@ fn client() -> Client {
     Client::new(Settings {
         connect_timeout: Duration::from_secs(10),
         stall_timeout: Duration::from_secs(10),
+        local_address: None,
+        dscp: None,
         tls: Tls::default(),
     })
 }
@@ -314,6 +318,8 @@ fn undelivered_bytes_are_known() {
         let mut client = Client::new(Settings {
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_millis(700),
+            local_address: None,
+            dscp: None,
             tls: Tls::default(),
         });
         client.request(server.setup());
@@ -426,6 +432,8 @@ fn a_stall_is_told() {
         let mut client = Client::new(Settings {
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_millis(500),
+            local_address: None,
+            dscp: None,
             tls: Tls::default(),
         });
         client.request(server.setup());

@@ -36,6 +36,7 @@ use super::packet::{END_LEN, FRAMING_LEN, Packet};
 use super::proxy::{Choice, Proxy};
 use super::redirect::Route;
 use super::verdict::{Cause, Failure};
+use super::via::Via;
 use crate::asf;
 pub use peer::Peer;
 
@@ -76,6 +77,8 @@ pub struct Config {
     pub random: fn() -> [u8; 16],
     /// What PushSetup asks of the server (C-3).
     pub directives: Directives,
+    /// Which way the stream has come, for a server that pushes on; an encoder is where it begins.
+    pub via: Via,
     /// Content-Length of a PushStart, bytes; `None` chooses (C-7).
     pub content_length: Option<u64>,
     /// Whether a server that does not say Cougar or Rex is refused (H-5).
@@ -671,6 +674,7 @@ impl Session {
             user_agent: self.config.user_agent.clone(),
             content_length,
             cookies: self.cookies.clone(),
+            via: self.config.via.clone(),
         }
     }
 

@@ -10,6 +10,8 @@ use std::time::Duration;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
+use super::via::Via;
+
 /// `X-Accept-Authentication` (H-4).
 pub const X_ACCEPT_AUTHENTICATION: HeaderName = HeaderName::from_static("x-accept-authentication");
 /// `Supported`: the protocol extensions of a Windows Media server ([MS-WMSP] 2.2.1.6).
@@ -97,6 +99,11 @@ impl Cookies {
     /// The session's id.
     pub fn push_id(&self) -> &PushId {
         &self.push_id
+    }
+
+    /// Those of a session with this id, and no others.
+    pub fn of_session(push_id: PushId) -> Self {
+        Self { push_id, others: Vec::new() }
     }
 
     /// Forgets the session, keeping the other cookies.
@@ -197,6 +204,8 @@ pub struct RequestHead {
     pub cookies: Cookies,
     /// `Authorization` and `Proxy-Authorization`, their values marked sensitive (C-5).
     pub authorization: Vec<(HeaderName, HeaderValue)>,
+    /// `Via`: which way the push has come; encoders send none.
+    pub via: Via,
 }
 
 impl RequestHead {
@@ -217,6 +226,9 @@ impl RequestHead {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.content_length));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(header::COOKIE, self.cookies.to_value().ok_or("Cookie")?);
+        if let Some(via) = self.via.to_value() {
+            headers.insert(header::VIA, via);
+        }
         headers.extend(self.authorization.iter().cloned());
         Ok(headers)
     }
@@ -245,7 +257,8 @@ impl RequestHead {
                 Some((name, value))
             })
             .collect();
-        Ok(Self { kind, accept_authentication, user_agent, content_length, cookies, authorization })
+        let via = Via::from_headers(headers);
+        Ok(Self { kind, accept_authentication, user_agent, content_length, cookies, authorization, via })
     }
 }
 
@@ -534,6 +547,7 @@ mod tests {
             content_length: 2_147_483_647,
             cookies: Cookies::default(),
             authorization: vec![(header::PROXY_AUTHORIZATION, sensitive("Basic YTpi").unwrap())],
+            via: Via::default().through("one"),
         };
         let headers = head.to_headers("media:8080").unwrap();
         assert_eq!(RequestHead::from_headers(&headers), Ok(head));

@@ -16,5 +16,6 @@ pub mod proxy;
 mod redirect;
 pub mod server;
 pub mod verdict;
+pub mod via;
 
 pub use hresult::Hresult;

@@ -175,6 +175,8 @@ pub enum Cause {
     NameTimeout,
     /// Nobody listens, or no way leads there.
     Refused,
+    /// The connection cannot begin at the address that it should.
+    LocalAddress,
     /// No TCP connection in time.
     ConnectTimeout,
     /// As [`Cause::NameNotFound`], of the proxy.
@@ -222,6 +224,7 @@ impl Cause {
             | Self::ProxyConnectTimeout
             | Self::ProxyDenied
             | Self::ProxyNoTunnel
+            | Self::LocalAddress
             | Self::Stalled
             | Self::Reset
             | Self::Closed
@@ -283,6 +286,8 @@ fn row_of(status: u16) -> Row {
             "bad gateway", "see that the server behind the proxy runs"),
         503 => retried(Hresult::SERVER_UNAVAILABLE, Class::Busy,
             "unavailable", "the server is busy or starting; see its limits"),
+        508 => permanent(Hresult::TOO_MANY_HOPS, Class::Settings,
+            "the push comes back to where it came from, or through too many relays", "take one `forward` out of the circle of publishing points"),
         504 => retried(Hresult::PROXY_TIMEOUT, Class::Write,
             "gateway timeout", "see that the server behind the proxy answers"),
         _ => retried(Hresult::INTERNAL_SERVER_ERROR, Class::Write,
@@ -335,6 +340,8 @@ fn row_of_cause(cause: Cause) -> Row {
             "the name service did not answer", "check the name service, or raise connect-timeout"),
         Cause::Refused => retried(Hresult::PUSH_CANNOT_CONNECT, Class::Open,
             "the connection was refused", "check that the server runs and listens on the port in location"),
+        Cause::LocalAddress => retried(Hresult::PUSH_CANNOT_CONNECT, Class::Open,
+            "no connection can begin at this machine's address", "set bind-address to an address that this machine has, of the server's family, or to nothing"),
         Cause::ConnectTimeout => retried(Hresult::CONNECT_TIMEOUT, Class::Open,
             "the connection timed out", "check the network and firewalls, or raise connect-timeout"),
         Cause::ProxyNameNotFound => retried(Hresult::PROXY_NOT_FOUND, Class::NotFound,
@@ -406,6 +413,7 @@ mod tests {
             (422, Hresult::REFUSED_BY_SERVER, false),
             (500, Hresult::INTERNAL_SERVER_ERROR, false),
             (503, Hresult::SERVER_UNAVAILABLE, false),
+            (508, Hresult::TOO_MANY_HOPS, true),
         ] {
             let failure = Failure::from_status(status, &HeaderMap::new(), false, false);
             assert_eq!((failure.hresult, failure.permanent), (hresult, permanent), "{status}");

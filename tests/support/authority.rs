@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -20,6 +20,8 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Another name than those it signs for have: OpenSSL takes these to be their own authorities otherwise.
+        params.distinguished_name.push(DnType::CommonName, "authority of a test");
         let certificate = params.self_signed(&key).unwrap();
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("ca.pem"), certificate.pem()).unwrap();
@@ -35,6 +37,15 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([name.to_owned()]).unwrap();
         (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    /// A certificate for `name` and its key as files, by the paths.
+    pub fn signed_files(&self, name: &str, files: &str) -> [PathBuf; 2] {
+        let (certificate, key) = self.sign(name);
+        let [certificate_file, key_file] = ["crt", "key"].map(|kind| self.file(&format!("{files}.{kind}")));
+        std::fs::write(&certificate_file, certificate.pem()).unwrap();
+        std::fs::write(&key_file, key.serialize_pem()).unwrap();
+        [certificate_file, key_file]
     }
 
     /// A server's side, which wants a certificate of this authority's from its clients too where `mutual`.

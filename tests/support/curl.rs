@@ -59,6 +59,11 @@ impl<'a> Curl<'a> {
         self.post(url, "setup", "0", "")
     }
 
+    /// A PushSetup that asks for a new point with the settings of another.
+    pub fn set_up_from(self, url: &str, template: &str) -> Outcome {
+        self.post(url, "setup", "0", &format!("Template-URL: {template}\r\n"))
+    }
+
     /// A PushStart whose body is a file.
     pub fn start(self, url: &str, push_id: &str, body: &Path) -> Outcome {
         self.post(url, "start", push_id, &format!("@{}", body.display()))
@@ -79,4 +84,35 @@ impl<'a> Curl<'a> {
             .unwrap();
         Outcome::read(&output)
     }
+}
+
+/// An answer with its body.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    head: String,
+    pub body: String,
+}
+
+impl Answer {
+    /// The first value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+/// Asks for a URL, or does with it what the arguments say.
+pub fn get(url: &str, arguments: &[&str]) -> Answer {
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error", "--include", "--noproxy", "*", "--max-time", "60"])
+        .args(arguments)
+        .arg(url)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (head, body) =
+        text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("curl: {text} {output:?}", output = output.status));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
 }

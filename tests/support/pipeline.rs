@@ -196,7 +196,12 @@ pub fn plugin_folder() -> PathBuf {
     assert!(built.exists(), "{} was not built with the tests", built.display());
     let folder = built.ancestors().nth(2).unwrap().join("plugin-of-the-tests");
     fs::create_dir_all(&folder).unwrap();
-    match symlink(&built, folder.join("libgstasfpush.so")) {
+    let plugin = folder.join("libgstasfpush.so");
+    // A folder of outcomes that was copied from elsewhere has a link that leads there.
+    if fs::read_link(&plugin).is_ok_and(|target| target != built) {
+        let _ = fs::remove_file(&plugin);
+    }
+    match symlink(&built, plugin) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => panic!("{error}"),
         Ok(()) | Err(_) => folder,
     }

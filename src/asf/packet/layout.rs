@@ -1,5 +1,6 @@
 //! Where the fields of a data packet lie and what they say (ASF 5.2).
 
+use super::select::PayloadFacts;
 use crate::asf::Header;
 use crate::asf::cursor::Cursor;
 pub(super) use crate::asf::cursor::width;
@@ -131,46 +132,54 @@ struct Payloads {
 }
 
 impl Payloads {
-    fn read(layout: &Layout, mut packet: Cursor<'_>, header: &Header) -> Option<Self> {
-        // The type of the stream number must be BYTE; where it is not, the bytes most
-        // likely are no packet.
-        if layout.properties >> 6 != 1 {
-            return None;
-        }
+    fn read(layout: &Layout, packet: Cursor<'_>, header: &Header) -> Option<Self> {
         let mut start_key_frame = false;
-        if !layout.has_multiple_payloads() {
-            let head = PayloadHead::read(layout, &mut packet)?;
-            return Some(Self {
-                start_key_frame: head.starts_key_frame(header),
-                data_at: packet.position(),
-                end: None,
-            });
-        }
-        let flags = packet.u8()?;
-        for _ in 0..flags & 0x3f {
-            let head = PayloadHead::read(layout, &mut packet)?;
-            start_key_frame |= head.starts_key_frame(header);
-            if flags >> 6 == 0 {
-                return None;
-            }
-            let len = packet.typed(flags >> 6)?;
-            packet.skip(usize::try_from(len).ok()?)?;
-        }
-        Some(Self { start_key_frame, data_at: packet.position(), end: Some(packet.position()) })
+        let (data_at, end) = visit_payloads(layout, packet, |head| start_key_frame |= head.starts_key_frame(header))?;
+        Some(Self { start_key_frame, data_at, end })
     }
 }
 
+/// Shows the head of each payload to `visit`. Gives the offset behind the heads read, and in the multiple
+/// form behind the data as well, and that of the end of the last payload, in the multiple form.
+pub(super) fn visit_payloads(
+    layout: &Layout,
+    mut packet: Cursor<'_>,
+    mut visit: impl FnMut(&PayloadHead),
+) -> Option<(usize, Option<usize>)> {
+    // The type of the stream number must be BYTE; where it is not, the bytes most
+    // likely are no packet.
+    if layout.properties >> 6 != 1 {
+        return None;
+    }
+    if !layout.has_multiple_payloads() {
+        visit(&PayloadHead::read(layout, &mut packet)?);
+        return Some((packet.position(), None));
+    }
+    let flags = packet.u8()?;
+    for _ in 0..flags & 0x3f {
+        visit(&PayloadHead::read(layout, &mut packet)?);
+        if flags >> 6 == 0 {
+            return None;
+        }
+        let len = packet.typed(flags >> 6)?;
+        packet.skip(usize::try_from(len).ok()?)?;
+    }
+    Some((packet.position(), Some(packet.position())))
+}
+
 /// The start of a payload (ASF 5.2.3).
-struct PayloadHead {
+pub(super) struct PayloadHead {
     /// Stream number, and the key frame bit.
     stream: u8,
     /// Offset Into Media Object in bytes; a time where the payload is compressed.
     object_offset: u32,
     compressed: bool,
+    /// Offset in the packet, and bytes, of the Replicated Data.
+    replicated: (usize, u32),
 }
 
 impl PayloadHead {
-    fn read(layout: &Layout, packet: &mut Cursor<'_>) -> Option<Self> {
+    pub(super) fn read(layout: &Layout, packet: &mut Cursor<'_>) -> Option<Self> {
         let properties = layout.properties;
         let stream = packet.u8()?;
         packet.typed(properties >> 4)?;
@@ -179,13 +188,37 @@ impl PayloadHead {
         if matches!(replicated, 2..=7) {
             return None;
         }
+        let replicated_at = packet.position();
         packet.skip(usize::try_from(replicated).ok()?)?;
-        Some(Self { stream, object_offset, compressed: replicated == 1 })
+        Some(Self { stream, object_offset, compressed: replicated == 1, replicated: (replicated_at, replicated) })
     }
 
-    fn starts_key_frame(&self, header: &Header) -> bool {
-        self.stream & KEY_FRAME != 0
-            && (self.compressed || self.object_offset == 0)
-            && header.is_video(self.stream & !KEY_FRAME)
+    pub(super) fn stream(&self) -> u8 {
+        self.stream & !KEY_FRAME
+    }
+
+    /// The presentation time in milliseconds, preroll included, by the bytes of the whole packet.
+    pub(super) fn presentation_time(&self, packet: &[u8]) -> Option<u32> {
+        if self.compressed {
+            return Some(self.object_offset);
+        }
+        let (at, len) = self.replicated;
+        // The size of the media object comes first.
+        let mut replicated = Cursor::new(packet.get(at..)?.get(..usize::try_from(len).ok()?)?);
+        replicated.skip(4)?;
+        replicated.u32()
+    }
+
+    pub(super) fn facts(&self) -> PayloadFacts {
+        PayloadFacts {
+            stream: self.stream(),
+            key: self.stream & KEY_FRAME != 0,
+            begins: self.compressed || self.object_offset == 0,
+        }
+    }
+
+    pub(super) fn starts_key_frame(&self, header: &Header) -> bool {
+        let PayloadFacts { stream, key, begins } = self.facts();
+        key && begins && header.is_video(stream)
     }
 }

@@ -17,6 +17,8 @@
 //! # Ok::<(), gstasfpush::point::config::file::BadConfig>(())
 //! ```
 
+mod bounds;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -29,9 +31,14 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
+pub use self::bounds::BoundsTable;
+use super::super::status::{self, StatusAccess};
 use super::super::tls::{BadTls, Tls};
-use super::{Config, PointConfig, Who};
+use super::{Config, HeaderChange, PointConfig, SlowPlayers, Who, forward};
 use crate::log::Limits;
+use crate::point::Networks;
+use crate::point::fault::Fault;
+use crate::point::recording::RecordLimits;
 use crate::wmhttp::server::Policy;
 use crate::wmhttp::server::access::{BadUsers, Rights, Scheme, Users};
 
@@ -89,12 +96,44 @@ pub enum BadConfig {
     /// Two points whose names differ only in case.
     #[error("the points `{0}` and `{1}` are one: names do not differ by case alone")]
     SamePoint(String, String),
+    /// A point is to be pushed on to what is no place for it.
+    #[error("point `{point}` has a `forward` that cannot be: {cause}")]
+    Forward {
+        /// The point.
+        point: String,
+        /// What is wrong.
+        cause: &'static str,
+    },
+    /// A point has a path of the server's own.
+    #[error("no point can be named `{0}`: `/api`, `/metrics` and `/status` are the server's own; choose another name")]
+    ReservedName(String),
+    /// The status has an address, and nobody may see it.
+    #[error("`status-listen` is of no use where `status` is `off`: leave one of them out")]
+    StatusOff,
     /// A point is sent to two places.
     #[error("point `{0}` has both a `redirect` and a `proxy-redirect`: leave one of them out")]
     TwoRedirects(String),
+    /// Recordings that would be crumbs, or none.
+    #[error("point `{point}`: `{key}` is less than {least}: that would be a file for each moment, or none")]
+    RecordLimit {
+        /// The point.
+        point: String,
+        /// The key.
+        key: &'static str,
+        /// What it is at least.
+        least: &'static str,
+    },
     /// Too short an Idle-Timeout.
     #[error("`idle-timeout` is less than 10 s, which the protocol does not allow")]
     IdleTimeout,
+    /// A bound that leaves no room for a single request.
+    #[error("`{key}` in `[bounds]` is less than {least}, which would let nobody in")]
+    Bound {
+        /// The key.
+        key: &'static str,
+        /// The least that it may be; seconds where it is a time.
+        least: usize,
+    },
 }
 
 /// The configuration file. Everything may be left out; flags fill in and override.
@@ -116,16 +155,53 @@ pub struct File {
     /// How users may show who they are, the preferred first.
     #[serde(deserialize_with = "each_parsed")]
     pub auth: Option<Vec<Scheme>>,
+    /// What to log: a level, or directives such as `info,gstasfpush::point=debug`. Counts from the start on.
+    pub log: Option<String>,
+    /// How to log. Counts from the start on.
+    pub log_format: Option<LogFormat>,
     /// [`Config::max_sessions`].
     pub max_sessions: Option<usize>,
     /// [`Config::max_points`].
     pub max_points: Option<usize>,
     /// [`Config::max_players`].
     pub max_players: Option<usize>,
+    /// [`Config::status`]: `"loopback"`, `"everyone"` or `"off"`.
+    pub status: Option<StatusAccess>,
+    /// [`Config::status_listen`].
+    pub status_listen: Option<SocketAddr>,
+    /// [`Config::allow_push`], such as `["192.0.2.0/24", "2001:db8::/32"]`.
+    pub allow_push: Option<Networks>,
+    /// [`Config::allow_play`].
+    pub allow_play: Option<Networks>,
+    /// [`Config::bounds`].
+    pub bounds: BoundsTable,
     /// What counts for each point that does not say otherwise.
     pub defaults: PointTable,
     /// The points, by name.
     pub point: BTreeMap<String, PointTable>,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// A JSON object a line, for programs.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("the formats are `text` and `json`"),
+        }
+    }
 }
 
 /// Where TLS is spoken, and as whom.
@@ -150,19 +226,45 @@ pub struct PointTable {
     /// [`PointConfig::proxy_redirect`].
     #[serde(deserialize_with = "parsed_url")]
     pub proxy_redirect: Option<Url>,
+    /// [`PointConfig::forward`].
+    pub forward: Option<forward::List>,
     /// [`PointConfig::record`].
     pub record: Option<PathBuf>,
+    /// [`RecordLimits::max_size`], such as `1GiB`.
+    pub record_max_size: Option<ByteSize>,
+    /// [`RecordLimits::max_time`], such as `1h`.
+    #[serde(with = "humantime_serde")]
+    pub record_max_time: Option<Duration>,
+    /// [`RecordLimits::keep`].
+    pub record_keep: Option<usize>,
+    /// [`RecordLimits::max_total`], such as `100GiB`.
+    pub record_max_total: Option<ByteSize>,
+    /// [`PointConfig::faults`], such as `["stall:10s/once"]`.
+    #[serde(deserialize_with = "each_parsed")]
+    pub faults: Option<Vec<Fault>>,
     /// Stream time kept for players, such as `5s`.
     #[serde(with = "humantime_serde")]
     pub keep_time: Option<Duration>,
     /// Bytes kept for players, such as `8MiB`.
     pub keep_bytes: Option<ByteSize>,
+    /// [`PointConfig::fast_start`].
+    pub fast_start: Option<bool>,
+    /// [`PointConfig::header_change`]: `"auto"`, `"in-place"` or `"reconnect"`.
+    pub header_change: Option<HeaderChange>,
+    /// [`PointConfig::slow_players`]: `"skip"` or `"disconnect"`.
+    pub slow_players: Option<SlowPlayers>,
     /// [`PointConfig::write`]: `"everybody"`, `"users"` or a list of names.
     pub write: Option<Names>,
     /// [`PointConfig::create`]: as `write`.
     pub create: Option<Names>,
     /// [`PointConfig::read`]: as `write`.
     pub read: Option<Names>,
+    /// [`PointConfig::allow_push`].
+    pub allow_push: Option<Networks>,
+    /// [`PointConfig::allow_play`].
+    pub allow_play: Option<Networks>,
+    /// [`PointConfig::max_bitrate`].
+    pub max_bitrate: Option<u64>,
 }
 
 /// Who has a right, as it is written.
@@ -189,7 +291,7 @@ impl FromStr for File {
     type Err = BadConfig;
 
     fn from_str(text: &str) -> Result<Self, BadConfig> {
-        Ok(toml::from_str(text)?)
+        Ok(parse(text)?)
     }
 }
 
@@ -200,7 +302,7 @@ impl File {
     /// Where it cannot be read, or is no such TOML.
     pub fn read(path: &Path) -> Result<Self, BadConfig> {
         let text = read(path)?;
-        toml::from_str(&text).map_err(|error| BadConfig::TomlFile { path: path.to_owned(), error })
+        parse(&text).map_err(|error| BadConfig::TomlFile { path: path.to_owned(), error })
     }
 
     /// The configuration that this is; reads the files that it names.
@@ -224,6 +326,10 @@ impl File {
             .map(|(name, table)| Ok((name.clone(), table.into_config(&name, &self.defaults, users.as_ref())?)))
             .collect::<Result<_, BadConfig>>()?;
         check_names(points.keys())?;
+        let status = self.status.unwrap_or_default();
+        if status == StatusAccess::Off && self.status_listen.is_some() {
+            return Err(BadConfig::StatusOff);
+        }
         Ok(Config {
             listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
             tls: self.tls.map(|tls| Tls::read(tls.listen, &tls.certificate, &tls.key)).transpose()?,
@@ -237,6 +343,11 @@ impl File {
             max_sessions: self.max_sessions.unwrap_or(max_sessions),
             max_points: self.max_points.unwrap_or(max_points),
             max_players: self.max_players.unwrap_or(max_players),
+            status,
+            status_listen: self.status_listen,
+            allow_push: self.allow_push,
+            allow_play: self.allow_play,
+            bounds: self.bounds.into_bounds()?,
         })
     }
 }
@@ -255,15 +366,32 @@ impl PointTable {
         Ok(PointConfig {
             redirect: self.redirect.or_else(|| defaults.redirect.clone()),
             proxy_redirect: self.proxy_redirect.or_else(|| defaults.proxy_redirect.clone()),
+            forward: forward::each(self.forward.or_else(|| defaults.forward.clone()).unwrap_or_default(), name)?,
             record: self.record.or_else(|| defaults.record.clone()),
+            record_limits: record_limits(
+                name,
+                RecordLimits {
+                    max_size: self.record_max_size.or(defaults.record_max_size),
+                    max_time: self.record_max_time.or(defaults.record_max_time),
+                    keep: self.record_keep.or(defaults.record_keep),
+                    max_total: self.record_max_total.or(defaults.record_max_total),
+                },
+            )?,
+            faults: self.faults.or_else(|| defaults.faults.clone()).into_iter().flatten().collect(),
             limits: Limits {
                 time: self.keep_time.or(defaults.keep_time).unwrap_or(kept.time),
                 bytes: keep_bytes.map_or(kept.bytes, |size| usize::try_from(size.as_u64()).unwrap_or(usize::MAX)),
                 ..kept
             },
+            fast_start: self.fast_start.or(defaults.fast_start).unwrap_or(unset.fast_start),
+            header_change: self.header_change.or(defaults.header_change).unwrap_or(unset.header_change),
+            slow_players: self.slow_players.or(defaults.slow_players).unwrap_or(unset.slow_players),
             write: who("write", self.write, &defaults.write, unset.write)?,
             create: who("create", self.create, &defaults.create, unset.create)?,
             read: who("read", self.read, &defaults.read, unset.read)?,
+            allow_push: self.allow_push.or_else(|| defaults.allow_push.clone()),
+            allow_play: self.allow_play.or_else(|| defaults.allow_play.clone()),
+            max_bitrate: self.max_bitrate.or(defaults.max_bitrate).unwrap_or(unset.max_bitrate),
         })
     }
 }
@@ -281,9 +409,27 @@ fn who(key: &'static str, point: &str, names: Names, users: Option<&Rights>) -> 
     }
 }
 
+/// The limits, where they leave something to record into.
+fn record_limits(point: &str, limits: RecordLimits) -> Result<RecordLimits, BadConfig> {
+    let least_size = ByteSize::mib(1);
+    let too_low = [
+        (limits.max_size.is_some_and(|size| size < least_size), "record-max-size", "1MiB"),
+        (limits.max_time.is_some_and(|time| time < Duration::from_secs(1)), "record-max-time", "1s"),
+        (limits.keep == Some(0), "record-keep", "1"),
+        (limits.max_total.is_some_and(|size| size < least_size), "record-max-total", "1MiB"),
+    ];
+    match too_low.into_iter().find(|(too_low, ..)| *too_low) {
+        Some((_, key, least)) => Err(BadConfig::RecordLimit { point: point.to_owned(), key, least }),
+        None => Ok(limits),
+    }
+}
+
 fn check_names<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), BadConfig> {
     let mut known: BTreeMap<String, &str> = BTreeMap::new();
     for name in names {
+        if status::is_reserved(name) {
+            return Err(BadConfig::ReservedName(name.clone()));
+        }
         if let Some(before) = known.insert(super::key(name), name) {
             return Err(BadConfig::SamePoint(before.to_owned(), name.clone()));
         }
@@ -297,7 +443,19 @@ fn rights(path: &Path, schemes: Option<Vec<Scheme>>) -> Result<Rights, BadConfig
     Ok(Rights { schemes: schemes.unwrap_or_else(|| rights.schemes.clone()), ..rights })
 }
 
-fn read(path: &Path) -> Result<String, BadConfig> {
+/// The parser's message shows a line of the text, but where there may be a password in it only the line's number.
+fn parse(text: &str) -> Result<File, toml::de::Error> {
+    toml::from_str(text).map_err(|error| {
+        if !text.contains('@') && !text.contains("password") {
+            return error;
+        }
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        de::Error::custom(format!("line {line}: {}", error.message()))
+    })
+}
+
+pub(super) fn read(path: &Path) -> Result<String, BadConfig> {
     fs::read_to_string(path).map_err(|error| BadConfig::Unreadable { path: path.to_owned(), error })
 }
 

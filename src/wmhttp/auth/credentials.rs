@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
+use url::Url;
 use zeroize::Zeroizing;
 
 /// A text that is not shown, and is wiped when it is dropped.
@@ -52,6 +54,21 @@ pub struct Login {
 }
 
 impl Login {
+    /// A URL's user name and password, unescaped.
+    pub fn in_url(url: &Url) -> Self {
+        let unescaped = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let user = Some(url.username()).filter(|user| !user.is_empty()).map(unescaped);
+        Self { user, password: url.password().map(|password| Secret::new(unescaped(password))) }
+    }
+
+    /// Takes off a URL what no request carries, and no message shows.
+    pub fn strip(url: &mut Url) {
+        // Both fail only for URLs that cannot have credentials.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.set_fragment(None);
+    }
+
     /// The credentials, where both parts are known.
     pub fn credentials(&self) -> Option<Credentials> {
         Some(Credentials { user: self.user.clone()?, password: self.password.clone()? })

@@ -53,6 +53,7 @@ fn config() -> Config {
         random: || [0xA5; 16],
         directives: Directives::default(),
         content_length: None,
+        via: Via::default(),
         strict_server: true,
         automatic_redirect: true,
         https: false,

@@ -2,6 +2,7 @@
 
 use super::super::headers::Cookies;
 use super::super::packet::FRAMING_LEN;
+use super::super::via::Via;
 use super::*;
 
 const HEADER: &[u8] = b"file header";
@@ -23,6 +24,7 @@ fn head(kind: Kind, push_id: &str) -> RequestHead {
         kind,
         accept_authentication: Vec::new(),
         authorization: Vec::new(),
+        via: Via::default(),
         user_agent: "WMEncoder/12.0.0.0 tests/1".to_owned(),
         content_length: 2_147_483_647,
         cookies: Cookies::from_request(&headers).unwrap(),

@@ -21,15 +21,18 @@ fn config(text: &str) -> Result<Config, BadConfig> {
 fn a_point_says_what_differs_from_the_defaults() {
     let users = users();
     let text = format!(
-        "listen = '[::1]:0'\nusers = '{}'\nauth = ['basic']\nmax-players = 7\nidle-timeout = '1m 5s'\n\
+        "listen = '[::1]:0'\nusers = '{}'\nauth = ['basic']\nmax-players = 7\nidle-timeout = '1m 5s'\nstatus = 'everyone'\n\
+         status-listen = '127.0.0.1:9090'\n\
          [defaults]\nrecord = 'all'\nkeep-bytes = '1MiB'\nread = 'users'\n\
-         [point.concert]\nwrite = ['bob']\n\
+         [point.concert]\nwrite = ['bob']\nfast-start = false\nheader-change = 'in-place'\nslow-players = 'disconnect'\n\
          [point.\"hall/2\"]\nrecord = 'hall'\nkeep-time = '2s'\nread = 'everybody'\n",
         users.path().display()
     );
     let config = config(&text).unwrap();
     assert_eq!(config.listen.to_string(), "[::1]:0");
     assert_eq!(config.max_players, 7);
+    assert_eq!(config.status, StatusAccess::Everyone);
+    assert_eq!(config.status_listen, Some("127.0.0.1:9090".parse().unwrap()));
     assert_eq!(config.policy.idle_timeout, Duration::from_secs(65));
     assert_eq!(config.users.unwrap().schemes, [Scheme::Basic]);
     let concert = &config.points["concert"];
@@ -39,10 +42,33 @@ fn a_point_says_what_differs_from_the_defaults() {
         (&concert.write, &concert.create, &concert.read),
         (&Who::Only(["bob".to_owned()].into()), &Who::Users, &Who::Users)
     );
+    assert_eq!(
+        (concert.fast_start, concert.header_change, concert.slow_players),
+        (false, HeaderChange::InPlace, SlowPlayers::Disconnect)
+    );
     let hall = &config.points["hall/2"];
+    assert_eq!((hall.fast_start, hall.header_change, hall.slow_players), (true, HeaderChange::Auto, SlowPlayers::Skip));
     assert_eq!(hall.record.as_deref(), Some(Path::new("hall")));
     assert_eq!((hall.limits.bytes, hall.limits.time), (1 << 20, Duration::from_secs(2)));
     assert_eq!((&hall.write, &hall.read), (&Who::Users, &Who::Everybody));
+}
+
+#[test]
+fn recordings_and_faults_of_a_point() {
+    let text = "[defaults]\nrecord-max-time = '1h'\nrecord-keep = 24\nfaults = ['late:1s']\n\
+                [point.concert]\nrecord-max-size = '1GiB'\nrecord-keep = 3\nrecord-max-total = '5GB'\n\
+                faults = ['stall:10s@5s/once', '503:retry-after=5s']\n[point.hall]\n";
+    let config = config(text).unwrap();
+    let limits = RecordLimits {
+        max_size: Some(ByteSize::gib(1)),
+        max_time: Some(Duration::from_secs(3600)),
+        keep: Some(3),
+        max_total: Some(ByteSize::gb(5)),
+    };
+    assert_eq!(config.points["concert"].record_limits, limits);
+    assert_eq!(config.points["concert"].faults, "stall:10s@5s/once,503:retry-after=5s".parse().unwrap());
+    assert_eq!(config.points["hall"].record_limits.keep, Some(24));
+    assert_eq!(config.points["hall"].faults, "late:1s".parse().unwrap());
 }
 
 #[test]
@@ -55,7 +81,12 @@ fn nothing_at_all_is_the_least_server() {
 #[test]
 fn what_is_wrong_is_said_with_its_line() {
     for (text, words) in [
-        ("max-player = 7", &["line 1", "unknown field `max-player`", "`max-players`"][..]),
+        ("[point.concert]\nfaults = ['stall']", &["line 2", "`stall` needs a value", "`stall:10s`"][..]),
+        ("[point.concert]\nrecord-max-time = '1ms'", &["point `concert`", "`record-max-time`", "1s"]),
+        ("[point.concert]\nrecord-max-size = '1k'", &["`record-max-size`", "1MiB"]),
+        ("[point.concert]\nrecord-keep = 0", &["`record-keep`"]),
+        ("[defaults]\nrecord-max-total = 7\n[point.concert]", &["`record-max-total`", "1MiB"]),
+        ("max-player = 7", &["line 1", "unknown field `max-player`", "`max-players`"]),
         ("[point.concert]\nredirect = 'ftp://x'", &["line 2", "neither with http: nor with https:"]),
         ("[point.concert]\nredirect = 'x'", &["line 2", "http://server:8080/concert"]),
         ("[point.concert]\nread = 'all'", &["line 2", "\"everybody\", \"users\" or a list"]),
@@ -66,6 +97,9 @@ fn what_is_wrong_is_said_with_its_line() {
         ("idle-timeout = 'soon'", &["line 1"]),
         ("[point.Hall]\n[point.hall]", &["`Hall`", "`hall`"]),
         ("[point.a]\nredirect = 'http://x'\nproxy-redirect = 'http://x'", &["`a`", "leave one of them out"]),
+        ("[point.\"API/x\"]", &["`API/x`", "choose another name"]),
+        ("status = 'all'", &["line 1", "`loopback`, `everyone`, `off`"]),
+        ("status = 'off'\nstatus-listen = '127.0.0.1:9090'", &["`status-listen`", "leave one of them out"]),
         ("users = '/nowhere'", &["/nowhere: "]),
     ] {
         let error = config(text).unwrap_err().to_string();

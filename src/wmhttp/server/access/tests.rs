@@ -3,6 +3,7 @@
 use http::HeaderValue;
 
 use super::super::super::headers::Cookies;
+use super::super::super::via::Via;
 use super::*;
 
 /// The example of RFC 7616, 3.9.1: user `Mufasa`, password `Circle of Life`.
@@ -38,6 +39,7 @@ fn head(kind: Kind, listed: &[&str], authorization: Option<&str>) -> RequestHead
         content_length: 0,
         cookies: Cookies::default(),
         authorization: authorization.map(value).into_iter().collect(),
+        via: Via::default(),
     }
 }
 

@@ -1,0 +1,7 @@
+#![no_main]
+#![allow(dead_code, reason = "each target drives one layer")]
+
+#[path = "../drivers/mod.rs"]
+mod drivers;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| drivers::asf::run(data));

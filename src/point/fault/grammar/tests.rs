@@ -1,0 +1,135 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn fault(text: &str) -> Fault {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+#[test]
+fn what_is_written_means_something() {
+    let body = |progress| Moment::Body(progress);
+    for (text, kind, moment, turns) in [
+        ("stall:10s", Kind::Stall(Duration::from_secs(10)), BEGINNING, Turns::Each),
+        (
+            "stall:1m 30s@5s",
+            Kind::Stall(Duration::from_secs(90)),
+            body(Progress::Time(Duration::from_secs(5))),
+            Turns::Each,
+        ),
+        ("slow:64k", Kind::Slow(ByteSize(64_000)), BEGINNING, Turns::Each),
+        ("slow:64KiB@1MB", Kind::Slow(ByteSize(65_536)), body(Progress::Bytes(ByteSize(1_000_000))), Turns::Each),
+        ("reset", Kind::Reset, Moment::Start, Turns::Each),
+        ("reset@100/once", Kind::Reset, body(Progress::Packets(100)), Turns::Once),
+        ("drop-after:100", Kind::Reset, body(Progress::Packets(100)), Turns::Each),
+        ("408@start", Kind::Status { status: 408, retry_after: None }, Moment::Start, Turns::Each),
+        (
+            "503:retry-after=5s/every:3",
+            Kind::Status { status: 503, retry_after: Some(Duration::from_secs(5)) },
+            Moment::Setup,
+            Turns::Every(3),
+        ),
+        ("no-answer", Kind::NoAnswer, Moment::End, Turns::Each),
+        ("late:250ms@setup", Kind::Late(Duration::from_millis(250)), Moment::Setup, Turns::Each),
+        ("cookie:0", Kind::Cookie(PushId::new_session()), Moment::Answers, Turns::Each),
+        (
+            "no-pragma/chance:20%:7",
+            Kind::Without(Omission::Pragma),
+            Moment::Answers,
+            Turns::Chance { percent: 20, seed: 7 },
+        ),
+        ("small-packets", Kind::SmallPackets(ByteSize(8192)), BEGINNING, Turns::Each),
+    ] {
+        assert_eq!(fault(text), Fault { kind, moment, turns }, "{text}");
+    }
+}
+
+#[test]
+fn a_fault_reads_back_as_it_is_shown() {
+    let values = [("TIME", "1m 3s 5ms"), ("BYTES", "12345"), ("PROGRESS", "77"), ("STATUS", "422"), ("ID", "a1")];
+    let mut seen = 0;
+    for row in kinds() {
+        let form = values.iter().fold(row.form.to_owned(), |form, (name, value)| form.replace(name, value));
+        for moment in ["", "@setup", "@start", "@end", "@100", "@64kB", "@5s"] {
+            for turns in ["", "/once", "/every:3", "/chance:20%", "/chance:20%:7"] {
+                let text = format!("{form}{moment}{turns}");
+                match text.parse::<Fault>() {
+                    Ok(fault) => {
+                        assert_eq!(fault.to_string().parse(), Ok(fault), "{text}");
+                        seen += 1;
+                    }
+                    Err(error) => assert!(matches!(error, BadFault::Moment { .. }), "{text}: {error}"),
+                }
+            }
+        }
+    }
+    assert!(seen > kinds().len() * 5 * 2, "{seen}");
+}
+
+/// The table's moments are those that the reader takes, and its first the one that counts without `@`.
+#[test]
+fn the_table_says_which_moments_there_are() {
+    let values = [("TIME", "3s"), ("BYTES", "12345"), ("PROGRESS", "77"), ("STATUS", "422"), ("ID", "a1")];
+    for row in kinds() {
+        let form = values.iter().fold(row.form.to_owned(), |form, (name, value)| form.replace(name, value));
+        let told: Vec<&str> = row.moments.split(", ").collect();
+        for (name, text) in [("setup", "setup"), ("start", "start"), ("end", "end"), ("PROGRESS", "5s")] {
+            let taken = format!("{form}@{text}").parse::<Fault>().is_ok();
+            assert_eq!(taken, told.contains(&name), "{} at {name}", row.form);
+        }
+        let default = fault(&form).moment;
+        match told[0] {
+            "setup" => assert_eq!(default, Moment::Setup),
+            "start" => assert_eq!(default, Moment::Start),
+            "end" => assert_eq!(default, Moment::End),
+            "all answers" => assert_eq!(default, Moment::Answers),
+            "PROGRESS" => assert_eq!(default, BEGINNING),
+            none => assert_eq!(none, "none"),
+        }
+    }
+}
+
+#[test]
+fn errors_name_cause_and_remedy() {
+    for (text, parts) in [
+        ("stal:10s", &["`stal`", "stall:TIME", "no-pragma"][..]),
+        ("", &["``", "stall:TIME"]),
+        ("stall", &["`stall` needs a value", "`stall:10s`"]),
+        ("stall:ten", &["the value `ten`", "`stall:10s`"]),
+        ("stall:3 years", &["the value `3 years`", "`stall:10s`"]),
+        ("slow:0", &["the value `0`", "`slow:64k`"]),
+        ("reset:5s", &["takes no value", "write `reset`"]),
+        ("stall:5s@setup", &["`@setup`", "`stall`", "`64kB`"]),
+        ("late:5s@100", &["`@100`", "`setup` or `end`"]),
+        ("no-filler@start", &["`@start`", "leave `@` out"]),
+        ("drop-after:5@end", &["`@end`", "leave `@` out"]),
+        ("99", &["`99`", "from 200 to 599"]),
+        ("503:later", &["the value `later`", "retry-after=TIME"]),
+        ("reset/never", &["`/never`", "`/once`"]),
+        ("reset/every:0", &["`/every:0`"]),
+        ("reset/chance:101%", &["`/chance:101%`"]),
+        ("cookie:a;b", &["the value `a;b`", "`cookie:0`"]),
+    ] {
+        let error = text.parse::<Fault>().unwrap_err().to_string();
+        for part in parts {
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}
+
+proptest! {
+    /// Nothing that is written does harm, and what is taken is shown as it can be read again.
+    #[test]
+    fn any_text_is_taken_or_refused(
+        name in "stall|slow|late|503|cookie|small-packets|drop-after|reset|no-answer|[a-z0-9-]{0,8}",
+        value in "(:[0-9]{1,20}(s|ms|h|years|k|kB|MiB|EiB)?|:[ -~]{0,8}|)",
+        moment in "(@(setup|start|end|[0-9]{1,20}(s|days|kB|EiB)?)|@[ -~]{0,8}|)",
+        turns in "(/(once|every:[0-9]{1,20}|chance:[0-9]{1,3}%(:[0-9]{1,20})?)|/[ -~]{0,8}|)",
+    ) {
+        let text = format!("{name}{value}{moment}{turns}");
+        match text.parse::<Fault>() {
+            Ok(fault) => prop_assert_eq!(fault.to_string().parse(), Ok(fault), "{}", text),
+            Err(error) => prop_assert!(error.to_string().contains('`')),
+        }
+    }
+}

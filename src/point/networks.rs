@@ -1,0 +1,161 @@
+//! Networks that addresses are in or not.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+/// A list of networks, IPv4 and IPv6.
+///
+/// An IPv4 address that came over an IPv6 socket (`::ffff:192.0.2.1`) is that IPv4 address, and so is a
+/// network of such.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub struct Networks(Vec<IpNet>);
+
+/// Why a text names no network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadNetwork {
+    /// Neither an address nor one with a prefix length.
+    #[error("`{0}` is no network: write an address, such as 192.0.2.7, or one with its prefix, such as 2001:db8::/32")]
+    Form(String),
+    /// The address has bits behind the prefix: a slip of the pen that would let in, or keep out, too many.
+    #[error("`{given}` has bits set behind its prefix: the network is {network}, the one address {address}")]
+    HostBits {
+        /// What was written.
+        given: String,
+        /// The network that it is in.
+        network: IpNet,
+        /// The address alone.
+        address: IpAddr,
+    },
+}
+
+impl Networks {
+    /// Whether the address is in one of them.
+    pub fn has(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The networks that these texts name.
+    ///
+    /// # Errors
+    /// Of the first that names none.
+    pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, BadNetwork> {
+        texts.into_iter().map(network).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The loopback's.
+    pub fn loopback() -> Self {
+        let (v4, v6) =
+            (IpNet::new(IpAddr::from([127, 0, 0, 0]), 8), IpNet::new(std::net::Ipv6Addr::LOCALHOST.into(), 128));
+        Self(v4.into_iter().chain(v6).collect())
+    }
+}
+
+impl TryFrom<Vec<String>> for Networks {
+    type Error = BadNetwork;
+
+    fn try_from(texts: Vec<String>) -> Result<Self, BadNetwork> {
+        Self::parse(texts.iter().map(String::as_str))
+    }
+}
+
+/// A list separated by commas.
+impl FromStr for Networks {
+    type Err = BadNetwork;
+
+    fn from_str(text: &str) -> Result<Self, BadNetwork> {
+        Self::parse(text.split(',').map(str::trim).filter(|text| !text.is_empty()))
+    }
+}
+
+impl fmt::Display for Networks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, network) in self.0.iter().enumerate() {
+            write!(f, "{}{network}", if index == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, BadNetwork> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.to_canonical().into());
+    }
+    let network: IpNet = text.parse().map_err(|_| BadNetwork::Form(text.to_owned()))?;
+    if network.trunc() != network {
+        return Err(BadNetwork::HostBits { given: text.to_owned(), network: network.trunc(), address: network.addr() });
+    }
+    Ok(canonical(network))
+}
+
+/// A network of IPv4-mapped addresses as what it maps.
+fn canonical(network: IpNet) -> IpNet {
+    /// Bits before the IPv4 address.
+    const MAPPED: u8 = 96;
+    let mapped = match network {
+        IpNet::V6(v6) => v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(MAPPED)),
+        IpNet::V4(_) => None,
+    };
+    mapped.and_then(|(address, prefix)| IpNet::new(address.into(), prefix).ok()).unwrap_or(network)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn networks(text: &str) -> Networks {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn addresses_are_in_networks_of_either_family() {
+        let list = networks("192.0.2.0/24, 2001:db8::/32,198.51.100.7");
+        for (address, inside) in [
+            ("192.0.2.255", true),
+            ("192.0.3.0", false),
+            ("198.51.100.7", true),
+            ("198.51.100.8", false),
+            ("2001:db8:ffff::1", true),
+            ("2001:db9::1", false),
+            ("::ffff:192.0.2.1", true),
+            ("::ffff:192.0.3.1", false),
+            // IPv4-compatible is another thing.
+            ("::192.0.2.1", false),
+        ] {
+            assert_eq!(list.has(address.parse().unwrap()), inside, "{address}");
+        }
+        assert!(!Networks::default().has("127.0.0.1".parse().unwrap()));
+        assert!(networks("0.0.0.0/0").has("::ffff:8.8.8.8".parse().unwrap()));
+        assert!(!networks("::/0").has("::ffff:8.8.8.8".parse().unwrap()), "IPv4 is no part of IPv6");
+        assert!(Networks::loopback().has("::1".parse().unwrap()) && Networks::loopback().has([127, 7, 0, 1].into()));
+    }
+
+    #[test]
+    fn mapped_networks_are_those_of_ipv4() {
+        assert_eq!(networks("::ffff:192.0.2.0/120"), networks("192.0.2.0/24"));
+        assert_eq!(networks("::ffff:192.0.2.1"), networks("192.0.2.1/32"));
+        assert!(networks("::ffff:0:0/96").has([8, 8, 8, 8].into()));
+    }
+
+    #[test]
+    fn what_is_no_network_is_told_with_a_remedy() {
+        for (text, says) in [
+            ("10.0.0.0/33", "is no network: write"),
+            ("localhost", "is no network: write"),
+            ("10.1.2.3/8", "the network is 10.0.0.0/8, the one address 10.1.2.3"),
+        ] {
+            let error = text.parse::<Networks>().unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

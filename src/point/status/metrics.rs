@@ -1,0 +1,123 @@
+//! The metrics: a snapshot in Prometheus' text format.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, prometheus_text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::snapshot::{ForwardStatus, PointStatus, ServerStatus, State};
+
+pub(super) use prometheus_text::CONTENT_TYPE;
+
+/// The metrics of a server.
+///
+/// # Errors
+/// Those of the encoder, which has none of its own for a `String`.
+pub(super) fn text(status: ServerStatus) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Metrics(status)));
+    let mut text = String::new();
+    prometheus_text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Metrics(ServerStatus);
+
+/// A number that each point has: name without `_total`, help, unit, value.
+type Row = (&'static str, &'static str, Option<Unit>, fn(&PointStatus) -> u64);
+
+const GAUGES: &[Row] = &[
+    ("asf_point_pushed", "Whether a push is under way", None, |point| u64::from(point.state == State::Pushed)),
+    ("asf_point_sessions_open", "Push sessions now, one waiting for a lost pusher included", None, |point| {
+        u64::from(point.state != State::Idle)
+    }),
+    ("asf_point_players_connected", "Players now", None, |point| point.players.count),
+];
+
+const COUNTERS: &[Row] = &[
+    ("asf_point_sessions", "Push sessions ever", None, |point| point.totals.sessions),
+    ("asf_point_headers", "Stream headers received", None, |point| point.totals.headers),
+    ("asf_point_packets_received", "Data packets received", None, |point| point.totals.packets),
+    ("asf_point_received", "Bytes of the data packets received", Some(Unit::Bytes), |point| point.totals.bytes),
+    ("asf_point_breaks", "Pushers' connections lost in the middle of a stream", None, |point| point.totals.breaks),
+    ("asf_point_resumes", "Pushes that went on after a lost connection", None, |point| point.totals.resumes),
+    ("asf_point_players", "Players ever", None, |point| point.totals.players),
+    ("asf_point_sent", "Bytes handed to players", Some(Unit::Bytes), |point| point.totals.bytes_sent),
+    ("asf_point_packets_lost", "Data packets that players missed, being too slow", None, |point| {
+        point.totals.packets_lost
+    }),
+];
+
+/// The same of each server that a point is pushed on to.
+type ForwardRow = (&'static str, &'static str, Option<Unit>, fn(&ForwardStatus) -> u64);
+
+const FORWARD_GAUGES: &[ForwardRow] =
+    &[("asf_forward_streaming", "Whether data flows to the server that the point is pushed on to", None, |forward| {
+        u64::from(forward.state == "streaming")
+    })];
+
+const FORWARD_COUNTERS: &[ForwardRow] = &[
+    ("asf_forward_packets_sent", "Data packets pushed on", None, |forward| forward.packets),
+    ("asf_forward_sent", "Bytes pushed on", Some(Unit::Bytes), |forward| forward.bytes),
+    ("asf_forward_packets_lost", "Data packets that the server missed, being slow or away", None, |forward| {
+        forward.packets_lost
+    }),
+    ("asf_forward_reconnects", "Pushes on to the server taken up again", None, |forward| forward.reconnects),
+];
+
+impl Collector for Metrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Self(status) = self;
+        let version = [("version", status.version)];
+        encoder
+            .encode_descriptor("asf_server_build", "The server's version", None, MetricType::Info)?
+            .encode_info(&version)?;
+        let uptime = ConstGauge::new(status.uptime_ms as f64 / 1000.0);
+        uptime.encode(encoder.encode_descriptor(
+            "asf_server_uptime",
+            "How long the server has been running",
+            Some(&Unit::Seconds),
+            uptime.metric_type(),
+        )?)?;
+        for (name, help, unit, value) in GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+            for point in &status.points {
+                let label = [("point", point.name.as_str())];
+                let value = i64::try_from(value(point)).unwrap_or(i64::MAX);
+                ConstGauge::new(value).encode(family.encode_family(&label)?)?;
+            }
+        }
+        for (name, help, unit, value) in COUNTERS {
+            let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
+            for point in &status.points {
+                let label = [("point", point.name.as_str())];
+                ConstCounter::new(value(point)).encode(family.encode_family(&label)?)?;
+            }
+        }
+        let forwards = || {
+            let all = status.points.iter();
+            all.flat_map(|point| point.forwards.iter().map(move |forward| (point.name.as_str(), forward)))
+        };
+        for (name, help, unit, value) in FORWARD_GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+            for (point, forward) in forwards() {
+                let labels = [("point", point), ("location", forward.location.as_str())];
+                let value = i64::try_from(value(forward)).unwrap_or(i64::MAX);
+                ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        for (name, help, unit, value) in FORWARD_COUNTERS {
+            let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
+            for (point, forward) in forwards() {
+                let labels = [("point", point), ("location", forward.location.as_str())];
+                ConstCounter::new(value(forward)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
