@@ -7,7 +7,7 @@ const VIDEO: u8 = 2;
 /// Packets from one key frame to the next.
 const KEY_FRAME_EVERY: u32 = 100;
 /// Bytes that asfmux writes around the one payload of a packet.
-const AROUND_PAYLOAD: usize = 32;
+const AROUND_PAYLOAD: usize = 30;
 
 /// What the packets of a stream look like.
 #[derive(Clone, Copy, Debug)]

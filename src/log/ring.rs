@@ -278,26 +278,23 @@ impl Ring {
         let header = Arc::clone(&self.runs.get(index)?.header);
 
         let skip = usize::try_from(sequence - self.tail).ok()?;
-        let mut end = from;
-        let mut sizes = Vec::new();
-        let last = self.end_of_stream(index);
+        let last = self.end_of_stream(index).min(from.saturating_add(max_bytes));
+        let until = self.entries.partition_point(|entry| entry.end <= last);
+        let max_packets = usize::try_from(max_packets).unwrap_or(usize::MAX);
+        let count = until.saturating_sub(skip).min(max_packets);
         let saved_before = skip.checked_sub(1).and_then(|before| self.entries.get(before));
         let saved_before = saved_before.map_or(self.padding_saved_at_tail, |entry| entry.padding_saved);
         let mut saved = saved_before;
-        let max_packets = usize::try_from(max_packets).unwrap_or(usize::MAX);
-        for entry in self
-            .entries
-            .iter()
-            .skip(skip)
-            .take(max_packets)
-            .take_while(|entry| entry.end <= last && entry.end - from <= max_bytes)
-        {
+        let mut end = from;
+        let mut sizes = Vec::with_capacity(count);
+        for entry in self.entries.iter().skip(skip).take(count) {
             sizes.push(u32::try_from(entry.end - end).unwrap_or(u32::MAX));
             end = entry.end;
             saved = entry.padding_saved;
         }
 
-        let mut frames = Vec::new();
+        let runs = self.runs.partition_point(|run| run.start < end).saturating_sub(index);
+        let mut frames = Vec::with_capacity(runs);
         let mut position = from;
         while position < end {
             let run = self.runs.get(index)?;
