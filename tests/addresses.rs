@@ -192,7 +192,9 @@ fn an_address_has_its_share_of_players() {
         let head = head(&mut stream);
         (stream, head)
     };
-    support::pipeline::until("a stream", || ask(&server, NEAR, "GET /concert HTTP/1.0\r\n\r\n").0 == 200);
+    support::pipeline::until("a stream", || {
+        ask(&server, NEAR, "GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/9.0\r\n\r\n").0 == 200
+    });
     let (one, other) = (play(FAR), play(FAR));
     assert!(one.1.contains(" 200 ") && other.1.contains(" 200 "), "{}{}", one.1, other.1);
     let (mut third, refusal) = play(FAR);

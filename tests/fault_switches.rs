@@ -358,7 +358,7 @@ fn others_are_not_concerned() {
     stream.write_all(setup.replace("/concert", "/good").as_bytes()).unwrap();
     assert!(head(&mut stream).contains(" 204 "));
     let mut player = connect(server.addr());
-    player.write_all(b"GET /concert HTTP/1.0\r\n\r\n").unwrap();
+    player.write_all(b"GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/9.0\r\n\r\n").unwrap();
     assert!(rest(&mut player).unwrap().starts_with("HTTP/1.0 503"));
 }
 

@@ -103,10 +103,11 @@ fn s14_the_status_of_a_push() {
     assert_eq!(listed[0]["packets_lost"], 0);
 
     let recordings = &point["recordings"]["listed"];
-    assert_eq!(recordings[0]["name"], "concert-1.asf", "no path of the machine");
+    let name = recordings[0]["name"].as_str().unwrap();
+    assert!(name.starts_with("concert-") && !name.contains('/'), "no path of the machine: {name}");
     until("the recording's size is that of the file", || {
         let size = concert(&server)["recordings"]["listed"][0]["bytes"].as_u64();
-        size.is_some_and(|size| size > 1000 && size <= folder.path().join("concert-1.asf").metadata().unwrap().len())
+        size.is_some_and(|size| size > 1000 && size <= folder.path().join(name).metadata().unwrap().len())
     });
 
     encoder.break_off();
@@ -259,7 +260,8 @@ fn s8_reserved_names() {
 fn the_root_may_be_a_point() {
     let server = Server::spawn(Config::with_points([""], &PointConfig::default())).unwrap();
     let url = format!("http://{}", server.addr());
-    assert_eq!(get(&format!("{url}/"), &[]).status, 503, "nobody pushes");
+    // A browser gets the list that leads a player there.
+    assert!(get(&format!("{url}/"), &[]).body.contains("<asx"));
     let _encoder = Encoder::start(server.addr(), "/", AGENT, header("", ""));
     assert!(get(&format!("{url}/status/"), &[]).body.contains("<!doctype html>"));
     let root = serde_json::from_str::<Value>(&get(&format!("{url}/api/v1/status"), &[]).body).unwrap();
@@ -287,7 +289,7 @@ fn forwards_are_shown() {
         (&"streaming".into(), &0.into(), &Value::Null)
     );
     assert!(flows["bytes"].as_u64() > Some(1000), "{flows}");
-    assert!(fails["last_error"].as_str().unwrap().contains("127.0.0.1:9"), "{fails}");
+    assert!(fails["last_error"].as_str().unwrap().contains("refused"), "{fails}");
     assert!(!point.to_string().contains("hush"), "{point}");
     let metrics = get(&format!("http://{}/metrics", server.addr()), &[]).body;
     let labels = format!("{{point=\"concert\",location=\"http://{}/concert\"}}", further.addr());

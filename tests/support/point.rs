@@ -34,7 +34,7 @@ impl Program {
 
     /// It still answers.
     pub fn is_well(&self) {
-        let answer = self.program.ask("OPTIONS / HTTP/1.1\r\nHost: media\r\n\r\n");
+        let answer = self.program.ask("OPTIONS / HTTP/1.1\r\nHost: media\r\nConnection: close\r\n\r\n");
         assert!(answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
