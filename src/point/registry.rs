@@ -104,6 +104,8 @@ impl Registry {
                 fresh.push((key(name), new_point(name, &Arc::new(point.clone()))?));
             }
         }
+        // First: a new point that asks for users must not be there before they are.
+        self.access.set_users(config.users.clone());
         let kept: HashMap<_, _> = config.points.iter().map(|(name, point)| (key(name), point)).collect();
         let before = self.config();
         for name in before.points.keys().map(|name| key(name)).filter(|name| !kept.contains_key(name)) {
@@ -121,7 +123,6 @@ impl Registry {
         }
         state.points.extend(fresh);
         drop(state);
-        self.access.set_users(config.users.clone());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
         Ok(())
     }
