@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -86,9 +85,8 @@ pub(super) struct Play {
     parts: BytesMut,
     /// Packets so far.
     sent: u32,
-    /// Packets that it was too slow for, of this player and of the point's players together.
+    /// Packets that it was too slow for.
     missed: u64,
-    missed_by_all: Arc<AtomicU64>,
     /// Bytes that go out next.
     pending: Slices,
     ended: bool,
@@ -102,7 +100,6 @@ impl Play {
         header: Arc<Header>,
         order: &Order,
         config: &PointConfig,
-        missed_by_all: &Arc<AtomicU64>,
         count: PlayerCount,
     ) -> Self {
         let change = match config.header_change {
@@ -125,7 +122,6 @@ impl Play {
             parts: BytesMut::new(),
             sent: 0,
             missed: 0,
-            missed_by_all: Arc::clone(missed_by_all),
             pending: first.into(),
             ended: false,
             count,
@@ -243,7 +239,9 @@ impl Play {
             tracing::info!(missed, policy = ?self.slow, "a player is too slow for the stream");
         }
         self.missed += missed;
-        self.missed_by_all.fetch_add(missed, Ordering::Relaxed);
+        if let Some(player) = &self.player {
+            player.lost(missed);
+        }
         self.slow == SlowPlayers::Skip
     }
 

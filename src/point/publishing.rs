@@ -64,7 +64,6 @@ struct Counters {
     headers: AtomicU64,
     sessions: AtomicU64,
     players: AtomicU64,
-    missed: Arc<AtomicU64>,
     pushing: AtomicU64,
 }
 
@@ -142,7 +141,7 @@ impl Point {
             sessions: count(&self.counters.sessions),
             players: count(&self.counters.players),
             playing: self.playing.load(Ordering::Relaxed) as u64,
-            missed: count(&self.counters.missed),
+            missed: self.ledger.packets_lost(),
             pushing: count(&self.counters.pushing) > 0,
             recordings: self.recorder.as_ref().map(Recorder::files).unwrap_or_default(),
             forwards: self.forwards.stats(),
@@ -225,7 +224,7 @@ impl Point {
         }
         self.counters.players.fetch_add(1, Ordering::Relaxed);
         let count = PlayerCount::new(self, of_server);
-        Some(Play::new(cursor, header, order, &config, &self.counters.missed, count))
+        Some(Play::new(cursor, header, order, &config, count))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Broadcast>> {

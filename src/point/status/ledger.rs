@@ -89,7 +89,10 @@ pub(in crate::point) struct Player {
 pub(super) struct Viewer {
     pub(super) client: Client,
     pub(super) since: SystemTime,
+    /// Bytes.
     pub(super) sent: AtomicU64,
+    /// Packets that it was too slow for, since it began.
+    pub(super) lost: AtomicU64,
     pub(super) observer: Observer,
 }
 
@@ -111,7 +114,13 @@ impl Ledger {
 
     /// A player comes, whose place in the log `observer` sees.
     pub(in crate::point) fn player(self: &Arc<Self>, client: Client, observer: Observer) -> Player {
-        let viewer = Arc::new(Viewer { client, since: SystemTime::now(), sent: AtomicU64::new(0), observer });
+        let viewer = Arc::new(Viewer {
+            client,
+            since: SystemTime::now(),
+            sent: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            observer,
+        });
         let mut players = lock(&self.players);
         let number = players.next;
         players.next += 1;
@@ -144,10 +153,15 @@ impl Ledger {
         let look = |viewer: &Arc<Viewer>| {
             let progress = viewer.observer.progress();
             handed.bytes += viewer.sent.load(Ordering::Relaxed);
-            handed.lost += progress.dropped;
+            handed.lost += viewer.lost.load(Ordering::Relaxed);
             (Arc::clone(viewer), progress)
         };
         (players.now.values().map(look).collect(), handed)
+    }
+
+    /// Packets that all players ever missed.
+    pub(in crate::point) fn packets_lost(&self) -> u64 {
+        self.players().1.lost
     }
 
     pub(super) fn troubles(&self) -> MutexGuard<'_, Troubles> {
@@ -192,6 +206,11 @@ impl Player {
     pub(in crate::point) fn sent(&self, bytes: usize) {
         self.viewer.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
+
+    /// The player was too slow for so many packets.
+    pub(in crate::point) fn lost(&self, packets: u64) {
+        self.viewer.lost.fetch_add(packets, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Player {
@@ -199,7 +218,7 @@ impl Drop for Player {
         let mut players = lock(&self.ledger.players);
         players.now.remove(&self.number);
         players.gone.bytes += self.viewer.sent.load(Ordering::Relaxed);
-        players.gone.lost += self.viewer.observer.progress().dropped;
+        players.gone.lost += self.viewer.lost.load(Ordering::Relaxed);
     }
 }
 

@@ -258,7 +258,7 @@ impl PointStatus {
             .enumerate()
             .map(|(place, (viewer, progress))| {
                 let lag = milliseconds(progress.lag.time);
-                (place, PlayerStatus::of(viewer, progress.dropped, lag))
+                (place, PlayerStatus::of(viewer, viewer.lost.load(Ordering::Relaxed), lag))
             })
             .collect();
         if players.len() > MAX_PLAYERS {
