@@ -13,6 +13,7 @@ use std::time::Duration;
 use gstasfpush::point::RunningServer;
 use support::live::{Broadcast, Media, checksum, frames};
 use support::pipeline::until;
+use support::vlc::{cvlc, open_to_all};
 use support::wire::*;
 
 fn live() -> (Media, RunningServer, Broadcast) {
@@ -83,15 +84,7 @@ fn vlc_plays() {
     std::fs::create_dir(&scenes).unwrap();
     open_to_all(media.directory.path());
     open_to_all(&scenes);
-    // VLC does not run as root.
-    let mut command = if rustix::process::getuid().is_root() {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "cvlc"]);
-        command
-    } else {
-        Command::new("cvlc")
-    };
-    let player = command
+    let player = cvlc()
         .args(["--quiet", "--no-audio", "--vout=dummy", "--video-filter=scene", "--scene-format=png"])
         .args(["--scene-ratio=5", "--scene-prefix=frame"])
         .arg(format!("--scene-path={}", scenes.display()))
@@ -104,11 +97,6 @@ fn vlc_plays() {
         .unwrap();
     let _player = Player(player);
     until("frames", || pictures(&scenes) >= 5);
-}
-
-fn open_to_all(directory: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o777)).unwrap();
 }
 
 fn pictures(directory: &Path) -> usize {

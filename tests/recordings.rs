@@ -23,6 +23,7 @@ use support::pipeline::until;
 use support::point_program::PointProgram;
 use support::program::Program;
 use support::pusher;
+use support::vlc::{cvlc, open_to_all};
 use tempfile::TempDir;
 
 const SIZE: usize = media::SIZE as usize;
@@ -282,21 +283,12 @@ impl Drop for Player {
 
 /// VLC shows pictures of it.
 fn assert_vlc_plays(file: &Path, directory: &Path) {
-    use std::os::unix::fs::PermissionsExt;
     let scenes = directory.join("scenes");
     fs::create_dir(&scenes).unwrap();
     for folder in [directory, &scenes, file.parent().unwrap()] {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+        open_to_all(folder);
     }
-    // It does not run as root.
-    let mut command = if rustix::process::getuid().is_root() {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "cvlc"]);
-        command
-    } else {
-        Command::new("cvlc")
-    };
-    let player = command
+    let player = cvlc()
         .args(["--quiet", "--no-audio", "--vout=dummy", "--video-filter=scene", "--scene-format=png"])
         .args(["--scene-ratio=3", "--scene-prefix=frame", "--play-and-exit"])
         .arg(format!("--scene-path={}", scenes.display()))

@@ -17,6 +17,7 @@ use support::curl::Curl;
 use support::decoded::{assert_same_frames, frames, recordings};
 use support::media;
 use support::pipeline::{Pushing, until};
+use support::vlc::{cvlc, open_to_all};
 use tempfile::TempDir;
 
 /// A player's process; killed where it does not end by itself.
@@ -46,21 +47,11 @@ fn checksums(text: &str) -> Vec<String> {
     text.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit(',').next().unwrap().to_owned()).collect()
 }
 
-/// VLC does not run as root.
-fn cvlc() -> Command {
-    let mut command = Command::new("setpriv");
-    if rustix::process::getuid().is_root() {
-        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
-    }
-    command.arg("cvlc");
-    command
-}
-
 /// GStreamer encodes, the element pushes, one server relays to another, and three players decode there.
 #[test]
 fn from_gstreamer_by_two_servers_to_ffmpeg_vlc_and_mplayer() {
     let directory = TempDir::new().unwrap();
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    open_to_all(directory.path());
     let path = |name: &str| directory.path().join(name);
     let recorded = PointConfig { record: Some(path("relayed")), ..PointConfig::default() };
     let leaf = Server::spawn(Config::with_points(["concert"], &recorded)).unwrap();

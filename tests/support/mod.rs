@@ -35,5 +35,6 @@ pub mod server;
 pub mod show;
 pub mod terminal;
 pub mod upstream;
+pub mod vlc;
 pub mod wire;
 pub mod witness;
