@@ -82,7 +82,8 @@ fn set_property(random: &mut StdRng, pushing: &Pushing, locations: &[String], do
 
 /// A value that the property's type allows; mostly one by which something can be pushed.
 fn value_for(random: &mut StdRng, property: &glib::ParamSpec, locations: &[String]) -> Option<glib::Value> {
-    if random.random_range(0..12) > 0 {
+    // By AutoDestroy a push takes its publishing point with it, and the rest of the treatment would reach nobody.
+    if random.random_range(0..12) > 0 || property.name() == "auto-destroy" {
         return Some(match property.name() {
             "location" | "locations" => locations.choose(random).unwrap().to_value(),
             _ => property.default_value().clone(),
