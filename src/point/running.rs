@@ -1,24 +1,20 @@
 //! A server with a runtime and a thread of its own, for callers that are not async.
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, mpsc};
+use std::ops::Deref;
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use tokio::runtime;
 use tokio::sync::oneshot;
 
 use super::config::Config;
-use super::publishing::PointStats;
-use super::registry::Registry;
-use super::server::{Server, reload};
+use super::controls::Controls;
+use super::server::Server;
 
 /// A server with a runtime of its own. Dropping it is [`RunningServer::stop`].
 pub struct RunningServer {
-    address: SocketAddr,
-    tls_address: Option<SocketAddr>,
-    status_address: Option<SocketAddr>,
-    registry: Arc<Registry>,
+    controls: Controls,
     end: Option<oneshot::Sender<End>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -47,9 +43,7 @@ impl Server {
                     Ok(server) => server,
                     Err(error) => return drop(started.send(Err(error))),
                 };
-                let facts =
-                    (server.local_addr(), server.tls_addr(), server.status_addr(), Arc::clone(server.registry()));
-                if started.send(Ok(facts)).is_ok() && ended.await != Ok(End::Abrupt) {
+                if started.send(Ok((*server).clone())).is_ok() && ended.await != Ok(End::Abrupt) {
                     server.shutdown().await;
                 }
             });
@@ -57,45 +51,12 @@ impl Server {
             runtime.shutdown_background();
         })?;
         let gone = |_| io::Error::other("the server's thread ended");
-        let (address, tls_address, status_address, registry) = result.recv().map_err(gone)??;
-        Ok(RunningServer { address, tls_address, status_address, registry, end: Some(end), thread: Some(thread) })
+        let controls = result.recv().map_err(gone)??;
+        Ok(RunningServer { controls, end: Some(end), thread: Some(thread) })
     }
 }
 
 impl RunningServer {
-    /// The address that it listens on.
-    pub fn addr(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// As [`Server::tls_addr`].
-    pub fn tls_addr(&self) -> Option<SocketAddr> {
-        self.tls_address
-    }
-
-    /// As [`Server::status_addr`].
-    pub fn status_addr(&self) -> Option<SocketAddr> {
-        self.status_address
-    }
-
-    /// As [`Server::stats`].
-    pub fn stats(&self, point: &str) -> Option<PointStats> {
-        self.registry.point(point).map(|point| point.stats())
-    }
-
-    /// As [`Server::reload`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn reload(&self, config: Config) -> io::Result<()> {
-        reload(&self.registry, config)
-    }
-
-    /// As [`Server::disconnect_pusher`].
-    pub fn disconnect_pusher(&self, point: &str, status: u16) -> bool {
-        self.registry.disconnect_pusher(point, status)
-    }
-
     /// As [`Server::shutdown`]; returns when all is done.
     pub fn stop(mut self) {
         self.finish(End::Graceful);
@@ -115,6 +76,14 @@ impl RunningServer {
             // A panic there was printed there.
             let _ = thread.join();
         }
+    }
+}
+
+impl Deref for RunningServer {
+    type Target = Controls;
+
+    fn deref(&self) -> &Controls {
+        &self.controls
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::config::Config;
 use super::connection;
+use super::controls::{Controls, make_directories};
 use super::gate::Gate;
 use super::publishing::PointStats;
 use super::registry::Registry;
@@ -24,13 +26,9 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// A running server, in the runtime that it was started in.
 pub struct Server {
-    address: SocketAddr,
-    tls_address: Option<SocketAddr>,
-    registry: Arc<Registry>,
+    controls: Controls,
     stop: watch::Sender<bool>,
     accepting: Vec<JoinHandle<()>>,
-    /// Where the status is served, if at an address of its own.
-    status_address: Option<SocketAddr>,
     /// The clock of the status, and its listener.
     _watching: JoinSet<()>,
 }
@@ -68,47 +66,14 @@ impl Server {
             Some(tokio::spawn(door.keep(stopped.clone())))
         });
         let accepting = accepting.collect();
-        Ok(Self { address, tls_address, registry, stop, accepting, status_address, _watching: watching })
-    }
-
-    /// The address that it listens on.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// The address where it speaks TLS, if it does.
-    pub fn tls_addr(&self) -> Option<SocketAddr> {
-        self.tls_address
-    }
-
-    /// Where the status is served, if at an address of its own.
-    pub fn status_addr(&self) -> Option<SocketAddr> {
-        self.status_address
-    }
-
-    /// What the point has done so far; `None` where there is none of this name.
-    pub fn stats(&self, point: &str) -> Option<PointStats> {
-        self.registry.point(point).map(|point| point.stats())
-    }
-
-    /// Takes another configuration while it serves: points come, go and change, and so do users and limits. The
-    /// addresses that it listens on stay.
-    ///
-    /// # Errors
-    /// Where a directory or a recorder for a new point cannot be had: then all stays as it is.
-    pub fn reload(&self, config: Config) -> io::Result<()> {
-        reload(&self.registry, config)
-    }
-
-    /// Ends the push to the point with an HTTP error status (S-15); `false` where there is none.
-    pub fn disconnect_pusher(&self, point: &str, status: u16) -> bool {
-        self.registry.disconnect_pusher(point, status)
+        let controls = Controls { address, tls_address, status_address, registry };
+        Ok(Self { controls, stop, accepting, _watching: watching })
     }
 
     /// Ends pushes with 503 and players' streams with `$E`, and makes the recordings whole. Gives
     /// what each point has done, by name.
     pub async fn shutdown(self) -> Vec<(String, PointStats)> {
-        let points = self.registry.stop().await;
+        let points = self.controls.registry.stop().await;
         self.stop.send_replace(true);
         for door in self.accepting {
             // Fails only where the task panicked or was aborted: it is over then too.
@@ -116,9 +81,13 @@ impl Server {
         }
         points
     }
+}
 
-    pub(super) fn registry(&self) -> &Arc<Registry> {
-        &self.registry
+impl Deref for Server {
+    type Target = Controls;
+
+    fn deref(&self) -> &Controls {
+        &self.controls
     }
 }
 
@@ -127,17 +96,6 @@ impl Server {
 async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
-}
-
-/// See [`Server::reload`].
-pub(super) fn reload(registry: &Registry, config: Config) -> io::Result<()> {
-    make_directories(&config)?;
-    registry.set_config(config)
-}
-
-fn make_directories(config: &Config) -> io::Result<()> {
-    let mut directories = config.points.values().filter_map(|point| point.record.as_ref());
-    directories.try_for_each(std::fs::create_dir_all)
 }
 
 /// What is spoken behind an address.

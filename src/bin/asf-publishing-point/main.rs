@@ -48,7 +48,7 @@ async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut reload = signal(SignalKind::hangup())?;
     let server = Server::start(config).await?;
-    say(&format!("listening on http://{}", server.local_addr()))?;
+    say(&format!("listening on http://{}", server.addr()))?;
     if let Some(address) = server.tls_addr() {
         say(&format!("listening on https://{address}"))?;
     }

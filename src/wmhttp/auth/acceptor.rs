@@ -55,29 +55,28 @@ impl Acceptor {
         let mut output = vec![SecurityBuffer::new(Vec::new(), BufferType::Token)];
         let buffers: AuthIdentityBuffers = self.identity.clone().into();
         match &mut self.package {
-            Package::Ntlm(ntlm) => {
-                let mut credentials = Some(buffers);
-                let builder = ntlm
-                    .accept_security_context()
-                    .with_credentials_handle(&mut credentials)
-                    .with_context_requirements(ServerRequestFlags::ALLOCATE_MEMORY)
-                    .with_target_data_representation(DataRepresentation::Native)
-                    .with_input(&mut input)
-                    .with_output(&mut output);
-                ntlm.accept_security_context_impl(builder)?.resolve_to_result()?;
-            }
+            Package::Ntlm(ntlm) => step(ntlm.as_mut(), Some(buffers), &mut input, &mut output)?,
             Package::Negotiate(negotiate) => {
-                let mut credentials = Some(CredentialsBuffers::AuthIdentity(buffers));
-                let builder = negotiate
-                    .accept_security_context()
-                    .with_credentials_handle(&mut credentials)
-                    .with_context_requirements(ServerRequestFlags::ALLOCATE_MEMORY)
-                    .with_target_data_representation(DataRepresentation::Native)
-                    .with_input(&mut input)
-                    .with_output(&mut output);
-                negotiate.accept_security_context_impl(builder)?.resolve_to_result()?;
+                step(negotiate.as_mut(), Some(CredentialsBuffers::AuthIdentity(buffers)), &mut input, &mut output)?;
             }
         }
         Ok(output.pop().unwrap().buffer)
     }
+}
+
+fn step<P: Sspi + SspiImpl>(
+    package: &mut P,
+    mut credentials: P::CredentialsHandle,
+    input: &mut [SecurityBuffer],
+    output: &mut [SecurityBuffer],
+) -> Result<(), sspi::Error> {
+    let builder = package
+        .accept_security_context()
+        .with_credentials_handle(&mut credentials)
+        .with_context_requirements(ServerRequestFlags::ALLOCATE_MEMORY)
+        .with_target_data_representation(DataRepresentation::Native)
+        .with_input(input)
+        .with_output(output);
+    package.accept_security_context_impl(builder)?.resolve_to_result()?;
+    Ok(())
 }
