@@ -21,7 +21,7 @@ use gstasfpush::wmhttp::packet::Packet;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use support::audience::{self, PACKET, Received, listen};
 use support::daemon::{Daemon, folder, program};
-use support::wire::Wire;
+use support::wire::{CONCERT, Wire};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -142,8 +142,8 @@ fn main() {
         if name.starts_with("point") {
             let server = Server::start(players);
             let mut pusher = Wire::to(server.address);
-            let id = pusher.setup("/concert", "0", "").push_id();
-            pusher.start("/concert", &id, 2_147_483_647);
+            let id = pusher.setup(CONCERT, "").push_id();
+            pusher.start(CONCERT.id(&id), []);
             pusher.packet(Packet::Header(audience::header()));
             // Players are refused until the header has arrived.
             thread::sleep(Duration::from_secs(1));

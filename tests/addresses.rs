@@ -4,16 +4,17 @@
 
 mod support;
 
-use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use gstasfpush::point::{Bounds, Config, Networks, PointConfig, RunningServer, Server};
+use gstasfpush::wmhttp::packet::Packet;
 use gstasfpush::wmhttp::server::access::Rights;
 use socket2::SockRef;
 use support::media;
-use support::point::Program;
-use support::show::{begin_push, from, head, play_head, push_head, rest};
+use support::point_program::PointProgram;
+use support::show::begin_push;
+use support::wire::{CONCERT, Push, Wire, play_request};
 
 const NEAR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 const FAR: Ipv4Addr = Ipv4Addr::new(127, 66, 0, 1);
@@ -42,22 +43,22 @@ fn v4(server: &RunningServer) -> SocketAddr {
     (NEAR, server.addr().port()).into()
 }
 
-fn ask_over(mut stream: TcpStream, request: &str) -> (u16, String) {
-    stream.write_all(request.as_bytes()).unwrap();
-    let head = head(&mut stream);
+fn ask_over(mut stream: Wire, request: &str) -> (u16, String) {
+    stream.send(request);
+    let head = stream.head();
     // What is open still is closed from here.
-    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    stream.close_writing();
     let status = head.split(' ').nth(1).unwrap_or_else(|| panic!("no answer to {request}")).parse().unwrap();
-    let body = rest(&mut stream);
+    let body = stream.rest_text();
     (status, format!("{head}{body}"))
 }
 
 fn ask(server: &RunningServer, source: Ipv4Addr, request: &str) -> (u16, String) {
-    ask_over(from(source, v4(server)).unwrap(), request)
+    ask_over(Wire::from(source, v4(server)), request)
 }
 
 fn setup(point: &str, further: &str) -> String {
-    push_head(point, "setup", "0", 0, further)
+    Push::to(point).further(further).setup(0)
 }
 
 /// Pushers by the server's networks and the point's, an IPv4 client at an IPv6 socket by IPv4's.
@@ -78,10 +79,10 @@ fn pushers_come_from_allowed_networks() {
         assert!(answer.contains("Server: Cougar/"), "H-5, in a refusal too: {answer}");
         assert_eq!(got == 403, answer.contains("in none of the allowed networks"), "{answer}");
     }
-    let v6 = TcpStream::connect(("::1", server.addr().port())).unwrap();
+    let v6 = Wire::to((Ipv6Addr::LOCALHOST, server.addr().port()).into());
     assert_eq!(ask_over(v6, &setup("hall", "")).0, 403);
     // Players are asked for nothing.
-    assert_eq!(ask(&server, Ipv4Addr::new(127, 67, 0, 1), &play_head("concert")).0, 503);
+    assert_eq!(ask(&server, Ipv4Addr::new(127, 67, 0, 1), &play_request("concert")).0, 503);
     server.stop();
 }
 
@@ -96,9 +97,9 @@ fn players_come_from_allowed_networks() {
     support::pipeline::until("a stream", || {
         ask(&server, FAR, "GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/9.0\r\n\r\n").0 == 200
     });
-    let (status, answer) = ask(&server, FAR, &play_head("hall"));
+    let (status, answer) = ask(&server, FAR, &play_request("hall"));
     assert!(status == 403 && answer.contains("in none of the allowed networks"), "{answer}");
-    let v6 = TcpStream::connect(("::1", server.addr().port())).unwrap();
+    let v6 = Wire::to((Ipv6Addr::LOCALHOST, server.addr().port()).into());
     assert_eq!(ask_over(v6, "GET /concert HTTP/1.0\r\n\r\n").0, 403);
     let (status, _) = ask(&server, NEAR, &setup("hall", ""));
     assert_eq!(status, 204, "who may not play may push");
@@ -110,7 +111,7 @@ fn players_come_from_allowed_networks() {
 fn a_template_gives_its_networks() {
     let server = server(|config| config.points.get_mut("hall").unwrap().allow_push = networks("127.66.0.0/16"));
     let body = "Template-URL: \"/hall\"\r\nAutoDestroy: 1\r\n";
-    let request = format!("{}{body}", push_head("new", "setup", "0", body.len() as u64, ""));
+    let request = format!("{}{body}", Push::to("new").setup(body.len()));
     assert_eq!(ask(&server, NEAR, &request).0, 403);
     assert_eq!(ask(&server, FAR, &request).0, 204);
     assert_eq!(ask(&server, NEAR, &setup("new", "")).0, 403, "and keeps them");
@@ -120,8 +121,8 @@ fn a_template_gives_its_networks() {
 /// A reload changes networks for what comes after.
 #[test]
 fn a_reload_changes_networks() {
-    let program = Program::start(&[], "[point.concert]\n");
-    let asked = || ask_over(from(FAR, program.address).unwrap(), &setup("concert", "")).0;
+    let program = PointProgram::configured(&[], "[point.concert]\n");
+    let asked = || ask_over(Wire::from(FAR, program.address), &setup("concert", "")).0;
     assert_eq!(asked(), 204);
     program.reload("allow-push = ['10.0.0.0/8']\n[point.concert]\n");
     support::pipeline::until("the networks of the file", || asked() == 403);
@@ -172,10 +173,10 @@ fn guesses_of_players_count_too() {
 #[test]
 fn a_connection_is_asked_a_few_times() {
     let server = server(|config| config.users = Some(Rights::new(USERS.parse().unwrap())));
-    let mut stream = from(FAR, v4(&server)).unwrap();
+    let mut stream = Wire::from(FAR, v4(&server));
     // Sent without waiting.
-    stream.write_all(setup("concert", "").repeat(100).as_bytes()).unwrap();
-    let answers = rest(&mut stream);
+    stream.send(setup("concert", "").repeat(100));
+    let answers = stream.rest_text();
     assert_eq!(answers.matches("HTTP/1.1 401").count(), 8, "{answers:.500}");
     server.stop();
 }
@@ -185,11 +186,11 @@ fn a_connection_is_asked_a_few_times() {
 fn an_address_has_its_share_of_players() {
     let server = server(|config| config.bounds.max_players_per_address = 2);
     let (mut pusher, _) = begin_push(v4(&server), "concert");
-    pusher.write_all(&media::body(1)[media::header().len() + 4..][..1004]).unwrap();
+    pusher.packet(Packet::Data(media::packet(0, 40)));
     let play = |source| {
-        let mut stream = from(source, v4(&server)).unwrap();
-        stream.write_all(play_head("concert").as_bytes()).unwrap();
-        let head = head(&mut stream);
+        let mut stream = Wire::from(source, v4(&server));
+        stream.send(play_request("concert"));
+        let head = stream.head();
         (stream, head)
     };
     support::pipeline::until("a stream", || {
@@ -199,10 +200,10 @@ fn an_address_has_its_share_of_players() {
     assert!(one.1.contains(" 200 ") && other.1.contains(" 200 "), "{}{}", one.1, other.1);
     let (mut third, refusal) = play(FAR);
     assert!(refusal.contains(" 503 ") && refusal.contains("Retry-After: "), "{refusal}");
-    assert!(rest(&mut third).contains("too many players of your address"));
+    assert!(third.rest_text().contains("too many players of your address"));
     assert!(play(NEAR).1.contains(" 200 "));
     // A player that is gone is gone, however it went.
-    SockRef::from(&one.0).set_linger(Some(Duration::ZERO)).unwrap();
+    SockRef::from(&one.0.0).set_linger(Some(Duration::ZERO)).unwrap();
     drop(one);
     support::pipeline::until("room for another", || play(FAR).1.contains(" 200 "));
     server.stop();
@@ -218,29 +219,29 @@ fn the_log_shows_no_secret() {
         "users = '{}'\n[bounds]\nuncounted = []\nmax-guesses = 3\n[point.concert]\nread = 'users'\n",
         users.display()
     );
-    let program = Program::start(&["--log", "trace"], &config);
-    let mut stream = from(NEAR, program.address).unwrap();
-    stream.write_all(push_head("concert", "setup", "0", 0, RIGHT).as_bytes()).unwrap();
-    let answer = head(&mut stream);
+    let program = PointProgram::configured(&["--log", "trace"], &config);
+    let mut stream = Wire::from(NEAR, program.address);
+    stream.send(CONCERT.further(RIGHT).setup(0));
+    let answer = stream.head();
     let id = answer.split("push-id=").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap().to_owned();
     let body = media::body(5);
-    let start = push_head("concert", "start", &id, body.len() as u64, RIGHT);
-    stream.write_all(&[start.as_bytes(), &body].concat()).unwrap();
-    assert!(head(&mut stream).contains(" 204 "));
+    let start = CONCERT.id(&id).further(RIGHT).start(body.len() as u64);
+    stream.send([start.as_bytes(), &body].concat());
+    assert!(stream.head().contains(" 204 "));
     let digest = "Authorization: Digest username=\"bob\", realm=\"push\", nonce=\"NONCENONCE\", uri=\"/concert\", \
                   response=\"RESPONSERESPONSE\"\r\n";
     for request in [
         setup("concert", WRONG),
         setup("concert", digest),
         setup("concert", "Authorization: Basic %%NOBASE64%%\r\n"),
-        push_head("concert", "start", "STOLENPUSHID", 8, RIGHT),
+        CONCERT.id("STOLENPUSHID").further(RIGHT).start(8),
         format!("GET http://bob:INTHEURL@media/concert?token=INTHEQUERY HTTP/1.1\r\nHost: media\r\n{WRONG}\r\n"),
         format!("GET /concert HTTP/1.1\r\nHost: media\r\nPragma: xPlayStrm=1\r\n{WRONG}\r\n"),
         "GET /concert HTTP/1.1\r\nAuthorization: Basic INABROKENHEAD\r\nX\0: y\r\n\r\n".to_owned(),
     ] {
-        assert!((400..500).contains(&ask_over(from(NEAR, program.address).unwrap(), &request).0), "{request}");
+        assert!((400..500).contains(&ask_over(Wire::from(NEAR, program.address), &request).0), "{request}");
     }
-    let log = program.stop();
+    let (_, log) = program.stop();
     for expected in ["a pusher is let in", "asked for credentials", "too many wrong passwords"] {
         assert!(log.contains(expected), "{expected} is not looked at:\n{log}");
     }

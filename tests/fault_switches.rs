@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -19,7 +19,7 @@ use support::decoded::recordings;
 use support::media;
 use support::pipeline::{Pushing, end, feed, until};
 use support::point_program::PointProgram;
-use support::pusher::{END, connect, head, id_in, numbered, request, rest, send, set_up, start};
+use support::wire::{CONCERT, END, Push, Wire, push_id};
 use tempfile::TempDir;
 
 const DOCUMENT: &str = include_str!("../docs/publishing-point.md");
@@ -48,14 +48,14 @@ fn heard_at(fault: &str, moment: &str) -> (Option<String>, u64) {
     let server = server(&format!("{fault}@{moment}"));
     let mut stream;
     if moment == "setup" {
-        stream = connect(server.addr());
-        stream.write_all(&request("setup", "0", 0)).unwrap();
+        stream = Wire::to(server.addr());
+        stream.send(CONCERT.setup(0));
     } else {
-        let (connected, id) = set_up(server.addr());
+        let (connected, id) = Wire::set_up(server.addr(), CONCERT);
         stream = connected;
-        start(&mut stream, &id, numbered(5).chain((moment == "end").then_some(END)));
+        stream.start(CONCERT.id(&id), media::numbered(5).chain((moment == "end").then_some(END)));
     }
-    let heard = rest(&mut stream);
+    let heard = stream.rest_or_reset();
     // A body that broke off may still be on its way to the point.
     until("the push is over", || !server.stats("concert").unwrap().pushing);
     (heard, taken(&server))
@@ -77,9 +77,9 @@ fn reset_at_each_moment() {
         assert_eq!(heard_at("reset", moment), (None, packets), "{moment}");
     }
     let server = server("drop-after:2");
-    let (mut stream, id) = set_up(server.addr());
-    start(&mut stream, &id, numbered(5));
-    assert_eq!(rest(&mut stream), None);
+    let (mut stream, id) = Wire::set_up(server.addr(), CONCERT);
+    stream.start(CONCERT.id(&id), media::numbered(5));
+    assert_eq!(stream.rest_or_reset(), None);
     until("the packets", || taken(&server) == 2);
 }
 
@@ -123,17 +123,17 @@ fn a_status_at_each_moment() {
 fn no_answer_at_setup_and_at_the_end() {
     for moment in ["setup", "end"] {
         let server = server(&format!("no-answer@{moment}"));
-        let mut stream = connect(server.addr());
+        let mut stream = Wire::to(server.addr());
         if moment == "setup" {
-            stream.write_all(&request("setup", "0", 0)).unwrap();
+            stream.send(CONCERT.setup(0));
         } else {
-            let (connected, id) = set_up(server.addr());
+            let (connected, id) = Wire::set_up(server.addr(), CONCERT);
             stream = connected;
-            start(&mut stream, &id, numbered(1));
-            send(&mut stream, [END]);
+            stream.start(CONCERT.id(&id), media::numbered(1));
+            stream.packet(END);
         }
-        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-        let error = stream.read(&mut [0]).unwrap_err();
+        stream.0.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let error = stream.0.read(&mut [0]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock, "{moment}: the connection stays open");
     }
 }
@@ -142,12 +142,12 @@ fn no_answer_at_setup_and_at_the_end() {
 fn late_answers() {
     let server = server("late:1s");
     let begun = Instant::now();
-    let (mut stream, id) = set_up(server.addr());
+    let (mut stream, id) = Wire::set_up(server.addr(), CONCERT);
     assert!(begun.elapsed() >= Duration::from_secs(1));
     let begun = Instant::now();
-    start(&mut stream, &id, numbered(1));
-    send(&mut stream, [END]);
-    assert!(rest(&mut stream).unwrap().starts_with("HTTP/1.1 204"));
+    stream.start(CONCERT.id(&id), media::numbered(1));
+    stream.packet(END);
+    assert!(stream.rest_or_reset().unwrap().starts_with("HTTP/1.1 204"));
     assert!(begun.elapsed() >= Duration::from_secs(1));
 }
 
@@ -162,19 +162,19 @@ fn omitted_headers() {
     ] {
         for (moment, at_setup, at_end) in [("", true, true), ("@setup", true, false), ("@end", false, true)] {
             let server = server(&format!("{fault}{moment}"));
-            let mut stream = connect(server.addr());
-            stream.write_all(&request("setup", "0", 0)).unwrap();
-            let first = head(&mut stream);
+            let mut stream = Wire::to(server.addr());
+            stream.send(CONCERT.setup(0));
+            let first = stream.head();
             let has = |head: &str| head.contains(&format!("\r\n{header}: "));
             assert_eq!(has(&first), !at_setup, "{fault}{moment}: {first}");
             // Whoever was told no id pushes with 0.
-            let id = if has(&first) || header != "Set-Cookie" { id_in(&first) } else { "0".to_owned() };
+            let id = if has(&first) || header != "Set-Cookie" { push_id(&first).to_owned() } else { "0".to_owned() };
             // A body that is complete: its answer has all headers.
             let data = media::body(3);
             let body = &data[..data.len() - 8];
-            stream.write_all(&request("start", &id, body.len())).unwrap();
-            stream.write_all(body).unwrap();
-            let last = head(&mut stream);
+            stream.send(CONCERT.id(&id).start(body.len() as u64));
+            stream.send(body);
+            let last = stream.head();
             assert!(last.starts_with("HTTP/1.1 204"), "{last}");
             assert_eq!(has(&last), !at_end, "{fault}{moment}: {last}");
             assert_eq!(taken(&server), 3);
@@ -185,25 +185,25 @@ fn omitted_headers() {
 #[test]
 fn a_cookie_that_is_always_the_same() {
     let server = server("cookie:0");
-    let (mut stream, id) = set_up(server.addr());
+    let (mut stream, id) = Wire::set_up(server.addr(), CONCERT);
     assert_eq!(id, "0");
-    start(&mut stream, "0", numbered(3));
-    send(&mut stream, [END]);
-    assert!(rest(&mut stream).unwrap().starts_with("HTTP/1.1 204"));
+    stream.start(CONCERT.id("0"), media::numbered(3));
+    stream.packet(END);
+    assert!(stream.rest_or_reset().unwrap().starts_with("HTTP/1.1 204"));
     assert_eq!(taken(&server), 3);
 }
 
 #[test]
 fn http_1_0() {
     let server = server("http-1.0");
-    let mut stream = connect(server.addr());
-    stream.write_all(&request("setup", "0", 0)).unwrap();
-    let heard = rest(&mut stream).unwrap();
+    let mut stream = Wire::to(server.addr());
+    stream.send(CONCERT.setup(0));
+    let heard = stream.rest_or_reset().unwrap();
     assert!(heard.starts_with("HTTP/1.0 204 "), "{heard}");
-    let mut stream = connect(server.addr());
-    start(&mut stream, &id_in(&heard), numbered(3));
-    send(&mut stream, [END]);
-    assert!(rest(&mut stream).unwrap().starts_with("HTTP/1.0 204 "));
+    let mut stream = Wire::to(server.addr());
+    stream.start(CONCERT.id(push_id(&heard)), media::numbered(3));
+    stream.packet(END);
+    assert!(stream.rest_or_reset().unwrap().starts_with("HTTP/1.0 204 "));
     assert_eq!(taken(&server), 3);
 }
 
@@ -212,12 +212,12 @@ fn an_answer_in_two_pieces() {
     let server = server("split-answer@setup");
     // Whoever reads late finds both pieces at once.
     let first = (0..20).find_map(|_| {
-        let mut stream = connect(server.addr());
-        stream.write_all(&request("setup", "0", 0)).unwrap();
+        let mut stream = Wire::to(server.addr());
+        stream.send(CONCERT.setup(0));
         let mut piece = [0; 1000];
-        let read = stream.read(&mut piece).unwrap();
+        let read = stream.0.read(&mut piece).unwrap();
         let piece = String::from_utf8(piece[..read].to_vec()).unwrap();
-        let whole = piece.clone() + &if read < 100 { head(&mut stream) } else { String::new() };
+        let whole = piece.clone() + &if read < 100 { stream.head() } else { String::new() };
         assert!(whole.starts_with("HTTP/1.1 ") && whole.ends_with("\r\n\r\n"), "{whole}");
         (read < 100).then_some(piece)
     });
@@ -227,49 +227,49 @@ fn an_answer_in_two_pieces() {
 #[test]
 fn a_continue_that_nobody_asked_for() {
     let server = server("extra-100-continue");
-    let mut stream = connect(server.addr());
-    stream.write_all(&request("setup", "0", 0)).unwrap();
-    assert_eq!(head(&mut stream), "HTTP/1.1 100 Continue\r\n\r\n");
-    let id = id_in(&head(&mut stream));
-    start(&mut stream, &id, numbered(3));
-    send(&mut stream, [END]);
-    let heard = rest(&mut stream).unwrap();
+    let mut stream = Wire::to(server.addr());
+    stream.send(CONCERT.setup(0));
+    assert_eq!(stream.head(), "HTTP/1.1 100 Continue\r\n\r\n");
+    let id = push_id(&stream.head()).to_owned();
+    stream.start(CONCERT.id(&id), media::numbered(3));
+    stream.packet(END);
+    let heard = stream.rest_or_reset().unwrap();
     assert!(heard.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 "), "{heard}");
 }
 
 #[test]
 fn a_connection_that_closes_after_setup() {
     let closing = server("close-after-setup:300ms");
-    let (mut stream, id) = set_up(closing.addr());
-    assert_eq!(rest(&mut stream).as_deref(), Some(""));
-    let mut stream = connect(closing.addr());
-    start(&mut stream, &id, numbered(3));
+    let (mut stream, id) = Wire::set_up(closing.addr(), CONCERT);
+    assert_eq!(stream.rest_or_reset().as_deref(), Some(""));
+    let mut stream = Wire::to(closing.addr());
+    stream.start(CONCERT.id(&id), media::numbered(3));
     until("the packets", || taken(&closing) == 3);
     // Whoever goes on in time is left alone.
     let patient = server("close-after-setup:2s");
-    let (mut stream, id) = set_up(patient.addr());
-    start(&mut stream, &id, numbered(3));
+    let (mut stream, id) = Wire::set_up(patient.addr(), CONCERT);
+    stream.start(CONCERT.id(&id), media::numbered(3));
     thread::sleep(Duration::from_secs(3));
-    send(&mut stream, [END]);
-    assert!(rest(&mut stream).unwrap().starts_with("HTTP/1.1 204"));
+    stream.packet(END);
+    assert!(stream.rest_or_reset().unwrap().starts_with("HTTP/1.1 204"));
 }
 
 #[test]
 fn directives_that_are_not_borne() {
     let server = server("no-directives");
-    let mut stream = connect(server.addr());
-    stream.write_all(&request("setup", "0", 16)).unwrap();
-    let _ = stream.write_all(b"AutoDestroy: 1\r\n");
-    assert_eq!(rest(&mut stream).unwrap_or_default(), "");
-    set_up(server.addr());
+    let mut stream = Wire::to(server.addr());
+    stream.send(CONCERT.setup(16));
+    let _ = stream.try_send(b"AutoDestroy: 1\r\n");
+    assert_eq!(stream.rest_or_reset().unwrap_or_default(), "");
+    Wire::set_up(server.addr(), CONCERT);
 }
 
 /// Sends a packet after the first three; whether the connection closes before it reaches the point.
 fn closes_on(fault: &str, packet: Packet) -> bool {
     let server = server(fault);
-    let (mut stream, id) = set_up(server.addr());
-    start(&mut stream, &id, numbered(3).chain([packet, END]));
-    let heard = rest(&mut stream).unwrap();
+    let (mut stream, id) = Wire::set_up(server.addr(), CONCERT);
+    stream.start(CONCERT.id(&id), media::numbered(3).chain([packet, END]));
+    let heard = stream.rest_or_reset().unwrap();
     until("the packets", || taken(&server) >= 3);
     assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 204"), "{heard}");
     heard.is_empty()
@@ -292,12 +292,12 @@ fn a_stall_holds_the_pusher_back() {
     let server = server("stall:6s@100");
     // More than the systems on both ends take in, so that the write waits.
     let more: Vec<u8> = (100..20_000).flat_map(|n| Packet::Data(media::packet(n, 1)).to_bytes().unwrap()).collect();
-    let (mut stream, id) = set_up(server.addr());
-    start(&mut stream, &id, numbered(100));
+    let (mut stream, id) = Wire::set_up(server.addr(), CONCERT);
+    stream.start(CONCERT.id(&id), media::numbered(100));
     until("the packets before", || taken(&server) == 100);
     let begun = Instant::now();
     let writer = thread::spawn(move || {
-        stream.write_all(&more).unwrap();
+        stream.send(&more);
         (stream, begun.elapsed())
     });
     let held = Duration::from_secs(3);
@@ -307,19 +307,19 @@ fn a_stall_holds_the_pusher_back() {
     }
     let (mut stream, took) = writer.join().unwrap();
     assert!(took > held, "{took:?}");
-    send(&mut stream, [END]);
-    assert!(rest(&mut stream).unwrap().starts_with("HTTP/1.1 204"));
+    stream.packet(END);
+    assert!(stream.rest_or_reset().unwrap().starts_with("HTTP/1.1 204"));
     assert_eq!(taken(&server), 20_000);
 }
 
 #[test]
 fn a_slow_reader_takes_so_many_bytes_a_second() {
     let server = server("slow:50kB");
-    let (mut stream, id) = set_up(server.addr());
+    let (mut stream, id) = Wire::set_up(server.addr(), CONCERT);
     let begun = Instant::now();
-    start(&mut stream, &id, numbered(150));
-    send(&mut stream, [END]);
-    assert!(rest(&mut stream).unwrap().starts_with("HTTP/1.1 204"));
+    stream.start(CONCERT.id(&id), media::numbered(150));
+    stream.packet(END);
+    assert!(stream.rest_or_reset().unwrap().starts_with("HTTP/1.1 204"));
     // The last piece is handed on before its time is waited for.
     assert!(begun.elapsed() > Duration::from_millis(1500), "{:?}", begun.elapsed());
     assert_eq!(taken(&server), 150);
@@ -329,9 +329,9 @@ fn a_slow_reader_takes_so_many_bytes_a_second() {
 fn befallen(fault: &str) -> Vec<usize> {
     let server = server(fault);
     let answered = |_: &usize| {
-        let mut stream = connect(server.addr());
-        stream.write_all(&request("setup", "0", 0)).unwrap();
-        head(&mut stream).contains(" 503 ")
+        let mut stream = Wire::to(server.addr());
+        stream.send(CONCERT.setup(0));
+        stream.head().contains(" 503 ")
     };
     (1..=10).filter(answered).collect()
 }
@@ -353,13 +353,12 @@ fn others_are_not_concerned() {
     let mut config = config("reset@setup", None);
     config.points.insert("good".to_owned(), PointConfig::default());
     let server = Server::spawn(config).unwrap();
-    let mut stream = connect(server.addr());
-    let setup = String::from_utf8(request("setup", "0", 0)).unwrap();
-    stream.write_all(setup.replace("/concert", "/good").as_bytes()).unwrap();
-    assert!(head(&mut stream).contains(" 204 "));
-    let mut player = connect(server.addr());
-    player.write_all(b"GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/9.0\r\n\r\n").unwrap();
-    assert!(rest(&mut player).unwrap().starts_with("HTTP/1.0 503"));
+    let mut stream = Wire::to(server.addr());
+    stream.send(Push::to("good").setup(0));
+    assert!(stream.head().contains(" 204 "));
+    let mut player = Wire::to(server.addr());
+    player.send("GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/9.0\r\n\r\n");
+    assert!(player.rest_or_reset().unwrap().starts_with("HTTP/1.0 503"));
 }
 
 // ---- the program ----
@@ -372,18 +371,18 @@ fn a_fault_is_told_when_it_acts() {
     std::fs::write(&file, "[point.concert]\nfaults = ['503@setup/once', 'reset@2']\n").unwrap();
     for arguments in [["--fault", "concert=503@setup/once,reset@2"], ["--config", file.to_str().unwrap()]] {
         let point = PointProgram::start(&arguments);
-        let address = point.address.parse().unwrap();
+        let address = point.address;
         let told = |words: &str| {
             let log = point.log();
             log.lines().filter(|line| line.contains("WARN") && line.contains(words)).count()
         };
-        let mut stream = connect(address);
-        stream.write_all(&request("setup", "0", 0)).unwrap();
-        assert!(head(&mut stream).contains(" 503 "));
+        let mut stream = Wire::to(address);
+        stream.send(CONCERT.setup(0));
+        assert!(stream.head().contains(" 503 "));
         until("the first", || told("a fault switch acts") == 1 && told("fault=503") == 1);
-        let (mut stream, id) = set_up(address);
-        start(&mut stream, &id, numbered(3));
-        assert_eq!(rest(&mut stream), None);
+        let (mut stream, id) = Wire::set_up(address, CONCERT);
+        stream.start(CONCERT.id(&id), media::numbered(3));
+        assert_eq!(stream.rest_or_reset(), None);
         until("the second", || told("a fault switch acts") == 2 && told("fault=reset@2") == 1);
         assert_eq!(told("concert"), 2);
     }

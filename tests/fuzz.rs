@@ -17,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use drivers::{DRIVERS, http};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use support::point::Program;
+use support::point_program::PointProgram;
 
 /// Threads that attack the server at one time.
 const ATTACKERS: u64 = 4;
@@ -90,7 +90,7 @@ fn any_bytes_harm_no_layer() {
 /// The program lives, serves, and has grown no more than its buffers.
 #[test]
 fn hostile_requests_harm_no_server() {
-    let program = Program::start(&["--point", "concert", "--log", "error"], "");
+    let program = PointProgram::start(&["--point", "concert", "--log", "error"]);
     let (seed, seeds, count) = (seed(), http::seeds(), rounds(12_000));
     let sent = AtomicUsize::new(0);
     let attack = |share: usize| {
@@ -120,6 +120,6 @@ fn hostile_requests_harm_no_server() {
     println!("{} requests: {before} KiB resident after the first tenth, {after} KiB at the end", sent.into_inner());
     assert!(after < 2 * before.max(start) + 8 * 1024, "it grows: from {before} to {after} KiB");
     program.is_well();
-    let log = program.stop();
+    let (_, log) = program.stop();
     assert!(!log.contains("panicked"), "{log}");
 }

@@ -5,14 +5,15 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::pipeline::until;
-use support::point::Program;
-use support::show::{Show, from, head, push_head, rest};
+use support::point_program::PointProgram;
+use support::show::Show;
+use support::wire::{CONCERT, Push, Wire};
 
 /// Who misbehaves: another address than that of the audience.
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 66, 0, 1);
@@ -28,13 +29,13 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// A server that counts the loopback's addresses too, the attacker's strictly where `bounds` says so.
-fn server(bounds: &str) -> Program {
+fn server(bounds: &str) -> PointProgram {
     let config = format!("[bounds]\nuncounted = ['127.0.0.1']\n{bounds}\n[point.concert]\n");
-    Program::start(&["--log", "warn"], &config)
+    PointProgram::configured(&["--log", "warn"], &config)
 }
 
 /// An audience, an attack, and nothing that the audience sees of it.
-fn served_throughout<T>(program: &Program, attack: impl FnOnce(&Show) -> T) -> T {
+fn served_throughout<T>(program: &PointProgram, attack: impl FnOnce(&Show) -> T) -> T {
     let show = Show::start(program.address, "concert", 4);
     let calm = Instant::now();
     let pushed = show.pushed();
@@ -49,16 +50,16 @@ fn served_throughout<T>(program: &Program, attack: impl FnOnce(&Show) -> T) -> T
     outcome
 }
 
-fn attacker(program: &Program) -> TcpStream {
-    from(ATTACKER, program.address).unwrap()
+fn attacker(program: &PointProgram) -> Wire {
+    Wire::from(ATTACKER, program.address)
 }
 
 /// Sends what it can, and tells what came back until the server closed.
-fn say(program: &Program, bytes: &[u8]) -> String {
+fn say(program: &PointProgram, bytes: impl AsRef<[u8]>) -> String {
     let mut stream = attacker(program);
     // A server that has had enough closes before the end.
-    let _ = stream.write_all(bytes);
-    rest(&mut stream)
+    let _ = stream.try_send(bytes);
+    stream.rest_text()
 }
 
 /// Many heads and setup bodies that never end, a byte now and then: each is given up as a whole.
@@ -69,23 +70,20 @@ fn slow_loris_is_given_up_and_nobody_waits_for_it() {
         "head-timeout = '2s'\nsetup-timeout = '2s'\nmax-connections-per-address = 1000\nmax-connection-rate = 1000",
     );
     served_throughout(&program, |_| {
-        let mut slow: Vec<TcpStream> = (0..400).map(|_| attacker(&program)).collect();
+        let mut slow: Vec<Wire> = (0..400).map(|_| attacker(&program)).collect();
         for (n, stream) in slow.iter_mut().enumerate() {
             // Half of them in a head, half in the body of a PushSetup.
-            let start = if n % 2 == 0 {
-                "GET /concert HTTP/1.1\r\nX: ".to_owned()
-            } else {
-                push_head("new", "setup", "0", 8000, "")
-            };
-            stream.write_all(start.as_bytes()).unwrap();
-            stream.set_nonblocking(true).unwrap();
+            let start =
+                if n % 2 == 0 { "GET /concert HTTP/1.1\r\nX: ".to_owned() } else { Push::to("new").setup(8000) };
+            stream.send(start);
+            stream.0.set_nonblocking(true).unwrap();
         }
         // Bytes that come more often than any time-out between bytes would mind.
         until("all are given up", || {
             slow.retain_mut(|stream| {
                 let mut answer = [0; 1024];
-                let closed = matches!(stream.read(&mut answer), Ok(0));
-                !closed && stream.write_all(b"x").is_ok()
+                let closed = matches!(stream.0.read(&mut answer), Ok(0));
+                !closed && stream.try_send(b"x").is_ok()
             });
             std::thread::sleep(Duration::from_millis(100));
             slow.is_empty()
@@ -100,9 +98,9 @@ fn bombs_are_refused_in_bounded_memory() {
     let _alone = alone();
     let program = server("max-connection-rate = 1000");
     let long = |line: &str, times: usize| format!("GET /concert HTTP/1.1\r\nHost: x\r\n{}\r\n", line.repeat(times));
-    let setup = |further: &str| push_head("concert", "setup", "0", 0, further).replace("Content-Length: 0\r\n", "");
+    let setup = |further: &str| CONCERT.further(further).setup(0).replace("Content-Length: 0\r\n", "");
     let chunked = setup("Transfer-Encoding: chunked\r\n");
-    let started = push_head("concert", "start", "unknown", 1 << 40, "");
+    let started = CONCERT.id("unknown").start(1 << 40);
     let bombs: Vec<(&str, Vec<u8>, &[&str])> = vec![
         ("a line without an end", vec![b'A'; 8 << 20], &["400", "414", "431", "closed"]),
         ("a long target", format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(1 << 20)).into(), &["414", "431"]),
@@ -125,23 +123,11 @@ fn bombs_are_refused_in_bounded_memory() {
             &["400", "413", "closed"],
         ),
         ("a chunk of 2^64", [chunked.as_bytes(), b"FFFFFFFFFFFFFFFFF\r\n"].concat(), &["400", "413", "closed"]),
-        (
-            "a long setup",
-            [push_head("concert", "setup", "0", 1 << 30, "").as_bytes(), &vec![b'x'; 1 << 20]].concat(),
-            &["413"],
-        ),
+        ("a long setup", [CONCERT.setup(1 << 30).as_bytes(), &vec![b'x'; 1 << 20]].concat(), &["413"]),
         ("an endless start of nobody's", [started.as_bytes(), &vec![b'$'; 8 << 20]].concat(), &["412"]),
-        (
-            "a length of 2^64",
-            push_head("concert", "setup", "0", 0, "").replace(": 0\r", ": 18446744073709551616\r").into(),
-            &["400"],
-        ),
-        (
-            "a length of -1",
-            push_head("concert", "setup", "0", 0, "").replace("Length: 0", "Length: -1").into(),
-            &["400"],
-        ),
-        ("two lengths", push_head("concert", "setup", "0", 0, "Content-Length: 5\r\n").into(), &["400"]),
+        ("a length of 2^64", CONCERT.setup(0).replace(": 0\r", ": 18446744073709551616\r").into(), &["400"]),
+        ("a length of -1", CONCERT.setup(0).replace("Length: 0", "Length: -1").into(), &["400"]),
+        ("two lengths", CONCERT.further("Content-Length: 5\r\n").setup(0).into(), &["400"]),
         ("NUL in a line", b"GET /concert HTTP/1.1\r\nX: a\0b\r\n\r\n".to_vec(), &["400"]),
         ("NUL in the target", b"GET /\0 HTTP/1.1\r\n\r\n".to_vec(), &["400"]),
         ("HTTP/0.9", b"GET /concert\r\n".to_vec(), &["400", "closed"]),
@@ -186,8 +172,8 @@ fn a_request_smuggled_in_a_body_is_none() {
         ("Content-Length: 0, 4\r\n", smuggled.to_owned()),
         ("Content-Length: +0\r\n", smuggled.to_owned()),
     ] {
-        let setup = push_head("concert", "setup", "0", 0, lengths).replacen("Content-Length: 0\r\n", "", 1);
-        let answer = say(&program, format!("{setup}{body}").as_bytes());
+        let setup = CONCERT.further(lengths).setup(0).replacen("Content-Length: 0\r\n", "", 1);
+        let answer = say(&program, format!("{setup}{body}"));
         assert!(answer.matches("HTTP/1.").count() <= 1, "{lengths}: {answer}");
         assert!(!answer.contains(" 404 ") && !answer.contains(" 204 "), "{lengths}: {answer}");
     }
@@ -202,16 +188,16 @@ fn a_flood_of_requests_on_one_connection_holds_nobody_up() {
     served_throughout(&program, |_| {
         // Players keep alive by OPTIONS: whoever sends them gets an answer to each, in turn.
         let options = "OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(5000);
-        let answer = say(&program, format!("{options}OPTIONS / HTTP/1.1\r\nConnection: close\r\n\r\n").as_bytes());
+        let answer = say(&program, format!("{options}OPTIONS / HTTP/1.1\r\nConnection: close\r\n\r\n"));
         assert_eq!(answer.matches("HTTP/1.").count(), 5001);
-        let answer = say(&program, "GET /concert HTTP/1.1\r\nHost: x\r\n\r\n".repeat(50_000).as_bytes());
+        let answer = say(&program, "GET /concert HTTP/1.1\r\nHost: x\r\n\r\n".repeat(50_000));
         assert_eq!(answer.matches("HTTP/1.").count(), 1, "the first answer closes");
         // The point is taken: each of these is refused, and the connection closes.
-        let answer = say(&program, push_head("concert", "setup", "0", 0, "").repeat(20_000).as_bytes());
+        let answer = say(&program, CONCERT.setup(0).repeat(20_000));
         assert!(answer.starts_with("HTTP/1.1 409"), "{answer:.200}");
         assert_eq!(answer.matches("HTTP/1.").count(), 1);
         for _ in 0..300 {
-            say(&program, "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100).as_bytes());
+            say(&program, "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100));
         }
     });
     let after = program.resident();
@@ -231,14 +217,14 @@ fn ten_thousand_idle_connections() {
         "[bounds]\nuncounted = ['127.0.0.0/8']\nmax-connections = {}\nhead-timeout = '10m'\n[point.concert]\n",
         IDLE + 100
     );
-    let program = Program::start(&["--log", "warn"], &config);
+    let program = PointProgram::configured(&["--log", "warn"], &config);
     let before = program.resident();
     let idle = served_throughout(&program, |show| {
         let addresses = (0..IDLE).map(|n| Ipv4Addr::new(127, 66, 1, (n % 200 + 1) as u8));
-        let mut idle: Vec<TcpStream> = addresses.map(|address| from(address, program.address).unwrap()).collect();
+        let mut idle: Vec<Wire> = addresses.map(|address| Wire::from(address, program.address)).collect();
         // Half of them have begun a head.
         for stream in idle.iter_mut().step_by(2) {
-            stream.write_all(b"GET /concert HTTP/1.1\r\n").unwrap();
+            stream.send(b"GET /concert HTTP/1.1\r\n");
         }
         let pushed = show.pushed();
         until("two seconds with all of them", || show.pushed() > pushed + 400);
@@ -257,12 +243,12 @@ fn ten_thousand_idle_connections() {
 fn an_address_has_its_share_of_connections() {
     let _alone = alone();
     let program = server("max-connections-per-address = 5\nmax-connection-rate = 1000");
-    let held: Vec<TcpStream> = (0..5).map(|_| attacker(&program)).collect();
+    let held: Vec<Wire> = (0..5).map(|_| attacker(&program)).collect();
     let request = b"OPTIONS / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     assert_eq!(say(&program, request), "", "the sixth is closed as it comes");
-    let mut other = from(Ipv4Addr::new(127, 66, 0, 2), program.address).unwrap();
-    other.write_all(request).unwrap();
-    assert!(rest(&mut other).contains(" 200 "));
+    let mut other = Wire::from(Ipv4Addr::new(127, 66, 0, 2), program.address);
+    other.send(request);
+    assert!(other.rest_text().contains(" 200 "));
     drop(held);
     until("room again", || say(&program, request).contains(" 200 "));
 }
@@ -286,23 +272,23 @@ fn an_address_connects_so_fast() {
 fn a_pusher_is_held_to_its_bit_rate() {
     let _alone = alone();
     let config = "[point.concert]\n[point.loud]\nmax-bitrate = 1_000_000\n";
-    let program = Program::start(&["--log", "warn"], config);
+    let program = PointProgram::configured(&["--log", "warn"], config);
     served_throughout(&program, |_| {
         let (mut stream, _) = support::show::begin_push(program.address, "loud");
         let start = Instant::now();
         let packet = gstasfpush::wmhttp::packet::Packet::Data(support::media::packet(0, 5)).to_bytes().unwrap();
         let mut sent = 0;
         while start.elapsed() < Duration::from_secs(4) {
-            stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+            stream.0.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
             // What is held back times out.
-            sent += stream.write(&packet.repeat(16)).unwrap_or(0);
+            sent += stream.0.write(&packet.repeat(16)).unwrap_or(0);
         }
         // Five seconds' worth at once, a second's worth each second, and what waits in the system's buffers.
         let taken = 125_000 * (5 + start.elapsed().as_secs() as usize + 1);
         println!("{sent} bytes sent, {taken} would be taken");
         assert!(sent < taken + 12_000_000, "{sent}");
     });
-    let log = program.stop();
+    let (_, log) = program.stop();
     assert!(log.contains("faster than the point's max-bitrate") && log.contains("loud"), "{log}");
 }
 
@@ -313,7 +299,7 @@ fn no_name_of_a_point_leaves_the_directory_of_recordings() {
     let directory = tempfile::TempDir::new().unwrap();
     let inner = directory.path().join("a/b/recordings");
     let config = format!("max-points = 100\n[point.template]\nrecord = '{}'\n", inner.display());
-    let program = Program::start(&["--log", "warn"], &config);
+    let program = PointProgram::configured(&["--log", "warn"], &config);
     let names = [
         "..%2f..%2fabove",
         "../../above",
@@ -329,16 +315,16 @@ fn no_name_of_a_point_leaves_the_directory_of_recordings() {
     ];
     let mut taken = 0;
     for name in names {
-        let mut stream = from(Ipv4Addr::LOCALHOST, program.address).unwrap();
+        let mut stream = Wire::from(Ipv4Addr::LOCALHOST, program.address);
         let body = "Template-URL: \"/template\"\r\nAutoDestroy: 1\r\n";
-        let setup = push_head(name, "setup", "0", body.len() as u64, "");
-        stream.write_all(format!("{setup}{body}").as_bytes()).unwrap();
-        let answer = head(&mut stream);
+        let setup = Push::to(name).setup(body.len());
+        stream.send(format!("{setup}{body}"));
+        let answer = stream.head();
         let Some(id) = answer.split("push-id=").nth(1).and_then(|rest| rest.split("\r\n").next()) else { continue };
         let media = support::media::body(3);
-        stream.write_all(push_head(name, "start", id, media.len() as u64, "").as_bytes()).unwrap();
-        stream.write_all(&media).unwrap();
-        assert!(head(&mut stream).contains(" 204 "), "{name}");
+        stream.send(Push::to(name).id(id).start(media.len() as u64));
+        stream.send(&media);
+        assert!(stream.head().contains(" 204 "), "{name}");
         taken += 1;
     }
     program.stop();

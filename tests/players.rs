@@ -11,8 +11,9 @@ use std::thread;
 use gstasfpush::asf::fixture::HeaderBuilder;
 use gstasfpush::wmhttp::Hresult;
 use gstasfpush::wmhttp::packet::Packet;
+use support::concert::*;
 use support::pipeline::until;
-use support::wire::*;
+use support::wire::{CONCERT, Wire};
 
 /// Describe and Play as players send them, and what they must find in the answers.
 #[test]
@@ -90,8 +91,8 @@ fn too_large_packets_end_the_players_stream() {
     let server = server();
     let header = HeaderBuilder { flags: 1, ..HeaderBuilder::default() }.audio_only().packet_size(65_535).build();
     let mut wire = Wire::to(server.addr());
-    let id = wire.setup("/concert", "0", "").push_id();
-    wire.start("/concert", &id, 2_147_483_647);
+    let id = wire.setup(CONCERT, "").push_id();
+    wire.start(CONCERT.id(&id), []);
     wire.packet(Packet::Header(header.clone()));
     until("the header", || server.stats("concert").unwrap().headers == 1);
     let mut player = play(&server, &header);

@@ -7,7 +7,7 @@ mod support;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use support::wire::*;
+use support::concert::*;
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);

@@ -11,8 +11,9 @@ use std::time::Instant;
 use gstasfpush::wmhttp::Hresult;
 use gstasfpush::wmhttp::packet::Packet;
 use support::audience::{self, listen};
+use support::concert::*;
 use support::pipeline::until;
-use support::wire::*;
+use support::wire::{CONCERT, Wire};
 
 const PLAYERS: usize = 200;
 const PACKETS: u32 = 100;
@@ -23,8 +24,8 @@ const PACKETS: u32 = 100;
 fn two_hundred_players_get_the_same_bytes() {
     let server = server();
     let mut pusher = Wire::to(server.addr());
-    let id = pusher.setup("/concert", "0", "").push_id();
-    pusher.start("/concert", &id, 2_147_483_647);
+    let id = pusher.setup(CONCERT, "").push_id();
+    pusher.start(CONCERT.id(&id), []);
     pusher.packet(Packet::Header(audience::header()));
     until("the header", || server.stats("concert").unwrap().headers == 1);
 

@@ -6,15 +6,14 @@ mod support;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use gstasfpush::point::RunningServer;
+use support::concert::*;
 use support::live::{Broadcast, Media, checksum, frames};
-use support::pipeline::until;
-use support::vlc::{cvlc, open_to_all};
-use support::wire::*;
+use support::vlc::Vlc;
+use support::wire::Wire;
 
 fn live() -> (Media, RunningServer, Broadcast) {
     let media = Media::of(60);
@@ -24,16 +23,6 @@ fn live() -> (Media, RunningServer, Broadcast) {
     });
     let broadcast = Broadcast::of(&media, &server);
     (media, server, broadcast)
-}
-
-/// A player's process; killed where it does not end by itself.
-struct Player(Child);
-
-impl Drop for Player {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]
@@ -79,29 +68,8 @@ fn mplayer_plays() {
 
 #[test]
 fn vlc_plays() {
-    let (media, server, _broadcast) = live();
-    let scenes = media.directory.path().join("scenes");
-    std::fs::create_dir(&scenes).unwrap();
-    open_to_all(media.directory.path());
-    open_to_all(&scenes);
-    let player = cvlc()
-        .args(["--quiet", "--no-audio", "--vout=dummy", "--video-filter=scene", "--scene-format=png"])
-        .args(["--scene-ratio=5", "--scene-prefix=frame"])
-        .arg(format!("--scene-path={}", scenes.display()))
-        .arg(format!("mmsh://{}/concert", server.addr()))
-        .env("HOME", &scenes)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _player = Player(player);
-    until("frames", || pictures(&scenes) >= 5);
-}
-
-fn pictures(directory: &Path) -> usize {
-    let files = std::fs::read_dir(directory).unwrap();
-    files.filter(|file| file.as_ref().unwrap().file_name().to_str().unwrap().starts_with("frame")).count()
+    let (_media, server, _broadcast) = live();
+    Vlc::playing(&format!("mmsh://{}/concert", server.addr())).shows(5);
 }
 
 /// Video alone, which no program asks for by itself: what is left of the packets decodes to frames of the source, from a

@@ -14,8 +14,9 @@ use gstasfpush::point::RunningServer;
 use gstasfpush::point::config::{HeaderChange, SlowPlayers};
 use gstasfpush::wmhttp::Hresult;
 use gstasfpush::wmhttp::packet::Packet;
+use support::concert::*;
 use support::pipeline::until;
-use support::wire::*;
+use support::wire::{CONCERT, Wire};
 
 const END: (char, [u8; 4]) = ('E', [0; 4]);
 
@@ -132,8 +133,8 @@ fn has_video(packet: &[u8], n: u8) -> bool {
 
 fn push_both(server: &RunningServer) -> Wire {
     let mut wire = Wire::to(server.addr());
-    let id = wire.setup("/concert", "0", "").push_id();
-    wire.start("/concert", &id, 2_147_483_647);
+    let id = wire.setup(CONCERT, "").push_id();
+    wire.start(CONCERT.id(&id), []);
     wire.packet(Packet::Header(both()));
     wire.packet(Packet::Data(mixed(0)));
     until("the packet", || server.stats("concert").unwrap().packets == 1);

@@ -8,7 +8,8 @@ mod support;
 
 use gstasfpush::wmhttp::Hresult;
 use gstasfpush::wmhttp::packet::Packet;
-use support::wire::*;
+use support::concert::*;
+use support::wire::Wire;
 
 fn get(method: &str, target: &str, agent: &str) -> String {
     format!("{method} {target} HTTP/1.1\r\nHost: media.example:8080\r\nUser-Agent: {agent}\r\n\r\n")

@@ -19,9 +19,10 @@ use gstasfpush::point::{PointConfig, RunningServer};
 use gstasfpush::wmhttp::Hresult;
 use gstasfpush::wmhttp::packet::Packet;
 use gstasfpush::wmhttp::server::Policy;
+use support::concert::*;
 use support::live::{Media, frames};
 use support::pipeline::until;
-use support::wire::*;
+use support::wire::{CONCERT, Push, Wire};
 
 /// Nothing here takes so long unless it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn s9_s12_s13_a_whole_session() {
     let server = server();
     let mut wire = Wire::to(server.addr());
-    let setup = wire.setup("/CONCERT", "0", "");
+    let setup = wire.setup(Push::to("CONCERT"), "");
     assert_eq!(setup.status, 204, "{setup:?}");
     assert!(setup.header("Server").unwrap().starts_with("Cougar/"));
     assert_eq!(setup.header("Pragma"), Some("no-cache, timeout=60000"));
@@ -43,12 +44,12 @@ fn s9_s12_s13_a_whole_session() {
 
     let body = [Packet::Header(header()), Packet::Data(stripped(0)), Packet::Filler(7)];
     let body: Vec<u8> = body.into_iter().flat_map(|packet| packet.to_bytes().unwrap()).collect();
-    wire.start("/concert", &id, body.len() as u64);
+    wire.send(CONCERT.id(&id).start(body.len() as u64));
     wire.send(&body);
     let first = wire.response();
     assert_eq!((first.status, first.header("Connection")), (204, None), "{first:?}");
 
-    wire.start("/concert", &id, 2_147_483_647);
+    wire.start(CONCERT.id(&id), []);
     wire.packet(Packet::Data(stripped(1)));
     wire.packet(Packet::End(Hresult::OK));
     let last = wire.response();
@@ -65,12 +66,12 @@ fn s9_s12_s13_a_whole_session() {
 fn s4_s7_s8_s10_refusals() {
     let server = server();
     let connect = || Wire::to(server.addr());
-    assert_eq!(connect().setup("/nowhere", "0", "").status, 404);
-    assert_eq!(connect().setup("/concert", "stranger", "").status, 412);
-    assert_eq!(connect().setup("/concert", "0", "AutoDestroy: 2\r\n").status, 400);
-    assert_eq!(connect().setup("/concert", "0", &"x".repeat(9000)).status, 413);
+    assert_eq!(connect().setup(Push::to("nowhere"), "").status, 404);
+    assert_eq!(connect().setup(CONCERT.id("stranger"), "").status, 412);
+    assert_eq!(connect().setup(CONCERT, "AutoDestroy: 2\r\n").status, 400);
+    assert_eq!(connect().setup(CONCERT, &"x".repeat(9000)).status, 413);
     let mut wire = connect();
-    wire.start("/concert", "stranger", 2_147_483_647);
+    wire.start(CONCERT.id("stranger"), []);
     let reply = wire.response();
     assert_eq!((reply.status, reply.header("Connection")), (412, Some("close")), "{reply:?}");
     assert!(wire.is_closed());
@@ -89,7 +90,7 @@ fn s4_s7_s8_s10_refusals() {
 fn s8_a_busy_point_refuses_a_second_pusher() {
     let server = server();
     let (mut first, _) = push(&server, 1);
-    assert_eq!(Wire::to(server.addr()).setup("/concert", "0", "").status, 409);
+    assert_eq!(Wire::to(server.addr()).setup(CONCERT, "").status, 409);
     first.packet(Packet::Data(stripped(1)));
     until("the first goes on", || server.stats("concert").unwrap().packets == 2);
 }
@@ -100,7 +101,7 @@ fn s7_one_push_start_at_a_time() {
     let server = server();
     let (mut first, id) = push(&server, 1);
     let mut second = Wire::to(server.addr());
-    second.start("/concert", &id, 2_147_483_647);
+    second.start(CONCERT.id(&id), []);
     assert_eq!(second.response().status, 409);
     first.packet(Packet::Data(stripped(1)));
     until("the first goes on", || server.stats("concert").unwrap().packets == 2);
@@ -117,7 +118,7 @@ fn s14_a_lost_connection_is_resumed() {
     wire.send(b"$D\x40\x00half");
     drop(wire);
     let mut wire = Wire::to(server.addr());
-    wire.start("/concert", &id, 2_147_483_647);
+    wire.start(CONCERT.id(&id), []);
     wire.packet(Packet::Data(stripped(1)));
     let (location, flags, packet) = player.pulled_data();
     assert_eq!((location, flags), (1, 1));
@@ -136,13 +137,13 @@ fn a_new_session_displaces_a_lost_one() {
     until("the loss", || !server.stats("concert").unwrap().pushing);
     for expected in [header(), header_with(4000)] {
         let mut wire = Wire::to(server.addr());
-        let mut setup = wire.setup("/concert", "0", "");
+        let mut setup = wire.setup(CONCERT, "");
         let end = Instant::now() + PATIENCE;
         while setup.status == 409 && Instant::now() < end {
             wire = Wire::to(server.addr());
-            setup = wire.setup("/concert", "0", "");
+            setup = wire.setup(CONCERT, "");
         }
-        wire.start("/concert", &setup.push_id(), 2_147_483_647);
+        wire.start(CONCERT.id(&setup.push_id()), []);
         wire.packet(Packet::Header(expected.clone()));
         wire.packet(Packet::Data(stripped(7)));
         if expected != header() {
@@ -153,7 +154,7 @@ fn a_new_session_displaces_a_lost_one() {
         assert!(carries(&player.pulled_data().2, 7));
     }
     let mut old = Wire::to(server.addr());
-    old.start("/concert", &id, 2_147_483_647);
+    old.start(CONCERT.id(&id), []);
     assert_eq!(old.response().status, 412);
 }
 
@@ -170,7 +171,7 @@ fn s2_idle_timeout() {
     assert!(wire.is_closed());
     assert_eq!(player.pulled(), ('E', vec![0; 4]));
     assert!(player.is_closed());
-    assert_eq!(Wire::to(server.addr()).setup("/concert", &id, "").status, 412);
+    assert_eq!(Wire::to(server.addr()).setup(CONCERT.id(&id), "").status, 412);
 }
 
 /// S-3: a session without requests is deleted, and its connection closed.
@@ -179,23 +180,23 @@ fn s3_inactivity_timeout() {
     let inactivity_timeout = Duration::from_millis(300);
     let server = server_with(|config| config.policy = Policy { inactivity_timeout, ..Policy::default() });
     let mut wire = Wire::to(server.addr());
-    let id = wire.setup("/concert", "0", "").push_id();
+    let id = wire.setup(CONCERT, "").push_id();
     assert!(wire.is_closed());
-    assert_eq!(Wire::to(server.addr()).setup("/concert", &id, "").status, 412);
-    assert_eq!(Wire::to(server.addr()).setup("/concert", "0", "").status, 204);
+    assert_eq!(Wire::to(server.addr()).setup(CONCERT.id(&id), "").status, 412);
+    assert_eq!(Wire::to(server.addr()).setup(CONCERT, "").status, 204);
 }
 
 /// S-8, S-13: a point made from a template goes with its session.
 #[test]
 fn s8_s13_template_and_auto_destroy() {
     let server = server();
-    let create = |body: &str| Wire::to(server.addr()).setup("/live/new", "0", body).status;
+    let create = |body: &str| Wire::to(server.addr()).setup(Push::to("live/new"), body).status;
     assert_eq!(create("AutoDestroy: 1\r\n"), 404);
     assert_eq!(create("Template-URL: \"/other\"\r\nAutoDestroy: 1\r\n"), 404);
     let mut wire = Wire::to(server.addr());
-    let setup = wire.setup("/live/new", "0", "Template-URL: \"/concert\"\r\nAutoDestroy: 1\r\n");
+    let setup = wire.setup(Push::to("live/new"), "Template-URL: \"/concert\"\r\nAutoDestroy: 1\r\n");
     assert_eq!(setup.status, 204);
-    wire.start("/live/new", &setup.push_id(), 2_147_483_647);
+    wire.start(Push::to("live/new").id(&setup.push_id()), []);
     wire.packet(Packet::Header(header()));
     until("the header", || server.stats("live/new").unwrap().headers == 1);
     wire.packet(Packet::End(Hresult::OK));
@@ -244,8 +245,8 @@ fn s11_no_asf_is_refused() {
         vec![Packet::Header(header()), Packet::Data(Bytes::from(vec![0; PACKET_SIZE + 1]))],
     ] {
         let mut wire = Wire::to(server.addr());
-        let id = wire.setup("/concert", "0", "").push_id();
-        wire.start("/concert", &id, 2_147_483_647);
+        let id = wire.setup(CONCERT, "").push_id();
+        wire.start(CONCERT.id(&id), []);
         packets.into_iter().for_each(|packet| wire.packet(packet));
         let reply = wire.response();
         assert_eq!((reply.status, reply.body.is_empty()), (400, false), "{reply:?}");
@@ -263,9 +264,9 @@ fn limits_are_answered_with_503() {
         config.max_players = 1;
     });
     let template = "Template-URL: \"/concert\"\r\nAutoDestroy: 0\r\n";
-    assert_eq!(Wire::to(server.addr()).setup("/new", "0", template).status, 503);
+    assert_eq!(Wire::to(server.addr()).setup(Push::to("new"), template).status, 503);
     let (_wire, _) = push(&server, 1);
-    assert_eq!(Wire::to(server.addr()).setup("/second", "0", "").status, 503);
+    assert_eq!(Wire::to(server.addr()).setup(Push::to("second"), "").status, 503);
     let _player = play(&server, &header());
     assert_eq!(ask(&server, FFMPEG_PLAY).status, 503);
 }
@@ -317,7 +318,7 @@ fn recordings_begin_and_go_on() {
     let (wire, id) = push(&server, 2);
     drop(wire);
     let mut wire = Wire::to(server.addr());
-    wire.start("/concert", &id, 2_147_483_647);
+    wire.start(CONCERT.id(&id), []);
     wire.packet(Packet::Data(stripped(2)));
     wire.packet(Packet::End(Hresult::OK));
     assert_eq!(wire.response().status, 204);

@@ -15,6 +15,7 @@ use support::curl::Curl;
 use support::media;
 use support::pipeline::{Pushing, end, feed, until};
 use support::point_program::PointProgram;
+use support::wire::{CONCERT, LONG, Push};
 use tempfile::TempDir;
 
 /// The password is `secret`.
@@ -31,13 +32,6 @@ fn program(users: &str, arguments: &[&str]) -> PointProgram {
     PointProgram::start_in(
         directory,
         &[&["--point", "concert", "--log", "trace", "--users", &file], arguments].concat(),
-    )
-}
-
-fn head(kind: &str, length: u32, further: &str) -> String {
-    format!(
-        "POST /concert HTTP/1.1\r\nHost: test\r\nContent-Type: application/x-wms-push{kind}\r\n\
-         User-Agent: WMEncoder/12.0.0.0\r\nContent-Length: {length}\r\nCookie: push-id=0\r\n{further}\r\n"
     )
 }
 
@@ -94,7 +88,7 @@ fn s6_a_whole_push_by_curl_with_digest() {
 #[test]
 fn s10_a_push_start_is_refused_at_once() {
     let program = program(MD5, &[]);
-    let answer = program.ask(&head("start", 2_147_483_647, ""));
+    let answer = program.ask(&CONCERT.start(LONG));
     assert!(answer.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{answer}");
     assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
     assert_eq!(answer.matches("\r\nWww-Authenticate: ").count(), 2, "{answer}");
@@ -108,10 +102,10 @@ fn s6_an_answer_is_good_once() {
     assert_eq!(outcome.status, 204);
     let overheard = outcome.requests[1].lines().find(|line| line.starts_with("Authorization: ")).unwrap();
     let close = "Connection: close\r\n";
-    let answer = program.ask(&head("setup", 0, &format!("{overheard}\r\n{close}")));
+    let answer = program.ask(&CONCERT.further(&format!("{overheard}\r\n{close}")).setup(0));
     assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("stale=true"), "{answer}");
     let forged = overheard.replace("response=\"", "response=\"0");
-    let answer = program.ask(&head("setup", 0, &format!("{forged}\r\n{close}")));
+    let answer = program.ask(&CONCERT.further(&format!("{forged}\r\n{close}")).setup(0));
     assert!(answer.starts_with("HTTP/1.1 401 ") && !answer.contains("stale"), "{answer}");
 }
 
@@ -123,7 +117,7 @@ fn s6_h4_who_is_asked_and_how() {
         [("Negotiate, NTLM, Digest", true, false), ("Basic", false, true), ("NTLM", true, true)]
     {
         let further = format!("X-Accept-Authentication: {listed}\r\nConnection: close\r\n");
-        let answer = program.ask(&head("setup", 0, &further));
+        let answer = program.ask(&CONCERT.further(&further).setup(0));
         assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
         let challenged = |scheme| answer.contains(&format!("\r\nWww-Authenticate: {scheme} realm=\"push\""));
         assert_eq!((challenged("Digest"), challenged("Basic")), (digest, basic), "{answer}");
@@ -137,10 +131,10 @@ fn s6_h4_who_is_asked_and_how() {
 fn s5_redirects_by_configuration() {
     let redirects = ["--redirect", "concert=http://127.0.0.1:9/x", "--proxy-redirect", "hall=http://127.0.0.1:3128"];
     let program = program(MD5, &redirects);
-    let answer = program.ask(&head("setup", 0, ""));
+    let answer = program.ask(&CONCERT.setup(0));
     assert!(answer.starts_with("HTTP/1.1 302 "), "{answer}");
     assert!(answer.contains("\r\nLocation: http://127.0.0.1:9/x\r\n") && answer.contains("\r\nConnection: close\r\n"));
-    let answer = program.ask(&head("setup", 0, "").replace("/concert", "/hall"));
+    let answer = program.ask(&Push::to("hall").setup(0));
     assert!(answer.starts_with("HTTP/1.1 305 ") && answer.contains("\r\nLocation: http://127.0.0.1:3128/\r\n"));
     for pragma in ["no-cache", "xPlayStrm=1"] {
         let player =

@@ -6,8 +6,9 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,8 +23,8 @@ use support::media;
 use support::pipeline::until;
 use support::point_program::PointProgram;
 use support::program::Program;
-use support::pusher;
-use support::vlc::{cvlc, open_to_all};
+use support::vlc::Vlc;
+use support::wire::{CONCERT, Wire};
 use tempfile::TempDir;
 
 const SIZE: usize = media::SIZE as usize;
@@ -87,9 +88,9 @@ impl Stream {
 
     /// Pushes all of it to a server, with its end.
     fn push(&self, server: &RunningServer) {
-        let (mut wire, id) = pusher::set_up(server.addr());
-        pusher::start(&mut wire, &id, self.body());
-        pusher::end(&mut wire);
+        let (mut wire, id) = Wire::set_up(server.addr(), CONCERT);
+        wire.start(CONCERT.id(&id), self.body());
+        wire.end();
     }
 }
 
@@ -256,7 +257,7 @@ fn each_file_plays_alone() {
         assert!(video.len() >= 28 && audio.len() > 30, "{}: {} {}", file.display(), video.len(), audio.len());
         assert_mplayer_plays(file);
     }
-    assert_vlc_plays(&files[2], directory.path());
+    assert_vlc_plays(&files[2]);
 }
 
 fn assert_mplayer_plays(file: &Path) {
@@ -271,39 +272,11 @@ fn assert_mplayer_plays(file: &Path) {
     assert!(text.contains(" 25/ 25 ") && !text.to_lowercase().contains("error"), "{text}");
 }
 
-/// Killed where it does not end by itself.
-struct Player(Child);
-
-impl Drop for Player {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// VLC shows pictures of it.
-fn assert_vlc_plays(file: &Path, directory: &Path) {
-    let scenes = directory.join("scenes");
-    fs::create_dir(&scenes).unwrap();
-    for folder in [directory, &scenes, file.parent().unwrap()] {
-        open_to_all(folder);
-    }
-    let player = cvlc()
-        .args(["--quiet", "--no-audio", "--vout=dummy", "--video-filter=scene", "--scene-format=png"])
-        .args(["--scene-ratio=3", "--scene-prefix=frame", "--play-and-exit"])
-        .arg(format!("--scene-path={}", scenes.display()))
-        .arg(file)
-        .env("HOME", &scenes)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _player = Player(player);
-    until("pictures", || {
-        let names = fs::read_dir(&scenes).unwrap().map(|entry| entry.unwrap().file_name());
-        names.filter(|name| name.to_string_lossy().starts_with("frame")).count() >= 5
-    });
+fn assert_vlc_plays(file: &Path) {
+    // Whoever VLC runs as is to find it.
+    fs::set_permissions(file.parent().unwrap(), fs::Permissions::from_mode(0o777)).unwrap();
+    Vlc::playing(file.to_str().unwrap()).shows(5);
 }
 
 /// Frames of video that ffmpeg decodes from a time on, and the time of the first.
@@ -399,13 +372,13 @@ fn a_growing_file_plays() {
     let [all, _] = decoded::frames(&source);
     let into = directory.path().join("recordings");
     let server = server(&into, RecordLimits::default());
-    let (mut wire, id) = pusher::set_up(server.addr());
+    let (mut wire, id) = Wire::set_up(server.addr(), CONCERT);
     let parts: Vec<Packet> = stream.body().collect();
-    pusher::start(&mut wire, &id, []);
+    wire.start(CONCERT.id(&id), []);
     let mut follower: Option<Program> = None;
     let mut before = 0;
     for (part, packets) in parts.chunks(parts.len().div_ceil(5)).enumerate() {
-        pusher::send(&mut wire, packets.iter().cloned());
+        wire.packets(packets.iter().cloned());
         let sent = stream.header.len() + (part + 1) * parts.len().div_ceil(5) * 3200;
         let sent = sent.min(stream.header.len() + stream.packets.len() * 3200 + 3200) - 3200;
         until("the file", || {
@@ -430,7 +403,7 @@ fn a_growing_file_plays() {
     let read: Vec<&str> =
         read.iter().filter(|line| line.starts_with("0,")).map(|line| line.rsplit(',').next().unwrap()).collect();
     assert_eq!(read[..], all[..120]);
-    pusher::end(&mut wire);
+    wire.end();
     assert_eq!(packets(&recordings(&into)[0]).len(), stream.packets.len());
 }
 
@@ -442,8 +415,8 @@ fn a_file_survives_a_kill() {
     let into = directory.path().join("recordings");
     let arguments = ["--point", "concert", "--record", into.to_str().unwrap()];
     let point = PointProgram::start(&arguments);
-    let (mut wire, id) = pusher::set_up(point.address.parse().unwrap());
-    pusher::start(&mut wire, &id, stream.body());
+    let (mut wire, id) = Wire::set_up(point.address, CONCERT);
+    wire.start(CONCERT.id(&id), stream.body());
     let size = (stream.header.len() + stream.packets.len() * 3200) as u64;
     until("the file", || {
         into.exists() && recordings(&into).first().is_some_and(|file| fs::metadata(file).unwrap().len() == size)
@@ -453,13 +426,13 @@ fn a_file_survives_a_kill() {
     let [file] = &recordings(&into)[..] else { panic!("one file") };
     assert_eq!(decoded::frames(file), decoded::frames(&source));
     assert_mplayer_plays(file);
-    assert_vlc_plays(file, directory.path());
+    assert_vlc_plays(file);
     let bytes = fs::read(file).unwrap();
 
     let again = PointProgram::start(&arguments);
-    let (mut wire, id) = pusher::set_up(again.address.parse().unwrap());
-    pusher::start(&mut wire, &id, stream.body());
-    pusher::end(&mut wire);
+    let (mut wire, id) = Wire::set_up(again.address, CONCERT);
+    wire.start(CONCERT.id(&id), stream.body());
+    wire.end();
     assert_eq!(recordings(&into).len(), 2);
     assert_eq!(fs::read(file).unwrap(), bytes);
 }
@@ -499,11 +472,11 @@ fn a_full_disk_is_got_over() {
     let point = PointProgram::spawn(&mut command, TempDir::new().unwrap());
     let seen = PathBuf::from(format!("/proc/{}/root{}", point.pid(), into.display()));
     let stream = Stream::numbered(3000, 40, |n| n % 10 == 0);
-    let (mut wire, id) = pusher::set_up(point.address.parse().unwrap());
+    let (mut wire, id) = Wire::set_up(point.address, CONCERT);
     let mut body = stream.body();
-    pusher::start(&mut wire, &id, body.by_ref().take(1));
+    wire.start(CONCERT.id(&id), body.by_ref().take(1));
     for packet in body.by_ref().take(400) {
-        pusher::send(&mut wire, [packet]);
+        wire.packets([packet]);
     }
     let complaint = || point.log().lines().find(|line| line.contains("the recording ends")).map(str::to_owned);
     until("the complaint", || complaint().is_some());
@@ -521,11 +494,11 @@ fn a_full_disk_is_got_over() {
         let more: Vec<Packet> = body.by_ref().take(10).collect();
         sent += more.len();
         assert!(!more.is_empty());
-        pusher::send(&mut wire, more);
+        wire.packets(more);
         std::thread::sleep(Duration::from_millis(60));
         !recordings(&seen).is_empty()
     });
-    pusher::end(&mut wire);
+    wire.end();
     let second = packets(&recordings(&seen)[0]);
     assert!(is_key(&second[0]), "it begins at a key frame");
     assert!(stream.packets[..sent].ends_with(&second));

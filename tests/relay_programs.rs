@@ -6,7 +6,6 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -17,7 +16,7 @@ use support::curl::Curl;
 use support::decoded::{assert_same_frames, frames, recordings};
 use support::media;
 use support::pipeline::{Pushing, until};
-use support::vlc::{cvlc, open_to_all};
+use support::vlc::Vlc;
 use tempfile::TempDir;
 
 /// A player's process; killed where it does not end by itself.
@@ -51,7 +50,6 @@ fn checksums(text: &str) -> Vec<String> {
 #[test]
 fn from_gstreamer_by_two_servers_to_ffmpeg_vlc_and_mplayer() {
     let directory = TempDir::new().unwrap();
-    open_to_all(directory.path());
     let path = |name: &str| directory.path().join(name);
     let recorded = PointConfig { record: Some(path("relayed")), ..PointConfig::default() };
     let leaf = Server::spawn(Config::with_points(["concert"], &recorded)).unwrap();
@@ -107,17 +105,8 @@ fn from_gstreamer_by_two_servers_to_ffmpeg_vlc_and_mplayer() {
         ]),
         &path("mplayer.log"),
     );
-    let scenes = path("scenes");
-    fs::create_dir(&scenes).unwrap();
-    fs::set_permissions(&scenes, fs::Permissions::from_mode(0o777)).unwrap();
-    let _vlc = Player::start(
-        cvlc()
-            .args(["--quiet", "--no-audio", "--vout=dummy", "--video-filter=scene", "--scene-format=png"])
-            .args(["--scene-ratio=5", "--scene-prefix=frame", &format!("--scene-path={}", scenes.display()), &mms])
-            .env("HOME", &scenes),
-        &path("vlc.log"),
-    );
-    until("VLC shows frames", || fs::read_dir(&scenes).unwrap().count() >= 5);
+    let vlc = Vlc::playing(&mms);
+    vlc.shows(5);
     until("MPlayer ends", || mplayer.0.try_wait().unwrap().is_some());
     let told = String::from_utf8_lossy(&fs::read(path("mplayer.log")).unwrap()).into_owned();
     assert!(told.contains(" 50/ 50 ") && !told.to_lowercase().contains("error"), "{told}");

@@ -37,7 +37,7 @@ fn concert(server: &RunningServer) -> Value {
 }
 
 fn push(server: &RunningServer, header: bytes::Bytes) -> Encoder {
-    let encoder = Encoder::start(server.addr(), "/concert", AGENT, header);
+    let encoder = Encoder::start(server.addr(), "concert", AGENT, header);
     until("the push", || concert(server)["stream"].is_object());
     encoder
 }
@@ -53,7 +53,7 @@ fn s14_the_status_of_a_push() {
     assert_eq!((&idle["state"], &idle["pusher"], &idle["stream"]), (&"idle".into(), &Value::Null, &Value::Null));
 
     let encoder = push(&server, header("Käse ☂", "Käthe"));
-    let player = Player::start(server.addr(), "/concert", "NSPlayer/9.0 x", false);
+    let player = Player::start(server.addr(), "concert", "NSPlayer/9.0 x", false);
     until("some seconds are known", || {
         let point = concert(&server);
         let seconds = |way: &str| point["history"][way].as_array().unwrap().iter().filter(|rate| **rate != 0).count();
@@ -124,10 +124,10 @@ fn s14_the_status_of_a_push() {
 #[test]
 fn losses_are_counted() {
     let server = server_with(|config| config.points.get_mut("concert").unwrap().limits.packets = 50);
-    let encoder = Encoder::in_haste(server.addr(), "/concert", AGENT, header("", ""));
+    let encoder = Encoder::in_haste(server.addr(), "concert", AGENT, header("", ""));
     until("the push", || concert(&server)["stream"].is_object());
-    let _reads = Player::start(server.addr(), "/concert", "reads", false);
-    let stuck = Player::start(server.addr(), "/concert", "stuck", true);
+    let _reads = Player::start(server.addr(), "concert", "reads", false);
+    let stuck = Player::start(server.addr(), "concert", "stuck", true);
     let lost = |agent: &str| {
         let point = concert(&server);
         let players = point["players"]["listed"].as_array().unwrap();
@@ -147,7 +147,7 @@ fn losses_are_counted() {
 fn the_list_of_players_is_bounded() {
     let server = server_with(|_| {});
     let _encoder = push(&server, header("", ""));
-    let _players: Vec<_> = (0..105).map(|_| Player::start(server.addr(), "/concert", "NSPlayer/9.0", false)).collect();
+    let _players: Vec<_> = (0..105).map(|_| Player::start(server.addr(), "concert", "NSPlayer/9.0", false)).collect();
     until("all are there", || concert(&server)["players"]["count"] == 105);
     assert_eq!(concert(&server)["players"]["listed"].as_array().unwrap().len(), 100);
 }
@@ -262,7 +262,7 @@ fn the_root_may_be_a_point() {
     let url = format!("http://{}", server.addr());
     // A browser gets the list that leads a player there.
     assert!(get(&format!("{url}/"), &[]).body.to_lowercase().contains("<asx"));
-    let _encoder = Encoder::start(server.addr(), "/", AGENT, header("", ""));
+    let _encoder = Encoder::start(server.addr(), "", AGENT, header("", ""));
     assert!(get(&format!("{url}/status/"), &[]).body.contains("<!doctype html>"));
     let root = serde_json::from_str::<Value>(&get(&format!("{url}/api/v1/status"), &[]).body).unwrap();
     assert_eq!(root["points"][0]["path"], "/");
@@ -304,7 +304,7 @@ fn metrics_are_what_prometheus_reads() {
         config.points.insert("a \"b\\c\nd".to_owned(), PointConfig::default());
     });
     let _encoder = push(&server, header("", ""));
-    let _player = Player::start(server.addr(), "/concert", "NSPlayer/9.0", false);
+    let _player = Player::start(server.addr(), "concert", "NSPlayer/9.0", false);
     until("a player", || concert(&server)["players"]["count"] == 1);
     until("packets", || server.stats("concert").unwrap().packets > 20);
     let answer = get(&format!("http://{}/metrics", server.addr()), &[]);

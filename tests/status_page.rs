@@ -45,9 +45,9 @@ fn a_push_is_shown_and_its_plot_moves() {
     let server = server(&["concert", "quiet"]);
     let browser = watching(&server);
     browser.until("both are idle", "return document.querySelectorAll('.point[data-state=idle]').length === 2");
-    let encoder = Encoder::start(server.addr(), "/concert", AGENT, header("Käse ☂", "Käthe"));
+    let encoder = Encoder::start(server.addr(), "concert", AGENT, header("Käse ☂", "Käthe"));
     browser.until("the push", ON_AIR);
-    let player = Player::start(server.addr(), "/concert", "NSPlayer/9.0", false);
+    let player = Player::start(server.addr(), "concert", "NSPlayer/9.0", false);
     browser.until("the player", "return /\\b1 player\\b/.test(document.body.innerText)");
     let text = browser.text();
     for expected in
@@ -80,7 +80,7 @@ fn points_come_and_go() {
     browser.run("window.same = true");
     let count = |count| format!("return document.querySelectorAll('.point').length === {count}");
     browser.until("the template", &count(1));
-    let encoder = Encoder::from_template(server.addr(), "/tonight", "/template", AGENT, header("Tonight", ""));
+    let encoder = Encoder::from_template(server.addr(), "tonight", "/template", AGENT, header("Tonight", ""));
     browser.until("the new point", &count(2));
     browser.until("its push", ON_AIR);
     drop(encoder);
@@ -95,9 +95,9 @@ fn a_hostile_text_stays_text() {
     let script = "<img src=x onerror=\"window.hurt=1\"><script>window.hurt=1</script>";
     let agent = format!("{AGENT} {script}");
     let browser = watching(&server);
-    let _encoder = Encoder::start(server.addr(), "/concert%3Cb%3Ex%3C/b%3E", &agent, header(script, script));
+    let _encoder = Encoder::start(server.addr(), "concert%3Cb%3Ex%3C/b%3E", &agent, header(script, script));
     browser.until("the push", ON_AIR);
-    let _player = Player::start(server.addr(), "/concert%3Cb%3Ex%3C/b%3E", script, false);
+    let _player = Player::start(server.addr(), "concert%3Cb%3Ex%3C/b%3E", script, false);
     browser.until("the player", "return /\\b1 player\\b/.test(document.body.innerText)");
     browser.run("document.querySelectorAll('details').forEach((part) => { part.open = true; })");
     let shown = format!("return document.body.innerText.split({}).length === 5", serde_json::json!(script));
@@ -125,7 +125,7 @@ fn a_server_that_goes_away_is_said() {
 fn s15_the_pusher_is_disconnected() {
     let server = server(&["concert"]);
     let browser = watching(&server);
-    let encoder = Encoder::start(server.addr(), "/concert", AGENT, header("", ""));
+    let encoder = Encoder::start(server.addr(), "concert", AGENT, header("", ""));
     browser.until("the push", ON_AIR);
     let button = "document.querySelector('[data-button=disconnect]')";
     browser.run(&format!("{button}.click()"));
@@ -158,12 +158,12 @@ fn it_fits_every_screen() {
     let browser = watching(&server);
     let title = "A title of many words that goes on and on ".repeat(6);
     let _encoders = [
-        Encoder::start(server.addr(), "/concert", AGENT, header("Summer concert", "City radio")),
-        Encoder::start(server.addr(), &format!("/{long}"), &format!("{AGENT} {}", "x".repeat(200)), header(&title, "")),
+        Encoder::start(server.addr(), "concert", AGENT, header("Summer concert", "City radio")),
+        Encoder::start(server.addr(), &long, &format!("{AGENT} {}", "x".repeat(200)), header(&title, "")),
     ];
     browser.until("the pushes", "return document.querySelectorAll('.point .chips li:first-child').length === 2");
     let _players: Vec<_> = (0..50)
-        .map(|_| Player::start(server.addr(), "/concert", "NSPlayer/11.0.5721.5262 WMFSDK/11.0", false))
+        .map(|_| Player::start(server.addr(), "concert", "NSPlayer/11.0.5721.5262 WMFSDK/11.0", false))
         .collect();
     browser.until("the players", "return /\\b50 players\\b/.test(document.body.innerText)");
     browser.until("the forwards", "return document.body.innerText.includes('Pushed on to 2 servers, 1 of them now')");

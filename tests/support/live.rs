@@ -14,7 +14,7 @@ use gstasfpush::wmhttp::Hresult;
 use gstasfpush::wmhttp::packet::Packet;
 
 use super::pipeline::until;
-use super::wire::Wire;
+use super::wire::{CONCERT, Wire};
 
 /// An ASF file of ffmpeg's, cut as a pusher cuts it.
 pub struct Media {
@@ -49,8 +49,8 @@ impl Media {
 
     pub fn push(&self, server: &RunningServer) -> Wire {
         let mut wire = Wire::to(server.addr());
-        let id = wire.setup("/concert", "0", "").push_id();
-        wire.start("/concert", &id, 2_147_483_647);
+        let id = wire.setup(CONCERT, "").push_id();
+        wire.start(CONCERT.id(&id), []);
         wire.packet(Packet::Header(self.header.clone()));
         wire
     }

@@ -37,9 +37,13 @@ pub fn stream(count: u32, step: u32) -> Vec<u8> {
 
 /// The body of a PushStart with all of this stream: `$H`, `count` `$D` and `$E`.
 pub fn body(count: u32) -> Vec<u8> {
-    let data = (0..count).map(|n| Packet::Data(packet(n, 40)));
-    let packets = [Packet::Header(header())].into_iter().chain(data).chain([Packet::End(Hresult::OK)]);
+    let packets = numbered(count).chain([Packet::End(Hresult::OK)]);
     packets.flat_map(|packet| packet.to_bytes().unwrap()).collect()
+}
+
+/// A header of this stream, and so many packets.
+pub fn numbered(packets: u32) -> impl Iterator<Item = Packet> {
+    [Packet::Header(header())].into_iter().chain((0..packets).map(|n| Packet::Data(packet(n, 40))))
 }
 
 /// The number of a pushed packet.

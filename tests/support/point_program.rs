@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -12,12 +12,14 @@ use tempfile::TempDir;
 
 use super::peer::PATIENCE;
 
+/// The configuration file, in the directory for its files.
+const CONFIG: &str = "config.toml";
+
 /// Ends with its value.
 pub struct PointProgram {
     child: Child,
     out: BufReader<ChildStdout>,
-    /// Host and port.
-    pub address: String,
+    pub address: SocketAddr,
     directory: TempDir,
 }
 
@@ -32,6 +34,20 @@ impl PointProgram {
         Self::spawn(Command::new(env!("CARGO_BIN_EXE_asf-publishing-point")).args(arguments), directory)
     }
 
+    /// The same with this configuration file.
+    pub fn configured(arguments: &[&str], config: &str) -> Self {
+        let directory = TempDir::new().unwrap();
+        let file = directory.path().join(CONFIG);
+        fs::write(&file, config).unwrap();
+        Self::start_in(directory, &[&["--config", file.to_str().unwrap()], arguments].concat())
+    }
+
+    /// Has it read this configuration, at some time from now on.
+    pub fn reload(&self, config: &str) {
+        fs::write(self.directory().join(CONFIG), config).unwrap();
+        self.signal(Signal::SIGHUP);
+    }
+
     /// Runs a command that is the server, or becomes it.
     pub fn spawn(command: &mut Command, directory: TempDir) -> Self {
         let mut child = command
@@ -42,18 +58,19 @@ impl PointProgram {
             .spawn()
             .unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
-        let mut program = Self { child, out, address: String::new(), directory };
+        let address = SocketAddr::from(([0; 4], 0));
+        let mut program = Self { child, out, address, directory };
         program.address = program.next_address("http");
         program
     }
 
     /// The address that it says next that it listens on.
-    pub fn next_address(&mut self, scheme: &str) -> String {
+    pub fn next_address(&mut self, scheme: &str) -> SocketAddr {
         let mut line = String::new();
         self.out.read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("listening on ").and_then(|url| url.strip_prefix(scheme));
         let address = address.and_then(|address| address.strip_prefix("://"));
-        address.unwrap_or_else(|| panic!("{line}{}", self.log())).to_owned()
+        address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("{line}{}", self.log()))
     }
 
     pub fn url(&self, point: &str) -> String {
@@ -68,6 +85,19 @@ impl PointProgram {
         self.child.id()
     }
 
+    /// Memory that the process has in RAM, KiB.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// It still answers.
+    pub fn is_well(&self) {
+        let answer = self.ask("OPTIONS / HTTP/1.1\r\nHost: media\r\nConnection: close\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap()
@@ -79,7 +109,7 @@ impl PointProgram {
 
     /// Sends a request and reads what comes until the server closes.
     pub fn ask(&self, request: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();

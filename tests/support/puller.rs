@@ -1,14 +1,13 @@
 //! A player of few words: it pulls one stream to its end.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 use gstasfpush::asf::Header;
 
 use super::media;
-use super::peer::PATIENCE;
+use super::wire::Wire;
 
 /// What a player got.
 #[derive(Debug, Default)]
@@ -27,18 +26,13 @@ pub struct Puller(JoinHandle<Vec<u8>>);
 impl Puller {
     /// Plays `point`; it is there once the server counts it.
     pub fn of(server: SocketAddr, point: &str) -> Self {
-        let mut stream = TcpStream::connect(server).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!(
             "GET /{point} HTTP/1.0\r\nHost: test\r\nUser-Agent: NSPlayer/9.0.0.2980\r\nPragma: no-cache,rate=1.000\r\n\
              Pragma: xPlayStrm=1\r\nPragma: stream-switch-count=2\r\nPragma: stream-switch-entry=ffff:1:0 ffff:2:0\r\n\r\n"
         );
-        stream.write_all(request.as_bytes()).unwrap();
-        Self(thread::spawn(move || {
-            let mut all = Vec::new();
-            stream.read_to_end(&mut all).unwrap();
-            all
-        }))
+        let mut wire = Wire::to(server);
+        wire.send(request);
+        Self(thread::spawn(move || wire.rest()))
     }
 
     /// Waits for the stream's end.

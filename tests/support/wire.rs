@@ -1,20 +1,75 @@
-//! A client of few words, of both protocols, and a small stream for it.
+//! A client of few words, of both protocols: what it says as bytes on a connection, and what it hears.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 
-use bytes::Bytes;
-use gstasfpush::asf::fixture::{HeaderBuilder, PacketBuilder, Payload};
-use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
+use gstasfpush::wmhttp::Hresult;
 use gstasfpush::wmhttp::packet::Packet;
+use socket2::{Domain, Socket, Type};
 
-use super::pipeline::until;
+use super::peer::PATIENCE;
 
-/// Nothing here takes so long unless it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
-const AGENT: &str = "WMEncoder/12.0.0.0 test/1";
-pub const PACKET_SIZE: usize = 200;
+pub const END: Packet = Packet::End(Hresult::OK);
+/// The length of a body that is longer than any test.
+pub const LONG: u64 = 2_147_483_647;
+
+/// The head of a pusher's request.
+#[derive(Clone, Copy)]
+pub struct Push<'a> {
+    point: &'a str,
+    id: &'a str,
+    agent: &'a str,
+    further: &'a str,
+}
+
+impl<'a> Push<'a> {
+    pub const fn to(point: &'a str) -> Self {
+        Self { point, id: "0", agent: "WMEncoder/12.0.0.0 test/1", further: "" }
+    }
+
+    pub fn id(self, id: &'a str) -> Self {
+        Self { id, ..self }
+    }
+
+    pub fn agent(self, agent: &'a str) -> Self {
+        Self { agent, ..self }
+    }
+
+    /// Further lines, each with its line break.
+    pub fn further(self, further: &'a str) -> Self {
+        Self { further, ..self }
+    }
+
+    pub fn setup(self, length: usize) -> String {
+        self.head("setup", length as u64)
+    }
+
+    pub fn start(self, length: u64) -> String {
+        self.head("start", length)
+    }
+
+    fn head(self, kind: &str, length: u64) -> String {
+        let Self { point, id, agent, further } = self;
+        format!(
+            "POST /{point} HTTP/1.1\r\nHost: test\r\nContent-Type: application/x-wms-push{kind}\r\n\
+             User-Agent: {agent}\r\nContent-Length: {length}\r\nCookie: push-id={id}\r\n{further}\r\n"
+        )
+    }
+}
+
+/// A push to the point `concert`.
+pub const CONCERT: Push<'static> = Push::to("concert");
+
+/// A player's request.
+pub fn play_request(point: &str) -> String {
+    format!("GET /{point} HTTP/1.1\r\nHost: test\r\nPragma: xPlayStrm=1\r\n\r\n")
+}
+
+/// The push-id that a response's head gives.
+pub fn push_id(head: &str) -> &str {
+    let id = head.lines().find_map(|line| line.strip_prefix("Set-Cookie: push-id="));
+    id.unwrap_or_else(|| panic!("no push-id in {head}"))
+}
 
 /// A connection to a server.
 pub struct Wire(pub TcpStream);
@@ -33,40 +88,83 @@ impl Response {
     }
 
     pub fn push_id(&self) -> String {
-        self.header("Set-Cookie").unwrap().strip_prefix("push-id=").unwrap().to_owned()
+        push_id(&self.head).to_owned()
     }
 }
 
 impl Wire {
     pub fn to(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::patient(TcpStream::connect(address).unwrap())
+    }
+
+    /// A connection from this address of the loopback.
+    pub fn from(source: Ipv4Addr, to: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect_timeout(&to.into(), PATIENCE).unwrap();
+        Self::patient(socket.into())
+    }
+
+    fn patient(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self(stream)
     }
 
+    /// The same connection, for another thread.
+    pub fn another(&self) -> Self {
+        Self(self.0.try_clone().unwrap())
+    }
+
+    /// A session whose PushSetup has been answered, and its id.
+    pub fn set_up(address: SocketAddr, push: Push<'_>) -> (Self, String) {
+        let mut wire = Self::to(address);
+        let response = wire.setup(push, "");
+        assert_eq!(response.status, 204, "{response:?}");
+        let id = response.push_id();
+        (wire, id)
+    }
+
+    /// Sends it all; the server may have closed before.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.0.write_all(bytes.as_ref())
+    }
+
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.0.write_all(bytes.as_ref()).unwrap();
+        self.try_send(bytes).unwrap();
+    }
+
+    /// Says that nothing more will be said.
+    pub fn close_writing(&self) {
+        self.0.shutdown(Shutdown::Write).unwrap();
     }
 
     pub fn packet(&mut self, packet: Packet) {
         self.send(packet.to_bytes().unwrap());
     }
 
-    pub fn setup(&mut self, path: &str, id: &str, body: &str) -> Response {
-        self.send(format!(
-            "POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/x-wms-pushsetup\r\nUser-Agent: {AGENT}\r\n\
-             Content-Length: {}\r\nCookie: push-id={id}\r\n\r\n{body}",
-            body.len()
-        ));
+    /// Packets, all in one write.
+    pub fn packets(&mut self, packets: impl IntoIterator<Item = Packet>) {
+        self.send(bytes_of(packets));
+    }
+
+    /// A PushSetup with this body, and its response.
+    pub fn setup(&mut self, push: Push<'_>, body: &str) -> Response {
+        self.send(push.setup(body.len()) + body);
         self.response()
     }
 
-    pub fn start(&mut self, path: &str, id: &str, length: u64) {
-        self.send(format!(
-            "POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/x-wms-pushstart\r\nUser-Agent: {AGENT}\r\n\
-             Content-Length: {length}\r\nCookie: push-id={id}\r\n\r\n"
-        ));
+    /// A PushStart and the first packets of its body, all in one write: the next would meet the reset that a read is
+    /// to see.
+    pub fn start(&mut self, push: Push<'_>, packets: impl IntoIterator<Item = Packet>) {
+        self.send([push.start(LONG).into_bytes(), bytes_of(packets)].concat());
+    }
+
+    /// `$E`, and the answer to it.
+    pub fn end(&mut self) {
+        self.packet(END);
+        let answer = self.head();
+        assert!(answer.contains(" 204 "), "{answer}");
     }
 
     /// A response with its Content-Length, or with none and no body.
@@ -110,12 +208,30 @@ impl Wire {
         (u32::from_le_bytes(payload[..4].try_into().unwrap()), payload[5], payload[8..].to_vec())
     }
 
-    pub fn rest(&mut self) -> Vec<u8> {
+    /// All that still comes, and whether a reset ended it.
+    fn hear_out(&mut self) -> (Vec<u8>, bool) {
         let mut rest = Vec::new();
         match self.0.read_to_end(&mut rest) {
-            Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
-            Ok(_) | Err(_) => rest,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => (rest, true),
+            Err(error) => panic!("{error}"),
+            Ok(_) => (rest, false),
         }
+    }
+
+    /// All that still comes, up to a close or a reset.
+    pub fn rest(&mut self) -> Vec<u8> {
+        self.hear_out().0
+    }
+
+    /// The same as text.
+    pub fn rest_text(&mut self) -> String {
+        String::from_utf8_lossy(&self.rest()).into_owned()
+    }
+
+    /// The same; `None` where a reset ends it.
+    pub fn rest_or_reset(&mut self) -> Option<String> {
+        let (rest, reset) = self.hear_out();
+        (!reset).then(|| String::from_utf8_lossy(&rest).into_owned())
     }
 
     pub fn is_closed(&mut self) -> bool {
@@ -123,81 +239,6 @@ impl Wire {
     }
 }
 
-pub fn header_with(preroll: u64) -> Bytes {
-    HeaderBuilder { preroll, flags: 1, ..HeaderBuilder::default() }.audio_only().build()
-}
-
-pub fn header() -> Bytes {
-    header_with(3000)
-}
-
-/// The `n`th packet, shorter than the packet size: as a pusher sends it.
-pub fn stripped(n: u8) -> Bytes {
-    let payloads = vec![Payload::new(1, &[n; 50]), Payload::new(1, &[n; 20])];
-    PacketBuilder { size: 0, payloads, ..PacketBuilder::default() }.build()
-}
-
-pub fn carries(packet: &[u8], n: u8) -> bool {
-    packet.len() == PACKET_SIZE && packet.windows(50).any(|window| window == [n; 50])
-}
-
-pub fn server_with(change: impl FnOnce(&mut Config)) -> RunningServer {
-    let mut config = Config::with_points(["Concert"], &PointConfig::default());
-    change(&mut config);
-    Server::spawn(config).unwrap()
-}
-
-pub fn server() -> RunningServer {
-    server_with(|_| {})
-}
-
-/// A push under way: its `$H` and the packets `0..packets` have been received.
-pub fn push(server: &RunningServer, packets: u8) -> (Wire, String) {
-    let before = server.stats("concert").unwrap().packets;
-    let mut wire = Wire::to(server.addr());
-    let setup = wire.setup("/concert", "0", "");
-    assert_eq!(setup.status, 204, "{setup:?}");
-    let id = setup.push_id();
-    wire.start("/concert", &id, 2_147_483_647);
-    wire.packet(Packet::Header(header()));
-    (0..packets).for_each(|n| wire.packet(Packet::Data(stripped(n))));
-    until("the packets", || {
-        let stats = server.stats("concert").unwrap();
-        stats.packets == before + u64::from(packets) && stats.headers > 0
-    });
-    (wire, id)
-}
-
-/// A player that has got the response's head and its `$H`.
-pub fn play(server: &RunningServer, expected: &[u8]) -> Wire {
-    let mut wire = Wire::to(server.addr());
-    wire.send(FFMPEG_PLAY);
-    let head = wire.head();
-    assert!(head.starts_with("HTTP/1.0 200 OK\r\n"), "{head}");
-    let (letter, payload) = wire.pulled();
-    assert_eq!(letter, 'H');
-    assert_eq!(payload[8..], *expected);
-    wire
-}
-
-/// As ffmpeg 5.1 sends it, its missing line break included.
-pub const FFMPEG_DESCRIBE: &str = "GET /concert HTTP/1.1\r\nUser-Agent: NSPlayer/4.1.0.3856\r\nAccept: */*\r\nRange: bytes=0-\r\n\
-    Connection: close\r\nHost: 127.0.0.1:8080\r\nIcy-MetaData: 1\r\n\
-    Pragma: no-cache,rate=1.000000,stream-time=0,stream-offset=0:0,request-context=1,max-duration=0\r\n\
-    Pragma: xClientGUID={c77e7400-738a-11d2-9add-0020af0a3278}\r\n\r\n";
-pub const FFMPEG_PLAY: &str = "GET /concert HTTP/1.1\r\nUser-Agent: NSPlayer/4.1.0.3856\r\nAccept: */*\r\nRange: bytes=0-\r\n\
-    Host: 127.0.0.1:8080\r\nIcy-MetaData: 1\r\n\
-    Pragma: no-cache,rate=1.000000,request-context=2\r\nPragma: xPlayStrm=1\r\n\
-    Pragma: xClientGUID={c77e7400-738a-11d2-9add-0020af0a3278}\r\nPragma: stream-switch-count=1\r\n\
-    Pragma: stream-switch-entry=ffff:1:0 \r\nPragma: no-cache,rate=1.000000,stream-time=0Connection: Close\r\n\r\n";
-/// As VLC 3.0 sends it.
-pub const VLC_PLAY: &str = "GET /concert HTTP/1.0\r\nAccept: */*\r\nUser-Agent: NSPlayer/7.10.0.3059\r\nHost: 127.0.0.1:8080\r\n\
-    Pragma: no-cache,rate=1.000000,stream-time=0,stream-offset=4294967295:4294967295,request-context=2,max-duration=0\r\n\
-    Pragma: xPlayStrm=1\r\nPragma: xClientGUID={0x3300AD50-0x2C39-0x46c0-AE0A-0x8F6A3E6B9B6F}\r\n\
-    Pragma: stream-switch-count=1\r\nPragma: stream-switch-entry=ffff:1:0\r\nConnection: Close\r\n\r\n";
-
-pub fn ask(server: &RunningServer, request: &str) -> Response {
-    let mut wire = Wire::to(server.addr());
-    wire.send(request);
-    wire.response()
+fn bytes_of(packets: impl IntoIterator<Item = Packet>) -> Vec<u8> {
+    packets.into_iter().flat_map(|packet| packet.to_bytes().unwrap()).collect()
 }
