@@ -417,8 +417,9 @@ fn recorded(directory: &Path) -> Vec<u32> {
     numbers
 }
 
-/// Pushes a live stream to a point with a fault: what the point recorded, and what the element knows that it missed.
-fn pushed_past(faults: &str, properties: &str) -> (Vec<u32>, u64) {
+/// Pushes a live stream to a point with a fault: what the point recorded, and how many packets the element knows that
+/// it missed, and may have missed.
+fn pushed_past(faults: &str, properties: &str) -> (Vec<u32>, (u64, u64)) {
     let directory = TempDir::new().unwrap();
     let server = Server::spawn(config(faults, Some(directory.path()))).unwrap();
     let (pushing, source) = Pushing::by_hand(&format!(
@@ -440,10 +441,10 @@ fn pushed_past(faults: &str, properties: &str) -> (Vec<u32>, u64) {
         u64::from(PACKETS),
         "{stats}"
     );
-    let missed = count("packets-dropped");
+    let counts = (count("packets-dropped"), count("packets-uncertain"));
     pushing.stop();
     server.stop();
-    (recorded(directory.path()), missed)
+    (recorded(directory.path()), counts)
 }
 
 /// Where a run of numbers is missing.
@@ -491,8 +492,8 @@ fn the_element_gets_over_it() {
             .map(|(faults, properties, breaks)| (faults, breaks, scope.spawn(move || pushed_past(faults, properties))))
             .collect();
         for (faults, breaks, run) in runs {
-            let (mut numbers, missed) = run.join().unwrap_or_else(|_| panic!("{faults}"));
-            assert_eq!(missed, 0, "{faults}");
+            let (mut numbers, (dropped, uncertain)) = run.join().unwrap_or_else(|_| panic!("{faults}"));
+            assert_eq!(dropped, 0, "{faults}");
             if *breaks > 0 {
                 numbers.sort_unstable();
                 numbers.dedup();
@@ -500,6 +501,9 @@ fn the_element_gets_over_it() {
             assert!(numbers.is_sorted_by(|one, next| one < next), "{faults}: in order, and none twice: {numbers:?}");
             assert_eq!(numbers.last(), Some(&(PACKETS - 1)), "{faults}");
             assert!(holes(&numbers) <= *breaks, "{faults}: {numbers:?}");
+            let missing = u64::from(PACKETS) - numbers.len() as u64;
+            assert!(missing <= uncertain, "{faults}: {missing} are missing, {uncertain} uncertain");
+            assert!(*breaks > 0 || uncertain == 0, "{faults}: {uncertain} uncertain, and nothing broke");
         }
     });
 }

@@ -77,7 +77,15 @@ fn every_field_is_there() {
     assert_eq!(stats.get::<&str>("effective-location"), Ok(peer.location().as_str()));
     assert!(stats.get::<u64>("rtt").is_ok() && stats.get::<u32>("unsent-bytes").is_ok());
     assert_eq!(stats.get::<f64>("congestion"), Ok(0.0));
-    for field in ["packets-dropped", "bytes-dropped", "packets-queued", "bytes-queued", "time-queued", "reconnects"] {
+    for field in [
+        "packets-uncertain",
+        "packets-dropped",
+        "bytes-dropped",
+        "packets-queued",
+        "bytes-queued",
+        "time-queued",
+        "reconnects",
+    ] {
         assert_eq!(count(field), 0, "{field}");
     }
     assert!(!stats.has_field("disconnect-time") && !stats.has_field("last-error"));

@@ -1,6 +1,7 @@
 //! A reader's place in the log.
 
 use std::future::poll_fn;
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -182,17 +183,37 @@ impl Cursor {
         })
     }
 
-    /// Goes back over the last `bytes` taken, to the beginning of the packet that holds the first of them; they
-    /// are taken again, or count as dropped where the log keeps them no more.
+    /// Goes back over the last `bytes` taken, to the beginning of the packet that holds the first of them, but not
+    /// over a gap; they are taken again, or count as dropped where the log keeps them no more.
+    ///
+    /// What was taken before a gap makes the gap longer: going back there would bring what was left out of it.
     pub fn rewind(&mut self, bytes: u64) {
         self.with(|state, slot| {
-            let Some(next) = state.reader(slot).map(|reader| reader.next) else { return };
-            let (packets, bytes) = state.ring.back(next, bytes);
-            let Some(reader) = state.reader(slot) else { return };
+            let State { ring, readers, .. } = state;
+            let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else { return };
+            let (packets, back) = ring.back(reader.next, reader.behind_gap(), bytes);
             reader.next -= packets;
-            reader.position -= bytes;
+            reader.position -= back;
             reader.taken = reader.taken.saturating_sub(packets);
+            reader.lengthen_gaps(ring, bytes.saturating_sub(back));
         });
+    }
+
+    /// How many packets the last `bytes` taken touch, gaps left out.
+    pub fn packets_in_last(&self, bytes: u64) -> u64 {
+        self.with(|state, slot| {
+            let State { ring, readers, .. } = state;
+            let Some(reader) = readers.get(slot).and_then(Option::as_ref) else { return 0 };
+            let (mut before, mut left, mut packets) = (reader.next, bytes, 0);
+            let starts = reader.gaps.iter().rev().map(|gap| (gap.end, gap.start));
+            for (floor, beyond) in starts.chain([(reader.joined, reader.joined)]) {
+                let (count, back) = ring.back(before, floor, left);
+                packets += count;
+                left = left.saturating_sub(back);
+                before = beyond;
+            }
+            packets
+        })
     }
 
     /// Takes nothing for now, and holds nobody up: what waits and what comes is missed, until
@@ -395,10 +416,53 @@ impl Reader {
 
     fn skip_to(&mut self, ring: &Ring, sequence: u64) {
         let Some(skipped) = sequence.min(self.head(ring)).checked_sub(self.next) else { return };
+        if skipped == 0 {
+            return;
+        }
         let position = ring.position(self.next + skipped);
+        self.note_gap(ring, self.next..self.next + skipped);
         self.dropped += skipped;
         self.dropped_bytes += position.saturating_sub(self.position);
         self.position = position;
         self.next += skipped;
+    }
+
+    /// Sequence number of the first packet after the last gap.
+    fn behind_gap(&self) -> u64 {
+        self.gaps.back().map_or(self.joined, |gap| gap.end)
+    }
+
+    fn note_gap(&mut self, ring: &Ring, gap: Range<u64>) {
+        // Nobody goes back to where nothing is known of the packets.
+        while self.gaps.front().is_some_and(|gap| gap.end <= ring.first_known()) {
+            self.gaps.pop_front();
+        }
+        match self.gaps.back_mut() {
+            Some(last) if last.end == gap.start => last.end = gap.end,
+            Some(_) | None => self.gaps.push_back(gap),
+        }
+    }
+
+    /// The last `bytes` taken before the last gap are lost too.
+    fn lengthen_gaps(&mut self, ring: &Ring, bytes: u64) {
+        let mut left = bytes;
+        while left > 0
+            && let Some(gap) = self.gaps.pop_back()
+        {
+            let floor = self.behind_gap();
+            let (packets, back) = ring.back(gap.start, floor, left);
+            self.taken = self.taken.saturating_sub(packets);
+            self.dropped += packets;
+            self.dropped_bytes += back;
+            left = left.saturating_sub(back);
+            let start = gap.start - packets;
+            match self.gaps.back_mut() {
+                Some(before) if start == floor => before.end = gap.end,
+                Some(_) | None => {
+                    self.gaps.push_back(start..gap.end);
+                    break;
+                }
+            }
+        }
     }
 }

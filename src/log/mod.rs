@@ -13,6 +13,8 @@
 mod cursor;
 mod ring;
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -152,6 +154,8 @@ struct Reader {
     padding_saved: u64,
     dropped: u64,
     dropped_bytes: u64,
+    /// Where it has not taken packets between others that it took, as far back as their sizes are known.
+    gaps: VecDeque<Range<u64>>,
     /// How much of `dropped` the owner has been told with a batch.
     dropped_told: u64,
     /// Wakes the cursor's task once `wake_at` bytes wait, or the end has come.

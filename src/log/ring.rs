@@ -316,17 +316,23 @@ impl Ring {
         Some(Batch { header, frames, sizes, padding_saved: saved - saved_before, skipped: 0 })
     }
 
-    /// How many packets before `sequence` the last `bytes` before it touch, and how many bytes those are. Of
-    /// packets that went so long ago that nothing is known of them, none counts.
-    pub(super) fn back(&self, sequence: u64, bytes: u64) -> (u64, u64) {
+    /// How many packets from `floor` to before `sequence` the last `bytes` before it touch, and how many bytes those
+    /// are. Of packets that went so long ago that nothing is known of them, none counts.
+    pub(super) fn back(&self, sequence: u64, floor: u64, bytes: u64) -> (u64, u64) {
         let (mut packets, mut back) = (0, 0);
         while back < bytes
-            && let Some(size) = (sequence - packets).checked_sub(1).and_then(|before| self.size(before))
+            && sequence - packets > floor
+            && let Some(size) = self.size(sequence - packets - 1)
         {
             packets += 1;
             back += size;
         }
         (packets, back)
+    }
+
+    /// Sequence number of the oldest packet whose size is known.
+    pub(super) fn first_known(&self) -> u64 {
+        self.tail - self.past.len() as u64
     }
 
     /// Framed bytes of a packet, also of one that is no longer kept.

@@ -7,6 +7,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use proptest::prelude::*;
 
 use super::*;
 use crate::asf::fixture::{HeaderBuilder, PacketBuilder, Payload};
@@ -256,6 +257,81 @@ fn rewinding_beyond_what_is_kept_counts_what_is_lost() {
     assert_eq!((batch.skipped, numbers(&batch)[0]), (3, 45));
     assert_eq!(counts(&cursor), (32, 33));
     assert_eq!(cursor.progress().dropped_bytes, 33 * 304);
+}
+
+/// After a jump the lost packets are those that were sent before it, not those that it left out.
+#[test]
+fn rewinding_over_a_gap_leaves_it_a_gap() {
+    let header = header(300);
+    let log = of_packets(20);
+    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Keyframe));
+    append(&log, &header, 0..5);
+    take_all(&mut cursor);
+    append(&log, &header, 5..44);
+    assert_eq!(take_all(&mut cursor), [40, 41, 42, 43]);
+    assert_eq!(counts(&cursor), (9, 35));
+    assert_eq!(cursor.packets_in_last(304 * 5), 5);
+    cursor.rewind(304 * 5 + 1);
+    assert_eq!(counts(&cursor), (3, 37), "3 and 4 were lost before the jump");
+    assert_eq!(cursor.progress().dropped_bytes, 37 * 304);
+    let batch = cursor.take(u64::MAX).unwrap();
+    assert_eq!((batch.skipped, numbers(&batch)), (2, vec![40, 41, 42, 43]));
+    cursor.rewind(304 * 6);
+    assert_eq!((take_all(&mut cursor), counts(&cursor)), (vec![40, 41, 42, 43], (5, 39)));
+    assert_eq!(cursor.packets_in_last(u64::MAX), 5);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    Append(u32),
+    Take(u64),
+    /// The far end has not got so many of the last bytes.
+    Lose(u64),
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Each packet arrives once, in order, or is counted as dropped, whatever is lost when.
+    #[test]
+    fn what_does_not_arrive_is_counted(
+        policy in prop_oneof![Just(DropPolicy::Keyframe), Just(DropPolicy::Oldest)],
+        deeds in prop::collection::vec(prop_oneof![
+            (1_u32..40).prop_map(Deed::Append),
+            (0_u64..6000).prop_map(Deed::Take),
+            (0_u64..6000).prop_map(Deed::Lose),
+        ], 1..80),
+    ) {
+        let headers = [header(300), header(400)];
+        let log = of_packets(12);
+        let mut cursor = log.cursor(Start::Oldest, by(policy));
+        let (mut appended, mut arrived) = (0, Vec::<(u32, u32)>::new());
+        for (step, deed) in deeds.into_iter().chain([Deed::Take(u64::MAX); 12]).enumerate() {
+            match deed {
+                Deed::Append(count) => {
+                    append(&log, &headers[step % 2], appended..appended + count);
+                    appended += count;
+                }
+                Deed::Take(bytes) => {
+                    if let Some(batch) = cursor.take(bytes) {
+                        arrived.extend(numbers(&batch).into_iter().zip(batch.sizes.iter().copied()));
+                    }
+                }
+                Deed::Lose(bytes) => {
+                    let (before, mut left) = (arrived.len(), bytes);
+                    while left > 0 && let Some((_, size)) = arrived.pop() {
+                        left = left.saturating_sub(size.into());
+                    }
+                    prop_assert_eq!(cursor.packets_in_last(bytes), (before - arrived.len()) as u64);
+                    cursor.rewind(bytes);
+                }
+            }
+        }
+        let arrived: Vec<u32> = arrived.into_iter().map(|(number, _)| number).collect();
+        prop_assert!(arrived.is_sorted_by(|one, next| one < next), "{:?}", arrived);
+        let Progress { taken, dropped, lag, .. } = cursor.progress();
+        prop_assert_eq!((taken, dropped + lag.packets), (arrived.len() as u64, u64::from(appended) - taken));
+    }
 }
 
 #[test]

@@ -1,9 +1,18 @@
-//! Where the body under way has other bytes than data packets.
+//! Where the body under way has other bytes than data packets, and which of its bytes are fresh.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Control packets of a body whose places are remembered.
 const CONTROL_KEPT: usize = 64;
+/// A server that reads has read what went longer ago than this, …
+const FRESH: Duration = Duration::from_secs(2);
+/// … unless it is among the last so many bytes, which its system and its HTTP library take for it, …
+const FRESH_LEAST: u64 = 256 * 1024;
+/// … and no more than these, however fast they come.
+const FRESH_MOST: u64 = 8 * 1024 * 1024;
+/// How far apart the body's lengths are noted.
+const NOTED: Duration = Duration::from_millis(100);
 
 /// Tells how much of a body's tail is data, which the log can give once more; control packets the session makes
 /// anew.
@@ -13,6 +22,8 @@ pub(super) struct BodyMap {
     len: u64,
     /// Offset and length of control packets.
     control: Vec<(u64, u64)>,
+    /// Moments, and how long the body was then; the first is [`FRESH`] old or the body's first.
+    lengths: VecDeque<(Instant, u64)>,
 }
 
 impl BodyMap {
@@ -31,9 +42,25 @@ impl BodyMap {
         self.len
     }
 
-    /// Data packets of so many framed bytes were appended.
-    pub(super) fn data(&mut self, len: u64) {
+    /// Data packets of so many framed bytes are appended.
+    pub(super) fn data(&mut self, len: u64, now: Instant) {
+        let age = |at: &(Instant, u64)| now.saturating_duration_since(at.0);
+        if self.lengths.back().is_none_or(|last| age(last) >= NOTED) {
+            self.lengths.push_back((now, self.len));
+        }
+        while self.lengths.get(1).is_some_and(|second| age(second) >= FRESH) {
+            self.lengths.pop_front();
+        }
         self.len += len;
+    }
+
+    /// Bytes at the end of the body that the server may not have read, though its system has acknowledged them. Only
+    /// an answer at the body's end would tell.
+    pub(super) fn fresh(&self, now: Instant) -> u64 {
+        let age = |at: &(Instant, u64)| now.saturating_duration_since(at.0);
+        let old = self.lengths.iter().rev().find(|at| age(at) >= FRESH);
+        let since = self.len - old.map_or(0, |(_, len)| *len);
+        since.clamp(FRESH_LEAST, FRESH_MOST).min(self.len)
     }
 
     /// A control packet of so many framed bytes was appended.
@@ -63,9 +90,10 @@ mod tests {
     fn data_bytes_at_the_end_of_a_body() {
         let mut body = BodyMap::default();
         body.control(10);
-        body.data(100);
+        let now = Instant::now();
+        body.data(100, now);
         body.control(20);
-        body.data(50);
+        body.data(50, now);
         for (last, data) in
             [(0, 0), (50, 50), (60, 50), (70, 50), (80, 60), (170, 150), (175, 150), (180, 150), (999, 150)]
         {
@@ -78,9 +106,34 @@ mod tests {
         let mut body = BodyMap::default();
         for _ in 0..1000 {
             body.control(20);
-            body.data(100);
+            body.data(100, Instant::now());
         }
         assert_eq!(body.control.len(), CONTROL_KEPT);
         assert_eq!(body.data_in_last(240), 200);
+    }
+
+    #[test]
+    fn the_fresh_end_of_a_body() {
+        let begun = Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        let mut body = BodyMap::begun(begun);
+        assert_eq!(body.fresh(begun), 0);
+        for ms in (0..10_000).step_by(10) {
+            body.data(1000, at(ms));
+            assert!(body.lengths.len() <= 22, "{}", body.lengths.len());
+        }
+        assert_eq!(body.fresh(at(9_990)), FRESH_LEAST, "100 kB/s");
+        for ms in (10_000..20_000).step_by(10) {
+            body.data(10_000, at(ms));
+        }
+        let fresh = body.fresh(at(20_000));
+        assert!((2_000_000..2_150_000).contains(&fresh), "{fresh} at 1 MB/s");
+        let fresh = body.fresh(at(21_000));
+        assert!((1_000_000..1_150_000).contains(&fresh), "{fresh} after a second of silence");
+        assert_eq!(body.fresh(at(30_000)), FRESH_LEAST);
+        for ms in (30_000..40_000).step_by(10) {
+            body.data(1_000_000, at(ms));
+        }
+        assert_eq!(body.fresh(at(40_000)), FRESH_MOST, "100 MB/s");
     }
 }

@@ -1,6 +1,7 @@
 //! One destination: a task that carries out what its protocol session says.
 
 mod gather;
+mod losses;
 mod omens;
 mod reports;
 
@@ -12,6 +13,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep_until;
 
 use self::gather::Gather;
+use self::losses::Break;
 use self::reports::Dropped;
 use super::backoff::Backoff;
 use super::body_map::BodyMap;
@@ -28,13 +30,6 @@ use crate::wmhttp::verdict::{Cause, Condition, Failure};
 
 /// Packets that gather do so until there are this many bytes, or their time is over.
 const GATHER_BYTES: u64 = 192 * 1024;
-
-// What the far end's system has acknowledged is not always read. Better twice than never:
-/// a body that is refused within this time comes again from its beginning, …
-const UNPROVEN: Duration = Duration::from_secs(2);
-/// … and so does one of which no more than this was taken before it stalled: a system takes as much for a process
-/// that reads nothing.
-const UNREAD: u64 = 256 * 1024;
 
 /// What a destination can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,8 +243,7 @@ impl Actor {
                 }
             }
             Happening::Transport(Incoming::Response { head, undelivered }) => {
-                let refused = head.status >= 300 && self.body.age(now) <= UNPROVEN;
-                self.undelivered = if refused { self.body.len() } else { undelivered };
+                self.undelivered = self.not_read(&Break::Answer(head.status), undelivered, now);
                 lock(&self.stats).last_http_status = Some(head.status);
                 self.session.handle_response(&head, now);
                 let peer = self.session.peer().clone();
@@ -259,12 +253,8 @@ impl Actor {
                 stats.auth_scheme = self.session.auth_scheme().or(stats.auth_scheme);
             }
             Happening::Transport(Incoming::Lost { cause, detail, undelivered }) => {
-                let taken = self.body.len().saturating_sub(undelivered);
-                let unread = cause == Cause::Stalled && taken <= UNREAD || self.session.resume_is_unproven(now);
-                // A reset can destroy the answer that a refusal would be. After the end it is none.
-                let refused = cause == Cause::Reset && self.body.age(now) <= UNPROVEN;
-                self.undelivered = if unread || refused { self.body.len() } else { undelivered };
-                let delivered = undelivered == 0 && !unread;
+                self.undelivered = self.not_read(&Break::Loss(cause), undelivered, now);
+                let delivered = undelivered == 0 && !self.is_unread(cause, undelivered, now);
                 self.session.handle_disconnect(cause, &detail, delivered, now);
             }
             Happening::Deadline => self.session.handle_timeout(now),
@@ -301,8 +291,7 @@ impl Actor {
             Command::Disconnect => {
                 self.forget_retry();
                 if !self.state.is_final() {
-                    self.session.disconnect(now);
-                    self.client.close();
+                    self.break_off(now);
                     self.step(Status::Closed, State::Closed, Hresult::OK, None);
                     (self.at_rest)();
                 }
@@ -357,8 +346,7 @@ impl Actor {
         if self.state.is_final() {
             return;
         }
-        self.session.disconnect(Instant::now());
-        self.client.close();
+        self.break_off(Instant::now());
         self.step(Status::Closed, State::Closed, Hresult::OK, None);
     }
 
@@ -403,7 +391,7 @@ impl Actor {
             for frame in batch.frames {
                 self.client.send(frame);
             }
-            self.body.data(len);
+            self.body.data(len, now);
             self.session.sent(len);
             self.gather.taken(now);
             self.omen_told = false;
@@ -493,7 +481,10 @@ impl Actor {
                 format!("the server closes as soon as data comes: it may take payloads of 8192 bytes at most, and this stream's have up to {largest}"),
                 "set packet-size at asfmux to 8192 or less, and keep the ASF header small",
             ),
-            Event::RolledOver => lock(&self.stats).rollovers += 1,
+            Event::RolledOver => {
+                self.body_arrived();
+                lock(&self.stats).rollovers += 1;
+            }
             Event::HeaderChanged => {
                 lock(&self.stats).header_changes += 1;
                 self.step(Status::SourceSwitch, self.state, Hresult::OK, None);
@@ -503,6 +494,7 @@ impl Actor {
             Event::Ended { clean } => {
                 let hresult = if clean { Hresult::OK } else { Hresult::TIMEOUT };
                 lock(&self.stats).end_unconfirmed = !clean;
+                self.body_arrived();
                 self.step(Status::Stopped, State::Ending, hresult, None);
                 self.rest(Status::Closed, State::Closed, Hresult::OK, None);
             }
@@ -566,9 +558,7 @@ impl Actor {
 
     fn failed(&mut self, failure: Failure) {
         let lost = matches!(failure.condition, Condition::Lost(_));
-        let undelivered = std::mem::take(&mut self.undelivered);
-        self.rewind(self.body.data_in_last(undelivered));
-        self.body = BodyMap::default();
+        self.body_broke();
         let policy = lock(&self.settings).retry;
         let streamed = self.has_streamed(&failure);
         self.streaming_since = None;
@@ -623,18 +613,9 @@ impl Actor {
 
     /// The cursor fell behind its limits, and the policy is to break off then.
     fn lapped(&mut self) {
+        self.undelivered = self.not_read(&Break::Loss(Cause::Stalled), self.client.undelivered(), Instant::now());
         self.session.abandon();
         self.failed(Failure::lost(Cause::Stalled, "drop-policy=disconnect"));
-    }
-
-    /// The last `bytes` of data have not reached the server: they are taken again.
-    fn rewind(&mut self, bytes: u64) {
-        if bytes == 0 {
-            return;
-        }
-        self.cursor.rewind(bytes);
-        let mut stats = lock(&self.stats);
-        stats.bytes_sent = stats.bytes_sent.saturating_sub(bytes);
     }
 }
 

@@ -25,6 +25,9 @@ pub struct Stats {
     pub packets_received: u64,
     /// Packets handed to the connection, those repeated after a loss counted once.
     pub packets_sent: u64,
+    /// Those of them that went so shortly before a connection broke that the server may not have read them: how many
+    /// of those sent can be missing at the far end.
+    pub packets_uncertain: u64,
     /// Bytes of requests' bodies, framing and fillers included.
     pub bytes_sent: u64,
     /// Packets missed.

@@ -64,6 +64,7 @@ pub(super) fn destination(stats: &Stats) -> gst::Structure {
         .field_if_some("last-activity-time", stats.last_activity.map(wall_time))
         .field("packets-received", stats.packets_received)
         .field("packets-sent", stats.packets_sent)
+        .field("packets-uncertain", stats.packets_uncertain)
         .field("bytes-sent", stats.bytes_sent)
         .field("packets-dropped", stats.packets_dropped)
         .field("bytes-dropped", stats.bytes_dropped)

@@ -320,8 +320,13 @@ impl Client {
         Incoming::Lost { cause: failed.cause, detail: failed.detail, undelivered }
     }
 
-    /// Bytes at the end of the body under way that the far end has not acknowledged.
-    fn undelivered(&self) -> u64 {
+    /// Bytes at the end of the body under way that have not left this process.
+    pub fn waiting(&self) -> u64 {
+        self.body().map_or(0, |body| body.queued() as u64)
+    }
+
+    /// Bytes at the end of the body under way that the far end's system has not acknowledged.
+    pub fn undelivered(&self) -> u64 {
         let Some(body) = self.body() else { return 0 };
         // Sure is what has not even left this process.
         let waiting = body.queued() as u64;
