@@ -49,6 +49,7 @@ enum Way {
 /// The way of a command, by how it begins.
 const WAYS: &[(&str, Way)] = &[
     ("gst-launch-1.0 ", Way::Push),
+    ("ges-launch-1.0 ", Way::Push),
     ("ffmpeg -re", Way::Push),
     ("GST_DEBUG=asfpushsink:6 gst-launch-1.0 ", Way::Push),
     ("GST_DEBUG=GST_PLUGIN_LOADING:4 gst-inspect-1.0 ", Way::Run),

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use gst::prelude::*;
 use gstasfpush::asf::{Padding, Parser, Settings};
 use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
-use support::decoded::{assert_same_frames, ffmpeg_file, frames, recordings};
+use support::decoded::{assert_same_frames, ffmpeg_file, frames, pictures, recordings};
 use support::media;
 use support::peer::{Peer, wms};
-use support::pipeline::{Pushing, gst_launch, init, until};
+use support::pipeline::{Pushing, gst_launch, init, plugin_folder, until};
 use tempfile::TempDir;
 
 const FRAMES: usize = 100;
@@ -146,6 +146,99 @@ fn c12_two_files_in_one_push() {
     for (source, recording) in sources.iter().zip(&files) {
         assert_same_frames(source, recording, 0);
     }
+}
+
+/// What GStreamer's own bins put together, with the element inside, or made from its URI: each picture arrives.
+#[test]
+fn bins_that_put_pipelines_together() {
+    // Encoding bins take no muxer for caps that say less than its own.
+    const ASF: &str = "video/x-ms-asf,parsed=true:video/x-wmv,wmvversion=2:audio/x-wma,wmaversion=2";
+    let directory = TempDir::new().unwrap();
+    let source = directory.path().join("source.wmv");
+    ffmpeg_file(&source, 25);
+    let source = format!("file://{}", source.display());
+    let encoder = "videoconvert ! avenc_wmv2 ! identity single-segment=true ! asfmux streamable=true ! queue ! PUSH";
+    for pipeline in [
+        format!(
+            "encodebin name=e profile={ASF} ! PUSH videotestsrc num-buffers={FRAMES} ! e.video_0 audiotestsrc num-buffers=170 ! e.audio_0"
+        ),
+        format!("uritranscodebin source-uri={source} dest-uri=wmpush+LOCATION profile={ASF}"),
+        format!("playbin uri={source} audio-sink=fakesink video-sink=\"{encoder}\""),
+        format!("uridecodebin uri={source} caps=video/x-raw ! {encoder}"),
+        format!("urisourcebin uri={source} ! PUSH"),
+        // A neighbour that cuts the same pictures into files.
+        format!(
+            "videotestsrc num-buffers={FRAMES} ! video/x-raw,framerate=25/1 ! avenc_wmv2 gop-size=10 ! tee name=copies \
+             ! queue ! identity single-segment=true ! asfmux streamable=true ! PUSH copies. ! queue ! splitmuxsink muxer=asfmux \
+             max-size-time=1000000000 location={}/cut%02d.asf",
+            directory.path().display()
+        ),
+    ] {
+        let recorded_in = TempDir::new().unwrap();
+        let server = server(recorded_in.path(), None);
+        let location = format!("http://{}/concert", server.addr());
+        run(&pipeline
+            .replace("PUSH", &format!("asfpushsink location={location} sync=false"))
+            .replace("LOCATION", &location));
+        server.stop();
+        let files = recordings(recorded_in.path());
+        assert_eq!(files.iter().map(|file| pictures(file)).sum::<usize>(), FRAMES, "{pipeline}: {files:?}");
+    }
+    assert!(recordings(directory.path()).len() > 2, "the neighbour");
+}
+
+/// Each fragment is a push of its own, as whole as a file.
+#[test]
+fn fragments_of_a_splitting_bin() {
+    let directory = TempDir::new().unwrap();
+    let server = server(directory.path(), None);
+    run(&format!(
+        "videotestsrc num-buffers={FRAMES} ! video/x-raw,framerate=25/1 ! avenc_wmv2 gop-size=10 ! splitmuxsink muxer=asfmux \
+         sink=asfpushsink max-size-time=1000000000 location=http://{}/concert",
+        server.addr()
+    ));
+    server.stop();
+    let files = recordings(directory.path());
+    let counts: Vec<usize> = files.iter().map(|file| pictures(file)).collect();
+    assert!(counts.len() > 2 && counts.iter().sum::<usize>() == FRAMES, "{counts:?}");
+}
+
+/// The editing services' own program renders a timeline to a publishing point.
+#[test]
+fn a_timeline_of_the_editing_services() {
+    let directory = TempDir::new().unwrap();
+    // Of a file with sound it would want the sound as well.
+    let source = directory.path().join("source.mp4");
+    let made = Command::new("ffmpeg")
+        .args(["-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=duration=4:size=160x120:rate=30"])
+        .args(["-c:v", "mpeg4"])
+        .arg(&source)
+        .status();
+    assert!(made.unwrap().success());
+    let server = server(directory.path(), None);
+    let plugin = plugin_folder();
+    let rendered = Command::new("timeout")
+        .args([
+            "--kill-after=1",
+            "120",
+            "ges-launch-1.0",
+            "+clip",
+            source.to_str().unwrap(),
+            "inpoint=1.0",
+            "duration=2.0",
+        ])
+        .args(["--track-types=video", "--format=video/x-ms-asf,parsed=true:video/x-wmv,wmvversion=2"])
+        .args(["-o", &format!("wmpush+http://{}/concert", server.addr())])
+        .env("GST_PLUGIN_PATH", &plugin)
+        .env("GST_REGISTRY", plugin.join("registry.bin"))
+        .output()
+        .unwrap();
+    assert!(rendered.status.success(), "{rendered:?}");
+    server.stop();
+    let files = recordings(directory.path());
+    let [recording] = &files[..] else { panic!("{files:?}") };
+    // Two seconds of the timeline's 30 pictures a second.
+    assert_eq!(pictures(recording), 60);
 }
 
 /// The server crashes in mid-push and is started again: the pipeline goes on, and no packet is missing.

@@ -52,6 +52,17 @@ pub fn frames(file: &Path) -> [Vec<String>; 2] {
     })
 }
 
+/// How many pictures of a file can be decoded, whatever their times.
+pub fn pictures(file: &Path) -> usize {
+    let output = Command::new("ffprobe")
+        .args(["-loglevel", "error", "-select_streams", "v", "-count_frames", "-show_entries", "stream=nb_read_frames"])
+        .args(["-of", "csv=print_section=0", file.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+}
+
 /// The recordings in a folder, the oldest first.
 pub fn recordings(directory: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(directory)
