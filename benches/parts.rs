@@ -8,11 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gstasfpush::asf::{Header, Packet, Padding, Parser, Settings, Unit};
 use gstasfpush::log::{Cursor, DropPolicy, Limits, Log, Start, Terms};
-use gstasfpush::wmhttp::auth::{Login, Methods};
-use gstasfpush::wmhttp::client::{Config, HeaderChange, Output, ResponseHead, Session};
-use gstasfpush::wmhttp::headers::Directives;
-use gstasfpush::wmhttp::proxy::Choice;
-use gstasfpush::wmhttp::via::Via;
+use gstasfpush::wmhttp::client::{Config, Output, ResponseHead, Session};
 use http::HeaderMap;
 
 use crate::media::Media;
@@ -194,24 +190,8 @@ fn path(media: Media) -> Work {
 /// A session that has begun its first body.
 fn streaming(header: &Arc<Header>) -> Session {
     let now = Instant::now();
-    let mut session = Session::new(Config {
-        url: "http://localhost/p".parse().unwrap(),
-        user_agent: "WMEncoder/12.0.0.0".to_owned(),
-        auth_methods: Methods::default(),
-        login: Login::default(),
-        tickets: false,
-        random: || [0; 16],
-        directives: Directives::default(),
-        content_length: None,
-        via: Via::default(),
-        strict_server: true,
-        automatic_redirect: false,
-        https: false,
-        proxy: Choice::Direct,
-        header_change: HeaderChange::Auto,
-        response_timeout: Duration::from_secs(15),
-        end_timeout: Duration::from_secs(5),
-    });
+    let mut session =
+        Session::new(Config::new("http://localhost/p".parse().unwrap(), "WMEncoder/12.0.0.0", || [0; 16]));
     session.connect(now);
     let request = session.poll();
     assert!(matches!(request, Some(Output::Request(_))), "{request:?}");

@@ -8,14 +8,11 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use gstasfpush::asf::Header;
 use gstasfpush::asf::fixture::HeaderBuilder;
-use gstasfpush::wmhttp::auth::{Login, Methods};
 use gstasfpush::wmhttp::client::{Config, Event, HeaderChange, Output, ResponseHead, Restart, Session};
 use gstasfpush::wmhttp::headers::{Directives, Kind, PushId, RequestHead};
 use gstasfpush::wmhttp::packet::Packet;
-use gstasfpush::wmhttp::proxy::Choice;
 use gstasfpush::wmhttp::server::{self, Lookup, Policy, Reception, Reply, accept};
 use gstasfpush::wmhttp::verdict::Cause;
-use gstasfpush::wmhttp::via::Via;
 use http::StatusCode;
 use proptest::prelude::*;
 use url::Url;
@@ -73,22 +70,9 @@ enum Answers {
 impl Pair {
     fn new(content_length: Option<u64>, header_change: HeaderChange) -> Self {
         let config = Config {
-            url: Url::parse("http://media/concert").unwrap(),
-            user_agent: "WMEncoder/12.0.0.0".to_owned(),
-            auth_methods: Methods::default(),
-            login: Login::default(),
-            tickets: false,
-            random: || [0; 16],
-            directives: Directives::default(),
-            via: Via::default(),
             content_length,
-            strict_server: true,
-            automatic_redirect: true,
-            https: false,
-            proxy: Choice::Direct,
             header_change,
-            response_timeout: Duration::from_secs(15),
-            end_timeout: Duration::from_secs(5),
+            ..Config::new(Url::parse("http://media/concert").unwrap(), "WMEncoder/12.0.0.0", || [0; 16])
         };
         let now = Instant::now();
         let mut client = Session::new(config);

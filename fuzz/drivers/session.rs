@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use gstasfpush::asf::Header;
 use gstasfpush::asf::fixture::HeaderBuilder;
-use gstasfpush::wmhttp::auth::{Credentials, Login, Methods};
+use gstasfpush::wmhttp::auth::{Credentials, Methods};
 use gstasfpush::wmhttp::client::{Config, Event, HeaderChange, Output, ResponseHead, Session};
 use gstasfpush::wmhttp::headers::{Directives, Kind};
-use gstasfpush::wmhttp::proxy::Choice;
 use gstasfpush::wmhttp::verdict::Cause;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
@@ -46,22 +45,14 @@ struct Run {
 
 fn config(source: &mut Source<'_>) -> Config {
     Config {
-        url: Url::parse("http://media/concert").expect("a URL"),
-        user_agent: "WMEncoder/12.0.0.0".to_owned(),
         auth_methods: Methods { negotiate: false, ntlm: false, digest: true, basic: source.byte() % 2 == 1 },
-        login: Login::default(),
-        tickets: false,
-        random: || [7; 16],
         directives: Directives { template: None, auto_destroy: source.byte() % 2 == 1 },
-        via: Default::default(),
         content_length: Some(u64::from(source.word())).filter(|length| *length > 0),
         strict_server: source.byte().is_multiple_of(2),
         automatic_redirect: source.byte() % 4 != 3,
         https: source.byte().is_multiple_of(2),
-        proxy: Choice::Direct,
         header_change: source.of(&[HeaderChange::Auto, HeaderChange::StreamChange, HeaderChange::Reconnect]),
-        response_timeout: Duration::from_secs(15),
-        end_timeout: Duration::from_secs(5),
+        ..Config::new(Url::parse("http://media/concert").expect("a URL"), "WMEncoder/12.0.0.0", || [7; 16])
     }
 }
 

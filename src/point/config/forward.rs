@@ -13,7 +13,7 @@ use super::file::{BadConfig, http_url, read};
 use crate::publish::{self, backoff};
 use crate::transport::{self, tls::Tls};
 use crate::wmhttp::auth::{Login, Methods, Secret};
-use crate::wmhttp::client::{Config as Session, HeaderChange};
+use crate::wmhttp::client::Config as Session;
 use crate::wmhttp::headers::Directives;
 use crate::wmhttp::via::Via;
 
@@ -67,22 +67,13 @@ impl Forward {
         };
         publish::Settings {
             session: Session {
-                url,
-                user_agent: USER_AGENT.to_owned(),
                 auth_methods,
                 login: self.login.clone(),
-                tickets: false,
-                random: rand::random,
                 directives: self.directives.clone(),
-                content_length: None,
                 via,
-                strict_server: true,
-                automatic_redirect: true,
                 https: transport::tls::AVAILABLE,
                 proxy: transport::proxy::by_environment(Login::default()),
-                header_change: HeaderChange::Auto,
-                response_timeout: Duration::from_secs(15),
-                end_timeout: Duration::from_secs(5),
+                ..Session::new(url, USER_AGENT, rand::random)
             },
             transport: transport::Settings {
                 connect_timeout: Duration::from_secs(10),

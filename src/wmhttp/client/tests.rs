@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use super::*;
 use crate::asf::fixture::HeaderBuilder;
 use crate::wmhttp::Hresult;
+use crate::wmhttp::headers::Directives;
 use crate::wmhttp::packet::Decoder;
 use crate::wmhttp::verdict::Condition;
 
@@ -44,24 +45,7 @@ struct Played {
 }
 
 fn config() -> Config {
-    Config {
-        url: Url::parse("http://media:8080/concert").unwrap(),
-        user_agent: "WMEncoder/12.0.0.0 test/1".to_owned(),
-        auth_methods: Methods::default(),
-        login: Login::default(),
-        tickets: false,
-        random: || [0xA5; 16],
-        directives: Directives::default(),
-        content_length: None,
-        via: Via::default(),
-        strict_server: true,
-        automatic_redirect: true,
-        https: false,
-        proxy: Choice::Direct,
-        header_change: HeaderChange::Auto,
-        response_timeout: Duration::from_secs(15),
-        end_timeout: Duration::from_secs(5),
-    }
+    Config::new(Url::parse("http://media:8080/concert").unwrap(), "WMEncoder/12.0.0.0 test/1", || [0xA5; 16])
 }
 
 fn header() -> Arc<asf::Header> {

@@ -1,8 +1,9 @@
 //! 401 and 407 in virtual time.
 
 use super::*;
-use crate::wmhttp::auth::{Credentials, Scheme};
+use crate::wmhttp::auth::{Credentials, Login, Methods, Question, Scheme, TicketRequest};
 use crate::wmhttp::client::authentication::SUPPLY_TIMEOUT;
+use crate::wmhttp::proxy::Choice;
 
 const DIGEST: &str = "Digest realm=\"live\", nonce=\"one\", qop=\"auth\", algorithm=MD5";
 const BASIC: &str = "Basic realm=\"live\"";

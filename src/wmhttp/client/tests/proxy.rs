@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::wmhttp::auth::{Login, Secret};
+use crate::wmhttp::proxy::Choice;
 
 fn proxy(url: &str) -> Proxy {
     let login = Login { user: Some("bob".to_owned()), password: Some(Secret::new("secret")) };
