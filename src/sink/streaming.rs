@@ -9,11 +9,11 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 
-use super::CAT;
 use super::imp::AsfPushSink;
 use super::pacing::{Due, Pacer};
 use super::report::plain_details;
 use super::stats::Totals;
+use super::{CAT, vfuncs};
 use crate::asf;
 use crate::publish::{Drained, Publisher};
 use crate::wmhttp::Hresult;
@@ -107,7 +107,7 @@ impl AsfPushSink {
         }
         gst::log!(CAT, imp = self, "{buffer:?}");
         let mut totals = Totals { bytes_received: buffer.size() as u64, ..Totals::default() };
-        let result = self.push_units(stream, &mut totals);
+        let result = self.push_units(stream, buffer, &mut totals);
         let mut shared = self.shared();
         shared.totals.packets_received += totals.packets_received;
         shared.totals.bytes_received += totals.bytes_received;
@@ -141,7 +141,8 @@ impl AsfPushSink {
         gst::debug!(CAT, imp = self, "asked upstream for a key frame: {taken}");
     }
 
-    fn push_units(&self, stream: &mut Stream, totals: &mut Totals) -> Result<(), gst::FlowError> {
+    /// Feeds the units that are complete, each when it is due; the last of them came with this buffer.
+    fn push_units(&self, stream: &mut Stream, buffer: &gst::Buffer, totals: &mut Totals) -> Result<(), gst::FlowError> {
         let paced = self.obj().is_sync();
         loop {
             let unit = stream.parser.next_unit();
@@ -164,7 +165,7 @@ impl AsfPushSink {
             }
             // What could not be parsed has no send time.
             if paced && !stream.live && unit.packet.is_parsed() {
-                self.wait_until_due(stream, &unit)?;
+                self.wait_until_due(stream, buffer, &unit)?;
             }
             totals.packets_received += 1;
             totals.padding_bytes_saved += u64::from(unit.packet.padding_removed());
@@ -174,7 +175,12 @@ impl AsfPushSink {
     }
 
     /// Waits by the clock, once what is due before has been fed.
-    fn wait_until_due(&self, stream: &mut Stream, unit: &asf::Unit) -> Result<(), gst::FlowError> {
+    fn wait_until_due(
+        &self,
+        stream: &mut Stream,
+        buffer: &gst::Buffer,
+        unit: &asf::Unit,
+    ) -> Result<(), gst::FlowError> {
         let now = || self.obj().current_running_time().unwrap_or(gst::ClockTime::ZERO);
         match stream.pacer.due(&unit.header, unit.packet.send_time(), now) {
             Due::Now => Ok(()),
@@ -183,11 +189,33 @@ impl AsfPushSink {
                 Ok(())
             }
             Due::At(time) => {
-                if self.obj().current_running_time().is_some_and(|now| now >= time) {
+                let due = self.delayed(time);
+                if self.obj().current_running_time().is_some_and(|now| now >= due) {
                     return Ok(());
                 }
                 self.feed(stream)?;
-                self.obj().wait(time).0.map(|_| ())
+                self.wait_until(due, buffer)
+            }
+        }
+    }
+
+    /// A running time with what GstBaseSink's properties and the pipeline's latency add to it.
+    fn delayed(&self, time: gst::ClockTime) -> gst::ClockTime {
+        let sink = self.obj();
+        let (late, offset) = (time.saturating_add(sink.latency()), sink.ts_offset());
+        let shift = gst::ClockTime::from_nseconds(offset.unsigned_abs());
+        let late = if offset < 0 { late.saturating_sub(shift) } else { late.saturating_add(shift) };
+        // It is a part of the latency.
+        late.saturating_sub(sink.render_delay())
+    }
+
+    /// Waits for a running time. `gst_base_sink_wait` would do but for PAUSED in the midst of it, which it waits in
+    /// without saying that PAUSED is reached.
+    fn wait_until(&self, due: gst::ClockTime, buffer: &gst::Buffer) -> Result<(), gst::FlowError> {
+        loop {
+            vfuncs::preroll(&self.obj(), buffer)?;
+            if self.obj().wait_clock(due).0 != Err(gst::ClockError::Unscheduled) {
+                return Ok(());
             }
         }
     }
