@@ -154,7 +154,7 @@ impl Cursor {
     ///
     /// The batch is empty where the next packet alone exceeds `max_bytes`.
     pub fn take(&mut self, max_bytes: u64) -> Option<Batch> {
-        let (batch, writer_waits) = self.with(|state, slot| {
+        let (batch, tell_writer) = self.with(|state, slot| {
             let next = state.settle(slot)?;
             let max_packets = state.reader(slot)?.end.map_or(u64::MAX, |end| end.saturating_sub(next));
             if max_packets == 0 {
@@ -167,9 +167,9 @@ impl Cursor {
             reader.position += batch.len();
             reader.taken += batch.sizes.len() as u64;
             reader.padding_saved += batch.padding_saved;
-            Some((batch, state.writer_waits))
+            Some((batch, state.shall_tell_writer()))
         })?;
-        if writer_waits {
+        if tell_writer {
             self.place.log.room.notify_all();
         }
         Some(batch)
@@ -391,7 +391,7 @@ impl Reader {
         Lag {
             packets: head.saturating_sub(self.next),
             bytes: ring.position(head).saturating_sub(self.position),
-            time: ring.lag(self.next).time,
+            time: ring.time_after(self.next),
         }
     }
 

@@ -113,6 +113,10 @@ pub enum Start {
 #[error("the wait for room in the log was interrupted")]
 pub struct Interrupted;
 
+/// The part of the limits that cursors may use up at most for the writer to be woken: a wake-up for each packet
+/// taken would cost more than the packet.
+const ROOM_BELOW: f64 = 0.75;
+
 /// The log. See the module's text.
 pub struct Log {
     state: Mutex<State>,
@@ -294,7 +298,17 @@ impl State {
     }
 
     fn is_held_back(&self) -> bool {
-        let full = |reader: &Reader| reader.exceeds_limits(&self.ring, self.limits);
+        self.is_blocked(|reader| reader.exceeds_limits(&self.ring, self.limits))
+    }
+
+    /// Whether the writer waits, and there is room for so much that it is worth waking it.
+    fn shall_tell_writer(&self) -> bool {
+        let used = |reader: &Reader| reader.terms.limits.unwrap_or(self.limits).used_by(&reader.lag(&self.ring));
+        self.writer_waits && !self.is_blocked(|reader| used(reader) > ROOM_BELOW)
+    }
+
+    /// Whether the cursors that may hold the writer back do so, of which `full` says which would.
+    fn is_blocked(&self, full: impl Fn(&Reader) -> bool) -> bool {
         let mut blockers = self.blockers().peekable();
         match blockers.peek() {
             None => false,
@@ -308,7 +322,7 @@ impl State {
         let own = self.readers.iter().flatten().filter(|reader| !reader.idle).filter_map(|reader| reader.terms.limits);
         let limits = own.fold(self.limits, Limits::loosest);
         // Mostly there is nothing to drop, and whom it would be dropped from does not matter.
-        if !limits.exceeded_by(&self.ring.lag(self.ring.tail())) {
+        if !limits.exceeded_by(&self.ring.kept_lag()) {
             return;
         }
         let first_needed = match self.blockers().next() {
@@ -318,10 +332,11 @@ impl State {
             None => None,
         }
         .unwrap_or(u64::MAX);
-        while self.ring.tail() < first_needed.min(self.ring.head())
-            && limits.exceeded_by(&self.ring.lag(self.ring.tail()))
-        {
+        while self.ring.tail() < first_needed.min(self.ring.head()) {
             self.ring.drop_oldest();
+            if !limits.exceeded_by(&self.ring.kept_lag()) {
+                break;
+            }
         }
     }
 

@@ -573,6 +573,28 @@ fn a_blocking_cursor_holds_the_writer_and_loses_nothing() {
     assert!(most <= 11, "{most}");
 }
 
+#[test]
+fn the_writer_that_waits_is_woken_once_there_is_room_for_many() {
+    let header = header(300);
+    let log = of_packets(8);
+    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Block));
+    cursor.set_streaming(true);
+    append(&log, &header, 0..9);
+    let writer = std::thread::spawn({
+        let log = Arc::clone(&log);
+        move || log.wait_for_room()
+    });
+    while !log.lock().writer_waits {
+        std::thread::yield_now();
+    }
+    for left in [8, 7] {
+        cursor.take(304).unwrap();
+        assert!(!log.lock().shall_tell_writer(), "{left} of 8");
+    }
+    cursor.take(304).unwrap();
+    writer.join().unwrap().unwrap();
+}
+
 /// Whether the writer would have to wait now.
 fn held_back(log: &Log) -> bool {
     log.lock().is_held_back()
