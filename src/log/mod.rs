@@ -117,6 +117,9 @@ pub struct Interrupted;
 /// taken would cost more than the packet.
 const ROOM_BELOW: f64 = 0.75;
 
+/// The part of its limits from which on a cursor is not left to wait for more.
+const GATHERS_BELOW: f64 = 0.5;
+
 /// The log. See the module's text.
 pub struct Log {
     state: Mutex<State>,
@@ -282,6 +285,13 @@ impl Reader {
         self.terms.limits.unwrap_or(default).exceeded_by(&self.lag(ring))
     }
 
+    /// Whether packets wait and have `bytes`, or as many that waiting for more would cost some of them.
+    fn has(&self, bytes: u64, ring: &Ring, default: Limits) -> bool {
+        let limits = self.terms.limits.unwrap_or(default);
+        ring.head() > self.next
+            && (ring.bytes_after(self.next) >= bytes || limits.used_by(&self.lag(ring)) >= GATHERS_BELOW)
+    }
+
     /// Sequence number of the packet before which it has nothing to wait for.
     fn head(&self, ring: &Ring) -> u64 {
         self.end.map_or(ring.head(), |end| end.min(ring.head()))
@@ -344,9 +354,7 @@ impl State {
         let Self { ring, readers, ended, limits, .. } = self;
         let mut due = Vec::new();
         for reader in readers.iter_mut().flatten() {
-            if reader.waker.is_some()
-                && (*ended || (ring.head() > reader.next && ring.bytes_after(reader.next) >= reader.wake_at))
-            {
+            if reader.waker.is_some() && (*ended || reader.has(reader.wake_at, ring, *limits)) {
                 due.extend(reader.waker.take());
             }
             if reader.lapped_waker.is_some() && reader.exceeds_limits(ring, *limits) {

@@ -530,6 +530,22 @@ fn waiting_cursors_are_woken_once_enough_is_there() {
 }
 
 #[test]
+fn nobody_waits_for_more_than_half_of_the_limits() {
+    let header = header(300);
+    let log = of_packets(8);
+    let cursor = log.cursor(Start::Oldest, Terms::default());
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&count));
+    let mut context = Context::from_waker(&waker);
+    let mut many = pin!(cursor.ready(u64::MAX));
+    append(&log, &header, 0..3);
+    assert!(many.as_mut().poll(&mut context).is_pending());
+    append(&log, &header, 3..4);
+    assert_eq!(count.0.load(Ordering::SeqCst), 1);
+    assert!(many.as_mut().poll(&mut context).is_ready());
+}
+
+#[test]
 fn the_end_wakes_and_comes_after_the_last_packet() {
     let header = header(300);
     let log = unlimited();
@@ -541,6 +557,25 @@ fn the_end_wakes_and_comes_after_the_last_packet() {
     assert!(cursor.at_end());
     let waker = Waker::noop();
     assert!(pin!(cursor.ready(1)).poll(&mut Context::from_waker(waker)).is_ready());
+}
+
+#[test]
+fn nobody_waits_for_more_than_will_come() {
+    let header = header(300);
+    let log = unlimited();
+    let cursors = [log.cursor(Start::Oldest, Terms::default()), log.cursor(Start::Oldest, Terms::default())];
+    append(&log, &header, 0..1);
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&count));
+    let mut context = Context::from_waker(&waker);
+    let [mut one, mut other] = cursors.each_ref().map(|cursor| Box::pin(cursor.ready(1000)));
+    assert!(one.as_mut().poll(&mut context).is_pending() && other.as_mut().poll(&mut context).is_pending());
+    cursors[0].observer().end_here();
+    assert_eq!(count.0.load(Ordering::SeqCst), 1, "its own end");
+    assert!(one.as_mut().poll(&mut context).is_ready() && other.as_mut().poll(&mut context).is_pending());
+    log.end();
+    assert_eq!(count.0.load(Ordering::SeqCst), 2, "the log's");
+    assert!(other.as_mut().poll(&mut context).is_ready());
 }
 
 #[test]
