@@ -248,12 +248,27 @@ impl Ring {
 
     /// How far a cursor at `sequence` is behind.
     pub(super) fn lag(&self, sequence: u64) -> Lag {
-        let first = self.entry(sequence.max(self.tail)).map_or(self.time, |entry| entry.time);
         Lag {
             packets: self.head().saturating_sub(sequence),
             bytes: self.bytes_after(sequence),
-            time: Duration::from_millis(self.time - first),
+            time: self.time_after(sequence),
         }
+    }
+
+    /// How far a cursor at the oldest packet kept is behind. Looked at for each packet, so without a search.
+    pub(super) fn kept_lag(&self) -> Lag {
+        let (Some(first), Some(last)) = (self.entries.front(), self.entries.back()) else { return Lag::default() };
+        Lag {
+            packets: self.entries.len() as u64,
+            bytes: last.end - self.tail_position,
+            time: Duration::from_millis(self.time - first.time),
+        }
+    }
+
+    /// Stream time from `sequence` (or from the oldest packet kept) to the newest.
+    pub(super) fn time_after(&self, sequence: u64) -> Duration {
+        let first = self.entry(sequence.max(self.tail)).map_or(self.time, |entry| entry.time);
+        Duration::from_millis(self.time - first)
     }
 
     /// The stream and the framed size of the packet `sequence`.

@@ -530,6 +530,22 @@ fn waiting_cursors_are_woken_once_enough_is_there() {
 }
 
 #[test]
+fn nobody_waits_for_more_than_half_of_the_limits() {
+    let header = header(300);
+    let log = of_packets(8);
+    let cursor = log.cursor(Start::Oldest, Terms::default());
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&count));
+    let mut context = Context::from_waker(&waker);
+    let mut many = pin!(cursor.ready(u64::MAX));
+    append(&log, &header, 0..3);
+    assert!(many.as_mut().poll(&mut context).is_pending());
+    append(&log, &header, 3..4);
+    assert_eq!(count.0.load(Ordering::SeqCst), 1);
+    assert!(many.as_mut().poll(&mut context).is_ready());
+}
+
+#[test]
 fn the_end_wakes_and_comes_after_the_last_packet() {
     let header = header(300);
     let log = unlimited();
@@ -541,6 +557,25 @@ fn the_end_wakes_and_comes_after_the_last_packet() {
     assert!(cursor.at_end());
     let waker = Waker::noop();
     assert!(pin!(cursor.ready(1)).poll(&mut Context::from_waker(waker)).is_ready());
+}
+
+#[test]
+fn nobody_waits_for_more_than_will_come() {
+    let header = header(300);
+    let log = unlimited();
+    let cursors = [log.cursor(Start::Oldest, Terms::default()), log.cursor(Start::Oldest, Terms::default())];
+    append(&log, &header, 0..1);
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&count));
+    let mut context = Context::from_waker(&waker);
+    let [mut one, mut other] = cursors.each_ref().map(|cursor| Box::pin(cursor.ready(1000)));
+    assert!(one.as_mut().poll(&mut context).is_pending() && other.as_mut().poll(&mut context).is_pending());
+    cursors[0].observer().end_here();
+    assert_eq!(count.0.load(Ordering::SeqCst), 1, "its own end");
+    assert!(one.as_mut().poll(&mut context).is_ready() && other.as_mut().poll(&mut context).is_pending());
+    log.end();
+    assert_eq!(count.0.load(Ordering::SeqCst), 2, "the log's");
+    assert!(other.as_mut().poll(&mut context).is_ready());
 }
 
 #[test]
@@ -571,6 +606,28 @@ fn a_blocking_cursor_holds_the_writer_and_loses_nothing() {
     writer.join().unwrap();
     assert_eq!(got, (0..1000).collect::<Vec<_>>());
     assert!(most <= 11, "{most}");
+}
+
+#[test]
+fn the_writer_that_waits_is_woken_once_there_is_room_for_many() {
+    let header = header(300);
+    let log = of_packets(8);
+    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Block));
+    cursor.set_streaming(true);
+    append(&log, &header, 0..9);
+    let writer = std::thread::spawn({
+        let log = Arc::clone(&log);
+        move || log.wait_for_room()
+    });
+    while !log.lock().writer_waits {
+        std::thread::yield_now();
+    }
+    for left in [8, 7] {
+        cursor.take(304).unwrap();
+        assert!(!log.lock().shall_tell_writer(), "{left} of 8");
+    }
+    cursor.take(304).unwrap();
+    writer.join().unwrap().unwrap();
 }
 
 /// Whether the writer would have to wait now.
