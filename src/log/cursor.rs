@@ -100,14 +100,14 @@ impl Cursor {
         Observer { place: Arc::clone(&self.place) }
     }
 
-    /// Waits until there is a packet to take and at least `min_bytes` of them, or the log has ended.
+    /// Waits until there is a packet to take and at least `min_bytes` of them, or nothing more will come.
     ///
     /// A caller that batches gives a `min_bytes` above 0 together with a time-out of its own.
     pub async fn ready(&self, min_bytes: u64) {
         poll_fn(|context| {
             self.with(|state, slot| {
                 let Some(next) = state.settle(slot) else { return Poll::Ready(()) };
-                let ended = state.is_at_end(slot);
+                let ended = state.will_grow_no_more(slot);
                 let waiting = state.ring.bytes_after(next);
                 if ended || (state.ring.head() > next && waiting >= min_bytes) {
                     return Poll::Ready(());
@@ -355,10 +355,16 @@ impl State {
         self.reader(slot).and_then(|reader| reader.end).is_some_and(|end| sequence >= end)
     }
 
+    /// Whether nothing more is appended for the cursor.
+    fn will_grow_no_more(&mut self, slot: usize) -> bool {
+        self.ended || self.reader(slot).is_some_and(|reader| reader.end.is_some())
+    }
+
     fn is_at_end(&mut self, slot: usize) -> bool {
-        let Self { ring, readers, ended, .. } = self;
-        let Some(reader) = readers.get(slot).and_then(Option::as_ref) else { return *ended };
-        (*ended || reader.end.is_some()) && reader.next >= reader.head(ring)
+        let ended = self.will_grow_no_more(slot);
+        let Self { ring, readers, .. } = self;
+        let reader = readers.get(slot).and_then(Option::as_ref);
+        ended && reader.is_none_or(|reader| reader.next >= reader.head(ring))
     }
 
     /// Where the cursor stands, once it has been moved past what it cannot have:
