@@ -3,6 +3,9 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use gst::prelude::*;
@@ -10,8 +13,8 @@ use gstasfpush::asf::Header;
 use gstasfpush::wmhttp::Hresult;
 use gstasfpush::wmhttp::packet::Packet;
 use support::media;
-use support::peer::{Peer, wms};
-use support::pipeline::{Pushing, end, feed, pushing_to_one as pushing, until};
+use support::peer::{PATIENCE, Peer, wms};
+use support::pipeline::{Pushing, end, feed, pushing_to_one as pushing, status, until};
 
 const STEP: u32 = 40;
 
@@ -255,5 +258,47 @@ fn a_thousand_hours_are_not_waited_for() {
         assert!(packets.len() > 2);
         connection.answer(&wms(204, "one"));
         pushing.wait_for_eos();
+    }
+}
+
+/// A bin may be freed as soon as the element has stopped, with a message for it on its way from the I/O thread: the
+/// element waits for whoever is in the midst of one, but not for itself.
+#[test]
+fn nothing_is_posted_after_the_stop() {
+    for by_application in [true, false] {
+        let silent = Peer::new();
+        let (pushing, _source) = Pushing::by_hand(&format!("location={} sync=false", silent.location()));
+        let (told, tell) = channel();
+        let plays = Arc::new(OnceLock::new());
+        let over = Arc::new(AtomicBool::new(false));
+        let (sink, is_over, played) = (pushing.sink.downgrade(), Arc::clone(&over), Arc::clone(&plays));
+        pushing.pipeline.bus().unwrap().set_sync_handler(move |_, message| {
+            if status(message).is_some() && told.send(()).is_ok() {
+                if by_application {
+                    std::thread::sleep(Duration::from_millis(300));
+                } else {
+                    played.wait();
+                    let sink = sink.upgrade().unwrap();
+                    // Else the pipeline, which is to play, sets it going again.
+                    sink.set_locked_state(true);
+                    sink.set_state(gst::State::Ready).unwrap();
+                }
+                is_over.store(true, Ordering::Release);
+            }
+            gst::BusSyncReply::Drop
+        });
+        pushing.play();
+        plays.set(()).unwrap();
+        tell.recv_timeout(PATIENCE).unwrap();
+        if by_application {
+            pushing.stop();
+            assert!(over.load(Ordering::Acquire), "a message was on its way");
+            while tell.try_recv().is_ok() {}
+        } else {
+            until("stopped by its own thread", || over.load(Ordering::Acquire));
+            pushing.sink.set_state(gst::State::Null).unwrap();
+            pushing.stop();
+        }
+        assert!(tell.recv_timeout(Duration::from_millis(200)).is_err(), "a message came after the stop");
     }
 }
