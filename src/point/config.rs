@@ -101,7 +101,7 @@ pub struct PointConfig {
     pub proxy_redirect: Option<Url>,
     /// Where the point pushes its stream on to.
     pub forward: Vec<Forward>,
-    /// Directory for recordings; `None` records nothing.
+    /// Directory for recordings; `None` records nothing. A reload changes it from the next header on.
     pub record: Option<PathBuf>,
     /// How long recorded files get, and how many of them stay. A reload changes it from the next header on.
     pub record_limits: RecordLimits,
