@@ -167,6 +167,20 @@ impl Registry {
         self.access.player(headers, line, &point.config().read, path)
     }
 
+    /// Gives the name of the user who asks, and may act at the point of this name.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn admit_operator(
+        &self,
+        headers: &HeaderMap,
+        line: RequestLine<'_>,
+        point: &str,
+    ) -> Result<String, NoEntry> {
+        let point = self.point_named(point).ok_or(NoEntry::NoRight)?;
+        self.access.operator(headers, line, &point.config().operate, point.name())
+    }
+
     /// The sessions of players.
     pub(super) fn viewers(&self) -> &Viewers {
         &self.viewers
