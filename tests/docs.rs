@@ -164,6 +164,41 @@ fn one_version_everywhere() {
     assert!(debian.starts_with(&format!("asfpush ({version}-")), "packaging/debian-changelog");
 }
 
+#[test]
+fn one_maintainer_everywhere() {
+    let (author, debian) = (env!("CARGO_PKG_AUTHORS"), include_str!("../packaging/debian-changelog"));
+    let signatures = debian.lines().filter_map(|line| line.strip_prefix(" -- ")?.split_once("  "));
+    let signers: Vec<&str> = signatures.map(|(signer, _date)| signer).collect();
+    assert!(!signers.is_empty() && signers.iter().all(|signer| *signer == author), "{signers:?}, {author}");
+}
+
+#[test]
+fn every_script_is_described() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let scripts = fs::read_dir(root.join("scripts")).unwrap().map(|entry| entry.unwrap().file_name());
+    let scripts: Vec<String> = scripts.map(|name| name.into_string().unwrap()).collect();
+    assert!(scripts.len() > 5);
+    for script in scripts {
+        let row = format!("| `scripts/{script}");
+        assert!(include_str!("../CONTRIBUTING.md").contains(&row), "CONTRIBUTING.md: {script}");
+    }
+}
+
+/// cargo-c installs what meson does, to where it does.
+#[test]
+fn cargo_c_and_meson_install_the_same_plugin() {
+    let cargo: toml::Table = include_str!("../Cargo.toml").parse().unwrap();
+    let capi = &cargo["package"]["metadata"]["capi"];
+    let folder = capi["library"]["install_subdir"].as_str().unwrap();
+    // Without a version in its name, as GStreamer looks for plugins, and with no header of its own.
+    assert!(!capi["library"]["versioning"].as_bool().unwrap());
+    assert!(!capi["header"]["enabled"].as_bool().unwrap());
+    let library = cargo["lib"]["name"].as_str().unwrap();
+    let meson = include_str!("../meson.build");
+    assert!(meson.contains(&format!("output: ['lib{library}.so', ")), "{library}");
+    assert!(meson.contains(&format!("install_dir: [get_option('libdir') / '{folder}', ")), "{folder}");
+}
+
 fn kind(spec: &glib::ParamSpec) -> String {
     if let Some(class) = glib::EnumClass::with_type(spec.value_type()) {
         return class.values().iter().map(|value| value.nick()).collect::<Vec<_>>().join(", ");
