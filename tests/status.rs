@@ -274,7 +274,7 @@ fn forwards_are_shown() {
     let further = server_with(|_| ());
     let server = server_with(|config| {
         let urls = [format!("http://bob:hush@{}/concert", further.addr()), "http://127.0.0.1:9/concert".to_owned()];
-        let forwards = urls.map(|url| Forward::to(url.parse().unwrap()));
+        let forwards = urls.map(|url| Forward::to(&url).unwrap());
         config.points.get_mut("concert").unwrap().forward = forwards.into();
     });
     assert_eq!(concert(&server)["forwards"][0]["state"], "idle");
