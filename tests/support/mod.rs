@@ -13,6 +13,7 @@ pub mod apache;
 pub mod audience;
 pub mod authority;
 pub mod cable;
+pub mod challenger;
 pub mod concert;
 pub mod curl;
 pub mod daemon;
