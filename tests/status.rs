@@ -8,6 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use gstasfpush::point::config::{Config, PointConfig, Who};
 use gstasfpush::point::{Bounds, Forward, Networks, RunningServer, Server, StatusAccess};
@@ -15,6 +17,7 @@ use gstasfpush::wmhttp::server::access::Rights;
 use serde_json::Value;
 use support::curl::get;
 use support::encoder::{Encoder, Player, header};
+use support::peer::{Peer, wms};
 use support::pipeline::until;
 
 const AGENT: &str = "WMEncoder/12.0.0.0 test/1";
@@ -348,7 +351,7 @@ fn forwards_are_shown() {
     let further = server_with(|_| ());
     let server = server_with(|config| {
         let urls = [format!("http://bob:hush@{}/concert", further.addr()), "http://127.0.0.1:9/concert".to_owned()];
-        let forwards = urls.map(|url| Forward::to(url.parse().unwrap()));
+        let forwards = urls.map(|url| Forward::to(&url).unwrap());
         config.points.get_mut("concert").unwrap().forward = forwards.into();
     });
     assert_eq!(concert(&server)["forwards"][0]["state"], "idle");
@@ -369,6 +372,32 @@ fn forwards_are_shown() {
     let labels = format!("{{point=\"concert\",location=\"http://{}/concert\"}}", further.addr());
     assert!(metrics.contains(&format!("asf_forward_streaming{labels} 1")), "{metrics}");
     assert!(!metrics.contains("hush"));
+}
+
+/// C-15: a server dies that has not read all of a forward's packets: how many it may miss is told.
+#[test]
+fn c15_what_a_broken_forward_leaves_open_is_shown() {
+    let peer = Peer::new();
+    let server = server_with(|config| {
+        config.points.get_mut("concert").unwrap().forward = vec![Forward::to(&peer.location()).unwrap()];
+    });
+    let forward = || concert(&server)["forwards"][0].clone();
+    let _encoder = push(&server, header("", ""));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    connection.packet();
+    connection.data(20);
+    assert_eq!(forward()["packets_uncertain"], 0);
+    // A body that has become no older than two seconds comes again as a whole.
+    thread::sleep(Duration::from_millis(2200));
+    until("the server's system has more", || connection.unread() > 1000);
+    connection.reset();
+    until("the break is told", || forward()["failures"].as_u64() > Some(0));
+    let [uncertain, sent] = ["packets_uncertain", "packets"].map(|field| forward()[field].as_u64().unwrap());
+    assert!((1..sent).contains(&uncertain), "{uncertain} of {sent}");
+    let metrics = get(&format!("http://{}/metrics", server.addr()), &[]).body;
+    let labels = format!("{{point=\"concert\",location=\"{}\"}}", peer.location());
+    assert!(metrics.contains(&format!("asf_forward_packets_uncertain_total{labels} {uncertain}\n")), "{metrics}");
 }
 
 /// Prometheus' own parser reads the metrics.

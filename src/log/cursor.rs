@@ -100,24 +100,24 @@ impl Cursor {
         Observer { place: Arc::clone(&self.place) }
     }
 
-    /// Waits until there is a packet to take and at least `min_bytes` of them, or the log has ended.
+    /// Waits until there is a packet to take and at least `min_bytes` of them, or half of what the limits allow, or no
+    /// more will come.
     ///
     /// A caller that batches gives a `min_bytes` above 0 together with a time-out of its own.
     pub async fn ready(&self, min_bytes: u64) {
         poll_fn(|context| {
             self.with(|state, slot| {
-                let Some(next) = state.settle(slot) else { return Poll::Ready(()) };
-                let ended = state.is_at_end(slot);
-                let waiting = state.ring.bytes_after(next);
-                if ended || (state.ring.head() > next && waiting >= min_bytes) {
+                state.settle(slot);
+                let ended = state.has_end(slot);
+                let State { ring, readers, limits, .. } = state;
+                let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else { return Poll::Ready(()) };
+                if ended || reader.has(min_bytes, ring, *limits) {
                     return Poll::Ready(());
                 }
-                if let Some(reader) = state.reader(slot) {
-                    reader.wake_at = min_bytes;
-                    match &mut reader.waker {
-                        Some(waker) => waker.clone_from(context.waker()),
-                        None => reader.waker = Some(context.waker().clone()),
-                    }
+                reader.wake_at = min_bytes;
+                match &mut reader.waker {
+                    Some(waker) => waker.clone_from(context.waker()),
+                    None => reader.waker = Some(context.waker().clone()),
                 }
                 Poll::Pending
             })
@@ -154,7 +154,7 @@ impl Cursor {
     ///
     /// The batch is empty where the next packet alone exceeds `max_bytes`.
     pub fn take(&mut self, max_bytes: u64) -> Option<Batch> {
-        let (batch, writer_waits) = self.with(|state, slot| {
+        let (batch, tell_writer) = self.with(|state, slot| {
             let next = state.settle(slot)?;
             let max_packets = state.reader(slot)?.end.map_or(u64::MAX, |end| end.saturating_sub(next));
             if max_packets == 0 {
@@ -167,9 +167,9 @@ impl Cursor {
             reader.position += batch.len();
             reader.taken += batch.sizes.len() as u64;
             reader.padding_saved += batch.padding_saved;
-            Some((batch, state.writer_waits))
+            Some((batch, state.shall_tell_writer()))
         })?;
-        if writer_waits {
+        if tell_writer {
             self.place.log.room.notify_all();
         }
         Some(batch)
@@ -355,10 +355,14 @@ impl State {
         self.reader(slot).and_then(|reader| reader.end).is_some_and(|end| sequence >= end)
     }
 
-    fn is_at_end(&mut self, slot: usize) -> bool {
-        let Self { ring, readers, ended, .. } = self;
-        let Some(reader) = readers.get(slot).and_then(Option::as_ref) else { return *ended };
-        (*ended || reader.end.is_some()) && reader.next >= reader.head(ring)
+    /// Whether nothing is appended any more that the cursor takes.
+    fn has_end(&self, slot: usize) -> bool {
+        self.ended || self.readers.get(slot).and_then(Option::as_ref).is_some_and(|reader| reader.end.is_some())
+    }
+
+    fn is_at_end(&self, slot: usize) -> bool {
+        let reader = self.readers.get(slot).and_then(Option::as_ref);
+        self.has_end(slot) && reader.is_none_or(|reader| reader.next >= reader.head(&self.ring))
     }
 
     /// Where the cursor stands, once it has been moved past what it cannot have:
@@ -391,7 +395,7 @@ impl Reader {
         Lag {
             packets: head.saturating_sub(self.next),
             bytes: ring.position(head).saturating_sub(self.position),
-            time: ring.lag(self.next).time,
+            time: ring.time_after(self.next),
         }
     }
 

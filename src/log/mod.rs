@@ -15,11 +15,12 @@ mod ring;
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
 use crate::asf;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 pub use cursor::{Cursor, Lag, Next, Observer, Progress};
 pub use ring::Batch;
@@ -112,6 +113,13 @@ pub enum Start {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the wait for room in the log was interrupted")]
 pub struct Interrupted;
+
+/// The part of the limits that cursors may use up at most for the writer to be woken: a wake-up for each packet
+/// taken would cost more than the packet.
+const ROOM_BELOW: f64 = 0.75;
+
+/// The part of its limits from which on a cursor is not left to wait for more.
+const GATHERS_BELOW: f64 = 0.5;
 
 /// The log. See the module's text.
 pub struct Log {
@@ -278,6 +286,13 @@ impl Reader {
         self.terms.limits.unwrap_or(default).exceeded_by(&self.lag(ring))
     }
 
+    /// Whether packets wait and have `bytes`, or as many that waiting for more would cost some of them.
+    fn has(&self, bytes: u64, ring: &Ring, default: Limits) -> bool {
+        let limits = self.terms.limits.unwrap_or(default);
+        ring.head() > self.next
+            && (ring.bytes_after(self.next) >= bytes || limits.used_by(&self.lag(ring)) >= GATHERS_BELOW)
+    }
+
     /// Sequence number of the packet before which it has nothing to wait for.
     fn head(&self, ring: &Ring) -> u64 {
         self.end.map_or(ring.head(), |end| end.min(ring.head()))
@@ -294,7 +309,17 @@ impl State {
     }
 
     fn is_held_back(&self) -> bool {
-        let full = |reader: &Reader| reader.exceeds_limits(&self.ring, self.limits);
+        self.is_blocked(|reader| reader.exceeds_limits(&self.ring, self.limits))
+    }
+
+    /// Whether the writer waits, and there is room for so much that it is worth waking it.
+    fn shall_tell_writer(&self) -> bool {
+        let used = |reader: &Reader| reader.terms.limits.unwrap_or(self.limits).used_by(&reader.lag(&self.ring));
+        self.writer_waits && !self.is_blocked(|reader| used(reader) > ROOM_BELOW)
+    }
+
+    /// Whether the cursors that may hold the writer back do so, of which `full` says which would.
+    fn is_blocked(&self, full: impl Fn(&Reader) -> bool) -> bool {
         let mut blockers = self.blockers().peekable();
         match blockers.peek() {
             None => false,
@@ -308,7 +333,7 @@ impl State {
         let own = self.readers.iter().flatten().filter(|reader| !reader.idle).filter_map(|reader| reader.terms.limits);
         let limits = own.fold(self.limits, Limits::loosest);
         // Mostly there is nothing to drop, and whom it would be dropped from does not matter.
-        if !limits.exceeded_by(&self.ring.lag(self.ring.tail())) {
+        if !limits.exceeded_by(&self.ring.kept_lag()) {
             return;
         }
         let first_needed = match self.blockers().next() {
@@ -318,10 +343,11 @@ impl State {
             None => None,
         }
         .unwrap_or(u64::MAX);
-        while self.ring.tail() < first_needed.min(self.ring.head())
-            && limits.exceeded_by(&self.ring.lag(self.ring.tail()))
-        {
+        while self.ring.tail() < first_needed.min(self.ring.head()) {
             self.ring.drop_oldest();
+            if !limits.exceeded_by(&self.ring.kept_lag()) {
+                break;
+            }
         }
     }
 
@@ -329,9 +355,7 @@ impl State {
         let Self { ring, readers, ended, limits, .. } = self;
         let mut due = Vec::new();
         for reader in readers.iter_mut().flatten() {
-            if reader.waker.is_some()
-                && (*ended || (ring.head() > reader.next && ring.bytes_after(reader.next) >= reader.wake_at))
-            {
+            if reader.waker.is_some() && (*ended || reader.has(reader.wake_at, ring, *limits)) {
                 due.extend(reader.waker.take());
             }
             if reader.lapped_waker.is_some() && reader.exceeds_limits(ring, *limits) {

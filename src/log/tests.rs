@@ -103,23 +103,16 @@ fn what_goes_in_comes_out_in_any_portions() {
 }
 
 #[test]
-fn small_packets_share_blocks_and_large_ones_are_not_copied() {
-    let small = header(300);
+fn packets_share_blocks() {
     let log = unlimited();
     let mut first = log.cursor(Start::Oldest, Terms::default());
     let mut second = log.cursor(Start::Oldest, Terms::default());
-    append(&log, &small, 0..50);
-    let (a, b) = (first.take(u64::MAX).unwrap(), second.take(u64::MAX).unwrap());
-    assert_eq!(a.frames.len(), 1, "15,200 bytes in one block");
-    assert_eq!(a.frames[0].as_ptr(), b.frames[0].as_ptr(), "one copy for all");
-
-    let large = header(20_000);
-    let bytes = PacketBuilder::asfmux(20_000, vec![Payload::new(VIDEO, b"x")]).build();
-    let body = bytes.as_ptr_range();
-    log.append(&large, [Packet::parse([bytes.clone(), Bytes::new()], &large, Padding::Keep)]);
-    let batch = first.take(u64::MAX).unwrap();
-    let longest = batch.frames.iter().max_by_key(|frame| frame.len()).unwrap();
-    assert!(body.contains(&longest.as_ptr()));
+    for (size, packets, blocks) in [(300, 0..50, 1), (16_000, 50..58, 2), (40_000, 58..60, 2), (65_500, 60..62, 2)] {
+        append(&log, &header(size), packets);
+        let (a, b) = (first.take(u64::MAX).unwrap(), second.take(u64::MAX).unwrap());
+        assert_eq!(a.frames.len(), blocks, "packets of {size}");
+        assert_eq!(a.frames[0].as_ptr(), b.frames[0].as_ptr(), "one copy for all");
+    }
 }
 
 #[test]
@@ -530,6 +523,22 @@ fn waiting_cursors_are_woken_once_enough_is_there() {
 }
 
 #[test]
+fn nobody_waits_for_more_than_half_of_the_limits() {
+    let header = header(300);
+    let log = of_packets(8);
+    let cursor = log.cursor(Start::Oldest, Terms::default());
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&count));
+    let mut context = Context::from_waker(&waker);
+    let mut many = pin!(cursor.ready(u64::MAX));
+    append(&log, &header, 0..3);
+    assert!(many.as_mut().poll(&mut context).is_pending());
+    append(&log, &header, 3..4);
+    assert_eq!(count.0.load(Ordering::SeqCst), 1);
+    assert!(many.as_mut().poll(&mut context).is_ready());
+}
+
+#[test]
 fn the_end_wakes_and_comes_after_the_last_packet() {
     let header = header(300);
     let log = unlimited();
@@ -537,10 +546,31 @@ fn the_end_wakes_and_comes_after_the_last_packet() {
     append(&log, &header, 0..1);
     log.end();
     assert!(!cursor.at_end());
+    let waker = Waker::noop();
+    let many = pin!(cursor.ready(100 * 304)).poll(&mut Context::from_waker(waker));
+    assert!(many.is_ready(), "more than there is will not come");
     take_all(&mut cursor);
     assert!(cursor.at_end());
-    let waker = Waker::noop();
     assert!(pin!(cursor.ready(1)).poll(&mut Context::from_waker(waker)).is_ready());
+}
+
+#[test]
+fn nobody_waits_for_more_than_will_come() {
+    let header = header(300);
+    let log = unlimited();
+    let cursors = [log.cursor(Start::Oldest, Terms::default()), log.cursor(Start::Oldest, Terms::default())];
+    append(&log, &header, 0..1);
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&count));
+    let mut context = Context::from_waker(&waker);
+    let [mut one, mut other] = cursors.each_ref().map(|cursor| Box::pin(cursor.ready(1000)));
+    assert!(one.as_mut().poll(&mut context).is_pending() && other.as_mut().poll(&mut context).is_pending());
+    cursors[0].observer().end_here();
+    assert_eq!(count.0.load(Ordering::SeqCst), 1, "its own end");
+    assert!(one.as_mut().poll(&mut context).is_ready() && other.as_mut().poll(&mut context).is_pending());
+    log.end();
+    assert_eq!(count.0.load(Ordering::SeqCst), 2, "the log's");
+    assert!(other.as_mut().poll(&mut context).is_ready());
 }
 
 #[test]
@@ -571,6 +601,28 @@ fn a_blocking_cursor_holds_the_writer_and_loses_nothing() {
     writer.join().unwrap();
     assert_eq!(got, (0..1000).collect::<Vec<_>>());
     assert!(most <= 11, "{most}");
+}
+
+#[test]
+fn the_writer_that_waits_is_woken_once_there_is_room_for_many() {
+    let header = header(300);
+    let log = of_packets(8);
+    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Block));
+    cursor.set_streaming(true);
+    append(&log, &header, 0..9);
+    let writer = std::thread::spawn({
+        let log = Arc::clone(&log);
+        move || log.wait_for_room()
+    });
+    while !log.lock().writer_waits {
+        std::thread::yield_now();
+    }
+    for left in [8, 7] {
+        cursor.take(304).unwrap();
+        assert!(!log.lock().shall_tell_writer(), "{left} of 8");
+    }
+    cursor.take(304).unwrap();
+    writer.join().unwrap().unwrap();
 }
 
 /// Whether the writer would have to wait now.
@@ -632,5 +684,5 @@ fn memory_follows_the_limits() {
     let state = log.lock();
     let (packets, bytes) = state.ring.kept();
     assert!(packets <= 100_000 / 1004 + 1, "{packets}");
-    assert!(bytes <= 100_000 + 2 * 16 * 1024, "{bytes}");
+    assert!(bytes <= 100_000 + 2 * 64 * 1024, "{bytes}");
 }

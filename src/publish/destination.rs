@@ -257,7 +257,11 @@ impl Actor {
                 let delivered = undelivered == 0 && !self.is_unread(cause, undelivered, now);
                 self.session.handle_disconnect(cause, &detail, delivered, now);
             }
-            Happening::Deadline => self.session.handle_timeout(now),
+            Happening::Deadline => {
+                // Where it is an answer that does not come, this is the end of the body.
+                self.undelivered = self.client.undelivered();
+                self.session.handle_timeout(now);
+            }
             Happening::Retry => self.connect(),
             Happening::Lapped => self.lapped(),
             Happening::DroppedDue => self.report_dropped(),
@@ -514,9 +518,12 @@ impl Actor {
 
     fn restarted(&mut self, reason: Restart, rewind: u64) {
         // What had not arrived before the restart's own reason is missing too.
-        let undelivered = self.body.data_in_last(std::mem::take(&mut self.undelivered));
-        self.rewind(rewind.max(undelivered));
-        self.body = BodyMap::default();
+        if reason == Restart::HeaderChange {
+            // The server had the end of it.
+            self.take_again(rewind);
+        } else {
+            self.body_broke(rewind);
+        }
         let (text, remedy) = match reason {
             Restart::Stale | Restart::Unauthenticated => return,
             Restart::HeaderChange => {
@@ -558,7 +565,7 @@ impl Actor {
 
     fn failed(&mut self, failure: Failure) {
         let lost = matches!(failure.condition, Condition::Lost(_));
-        self.body_broke();
+        self.body_broke(0);
         let policy = lock(&self.settings).retry;
         let streamed = self.has_streamed(&failure);
         self.streaming_since = None;

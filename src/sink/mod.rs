@@ -2,9 +2,9 @@
 //!
 //! `imp` maps GstBaseSink's hooks onto the stream and its destinations, `streaming` is what the
 //! streaming thread does, `allocation` what memory upstream is offered, `actions` what the action signals
-//! do, `properties` is
-//! the one table of what can be set, `report` turns what destinations tell into bus
-//! messages and signals, `credentials` asks applications for them, `pacing` says when a packet is due.
+//! do, `properties` is the one table of what can be set, `report` turns what destinations tell into bus
+//! messages and signals, `voice` ends that with the push, `credentials` asks applications for them, `pacing`
+//! says when a packet is due.
 
 /**
  * SECTION:element-asfpushsink
@@ -37,6 +37,7 @@ mod settings;
 mod stats;
 mod streaming;
 mod vfuncs;
+mod voice;
 
 use std::sync::LazyLock;
 

@@ -143,6 +143,14 @@ pub fn pushing_to(peers: &[Peer], properties: &str) -> (Pushing, gst::Element) {
     (pushing, source)
 }
 
+/// The same to one server.
+pub fn pushing_to_one(properties: &str) -> (Peer, Pushing, gst::Element) {
+    let peer = Peer::new();
+    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false {properties}", peer.location()));
+    pushing.play();
+    (peer, pushing, source)
+}
+
 impl Drop for Pushing {
     fn drop(&mut self) {
         let _ = self.pipeline.set_state(gst::State::Null);
