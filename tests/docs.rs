@@ -184,6 +184,22 @@ fn every_script_is_described() {
     }
 }
 
+/// GStreamer's own documentation is made from a comment of this form; its pipelines are the page's, which are run.
+#[test]
+fn the_section_for_gstreamers_documentation_shows_the_pages_pipelines() {
+    let (_, section) = include_str!("../src/sink/mod.rs").split_once("SECTION:element-asfpushsink").unwrap();
+    let (section, _) = section.split_once("*/").unwrap();
+    let lines: Vec<&str> = section.lines().map(|line| line.trim_start_matches([' ', '*'])).collect();
+    let shown: Vec<&str> = lines.iter().copied().filter(|line| line.starts_with("gst-launch-1.0 ")).collect();
+    let page = pages().into_iter().find(|page| page.name() == "docs/element.md").unwrap();
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
+    let run: Vec<String> = page.blocks("sh").iter().map(|block| words(&block.replace("\\\n", " "))).collect();
+    assert!(shown.len() >= 2 && shown.len() == lines.iter().filter(|line| **line == "|[").count(), "{shown:?}");
+    for pipeline in shown {
+        assert!(run.contains(&words(pipeline)), "docs/element.md does not have: {pipeline}");
+    }
+}
+
 /// cargo-c installs what meson does, to where it does.
 #[test]
 fn cargo_c_and_meson_install_the_same_plugin() {

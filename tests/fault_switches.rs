@@ -428,8 +428,9 @@ struct Outcome {
     uncertain: u64,
 }
 
-/// Pushes a live stream to a point with a fault, by TLS where the server has that.
-fn pushed_past(faults: &str, properties: &str, tls: Option<Tls>) -> Outcome {
+/// Pushes a live stream to a point with a fault, by TLS where the server has that. The last quarter comes when the
+/// element has got over a break in the body, if there is one: what ends a push that is all sent looks like its end.
+fn pushed_past(faults: &str, properties: &str, breaks: usize, tls: Option<Tls>) -> Outcome {
     let directory = TempDir::new().unwrap();
     let server = Server::spawn(Config { tls, ..config(faults, Some(directory.path())) }).unwrap();
     let (scheme, address) = server.tls_addr().map_or(("http", server.addr()), |address| ("https", address));
@@ -438,8 +439,13 @@ fn pushed_past(faults: &str, properties: &str, tls: Option<Tls>) -> Outcome {
     ));
     pushing.play();
     feed(&source, media::stream(1, STEP));
+    let begun = || server.stats("concert").unwrap().packets > 0 || pushing.count(0, "packets-uncertain") > 0;
+    until(faults, begun);
     for n in 1..PACKETS {
         thread::sleep(Duration::from_millis(STEP.into()));
+        if n == PACKETS * 3 / 4 && breaks > 0 && faults.ends_with("/once") {
+            until(faults, || pushing.count(0, "reconnects") > 0);
+        }
         feed(&source, media::packet(n, STEP));
     }
     end(&source);
@@ -469,7 +475,6 @@ impl Outcome {
             numbers.dedup();
         }
         assert!(numbers.is_sorted_by(|one, next| one < next), "{faults}: in order, and none twice: {numbers:?}");
-        assert_eq!(numbers.last(), Some(&(PACKETS - 1)), "{faults}");
         assert!(holes(&numbers) <= breaks, "{faults}: {numbers:?}");
         let missing = u64::from(PACKETS) - numbers.len() as u64;
         assert!(missing <= uncertain, "{faults}: {missing} are missing, {uncertain} uncertain");
@@ -479,8 +484,9 @@ impl Outcome {
 
 /// Where a run of numbers is missing.
 fn holes(numbers: &[u32]) -> usize {
-    let after = numbers.iter().map(|number| number + 1);
-    [0].into_iter().chain(after).zip(numbers).filter(|(expected, number)| expected != *number).count()
+    let expected = [0].into_iter().chain(numbers.iter().map(|number| number + 1));
+    let is = numbers.iter().copied().chain([PACKETS]);
+    expected.zip(is).filter(|(expected, is)| expected != is).count()
 }
 
 /// Faults that the element gets over.
@@ -500,12 +506,13 @@ fn the_element_gets_over_it() {
         ("http-1.0", "", 0),
         ("split-answer", "", 0),
         ("extra-100-continue", "", 0),
-        ("close-after-setup", "", 0),
+        // The connection may have got the first packet when it is closed.
+        ("close-after-setup", "", 1),
         ("no-filler,no-stream-change,no-directives,small-packets", "", 0),
         ("422@end", "", 0),
         ("no-answer@end", "eos-timeout=1000", 0),
         ("close@end", "", 0),
-        ("401@start/once", "user-id=bob user-pw=secret auth-methods=basic", 1),
+        ("401@start/once", "user-id=bob user-pw=secret auth-methods=basic", 0),
         ("reset@20/once", "", 1),
         ("close@20/once", "", 1),
         ("drop-after:50/once", "", 1),
@@ -518,7 +525,7 @@ fn the_element_gets_over_it() {
         let runs: Vec<_> = cases
             .iter()
             .map(|(faults, properties, breaks)| {
-                (faults, breaks, scope.spawn(move || pushed_past(faults, properties, None)))
+                (faults, breaks, scope.spawn(move || pushed_past(faults, properties, *breaks, None)))
             })
             .collect();
         for (faults, breaks, run) in runs {
@@ -538,7 +545,7 @@ fn the_element_gets_over_it_by_tls() {
         ("garbage@setup/once", 0),
         ("reset@setup/once", 0),
         ("split-answer,late:300ms,http-1.0", 0),
-        ("close-after-setup,slow:90k", 0),
+        ("close-after-setup,slow:90k", 1),
         ("no-answer@setup/once", 0),
         ("reset@20/once", 1),
         ("close@300ms/once", 1),
@@ -547,7 +554,7 @@ fn the_element_gets_over_it_by_tls() {
     thread::scope(|scope| {
         for (faults, breaks) in cases {
             let (tls, trusted) = (tls.clone(), authority.trusted());
-            scope.spawn(move || pushed_past(faults, &trusted, Some(tls)).assert_good(faults, breaks));
+            scope.spawn(move || pushed_past(faults, &trusted, breaks, Some(tls)).assert_good(faults, breaks));
         }
     });
 }
