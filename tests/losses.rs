@@ -8,8 +8,6 @@ use std::thread;
 use std::time::Duration;
 
 use gst::prelude::*;
-use gstasfpush::asf::Header;
-use gstasfpush::wmhttp::packet::Packet;
 use support::media;
 use support::peer::{Connection, Peer, wms};
 use support::pipeline::{Pushing, end, feed, pushing_to, until};
@@ -20,10 +18,7 @@ const NOT_SHORT: Duration = Duration::from_millis(2200);
 
 /// The numbers of the data packets that come until the pusher ends or closes.
 fn numbers_to_come(connection: &mut Connection) -> BTreeSet<u32> {
-    let header = Header::parse(media::header()).unwrap();
-    let packets = connection.until_the_end();
-    let data = packets.iter().filter_map(|packet| if let Packet::Data(data) = packet { Some(data) } else { None });
-    data.map(|data| media::number(&header, data, STEP)).collect()
+    media::numbers(&connection.until_the_end(), STEP).into_iter().collect()
 }
 
 fn count(pushing: &Pushing, field: &str) -> u64 {
