@@ -58,6 +58,33 @@ fn c15_what_a_dead_server_had_not_read_is_uncertain() {
     assert_eq!((sent, dropped), (u64::from(READ + UNREAD + 10), 0));
 }
 
+/// C-10: a server has not read all of a body when the pusher gives up waiting for its answer.
+#[test]
+fn c10_what_an_unanswered_body_held_is_uncertain() {
+    const PACKETS: u32 = 400;
+    const READ: usize = 250;
+    let peer = Peer::new();
+    let (pushing, source) =
+        pushing_to(std::slice::from_ref(&peer), "content-length=300000 timeout=2500 max-size-time=0");
+    feed(&source, media::stream(PACKETS, STEP));
+    let mut first = peer.accept();
+    first.set_up(&wms(204, "one"));
+    first.packet();
+    first.data(READ);
+    let mut second = peer.accept();
+    second.set_up(&wms(204, "two"));
+    end(&source);
+    let came = numbers_to_come(&mut second);
+    second.answer(&wms(204, "two"));
+    pushing.wait_for_eos();
+    let missing = (READ as u32..PACKETS).filter(|number| !came.contains(number)).count() as u64;
+    let [uncertain, sent, dropped] =
+        ["packets-uncertain", "packets-sent", "packets-dropped"].map(|field| count(&pushing, field));
+    assert!(missing > 0, "nothing was lost: {came:?}");
+    assert!((missing..sent).contains(&uncertain), "{missing} are missing, {uncertain} uncertain of {sent}");
+    assert_eq!((sent, dropped), (u64::from(PACKETS), 0));
+}
+
 /// What an application's `disconnect` leaves behind in the process waits for the next connection.
 #[test]
 fn what_a_disconnection_cuts_off_comes_again() {

@@ -1,9 +1,8 @@
 //! The log's storage: framed packets in shared blocks, and an index of them.
 //!
-//! Small packets are copied once into blocks of 16 KiB that all cursors share:
-//! a slice for each costs more than the copy, in allocations, reference counts
-//! and entries of a vectored write. A packet of a block's size or more travels
-//! as slices of the buffers it came in.
+//! Packets are copied once into blocks of 64 KiB that all cursors share: a slice
+//! of the upstream's memory for each costs more than the copy, in allocations,
+//! reference counts and entries of a vectored write.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,8 +15,8 @@ use super::cursor::Lag;
 use crate::asf;
 use crate::wmhttp::packet::{FRAMING_LEN, data_framing};
 
-/// Bytes of a block; also what a stalled connection's buffers are counted in.
-const BLOCK: usize = 16 * 1024;
+/// Bytes of a block at most, but for a packet that is longer.
+const BLOCK: usize = 64 * 1024;
 /// Packets beyond the oldest kept whose sizes are still known: a connection that breaks after a stall has
 /// not delivered some that the log let go meanwhile, and they are to be counted.
 const PAST: usize = 64 * 1024;
@@ -63,13 +62,7 @@ struct Run {
     first: u64,
     start: u64,
     header: Arc<asf::Header>,
-    bytes: RunBytes,
-}
-
-enum RunBytes {
-    Block(Bytes),
-    /// One large packet: framing with its rewritten head, and its body in the upstream's buffers.
-    Slices([Bytes; 4]),
+    bytes: Bytes,
 }
 
 struct Open {
@@ -119,11 +112,7 @@ impl Ring {
     /// Packets kept, and bytes of the runs that hold them.
     #[cfg(test)]
     pub(super) fn kept(&self) -> (usize, usize) {
-        let bytes = |run: &Run| match &run.bytes {
-            RunBytes::Block(bytes) => bytes.len(),
-            RunBytes::Slices(slices) => slices.iter().map(Bytes::len).sum(),
-        };
-        (self.entries.len(), self.runs.iter().map(bytes).sum::<usize>() + BLOCK)
+        (self.entries.len(), self.runs.iter().map(|run| run.bytes.len()).sum::<usize>() + BLOCK)
     }
 
     pub(super) fn append(&mut self, header: &Arc<asf::Header>, packet: &asf::Packet) {
@@ -140,32 +129,23 @@ impl Ring {
         let fits = self.open.as_ref().is_some_and(|open| {
             Arc::ptr_eq(&open.header, header) && open.block.capacity() - open.block.len() >= wire_len
         });
-        if wire_len >= BLOCK {
+        if !fits {
             self.seal();
-            self.runs.push_back(Run {
-                first: sequence,
-                start: position,
-                header: Arc::clone(header),
-                bytes: RunBytes::Slices(slices(framing, packet)),
-            });
-        } else {
-            if !fits {
-                self.seal();
-                self.open = None;
-            }
-            let open = self.open.get_or_insert_with(|| Open {
-                first: sequence,
-                start: position,
-                header: Arc::clone(header),
-                block: BytesMut::with_capacity(BLOCK),
-            });
-            if open.block.is_empty() {
-                open.first = sequence;
-                open.start = position;
-            }
-            open.block.put_slice(&framing);
-            packet.write_to(&mut open.block);
+            self.open = None;
         }
+        let open = self.open.get_or_insert_with(|| Open {
+            first: sequence,
+            start: position,
+            header: Arc::clone(header),
+            // As many like it as there is room for.
+            block: BytesMut::with_capacity((BLOCK / wire_len).max(1) * wire_len),
+        });
+        if open.block.is_empty() {
+            open.first = sequence;
+            open.start = position;
+        }
+        open.block.put_slice(&framing);
+        packet.write_to(&mut open.block);
 
         // What could not be parsed has no send time.
         if packet.is_parsed() {
@@ -313,19 +293,10 @@ impl Ring {
         let mut position = from;
         while position < end {
             let run = self.runs.get(index)?;
-            match &run.bytes {
-                RunBytes::Block(bytes) => {
-                    let run_end = run.start + bytes.len() as u64;
-                    let to = end.min(run_end);
-                    let range = usize::try_from(position - run.start).ok()?..usize::try_from(to - run.start).ok()?;
-                    frames.push(bytes.slice(range));
-                    position = to;
-                }
-                RunBytes::Slices(slices) => {
-                    frames.extend(slices.iter().filter(|slice| !slice.is_empty()).cloned());
-                    position += slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
-                }
-            }
+            let to = end.min(run.start + run.bytes.len() as u64);
+            let range = usize::try_from(position - run.start).ok()?..usize::try_from(to - run.start).ok()?;
+            frames.push(run.bytes.slice(range));
+            position = to;
             index += 1;
         }
         Some(Batch { header, frames, sizes, padding_saved: saved - saved_before, skipped: 0 })
@@ -402,12 +373,7 @@ impl Ring {
             first: open.first,
             start: open.start,
             header: Arc::clone(&open.header),
-            bytes: RunBytes::Block(open.block.split().freeze()),
+            bytes: open.block.split().freeze(),
         });
     }
-}
-
-fn slices(framing: [u8; FRAMING_LEN], packet: &asf::Packet) -> [Bytes; 4] {
-    let [head, first, second] = packet.slices();
-    [Bytes::copy_from_slice(&framing), head, first, second]
 }

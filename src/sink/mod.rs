@@ -6,6 +6,22 @@
 //! messages and signals, `voice` ends that with the push, `credentials` asks applications for them, `pacing`
 //! says when a packet is due.
 
+/**
+ * SECTION:element-asfpushsink
+ * @title: asfpushsink
+ * @short_description: pushes live Windows Media (ASF) to publishing points
+ *
+ * Pushes to one or several publishing points by [MS-WMHTTP], with reconnection, redirects, proxies, TLS and
+ * authentication. Each step is told by an element message and by #GstAsfPushSink::status.
+ *
+ * ## Example pipelines
+ * |[
+ * gst-launch-1.0 filesrc location=concert.wmv ! asfpushsink location=http://localhost:8080/concert
+ * ]| Pushes a file in real time.
+ * |[
+ * gst-launch-1.0 videotestsrc num-buffers=100 ! avenc_wmv2 ! identity single-segment=true ! asfmux streamable=true ! tee name=copies ! queue ! asfpushsink location=http://localhost:8080/concert sync=false copies. ! queue ! filesink location=copy.asf
+ * ]| Keeps a copy.
+ */
 mod actions;
 mod allocation;
 mod credentials;

@@ -73,8 +73,13 @@ impl Stream {
 
     /// SEGMENT: only those in bytes tell of rewrites and seeks.
     pub(super) fn segment(&mut self, segment: &gst::Segment) {
-        if let Some(segment) = segment.downcast_ref::<gst::format::Bytes>() {
-            self.parser.segment(segment.start().map_or(0, u64::from));
+        let Some(segment) = segment.downcast_ref::<gst::format::Bytes>() else { return };
+        let start = segment.start().map_or(0, u64::from);
+        // A source that was sought without a flush counts its time on; a muxer that goes back to rewrite what it
+        // has written begins with 0 each time.
+        match segment.base().map_or(0, u64::from) {
+            0 => self.parser.segment(start),
+            _ => self.parser.sought(start),
         }
     }
 

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// Bytes with the library, not written yet, beyond which it gets no more.
+/// Bytes with the library, not written yet, beyond which it gets no more, but for a frame that is longer.
 const IN_FLIGHT: usize = 64 * 1024;
 
 /// The request was given up.
@@ -37,6 +37,14 @@ struct State {
     aborted: bool,
     puller: Option<Waker>,
     pusher: Option<(Waker, usize)>,
+}
+
+impl State {
+    /// Whether the library may have the next frame, where there is one.
+    fn may_fly(&self) -> bool {
+        let next = self.frames.front().map_or(0, Bytes::len);
+        self.in_flight == 0 || self.in_flight + next <= IN_FLIGHT
+    }
 }
 
 impl Queue {
@@ -108,7 +116,7 @@ impl Queue {
     fn landed(&self, len: usize) {
         let mut state = self.lock();
         state.in_flight -= len;
-        let puller = if state.in_flight < IN_FLIGHT { state.puller.take() } else { None };
+        let puller = if state.may_fly() { state.puller.take() } else { None };
         drop(state);
         wake(puller);
     }
@@ -165,7 +173,7 @@ impl Body for PushBody {
         if state.remaining == 0 {
             return Poll::Ready(None);
         }
-        let next = if state.in_flight < IN_FLIGHT { state.frames.pop_front() } else { None };
+        let next = if state.may_fly() { state.frames.pop_front() } else { None };
         let Some(frame) = next else {
             state.puller = Some(context.waker().clone());
             return Poll::Pending;
