@@ -5,6 +5,8 @@
  *   ./push concert.wmv http://localhost:8080/concert http://localhost:8081/concert
  *
  * Ctrl-C ends the stream at all of them; a second one does not wait for that.
+ *
+ * With -DSTATIC_PLUGIN and `pkg-config --libs --static gstasfpush` the plugin is a part of the program.
  */
 
 #include <glib-unix.h>
@@ -12,6 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#ifdef STATIC_PLUGIN
+GST_PLUGIN_STATIC_DECLARE (asfpush);
+#endif
 
 static gchar *template_url = NULL;
 static gboolean auto_destroy = FALSE;
@@ -184,6 +190,9 @@ main (int argc, char **argv)
     return EXIT_FAILURE;
   }
   g_option_context_free (context);
+#ifdef STATIC_PLUGIN
+  GST_PLUGIN_STATIC_REGISTER (asfpush);
+#endif
 
   /* WMCreateWriter, and IWMWriter::SetProfile: who makes the ASF. Here it is made already; an encoder
    * would end in asfmux. */

@@ -49,6 +49,11 @@ mod sink;
 pub mod transport;
 pub mod wmhttp;
 
+/// The log's locks; `tests/schedules.rs` has others in their place.
+mod sync {
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+}
+
 pub use plugin::plugin_register_static;
 
 /// What GStreamer reads of the library.

@@ -164,6 +164,57 @@ fn one_version_everywhere() {
     assert!(debian.starts_with(&format!("asfpush ({version}-")), "packaging/debian-changelog");
 }
 
+#[test]
+fn one_maintainer_everywhere() {
+    let (author, debian) = (env!("CARGO_PKG_AUTHORS"), include_str!("../packaging/debian-changelog"));
+    let signatures = debian.lines().filter_map(|line| line.strip_prefix(" -- ")?.split_once("  "));
+    let signers: Vec<&str> = signatures.map(|(signer, _date)| signer).collect();
+    assert!(!signers.is_empty() && signers.iter().all(|signer| *signer == author), "{signers:?}, {author}");
+}
+
+#[test]
+fn every_script_is_described() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let scripts = fs::read_dir(root.join("scripts")).unwrap().map(|entry| entry.unwrap().file_name());
+    let scripts: Vec<String> = scripts.map(|name| name.into_string().unwrap()).collect();
+    assert!(scripts.len() > 5);
+    for script in scripts {
+        let row = format!("| `scripts/{script}");
+        assert!(include_str!("../CONTRIBUTING.md").contains(&row), "CONTRIBUTING.md: {script}");
+    }
+}
+
+/// GStreamer's own documentation is made from a comment of this form; its pipelines are the page's, which are run.
+#[test]
+fn the_section_for_gstreamers_documentation_shows_the_pages_pipelines() {
+    let (_, section) = include_str!("../src/sink/mod.rs").split_once("SECTION:element-asfpushsink").unwrap();
+    let (section, _) = section.split_once("*/").unwrap();
+    let lines: Vec<&str> = section.lines().map(|line| line.trim_start_matches([' ', '*'])).collect();
+    let shown: Vec<&str> = lines.iter().copied().filter(|line| line.starts_with("gst-launch-1.0 ")).collect();
+    let page = pages().into_iter().find(|page| page.name() == "docs/element.md").unwrap();
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
+    let run: Vec<String> = page.blocks("sh").iter().map(|block| words(&block.replace("\\\n", " "))).collect();
+    assert!(shown.len() >= 2 && shown.len() == lines.iter().filter(|line| **line == "|[").count(), "{shown:?}");
+    for pipeline in shown {
+        assert!(run.contains(&words(pipeline)), "docs/element.md does not have: {pipeline}");
+    }
+}
+
+/// cargo-c installs what meson does, to where it does.
+#[test]
+fn cargo_c_and_meson_install_the_same_plugin() {
+    let cargo: toml::Table = include_str!("../Cargo.toml").parse().unwrap();
+    let capi = &cargo["package"]["metadata"]["capi"];
+    let folder = capi["library"]["install_subdir"].as_str().unwrap();
+    // Without a version in its name, as GStreamer looks for plugins, and with no header of its own.
+    assert!(!capi["library"]["versioning"].as_bool().unwrap());
+    assert!(!capi["header"]["enabled"].as_bool().unwrap());
+    let library = cargo["lib"]["name"].as_str().unwrap();
+    let meson = include_str!("../meson.build");
+    assert!(meson.contains(&format!("output: ['lib{library}.so', ")), "{library}");
+    assert!(meson.contains(&format!("install_dir: [get_option('libdir') / '{folder}', ")), "{folder}");
+}
+
 fn kind(spec: &glib::ParamSpec) -> String {
     if let Some(class) = glib::EnumClass::with_type(spec.value_type()) {
         return class.values().iter().map(|value| value.nick()).collect::<Vec<_>>().join(", ");

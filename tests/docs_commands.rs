@@ -75,6 +75,7 @@ const WAYS: &[(&str, Way)] = &[
     ("scripts/test", Way::Elsewhere(".ci/run")),
     ("meson ", Way::Elsewhere("scripts/test")),
     ("scripts/package", Way::Elsewhere("scripts/test")),
+    ("scripts/cinstall", Way::Elsewhere("CONTRIBUTING.md")),
     ("apt-get install ./target/debian", Way::Elsewhere("scripts/package")),
     ("systemctl ", Way::Elsewhere("scripts/package")),
 ];

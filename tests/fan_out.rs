@@ -16,16 +16,7 @@ const STEP: u32 = 40;
 fn to_the_end(connection: &mut Connection) -> Vec<u32> {
     let packets = connection.until_the_end();
     connection.answer(&wms(204, "one"));
-    let mut numbers = Vec::new();
-    let mut header = None;
-    for packet in packets {
-        match packet {
-            Packet::Header(bytes) | Packet::StreamChange(bytes) => header = Some(Header::parse(bytes).unwrap()),
-            Packet::Data(payload) => numbers.push(media::number(header.as_ref().unwrap(), &payload, STEP)),
-            Packet::End(_) | Packet::Filler(_) => {}
-        }
-    }
-    numbers
+    media::numbers_of_push(&packets, STEP)
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Hostile input by the thousand to every layer that reads what others wrote; `FUZZ_ROUNDS` says how many of each.
 //!
-//! The drivers are those of `cargo fuzz` (`fuzz/`). Here the inputs are seeds, changed at random from a number that
-//! a failure tells: `FUZZ_SEED` repeats it.
+//! The drivers are those of `cargo fuzz` (`fuzz/`). Here the inputs are seeds and what the fuzzer has found
+//! (`fuzz/corpus`), as they are and changed at random from a number that a failure tells: `FUZZ_SEED` repeats it.
 #![cfg(feature = "publishing-point")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -9,7 +9,9 @@
 mod drivers;
 mod support;
 
-use std::panic::catch_unwind;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -68,22 +70,35 @@ fn input(seeds: &[Vec<u8>], seed: u64, n: u64) -> Vec<u8> {
     input
 }
 
+/// What the fuzzer has found for a driver, each a file.
+fn corpus(name: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(files.len() >= 10, "{} has {} files", folder.display(), files.len());
+    files.sort();
+    files.into_iter().map(|file| fs::read(file).unwrap()).collect()
+}
+
+/// Runs `run` on `input`; where it panics, the input is told, so that it can become a test.
+fn driven<R>(name: &str, seed: u64, input: &[u8], run: impl FnOnce(&[u8]) -> R) -> R {
+    catch_unwind(AssertUnwindSafe(|| run(input))).unwrap_or_else(|panic| {
+        println!("{name}: FUZZ_SEED={seed}: b\"{}\"", input.escape_ascii());
+        resume_unwind(panic)
+    })
+}
+
 /// No panic, and what each driver holds, whatever comes.
 #[test]
 fn any_bytes_harm_no_layer() {
     let seed = seed();
     for driver in DRIVERS {
-        let seeds = (driver.seeds)();
-        seeds.iter().for_each(|input| (driver.run)(input));
+        let seeds = [(driver.seeds)(), corpus(driver.name)].concat();
         let count = rounds(20_000);
-        for n in 0..count as u64 {
-            let input = input(&seeds, seed, n);
-            if let Err(panic) = catch_unwind(|| (driver.run)(&input)) {
-                println!("{}: round {n} of FUZZ_SEED={seed}: {input:?}", driver.name);
-                std::panic::resume_unwind(panic);
-            }
+        let changed = (0..count as u64).map(|n| input(&seeds, seed, n));
+        for input in seeds.iter().cloned().chain(changed) {
+            driven(driver.name, seed, &input, driver.run);
         }
-        println!("{}: {count} inputs", driver.name);
+        println!("{}: {} files and seeds, {count} inputs of them", driver.name, seeds.len());
     }
 }
 
@@ -91,7 +106,10 @@ fn any_bytes_harm_no_layer() {
 #[test]
 fn hostile_requests_harm_no_server() {
     let program = PointProgram::start(&["--point", "concert", "--log", "error"]);
-    let (seed, seeds, count) = (seed(), http::seeds(), rounds(12_000));
+    let (seed, seeds, count) = (seed(), [http::seeds(), corpus("http")].concat(), rounds(12_000));
+    for input in &seeds {
+        driven("http", seed, input, |input| http::attack(program.address, input));
+    }
     let sent = AtomicUsize::new(0);
     let attack = |share: usize| {
         thread::scope(|scope| {
@@ -103,7 +121,8 @@ fn hostile_requests_harm_no_server() {
                         if sent.load(Ordering::Relaxed) >= share {
                             return;
                         }
-                        let requests = http::attack(address, &input(seeds, seed, n));
+                        let input = input(seeds, seed, n);
+                        let requests = driven("http", seed, &input, |input| http::attack(address, input));
                         let before = sent.fetch_add(requests, Ordering::Relaxed);
                         if before / TOLD != (before + requests) / TOLD {
                             println!("{} requests", before + requests);

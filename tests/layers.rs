@@ -32,7 +32,7 @@ const LOCKS: &[&str] = &["Mutex", "RwLock", "Condvar"];
 const LAYERS: &[(Layer, &[&[&str]])] = &[
     (layer("asf", &[]), &[GSTREAMER, HTTP_LIBRARIES, TOKIO, CLOCK, LOCKS]),
     (layer("wmhttp", &["asf"]), &[GSTREAMER, HTTP_LIBRARIES, TOKIO, CLOCK, LOCKS]),
-    (layer("log", &["wmhttp", "asf"]), &[GSTREAMER, HTTP_LIBRARIES, TOKIO]),
+    (layer("log", &["wmhttp", "asf", "sync"]), &[GSTREAMER, HTTP_LIBRARIES, TOKIO]),
     (layer("transport", &["wmhttp", "asf"]), &[GSTREAMER]),
     (layer("publish", &["transport", "log", "wmhttp", "asf"]), &[GSTREAMER, HTTP_LIBRARIES]),
     (

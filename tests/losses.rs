@@ -8,8 +8,6 @@ use std::thread;
 use std::time::Duration;
 
 use gst::prelude::*;
-use gstasfpush::asf::Header;
-use gstasfpush::wmhttp::packet::Packet;
 use support::media;
 use support::peer::{Connection, Peer, wms};
 use support::pipeline::{Pushing, end, feed, pushing_to, until};
@@ -20,10 +18,7 @@ const NOT_SHORT: Duration = Duration::from_millis(2200);
 
 /// The numbers of the data packets that come until the pusher ends or closes.
 fn numbers_to_come(connection: &mut Connection) -> BTreeSet<u32> {
-    let header = Header::parse(media::header()).unwrap();
-    let packets = connection.until_the_end();
-    let data = packets.iter().filter_map(|packet| if let Packet::Data(data) = packet { Some(data) } else { None });
-    data.map(|data| media::number(&header, data, STEP)).collect()
+    media::numbers(&connection.until_the_end(), STEP).into_iter().collect()
 }
 
 fn count(pushing: &Pushing, field: &str) -> u64 {
@@ -61,6 +56,33 @@ fn c15_what_a_dead_server_had_not_read_is_uncertain() {
     assert!(missing > 0, "nothing was lost: {came:?}");
     assert!((missing..sent).contains(&uncertain), "{missing} are missing, {uncertain} uncertain of {sent}");
     assert_eq!((sent, dropped), (u64::from(READ + UNREAD + 10), 0));
+}
+
+/// C-10: a server has not read all of a body when the pusher gives up waiting for its answer.
+#[test]
+fn c10_what_an_unanswered_body_held_is_uncertain() {
+    const PACKETS: u32 = 400;
+    const READ: usize = 250;
+    let peer = Peer::new();
+    let (pushing, source) =
+        pushing_to(std::slice::from_ref(&peer), "content-length=300000 timeout=2500 max-size-time=0");
+    feed(&source, media::stream(PACKETS, STEP));
+    let mut first = peer.accept();
+    first.set_up(&wms(204, "one"));
+    first.packet();
+    first.data(READ);
+    let mut second = peer.accept();
+    second.set_up(&wms(204, "two"));
+    end(&source);
+    let came = numbers_to_come(&mut second);
+    second.answer(&wms(204, "two"));
+    pushing.wait_for_eos();
+    let missing = (READ as u32..PACKETS).filter(|number| !came.contains(number)).count() as u64;
+    let [uncertain, sent, dropped] =
+        ["packets-uncertain", "packets-sent", "packets-dropped"].map(|field| count(&pushing, field));
+    assert!(missing > 0, "nothing was lost: {came:?}");
+    assert!((missing..sent).contains(&uncertain), "{missing} are missing, {uncertain} uncertain of {sent}");
+    assert_eq!((sent, dropped), (u64::from(PACKETS), 0));
 }
 
 /// What an application's `disconnect` leaves behind in the process waits for the next connection.

@@ -7,6 +7,7 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use gstasfpush::asf::fixture::{HeaderBuilder, PacketBuilder, Payload};
@@ -15,6 +16,7 @@ use gstasfpush::point::config::{HeaderChange, SlowPlayers};
 use gstasfpush::wmhttp::Hresult;
 use gstasfpush::wmhttp::packet::Packet;
 use support::concert::*;
+use support::encoder::{self, Encoder, Player};
 use support::pipeline::until;
 use support::wire::{CONCERT, Wire};
 
@@ -272,4 +274,18 @@ fn slow_players_are_ended_by_a_setting() {
         let missed = server.stats("concert").unwrap().missed;
         assert!(missed > 0 && missed < 100_000, "{missed}");
     }
+}
+
+/// Who acknowledges nothing of what waits for it is dead, and its place is free again.
+#[test]
+fn a_player_that_acknowledges_nothing_is_dropped() {
+    let server = server_with(|config| config.bounds.stall_timeout = Duration::from_secs(1));
+    let _encoder = Encoder::in_haste(server.addr(), "concert", "WMEncoder/12.0", encoder::header("", ""));
+    let playing = || server.stats("concert").unwrap().playing;
+    until("a stream", || server.stats("concert").unwrap().headers > 0);
+    let _reads = Player::start(server.addr(), "concert", "NSPlayer/9.0", false);
+    let _stuck = Player::start(server.addr(), "concert", "NSPlayer/9.0", true);
+    until("both play", || playing() == 2);
+    until("one is dropped", || playing() == 1);
+    assert_eq!(server.stats("concert").unwrap().players, 2);
 }

@@ -6,8 +6,11 @@
 
 mod support;
 
+use gstasfpush::point::config::Who;
+use gstasfpush::point::{Config, PointConfig, Server};
 use gstasfpush::wmhttp::Hresult;
 use gstasfpush::wmhttp::packet::Packet;
+use gstasfpush::wmhttp::server::access::Rights;
 use support::concert::*;
 use support::wire::Wire;
 
@@ -38,6 +41,24 @@ fn browsers_are_led_to_a_player() {
     let hostile = "GET /concert?format=asx HTTP/1.1\r\nHost: \"/><script>\r\n\r\n";
     let text = String::from_utf8(ask(&server, hostile).body).unwrap();
     assert!(text.contains("HREF=\"http://localhost/concert\""), "{text}");
+}
+
+/// What leads to a point is nobody's secret; a password is asked for where it leads.
+#[test]
+fn an_asx_is_given_to_whoever_asks() {
+    let point = PointConfig { read: Who::Users, ..PointConfig::default() };
+    let users = "bob:push:0786f66609ee7d38256a25b55563aa64\n".parse().unwrap();
+    let server =
+        Server::spawn(Config { users: Some(Rights::new(users)), ..Config::with_points(["concert"], &point) }).unwrap();
+    for (target, agent, status) in [
+        ("/concert.asx", BROWSER, 200),
+        ("/concert.ASX", "VLC/3.0.24 LibVLC/3.0.24", 200),
+        ("/concert", BROWSER, 401),
+        ("/concert?format=asx", BROWSER, 401),
+        ("/concert?format=asf", BROWSER, 401),
+    ] {
+        assert_eq!(ask(&server, &get("GET", target, agent)).status, status, "{target}");
+    }
 }
 
 /// Header and packets back to back, as a file has them, to the end of the stream.

@@ -34,6 +34,46 @@ fn server(directory: &Path, record_limits: RecordLimits) -> RunningServer {
     Server::spawn(Config::with_points(["concert"], &point)).unwrap()
 }
 
+/// A reload begins recordings, moves them and ends them, each from the next header on.
+#[test]
+fn a_reload_changes_the_directory() {
+    let directory = TempDir::new().unwrap();
+    let config = |name: Option<&str>| {
+        let record = name.map(|name| directory.path().join(name));
+        Config::with_points(["concert"], &PointConfig { record, ..PointConfig::default() })
+    };
+    let recorded = |name: &str| -> Vec<usize> {
+        let files = Some(directory.path().join(name)).filter(|path| path.exists()).map(|path| recordings(&path));
+        files.unwrap_or_default().iter().map(|file| packets(file).len()).collect()
+    };
+    let stream = Stream::numbered(20, 40, |n| n.is_multiple_of(10));
+    let server = Server::spawn(config(None)).unwrap();
+    let mut pushed = 0;
+    // Pushes the stream, and has the server read another configuration in its middle.
+    let mut push = |next: Option<&str>| {
+        let (mut wire, id) = Wire::set_up(server.addr(), CONCERT);
+        let mut body = stream.body();
+        wire.start(CONCERT.id(&id), body.by_ref().take(11));
+        until("half of it", || server.stats("concert").unwrap().packets == pushed + 10);
+        server.reload(config(next)).unwrap();
+        wire.packets(body);
+        wire.end();
+        pushed += 20;
+    };
+    push(Some("one"));
+    assert!(recorded("one").is_empty());
+    push(Some("other"));
+    assert_eq!((recorded("one"), recorded("other")), (vec![20], vec![]));
+    push(None);
+    assert_eq!((recorded("one"), recorded("other")), (vec![20], vec![20]));
+    push(Some("one"));
+    assert_eq!((recorded("one"), recorded("other")), (vec![20], vec![20]));
+    push(Some("one"));
+    // The same header in the same directory would have been the same file.
+    assert_eq!((recorded("one"), recorded("other")), (vec![20, 20], vec![20]));
+    assert_eq!(server.stats("concert").unwrap().recordings.len(), 3);
+}
+
 /// A stream: its header, and its packets at their full size.
 struct Stream {
     header: Bytes,

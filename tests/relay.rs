@@ -30,7 +30,7 @@ const STEP: u32 = 40;
 
 /// A forward that does not wait long before it tries again.
 fn to(url: &str) -> Forward {
-    Forward { retry_delay_max: Duration::from_millis(100), ..Forward::to(url.parse().unwrap()) }
+    Forward { retry_delay_max: Duration::from_millis(100), ..Forward::to(url).unwrap() }
 }
 
 fn url(server: &RunningServer) -> String {
@@ -354,7 +354,7 @@ const USERS: &str = "bob:push:0786f66609ee7d38256a25b55563aa64\n";
 fn c5_credentials() {
     let rights = Rights { schemes: vec![Scheme::Digest], ..Rights::new(USERS.parse().unwrap()) };
     let leaf = Server::spawn(Config { users: Some(rights), ..config(&PointConfig::default()) }).unwrap();
-    let with = |login: &str| Forward::to(url(&leaf).replace("http://", &format!("http://{login}@")).parse().unwrap());
+    let with = |login: &str| Forward::to(&url(&leaf).replace("http://", &format!("http://{login}@"))).unwrap();
     let root = server([with("bob:wrongpw")]);
     let (_pushing, source) = encoder(&root);
     feed_some(&source, 0..20);

@@ -53,7 +53,7 @@ fn from_gstreamer_by_two_servers_to_ffmpeg_vlc_and_mplayer() {
     let path = |name: &str| directory.path().join(name);
     let recorded = PointConfig { record: Some(path("relayed")), ..PointConfig::default() };
     let leaf = Server::spawn(Config::with_points(["concert"], &recorded)).unwrap();
-    let forward = vec![Forward::to(url("http", &leaf).parse().unwrap())];
+    let forward = vec![Forward::to(&url("http", &leaf)).unwrap()];
     let root =
         Server::spawn(Config::with_points(["concert"], &PointConfig { forward, ..PointConfig::default() })).unwrap();
     let pushing = Pushing::launch(

@@ -10,9 +10,9 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use gst::prelude::*;
-use support::acceptor::{Acceptor, Verdict};
+use support::challenger;
 use support::media;
-use support::peer::{Connection, Head, Peer, unauthorized, wms};
+use support::peer::Peer;
 use support::pipeline::{Pushing, end, feed};
 
 const PASSWORD: &str = "OPENSESAME";
@@ -59,49 +59,6 @@ fn listen() -> Said {
     said
 }
 
-fn scheme_and_token(head: &Head) -> (String, String) {
-    let (scheme, token) = head.header("Authorization").unwrap().split_once(' ').unwrap();
-    (scheme.to_owned(), token.to_owned())
-}
-
-/// Takes a push that is to be authenticated by `scheme`; the secrets that went over the network.
-fn serve(connection: &mut Connection, scheme: &str) -> Vec<String> {
-    let mut secrets = Vec::new();
-    let challenge = match scheme {
-        "Basic" => "Basic realm=\"live\"".to_owned(),
-        "Digest" => "Digest realm=\"live\", nonce=\"SERVERNONCE\", qop=auth, opaque=\"OPAQUE\"".to_owned(),
-        other => other.to_owned(),
-    };
-    connection.request();
-    connection.answer(&unauthorized(&[&challenge]));
-    let mut note = |head: &Head| {
-        let (used, token) = scheme_and_token(head);
-        assert_eq!(used, scheme);
-        secrets.push(token.clone());
-        token
-    };
-    if scheme == "NTLM" || scheme == "Negotiate" {
-        let mut acceptor = Acceptor::new(scheme, "bob", PASSWORD);
-        let Verdict::Continue(challenge) = acceptor.step(&note(&connection.request())) else { panic!() };
-        connection.answer(&unauthorized(&[&format!("{scheme} {challenge}")]));
-        let accepted = acceptor.step(&note(&connection.request()));
-        assert!(matches!(accepted, Verdict::Accepted(_)), "{accepted:?}");
-        connection.answer(&wms(204, PUSH_ID));
-        connection.request();
-    } else {
-        note(&connection.request());
-        connection.answer(&wms(204, PUSH_ID));
-        note(&connection.request());
-    }
-    connection.until_the_end();
-    connection.answer(&wms(204, PUSH_ID));
-    if scheme == "Digest" {
-        let response = secrets.iter().map(|value| value.split("response=\"").nth(1).unwrap()[..32].to_owned());
-        secrets = response.collect();
-    }
-    secrets
-}
-
 #[test]
 fn no_secret_is_shown() {
     let said = listen();
@@ -120,7 +77,7 @@ fn no_secret_is_shown() {
         feed(&source, media::stream(20, 40));
         end(&source);
         let mut connection = peer.accept();
-        secrets.extend(serve(&mut connection, scheme));
+        secrets.extend(challenger::serve(&mut connection, scheme, PASSWORD, PUSH_ID));
         pushing.wait_for(|message| {
             said.add(&format!("{message:?} {:?}", message.structure()));
             matches!(message.view(), gst::MessageView::Eos(_)).then_some(())

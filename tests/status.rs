@@ -8,12 +8,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
-use gstasfpush::point::config::{Config, PointConfig};
-use gstasfpush::point::{Forward, RunningServer, Server, StatusAccess};
+use gstasfpush::point::config::{Config, PointConfig, Who};
+use gstasfpush::point::{Bounds, Forward, Networks, RunningServer, Server, StatusAccess};
+use gstasfpush::wmhttp::server::access::Rights;
 use serde_json::Value;
 use support::curl::get;
 use support::encoder::{Encoder, Player, header};
+use support::peer::{Peer, wms};
 use support::pipeline::until;
 
 const AGENT: &str = "WMEncoder/12.0.0.0 test/1";
@@ -176,6 +180,79 @@ fn s15_disconnect() {
     assert_eq!(get(&url.replace("/disconnect", ""), &["--request", "DELETE"]).status, 405);
 }
 
+/// S-15: so it does for a user who has that right, wherever they are; not for another, nor where nobody has it.
+#[test]
+fn s15_disconnect_by_a_user() {
+    const DIGEST: [&str; 3] = ["--digest", "--user", "bob:secret"];
+    const USERS: &str = "bob:push:0786f66609ee7d38256a25b55563aa64\neve:push:1e353811dc7ee6da20d7e55c9da5a0b4\n";
+    let with_users = |change: fn(&mut Config)| {
+        server_with(|config| {
+            config.users = Some(Rights::new(USERS.parse().unwrap()));
+            config.points.get_mut("concert").unwrap().operate = Who::Only(["bob".to_owned()].into());
+            config.points.get_mut("concert").unwrap().write = Who::Everybody;
+            config.bounds = Bounds { uncounted: Networks::default(), max_guesses: 3, ..Bounds::default() };
+            change(config);
+        })
+    };
+    let path = "api/v1/points/concert/disconnect";
+    // As one from elsewhere: the first answer, and the status of the last.
+    let ask = |address: SocketAddr, arguments: &[&str]| {
+        let far: &[&str] = &["--request", "POST", "--header", "X-Forwarded-For: 192.0.2.1"];
+        let answer =
+            get(&format!("http://{address}/{path}"), &[far, &["--write-out", "\n%{http_code}"], arguments].concat());
+        let last: u16 = answer.body.lines().last().unwrap().parse().unwrap();
+        (answer, last)
+    };
+    let post = |address, arguments: &[&str]| ask(address, arguments).1;
+
+    let server = with_users(|_| {});
+    assert_eq!(post(server.addr(), &DIGEST), 409, "nobody pushes");
+    for scheme in ["--digest", "--basic", "--anyauth"] {
+        let encoder = push(&server, header("", ""));
+        assert_eq!(post(server.addr(), &[scheme, "--user", "bob:secret"]), 204, "{scheme}");
+        assert_eq!(encoder.expelled(), 403);
+        until("the end", || concert(&server)["state"] == "idle");
+    }
+    let _encoder = push(&server, header("", ""));
+    let (unasked, status) = ask(server.addr(), &[]);
+    assert_eq!(status, 401);
+    assert!(unasked.header("WWW-Authenticate").unwrap().contains("realm=\"push\""));
+    assert_eq!(post(server.addr(), &["--digest", "--user", "eve:secret"]), 403);
+    assert_eq!(post(server.addr(), &[&DIGEST[..], &["--header", "Origin: http://evil.example"]].concat()), 403);
+    let other = get(
+        &format!("http://{}/{}", server.addr(), path.replace("concert", "template")),
+        &["--request", "POST", "--header", "Via: 1.1 proxy", "--basic", "--user", "bob:secret"],
+    );
+    assert_eq!(other.status, 403, "the right is of one point");
+    // The status itself is shown to nobody more.
+    let status = get(
+        &format!("http://{}/api/v1/status", server.addr()),
+        &["--header", "Via: 1.1 proxy", "--basic", "--user", "bob:secret"],
+    );
+    assert_eq!(status.status, 403);
+    for _ in 0..3 {
+        assert_eq!(post(server.addr(), &["--basic", "--user", "bob:wrong"]), 401);
+    }
+    let (locked_out, status) = ask(server.addr(), &["--basic", "--user", "bob:secret"]);
+    assert_eq!(status, 429);
+    assert!(locked_out.header("Retry-After").is_some());
+    assert!(server.stats("concert").unwrap().pushing);
+
+    let apart = with_users(|config| config.status_listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))));
+    let _encoder = Encoder::start(apart.addr(), "concert", AGENT, header("", ""));
+    until("the push", || apart.stats("concert").unwrap().pushing);
+    assert_eq!(post(apart.addr(), &DIGEST), 400, "it is no request of a player");
+    for _ in 0..3 {
+        assert_eq!(post(apart.status_addr().unwrap(), &["--basic", "--user", "eve:wrong"]), 401);
+    }
+    assert_eq!(post(apart.status_addr().unwrap(), &["--basic", "--user", "bob:secret"]), 429);
+    let closed = with_users(|config| config.status = StatusAccess::Off);
+    assert_eq!(post(closed.addr(), &DIGEST), 403);
+    // Without users nobody is one.
+    let open = server_with(|config| config.points.get_mut("concert").unwrap().operate = Who::Users);
+    assert_eq!(post(open.addr(), &DIGEST), 403);
+}
+
 /// S-8: a second pusher is refused, which the first one's operator learns.
 #[test]
 fn s8_refusals_are_told() {
@@ -274,7 +351,7 @@ fn forwards_are_shown() {
     let further = server_with(|_| ());
     let server = server_with(|config| {
         let urls = [format!("http://bob:hush@{}/concert", further.addr()), "http://127.0.0.1:9/concert".to_owned()];
-        let forwards = urls.map(|url| Forward::to(url.parse().unwrap()));
+        let forwards = urls.map(|url| Forward::to(&url).unwrap());
         config.points.get_mut("concert").unwrap().forward = forwards.into();
     });
     assert_eq!(concert(&server)["forwards"][0]["state"], "idle");
@@ -295,6 +372,32 @@ fn forwards_are_shown() {
     let labels = format!("{{point=\"concert\",location=\"http://{}/concert\"}}", further.addr());
     assert!(metrics.contains(&format!("asf_forward_streaming{labels} 1")), "{metrics}");
     assert!(!metrics.contains("hush"));
+}
+
+/// C-15: a server dies that has not read all of a forward's packets: how many it may miss is told.
+#[test]
+fn c15_what_a_broken_forward_leaves_open_is_shown() {
+    let peer = Peer::new();
+    let server = server_with(|config| {
+        config.points.get_mut("concert").unwrap().forward = vec![Forward::to(&peer.location()).unwrap()];
+    });
+    let forward = || concert(&server)["forwards"][0].clone();
+    let _encoder = push(&server, header("", ""));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    connection.packet();
+    connection.data(20);
+    assert_eq!(forward()["packets_uncertain"], 0);
+    // A body that has become no older than two seconds comes again as a whole.
+    thread::sleep(Duration::from_millis(2200));
+    until("the server's system has more", || connection.unread() > 1000);
+    connection.reset();
+    until("the break is told", || forward()["failures"].as_u64() > Some(0));
+    let [uncertain, sent] = ["packets_uncertain", "packets"].map(|field| forward()[field].as_u64().unwrap());
+    assert!((1..sent).contains(&uncertain), "{uncertain} of {sent}");
+    let metrics = get(&format!("http://{}/metrics", server.addr()), &[]).body;
+    let labels = format!("{{point=\"concert\",location=\"{}\"}}", peer.location());
+    assert!(metrics.contains(&format!("asf_forward_packets_uncertain_total{labels} {uncertain}\n")), "{metrics}");
 }
 
 /// Prometheus' own parser reads the metrics.

@@ -152,7 +152,7 @@ fn it_fits_every_screen() {
     let further = server(&["concert"]);
     let mut config = Config::with_points(["concert", &long, "quiet"], &PointConfig::default());
     let forwards = [format!("http://{}/", further.addr()), format!("http://127.0.0.1:9/{long}")];
-    let forwards = forwards.map(|url| Forward::to(url.parse().unwrap()));
+    let forwards = forwards.map(|url| Forward::to(&url).unwrap());
     config.points.get_mut("concert").unwrap().forward = forwards.into();
     let server = Server::spawn(config).unwrap();
     let browser = watching(&server);

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 
 use gst::prelude::*;
+use gst_base::prelude::*;
 use support::media;
 use support::peer::{Connection, Peer, wms};
 use support::pipeline::{Pushing, feed, init, pushing_to, until};
@@ -152,4 +153,53 @@ fn buffers_come_back() {
     }
     assert_eq!(connection.data(200).len(), 200);
     pool.set_active(false).unwrap();
+}
+
+/// A playing pipeline whose source says that what it gives is between 200 and 300 ms old, where it is live.
+fn late(peer: &Peer, live: bool, properties: &str) -> (Pushing, gst::Element) {
+    let (pushing, source) = Pushing::by_hand(&format!("location={} {properties}", peer.location()));
+    source.set_property("is-live", live);
+    source.set_property("min-latency", 200_000_000_i64);
+    source.set_property("max-latency", 300_000_000_i64);
+    pushing.play();
+    feed(&source, media::stream(2, STEP));
+    until("PLAYING", || pushing.pipeline.current_state() == gst::State::Playing);
+    (pushing, source)
+}
+
+/// The query is answered as GstBaseSink does: whether the sink synchronizes, and the least and the most in milliseconds.
+#[test]
+fn latencies() {
+    let peer = Peer::new();
+    for (live, properties, latency) in [
+        (true, "", (true, 220, Some(300))),
+        (true, "processing-deadline=0", (true, 200, Some(300))),
+        (true, "render-delay=50000000", (true, 270, Some(350))),
+        (true, "sync=false", (false, 0, None)),
+        (false, "", (true, 0, None)),
+        (false, "render-delay=50000000", (true, 50, None)),
+        (false, "sync=false", (false, 0, None)),
+    ] {
+        let (pushing, _) = late(&peer, live, properties);
+        let mut query = gst::query::Latency::new();
+        assert!(pushing.pipeline.query(&mut query));
+        let (synchronizes, least, most) = query.result();
+        let result = (synchronizes, least.mseconds(), most.map(gst::ClockTime::mseconds));
+        assert_eq!(result, latency, "live: {live}, {properties}");
+    }
+}
+
+/// What is live goes out as it comes, whatever the pipeline's latency is: nothing waits for an hour here.
+#[test]
+fn live_packets_do_not_wait_for_the_latency() {
+    let peer = Peer::new();
+    let (pushing, source) = late(&peer, true, "processing-deadline=3600000000000");
+    let mut connection = begin(&peer);
+    // As applications do when they get the LATENCY message. Without a limit, which would be too low.
+    source.set_property("max-latency", -1_i64);
+    pushing.pipeline.recalculate_latency().unwrap();
+    let sink = pushing.sink.downcast_ref::<gst_base::BaseSink>().unwrap();
+    assert_eq!(sink.latency().seconds(), 3600);
+    feed(&source, media::packets(2..20, STEP));
+    assert_eq!(connection.data(20).len(), 20);
 }

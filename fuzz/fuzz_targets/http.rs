@@ -4,11 +4,14 @@
 #[path = "../drivers/mod.rs"]
 mod drivers;
 
-use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, LazyLock};
 
 use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
 
 static SERVER: LazyLock<RunningServer> = LazyLock::new(|| {
+    // A program with a `main` of Rust's ignores it from its beginning.
+    signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::new(AtomicBool::new(false))).expect("a handler");
     let config = Config::with_points(["concert"], &PointConfig::default());
     Server::spawn(config).expect("a server")
 });

@@ -274,6 +274,15 @@ impl Parser {
         }
     }
 
+    /// The same after a seek that has not flushed: the next bytes are no other version of those that were there.
+    pub fn sought(&mut self, start: u64) {
+        if self.unplaced.is_none() && start != self.received {
+            self.seek(start);
+        } else {
+            self.segment(start);
+        }
+    }
+
     /// Another stream begins (STREAM_START): a header comes next.
     pub fn new_stream(&mut self) {
         self.expect_new_stream();

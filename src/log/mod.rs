@@ -15,11 +15,12 @@ mod ring;
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
 use crate::asf;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 pub use cursor::{Cursor, Lag, Next, Observer, Progress};
 pub use ring::Batch;

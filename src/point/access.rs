@@ -15,7 +15,7 @@ use crate::wmhttp::server::{Policy, Reply};
 /// Looks at whoever comes. Without users everybody is let in.
 pub(super) struct Access(Mutex<Option<Guard>>);
 
-/// Why a player is not let in.
+/// Why a player, or one who acts by the status API, is not let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NoEntry {
     /// It must show who it is, in answer to one of these challenges.
@@ -91,23 +91,53 @@ impl Access {
         right: &Who,
         path: &str,
     ) -> Result<(), NoEntry> {
+        match self.admit(headers, line, right)? {
+            Admitted::Unasked => Ok(()),
+            Admitted::User(user) => {
+                tracing::debug!(point = path, user, "a player is let in");
+                Ok(())
+            }
+            Admitted::NoRight(user) => {
+                tracing::info!(point = path, user, "a player has no right here");
+                Err(NoEntry::NoRight)
+            }
+            Admitted::NoRandomness => Err(NoEntry::NoRandomness),
+        }
+    }
+
+    /// Gives the name of a user who may act at the point `path`; nobody may without having shown who it is.
+    ///
+    /// # Errors
+    /// Why the client may not.
+    pub(super) fn operator(
+        &self,
+        headers: &HeaderMap,
+        line: RequestLine<'_>,
+        right: &Who,
+        path: &str,
+    ) -> Result<String, NoEntry> {
+        if right.is_nobodys() {
+            return Err(NoEntry::NoRight);
+        }
+        match self.admit(headers, line, right)? {
+            Admitted::User(user) => Ok(user),
+            Admitted::Unasked => Err(NoEntry::NoRight),
+            Admitted::NoRight(user) => {
+                tracing::info!(point = path, user, "a user has no right to act here");
+                Err(NoEntry::NoRight)
+            }
+            Admitted::NoRandomness => Err(NoEntry::NoRandomness),
+        }
+    }
+
+    /// # Errors
+    /// The challenges to one that is unknown.
+    fn admit(&self, headers: &HeaderMap, line: RequestLine<'_>, right: &Who) -> Result<Admitted, NoEntry> {
         let authorization = headers.get(header::AUTHORIZATION);
         let listed = accepted_schemes(headers);
         let recognize =
             |guard: &mut Guard, nonce: &str| guard.recognize(authorization, &listed, line, nonce, Instant::now());
-        match self.ask(std::slice::from_ref(right), recognize) {
-            Ok(Admitted::Unasked) => Ok(()),
-            Ok(Admitted::User(user)) => {
-                tracing::debug!(point = path, user, "a player is let in");
-                Ok(())
-            }
-            Ok(Admitted::NoRight(user)) => {
-                tracing::info!(point = path, user, "a player has no right here");
-                Err(NoEntry::NoRight)
-            }
-            Ok(Admitted::NoRandomness) => Err(NoEntry::NoRandomness),
-            Err(challenges) => Err(NoEntry::Unknown(challenges)),
-        }
+        self.ask(std::slice::from_ref(right), recognize).map_err(NoEntry::Unknown)
     }
 
     /// Asks who comes, where one of these rights is not everybody's.

@@ -34,6 +34,9 @@ pub struct Bounds {
     pub head_timeout: Duration,
     /// Time for the body of a PushSetup.
     pub setup_timeout: Duration,
+    /// How long the far end of a connection may leave unacknowledged all that waits for it (`TCP_USER_TIMEOUT`); then
+    /// it counts as dead.
+    pub stall_timeout: Duration,
 }
 
 impl Default for Bounds {
@@ -50,6 +53,7 @@ impl Default for Bounds {
             max_head_lines: 100,
             head_timeout: Duration::from_secs(30),
             setup_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(60),
         }
     }
 }

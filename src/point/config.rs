@@ -101,7 +101,7 @@ pub struct PointConfig {
     pub proxy_redirect: Option<Url>,
     /// Where the point pushes its stream on to.
     pub forward: Vec<Forward>,
-    /// Directory for recordings; `None` records nothing.
+    /// Directory for recordings; `None` records nothing. A reload changes it from the next header on.
     pub record: Option<PathBuf>,
     /// How long recorded files get, and how many of them stay. A reload changes it from the next header on.
     pub record_limits: RecordLimits,
@@ -122,6 +122,8 @@ pub struct PointConfig {
     pub create: Who,
     /// Who may play.
     pub read: Who,
+    /// Who may end its pushes by the status API from another machine, having shown who they are.
+    pub operate: Who,
     /// From where pushes, and new points made with this one as template, are taken; `None` is from everywhere.
     pub allow_push: Option<Networks>,
     /// From where players are served; `None` is to everywhere.
@@ -146,6 +148,7 @@ impl Default for PointConfig {
             write: Who::Users,
             create: Who::Users,
             read: Who::Everybody,
+            operate: Who::Only(BTreeSet::new()),
             allow_push: None,
             allow_play: None,
             max_bitrate: 0,
@@ -171,6 +174,11 @@ impl Who {
             Self::Everybody | Self::Users => true,
             Self::Only(names) => names.contains(user),
         }
+    }
+
+    /// Whether no user has it.
+    pub(super) fn is_nobodys(&self) -> bool {
+        matches!(self, Self::Only(names) if names.is_empty())
     }
 }
 

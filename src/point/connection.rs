@@ -31,8 +31,6 @@ const READ_AHEAD: usize = 64 * 1024;
 const MAX_ASKED: usize = 8;
 /// Time beyond the Inactivity-Timeout, at which the session itself closes its connection.
 const AFTER_INACTIVITY: Duration = Duration::from_secs(30);
-/// How long a player may leave everything unacknowledged before it counts as dead.
-const DEAD: Duration = Duration::from_secs(60);
 /// Silence after which the kernel asks whether the far end is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long what still comes is read and dropped after the last answer, so that the far end can read
@@ -220,7 +218,7 @@ fn set_options(stream: &TcpStream, registry: &Registry) -> io::Result<()> {
     }
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE))?;
-    socket.set_tcp_user_timeout(Some(DEAD))
+    socket.set_tcp_user_timeout(Some(registry.config().bounds.stall_timeout))
 }
 
 /// Ends the connection for writing, and reads until the far end has done so too.

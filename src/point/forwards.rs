@@ -47,6 +47,8 @@ pub struct ForwardStats {
     pub bitrate: u64,
     /// Data packets that it missed: it was slow, or away, for too long.
     pub dropped: u64,
+    /// Those of the packets handed over that may not have arrived, since a connection broke shortly after them.
+    pub uncertain: u64,
     /// Data packets that wait for it now.
     pub queued: u64,
     /// Their stream time.
@@ -65,6 +67,7 @@ impl ForwardStats {
         self.packets += stats.packets_sent;
         self.bytes += stats.bytes_sent;
         self.dropped += stats.packets_dropped;
+        self.uncertain += stats.packets_uncertain;
         self.reconnects += stats.reconnects;
         if let Some(error) = &stats.last_error {
             self.last_error = Some(error.to_string());

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroUsize;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -101,7 +102,12 @@ impl Gate {
         }
         state.connections += 1;
         state.there.entry(site).or_default().connections += 1;
-        Ok(Visit { gate: Arc::clone(self), site, address: address.to_canonical(), plays: AtomicBool::new(false) })
+        Ok(Visit { caller: self.caller(address), plays: AtomicBool::new(false) })
+    }
+
+    /// Whoever names passwords from this address.
+    pub(super) fn caller(self: &Arc<Self>, address: IpAddr) -> Caller {
+        Caller { gate: Arc::clone(self), site: Site::of(address), address: address.to_canonical() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -110,33 +116,17 @@ impl Gate {
     }
 }
 
-/// A connection as long as it is there.
-pub(super) struct Visit {
+/// Who names passwords.
+pub(super) struct Caller {
     gate: Arc<Gate>,
     site: Site,
     address: IpAddr,
-    plays: AtomicBool,
 }
 
-impl Visit {
+impl Caller {
     /// The far end's address, an IPv4 one as such.
     pub(super) fn address(&self) -> IpAddr {
         self.address
-    }
-
-    /// Counts the connection as a player's from now on; `false` where its address has too many of them.
-    pub(super) fn play(&self, bounds: &Bounds) -> bool {
-        let mut state = self.gate.lock();
-        let there = state.there.entry(self.site).or_default();
-        if self.plays.load(Ordering::Relaxed) {
-            return true;
-        }
-        if there.players >= bounds.max_players_per_address && !bounds.uncounted.has(self.address) {
-            return false;
-        }
-        there.players += 1;
-        self.plays.store(true, Ordering::Relaxed);
-        true
     }
 
     /// How long the address has to wait until it may name a password; `None` is not at all.
@@ -158,6 +148,37 @@ impl Visit {
         let mut state = self.gate.lock();
         let bucket = state.guesses.get_or_insert_mut(self.site, || Bucket::full(rate, now));
         bucket.take(1.0, rate, now) && !bucket.wait(1.0, rate, now).is_zero()
+    }
+}
+
+/// A connection as long as it is there.
+pub(super) struct Visit {
+    caller: Caller,
+    plays: AtomicBool,
+}
+
+impl Visit {
+    /// Counts the connection as a player's from now on; `false` where its address has too many of them.
+    pub(super) fn play(&self, bounds: &Bounds) -> bool {
+        let mut state = self.gate.lock();
+        let there = state.there.entry(self.site).or_default();
+        if self.plays.load(Ordering::Relaxed) {
+            return true;
+        }
+        if there.players >= bounds.max_players_per_address && !bounds.uncounted.has(self.address()) {
+            return false;
+        }
+        there.players += 1;
+        self.plays.store(true, Ordering::Relaxed);
+        true
+    }
+}
+
+impl Deref for Visit {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
     }
 }
 

@@ -11,7 +11,9 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::body::Body;
+use super::bounds::Bounds;
 use super::connection::{Closed, Connection};
+use super::gate::Caller;
 use super::networks::Networks;
 use super::registry::Registry;
 use super::status::Client;
@@ -34,7 +36,7 @@ pub(super) async fn answer(
     let visit = connection.visit();
     let pushes = push::is_push(&request);
     // Who may see that is a question of its own.
-    if !pushes && let Some(response) = status::answer(registry, connection.peer(), &request).await {
+    if !pushes && let Some(response) = status::answer(registry, connection.peer(), visit, &request).await {
         return Ok(response);
     }
     if !is_near(registry, pushes, request.uri().path(), visit.address()) {
@@ -54,8 +56,8 @@ pub(super) async fn answer(
         status::introduced(client, pull::answer(registry, connection.scheme(), request).await)
     };
     if response.status() == StatusCode::UNAUTHORIZED {
-        if knocks && !is_stale(response.headers()) && visit.guessed(bounds, Instant::now()) {
-            tracing::warn!(address = %visit.address(), "too many wrong passwords: the address is not asked for a while");
+        if knocks {
+            note_guess(visit, bounds, response.headers());
         }
         return Ok(connection.asked(response));
     }
@@ -85,6 +87,13 @@ pub(super) fn is_in(networks: Option<&Networks>, address: IpAddr) -> bool {
     networks.is_none_or(|networks| networks.has(address))
 }
 
+/// Remembers a wrong password, which was answered with these headers.
+pub(super) fn note_guess(caller: &Caller, bounds: &Bounds, answer: &HeaderMap) {
+    if !is_stale(answer) && caller.guessed(bounds, Instant::now()) {
+        tracing::warn!(address = %caller.address(), "too many wrong passwords: the address is not asked for a while");
+    }
+}
+
 /// Whether the password was right, and only the nonce too old.
 fn is_stale(headers: &HeaderMap) -> bool {
     let challenges = headers.get_all(header::WWW_AUTHENTICATE);
@@ -99,7 +108,8 @@ fn refuse(registry: &Registry, pushes: bool, status: StatusCode, text: &'static 
     }
 }
 
-fn retry_after(mut response: Response<Body>, wait: Duration) -> Response<Body> {
+/// Tells when to come again.
+pub(super) fn retry_after(mut response: Response<Body>, wait: Duration) -> Response<Body> {
     // Rounded up: who comes as early as told is let in.
     let seconds = HeaderValue::from(wait.as_secs().saturating_add(1));
     response.headers_mut().insert(header::RETRY_AFTER, seconds);

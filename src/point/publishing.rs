@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use super::config::PointConfig;
 use super::forwards::{ForwardStats, Forwards};
@@ -43,7 +43,8 @@ pub(super) struct Point {
     /// Replaced as a whole by a reload.
     config: RwLock<Arc<PointConfig>>,
     broadcast: Mutex<Option<Broadcast>>,
-    recorder: Option<Recorder>,
+    /// There from the first configuration on that wants recordings.
+    recorder: OnceLock<Recorder>,
     forwards: Forwards,
     counters: Counters,
     playing: Arc<AtomicUsize>,
@@ -98,6 +99,7 @@ impl Drop for PlayerCount {
 
 impl Point {
     pub(super) fn new(name: &str, config: Arc<PointConfig>, recorder: Option<Recorder>, forwards: Forwards) -> Self {
+        let recorder = recorder.map_or_else(OnceLock::new, OnceLock::from);
         Self {
             name: name.to_owned(),
             config: RwLock::new(config),
@@ -129,7 +131,13 @@ impl Point {
     }
 
     pub(super) fn recorder(&self) -> Option<&Recorder> {
-        self.recorder.as_ref()
+        self.recorder.get()
+    }
+
+    /// Gives the point a recorder, where it has none.
+    pub(super) fn set_recorder(&self, recorder: Recorder) {
+        // One too many has recorded nothing, and ends.
+        drop(self.recorder.set(recorder));
     }
 
     pub(super) fn stats(&self) -> PointStats {
@@ -143,7 +151,7 @@ impl Point {
             playing: self.playing.load(Ordering::Relaxed) as u64,
             missed: self.ledger.packets_lost(),
             pushing: count(&self.counters.pushing) > 0,
-            recordings: self.recorder.as_ref().map(Recorder::files).unwrap_or_default(),
+            recordings: self.recorder().map(Recorder::files).unwrap_or_default(),
             forwards: self.forwards.stats(),
         }
     }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
+use super::config::PointConfig;
 use super::recording::{Folder, RecordLimits, RecordedPacket, Recording};
 use crate::asf::{Header, Packet};
 
@@ -41,6 +42,8 @@ enum Item {
     /// The stream begins, or goes on after a break, with this header.
     Header {
         header: Arc<Header>,
+        /// Where it is recorded to; `None` where it is not.
+        directory: Option<PathBuf>,
         limits: RecordLimits,
     },
     Packet(RecordedPacket),
@@ -75,10 +78,11 @@ impl Recorder {
     }
 
     /// A stream begins. Headers are never lost: packets would end up under the wrong one.
-    /// The limits count from here on.
-    pub(super) async fn header(&self, header: &Arc<Header>, limits: RecordLimits) {
+    /// What the configuration says of recordings counts from here on.
+    pub(super) async fn header(&self, header: &Arc<Header>, config: &PointConfig) {
+        let (directory, limits) = (config.record.clone(), config.record_limits);
         // Fails only where the thread is gone, which it has reported.
-        let _ = self.queue.send(Item::Header { header: Arc::clone(header), limits }).await;
+        let _ = self.queue.send(Item::Header { header: Arc::clone(header), directory, limits }).await;
     }
 
     /// One packet at its full size, parsed and as bytes.
@@ -153,10 +157,21 @@ impl Worker {
 
     fn take(&mut self, item: Item) -> io::Result<()> {
         match item {
-            Item::Header { header, limits } => {
+            Item::Header { header, directory, limits } => {
                 self.limits = limits;
-                self.header = Some(Arc::clone(&header));
-                self.begin(&header)
+                self.header = directory.is_some().then(|| Arc::clone(&header));
+                match directory {
+                    Some(directory) if directory == self.folder.path() => self.begin(&header),
+                    Some(directory) => {
+                        self.finish();
+                        self.folder = Folder::new(&directory, &self.point);
+                        self.open(&header)
+                    }
+                    None => {
+                        self.finish();
+                        Ok(())
+                    }
+                }
             }
             Item::Packet(packet) => self.packet(&packet),
             Item::Finish(done) => {
@@ -187,12 +202,18 @@ impl Worker {
         self.recording.as_mut().map_or(Ok(()), |recording| recording.write(packet))
     }
 
-    /// Ends the file there is, and makes the next.
-    fn open(&mut self, header: &Arc<Header>) -> io::Result<()> {
+    /// Ends the file there is, if any, for good.
+    fn finish(&mut self) {
         let finished = self.recording.take().map(|mut before| before.finish());
         if let Some(Err(error)) = finished {
             self.complain(&error);
         }
+        self.retry_at = None;
+    }
+
+    /// Ends the file there is, and makes the next.
+    fn open(&mut self, header: &Arc<Header>) -> io::Result<()> {
+        self.finish();
         let deleted = self.folder.make_room(&self.limits).unwrap_or_else(|error| {
             tracing::warn!(point = self.point, %error, "old recordings cannot be deleted");
             Vec::new()
@@ -200,7 +221,6 @@ impl Worker {
         let (recording, path) = Recording::create(&self.folder, header)?;
         tracing::info!(point = self.point, file = %path.display(), "recording");
         self.recording = Some(recording);
-        self.retry_at = None;
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         files.retain(|file| !deleted.contains(file));
         if files.len() >= MAX_FILES {

@@ -93,16 +93,24 @@ impl Registry {
     /// template; what else goes on is not interrupted.
     ///
     /// # Errors
-    /// Where a recorder for a new point cannot be started, or it has a name that is reserved: then nothing changes.
+    /// Where a recorder for a point cannot be started, or a new one has a name that is reserved: then nothing changes.
     pub(super) fn set_config(&self, config: Config) -> io::Result<()> {
         check_names(&config)?;
         let config = Arc::new(config);
         let mut state = self.lock();
         let mut fresh = Vec::new();
-        for (name, point) in &config.points {
-            if !state.points.contains_key(&key(name)) {
-                fresh.push((key(name), new_point(name, &Arc::new(point.clone()))?));
+        let mut recorders = Vec::new();
+        for (name, config) in &config.points {
+            match state.points.get(&key(name)) {
+                None => fresh.push((key(name), new_point(name, &Arc::new(config.clone()))?)),
+                Some(point) if point.recorder().is_none() => {
+                    recorders.extend(new_recorder(name, config)?.map(|recorder| (Arc::clone(point), recorder)));
+                }
+                Some(_) => {}
             }
+        }
+        for (point, recorder) in recorders {
+            point.set_recorder(recorder);
         }
         // First: a new point that asks for users must not be there before they are.
         self.access.set_users(config.users.clone());
@@ -157,6 +165,20 @@ impl Registry {
     pub(super) fn admit_player(&self, headers: &HeaderMap, line: RequestLine<'_>, path: &str) -> Result<(), NoEntry> {
         let Some(point) = self.point(path) else { return Ok(()) };
         self.access.player(headers, line, &point.config().read, path)
+    }
+
+    /// Gives the name of the user who asks, and may act at the point of this name.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn admit_operator(
+        &self,
+        headers: &HeaderMap,
+        line: RequestLine<'_>,
+        point: &str,
+    ) -> Result<String, NoEntry> {
+        let point = self.point_named(point).ok_or(NoEntry::NoRight)?;
+        self.access.operator(headers, line, &point.config().operate, point.name())
     }
 
     /// The sessions of players.
@@ -388,10 +410,14 @@ fn check_names(config: &Config) -> io::Result<()> {
 }
 
 fn new_point(name: &str, config: &Arc<PointConfig>) -> io::Result<Arc<Point>> {
-    let recorder = config.record.as_deref().map(|directory| Recorder::start(directory, name)).transpose()?;
+    let recorder = new_recorder(name, config)?;
     let pseudonym = random_digits().ok_or_else(|| io::Error::other("no randomness for a name"))?;
     let forwards = Forwards::new(name, pseudonym, config.forward.clone());
     Ok(Arc::new(Point::new(name, Arc::clone(config), recorder, forwards)))
+}
+
+fn new_recorder(name: &str, config: &PointConfig) -> io::Result<Option<Recorder>> {
+    config.record.as_deref().map(|directory| Recorder::start(directory, name)).transpose()
 }
 
 /// A session's id (S-1).

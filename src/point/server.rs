@@ -54,12 +54,12 @@ impl Server {
         let registry = Registry::new(config)?;
         let mut watching = JoinSet::new();
         watching.spawn(status::sample(Arc::downgrade(&registry)));
+        let gate = Gate::new();
         let status_address = status_listener.as_ref().map(StatusListener::address);
         if let Some(listener) = status_listener {
-            watching.spawn(listener.serve(Arc::clone(&registry)));
+            watching.spawn(listener.serve(Arc::clone(&registry), Arc::clone(&gate)));
         }
         let (stop, stopped) = watch::channel(false);
-        let gate = Gate::new();
         let doors = [(Some(listener), Speech::Plain), (tls_listener, Speech::Tls)];
         let accepting = doors.into_iter().filter_map(|(listener, speech)| {
             let door = Door { listener: listener?, speech, registry: Arc::clone(&registry), gate: Arc::clone(&gate) };

@@ -293,7 +293,7 @@ impl Session {
         }
         let header = self.point.begin(header);
         if let Some(recorder) = self.point.recorder() {
-            recorder.header(&header, self.point.config().record_limits).await;
+            recorder.header(&header, &self.point.config()).await;
         }
         self.header = Some(header);
     }

@@ -73,8 +73,8 @@ pub(super) struct Actor {
     /// Upstream was asked for the key frame that the cursor waits for.
     key_frame_wanted: bool,
     asked_kernel_at: Option<Instant>,
-    /// The connection's queue is full: data waits for room, not for packets.
-    wants_room: bool,
+    /// The connection's queue is full: data waits for so many bytes of room, not for packets.
+    wants_room: Option<usize>,
     /// Since when, while it is.
     full_since: Option<Instant>,
     /// See [`Actor::omen`].
@@ -156,7 +156,7 @@ impl Actor {
             dropped: Dropped::default(),
             key_frame_wanted: false,
             asked_kernel_at: None,
-            wants_room: false,
+            wants_room: None,
             full_since: None,
             omen_told: false,
             streaming_since: None,
@@ -209,7 +209,7 @@ impl Actor {
     }
 
     async fn happening(&mut self) -> Happening {
-        let wants_data = self.session.wants_data() && !self.wants_room;
+        let wants_data = self.session.wants_data() && self.wants_room.is_none();
         let deadline = self.session.deadline();
         let gather_until = self.gather.until(Instant::now());
         let breaks_off = self.breaks_off_when_lapped();
@@ -257,7 +257,11 @@ impl Actor {
                 let delivered = undelivered == 0 && !self.is_unread(cause, undelivered, now);
                 self.session.handle_disconnect(cause, &detail, delivered, now);
             }
-            Happening::Deadline => self.session.handle_timeout(now),
+            Happening::Deadline => {
+                // Where it is an answer that does not come, this is the end of the body.
+                self.undelivered = self.client.undelivered();
+                self.session.handle_timeout(now);
+            }
             Happening::Retry => self.connect(),
             Happening::Lapped => self.lapped(),
             Happening::DroppedDue => self.report_dropped(),
@@ -380,7 +384,7 @@ impl Actor {
             }
             let room = self.client.room() as u64;
             if room < next.size as u64 && room < self.client.capacity() as u64 {
-                self.wants_room = true;
+                self.wants_room = Some(next.size);
                 self.full_since.get_or_insert(now);
                 return false;
             }
@@ -404,7 +408,7 @@ impl Actor {
     }
 
     fn has_room(&mut self) {
-        self.wants_room = false;
+        self.wants_room = None;
         self.full_since = None;
     }
 
@@ -514,9 +518,12 @@ impl Actor {
 
     fn restarted(&mut self, reason: Restart, rewind: u64) {
         // What had not arrived before the restart's own reason is missing too.
-        let undelivered = self.body.data_in_last(std::mem::take(&mut self.undelivered));
-        self.rewind(rewind.max(undelivered));
-        self.body = BodyMap::default();
+        if reason == Restart::HeaderChange {
+            // The server had the end of it.
+            self.take_again(rewind);
+        } else {
+            self.body_broke(rewind);
+        }
         let (text, remedy) = match reason {
             Restart::Stale | Restart::Unauthenticated => return,
             Restart::HeaderChange => {
@@ -558,7 +565,7 @@ impl Actor {
 
     fn failed(&mut self, failure: Failure) {
         let lost = matches!(failure.condition, Condition::Lost(_));
-        self.body_broke();
+        self.body_broke(0);
         let policy = lock(&self.settings).retry;
         let streamed = self.has_streamed(&failure);
         self.streaming_since = None;

@@ -28,9 +28,9 @@ pub(super) fn signals() -> Vec<Signal> {
             .return_type::<Option<Destination>>()
             .class_handler(|args| {
                 let element = args.first()?.get::<AsfPushSink>().ok()?;
-                let location = args.get(1)?.get::<Option<String>>().ok().flatten();
+                let location = args.get(1)?.get::<Option<&str>>().ok().flatten();
                 let options = args.get(2)?.get::<Option<gst::Structure>>().ok().flatten();
-                Some(element.add(location.as_deref(), options.as_deref()).to_value())
+                Some(element.add(location, options.as_deref()).to_value())
             })
             .build(),
         Signal::builder(SHOULD_RECONNECT)
@@ -46,9 +46,9 @@ pub(super) fn signals() -> Vec<Signal> {
             .return_type::<bool>()
             .class_handler(|args| {
                 let element = args.first()?.get::<AsfPushSink>().ok()?;
-                let name = args.get(1)?.get::<Option<String>>().ok().flatten();
+                let name = args.get(1)?.get::<Option<&str>>().ok().flatten();
                 let drain = args.get(2)?.get::<bool>().ok()?;
-                Some(name.is_some_and(|name| element.remove(&name, drain)).to_value())
+                Some(name.is_some_and(|name| element.remove(name, drain)).to_value())
             })
             .build(),
         action("clear", [])

@@ -153,12 +153,12 @@ fn property(name: &str) -> Option<&'static Property> {
 }
 
 impl DestinationImp {
-    fn set_location(&self, location: Option<String>) {
-        if let Err(bad) = location::parse(location.as_deref()) {
+    fn set_location(&self, location: Option<&str>) {
+        if let Err(bad) = location::parse(location) {
             gst::warning!(super::CAT, imp = self, "location keeps its value: {bad}");
             return;
         }
-        self.own().set_location(&location.unwrap_or_default());
+        self.own().set_location(location.unwrap_or_default());
         if let Some(element) = self.element() {
             element.imp().apply_settings();
         }

@@ -20,6 +20,7 @@ use super::report::{Postman, plain_details, post_failure};
 use super::settings::Settings;
 use super::stats::{self, Totals, count};
 use super::streaming::Stream;
+use super::voice::Voice;
 use super::{CAT, vfuncs};
 use crate::publish::Publisher;
 use crate::publish::status::State;
@@ -52,6 +53,8 @@ pub(super) struct Shared {
     /// Number of the next destination.
     next_number: u32,
     pub(super) publisher: Option<Arc<Publisher>>,
+    /// Of the push that is under way, or the last.
+    voice: Arc<Voice>,
     pub(super) totals: Totals,
     /// Destinations' counters, kept after the publisher is gone.
     last_stats: Vec<crate::publish::stats::Stats>,
@@ -169,7 +172,7 @@ impl ElementImpl for AsfPushSink {
     fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         // GstBaseSink's own start() comes with READY, where the location may still change.
         if transition == gst::StateChange::ReadyToPaused {
-            self.begin()?;
+            self.begin().inspect_err(|_| self.finish())?;
         }
         let result = self.parent_change_state(transition);
         if transition == gst::StateChange::PausedToReady
@@ -208,6 +211,7 @@ impl BaseSinkImpl for AsfPushSink {
         if anew {
             self.finish();
             if self.begin().is_err() {
+                self.finish();
                 return false;
             }
         }
@@ -307,6 +311,7 @@ impl AsfPushSink {
         })?;
         self.prepare_tls(&settings.tls, over_tls)?;
         let publisher = Arc::new(Publisher::new(settings.limits()));
+        self.shared().voice = Arc::default();
         for destination in &destinations {
             self.push_to(&publisher, &settings, destination).map_err(|text| {
                 self.post_plain_error(gst::ResourceError::Failed, &text, Hresult::FAIL);
@@ -349,7 +354,8 @@ impl AsfPushSink {
         destination: &Destination,
     ) -> Result<(), String> {
         let url = location::parse(Some(&destination.location())).map_err(|bad| bad.to_string())?;
-        let postman = Postman::new(&self.obj(), destination.clone());
+        let voice = Arc::clone(&self.shared().voice);
+        let postman = Postman::new(&self.obj(), destination.clone(), voice);
         let settings = destination.settings(settings).destination(url);
         publisher
             .add(&destination.name(), settings, Arc::new(postman))
@@ -424,9 +430,15 @@ impl AsfPushSink {
     /// PAUSED→READY: connections close, without the end of the stream where it was not reached.
     fn finish(&self) {
         *self.stream() = None;
-        let publisher = self.shared().publisher.take();
-        let stats = publisher.as_ref().map(|publisher| publisher.stats()).unwrap_or_default();
-        self.shared().last_stats = stats;
+        let (publisher, voice) = {
+            let mut shared = self.shared();
+            (shared.publisher.take(), Arc::clone(&shared.voice))
+        };
+        if let Some(publisher) = publisher {
+            let stats = publisher.stats();
+            self.shared().last_stats = stats;
+        }
+        voice.silence();
     }
 
     fn interrupt(&self, interrupted: bool) {
@@ -457,9 +469,9 @@ impl AsfPushSink {
 
     /// Posts statistics each `stats-update-interval`.
     fn set_ticker(&self) {
-        let (publisher, interval) = {
+        let (publisher, voice, interval) = {
             let shared = self.shared();
-            (shared.publisher.clone(), shared.settings.stats_interval())
+            (shared.publisher.clone(), Arc::clone(&shared.voice), shared.settings.stats_interval())
         };
         let Some(publisher) = publisher else { return };
         let element = self.obj().downgrade();
@@ -468,7 +480,7 @@ impl AsfPushSink {
             let mut stats = element.imp().stats();
             stats.set_name("asfpushsink-stats");
             // A bus that is flushing takes nothing; that is its owner's wish.
-            let _ = element.post_message(gst::message::Element::builder(stats).src(&element).build());
+            voice.speak(|| drop(element.post_message(gst::message::Element::builder(stats).src(&element).build())));
             element.notify("stats");
         });
         if let Err(error) = set {

@@ -48,13 +48,8 @@ impl BadLocation {
 
 /// The publishing point's URL, without the credentials that `text` may hold.
 pub(super) fn parse(text: Option<&str>) -> Result<Url, BadLocation> {
-    let mut url = read(text)?;
-    Login::strip(&mut url);
-    Ok(url)
-}
-
-fn read(text: Option<&str>) -> Result<Url, BadLocation> {
     let text = text.map(str::trim).filter(|text| !text.is_empty()).ok_or(BadLocation::Missing)?;
+    let (text, _) = Login::apart(text);
     let (scheme, rest) =
         text.split_once(':').ok_or(BadLocation::Unreadable(url::ParseError::RelativeUrlWithoutBase))?;
     let scheme = match scheme.to_ascii_lowercase().as_str() {
@@ -64,19 +59,21 @@ fn read(text: Option<&str>) -> Result<Url, BadLocation> {
         "https" | URI_SCHEME_TLS => return Err(BadLocation::NoTls),
         other => return Err(BadLocation::Scheme(other.to_owned())),
     };
-    Url::parse(&format!("{scheme}:{rest}")).map_err(BadLocation::Unreadable)
+    let mut url = Url::parse(&format!("{scheme}:{rest}")).map_err(BadLocation::Unreadable)?;
+    // No request carries it.
+    url.set_fragment(None);
+    Ok(url)
 }
 
 /// The location without user name and password, and these, unescaped. Where there are none it is what the
 /// user wrote, letter by letter.
 pub(super) fn without_login(text: &str) -> (String, Login) {
-    let Ok(mut url) = read(Some(text)) else { return (text.to_owned(), Login::default()) };
-    let login = Login::in_url(&url);
-    if login == Login::default() {
-        return (text.to_owned(), login);
-    }
-    Login::strip(&mut url);
-    (url.into(), login)
+    let (bare, login) = Login::apart(text);
+    let location = match parse(Some(&bare)) {
+        Ok(url) if login != Login::default() => url.into(),
+        Ok(_) | Err(_) => bare.into_owned(),
+    };
+    (location, login)
 }
 
 /// The single locations in `locations`: commas or white space part them, never `;`, which is legal in a path.

@@ -2,10 +2,26 @@
 //!
 //! `imp` maps GstBaseSink's hooks onto the stream and its destinations, `streaming` is what the
 //! streaming thread does, `allocation` what memory upstream is offered, `actions` what the action signals
-//! do, `properties` is
-//! the one table of what can be set, `report` turns what destinations tell into bus
-//! messages and signals, `credentials` asks applications for them, `pacing` says when a packet is due.
+//! do, `properties` is the one table of what can be set, `report` turns what destinations tell into bus
+//! messages and signals, `voice` ends that with the push, `credentials` asks applications for them, `pacing`
+//! says when a packet is due.
 
+/**
+ * SECTION:element-asfpushsink
+ * @title: asfpushsink
+ * @short_description: pushes live Windows Media (ASF) to publishing points
+ *
+ * Pushes to one or several publishing points by [MS-WMHTTP], with reconnection, redirects, proxies, TLS and
+ * authentication. Each step is told by an element message and by #GstAsfPushSink::status.
+ *
+ * ## Example pipelines
+ * |[
+ * gst-launch-1.0 filesrc location=concert.wmv ! asfpushsink location=http://localhost:8080/concert
+ * ]| Pushes a file in real time.
+ * |[
+ * gst-launch-1.0 videotestsrc num-buffers=100 ! avenc_wmv2 ! identity single-segment=true ! asfmux streamable=true ! tee name=copies ! queue ! asfpushsink location=http://localhost:8080/concert sync=false copies. ! queue ! filesink location=copy.asf
+ * ]| Keeps a copy.
+ */
 mod actions;
 mod allocation;
 mod credentials;
@@ -21,6 +37,7 @@ mod settings;
 mod stats;
 mod streaming;
 mod vfuncs;
+mod voice;
 
 use std::sync::LazyLock;
 

@@ -3,13 +3,13 @@
 use url::Url;
 
 use crate::transport;
-use crate::wmhttp::auth::Login;
+use crate::wmhttp::auth::{Login, Secret};
 use crate::wmhttp::proxy::{Choice, Proxy};
 
 /// What the three properties hold.
 #[derive(Clone, Default)]
 pub(super) struct ProxySettings {
-    /// `None` leaves it to the environment, an empty text is none.
+    /// Without credentials. `None` leaves it to the environment, an empty text is none.
     url: Option<String>,
     pub(super) login: Login,
 }
@@ -30,20 +30,27 @@ pub(super) enum BadProxy {
 }
 
 impl ProxySettings {
-    /// Sets the URL; credentials in it become the other two properties.
-    pub(super) fn set_url(&mut self, text: Option<String>) {
-        if let Some(Ok(url)) = text.as_deref().filter(|text| !text.trim().is_empty()).map(parse)
-            && !url.username().is_empty()
-        {
-            self.login = Login::in_url(&url);
+    /// Sets the URL; credentials in it become the other two properties. `host:port` alone is read as well, as in the
+    /// environment.
+    pub(super) fn set_url(&mut self, text: Option<&str>) {
+        let text = text.map(str::trim);
+        let Some(text) = text.filter(|text| !text.is_empty()) else {
+            self.url = text.map(str::to_owned);
+            return;
+        };
+        let scheme = if text.contains("://") { "" } else { "http://" };
+        let text = Secret::new([scheme, text].concat());
+        let (url, login) = Login::apart(text.reveal());
+        if login.user.is_some() {
+            self.login = login;
         }
-        self.url = text;
+        self.url = Some(url.into_owned());
     }
 
     /// The URL as it may be shown: nothing of it where it cannot be read, since it may hold a password.
     pub(super) fn shown(&self) -> Option<String> {
         let text = self.url.as_deref()?;
-        if text.trim().is_empty() { Some(String::new()) } else { plain(text).ok().map(String::from) }
+        if text.is_empty() { Some(String::new()) } else { plain(text).ok().map(String::from) }
     }
 
     /// What is meant.
@@ -51,7 +58,7 @@ impl ProxySettings {
     /// # Errors
     /// Why it cannot be used.
     pub(super) fn choice(&self) -> Result<Choice, BadProxy> {
-        match self.url.as_deref().map(str::trim) {
+        match self.url.as_deref() {
             None => Ok(transport::proxy::by_environment(self.login.clone())),
             Some("") => Ok(Choice::Direct),
             Some(text) => Ok(Choice::Always(Proxy { url: plain(text)?, login: self.login.clone() })),
@@ -59,31 +66,25 @@ impl ProxySettings {
     }
 }
 
-/// `host:port` alone is read as well, as in the environment.
-fn parse(text: &str) -> Result<Url, BadProxy> {
-    let text = text.trim();
-    let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let url = Url::parse(&text).map_err(BadProxy::Unreadable)?;
-    if url.scheme() == "http" { Ok(url) } else { Err(BadProxy::Scheme(url.scheme().to_owned())) }
-}
-
-/// The proxy alone: no credentials, no path.
+/// The proxy alone, without a path.
 fn plain(text: &str) -> Result<Url, BadProxy> {
-    let mut url = parse(text)?;
-    Login::strip(&mut url);
+    let mut url = Url::parse(text).map_err(BadProxy::Unreadable)?;
+    if url.scheme() != "http" {
+        return Err(BadProxy::Scheme(url.scheme().to_owned()));
+    }
     url.set_path("/");
     url.set_query(None);
+    url.set_fragment(None);
     Ok(url)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wmhttp::auth::Secret;
 
     fn set(text: &str) -> ProxySettings {
         let mut settings = ProxySettings::default();
-        settings.set_url(Some(text.to_owned()));
+        settings.set_url(Some(text));
         settings
     }
 
@@ -102,7 +103,7 @@ mod tests {
     fn spellings() {
         let id = |mut settings: ProxySettings| {
             settings.login.user = Some("me".to_owned());
-            settings.set_url(Some("proxy:3128".to_owned()));
+            settings.set_url(Some("proxy:3128"));
             settings
         };
         let settings = id(ProxySettings::default());

@@ -1,6 +1,6 @@
 //! What a destination tells, and asks, becomes bus messages and signals.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -9,6 +9,7 @@ use super::actions;
 use super::credentials;
 use super::destination::Destination;
 use super::enums::Status as StatusEnum;
+use super::voice::Voice;
 use super::{AsfPushSink, CAT};
 use crate::publish::Application;
 use crate::publish::status::{Report, State, Status, Step};
@@ -20,6 +21,7 @@ use crate::wmhttp::verdict::{Class, Failure};
 pub(super) struct Postman {
     element: glib::WeakRef<AsfPushSink>,
     destination: Destination,
+    voice: Arc<Voice>,
     /// The step whose PROGRESS message is open.
     progress: Mutex<Option<&'static str>>,
 }
@@ -48,8 +50,8 @@ impl Application for Postman {
 }
 
 impl Postman {
-    pub(super) fn new(element: &AsfPushSink, destination: Destination) -> Self {
-        Self { element: element.downgrade(), destination, progress: Mutex::new(None) }
+    pub(super) fn new(element: &AsfPushSink, destination: Destination, voice: Arc<Voice>) -> Self {
+        Self { element: element.downgrade(), destination, voice, progress: Mutex::new(None) }
     }
 
     fn deliver(&self, report: Report) {
@@ -63,12 +65,14 @@ impl Postman {
                     .field("text", &text)
                     .field("remedy", remedy)
                     .build();
-                gst::element_warning!(
-                    element,
-                    gst::ResourceError::Failed,
-                    ("{destination}: {text}; {remedy}"),
-                    details: details
-                );
+                self.voice.speak(|| {
+                    gst::element_warning!(
+                        element,
+                        gst::ResourceError::Failed,
+                        ("{destination}: {text}; {remedy}"),
+                        details: details
+                    );
+                });
             }
             Report::KeyFrameWanted { destination } => {
                 gst::debug!(CAT, obj = element, "{destination} needs a key frame");
@@ -86,13 +90,15 @@ impl Postman {
                     .field("packets-sent", sent)
                     .field("packets-dropped", dropped)
                     .build();
-                gst::element_warning!(
-                    element,
-                    gst::ResourceError::TooLazy,
-                    ("{destination} was away, or lagged beyond its limits: {packets} packets dropped; lower the bit rate, or raise max-size-time and max-size-bytes"),
-                    details: details
-                );
-                element.imp().post_qos();
+                self.voice.speak(|| {
+                    gst::element_warning!(
+                        element,
+                        gst::ResourceError::TooLazy,
+                        ("{destination} was away, or lagged beyond its limits: {packets} packets dropped; lower the bit rate, or raise max-size-time and max-size-bytes"),
+                        details: details
+                    );
+                    element.imp().post_qos();
+                });
             }
         }
     }
@@ -108,8 +114,7 @@ impl Postman {
         self.progress(element, step, text.as_deref());
         let info = details(step);
         let message = gst::message::Element::builder(info.clone()).src(element).build();
-        // A bus that is flushing takes nothing; that is its owner's wish.
-        let _ = element.post_message(message);
+        self.post(element, message);
         if step.old_state != step.new_state {
             self.destination.set_state(step.new_state);
         }
@@ -125,9 +130,11 @@ impl Postman {
                 let wait = step.retry_in.unwrap_or_default().as_millis();
                 let text = format!("{}: {}; trying again in {wait} ms", step.destination, failure.text);
                 let debug = failure.remedy;
-                gst::element_warning!(element, gst::ResourceError::Write, ("{text}"), ["{debug}"], details: info);
+                self.voice.speak(|| {
+                    gst::element_warning!(element, gst::ResourceError::Write, ("{text}"), ["{debug}"], details: info);
+                });
             }
-            Status::Error => element.imp().destination_failed(failure, info),
+            Status::Error => self.voice.speak(|| element.imp().destination_failed(failure, info)),
             Status::Opened
             | Status::Locating
             | Status::Connecting
@@ -139,10 +146,15 @@ impl Postman {
         }
     }
 
+    fn post(&self, element: &AsfPushSink, message: gst::Message) {
+        // A bus that is flushing takes nothing; that is its owner's wish.
+        self.voice.speak(|| drop(element.post_message(message)));
+    }
+
     /// GStreamer's progress design: one open step at a time.
     fn progress(&self, element: &AsfPushSink, step: &Step, failure: Option<&str>) {
         let post = |kind, code: &str, text: &str| {
-            let _ = element.post_message(gst::message::Progress::builder(kind, code, text).src(element).build());
+            self.post(element, gst::message::Progress::builder(kind, code, text).src(element).build());
         };
         let mut open = self.progress.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(failure) = failure {

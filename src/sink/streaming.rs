@@ -9,11 +9,11 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 
-use super::CAT;
 use super::imp::AsfPushSink;
 use super::pacing::{Due, Pacer};
 use super::report::plain_details;
 use super::stats::Totals;
+use super::{CAT, vfuncs};
 use crate::asf;
 use crate::publish::{Drained, Publisher};
 use crate::wmhttp::Hresult;
@@ -82,8 +82,13 @@ impl Stream {
 
     /// SEGMENT: only those in bytes tell of rewrites and seeks.
     pub(super) fn segment(&mut self, segment: &gst::Segment) {
-        if let Some(segment) = segment.downcast_ref::<gst::format::Bytes>() {
-            self.parser.segment(segment.start().map_or(0, u64::from));
+        let Some(segment) = segment.downcast_ref::<gst::format::Bytes>() else { return };
+        let start = segment.start().map_or(0, u64::from);
+        // A source that was sought without a flush counts its time on; a muxer that goes back to rewrite what it
+        // has written begins with 0 each time.
+        match segment.base().map_or(0, u64::from) {
+            0 => self.parser.segment(start),
+            _ => self.parser.sought(start),
         }
     }
 
@@ -131,7 +136,7 @@ impl AsfPushSink {
         let mut rest = map.as_slice();
         loop {
             let ready = std::mem::take(&mut stream.ready_here);
-            let ready = self.push_units(stream, ready, |parser| parser.read_unit(&mut rest), totals)?;
+            let ready = self.push_units(stream, buffer, ready, |parser| parser.read_unit(&mut rest), totals)?;
             stream.ready_here = recycled(ready);
             if rest.is_empty() {
                 return Ok(());
@@ -147,7 +152,7 @@ impl AsfPushSink {
             }
             rest = after;
             let ready = std::mem::take(&mut stream.ready);
-            stream.ready = self.push_units(stream, ready, asf::Parser::next_unit, totals)?;
+            stream.ready = self.push_units(stream, buffer, ready, asf::Parser::next_unit, totals)?;
         }
     }
 
@@ -181,10 +186,12 @@ impl AsfPushSink {
         gst::debug!(CAT, imp = self, "asked upstream for a key frame: {taken}");
     }
 
-    /// Takes all units that there are, and feeds them. `ready` is empty, and comes back so.
+    /// Takes all units that there are, and feeds them, each when it is due; the last of them came with this buffer.
+    /// `ready` is empty, and comes back so.
     fn push_units<B: asf::Body>(
         &self,
         stream: &mut Stream,
+        buffer: &gst::Buffer,
         mut ready: Vec<asf::Packet<B>>,
         mut next: impl FnMut(&mut asf::Parser) -> Result<Option<asf::Unit<B>>, asf::Error>,
         totals: &mut Totals,
@@ -210,7 +217,7 @@ impl AsfPushSink {
             }
             // What could not be parsed has no send time.
             if stream.paced && !stream.live && unit.packet.is_parsed() {
-                self.wait_until_due(stream, &mut ready, &unit)?;
+                self.wait_until_due(stream, buffer, &mut ready, &unit)?;
             }
             totals.packets_received += 1;
             totals.padding_bytes_saved += u64::from(unit.packet.padding_removed());
@@ -224,6 +231,7 @@ impl AsfPushSink {
     fn wait_until_due<B: asf::Body>(
         &self,
         stream: &mut Stream,
+        buffer: &gst::Buffer,
         ready: &mut Vec<asf::Packet<B>>,
         unit: &asf::Unit<B>,
     ) -> Result<(), gst::FlowError> {
@@ -235,11 +243,33 @@ impl AsfPushSink {
                 Ok(())
             }
             Due::At(time) => {
-                if self.obj().current_running_time().is_some_and(|now| now >= time) {
+                let due = self.delayed(time);
+                if self.obj().current_running_time().is_some_and(|now| now >= due) {
                     return Ok(());
                 }
                 self.feed(stream, ready)?;
-                self.obj().wait(time).0.map(|_| ())
+                self.wait_until(due, buffer)
+            }
+        }
+    }
+
+    /// A running time with what GstBaseSink's properties and the pipeline's latency add to it.
+    fn delayed(&self, time: gst::ClockTime) -> gst::ClockTime {
+        let sink = self.obj();
+        let (late, offset) = (time.saturating_add(sink.latency()), sink.ts_offset());
+        let shift = gst::ClockTime::from_nseconds(offset.unsigned_abs());
+        let late = if offset < 0 { late.saturating_sub(shift) } else { late.saturating_add(shift) };
+        // It is a part of the latency.
+        late.saturating_sub(sink.render_delay())
+    }
+
+    /// Waits for a running time. `gst_base_sink_wait` would do but for PAUSED in the midst of it, which it waits in
+    /// without saying that PAUSED is reached.
+    fn wait_until(&self, due: gst::ClockTime, buffer: &gst::Buffer) -> Result<(), gst::FlowError> {
+        loop {
+            vfuncs::preroll(&self.obj(), buffer)?;
+            if self.obj().wait_clock(due).0 != Err(gst::ClockError::Unscheduled) {
+                return Ok(());
             }
         }
     }

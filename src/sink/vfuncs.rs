@@ -1,11 +1,12 @@
-//! The two hooks of GstBaseSink that its Rust bindings do not offer.
+//! What GstBaseSink has and its Rust bindings do not offer: two hooks and a call.
 //!
 //! `get_times`: the base class would wait for buffer timestamps, which byte streams
 //! lack and which encoders spoil; the element waits by send times itself.
 //! `wait_event`: called at EOS between preroll and the EOS message, which is where
 //! the tail has to go out.
+//! `gst_base_sink_do_preroll`: what a wait that PAUSED has broken off needs, so that PAUSED is reached.
 
-use glib::translate::{IntoGlib, from_glib_borrow, from_glib_none};
+use glib::translate::{IntoGlib, ToGlibPtr, TryFromGlib, from_glib_borrow, from_glib_none};
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
@@ -23,6 +24,27 @@ pub(super) fn install(class: &mut <imp::AsfPushSink as ObjectSubclass>::Class) {
     };
     class.get_times = Some(get_times);
     class.wait_event = Some(wait_event);
+}
+
+/// Where the element is not PLAYING: prerolls with this buffer, which ends a change to PAUSED that is pending, and waits
+/// for PLAYING. To be called where `render` may wait, that is with the preroll lock held.
+///
+/// # Errors
+///
+/// `Flushing` where there is a flush, or READY is wanted.
+#[expect(unsafe_code, reason = "the bindings leave this call out")]
+pub(super) fn preroll(sink: &AsfPushSink, buffer: &gst::Buffer) -> Result<(), gst::FlowError> {
+    let sink: *mut gst_base::ffi::GstBaseSink = sink.upcast_ref::<gst_base::BaseSink>().to_glib_none().0;
+    // SAFETY: the base class sets this under the preroll lock only, which the caller holds.
+    let flushing = unsafe { (*sink).flushing };
+    if flushing != glib::ffi::GFALSE {
+        return Err(gst::FlowError::Flushing);
+    }
+    let object: *mut gst::ffi::GstBuffer = buffer.to_glib_none().0;
+    // SAFETY: both are alive; a GstBuffer begins with its GstMiniObject, which the callee takes a reference of its own to.
+    let flow = unsafe { gst_base::ffi::gst_base_sink_do_preroll(sink, object.cast()) };
+    // SAFETY: any number is a flow return.
+    unsafe { gst::FlowSuccess::try_from_glib(flow) }.map(|_| ())
 }
 
 #[expect(unsafe_code, reason = "called by C")]

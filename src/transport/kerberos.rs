@@ -303,7 +303,7 @@ mod gssapi {
             Some(of) => {
                 let name = name(functions, &of.user, USER_NAME)?;
                 // The library's buffers need not end in a zero, but some of its mechanisms look for one.
-                let password = Zeroizing::new(format!("{}\0", of.password.reveal()));
+                let password = Zeroizing::new([of.password.reveal(), "\0"].concat());
                 let buffer = Buffer { length: of.password.reveal().len(), ..Buffer::of(password.as_bytes()) };
                 #[expect(unsafe_code, reason = "a C function")]
                 // SAFETY: the library copies name and password.

@@ -52,3 +52,16 @@ pub fn number(header: &asf::Header, packet: &Bytes, step: u32) -> u32 {
     assert!(parsed.is_parsed());
     parsed.send_time() / step
 }
+
+/// The numbers of the data packets among those pushed.
+pub fn numbers(packets: &[Packet], step: u32) -> Vec<u32> {
+    let header = asf::Header::parse(header()).unwrap();
+    let data = packets.iter().filter_map(|packet| if let Packet::Data(data) = packet { Some(data) } else { None });
+    data.map(|data| number(&header, data, step)).collect()
+}
+
+/// The same of a push as a whole, which begins with its header.
+pub fn numbers_of_push(packets: &[Packet], step: u32) -> Vec<u32> {
+    assert!(matches!(packets[0], Packet::Header(_)), "C-8: {:?}", packets[0]);
+    numbers(packets, step)
+}

@@ -2,16 +2,21 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::LazyLock;
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::peer::PATIENCE;
+use super::usage::Usage;
 
+/// A port that is free.
+const FREE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// The configuration file, in the directory for its files.
 const CONFIG: &str = "config.toml";
 
@@ -36,10 +41,19 @@ impl PointProgram {
 
     /// The same with this configuration file.
     pub fn configured(arguments: &[&str], config: &str) -> Self {
+        Self::configured_at(FREE, arguments, config)
+    }
+
+    /// The same at this address.
+    pub fn configured_at(address: SocketAddr, arguments: &[&str], config: &str) -> Self {
+        // The one that there was at the first start: while a test runs for long, cargo may put another in its place.
+        static BINARY: LazyLock<File> =
+            LazyLock::new(|| File::open(env!("CARGO_BIN_EXE_asf-publishing-point")).unwrap());
         let directory = TempDir::new().unwrap();
         let file = directory.path().join(CONFIG);
         fs::write(&file, config).unwrap();
-        Self::start_in(directory, &[&["--config", file.to_str().unwrap()], arguments].concat())
+        let mut command = Command::new(format!("/proc/{}/fd/{}", std::process::id(), BINARY.as_raw_fd()));
+        Self::spawn_at(address, command.arg("--config").arg(file).args(arguments), directory)
     }
 
     /// Has it read this configuration, at some time from now on.
@@ -50,15 +64,18 @@ impl PointProgram {
 
     /// Runs a command that is the server, or becomes it.
     pub fn spawn(command: &mut Command, directory: TempDir) -> Self {
+        Self::spawn_at(FREE, command, directory)
+    }
+
+    fn spawn_at(address: SocketAddr, command: &mut Command, directory: TempDir) -> Self {
         let mut child = command
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--listen", &address.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(directory.path().join("log")).unwrap())
             .spawn()
             .unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
-        let address = SocketAddr::from(([0; 4], 0));
         let mut program = Self { child, out, address, directory };
         program.address = program.next_address("http");
         program
@@ -87,9 +104,11 @@ impl PointProgram {
 
     /// Memory that the process has in RAM, KiB.
     pub fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        self.usage().resident
+    }
+
+    pub fn usage(&self) -> Usage {
+        Usage::of(self.pid())
     }
 
     /// It still answers.

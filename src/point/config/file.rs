@@ -93,6 +93,9 @@ pub enum BadConfig {
         /// The name.
         user: String,
     },
+    /// Whoever comes could end a point's pushes.
+    #[error("point `{0}`: `operate` cannot be everybody's: give it to \"users\", or to a list of them")]
+    OperatedByEverybody(String),
     /// Two points whose names differ only in case.
     #[error("the points `{0}` and `{1}` are one: names do not differ by case alone")]
     SamePoint(String, String),
@@ -259,6 +262,8 @@ pub struct PointTable {
     pub create: Option<Names>,
     /// [`PointConfig::read`]: as `write`.
     pub read: Option<Names>,
+    /// [`PointConfig::operate`]: `"users"` or a list of names.
+    pub operate: Option<Names>,
     /// [`PointConfig::allow_push`].
     pub allow_push: Option<Networks>,
     /// [`PointConfig::allow_play`].
@@ -389,6 +394,10 @@ impl PointTable {
             write: who("write", self.write, &defaults.write, unset.write)?,
             create: who("create", self.create, &defaults.create, unset.create)?,
             read: who("read", self.read, &defaults.read, unset.read)?,
+            operate: match who("operate", self.operate, &defaults.operate, unset.operate)? {
+                Who::Everybody => return Err(BadConfig::OperatedByEverybody(name.to_owned())),
+                who @ (Who::Users | Who::Only(_)) => who,
+            },
             allow_push: self.allow_push.or_else(|| defaults.allow_push.clone()),
             allow_play: self.allow_play.or_else(|| defaults.allow_play.clone()),
             max_bitrate: self.max_bitrate.or(defaults.max_bitrate).unwrap_or(unset.max_bitrate),

@@ -36,12 +36,17 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// A forward to `url`, as whom that says.
-    pub fn to(mut url: Url) -> Self {
-        let login = Login::in_url(&url);
-        Login::strip(&mut url);
+    /// A forward to the publishing point at `url`, as whom that says.
+    ///
+    /// # Errors
+    /// What is wrong with the URL.
+    pub fn to(url: &str) -> Result<Self, &'static str> {
+        let (url, login) = Login::apart(url);
+        let mut url = http_url(&url)?;
+        // No request carries it.
+        url.set_fragment(None);
         let retry_delay_max = backoff::Policy::default().delay_max;
-        Self { url, login, directives: Directives::default(), retry_delay_max }
+        Ok(Self { url, login, directives: Directives::default(), retry_delay_max })
     }
 
     /// The publishing point that the point `name` is pushed on to.
@@ -186,7 +191,7 @@ impl Written {
         let bad = |cause| BadConfig::Forward { point: name.to_owned(), cause };
         let Self(table) = self;
         let Some(Hidden(url)) = table.url else { return Err(bad("it has no `url`")) };
-        let mut forward = Forward::to(http_url(url.reveal()).map_err(bad)?);
+        let mut forward = Forward::to(url.reveal()).map_err(bad)?;
         if table.password.is_some() && table.password_file.is_some() {
             return Err(bad("it has both `password` and `password-file`: leave one of them out"));
         }
@@ -204,7 +209,8 @@ impl Written {
             forward.login.password = Some(password);
         }
         if let Some(file) = table.password_file {
-            forward.login.password = Some(Secret::new(read(&file)?.trim_end_matches(['\r', '\n'])));
+            let text = Secret::new(read(&file)?);
+            forward.login.password = Some(Secret::new(text.reveal().trim_end_matches(['\r', '\n'])));
         }
         if forward.login.password.is_some() && forward.login.user.is_none() {
             return Err(bad("it has a password and no user: write `user = \"…\"`"));

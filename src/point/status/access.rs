@@ -82,12 +82,17 @@ fn is_loopback_host(host: &str) -> bool {
 
 /// Whether the client may act: it is of this machine, and no page of another origin makes a browser ask.
 pub(super) fn may_act(peer: SocketAddr, headers: &HeaderMap) -> bool {
+    is_local(peer, headers) && is_of_no_other_site(headers)
+}
+
+/// Whether no page of another origin makes a browser ask, which would send the password that it knows along.
+pub(super) fn is_of_no_other_site(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let is_same = |origin: &HeaderValue| {
         let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
         origin.is_some_and(|(_, origin)| host.is_some_and(|host| host.eq_ignore_ascii_case(origin)))
     };
-    is_local(peer, headers) && headers.get_all(header::ORIGIN).iter().all(is_same)
+    headers.get_all(header::ORIGIN).iter().all(is_same)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -9,12 +10,16 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::json;
 
+use super::super::access::NoEntry;
 use super::super::body::Body;
+use super::super::gate::Caller;
+use super::super::porter::{note_guess, retry_after};
 use super::super::registry::Registry;
-use super::access::may_act;
+use super::access::{StatusAccess, is_of_no_other_site, may_act};
 use super::ledger::Client;
 use super::snapshot::{PointStatus, ServerStatus};
 use super::{history, metrics, page};
+use crate::wmhttp::server::access::RequestLine;
 
 const POINTS: &str = "/api/v1/points/";
 /// Seconds of history, where the request does not say how many.
@@ -83,6 +88,7 @@ impl Wish {
 pub(in crate::point) async fn answer<B>(
     registry: &Arc<Registry>,
     peer: SocketAddr,
+    caller: &Caller,
     request: &Request<B>,
 ) -> Option<Response<Body>> {
     let path = request.uri().path();
@@ -90,18 +96,21 @@ pub(in crate::point) async fn answer<B>(
     if registry.board().apart || is_point {
         return None;
     }
-    answer_own(registry, peer, request).await
+    answer_own(registry, peer, caller, request).await
 }
 
 /// Answers where the status has an address of its own.
 pub(super) async fn answer_own<B>(
     registry: &Arc<Registry>,
     peer: SocketAddr,
+    caller: &Caller,
     request: &Request<B>,
 ) -> Option<Response<Body>> {
     let wish = Wish::of(request.method(), request.uri().path())?;
     let access = registry.config().status;
-    if !access.lets(peer, request.headers()) {
+    // Who may act is a question of its own, where there is a status at all.
+    let acts = access != StatusAccess::Off && matches!(wish, Wish::Disconnect(_));
+    if !acts && !access.lets(peer, request.headers()) {
         // Whom the status is not for learns nothing of it at the root, where players may ask too.
         return (request.uri().path() != "/").then(|| {
             refusal(StatusCode::FORBIDDEN, "the status of this server is not shown to you: see its setting `status`")
@@ -131,11 +140,10 @@ pub(super) async fn answer_own<B>(
             }
             None => refusal(StatusCode::NOT_FOUND, "no such publishing point"),
         },
-        Wish::Disconnect(_) if !may_act(peer, request.headers()) => refusal(
-            StatusCode::FORBIDDEN,
-            "only clients of the server's own machine, and no page of another site, may do this",
-        ),
-        Wish::Disconnect(name) => disconnect(registry, &name),
+        Wish::Disconnect(name) => match may_operate(registry, peer, caller, request, &name) {
+            Ok(user) => disconnect(registry, &name, user.as_deref()),
+            Err(refusal) => *refusal,
+        },
         Wish::Unknown => refusal(StatusCode::NOT_FOUND, "no such part of the status"),
     })
 }
@@ -154,14 +162,68 @@ async fn server(registry: &Registry, seconds: usize) -> ServerStatus {
     ServerStatus::of(registry, &sizes, seconds)
 }
 
-fn disconnect(registry: &Registry, name: &str) -> Response<Body> {
+/// Whether the client may act at the point of this name: as a client of this machine, or as the user that it gives.
+///
+/// # Errors
+/// What to answer where it may not.
+fn may_operate<B>(
+    registry: &Registry,
+    peer: SocketAddr,
+    caller: &Caller,
+    request: &Request<B>,
+    name: &str,
+) -> Result<Option<String>, Box<Response<Body>>> {
+    let headers = request.headers();
+    if may_act(peer, headers) {
+        return Ok(None);
+    }
+    let forbidden = || {
+        let text = "only clients of the server's own machine, users with the right `operate`, and no page of another \
+                    site, may do this";
+        Box::new(refusal(StatusCode::FORBIDDEN, text))
+    };
+    if !is_of_no_other_site(headers) {
+        return Err(forbidden());
+    }
+    let bounds = &registry.config().bounds;
+    let knocks = headers.contains_key(header::AUTHORIZATION);
+    if let Some(wait) = caller.locked_out(bounds, Instant::now()).filter(|_| knocks) {
+        let text = "too many wrong passwords came from your address";
+        return Err(Box::new(retry_after(refusal(StatusCode::TOO_MANY_REQUESTS, text), wait)));
+    }
+    let target = request.uri().to_string();
+    let line = RequestLine { method: request.method().as_str(), target: &target };
+    match registry.admit_operator(headers, line, name) {
+        Ok(user) => Ok(Some(user)),
+        Err(NoEntry::NoRight) => Err(forbidden()),
+        Err(NoEntry::NoRandomness) => {
+            Err(Box::new(refusal(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a challenge")))
+        }
+        Err(NoEntry::Unknown(challenges)) => {
+            let text = "who does this must name a user and the right password";
+            let mut response = refusal(StatusCode::UNAUTHORIZED, text);
+            let headers = response.headers_mut();
+            for challenge in challenges.iter().filter_map(|challenge| HeaderValue::from_str(challenge).ok()) {
+                headers.append(header::WWW_AUTHENTICATE, challenge);
+            }
+            // A challenge costs a nonce: one a connection.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            if knocks {
+                note_guess(caller, bounds, headers);
+            }
+            Err(Box::new(response))
+        }
+    }
+}
+
+fn disconnect(registry: &Registry, name: &str, user: Option<&str>) -> Response<Body> {
     let Some(point) = registry.point_named(name) else {
         return refusal(StatusCode::NOT_FOUND, "no such publishing point");
     };
     if !registry.disconnect_pusher(name, EXPELLED) {
         return refusal(StatusCode::CONFLICT, "nobody pushes to this publishing point");
     }
-    tracing::info!(point = point.name(), "the pusher is disconnected by request");
+    tracing::info!(point = point.name(), user, "the pusher is disconnected by request");
     point.ledger().trouble("the push was ended by an operator");
     let mut response = response(StatusCode::NO_CONTENT, JSON, "");
     response.headers_mut().remove(header::CONTENT_TYPE);

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::super::body::Body;
+use super::super::gate::{Caller, Gate};
 use super::super::registry::Registry;
 use super::answer::answer_own;
 
@@ -54,7 +55,7 @@ impl StatusListener {
     }
 
     /// Serves until it is dropped.
-    pub(in crate::point) async fn serve(self, registry: Arc<Registry>) {
+    pub(in crate::point) async fn serve(self, registry: Arc<Registry>, gate: Arc<Gate>) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = tokio::task::JoinSet::new();
         loop {
@@ -63,7 +64,8 @@ impl StatusListener {
                 accepted = self.listener.accept() => match accepted {
                     // One too many is closed at once.
                     Ok((stream, peer)) => if let Ok(place) = Arc::clone(&room).try_acquire_owned() {
-                        connections.spawn(serve(Arc::clone(&registry), stream, peer, place));
+                        let caller = gate.caller(peer.ip());
+                        connections.spawn(serve(Arc::clone(&registry), stream, peer, caller, place));
                     },
                     Err(error) => {
                         tracing::warn!(%error, "accept");
@@ -75,11 +77,17 @@ impl StatusListener {
     }
 }
 
-async fn serve(registry: Arc<Registry>, stream: TcpStream, peer: SocketAddr, _place: OwnedSemaphorePermit) {
+async fn serve(
+    registry: Arc<Registry>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    caller: Caller,
+    _place: OwnedSemaphorePermit,
+) {
     let service = service_fn(|request: Request<Incoming>| {
-        let registry = Arc::clone(&registry);
+        let (registry, caller) = (&registry, &caller);
         async move {
-            let answer = answer_own(&registry, peer, &request).await;
+            let answer = answer_own(registry, peer, caller, &request).await;
             Ok::<_, Infallible>(answer.unwrap_or_else(|| {
                 let mut response = Response::new(Body::full("only the status of the server is here\n"));
                 *response.status_mut() = StatusCode::NOT_FOUND;

@@ -67,6 +67,9 @@ const FORWARD_COUNTERS: &[ForwardRow] = &[
     ("asf_forward_packets_lost", "Data packets that the server missed, being slow or away", None, |forward| {
         forward.packets_lost
     }),
+    ("asf_forward_packets_uncertain", "Data packets pushed on shortly before a connection broke", None, |forward| {
+        forward.packets_uncertain
+    }),
     ("asf_forward_reconnects", "Pushes on to the server taken up again", None, |forward| forward.reconnects),
 ];
 

@@ -74,6 +74,8 @@ pub(super) struct ForwardStatus {
     pub(super) bit_rate: u64,
     /// Packets that it missed, being slow or away.
     pub(super) packets_lost: u64,
+    /// Those of `packets` that may not have arrived.
+    pub(super) packets_uncertain: u64,
     /// Stream time that waits for it, in milliseconds.
     pub(super) lag_ms: u64,
     pub(super) reconnects: u64,
@@ -92,6 +94,7 @@ impl ForwardStatus {
             bytes: forward.bytes,
             bit_rate: forward.bitrate,
             packets_lost: forward.dropped,
+            packets_uncertain: forward.uncertain,
             lag_ms: milliseconds(forward.behind),
             reconnects: forward.reconnects,
             failures: forward.failures,

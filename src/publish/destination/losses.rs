@@ -44,15 +44,23 @@ impl Actor {
         cause == Cause::Stalled && taken <= UNREAD || self.session.resume_is_unproven(now)
     }
 
-    /// The body is over before its end: what has not arrived is taken again, and what may not have is counted.
-    pub(super) fn body_broke(&mut self) {
-        let undelivered = std::mem::take(&mut self.undelivered);
+    /// The body is over without an answer to the whole of it: what has not arrived, and the last `rewind` bytes of
+    /// data in any case, is taken again, and what may not have is counted.
+    pub(super) fn body_broke(&mut self, rewind: u64) {
         let fresh = self.body.data_in_last(self.body.fresh(Instant::now()));
-        let lost = self.body.data_in_last(undelivered);
-        self.body = BodyMap::default();
-        self.rewind(lost);
+        let lost = self.take_again(rewind);
         let uncertain = self.cursor.packets_in_last(fresh.saturating_sub(lost));
         lock(&self.stats).packets_uncertain += uncertain;
+    }
+
+    /// The body is over. What has not arrived of it, and the last `rewind` bytes of data in any case, is taken again;
+    /// how many bytes that is.
+    pub(super) fn take_again(&mut self, rewind: u64) -> u64 {
+        let undelivered = std::mem::take(&mut self.undelivered);
+        let lost = self.body.data_in_last(undelivered).max(rewind);
+        self.body = BodyMap::default();
+        self.rewind(lost);
+        lost
     }
 
     /// The body is over at its end.
@@ -66,7 +74,7 @@ impl Actor {
         self.undelivered = self.client.waiting();
         self.session.disconnect(now);
         self.client.close();
-        self.body_broke();
+        self.body_broke(0);
     }
 
     /// The last `bytes` of data have not reached the server: they are taken again.

@@ -15,8 +15,10 @@ pub(super) fn begin(beginning: &Beginning<'_>) -> Result<Box<dyn Mechanism>, Str
     if credentials.user.contains(':') {
         return Err("Basic cannot carry a user name with a colon".to_owned());
     }
-    let pair = Secret::new(format!("{}:{}", credentials.user, credentials.password.reveal()));
-    Ok(Box::new(Basic { value: Secret::new(format!("Basic {}", STANDARD.encode(pair.reveal()))) }))
+    // At once, since what grows leaves pieces behind.
+    let pair = Secret::new([&credentials.user, ":", credentials.password.reveal()].concat());
+    let encoded = Secret::new(STANDARD.encode(pair.reveal()));
+    Ok(Box::new(Basic { value: Secret::new(["Basic ", encoded.reveal()].concat()) }))
 }
 
 impl Mechanism for Basic {

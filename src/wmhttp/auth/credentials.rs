@@ -1,9 +1,9 @@
 //! User names and passwords, which no log shows.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
-use url::Url;
 use zeroize::Zeroizing;
 
 /// A text that is not shown, and is wiped when it is dropped.
@@ -54,19 +54,22 @@ pub struct Login {
 }
 
 impl Login {
-    /// A URL's user name and password, unescaped.
-    pub fn in_url(url: &Url) -> Self {
-        let unescaped = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        let user = Some(url.username()).filter(|user| !user.is_empty()).map(unescaped);
-        Self { user, password: url.password().map(|password| Secret::new(unescaped(password))) }
-    }
-
-    /// Takes off a URL what no request carries, and no message shows.
-    pub fn strip(url: &mut Url) {
-        // Both fail only for URLs that cannot have credentials.
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
-        url.set_fragment(None);
+    /// Takes a URL of `http` or of another name for it apart: the URL without user name and password, and these,
+    /// unescaped. A text that is no URL has none.
+    ///
+    /// This comes before the URL is read, since nothing wipes what a [`url::Url`] holds.
+    pub fn apart(text: &str) -> (Cow<'_, str>, Self) {
+        // Where the parts are, by the URL standard: "authority state".
+        let Some((scheme, rest)) = text.split_once(':') else { return (text.into(), Self::default()) };
+        let after = rest.trim_start_matches(['/', '\\', '\t', '\n', '\r']);
+        let authority = after.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+        let Some((login, _)) = authority.rsplit_once('@') else { return (text.into(), Self::default()) };
+        let (user, password) = login.split_once(':').map_or((login, None), |(user, password)| (user, Some(password)));
+        let slashes = rest.strip_suffix(after).unwrap_or_default();
+        let host = after.strip_prefix(login).and_then(|host| host.strip_prefix('@')).unwrap_or_default();
+        let user = Some(user).filter(|user| !user.is_empty()).map(|user| unescaped(user).reveal().to_owned());
+        let password = password.filter(|password| !password.is_empty()).map(unescaped);
+        (format!("{scheme}:{slashes}{host}").into(), Self { user, password })
     }
 
     /// The credentials, where both parts are known.
@@ -75,8 +78,26 @@ impl Login {
     }
 }
 
+/// What stands for itself, and `%40` for `@`; each piece that is no UTF-8 becomes U+FFFD. The text never moves, so that
+/// it leaves nothing behind.
+fn unescaped(text: &str) -> Secret {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
+    bytes.extend(percent_decode_str(text));
+    let mut whole = Zeroizing::new(String::with_capacity(char::REPLACEMENT_CHARACTER.len_utf8() * bytes.len()));
+    for chunk in bytes.utf8_chunks() {
+        whole.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            whole.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    Secret(whole)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use url::Url;
+
     use super::*;
 
     #[test]
@@ -84,5 +105,44 @@ mod tests {
         let login = Login { user: Some("bob".to_owned()), password: Some(Secret::new("hush")) };
         let shown = format!("{login:?} {:?}", login.credentials().unwrap());
         assert!(shown.contains("bob") && !shown.contains("hush"), "{shown}");
+    }
+
+    /// The same by the library that reads URLs.
+    fn by_library(text: &str) -> Option<(Url, Login)> {
+        let mut url = Url::parse(text).ok()?;
+        let unescaped = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let user = Some(url.username()).filter(|user| !user.is_empty()).map(unescaped);
+        let login = Login { user, password: url.password().map(|password| Secret::new(unescaped(password))) };
+        url.set_username("").unwrap();
+        url.set_password(None).unwrap();
+        Some((url, login))
+    }
+
+    #[test]
+    fn a_url_comes_apart() {
+        for (text, bare, user, password) in [
+            ("mms://bob:se%40cret@a:80/p;x", "mms://a:80/p;x", Some("bob"), Some("se@cret")),
+            ("http:D%5Cbob@a/", "http:a/", Some("D\\bob"), None),
+            ("http://bob:a:b@c@a", "http://a", Some("bob"), Some("a:b@c")),
+            ("http://:hush@a?x@y", "http://a?x@y", None, Some("hush")),
+            ("http://a/b:c@d", "http://a/b:c@d", None, None),
+            ("http:\\\\bob:hush@a\\b@c", "http:\\\\a\\b@c", Some("bob"), Some("hush")),
+            ("http://b%ffob:%F0%9F%8E%B5%@a/", "http://a/", Some("b\u{fffd}ob"), Some("\u{1f3b5}%")),
+            ("bob:hush", "bob:hush", None, None),
+            ("hush", "hush", None, None),
+        ] {
+            let (url, login) = Login::apart(text);
+            assert_eq!((url.as_ref(), login.user.as_deref()), (bare, user), "{text}");
+            assert_eq!(login.password.as_ref().map(Secret::reveal), password, "{text}");
+        }
+    }
+
+    proptest! {
+        /// Whatever the library takes for a URL comes apart as it would.
+        #[test]
+        fn as_the_library_would(text in "https?:[/\\\\]{0,3}([a-c:@%/?#\\\\é]|%[4-6][0-9a-f]|%ff){0,12}(a|b\\.c|\\[::1\\])?(:8)?[/?#@a]{0,5}") {
+            let (bare, login) = Login::apart(&text);
+            prop_assert_eq!(Url::parse(&bare).ok().map(|url| (url, login)), by_library(&text));
+        }
     }
 }

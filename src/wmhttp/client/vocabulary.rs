@@ -92,7 +92,7 @@ impl Config {
 pub enum Connection {
     /// A new one; an old one is closed.
     New,
-    /// The one of the request before; where it is gone, [`Cause::Stale`] is reported.
+    /// The one of the request before; where it is gone, [`Cause::Stale`](crate::wmhttp::verdict::Cause::Stale) is reported.
     Same,
 }
 

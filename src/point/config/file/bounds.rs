@@ -37,6 +37,9 @@ pub struct BoundsTable {
     /// [`Bounds::setup_timeout`], such as `10s`.
     #[serde(with = "humantime_serde")]
     pub setup_timeout: Option<Duration>,
+    /// [`Bounds::stall_timeout`], such as `60s`.
+    #[serde(with = "humantime_serde")]
+    pub stall_timeout: Option<Duration>,
 }
 
 impl BoundsTable {
@@ -59,6 +62,7 @@ impl BoundsTable {
             max_head_lines: self.max_head_lines.unwrap_or(unset.max_head_lines),
             head_timeout: self.head_timeout.unwrap_or(unset.head_timeout),
             setup_timeout: self.setup_timeout.unwrap_or(unset.setup_timeout),
+            stall_timeout: self.stall_timeout.unwrap_or(unset.stall_timeout),
         };
         for (key, value, least) in [
             ("max-connections", bounds.max_connections.unwrap_or(usize::MAX), 1),
@@ -69,6 +73,7 @@ impl BoundsTable {
             ("max-head-lines", bounds.max_head_lines, Bounds::LEAST_HEAD_LINES),
             ("head-timeout", whole_seconds(bounds.head_timeout), 1),
             ("setup-timeout", whole_seconds(bounds.setup_timeout), 1),
+            ("stall-timeout", whole_seconds(bounds.stall_timeout), 1),
             ("guess-window", whole_seconds(bounds.guess_window), 1),
         ] {
             if value < least {
@@ -97,7 +102,8 @@ mod tests {
     fn each_key_is_its_bound() {
         let text = "[bounds]\nmax-connections = 1\nmax-connections-per-address = 2\nmax-connection-rate = 3\n\
                     max-players-per-address = 4\nmax-guesses = 5\nguess-window = '6s'\nuncounted = ['10.0.0.0/8']\n\
-                    max-head-bytes = '7KiB'\nmax-head-lines = 80\nhead-timeout = '9s'\nsetup-timeout = '11s'\n";
+                    max-head-bytes = '7KiB'\nmax-head-lines = 80\nhead-timeout = '9s'\nsetup-timeout = '11s'\n\
+                    stall-timeout = '12s'\n";
         let expected = Bounds {
             max_connections: Some(1),
             max_connections_per_address: 2,
@@ -110,6 +116,7 @@ mod tests {
             max_head_lines: 80,
             head_timeout: Duration::from_secs(9),
             setup_timeout: Duration::from_secs(11),
+            stall_timeout: Duration::from_secs(12),
         };
         assert_eq!(config(text).unwrap().bounds, expected);
         assert_eq!(config("").unwrap().bounds, Bounds::default());
@@ -137,6 +144,7 @@ mod tests {
             ("allow-play = '10.0.0.0/8'", &["line 1", "expected a sequence"]),
             ("[bounds]\nmax-head-bytes = '1KiB'", &["`max-head-bytes`", "2048"]),
             ("[bounds]\nhead-timeout = '0s'", &["`head-timeout`", "less than 1"]),
+            ("[bounds]\nstall-timeout = '999ms'", &["`stall-timeout`", "less than 1"]),
             ("[bounds]\nmax-guesses = 0", &["`max-guesses`"]),
         ] {
             let error = config(text).unwrap_err().to_string();

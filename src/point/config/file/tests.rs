@@ -24,7 +24,7 @@ fn a_point_says_what_differs_from_the_defaults() {
         "listen = '[::1]:0'\nusers = '{}'\nauth = ['basic']\nmax-players = 7\nidle-timeout = '1m 5s'\nstatus = 'everyone'\n\
          status-listen = '127.0.0.1:9090'\n\
          [defaults]\nrecord = 'all'\nkeep-bytes = '1MiB'\nread = 'users'\n\
-         [point.concert]\nwrite = ['bob']\nfast-start = false\nheader-change = 'in-place'\nslow-players = 'disconnect'\n\
+         [point.concert]\nwrite = ['bob']\noperate = ['bob']\nfast-start = false\nheader-change = 'in-place'\nslow-players = 'disconnect'\n\
          [point.\"hall/2\"]\nrecord = 'hall'\nkeep-time = '2s'\nread = 'everybody'\n",
         users.path().display()
     );
@@ -46,7 +46,9 @@ fn a_point_says_what_differs_from_the_defaults() {
         (concert.fast_start, concert.header_change, concert.slow_players),
         (false, HeaderChange::InPlace, SlowPlayers::Disconnect)
     );
+    assert_eq!(concert.operate, Who::Only(["bob".to_owned()].into()));
     let hall = &config.points["hall/2"];
+    assert_eq!(hall.operate, Who::Only(BTreeSet::new()));
     assert_eq!((hall.fast_start, hall.header_change, hall.slow_players), (true, HeaderChange::Auto, SlowPlayers::Skip));
     assert_eq!(hall.record.as_deref(), Some(Path::new("hall")));
     assert_eq!((hall.limits.bytes, hall.limits.time), (1 << 20, Duration::from_secs(2)));
@@ -89,6 +91,8 @@ fn what_is_wrong_is_said_with_its_line() {
         ("max-player = 7", &["line 1", "unknown field `max-player`", "`max-players`"]),
         ("[point.concert]\nredirect = 'ftp://x'", &["line 2", "neither with http: nor with https:"]),
         ("[point.concert]\nredirect = 'x'", &["line 2", "http://server:8080/concert"]),
+        ("[point.concert]\noperate = 'everybody'", &["`concert`", "`operate`", "\"users\""]),
+        ("[point.concert]\noperate = ['eve']", &["`operate`", "`--users`"]),
         ("[point.concert]\nread = 'all'", &["line 2", "\"everybody\", \"users\" or a list"]),
         ("auth = ['ntlm']", &["line 1", "`digest` and `basic`"]),
         ("auth = ['basic']", &["`auth`", "name their file by `users`"]),

@@ -228,6 +228,7 @@ class PointView {
       const [location, how, cause] = item.children;
       const parts = [forward.state, rate(forward.bit_rate), bytes(forward.bytes)];
       if (forward.packets_lost > 0) parts.push(`missed ${count(forward.packets_lost, "packet")}`);
+      if (forward.packets_uncertain > 0) parts.push(`${count(forward.packets_uncertain, "packet")} uncertain`);
       if (forward.lag_ms >= 1000) parts.push(`${number.format(forward.lag_ms)} ms behind`);
       put(location, forward.location);
       put(how, parts.join(" · "));

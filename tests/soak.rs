@@ -1,0 +1,319 @@
+//! A live push to four publishing points for a long time, while their servers stall, break off, are killed and come back:
+//! memory, descriptors and threads stay as they are, each packet arrives or is counted, and what arrives can be decoded.
+//!
+//! `SOAK_SECONDS` says for how long, `SOAK_SEED` what happens; `scripts/soak` keeps the figures in `SOAK_OUT` and draws them.
+#![cfg(feature = "publishing-point")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use gst::prelude::*;
+use gstasfpush::asf::{Parser, Settings};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use support::census::Census;
+use support::decoded::recordings;
+use support::pipeline::{Pushing, until};
+use support::troubled::Troubled;
+use support::usage::Usage;
+use tempfile::TempDir;
+
+const SERVERS: usize = 4;
+/// This one's process lives on, so that its memory says something.
+const IMMORTAL: usize = 3;
+/// About 2 Mbit/s.
+const MEDIA: &str = "\
+    videotestsrc is-live=true pattern=snow ! video/x-raw,width=208,height=160,framerate=25/1 ! videoconvert \
+    ! avenc_wmv2 name=encoder bitrate=1900000 gop-size=25 ! identity single-segment=true ! queue ! mux. \
+    audiotestsrc is-live=true samplesperbuffer=1764 ! audio/x-raw,rate=44100,channels=2 ! audioconvert \
+    ! avenc_wmav2 bitrate=96000 ! queue ! mux. \
+    asfmux name=mux streamable=true";
+/// Bodies of about 4 and 12 seconds, so that there are many requests; and one that is longer than the push.
+const PROPERTIES: &str = "\
+    on-error=never retry-delay=200 retry-delay-max=2000 timeout=3000 stall-timeout=5000 eos-timeout=60000 \
+    dest_1::content-length=1000000 dest_2::content-length=3000000 dest_3::content-length=1000000";
+/// From one look to the next.
+const LOOK: Duration = Duration::from_secs(1);
+/// What a process may take more in the end than before: the log is up to 8 MiB, and fuller while somebody lags.
+const ROOM_KIB: u64 = 10 * 1024;
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
+
+// ---- what is seen ----
+
+/// The figures of one look.
+struct Look {
+    own: Usage,
+    /// Of the servers' processes, where they are.
+    servers: Vec<Option<Usage>>,
+    in_trouble: bool,
+}
+
+/// The looks, and the file that they are written to.
+struct Looks {
+    begun: Instant,
+    all: Vec<Look>,
+    table: File,
+    events: File,
+}
+
+impl Looks {
+    fn into(folder: &Path) -> Self {
+        let mut table = File::create(folder.join("soak.csv")).unwrap();
+        let mut head = "seconds,rss_kib,descriptors,threads".to_owned();
+        for n in 0..SERVERS {
+            write!(head, ",sent_{n},dropped_{n},queued_{n},uncertain_{n},reconnects_{n}").unwrap();
+            write!(head, ",server_rss_kib_{n},server_descriptors_{n},server_threads_{n}").unwrap();
+        }
+        writeln!(table, "{head}").unwrap();
+        let mut events = File::create(folder.join("events.csv")).unwrap();
+        writeln!(events, "seconds,server,event").unwrap();
+        Self { begun: Instant::now(), all: Vec::new(), table, events }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.begun.elapsed().as_secs_f64()
+    }
+
+    fn take(&mut self, pushing: &Pushing, servers: &[Troubled]) {
+        let own = Usage::here();
+        let of_servers: Vec<_> =
+            servers.iter().map(|server| server.program().map(support::point_program::PointProgram::usage)).collect();
+        let mut line = format!("{:.1},{},{},{}", self.seconds(), own.resident, own.descriptors, own.threads);
+        for (stats, usage) in pushing.all_stats().iter().zip(&of_servers) {
+            let [received, sent, dropped, queued, uncertain, reconnects] = [
+                "packets-received",
+                "packets-sent",
+                "packets-dropped",
+                "packets-queued",
+                "packets-uncertain",
+                "reconnects",
+            ]
+            .map(|field| stats.get::<u64>(field).unwrap());
+            assert_eq!(sent + dropped + queued, received, "{stats}");
+            write!(line, ",{sent},{dropped},{queued},{uncertain},{reconnects}").unwrap();
+            match usage {
+                Some(usage) => write!(line, ",{},{},{}", usage.resident, usage.descriptors, usage.threads).unwrap(),
+                None => line.push_str(",,,"),
+            }
+        }
+        writeln!(self.table, "{line}").unwrap();
+        let in_trouble = servers.iter().any(Troubled::is_in_trouble);
+        self.all.push(Look { own, servers: of_servers, in_trouble });
+    }
+
+    fn event(&mut self, server: usize, what: &str) {
+        writeln!(self.events, "{:.1},{server},{what}", self.seconds()).unwrap();
+    }
+
+    /// The first fifth is for warming up. The second half of the rest uses no more than the first did.
+    fn assert_flat(&self) {
+        let usages = |pick: fn(&Look) -> Option<Usage>| self.all.iter().filter_map(pick).collect::<Vec<_>>();
+        for (name, usages) in
+            [("own", usages(|look| Some(look.own))), ("server", usages(|look| look.servers[IMMORTAL]))]
+        {
+            let usages = &usages[usages.len() / 5..];
+            let (first, second) = usages.split_at(usages.len() / 2);
+            let medians = |value: fn(&Usage) -> u64| [median(first, value), median(second, value)];
+            let resident = medians(|usage| usage.resident);
+            let descriptors = medians(|usage| usage.descriptors);
+            let threads = medians(|usage| usage.threads);
+            println!("{name}: RSS {resident:?} KiB, descriptors {descriptors:?}, threads {threads:?}");
+            assert!(resident[1] <= resident[0] + ROOM_KIB, "{name}: {resident:?} KiB");
+            assert!(descriptors[1] <= descriptors[0] + 4, "{name}: {descriptors:?} descriptors");
+            assert!(threads[1] <= threads[0] + 2, "{name}: {threads:?} threads");
+        }
+        let in_trouble = self.all.iter().filter(|look| look.in_trouble).count();
+        assert!(in_trouble * 3 > self.all.len(), "{in_trouble} of {} looks saw trouble", self.all.len());
+    }
+}
+
+fn median(usages: &[Usage], value: fn(&Usage) -> u64) -> u64 {
+    let mut values: Vec<u64> = usages.iter().map(value).collect();
+    values.sort_unstable();
+    values[values.len() / 2]
+}
+
+// ---- what has arrived ----
+
+/// What is in a server's recordings; those that are whole are read and deleted in mid-push.
+struct Arrived {
+    folder: PathBuf,
+    census: Census,
+    /// Compressed pictures, and those decoded from them.
+    pictures: [u64; 2],
+}
+
+impl Arrived {
+    fn of(server: &Troubled, lists: &Path) -> Self {
+        let folder = server.recordings().clone();
+        let list = lists.join(folder.file_name().unwrap()).with_extension("packets");
+        Self { folder, census: Census::in_file(list), pictures: [0; 2] }
+    }
+
+    /// Reads all but the `newest` recordings.
+    fn read(&mut self, newest: usize) {
+        let files = if self.folder.exists() { recordings(&self.folder) } else { Vec::new() };
+        for file in files.iter().rev().skip(newest) {
+            self.census.count_file(file);
+            for (sum, count) in self.pictures.iter_mut().zip(pictures(file)) {
+                *sum += count;
+            }
+            fs::remove_file(file).unwrap();
+        }
+    }
+}
+
+/// Compressed pictures in a file, and those that ffmpeg decodes.
+fn pictures(file: &Path) -> [u64; 2] {
+    let output = Command::new("ffprobe")
+        .args(["-loglevel", "fatal", "-select_streams", "v", "-count_packets", "-count_frames"])
+        .args(["-show_entries", "stream=nb_read_packets,nb_read_frames", "-of", "default=noprint_wrappers=1"])
+        .arg(file)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}: {output:?}", file.display());
+    let text = String::from_utf8(output.stdout).unwrap();
+    ["nb_read_packets=", "nb_read_frames="].map(|field| {
+        let value = text.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_else(|| panic!("{text}"));
+        // A file that broke off before its first picture has none.
+        value.parse().unwrap_or(0)
+    })
+}
+
+/// Counts the packets that come to the element, and the pictures that were encoded.
+fn count_pushed(pushing: &Pushing, list: PathBuf) -> (Arc<Mutex<Census>>, Arc<AtomicU64>) {
+    let census = Arc::new(Mutex::new(Census::in_file(list)));
+    let counted = Arc::clone(&census);
+    let parser = Mutex::new(Parser::new(Settings::default()));
+    pushing.sink.static_pad("sink").unwrap().add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let bytes = info.buffer().unwrap().map_readable().unwrap();
+        let mut parser = parser.lock().unwrap();
+        parser.push(Bytes::copy_from_slice(&bytes));
+        counted.lock().unwrap().count(&mut parser);
+        gst::PadProbeReturn::Ok
+    });
+    let encoded = Arc::new(AtomicU64::new(0));
+    let pictures = Arc::clone(&encoded);
+    let encoder = pushing.pipeline.by_name("encoder").unwrap();
+    encoder.static_pad("src").unwrap().add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        pictures.fetch_add(1, Ordering::SeqCst);
+        gst::PadProbeReturn::Ok
+    });
+    (census, encoded)
+}
+
+// ---- the push ----
+
+/// Trouble after trouble, until the time is over.
+fn endure(
+    pushing: &Pushing,
+    servers: &mut [Troubled],
+    arrived: &mut [Arrived],
+    looks: &mut Looks,
+    (time, seed): (Duration, u64),
+) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let begun = Instant::now();
+    let (mut look_at, mut trouble_at) = (begun, begun + Duration::from_secs(3));
+    while begun.elapsed() < time {
+        let now = Instant::now();
+        servers.iter_mut().for_each(|server| server.pass(now));
+        if now >= trouble_at {
+            trouble_at = now + Duration::from_millis(random.random_range(500..5000));
+            let well: Vec<usize> = (0..SERVERS).filter(|n| servers[*n].is_well(now)).collect();
+            if !well.is_empty() {
+                let n = well[random.random_range(0..well.len())];
+                let what = servers[n].befall(&mut random, now);
+                looks.event(n, &what);
+            }
+        }
+        if now >= look_at {
+            look_at = now + LOOK;
+            looks.take(pushing, servers);
+            // Messages that nobody takes would be memory that grows.
+            for message in pushing.messages() {
+                assert!(!matches!(message.view(), gst::MessageView::Error(_)), "{message:?}");
+            }
+            arrived.iter_mut().for_each(|arrived| arrived.read(1));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    servers.iter_mut().for_each(Troubled::heal);
+    // Where bodies were read slowly, what has gathered takes its time.
+    for n in 0..SERVERS {
+        until("all stream again", || pushing.state_of(n) == "streaming");
+    }
+    looks.take(pushing, servers);
+}
+
+#[test]
+fn four_publishing_points_in_trouble() {
+    let (time, seed) = (Duration::from_secs(number("SOAK_SECONDS", 40)), number("SOAK_SEED", 1));
+    println!("seed {seed}, {time:?}");
+    let directory = TempDir::new().unwrap();
+    let out = std::env::var_os("SOAK_OUT").map_or_else(|| directory.path().to_owned(), PathBuf::from);
+    let mut servers: Vec<Troubled> =
+        (0..SERVERS).map(|n| Troubled::start(directory.path().join(format!("server-{n}")), n != IMMORTAL)).collect();
+    let mut arrived: Vec<Arrived> = servers.iter().map(|server| Arrived::of(server, directory.path())).collect();
+    let locations: Vec<String> = servers.iter().map(Troubled::url).collect();
+    let mut looks = Looks::into(&out);
+
+    let pushing = Pushing::launch(MEDIA, &format!("locations=\"{}\" {PROPERTIES}", locations.join(",")));
+    let (pushed, encoded) = count_pushed(&pushing, directory.path().join("pushed"));
+    pushing.play();
+    endure(&pushing, &mut servers, &mut arrived, &mut looks, (time, seed));
+    pushing.pipeline.send_event(gst::event::Eos::new());
+    pushing.wait_for_eos();
+    let stats = pushing.all_stats();
+    pushing.stop();
+    servers.iter_mut().for_each(Troubled::end);
+    arrived.iter_mut().for_each(|arrived| arrived.read(0));
+
+    let encoded = encoded.load(Ordering::SeqCst);
+    let stats: Vec<_> = stats.iter().map(|stats| move |field: &str| stats.get::<u64>(field).unwrap()).collect();
+    // The pipeline and its probes go before the last one who has it is asked.
+    drop(pushing);
+    let pushed = Arc::into_inner(pushed).unwrap().into_inner().unwrap();
+    let packets = pushed.packets();
+    let pushed = pushed.into_set();
+    println!("{packets} packets, {encoded} pictures");
+    assert_eq!(pushed.len() as u64, packets, "no two are the same");
+    for (n, (count, arrived)) in stats.iter().zip(arrived).enumerate() {
+        let ([compressed, decoded], read) = (arrived.pictures, arrived.census.packets());
+        let came = arrived.census.into_set();
+        let missing = pushed.difference(&came).count() as u64;
+        let [sent, dropped, queued, uncertain] =
+            ["packets-sent", "packets-dropped", "packets-queued", "packets-uncertain"].map(count);
+        println!(
+            "{n}: {sent} sent, {dropped} dropped, {queued} queued, {uncertain} uncertain; {} came, {} of them again, \
+             {missing} did not; {decoded} of {compressed} pictures decoded, {} connections, {} bodies",
+            came.len(),
+            read - came.len() as u64,
+            count("reconnects"),
+            count("rollovers"),
+        );
+        assert!(came.is_subset(&pushed), "{n}: what came was pushed");
+        assert_eq!(sent + dropped + queued, packets, "{n}");
+        assert_eq!(queued, 0, "{n}");
+        assert!(missing <= dropped + uncertain, "{n}: {missing} are missing, {dropped} dropped, {uncertain} uncertain");
+        assert!(missing * 2 < packets, "{n}: {missing} of {packets} are missing");
+        assert!(decoded * 100 >= compressed * 95, "{n}: {decoded} of {compressed} pictures");
+        let whole = encoded * came.len() as u64 / packets;
+        assert!(decoded * 100 >= whole * 90, "{n}: {decoded} pictures in {} packets, {whole} expected", came.len());
+    }
+    looks.assert_flat();
+}
