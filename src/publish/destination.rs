@@ -29,7 +29,7 @@ use crate::wmhttp::headers::Kind;
 use crate::wmhttp::verdict::{Cause, Condition, Failure};
 
 /// Packets that gather do so until there are this many bytes, or their time is over.
-const GATHER_BYTES: u64 = 192 * 1024;
+const GATHER_BYTES: u64 = 1024 * 1024;
 
 /// What a destination can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -630,6 +630,8 @@ impl Actor {
 async fn gathered(cursor: &Cursor, gather_until: Option<Instant>) {
     if let Some(until) = gather_until {
         tokio::select! {
+            // In this order: to set a timer may take a system call.
+            biased;
             () = cursor.ready(GATHER_BYTES) => return,
             () = sleep_until(until.into()) => {}
         }
