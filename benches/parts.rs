@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gstasfpush::asf::{Header, Packet, Padding, Parser, Settings, Unit};
+use gstasfpush::asf::{self, Header, Packet, Padding, Parser, Settings, Unit};
 use gstasfpush::log::{Cursor, DropPolicy, Limits, Log, Start, Terms};
 use gstasfpush::wmhttp::client::{Config, Output, ResponseHead, Session};
 use http::HeaderMap;
@@ -89,11 +89,12 @@ impl Part {
         match &mut self.work {
             Work::Parse(parser) => {
                 for block in &self.blocks {
-                    parser.push(block.clone());
-                    while let Some(unit) = parser.next_unit().unwrap() {
-                        std::hint::black_box(unit);
-                        done += 1;
-                    }
+                    read(parser, block, |units| {
+                        for unit in units {
+                            std::hint::black_box(unit);
+                            done += 1;
+                        }
+                    });
                 }
             }
             Work::Strip(header) => {
@@ -122,22 +123,24 @@ impl Part {
                 }
             }
             Work::Path(parser, log, cursor) => {
-                let mut packets: Vec<Packet> = Vec::new();
                 for block in &self.blocks {
-                    parser.push(block.clone());
-                    let mut stream = None;
-                    while let Some(Unit { header, packet }) = parser.next_unit().unwrap() {
-                        packets.push(packet);
-                        stream = Some(header);
-                    }
-                    if let Some(header) = stream {
-                        log.append(&header, packets.drain(..));
-                        done += taken(cursor);
-                    }
+                    let header = Arc::clone(parser.header().unwrap());
+                    read(parser, block, |units| log.append(&header, units.map(|unit| unit.packet)));
+                    done += taken(cursor);
                 }
             }
         }
         done
+    }
+}
+
+/// Reads the packets that end in this block, as the element does: where they lie. What is left over is kept.
+fn read<'a>(parser: &mut Parser, block: &'a [u8], units: impl FnOnce(&mut dyn Iterator<Item = Unit<asf::Part<'a>>>)) {
+    let mut rest = block;
+    units(&mut std::iter::from_fn(|| parser.read_unit(&mut rest).unwrap()));
+    if !rest.is_empty() {
+        parser.push_copied(rest);
+        assert!(parser.next_unit().unwrap().is_none(), "a packet that was not read where it lies");
     }
 }
 

@@ -1,8 +1,10 @@
 //! What must hold of the ASF parser for any bytes in any chunks.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use gstasfpush::asf::fixture::{self, HeaderBuilder, PacketBuilder, Payload, Width};
-use gstasfpush::asf::{Error, Header, Packet, Padding, Parser, Settings, restore};
+use gstasfpush::asf::{Body, Error, Header, Packet, Padding, Parser, Settings, Unit, restore};
 use proptest::prelude::*;
 
 #[path = "support/malformed.rs"]
@@ -17,33 +19,83 @@ struct Outcome {
     error: Option<Error>,
 }
 
-fn run(chunks: impl IntoIterator<Item = Bytes>) -> Outcome {
-    let mut parser = Parser::new(Settings::default());
-    let mut outcome = Outcome { units: Vec::new(), headers: Vec::new(), error: None };
-    let mut current = None;
-    for chunk in chunks {
-        parser.push(chunk);
-        loop {
-            match parser.next_unit() {
-                Ok(Some(unit)) => {
-                    let known = current.as_ref().is_some_and(|known| std::sync::Arc::ptr_eq(known, &unit.header));
-                    if !known {
-                        outcome.headers.push(unit.header.bytes().clone());
-                        current = Some(unit.header);
-                    }
-                    let sent = unit.packet.slices().concat();
-                    outcome.units.push((outcome.headers.len(), sent));
-                }
+struct Run {
+    parser: Parser,
+    outcome: Outcome,
+    header: Option<Arc<Header>>,
+}
+
+impl Run {
+    fn new() -> Self {
+        let outcome = Outcome { units: Vec::new(), headers: Vec::new(), error: None };
+        Self { parser: Parser::new(Settings::default()), outcome, header: None }
+    }
+
+    fn note<B: Body>(&mut self, unit: Unit<B>) {
+        if !self.header.as_ref().is_some_and(|known| Arc::ptr_eq(known, &unit.header)) {
+            self.outcome.headers.push(unit.header.bytes().clone());
+            self.header = Some(unit.header);
+        }
+        let mut sent = Vec::new();
+        unit.packet.write_to(&mut sent);
+        self.outcome.units.push((self.outcome.headers.len(), sent));
+    }
+
+    fn push(&mut self, chunk: Bytes) {
+        self.parser.push(chunk);
+        self.take();
+    }
+
+    fn take(&mut self) {
+        while self.outcome.error.is_none() {
+            match self.parser.next_unit() {
+                Ok(Some(unit)) => self.note(unit),
                 Ok(None) => break,
-                Err(error) => {
-                    outcome.error = Some(error);
-                    return outcome;
-                }
+                Err(error) => self.outcome.error = Some(error),
             }
         }
     }
-    outcome.error = parser.finish().err();
-    outcome
+
+    /// As the element does it.
+    fn read(&mut self, chunk: &Bytes) {
+        let mut rest = &chunk[..];
+        loop {
+            while self.outcome.error.is_none() {
+                match self.parser.read_unit(&mut rest) {
+                    Ok(Some(unit)) => self.note(unit),
+                    Ok(None) => break,
+                    Err(error) => self.outcome.error = Some(error),
+                }
+            }
+            if rest.is_empty() || self.outcome.error.is_some() {
+                break;
+            }
+            let (next, after) = rest.split_at(self.parser.missing().unwrap_or(rest.len()).min(rest.len()));
+            match next.len() < 1000 {
+                true => self.parser.push_copied(next),
+                false => self.parser.push(chunk.slice_ref(next)),
+            }
+            self.take();
+            rest = after;
+        }
+    }
+
+    fn finish(mut self) -> Outcome {
+        self.outcome.error = self.outcome.error.or(self.parser.finish().err());
+        self.outcome
+    }
+}
+
+fn run(chunks: impl IntoIterator<Item = Bytes>) -> Outcome {
+    let mut run = Run::new();
+    chunks.into_iter().for_each(|chunk| run.push(chunk));
+    run.finish()
+}
+
+fn read(chunks: impl IntoIterator<Item = Bytes>) -> Outcome {
+    let mut run = Run::new();
+    chunks.into_iter().for_each(|chunk| run.read(&chunk));
+    run.finish()
 }
 
 fn cut(bytes: &Bytes, lens: &[usize]) -> Vec<Bytes> {
@@ -90,13 +142,40 @@ proptest! {
         let whole = run([bytes.clone()]);
         prop_assert_eq!(whole.units.len(), 13);
         prop_assert_eq!(whole.headers.len(), 3);
-        prop_assert_eq!(run(cut(&bytes, &lens)), whole);
+        prop_assert_eq!(&run(cut(&bytes, &lens)), &whole);
+        prop_assert_eq!(read(cut(&bytes, &lens)), whole);
     }
 
     #[test]
     fn any_small_cut_gives_the_same_units(lens in prop::collection::vec(1_usize..40, 1..40)) {
         let bytes = stream();
-        prop_assert_eq!(run(cut(&bytes, &lens)), run([bytes]));
+        let whole = run([bytes.clone()]);
+        prop_assert_eq!(&run(cut(&bytes, &lens)), &whole);
+        prop_assert_eq!(read(cut(&bytes, &lens)), whole);
+    }
+
+    /// Where packets are whole, they are read where they lie: the ends of some look like the start of a header.
+    #[test]
+    fn whole_packets_are_read_where_they_lie(ends in prop::collection::vec(0_usize..17, 1..20)) {
+        let header = HeaderBuilder::default().build();
+        let mut packets = fixture::packets(200, ends.len() as u32).concat();
+        for (packet, end) in packets.chunks_mut(200).zip(&ends) {
+            packet[200 - end..].copy_from_slice(&header[..*end]);
+        }
+        let expected = run([[&header[..], &packets].concat().into()]);
+        let mut run = Run::new();
+        run.push(header.clone());
+        let mut rest = &packets[..];
+        let mut whole = 0;
+        while let Some(unit) = run.parser.read_unit(&mut rest).unwrap() {
+            run.note(unit);
+            whole += 1;
+        }
+        let first_like_a_header = ends.iter().position(|end| *end == 16);
+        prop_assert_eq!(whole, first_like_a_header.map_or(ends.len(), |at| at + 1));
+        if first_like_a_header.is_none() {
+            prop_assert_eq!(run.finish(), expected);
+        }
     }
 
     #[test]
@@ -112,7 +191,8 @@ proptest! {
         let whole = run([bytes.clone()]);
         let sent: usize = whole.units.iter().map(|(_, unit)| unit.len()).sum();
         prop_assert!(sent <= bytes.len());
-        prop_assert_eq!(run(cut(&bytes, &lens)), whole);
+        prop_assert_eq!(&run(cut(&bytes, &lens)), &whole);
+        prop_assert_eq!(read(cut(&bytes, &lens)), whole);
     }
 
     #[test]

@@ -1,8 +1,13 @@
-//! `docs/threats.md` names tests that exist.
+//! What `docs/threats.md` names is there.
 #![allow(clippy::unwrap_used, reason = "a test that cannot read the sources has failed")]
+
+#[path = "support/sources.rs"]
+mod sources;
 
 use std::fs;
 use std::path::Path;
+
+use sources::rust_files;
 
 #[test]
 fn each_threat_has_its_test() {
@@ -18,4 +23,24 @@ fn each_threat_has_its_test() {
         }
     }
     assert_eq!(missing, Vec::<String>::new());
+}
+
+/// The lint refuses it everywhere else, and asks for a reason; another asks for what makes each block sound.
+#[test]
+fn unsafe_code_is_where_the_document_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let lints = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    assert!(lints.contains("unsafe_code = \"deny\"") && lints.contains("undocumented_unsafe_blocks = \"deny\""));
+    let text = fs::read_to_string(root.join("docs/threats.md")).unwrap();
+    let (_, after) = text.split_once("`unsafe` stands in these files").unwrap();
+    let (table, _) = after.split_once("\n## ").unwrap();
+    let named: Vec<&str> = table.split('`').filter(|word| word.starts_with("src/")).collect();
+    let has_unsafe = |source: &str| source.lines().any(|line| line.contains("expect(unsafe_code"));
+    let files = rust_files(&root.join("src"));
+    let found = files.iter().filter(|file| has_unsafe(&fs::read_to_string(file).unwrap()));
+    let mut found: Vec<&str> = found.map(|file| file.strip_prefix(root).unwrap().to_str().unwrap()).collect();
+    found.sort_unstable();
+    let mut sorted = named.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, found);
 }

@@ -7,3 +7,8 @@ pub mod asf;
 pub mod log;
 #[path = "../../src/wmhttp/mod.rs"]
 pub mod wmhttp;
+
+/// The log's locks.
+mod sync {
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+}

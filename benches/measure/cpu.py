@@ -16,13 +16,15 @@ def measure(rounds):
     """Rows of {name, packet, cpu, throughput, rss}: CPU seconds and bytes a second per gigabyte of file."""
     with Receiver() as receiver:
         raw, http = receiver.raw, receiver.http
-        usual, short, padded = media.encoded(3200), media.encoded(3200, 40), media.padded(3200)
+        usual, cut, short = media.aligned(3200), media.encoded(3200), media.encoded(3200, 40)
+        padded = media.padded(3200)
         runs = {
             PUSH: (usual, contenders.push(usual, 3200, http)),
             TCP: (usual, contenders.tcp(usual, 3200, raw)),
             CURL: (usual, contenders.curl(usual, http)),
             "asfparse ! tcpclientsink, blocks of 3200": (usual, contenders.parsed_tcp(usual, 3200, raw)),
             "fakesink, blocks of 3200": (usual, contenders.fake(usual, 3200)),
+            "asfpushsink, blocks of 3200 that cut packets": (cut, contenders.push(cut, 3200, http)),
             "asfpushsink, blocks of 4096": (usual, contenders.push(usual, 4096, http)),
             "tcpclientsink, blocks of 4096": (usual, contenders.tcp(usual, 4096, raw)),
             "asfpushsink, blocks of 65536": (usual, contenders.push(usual, 65536, http)),
@@ -34,7 +36,7 @@ def measure(rounds):
             "curlhttpsink (40 MB)": (short, contenders.curl_sink(short, http)),
         }
         for packet in (1444, 16000):
-            path = media.encoded(packet)
+            path = media.aligned(packet)
             runs |= {
                 f"asfpushsink, packets of {packet}": (path, contenders.push(path, packet, http)),
                 f"tcpclientsink, packets of {packet}": (path, contenders.tcp(path, packet, raw)),

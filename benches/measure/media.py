@@ -1,11 +1,16 @@
 """The files that are pushed."""
 
 import os
+import shutil
+import struct
 import subprocess
+import uuid
 
 from process import ENVIRONMENT, LOAD
 
 MB = 1_000_000
+# ASF 3.14
+PADDING_OBJECT = uuid.UUID("1806D474-CADF-4509-A4BA-9AABCB96AAE8").bytes_le
 
 
 def encoded(packet_size, megabytes=400):
@@ -19,6 +24,22 @@ def encoded(packet_size, megabytes=400):
         make("-stream_loop", str(max(loops - 1, 0)), "-i", part, "-c", "copy", "-packet_size", str(packet_size),
              "-f", "asf", path + ".part")
         os.remove(part)
+        os.rename(path + ".part", path)
+    return path
+
+
+def aligned(packet_size, megabytes=400):
+    """The same, with so much padding in the header that blocks of the packets' size are packets, as a muxer's are."""
+    path = f"bench-out/aligned-{packet_size}-{megabytes}.asf"
+    if not os.path.exists(path):
+        with open(encoded(packet_size, megabytes), "rb") as source, open(path + ".part", "wb") as target:
+            guid, size, objects, reserved = struct.unpack("<16sQI2s", source.read(30))
+            # Behind the Header Object come 50 bytes of the Data Object.
+            padding = 24 + -(size + 24 + 50) % packet_size
+            target.write(struct.pack("<16sQI2s", guid, size + padding, objects + 1, reserved))
+            target.write(source.read(size - 30))
+            target.write(PADDING_OBJECT + struct.pack("<Q", padding) + bytes(padding - 24))
+            shutil.copyfileobj(source, target, MB)
         os.rename(path + ".part", path)
     return path
 

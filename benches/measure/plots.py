@@ -41,7 +41,7 @@ def fanout(rows):
         counts = [row["destinations"] for row in mine]
         left.plot(counts, [row["cpu"] for row in mine], **style)
         right.plot(counts, [row["rss"] / 1e6 for row in mine], **style)
-    for axes, label in ((left, "CPU seconds, 40 MB to each"), (right, "RSS, MB")):
+    for axes, label in ((left, "CPU seconds, 20 MB to each"), (right, "RSS, MB")):
         axes.set_xscale("log", base=4)
         axes.set_yscale("log")
         axes.set_xlabel("destinations")

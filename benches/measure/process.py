@@ -52,13 +52,15 @@ def launch(pipeline):
     return ["gst-launch-1.0", "-q", *pipeline.split()]
 
 
-def in_turns(contenders, rounds):
+def in_turns(contenders, rounds, warm_up=True):
     """Runs each contender (name: function) once a round, A B C A B C …, after one round that does not count.
+
+    That one is left out without `warm_up`.
 
     Gives each one's results by name. One that fails is told, and left out.
     """
     results = {name: [] for name in contenders}
-    for turn in range(rounds + 1):
+    for turn in range(0 if warm_up else 1, rounds + 1):
         for name, run in contenders.items():
             if name not in results:
                 continue

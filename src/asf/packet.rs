@@ -1,28 +1,30 @@
 //! ASF data packets on their way into `$D`: what they say, and without their padding.
 
+mod body;
 mod key_frames;
 mod layout;
 mod restore;
 mod select;
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 
 use super::Header;
 use super::cursor::Cursor;
 use layout::{Layout, PACKET_LENGTH_WORD, Scan};
 
+pub use body::{Body, Part};
 pub use key_frames::key_frames;
 pub use restore::restore;
 pub use select::{PayloadFacts, Selected, select};
 
 /// One ASF data packet, ready for `$D`.
 ///
-/// Shares the memory it was parsed from. Where padding was removed, the first few
+/// Shares the memory it was parsed from, or borrows it (`B`). Where padding was removed, the first few
 /// bytes are rewritten and lie in the packet itself.
 #[derive(Clone, Debug)]
-pub struct Packet {
+pub struct Packet<B = Bytes> {
     head: Head,
-    body: [Bytes; 2],
+    body: [B; 2],
     padding_removed: u32,
     send_time: u32,
     duration: u16,
@@ -48,14 +50,14 @@ pub enum Padding {
     Keep,
 }
 
-impl Packet {
+impl<B: Body> Packet<B> {
     /// Reads one packet, which lies in one buffer (the other empty) or in two.
     ///
     /// Never fails: a packet that makes no sense goes out as it is.
     #[must_use]
-    pub fn parse(parts: [Bytes; 2], header: &Header, padding: Padding) -> Packet {
+    pub fn parse(parts: [B; 2], header: &Header, padding: Padding) -> Packet<B> {
         let [first, second] = &parts;
-        let bytes = Cursor::joined(first, second);
+        let bytes = Cursor::joined(first.as_ref(), second.as_ref());
         let Some(scan) = Scan::read(bytes.clone(), header) else {
             return Packet::untouched(parts, header);
         };
@@ -98,16 +100,8 @@ impl Packet {
     pub fn write_to(&self, out: &mut impl BufMut) {
         out.put_slice(self.head.as_slice());
         for part in &self.body {
-            out.put_slice(part);
+            out.put_slice(part.as_ref());
         }
-    }
-
-    /// All bytes as a head, which is copied and small, and two slices that share
-    /// memory. Any of them may be empty.
-    #[must_use]
-    pub fn slices(&self) -> [Bytes; 3] {
-        let [first, second] = self.body.clone();
-        [Bytes::copy_from_slice(self.head.as_slice()), first, second]
     }
 
     /// Send time in milliseconds; 0 where the packet is not parsed.
@@ -142,7 +136,7 @@ impl Packet {
         self.parsed
     }
 
-    fn untouched(body: [Bytes; 2], header: &Header) -> Packet {
+    fn untouched(body: [B; 2], header: &Header) -> Packet<B> {
         Packet {
             head: Head::default(),
             body,
@@ -155,17 +149,27 @@ impl Packet {
     }
 
     fn body_len(&self) -> usize {
-        self.body.iter().map(Bytes::len).sum()
+        self.body.iter().map(Buf::remaining).sum()
     }
 
     /// Cuts the body down to the bytes `from..end`.
     fn keep_body(&mut self, from: usize, end: usize) {
         let [first, second] = &mut self.body;
-        let joint = first.len();
+        let joint = first.remaining();
         second.truncate(end.saturating_sub(joint));
-        bytes::Buf::advance(second, from.saturating_sub(joint).min(second.len()));
+        second.advance(from.saturating_sub(joint).min(second.remaining()));
         first.truncate(end);
-        bytes::Buf::advance(first, from.min(first.len()));
+        first.advance(from.min(first.remaining()));
+    }
+}
+
+impl Packet {
+    /// All bytes as a head, which is copied and small, and two slices that share
+    /// memory. Any of them may be empty.
+    #[must_use]
+    pub fn slices(&self) -> [Bytes; 3] {
+        let [first, second] = self.body.clone();
+        [Bytes::copy_from_slice(self.head.as_slice()), first, second]
     }
 }
 

@@ -12,6 +12,8 @@
 //!
 //! Bytes decide; what caps and events say only helps where the bytes cannot.
 
+mod in_place;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -21,7 +23,7 @@ use memchr::memmem;
 use super::header::{DATA_HEAD, HEADER_HEAD, MAX_READ, header_size};
 use super::queue::Queue;
 use super::search::{self, HeaderSearch};
-use super::{Error, Header, Packet, Padding, Warning, guid};
+use super::{Body, Error, Header, Packet, Padding, Warning, guid};
 
 /// Packets in a row that make no sense before the stream is given up.
 const LOST_AFTER: u32 = 8;
@@ -50,11 +52,11 @@ impl Default for Settings {
 /// The stream's identity is that of the [`Arc`]: a new header in the bytes is a new
 /// one even where it is equal byte for byte, since its send times start anew.
 #[derive(Clone, Debug)]
-pub struct Unit {
+pub struct Unit<B = Bytes> {
     /// The header, as it is to be sent.
     pub header: Arc<Header>,
     /// The packet.
-    pub packet: Packet,
+    pub packet: Packet<B>,
 }
 
 /// Cuts an ASF byte stream, in any chunks, into [`Unit`]s.
@@ -224,12 +226,16 @@ impl Parser {
                 Ok(Step::Again) => {}
                 Ok(Step::Wait) => return Ok(None),
                 Err(error) => {
-                    self.queue.clear();
-                    self.state = State::Failed(error.clone());
+                    self.fail(&error);
                     return Err(error);
                 }
             }
         }
+    }
+
+    fn fail(&mut self, error: &Error) {
+        self.queue.clear();
+        self.state = State::Failed(error.clone());
     }
 
     /// Takes the `streamheader` of the caps. It counts only where the bytes do not
@@ -553,7 +559,15 @@ impl Parser {
             return Ok(Step::Again);
         }
         let parts = self.queue.take(size);
-        packets.begun_header = search::begun_at_end(&parts[0], &parts[1]);
+        self.unit(parts, offset).map(Step::Unit)
+    }
+
+    /// The packet in these bytes, which begin at `offset` in the stream.
+    fn unit<B: Body>(&mut self, parts: [B; 2], offset: u64) -> Result<Unit<B>, Error> {
+        let (State::Packets(packets), Some(header)) = (&mut self.state, &self.header) else {
+            return Err(self.not_a_header());
+        };
+        packets.begun_header = search::begun_at_end(parts[0].as_ref(), parts[1].as_ref());
         let packet = Packet::parse(parts, header, self.settings.padding);
         if packet.is_parsed() {
             packets.unparsed = 0;
@@ -564,8 +578,7 @@ impl Parser {
                 self.warnings.push_back(Warning::UnparsedPacket { offset });
             }
         }
-        let header = Arc::clone(header);
-        Ok(Step::Unit(Unit { header, packet }))
+        Ok(Unit { header: Arc::clone(header), packet })
     }
 
     /// The last packet ended like the start of a header. If the next bytes make it

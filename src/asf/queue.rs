@@ -39,6 +39,12 @@ impl Queue {
         }
     }
 
+    /// Appends a copy.
+    pub(super) fn push_copy(&mut self, bytes: &[u8]) {
+        self.len += bytes.len();
+        self.tail.extend_from_slice(bytes);
+    }
+
     pub(super) fn push_front(&mut self, chunk: Bytes) {
         self.collecting = false;
         self.len += chunk.len();
@@ -78,6 +84,9 @@ impl Queue {
     /// first where they lie in more.
     pub(super) fn front(&mut self, count: usize) -> [&[u8]; 2] {
         let count = count.min(self.len);
+        if count == 0 {
+            return [&[], &[]];
+        }
         let two: usize = self.slices().take(2).map(<[u8]>::len).sum();
         if two < count {
             let front = self.take_one(count);
@@ -95,6 +104,9 @@ impl Queue {
     /// lie in one chunk or two, else copied into one.
     pub(super) fn take(&mut self, count: usize) -> [Bytes; 2] {
         let count = count.min(self.len);
+        if count == 0 {
+            return [Bytes::new(), Bytes::new()];
+        }
         self.thaw(count);
         let first = self.take_from_chunk(count);
         let missing = count - first.len();

@@ -26,9 +26,11 @@ impl HeaderSearch {
             let mut cursor = bytes.clone();
             cursor.skip(at).is_some() && cursor.array().as_ref().is_some_and(is_header)
         };
-        self.finder
-            .find_iter(first)
-            .find(plausible)
+        let in_first = self.finder.find_iter(first).find(plausible);
+        if second.is_empty() {
+            return in_first;
+        }
+        in_first
             .or_else(|| self.find_at_joint(first, second).filter(plausible))
             .or_else(|| self.finder.find_iter(second).map(|at| first.len() + at).find(plausible))
     }

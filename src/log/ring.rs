@@ -35,6 +35,8 @@ pub(super) struct Ring {
     runs: VecDeque<Run>,
     /// Packets that no cursor has taken yet, still growing; they follow the last run.
     open: Option<Open>,
+    /// A block that nobody reads any more, to be filled again.
+    spare: Option<BytesMut>,
     /// Sequence numbers of the packets at which decoding can start.
     key_frames: VecDeque<u64>,
     last_header: Option<Arc<asf::Header>>,
@@ -115,7 +117,7 @@ impl Ring {
         (self.entries.len(), self.runs.iter().map(|run| run.bytes.len()).sum::<usize>() + BLOCK)
     }
 
-    pub(super) fn append(&mut self, header: &Arc<asf::Header>, packet: &asf::Packet) {
+    pub(super) fn append<B: asf::Body>(&mut self, header: &Arc<asf::Header>, packet: &asf::Packet<B>) {
         let Ok(framing) = data_framing(packet.len()) else {
             // The parser emits no packet that PacketLength cannot tell.
             debug_assert!(false, "a packet of {} bytes", packet.len());
@@ -137,8 +139,7 @@ impl Ring {
             first: sequence,
             start: position,
             header: Arc::clone(header),
-            // As many like it as there is room for.
-            block: BytesMut::with_capacity((BLOCK / wire_len).max(1) * wire_len),
+            block: block(self.spare.take(), wire_len),
         });
         if open.block.is_empty() {
             open.first = sequence;
@@ -186,8 +187,10 @@ impl Ring {
             .map(|run| run.first)
             .or_else(|| self.open.as_ref().filter(|open| !open.block.is_empty()).map(|open| open.first))
             .unwrap_or_else(|| self.head());
-        if second_starts <= self.tail {
-            self.runs.pop_front();
+        if second_starts <= self.tail
+            && let Some(Ok(block)) = self.runs.pop_front().map(|run| run.bytes.try_into_mut())
+        {
+            self.spare = Some(block);
         }
     }
 
@@ -376,4 +379,17 @@ impl Ring {
             bytes: open.block.split().freeze(),
         });
     }
+}
+
+/// An empty block for packets of `wire_len` bytes: as many as there is room for.
+fn block(spare: Option<BytesMut>, wire_len: usize) -> BytesMut {
+    let len = (BLOCK / wire_len).max(1) * wire_len;
+    if let Some(mut block) = spare {
+        block.clear();
+        // A run is a part of its block.
+        if block.try_reclaim(len) {
+            return block;
+        }
+    }
+    BytesMut::with_capacity(len)
 }

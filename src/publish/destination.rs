@@ -29,7 +29,7 @@ use crate::wmhttp::headers::Kind;
 use crate::wmhttp::verdict::{Cause, Condition, Failure};
 
 /// Packets that gather do so until there are this many bytes, or their time is over.
-const GATHER_BYTES: u64 = 192 * 1024;
+const GATHER_BYTES: u64 = 1024 * 1024;
 
 /// What a destination can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +73,8 @@ pub(super) struct Actor {
     /// Upstream was asked for the key frame that the cursor waits for.
     key_frame_wanted: bool,
     asked_kernel_at: Option<Instant>,
-    /// The connection's queue is full: data waits for room, not for packets.
-    wants_room: bool,
+    /// The connection's queue is full: data waits for so many bytes of room, not for packets.
+    wants_room: Option<usize>,
     /// Since when, while it is.
     full_since: Option<Instant>,
     /// See [`Actor::omen`].
@@ -156,7 +156,7 @@ impl Actor {
             dropped: Dropped::default(),
             key_frame_wanted: false,
             asked_kernel_at: None,
-            wants_room: false,
+            wants_room: None,
             full_since: None,
             omen_told: false,
             streaming_since: None,
@@ -209,7 +209,7 @@ impl Actor {
     }
 
     async fn happening(&mut self) -> Happening {
-        let wants_data = self.session.wants_data() && !self.wants_room;
+        let wants_data = self.session.wants_data() && self.wants_room.is_none();
         let deadline = self.session.deadline();
         let gather_until = self.gather.until(Instant::now());
         let breaks_off = self.breaks_off_when_lapped();
@@ -384,7 +384,7 @@ impl Actor {
             }
             let room = self.client.room() as u64;
             if room < next.size as u64 && room < self.client.capacity() as u64 {
-                self.wants_room = true;
+                self.wants_room = Some(next.size);
                 self.full_since.get_or_insert(now);
                 return false;
             }
@@ -408,7 +408,7 @@ impl Actor {
     }
 
     fn has_room(&mut self) {
-        self.wants_room = false;
+        self.wants_room = None;
         self.full_since = None;
     }
 
@@ -630,6 +630,8 @@ impl Actor {
 async fn gathered(cursor: &Cursor, gather_until: Option<Instant>) {
     if let Some(until) = gather_until {
         tokio::select! {
+            // In this order: to set a timer may take a system call.
+            biased;
             () = cursor.ready(GATHER_BYTES) => return,
             () = sleep_until(until.into()) => {}
         }

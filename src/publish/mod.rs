@@ -182,7 +182,7 @@ impl Publisher {
     }
 
     /// Appends data packets of one stream. Never blocks.
-    pub fn append(&self, header: &Arc<asf::Header>, packets: impl IntoIterator<Item = asf::Packet>) {
+    pub fn append<B: asf::Body>(&self, header: &Arc<asf::Header>, packets: impl IntoIterator<Item = asf::Packet<B>>) {
         self.log.append(header, packets);
     }
 

@@ -18,6 +18,9 @@ use crate::asf;
 use crate::publish::{Drained, Publisher};
 use crate::wmhttp::Hresult;
 
+/// Bytes of a packet's beginning that are copied, where the rest comes with the next buffer: to keep the buffer for
+/// them takes longer.
+const COPIED: usize = 4096;
 /// How often upstream is asked for a key frame at most.
 const KEY_FRAME_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -26,9 +29,13 @@ pub(super) struct Stream {
     publisher: Arc<Publisher>,
     parser: asf::Parser,
     pacer: Pacer,
-    /// Units parsed and due, not yet fed.
+    /// Room for packets that are due and not yet fed; empty between buffers.
     ready: Vec<asf::Packet>,
+    /// The same for those that end in the buffer at hand.
+    ready_here: Vec<asf::Packet<asf::Part<'static>>>,
     ready_header: Option<Arc<asf::Header>>,
+    /// Packets wait for their time where upstream is not live: `sync`, as it was when the buffer came.
+    paced: bool,
     seen_data: bool,
     seen_stream_start: bool,
     live: bool,
@@ -48,7 +55,9 @@ impl Stream {
             parser: asf::Parser::new(settings),
             pacer: Pacer::default(),
             ready: Vec::new(),
+            ready_here: Vec::new(),
             ready_header: None,
+            paced: false,
             seen_data: false,
             seen_stream_start: false,
             live: false,
@@ -86,7 +95,6 @@ impl Stream {
     /// FLUSH_STOP.
     pub(super) fn flush(&mut self) {
         self.parser.discontinuity();
-        self.ready.clear();
     }
 
     /// The caps' `streamheader`.
@@ -102,23 +110,55 @@ impl AsfPushSink {
             stream.parser.discontinuity();
         }
         stream.seen_data = true;
+        stream.paced = self.obj().is_sync();
         self.ask_for_key_frame(stream);
-        for memory in buffer.iter_memories_owned() {
-            let memory = memory.into_mapped_memory_readable().map_err(|_| {
-                self.post_plain_error(gst::ResourceError::Read, "a buffer's memory cannot be read", Hresult::FAIL);
-                gst::FlowError::Error
-            })?;
-            stream.parser.push(Bytes::from_owner(memory));
-        }
         gst::log!(CAT, imp = self, "{buffer:?}");
         let mut totals = Totals { bytes_received: buffer.size() as u64, ..Totals::default() };
-        let result = self.push_units(stream, buffer, &mut totals);
+        let mut memories = 0..buffer.n_memory();
+        let result = memories.try_for_each(|index| self.push_memory(stream, buffer, index, &mut totals));
         let mut shared = self.shared();
         shared.totals.packets_received += totals.packets_received;
         shared.totals.bytes_received += totals.bytes_received;
         shared.totals.padding_bytes_saved += totals.padding_bytes_saved;
         shared.totals.headers += totals.headers;
         result
+    }
+
+    /// Packets are read where they lie; what is left over at the end is kept for the memory that follows.
+    fn push_memory(
+        &self,
+        stream: &mut Stream,
+        buffer: &gst::Buffer,
+        index: usize,
+        totals: &mut Totals,
+    ) -> Result<(), gst::FlowError> {
+        let map = buffer.peek_memory(index).map_readable().map_err(|_| self.unreadable())?;
+        let mut rest = map.as_slice();
+        loop {
+            let ready = std::mem::take(&mut stream.ready_here);
+            let ready = self.push_units(stream, buffer, ready, |parser| parser.read_unit(&mut rest), totals)?;
+            stream.ready_here = recycled(ready);
+            if rest.is_empty() {
+                return Ok(());
+            }
+            let from = map.len() - rest.len();
+            let (next, after) = rest.split_at(stream.parser.missing().unwrap_or(rest.len()).min(rest.len()));
+            if next.len() <= COPIED {
+                stream.parser.push_copied(next);
+            } else {
+                let memory = buffer.memory(index).map(gst::Memory::into_mapped_memory_readable);
+                let memory = memory.and_then(Result::ok).ok_or_else(|| self.unreadable())?;
+                stream.parser.push(Bytes::from_owner(memory).slice(from..from + next.len()));
+            }
+            rest = after;
+            let ready = std::mem::take(&mut stream.ready);
+            stream.ready = self.push_units(stream, buffer, ready, asf::Parser::next_unit, totals)?;
+        }
+    }
+
+    fn unreadable(&self) -> gst::FlowError {
+        self.post_plain_error(gst::ResourceError::Read, "a buffer's memory cannot be read", Hresult::FAIL);
+        gst::FlowError::Error
     }
 
     /// Asks upstream for a key frame where a destination needs one: an encoder that knows GstForceKeyUnit
@@ -146,11 +186,18 @@ impl AsfPushSink {
         gst::debug!(CAT, imp = self, "asked upstream for a key frame: {taken}");
     }
 
-    /// Feeds the units that are complete, each when it is due; the last of them came with this buffer.
-    fn push_units(&self, stream: &mut Stream, buffer: &gst::Buffer, totals: &mut Totals) -> Result<(), gst::FlowError> {
-        let paced = self.obj().is_sync();
+    /// Takes all units that there are, and feeds them, each when it is due; the last of them came with this buffer.
+    /// `ready` is empty, and comes back so.
+    fn push_units<B: asf::Body>(
+        &self,
+        stream: &mut Stream,
+        buffer: &gst::Buffer,
+        mut ready: Vec<asf::Packet<B>>,
+        mut next: impl FnMut(&mut asf::Parser) -> Result<Option<asf::Unit<B>>, asf::Error>,
+        totals: &mut Totals,
+    ) -> Result<Vec<asf::Packet<B>>, gst::FlowError> {
         loop {
-            let unit = stream.parser.next_unit();
+            let unit = next(&mut stream.parser);
             while let Some(warning) = stream.parser.take_warning() {
                 gst::element_imp_warning!(self, gst::StreamError::Format, ("{warning}"));
             }
@@ -161,7 +208,7 @@ impl AsfPushSink {
             };
             let new_stream = stream.ready_header.as_ref().is_none_or(|header| !Arc::ptr_eq(header, &unit.header));
             if new_stream {
-                self.feed(stream)?;
+                self.feed(stream, &mut ready)?;
                 totals.headers += 1;
                 gst::info!(CAT, imp = self, "a stream begins: {:?}", unit.header);
                 stream.live = self.upstream_is_live();
@@ -169,22 +216,24 @@ impl AsfPushSink {
                 stream.ready_header = Some(Arc::clone(&unit.header));
             }
             // What could not be parsed has no send time.
-            if paced && !stream.live && unit.packet.is_parsed() {
-                self.wait_until_due(stream, buffer, &unit)?;
+            if stream.paced && !stream.live && unit.packet.is_parsed() {
+                self.wait_until_due(stream, buffer, &mut ready, &unit)?;
             }
             totals.packets_received += 1;
             totals.padding_bytes_saved += u64::from(unit.packet.padding_removed());
-            stream.ready.push(unit.packet);
+            ready.push(unit.packet);
         }
-        self.feed(stream)
+        self.feed(stream, &mut ready)?;
+        Ok(ready)
     }
 
     /// Waits by the clock, once what is due before has been fed.
-    fn wait_until_due(
+    fn wait_until_due<B: asf::Body>(
         &self,
         stream: &mut Stream,
         buffer: &gst::Buffer,
-        unit: &asf::Unit,
+        ready: &mut Vec<asf::Packet<B>>,
+        unit: &asf::Unit<B>,
     ) -> Result<(), gst::FlowError> {
         let now = || self.obj().current_running_time().unwrap_or(gst::ClockTime::ZERO);
         match stream.pacer.due(&unit.header, unit.packet.send_time(), now) {
@@ -198,7 +247,7 @@ impl AsfPushSink {
                 if self.obj().current_running_time().is_some_and(|now| now >= due) {
                     return Ok(());
                 }
-                self.feed(stream)?;
+                self.feed(stream, ready)?;
                 self.wait_until(due, buffer)
             }
         }
@@ -226,15 +275,15 @@ impl AsfPushSink {
     }
 
     /// Hands the packets that have gathered to the publisher; waits where a destination holds it back.
-    fn feed(&self, stream: &mut Stream) -> Result<(), gst::FlowError> {
+    fn feed<B: asf::Body>(&self, stream: &mut Stream, ready: &mut Vec<asf::Packet<B>>) -> Result<(), gst::FlowError> {
         let Some(header) = &stream.ready_header else { return Ok(()) };
-        if stream.ready.is_empty() {
+        if ready.is_empty() {
             return Ok(());
         }
         while stream.publisher.wait_for_room().is_err() {
             self.obj().wait_preroll()?;
         }
-        stream.publisher.append(header, stream.ready.drain(..));
+        stream.publisher.append(header, ready.drain(..));
         Ok(())
     }
 
@@ -295,6 +344,13 @@ impl AsfPushSink {
         let answered = self.obj().static_pad("sink").is_some_and(|pad| pad.peer_query(&mut query));
         answered && query.result().0
     }
+}
+
+/// The same memory, free of the bytes that its packets have borrowed.
+fn recycled(mut ready: Vec<asf::Packet<asf::Part>>) -> Vec<asf::Packet<asf::Part<'static>>> {
+    ready.clear();
+    // The standard library collects in place what comes of a vector and is of the same size.
+    ready.into_iter().map_while(|_| None).collect()
 }
 
 /// The Windows code for input that cannot be pushed.

@@ -184,15 +184,16 @@ impl Client {
         QUEUE
     }
 
-    /// What happens next. Never returns while no request is under way. `want_room` asks
-    /// for [`Incoming::Room`] too, where [`Client::room`] was used up.
-    pub async fn next(&mut self, want_room: bool) -> Incoming {
+    /// What happens next. Never returns while no request is under way. `wanted_room` asks
+    /// for [`Incoming::Room`] too, once [`Client::room`] is so many bytes, or [`Client::capacity`] where that is less.
+    pub async fn next(&mut self, wanted_room: Option<usize>) -> Incoming {
         let Some(exchange) = &mut self.exchange else { return std::future::pending().await };
         let body = exchange.body.clone();
         let room = async {
-            match body {
-                Some(body) if want_room => body.room(QUEUE / 2).await,
-                Some(_) | None => std::future::pending().await,
+            match (body, wanted_room) {
+                // Not for less than half of it: few turns, each for many packets.
+                (Some(body), Some(wanted)) => body.room(QUEUE.saturating_sub(wanted).min(QUEUE / 2)).await,
+                _ => std::future::pending().await,
             }
         };
         match &mut exchange.stage {

@@ -72,7 +72,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 /// What comes next but for the steps on the way to a connection.
 async fn next(client: &mut Client) -> Incoming {
     loop {
-        match client.next(false).await {
+        match client.next(None).await {
             Incoming::Resolved | Incoming::Connected => {}
             other @ (Incoming::Room | Incoming::Response { .. } | Incoming::Lost { .. }) => return other,
         }
@@ -90,7 +90,7 @@ async fn status(client: &mut Client) -> u16 {
 
 /// Polls the request so that it goes out, where no answer is due yet.
 async fn under_way(client: &mut Client) {
-    while let Ok(incoming) = tokio::time::timeout(Duration::from_millis(20), client.next(false)).await {
+    while let Ok(incoming) = tokio::time::timeout(Duration::from_millis(20), client.next(None)).await {
         assert!(matches!(incoming, Incoming::Resolved | Incoming::Connected), "{incoming:?}");
     }
 }

@@ -307,6 +307,10 @@ impl Session {
         let success = (200..300).contains(&head.status);
         match self.state {
             State::Down { .. } | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
+            // It is all of the body that is refused, not its end.
+            State::Ending { .. } if self.is_resuming(now) && !success => {
+                self.restart(Restart::SessionGone, self.sent_in_request, now);
+            }
             State::Ending { then, .. } => self.ended(then, true, now),
             State::Setup { .. } if success => {
                 if self.refuses_server(head) {

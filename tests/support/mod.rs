@@ -22,6 +22,7 @@ pub mod decoded;
 pub mod encoder;
 pub mod faults;
 pub mod kerberos;
+pub mod leaks;
 pub mod live;
 pub mod malformed;
 pub mod media;

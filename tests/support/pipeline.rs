@@ -10,15 +10,24 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
-use super::media;
 use super::peer::{PATIENCE, Peer};
+use super::{leaks, media};
 
 pub fn init() {
     static INIT: Once = Once::new();
     INIT.call_once(|| {
         gst::init().unwrap();
         gstasfpush::plugin_register_static().unwrap();
+        leaks::watch();
     });
+}
+
+/// Tells the watch over leaks which children a description's properties named.
+fn note_children(sink: &gst::Element, properties: &str) {
+    let children = sink.dynamic_cast_ref::<gst::ChildProxy>().unwrap();
+    for (child, _) in properties.split(' ').filter_map(|word| word.split_once("::")) {
+        leaks::left_by_parser(&children.child_by_name(child).unwrap());
+    }
 }
 
 /// A pipeline and its bus.
@@ -35,6 +44,7 @@ impl Pushing {
         let pipeline = gst::parse::launch(&format!("{source} ! asfpushsink name=push {properties}")).unwrap();
         let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
         let sink = pipeline.by_name("push").unwrap();
+        note_children(&sink, properties);
         let bus = pipeline.bus().unwrap();
         Self { pipeline, sink, bus }
     }
@@ -43,6 +53,7 @@ impl Pushing {
     pub fn bare(properties: &str) -> Self {
         init();
         let sink = gst::parse::launch(&format!("asfpushsink name=push {properties}")).unwrap();
+        note_children(&sink, properties);
         let pipeline = gst::Pipeline::new();
         pipeline.add(&sink).unwrap();
         let bus = pipeline.bus().unwrap();

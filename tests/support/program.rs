@@ -68,7 +68,11 @@ impl Program {
 
     /// As Ctrl-C does.
     pub fn interrupt(&self) {
-        killpg(self.group(), Signal::SIGINT).unwrap();
+        self.signal(Signal::SIGINT);
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        killpg(self.group(), signal).unwrap();
     }
 
     /// Waits for its end, by itself and well; what it printed.

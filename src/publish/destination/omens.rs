@@ -20,7 +20,7 @@ impl Actor {
         if self.omen_told || !self.session.is_streaming() || !self.session.wants_data() {
             return None;
         }
-        if self.wants_room {
+        if self.wants_room.is_some() {
             let stall_timeout = lock(&self.settings).transport.stall_timeout;
             return self
                 .full_since

@@ -766,6 +766,32 @@ fn c15_resume_refused() {
     assert_eq!(peer.packets(), [Packet::Header(header.bytes().clone())]);
 }
 
+/// C-15: the same where the end is out by then.
+#[test]
+fn c15_resume_refused_at_its_end() {
+    let header = header();
+    let mut peer = Played::open(config(), &wms(204, "abc"), &header);
+    peer.lose(Cause::Reset);
+    peer.session.connect(peer.now);
+    assert_eq!(peer.send(&header, 2), 2);
+    peer.session.end(peer.now);
+    peer.run();
+    peer.did.clear();
+    peer.respond(&wms(400, "0"));
+    let rewind = 2 * FRAMED as u64;
+    assert_eq!(
+        peer.did,
+        [Did::Close, Did::Event(Event::Restarted { reason: Restart::SessionGone, rewind }), setup("0")]
+    );
+    peer.respond(&wms(204, "new"));
+    assert_eq!(peer.send(&header, 2), 2);
+    peer.session.end(peer.now);
+    peer.run();
+    peer.did.clear();
+    peer.respond(&wms(422, "new"));
+    assert_eq!(peer.did, [Did::Close, Did::Event(Event::Ended { clean: true })]);
+}
+
 /// C-15: attempts that do not get through do not prolong the Idle-Timeout.
 #[test]
 fn c15_refused_connections_do_not_prolong() {

@@ -1,0 +1,114 @@
+//! Nothing of GStreamer's is left over when a test program ends: GStreamer's own tracer of leaks watches, and what it
+//! still has at the exit makes the program fail.
+
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+
+/// Seconds that what other threads let go may take: a whole number.
+pub const PATIENCE: &str = "LEAKS_PATIENCE";
+
+static TRACER: OnceLock<gst::Object> = OnceLock::new();
+/// What the tracer has said since it was asked.
+static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// From now on objects are counted.
+pub fn watch() {
+    let factories = gst::TracerFactory::factories();
+    let factory = factories.iter().find(|factory| factory.name() == "leaks").expect("GStreamer's core tracers");
+    let factory = factory.clone().load().unwrap().downcast::<gst::TracerFactory>().unwrap();
+    let tracer = glib::Object::with_type(factory.tracer_type()).downcast().unwrap();
+    TRACER.set(tracer).expect("one watch");
+    #[expect(unsafe_code, reason = "a test program's exit has no other hook")]
+    // SAFETY: the function belongs to this program, and does not unwind.
+    let refused = unsafe { libc::atexit(at_exit) };
+    assert_eq!(refused, 0);
+}
+
+fn said() -> MutexGuard<'static, Vec<String>> {
+    SAID.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What others leave over: the type whose code it is, the types of what it leaves, and why.
+const LEFT_BY_OTHERS: [(&str, &[&str], &str); 4] = [
+    ("GstAsfMux", &["GstBuffer", "GstMemory"], "asfmux forgets what waits for its next packet when it is stopped"),
+    ("avmux_asf", &["avmux_asf", "GstPad", "GstCollectPads"], "a reference of its own, and so what it holds"),
+    ("GstPlaySink", &["GstVolume", "GstPad"], "playbin keeps its volume where the sink has none"),
+    ("GstTypeFindElement", &["GstCaps"], "constants of the functions that find types, made when they are needed first"),
+];
+
+/// Where the children are that a description of a pipeline has named: GStreamer 1.22 never lets go of them.
+static LEFT_BY_PARSER: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// The parser of descriptions has set a property of this child.
+pub fn left_by_parser(child: &glib::Object) {
+    LEFT_BY_PARSER.lock().unwrap().push(format!("{:p}", child.as_ptr()));
+}
+
+/// Whether code that runs in this program is known to leave such objects over.
+fn is_of_others(type_name: &str) -> bool {
+    LEFT_BY_OTHERS.iter().any(|(whose, types, _)| types.contains(&type_name) && glib::Type::from_name(*whose).is_some())
+}
+
+/// What is alive, as the tracer describes it. It hands out the objects themselves as well, but without a reference of
+/// their own.
+fn alive() -> Vec<String> {
+    let Some(tracer) = TRACER.get() else { return Vec::new() };
+    said().clear();
+    tracer.emit_by_name::<()>("log-live-objects", &[]);
+    std::mem::take(&mut *said())
+}
+
+/// Whether an object of this type belongs to GStreamer's registry, which lives on.
+fn is_of_registry(type_name: &str) -> bool {
+    let registered = [gst::PluginFeature::static_type(), gst::Plugin::static_type()];
+    glib::Type::from_name(type_name).is_some_and(|of| registered.iter().any(|registered| of.is_a(*registered)))
+}
+
+/// What stands behind `name` in a line of the tracer's.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.split_once(name)?.1.split(',').next()
+}
+
+fn hear() {
+    // What the tests hear of the log is over by now.
+    gst::log::remove_default_log_function();
+    if let Some(category) = gst::DebugCategory::get("GST_TRACER") {
+        category.set_threshold(gst::DebugLevel::Trace);
+    }
+    let left_by_parser = std::mem::take(&mut *LEFT_BY_PARSER.lock().unwrap());
+    gst::log::add_log_function(move |category, _, _, _, _, _, message| {
+        let text = message.get().map(|text| text.to_string()).unwrap_or_default();
+        if category.name() != "GST_TRACER" {
+            return;
+        }
+        let Some(type_name) = field(&text, "object-alive, type-name=(string)") else { return };
+        let address = field(&text, "address=(gpointer)").unwrap_or_default();
+        let is_excused =
+            is_of_registry(type_name) || is_of_others(type_name) || left_by_parser.iter().any(|of| of == address);
+        if !is_excused {
+            said().push(text);
+        }
+    });
+}
+
+extern "C" fn at_exit() {
+    hear();
+    let patience = std::env::var(PATIENCE).map_or(30, |seconds| seconds.parse().unwrap());
+    let until = Instant::now() + Duration::from_secs(patience);
+    let mut left = alive();
+    while !left.is_empty() && Instant::now() < until {
+        sleep(Duration::from_millis(20));
+        left = alive();
+    }
+    if !left.is_empty() {
+        eprintln!("{} objects of GStreamer's are left over:\n{}", left.len(), left.join("\n"));
+        #[expect(unsafe_code, reason = "an exit within an exit")]
+        // SAFETY: nothing of this program's runs after it.
+        unsafe {
+            libc::_exit(101)
+        }
+    }
+}
