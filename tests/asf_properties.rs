@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gstasfpush::asf::fixture::{self, HeaderBuilder, PacketBuilder, Payload, Width};
-use gstasfpush::asf::{Body, Error, Header, Packet, Padding, Parser, Settings, Unit, restore};
+use gstasfpush::asf::{Chunk, Error, Header, Packet, Padding, Parser, Settings, Unit, restore};
 use proptest::prelude::*;
 
 #[path = "support/malformed.rs"]
@@ -31,7 +31,7 @@ impl Run {
         Self { parser: Parser::new(Settings::default()), outcome, header: None }
     }
 
-    fn note<B: Body>(&mut self, unit: Unit<B>) {
+    fn note<B: Chunk>(&mut self, unit: Unit<B>) {
         if !self.header.as_ref().is_some_and(|known| Arc::ptr_eq(known, &unit.header)) {
             self.outcome.headers.push(unit.header.bytes().clone());
             self.header = Some(unit.header);

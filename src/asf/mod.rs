@@ -43,6 +43,6 @@ mod warning;
 pub use error::Error;
 pub use header::{Description, Header, Stream, StreamDescription, StreamKind};
 pub use index::SimpleIndex;
-pub use packet::{Body, Packet, Padding, Part, PayloadFacts, Selected, key_frames, restore, select};
+pub use packet::{Chunk, Packet, Padding, Part, PayloadFacts, Selected, key_frames, restore, select};
 pub use parser::{Parser, Settings, Unit};
 pub use warning::Warning;

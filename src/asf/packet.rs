@@ -1,6 +1,6 @@
 //! ASF data packets on their way into `$D`: what they say, and without their padding.
 
-mod body;
+mod chunk;
 mod key_frames;
 mod layout;
 mod restore;
@@ -12,7 +12,7 @@ use super::Header;
 use super::cursor::Cursor;
 use layout::{Layout, PACKET_LENGTH_WORD, Scan};
 
-pub use body::{Body, Part};
+pub use chunk::{Chunk, Part};
 pub use key_frames::key_frames;
 pub use restore::restore;
 pub use select::{PayloadFacts, Selected, select};
@@ -50,7 +50,7 @@ pub enum Padding {
     Keep,
 }
 
-impl<B: Body> Packet<B> {
+impl<B: Chunk> Packet<B> {
     /// Reads one packet, which lies in one buffer (the other empty) or in two.
     ///
     /// Never fails: a packet that makes no sense goes out as it is.

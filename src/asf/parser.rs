@@ -23,7 +23,7 @@ use memchr::memmem;
 use super::header::{DATA_HEAD, HEADER_HEAD, MAX_READ, header_size};
 use super::queue::Queue;
 use super::search::{self, HeaderSearch};
-use super::{Body, Error, Header, Packet, Padding, Warning, guid};
+use super::{Chunk, Error, Header, Packet, Padding, Warning, guid};
 
 /// Packets in a row that make no sense before the stream is given up.
 const LOST_AFTER: u32 = 8;
@@ -563,7 +563,7 @@ impl Parser {
     }
 
     /// The packet in these bytes, which begin at `offset` in the stream.
-    fn unit<B: Body>(&mut self, parts: [B; 2], offset: u64) -> Result<Unit<B>, Error> {
+    fn unit<B: Chunk>(&mut self, parts: [B; 2], offset: u64) -> Result<Unit<B>, Error> {
         let (State::Packets(packets), Some(header)) = (&mut self.state, &self.header) else {
             return Err(self.not_a_header());
         };

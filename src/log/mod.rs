@@ -205,7 +205,7 @@ impl Log {
     /// Appends packets of one stream and wakes the cursors that wait for them.
     ///
     /// Never blocks: a writer that wants back-pressure calls [`Log::wait_for_room`] before.
-    pub fn append<B: asf::Body>(&self, header: &Arc<asf::Header>, packets: impl IntoIterator<Item = asf::Packet<B>>) {
+    pub fn append<B: asf::Chunk>(&self, header: &Arc<asf::Header>, packets: impl IntoIterator<Item = asf::Packet<B>>) {
         let mut state = self.lock();
         for packet in packets {
             state.ring.append(header, &packet);

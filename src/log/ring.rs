@@ -117,7 +117,7 @@ impl Ring {
         (self.entries.len(), self.runs.iter().map(|run| run.bytes.len()).sum::<usize>() + BLOCK)
     }
 
-    pub(super) fn append<B: asf::Body>(&mut self, header: &Arc<asf::Header>, packet: &asf::Packet<B>) {
+    pub(super) fn append<B: asf::Chunk>(&mut self, header: &Arc<asf::Header>, packet: &asf::Packet<B>) {
         let Ok(framing) = data_framing(packet.len()) else {
             // The parser emits no packet that PacketLength cannot tell.
             debug_assert!(false, "a packet of {} bytes", packet.len());

@@ -182,7 +182,7 @@ impl Publisher {
     }
 
     /// Appends data packets of one stream. Never blocks.
-    pub fn append<B: asf::Body>(&self, header: &Arc<asf::Header>, packets: impl IntoIterator<Item = asf::Packet<B>>) {
+    pub fn append<B: asf::Chunk>(&self, header: &Arc<asf::Header>, packets: impl IntoIterator<Item = asf::Packet<B>>) {
         self.log.append(header, packets);
     }
 

@@ -188,7 +188,7 @@ impl AsfPushSink {
 
     /// Takes all units that there are, and feeds them, each when it is due; the last of them came with this buffer.
     /// `ready` is empty, and comes back so.
-    fn push_units<B: asf::Body>(
+    fn push_units<B: asf::Chunk>(
         &self,
         stream: &mut Stream,
         buffer: &gst::Buffer,
@@ -228,7 +228,7 @@ impl AsfPushSink {
     }
 
     /// Waits by the clock, once what is due before has been fed.
-    fn wait_until_due<B: asf::Body>(
+    fn wait_until_due<B: asf::Chunk>(
         &self,
         stream: &mut Stream,
         buffer: &gst::Buffer,
@@ -275,7 +275,7 @@ impl AsfPushSink {
     }
 
     /// Hands the packets that have gathered to the publisher; waits where a destination holds it back.
-    fn feed<B: asf::Body>(&self, stream: &mut Stream, ready: &mut Vec<asf::Packet<B>>) -> Result<(), gst::FlowError> {
+    fn feed<B: asf::Chunk>(&self, stream: &mut Stream, ready: &mut Vec<asf::Packet<B>>) -> Result<(), gst::FlowError> {
         let Some(header) = &stream.ready_header else { return Ok(()) };
         if ready.is_empty() {
             return Ok(());

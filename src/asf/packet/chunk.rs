@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes};
 
 /// Bytes of a packet: shared, or borrowed from somebody who keeps them.
-pub trait Body: AsRef<[u8]> + Buf {
+pub trait Chunk: AsRef<[u8]> + Buf {
     /// Lets go of the bytes behind the first `len`.
     fn truncate(&mut self, len: usize);
 }
@@ -43,7 +43,7 @@ impl Buf for Part<'_> {
     }
 }
 
-impl Body for Part<'_> {
+impl Chunk for Part<'_> {
     fn truncate(&mut self, len: usize) {
         match self {
             Self::Here(bytes) => *bytes = bytes.get(..len).unwrap_or(bytes),
@@ -52,7 +52,7 @@ impl Body for Part<'_> {
     }
 }
 
-impl Body for Bytes {
+impl Chunk for Bytes {
     fn truncate(&mut self, len: usize) {
         Bytes::truncate(self, len);
     }
