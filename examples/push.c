@@ -6,7 +6,7 @@
  *
  * Ctrl-C ends the stream at all of them; a second one does not wait for that.
  *
- * With -DSTATIC_PLUGIN and `pkg-config --libs --static gstasfpush` the plugin is a part of the program.
+ * With -DSTATIC_PLUGIN, and linked with the static library of scripts/cinstall, the plugin is a part of the program.
  */
 
 #include <glib-unix.h>
