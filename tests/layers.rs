@@ -37,7 +37,7 @@ const LAYERS: &[(Layer, &[&[&str]])] = &[
     (layer("publish", &["transport", "log", "wmhttp", "asf"]), &[GSTREAMER, HTTP_LIBRARIES]),
     (
         Layer {
-            never: &["Session", "Reception", "Client", "PushBody"],
+            never: &["Session", "Reception", "Client", "Body"],
             ..layer("sink", &["publish", "log", "transport", "wmhttp", "asf"])
         },
         &[HTTP_LIBRARIES, TOKIO],
