@@ -87,7 +87,7 @@ fn the_pace_goes_on_where_send_times_wrap() {
 /// The server's recording, its limit by time and its players.
 #[test]
 fn a_server_goes_on_where_send_times_wrap() {
-    const PACKETS: u32 = 200;
+    const PACKETS: u32 = 60;
     let directory = TempDir::new().unwrap();
     let point = PointConfig { record: Some(directory.path().to_owned()), ..PointConfig::default() };
     let server = Server::spawn(Config::with_points(["concert"], &point)).unwrap();

@@ -73,6 +73,7 @@ const WAYS: &[(&str, Way)] = &[
     ("scripts/install-deps demo", Way::Elsewhere("scripts/demo")),
     ("scripts/demo", Way::Elsewhere("scripts/test")),
     ("scripts/test", Way::Elsewhere(".ci/run")),
+    ("scripts/soak ", Way::Elsewhere("scripts/test")),
     ("meson ", Way::Elsewhere("scripts/test")),
     ("scripts/package", Way::Elsewhere("scripts/test")),
     ("scripts/cinstall", Way::Elsewhere("CONTRIBUTING.md")),

@@ -429,7 +429,7 @@ struct Outcome {
 }
 
 /// Pushes a live stream to a point with a fault, by TLS where the server has that. The last quarter comes when the
-/// element has got over a break in the body, if there is one: what ends a push that is all sent looks like its end.
+/// element knows of a break in the body, if there is one: what ends a push that is all sent looks like its end.
 fn pushed_past(faults: &str, properties: &str, breaks: usize, tls: Option<Tls>) -> Outcome {
     let directory = TempDir::new().unwrap();
     let server = Server::spawn(Config { tls, ..config(faults, Some(directory.path())) }).unwrap();
@@ -439,12 +439,13 @@ fn pushed_past(faults: &str, properties: &str, breaks: usize, tls: Option<Tls>) 
     ));
     pushing.play();
     feed(&source, media::stream(1, STEP));
-    let begun = || server.stats("concert").unwrap().packets > 0 || pushing.count(0, "packets-uncertain") > 0;
-    until(faults, begun);
+    let has_lost = || pushing.count(0, "packets-uncertain") > 0;
+    until(faults, || has_lost() || server.stats("concert").unwrap().packets > 0);
     for n in 1..PACKETS {
         thread::sleep(Duration::from_millis(STEP.into()));
         if n == PACKETS * 3 / 4 && breaks > 0 && faults.ends_with("/once") {
-            until(faults, || pushing.count(0, "reconnects") > 0);
+            // Where all that came before is uncertain, it connects when more comes.
+            until(faults, || has_lost() || pushing.count(0, "reconnects") > 0);
         }
         feed(&source, media::packet(n, STEP));
     }

@@ -133,11 +133,11 @@ impl Looks {
             let threads = medians(|usage| usage.threads);
             println!("{name}: RSS {resident:?} KiB, descriptors {descriptors:?}, threads {threads:?}");
             assert!(resident[1] <= resident[0] + ROOM_KIB, "{name}: {resident:?} KiB");
-            assert!(descriptors[1] <= descriptors[0] + 4, "{name}: {descriptors:?} descriptors");
-            assert!(threads[1] <= threads[0] + 2, "{name}: {threads:?} threads");
+            assert!(descriptors[1] <= descriptors[0] + 8, "{name}: {descriptors:?} descriptors");
+            assert!(threads[1] <= threads[0] + 4, "{name}: {threads:?} threads");
         }
         let in_trouble = self.all.iter().filter(|look| look.in_trouble).count();
-        assert!(in_trouble * 3 > self.all.len(), "{in_trouble} of {} looks saw trouble", self.all.len());
+        assert!(in_trouble * 10 > self.all.len(), "{in_trouble} of {} looks saw trouble", self.all.len());
     }
 }
 

@@ -103,24 +103,6 @@ fn what_goes_in_comes_out_in_any_portions() {
 }
 
 #[test]
-fn a_block_is_not_filled_again_while_somebody_has_a_part_of_it() {
-    let log = Log::new(Limits { bytes: 100_000, time: Duration::ZERO, packets: 0 });
-    let header = header(1000);
-    let mut cursor = log.cursor(Start::Oldest, Terms::default());
-    let mut kept = Vec::new();
-    for n in 0..100 {
-        append(&log, &header, 10 * n..10 * n + 10);
-        let batch = cursor.take(u64::MAX).unwrap();
-        if n % 7 == 0 {
-            kept.push((10 * n, batch));
-        }
-    }
-    for (first, batch) in kept {
-        assert_eq!(numbers(&batch), (first..first + 10).collect::<Vec<_>>());
-    }
-}
-
-#[test]
 fn packets_share_blocks() {
     let log = unlimited();
     let mut first = log.cursor(Start::Oldest, Terms::default());

@@ -19,8 +19,8 @@ use crate::publish::{Drained, Publisher};
 use crate::wmhttp::Hresult;
 
 /// Bytes of a packet's beginning that are copied, where the rest comes with the next buffer: to keep the buffer for
-/// them takes longer.
-const COPIED: usize = 4096;
+/// them takes an allocation, and as long.
+const COPIED: usize = 16 * 1024;
 /// How often upstream is asked for a key frame at most.
 const KEY_FRAME_INTERVAL: Duration = Duration::from_secs(1);
 
