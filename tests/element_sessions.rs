@@ -111,7 +111,7 @@ fn c15_what_was_on_its_way_is_repeated() {
     first.packet();
     first.data(10);
     // Far more than the server's system takes is on its way.
-    until("the pipe is full", || pushing.destination_stats().get::<u64>("packets-sent").unwrap() > 300);
+    until("the pipe is full", || pushing.destination_stats().get::<u64>("packets-sent").unwrap() > 200);
     let came = 10 + first.unread() / 900;
     first.reset();
     end(&source);
