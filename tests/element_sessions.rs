@@ -258,3 +258,30 @@ fn a_resume_that_is_refused_backs_off() {
     assert!(delays[7] > 2 * delays[2], "{delays:?}");
     assert!(delays[1..].iter().all(|delay| *delay >= 16), "{delays:?}");
 }
+
+/// An answer without an end is given up long before it fills the memory, and the push is tried again.
+#[test]
+fn answers_without_end_are_given_up() {
+    let endless_lines = ("HTTP/1.1 204 OK\r\nServer: Cougar/9.6\r\n", "X-More: and more\r\n".repeat(4096));
+    let endless_line = ("HTTP/1.1 204 OK\r\nServer: Cougar/9.6\r\nX-Long: ", "a".repeat(65_536));
+    let endless_status = ("HTTP/1.1 204 ", "a".repeat(65_536));
+    let endless_body = ("HTTP/1.1 503 No\r\nServer: x\r\nContent-Length: 1000000000000\r\n\r\n", "a".repeat(65_536));
+    let endless_chunk_head =
+        ("HTTP/1.1 503 No\r\nServer: x\r\nTransfer-Encoding: chunked\r\n\r\n1;", "a".repeat(65_536));
+    for (head, more) in [endless_lines, endless_line, endless_status, endless_body, endless_chunk_head] {
+        let (peer, pushing, _source) = pushing("retry-delay=1");
+        let mut connection = peer.accept();
+        assert!(connection.request().is_setup());
+        let mut sent = 0;
+        if connection.try_answer(head).is_ok() {
+            while connection.try_answer(&more).is_ok() {
+                sent += more.len();
+                // What the systems on both sides take is some of it.
+                assert!(sent < 32 << 20, "{head:?}");
+            }
+        }
+        let retried = pushing.wait_for_status("reconnect-start");
+        assert!(retried.get::<u32>("hresult").unwrap() & 0x8000_0000 != 0, "{head:?}: {retried}");
+        assert!(peer.accept().request().is_setup(), "{head:?}");
+    }
+}
