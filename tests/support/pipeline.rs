@@ -25,7 +25,8 @@ pub fn init() {
 /// Tells the watch over leaks which children a description's properties named.
 fn note_children(sink: &gst::Element, properties: &str) {
     let children = sink.dynamic_cast_ref::<gst::ChildProxy>().unwrap();
-    for (child, _) in properties.split(' ').filter_map(|word| word.split_once("::")) {
+    let names = properties.split(' ').filter_map(|word| word.split_once('='));
+    for (child, _) in names.filter_map(|(name, _)| name.trim().split_once("::")) {
         leaks::left_by_parser(&children.child_by_name(child).unwrap());
     }
 }
