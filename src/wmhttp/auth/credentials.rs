@@ -63,13 +63,15 @@ impl Login {
         let Some((scheme, rest)) = text.split_once(':') else { return (text.into(), Self::default()) };
         let after = rest.trim_start_matches(['/', '\\', '\t', '\n', '\r']);
         let authority = after.split(['/', '\\', '?', '#']).next().unwrap_or_default();
-        let Some((login, _)) = authority.rsplit_once('@') else { return (text.into(), Self::default()) };
+        let Some((login, host)) = authority.rsplit_once('@') else { return (text.into(), Self::default()) };
+        // What follows must not become the host where there is none.
+        let no_host = if host.is_empty() { "@" } else { "" };
         let (user, password) = login.split_once(':').map_or((login, None), |(user, password)| (user, Some(password)));
         let slashes = rest.strip_suffix(after).unwrap_or_default();
-        let host = after.strip_prefix(login).and_then(|host| host.strip_prefix('@')).unwrap_or_default();
+        let rest = after.strip_prefix(login).and_then(|rest| rest.strip_prefix('@')).unwrap_or_default();
         let user = Some(user).filter(|user| !user.is_empty()).map(|user| unescaped(user).reveal().to_owned());
         let password = password.filter(|password| !password.is_empty()).map(unescaped);
-        (format!("{scheme}:{slashes}{host}").into(), Self { user, password })
+        (format!("{scheme}:{slashes}{no_host}{rest}").into(), Self { user, password })
     }
 
     /// The credentials, where both parts are known.
@@ -128,6 +130,7 @@ mod tests {
             ("http://a/b:c@d", "http://a/b:c@d", None, None),
             ("http:\\\\bob:hush@a\\b@c", "http:\\\\a\\b@c", Some("bob"), Some("hush")),
             ("http://b%ffob:%F0%9F%8E%B5%@a/", "http://a/", Some("b\u{fffd}ob"), Some("\u{1f3b5}%")),
+            ("http:bob:hush@/a", "http:@/a", Some("bob"), Some("hush")),
             ("bob:hush", "bob:hush", None, None),
             ("hush", "hush", None, None),
         ] {
