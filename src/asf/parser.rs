@@ -12,23 +12,24 @@
 //!
 //! Bytes decide; what caps and events say only helps where the bytes cannot.
 
+mod arrival;
+mod headers;
 mod in_place;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use memchr::memmem;
 
-use super::header::{DATA_HEAD, HEADER_HEAD, MAX_READ, header_size};
+use self::arrival::{Arrival, Unplaced};
+use self::headers::Expected;
+use super::header::HEADER_HEAD;
 use super::queue::Queue;
 use super::search::{self, HeaderSearch};
 use super::{Chunk, Error, Header, Packet, Padding, Warning, guid};
 
 /// Packets in a row that make no sense before the stream is given up.
 const LOST_AFTER: u32 = 8;
-/// Things behind the data that look like a header and are none, before giving up.
-const BROKEN_HEADERS: u32 = 8;
 /// Warnings kept for one who does not ask for them.
 const WARNINGS: usize = 16;
 
@@ -94,17 +95,6 @@ enum State {
     Failed(Error),
 }
 
-/// Waiting for a whole header.
-#[derive(Debug, Default)]
-struct Expected {
-    /// Whether it was found behind the data, where it may as well be none.
-    behind_data: Option<After>,
-    /// Whether the bytes begin somewhere in the middle of a file.
-    in_middle: bool,
-    /// Bytes already searched for the Data Object, where the header's size is open.
-    searched: usize,
-}
-
 /// Among data packets.
 #[derive(Debug)]
 struct Packets {
@@ -125,25 +115,6 @@ struct After {
     broken_headers: u32,
     /// What the data before it was, for a seek back into it.
     data: Option<(u64, Option<u64>)>,
-}
-
-/// What becomes of the next bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Arrival {
-    /// They follow those before.
-    InOrder,
-    /// They replace bytes of the header still waited for, from this offset.
-    Overwrite(usize),
-    /// They replace what was sent long ago.
-    Discard,
-    /// So many of them are the rest of a packet whose start is missing.
-    Skip(u64),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unplaced {
-    NewStream,
-    Flushed,
 }
 
 enum Step {
@@ -170,41 +141,6 @@ impl Parser {
             warnings: VecDeque::new(),
             warned_unparsed: false,
         }
-    }
-
-    /// Takes the next bytes of the stream.
-    pub fn push(&mut self, mut bytes: Bytes) {
-        if matches!(self.state, State::Failed(_)) || bytes.is_empty() {
-            return;
-        }
-        self.unplaced = None;
-        match self.arrival {
-            Arrival::InOrder => {}
-            Arrival::Discard => return,
-            Arrival::Overwrite(at) => {
-                let room = self.queue.collect().get_mut(at..).unwrap_or_default();
-                let over = bytes.split_to(bytes.len().min(room.len()));
-                for (to, from) in room.iter_mut().zip(&over) {
-                    *to = *from;
-                }
-                self.arrival = Arrival::Overwrite(at + over.len());
-                if bytes.is_empty() {
-                    return;
-                }
-                self.arrival = Arrival::InOrder;
-            }
-            Arrival::Skip(count) => {
-                let skipped = bytes.len().min(usize::try_from(count).unwrap_or(usize::MAX));
-                bytes::Buf::advance(&mut bytes, skipped);
-                self.received += skipped as u64;
-                self.arrival = match count - skipped as u64 {
-                    0 => Arrival::InOrder,
-                    rest => Arrival::Skip(rest),
-                };
-            }
-        }
-        self.received += bytes.len() as u64;
-        self.queue.push(bytes);
     }
 
     /// The next packet; `None` where more bytes are needed.
@@ -252,54 +188,6 @@ impl Parser {
         }
     }
 
-    /// A segment in BYTES begins: the next bytes lie at `start` in the stream.
-    pub fn segment(&mut self, start: u64) {
-        match self.unplaced {
-            Some(Unplaced::NewStream) => {
-                self.received = start;
-                if let State::Header(expected) = &mut self.state {
-                    expected.in_middle = start > 0;
-                }
-                return;
-            }
-            Some(Unplaced::Flushed) if start != self.received => return self.seek(start),
-            Some(Unplaced::Flushed) | None => {}
-        }
-        if start > self.received {
-            self.seek(start);
-        } else if start == self.received {
-            self.arrival = Arrival::InOrder;
-        } else {
-            self.rewrite(start);
-        }
-    }
-
-    /// The same after a seek that has not flushed: the next bytes are no other version of those that were there.
-    pub fn sought(&mut self, start: u64) {
-        if self.unplaced.is_none() && start != self.received {
-            self.seek(start);
-        } else {
-            self.segment(start);
-        }
-    }
-
-    /// Another stream begins (STREAM_START): a header comes next.
-    pub fn new_stream(&mut self) {
-        self.expect_new_stream();
-    }
-
-    /// Bytes are missing here (FLUSH_STOP, or DISCONT on a later buffer): what is
-    /// there of a packet or of a header is dropped.
-    pub fn discontinuity(&mut self) {
-        self.drop_partial();
-        if matches!(self.arrival, Arrival::Overwrite(_)) {
-            self.arrival = Arrival::InOrder;
-        }
-        if self.unplaced.is_none() {
-            self.unplaced = Some(Unplaced::Flushed);
-        }
-    }
-
     /// The stream has ended. A packet or a later header of which only a part has come
     /// is dropped.
     ///
@@ -339,187 +227,6 @@ impl Parser {
         if self.warnings.len() < WARNINGS {
             self.warnings.push_back(warning);
         }
-    }
-}
-
-/// The state Header.
-impl Parser {
-    fn expect_header(&mut self) -> Result<Step, Error> {
-        // Bytes that are being replaced must not be read before the last is.
-        if matches!(self.arrival, Arrival::Overwrite(_)) {
-            return Ok(Step::Wait);
-        }
-        let Some(id) = self.queue.peek::<16>() else {
-            return Ok(Step::Wait);
-        };
-        if id != guid::HEADER {
-            return self.begin_with_caps();
-        }
-        let Some(head) = self.queue.peek::<24>() else {
-            return Ok(Step::Wait);
-        };
-        let Some(size) = header_size(&head)? else {
-            return self.repair_size();
-        };
-        let len = usize::try_from(size).unwrap_or(usize::MAX);
-        let len = len.saturating_add(DATA_HEAD);
-        if self.queue.len() < len {
-            return Ok(Step::Wait);
-        }
-        let bytes = self.queue.take_copy(len);
-        self.accept(bytes)?;
-        Ok(Step::Again)
-    }
-
-    /// The bytes do not begin with a header, but the caps may have one.
-    fn begin_with_caps(&mut self) -> Result<Step, Error> {
-        let Some(caps) = self.caps_header.clone() else {
-            return Err(self.not_a_header());
-        };
-        let State::Header(Expected { in_middle, .. }) = &self.state else {
-            return Ok(Step::Again);
-        };
-        let start = match in_middle {
-            true => caps.len() as u64,
-            false => self.offset(),
-        };
-        self.accept(caps)?;
-        if let State::Packets(packets) = &mut self.state {
-            let len = packets.end.map(|end| end.saturating_sub(packets.start));
-            packets.start = start;
-            packets.end = len.map(|len| start.saturating_add(len));
-        }
-        self.align(start);
-        Ok(Step::Again)
-    }
-
-    /// Goes on at the first packet, of those that begin at `start`, in the queue or
-    /// still to come.
-    fn align(&mut self, start: u64) {
-        let Some(size) = self.header.as_ref().map(|header| header.packet_size()) else {
-            return;
-        };
-        let into_packet = self.offset().saturating_sub(start) % size as u64;
-        let rest = match into_packet {
-            0 => 0,
-            into_packet => size as u64 - into_packet,
-        };
-        let here = rest.min(self.queue.len() as u64);
-        self.queue.skip(usize::try_from(here).unwrap_or(usize::MAX));
-        self.arrival = match rest - here {
-            0 => Arrival::InOrder,
-            rest => Arrival::Skip(rest),
-        };
-    }
-
-    /// Finds the end of a header whose size the muxer left open, by the Data Object.
-    fn repair_size(&mut self) -> Result<Step, Error> {
-        let State::Header(expected) = &mut self.state else {
-            return Ok(Step::Again);
-        };
-        let bytes = self.queue.collect();
-        let from = expected.searched.max(HEADER_HEAD);
-        let found = memmem::find(bytes.get(from..).unwrap_or_default(), &guid::DATA);
-        let Some(at) = found.map(|at| from + at) else {
-            if bytes.len() as u64 > MAX_READ {
-                return Err(Error::HeaderTooBig {
-                    object: "Header Object",
-                    offset: 16,
-                    size: bytes.len() as u64,
-                    limit: MAX_READ,
-                });
-            }
-            expected.searched = bytes.len().saturating_sub(guid::DATA.len() - 1);
-            return Ok(Step::Wait);
-        };
-        expected.searched = at;
-        let Some(data) = bytes.get(at..at + DATA_HEAD) else {
-            return Ok(Step::Wait);
-        };
-        if !data.ends_with(&[1, 1]) {
-            expected.searched = at + 1;
-            return Ok(Step::Again);
-        }
-        let size = (at as u64).to_le_bytes();
-        if let Some(field) = bytes.get_mut(16..24) {
-            field.copy_from_slice(&size);
-        }
-        self.warn(Warning::HeaderSizeRepaired { size: at });
-        Ok(Step::Again)
-    }
-
-    /// A whole header is there: packets come next.
-    fn accept(&mut self, bytes: Bytes) -> Result<(), Error> {
-        let header = match Header::parse(bytes.clone()) {
-            Ok(header) => header,
-            Err(error) => return self.pass_over(bytes, error),
-        };
-        if let Some(error) = header.broken_child() {
-            self.warn(Warning::BrokenObject(error.clone()));
-        }
-        let start = self.offset();
-        self.state = State::Packets(Packets {
-            start,
-            end: header.data_bytes().map(|len| start.saturating_add(len)),
-            begun_header: Bytes::new(),
-            unparsed: 0,
-            unparsed_from: 0,
-        });
-        let header = self.prepare(header)?;
-        self.header = Some(Arc::new(header));
-        self.received_header = Some(bytes);
-        Ok(())
-    }
-
-    /// The header as it is to be sent.
-    fn prepare(&mut self, mut header: Header) -> Result<Header, Error> {
-        if self.settings.live_header {
-            header = header.to_live();
-        }
-        let (shrunk, dropped) = header.shrink()?;
-        if !dropped.is_empty() {
-            self.warn(Warning::HeaderShrunk { from: header.bytes().len(), to: shrunk.bytes().len(), dropped });
-        }
-        Ok(shrunk)
-    }
-
-    /// Behind the data anything may lie: what looked like a header need not be one.
-    fn pass_over(&mut self, bytes: Bytes, error: Error) -> Result<(), Error> {
-        let State::Header(Expected { behind_data: Some(after), .. }) = &self.state else {
-            return Err(error);
-        };
-        let mut after = *after;
-        after.broken_headers += 1;
-        if after.broken_headers >= BROKEN_HEADERS {
-            return Err(error);
-        }
-        self.queue.push_front(bytes.slice(guid::HEADER.len()..));
-        self.state = State::After(after);
-        self.warn(Warning::BrokenHeader(error));
-        Ok(())
-    }
-
-    fn not_a_header(&self) -> Error {
-        let mut found = [0; 16];
-        let count = self.queue.peek_into(&mut found);
-        let found = found.get(..count).unwrap_or_default();
-        let offset = self.offset();
-        if found.starts_with(b"$H") {
-            return Error::AsfStream { offset };
-        }
-        let hex: Vec<String> = found.iter().map(|byte| format!("{byte:02x}")).collect();
-        Error::NotAsf { offset, found: hex.join(" ") }
-    }
-
-    /// Why there is no header at the end of the stream.
-    fn missing_header(&self) -> Error {
-        let mut start = [0; 16];
-        let count = self.queue.peek_into(&mut start);
-        let start = start.get(..count).unwrap_or_default();
-        if !search::agrees(start) && self.caps_header.is_none() {
-            return self.not_a_header();
-        }
-        Error::NoHeader { received: self.queue.len() as u64 }
     }
 }
 
@@ -639,81 +346,6 @@ impl Parser {
         }
         self.queue.skip(len.saturating_sub(HEADER_HEAD - 1));
         Step::Wait
-    }
-}
-
-/// Events.
-impl Parser {
-    fn expect_new_stream(&mut self) {
-        if matches!(self.state, State::Failed(_)) {
-            return;
-        }
-        self.drop_partial();
-        self.arrival = Arrival::InOrder;
-        self.unplaced = Some(Unplaced::NewStream);
-        self.state = State::Header(Expected::default());
-    }
-
-    /// Bytes that lie before the end of those received come again, changed.
-    ///
-    /// A muxer that completes its header before it is whole must be heard. One that
-    /// completes it at the end of the file says nothing a live stream needs, and its
-    /// bytes must not be taken for another stream.
-    fn rewrite(&mut self, start: u64) {
-        let in_queue = start.checked_sub(self.offset());
-        let is_header = matches!(self.state, State::Header(_));
-        let at = in_queue.and_then(|at| usize::try_from(at).ok());
-        self.arrival = match at {
-            Some(at) if is_header && self.arrival != Arrival::Discard => {
-                self.queue.collect();
-                if let State::Header(expected) = &mut self.state {
-                    expected.searched = 0;
-                }
-                Arrival::Overwrite(at)
-            }
-            _ => Arrival::Discard,
-        };
-    }
-
-    /// The next bytes come from another place in the stream.
-    fn seek(&mut self, start: u64) {
-        self.drop_partial();
-        self.received = start;
-        self.arrival = Arrival::InOrder;
-        let data = match &self.state {
-            State::Packets(packets) => Some((packets.start, packets.end)),
-            State::After(after) => after.data,
-            State::Header(_) => None,
-            State::Failed(_) => return,
-        };
-        match data {
-            Some((first, end)) if start >= first => {
-                self.state = State::Packets(Packets {
-                    start: first,
-                    end,
-                    begun_header: Bytes::new(),
-                    unparsed: 0,
-                    unparsed_from: 0,
-                });
-                self.align(first);
-            }
-            _ => {
-                self.state = State::Header(Expected { in_middle: start > 0, ..Expected::default() });
-            }
-        }
-    }
-
-    fn drop_partial(&mut self) {
-        let (offset, len) = (self.offset(), self.queue.len());
-        // What `ffmpeg -f asf` writes to a pipe ends with an MMS `$E` chunk.
-        let end_of_stream = self.queue.peek::<2>() == Some(*b"$E");
-        if let State::Packets(packets) = &mut self.state {
-            packets.begun_header.clear();
-            if len > 0 && !(end_of_stream && len <= 12) {
-                self.warn(Warning::PartialPacket { offset, len });
-            }
-        }
-        self.queue.clear();
     }
 }
 

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{Arrival, Parser, State, Unit};
+use super::arrival::Arrival;
+use super::{Parser, State, Unit};
 use crate::asf::cursor::Cursor;
 use crate::asf::{Error, Part, guid};
 
@@ -15,7 +16,7 @@ impl Parser {
         header.packet_size().checked_sub(self.queue.len()).filter(|missing| begun && *missing > 0)
     }
 
-    /// As [`Parser::push`], of bytes that are copied: few, the rest of the memory that has the packets before.
+    /// As [`Parser::push`], by a copy: for so few bytes that to keep the memory they lie in costs more.
     pub fn push_copied(&mut self, bytes: &[u8]) {
         if self.arrival != Arrival::InOrder || !matches!(self.state, State::Packets(_)) {
             return self.push(Bytes::copy_from_slice(bytes));
