@@ -4,17 +4,19 @@ mod gather;
 mod losses;
 mod omens;
 mod reports;
+mod retries;
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep_until;
 
-use self::gather::Gather;
+use self::gather::{Gather, gathered};
 use self::losses::Break;
 use self::reports::Dropped;
+use self::retries::{Question, answer_to};
 use super::backoff::Backoff;
 use super::body_map::BodyMap;
 use super::stats::Stats;
@@ -26,10 +28,7 @@ use crate::wmhttp::Hresult;
 use crate::wmhttp::auth::{Credentials, Target};
 use crate::wmhttp::client::{Event, Output, Restart, Session};
 use crate::wmhttp::headers::Kind;
-use crate::wmhttp::verdict::{Cause, Condition, Failure};
-
-/// Packets that gather do so until there are this many bytes, or their time is over.
-const GATHER_BYTES: u64 = 1024 * 1024;
+use crate::wmhttp::verdict::{Cause, Failure};
 
 /// What a destination can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,13 +87,6 @@ pub(super) struct Actor {
     undelivered: u64,
     /// The task is over.
     done: bool,
-}
-
-/// A failure, how long to wait after it, and the answer that is awaited.
-struct Question {
-    failure: Failure,
-    delay: Duration,
-    answer: JoinHandle<bool>,
 }
 
 /// What a session needs to show who it is.
@@ -517,9 +509,8 @@ impl Actor {
     }
 
     fn restarted(&mut self, reason: Restart, rewind: u64) {
-        // What had not arrived before the restart's own reason is missing too.
         if reason == Restart::HeaderChange {
-            // The server had the end of it.
+            // The server had the end of the body: nothing of it is uncertain.
             self.take_again(rewind);
         } else {
             self.body_broke(rewind);
@@ -546,74 +537,6 @@ impl Actor {
         self.notice(text.to_owned(), remedy);
     }
 
-    /// Whether the push has flowed for so long that `failure`, which follows or came before, is no further one in a row.
-    fn has_streamed(&self, failure: &Failure) -> bool {
-        let policy = lock(&self.settings).retry;
-        // A server that takes each push and drops it at once is no success: one attempt a retry-delay.
-        // Two encoders that displace each other both stream for as long as the other waits: only more shows that
-        // the publishing point is this one's again.
-        let displaced = failure.condition == Condition::Displaced;
-        let success = if displaced { 2 * policy.delay_max.max(policy.delay) } else { policy.delay };
-        self.streaming_since.is_some_and(|since| since.elapsed() >= success)
-    }
-
-    /// The next failure is the first in a row.
-    fn forgive(&mut self) {
-        self.backoff.reset();
-        lock(&self.stats).retry_count = 0;
-    }
-
-    fn failed(&mut self, failure: Failure) {
-        let lost = matches!(failure.condition, Condition::Lost(_));
-        self.body_broke(0);
-        let policy = lock(&self.settings).retry;
-        let streamed = self.has_streamed(&failure);
-        self.streaming_since = None;
-        if streamed {
-            self.forgive();
-        }
-        let delay = if failure.permanent {
-            self.backoff.refused(&policy)
-        } else {
-            self.backoff.fail(&policy, streamed && lost, failure.retry_after, rand::random())
-        };
-        {
-            let mut stats = lock(&self.stats);
-            stats.retry_count = self.backoff.failures();
-            stats.last_error = Some(failure.clone());
-        }
-        if !self.was_opened && self.backoff.failures() <= 1 {
-            self.step(Status::Opened, self.state, failure.hresult, Some(failure.clone()));
-        }
-        let Some(delay) = delay else {
-            self.rest(Status::Error, State::Failed, failure.hresult, Some(failure));
-            return;
-        };
-        if self.application.wants_to_be_asked() {
-            let (application, asked) = (Arc::clone(&self.application), failure.clone());
-            // It may take its time, and other destinations have the I/O thread.
-            let answer = spawn_blocking(move || application.may_retry(&asked));
-            self.question = Some(Question { failure, delay, answer });
-        } else {
-            self.retry_after(failure, delay);
-        }
-    }
-
-    fn answered(&mut self, go_on: bool) {
-        let Some(Question { failure, delay, .. }) = self.question.take() else { return };
-        if go_on {
-            self.retry_after(failure, delay);
-        } else {
-            self.rest(Status::Error, State::Failed, failure.hresult, Some(failure));
-        }
-    }
-
-    fn retry_after(&mut self, failure: Failure, delay: Duration) {
-        self.reconnecting = self.was_opened;
-        self.retry_at = Some(Instant::now() + delay);
-        self.report(Status::ReconnectStart, State::Reconnecting, failure.hresult, Some(failure), Some(delay));
-    }
-
     fn breaks_off_when_lapped(&self) -> bool {
         self.session.is_streaming() && lock(&self.settings).terms.policy == Some(DropPolicy::Disconnect)
     }
@@ -623,27 +546,6 @@ impl Actor {
         self.undelivered = self.not_read(&Break::Loss(Cause::Stalled), self.client.undelivered(), Instant::now());
         self.session.abandon();
         self.failed(Failure::lost(Cause::Stalled, "drop-policy=disconnect"));
-    }
-}
-
-/// Waits for packets; until `gather_until` only for many of them.
-async fn gathered(cursor: &Cursor, gather_until: Option<Instant>) {
-    if let Some(until) = gather_until {
-        tokio::select! {
-            // In this order: to set a timer may take a system call.
-            biased;
-            () = cursor.ready(GATHER_BYTES) => return,
-            () = sleep_until(until.into()) => {}
-        }
-    }
-    cursor.ready(1).await;
-}
-
-async fn answer_to(question: &mut Option<Question>) -> bool {
-    match question {
-        // Where the application's code has panicked, its answer is the default.
-        Some(question) => (&mut question.answer).await.unwrap_or(true),
-        None => std::future::pending().await,
     }
 }
 

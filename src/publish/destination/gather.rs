@@ -2,8 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::time::sleep_until;
+
+use crate::log::Cursor;
+
 /// How long packets are left to gather.
 const PERIOD: Duration = Duration::from_millis(1);
+/// Bytes that are enough before that.
+const MANY: u64 = 1024 * 1024;
 /// Turns that a stream is ahead of one a period before its packets gather: the packets of a picture come all at
 /// once, and none of them shall wait for a timer.
 const CREDIT: u32 = 8;
@@ -41,6 +47,19 @@ impl Gather {
         let until = self.last.filter(|_| self.credit == 0)? + PERIOD;
         (now < until).then_some(until)
     }
+}
+
+/// Waits for packets; until `gather_until` only for many of them.
+pub(super) async fn gathered(cursor: &Cursor, gather_until: Option<Instant>) {
+    if let Some(until) = gather_until {
+        tokio::select! {
+            // In this order: to set a timer may take a system call.
+            biased;
+            () = cursor.ready(MANY) => return,
+            () = sleep_until(until.into()) => {}
+        }
+    }
+    cursor.ready(1).await;
 }
 
 #[cfg(test)]
