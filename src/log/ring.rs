@@ -187,10 +187,10 @@ impl Ring {
             .map(|run| run.first)
             .or_else(|| self.open.as_ref().filter(|open| !open.block.is_empty()).map(|open| open.first))
             .unwrap_or_else(|| self.head());
-        if second_starts <= self.tail
-            && let Some(Ok(block)) = self.runs.pop_front().map(|run| run.bytes.try_into_mut())
-        {
-            self.spare = Some(block);
+        if second_starts <= self.tail {
+            // Nobody may have a part of it any more.
+            let block = self.runs.pop_front().and_then(|run| run.bytes.try_into_mut().ok());
+            self.spare = block.or(self.spare.take());
         }
     }
 
