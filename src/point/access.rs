@@ -3,7 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use http::header::{self, HeaderMap};
+use http::Response;
+use http::header::{self, HeaderMap, HeaderValue};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
@@ -24,6 +25,13 @@ pub(super) enum NoEntry {
     NoRight,
     /// There is no randomness for a challenge.
     NoRandomness,
+}
+
+/// Puts on a response what a client is to show who it is by.
+pub(super) fn challenge<B>(response: &mut Response<B>, challenges: &[String]) {
+    for challenge in challenges.iter().filter_map(|challenge| HeaderValue::from_str(challenge).ok()) {
+        response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+    }
 }
 
 /// Who comes, and whether that is enough.

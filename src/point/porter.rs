@@ -22,6 +22,9 @@ use crate::wmhttp::server::Reply;
 
 /// When a player is to come again where there are too many of its address.
 const PLAYERS_RETRY: Duration = Duration::from_secs(30);
+/// What one is told who is not asked for a password any more.
+pub(super) const LOCKED_OUT: &str =
+    "too many wrong passwords came from your address; try again when Retry-After is over";
 
 /// Answers a request.
 ///
@@ -46,8 +49,7 @@ pub(super) async fn answer(
     // That of a proxy before the server is no guess at this one's passwords.
     let knocks = request.headers().contains_key(header::AUTHORIZATION);
     if let Some(wait) = visit.locked_out(bounds, Instant::now()).filter(|_| knocks) {
-        let text = "too many wrong passwords came from your address";
-        return Ok(retry_after(refuse(registry, pushes, StatusCode::TOO_MANY_REQUESTS, text), wait));
+        return Ok(retry_after(refuse(registry, pushes, StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT), wait));
     }
     let response = if pushes {
         push::answer(registry, connection, request).await?

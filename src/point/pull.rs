@@ -8,7 +8,7 @@ use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::access::NoEntry;
+use super::access::{NoEntry, challenge};
 use super::body::Body;
 use super::play::{Form, Order};
 use super::player_log::{self, PlayerLog};
@@ -244,10 +244,7 @@ fn no_entry(error: NoEntry) -> Response<Body> {
         NoEntry::Unknown(challenges) => {
             let text = "who plays here must name a user and the right password\n";
             let mut response = self::text(StatusCode::UNAUTHORIZED, text);
-            let challenges = challenges.iter().filter_map(|challenge| HeaderValue::from_str(challenge).ok());
-            for challenge in challenges {
-                response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
-            }
+            challenge(&mut response, &challenges);
             response
         }
         NoEntry::NoRight => text(StatusCode::FORBIDDEN, "this user may not play here\n"),

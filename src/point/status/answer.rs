@@ -10,10 +10,10 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::json;
 
-use super::super::access::NoEntry;
+use super::super::access::{NoEntry, challenge};
 use super::super::body::Body;
 use super::super::gate::Caller;
-use super::super::porter::{note_guess, retry_after};
+use super::super::porter::{LOCKED_OUT, note_guess, retry_after};
 use super::super::registry::Registry;
 use super::access::{StatusAccess, is_of_no_other_site, may_act};
 use super::ledger::Client;
@@ -188,8 +188,7 @@ fn may_operate<B>(
     let bounds = &registry.config().bounds;
     let knocks = headers.contains_key(header::AUTHORIZATION);
     if let Some(wait) = caller.locked_out(bounds, Instant::now()).filter(|_| knocks) {
-        let text = "too many wrong passwords came from your address";
-        return Err(Box::new(retry_after(refusal(StatusCode::TOO_MANY_REQUESTS, text), wait)));
+        return Err(Box::new(retry_after(refusal(StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT), wait)));
     }
     let target = request.uri().to_string();
     let line = RequestLine { method: request.method().as_str(), target: &target };
@@ -202,14 +201,11 @@ fn may_operate<B>(
         Err(NoEntry::Unknown(challenges)) => {
             let text = "who does this must name a user and the right password";
             let mut response = refusal(StatusCode::UNAUTHORIZED, text);
-            let headers = response.headers_mut();
-            for challenge in challenges.iter().filter_map(|challenge| HeaderValue::from_str(challenge).ok()) {
-                headers.append(header::WWW_AUTHENTICATE, challenge);
-            }
+            challenge(&mut response, &challenges);
             // A challenge costs a nonce: one a connection.
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             if knocks {
-                note_guess(caller, bounds, headers);
+                note_guess(caller, bounds, response.headers());
             }
             Err(Box::new(response))
         }
