@@ -65,14 +65,7 @@ impl Postman {
                     .field("text", &text)
                     .field("remedy", remedy)
                     .build();
-                self.voice.speak(|| {
-                    gst::element_warning!(
-                        element,
-                        gst::ResourceError::Failed,
-                        ("{destination}: {text}; {remedy}"),
-                        details: details
-                    );
-                });
+                self.warn(&element, gst::ResourceError::Failed, &format!("{destination}: {text}; {remedy}"), details);
             }
             Report::KeyFrameWanted { destination } => {
                 gst::debug!(CAT, obj = element, "{destination} needs a key frame");
@@ -90,15 +83,12 @@ impl Postman {
                     .field("packets-sent", sent)
                     .field("packets-dropped", dropped)
                     .build();
-                self.voice.speak(|| {
-                    gst::element_warning!(
-                        element,
-                        gst::ResourceError::TooLazy,
-                        ("{destination} was away, or lagged beyond its limits: {packets} packets dropped; lower the bit rate, or raise max-size-time and max-size-bytes"),
-                        details: details
-                    );
-                    element.imp().post_qos();
-                });
+                let text = format!(
+                    "{destination} was away, or lagged beyond its limits: {packets} packets dropped; lower the bit rate, \
+                     or raise max-size-time and max-size-bytes"
+                );
+                self.warn(&element, gst::ResourceError::TooLazy, &text, details);
+                self.voice.speak(|| element.imp().post_qos());
             }
         }
     }
@@ -144,6 +134,10 @@ impl Postman {
             | Status::SourceSwitch
             | Status::ReconnectEnd => {}
         }
+    }
+
+    fn warn(&self, element: &AsfPushSink, code: gst::ResourceError, text: &str, details: gst::Structure) {
+        self.voice.speak(|| gst::element_warning!(element, code, ("{text}"), details: details));
     }
 
     fn post(&self, element: &AsfPushSink, message: gst::Message) {

@@ -50,6 +50,7 @@ impl Voice {
     }
 }
 
+/// A call that is under way, until it is dropped.
 struct Turn<'a> {
     voice: &'a Voice,
 }
