@@ -63,22 +63,30 @@ fn c15_a_resume_is_unproven_at_first() {
     assert!(!peer.session.resume_is_unproven(peer.now));
 }
 
+/// A session that was lost and goes on, with two packets by now.
+fn resumed(header: &Arc<asf::Header>) -> Played {
+    let mut peer = Played::open(config(), &wms(204, "abc"), header);
+    peer.lose(Cause::Reset);
+    peer.session.connect(peer.now);
+    assert_eq!(peer.send(header, 2), 2);
+    peer
+}
+
+/// The server does not know the session: both packets are to come again, in another.
+fn refuse_the_resume(peer: &mut Played) {
+    peer.did.clear();
+    peer.respond(&wms(400, "0"));
+    let restarted = Event::Restarted { reason: Restart::SessionGone, rewind: 2 * FRAMED as u64 };
+    assert_eq!(peer.did, [Did::Close, Did::Event(restarted), setup("0")]);
+    peer.respond(&wms(204, "new"));
+}
+
 /// C-15: a server that does not know the session any more gets a new one at once, and the refused data again.
 #[test]
 fn c15_resume_refused() {
     let header = header();
-    let mut peer = Played::open(config(), &wms(204, "abc"), &header);
-    peer.lose(Cause::Reset);
-    peer.session.connect(peer.now);
-    assert_eq!(peer.send(&header, 2), 2);
-    peer.did.clear();
-    peer.respond(&wms(400, "0"));
-    let rewind = 2 * FRAMED as u64;
-    assert_eq!(
-        peer.did,
-        [Did::Close, Did::Event(Event::Restarted { reason: Restart::SessionGone, rewind }), setup("0")]
-    );
-    peer.respond(&wms(204, "new"));
+    let mut peer = resumed(&header);
+    refuse_the_resume(&mut peer);
     peer.did.clear();
     assert_eq!(peer.send(&header, 2), 2);
     assert_eq!(peer.packets(), [Packet::Header(header.bytes().clone())]);
@@ -88,20 +96,10 @@ fn c15_resume_refused() {
 #[test]
 fn c15_resume_refused_at_its_end() {
     let header = header();
-    let mut peer = Played::open(config(), &wms(204, "abc"), &header);
-    peer.lose(Cause::Reset);
-    peer.session.connect(peer.now);
-    assert_eq!(peer.send(&header, 2), 2);
+    let mut peer = resumed(&header);
     peer.session.end(peer.now);
     peer.run();
-    peer.did.clear();
-    peer.respond(&wms(400, "0"));
-    let rewind = 2 * FRAMED as u64;
-    assert_eq!(
-        peer.did,
-        [Did::Close, Did::Event(Event::Restarted { reason: Restart::SessionGone, rewind }), setup("0")]
-    );
-    peer.respond(&wms(204, "new"));
+    refuse_the_resume(&mut peer);
     assert_eq!(peer.send(&header, 2), 2);
     peer.session.end(peer.now);
     peer.run();
