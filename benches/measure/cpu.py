@@ -10,6 +10,7 @@ from process import LOAD, Receiver, in_turns, median, usage
 PUSH = "asfpushsink, blocks of 3200"
 TCP = "tcpclientsink, blocks of 3200"
 CURL = "curl"
+PUSH_64K = "asfpushsink, blocks of 65536"
 
 
 def measure(rounds):
@@ -27,7 +28,7 @@ def measure(rounds):
             "asfpushsink, blocks of 3200 that cut packets": (cut, contenders.push(cut, 3200, http)),
             "asfpushsink, blocks of 4096": (usual, contenders.push(usual, 4096, http)),
             "tcpclientsink, blocks of 4096": (usual, contenders.tcp(usual, 4096, raw)),
-            "asfpushsink, blocks of 65536": (usual, contenders.push(usual, 65536, http)),
+            PUSH_64K: (usual, contenders.push(usual, 65536, http)),
             "tcpclientsink, blocks of 65536": (usual, contenders.tcp(usual, 65536, raw)),
             "asfpushsink, padded, stripped": (padded, contenders.push(padded, 3200, http)),
             "asfpushsink, padded, kept": (padded, contenders.push(padded, 3200, http, "padding=keep")),
@@ -54,7 +55,12 @@ def measure(rounds):
             "rss": median(result.rss for result in results),
             "runs": [result.cpu / gigabytes for result in results],
         })
-    return {"rows": rows, "push/tcp": ratio(measured, PUSH, TCP), "push/curl": ratio(measured, PUSH, CURL)}
+    return {
+        "rows": rows,
+        "push/tcp": ratio(measured, PUSH, TCP),
+        "push/curl": ratio(measured, PUSH, CURL),
+        "push 64K/curl": ratio(measured, PUSH_64K, CURL),
+    }
 
 
 def ratio(measured, one, other):

@@ -43,12 +43,13 @@ def fanout(rows):
         right.plot(counts, [row["rss"] / 1e6 for row in mine], **style)
     for axes, label in ((left, "CPU seconds, 20 MB to each"), (right, "RSS, MB")):
         axes.set_xscale("log", base=4)
-        axes.set_yscale("log")
         axes.set_xlabel("destinations")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.spines[["top", "right"]].set_visible(False)
+    left.set_yscale("log")
+    right.set_ylim(bottom=0)
     left.legend(frameon=False)
     return figure
 

@@ -19,6 +19,7 @@ def goals(results):
     lines = [
         ("one destination, CPU against `filesrc blocksize=3200 ! tcpclientsink`", "≤", 0.9, part("cpu", "push/tcp"), ""),
         ("against curl's upload of the same bytes", "≤", 2, part("cpu", "push/curl"), ""),
+        ("the same in blocks of 64 KiB, as curl reads them", "≤", 2, part("cpu", "push 64K/curl"), ""),
         ("each further destination, against one more curl", "≤", 1.3, part("fanout", "further/curl"), ""),
         ("64 destinations against tee and 64 × `queue ! tcpclientsink`, CPU", "≤", 0.5, part("fanout", "cpu at 64"), ""),
         ("the same, memory (RSS)", "≤", 0.2, part("fanout", "rss at 64"), ""),
