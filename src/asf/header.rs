@@ -46,7 +46,7 @@ pub struct Header {
 /// A stream of the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stream {
-    /// Stream number, 1 to 127.
+    /// Stream number, 1 to 127; 0, which belongs to no stream, where the header has that.
     pub number: u8,
     /// What the stream carries.
     pub kind: StreamKind,
@@ -463,6 +463,17 @@ mod tests {
         assert_eq!(parse(&builder).unwrap().max_bitrate(), 0);
         let builder = builder.object(guid::CONTENT_DESCRIPTION, &fixture::title(""));
         assert_eq!(parse(&builder).unwrap().title(), None);
+    }
+
+    #[test]
+    fn a_stream_that_may_not_have_its_number_is_let_pass() {
+        let flagged = |flags: u16| {
+            let mut builder = HeaderBuilder::default().audio_only();
+            builder.objects.push(fixture::stream_properties(flags, guid::VIDEO_MEDIA));
+            parse(&builder).unwrap().streams().last().unwrap().number
+        };
+        // The seven low bits are the number.
+        assert_eq!([flagged(0), flagged(127), flagged(128), flagged(0xffff)], [0, 127, 0, 127]);
     }
 
     #[test]
