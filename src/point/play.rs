@@ -166,6 +166,8 @@ impl Play {
     fn add(&mut self, batch: Batch) {
         if batch.header.packet_size() > frames::MAX_PAYLOAD && self.form == Form::Framed {
             // The pull protocol has no way to say so large a packet.
+            let (size, limit) = (batch.header.packet_size(), frames::MAX_PAYLOAD);
+            tracing::info!(size, limit, "packets are too large for players of MMS over HTTP: a plain GET gets them");
             return self.end(frames::end());
         }
         if self.sent > 0 && batch.skipped > 0 && !self.goes_on_after(batch.skipped) {
