@@ -76,7 +76,7 @@ const WAYS: &[(&str, Way)] = &[
     ("scripts/soak ", Way::Elsewhere("scripts/test")),
     ("meson ", Way::Elsewhere("scripts/test")),
     ("scripts/package", Way::Elsewhere("scripts/test")),
-    ("scripts/cinstall", Way::Elsewhere("CONTRIBUTING.md")),
+    ("scripts/cinstall", Way::Elsewhere("scripts/test")),
     ("apt-get install ./target/debian", Way::Elsewhere("scripts/package")),
     ("systemctl ", Way::Elsewhere("scripts/package")),
 ];
