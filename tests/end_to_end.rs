@@ -148,6 +148,11 @@ fn c12_two_files_in_one_push() {
     }
 }
 
+/// Whether so many pictures are all that were made, where a videorate is among what makes them: that of 1.28 repeats the last.
+fn are_all(arrived: usize, made: usize) -> bool {
+    arrived == made || arrived == made + 1
+}
+
 /// What GStreamer's own bins put together, with the element inside, or made from its URI: each picture arrives.
 #[test]
 fn bins_that_put_pipelines_together() {
@@ -182,7 +187,8 @@ fn bins_that_put_pipelines_together() {
             .replace("LOCATION", &location));
         server.stop();
         let files = recordings(recorded_in.path());
-        assert_eq!(files.iter().map(|file| pictures(file)).sum::<usize>(), FRAMES, "{pipeline}: {files:?}");
+        let arrived: usize = files.iter().map(|file| pictures(file)).sum();
+        assert!(are_all(arrived, FRAMES), "{arrived}: {pipeline}: {files:?}");
     }
     assert!(recordings(directory.path()).len() > 2, "the neighbour");
 }
@@ -238,7 +244,8 @@ fn a_timeline_of_the_editing_services() {
     let files = recordings(directory.path());
     let [recording] = &files[..] else { panic!("{files:?}") };
     // Two seconds of the timeline's 30 pictures a second.
-    assert_eq!(pictures(recording), 60);
+    let arrived = pictures(recording);
+    assert!(are_all(arrived, 60), "{arrived}");
 }
 
 /// The server crashes in mid-push and is started again: the pipeline goes on, and no packet is missing.
