@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use quick_xml::Reader;
@@ -28,9 +28,18 @@ struct Told {
 
 /// Functions by their names in C.
 fn functions(library: &str) -> BTreeMap<String, Told> {
-    let pkg_config = Command::new("pkg-config").args(["--variable=girdir", "gstreamer-1.0"]).output().unwrap();
-    let folder = String::from_utf8(pkg_config.stdout).unwrap();
-    let description = fs::read_to_string(Path::new(folder.trim()).join(format!("{library}-1.0.gir"))).unwrap();
+    // Newer Debians have them among the libraries, whatever pkg-config says.
+    let folders = ["girdir", "libdir"].map(|variable| {
+        let variable = format!("--variable={variable}");
+        let output = Command::new("pkg-config").args([&variable, "gstreamer-1.0"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    });
+    let [girdir, libdir] = folders.map(PathBuf::from);
+    let description = [girdir, libdir.join("gir-1.0")]
+        .map(|folder| folder.join(format!("{library}-1.0.gir")))
+        .into_iter()
+        .find_map(|file| fs::read_to_string(file).ok())
+        .unwrap_or_else(|| panic!("{library}-1.0.gir: scripts/install-deps test"));
     let mut reader = Reader::from_str(&description);
     let mut functions = BTreeMap::new();
     // What a function stands in: where that came late, so did the function.
