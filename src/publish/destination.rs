@@ -289,7 +289,7 @@ impl Actor {
                 if !self.state.is_final() {
                     self.break_off(now);
                     self.step(Status::Closed, State::Closed, Hresult::OK, None);
-                    (self.at_rest)();
+                    self.all_told();
                 }
             }
             Command::Reconnect => {
@@ -334,6 +334,11 @@ impl Actor {
         self.cursor.park();
         self.step(status, state, hresult, failure);
         self.done = self.drain_by.is_some();
+        self.all_told();
+    }
+
+    fn all_told(&self) {
+        lock(&self.stats).at_rest = true;
         (self.at_rest)();
     }
 
@@ -355,6 +360,7 @@ impl Actor {
     fn connect(&mut self) {
         self.forget_retry();
         self.streaming_since = None;
+        lock(&self.stats).at_rest = false;
         self.step(Status::Locating, State::Locating, Hresult::OK, None);
         self.session.connect(Instant::now());
     }
