@@ -3,12 +3,15 @@
 
 mod support;
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use gst::prelude::*;
 use gstasfpush::asf::Header;
 use gstasfpush::wmhttp::packet::Packet;
 use support::media;
 use support::peer::{Connection, Peer, wms};
-use support::pipeline::{end, feed, pushing_to as pushing, status, status_nick, until};
+use support::pipeline::{Pushing, end, feed, pushing_to as pushing, status, status_nick, until};
 
 const STEP: u32 = 40;
 
@@ -100,6 +103,31 @@ fn on_error_decides() {
         refusing.answer(&wms(403, "0"));
     }
     pushing.wait_for_error();
+}
+
+/// Those that fail while others are still being begun are not all of them.
+#[test]
+fn on_error_waits_for_the_last_to_begin() {
+    const COUNT: usize = 300;
+    // Bound, and nobody listens.
+    let nobody = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    nobody.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let refusing = format!("http://{}/x", nobody.local_addr().unwrap().as_socket().unwrap());
+    let peer = Peer::new();
+    let locations = format!("{},{}", vec![refusing; COUNT].join(","), peer.location());
+    let (pushing, _source) = Pushing::by_hand(&format!("sync=false retries=0 timeout=60000 locations=\"{locations}\""));
+    pushing.play();
+    let mut failed = 0;
+    pushing.wait_for(|message| {
+        failed += usize::from(status(message).is_some_and(|status| status_nick(&status) == "error"));
+        (failed == COUNT).then_some(())
+    });
+    let mut last = peer.accept();
+    last.request();
+    last.answer(&wms(403, "0"));
+    pushing.wait_for_error();
+    let errors = pushing.messages_within(Duration::from_millis(200));
+    assert!(errors.iter().all(|message| message.type_() != gst::MessageType::Error), "{errors:?}");
 }
 
 /// A child's own values go before the element's, from the command line too.
