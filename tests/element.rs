@@ -270,6 +270,17 @@ fn malformed_input_is_an_error() {
     }
 }
 
+/// A header, and no packet behind it: EOS comes, but not without a word.
+#[test]
+fn a_header_alone_is_told() {
+    let (_peer, pushing, source) = pushing("eos-timeout=1");
+    feed(&source, media::header());
+    end(&source);
+    let warning = wait_for_warning(&pushing);
+    assert!(warning.contains("first Data Packet") && warning.contains("nothing was pushed"), "{warning}");
+    pushing.wait_for_eos();
+}
+
 /// After EOS, a flush makes the element ready for another stream, which is pushed in a session of its own.
 #[test]
 fn a_flush_after_eos_begins_anew() {

@@ -92,6 +92,10 @@ fn points_come_go_and_change_at_a_reload() {
     reload(&program, "[point.concert]\nredirekt = 'x'\n");
     assert!(program.log().contains("unknown field `redirekt`"), "{}", program.log());
     assert_eq!(status_of_get(&program, "new", &[]), "503");
+    // Nor does another address, before the next start.
+    assert!(!program.log().contains("next start"), "{}", program.log());
+    reload(&program, "status-listen = '192.0.2.1:9090'\n[point.concert]\n[point.new]\n");
+    assert!(program.log().contains("`status-listen` counts from the next start"), "{}", program.log());
 
     feed(&source, media::packets(50..100, 10));
     end(&source);

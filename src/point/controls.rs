@@ -46,13 +46,31 @@ impl Controls {
     /// Where a directory or a recorder for a new point cannot be had: then all stays as it is.
     pub fn reload(&self, config: Config) -> io::Result<()> {
         make_directories(&config)?;
-        self.registry.set_config(config)
+        let moved = moved(&self.registry.config(), &config);
+        self.registry.set_config(config)?;
+        for key in moved {
+            tracing::warn!(
+                "another `{key}` counts from the next start on; until then the server listens where it does"
+            );
+        }
+        Ok(())
     }
 
     /// Ends the push to the point with an HTTP error status (S-15); `false` where there is none.
     pub fn disconnect_pusher(&self, point: &str, status: u16) -> bool {
         self.registry.disconnect_pusher(point, status)
     }
+}
+
+/// The keys of the addresses that are others now.
+fn moved(before: &Config, now: &Config) -> Vec<&'static str> {
+    let tls = |config: &Config| config.tls.as_ref().map(|tls| tls.listen);
+    let keys = [
+        ("listen", before.listen != now.listen),
+        ("tls.listen", tls(before) != tls(now)),
+        ("status-listen", before.status_listen != now.status_listen),
+    ];
+    keys.into_iter().filter_map(|(key, moved)| moved.then_some(key)).collect()
 }
 
 /// Makes the directories that recordings go to.

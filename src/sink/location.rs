@@ -19,7 +19,9 @@ pub(super) const URI_SCHEMES: &[&str] = if tls::AVAILABLE { &[URI_SCHEME, URI_SC
 pub(super) enum BadLocation {
     #[error("no location is set; set location=http://server:port/publishing-point")]
     Missing,
-    #[error("location has no host that can be read ({0}); write http://server:port/publishing-point")]
+    #[error(
+        "location has no host that can be read ({0}); write http://server:port/publishing-point, an IPv6 address as [::1]"
+    )]
     Unreadable(url::ParseError),
     #[error("location begins with {0}:, which is no way to push; use http:, https:, mms: or mmsh:")]
     Scheme(String),
@@ -121,6 +123,7 @@ mod tests {
             (Some(""), Hresult::INVALID_ARG, "location="),
             (Some("concert"), Hresult::INVALID_URL, "http://"),
             (Some("http://"), Hresult::INVALID_NAME, "host"),
+            (Some("http://::1:8080/"), Hresult::INVALID_NAME, "[::1]"),
             (Some("http://a:99999/"), Hresult::INVALID_PORT, "port"),
             (Some("rtsp://a/p"), Hresult::INVALID_SCHEME, "rtsp"),
         ] {

@@ -302,6 +302,11 @@ impl AsfPushSink {
         while let Some(warning) = stream.parser.take_warning() {
             gst::element_imp_warning!(self, gst::StreamError::Format, ("{warning}"));
         }
+        if stream.ready_header.is_none() {
+            let text =
+                "the stream ended before its first Data Packet: nothing was pushed; see that the muxer gets data";
+            gst::element_imp_warning!(self, gst::StreamError::Format, ("{text}"));
+        }
         let until = Instant::now() + self.shared().settings.eos_timeout();
         stream.publisher.end();
         stream.ended = true;
