@@ -300,7 +300,7 @@ fn row_of(status: u16) -> Row {
 fn row_of_proxy(status: u16) -> Option<Row> {
     Some(match status {
         400 | 411 | 413..=417 | 431 | 501 | 505 => permanent(Hresult::ERROR_FROM_PROXY, Class::Write,
-            "it does not pass such a request on", "see the proxy's log and limits, or set proxy=\"\" to go without"),
+            "it does not pass such a request on", "see the proxy's log and limits, or set proxy to an empty text to go without"),
         403 => permanent(Hresult::PROXY_ACCESS_DENIED, Class::NotAuthorized,
             "forbidden", "allow this encoder, and the server's host and port, at the proxy"),
         404 => retried(Hresult::SERVER_NOT_FOUND, Class::NotFound,
@@ -326,7 +326,7 @@ fn row_of_condition(condition: Condition) -> Row {
         Condition::Displaced => retried(Hresult::PUSH_DUPLICATE, Class::Busy,
             "another encoder may have taken the publishing point", "see that only one encoder pushes there"),
         Condition::BadProxy => permanent(Hresult::PROXY_NOT_FOUND, Class::Settings,
-            "only http: proxies can be used, and the one chosen is", "set proxy to an http: proxy, or to nothing to go without"),
+            "only http: proxies can be used, and the one chosen is", "set proxy to an http: proxy, or to an empty text to go without"),
         Condition::Lost(cause) => row_of_cause(cause),
     }
 }
