@@ -134,6 +134,23 @@ fn a_batch_never_mixes_streams() {
     assert!(cursor.peek().is_none());
 }
 
+/// Who has looked at one stream does not take packets of another under it.
+#[test]
+fn a_cursor_that_is_lapped_after_a_look_takes_nothing() {
+    let (one, two) = (header(300), header(400));
+    let log = of_packets(5);
+    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Keyframe));
+    append(&log, &one, 0..3);
+    let seen = cursor.peek().unwrap();
+    assert!(Arc::ptr_eq(&seen.header, &one));
+    append(&log, &two, 3..7);
+    assert!(cursor.take_of(&seen.header, u64::MAX).is_none());
+    let next = cursor.peek().unwrap();
+    assert!(Arc::ptr_eq(&next.header, &two));
+    let batch = cursor.take_of(&next.header, u64::MAX).unwrap();
+    assert_eq!((batch.skipped, numbers(&batch)), (3, vec![3, 4, 5, 6]));
+}
+
 #[test]
 fn a_batch_is_empty_where_the_next_packet_does_not_fit() {
     let header = header(300);

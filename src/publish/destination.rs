@@ -381,7 +381,10 @@ impl Actor {
                 return false;
             }
             self.has_room();
-            let Some(batch) = self.cursor.take(granted.min(room.max(next.size as u64))) else { return false };
+            // The writer may have lapped the cursor since: what comes next is looked at once more then.
+            let Some(batch) = self.cursor.take_of(&next.header, granted.min(room.max(next.size as u64))) else {
+                continue;
+            };
             self.note_dropped(batch.skipped);
             let len = batch.len();
             for frame in batch.frames {
