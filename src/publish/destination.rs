@@ -67,6 +67,8 @@ pub(super) struct Actor {
     asking: Option<JoinHandle<Supplied>>,
     /// The session is to end with what waits in the log, by this time.
     drain_by: Option<Instant>,
+    /// It is to end whatever waits: [`Command::EndSession`] counts until it is at rest.
+    ending: bool,
     gather: Gather,
     dropped: Dropped,
     /// Upstream was asked for the key frame that the cursor waits for.
@@ -144,6 +146,7 @@ impl Actor {
             question: None,
             asking: None,
             drain_by: None,
+            ending: false,
             gather: Gather::default(),
             dropped: Dropped::default(),
             key_frame_wanted: false,
@@ -281,11 +284,13 @@ impl Actor {
                         self.rest(Status::Closed, State::Closed, Hresult::OK, None);
                     }
                 } else {
+                    self.ending = true;
                     self.session.end(now);
                 }
             }
             Command::Disconnect => {
                 self.forget_retry();
+                self.ending = false;
                 if !self.state.is_final() {
                     self.break_off(now);
                     self.step(Status::Closed, State::Closed, Hresult::OK, None);
@@ -332,6 +337,7 @@ impl Actor {
     /// Nothing more happens by itself: what the log has is for others.
     fn rest(&mut self, status: Status, state: State, hresult: Hresult, failure: Option<Failure>) {
         self.cursor.park();
+        self.ending = false;
         self.step(status, state, hresult, failure);
         self.done = self.drain_by.is_some();
         (self.at_rest)();
@@ -363,6 +369,10 @@ impl Actor {
     fn feed(&mut self) -> bool {
         while self.session.wants_data() {
             let now = Instant::now();
+            if self.ending {
+                self.session.end(now);
+                return true;
+            }
             let Some(next) = self.cursor.peek() else {
                 if self.cursor.at_end() {
                     self.session.end(now);
