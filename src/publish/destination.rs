@@ -15,6 +15,7 @@ use tokio::time::sleep_until;
 
 use self::gather::{Gather, gathered};
 use self::losses::Break;
+use self::omens::Omens;
 use self::reports::Dropped;
 use self::retries::{Question, answer_to};
 use super::backoff::Backoff;
@@ -79,7 +80,7 @@ pub(super) struct Actor {
     /// Since when, while it is.
     full_since: Option<Instant>,
     /// See [`Actor::omen`].
-    omen_told: bool,
+    omens: Omens,
     /// When packets began to flow, since the last connect.
     streaming_since: Option<Instant>,
     was_opened: bool,
@@ -153,7 +154,7 @@ impl Actor {
             asked_kernel_at: None,
             wants_room: None,
             full_since: None,
-            omen_told: false,
+            omens: Omens::default(),
             streaming_since: None,
             was_opened: false,
             reconnecting: false,
@@ -403,7 +404,7 @@ impl Actor {
             self.body.data(len, now);
             self.session.sent(len);
             self.gather.taken(now);
-            self.omen_told = false;
+            self.omens.data_flows();
             lock(&self.stats).note_sent(len, now);
             if self.session.has_output() {
                 return true;
