@@ -409,7 +409,7 @@ impl Reader {
         Lag {
             packets: head.saturating_sub(self.next),
             bytes: ring.position(head).saturating_sub(self.position),
-            time: ring.time_after(self.next),
+            time: ring.time_between(self.next, head),
         }
     }
 

@@ -212,6 +212,25 @@ fn a_lapped_cursor_goes_on_at_the_newest_key_frame_and_knows_its_gap() {
     assert_eq!(cursor.progress().dropped_bytes, 35 * 304);
 }
 
+/// What comes after the end that a cursor has is no lag of its own: neither is it lapped by it, nor is the writer held.
+#[test]
+fn a_cursor_with_an_end_lags_no_further() {
+    let header = header(300);
+    let time = |limit| Limits { time: Duration::from_millis(limit), bytes: 0, packets: 0 };
+    for policy in [DropPolicy::Keyframe, DropPolicy::Block] {
+        let log = Log::new(time(100_000));
+        let terms = Terms { limits: Some(time(1000)), ..by(policy) };
+        let mut cursor = log.cursor(Start::Oldest, terms);
+        append(&log, &header, 0..5);
+        cursor.observer().end_here();
+        append(&log, &header, 5..50);
+        assert_eq!(cursor.progress().lag.time, Duration::from_millis(400));
+        assert!(!log.lock().is_held_back(), "{policy:?}");
+        assert_eq!(take_all(&mut cursor), [0, 1, 2, 3, 4], "{policy:?}");
+        assert_eq!(cursor.progress().lag, Lag::default());
+    }
+}
+
 #[test]
 fn policies_of_a_lapped_cursor() {
     let header = header(300);
