@@ -311,19 +311,20 @@ impl AsfPushSink {
         })?;
         self.prepare_tls(&settings.tls, over_tls)?;
         let publisher = Arc::new(Publisher::new(settings.limits()));
-        self.shared().voice = Arc::default();
+        {
+            // Before the destinations, which may tell something at once.
+            let mut shared = self.shared();
+            shared.voice = Arc::default();
+            shared.totals = Totals::default();
+            shared.publisher = Some(Arc::clone(&publisher));
+        }
         for destination in &destinations {
             self.push_to(&publisher, &settings, destination).map_err(|text| {
                 self.post_plain_error(gst::ResourceError::Failed, &text, Hresult::FAIL);
                 gst::StateChangeError
             })?;
         }
-        *self.stream() = Some(Box::new(Stream::new(Arc::clone(&publisher), settings.parser())));
-        {
-            let mut shared = self.shared();
-            shared.totals = Totals::default();
-            shared.publisher = Some(publisher);
-        }
+        *self.stream() = Some(Box::new(Stream::new(publisher, settings.parser())));
         self.set_ticker();
         Ok(())
     }
@@ -413,12 +414,15 @@ impl AsfPushSink {
 
     /// A destination has failed for good: whether that is an ERROR, `on-error` says.
     pub(super) fn destination_failed(&self, failure: &Failure, details: gst::Structure) {
-        let (policy, publisher) = {
+        let (policy, publisher, destinations) = {
             let shared = self.shared();
-            (shared.settings.on_error, shared.publisher.clone())
+            (shared.settings.on_error, shared.publisher.clone(), shared.destinations.len())
         };
-        let all_failed =
-            publisher.is_none_or(|publisher| publisher.stats().iter().all(|stats| stats.state == State::Failed));
+        let all_failed = publisher.is_none_or(|publisher| {
+            let stats = publisher.stats();
+            // Fewer while the push begins.
+            stats.len() >= destinations && stats.iter().all(|stats| stats.state == State::Failed)
+        });
         let is_error = match policy {
             OnError::FailAny => true,
             OnError::FailAll => all_failed,
