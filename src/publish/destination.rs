@@ -252,6 +252,7 @@ impl Actor {
                 self.undelivered = self.not_read(&Break::Loss(cause), undelivered, now);
                 let delivered = undelivered == 0 && !self.is_unread(cause, undelivered, now);
                 self.session.handle_disconnect(cause, &detail, delivered, now);
+                self.session.not_delivered(undelivered);
             }
             Happening::Deadline => {
                 // Where it is an answer that does not come, this is the end of the body.
