@@ -23,6 +23,7 @@ use super::streaming::Stream;
 use super::voice::Voice;
 use super::{CAT, vfuncs};
 use crate::publish::Publisher;
+use crate::publish::stats::Stats;
 use crate::publish::status::State;
 use crate::transport::tls::Tls;
 use crate::wmhttp::Hresult;
@@ -57,7 +58,7 @@ pub(super) struct Shared {
     voice: Arc<Voice>,
     pub(super) totals: Totals,
     /// Destinations' counters, kept after the publisher is gone.
-    last_stats: Vec<crate::publish::stats::Stats>,
+    last_stats: Vec<Stats>,
 }
 
 #[glib::object_subclass]
@@ -439,7 +440,7 @@ impl AsfPushSink {
             (shared.publisher.take(), Arc::clone(&shared.voice))
         };
         if let Some(publisher) = publisher {
-            let stats = publisher.stats();
+            let stats = publisher.stats().into_iter().map(Stats::let_go).collect();
             self.shared().last_stats = stats;
         }
         voice.silence();
@@ -457,7 +458,7 @@ impl AsfPushSink {
     }
 
     /// The counters of each destination, or those of the last push where none is under way.
-    pub(super) fn destination_stats(&self) -> Vec<crate::publish::stats::Stats> {
+    pub(super) fn destination_stats(&self) -> Vec<Stats> {
         let (publisher, last) = {
             let shared = self.shared();
             (shared.publisher.clone(), shared.last_stats.clone())
