@@ -8,7 +8,7 @@ use gstasfpush::asf::Header;
 use gstasfpush::wmhttp::packet::Packet;
 use support::media;
 use support::peer::{Connection, Peer, wms};
-use support::pipeline::{end, feed, pushing_to as pushing, status, status_nick, until};
+use support::pipeline::{Pushing, end, feed, pushing_to as pushing, status, status_nick, until};
 
 const STEP: u32 = 40;
 
@@ -95,6 +95,24 @@ fn on_error_decides() {
         refusing.answer(&wms(403, "0"));
     }
     pushing.wait_for_error();
+}
+
+/// One that fails at once is not all of them, though the others have hardly begun.
+#[test]
+fn one_that_fails_at_once_is_not_all() {
+    let refused = "http://127.0.0.1:9/concert".to_owned();
+    let silent = Peer::new();
+    let locations = [refused].into_iter().chain(std::iter::repeat_n(silent.location(), 300));
+    let locations = locations.collect::<Vec<_>>().join(",");
+    let (pushing, _source) = Pushing::by_hand(&format!("locations=\"{locations}\" sync=false dest_0::retries=0"));
+    pushing.play();
+    let failed = pushing.wait_for_status("error");
+    assert_eq!(failed.get::<&str>("destination"), Ok("dest_0"));
+    let message = pushing.wait_for(|message| {
+        let told = [gst::MessageType::Error, gst::MessageType::Warning].contains(&message.type_());
+        told.then(|| message.clone())
+    });
+    assert_eq!(message.type_(), gst::MessageType::Warning, "{message:?}");
 }
 
 /// A child's own values go before the element's, from the command line too.

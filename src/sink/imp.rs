@@ -23,6 +23,7 @@ use super::streaming::Stream;
 use super::voice::Voice;
 use super::{CAT, vfuncs};
 use crate::publish::Publisher;
+use crate::publish::stats::Stats;
 use crate::publish::status::State;
 use crate::transport::tls::Tls;
 use crate::wmhttp::Hresult;
@@ -57,7 +58,7 @@ pub(super) struct Shared {
     voice: Arc<Voice>,
     pub(super) totals: Totals,
     /// Destinations' counters, kept after the publisher is gone.
-    last_stats: Vec<crate::publish::stats::Stats>,
+    last_stats: Vec<Stats>,
 }
 
 #[glib::object_subclass]
@@ -311,19 +312,20 @@ impl AsfPushSink {
         })?;
         self.prepare_tls(&settings.tls, over_tls)?;
         let publisher = Arc::new(Publisher::new(settings.limits()));
-        self.shared().voice = Arc::default();
+        {
+            // Before the destinations, which may tell something at once.
+            let mut shared = self.shared();
+            shared.voice = Arc::default();
+            shared.totals = Totals::default();
+            shared.publisher = Some(Arc::clone(&publisher));
+        }
         for destination in &destinations {
             self.push_to(&publisher, &settings, destination).map_err(|text| {
                 self.post_plain_error(gst::ResourceError::Failed, &text, Hresult::FAIL);
                 gst::StateChangeError
             })?;
         }
-        *self.stream() = Some(Box::new(Stream::new(Arc::clone(&publisher), settings.parser())));
-        {
-            let mut shared = self.shared();
-            shared.totals = Totals::default();
-            shared.publisher = Some(publisher);
-        }
+        *self.stream() = Some(Box::new(Stream::new(publisher, settings.parser())));
         self.set_ticker();
         Ok(())
     }
@@ -413,12 +415,15 @@ impl AsfPushSink {
 
     /// A destination has failed for good: whether that is an ERROR, `on-error` says.
     pub(super) fn destination_failed(&self, failure: &Failure, details: gst::Structure) {
-        let (policy, publisher) = {
+        let (policy, publisher, destinations) = {
             let shared = self.shared();
-            (shared.settings.on_error, shared.publisher.clone())
+            (shared.settings.on_error, shared.publisher.clone(), shared.destinations.len())
         };
-        let all_failed =
-            publisher.is_none_or(|publisher| publisher.stats().iter().all(|stats| stats.state == State::Failed));
+        let all_failed = publisher.is_none_or(|publisher| {
+            let stats = publisher.stats();
+            // Fewer while the push begins.
+            stats.len() >= destinations && stats.iter().all(|stats| stats.state == State::Failed)
+        });
         let is_error = match policy {
             OnError::FailAny => true,
             OnError::FailAll => all_failed,
@@ -435,7 +440,7 @@ impl AsfPushSink {
             (shared.publisher.take(), Arc::clone(&shared.voice))
         };
         if let Some(publisher) = publisher {
-            let stats = publisher.stats();
+            let stats = publisher.stats().into_iter().map(Stats::let_go).collect();
             self.shared().last_stats = stats;
         }
         voice.silence();
@@ -453,7 +458,7 @@ impl AsfPushSink {
     }
 
     /// The counters of each destination, or those of the last push where none is under way.
-    pub(super) fn destination_stats(&self) -> Vec<crate::publish::stats::Stats> {
+    pub(super) fn destination_stats(&self) -> Vec<Stats> {
         let (publisher, last) = {
             let shared = self.shared();
             (shared.publisher.clone(), shared.last_stats.clone())

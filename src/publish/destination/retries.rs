@@ -57,6 +57,12 @@ impl Actor {
         if !self.was_opened && self.backoff.failures() <= 1 {
             self.step(Status::Opened, self.state, failure.hresult, Some(failure.clone()));
         }
+        if self.ending {
+            // Nobody wants it any more; what had not arrived stays so.
+            lock(&self.stats).end_unconfirmed = true;
+            self.rest(Status::Closed, State::Closed, failure.hresult, Some(failure));
+            return;
+        }
         let Some(delay) = delay else {
             self.rest(Status::Error, State::Failed, failure.hresult, Some(failure));
             return;
