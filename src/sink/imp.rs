@@ -325,10 +325,11 @@ impl AsfPushSink {
             shared.publisher = Some(Arc::clone(&publisher));
         }
         for destination in &destinations {
-            self.push_to(&publisher, &settings, destination).map_err(|text| {
+            if let Err(text) = self.push_to(&publisher, &settings, destination) {
                 self.post_plain_error(gst::ResourceError::Failed, &text, Hresult::FAIL);
-                gst::StateChangeError
-            })?;
+                self.finish();
+                return Err(gst::StateChangeError);
+            }
         }
         *self.stream() = Some(Box::new(Stream::new(publisher, settings.parser())));
         self.set_ticker();
