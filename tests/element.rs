@@ -15,6 +15,13 @@ use support::pipeline::{Pushing, end, feed, init, pushing_to_one as pushing, sta
 
 const STEP: u32 = 40;
 
+fn wait_for_warning(pushing: &Pushing) -> String {
+    pushing.wait_for(|message| {
+        let gst::MessageView::Warning(warning) = message.view() else { return None };
+        Some(warning.error().message().to_owned())
+    })
+}
+
 /// From the first byte to `$E`(0): what goes in comes out, and the bus tells each step in order.
 #[test]
 fn a_push_from_beginning_to_end() {
@@ -147,6 +154,30 @@ fn locations_that_cannot_be() {
     }
 }
 
+/// A value that cannot be used is said before anything is tried with another one, until a better one is set.
+#[test]
+fn values_that_cannot_be() {
+    let peer = Peer::new();
+    for (property, value, better) in [
+        ("bind-address", "localhost", "127.0.0.1"),
+        ("user-agent", "Mozilla/5.0", "WMEncoder/9.0"),
+        ("template-url", "concert", "/concert"),
+        ("dest_0::template-url", "concert", "/concert"),
+        ("dest_0::location", "rtsp://host/x", "http://127.0.0.1:9/x"),
+    ] {
+        let (pushing, _source) = Pushing::by_hand(&format!("location={} {property}={value}", peer.location()));
+        assert!(pushing.pipeline.set_state(gst::State::Paused).is_err(), "{property}");
+        let (error, details) = pushing.wait_for_error();
+        assert!(error.matches(gst::ResourceError::Settings), "{error:?}");
+        assert!(error.message().starts_with(property), "{error:?}");
+        assert_eq!(details.get::<u32>("hresult"), Ok(Hresult::INVALID_ARG.0), "{property}");
+        pushing.stop();
+        let children = pushing.sink.dynamic_cast_ref::<gst::ChildProxy>().unwrap();
+        children.set_child_property(property, better.to_value());
+        pushing.play();
+    }
+}
+
 /// Credentials in a location show nowhere.
 #[test]
 fn no_credentials_are_shown() {
@@ -203,6 +234,12 @@ fn mutability() {
     pushing.play();
     pushing.sink.set_property("location", "http://elsewhere/");
     assert_eq!(pushing.sink.property::<Option<String>>("location"), Some(peer.location()));
+    let warning = wait_for_warning(&pushing);
+    assert!(warning.contains("location") && warning.contains("READY"), "{warning}");
+    pushing.child(0).set_property("location", "rtsp://elsewhere/");
+    assert_eq!(pushing.child(0).property::<Option<String>>("location"), Some(peer.location()));
+    let warning = wait_for_warning(&pushing);
+    assert!(warning.contains("dest_0::location") && warning.contains("rtsp:"), "{warning}");
     pushing.sink.set_property("timeout", 1234_u32);
     assert_eq!(pushing.sink.property::<u32>("timeout"), 1234);
     pushing.stop();

@@ -281,6 +281,29 @@ fn a_thousand_hours_are_not_waited_for() {
     }
 }
 
+/// A push that has failed for good ends by its ERROR: EOS does not come first, however long an application takes to
+/// hear of the failure.
+#[test]
+fn eos_does_not_overtake_an_error() {
+    let (peer, pushing, source) = pushing("retries=0");
+    let (told, tell) = channel();
+    pushing.sink.connect("status", false, move |values| {
+        if glib::EnumValue::from_value(&values[2]).unwrap().1.nick() == "error" {
+            told.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        None
+    });
+    feed(&source, media::stream(10, STEP));
+    let mut connection = peer.accept();
+    connection.request();
+    connection.answer(&wms(404, "0"));
+    tell.recv_timeout(PATIENCE).unwrap();
+    end(&source);
+    pushing.wait_for_error();
+    pushing.wait_for_eos();
+}
+
 /// A bin may be freed as soon as the element has stopped, with a message for it on its way from the I/O thread: the
 /// element waits for whoever is in the midst of one, but not for itself.
 #[test]

@@ -73,19 +73,24 @@ fn trouble_stays_with_its_owner() {
     assert_eq!((states[0].as_str(), states[2].as_str()), ("failed", "closed"));
 }
 
+/// Whether the failure of one is an ERROR, `on-error` says; which it was, the message.
 #[test]
 fn on_error_decides() {
     for (policy, error) in [("fail-any", true), ("fail-all", false), ("never", false)] {
         let peers: Vec<Peer> = (0..2).map(|_| Peer::new()).collect();
         let (pushing, _source) = pushing(&peers, &format!("on-error={policy}"));
-        let mut refusing = peers[0].accept();
+        let mut refusing = peers[1].accept();
         refusing.request();
         refusing.answer(&wms(403, "0"));
-        let is_error = pushing.wait_for(|message| {
-            let told = [gst::MessageType::Error, gst::MessageType::Warning].contains(&message.type_());
-            told.then_some(message.type_() == gst::MessageType::Error)
+        let (is_error, text, debug) = pushing.wait_for(|message| {
+            if let gst::MessageView::Error(told) = message.view() {
+                return Some((true, told.error().message().to_owned(), told.debug()?));
+            }
+            let gst::MessageView::Warning(told) = message.view() else { return None };
+            Some((false, told.error().message().to_owned(), told.debug()?))
         });
         assert_eq!(is_error, error, "{policy}");
+        assert!(text.starts_with("dest_1: ") && debug.contains(&peers[1].location()), "{text}\n{debug}");
     }
     let peers: Vec<Peer> = (0..2).map(|_| Peer::new()).collect();
     let (pushing, _source) = pushing(&peers, "");

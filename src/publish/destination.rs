@@ -296,7 +296,7 @@ impl Actor {
                 if !self.state.is_final() {
                     self.break_off(now);
                     self.step(Status::Closed, State::Closed, Hresult::OK, None);
-                    (self.at_rest)();
+                    self.all_told();
                 }
             }
             Command::Reconnect => {
@@ -342,6 +342,11 @@ impl Actor {
         self.ending = false;
         self.step(status, state, hresult, failure);
         self.done = self.drain_by.is_some();
+        self.all_told();
+    }
+
+    fn all_told(&self) {
+        lock(&self.stats).at_rest = true;
         (self.at_rest)();
     }
 
@@ -363,6 +368,7 @@ impl Actor {
     fn connect(&mut self) {
         self.forget_retry();
         self.streaming_since = None;
+        lock(&self.stats).at_rest = false;
         self.step(Status::Locating, State::Locating, Hresult::OK, None);
         self.session.connect(Instant::now());
     }

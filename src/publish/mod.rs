@@ -281,9 +281,10 @@ impl Publisher {
 }
 
 impl Destination {
-    /// Whether the end of the stream is still to reach it. One that was disconnected does not wait for it.
+    /// Whether the end of the stream is still to reach it, or something is still to be told: the end is not to
+    /// overtake a failure. One that was disconnected does not wait for it.
     fn is_awaited(&self) -> bool {
-        !lock(&self.stats).state.is_final()
+        !lock(&self.stats).at_rest
     }
 
     /// Whether it has closed the connection without hearing that the end arrived.

@@ -21,6 +21,8 @@ pub struct Stats {
     pub state_since: Option<Instant>,
     /// Whether the server left the end of the last stream unanswered until the time for it was over.
     pub end_unconfirmed: bool,
+    /// Whether nothing more happens by itself, and all that has happened was told.
+    pub at_rest: bool,
     /// Packets appended since the destination joined; sent, dropped and queued add up to it.
     pub packets_received: u64,
     /// Packets handed to the connection, those repeated after a loss counted once.

@@ -106,14 +106,15 @@ impl ObjectImpl for DestinationImp {
             return;
         }
         let Some(property) = property(pspec.name()) else { return };
-        let mut own = self.own();
-        if let Err(refusal) = (property.set)(&mut own.values, value) {
-            drop(own);
-            gst::warning!(super::CAT, imp = self, "{} keeps its value: {refusal}", pspec.name());
+        let name = property.spec.name();
+        let outcome = (property.set)(&mut self.own().values, value);
+        self.note(name, &outcome);
+        if outcome.is_err() {
             return;
         }
-        own.overrides.insert(property.spec.name());
-        own.has_login &= !LOGIN.contains(&property.spec.name());
+        let mut own = self.own();
+        own.overrides.insert(name);
+        own.has_login &= !LOGIN.contains(&name);
         drop(own);
         if let Some(element) = self.element() {
             element.imp().apply_settings();
@@ -154,13 +155,25 @@ fn property(name: &str) -> Option<&'static Property> {
 
 impl DestinationImp {
     fn set_location(&self, location: Option<&str>) {
-        if let Err(bad) = location::parse(location) {
-            gst::warning!(super::CAT, imp = self, "location keeps its value: {bad}");
+        let outcome = location::parse(location).map_err(|bad| bad.to_string());
+        self.note("location", &outcome);
+        if outcome.is_err() {
             return;
         }
         self.own().set_location(location.unwrap_or_default());
         if let Some(element) = self.element() {
             element.imp().apply_settings();
+        }
+    }
+
+    /// Tells of a value that is refused; where no push is under way, none begins before there is a better one.
+    fn note<T>(&self, property: &'static str, outcome: &Result<T, String>) {
+        let element = self.element();
+        if !element.as_ref().is_some_and(|element| element.imp().pushes()) {
+            self.own().values.note(property, outcome);
+        }
+        if let (Some(element), Err(why)) = (element, outcome) {
+            element.imp().warn_of_refusal(&format!("{}::{property}", self.obj().name()), why);
         }
     }
 
@@ -199,6 +212,12 @@ impl Destination {
     /// The location as the user wrote it, but without credentials.
     pub(super) fn location(&self) -> String {
         self.imp().own().location.clone()
+    }
+
+    /// A value that was refused, and not followed by one that was taken.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let refusal = self.imp().own().values.refusal()?;
+        Some(format!("{}::{refusal}", self.name()))
     }
 
     /// The element's settings with this destination's own values.

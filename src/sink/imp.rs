@@ -24,7 +24,7 @@ use super::voice::Voice;
 use super::{CAT, vfuncs};
 use crate::publish::Publisher;
 use crate::publish::stats::Stats;
-use crate::publish::status::State;
+use crate::publish::status::{State, Step};
 use crate::transport::tls::Tls;
 use crate::wmhttp::Hresult;
 use crate::wmhttp::auth::Secret;
@@ -106,23 +106,23 @@ impl ObjectImpl for AsfPushSink {
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         let Some(property) = property(pspec.name()) else { return };
         let only_ready = !pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING);
-        let mut shared = self.shared();
-        if only_ready && shared.publisher.is_some() {
-            drop(shared);
-            gst::warning!(
-                CAT,
-                imp = self,
-                "{} can be changed only in NULL and READY; the old value stays",
-                pspec.name()
-            );
+        let outcome = {
+            let mut shared = self.shared();
+            let pushes = shared.publisher.is_some();
+            if only_ready && pushes {
+                Err("it can be changed only in NULL and READY".to_owned())
+            } else {
+                let outcome = (property.set)(&mut shared.settings, value);
+                if !pushes {
+                    shared.settings.note(property.spec.name(), &outcome);
+                }
+                outcome
+            }
+        };
+        if let Err(refusal) = outcome {
+            self.warn_of_refusal(pspec.name(), &refusal);
             return;
         }
-        if let Err(refusal) = (property.set)(&mut shared.settings, value) {
-            drop(shared);
-            gst::warning!(CAT, imp = self, "{} keeps its value: {refusal}", pspec.name());
-            return;
-        }
-        drop(shared);
         match pspec.name() {
             "location" | "locations" => self.lay_out_destinations(),
             "stats-update-interval" => self.set_ticker(),
@@ -272,7 +272,7 @@ impl URIHandlerImpl for AsfPushSink {
         if let Err(bad) = location::parse(Some(uri)) {
             return Err(glib::Error::new(gst::URIError::BadUri, &bad.to_string()));
         }
-        if self.shared().publisher.is_some() {
+        if self.pushes() {
             return Err(glib::Error::new(gst::URIError::BadState, "the URI can be changed only in NULL and READY"));
         }
         self.shared().settings.location = Some(Secret::new(uri));
@@ -301,6 +301,11 @@ impl AsfPushSink {
         if destinations.is_empty() {
             return Err(refuse(BadLocation::Missing));
         }
+        // Whoever set a value and was not heard would else push with another one.
+        if let Some(text) = settings.refusal().or_else(|| destinations.iter().find_map(Destination::refusal)) {
+            self.post_plain_error(gst::ResourceError::Settings, &text, Hresult::INVALID_ARG);
+            return Err(gst::StateChangeError);
+        }
         // All are looked at before any is connected to.
         let mut over_tls = false;
         for destination in &destinations {
@@ -320,10 +325,11 @@ impl AsfPushSink {
             shared.publisher = Some(Arc::clone(&publisher));
         }
         for destination in &destinations {
-            self.push_to(&publisher, &settings, destination).map_err(|text| {
+            if let Err(text) = self.push_to(&publisher, &settings, destination) {
                 self.post_plain_error(gst::ResourceError::Failed, &text, Hresult::FAIL);
-                gst::StateChangeError
-            })?;
+                self.finish();
+                return Err(gst::StateChangeError);
+            }
         }
         *self.stream() = Some(Box::new(Stream::new(publisher, settings.parser())));
         self.set_ticker();
@@ -414,7 +420,7 @@ impl AsfPushSink {
     }
 
     /// A destination has failed for good: whether that is an ERROR, `on-error` says.
-    pub(super) fn destination_failed(&self, failure: &Failure, details: gst::Structure) {
+    pub(super) fn destination_failed(&self, step: &Step, failure: &Failure, details: gst::Structure) {
         let (policy, publisher, destinations) = {
             let shared = self.shared();
             (shared.settings.on_error, shared.publisher.clone(), shared.destinations.len())
@@ -429,7 +435,7 @@ impl AsfPushSink {
             OnError::FailAll => all_failed,
             OnError::Never => false,
         };
-        post_failure(&self.obj(), failure, details, is_error);
+        post_failure(&self.obj(), step, failure, details, is_error);
     }
 
     /// PAUSED→READY: connections close, without the end of the stream where it was not reached.
@@ -451,6 +457,16 @@ impl AsfPushSink {
         if let Some(publisher) = publisher {
             publisher.interrupt(interrupted);
         }
+    }
+
+    /// Tells that a property keeps its value, where there is a bus by now.
+    pub(super) fn warn_of_refusal(&self, property: &str, why: &str) {
+        gst::element_imp_warning!(self, gst::ResourceError::Settings, ("{property} keeps its value: {why}"));
+    }
+
+    /// Whether a push is under way.
+    pub(super) fn pushes(&self) -> bool {
+        self.shared().publisher.is_some()
     }
 
     pub(super) fn post_plain_error(&self, code: gst::ResourceError, text: &str, hresult: Hresult) {

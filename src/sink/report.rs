@@ -119,12 +119,12 @@ impl Postman {
             Status::ReconnectStart => {
                 let wait = step.retry_in.unwrap_or_default().as_millis();
                 let text = format!("{}: {}; trying again in {wait} ms", step.destination, failure.text);
-                let debug = failure.remedy;
+                let debug = format!("{}: {}", step.location, failure.remedy);
                 self.voice.speak(|| {
                     gst::element_warning!(element, gst::ResourceError::Write, ("{text}"), ["{debug}"], details: info);
                 });
             }
-            Status::Error => self.voice.speak(|| element.imp().destination_failed(failure, info)),
+            Status::Error => self.voice.speak(|| element.imp().destination_failed(step, failure, info)),
             Status::Opened
             | Status::Locating
             | Status::Connecting
@@ -214,15 +214,23 @@ fn of_failure(structure: gst::structure::Builder, failure: &Failure) -> gst::str
         .field_if_some("http-status-code", failure.status().map(u32::from))
 }
 
-/// A message for a push that failed for good: an ERROR where the element has failed with it.
-pub(super) fn post_failure(element: &AsfPushSink, failure: &Failure, details: gst::Structure, is_error: bool) {
+/// A message for a push that failed for good: an ERROR where the element has failed with it. It says which of several.
+pub(super) fn post_failure(
+    element: &AsfPushSink,
+    step: &Step,
+    failure: &Failure,
+    details: gst::Structure,
+    is_error: bool,
+) {
     let Failure { text, remedy, hresult, .. } = failure;
-    let text = format!("{text}; {remedy}");
+    let Step { destination, location, .. } = step;
+    let text = format!("{destination}: {text}; {remedy}");
+    let debug = format!("{location}: {hresult}");
     let code = resource_error(failure);
     if is_error {
-        gst::element_error!(element, code, ("{text}"), ["{hresult}"], details: details);
+        gst::element_error!(element, code, ("{text}"), ["{debug}"], details: details);
     } else {
-        gst::element_warning!(element, code, ("{text}"), ["{hresult}"], details: details);
+        gst::element_warning!(element, code, ("{text}"), ["{debug}"], details: details);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The element's settings, and what they mean to the layers below.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -57,6 +58,8 @@ pub(super) struct Settings {
     pub(super) header_change: HeaderChange,
     pub(super) on_error: OnError,
     pub(super) stats_update_interval: u32,
+    /// Why the value that was set last is not used, by the name of the property: a push does not begin without it.
+    pub(super) refusals: BTreeMap<&'static str, String>,
 }
 
 impl Default for Settings {
@@ -95,6 +98,7 @@ impl Default for Settings {
             header_change: HeaderChange::Auto,
             on_error: OnError::FailAll,
             stats_update_interval: 0,
+            refusals: BTreeMap::new(),
         }
     }
 }
@@ -108,6 +112,19 @@ impl Settings {
     pub(super) fn begun(&mut self) -> Self {
         self.tls = self.tls.anew();
         self.clone()
+    }
+
+    /// Notes whether the value that a property was set to is taken.
+    pub(super) fn note<T>(&mut self, name: &'static str, outcome: &Result<T, String>) {
+        match outcome {
+            Ok(_) => drop(self.refusals.remove(name)),
+            Err(why) => drop(self.refusals.insert(name, why.clone())),
+        }
+    }
+
+    /// A value that was refused, and not followed by one that was taken.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.refusals.iter().next().map(|(name, why)| format!("{name} was set to what cannot be used: {why}"))
     }
 
     /// Changes an option of TLS.
