@@ -40,7 +40,7 @@ impl Actor {
         self.body_broke(0);
         let policy = lock(&self.settings).retry;
         let streamed = self.has_streamed(&failure);
-        self.streaming_since = None;
+        let begun = self.streaming_since.take().is_some();
         if streamed {
             self.forgive();
         }
@@ -59,7 +59,7 @@ impl Actor {
         }
         if self.ending {
             // Nobody wants it any more; what had not arrived stays so.
-            lock(&self.stats).end_unconfirmed = true;
+            lock(&self.stats).end_unconfirmed = begun;
             self.rest(Status::Closed, State::Closed, failure.hresult, Some(failure));
             return;
         }
