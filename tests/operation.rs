@@ -223,6 +223,27 @@ fn s6_s8_rights_of_each_point() {
     assert_eq!(status_of_get(&program, "bobs", &basic), "503");
 }
 
+/// A command line that cannot be is refused with what is wrong and what to write; a server without a point says so.
+#[test]
+fn what_cannot_be_is_said() {
+    for (arguments, words) in [
+        (&["--listen", "localhost:8080"][..], &["--listen", "0.0.0.0:8080"][..]),
+        (&["--status-listen", "9090"], &["--status-listen", "0.0.0.0:8080"]),
+        // It could not listen there.
+        (&["--listen", "192.0.2.1:1", "--log", "verbose"], &["`verbose` is no level", "debug"]),
+        (&["--listen", "127.0.0.1:0", "--point", "a", "--record", "/dev/null/x"], &["recordings /dev/null/x", "made"]),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_asf-publishing-point")).args(arguments).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(words.iter().all(|word| said.contains(word)), "{arguments:?}: {said}");
+    }
+    let (_, log) = PointProgram::start(&[]).stop();
+    assert!(log.contains("no publishing point") && log.contains("--point"), "{log}");
+    let (_, log) = PointProgram::start(&["--point", "concert", "--log", "info,gstasfpush::point=debug"]).stop();
+    assert!(!log.contains("no publishing point"), "{log}");
+}
+
 #[test]
 fn the_log_can_be_json() {
     let program = PointProgram::start(&["--point", "concert", "--log-format", "json"]);

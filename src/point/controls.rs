@@ -56,7 +56,16 @@ impl Controls {
 }
 
 /// Makes the directories that recordings go to.
+///
+/// # Errors
+/// The system's, with the directory.
 pub(super) fn make_directories(config: &Config) -> io::Result<()> {
     let mut directories = config.points.values().filter_map(|point| point.record.as_ref());
-    directories.try_for_each(std::fs::create_dir_all)
+    directories.try_for_each(|directory| {
+        let named = |error: io::Error| {
+            let text = format!("the directory for recordings {} cannot be made: {error}", directory.display());
+            io::Error::new(error.kind(), text)
+        };
+        std::fs::create_dir_all(directory).map_err(named)
+    })
 }

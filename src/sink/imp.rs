@@ -425,7 +425,7 @@ impl AsfPushSink {
             let shared = self.shared();
             (shared.settings.on_error, shared.publisher.clone(), shared.destinations.len())
         };
-        let all_failed = publisher.is_none_or(|publisher| {
+        let all_failed = publisher.is_some_and(|publisher| {
             let stats = publisher.stats();
             // Fewer while the push begins.
             stats.len() >= destinations && stats.iter().all(|stats| stats.state == State::Failed)

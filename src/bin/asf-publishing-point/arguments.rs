@@ -23,7 +23,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Address and port to listen on; port 0 lets the system choose [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Publishing point that exists from the beginning; may be given several times
     #[arg(long = "point", value_name = "NAME")]
@@ -69,7 +69,7 @@ pub struct Arguments {
     #[arg(long, value_name = "WHO")]
     status: Option<StatusAccess>,
     /// Address and port for the status alone; without it, the status is where the points are
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     status_listen: Option<SocketAddr>,
     /// Networks that may push: a list such as `192.0.2.0/24,2001:db8::/32` [default: all]
     #[arg(long, value_name = "NETWORKS")]
@@ -90,7 +90,7 @@ pub struct Arguments {
     #[arg(long = "forward", value_name = "POINT=URL", value_parser = of_point(any))]
     forwards: Vec<(String, String)>,
     /// Listen here for TLS too; needs a certificate and a key
-    #[arg(long, value_name = "ADDRESS", requires = "tls_certificate", requires = "tls_key")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address, requires = "tls_certificate", requires = "tls_key")]
     tls_listen: Option<SocketAddr>,
     /// PEM file with the server's certificate, and those that lead from it to the authority
     #[arg(long, value_name = "FILE", requires = "tls_listen")]
@@ -164,6 +164,10 @@ fn set<T: Clone>(key: &mut Option<T>, flag: &Option<T>) {
     if flag.is_some() {
         key.clone_from(flag);
     }
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 0.0.0.0:8080 or [::]:8080")
 }
 
 /// What may hold a password is looked at later: the message of the argument parser would show it.

@@ -44,6 +44,7 @@ fn configure(arguments: &Arguments) -> Result<Config, Box<dyn Error>> {
 #[tokio::main]
 async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
     descriptors::allow_all();
+    warn_of_nothing(&config);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut reload = signal(SignalKind::hangup())?;
@@ -85,6 +86,15 @@ fn reread(arguments: &Arguments, server: &Server) {
         Err(error) => tracing::error!(%error, "the configuration stays as it was"),
     }
     tell_systemd(&[NotifyState::Ready]);
+}
+
+/// A server that knows no point says so before it refuses each push.
+fn warn_of_nothing(config: &Config) {
+    if config.points.is_empty() {
+        tracing::warn!(
+            "there is no publishing point, and each push is refused: name one by --point, or in the configuration file"
+        );
+    }
 }
 
 /// Says what becomes of the service, where systemd has started it and wants to know.

@@ -44,6 +44,8 @@ use crate::wmhttp::server::access::{BadUsers, Rights, Scheme, Users};
 
 /// The shortest Idle-Timeout of the protocol (S-2).
 const SHORTEST_IDLE: Duration = Duration::from_secs(10);
+/// The shortest Inactivity-Timeout (S-3): an encoder's next request is on its way for some of it.
+const SHORTEST_INACTIVITY: Duration = Duration::from_secs(1);
 
 /// Why a configuration cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +131,14 @@ pub enum BadConfig {
     /// Too short an Idle-Timeout.
     #[error("`idle-timeout` is less than 10 s, which the protocol does not allow")]
     IdleTimeout,
+    /// Too short an Inactivity-Timeout.
+    #[error("`inactivity-timeout` is less than 1 s: an encoder's session would be over before its stream comes")]
+    InactivityTimeout,
+    /// A point whose log would have no bound.
+    #[error(
+        "point `{0}`: `keep-time` and `keep-bytes` are both 0, no limit: all its stream would stay in memory; set one"
+    )]
+    KeepsAll(String),
     /// A bound that leaves no room for a single request.
     #[error("`{key}` in `[bounds]` is less than {least}, which would let nobody in")]
     Bound {
@@ -321,6 +331,10 @@ impl File {
         if idle_timeout < SHORTEST_IDLE {
             return Err(BadConfig::IdleTimeout);
         }
+        let inactivity_timeout = self.inactivity_timeout.unwrap_or(policy.inactivity_timeout);
+        if inactivity_timeout < SHORTEST_INACTIVITY {
+            return Err(BadConfig::InactivityTimeout);
+        }
         let users = self.users.as_deref().map(|path| rights(path, self.auth.clone())).transpose()?;
         if users.is_none() && self.auth.is_some() {
             return Err(BadConfig::NoUsers("auth"));
@@ -339,11 +353,7 @@ impl File {
             listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
             tls: self.tls.map(|tls| Tls::read(tls.listen, &tls.certificate, &tls.key)).transpose()?,
             points,
-            policy: Policy {
-                idle_timeout,
-                inactivity_timeout: self.inactivity_timeout.unwrap_or(policy.inactivity_timeout),
-                ..policy
-            },
+            policy: Policy { idle_timeout, inactivity_timeout, ..policy },
             users,
             max_sessions: self.max_sessions.unwrap_or(max_sessions),
             max_points: self.max_points.unwrap_or(max_points),
@@ -364,6 +374,14 @@ impl PointTable {
         }
         let kept = Limits::default();
         let keep_bytes = self.keep_bytes.or(defaults.keep_bytes);
+        let limits = Limits {
+            time: self.keep_time.or(defaults.keep_time).unwrap_or(kept.time),
+            bytes: keep_bytes.map_or(kept.bytes, |size| usize::try_from(size.as_u64()).unwrap_or(usize::MAX)),
+            ..kept
+        };
+        if limits.time.is_zero() && limits.bytes == 0 {
+            return Err(BadConfig::KeepsAll(name.to_owned()));
+        }
         let unset = PointConfig::default();
         let who = |key, names: Option<Names>, default: &Option<Names>, unset| {
             names.or_else(|| default.clone()).map_or(Ok(unset), |names| who(key, name, names, users))
@@ -383,11 +401,7 @@ impl PointTable {
                 },
             )?,
             faults: self.faults.or_else(|| defaults.faults.clone()).into_iter().flatten().collect(),
-            limits: Limits {
-                time: self.keep_time.or(defaults.keep_time).unwrap_or(kept.time),
-                bytes: keep_bytes.map_or(kept.bytes, |size| usize::try_from(size.as_u64()).unwrap_or(usize::MAX)),
-                ..kept
-            },
+            limits,
             fast_start: self.fast_start.or(defaults.fast_start).unwrap_or(unset.fast_start),
             header_change: self.header_change.or(defaults.header_change).unwrap_or(unset.header_change),
             slow_players: self.slow_players.or(defaults.slow_players).unwrap_or(unset.slow_players),

@@ -99,6 +99,8 @@ fn what_is_wrong_is_said_with_its_line() {
         ("[point.a]\nwrite = 'users'", &["`write`", "name their file by `users`"]),
         ("idle-timeout = '9s'", &["`idle-timeout`", "10 s"]),
         ("idle-timeout = 'soon'", &["line 1"]),
+        ("inactivity-timeout = '0s'", &["`inactivity-timeout`", "1 s"]),
+        ("[defaults]\nkeep-time = '0s'\n[point.a]\nkeep-bytes = 0", &["`a`", "`keep-time` and `keep-bytes`"]),
         ("[point.Hall]\n[point.hall]", &["`Hall`", "`hall`"]),
         ("[point.a]\nredirect = 'http://x'\nproxy-redirect = 'http://x'", &["`a`", "leave one of them out"]),
         ("[point.\"API/x\"]", &["`API/x`", "choose another name"]),
