@@ -15,7 +15,7 @@ use gstasfpush::wmhttp::packet::Packet;
 use support::acceptor::{Acceptor, Verdict};
 use support::media;
 use support::peer::{Connection, Head, Peer, unauthorized, wms};
-use support::pipeline::{Pushing, end, feed, status};
+use support::pipeline::{Pushing, end, feed, status, until};
 
 const STEP: u32 = 40;
 const PACKETS: u32 = 50;
@@ -95,6 +95,30 @@ fn c5_c13_h4_h6_digest() {
     assert!(states.iter().position(|state| state == "opened").unwrap() > authenticating);
     assert_eq!(pushing.destination_stats().get::<&str>("auth-scheme"), Ok("Digest"));
     assert!(peer.accept_within(Duration::from_millis(100)).is_none());
+}
+
+/// C-5: what was refused for good is tried once more where somebody wants that, and once only.
+#[test]
+fn c5_reconnect_tries_once_more() {
+    let peer = Peer::new();
+    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false on-error=never", peer.location()));
+    pushing.sink.set_property("user-id", "bob");
+    pushing.sink.set_property("user-pw", "hush");
+    pushing.play();
+    feed(&source, media::stream(PACKETS, STEP));
+    for answer in [unauthorized(&[DIGEST]), wms(204, "one")] {
+        let mut connection = peer.accept();
+        connection.request();
+        connection.answer(&unauthorized(&[DIGEST]));
+        assert!(authorization(&connection.request()).contains("username=\"bob\""));
+        connection.answer(&answer);
+        if answer.contains(" 401 ") {
+            until("it has failed", || pushing.state_of(0) == "failed");
+            assert!(pushing.sink.emit_by_name::<bool>("reconnect", &[&None::<&str>]));
+        } else {
+            pushing.wait_for_status("opened");
+        }
+    }
 }
 
 /// C-13: a PushStart that is refused in mid-body begins again on a new connection, and nothing is missing.

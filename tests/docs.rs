@@ -144,6 +144,23 @@ fn links_lead_somewhere() {
     }
 }
 
+/// Files that a page names in code: what moves takes its name along.
+#[test]
+fn files_that_are_named_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["src/", "tests/", "docs/", "scripts/", "examples/", "benches/", "packaging/", "fuzz/"];
+    let mut named = 0;
+    for page in pages() {
+        let codes = page.text.split('`').skip(1).step_by(2);
+        let paths = codes.filter_map(|code| code.split([' ', ':']).next());
+        for path in paths.filter(|path| folders.iter().any(|folder| path.starts_with(folder) && path != folder)) {
+            assert!(root.join(path).exists(), "{}: {path}", page.name());
+            named += 1;
+        }
+    }
+    assert!(named > 100, "{named}");
+}
+
 #[test]
 fn the_summary_names_every_page() {
     let all = pages();

@@ -10,6 +10,7 @@ use gstasfpush::wmhttp::packet::Packet;
 use support::media;
 use support::peer::{Peer, relay, wms};
 use support::pipeline::{Pushing, end, feed, pushing_to_one as pushing, until};
+use support::server::listen;
 
 const STEP: u32 = 40;
 
@@ -66,6 +67,29 @@ fn c15_a_reset_loses_nothing() {
     let after = media::numbers(&packets, STEP);
     assert!(after[0] <= 500, "{}", after[0]);
     assert_eq!(after, (after[0]..600).collect::<Vec<_>>());
+}
+
+/// C-8, C-15: a session whose `$H` has not even left is none to go on with.
+#[test]
+fn c8_c15_a_header_that_did_not_leave() {
+    let address = listen(1, None).local_addr().unwrap();
+    let peer = Peer::on(address);
+    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false retry-delay=100", peer.location()));
+    pushing.play();
+    let mut first = peer.accept();
+    first.request();
+    first.answer(&wms(204, "one").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
+    pushing.wait_for_status("opened");
+    drop((first, peer));
+    until("nobody listens", || std::net::TcpStream::connect(address).is_err());
+    feed(&source, media::stream(5, STEP));
+    pushing.wait_for_status("reconnect-start");
+    let again = Peer::on(address);
+    let mut second = again.accept();
+    let setup = second.set_up(&wms(204, "two"));
+    assert_eq!(setup.push_id(), "two");
+    assert!(matches!(second.packet(), Some(Packet::Header(_))));
+    assert_eq!(second.data(5).len(), 5);
 }
 
 /// C-16: who refuses a body has read none of it, whatever its system has acknowledged.

@@ -6,7 +6,7 @@ mod support;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use gstasfpush::asf::Header;
@@ -41,6 +41,26 @@ fn silence_is_told_in_time() {
     feed(&source, media::packet(10, STEP));
     connection.data(1);
     wait_for_notice(&pushing, "upstream has sent no packet");
+}
+
+/// A server that seems to end sessions at once does not make a WARNING of each packet.
+#[test]
+fn silence_is_told_once_a_second_at_most() {
+    let begun = Instant::now();
+    let (peer, pushing, source) = pushing("");
+    feed(&source, media::stream(1, STEP));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one").replace("timeout=60000", "timeout=1"));
+    connection.packet();
+    connection.data(1);
+    for n in 1..30 {
+        feed(&source, media::packet(n, STEP));
+        connection.data(1);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let told = pushing.messages().iter().filter(|message| message.type_() == gst::MessageType::Warning).count();
+    let seconds = begun.elapsed().as_secs();
+    assert!(told >= 1 && told as u64 <= seconds + 1, "{told} in {seconds} s");
 }
 
 /// Before a server that takes nothing is given up, a WARNING tells.

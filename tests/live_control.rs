@@ -123,6 +123,40 @@ fn reconnect_after_the_end() {
     }
 }
 
+/// What is to end is not taken up again where it fails before.
+#[test]
+fn end_session_outlives_a_failure() {
+    let peers = peers(1);
+    let (pushing, source) = pushing_to(&peers, "retry-delay=10 max-size-time=0");
+    feed(&source, media::stream(5, STEP));
+    let mut connection = peers[0].accept();
+    connection.request();
+    assert!(emit(&pushing, "end-session", "dest_0"));
+    connection.answer(&wms(503, "0"));
+    until("the end", || pushing.state_of(0) == "closed");
+    assert!(peers[0].accept_within(Duration::from_millis(200)).is_none(), "nobody wants it any more");
+    assert!(emit(&pushing, "reconnect", "dest_0"));
+    begin(&peers[0]);
+}
+
+/// Nor does it begin anew for another header.
+#[test]
+fn end_session_outlives_a_header_change() {
+    let peers = peers(1);
+    let (pushing, source) = pushing_to(&peers, "header-change=reconnect max-size-time=0");
+    let (mut connection, _) = begin_after(&pushing, &source, &peers[0], 5);
+    connection.data(5);
+    feed(&source, media::stream(5, STEP));
+    connection.until_the_end();
+    assert!(emit(&pushing, "end-session", "dest_0"));
+    connection.answer(&wms(204, "one"));
+    let mut next = peers[0].accept();
+    next.request();
+    next.answer(&wms(204, "two"));
+    assert!(next.is_closed(), "a session that has nothing to say");
+    until("the end", || pushing.state_of(0) == "closed");
+}
+
 /// `should-reconnect` is asked with the failure, and may say no.
 #[test]
 fn should_reconnect_says_no() {

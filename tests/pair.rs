@@ -250,7 +250,7 @@ impl Pair {
     /// The connection breaks with everything on the wire undelivered.
     fn break_connection(&mut self) {
         self.undelivered = self.data_on_the_wire();
-        let delivered = self.wire.is_empty();
+        let undelivered = self.wire.iter().map(Bytes::len).sum::<usize>() as u64;
         self.wire.clear();
         self.answering = false;
         if let Some(server) = &mut self.server
@@ -258,7 +258,8 @@ impl Pair {
         {
             server.connection_lost(self.now);
         }
-        self.client.handle_disconnect(Cause::Reset, "", delivered, self.now);
+        self.client.handle_disconnect(Cause::Reset, "", undelivered == 0, self.now);
+        self.client.not_delivered(undelivered);
         self.client_says();
         self.undelivered = 0;
     }
@@ -438,6 +439,37 @@ fn c15_s14_resume_and_new_session() {
     pair.finish();
     assert_eq!(pair.ids, 2);
     assert_eq!(pair.data(), (0..30).collect::<Vec<_>>());
+}
+
+/// C-12, C-15: a header that was on its way when the connection broke is not taken for known by the server.
+#[test]
+fn c12_c15_a_header_that_did_not_arrive() {
+    let second = HeaderBuilder::default().packet_size(PACKET).finite(9).build();
+    let second = Arc::new(Header::parse(second).unwrap());
+    for change in [HeaderChange::Auto, HeaderChange::StreamChange] {
+        for (seconds, packets) in [(0, 0), (0, 2), (5, 0), (5, 2)] {
+            let mut pair = Pair::new(None, change);
+            pair.client_says();
+            pair.push(3);
+            let mut header = pair.header.bytes().clone();
+            pair.header = Arc::clone(&second);
+            pair.client.offer(&second, FRAMED, pair.now);
+            pair.client_says();
+            pair.offer_some(packets);
+            pair.now += Duration::from_secs(seconds);
+            pair.break_connection();
+            pair.push(5);
+            pair.finish();
+            assert_eq!(pair.data(), (0..8).collect::<Vec<_>>());
+            for got in &pair.got {
+                match got {
+                    Got::Header(bytes) => header = bytes.clone(),
+                    Got::Data(n) => assert_eq!(header == *second.bytes(), *n >= 3, "{change:?}: {n}, {seconds} s"),
+                    Got::Over => {}
+                }
+            }
+        }
+    }
 }
 
 /// S-2, C-16: an idle push is ended by the server with 408; the client begins anew and loses nothing.

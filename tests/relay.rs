@@ -367,6 +367,22 @@ fn c5_credentials() {
     assert_eq!(forwards(&root)[0].state, State::Streaming);
 }
 
+/// C-5: a leaf that has refused a password, and where that is mended, is asked again in time.
+#[test]
+fn c5_a_password_is_mended_at_the_leaf() {
+    let users = |text: &str| {
+        let rights = Rights { schemes: vec![Scheme::Digest], ..Rights::new(text.parse().unwrap()) };
+        Config { users: Some(rights), ..config(&PointConfig::default()) }
+    };
+    let leaf = Server::spawn(users(&USERS.replace("0786f6", "000000"))).unwrap();
+    let root = server([to(&url(&leaf).replace("http://", "http://bob:secret@"))]);
+    let (_pushing, source) = encoder(&root);
+    feed_some(&source, 0..20);
+    until("it is refused", || forwards(&root)[0].last_error.is_some());
+    leaf.reload(users(USERS)).unwrap();
+    until("it is let in", || packets(&leaf) == 20);
+}
+
 /// Forwards come and go at a reload, while the stream flows; the one that goes ends with `$E`.
 #[test]
 fn a_reload() {

@@ -166,6 +166,28 @@ fn an_end_of_its_own_is_reached() {
     writer.join().unwrap();
 }
 
+/// What was looked at is what is taken, though the writer laps the reader in between.
+fn a_look_holds() {
+    let log = of_packets(1);
+    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Oldest));
+    let reader = thread::spawn(move || {
+        while !cursor.at_end() {
+            block_on(cursor.ready(1));
+            let Some(next) = cursor.peek() else { continue };
+            let Some(batch) = cursor.take_of(&next.header, u64::MAX) else { continue };
+            assert!(Arc::ptr_eq(&batch.header, &next.header), "packets of another stream");
+        }
+        let progress = cursor.progress();
+        assert_eq!(progress.taken + progress.dropped, 4);
+    });
+    for n in 0..4 {
+        let header = header();
+        log.append(&header, [packet(&header, n)]);
+    }
+    log.end();
+    reader.join().unwrap();
+}
+
 /// Those that wait for many packets get them, or the end.
 fn many_are_waited_for() {
     let log = of_packets(10);
@@ -183,12 +205,13 @@ fn many_are_waited_for() {
 
 fn main() {
     let schedules = std::env::var("SCHEDULES").map_or(1500, |text| text.parse().unwrap());
-    let tests: [(&str, fn()); 6] = [
+    let tests: [(&str, fn()); 7] = [
         ("back_pressure", back_pressure),
         ("nobody_is_waited_for_in_vain", nobody_is_waited_for_in_vain),
         ("an_interruption_is_heard", an_interruption_is_heard),
         ("a_lapped_reader_is_told", a_lapped_reader_is_told),
         ("an_end_of_its_own_is_reached", an_end_of_its_own_is_reached),
+        ("a_look_holds", a_look_holds),
         ("many_are_waited_for", many_are_waited_for),
     ];
     for (name, test) in tests {

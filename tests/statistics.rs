@@ -102,6 +102,25 @@ fn every_field_is_there() {
     assert!(lasted.is_ok() && lasted == pushing.destination_stats().get::<u64>("connect-duration"), "it stands still");
 }
 
+/// Stopped in mid-stream, nothing is connected any more, and what was counted stays.
+#[test]
+fn a_push_that_was_stopped_is_closed() {
+    let peer = Peer::new();
+    let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "");
+    feed(&source, media::stream(10, STEP));
+    let mut connection = begin(&peer);
+    connection.data(10);
+    until("it streams", || pushing.sink.property::<bool>("connected"));
+    pushing.stop();
+    assert!(!pushing.sink.property::<bool>("connected"));
+    assert_eq!(pushing.sink.property::<u32>("num-connected"), 0);
+    let stats = pushing.destination_stats();
+    assert_eq!((stats.get::<&str>("state"), stats.get::<u64>("packets-sent")), (Ok("closed"), Ok(10)));
+    let lasted = stats.get::<u64>("connect-duration");
+    assert!(stats.has_field("disconnect-time") && lasted.is_ok());
+    assert_eq!(lasted, pushing.destination_stats().get::<u64>("connect-duration"), "it stands still");
+}
+
 /// Sent, dropped and queued are what came, while a server refuses, stalls, resets and comes back.
 #[test]
 fn the_sum_holds_under_faults() {

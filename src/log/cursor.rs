@@ -154,8 +154,22 @@ impl Cursor {
     ///
     /// The batch is empty where the next packet alone exceeds `max_bytes`.
     pub fn take(&mut self, max_bytes: u64) -> Option<Batch> {
+        self.take_where(max_bytes, |_| true)
+    }
+
+    /// As [`Cursor::take`], but `None` where what comes next is not of the stream of `header`.
+    ///
+    /// For who has looked by [`Cursor::peek`]: since then the writer may have gone on, and the cursor been lapped.
+    pub fn take_of(&mut self, header: &Arc<asf::Header>, max_bytes: u64) -> Option<Batch> {
+        self.take_where(max_bytes, |next| Arc::ptr_eq(next, header))
+    }
+
+    fn take_where(&mut self, max_bytes: u64, wanted: impl Fn(&Arc<asf::Header>) -> bool) -> Option<Batch> {
         let (batch, tell_writer) = self.with(|state, slot| {
             let next = state.settle(slot)?;
+            if !state.ring.peek(next).is_some_and(|(header, _)| wanted(header)) {
+                return None;
+            }
             let max_packets = state.reader(slot)?.end.map_or(u64::MAX, |end| end.saturating_sub(next));
             if max_packets == 0 {
                 return None;
@@ -395,7 +409,7 @@ impl Reader {
         Lag {
             packets: head.saturating_sub(self.next),
             bytes: ring.position(head).saturating_sub(self.position),
-            time: ring.time_after(self.next),
+            time: ring.time_between(self.next, head),
         }
     }
 

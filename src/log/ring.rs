@@ -248,6 +248,14 @@ impl Ring {
         }
     }
 
+    /// Stream time from `sequence` (or from the oldest packet kept) to the last one before `end`.
+    pub(super) fn time_between(&self, sequence: u64, end: u64) -> Duration {
+        match end.checked_sub(1).filter(|last| *last >= sequence) {
+            Some(last) => self.time_after(sequence).saturating_sub(self.time_after(last)),
+            None => Duration::ZERO,
+        }
+    }
+
     /// Stream time from `sequence` (or from the oldest packet kept) to the newest.
     pub(super) fn time_after(&self, sequence: u64) -> Duration {
         let first = self.entry(sequence.max(self.tail)).map_or(self.time, |entry| entry.time);

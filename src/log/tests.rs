@@ -134,6 +134,23 @@ fn a_batch_never_mixes_streams() {
     assert!(cursor.peek().is_none());
 }
 
+/// Who has looked at one stream does not take packets of another under it.
+#[test]
+fn a_cursor_that_is_lapped_after_a_look_takes_nothing() {
+    let (one, two) = (header(300), header(400));
+    let log = of_packets(5);
+    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Keyframe));
+    append(&log, &one, 0..3);
+    let seen = cursor.peek().unwrap();
+    assert!(Arc::ptr_eq(&seen.header, &one));
+    append(&log, &two, 3..7);
+    assert!(cursor.take_of(&seen.header, u64::MAX).is_none());
+    let next = cursor.peek().unwrap();
+    assert!(Arc::ptr_eq(&next.header, &two));
+    let batch = cursor.take_of(&next.header, u64::MAX).unwrap();
+    assert_eq!((batch.skipped, numbers(&batch)), (3, vec![3, 4, 5, 6]));
+}
+
 #[test]
 fn a_batch_is_empty_where_the_next_packet_does_not_fit() {
     let header = header(300);
@@ -193,6 +210,25 @@ fn a_lapped_cursor_goes_on_at_the_newest_key_frame_and_knows_its_gap() {
     assert_eq!(numbers(&batch), [40, 41, 42, 43]);
     assert_eq!(counts(&cursor), (9, 35));
     assert_eq!(cursor.progress().dropped_bytes, 35 * 304);
+}
+
+/// What comes after the end that a cursor has is no lag of its own: neither is it lapped by it, nor is the writer held.
+#[test]
+fn a_cursor_with_an_end_lags_no_further() {
+    let header = header(300);
+    let time = |limit| Limits { time: Duration::from_millis(limit), bytes: 0, packets: 0 };
+    for policy in [DropPolicy::Keyframe, DropPolicy::Block] {
+        let log = Log::new(time(100_000));
+        let terms = Terms { limits: Some(time(1000)), ..by(policy) };
+        let mut cursor = log.cursor(Start::Oldest, terms);
+        append(&log, &header, 0..5);
+        cursor.observer().end_here();
+        append(&log, &header, 5..50);
+        assert_eq!(cursor.progress().lag.time, Duration::from_millis(400));
+        assert!(!log.lock().is_held_back(), "{policy:?}");
+        assert_eq!(take_all(&mut cursor), [0, 1, 2, 3, 4], "{policy:?}");
+        assert_eq!(cursor.progress().lag, Lag::default());
+    }
 }
 
 #[test]

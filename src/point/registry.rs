@@ -286,11 +286,11 @@ impl Registry {
         state.sessions.get(id).filter(|entry| entry.point == key).map(|entry| entry.handle.clone())
     }
 
-    /// The session is over; `destroy` names the point that goes with it.
+    /// The session is over; `destroy` names the point that goes with it, unless another session has it by now.
     pub(super) fn forget(&self, id: &PushId, destroy: Option<&str>) {
         let mut state = self.lock();
-        state.sessions.remove(id);
-        if let Some(name) = destroy {
+        let was_there = state.sessions.remove(id).is_some();
+        if let Some(name) = destroy.filter(|_| was_there) {
             state.points.remove(&key(name));
         }
     }
@@ -450,6 +450,15 @@ mod tests {
         let (one, other) = (new_push_id().unwrap(), new_push_id().unwrap());
         assert_eq!(one.as_str().len(), 48);
         assert_ne!(one, other);
+    }
+
+    /// A session that was displaced while it came to its end takes nothing along.
+    #[test]
+    fn s13_a_point_goes_with_its_own_session_only() {
+        let config = Config::with_points(["concert"], &PointConfig::default());
+        let registry = Registry::new(config).unwrap();
+        registry.forget(&new_push_id().unwrap(), Some("concert"));
+        assert!(registry.point("/concert").is_some());
     }
 
     #[test]

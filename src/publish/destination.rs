@@ -15,6 +15,7 @@ use tokio::time::sleep_until;
 
 use self::gather::{Gather, gathered};
 use self::losses::Break;
+use self::omens::Omens;
 use self::reports::Dropped;
 use self::retries::{Question, answer_to};
 use super::backoff::Backoff;
@@ -67,6 +68,8 @@ pub(super) struct Actor {
     asking: Option<JoinHandle<Supplied>>,
     /// The session is to end with what waits in the log, by this time.
     drain_by: Option<Instant>,
+    /// It is to end whatever waits: [`Command::EndSession`] counts until it is at rest.
+    ending: bool,
     gather: Gather,
     dropped: Dropped,
     /// Upstream was asked for the key frame that the cursor waits for.
@@ -77,7 +80,7 @@ pub(super) struct Actor {
     /// Since when, while it is.
     full_since: Option<Instant>,
     /// See [`Actor::omen`].
-    omen_told: bool,
+    omens: Omens,
     /// When packets began to flow, since the last connect.
     streaming_since: Option<Instant>,
     was_opened: bool,
@@ -144,13 +147,14 @@ impl Actor {
             question: None,
             asking: None,
             drain_by: None,
+            ending: false,
             gather: Gather::default(),
             dropped: Dropped::default(),
             key_frame_wanted: false,
             asked_kernel_at: None,
             wants_room: None,
             full_since: None,
-            omen_told: false,
+            omens: Omens::default(),
             streaming_since: None,
             was_opened: false,
             reconnecting: false,
@@ -248,6 +252,7 @@ impl Actor {
                 self.undelivered = self.not_read(&Break::Loss(cause), undelivered, now);
                 let delivered = undelivered == 0 && !self.is_unread(cause, undelivered, now);
                 self.session.handle_disconnect(cause, &detail, delivered, now);
+                self.session.not_delivered(undelivered);
             }
             Happening::Deadline => {
                 // Where it is an answer that does not come, this is the end of the body.
@@ -281,11 +286,13 @@ impl Actor {
                         self.rest(Status::Closed, State::Closed, Hresult::OK, None);
                     }
                 } else {
+                    self.ending = true;
                     self.session.end(now);
                 }
             }
             Command::Disconnect => {
                 self.forget_retry();
+                self.ending = false;
                 if !self.state.is_final() {
                     self.break_off(now);
                     self.step(Status::Closed, State::Closed, Hresult::OK, None);
@@ -332,6 +339,7 @@ impl Actor {
     /// Nothing more happens by itself: what the log has is for others.
     fn rest(&mut self, status: Status, state: State, hresult: Hresult, failure: Option<Failure>) {
         self.cursor.park();
+        self.ending = false;
         self.step(status, state, hresult, failure);
         self.done = self.drain_by.is_some();
         self.all_told();
@@ -369,6 +377,10 @@ impl Actor {
     fn feed(&mut self) -> bool {
         while self.session.wants_data() {
             let now = Instant::now();
+            if self.ending {
+                self.session.end(now);
+                return true;
+            }
             let Some(next) = self.cursor.peek() else {
                 if self.cursor.at_end() {
                     self.session.end(now);
@@ -387,7 +399,10 @@ impl Actor {
                 return false;
             }
             self.has_room();
-            let Some(batch) = self.cursor.take(granted.min(room.max(next.size as u64))) else { return false };
+            // The writer may have lapped the cursor since: what comes next is looked at once more then.
+            let Some(batch) = self.cursor.take_of(&next.header, granted.min(room.max(next.size as u64))) else {
+                continue;
+            };
             self.note_dropped(batch.skipped);
             let len = batch.len();
             for frame in batch.frames {
@@ -396,7 +411,7 @@ impl Actor {
             self.body.data(len, now);
             self.session.sent(len);
             self.gather.taken(now);
-            self.omen_told = false;
+            self.omens.data_flows();
             lock(&self.stats).note_sent(len, now);
             if self.session.has_output() {
                 return true;

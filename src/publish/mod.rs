@@ -120,6 +120,8 @@ impl Publisher {
     /// # Errors
     /// The system's, where the I/O thread cannot be had.
     pub fn add(&self, name: &str, settings: Settings, application: Arc<dyn Application>) -> io::Result<()> {
+        // First: a destination that nothing drives would be waited for at the end.
+        let io = runtime::handle()?;
         let start = if self.log.head() == 0 { Start::Oldest } else { settings.terms.resync };
         let cursor = self.log.cursor(start, settings.terms);
         let observer = cursor.observer();
@@ -133,10 +135,10 @@ impl Publisher {
         let destination = Destination { name: name.to_owned(), commands: to_actor, settings, stats, observer };
         self.shared.lock().all.push(destination);
         let shared = Arc::clone(&self.shared);
-        runtime::spawn(async move {
+        io.spawn(async move {
             actor.run().await;
             shared.forget_drained();
-        })?;
+        });
         Ok(())
     }
 

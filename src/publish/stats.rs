@@ -115,6 +115,15 @@ impl Stats {
         if connected.is_zero() { 0 } else { (self.bytes_sent as f64 * 8.0 / connected.as_secs_f64()) as u64 }
     }
 
+    /// The same once the publisher has let go of the destination, whose connection closes then.
+    #[must_use]
+    pub fn let_go(mut self) -> Self {
+        if !self.state.is_final() {
+            self.note_state(State::Closed);
+        }
+        self
+    }
+
     pub(super) fn note_state(&mut self, state: State) {
         if state != self.state {
             self.state = state;

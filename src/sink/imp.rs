@@ -23,6 +23,7 @@ use super::streaming::Stream;
 use super::voice::Voice;
 use super::{CAT, vfuncs};
 use crate::publish::Publisher;
+use crate::publish::stats::Stats;
 use crate::publish::status::{State, Step};
 use crate::transport::tls::Tls;
 use crate::wmhttp::Hresult;
@@ -57,7 +58,7 @@ pub(super) struct Shared {
     voice: Arc<Voice>,
     pub(super) totals: Totals,
     /// Destinations' counters, kept after the publisher is gone.
-    last_stats: Vec<crate::publish::stats::Stats>,
+    last_stats: Vec<Stats>,
 }
 
 #[glib::object_subclass]
@@ -317,17 +318,18 @@ impl AsfPushSink {
         self.prepare_tls(&settings.tls, over_tls)?;
         let publisher = Arc::new(Publisher::new(settings.limits()));
         {
-            // Before any is connected to: what becomes of the first is judged by what becomes of all.
+            // Before the destinations, which may tell something at once.
             let mut shared = self.shared();
             shared.voice = Arc::default();
             shared.totals = Totals::default();
             shared.publisher = Some(Arc::clone(&publisher));
         }
         for destination in &destinations {
-            self.push_to(&publisher, &settings, destination).map_err(|text| {
+            if let Err(text) = self.push_to(&publisher, &settings, destination) {
                 self.post_plain_error(gst::ResourceError::Failed, &text, Hresult::FAIL);
-                gst::StateChangeError
-            })?;
+                self.finish();
+                return Err(gst::StateChangeError);
+            }
         }
         *self.stream() = Some(Box::new(Stream::new(publisher, settings.parser())));
         self.set_ticker();
@@ -419,14 +421,14 @@ impl AsfPushSink {
 
     /// A destination has failed for good: whether that is an ERROR, `on-error` says.
     pub(super) fn destination_failed(&self, step: &Step, failure: &Failure, details: gst::Structure) {
-        let (policy, publisher, count) = {
+        let (policy, publisher, destinations) = {
             let shared = self.shared();
             (shared.settings.on_error, shared.publisher.clone(), shared.destinations.len())
         };
-        // Some may not have been begun yet.
         let all_failed = publisher.is_some_and(|publisher| {
             let stats = publisher.stats();
-            stats.len() >= count && stats.iter().all(|stats| stats.state == State::Failed)
+            // Fewer while the push begins.
+            stats.len() >= destinations && stats.iter().all(|stats| stats.state == State::Failed)
         });
         let is_error = match policy {
             OnError::FailAny => true,
@@ -444,7 +446,7 @@ impl AsfPushSink {
             (shared.publisher.take(), Arc::clone(&shared.voice))
         };
         if let Some(publisher) = publisher {
-            let stats = publisher.stats();
+            let stats = publisher.stats().into_iter().map(Stats::let_go).collect();
             self.shared().last_stats = stats;
         }
         voice.silence();
@@ -472,7 +474,7 @@ impl AsfPushSink {
     }
 
     /// The counters of each destination, or those of the last push where none is under way.
-    pub(super) fn destination_stats(&self) -> Vec<crate::publish::stats::Stats> {
+    pub(super) fn destination_stats(&self) -> Vec<Stats> {
         let (publisher, last) = {
             let shared = self.shared();
             (shared.publisher.clone(), shared.last_stats.clone())

@@ -32,7 +32,7 @@ use url::Url;
 use super::auth::{Authenticator, Target};
 use super::body_size::BodySize;
 use super::headers::{Cookies, Kind, RequestHead};
-use super::packet::{END_LEN, FRAMING_LEN, Packet};
+use super::packet::{FRAMING_LEN, Packet};
 use super::proxy::Proxy;
 use super::redirect::Route;
 use super::verdict::{Cause, Failure};
@@ -100,6 +100,8 @@ pub struct Session {
     sent_back_to_setup: bool,
     /// The header that the server has in this session, by identity.
     announced: Option<Arc<asf::Header>>,
+    /// It went with the PushStart under way, whose answer alone tells that it arrived.
+    announced_in_request: bool,
     /// `$E`(1) is out and its `$C` is not.
     between_entries: bool,
     /// When `$E`(1) went out, until the server has shown that it lives with it.
@@ -141,6 +143,7 @@ impl Session {
             to_proxy: Authenticator::new(Target::Proxy),
             sent_back_to_setup: false,
             announced: None,
+            announced_in_request: false,
             between_entries: false,
             changed_at: None,
             resumed: None,
@@ -459,6 +462,7 @@ impl Session {
     fn set_up_there(&mut self, now: Instant) {
         self.cookies.forget_session();
         self.announced = None;
+        self.announced_in_request = false;
         self.between_entries = false;
         self.changed_at = None;
         self.resumed = None;
@@ -500,6 +504,7 @@ impl Session {
         self.kept_by_proxy = connection == Connection::Same && self.uses_proxy();
         self.state = State::Open { remaining: content_length, connected: connection == Connection::Same };
         self.sent_in_request = 0;
+        self.announced_in_request = false;
         self.before_request = (self.announced.clone(), self.between_entries);
         let head = self.head(Kind::Start, content_length, connection);
         self.outputs.push_back(Output::Request(Request {
@@ -512,6 +517,7 @@ impl Session {
         if self.announced.is_none() {
             self.send(&Packet::Header(header.bytes().clone()));
             self.announced = Some(Arc::clone(header));
+            self.announced_in_request = true;
         }
     }
 
@@ -525,16 +531,6 @@ impl Session {
             cookies: self.cookies.clone(),
             via: self.config.via.clone(),
         }
-    }
-
-    /// C-7: never less than three of the largest data packets and the header, with room to end or fill.
-    fn content_length(&self, header: &asf::Header) -> u64 {
-        let chosen = self.config.content_length.unwrap_or_else(|| {
-            if self.uses_proxy() { self.body_size.next(header.max_bitrate()) } else { DEFAULT_CONTENT_LENGTH }
-        });
-        let largest_header = FRAMING_LEN + 4 + header.bytes().len();
-        let least = 3 * (FRAMING_LEN + header.packet_size()) + largest_header + END_LEN;
-        chosen.max(least as u64 + LEAST_FILLER)
     }
 
     // ---- turns ----
@@ -575,6 +571,8 @@ impl Session {
     /// The PushStart under way counts for nothing: what it carried is to be offered again, on `connection`.
     fn withdraw(&mut self, reason: Restart, connection: Connection) {
         (self.announced, self.between_entries) = std::mem::take(&mut self.before_request);
+        self.announced_in_request = false;
+        self.sent_since_change = self.sent_since_change.saturating_sub(self.sent_in_request);
         self.end_wanted = false;
         if connection == Connection::New {
             self.close();

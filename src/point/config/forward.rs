@@ -216,6 +216,11 @@ impl Written {
             return Err(bad("it has a password and no user: write `user = \"…\"`"));
         }
         if let Some(delay) = table.retry_delay_max {
+            if delay.is_zero() {
+                return Err(bad(
+                    "`retry-delay-max` is 0, which would give a server that is away no rest: write \"1s\", or more",
+                ));
+            }
             forward.retry_delay_max = delay;
         }
         Ok(forward)
@@ -295,6 +300,7 @@ mod tests {
             ("[{ url = 'http://x/', password = 'hush' }]", &["no user"]),
             ("[{ url = 'http://x/', user = 'x', password = 'hush', password-file = 'x' }]", &["leave one of them out"]),
             ("[{ url = 'http://x/', user = 'x', password-file = '/nowhere' }]", &["/nowhere"]),
+            ("[{ url = 'http://x/', retry-delay-max = '0s' }]", &["`hall/2`", "`retry-delay-max` is 0"]),
             ("['http://x/', 'http://hush@x/hall/2']", &["`hall/2`", "twice"]),
         ] {
             let error = forwards(written).unwrap_err();

@@ -73,6 +73,7 @@ impl Actor {
     pub(super) fn break_off(&mut self, now: Instant) {
         self.undelivered = self.client.waiting();
         self.session.disconnect(now);
+        self.session.not_delivered(self.undelivered);
         self.client.close();
         self.body_broke(0);
     }

@@ -1,9 +1,36 @@
 //! What is told before it breaks the push: a server that takes nothing, an upstream that sends nothing.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Actor;
 use crate::publish::lock;
+
+/// How often something is told at most: a server may have an Idle-Timeout that each packet's pause exceeds.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What was told already.
+#[derive(Default)]
+pub(super) struct Omens {
+    /// Since data flowed last.
+    told: bool,
+    told_at: Option<Instant>,
+}
+
+impl Omens {
+    /// What threatens now is another matter than before.
+    pub(super) fn data_flows(&mut self) {
+        self.told = false;
+    }
+
+    fn tell(&mut self) {
+        *self = Self { told: true, told_at: Some(Instant::now()) };
+    }
+
+    /// When what is due at `at` may be told.
+    fn not_before(&self, at: Instant) -> Instant {
+        self.told_at.map_or(at, |told| at.max(told + INTERVAL))
+    }
+}
 
 /// What threatens the push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +44,7 @@ pub(super) enum Omen {
 impl Actor {
     /// What threatens the push, and when it is to be told: once until data flows again.
     pub(super) fn omen(&self) -> Option<(Instant, Omen)> {
-        if self.omen_told || !self.session.is_streaming() || !self.session.wants_data() {
+        if self.omens.told || !self.session.is_streaming() || !self.session.wants_data() {
             return None;
         }
         if self.wants_room.is_some() {
@@ -25,15 +52,15 @@ impl Actor {
             return self
                 .full_since
                 .filter(|_| !stall_timeout.is_zero())
-                .map(|full| (full + stall_timeout / 2, Omen::Stall));
+                .map(|full| (self.omens.not_before(full + stall_timeout / 2), Omen::Stall));
         }
         let idle_timeout = self.session.peer().idle_timeout?;
-        Some((self.gather.last()? + idle_timeout * 3 / 4, Omen::Silence))
+        Some((self.omens.not_before(self.gather.last()? + idle_timeout * 3 / 4), Omen::Silence))
     }
 
     pub(super) fn tell_omen(&mut self) {
         let Some((_, omen)) = self.omen() else { return };
-        self.omen_told = true;
+        self.omens.tell();
         match omen {
             Omen::Stall => self.notice(
                 "the server takes no more data".to_owned(),

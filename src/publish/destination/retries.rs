@@ -40,7 +40,7 @@ impl Actor {
         self.body_broke(0);
         let policy = lock(&self.settings).retry;
         let streamed = self.has_streamed(&failure);
-        self.streaming_since = None;
+        let begun = self.streaming_since.take().is_some();
         if streamed {
             self.forgive();
         }
@@ -56,6 +56,12 @@ impl Actor {
         }
         if !self.was_opened && self.backoff.failures() <= 1 {
             self.step(Status::Opened, self.state, failure.hresult, Some(failure.clone()));
+        }
+        if self.ending {
+            // Nobody wants it any more; what had not arrived stays so.
+            lock(&self.stats).end_unconfirmed = begun;
+            self.rest(Status::Closed, State::Closed, failure.hresult, Some(failure));
+            return;
         }
         let Some(delay) = delay else {
             self.rest(Status::Error, State::Failed, failure.hresult, Some(failure));

@@ -22,7 +22,7 @@ pub struct Authenticator {
     exchange: Option<Exchange>,
     /// What the application has supplied for this far end.
     supplied: Option<Credentials>,
-    /// The sets that were refused since the last success.
+    /// The sets that were refused since the last success, or the last failure for good.
     refused: Vec<Credentials>,
     /// The challenge that credentials or a ticket were asked for.
     open: Option<Open>,
@@ -34,7 +34,7 @@ pub struct Authenticator {
 struct Tickets {
     /// The far end has taken one.
     work: bool,
-    /// There is none, or it was refused, since the last success.
+    /// There is none, or it was refused, since then.
     tried: bool,
     /// Why there is none.
     missing: Option<String>,
@@ -286,9 +286,9 @@ impl Authenticator {
     pub fn unanswered(&mut self) -> Failure {
         match self.open.take() {
             Some(open) if open.for_ticket => {
-                self.failure("no Kerberos ticket came in time", "see that the realm's servers answer")
+                self.fail("no Kerberos ticket came in time", "see that the realm's servers answer")
             }
-            Some(_) | None => self.failure("no credentials were supplied in time", self.remedy()),
+            Some(_) | None => self.fail("no credentials were supplied in time", self.remedy()),
         }
     }
 
@@ -366,15 +366,22 @@ impl Authenticator {
 
     fn refuse(&mut self, text: &str, remedy: &'static str) -> Turn {
         self.open = None;
-        Turn::Refused(self.failure(text, remedy))
+        Turn::Refused(self.fail(text, remedy))
     }
 
-    fn failure(&self, text: &str, remedy: &'static str) -> Failure {
+    /// It has failed for good. Whoever connects again after that has mended something, and all counts as untried.
+    fn fail(&mut self, text: &str, remedy: &'static str) -> Failure {
         // Why it came to other means than the first.
-        match &self.tickets.missing {
+        let failure = match &self.tickets.missing {
             Some(why) => Failure::unauthorized(self.target, &format!("{text} (Kerberos: {why})"), remedy),
             None => Failure::unauthorized(self.target, text, remedy),
-        }
+        };
+        let Self { supplied, refused, tickets, .. } = self;
+        // The application is asked anew.
+        supplied.take_if(|supplied| refused.contains(supplied));
+        refused.clear();
+        *tickets = Tickets { work: tickets.work, ..Tickets::default() };
+        failure
     }
 }
 

@@ -1,9 +1,9 @@
-//! What goes into a PushStart's body beside data: headers, fillers, the end (C-9, C-11, C-12).
+//! How long a PushStart's body is, and what goes into it beside data: headers, fillers, the end (C-7, C-9, C-11, C-12).
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Event, HeaderChange, LEAST_FILLER, Output, Session, State, Then};
+use super::{DEFAULT_CONTENT_LENGTH, Event, HeaderChange, LEAST_FILLER, Output, Session, State, Then};
 use crate::asf;
 use crate::wmhttp::Hresult;
 use crate::wmhttp::packet::{END_LEN, FRAMING_LEN, Packet};
@@ -12,6 +12,16 @@ use crate::wmhttp::packet::{END_LEN, FRAMING_LEN, Packet};
 const MAX_FILLER: u64 = 8_192;
 
 impl Session {
+    /// C-7: never less than three of the largest data packets and the header, with room to end or fill.
+    pub(super) fn content_length(&self, header: &asf::Header) -> u64 {
+        let chosen = self.config.content_length.unwrap_or_else(|| {
+            if self.uses_proxy() { self.body_size.next(header.max_bitrate()) } else { DEFAULT_CONTENT_LENGTH }
+        });
+        let largest_header = FRAMING_LEN + 4 + header.bytes().len();
+        let least = 3 * (FRAMING_LEN + header.packet_size()) + largest_header + END_LEN;
+        chosen.max(least as u64 + LEAST_FILLER)
+    }
+
     /// Brings the server to `header` (C-12); false where data must wait.
     pub(super) fn announce(&mut self, header: &Arc<asf::Header>, now: Instant) -> bool {
         let State::Open { remaining, .. } = self.state else { return false };
@@ -40,9 +50,20 @@ impl Session {
         self.send(&change);
         self.between_entries = false;
         self.announced = Some(Arc::clone(header));
+        self.announced_in_request = true;
         self.sent_since_change = 0;
         self.event(Event::HeaderChanged);
         true
+    }
+
+    /// The connection is gone, and the last `bytes` of the body that was under way have not arrived.
+    ///
+    /// Where the header was among them the server would take data packets for those of the one before: then
+    /// [`Session::connect`] begins a new session instead of going on with this one (C-15).
+    pub fn not_delivered(&mut self, bytes: u64) {
+        if self.announced_in_request && bytes > self.sent_since_change {
+            self.announced = None;
+        }
     }
 
     pub(super) fn may_change_in_session(&self) -> bool {
