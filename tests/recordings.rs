@@ -498,6 +498,22 @@ fn the_oldest_files_go() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3 + others.len());
 }
 
+/// Where the folder is the matter, the log does not ask for room.
+#[test]
+fn a_folder_that_is_gone_is_told() {
+    let directory = TempDir::new().unwrap();
+    let into = directory.path().join("gone");
+    let point = PointProgram::start(&["--point", "concert", "--record", into.to_str().unwrap()]);
+    fs::remove_dir(&into).unwrap();
+    let stream = Stream::numbered(10, 40, |n| n % 10 == 0);
+    let (mut wire, id) = Wire::set_up(point.address, CONCERT);
+    wire.start(CONCERT.id(&id), stream.body().take(2));
+    let complaint = || point.log().lines().find(|line| line.contains("the recording ends")).map(str::to_owned);
+    until("the complaint", || complaint().is_some());
+    let complaint = complaint().unwrap();
+    assert!(complaint.contains("the server may write to it") && !complaint.contains("room"), "{complaint}");
+}
+
 /// A disk without room ends the recording and not the push; with room again another file begins.
 #[test]
 fn a_full_disk_is_got_over() {

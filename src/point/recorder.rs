@@ -247,8 +247,17 @@ impl Worker {
             point = self.point,
             %error,
             folder = %self.folder.path().display(),
-            "the recording ends, the push goes on; another file is tried at the next header or key frame: make room, \
-             or let the server do so by record-keep or record-max-total"
+            "the recording ends, the push goes on; another file is tried at the next header or key frame: {}",
+            remedy(error)
         );
+    }
+}
+
+/// What helps against an error of a recording's.
+fn remedy(error: &io::Error) -> &'static str {
+    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        "make room, or let the server do so by record-keep or record-max-total"
+    } else {
+        "see that the folder is there, that the server may write to it, and that the disk works"
     }
 }
