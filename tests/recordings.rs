@@ -543,9 +543,19 @@ fn a_full_disk_is_got_over() {
     // As far as it came it is whole.
     let first = packets(&files[0]);
     assert!(first.len() > 100 && stream.packets.starts_with(&first), "{}", first.len());
+    let mut sent = 400;
+    // What is tried in vain leaves no file behind: they would be ever more, and count as recordings to be kept.
+    until("the next complaint", || {
+        let more: Vec<Packet> = body.by_ref().take(10).collect();
+        sent += more.len();
+        assert!(!more.is_empty());
+        wire.packets(more);
+        std::thread::sleep(Duration::from_millis(60));
+        point.log().lines().filter(|line| line.contains("the recording ends")).count() > 1
+    });
+    assert_eq!(recordings(&seen), files);
     fs::remove_file(&files[0]).unwrap();
     // The push has gone on all the time; sooner or later a key frame is recorded again.
-    let mut sent = 400;
     until("another file", || {
         let more: Vec<Packet> = body.by_ref().take(10).collect();
         sent += more.len();

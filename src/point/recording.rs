@@ -9,7 +9,7 @@ mod folder;
 mod limits;
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,9 +74,8 @@ impl Recording {
         let (file, path) = folder.create()?;
         let live = header.to_live().bytes().clone();
         let mut file = BufWriter::with_capacity(BUFFER, file);
-        file.write_all(&live)?;
-        // A disk that has no room for a header has none for a recording.
-        file.flush()?;
+        // A disk that has no room for a header has none for a recording, and shall not fill with empty files.
+        file.write_all(&live).and_then(|()| file.flush()).inspect_err(|_| drop(fs::remove_file(&path)))?;
         let video = header.streams().iter().filter(|stream| stream.kind == StreamKind::Video);
         let recording = Self {
             file,
@@ -165,18 +164,19 @@ impl Recording {
     }
 
     /// Makes the best of a file that cannot be written on: its header tells of the packets that got to it. In vain
-    /// where not even that can be written.
-    pub(super) fn salvage(self) {
+    /// where not even that can be written. Gives whether there are any.
+    pub(super) fn salvage(self) -> bool {
         let (packets, packet_size, head) = (self.packets, self.packet_size(), self.live.len() as u64);
         // What it still held is what could not be written.
         let header = |packets| self.whole_header(packets, 0);
         let file = self.file.get_ref();
-        let Ok(len) = file.metadata().map(|metadata| metadata.len()) else { return };
+        let Ok(len) = file.metadata().map(|metadata| metadata.len()) else { return true };
         let written = (len.saturating_sub(head) / packet_size).min(packets);
         let header = header(written);
         let _ = file.set_len(head + written * packet_size);
         let (mut file, _) = self.file.into_parts();
         let _ = file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&header));
+        written > 0
     }
 
     fn packet_size(&self) -> u64 {
