@@ -402,6 +402,30 @@ fn a_file_that_was_finished_goes_on() {
     }
 }
 
+/// A file that is moved away after its stream is nobody's any more: the next stream has one of its own.
+#[test]
+fn a_file_that_was_moved_away_stays_as_it_is() {
+    let stream = Stream::numbered(60, 40, |n| n % 10 == 0);
+    let directory = TempDir::new().unwrap();
+    let into = directory.path().join("recordings");
+    let server = server(&into, RecordLimits::default());
+    stream.push(&server);
+    let [file] = &recordings(&into)[..] else { panic!("one file") };
+    let archived = directory.path().join("archived.asf");
+    fs::rename(file, &archived).unwrap();
+    let before = fs::read(&archived).unwrap();
+    stream.push(&server);
+    assert!(fs::read(&archived).unwrap() == before);
+    let [file] = &recordings(&into)[..] else { panic!("another file") };
+    assert!(packets(file) == stream.packets);
+    // One that is there by the same name is not the same.
+    fs::rename(file, &archived).unwrap();
+    fs::write(file, "somebody's").unwrap();
+    stream.push(&server);
+    assert_eq!(fs::read(file).unwrap(), b"somebody's");
+    assert_eq!(recordings(&into).len(), 2);
+}
+
 // ---- any moment ----
 
 /// A stream that is pushed step by step.

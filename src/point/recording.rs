@@ -9,8 +9,9 @@ mod folder;
 mod limits;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ const FILE_ID: usize = 24;
 /// One recorded file.
 pub(super) struct Recording {
     file: BufWriter<File>,
+    path: PathBuf,
     /// The header as it was pushed: what tells one stream from another.
     header: Arc<Header>,
     /// The header as it stands in the file while that grows.
@@ -79,6 +81,7 @@ impl Recording {
         let video = header.streams().iter().filter(|stream| stream.kind == StreamKind::Video);
         let recording = Self {
             file,
+            path: path.clone(),
             indexes: video.map(|stream| (stream.number, SimpleIndex::default())).collect(),
             header: Arc::clone(header),
             properties_at: file_properties(&live),
@@ -92,9 +95,16 @@ impl Recording {
         Ok((recording, path))
     }
 
-    /// Whether packets under this header belong into this file.
+    /// Whether packets under this header belong into this file. None does once somebody has taken it away.
     pub(super) fn is_of(&self, header: &Header) -> bool {
-        self.header.bytes() == header.bytes()
+        self.header.bytes() == header.bytes() && self.is_there()
+    }
+
+    /// Whether the file is where it was made.
+    fn is_there(&self) -> bool {
+        let place = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let (ours, there) = (self.file.get_ref().metadata(), fs::metadata(&self.path));
+        ours.is_ok_and(|ours| there.is_ok_and(|there| place(ours) == place(there)))
     }
 
     /// Whether this packet is to be the first of another file.
