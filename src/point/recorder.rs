@@ -72,6 +72,14 @@ impl Recorder {
         Ok(Self { queue, files, stalled: AtomicBool::new(false), lost: AtomicU64::new(0) })
     }
 
+    /// A recorder whose disk does not move until what comes with it is dropped; a header finds room in its queue.
+    #[cfg(test)]
+    pub(super) fn stalled() -> (Self, impl Sized) {
+        let (queue, items) = mpsc::channel(1);
+        let recorder = Self { queue, files: Arc::default(), stalled: AtomicBool::new(false), lost: AtomicU64::new(0) };
+        (recorder, items)
+    }
+
     /// The newest files that it made and did not delete.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).clone()

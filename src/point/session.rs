@@ -241,7 +241,7 @@ impl Session {
                             }
                             packets.push(packet);
                         }
-                        Err(error) => self.refuse(&error),
+                        Err(error) => last_reply = last_reply.or(Some(self.refuse(&error))),
                     }
                     continue;
                 }
@@ -249,11 +249,12 @@ impl Session {
                     self.append(&mut packets, &mut received);
                     match Header::parse(bytes) {
                         Ok(header) => self.begin(header).await,
-                        Err(error) => self.refuse(&error),
+                        Err(error) => last_reply = last_reply.or(Some(self.refuse(&error))),
                     }
                 }
                 Output::EntryEnded => {}
-                Output::Reply(reply) if self.reception.is_over() => last_reply = Some(reply),
+                // What was refused here has its answer already, whatever the machine's is.
+                Output::Reply(reply) if self.reception.is_over() => last_reply = last_reply.or(Some(reply)),
                 Output::Reply(reply) => self.answer(reply),
                 Output::Close => {
                     self.current = None;
@@ -331,12 +332,11 @@ impl Session {
         }
     }
 
-    /// Ends the session over media that are no ASF.
-    fn refuse(&mut self, error: &asf::Error) {
+    /// Ends the session over media that are no ASF; gives what to answer.
+    fn refuse(&mut self, error: &asf::Error) -> Reply {
         tracing::warn!(point = self.point.name(), %error, "the push is refused");
-        let reply = Reply::error(&self.registry.config().policy, 400, &error.to_string());
-        self.answer(reply);
         self.reception.expel(400, Instant::now());
+        Reply::error(&self.registry.config().policy, 400, &error.to_string())
     }
 }
 
@@ -351,5 +351,76 @@ async fn sleep_to(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::time::sleep;
+
+    use super::super::recorder::Recorder;
+    use super::super::{Config, PointConfig, Server};
+    use super::*;
+    use crate::asf::fixture::HeaderBuilder;
+    use crate::wmhttp::packet::Packet as Framed;
+
+    /// A pusher's request to the point `concert`.
+    fn request(kind: &str, id: &str, length: u32) -> Vec<u8> {
+        let text = format!(
+            "POST /concert HTTP/1.1\r\nHost: test\r\nContent-Type: application/x-wms-push{kind}\r\n\
+             User-Agent: WMEncoder/12.0.0.0\r\nContent-Length: {length}\r\nCookie: push-id={id}\r\n\r\n"
+        );
+        text.into_bytes()
+    }
+
+    /// A PushStart that begins with these packets.
+    fn start(id: &str, packets: &[Framed]) -> Vec<u8> {
+        let body = packets.iter().flat_map(|packet| packet.to_bytes().unwrap());
+        request("start", id, i32::MAX as u32).into_iter().chain(body).collect()
+    }
+
+    /// A connection with a session, as soon as the point is free, and the session's id.
+    async fn set_up(server: &Server) -> (TcpStream, String) {
+        loop {
+            let mut stream = TcpStream::connect(server.addr()).await.unwrap();
+            stream.write_all(&request("setup", "0", 0)).await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap();
+            if let Some(id) = head.lines().find_map(|line| line.strip_prefix("Set-Cookie: push-id=")) {
+                return (stream, id.to_owned());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// S-11: who is told that a push was refused finds the point free, however slow the disk.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn s11_a_refusal_comes_after_the_session_is_over() {
+        let server = Server::start(Config::with_points(["concert"], &PointConfig::default())).await.unwrap();
+        let point = server.registry.point("/concert").unwrap();
+        let (recorder, disk) = Recorder::stalled();
+        point.set_recorder(recorder);
+        let (mut stream, id) = set_up(&server).await;
+        let packets = [
+            Framed::Header(HeaderBuilder::default().packet_size(200).build()),
+            // Larger than the header says.
+            Framed::Data(Bytes::from(vec![0; 201])),
+        ];
+        stream.write_all(&start(&id, &packets)).await.unwrap();
+        let mut status = [0; 12];
+        tokio::select! {
+            answer = stream.read_exact(&mut status) => assert_eq!(answer.unwrap(), 12),
+            () = sleep(Duration::from_millis(500)) => {
+                drop(disk);
+                stream.read_exact(&mut status).await.unwrap();
+            }
+        }
+        assert_eq!((&status, server.registry.sessions()), (b"HTTP/1.1 400", 0));
+        server.shutdown().await;
     }
 }
