@@ -193,6 +193,27 @@ fn files_are_held_back_and_lose_nothing() {
     assert_eq!(pushing.destination_stats().get::<u64>("packets-dropped"), Ok(0));
 }
 
+/// Contract 5: so is a buffer that holds far more than may wait.
+#[test]
+fn a_large_buffer_is_held_back_and_loses_nothing() {
+    const PACKETS: u32 = 10_000;
+    const LIMIT: u64 = 1_000_000;
+    let (peer, pushing, source) = pushing(&format!("max-size-bytes={LIMIT} max-size-time=0 eos-timeout=30000"));
+    feed(&source, media::stream(PACKETS, STEP));
+    end(&source);
+    let mut connection = peer.accept();
+    until("the log fills", || pushing.count(0, "bytes-queued") >= LIMIT);
+    std::thread::sleep(Duration::from_millis(200));
+    let queued = pushing.count(0, "bytes-queued");
+    assert!(queued <= LIMIT + (1 << 20), "{queued}");
+    connection.set_up(&wms(204, "one"));
+    let packets = connection.until_the_end();
+    assert_eq!(media::numbers_of_push(&packets, STEP), (0..PACKETS).collect::<Vec<_>>());
+    connection.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+    assert_eq!(pushing.count(0, "packets-dropped"), 0);
+}
+
 /// `drop-policy=keyframe`: a server that comes late gets the newest key frame, and the gap is told and counted.
 #[test]
 fn lagging_skips_to_a_key_frame() {

@@ -21,6 +21,9 @@ use crate::wmhttp::Hresult;
 /// Bytes of a packet's beginning that are copied, where the rest comes with the next buffer: to keep the buffer for
 /// them takes an allocation, and as long.
 const COPIED: usize = 16 * 1024;
+/// Bytes of packets that are fed at once at most, of a buffer that holds more: in between, the publisher may hold
+/// upstream back.
+const FED_AT_ONCE: usize = 512 * 1024;
 /// How often upstream is asked for a key frame at most.
 const KEY_FRAME_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -196,6 +199,7 @@ impl AsfPushSink {
         mut next: impl FnMut(&mut asf::Parser) -> Result<Option<asf::Unit<B>>, asf::Error>,
         totals: &mut Totals,
     ) -> Result<Vec<asf::Packet<B>>, gst::FlowError> {
+        let mut bytes = 0;
         loop {
             let unit = next(&mut stream.parser);
             while let Some(warning) = stream.parser.take_warning() {
@@ -221,7 +225,12 @@ impl AsfPushSink {
             }
             totals.packets_received += 1;
             totals.padding_bytes_saved += u64::from(unit.packet.padding_removed());
+            bytes += unit.packet.len();
             ready.push(unit.packet);
+            if bytes >= FED_AT_ONCE {
+                self.feed(stream, &mut ready)?;
+                bytes = 0;
+            }
         }
         self.feed(stream, &mut ready)?;
         Ok(ready)
