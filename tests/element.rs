@@ -305,3 +305,20 @@ fn a_flush_after_eos_begins_anew() {
         pushing.wait_for_eos();
     }
 }
+
+/// What came in one buffer with bytes that are no ASF goes out as it would have in buffers of its own.
+#[test]
+fn packets_before_a_fault_are_pushed() {
+    let (peer, pushing, source) = pushing("");
+    let nonsense = vec![0xFF; 8 * media::SIZE as usize];
+    feed(&source, [media::stream(30, STEP), nonsense].concat());
+    let (error, _) = pushing.wait_for_error();
+    assert!(error.matches(gst::StreamError::Format), "{error:?}");
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    let Some(Packet::Header(header)) = connection.packet() else { panic!("C-8") };
+    let header = Header::parse(header).unwrap();
+    for (n, payload) in connection.data(30).iter().enumerate() {
+        assert_eq!(media::number(&header, payload, STEP) as usize, n);
+    }
+}

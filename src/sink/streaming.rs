@@ -208,7 +208,10 @@ impl AsfPushSink {
             let unit = match unit {
                 Ok(Some(unit)) => unit,
                 Ok(None) => break,
-                Err(error) => return Err(self.refuse(stream, &error)),
+                Err(error) => {
+                    self.feed(stream, &mut ready)?;
+                    return Err(self.refuse(stream, &error));
+                }
             };
             let new_stream = stream.ready_header.as_ref().is_none_or(|header| !Arc::ptr_eq(header, &unit.header));
             if new_stream {
