@@ -280,6 +280,40 @@ fn files_go_out_in_real_time() {
     pushing.wait_for_eos();
 }
 
+/// After a flush, which sets the running time back, the pace begins anew: nobody waits for the time before it again.
+#[test]
+fn the_pace_begins_anew_after_a_flush() {
+    const SECONDS: u32 = 20;
+    let peer = Peer::new();
+    let (pushing, source) = Pushing::by_hand(&format!("location={}", peer.location()));
+    let clock = gst_check::TestClock::new();
+    clock.set_time(gst::ClockTime::ZERO);
+    pushing.pipeline.use_clock(Some(&clock));
+    pushing.play();
+    feed(&source, media::stream(SECONDS, 1000));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    for _ in 1..SECONDS {
+        clock.wait_for_next_pending_id();
+        assert!(clock.crank());
+    }
+    until("all of it", || pushing.count(0, "packets-sent") == u64::from(SECONDS));
+    let pad = pushing.sink.static_pad("sink").unwrap();
+    assert!(pad.send_event(gst::event::FlushStart::new()));
+    assert!(pad.send_event(gst::event::FlushStop::new(true)));
+    assert!(pad.send_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new())));
+    // As near as the next packet, so that it is no splice by its send time.
+    feed(&source, media::packets(SECONDS..SECONDS + 2, 1000));
+    let due = clock.wait_for_next_pending_id().time();
+    assert_eq!(due, clock.time() + gst::ClockTime::SECOND);
+    assert!(clock.crank());
+    end(&source);
+    let packets = connection.until_the_end();
+    assert_eq!(media::numbers_of_push(&packets, 1000), (0..SECONDS + 2).collect::<Vec<_>>());
+    connection.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+}
+
 /// The 1000 hours that libav's Windows Media encoders add to timestamps make nobody wait, alone or beside sound.
 #[test]
 fn a_thousand_hours_are_not_waited_for() {

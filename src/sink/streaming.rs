@@ -98,6 +98,8 @@ impl Stream {
     /// FLUSH_STOP.
     pub(super) fn flush(&mut self) {
         self.parser.discontinuity();
+        // The running time may begin anew as well.
+        self.pacer = Pacer::default();
     }
 
     /// The caps' `streamheader`.
