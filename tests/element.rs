@@ -322,3 +322,29 @@ fn packets_before_a_fault_are_pushed() {
         assert_eq!(media::number(&header, payload, STEP) as usize, n);
     }
 }
+
+/// A destination that is added while the push begins is pushed to.
+#[test]
+fn one_added_while_the_push_begins() {
+    let peers = [Peer::new(), Peer::new()];
+    let properties = format!("location={} tls-validation=false eos-timeout=30000", peers[0].location());
+    let (pushing, source) = Pushing::by_hand(&properties);
+    let (sink, second) = (pushing.sink.downgrade(), peers[1].location());
+    pushing.pipeline.bus().unwrap().set_sync_handler(move |_, message| {
+        // It warns of the certificates.
+        if let (gst::MessageView::Warning(_), Some(sink)) = (message.view(), sink.upgrade()) {
+            sink.emit_by_name::<Option<gst::Object>>("add", &[&second, &None::<gst::Structure>]).unwrap();
+        }
+        gst::BusSyncReply::Pass
+    });
+    pushing.play();
+    feed(&source, media::stream(3, STEP));
+    end(&source);
+    for peer in &peers {
+        let mut connection = peer.accept();
+        connection.set_up(&wms(204, "one"));
+        connection.until_the_end();
+        connection.answer(&wms(204, "one"));
+    }
+    pushing.wait_for_eos();
+}

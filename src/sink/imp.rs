@@ -317,13 +317,15 @@ impl AsfPushSink {
         })?;
         self.prepare_tls(&settings.tls, over_tls)?;
         let publisher = Arc::new(Publisher::new(settings.limits()));
-        {
+        let destinations = {
             // Before the destinations, which may tell something at once.
             let mut shared = self.shared();
             shared.voice = Arc::default();
             shared.totals = Totals::default();
             shared.publisher = Some(Arc::clone(&publisher));
-        }
+            // Those that were added meanwhile met no push under way.
+            shared.destinations.clone()
+        };
         for destination in &destinations {
             if let Err(text) = self.push_to(&publisher, &settings, destination) {
                 self.post_plain_error(gst::ResourceError::Failed, &text, Hresult::FAIL);
