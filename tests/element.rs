@@ -348,3 +348,34 @@ fn one_added_while_the_push_begins() {
     }
     pushing.wait_for_eos();
 }
+
+/// So it does where the header stands in the caps alone, which do not come again.
+#[test]
+fn a_flush_after_eos_keeps_the_header_of_the_caps() {
+    let peer = Peer::new();
+    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
+    let header = gst::Buffer::from_slice(media::header());
+    let caps = gst::Caps::builder("video/x-ms-asf").field("streamheader", gst::Array::new([header])).build();
+    source.set_property("caps", caps);
+    source.set_property_from_str("format", "time");
+    pushing.play();
+    for session in 0..2 {
+        if session > 0 {
+            let pad = pushing.sink.static_pad("sink").unwrap();
+            assert!(pad.send_event(gst::event::FlushStart::new()));
+            assert!(pad.send_event(gst::event::FlushStop::new(true)));
+            assert!(pad.send_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new())));
+            assert_eq!(pad.chain(gst::Buffer::from_slice(media::packets(0..5, STEP))), Ok(gst::FlowSuccess::Ok));
+            std::thread::spawn(move || pad.send_event(gst::event::Eos::new()));
+        } else {
+            feed(&source, media::packets(0..5, STEP));
+            end(&source);
+        }
+        let mut connection = peer.accept();
+        connection.set_up(&wms(204, "one"));
+        let packets = connection.until_the_end();
+        assert_eq!(media::numbers_of_push(&packets, STEP), (0..5).collect::<Vec<_>>(), "session {session}");
+        connection.answer(&wms(204, "one"));
+        pushing.wait_for_eos();
+    }
+}

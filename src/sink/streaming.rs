@@ -76,6 +76,13 @@ impl Stream {
         self.ended || self.refused
     }
 
+    /// This stream after a flush that follows its end: what is known of its bytes stays.
+    pub(super) fn again(self, publisher: Arc<Publisher>) -> Self {
+        let Self { seen_stream_start, .. } = self;
+        let parser = self.parser.mended();
+        Self { seen_stream_start, parser, ..Self::new(publisher, asf::Settings::default()) }
+    }
+
     /// STREAM_START: the first comes before everything, a later one in mid-stream.
     pub(super) fn new_stream(&mut self) {
         if std::mem::replace(&mut self.seen_stream_start, true) {
