@@ -11,7 +11,7 @@ use gstasfpush::wmhttp::Hresult;
 use gstasfpush::wmhttp::packet::Packet;
 use support::media;
 use support::peer::{Peer, wms};
-use support::pipeline::{Pushing, end, feed, init, pushing_to_one as pushing, status, status_nick};
+use support::pipeline::{Pushing, end, feed, init, pushing_to_one as pushing, status, status_nick, until};
 
 const STEP: u32 = 40;
 
@@ -378,4 +378,36 @@ fn a_flush_after_eos_keeps_the_header_of_the_caps() {
         connection.answer(&wms(204, "one"));
         pushing.wait_for_eos();
     }
+}
+
+/// An element that is put in before the sink in mid-stream passes on again how the stream began; it is the same stream.
+#[test]
+fn a_new_link_is_no_new_stream() {
+    let peer = Peer::new();
+    let properties = format!("location={} sync=false", peer.location());
+    let pushing = Pushing::launch("appsrc name=feed format=bytes ! identity name=before", &properties);
+    let source = pushing.pipeline.by_name("feed").unwrap();
+    pushing.play();
+    // The last packet is cut.
+    let whole = media::stream(20, STEP);
+    let (first, second) = whole.split_at(whole.len() - 9500);
+    feed(&source, first.to_vec());
+    let received = || pushing.sink.property::<gst::Structure>("stats").get::<u64>("packets-received").unwrap();
+    until("what has come", || received() == 10);
+    let before = pushing.pipeline.by_name("before").unwrap();
+    before.unlink(&pushing.sink);
+    let between = gst::ElementFactory::make("identity").build().unwrap();
+    pushing.pipeline.add(&between).unwrap();
+    gst::Element::link_many([&before, &between, &pushing.sink]).unwrap();
+    between.sync_state_with_parent().unwrap();
+    feed(&source, second.to_vec());
+    end(&source);
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    let packets = connection.until_the_end();
+    assert_eq!(media::numbers_of_push(&packets, STEP), (0..20).collect::<Vec<_>>());
+    connection.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+    let stats = pushing.sink.property::<gst::Structure>("stats");
+    assert_eq!(stats.get::<u64>("header-changes"), Ok(0));
 }

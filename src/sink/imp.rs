@@ -220,8 +220,8 @@ impl BaseSinkImpl for AsfPushSink {
         if let Some(stream) = self.stream().as_mut() {
             #[expect(clippy::wildcard_enum_match_arm, reason = "the other events are the base class's")]
             match event.view() {
-                gst::EventView::StreamStart(_) => stream.new_stream(),
-                gst::EventView::Segment(segment) => stream.segment(segment.segment()),
+                gst::EventView::StreamStart(_) => stream.new_stream(event.seqnum()),
+                gst::EventView::Segment(segment) => stream.segment(event.seqnum(), segment.segment()),
                 gst::EventView::FlushStop(_) => stream.flush(),
                 _ => {}
             }

@@ -40,7 +40,12 @@ pub(super) struct Stream {
     /// Packets wait for their time where upstream is not live: `sync`, as it was when the buffer came.
     paced: bool,
     seen_data: bool,
-    seen_stream_start: bool,
+    /// The last STREAM_START's number.
+    stream_start: Option<gst::Seqnum>,
+    /// That came twice, and the SEGMENT behind it is to come.
+    relinked: bool,
+    /// The last SEGMENT's number.
+    segment: Option<gst::Seqnum>,
     live: bool,
     /// When upstream was last asked for a key frame, and how often in all.
     key_frame_asked_at: Option<Instant>,
@@ -62,7 +67,9 @@ impl Stream {
             ready_header: None,
             paced: false,
             seen_data: false,
-            seen_stream_start: false,
+            stream_start: None,
+            relinked: false,
+            segment: None,
             live: false,
             key_frame_asked_at: None,
             key_frames_asked: 0,
@@ -78,20 +85,27 @@ impl Stream {
 
     /// This stream after a flush that follows its end: what is known of its bytes stays.
     pub(super) fn again(self, publisher: Arc<Publisher>) -> Self {
-        let Self { seen_stream_start, .. } = self;
+        let Self { stream_start, segment, .. } = self;
         let parser = self.parser.mended();
-        Self { seen_stream_start, parser, ..Self::new(publisher, asf::Settings::default()) }
+        Self { stream_start, segment, parser, ..Self::new(publisher, asf::Settings::default()) }
     }
 
-    /// STREAM_START: the first comes before everything, a later one in mid-stream.
-    pub(super) fn new_stream(&mut self) {
-        if std::mem::replace(&mut self.seen_stream_start, true) {
+    /// STREAM_START: the first comes before everything, a later one in mid-stream. The same one again says no more
+    /// than that there is a new link upstream.
+    pub(super) fn new_stream(&mut self, number: gst::Seqnum) {
+        let before = self.stream_start.replace(number);
+        self.relinked = before == Some(number);
+        if before.is_some() && !self.relinked {
             self.parser.new_stream();
         }
     }
 
     /// SEGMENT: only those in bytes tell of rewrites and seeks.
-    pub(super) fn segment(&mut self, segment: &gst::Segment) {
+    pub(super) fn segment(&mut self, number: gst::Seqnum, segment: &gst::Segment) {
+        let known = self.segment.replace(number) == Some(number);
+        if std::mem::take(&mut self.relinked) && known {
+            return;
+        }
         let Some(segment) = segment.downcast_ref::<gst::format::Bytes>() else { return };
         let start = segment.start().map_or(0, u64::from);
         // A source that was sought without a flush counts its time on; a muxer that goes back to rewrite what it
@@ -104,6 +118,7 @@ impl Stream {
 
     /// FLUSH_STOP.
     pub(super) fn flush(&mut self) {
+        self.relinked = false;
         self.parser.discontinuity();
         // The running time may begin anew as well.
         self.pacer = Pacer::default();
