@@ -156,6 +156,15 @@ fn tls_with_a_certificate_that_is_renewed() {
     let (trusted, header) = describe(&authority);
     assert!(trusted && header.starts_with(b"$H"), "{header:?}");
     assert!(!describe(&other).0);
+    // S-4: the ASX to one who is no encoder names the URL by which it came.
+    let stranger = Command::new("curl")
+        .args(["--silent", "--noproxy", "*", "--max-time", "60", "--data", "", "--user-agent", "stranger"])
+        .args(["--header", "Content-Type: application/x-wms-pushsetup", "--cacert"])
+        .args([authority.file("ca.pem").as_os_str(), location.as_ref()])
+        .output()
+        .unwrap();
+    let asx = String::from_utf8(stranger.stdout).unwrap();
+    assert!(asx.contains(&format!("\"{location}\"")), "{asx}");
     reload(&program, CONFIG);
     assert!(!describe(&authority).0);
     let (trusted, header) = describe(&other);

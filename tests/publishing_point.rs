@@ -186,6 +186,22 @@ fn s3_inactivity_timeout() {
     assert_eq!(Wire::to(server.addr()).setup(CONCERT, "").status, 204);
 }
 
+/// S-3, S-15: the connection of a session that is deleted stays where another has come by it since, as proxies let them.
+#[test]
+fn s3_s15_a_connection_is_closed_for_its_last_session_only() {
+    let server = server_with(|config| drop(config.points.insert("other".to_owned(), PointConfig::default())));
+    let (mut wire, _) = Wire::set_up(server.addr(), CONCERT);
+    let other = Push::to("other");
+    let id = wire.setup(other, "").push_id();
+    wire.start(other.id(&id), [Packet::Header(header())]);
+    until("the other's header", || server.stats("other").unwrap().headers == 1);
+    assert!(server.disconnect_pusher("concert", 403));
+    until("the first one's end", || !server.disconnect_pusher("concert", 403));
+    wire.packet(Packet::Data(stripped(0)));
+    wire.end();
+    assert_eq!(server.stats("other").unwrap().packets, 1);
+}
+
 /// S-8, S-13: a point made from a template goes with its session.
 #[test]
 fn s8_s13_template_and_auto_destroy() {

@@ -402,6 +402,30 @@ fn a_file_that_was_finished_goes_on() {
     }
 }
 
+/// A file that is moved away after its stream is nobody's any more: the next stream has one of its own.
+#[test]
+fn a_file_that_was_moved_away_stays_as_it_is() {
+    let stream = Stream::numbered(60, 40, |n| n % 10 == 0);
+    let directory = TempDir::new().unwrap();
+    let into = directory.path().join("recordings");
+    let server = server(&into, RecordLimits::default());
+    stream.push(&server);
+    let [file] = &recordings(&into)[..] else { panic!("one file") };
+    let archived = directory.path().join("archived.asf");
+    fs::rename(file, &archived).unwrap();
+    let before = fs::read(&archived).unwrap();
+    stream.push(&server);
+    assert!(fs::read(&archived).unwrap() == before);
+    let [file] = &recordings(&into)[..] else { panic!("another file") };
+    assert!(packets(file) == stream.packets);
+    // One that is there by the same name is not the same.
+    fs::rename(file, &archived).unwrap();
+    fs::write(file, "somebody's").unwrap();
+    stream.push(&server);
+    assert_eq!(fs::read(file).unwrap(), b"somebody's");
+    assert_eq!(recordings(&into).len(), 2);
+}
+
 // ---- any moment ----
 
 /// A stream that is pushed step by step.
@@ -543,9 +567,19 @@ fn a_full_disk_is_got_over() {
     // As far as it came it is whole.
     let first = packets(&files[0]);
     assert!(first.len() > 100 && stream.packets.starts_with(&first), "{}", first.len());
+    let mut sent = 400;
+    // What is tried in vain leaves no file behind: they would be ever more, and count as recordings to be kept.
+    until("the next complaint", || {
+        let more: Vec<Packet> = body.by_ref().take(10).collect();
+        sent += more.len();
+        assert!(!more.is_empty());
+        wire.packets(more);
+        std::thread::sleep(Duration::from_millis(60));
+        point.log().lines().filter(|line| line.contains("the recording ends")).count() > 1
+    });
+    assert_eq!(recordings(&seen), files);
     fs::remove_file(&files[0]).unwrap();
     // The push has gone on all the time; sooner or later a key frame is recorded again.
-    let mut sent = 400;
     until("another file", || {
         let more: Vec<Packet> = body.by_ref().take(10).collect();
         sent += more.len();

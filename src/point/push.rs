@@ -72,7 +72,7 @@ async fn push(
     let policy = &config.policy;
     let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     if !agent.is_some_and(is_encoder) {
-        return Err(answer_stranger(policy, &asx::url_of(&request, "http")));
+        return Err(answer_stranger(policy, &asx::url_of(&request, connection.scheme())));
     }
     let mut head = RequestHead::from_headers(request.headers()).map_err(|text| Reply::error(policy, 400, text))?;
     let path = request.uri().path().to_owned();

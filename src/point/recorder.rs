@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use std::{io, thread};
+use std::{fs, io, thread};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
@@ -236,10 +236,19 @@ impl Worker {
 
     fn fail(&mut self, error: &io::Error) {
         self.complain(error);
-        if let Some(recording) = self.recording.take() {
-            recording.salvage();
+        if let Some(false) = self.recording.take().map(Recording::salvage) {
+            self.discard();
         }
         self.retry_at = Some(Instant::now() + RETRY);
+    }
+
+    /// Deletes the newest file, into which nothing came.
+    fn discard(&self) {
+        if let Some(file) = self.files.lock().unwrap_or_else(PoisonError::into_inner).pop()
+            && let Err(error) = fs::remove_file(&file)
+        {
+            tracing::warn!(point = self.point, file = %file.display(), %error, "an empty recording cannot be deleted");
+        }
     }
 
     fn complain(&self, error: &io::Error) {
@@ -259,5 +268,40 @@ fn remedy(error: &io::Error) -> &'static str {
         "make room, or let the server do so by record-keep or record-max-total"
     } else {
         "see that the folder is there, that the server may write to it, and that the disk works"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asf::fixture::{self, HeaderBuilder};
+
+    /// A file that an error ends stays where packets are in it, and only there.
+    #[test]
+    fn an_error_leaves_no_empty_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Arc::<Mutex<Vec<PathBuf>>>::default();
+        let mut worker = Worker {
+            folder: Folder::new(directory.path(), "concert"),
+            point: "concert".to_owned(),
+            limits: RecordLimits::default(),
+            files: Arc::clone(&files),
+            header: None,
+            recording: None,
+            retry_at: None,
+        };
+        let header = Arc::new(Header::parse(HeaderBuilder::default().packet_size(200).build()).unwrap());
+        let bytes = fixture::packets(200, 1).remove(0);
+        for (packets, kept) in [(0, 0), (1, 1), (0, 1)] {
+            worker.open(&header).unwrap();
+            for _ in 0..packets {
+                let packet = RecordedPacket { bytes: bytes.clone(), send_time: 0, duration: 0, starts_key_frame: true };
+                worker.packet(&packet).unwrap();
+                worker.recording.as_mut().map(Recording::flush).unwrap().unwrap();
+            }
+            worker.fail(&io::ErrorKind::StorageFull.into());
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), kept);
+            assert_eq!(files.lock().unwrap().len(), kept);
+        }
     }
 }

@@ -9,8 +9,9 @@ mod folder;
 mod limits;
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ const FILE_ID: usize = 24;
 /// One recorded file.
 pub(super) struct Recording {
     file: BufWriter<File>,
+    path: PathBuf,
     /// The header as it was pushed: what tells one stream from another.
     header: Arc<Header>,
     /// The header as it stands in the file while that grows.
@@ -74,12 +76,12 @@ impl Recording {
         let (file, path) = folder.create()?;
         let live = header.to_live().bytes().clone();
         let mut file = BufWriter::with_capacity(BUFFER, file);
-        file.write_all(&live)?;
-        // A disk that has no room for a header has none for a recording.
-        file.flush()?;
+        // A disk that has no room for a header has none for a recording, and shall not fill with empty files.
+        file.write_all(&live).and_then(|()| file.flush()).inspect_err(|_| drop(fs::remove_file(&path)))?;
         let video = header.streams().iter().filter(|stream| stream.kind == StreamKind::Video);
         let recording = Self {
             file,
+            path: path.clone(),
             indexes: video.map(|stream| (stream.number, SimpleIndex::default())).collect(),
             header: Arc::clone(header),
             properties_at: file_properties(&live),
@@ -93,9 +95,16 @@ impl Recording {
         Ok((recording, path))
     }
 
-    /// Whether packets under this header belong into this file.
+    /// Whether packets under this header belong into this file. None does once somebody has taken it away.
     pub(super) fn is_of(&self, header: &Header) -> bool {
-        self.header.bytes() == header.bytes()
+        self.header.bytes() == header.bytes() && self.is_there()
+    }
+
+    /// Whether the file is where it was made.
+    fn is_there(&self) -> bool {
+        let place = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let (ours, there) = (self.file.get_ref().metadata(), fs::metadata(&self.path));
+        ours.is_ok_and(|ours| there.is_ok_and(|there| place(ours) == place(there)))
     }
 
     /// Whether this packet is to be the first of another file.
@@ -165,18 +174,19 @@ impl Recording {
     }
 
     /// Makes the best of a file that cannot be written on: its header tells of the packets that got to it. In vain
-    /// where not even that can be written.
-    pub(super) fn salvage(self) {
+    /// where not even that can be written. Gives whether there are any.
+    pub(super) fn salvage(self) -> bool {
         let (packets, packet_size, head) = (self.packets, self.packet_size(), self.live.len() as u64);
         // What it still held is what could not be written.
         let header = |packets| self.whole_header(packets, 0);
         let file = self.file.get_ref();
-        let Ok(len) = file.metadata().map(|metadata| metadata.len()) else { return };
+        let Ok(len) = file.metadata().map(|metadata| metadata.len()) else { return true };
         let written = (len.saturating_sub(head) / packet_size).min(packets);
         let header = header(written);
         let _ = file.set_len(head + written * packet_size);
         let (mut file, _) = self.file.into_parts();
         let _ = file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&header));
+        written > 0
     }
 
     fn packet_size(&self) -> u64 {

@@ -96,6 +96,7 @@ pub(super) fn spawn(
 ) -> SessionHandle {
     let (to_session, messages) = mpsc::channel(MESSAGES);
     let (fate, decided) = watch::channel(Fate::Stay);
+    let request = connection.requests();
     let (connected, connection) = watch::channel(Arc::downgrade(connection));
     let session = Session {
         registry,
@@ -103,6 +104,7 @@ pub(super) fn spawn(
         pusher,
         reception,
         connected,
+        request,
         current: None,
         waiting: None,
         header: None,
@@ -119,6 +121,8 @@ struct Session {
     pusher: Arc<Pusher>,
     reception: Reception,
     connected: watch::Sender<Weak<Connection>>,
+    /// Which of its connection's requests is the session's latest.
+    request: u64,
     /// The PushStart under way.
     current: Option<Current>,
     /// A request that waits for the end of `current`, and how long.
@@ -199,19 +203,25 @@ impl Session {
         match message {
             Message::SetUpAgain { directives, connection, answer } => {
                 if self.current.is_none() {
-                    self.connected.send_replace(connection);
+                    self.came_by(connection);
                 }
                 drop(answer.send(self.reception.set_up_again(&directives, now)));
             }
             Message::Start(start) => match self.reception.start(&start.head, now) {
                 Ok(()) => {
                     self.pusher.started();
-                    self.connected.send_replace(start.connection);
+                    self.came_by(start.connection);
                     self.current = Some(Current { chunks: start.chunks, answer: start.answer });
                 }
                 Err(reply) => drop(start.answer.send(reply)),
             },
         }
+    }
+
+    /// The session's latest request has come on this connection, and waits for its answer.
+    fn came_by(&mut self, connection: Weak<Connection>) {
+        self.request = connection.upgrade().map_or(0, |connection| connection.requests());
+        self.connected.send_replace(connection);
     }
 
     /// Does what the machine wants done.
@@ -247,7 +257,9 @@ impl Session {
                 Output::Reply(reply) => self.answer(reply),
                 Output::Close => {
                     self.current = None;
-                    if let Some(connection) = self.connected.borrow().upgrade() {
+                    let connection = self.connected.borrow().upgrade();
+                    // Proxies have several encoders share one: it may be another's by now.
+                    if let Some(connection) = connection.filter(|connection| connection.requests() == self.request) {
                         connection.close();
                     }
                 }
