@@ -11,7 +11,7 @@ use gstasfpush::wmhttp::Hresult;
 use gstasfpush::wmhttp::packet::Packet;
 use support::media;
 use support::peer::{Peer, wms};
-use support::pipeline::{Pushing, end, feed, init, pushing_to_one as pushing, status, status_nick};
+use support::pipeline::{Pushing, end, feed, init, pushing_to_one as pushing, status, status_nick, until};
 
 const STEP: u32 = 40;
 
@@ -304,4 +304,110 @@ fn a_flush_after_eos_begins_anew() {
         connection.answer(&wms(204, "one"));
         pushing.wait_for_eos();
     }
+}
+
+/// What came in one buffer with bytes that are no ASF goes out as it would have in buffers of its own.
+#[test]
+fn packets_before_a_fault_are_pushed() {
+    let (peer, pushing, source) = pushing("");
+    let nonsense = vec![0xFF; 8 * media::SIZE as usize];
+    feed(&source, [media::stream(30, STEP), nonsense].concat());
+    let (error, _) = pushing.wait_for_error();
+    assert!(error.matches(gst::StreamError::Format), "{error:?}");
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    let Some(Packet::Header(header)) = connection.packet() else { panic!("C-8") };
+    let header = Header::parse(header).unwrap();
+    for (n, payload) in connection.data(30).iter().enumerate() {
+        assert_eq!(media::number(&header, payload, STEP) as usize, n);
+    }
+}
+
+/// A destination that is added while the push begins is pushed to.
+#[test]
+fn one_added_while_the_push_begins() {
+    let peers = [Peer::new(), Peer::new()];
+    let properties = format!("location={} tls-validation=false eos-timeout=30000", peers[0].location());
+    let (pushing, source) = Pushing::by_hand(&properties);
+    let (sink, second) = (pushing.sink.downgrade(), peers[1].location());
+    pushing.pipeline.bus().unwrap().set_sync_handler(move |_, message| {
+        // It warns of the certificates.
+        if let (gst::MessageView::Warning(_), Some(sink)) = (message.view(), sink.upgrade()) {
+            sink.emit_by_name::<Option<gst::Object>>("add", &[&second, &None::<gst::Structure>]).unwrap();
+        }
+        gst::BusSyncReply::Pass
+    });
+    pushing.play();
+    feed(&source, media::stream(3, STEP));
+    end(&source);
+    for peer in &peers {
+        let mut connection = peer.accept();
+        connection.set_up(&wms(204, "one"));
+        connection.until_the_end();
+        connection.answer(&wms(204, "one"));
+    }
+    pushing.wait_for_eos();
+}
+
+/// So it does where the header stands in the caps alone, which do not come again.
+#[test]
+fn a_flush_after_eos_keeps_the_header_of_the_caps() {
+    let peer = Peer::new();
+    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
+    let header = gst::Buffer::from_slice(media::header());
+    let caps = gst::Caps::builder("video/x-ms-asf").field("streamheader", gst::Array::new([header])).build();
+    source.set_property("caps", caps);
+    source.set_property_from_str("format", "time");
+    pushing.play();
+    for session in 0..2 {
+        if session > 0 {
+            let pad = pushing.sink.static_pad("sink").unwrap();
+            assert!(pad.send_event(gst::event::FlushStart::new()));
+            assert!(pad.send_event(gst::event::FlushStop::new(true)));
+            assert!(pad.send_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new())));
+            assert_eq!(pad.chain(gst::Buffer::from_slice(media::packets(0..5, STEP))), Ok(gst::FlowSuccess::Ok));
+            std::thread::spawn(move || pad.send_event(gst::event::Eos::new()));
+        } else {
+            feed(&source, media::packets(0..5, STEP));
+            end(&source);
+        }
+        let mut connection = peer.accept();
+        connection.set_up(&wms(204, "one"));
+        let packets = connection.until_the_end();
+        assert_eq!(media::numbers_of_push(&packets, STEP), (0..5).collect::<Vec<_>>(), "session {session}");
+        connection.answer(&wms(204, "one"));
+        pushing.wait_for_eos();
+    }
+}
+
+/// An element that is put in before the sink in mid-stream passes on again how the stream began; it is the same stream.
+#[test]
+fn a_new_link_is_no_new_stream() {
+    let peer = Peer::new();
+    let properties = format!("location={} sync=false", peer.location());
+    let pushing = Pushing::launch("appsrc name=feed format=bytes ! identity name=before", &properties);
+    let source = pushing.pipeline.by_name("feed").unwrap();
+    pushing.play();
+    // The last packet is cut.
+    let whole = media::stream(20, STEP);
+    let (first, second) = whole.split_at(whole.len() - 9500);
+    feed(&source, first.to_vec());
+    let received = || pushing.sink.property::<gst::Structure>("stats").get::<u64>("packets-received").unwrap();
+    until("what has come", || received() == 10);
+    let before = pushing.pipeline.by_name("before").unwrap();
+    before.unlink(&pushing.sink);
+    let between = gst::ElementFactory::make("identity").build().unwrap();
+    pushing.pipeline.add(&between).unwrap();
+    gst::Element::link_many([&before, &between, &pushing.sink]).unwrap();
+    between.sync_state_with_parent().unwrap();
+    feed(&source, second.to_vec());
+    end(&source);
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    let packets = connection.until_the_end();
+    assert_eq!(media::numbers_of_push(&packets, STEP), (0..20).collect::<Vec<_>>());
+    connection.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+    let stats = pushing.sink.property::<gst::Structure>("stats");
+    assert_eq!(stats.get::<u64>("header-changes"), Ok(0));
 }

@@ -193,6 +193,27 @@ fn files_are_held_back_and_lose_nothing() {
     assert_eq!(pushing.destination_stats().get::<u64>("packets-dropped"), Ok(0));
 }
 
+/// Contract 5: so is a buffer that holds far more than may wait.
+#[test]
+fn a_large_buffer_is_held_back_and_loses_nothing() {
+    const PACKETS: u32 = 10_000;
+    const LIMIT: u64 = 1_000_000;
+    let (peer, pushing, source) = pushing(&format!("max-size-bytes={LIMIT} max-size-time=0 eos-timeout=30000"));
+    feed(&source, media::stream(PACKETS, STEP));
+    end(&source);
+    let mut connection = peer.accept();
+    until("the log fills", || pushing.count(0, "bytes-queued") >= LIMIT);
+    std::thread::sleep(Duration::from_millis(200));
+    let queued = pushing.count(0, "bytes-queued");
+    assert!(queued <= LIMIT + (1 << 20), "{queued}");
+    connection.set_up(&wms(204, "one"));
+    let packets = connection.until_the_end();
+    assert_eq!(media::numbers_of_push(&packets, STEP), (0..PACKETS).collect::<Vec<_>>());
+    connection.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+    assert_eq!(pushing.count(0, "packets-dropped"), 0);
+}
+
 /// `drop-policy=keyframe`: a server that comes late gets the newest key frame, and the gap is told and counted.
 #[test]
 fn lagging_skips_to_a_key_frame() {
@@ -255,6 +276,40 @@ fn files_go_out_in_real_time() {
     }
     end(&source);
     connection.until_the_end();
+    connection.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+}
+
+/// After a flush, which sets the running time back, the pace begins anew: nobody waits for the time before it again.
+#[test]
+fn the_pace_begins_anew_after_a_flush() {
+    const SECONDS: u32 = 20;
+    let peer = Peer::new();
+    let (pushing, source) = Pushing::by_hand(&format!("location={}", peer.location()));
+    let clock = gst_check::TestClock::new();
+    clock.set_time(gst::ClockTime::ZERO);
+    pushing.pipeline.use_clock(Some(&clock));
+    pushing.play();
+    feed(&source, media::stream(SECONDS, 1000));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    for _ in 1..SECONDS {
+        clock.wait_for_next_pending_id();
+        assert!(clock.crank());
+    }
+    until("all of it", || pushing.count(0, "packets-sent") == u64::from(SECONDS));
+    let pad = pushing.sink.static_pad("sink").unwrap();
+    assert!(pad.send_event(gst::event::FlushStart::new()));
+    assert!(pad.send_event(gst::event::FlushStop::new(true)));
+    assert!(pad.send_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new())));
+    // As near as the next packet, so that it is no splice by its send time.
+    feed(&source, media::packets(SECONDS..SECONDS + 2, 1000));
+    let due = clock.wait_for_next_pending_id().time();
+    assert_eq!(due, clock.time() + gst::ClockTime::SECOND);
+    assert!(clock.crank());
+    end(&source);
+    let packets = connection.until_the_end();
+    assert_eq!(media::numbers_of_push(&packets, 1000), (0..SECONDS + 2).collect::<Vec<_>>());
     connection.answer(&wms(204, "one"));
     pushing.wait_for_eos();
 }

@@ -230,6 +230,22 @@ fn seeks_after_the_end() {
     }
 }
 
+/// Into the middle, too: its header is known.
+#[test]
+fn seeks_into_the_middle_after_the_end() {
+    let file = File::new(30);
+    let pushing = file.pushing(&file.source(), "");
+    pushing.play();
+    pushing.wait_for_eos();
+    let byte = media::header().len() + 10 * media::SIZE as usize + 333;
+    assert!(pushing.sink.send_event(to_byte(gst::SeekFlags::FLUSH, byte)));
+    pushing.wait_for_eos();
+    let pushes = file.witness.pushes();
+    assert_eq!(pushes.len(), 2);
+    assert!(pushes[1].ended);
+    assert_eq!(pushes[1].numbers(), (11..30).collect::<Vec<_>>());
+}
+
 /// What cannot be is refused, and changes nothing: a push does not go back in time.
 #[test]
 fn seeks_that_are_refused() {

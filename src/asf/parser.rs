@@ -207,6 +207,16 @@ impl Parser {
         Ok(())
     }
 
+    /// The parser itself; in place of one that has failed, another at the start of a stream, which knows the caps'
+    /// header still.
+    #[must_use]
+    pub fn mended(self) -> Self {
+        match self.state {
+            State::Failed(_) => Self { caps_header: self.caps_header, ..Self::new(self.settings) },
+            State::Header(_) | State::Packets(_) | State::After(_) => self,
+        }
+    }
+
     /// The header of the packets that come now, as it is to be sent.
     #[must_use]
     pub fn header(&self) -> Option<&Arc<Header>> {

@@ -173,7 +173,7 @@ impl ElementImpl for AsfPushSink {
     fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         // GstBaseSink's own start() comes with READY, where the location may still change.
         if transition == gst::StateChange::ReadyToPaused {
-            self.begin().inspect_err(|_| self.finish())?;
+            self.begin(None).inspect_err(|_| self.finish())?;
         }
         let result = self.parent_change_state(transition);
         if transition == gst::StateChange::PausedToReady
@@ -207,11 +207,11 @@ impl BaseSinkImpl for AsfPushSink {
     }
 
     fn event(&self, event: gst::Event) -> bool {
-        let anew =
-            event.type_() == gst::EventType::FlushStop && self.stream().as_ref().is_some_and(|stream| stream.is_over());
-        if anew {
+        let flushed = event.type_() == gst::EventType::FlushStop;
+        let over = self.stream().take_if(|stream| flushed && stream.is_over());
+        if over.is_some() {
             self.finish();
-            if self.begin().is_err() {
+            if self.begin(over).is_err() {
                 self.finish();
                 return false;
             }
@@ -220,8 +220,8 @@ impl BaseSinkImpl for AsfPushSink {
         if let Some(stream) = self.stream().as_mut() {
             #[expect(clippy::wildcard_enum_match_arm, reason = "the other events are the base class's")]
             match event.view() {
-                gst::EventView::StreamStart(_) => stream.new_stream(),
-                gst::EventView::Segment(segment) => stream.segment(segment.segment()),
+                gst::EventView::StreamStart(_) => stream.new_stream(event.seqnum()),
+                gst::EventView::Segment(segment) => stream.segment(event.seqnum(), segment.segment()),
                 gst::EventView::FlushStop(_) => stream.flush(),
                 _ => {}
             }
@@ -290,8 +290,8 @@ impl AsfPushSink {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// READY→PAUSED: the publisher begins to connect; nothing is waited for.
-    fn begin(&self) -> Result<(), gst::StateChangeError> {
+    /// READY→PAUSED, or a flush behind the stream `over`: the publisher begins to connect; nothing is waited for.
+    fn begin(&self, over: Option<Box<Stream>>) -> Result<(), gst::StateChangeError> {
         let settings = self.shared().settings.begun();
         let destinations = self.shared().destinations.clone();
         let refuse = |bad: BadLocation| {
@@ -317,13 +317,15 @@ impl AsfPushSink {
         })?;
         self.prepare_tls(&settings.tls, over_tls)?;
         let publisher = Arc::new(Publisher::new(settings.limits()));
-        {
+        let destinations = {
             // Before the destinations, which may tell something at once.
             let mut shared = self.shared();
             shared.voice = Arc::default();
             shared.totals = Totals::default();
             shared.publisher = Some(Arc::clone(&publisher));
-        }
+            // Those that were added meanwhile met no push under way.
+            shared.destinations.clone()
+        };
         for destination in &destinations {
             if let Err(text) = self.push_to(&publisher, &settings, destination) {
                 self.post_plain_error(gst::ResourceError::Failed, &text, Hresult::FAIL);
@@ -331,7 +333,11 @@ impl AsfPushSink {
                 return Err(gst::StateChangeError);
             }
         }
-        *self.stream() = Some(Box::new(Stream::new(publisher, settings.parser())));
+        let stream = match over {
+            Some(over) => over.again(publisher),
+            None => Stream::new(publisher, settings.parser()),
+        };
+        *self.stream() = Some(Box::new(stream));
         self.set_ticker();
         Ok(())
     }

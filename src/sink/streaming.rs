@@ -21,6 +21,9 @@ use crate::wmhttp::Hresult;
 /// Bytes of a packet's beginning that are copied, where the rest comes with the next buffer: to keep the buffer for
 /// them takes an allocation, and as long.
 const COPIED: usize = 16 * 1024;
+/// Bytes of packets that are fed at once at most, of a buffer that holds more: in between, the publisher may hold
+/// upstream back.
+const FED_AT_ONCE: usize = 512 * 1024;
 /// How often upstream is asked for a key frame at most.
 const KEY_FRAME_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -37,7 +40,12 @@ pub(super) struct Stream {
     /// Packets wait for their time where upstream is not live: `sync`, as it was when the buffer came.
     paced: bool,
     seen_data: bool,
-    seen_stream_start: bool,
+    /// The last STREAM_START's number.
+    stream_start: Option<gst::Seqnum>,
+    /// That came twice, and the SEGMENT behind it is to come.
+    relinked: bool,
+    /// The last SEGMENT's number.
+    segment: Option<gst::Seqnum>,
     live: bool,
     /// When upstream was last asked for a key frame, and how often in all.
     key_frame_asked_at: Option<Instant>,
@@ -59,7 +67,9 @@ impl Stream {
             ready_header: None,
             paced: false,
             seen_data: false,
-            seen_stream_start: false,
+            stream_start: None,
+            relinked: false,
+            segment: None,
             live: false,
             key_frame_asked_at: None,
             key_frames_asked: 0,
@@ -73,15 +83,29 @@ impl Stream {
         self.ended || self.refused
     }
 
-    /// STREAM_START: the first comes before everything, a later one in mid-stream.
-    pub(super) fn new_stream(&mut self) {
-        if std::mem::replace(&mut self.seen_stream_start, true) {
+    /// This stream after a flush that follows its end: what is known of its bytes stays.
+    pub(super) fn again(self, publisher: Arc<Publisher>) -> Self {
+        let Self { stream_start, segment, .. } = self;
+        let parser = self.parser.mended();
+        Self { stream_start, segment, parser, ..Self::new(publisher, asf::Settings::default()) }
+    }
+
+    /// STREAM_START: the first comes before everything, a later one in mid-stream. The same one again says no more
+    /// than that there is a new link upstream.
+    pub(super) fn new_stream(&mut self, number: gst::Seqnum) {
+        let before = self.stream_start.replace(number);
+        self.relinked = before == Some(number);
+        if before.is_some() && !self.relinked {
             self.parser.new_stream();
         }
     }
 
     /// SEGMENT: only those in bytes tell of rewrites and seeks.
-    pub(super) fn segment(&mut self, segment: &gst::Segment) {
+    pub(super) fn segment(&mut self, number: gst::Seqnum, segment: &gst::Segment) {
+        let known = self.segment.replace(number) == Some(number);
+        if std::mem::take(&mut self.relinked) && known {
+            return;
+        }
         let Some(segment) = segment.downcast_ref::<gst::format::Bytes>() else { return };
         let start = segment.start().map_or(0, u64::from);
         // A source that was sought without a flush counts its time on; a muxer that goes back to rewrite what it
@@ -94,7 +118,10 @@ impl Stream {
 
     /// FLUSH_STOP.
     pub(super) fn flush(&mut self) {
+        self.relinked = false;
         self.parser.discontinuity();
+        // The running time may begin anew as well.
+        self.pacer = Pacer::default();
     }
 
     /// The caps' `streamheader`.
@@ -196,6 +223,7 @@ impl AsfPushSink {
         mut next: impl FnMut(&mut asf::Parser) -> Result<Option<asf::Unit<B>>, asf::Error>,
         totals: &mut Totals,
     ) -> Result<Vec<asf::Packet<B>>, gst::FlowError> {
+        let mut bytes = 0;
         loop {
             let unit = next(&mut stream.parser);
             while let Some(warning) = stream.parser.take_warning() {
@@ -204,7 +232,10 @@ impl AsfPushSink {
             let unit = match unit {
                 Ok(Some(unit)) => unit,
                 Ok(None) => break,
-                Err(error) => return Err(self.refuse(stream, &error)),
+                Err(error) => {
+                    self.feed(stream, &mut ready)?;
+                    return Err(self.refuse(stream, &error));
+                }
             };
             let new_stream = stream.ready_header.as_ref().is_none_or(|header| !Arc::ptr_eq(header, &unit.header));
             if new_stream {
@@ -221,7 +252,12 @@ impl AsfPushSink {
             }
             totals.packets_received += 1;
             totals.padding_bytes_saved += u64::from(unit.packet.padding_removed());
+            bytes += unit.packet.len();
             ready.push(unit.packet);
+            if bytes >= FED_AT_ONCE {
+                self.feed(stream, &mut ready)?;
+                bytes = 0;
+            }
         }
         self.feed(stream, &mut ready)?;
         Ok(ready)

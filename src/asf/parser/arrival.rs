@@ -71,8 +71,9 @@ impl Parser {
                 }
                 return;
             }
-            Some(Unplaced::Flushed) if start != self.received => return self.seek(start),
-            Some(Unplaced::Flushed) | None => {}
+            // To where it is, too: what was there of a packet is gone.
+            Some(Unplaced::Flushed) => return self.seek(start),
+            None => {}
         }
         if start > self.received {
             self.seek(start);

@@ -285,6 +285,25 @@ fn a_seek_without_a_flush_goes_back_too() {
     assert_eq!(run.streams(), [4, 10]);
 }
 
+/// What was there of a packet went with the flush: its rest, which comes again, begins no packet.
+#[test]
+fn a_flushing_seek_to_where_it_is_finds_the_packets_too() {
+    let all = [&header()[..], &packets(9)].concat();
+    let at = header().len() + 450;
+    let mut run = Run::new();
+    run.event(|p| p.segment(0)).push(&all[..at]);
+    run.event(Parser::discontinuity).event(|p| p.segment(at as u64)).push(&all[at..]);
+    assert_eq!(run.numbers(), [0, 1, 3, 4, 5, 6, 7, 8]);
+    // Twice, before anything has come.
+    let mut run = Run::new();
+    run.event(|p| p.segment(0)).push(&all[..at + 50]);
+    for _ in 0..2 {
+        run.event(Parser::discontinuity).event(|p| p.segment(at as u64 + 250));
+    }
+    run.push(&all[at + 250..]);
+    assert_eq!(run.numbers(), [0, 1, 4, 5, 6, 7, 8]);
+}
+
 #[test]
 fn missing_bytes_drop_the_partial_packet() {
     let mut run = Run::new();
