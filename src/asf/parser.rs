@@ -184,7 +184,7 @@ impl Parser {
         self.caps_header = Some(header);
         let in_stream = matches!(self.state, State::Packets(_) | State::After(_));
         if in_stream && !known {
-            self.expect_new_stream();
+            self.new_stream();
         }
     }
 

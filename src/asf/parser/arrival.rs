@@ -93,11 +93,6 @@ impl Parser {
         }
     }
 
-    /// Another stream begins (STREAM_START): a header comes next.
-    pub fn new_stream(&mut self) {
-        self.expect_new_stream();
-    }
-
     /// Bytes are missing here (FLUSH_STOP, or DISCONT on a later buffer): what is
     /// there of a packet or of a header is dropped.
     pub fn discontinuity(&mut self) {
@@ -110,7 +105,8 @@ impl Parser {
         }
     }
 
-    pub(super) fn expect_new_stream(&mut self) {
+    /// Another stream begins (STREAM_START): a header comes next.
+    pub fn new_stream(&mut self) {
         if matches!(self.state, State::Failed(_)) {
             return;
         }
