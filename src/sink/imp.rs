@@ -327,11 +327,10 @@ impl AsfPushSink {
             shared.destinations.clone()
         };
         for destination in &destinations {
-            if let Err(text) = self.push_to(&publisher, &settings, destination) {
+            self.push_to(&publisher, &settings, destination).map_err(|text| {
                 self.post_plain_error(gst::ResourceError::Failed, &text, Hresult::FAIL);
-                self.finish();
-                return Err(gst::StateChangeError);
-            }
+                gst::StateChangeError
+            })?;
         }
         let stream = match over {
             Some(over) => over.again(publisher),
