@@ -22,6 +22,20 @@ fn wait_for_warning(pushing: &Pushing) -> String {
     })
 }
 
+/// What follows a flush: a segment, these bytes, and the end, which nobody waits for here.
+fn push_after_flush<T: gst::format::FormattedValueIntrinsic>(
+    pushing: &Pushing,
+    segment: &gst::FormattedSegment<T>,
+    bytes: Vec<u8>,
+) {
+    let pad = pushing.sink.static_pad("sink").unwrap();
+    assert!(pad.send_event(gst::event::FlushStart::new()));
+    assert!(pad.send_event(gst::event::FlushStop::new(true)));
+    assert!(pad.send_event(gst::event::Segment::new(segment)));
+    assert_eq!(pad.chain(gst::Buffer::from_slice(bytes)), Ok(gst::FlowSuccess::Ok));
+    std::thread::spawn(move || pad.send_event(gst::event::Eos::new()));
+}
+
 /// From the first byte to `$E`(0): what goes in comes out, and the bus tells each step in order.
 #[test]
 fn a_push_from_beginning_to_end() {
@@ -287,12 +301,7 @@ fn a_flush_after_eos_begins_anew() {
     let (peer, pushing, source) = pushing("");
     for session in 0..2 {
         if session > 0 {
-            let pad = pushing.sink.static_pad("sink").unwrap();
-            assert!(pad.send_event(gst::event::FlushStart::new()));
-            assert!(pad.send_event(gst::event::FlushStop::new(true)));
-            assert!(pad.send_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::format::Bytes>::new())));
-            assert_eq!(pad.chain(gst::Buffer::from_slice(media::stream(7, STEP))), Ok(gst::FlowSuccess::Ok));
-            std::thread::spawn(move || pad.send_event(gst::event::Eos::new()));
+            push_after_flush(&pushing, &gst::FormattedSegment::<gst::format::Bytes>::new(), media::stream(7, STEP));
         } else {
             feed(&source, media::stream(7, STEP));
             end(&source);
@@ -361,12 +370,7 @@ fn a_flush_after_eos_keeps_the_header_of_the_caps() {
     pushing.play();
     for session in 0..2 {
         if session > 0 {
-            let pad = pushing.sink.static_pad("sink").unwrap();
-            assert!(pad.send_event(gst::event::FlushStart::new()));
-            assert!(pad.send_event(gst::event::FlushStop::new(true)));
-            assert!(pad.send_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new())));
-            assert_eq!(pad.chain(gst::Buffer::from_slice(media::packets(0..5, STEP))), Ok(gst::FlowSuccess::Ok));
-            std::thread::spawn(move || pad.send_event(gst::event::Eos::new()));
+            push_after_flush(&pushing, &gst::FormattedSegment::<gst::ClockTime>::new(), media::packets(0..5, STEP));
         } else {
             feed(&source, media::packets(0..5, STEP));
             end(&source);
