@@ -5,15 +5,18 @@
 //! binary `asf-publishing-point` is a server for it, which players pull from.
 //!
 //! ```text
-//!  sink (GStreamer) ─▶ publish (tokio) ─▶ transport (reqwest) ─▶ wmhttp (pure) ─▶ asf (pure) ─▶ std, bytes
-//!                         │        ▲                               ▲
-//!                         ▼        │                               │
-//!                        log (std)─┼───────────────────────────────┤
-//!                              ▲   │                               │
-//!  bin/asf-publishing-point ─▶ point (hyper, tokio) ───────────────┘
+//!  gst-plugin-asfpush (this crate)            asf-publishing-point (crates/publishing-point)
+//!         │  GStreamer                                │  hyper, clap, toml, metrics
+//!         └──────────────┬────────────────────────────┘
+//!                        ▼
+//!              asfpush-client (crates/client)         tokio, reqwest: packet buffer, transport, destinations
+//!                        ▼
+//!              asfpush-wmhttp (crates/wmhttp)         [MS-WMHTTP] as values: no I/O, no clock
+//!                        ▼
+//!              asfpush-asf (crates/asf)               bytes to packets: no I/O, no clock
 //! ```
 //!
-//! An arrow is the only direction in which names may be used; `tests/layers.rs` keeps it so.
+//! Everything in this crate is the element: properties, stream input, bus messages and signals.
 //!
 //! In an application that links the crate, the element is there once it is registered:
 //!
@@ -31,28 +34,8 @@
 //! });
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-//!
-//! * [`asf`]: bytes in, units out. A unit is a data packet with the header that describes it.
-//! * [`wmhttp`]: the protocol as values; the pusher's and the server's state machines.
-//! * [`log`]: one bounded copy of the stream, framed once, with a cursor for each reader.
-//! * [`transport`]: the HTTP client, held to what the protocol needs.
-//! * [`publish`]: a task for each destination, back-off, statistics.
-//! * `point`: the server's publishing points; they push on to others by [`publish`].
-//! * `sink`: the element; properties, events and bus messages.
 
-pub mod asf;
-pub mod log;
-#[cfg(feature = "publishing-point")]
-pub mod point;
-pub mod publish;
 mod sink;
-pub mod transport;
-pub mod wmhttp;
-
-/// The log's locks; `tests/schedules.rs` has others in their place.
-mod sync {
-    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
-}
 
 pub use plugin::plugin_register_static;
 

@@ -1,21 +1,19 @@
 //! The element and servers that ask who it is.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use asf::Header;
 use gst::prelude::*;
-use gstasfpush::asf::Header;
-use gstasfpush::wmhttp::Hresult;
-use gstasfpush::wmhttp::packet::Packet;
 #[cfg(feature = "ntlm")]
-use support::acceptor::{Acceptor, Verdict};
-use support::media;
-use support::peer::{Connection, Head, Peer, unauthorized, wms};
-use support::pipeline::{Pushing, end, feed, status, until};
+use test_support::acceptor::{Acceptor, Verdict};
+use test_support::media;
+use test_support::peer::{Connection, Head, Peer, unauthorized, wms};
+use test_support::pipeline::{Pushing, end, feed, status, until};
+use wmhttp::Hresult;
+use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
 const PACKETS: u32 = 50;
@@ -403,7 +401,7 @@ fn a_question_may_stay_open() {
     let mut connection = peer.accept();
     connection.request();
     connection.answer(&unauthorized(&[DIGEST]));
-    asked.recv_timeout(support::peer::PATIENCE).unwrap();
+    asked.recv_timeout(test_support::peer::PATIENCE).unwrap();
     pushing.stop();
     assert!(connection.is_closed());
     release.send(()).unwrap();

@@ -1,22 +1,19 @@
 //! Pushes through Apache httpd, a reverse proxy that asks for credentials, to the publishing point.
-#![cfg(feature = "publishing-point")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
 
+use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
 use gst::prelude::*;
-use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
-use gstasfpush::wmhttp::Hresult;
-use support::apache::{Apache, Asking, PASSWORD, USER};
-use support::curl::Curl;
-use support::decoded::{assert_same_frames, ffmpeg_file, recordings};
-use support::kerberos::Realm;
-use support::media;
-use support::pipeline::{Pushing, feed_for_four_seconds, until};
 use tempfile::TempDir;
+use test_support::apache::{Apache, Asking, PASSWORD, USER};
+use test_support::curl::Curl;
+use test_support::decoded::{assert_same_frames, ffmpeg_file, recordings};
+use test_support::kerberos::Realm;
+use test_support::media;
+use test_support::pipeline::{Pushing, feed_for_four_seconds, until};
+use wmhttp::Hresult;
 
 fn point(directory: &TempDir) -> RunningServer {
     let point = PointConfig { record: Some(directory.path().to_owned()), ..PointConfig::default() };

@@ -1,19 +1,17 @@
 //! Pushes over TLS through nginx, a reverse proxy, to the publishing point.
-#![cfg(all(feature = "publishing-point", feature = "tls"))]
+#![cfg(feature = "tls")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
-mod support;
 
 use std::net::SocketAddr;
 
-use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
-use gstasfpush::wmhttp::Hresult;
-use support::authority::Authority;
-use support::decoded::{assert_same_frames, ffmpeg_file, recordings};
-use support::media;
-use support::nginx::Nginx;
-use support::pipeline::{Pushing, end, feed, feed_for_four_seconds, until};
+use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
 use tempfile::TempDir;
+use test_support::authority::Authority;
+use test_support::decoded::{assert_same_frames, ffmpeg_file, recordings};
+use test_support::media;
+use test_support::nginx::Nginx;
+use test_support::pipeline::{Pushing, end, feed, feed_for_four_seconds, until};
+use wmhttp::Hresult;
 
 /// A body that is passed on as it comes, and the publishing point's own Server header.
 const STREAMING: &str = "proxy_pass_header Server; proxy_http_version 1.1; proxy_request_buffering off;";

@@ -3,8 +3,6 @@
 //! One test at a time: they look at the whole process.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use peak_alloc::PeakAlloc;
-use support::media;
-use support::peer::{PATIENCE, Peer, wms};
-use support::pipeline::{Pushing, until};
-use support::server::{Server, listen};
-use support::upstream::Upstream;
-use support::witness::Witness;
+use test_support::media;
+use test_support::peer::{PATIENCE, Peer, wms};
+use test_support::pipeline::{Pushing, until};
+use test_support::server::{Server, listen};
+use test_support::upstream::Upstream;
+use test_support::witness::Witness;
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;

@@ -3,9 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot read the documentation has failed")]
 
-#[path = "support/pages.rs"]
-mod pages;
-
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
@@ -13,9 +10,9 @@ use std::path::Path;
 use std::sync::Once;
 
 use gst::prelude::*;
-use gstasfpush::wmhttp::verdict::{Cause, Failure};
 use http::header::{HeaderMap, HeaderValue, SERVER};
-use pages::pages;
+use test_support::pages::pages;
+use wmhttp::failure::{Cause, Failure};
 
 /// Set, it has the pages that are made from the sources written anew.
 const WRITE: &str = "WRITE_DOCS";
@@ -113,7 +110,7 @@ fn the_tables_of_signals_are_the_elements() {
     assert!(missing.is_empty(), "the page does not tell of {missing:?}");
 }
 
-/// What each status means and what to do about it: made from the table in `src/wmhttp/verdict.rs`.
+/// What each status means and what to do about it: made from the table in `crates/wmhttp/src/failure.rs`.
 #[test]
 fn the_page_of_failures_is_current() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/failures.md");
@@ -148,7 +145,7 @@ fn links_lead_somewhere() {
 #[test]
 fn files_that_are_named_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = ["src/", "tests/", "docs/", "scripts/", "examples/", "benches/", "packaging/", "fuzz/"];
+    let folders = ["src/", "crates/", "tests/", "docs/", "scripts/", "examples/", "benches/", "packaging/", "fuzz/"];
     let mut named = 0;
     for page in pages() {
         let codes = page.text.split('`').skip(1).step_by(2);
@@ -286,7 +283,7 @@ fn changeable(spec: &glib::ParamSpec) -> String {
 /// The page of failures, from what the library makes of each.
 fn failures() -> String {
     let mut page = String::from(
-        "# Failures\n\nMade by `tests/docs.rs` from the table in `src/wmhttp/verdict.rs`. A failure is on the bus with this text, remedy and\n\
+        "# Failures\n\nMade by `tests/docs.rs` from the table in `crates/wmhttp/src/failure.rs`. A failure is on the bus with this text, remedy and\n\
          HRESULT. *Retried* is by `auto-reconnect`, `retries` and `retry-delay`; what is not would fail again.\n",
     );
     let mut table = |title: &str, first: &str, rows: Vec<(String, Failure)>| {

@@ -4,24 +4,19 @@
 //! (`localhost:8080`, `concert.wmv`) is replaced by them.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-#[path = "support/pages.rs"]
-mod pages;
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
-use pages::{Page, pages};
-use support::decoded::ffmpeg_file;
-use support::pipeline::{plugin_folder, until};
-use support::program::Program;
-use support::proxy::{Asks, Proxy};
+use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
 use tempfile::TempDir;
-
-const SERVER: &str = env!("CARGO_BIN_EXE_asf-publishing-point");
+use test_support::decoded::ffmpeg_file;
+use test_support::pages::{Page, pages};
+use test_support::pipeline::{plugin_folder, until};
+use test_support::program::Program;
+use test_support::proxy::{Asks, Proxy};
+use test_support::server_program;
 
 /// How the commands of a block are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,7 +248,10 @@ fn serves() {
             let folder = TempDir::new().unwrap();
             let block = commands.join(" && ").replace("--listen 127.0.0.1:8080", "");
             let block = block.replace("target/release/", "");
-            let started = block.replace("asf-publishing-point ", &format!("exec {SERVER} --listen 127.0.0.1:0 "));
+            let started = block.replace(
+                "asf-publishing-point ",
+                &format!("exec {} --listen 127.0.0.1:0 ", server_program().display()),
+            );
             let server = run(folder.path(), &started);
             server.wait_for("listening on http://127.0.0.1:");
             server.interrupt();
@@ -264,7 +262,7 @@ fn serves() {
 
 #[test]
 fn flags_are_the_servers() {
-    let help = Command::new(SERVER).arg("--help").output().unwrap();
+    let help = Command::new(server_program()).arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     for (page, command) in all(&[Way::Flags, Way::Serve]) {
         let (_, arguments) = command.split_once("asf-publishing-point").unwrap_or_default();

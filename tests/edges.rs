@@ -1,25 +1,22 @@
 //! The largest, and the most, that the protocol and ASF allow, and one more.
-#![cfg(feature = "publishing-point")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use asf::test_util::{self, HeaderBuilder, PacketBuilder, Payload};
+use asf::{Header, Parser, Settings};
+use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
 use bytes::Bytes;
-use gstasfpush::asf::fixture::{self, HeaderBuilder, PacketBuilder, Payload};
-use gstasfpush::asf::{Header, Parser, Settings};
-use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
-use gstasfpush::wmhttp::packet::Packet;
-use support::decoded::recordings;
-use support::media;
-use support::peer::{Peer, wms};
-use support::pipeline::{Pushing, end, feed, pushing_to, until};
-use support::puller::Puller;
 use tempfile::TempDir;
+use test_support::decoded::recordings;
+use test_support::media;
+use test_support::peer::{Peer, wms};
+use test_support::pipeline::{Pushing, end, feed, pushing_to, until};
+use test_support::puller::Puller;
+use wmhttp::packet::Packet;
 
 /// Of an ASF file header, so that it fits `$C` as well.
 const LARGEST_HEADER: usize = 65_527;
@@ -56,7 +53,7 @@ fn header_of(len: usize, first: u8) -> Bytes {
     let builder = HeaderBuilder { flags: 1, ..HeaderBuilder::default() }.packet_size(media::SIZE);
     let mut names = vec![0; len - builder.build().len() - 24];
     names[0] = first;
-    let header = builder.object(fixture::CODEC_LIST, &names).build();
+    let header = builder.object(test_util::CODEC_LIST, &names).build();
     assert_eq!(header.len(), len);
     header
 }
@@ -232,7 +229,7 @@ fn packet_of_streams(streams: u32, n: u32) -> Bytes {
 }
 
 fn header_of_streams(streams: u16) -> Bytes {
-    let kinds = [fixture::AUDIO_MEDIA, fixture::VIDEO_MEDIA, fixture::COMMAND_MEDIA];
+    let kinds = [test_util::AUDIO_MEDIA, test_util::VIDEO_MEDIA, test_util::COMMAND_MEDIA];
     let streams = (1..=streams).map(|number| (number, kinds[usize::from(number) % 3])).collect();
     HeaderBuilder { streams, flags: 1, ..HeaderBuilder::default() }.packet_size(STREAMS_SIZE as u32).build()
 }

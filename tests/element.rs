@@ -1,17 +1,15 @@
 //! The element in pipelines, against servers that a test plays by hand: what goes in, what comes out, what is told.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::sync::mpsc::channel;
 
+use asf::Header;
 use gst::prelude::*;
-use gstasfpush::asf::Header;
-use gstasfpush::wmhttp::Hresult;
-use gstasfpush::wmhttp::packet::Packet;
-use support::media;
-use support::peer::{Peer, wms};
-use support::pipeline::{Pushing, end, feed, init, pushing_to_one as pushing, status, status_nick, until};
+use test_support::media;
+use test_support::peer::{Peer, wms};
+use test_support::pipeline::{Pushing, end, feed, init, pushing_to_one as pushing, status, status_nick, until};
+use wmhttp::Hresult;
+use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
 
@@ -264,7 +262,7 @@ fn mutability() {
 /// Input that is no stream: one clear ERROR each, nothing sent, no hang.
 #[test]
 fn malformed_input_is_an_error() {
-    let cases = support::malformed::cases();
+    let cases = test_support::malformed::cases();
     assert!(cases.len() >= 24);
     for case in cases {
         let (_peer, pushing, source) = pushing("");

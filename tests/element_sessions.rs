@@ -1,16 +1,14 @@
 //! What becomes of a push when its body is full, its connection breaks, its header changes or its server refuses, through the element.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::time::Duration;
 
-use gstasfpush::wmhttp::Hresult;
-use gstasfpush::wmhttp::packet::Packet;
-use support::media;
-use support::peer::{Peer, relay, wms};
-use support::pipeline::{Pushing, end, feed, pushing_to_one as pushing, until};
-use support::server::listen;
+use test_support::media;
+use test_support::peer::{Peer, relay, wms};
+use test_support::pipeline::{Pushing, end, feed, pushing_to_one as pushing, until};
+use test_support::server::listen;
+use wmhttp::Hresult;
+use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
 

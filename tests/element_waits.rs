@@ -1,20 +1,18 @@
 //! For whom the element waits, how long, and what ends that.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use asf::Header;
 use gst::prelude::*;
-use gstasfpush::asf::Header;
-use gstasfpush::wmhttp::Hresult;
-use gstasfpush::wmhttp::packet::Packet;
-use support::media;
-use support::peer::{PATIENCE, Peer, wms};
-use support::pipeline::{Pushing, end, feed, pushing_to_one as pushing, status, until};
+use test_support::media;
+use test_support::peer::{PATIENCE, Peer, wms};
+use test_support::pipeline::{Pushing, end, feed, pushing_to_one as pushing, status, until};
+use wmhttp::Hresult;
+use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
 

@@ -1,22 +1,20 @@
 //! From a producer through the element and the publishing point to decoded frames.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use asf::{Padding, Parser, Settings};
+use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
 use bytes::Bytes;
 use gst::prelude::*;
-use gstasfpush::asf::{Padding, Parser, Settings};
-use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
-use support::decoded::{assert_same_frames, ffmpeg_file, frames, pictures, recordings};
-use support::media;
-use support::peer::{Peer, wms};
-use support::pipeline::{Pushing, gst_launch, init, plugin_folder, until};
 use tempfile::TempDir;
+use test_support::decoded::{assert_same_frames, ffmpeg_file, frames, pictures, recordings};
+use test_support::media;
+use test_support::peer::{Peer, wms};
+use test_support::pipeline::{Pushing, gst_launch, init, plugin_folder, until};
 
 const FRAMES: usize = 100;
 
@@ -351,7 +349,7 @@ fn no_secret_is_logged() {
     let output = launched.wait_with_output().unwrap();
     server.join().unwrap();
     assert!(output.status.success());
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &*String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("asfpushsink-status") && text.len() > 100_000);
     // GStreamer's parser logs the command line that it was given, before the element exists.
     let parser = ["gstparse.c", "types.h", "grammar.y", "GST_PIPELINE"];

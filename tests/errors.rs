@@ -4,17 +4,15 @@
 //! what squid says in `proxies.rs`, input that is no ASF in `element.rs`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use gst::ResourceError as Code;
 use gst::prelude::*;
-use gstasfpush::wmhttp::Hresult;
-use support::media;
-use support::peer::{Connection, Peer, relay, wms};
-use support::pipeline::{Pushing, end, feed, status, status_nick};
+use test_support::media;
+use test_support::peer::{Connection, Peer, relay, wms};
+use test_support::pipeline::{Pushing, end, feed, status, status_nick};
+use wmhttp::Hresult;
 
 /// The name service of this process: what it says is in the names.
 mod name_service {

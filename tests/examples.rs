@@ -1,22 +1,20 @@
 //! The examples, run as the README says, against publishing points.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
+use asf::{Padding, Parser, Settings};
+use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
 use bytes::Bytes;
-use gstasfpush::asf::{Padding, Parser, Settings};
-use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
-use gstasfpush::wmhttp::server::access::Rights;
-use support::decoded::{assert_same_frames, ffmpeg_file, recordings};
-use support::pipeline::{plugin_folder, until};
-use support::program::{Program, outside_cargo};
-use support::terminal::Terminal;
 use tempfile::TempDir;
+use test_support::decoded::{assert_same_frames, ffmpeg_file, recordings};
+use test_support::pipeline::{plugin_folder, until};
+use test_support::program::{Program, outside_cargo};
+use test_support::terminal::Terminal;
+use wmhttp::server::access::Rights;
 
 const README: &str = include_str!("../README.md");
 /// The publishing points in the README's commands.

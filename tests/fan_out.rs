@@ -1,14 +1,12 @@
 //! One element, several publishing points.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
+use asf::Header;
 use gst::prelude::*;
-use gstasfpush::asf::Header;
-use gstasfpush::wmhttp::packet::Packet;
-use support::media;
-use support::peer::{Connection, Peer, wms};
-use support::pipeline::{Pushing, end, feed, pushing_to as pushing, status, status_nick, until};
+use test_support::media;
+use test_support::peer::{Connection, Peer, wms};
+use test_support::pipeline::{Pushing, end, feed, pushing_to as pushing, status, status_nick, until};
+use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
 

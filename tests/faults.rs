@@ -1,8 +1,6 @@
 //! The behaviour contract under faults: each fault at each moment, with the faulty server alone and beside two good ones.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,14 +11,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
-use gstasfpush::wmhttp::Hresult;
-use support::faults::{FAULTS, Fault, MOMENTS, Moment, culprit, makes_no_sense};
-use support::peer::PATIENCE;
-use support::pipeline::{Pushing, status, status_nick};
-use support::server::Server;
-use support::upstream::Upstream;
-use support::witness::Witness;
-use support::{cable, media};
+use test_support::faults::{FAULTS, Fault, MOMENTS, Moment, culprit, makes_no_sense};
+use test_support::peer::PATIENCE;
+use test_support::pipeline::{Pushing, status, status_nick};
+use test_support::server::Server;
+use test_support::upstream::Upstream;
+use test_support::witness::Witness;
+use test_support::{cable, media};
+use wmhttp::Hresult;
 
 /// Send time from one packet to the next, ms.
 const STEP: u32 = 4;

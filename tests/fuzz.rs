@@ -2,12 +2,7 @@
 //!
 //! The drivers are those of `cargo fuzz` (`fuzz/`). Here the inputs are seeds and what the fuzzer has found
 //! (`fuzz/corpus`), as they are and changed at random from a number that a failure tells: `FUZZ_SEED` repeats it.
-#![cfg(feature = "publishing-point")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
-#[path = "../fuzz/drivers/mod.rs"]
-mod drivers;
-mod support;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -16,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use drivers::{DRIVERS, http};
+use fuzz_drivers::{DRIVERS, http};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use support::point_program::PointProgram;
+use test_support::point_program::PointProgram;
 
 /// Threads that attack the server at one time.
 const ATTACKERS: u64 = 4;

@@ -1,19 +1,17 @@
 //! Pushes to Apache httpd, which asks for a ticket of the test's own Kerberos realm.
 //!
 //! The library reads the realm out of the environment, so that the element runs in a process of its own.
-#![cfg(all(feature = "kerberos", feature = "publishing-point"))]
+#![cfg(feature = "kerberos")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
-mod support;
 
 use std::fs;
 
-use gstasfpush::point::{Config, PointConfig, Server};
-use support::apache::{Apache, Asking};
-use support::kerberos::Realm;
-use support::media;
-use support::pipeline::gst_launch;
+use asf_publishing_point::{Config, PointConfig, Server};
 use tempfile::TempDir;
+use test_support::apache::{Apache, Asking};
+use test_support::kerberos::Realm;
+use test_support::media;
+use test_support::pipeline::gst_launch;
 
 /// C-5: who has a ticket is let in by it, and who has none gets one by name and password; a wrong password gets
 /// none, and the error says why.
@@ -39,7 +37,7 @@ fn c5_tickets() {
             .envs((!has_ticket).then_some(nowhere.clone()))
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &*String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.success(), let_in, "{said}");
         let packets = server.stats("concert").unwrap().packets - before;
         let mut statuses = apache.requests();

@@ -1,11 +1,9 @@
-//! The watch over leaks that all tests of the element have (`support::leaks`) finds one.
+//! The watch over leaks that all tests of the element have (`test_support::leaks`) finds one.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
-
-mod support;
 
 use std::process::{Command, Output};
 
-use support::{leaks, pipeline};
+use test_support::{leaks, pipeline};
 
 const CHILD: &str = "LEAKS_CHILD";
 

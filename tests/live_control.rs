@@ -1,18 +1,16 @@
 //! Destinations added, steered and taken out while the pipeline plays.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use asf::Header;
 use gst::prelude::*;
-use gstasfpush::asf::Header;
-use gstasfpush::wmhttp::packet::Packet;
-use support::media;
-use support::peer::{Connection, Peer, wms};
-use support::pipeline::{Pushing, end, feed, pushing_to, status_nick, until};
+use test_support::media;
+use test_support::peer::{Connection, Peer, wms};
+use test_support::pipeline::{Pushing, end, feed, pushing_to, status_nick, until};
+use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
 
@@ -67,7 +65,7 @@ fn remove_with_drain() {
     leaves.request();
     let header = header_of(&mut leaves);
     assert_eq!(numbers(&mut leaves, &header, 40), (0..40).collect::<Vec<_>>());
-    assert!(matches!(leaves.packet(), Some(Packet::End(reason)) if reason == gstasfpush::wmhttp::Hresult::OK));
+    assert!(matches!(leaves.packet(), Some(Packet::End(reason)) if reason == wmhttp::Hresult::OK));
     leaves.answer(&wms(204, "two"));
     assert!(leaves.is_closed());
     assert_eq!(stays.data(60).len(), 60);
@@ -285,7 +283,7 @@ fn peer_is_alone(pushing: &Pushing) -> bool {
 /// Laying out, adding and removing tell who comes and goes.
 #[test]
 fn comings_and_goings() {
-    support::pipeline::init();
+    test_support::pipeline::init();
     let sink = gst::ElementFactory::make("asfpushsink").build().unwrap();
     let (sender, heard) = channel();
     for signal in ["destination-added", "destination-removed"] {
@@ -320,7 +318,7 @@ fn a_destination_keeps_a_location_that_can_be() {
     connection.answer(&wms(403, "0"));
     pushing.wait_for(|message| {
         let error = matches!(message.view(), gst::MessageView::Error(_));
-        let failed = support::pipeline::status(message).filter(|status| status_nick(status) == "error");
+        let failed = test_support::pipeline::status(message).filter(|status| status_nick(status) == "error");
         (error || failed.is_some()).then_some(())
     });
     assert!(child.property::<String>("last-error").contains("403"));

@@ -1,16 +1,14 @@
 //! Each packet has arrived, or is counted: dropped, queued, or uncertain.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
 use gst::prelude::*;
-use support::media;
-use support::peer::{Connection, Peer, wms};
-use support::pipeline::{Pushing, end, feed, pushing_to, until};
+use test_support::media;
+use test_support::peer::{Connection, Peer, wms};
+use test_support::pipeline::{Pushing, end, feed, pushing_to, until};
 
 const STEP: u32 = 40;
 /// Longer than a body counts as short.

@@ -1,16 +1,14 @@
 //! One encoder, 256 publishing points.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::thread;
 use std::time::Duration;
 
+use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
 use gst::prelude::*;
-use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
-use support::media;
-use support::pipeline::{Pushing, until};
-use support::upstream::Upstream;
+use test_support::media;
+use test_support::pipeline::{Pushing, until};
+use test_support::upstream::Upstream;
 
 const SERVERS: usize = 8;
 const POINTS: usize = 32;

@@ -2,8 +2,6 @@
 //! and Rust, by what its dependencies ask for.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +9,7 @@ use std::process::Command;
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
-use support::pipeline::plugin_folder;
+use test_support::pipeline::plugin_folder;
 
 /// As the features `v1_20` in Cargo.toml, and the versions in meson.build, say.
 const OLDEST: (u32, u32) = (1, 20);

@@ -1,19 +1,16 @@
 //! Players that nobody here wrote: ffmpeg, MPlayer, VLC, GStreamer and curl.
-#![cfg(feature = "publishing-point")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-
-mod support;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use gstasfpush::point::RunningServer;
-use support::concert::*;
-use support::live::{Broadcast, Media, checksum, frames};
-use support::vlc::Vlc;
-use support::wire::Wire;
+use asf_publishing_point::RunningServer;
+use test_support::concert::*;
+use test_support::live::{Broadcast, Media, checksum, frames};
+use test_support::vlc::Vlc;
+use test_support::wire::Wire;
 
 fn live() -> (Media, RunningServer, Broadcast) {
     let media = Media::of(60);
@@ -61,7 +58,7 @@ fn mplayer_plays() {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &*String::from_utf8_lossy(&output.stderr);
     // The status line counts frames as `30/ 30`; a broken one is told of.
     assert!(text.contains(" 30/ 30 ") && !text.to_lowercase().contains("error"), "{text}");
 }
@@ -78,7 +75,7 @@ fn vlc_plays() {
 fn a_chosen_stream_decodes() {
     let (media, server, broadcast) = live();
     let mut wire = Wire::to(server.addr());
-    let header = gstasfpush::asf::Header::parse(media.header.clone()).unwrap();
+    let header = asf::Header::parse(media.header.clone()).unwrap();
     let video = header.streams().iter().find(|stream| header.is_video(stream.number)).unwrap().number;
     wire.send(format!(
         "GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/9.0.0.2980\r\n\

@@ -1,19 +1,17 @@
 //! Pushes through real proxies, squid and tinyproxy, to the real publishing point.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 
+use asf::{Padding, Parser, Settings};
+use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
 use bytes::Bytes;
-use gstasfpush::asf::{Padding, Parser, Settings};
-use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
-use gstasfpush::wmhttp::Hresult;
-use support::media;
-use support::pipeline::{Pushing, end, feed, gst_launch, until};
-use support::proxy::{Asks, Proxy};
 use tempfile::TempDir;
+use test_support::media;
+use test_support::pipeline::{Pushing, end, feed, gst_launch, until};
+use test_support::proxy::{Asks, Proxy};
+use wmhttp::Hresult;
 
 const STEP: u32 = 40;
 const PACKETS: u32 = 2000;
@@ -171,9 +169,9 @@ fn a_server_that_is_down_behind_squid() {
 
 #[cfg(feature = "tls")]
 mod tunnels {
-    use gstasfpush::wmhttp::packet::Packet;
-    use support::authority::Authority;
-    use support::peer::{Peer, wms};
+    use test_support::authority::Authority;
+    use test_support::peer::{Peer, wms};
+    use wmhttp::packet::Packet;
 
     use super::*;
 

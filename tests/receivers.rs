@@ -1,21 +1,19 @@
 //! Habits of the servers in the field, each played by hand, and a push that arrives all the same.
 //!
-//! Elsewhere: head and body of a PushSetup in one write in `src/transport/tests.rs`; Digest without quotes in
+//! Elsewhere: head and body of a PushSetup in one write in `crates/client/src/transport/tests.rs`; Digest without quotes in
 //! `authentication.rs`; a relay that gets a changed header in `element.rs`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::time::Duration;
 
+use asf::Header;
+use asf::test_util::{HeaderBuilder, PacketBuilder, Payload};
 use gst::prelude::*;
-use gstasfpush::asf::Header;
-use gstasfpush::asf::fixture::{HeaderBuilder, PacketBuilder, Payload};
-use gstasfpush::wmhttp::Hresult;
-use gstasfpush::wmhttp::packet::Packet;
-use support::media;
-use support::peer::{Connection, Peer, relay, wms};
-use support::pipeline::{Pushing, end, feed, status, status_nick};
+use test_support::media;
+use test_support::peer::{Connection, Peer, relay, wms};
+use test_support::pipeline::{Pushing, end, feed, status, status_nick};
+use wmhttp::Hresult;
+use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
 const PACKETS: u32 = 50;

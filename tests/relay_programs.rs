@@ -1,23 +1,20 @@
 //! The whole chain, with programs of others at both ends: an encoder, two servers, and players; and curl,
 //! which sees each status.
-#![cfg(feature = "publishing-point")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use asf_publishing_point::{Config, Forward, PointConfig, RunningServer, Server};
 use gst::prelude::*;
-use gstasfpush::point::{Config, Forward, PointConfig, RunningServer, Server};
-use gstasfpush::wmhttp::server::access::{Rights, Scheme};
-use support::curl::Curl;
-use support::decoded::{assert_same_frames, frames, recordings};
-use support::media;
-use support::pipeline::{Pushing, until};
-use support::vlc::Vlc;
 use tempfile::TempDir;
+use test_support::curl::Curl;
+use test_support::decoded::{assert_same_frames, frames, recordings};
+use test_support::media;
+use test_support::pipeline::{Pushing, until};
+use test_support::vlc::Vlc;
+use wmhttp::server::access::{Rights, Scheme};
 
 /// A player's process; killed where it does not end by itself.
 struct Player(Child);
@@ -233,7 +230,7 @@ fn curl_sees_who_is_there() {
     let server = Server::spawn(Config { max_sessions: 1, ..config }).unwrap();
     let pushing = Pushing::by_hand(&format!("sync=false location={}", url("http", &server)));
     pushing.0.play();
-    support::pipeline::feed(&pushing.1, media::stream(10, 40));
+    test_support::pipeline::feed(&pushing.1, media::stream(10, 40));
     until("the push flows", || server.stats("concert").unwrap().packets == 10);
     let none = Curl::default();
     assert_eq!(none.set_up(&url("http", &server)).status, 409);

@@ -1,8 +1,6 @@
 //! A server that is started anew again and again in mid-push.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -10,14 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use asf::Header;
 use bytes::Bytes;
-use gstasfpush::asf::Header;
-use gstasfpush::wmhttp::packet::Packet;
-use support::media;
-use support::peer::{Connection, PATIENCE, wms};
-use support::pipeline::{Pushing, until};
-use support::server::{listen, listen_on};
-use support::upstream::Upstream;
+use test_support::media;
+use test_support::peer::{Connection, PATIENCE, wms};
+use test_support::pipeline::{Pushing, until};
+use test_support::server::{listen, listen_on};
+use test_support::upstream::Upstream;
+use wmhttp::packet::Packet;
 
 const RESTARTS: u32 = 200;
 const STEP: u32 = 4;

@@ -3,16 +3,14 @@
 //! `ROLLOVER_BYTES` says how many.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::thread;
 
+use asf::test_util::{HeaderBuilder, PacketBuilder, Payload};
 use bytes::Bytes;
-use gstasfpush::asf::fixture::{HeaderBuilder, PacketBuilder, Payload};
-use gstasfpush::wmhttp::packet::Packet;
-use support::peer::{Peer, wms};
-use support::pipeline::Pushing;
-use support::upstream::Upstream;
+use test_support::peer::{Peer, wms};
+use test_support::pipeline::Pushing;
+use test_support::upstream::Upstream;
+use wmhttp::packet::Packet;
 
 /// Of a data packet: it fills 64 KiB with its framing but for a byte.
 const SIZE: usize = 65_531;

@@ -4,15 +4,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot read the sources has failed")]
 
-#[path = "support/sources.rs"]
-mod sources;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use sources::rust_files;
+use test_support::sources::rust_files;
 
 /// Set, it has the table written anew.
 const WRITE: &str = "WRITE_RULES";
@@ -134,7 +131,7 @@ fn id(rule: &str) -> &str {
 fn proofs() -> Proofs {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut proofs = Proofs::new();
-    for file in rust_files(&root.join("src")).into_iter().chain(rust_files(&root.join("tests"))) {
+    for file in ["src", "tests", "crates"].iter().flat_map(|folder| rust_files(&root.join(folder))) {
         let shown = file.strip_prefix(root).unwrap().display().to_string();
         // Its own tests have ids in examples.
         if shown == "tests/rules.rs" {

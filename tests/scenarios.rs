@@ -2,8 +2,6 @@
 //! properties in each state.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::fs;
 use std::thread;
 use std::time::Duration;
@@ -11,11 +9,11 @@ use std::time::Duration;
 use gst::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use support::media;
-use support::peer::{PATIENCE, Peer};
-use support::pipeline::{Pushing, feed, until};
-use support::witness::{Push, Witness};
 use tempfile::TempDir;
+use test_support::media;
+use test_support::peer::{PATIENCE, Peer};
+use test_support::pipeline::{Pushing, feed, until};
+use test_support::witness::{Push, Witness};
 
 const STEP: u32 = 10;
 

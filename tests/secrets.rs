@@ -4,16 +4,14 @@
 #![cfg(feature = "ntlm")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use gst::prelude::*;
-use support::challenger;
-use support::media;
-use support::peer::Peer;
-use support::pipeline::{Pushing, end, feed};
+use test_support::challenger;
+use test_support::media;
+use test_support::peer::Peer;
+use test_support::pipeline::{Pushing, end, feed};
 
 const PASSWORD: &str = "OPENSESAME";
 const PUSH_ID: &str = "PUSHIDENTIFIER";
@@ -44,7 +42,7 @@ impl Write for Said {
 /// What GStreamer logs, by GST_DEBUG=*:9, and what the libraries below do.
 fn listen() -> Said {
     let said = Said::default();
-    support::pipeline::init();
+    test_support::pipeline::init();
     gst::log::remove_default_log_function();
     let logged = said.clone();
     gst::log::add_log_function(move |category, _level, _file, function, _line, object, message| {

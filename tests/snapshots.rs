@@ -1,13 +1,11 @@
 //! The element's interface as applications see it, held fast: what changes here changes for them.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use support::pipeline::plugin_folder;
+use test_support::pipeline::plugin_folder;
 
 /// Set, it has the snapshots written anew.
 const WRITE: &str = "WRITE_SNAPSHOTS";

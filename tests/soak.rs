@@ -2,10 +2,7 @@
 //! memory, descriptors and threads stay as they are, each packet arrives or is counted, and what arrives can be decoded.
 //!
 //! `SOAK_SECONDS` says for how long, `SOAK_SEED` what happens; `scripts/soak` keeps the figures in `SOAK_OUT` and draws them.
-#![cfg(feature = "publishing-point")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
-mod support;
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -17,17 +14,17 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use asf::{Parser, Settings};
 use bytes::Bytes;
 use gst::prelude::*;
-use gstasfpush::asf::{Parser, Settings};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use support::census::Census;
-use support::decoded::recordings;
-use support::pipeline::{Pushing, until};
-use support::troubled::Troubled;
-use support::usage::Usage;
 use tempfile::TempDir;
+use test_support::census::Census;
+use test_support::decoded::recordings;
+use test_support::pipeline::{Pushing, until};
+use test_support::troubled::Troubled;
+use test_support::usage::Usage;
 
 const SERVERS: usize = 4;
 /// This one's process lives on, so that its memory says something.
@@ -90,8 +87,10 @@ impl Looks {
 
     fn take(&mut self, pushing: &Pushing, servers: &[Troubled]) {
         let own = Usage::here();
-        let of_servers: Vec<_> =
-            servers.iter().map(|server| server.program().map(support::point_program::PointProgram::usage)).collect();
+        let of_servers: Vec<_> = servers
+            .iter()
+            .map(|server| server.program().map(test_support::point_program::PointProgram::usage))
+            .collect();
         let mut line = format!("{:.1},{},{},{}", self.seconds(), own.resident, own.descriptors, own.threads);
         for (stats, usage) in pushing.all_stats().iter().zip(&of_servers) {
             let [received, sent, dropped, queued, uncertain, reconnects] = [

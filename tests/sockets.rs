@@ -1,15 +1,13 @@
 //! `bind-address` and `qos-dscp`: what the kernel knows of the connection.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::process::Command;
 
+use asf_publishing_point::config::{Config, PointConfig};
+use asf_publishing_point::{RunningServer, Server};
 use gst::prelude::*;
-use gstasfpush::point::config::{Config, PointConfig};
-use gstasfpush::point::{RunningServer, Server};
-use support::media;
-use support::pipeline::{Pushing, feed, until};
+use test_support::media;
+use test_support::pipeline::{Pushing, feed, until};
 
 fn server() -> RunningServer {
     Server::spawn(Config::with_points(["concert"], &PointConfig::default())).unwrap()

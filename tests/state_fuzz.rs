@@ -5,24 +5,22 @@
 //! system's all the same.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use asf_publishing_point::{Config, PointConfig, Server};
 use gst::glib;
 use gst::prelude::*;
-use gstasfpush::point::{Config, PointConfig, Server};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use support::media;
-use support::peer::PATIENCE;
-use support::pipeline::{Pushing, until};
-use support::server::listen;
+use test_support::media;
+use test_support::peer::PATIENCE;
+use test_support::pipeline::{Pushing, until};
+use test_support::server::listen;
 
 const STEP: u32 = 5;
 
@@ -315,7 +313,7 @@ fn random_treatment_by_several_threads() {
     let locations: Vec<String> = urls.chain([format!("http://{}/x", deaf.local_addr().unwrap())]).collect();
 
     // What GLib calls critical ends the process.
-    support::pipeline::init();
+    test_support::pipeline::init();
     glib::log_set_always_fatal(glib::LogLevels::LEVEL_CRITICAL | glib::LogLevels::LEVEL_ERROR);
     let one_push = |seed, time| {
         let (pushing, _) = Pushing::by_hand(&format!("location={}", locations[0]));

@@ -1,15 +1,13 @@
 //! What `stats` tells, and when.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::time::UNIX_EPOCH;
 
 use gst::prelude::*;
-use gstasfpush::wmhttp::packet::Packet;
-use support::media;
-use support::peer::{Connection, Peer, wms};
-use support::pipeline::{end, feed, pushing_to, until};
+use test_support::media;
+use test_support::peer::{Connection, Peer, wms};
+use test_support::pipeline::{end, feed, pushing_to, until};
+use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
 
@@ -191,7 +189,7 @@ fn posted_at_intervals() {
     });
     assert_eq!(complete.get::<u64>("packets-received"), Ok(10));
     assert!(complete.has_field("average-rate"), "the base class's own");
-    notified.recv_timeout(support::peer::PATIENCE).unwrap();
+    notified.recv_timeout(test_support::peer::PATIENCE).unwrap();
     pushing.sink.set_property("stats-update-interval", 0_u32);
     pushing.messages();
     std::thread::sleep(std::time::Duration::from_millis(200));

@@ -1,16 +1,11 @@
 //! The status page in Chromium: what it shows, that it follows, and that nothing from outside is more than text.
-#![cfg(feature = "publishing-point")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-#[path = "support/browser.rs"]
-mod browser;
-mod support;
-
-use browser::{Browser, DESK, Look, PHONE};
-use gstasfpush::point::config::{Config, PointConfig};
-use gstasfpush::point::{Forward, RunningServer, Server};
-use support::encoder::{Encoder, Player, header};
-use support::pipeline::until;
+use asf_publishing_point::config::{Config, PointConfig};
+use asf_publishing_point::{Forward, RunningServer, Server};
+use test_support::browser::{Browser, DESK, Look, PHONE};
+use test_support::encoder::{Encoder, Player, header};
+use test_support::pipeline::until;
 
 const AGENT: &str = "WMEncoder/12.0.0.0 test/1";
 

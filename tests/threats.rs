@@ -1,13 +1,10 @@
 //! What `docs/threats.md` names is there.
 #![allow(clippy::unwrap_used, reason = "a test that cannot read the sources has failed")]
 
-#[path = "support/sources.rs"]
-mod sources;
-
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use sources::rust_files;
+use test_support::sources::rust_files;
 
 #[test]
 fn each_threat_has_its_test() {
@@ -34,9 +31,12 @@ fn unsafe_code_is_where_the_document_says() {
     let text = fs::read_to_string(root.join("docs/threats.md")).unwrap();
     let (_, after) = text.split_once("`unsafe` stands in these files").unwrap();
     let (table, _) = after.split_once("\n## ").unwrap();
-    let named: Vec<&str> = table.split('`').filter(|word| word.starts_with("src/")).collect();
+    let named: Vec<&str> = table.split('`').filter(|word| word.ends_with(".rs")).collect();
     let has_unsafe = |source: &str| source.lines().any(|line| line.contains("expect(unsafe_code"));
-    let files = rust_files(&root.join("src"));
+    let is_test = |file: &PathBuf| file.iter().any(|part| part == "tests" || part == "test-support");
+    let files =
+        ["src", "crates"].iter().flat_map(|folder| rust_files(&root.join(folder))).filter(|file| !is_test(file));
+    let files: Vec<PathBuf> = files.collect();
     let found = files.iter().filter(|file| has_unsafe(&fs::read_to_string(file).unwrap()));
     let mut found: Vec<&str> = found.map(|file| file.strip_prefix(root).unwrap().to_str().unwrap()).collect();
     found.sort_unstable();

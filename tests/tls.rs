@@ -2,18 +2,16 @@
 #![cfg(feature = "tls")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::time::Duration;
 
 use gst::prelude::*;
-use gstasfpush::wmhttp::Hresult;
-use gstasfpush::wmhttp::packet::Packet;
 use rcgen::KeyPair;
-use support::authority::Authority;
-use support::media;
-use support::peer::{Peer, wms};
-use support::pipeline::{Pushing, end, feed, until};
+use test_support::authority::Authority;
+use test_support::media;
+use test_support::peer::{Peer, wms};
+use test_support::pipeline::{Pushing, end, feed, until};
+use wmhttp::Hresult;
+use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
 
@@ -128,7 +126,7 @@ fn a_client_certificate_is_shown() {
     let (certificate, key) = authority.sign("encoder");
     std::fs::write(authority.file("own.pem"), certificate.pem()).unwrap();
     std::fs::write(authority.file("key.pem"), key.serialize_pem()).unwrap();
-    std::fs::write(authority.file("both.pem"), certificate.pem() + &key.serialize_pem()).unwrap();
+    std::fs::write(authority.file("both.pem"), format!("{}{}", certificate.pem(), key.serialize_pem())).unwrap();
     let name = |name| authority.file(name).display().to_string();
     for properties in [
         format!("tls-certificate-file={} tls-private-key-file={}", name("own.pem"), name("key.pem")),
@@ -215,7 +213,7 @@ fn bad_files_are_settings() {
 /// The URI interface knows both schemes.
 #[test]
 fn uri_over_tls() {
-    support::pipeline::init();
+    test_support::pipeline::init();
     let sink = gst::Element::make_from_uri(gst::URIType::Sink, "wmpush+https://host/a;b", None).unwrap();
     assert_eq!(sink.property::<Option<String>>("location").as_deref(), Some("https://host/a;b"));
     let handler = sink.dynamic_cast::<gst::URIHandler>().unwrap();

@@ -1,16 +1,14 @@
 //! What upstream is asked and told: key frames, memory.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 
 use gst::prelude::*;
 use gst_base::prelude::*;
-use support::media;
-use support::peer::{Connection, Peer, wms};
-use support::pipeline::{Pushing, feed, init, pushing_to, until};
+use test_support::media;
+use test_support::peer::{Connection, Peer, wms};
+use test_support::pipeline::{Pushing, feed, init, pushing_to, until};
 
 const STEP: u32 = 40;
 

@@ -5,18 +5,16 @@
 #![cfg(feature = "ntlm")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::sync::Mutex;
 
 use gst::prelude::*;
-use support::challenger;
-use support::media;
-use support::peer::Peer;
-use support::pipeline::{Pushing, end, feed};
+use test_support::challenger;
+use test_support::media;
+use test_support::peer::Peer;
+use test_support::pipeline::{Pushing, end, feed};
 
 /// What is never in any other text.
 const PASSWORD: &str = "OPENSESAME";

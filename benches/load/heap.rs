@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use gst::prelude::*;
 
-use crate::media::Media;
 use crate::upstream::Upstream;
+use bench_parts::media::Media;
 
 /// Counts what goes through Rust's allocator: all that the plugin allocates, and nothing of GStreamer's own.
 pub struct Counting;

@@ -10,8 +10,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a measurement that fails, fails")]
 
 mod heap;
-#[path = "../media.rs"]
-mod media;
 mod paced;
 mod receiver;
 mod upstream;
@@ -20,7 +18,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::net::TcpStream;
 
-use media::Media;
+use bench_parts::media::Media;
 
 #[global_allocator]
 static HEAP: heap::Counting = heap::Counting;

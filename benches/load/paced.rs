@@ -7,8 +7,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::media::Media;
 use crate::upstream::Upstream;
+use bench_parts::media::Media;
 
 const PACKET: usize = 3200;
 /// Left out at the beginning, while the connection is made and its window opens.

@@ -7,7 +7,7 @@ mod drivers;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
-use gstasfpush::point::{Config, PointConfig, RunningServer, Server};
+use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
 
 static SERVER: LazyLock<RunningServer> = LazyLock::new(|| {
     // A program with a `main` of Rust's ignores it from its beginning.

@@ -12,7 +12,7 @@ use super::destination::Destination;
 use super::enums::Status;
 use super::location;
 use super::stats;
-use crate::publish::Command;
+use asfpush_client::publish::Command;
 
 /// All signals; actions are marked as such.
 pub(super) fn signals() -> Vec<Signal> {

@@ -6,8 +6,6 @@
 use bytes::Bytes;
 use gst::prelude::*;
 
-use crate::asf;
-
 /// Bytes of a pool's buffers where the caps do not tell the stream's packet size: the largest ASF packet.
 const LARGEST_PACKET: u32 = 64 * 1024;
 

@@ -7,7 +7,7 @@ use gst::prelude::*;
 
 use super::AsfPushSink;
 use super::destination::Destination;
-use crate::wmhttp::auth::{Credentials, Question, Target};
+use wmhttp::auth::{Credentials, Question, Target};
 
 const NAME: &str = "request-credentials";
 

@@ -11,8 +11,8 @@ use super::enums::DestinationState;
 use super::location;
 use super::properties::{OF_DESTINATIONS, Property};
 use super::settings::Settings;
-use crate::publish::status::State;
-use crate::wmhttp::auth::Login;
+use asfpush_client::publish::status::State;
+use wmhttp::auth::Login;
 
 /// One publishing point: its own values of the element's properties, and where the push to it stands.
 #[derive(Default)]

@@ -2,11 +2,10 @@
 
 use gst::prelude::*;
 
-use crate::asf;
-use crate::log;
-use crate::publish::status;
-use crate::wmhttp::auth::Methods;
-use crate::wmhttp::client;
+use asfpush_client::packet_buffer;
+use asfpush_client::publish::status;
+use wmhttp::auth::Methods;
+use wmhttp::client;
 
 /// `drop-policy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
@@ -31,13 +30,13 @@ pub enum DropPolicy {
 }
 
 impl DropPolicy {
-    pub(super) fn policy(self) -> Option<log::DropPolicy> {
+    pub(super) fn policy(self) -> Option<packet_buffer::DropPolicy> {
         match self {
             Self::Auto => None,
-            Self::Block => Some(log::DropPolicy::Block),
-            Self::Keyframe => Some(log::DropPolicy::Keyframe),
-            Self::Oldest => Some(log::DropPolicy::Oldest),
-            Self::Disconnect => Some(log::DropPolicy::Disconnect),
+            Self::Block => Some(packet_buffer::DropPolicy::Block),
+            Self::Keyframe => Some(packet_buffer::DropPolicy::Keyframe),
+            Self::Oldest => Some(packet_buffer::DropPolicy::Oldest),
+            Self::Disconnect => Some(packet_buffer::DropPolicy::Disconnect),
         }
     }
 }
@@ -58,7 +57,7 @@ pub enum SyncMethod {
     LatestKeyframe,
 }
 
-impl From<SyncMethod> for log::Start {
+impl From<SyncMethod> for packet_buffer::Start {
     fn from(method: SyncMethod) -> Self {
         match method {
             SyncMethod::Latest => Self::Head,

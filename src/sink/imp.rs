@@ -12,23 +12,23 @@ use gst_base::subclass::prelude::*;
 
 use super::actions;
 use super::allocation;
+use super::bus::{Postman, plain_details, post_failure};
 use super::destination::Destination;
 use super::enums::OnError;
 use super::location::{self, BadLocation, URI_SCHEME, URI_SCHEMES};
+use super::post_guard::Voice;
 use super::properties::{PROPERTIES, property};
-use super::report::{Postman, plain_details, post_failure};
 use super::settings::Settings;
 use super::stats::{self, Totals, count};
 use super::streaming::Stream;
-use super::voice::Voice;
 use super::{CAT, vfuncs};
-use crate::publish::Publisher;
-use crate::publish::stats::Stats;
-use crate::publish::status::{State, Step};
-use crate::transport::tls::Tls;
-use crate::wmhttp::Hresult;
-use crate::wmhttp::auth::Secret;
-use crate::wmhttp::verdict::Failure;
+use asfpush_client::publish::Publisher;
+use asfpush_client::publish::stats::Stats;
+use asfpush_client::publish::status::{State, Step};
+use asfpush_client::transport::tls::Tls;
+use wmhttp::Hresult;
+use wmhttp::auth::Secret;
+use wmhttp::failure::Failure;
 
 /// How often QOS is posted at most.
 const QOS_INTERVAL: Duration = Duration::from_secs(1);

@@ -2,9 +2,9 @@
 
 use url::Url;
 
-use crate::transport::tls;
-use crate::wmhttp::Hresult;
-use crate::wmhttp::auth::Login;
+use asfpush_client::transport::tls;
+use wmhttp::Hresult;
+use wmhttp::auth::Login;
 
 /// The scheme under which the element answers to `gst_element_make_from_uri`.
 pub(super) const URI_SCHEME: &str = "wmpush+http";
@@ -92,7 +92,7 @@ pub(super) fn shown(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wmhttp::auth::Secret;
+    use wmhttp::auth::Secret;
 
     #[test]
     fn spellings_of_http() {

@@ -24,20 +24,20 @@
  */
 mod actions;
 mod allocation;
+mod bus;
 mod credentials;
 mod destination;
 mod enums;
 mod imp;
 mod location;
 mod pacing;
+mod post_guard;
 mod properties;
 mod proxy;
-mod report;
 mod settings;
 mod stats;
 mod streaming;
 mod vfuncs;
-mod voice;
 
 use std::sync::LazyLock;
 

@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 use gst::ClockTime;
 
-use crate::asf;
-
 /// A step of the send time beyond this is a splice, not a pause.
 const MAX_STEP_MS: i32 = 10_000;
 
@@ -66,7 +64,7 @@ impl Pacer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::asf::fixture::HeaderBuilder;
+    use asf::test_util::HeaderBuilder;
 
     fn header() -> Arc<asf::Header> {
         Arc::new(asf::Header::parse(HeaderBuilder::default().build()).unwrap())

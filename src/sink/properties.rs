@@ -11,8 +11,8 @@ use gst::prelude::*;
 use super::enums::{AuthMethods, DropPolicy, HeaderChange, OnError, Padding, SyncMethod};
 use super::location;
 use super::settings::Settings;
-use crate::wmhttp::auth::Secret;
-use crate::wmhttp::headers::{Directives, is_encoder};
+use wmhttp::auth::Secret;
+use wmhttp::headers::{Directives, is_encoder};
 
 /// The row of a property, by its name.
 pub(super) fn property(name: &str) -> Option<&'static Property> {

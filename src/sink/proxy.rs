@@ -2,9 +2,9 @@
 
 use url::Url;
 
-use crate::transport;
-use crate::wmhttp::auth::{Login, Secret};
-use crate::wmhttp::proxy::{Choice, Proxy};
+use asfpush_client::transport;
+use wmhttp::auth::{Login, Secret};
+use wmhttp::proxy::{Choice, Proxy};
 
 /// What the three properties hold.
 #[derive(Clone, Default)]

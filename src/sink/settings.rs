@@ -9,17 +9,16 @@ use url::Url;
 use super::enums::{AuthMethods, DropPolicy, HeaderChange, OnError, Padding, SyncMethod};
 use super::location;
 use super::proxy::ProxySettings;
-use crate::asf;
-use crate::log::{Limits, Terms};
-use crate::publish::backoff::Policy;
-use crate::publish::{self};
-use crate::transport;
-use crate::transport::kerberos;
-use crate::transport::tls::{self, Tls};
-use crate::wmhttp::auth::{Login, Secret};
-use crate::wmhttp::client::Config;
-use crate::wmhttp::headers::Directives;
-use crate::wmhttp::via::Via;
+use asfpush_client::packet_buffer::{Limits, Terms};
+use asfpush_client::publish::backoff::Policy;
+use asfpush_client::publish::{self};
+use asfpush_client::transport;
+use asfpush_client::transport::kerberos;
+use asfpush_client::transport::tls::{self, Tls};
+use wmhttp::auth::{Login, Secret};
+use wmhttp::client::Config;
+use wmhttp::headers::Directives;
+use wmhttp::via::Via;
 
 /// What the properties hold. Times are milliseconds but for `max_size_time`, nanoseconds.
 #[derive(Clone, Debug)]

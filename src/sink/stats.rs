@@ -4,8 +4,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use gst::prelude::*;
 
-use crate::publish::stats::{Moment, Stats};
-use crate::publish::status::State;
+use asfpush_client::publish::stats::{Moment, Stats};
+use asfpush_client::publish::status::State;
 
 /// Counters of the element's own.
 #[derive(Clone, Copy, Debug, Default)]

@@ -9,14 +9,13 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 
+use super::bus::plain_details;
 use super::imp::AsfPushSink;
 use super::pacing::{Due, Pacer};
-use super::report::plain_details;
 use super::stats::Totals;
 use super::{CAT, vfuncs};
-use crate::asf;
-use crate::publish::{Drained, Publisher};
-use crate::wmhttp::Hresult;
+use asfpush_client::publish::{Drained, Publisher};
+use wmhttp::Hresult;
 
 /// Bytes of a packet's beginning that are copied, where the rest comes with the next buffer: to keep the buffer for
 /// them takes an allocation, and as long.

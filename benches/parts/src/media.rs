@@ -1,0 +1,46 @@
+//! The streams that are measured: full packets, or packets of which a third is padding.
+
+use asf::test_util::{HeaderBuilder, PacketBuilder, Payload};
+use bytes::Bytes;
+
+const VIDEO: u8 = 2;
+/// Packets from one key frame to the next.
+const KEY_FRAME_EVERY: u32 = 100;
+/// Bytes that asfmux writes around the one payload of a packet.
+const AROUND_PAYLOAD: usize = 30;
+
+/// What the packets of a stream look like.
+#[derive(Clone, Copy, Debug)]
+pub struct Media {
+    /// Bytes of a packet.
+    pub packet_size: usize,
+    /// Whether a third of each is padding.
+    pub padded: bool,
+    /// Milliseconds from one send time to the next.
+    pub step: u32,
+}
+
+impl Media {
+    /// The Header Object and the head of the Data Object.
+    pub fn header(self) -> Bytes {
+        HeaderBuilder::default().packet_size(u32::try_from(self.packet_size).unwrap()).build()
+    }
+
+    /// The packet number `n`. A full one ends with its number, little-endian.
+    pub fn packet(self, n: u32) -> Bytes {
+        let room = self.packet_size - AROUND_PAYLOAD;
+        let mut data = vec![0xA5; if self.padded { room * 2 / 3 } else { room }];
+        let number = data.len() - 4;
+        data[number..].copy_from_slice(&n.to_le_bytes());
+        let payload = Payload::new(VIDEO, &data);
+        let payload = if n.is_multiple_of(KEY_FRAME_EVERY) { payload.key() } else { payload };
+        let packet = PacketBuilder::asfmux(self.packet_size, vec![payload]).send_time(n * self.step).build();
+        assert_eq!(packet.len(), self.packet_size);
+        packet
+    }
+
+    /// Packets back to back.
+    pub fn packets(self, numbers: std::ops::Range<u32>) -> Vec<u8> {
+        numbers.map(|n| self.packet(n)).collect::<Vec<_>>().concat()
+    }
+}

@@ -1,0 +1,210 @@
+//! The pure parts on the way of a packet, each as something that can be done to one stream over and over.
+//!
+//! `pure.rs` times them, `instructions` counts what they take.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use asf::{self, Header, Packet, Padding, Parser, Settings, Unit};
+use asfpush_client::packet_buffer::{Cursor, DropPolicy, Limits, Log, Start, Terms};
+use bytes::Bytes;
+use http::HeaderMap;
+use wmhttp::client::{Config, Output, ResponseHead, Session};
+
+use crate::media::Media;
+
+/// Bytes of the stream of one turn: they stay in the processor's cache.
+const TURN: usize = 512 * 1024;
+
+/// One part with the stream it works on.
+pub struct Part {
+    /// What the stream consists of.
+    pub media: Media,
+    blocks: Vec<Bytes>,
+    packets: u32,
+    work: Work,
+}
+
+enum Work {
+    /// Bytes to packets.
+    Parse(Box<Parser>),
+    /// One packet to one without its padding.
+    Strip(Arc<Header>),
+    /// Packets to `$D`s, and what a destination takes of them.
+    Frame(Arc<Header>, Vec<Packet>, Arc<Log>, Cursor),
+    /// How much of a packet may go now.
+    Session(Arc<Header>, Box<Session>),
+    /// All of it: bytes to what is sent.
+    Path(Box<Parser>, Arc<Log>, Cursor),
+}
+
+/// How a part is made, and its stream.
+type Recipe = (&'static str, Media, usize, fn(Media) -> Work);
+
+const SMALL: Media = Media { packet_size: 1444, padded: false, step: 10 };
+const USUAL: Media = Media { packet_size: 3200, padded: false, step: 10 };
+const PADDED: Media = Media { packet_size: 3200, padded: true, step: 10 };
+const LARGE: Media = Media { packet_size: 16_000, padded: false, step: 10 };
+
+/// Packets of the three sizes that matter: of a datagram, asfmux's own, and large; and buffers of one or of any size.
+const RECIPES: &[Recipe] = &[
+    ("parse-1444", SMALL, 1444, parsing),
+    ("parse-3200", USUAL, 3200, parsing),
+    ("parse-3200-blocks-of-4096", USUAL, 4096, parsing),
+    ("parse-3200-blocks-of-65536", USUAL, 65_536, parsing),
+    ("parse-16000", LARGE, 16_000, parsing),
+    ("strip-3200", PADDED, 3200, |media| Work::Strip(header(media))),
+    ("frame-3200", USUAL, 3200, framing),
+    ("session-3200", USUAL, 3200, |media| Work::Session(header(media), Box::new(streaming(&header(media))))),
+    ("path-1444", SMALL, 1444, path),
+    ("path-3200", USUAL, 3200, path),
+    ("path-3200-padded", PADDED, 3200, path),
+    ("path-3200-blocks-of-4096", USUAL, 4096, path),
+    ("path-16000", LARGE, 16_000, path),
+];
+
+/// The names of all parts.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    RECIPES.iter().map(|recipe| recipe.0)
+}
+
+impl Part {
+    /// The part of this name, ready for its first turn.
+    pub fn named(name: &str) -> Self {
+        let &(_, media, block, work) = RECIPES.iter().find(|recipe| recipe.0 == name).unwrap();
+        let packets = u32::try_from(TURN / media.packet_size).unwrap();
+        let bytes = Bytes::from(media.packets(0..packets));
+        let blocks = (0..bytes.len()).step_by(block).map(|at| bytes.slice(at..bytes.len().min(at + block))).collect();
+        Self { media, blocks, packets, work: work(media) }
+    }
+
+    /// Packets of a turn.
+    pub fn packets(&self) -> u32 {
+        self.packets
+    }
+
+    /// Does the part to the whole stream once, and says how many packets came out.
+    pub fn turn(&mut self) -> u32 {
+        let mut done = 0;
+        match &mut self.work {
+            Work::Parse(parser) => {
+                for block in &self.blocks {
+                    read(parser, block, |units| {
+                        for unit in units {
+                            std::hint::black_box(unit);
+                            done += 1;
+                        }
+                    });
+                }
+            }
+            Work::Strip(header) => {
+                for block in &self.blocks {
+                    let packet = Packet::parse([block.clone(), Bytes::new()], header, Padding::Explicit);
+                    done += u32::from(std::hint::black_box(packet).padding_removed() > 0);
+                }
+            }
+            Work::Frame(header, packets, log, cursor) => {
+                for ten in packets.chunks(10) {
+                    log.append(header, ten.iter().cloned());
+                    done += taken(cursor);
+                }
+            }
+            Work::Session(header, session) => {
+                let now = Instant::now();
+                let size = self.media.packet_size + 4;
+                for _ in 0..self.packets {
+                    if session.offer(header, size, now) < size as u64 {
+                        // The body of 2 GiB is full.
+                        **session = streaming(header);
+                        session.offer(header, size, now);
+                    }
+                    session.sent(size as u64);
+                    done += u32::from(session.poll().is_none());
+                }
+            }
+            Work::Path(parser, log, cursor) => {
+                for block in &self.blocks {
+                    let header = Arc::clone(parser.header().unwrap());
+                    read(parser, block, |units| log.append(&header, units.map(|unit| unit.packet)));
+                    done += taken(cursor);
+                }
+            }
+        }
+        done
+    }
+}
+
+/// Reads the packets that end in this block, as the element does: where they lie. What is left over is kept.
+fn read<'a>(parser: &mut Parser, block: &'a [u8], units: impl FnOnce(&mut dyn Iterator<Item = Unit<asf::Part<'a>>>)) {
+    let mut rest = block;
+    units(&mut std::iter::from_fn(|| parser.read_unit(&mut rest).unwrap()));
+    if !rest.is_empty() {
+        parser.push_copied(rest);
+        assert!(parser.next_unit().unwrap().is_none(), "a packet that was not read where it lies");
+    }
+}
+
+/// Takes what is there, as a destination does.
+fn taken(cursor: &mut Cursor) -> u32 {
+    let mut count = 0;
+    while let Some(batch) = cursor.take(64 * 1024) {
+        count += u32::try_from(batch.sizes.len()).unwrap();
+        std::hint::black_box(batch);
+    }
+    count
+}
+
+fn header(media: Media) -> Arc<Header> {
+    Arc::new(Header::parse(media.header()).unwrap())
+}
+
+fn parser(media: Media) -> Box<Parser> {
+    let mut parser = Box::new(Parser::new(Settings::default()));
+    parser.push(media.header());
+    assert!(parser.next_unit().unwrap().is_none());
+    parser
+}
+
+fn parsing(media: Media) -> Work {
+    Work::Parse(parser(media))
+}
+
+fn log() -> (Arc<Log>, Cursor) {
+    let log = Log::new(Limits { bytes: 1024 * 1024, time: Duration::ZERO, packets: 0 });
+    let terms = Terms { policy: Some(DropPolicy::Block), ..Terms::default() };
+    let cursor = log.cursor(Start::Oldest, terms);
+    cursor.set_streaming(true);
+    (log, cursor)
+}
+
+fn framing(media: Media) -> Work {
+    let header = header(media);
+    let packet = |n| Packet::parse([media.packet(n), Bytes::new()], &header, Padding::Explicit);
+    let packets = (0..u32::try_from(TURN / media.packet_size).unwrap()).map(packet).collect();
+    let (log, cursor) = log();
+    Work::Frame(header, packets, log, cursor)
+}
+
+fn path(media: Media) -> Work {
+    let (log, cursor) = log();
+    Work::Path(parser(media), log, cursor)
+}
+
+/// A session that has begun its first body.
+fn streaming(header: &Arc<Header>) -> Session {
+    let now = Instant::now();
+    let mut session =
+        Session::new(Config::new("http://localhost/p".parse().unwrap(), "WMEncoder/12.0.0.0", || [0; 16]));
+    session.connect(now);
+    let request = session.poll();
+    assert!(matches!(request, Some(Output::Request(_))), "{request:?}");
+    let mut headers = HeaderMap::new();
+    headers.insert("server", "Cougar/9.6".parse().unwrap());
+    headers.insert("set-cookie", "push-id=1".parse().unwrap());
+    session.handle_connected();
+    session.handle_response(&ResponseHead { status: 204, headers, keep_alive: true }, now);
+    session.offer(header, 1, now);
+    session.sent(1);
+    while session.poll().is_some() {}
+    session
+}

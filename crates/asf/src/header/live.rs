@@ -1,0 +1,76 @@
+//! The header of a live stream.
+
+use bytes::Bytes;
+
+use super::objects::Objects;
+use super::{FileProperties, HEADER_HEAD, Header};
+use crate::guid;
+
+impl Header {
+    /// This header as that of a live stream: Broadcast set, Seekable clear, all that
+    /// counts the packets or measures the whole 0, the Data Object's size 50, and no
+    /// File ID that ends in 0.
+    ///
+    /// Players of a live stream need no other, and some servers find the end of the
+    /// header by a search that other values mislead. Doing it twice changes nothing.
+    #[must_use]
+    pub fn to_live(&self) -> Header {
+        let (object, data) = self.split();
+        let data_at = object.len();
+        let mut bytes = self.bytes.to_vec();
+        let children = object.get(HEADER_HEAD..).unwrap_or_default();
+        for child in Objects::new(children, HEADER_HEAD).map_while(Result::ok) {
+            if child.guid == guid::FILE_PROPERTIES && child.bytes.len() >= FileProperties::LEN {
+                let fields = bytes.get_mut(child.offset..).unwrap_or_default();
+                live_file_properties(fields, child.from(88).u32().unwrap_or(0));
+            }
+        }
+        debug_assert_eq!(data.len(), super::DATA_HEAD);
+        live_data_object(bytes.get_mut(data_at..).unwrap_or_default());
+
+        let mut live = self.clone();
+        live.bytes = Bytes::from(bytes);
+        live.file.flags = live_flags(self.file.flags);
+        live.data_size = LIVE_DATA_SIZE;
+        live
+    }
+}
+
+const LIVE_DATA_SIZE: u64 = super::DATA_HEAD as u64;
+
+fn live_flags(flags: u32) -> u32 {
+    (flags | FileProperties::BROADCAST) & !FileProperties::SEEKABLE
+}
+
+/// Offsets are those of ASF 3.2.
+fn live_file_properties(object: &mut [u8], flags: u32) {
+    end_file_id(object);
+    const FILE_SIZE: usize = 40;
+    const PACKETS: usize = 56;
+    const PLAY_DURATION: usize = 64;
+    const SEND_DURATION: usize = 72;
+    for at in [FILE_SIZE, PACKETS, PLAY_DURATION, SEND_DURATION] {
+        put(object, at, &0_u64.to_le_bytes());
+    }
+    put(object, 88, &live_flags(flags).to_le_bytes());
+}
+
+/// Offsets are those of ASF 5.1.
+fn live_data_object(object: &mut [u8]) {
+    put(object, 16, &LIVE_DATA_SIZE.to_le_bytes());
+    end_file_id(object);
+    put(object, 40, &0_u64.to_le_bytes());
+}
+
+/// The File ID lies at the same place in both objects.
+fn end_file_id(object: &mut [u8]) {
+    if let Some(last @ 0) = object.get_mut(39) {
+        *last = 1;
+    }
+}
+
+fn put(object: &mut [u8], at: usize, field: &[u8]) {
+    if let Some(place) = object.get_mut(at..at + field.len()) {
+        place.copy_from_slice(field);
+    }
+}

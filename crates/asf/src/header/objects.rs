@@ -1,0 +1,71 @@
+//! Walking a list of ASF objects.
+
+use crate::Error;
+use crate::cursor::Cursor;
+use crate::guid::Guid;
+
+/// Bytes of GUID and size, with which every object begins (ASF 2.1).
+pub(super) const HEAD: usize = 24;
+
+/// One object, with its own head.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Object<'a> {
+    pub(super) guid: Guid,
+    /// Bytes from the start of the header.
+    pub(super) offset: usize,
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> Object<'a> {
+    /// A cursor `at` bytes behind the object's start; at the end where it is shorter.
+    pub(super) fn from(&self, at: usize) -> Cursor<'a> {
+        Cursor::new(self.bytes.get(at..).unwrap_or_default())
+    }
+}
+
+/// The objects in a part of the header, by their sizes: the counts written by
+/// muxers are wrong too often. Ends behind the first broken one.
+#[derive(Clone, Debug)]
+pub(super) struct Objects<'a> {
+    rest: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Objects<'a> {
+    /// `offset` is where `bytes` lie in the header.
+    pub(super) fn new(bytes: &'a [u8], offset: usize) -> Self {
+        Self { rest: bytes, offset }
+    }
+
+    fn split_first(&self) -> Result<(Object<'a>, &'a [u8]), Error> {
+        let broken = |reason| Error::InvalidHeader { object: "object", offset: self.offset as u64, reason };
+        let mut head = Cursor::new(self.rest);
+        let (Some(guid), Some(size)) = (head.array(), head.u64()) else {
+            let reason = format!("{} bytes are left, an object has 24", self.rest.len());
+            return Err(broken(reason));
+        };
+        let split =
+            usize::try_from(size).ok().filter(|&size| size >= HEAD).and_then(|size| self.rest.split_at_checked(size));
+        let Some((bytes, rest)) = split else {
+            let reason = format!("claims {size} bytes, from 24 to {} fit", self.rest.len());
+            return Err(broken(reason));
+        };
+        let offset = self.offset;
+        Ok((Object { guid, offset, bytes }, rest))
+    }
+}
+
+impl<'a> Iterator for Objects<'a> {
+    type Item = Result<Object<'a>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let split = self.split_first();
+        self.rest = split.as_ref().map_or(&[], |(_, rest)| rest);
+        let object = split.map(|(object, _)| object);
+        self.offset += object.as_ref().map_or(0, |object| object.bytes.len());
+        Some(object)
+    }
+}

@@ -1,0 +1,138 @@
+//! Finding a header among other bytes.
+
+use bytes::Bytes;
+use memchr::memmem::Finder;
+
+use crate::cursor::Cursor;
+use crate::guid;
+use crate::header::{HEADER_HEAD, MAX_READ};
+
+/// Finds Header Objects inside packets that were cut short, and behind an index.
+#[derive(Debug)]
+pub(super) struct HeaderSearch {
+    finder: Finder<'static>,
+}
+
+impl HeaderSearch {
+    pub(super) fn new() -> Self {
+        const NEEDLE: &[u8] = &guid::HEADER;
+        Self { finder: Finder::new(NEEDLE) }
+    }
+
+    /// The first offset at which the start of a Header Object lies whole.
+    pub(super) fn find(&self, [first, second]: [&[u8]; 2]) -> Option<usize> {
+        let bytes = Cursor::joined(first, second);
+        let plausible = |&at: &usize| {
+            let mut cursor = bytes.clone();
+            cursor.skip(at).is_some() && cursor.array().as_ref().is_some_and(is_header)
+        };
+        let in_first = self.finder.find_iter(first).find(plausible);
+        if second.is_empty() {
+            return in_first;
+        }
+        in_first
+            .or_else(|| self.find_at_joint(first, second).filter(plausible))
+            .or_else(|| self.finder.find_iter(second).map(|at| first.len() + at).find(plausible))
+    }
+
+    fn find_at_joint(&self, first: &[u8], second: &[u8]) -> Option<usize> {
+        const REACH: usize = guid::HEADER.len() - 1;
+        if second.is_empty() {
+            return None;
+        }
+        let from = first.len().saturating_sub(REACH);
+        let before = first.get(from..)?;
+        let mut joint = [0; 2 * REACH];
+        let room = joint.get_mut(before.len()..)?;
+        let after = second.get(..room.len()).unwrap_or(second);
+        room.get_mut(..after.len())?.copy_from_slice(after);
+        joint.get_mut(..before.len())?.copy_from_slice(before);
+        Some(from + self.finder.find(&joint)?)
+    }
+}
+
+/// Whether a Header Object can begin like this: its GUID, a size that can be, and
+/// both reserved bytes (ASF 3.1).
+pub(super) fn is_header(head: &[u8; HEADER_HEAD]) -> bool {
+    let mut cursor = Cursor::new(head);
+    cursor.array() == Some(guid::HEADER)
+        && cursor.u64().is_some_and(|size| (HEADER_HEAD as u64..=MAX_READ).contains(&size))
+        && head.ends_with(&[1, 2])
+}
+
+/// The last bytes, at most 29, where they may be the start of a Header Object that
+/// goes on behind them. Empty where they cannot.
+pub(super) fn begun_at_end(first: &[u8], second: &[u8]) -> Bytes {
+    const MOST: usize = HEADER_HEAD - 1;
+    let last = if second.is_empty() { first } else { second };
+    if let Some(end) = last.last_chunk::<MOST>() {
+        return begun(end);
+    }
+    let mut end = [0; MOST];
+    let len = (first.len() + second.len()).min(MOST);
+    let bytes = second.iter().rev().chain(first.iter().rev());
+    for (to, byte) in end.iter_mut().rev().zip(bytes) {
+        *to = *byte;
+    }
+    begun(end.get(MOST - len..).unwrap_or_default())
+}
+
+fn begun(end: &[u8]) -> Bytes {
+    memchr::memchr_iter(guid::HEADER[0], end)
+        .map(|at| end.get(at..).unwrap_or_default())
+        .find(|begun| agrees(begun))
+        .map_or_else(Bytes::new, Bytes::copy_from_slice)
+}
+
+/// Whether the bytes agree with the GUID of the Header Object, as far as both go.
+pub(super) fn agrees(bytes: &[u8]) -> bool {
+    bytes.iter().zip(&guid::HEADER).all(|(a, b)| a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(size: u64) -> Vec<u8> {
+        let mut head = guid::HEADER.to_vec();
+        head.extend(size.to_le_bytes());
+        head.extend([5, 0, 0, 0, 1, 2]);
+        head
+    }
+
+    #[test]
+    fn a_header_is_found_at_every_cut() {
+        let bytes = [vec![0x30; 40], head(500), vec![0x30; 40]].concat();
+        let search = HeaderSearch::new();
+        for cut in 0..=bytes.len() {
+            let (first, second) = bytes.split_at(cut);
+            assert_eq!(search.find([first, second]), Some(40), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn implausible_headers_are_passed_over() {
+        let search = HeaderSearch::new();
+        for size in [0, 29, MAX_READ + 1, u64::MAX] {
+            let bytes = [head(size), head(30)].concat();
+            assert_eq!(search.find([&bytes, &[]]), Some(30), "{size}");
+            let (first, second) = bytes.split_at(8);
+            assert_eq!(search.find([first, second]), Some(30), "{size}");
+        }
+        assert_eq!(search.find([&head(30)[..29], &[]]), None);
+    }
+
+    #[test]
+    fn a_begun_header_is_seen_at_the_end() {
+        let whole = head(500);
+        for len in 0..30 {
+            let bytes = [&[0; 50], &whole[..len]].concat();
+            for cut in [0, 40, 55.min(bytes.len()), bytes.len()] {
+                let (first, second) = bytes.split_at(cut);
+                assert_eq!(begun_at_end(first, second), whole[..len]);
+            }
+        }
+        assert_eq!(begun_at_end(&[0x30, 0x30], &[]), [0x30][..]);
+        assert!(begun_at_end(&[], &[]).is_empty());
+    }
+}

@@ -1,0 +1,48 @@
+//! ASF byte streams: any chunking of bytes in, data packets with their header out.
+//!
+//! Pure: no clock, no lock, no log, no I/O. [`Parser`] takes the bytes and the few
+//! stream events that matter, and gives [`Unit`]s. [`Header`] and [`Packet`] are
+//! what [MS-WMHTTP] sends as `$H`/`$C` and `$D`. [`restore`] is the receiving side.
+//!
+//! "ASF n.n" in these modules names a section of the Advanced Systems Format
+//! specification.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use asf::test_util::{HeaderBuilder, packets};
+//! use asf::{Error, Parser, Settings};
+//!
+//! let file = [&HeaderBuilder::default().build()[..], &packets(200, 3).concat()].concat();
+//! let mut parser = Parser::new(Settings::default());
+//! let mut count = 0;
+//! for chunk in file.chunks(77) {
+//!     parser.push(Bytes::copy_from_slice(chunk));
+//!     while let Some(unit) = parser.next_unit()? {
+//!         assert!(unit.packet.len() <= unit.header.packet_size());
+//!         count += 1;
+//!     }
+//! }
+//! parser.finish()?;
+//! assert_eq!(count, 3);
+//! # Ok::<(), Error>(())
+//! ```
+
+mod byte_queue;
+mod cursor;
+mod error;
+mod guid;
+mod header;
+mod header_search;
+mod index;
+mod packet;
+mod parser;
+#[cfg(any(test, feature = "test-util"))]
+pub mod test_util;
+mod warning;
+
+pub use error::Error;
+pub use header::{Description, Header, Stream, StreamDescription, StreamKind};
+pub use index::SimpleIndex;
+pub use packet::{Chunk, Packet, Padding, Part, PayloadFacts, Selected, key_frames, restore, select};
+pub use parser::{Parser, Settings, Unit};
+pub use warning::Warning;

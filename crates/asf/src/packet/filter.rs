@@ -1,0 +1,213 @@
+//! A packet with some of its payloads only, for players that do not take every stream.
+
+use std::ops::Range;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::layout::{self, Layout, PACKET_LENGTH_WORD, PayloadHead};
+use crate::cursor::Cursor;
+
+const PAYLOADS: u8 = 0x3f;
+
+/// What a payload says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PayloadFacts {
+    /// Stream number, 1 to 127.
+    pub stream: u8,
+    /// Whether it is of a key frame.
+    pub key: bool,
+    /// Whether a media object begins in it.
+    pub begins: bool,
+}
+
+/// What is left of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selected {
+    /// All of it: the packet as it is.
+    Whole,
+    /// The wanted payloads, at the packet's full size.
+    Part(Bytes),
+    /// Nothing.
+    Nothing,
+}
+
+/// Leaves out the payloads that `wanted` does not want; it is asked once for each, in their order.
+///
+/// What is left has the size of `packet`, and says in its Packet Length how much of that counts. A packet that
+/// makes no sense stays whole, and `wanted` may have been asked about its first payloads. `out` lends its memory.
+pub fn select(packet: &[u8], out: &mut BytesMut, mut wanted: impl FnMut(PayloadFacts) -> bool) -> Selected {
+    match payloads(packet) {
+        None => Selected::Whole,
+        Some(Payloads::One(facts)) if wanted(facts) => Selected::Whole,
+        Some(Payloads::One(_)) => Selected::Nothing,
+        Some(Payloads::Several { layout, flags_at, all }) => {
+            let kept: Vec<_> = all.iter().filter(|(facts, _)| wanted(*facts)).map(|(_, range)| range.clone()).collect();
+            if kept.is_empty() && !all.is_empty() {
+                return Selected::Nothing;
+            }
+            if kept.len() == all.len() {
+                return Selected::Whole;
+            }
+            out.reserve(packet.len());
+            let part = write(packet, &layout, flags_at, &kept, out);
+            // Fails only where a packet is longer than any that a header allows.
+            part.map_or(Selected::Whole, |()| Selected::Part(out.split().freeze()))
+        }
+    }
+}
+
+enum Payloads {
+    One(PayloadFacts),
+    Several {
+        layout: Layout,
+        /// Offset of the Payload Flags.
+        flags_at: usize,
+        all: Vec<(PayloadFacts, Range<usize>)>,
+    },
+}
+
+fn payloads(packet: &[u8]) -> Option<Payloads> {
+    let mut cursor = Cursor::new(packet);
+    let layout = Layout::read(&mut cursor)?;
+    if layout.properties >> 6 != 1 {
+        return None;
+    }
+    if !layout.has_multiple_payloads() {
+        return PayloadHead::read(&layout, &mut cursor).map(|head| Payloads::One(head.facts()));
+    }
+    let flags_at = cursor.position();
+    let flags = cursor.u8()?;
+    let mut all = Vec::with_capacity(usize::from(flags & PAYLOADS));
+    for _ in 0..flags & PAYLOADS {
+        let from = cursor.position();
+        let head = PayloadHead::read(&layout, &mut cursor)?;
+        if flags >> 6 == 0 {
+            return None;
+        }
+        let len = cursor.typed(flags >> 6)?;
+        cursor.skip(usize::try_from(len).ok()?)?;
+        all.push((head.facts(), from..cursor.position()));
+    }
+    Some(Payloads::Several { layout, flags_at, all })
+}
+
+/// Writes no more than all of `packet`: Padding Length goes, Packet Length takes two bytes where payloads went.
+fn write(packet: &[u8], layout: &Layout, flags_at: usize, kept: &[Range<usize>], out: &mut BytesMut) -> Option<()> {
+    let Layout { flags_at: length_types_at, flags, times_at, .. } = *layout;
+    let before = packet.get(..length_types_at)?;
+    let properties = packet.get(length_types_at + 1)?;
+    let sequence_at = length_types_at + 2 + layout::width(flags >> 5);
+    let sequence = packet.get(sequence_at..sequence_at + layout::width(flags >> 1))?;
+    let times = packet.get(times_at..flags_at)?;
+    let payloads: usize = kept.iter().map(ExactSizeIterator::len).sum();
+    let len = before.len() + 2 + 2 + sequence.len() + times.len() + 1 + payloads;
+    let padding = packet.len().checked_sub(len)?;
+    let len = u16::try_from(len).ok()?;
+    let count = u8::try_from(kept.len()).ok()?;
+    let length_type = packet.get(flags_at)? & !PAYLOADS;
+    out.put_slice(before);
+    out.put_u8(flags & !layout::LENGTH_AND_PADDING | PACKET_LENGTH_WORD);
+    out.put_u8(*properties);
+    out.put_u16_le(len);
+    out.put_slice(sequence);
+    out.put_slice(times);
+    out.put_u8(length_type | count);
+    for range in kept {
+        out.put_slice(packet.get(range.clone())?);
+    }
+    out.put_bytes(0, padding);
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_util::{HeaderBuilder, Length, PacketBuilder, Payload, Width};
+    use crate::{Header, Packet, Padding};
+
+    fn kept(packet: &[u8], streams: &[u8]) -> Selected {
+        select(packet, &mut BytesMut::new(), |facts| streams.contains(&facts.stream))
+    }
+
+    /// Stream, and whether all of the data is there.
+    fn found(packet: &[u8]) -> Vec<(PayloadFacts, Vec<u8>)> {
+        match payloads(packet) {
+            Some(Payloads::Several { all, .. }) => {
+                all.into_iter().map(|(facts, range)| (facts, packet[range].to_vec())).collect()
+            }
+            Some(Payloads::One(_)) | None => panic!("{packet:02x?}"),
+        }
+    }
+
+    #[test]
+    fn unwanted_payloads_go_and_the_size_stays() {
+        let payloads =
+            vec![Payload::new(1, &[1; 20]).key(), Payload::new(2, &[2; 30]).at(9), Payload::new(1, &[3; 10]).key()];
+        for correction in [vec![], vec![0x82, 0, 0]] {
+            for (multiple, padding, sequence) in [
+                (Width::Word, Width::Word, Width::Absent),
+                (Width::Byte, Width::Absent, Width::Word),
+                (Width::Dword, Width::Byte, Width::Byte),
+            ] {
+                for length in [(Width::Absent, Length::Whole), (Width::Word, Length::WithoutPadding)] {
+                    let packet = PacketBuilder {
+                        correction: correction.clone(),
+                        multiple: Some(multiple),
+                        padding,
+                        sequence,
+                        length,
+                        payloads: payloads.clone(),
+                        send_time: 77,
+                        duration: 5,
+                        ..PacketBuilder::default()
+                    }
+                    .build();
+                    assert_eq!(kept(&packet, &[1, 2]), Selected::Whole);
+                    assert_eq!(kept(&packet, &[9]), Selected::Nothing);
+                    let Selected::Part(part) = kept(&packet, &[1]) else { panic!() };
+                    assert_eq!(part.len(), packet.len());
+                    let wanted: Vec<_> = found(&packet).into_iter().filter(|(facts, _)| facts.stream == 1).collect();
+                    assert_eq!(wanted.len(), 2);
+                    assert_eq!(found(&part), wanted);
+                    let header = Header::parse(HeaderBuilder::default().build()).unwrap();
+                    let parsed = Packet::parse([part, Bytes::new()], &header, Padding::Explicit);
+                    assert!(parsed.is_parsed() && parsed.padding_removed() > 0);
+                    assert_eq!((parsed.send_time(), parsed.duration()), (77, 5));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_packet_has_room_for_its_length() {
+        let payloads = vec![Payload::new(1, &[1; 1]), Payload::new(2, &[2; 150])];
+        let mut builder = PacketBuilder { size: 0, multiple: Some(Width::Word), payloads, ..PacketBuilder::default() };
+        builder.size = builder.build().len();
+        let packet = builder.build();
+        let Selected::Part(part) = kept(&packet, &[2]) else { panic!() };
+        assert_eq!(part.len(), packet.len());
+        assert_eq!(found(&part)[0].1.len(), found(&packet)[1].1.len());
+    }
+
+    #[test]
+    fn single_payloads_stay_or_go() {
+        let packet = PacketBuilder::windows(200, Payload::new(2, &[5; 20]).key()).build();
+        assert_eq!(kept(&packet, &[2]), Selected::Whole);
+        assert_eq!(kept(&packet, &[1]), Selected::Nothing);
+        let mut seen = Vec::new();
+        let begins = |facts| {
+            seen.push(facts);
+            true
+        };
+        select(&packet, &mut BytesMut::new(), begins);
+        assert_eq!(seen, [PayloadFacts { stream: 2, key: true, begins: true }]);
+    }
+
+    #[test]
+    fn what_is_no_packet_stays_whole() {
+        let packet = PacketBuilder::asfmux(200, vec![Payload::new(1, &[1; 20]), Payload::new(2, &[1; 20])]).build();
+        for packet in [&[][..], &[0xFF; 200], &packet[..30], &[0x82; 5]] {
+            assert_eq!(kept(packet, &[1]), Selected::Whole);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Where the fields of a data packet lie and what they say (ASF 5.2).
+
+use super::filter::PayloadFacts;
+use crate::Header;
+use crate::cursor::Cursor;
+pub(super) use crate::cursor::width;
+
+/// Length Type Flags: the types of Packet Length and Padding Length.
+pub(super) const LENGTH_AND_PADDING: u8 = 0b0111_1000;
+/// Length Type Flags: Packet Length is a WORD.
+pub(super) const PACKET_LENGTH_WORD: u8 = 0b0100_0000;
+const MULTIPLE_PAYLOADS: u8 = 1;
+const KEY_FRAME: u8 = 0x80;
+
+/// The start of a packet, up to its payloads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    /// Offset of the Length Type Flags, behind the error correction.
+    pub(super) flags_at: usize,
+    /// Length Type Flags.
+    pub(super) flags: u8,
+    /// Property Flags.
+    pub(super) properties: u8,
+    /// Packet Length in bytes; 0 where absent.
+    pub(super) packet_length: u32,
+    /// Padding Length in bytes; 0 where absent.
+    pub(super) padding: u32,
+    /// Offset of the Send Time, behind the fields of variable width.
+    pub(super) times_at: usize,
+    /// Milliseconds.
+    pub(super) send_time: u32,
+    /// Milliseconds.
+    pub(super) duration: u16,
+}
+
+impl Layout {
+    /// `None` where the packet is too short or says what no packet says.
+    pub(super) fn read(packet: &mut Cursor<'_>) -> Option<Self> {
+        let mut flags_at = 0;
+        let mut flags = packet.u8()?;
+        if flags & 0x80 != 0 {
+            // Opaque data, or a length that is not in the low bits: of no known use.
+            if flags & 0x70 != 0 {
+                return None;
+            }
+            packet.skip(usize::from(flags & 0x0f))?;
+            flags_at = packet.position();
+            flags = packet.u8()?;
+        }
+        if flags & 0x80 != 0 {
+            return None;
+        }
+        let properties = packet.u8()?;
+        let packet_length = packet.typed(flags >> 5)?;
+        packet.typed(flags >> 1)?;
+        let padding = packet.typed(flags >> 3)?;
+        Some(Self {
+            flags_at,
+            flags,
+            properties,
+            packet_length,
+            padding,
+            times_at: packet.position(),
+            send_time: packet.u32()?,
+            duration: packet.u16()?,
+        })
+    }
+
+    pub(super) fn has_multiple_payloads(&self) -> bool {
+        self.flags & MULTIPLE_PAYLOADS != 0
+    }
+}
+
+/// What one pass over a packet finds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scan {
+    pub(super) layout: Layout,
+    /// Offset of the end of the payloads, where the padding begins.
+    pub(super) end: usize,
+    /// Whether there is padding that can be removed without a doubt.
+    pub(super) has_padding: bool,
+    /// Whether a video key frame begins here.
+    pub(super) starts_key_frame: bool,
+}
+
+impl Scan {
+    /// `None` where the bytes are no packet.
+    pub(super) fn read(mut packet: Cursor<'_>, header: &Header) -> Option<Self> {
+        let layout = Layout::read(&mut packet)?;
+        let removable = removable_end(&layout, packet.position(), packet.len());
+        let payloads = Payloads::read(&layout, packet.clone(), header)?;
+        let (end, has_padding) = match (removable, payloads.end) {
+            // A single payload has no end of its own.
+            (Some(end), None) => (end, payloads.data_at <= end),
+            (Some(end), Some(payloads_end)) => (end, payloads_end == end),
+            (None, _) => (packet.len(), false),
+        };
+        Some(Self { layout, end, has_padding, starts_key_frame: payloads.start_key_frame })
+    }
+}
+
+/// Where the padding begins, if there is any and the two length fields agree on it.
+///
+/// Packet Length may count the padding (as specified) or not (asfmux). It may also be
+/// the shorter one with no Padding Length at all: what is left of the packet then is
+/// padding too.
+fn removable_end(layout: &Layout, head: usize, size: usize) -> Option<usize> {
+    let packet_length = usize::try_from(layout.packet_length).ok()?;
+    let padding = usize::try_from(layout.padding).ok()?;
+    let end = match (packet_length, padding) {
+        (0, 0) => return None,
+        (0, padding) => size.checked_sub(padding)?,
+        (length, 0) => length,
+        (length, padding) => {
+            let end = size.checked_sub(padding)?;
+            if length != size && length != end {
+                return None;
+            }
+            end
+        }
+    };
+    (end < size && end >= head).then_some(end)
+}
+
+/// What the payloads say together.
+struct Payloads {
+    start_key_frame: bool,
+    /// Offset behind the heads read, and in the multiple form behind the data as well.
+    data_at: usize,
+    /// Offset of the end of the last payload, in the multiple form.
+    end: Option<usize>,
+}
+
+impl Payloads {
+    fn read(layout: &Layout, packet: Cursor<'_>, header: &Header) -> Option<Self> {
+        let mut start_key_frame = false;
+        let (data_at, end) = visit_payloads(layout, packet, |head| start_key_frame |= head.starts_key_frame(header))?;
+        Some(Self { start_key_frame, data_at, end })
+    }
+}
+
+/// Shows the head of each payload to `visit`. Gives the offset behind the heads read, and in the multiple
+/// form behind the data as well, and that of the end of the last payload, in the multiple form.
+pub(super) fn visit_payloads(
+    layout: &Layout,
+    mut packet: Cursor<'_>,
+    mut visit: impl FnMut(&PayloadHead),
+) -> Option<(usize, Option<usize>)> {
+    // The type of the stream number must be BYTE; where it is not, the bytes most
+    // likely are no packet.
+    if layout.properties >> 6 != 1 {
+        return None;
+    }
+    if !layout.has_multiple_payloads() {
+        visit(&PayloadHead::read(layout, &mut packet)?);
+        return Some((packet.position(), None));
+    }
+    let flags = packet.u8()?;
+    for _ in 0..flags & 0x3f {
+        visit(&PayloadHead::read(layout, &mut packet)?);
+        if flags >> 6 == 0 {
+            return None;
+        }
+        let len = packet.typed(flags >> 6)?;
+        packet.skip(usize::try_from(len).ok()?)?;
+    }
+    Some((packet.position(), Some(packet.position())))
+}
+
+/// The start of a payload (ASF 5.2.3).
+pub(super) struct PayloadHead {
+    /// Stream number, and the key frame bit.
+    stream: u8,
+    /// Offset Into Media Object in bytes; a time where the payload is compressed.
+    object_offset: u32,
+    compressed: bool,
+    /// Offset in the packet, and bytes, of the Replicated Data.
+    replicated: (usize, u32),
+}
+
+impl PayloadHead {
+    pub(super) fn read(layout: &Layout, packet: &mut Cursor<'_>) -> Option<Self> {
+        let properties = layout.properties;
+        let stream = packet.u8()?;
+        packet.typed(properties >> 4)?;
+        let object_offset = packet.typed(properties >> 2)?;
+        let replicated = packet.typed(properties)?;
+        if matches!(replicated, 2..=7) {
+            return None;
+        }
+        let replicated_at = packet.position();
+        packet.skip(usize::try_from(replicated).ok()?)?;
+        Some(Self { stream, object_offset, compressed: replicated == 1, replicated: (replicated_at, replicated) })
+    }
+
+    pub(super) fn stream(&self) -> u8 {
+        self.stream & !KEY_FRAME
+    }
+
+    /// The presentation time in milliseconds, preroll included, by the bytes of the whole packet.
+    pub(super) fn presentation_time(&self, packet: &[u8]) -> Option<u32> {
+        if self.compressed {
+            return Some(self.object_offset);
+        }
+        let (at, len) = self.replicated;
+        // The size of the media object comes first.
+        let mut replicated = Cursor::new(packet.get(at..)?.get(..usize::try_from(len).ok()?)?);
+        replicated.skip(4)?;
+        replicated.u32()
+    }
+
+    pub(super) fn facts(&self) -> PayloadFacts {
+        PayloadFacts {
+            stream: self.stream(),
+            key: self.stream & KEY_FRAME != 0,
+            begins: self.compressed || self.object_offset == 0,
+        }
+    }
+
+    pub(super) fn starts_key_frame(&self, header: &Header) -> bool {
+        let PayloadFacts { stream, key, begins } = self.facts();
+        key && begins && header.is_video(stream)
+    }
+}

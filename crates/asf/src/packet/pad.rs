@@ -1,0 +1,180 @@
+//! Packets back to their full size, for players and files.
+
+use bytes::BufMut;
+
+use super::layout::{Layout, width};
+use crate::Error;
+use crate::cursor::Cursor;
+
+const PADDING_BYTE: u8 = 0b0000_1000;
+const PADDING_WORD: u8 = 0b0001_0000;
+const PADDING_TYPE: u8 = 0b0001_1000;
+
+/// Appends a received packet, with or without padding, to `out` at its full `size`
+/// in bytes.
+///
+/// What is appended as padding is accounted for in the packet: players that find
+/// zeros nobody speaks of take them for the end of a single payload. A packet that
+/// makes no sense is only filled up.
+///
+/// # Errors
+///
+/// [`Error::OverlongPacket`] where the packet has more bytes than `size`; nothing
+/// is appended then.
+pub fn restore(packet: &[u8], size: usize, out: &mut impl BufMut) -> Result<(), Error> {
+    let len = packet.len();
+    let missing = size.checked_sub(len).ok_or(Error::OverlongPacket { len, size })?;
+    let padding = match Layout::read(&mut Cursor::new(packet)) {
+        Some(layout) => account(packet, &layout, missing, out),
+        None => None,
+    };
+    match padding {
+        Some(padding) => out.put_bytes(0, padding),
+        None => {
+            out.put_slice(packet);
+            out.put_bytes(0, missing);
+        }
+    }
+    Ok(())
+}
+
+/// Writes the packet with a Padding Length of what will be appended, and gives that.
+/// `None`, and nothing written, where the packet is right as it is.
+fn account(packet: &[u8], layout: &Layout, missing: usize, out: &mut impl BufMut) -> Option<usize> {
+    let Layout { flags_at, flags, packet_length, padding, times_at, .. } = *layout;
+    let field = width(flags >> 3);
+    let field_at = times_at.checked_sub(field)?;
+    let rest = packet.get(times_at..)?;
+    if width(flags >> 5) > 0 && packet_length > 0 {
+        // What Packet Length leaves out is padding already. Only asfmux's way of
+        // naming that again in Padding Length must go: players subtract it twice.
+        let len = packet_length as usize;
+        let whole = packet.len() + missing;
+        let twice = layout.has_multiple_payloads() && padding > 0 && len.checked_add(padding as usize)? == whole;
+        if !twice {
+            return None;
+        }
+        out.put_slice(packet.get(..field_at)?);
+        out.put_bytes(0, field);
+        out.put_slice(rest);
+        return Some(missing);
+    }
+    // A sender that cut the padding off and left its length has accounted for it.
+    if missing == 0 || padding > 0 {
+        return None;
+    }
+    let (kind, value) = match field {
+        2 | 4 => (flags & PADDING_TYPE, missing),
+        1 if missing <= 255 => (PADDING_BYTE, missing),
+        1 => (PADDING_WORD, missing - 1),
+        _ if missing <= 256 => (PADDING_BYTE, missing - 1),
+        _ => (PADDING_WORD, missing - 2),
+    };
+    let value_bytes = u32::try_from(value).ok()?.to_le_bytes();
+    let (value_bytes, too_high) = value_bytes.split_at_checked(width(kind >> 3))?;
+    if too_high.iter().any(|byte| *byte != 0) {
+        return None;
+    }
+    out.put_slice(packet.get(..flags_at)?);
+    out.put_u8(flags & !PADDING_TYPE | kind);
+    out.put_slice(packet.get(flags_at + 1..field_at)?);
+    out.put_slice(value_bytes);
+    out.put_slice(rest);
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_util::{PacketBuilder, Payload, Width};
+
+    fn restored(packet: &[u8], size: usize) -> Vec<u8> {
+        let mut out = b"before".to_vec();
+        restore(packet, size, &mut out).unwrap();
+        out.split_off(6)
+    }
+
+    /// A packet that fills its bytes, and has a Padding Length of 0 where it has one.
+    fn full(padding: Width, size: usize) -> Vec<u8> {
+        let builder = PacketBuilder {
+            size: 0,
+            padding,
+            payloads: vec![Payload::new(1, &vec![7; size])],
+            ..PacketBuilder::default()
+        };
+        builder.build().to_vec()
+    }
+
+    #[test]
+    fn a_whole_packet_stays() {
+        for width in Width::ALL {
+            let packet = full(width, 50);
+            assert_eq!(restored(&packet, packet.len()), packet);
+        }
+    }
+
+    #[test]
+    fn a_padding_field_takes_the_missing_bytes() {
+        for (width, len) in [(Width::Byte, 1), (Width::Word, 2), (Width::Dword, 4)] {
+            let packet = full(width, 50);
+            let out = restored(&packet, packet.len() + 200);
+            assert_eq!(out[5..5 + len], [200, 0, 0, 0][..len]);
+            assert_eq!(out[3], packet[3]);
+            assert_eq!(out[5 + len..packet.len()], packet[5 + len..]);
+            assert!(out[packet.len()..].iter().all(|byte| *byte == 0));
+        }
+    }
+
+    #[test]
+    fn a_byte_too_small_becomes_a_word() {
+        let packet = full(Width::Byte, 50);
+        let out = restored(&packet, packet.len() + 256);
+        assert_eq!(out[3..8], [0x10, 0x5D, 255, 0, packet[6]]);
+        assert_eq!(out.len(), packet.len() + 256);
+        let out = restored(&packet, packet.len() + 255);
+        assert_eq!(out[3..7], [0x08, 0x5D, 255, packet[6]]);
+    }
+
+    #[test]
+    fn a_missing_field_is_put_in() {
+        let packet = full(Width::Absent, 50);
+        for (missing, field) in [(1, &[0x08, 0x5D, 0][..]), (256, &[0x08, 0x5D, 255]), (257, &[0x10, 0x5D, 255, 0])] {
+            let out = restored(&packet, packet.len() + missing);
+            assert_eq!(out[3..3 + field.len()], *field);
+            assert_eq!(out[3 + field.len()..][..packet.len() - 5], packet[5..]);
+            assert_eq!(out.len(), packet.len() + missing);
+        }
+    }
+
+    #[test]
+    fn the_padding_of_asfmux_is_named_once() {
+        let packet = PacketBuilder::asfmux(200, vec![Payload::new(1, b"abc")]).build();
+        let out = restored(&packet, 200);
+        assert_eq!(out[..4], packet[..4]);
+        assert_eq!(out[4..6], [0, 0]);
+        assert_eq!(out[6..], packet[6..]);
+    }
+
+    #[test]
+    fn a_cut_that_left_its_padding_length_is_only_filled() {
+        let packet = PacketBuilder::windows(200, Payload::new(1, b"abc")).build();
+        let out = restored(&packet[..40], 200);
+        assert_eq!(out[..40], packet[..40]);
+    }
+
+    #[test]
+    fn nonsense_is_only_filled() {
+        assert_eq!(restored(&[0xFF; 3], 5), [0xFF, 0xFF, 0xFF, 0, 0]);
+        assert_eq!(restored(&[], 2), [0, 0]);
+    }
+
+    #[test]
+    fn a_packet_too_long_is_refused() {
+        let mut out = Vec::new();
+        let error = restore(&[0; 11], 10, &mut out).unwrap_err();
+        assert_eq!(error, Error::OverlongPacket { len: 11, size: 10 });
+        let text = error.to_string();
+        assert!(text.contains("Data Packet") && text.contains("byte 10"), "{text}");
+        assert!(out.is_empty());
+    }
+}

@@ -1,0 +1,363 @@
+//! Bytes in, units out.
+//!
+//! ```text
+//!             Header Object + 50 bytes                 index, end of the data
+//!  ┌────────┐ ─────────────────────────▶ ┌─────────┐ ─────────────────────▶ ┌───────┐
+//!  │ Header │                            │ Packets │                        │ After │
+//!  └────────┘ ◀───────────────────────── └─────────┘                        └───────┘
+//!       ▲      another header, new stream                                       │
+//!       └───────────────────────────────────────────────────────────────────────┘
+//!                                  another header
+//! ```
+//!
+//! Bytes decide; what caps and events say only helps where the bytes cannot.
+
+mod headers;
+mod input;
+mod zero_copy;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use self::headers::Expected;
+use self::input::{Arrival, Unplaced};
+use crate::byte_queue::Queue;
+use crate::header::HEADER_HEAD;
+use crate::header_search::{self, HeaderSearch};
+use crate::{Chunk, Error, Header, Packet, Padding, Warning, guid};
+
+/// Packets in a row that make no sense before the stream is given up.
+const LOST_AFTER: u32 = 8;
+/// Warnings kept for one who does not ask for them.
+const WARNINGS: usize = 16;
+
+/// What the parser does to the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What becomes of the packets' padding.
+    pub padding: Padding,
+    /// Whether headers become those of a live stream: [`Header::to_live`].
+    pub live_header: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { padding: Padding::Explicit, live_header: true }
+    }
+}
+
+/// A data packet and the header that describes it.
+///
+/// The stream's identity is that of the [`Arc`]: a new header in the bytes is a new
+/// one even where it is equal byte for byte, since its send times start anew.
+#[derive(Clone, Debug)]
+pub struct Unit<B = Bytes> {
+    /// The header, as it is to be sent.
+    pub header: Arc<Header>,
+    /// The packet.
+    pub packet: Packet<B>,
+}
+
+/// Cuts an ASF byte stream, in any chunks, into [`Unit`]s.
+///
+/// After each [`Parser::push`], and before any event, call [`Parser::next_unit`]
+/// until it gives `None`. Memory is bounded by the bytes of one packet, or of one
+/// header of at most 16 MiB, whatever sizes the bytes claim.
+#[derive(Debug)]
+pub struct Parser {
+    settings: Settings,
+    state: State,
+    queue: Queue,
+    search: HeaderSearch,
+    /// Bytes of the stream so far, counted as BYTES segments count.
+    received: u64,
+    /// How the next bytes lie in the stream.
+    arrival: Arrival,
+    /// No byte has come since the start of the stream, or since a flush: the next
+    /// segment says where they come from.
+    unplaced: Option<Unplaced>,
+    header: Option<Arc<Header>>,
+    /// The bytes of the current header as they came.
+    received_header: Option<Bytes>,
+    /// The header in the caps.
+    caps_header: Option<Bytes>,
+    warnings: VecDeque<Warning>,
+    warned_unparsed: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Header(Expected),
+    Packets(Packets),
+    After(After),
+    Failed(Error),
+}
+
+/// Among data packets.
+#[derive(Debug)]
+struct Packets {
+    /// Where in the stream the first packet begins.
+    start: u64,
+    /// Where in the stream the packets end, if that is known.
+    end: Option<u64>,
+    /// The end of the last packet, if a header may have begun there.
+    begun_header: Bytes,
+    /// Packets in a row that made no sense, and where in the stream they began.
+    unparsed: u32,
+    unparsed_from: u64,
+}
+
+/// Behind the data: nothing counts but another header.
+#[derive(Clone, Copy, Debug, Default)]
+struct After {
+    broken_headers: u32,
+    /// What the data before it was, for a seek back into it.
+    data: Option<(u64, Option<u64>)>,
+}
+
+enum Step {
+    Unit(Unit),
+    Again,
+    Wait,
+}
+
+impl Parser {
+    /// A parser at the start of a stream.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            state: State::Header(Expected::default()),
+            queue: Queue::default(),
+            search: HeaderSearch::new(),
+            received: 0,
+            arrival: Arrival::InOrder,
+            unplaced: Some(Unplaced::NewStream),
+            header: None,
+            received_header: None,
+            caps_header: None,
+            warnings: VecDeque::new(),
+            warned_unparsed: false,
+        }
+    }
+
+    /// The next packet; `None` where more bytes are needed.
+    ///
+    /// # Errors
+    ///
+    /// Where the stream cannot be pushed. The parser then gives the same error for
+    /// ever.
+    pub fn next_unit(&mut self) -> Result<Option<Unit>, Error> {
+        loop {
+            let step = match &self.state {
+                State::Header(_) => self.expect_header(),
+                State::Packets(_) => self.next_packet(),
+                State::After(_) => Ok(self.search_header()),
+                State::Failed(error) => Err(error.clone()),
+            };
+            match step {
+                Ok(Step::Unit(unit)) => return Ok(Some(unit)),
+                Ok(Step::Again) => {}
+                Ok(Step::Wait) => return Ok(None),
+                Err(error) => {
+                    self.fail(&error);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &Error) {
+        self.queue.clear();
+        self.state = State::Failed(error.clone());
+    }
+
+    /// Takes the `streamheader` of the caps. It counts only where the bytes do not
+    /// begin with a header. One that differs from that before announces another stream.
+    pub fn stream_header(&mut self, header: Bytes) {
+        if self.caps_header.as_ref() == Some(&header) {
+            return;
+        }
+        let known = self.received_header.as_ref() == Some(&header);
+        self.caps_header = Some(header);
+        let in_stream = matches!(self.state, State::Packets(_) | State::After(_));
+        if in_stream && !known {
+            self.new_stream();
+        }
+    }
+
+    /// The stream has ended. A packet or a later header of which only a part has come
+    /// is dropped.
+    ///
+    /// # Errors
+    ///
+    /// That of [`Parser::next_unit`], or where no header has ever come.
+    pub fn finish(&mut self) -> Result<(), Error> {
+        if let State::Failed(error) = &self.state {
+            return Err(error.clone());
+        }
+        if self.header.is_none() {
+            let error = self.missing_header();
+            self.state = State::Failed(error.clone());
+            return Err(error);
+        }
+        self.drop_partial();
+        Ok(())
+    }
+
+    /// The parser itself; in place of one that has failed, another at the start of a stream, which knows the caps'
+    /// header still.
+    #[must_use]
+    pub fn mended(self) -> Self {
+        match self.state {
+            State::Failed(_) => Self { caps_header: self.caps_header, ..Self::new(self.settings) },
+            State::Header(_) | State::Packets(_) | State::After(_) => self,
+        }
+    }
+
+    /// The header of the packets that come now, as it is to be sent.
+    #[must_use]
+    pub fn header(&self) -> Option<&Arc<Header>> {
+        self.header.as_ref()
+    }
+
+    /// The oldest warning not yet taken.
+    pub fn take_warning(&mut self) -> Option<Warning> {
+        self.warnings.pop_front()
+    }
+
+    /// Where in the stream the first byte of the queue lies.
+    fn offset(&self) -> u64 {
+        self.received.saturating_sub(self.queue.len() as u64)
+    }
+
+    fn warn(&mut self, warning: Warning) {
+        if self.warnings.len() < WARNINGS {
+            self.warnings.push_back(warning);
+        }
+    }
+}
+
+/// The state Packets.
+impl Parser {
+    fn next_packet(&mut self) -> Result<Step, Error> {
+        let offset = self.offset();
+        let (State::Packets(packets), Some(header)) = (&mut self.state, &self.header) else {
+            return Ok(Step::Wait);
+        };
+        if packets.end.is_some_and(|end| offset >= end) {
+            self.state = State::After(packets.ended());
+            return Ok(Step::Again);
+        }
+        if !packets.begun_header.is_empty() {
+            return Ok(self.finish_begun_header());
+        }
+        let Some(id) = self.queue.peek::<16>() else {
+            return Ok(Step::Wait);
+        };
+        if id == guid::HEADER {
+            self.state = State::Header(Expected::default());
+            return Ok(Step::Again);
+        }
+        if guid::is_index(&id) {
+            self.state = State::After(packets.ended());
+            return Ok(Step::Again);
+        }
+        let size = header.packet_size();
+        if self.queue.len() < size {
+            return Ok(Step::Wait);
+        }
+        if let Some(at) = self.search.find(self.queue.front(size)) {
+            self.queue.skip(at);
+            self.state = State::Header(Expected::default());
+            self.warn(Warning::PartialPacket { offset, len: at });
+            return Ok(Step::Again);
+        }
+        let parts = self.queue.take(size);
+        self.unit(parts, offset).map(Step::Unit)
+    }
+
+    /// The packet in these bytes, which begin at `offset` in the stream.
+    fn unit<B: Chunk>(&mut self, parts: [B; 2], offset: u64) -> Result<Unit<B>, Error> {
+        let (State::Packets(packets), Some(header)) = (&mut self.state, &self.header) else {
+            return Err(self.not_a_header());
+        };
+        packets.begun_header = header_search::begun_at_end(parts[0].as_ref(), parts[1].as_ref());
+        let packet = Packet::parse(parts, header, self.settings.padding);
+        if packet.is_parsed() {
+            packets.unparsed = 0;
+        } else {
+            packets.count_unparsed(offset)?;
+            if !self.warned_unparsed {
+                self.warned_unparsed = true;
+                self.warnings.push_back(Warning::UnparsedPacket { offset });
+            }
+        }
+        Ok(Unit { header: Arc::clone(header), packet })
+    }
+
+    /// The last packet ended like the start of a header. If the next bytes make it
+    /// one, the stream was cut within that packet.
+    fn finish_begun_header(&mut self) -> Step {
+        let State::Packets(packets) = &mut self.state else {
+            return Step::Again;
+        };
+        let mut head = [0; HEADER_HEAD];
+        let (begun, next) = head.split_at_mut(packets.begun_header.len());
+        begun.copy_from_slice(&packets.begun_header);
+        let known = begun.len() + self.queue.peek_into(next);
+        if !header_search::agrees(head.get(..known).unwrap_or_default()) {
+            packets.begun_header.clear();
+            return Step::Again;
+        }
+        if known < head.len() {
+            return Step::Wait;
+        }
+        let begun = std::mem::take(&mut packets.begun_header);
+        if header_search::is_header(&head) {
+            self.queue.push_front(begun);
+            self.state = State::Header(Expected::default());
+        }
+        Step::Again
+    }
+}
+
+impl Packets {
+    fn ended(&self) -> After {
+        After { broken_headers: 0, data: Some((self.start, self.end)) }
+    }
+
+    fn count_unparsed(&mut self, offset: u64) -> Result<(), Error> {
+        if self.unparsed == 0 {
+            self.unparsed_from = offset;
+        }
+        self.unparsed += 1;
+        if self.unparsed < LOST_AFTER {
+            return Ok(());
+        }
+        Err(Error::LostAlignment { offset: self.unparsed_from, packets: self.unparsed })
+    }
+}
+
+/// The state After.
+impl Parser {
+    fn search_header(&mut self) -> Step {
+        let len = self.queue.len();
+        if let Some(at) = self.search.find(self.queue.front(len)) {
+            self.queue.skip(at);
+            let behind_data = match &self.state {
+                State::After(after) => Some(*after),
+                State::Header(_) | State::Packets(_) | State::Failed(_) => None,
+            };
+            self.state = State::Header(Expected { behind_data, ..Expected::default() });
+            return Step::Again;
+        }
+        self.queue.skip(len.saturating_sub(HEADER_HEAD - 1));
+        Step::Wait
+    }
+}
+
+#[cfg(test)]
+mod tests;

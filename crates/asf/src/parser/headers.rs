@@ -1,0 +1,186 @@
+//! The state Header: a header is waited for, and accepted.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use memchr::memmem;
+
+use super::input::Arrival;
+use super::{After, Packets, Parser, State, Step};
+use crate::header::{DATA_HEAD, HEADER_HEAD, MAX_READ, header_size};
+use crate::{Error, Header, Warning, guid, header_search};
+
+/// Things behind the data that look like a header and are none, before giving up.
+const BROKEN_HEADERS: u32 = 8;
+
+/// Waiting for a whole header.
+#[derive(Debug, Default)]
+pub(super) struct Expected {
+    /// Whether it was found behind the data, where it may as well be none.
+    pub(super) behind_data: Option<After>,
+    /// Whether the bytes begin somewhere in the middle of a file.
+    pub(super) in_middle: bool,
+    /// Bytes already searched for the Data Object, where the header's size is open.
+    pub(super) searched: usize,
+}
+
+impl Parser {
+    pub(super) fn expect_header(&mut self) -> Result<Step, Error> {
+        // Bytes that are being replaced must not be read before the last is.
+        if matches!(self.arrival, Arrival::Overwrite(_)) {
+            return Ok(Step::Wait);
+        }
+        let Some(id) = self.queue.peek::<16>() else {
+            return Ok(Step::Wait);
+        };
+        if id != guid::HEADER {
+            return self.begin_with_caps();
+        }
+        let Some(head) = self.queue.peek::<24>() else {
+            return Ok(Step::Wait);
+        };
+        let Some(size) = header_size(&head)? else {
+            return self.repair_size();
+        };
+        let len = usize::try_from(size).unwrap_or(usize::MAX);
+        let len = len.saturating_add(DATA_HEAD);
+        if self.queue.len() < len {
+            return Ok(Step::Wait);
+        }
+        let bytes = self.queue.take_copy(len);
+        self.accept(bytes)?;
+        Ok(Step::Again)
+    }
+
+    /// The bytes do not begin with a header, but the caps may have one.
+    fn begin_with_caps(&mut self) -> Result<Step, Error> {
+        let Some(caps) = self.caps_header.clone() else {
+            return Err(self.not_a_header());
+        };
+        let State::Header(Expected { in_middle, .. }) = &self.state else {
+            return Ok(Step::Again);
+        };
+        let start = match in_middle {
+            true => caps.len() as u64,
+            false => self.offset(),
+        };
+        self.accept(caps)?;
+        if let State::Packets(packets) = &mut self.state {
+            let len = packets.end.map(|end| end.saturating_sub(packets.start));
+            packets.start = start;
+            packets.end = len.map(|len| start.saturating_add(len));
+        }
+        self.align(start);
+        Ok(Step::Again)
+    }
+
+    /// Finds the end of a header whose size the muxer left open, by the Data Object.
+    fn repair_size(&mut self) -> Result<Step, Error> {
+        let State::Header(expected) = &mut self.state else {
+            return Ok(Step::Again);
+        };
+        let bytes = self.queue.collect();
+        let from = expected.searched.max(HEADER_HEAD);
+        let found = memmem::find(bytes.get(from..).unwrap_or_default(), &guid::DATA);
+        let Some(at) = found.map(|at| from + at) else {
+            if bytes.len() as u64 > MAX_READ {
+                return Err(Error::HeaderTooBig {
+                    object: "Header Object",
+                    offset: 16,
+                    size: bytes.len() as u64,
+                    limit: MAX_READ,
+                });
+            }
+            expected.searched = bytes.len().saturating_sub(guid::DATA.len() - 1);
+            return Ok(Step::Wait);
+        };
+        expected.searched = at;
+        let Some(data) = bytes.get(at..at + DATA_HEAD) else {
+            return Ok(Step::Wait);
+        };
+        if !data.ends_with(&[1, 1]) {
+            expected.searched = at + 1;
+            return Ok(Step::Again);
+        }
+        let size = (at as u64).to_le_bytes();
+        if let Some(field) = bytes.get_mut(16..24) {
+            field.copy_from_slice(&size);
+        }
+        self.warn(Warning::HeaderSizeRepaired { size: at });
+        Ok(Step::Again)
+    }
+
+    /// A whole header is there: packets come next.
+    fn accept(&mut self, bytes: Bytes) -> Result<(), Error> {
+        let header = match Header::parse(bytes.clone()) {
+            Ok(header) => header,
+            Err(error) => return self.pass_over(bytes, error),
+        };
+        if let Some(error) = header.broken_child() {
+            self.warn(Warning::BrokenObject(error.clone()));
+        }
+        let start = self.offset();
+        self.state = State::Packets(Packets {
+            start,
+            end: header.data_bytes().map(|len| start.saturating_add(len)),
+            begun_header: Bytes::new(),
+            unparsed: 0,
+            unparsed_from: 0,
+        });
+        let header = self.prepare(header)?;
+        self.header = Some(Arc::new(header));
+        self.received_header = Some(bytes);
+        Ok(())
+    }
+
+    /// The header as it is to be sent.
+    fn prepare(&mut self, mut header: Header) -> Result<Header, Error> {
+        if self.settings.live_header {
+            header = header.to_live();
+        }
+        let (shrunk, dropped) = header.shrink()?;
+        if !dropped.is_empty() {
+            self.warn(Warning::HeaderShrunk { from: header.bytes().len(), to: shrunk.bytes().len(), dropped });
+        }
+        Ok(shrunk)
+    }
+
+    /// Behind the data anything may lie: what looked like a header need not be one.
+    fn pass_over(&mut self, bytes: Bytes, error: Error) -> Result<(), Error> {
+        let State::Header(Expected { behind_data: Some(after), .. }) = &self.state else {
+            return Err(error);
+        };
+        let mut after = *after;
+        after.broken_headers += 1;
+        if after.broken_headers >= BROKEN_HEADERS {
+            return Err(error);
+        }
+        self.queue.push_front(bytes.slice(guid::HEADER.len()..));
+        self.state = State::After(after);
+        self.warn(Warning::BrokenHeader(error));
+        Ok(())
+    }
+
+    pub(super) fn not_a_header(&self) -> Error {
+        let mut found = [0; 16];
+        let count = self.queue.peek_into(&mut found);
+        let found = found.get(..count).unwrap_or_default();
+        let offset = self.offset();
+        if found.starts_with(b"$H") {
+            return Error::AsfStream { offset };
+        }
+        let hex: Vec<String> = found.iter().map(|byte| format!("{byte:02x}")).collect();
+        Error::NotAsf { offset, found: hex.join(" ") }
+    }
+
+    /// Why there is no header at the end of the stream.
+    pub(super) fn missing_header(&self) -> Error {
+        let mut start = [0; 16];
+        let count = self.queue.peek_into(&mut start);
+        let start = start.get(..count).unwrap_or_default();
+        if !header_search::agrees(start) && self.caps_header.is_none() {
+            return self.not_a_header();
+        }
+        Error::NoHeader { received: self.queue.len() as u64 }
+    }
+}

@@ -1,0 +1,199 @@
+//! Where the bytes that come belong: behind those before, in the place of others, or elsewhere in the stream.
+
+use bytes::{Buf, Bytes};
+
+use super::headers::Expected;
+use super::{Packets, Parser, State};
+use crate::Warning;
+
+/// What becomes of the next bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// They follow those before.
+    InOrder,
+    /// They replace bytes of the header still waited for, from this offset.
+    Overwrite(usize),
+    /// They replace what was sent long ago.
+    Discard,
+    /// So many of them are the rest of a packet whose start is missing.
+    Skip(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unplaced {
+    NewStream,
+    Flushed,
+}
+
+impl Parser {
+    /// Takes the next bytes of the stream.
+    pub fn push(&mut self, mut bytes: Bytes) {
+        if matches!(self.state, State::Failed(_)) || bytes.is_empty() {
+            return;
+        }
+        self.unplaced = None;
+        match self.arrival {
+            Arrival::InOrder => {}
+            Arrival::Discard => return,
+            Arrival::Overwrite(at) => {
+                let room = self.queue.collect().get_mut(at..).unwrap_or_default();
+                let over = bytes.split_to(bytes.len().min(room.len()));
+                for (to, from) in room.iter_mut().zip(&over) {
+                    *to = *from;
+                }
+                self.arrival = Arrival::Overwrite(at + over.len());
+                if bytes.is_empty() {
+                    return;
+                }
+                self.arrival = Arrival::InOrder;
+            }
+            Arrival::Skip(count) => {
+                let skipped = bytes.len().min(usize::try_from(count).unwrap_or(usize::MAX));
+                bytes.advance(skipped);
+                self.received += skipped as u64;
+                self.arrival = match count - skipped as u64 {
+                    0 => Arrival::InOrder,
+                    rest => Arrival::Skip(rest),
+                };
+            }
+        }
+        self.received += bytes.len() as u64;
+        self.queue.push(bytes);
+    }
+
+    /// A segment in BYTES begins: the next bytes lie at `start` in the stream.
+    pub fn segment(&mut self, start: u64) {
+        match self.unplaced {
+            Some(Unplaced::NewStream) => {
+                self.received = start;
+                if let State::Header(expected) = &mut self.state {
+                    expected.in_middle = start > 0;
+                }
+                return;
+            }
+            // To where it is, too: what was there of a packet is gone.
+            Some(Unplaced::Flushed) => return self.seek(start),
+            None => {}
+        }
+        if start > self.received {
+            self.seek(start);
+        } else if start == self.received {
+            self.arrival = Arrival::InOrder;
+        } else {
+            self.rewrite(start);
+        }
+    }
+
+    /// The same after a seek that has not flushed: the next bytes are no other version of those that were there.
+    pub fn sought(&mut self, start: u64) {
+        if self.unplaced.is_none() && start != self.received {
+            self.seek(start);
+        } else {
+            self.segment(start);
+        }
+    }
+
+    /// Bytes are missing here (FLUSH_STOP, or DISCONT on a later buffer): what is
+    /// there of a packet or of a header is dropped.
+    pub fn discontinuity(&mut self) {
+        self.drop_partial();
+        if matches!(self.arrival, Arrival::Overwrite(_)) {
+            self.arrival = Arrival::InOrder;
+        }
+        if self.unplaced.is_none() {
+            self.unplaced = Some(Unplaced::Flushed);
+        }
+    }
+
+    /// Another stream begins (STREAM_START): a header comes next.
+    pub fn new_stream(&mut self) {
+        if matches!(self.state, State::Failed(_)) {
+            return;
+        }
+        self.drop_partial();
+        self.arrival = Arrival::InOrder;
+        self.unplaced = Some(Unplaced::NewStream);
+        self.state = State::Header(Expected::default());
+    }
+
+    /// Bytes that lie before the end of those received come again, changed.
+    ///
+    /// A muxer that completes its header before it is whole must be heard. One that
+    /// completes it at the end of the file says nothing a live stream needs, and its
+    /// bytes must not be taken for another stream.
+    fn rewrite(&mut self, start: u64) {
+        let in_queue = start.checked_sub(self.offset());
+        let is_header = matches!(self.state, State::Header(_));
+        let at = in_queue.and_then(|at| usize::try_from(at).ok());
+        self.arrival = match at {
+            Some(at) if is_header && self.arrival != Arrival::Discard => {
+                self.queue.collect();
+                if let State::Header(expected) = &mut self.state {
+                    expected.searched = 0;
+                }
+                Arrival::Overwrite(at)
+            }
+            _ => Arrival::Discard,
+        };
+    }
+
+    /// The next bytes come from another place in the stream.
+    fn seek(&mut self, start: u64) {
+        self.drop_partial();
+        self.received = start;
+        self.arrival = Arrival::InOrder;
+        let data = match &self.state {
+            State::Packets(packets) => Some((packets.start, packets.end)),
+            State::After(after) => after.data,
+            State::Header(_) => None,
+            State::Failed(_) => return,
+        };
+        match data {
+            Some((first, end)) if start >= first => {
+                self.state = State::Packets(Packets {
+                    start: first,
+                    end,
+                    begun_header: Bytes::new(),
+                    unparsed: 0,
+                    unparsed_from: 0,
+                });
+                self.align(first);
+            }
+            _ => {
+                self.state = State::Header(Expected { in_middle: start > 0, ..Expected::default() });
+            }
+        }
+    }
+
+    pub(super) fn drop_partial(&mut self) {
+        let (offset, len) = (self.offset(), self.queue.len());
+        // What `ffmpeg -f asf` writes to a pipe ends with an MMS `$E` chunk.
+        let end_of_stream = self.queue.peek::<2>() == Some(*b"$E");
+        if let State::Packets(packets) = &mut self.state {
+            packets.begun_header.clear();
+            if len > 0 && !(end_of_stream && len <= 12) {
+                self.warn(Warning::PartialPacket { offset, len });
+            }
+        }
+        self.queue.clear();
+    }
+
+    /// Goes on at the first packet, of those that begin at `start`, in the queue or
+    /// still to come.
+    pub(super) fn align(&mut self, start: u64) {
+        let Some(size) = self.header.as_ref().map(|header| header.packet_size()) else {
+            return;
+        };
+        let into_packet = self.offset().saturating_sub(start) % size as u64;
+        let rest = match into_packet {
+            0 => 0,
+            into_packet => size as u64 - into_packet,
+        };
+        let here = rest.min(self.queue.len() as u64);
+        self.queue.skip(usize::try_from(here).unwrap_or(usize::MAX));
+        self.arrival = match rest - here {
+            0 => Arrival::InOrder,
+            rest => Arrival::Skip(rest),
+        };
+    }
+}

@@ -1,0 +1,369 @@
+//! One bounded log of framed packets, shared by one writer and many cursors.
+//!
+//! The writer appends each ASF data packet once, framed as `$D`; whoever sends it
+//! on, a destination of the sink or a player of the publishing point, is a
+//! [`Cursor`] into the same bytes. Cursors never copy and never hold each other
+//! up: one that falls behind what the log keeps is lapped, goes on at a packet
+//! from which decoding can start, and is told how many it missed. A cursor whose
+//! policy is [`DropPolicy::Block`] holds the writer back instead.
+//!
+//! The log knows no runtime: cursors wait by `std::task::Waker`, the writer by a
+//! condition variable, and no lock is held over either.
+
+mod reader;
+mod ring;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::sync::{Condvar, Mutex, MutexGuard};
+
+pub use reader::{Cursor, Lag, Next, Observer, Progress};
+pub use ring::Batch;
+use ring::Ring;
+
+/// How much the log keeps, and so how far a cursor may lag; 0 sets no limit of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Stream time by the packets' send times.
+    pub time: Duration,
+    /// Framed bytes.
+    pub bytes: usize,
+    /// Data packets.
+    pub packets: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(5), bytes: 8 * 1024 * 1024, packets: 0 }
+    }
+}
+
+impl Limits {
+    /// The looser of both, each kind for itself.
+    fn loosest(self, other: Self) -> Self {
+        let longer =
+            |one: Duration, two: Duration| if one.is_zero() || two.is_zero() { Duration::ZERO } else { one.max(two) };
+        let more = |one: usize, two: usize| if one == 0 || two == 0 { 0 } else { one.max(two) };
+        Self {
+            time: longer(self.time, other.time),
+            bytes: more(self.bytes, other.bytes),
+            packets: more(self.packets, other.packets),
+        }
+    }
+
+    /// The part of the limits that `lag` uses up, from 0 to 1.
+    fn used_by(&self, lag: &Lag) -> f64 {
+        let part = |lag: f64, limit: f64| if limit > 0.0 { (lag / limit).min(1.0) } else { 0.0 };
+        let time = part(lag.time.as_secs_f64(), self.time.as_secs_f64());
+        time.max(part(lag.bytes as f64, self.bytes as f64)).max(part(lag.packets as f64, self.packets as f64))
+    }
+
+    fn exceeded_by(&self, lag: &Lag) -> bool {
+        (!self.time.is_zero() && lag.time > self.time)
+            || (self.bytes > 0 && lag.bytes > self.bytes as u64)
+            || (self.packets > 0 && lag.packets > self.packets as u64)
+    }
+}
+
+/// What happens to a cursor that lags beyond the limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DropPolicy {
+    /// It goes on at the newest packet that starts a key frame.
+    #[default]
+    Keyframe,
+    /// It goes on at the oldest packet kept.
+    Oldest,
+    /// The writer waits for it.
+    Block,
+    /// As `Keyframe`, for an owner that breaks off and begins anew when it learns of the gap.
+    Disconnect,
+}
+
+/// How a cursor reads; what is `None` follows the log's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// What happens when it lags beyond the limits.
+    pub policy: Option<DropPolicy>,
+    /// How far it may lag. The log keeps what the loosest limits of all allow.
+    pub limits: Option<Limits>,
+    /// Where it goes on after a gap that [`DropPolicy::Oldest`] does not settle.
+    pub resync: Start,
+}
+
+/// Where a new cursor starts, or one goes on after a gap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At the newest packet kept that starts a key frame, or at the next to come.
+    #[default]
+    NewestKeyFrame,
+    /// At the next packet to come that starts a key frame.
+    NextKeyFrame,
+    /// At the next packet to come.
+    Head,
+    /// At the oldest packet kept.
+    Oldest,
+}
+
+/// The writer's wait was broken off by [`Log::interrupt`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the wait for room in the log was interrupted")]
+pub struct Interrupted;
+
+/// The part of the limits that cursors may use up at most for the writer to be woken: a wake-up for each packet
+/// taken would cost more than the packet.
+const ROOM_BELOW: f64 = 0.75;
+
+/// The part of its limits from which on a cursor is not left to wait for more.
+const GATHERS_BELOW: f64 = 0.5;
+
+/// The log. See the module's text.
+pub struct Log {
+    state: Mutex<State>,
+    /// Told when a cursor has moved on, or the writer shall give up.
+    room: Condvar,
+}
+
+struct State {
+    ring: Ring,
+    limits: Limits,
+    /// The policy of the cursors that have none of their own.
+    policy: DropPolicy,
+    /// A slot per cursor; freed slots are used again.
+    readers: Vec<Option<Reader>>,
+    ended: bool,
+    interrupted: bool,
+    /// The writer waits on `room`.
+    writer_waits: bool,
+}
+
+/// What the log knows of a cursor.
+#[derive(Default)]
+struct Reader {
+    terms: Terms,
+    /// Sequence number of the first packet that it could have taken.
+    joined: u64,
+    /// Sequence number of the next packet to take, and the byte position at which that begins.
+    next: u64,
+    position: u64,
+    /// Set where the next packet must start a key frame.
+    seeks_key_frame: bool,
+    /// Sequence number of the first packet that it no longer takes, where it has an end of its own.
+    end: Option<u64>,
+    /// Whether the far end takes packets now; see [`Log::wait_for_room`].
+    streaming: bool,
+    /// What it has not taken, nobody will take: the cursor was dropped or parked.
+    idle: bool,
+    taken: u64,
+    padding_saved: u64,
+    dropped: u64,
+    dropped_bytes: u64,
+    /// Where it has not taken packets between others that it took, as far back as their sizes are known.
+    gaps: VecDeque<Range<u64>>,
+    /// How much of `dropped` the owner has been told with a batch.
+    dropped_told: u64,
+    /// Wakes the cursor's task once `wake_at` bytes wait, or the end has come.
+    waker: Option<Waker>,
+    wake_at: u64,
+    /// Wakes the cursor's task once it lags beyond its limits.
+    lapped_waker: Option<Waker>,
+}
+
+impl Log {
+    /// An empty log that keeps what `limits` allow.
+    pub fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                ring: Ring::default(),
+                limits,
+                policy: DropPolicy::default(),
+                readers: Vec::new(),
+                ended: false,
+                interrupted: false,
+                writer_waits: false,
+            }),
+            room: Condvar::new(),
+        })
+    }
+
+    /// Changes how much is kept from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.lock().limits = limits;
+        self.tell_writer();
+    }
+
+    /// Changes the policy of the cursors that have none of their own.
+    pub fn set_policy(&self, policy: DropPolicy) {
+        self.lock().policy = policy;
+        self.tell_writer();
+    }
+
+    /// Appends packets of one stream and wakes the cursors that wait for them.
+    ///
+    /// Never blocks: a writer that wants back-pressure calls [`Log::wait_for_room`] before.
+    pub fn append<B: asf::Chunk>(&self, header: &Arc<asf::Header>, packets: impl IntoIterator<Item = asf::Packet<B>>) {
+        let mut state = self.lock();
+        for packet in packets {
+            state.ring.append(header, &packet);
+        }
+        state.trim();
+        let wakers = state.take_due_wakers();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Nothing follows: cursors come to their end once they have taken all.
+    pub fn end(&self) {
+        let mut state = self.lock();
+        state.ended = true;
+        let wakers = state.take_due_wakers();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits until the cursors with [`DropPolicy::Block`] leave room.
+    ///
+    /// The slowest of those that stream counts. Those that do not stream hold
+    /// nobody up, unless none streams: then the first one to have room ends the wait.
+    ///
+    /// # Errors
+    /// [`Interrupted`] while [`Log::interrupt`] is in force.
+    pub fn wait_for_room(&self) -> Result<(), Interrupted> {
+        let mut state = self.lock();
+        while !state.interrupted && state.is_held_back() {
+            state.writer_waits = true;
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.writer_waits = false;
+        if state.interrupted { Err(Interrupted) } else { Ok(()) }
+    }
+
+    /// Breaks off the writer's waits from now on, or allows them again.
+    pub fn interrupt(&self, interrupted: bool) {
+        self.lock().interrupted = interrupted;
+        self.room.notify_all();
+    }
+
+    /// A new cursor.
+    pub fn cursor(self: &Arc<Self>, start: Start, terms: Terms) -> Cursor {
+        Cursor::new(Arc::clone(self), start, terms)
+    }
+
+    /// Sequence number of the next packet to be appended: packets appended so far.
+    pub fn head(&self) -> u64 {
+        self.lock().ring.head()
+    }
+
+    /// Stream time and framed bytes appended so far.
+    pub fn appended(&self) -> (Duration, u64) {
+        let state = self.lock();
+        (Duration::from_millis(state.ring.time()), state.ring.position(state.ring.head()))
+    }
+
+    /// Wakes the writer where it waits; where it does not, that would be a system call for nothing.
+    fn tell_writer(&self) {
+        if self.lock().writer_waits {
+            self.room.notify_all();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is plain data, consistent after every statement: a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reader {
+    fn policy(&self, default: DropPolicy) -> DropPolicy {
+        self.terms.policy.unwrap_or(default)
+    }
+
+    fn exceeds_limits(&self, ring: &Ring, default: Limits) -> bool {
+        self.terms.limits.unwrap_or(default).exceeded_by(&self.lag(ring))
+    }
+
+    /// Whether packets wait and have `bytes`, or as many that waiting for more would cost some of them.
+    fn has(&self, bytes: u64, ring: &Ring, default: Limits) -> bool {
+        let limits = self.terms.limits.unwrap_or(default);
+        ring.head() > self.next
+            && (ring.bytes_after(self.next) >= bytes || limits.used_by(&self.lag(ring)) >= GATHERS_BELOW)
+    }
+
+    /// Sequence number of the packet before which it has nothing to wait for.
+    fn head(&self, ring: &Ring) -> u64 {
+        self.end.map_or(ring.head(), |end| end.min(ring.head()))
+    }
+}
+
+impl State {
+    /// The cursors that may hold the writer back now.
+    fn blockers(&self) -> impl Iterator<Item = &Reader> {
+        let default = self.policy;
+        let blocking = move |reader: &&Reader| !reader.idle && reader.policy(default) == DropPolicy::Block;
+        let any_streams = self.readers.iter().flatten().filter(blocking).any(|reader| reader.streaming);
+        self.readers.iter().flatten().filter(blocking).filter(move |reader| reader.streaming || !any_streams)
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.is_blocked(|reader| reader.exceeds_limits(&self.ring, self.limits))
+    }
+
+    /// Whether the writer waits, and there is room for so much that it is worth waking it.
+    fn shall_tell_writer(&self) -> bool {
+        let used = |reader: &Reader| reader.terms.limits.unwrap_or(self.limits).used_by(&reader.lag(&self.ring));
+        self.writer_waits && !self.is_blocked(|reader| used(reader) > ROOM_BELOW)
+    }
+
+    /// Whether the cursors that may hold the writer back do so, of which `full` says which would.
+    fn is_blocked(&self, full: impl Fn(&Reader) -> bool) -> bool {
+        let mut blockers = self.blockers().peekable();
+        match blockers.peek() {
+            None => false,
+            Some(first) if first.streaming => blockers.any(full),
+            Some(_) => blockers.all(full),
+        }
+    }
+
+    /// Drops the oldest packets beyond the limits, but none that the writer waits for a cursor to take.
+    fn trim(&mut self) {
+        let own = self.readers.iter().flatten().filter(|reader| !reader.idle).filter_map(|reader| reader.terms.limits);
+        let limits = own.fold(self.limits, Limits::loosest);
+        // Mostly there is nothing to drop, and whom it would be dropped from does not matter.
+        if !limits.exceeded_by(&self.ring.kept_lag()) {
+            return;
+        }
+        let first_needed = match self.blockers().next() {
+            Some(first) if first.streaming => self.blockers().map(|reader| reader.next).min(),
+            // None streams: the furthest of them ends the writer's wait, so it is the one to keep whole.
+            Some(_) => self.blockers().map(|reader| reader.next).max(),
+            None => None,
+        }
+        .unwrap_or(u64::MAX);
+        while self.ring.tail() < first_needed.min(self.ring.head()) {
+            self.ring.drop_oldest();
+            if !limits.exceeded_by(&self.ring.kept_lag()) {
+                break;
+            }
+        }
+    }
+
+    fn take_due_wakers(&mut self) -> Vec<Waker> {
+        let Self { ring, readers, ended, limits, .. } = self;
+        let mut due = Vec::new();
+        for reader in readers.iter_mut().flatten() {
+            if reader.waker.is_some() && (*ended || reader.has(reader.wake_at, ring, *limits)) {
+                due.extend(reader.waker.take());
+            }
+            if reader.lapped_waker.is_some() && reader.exceeds_limits(ring, *limits) {
+                due.extend(reader.lapped_waker.take());
+            }
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests;

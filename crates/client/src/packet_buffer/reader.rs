@@ -1,0 +1,485 @@
+//! A reader's place in the log.
+
+use std::future::poll_fn;
+use std::ops::Range;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::ring::Ring;
+use super::{Batch, DropPolicy, Limits, Log, Reader, Start, State, Terms};
+
+/// How far a cursor is behind the head of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Packets not taken yet, those included that the log no longer keeps.
+    pub packets: u64,
+    /// Framed bytes not taken yet, likewise.
+    pub bytes: u64,
+    /// Stream time from the first of them that is kept to the newest.
+    pub time: Duration,
+}
+
+/// The packet that a cursor would take next.
+#[derive(Clone, Debug)]
+pub struct Next {
+    /// The header that describes it.
+    pub header: Arc<asf::Header>,
+    /// Framed bytes.
+    pub size: usize,
+}
+
+/// A reader of the log.
+pub struct Cursor {
+    place: Arc<Place>,
+}
+
+/// Sees how far a cursor has come, and says how far it shall, from any thread, also after the cursor is gone.
+#[derive(Clone)]
+pub struct Observer {
+    place: Arc<Place>,
+}
+
+/// A reader's slot; it is free again once the cursor and its observers are gone.
+struct Place {
+    log: Arc<Log>,
+    slot: usize,
+}
+
+/// What a cursor has taken, missed and left.
+///
+/// At any moment `taken + dropped + lag.packets` is `received`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Packets appended since the cursor was made, those included that it began with.
+    pub received: u64,
+    /// Packets taken; those taken again count once.
+    pub taken: u64,
+    /// Bytes of padding that were removed from them.
+    pub padding_saved: u64,
+    /// Packets missed.
+    pub dropped: u64,
+    /// Framed bytes of the packets missed.
+    pub dropped_bytes: u64,
+    /// What waits.
+    pub lag: Lag,
+    /// How much of its limits the lag uses up, from 0 to 1; 0 where there are none.
+    pub congestion: f64,
+}
+
+impl Cursor {
+    pub(super) fn new(log: Arc<Log>, start: Start, terms: Terms) -> Self {
+        let mut state = log.lock();
+        let ring = &state.ring;
+        let head = ring.head();
+        let (next, seeks_key_frame) = match start {
+            Start::NewestKeyFrame => ring.newest_key_frame().map_or((head, true), |key| (key, false)),
+            Start::NextKeyFrame => (head, true),
+            Start::Head => (head, false),
+            Start::Oldest => (ring.tail(), false),
+        };
+        let position = ring.position(next);
+        let reader = Reader { terms, joined: next, next, position, seeks_key_frame, ..Reader::default() };
+        let slot = match state.readers.iter().position(Option::is_none) {
+            Some(free) => free,
+            None => {
+                state.readers.push(None);
+                state.readers.len() - 1
+            }
+        };
+        if let Some(place) = state.readers.get_mut(slot) {
+            *place = Some(reader);
+        }
+        drop(state);
+        Self { place: Arc::new(Place { log, slot }) }
+    }
+
+    /// See [`Observer`].
+    pub fn observer(&self) -> Observer {
+        Observer { place: Arc::clone(&self.place) }
+    }
+
+    /// Waits until there is a packet to take and at least `min_bytes` of them, or half of what the limits allow, or no
+    /// more will come.
+    ///
+    /// A caller that batches gives a `min_bytes` above 0 together with a time-out of its own.
+    pub async fn ready(&self, min_bytes: u64) {
+        poll_fn(|context| {
+            self.with(|state, slot| {
+                state.settle(slot);
+                let ended = state.has_end(slot);
+                let State { ring, readers, limits, .. } = state;
+                let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else { return Poll::Ready(()) };
+                if ended || reader.has(min_bytes, ring, *limits) {
+                    return Poll::Ready(());
+                }
+                reader.wake_at = min_bytes;
+                match &mut reader.waker {
+                    Some(waker) => waker.clone_from(context.waker()),
+                    None => reader.waker = Some(context.waker().clone()),
+                }
+                Poll::Pending
+            })
+        })
+        .await;
+    }
+
+    /// Waits until the cursor lags beyond its limits.
+    pub async fn lapped(&self) {
+        poll_fn(|context| {
+            self.with(|state, slot| {
+                let State { ring, readers, limits, .. } = state;
+                let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else { return Poll::Ready(()) };
+                if reader.exceeds_limits(ring, *limits) {
+                    return Poll::Ready(());
+                }
+                reader.lapped_waker = Some(context.waker().clone());
+                Poll::Pending
+            })
+        })
+        .await;
+    }
+
+    /// What would be taken next; `None` where nothing waits.
+    pub fn peek(&self) -> Option<Next> {
+        self.with(|state, slot| {
+            let next = state.settle(slot).filter(|next| !state.is_beyond_end(slot, *next))?;
+            let (header, size) = state.ring.peek(next)?;
+            Some(Next { header: Arc::clone(header), size })
+        })
+    }
+
+    /// Takes whole packets of one stream, `max_bytes` at most; `None` where nothing waits.
+    ///
+    /// The batch is empty where the next packet alone exceeds `max_bytes`.
+    pub fn take(&mut self, max_bytes: u64) -> Option<Batch> {
+        self.take_where(max_bytes, |_| true)
+    }
+
+    /// As [`Cursor::take`], but `None` where what comes next is not of the stream of `header`.
+    ///
+    /// For who has looked by [`Cursor::peek`]: since then the writer may have gone on, and the cursor been lapped.
+    pub fn take_of(&mut self, header: &Arc<asf::Header>, max_bytes: u64) -> Option<Batch> {
+        self.take_where(max_bytes, |next| Arc::ptr_eq(next, header))
+    }
+
+    fn take_where(&mut self, max_bytes: u64, wanted: impl Fn(&Arc<asf::Header>) -> bool) -> Option<Batch> {
+        let (batch, tell_writer) = self.with(|state, slot| {
+            let next = state.settle(slot)?;
+            if !state.ring.peek(next).is_some_and(|(header, _)| wanted(header)) {
+                return None;
+            }
+            let max_packets = state.reader(slot)?.end.map_or(u64::MAX, |end| end.saturating_sub(next));
+            if max_packets == 0 {
+                return None;
+            }
+            let mut batch = state.ring.take(next, max_packets, max_bytes)?;
+            let reader = state.reader(slot)?;
+            batch.skipped = reader.dropped - std::mem::replace(&mut reader.dropped_told, reader.dropped);
+            reader.next += batch.sizes.len() as u64;
+            reader.position += batch.len();
+            reader.taken += batch.sizes.len() as u64;
+            reader.padding_saved += batch.padding_saved;
+            Some((batch, state.shall_tell_writer()))
+        })?;
+        if tell_writer {
+            self.place.log.room.notify_all();
+        }
+        Some(batch)
+    }
+
+    /// Whether everything was taken up to the end, the log's or the cursor's own.
+    pub fn at_end(&self) -> bool {
+        self.with(|state, slot| {
+            state.settle(slot);
+            state.is_at_end(slot)
+        })
+    }
+
+    /// Goes back over the last `bytes` taken, to the beginning of the packet that holds the first of them, but not
+    /// over a gap; they are taken again, or count as dropped where the log keeps them no more.
+    ///
+    /// What was taken before a gap makes the gap longer: going back there would bring what was left out of it.
+    pub fn rewind(&mut self, bytes: u64) {
+        self.with(|state, slot| {
+            let State { ring, readers, .. } = state;
+            let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else { return };
+            let (packets, back) = ring.back(reader.next, reader.behind_gap(), bytes);
+            reader.next -= packets;
+            reader.position -= back;
+            reader.taken = reader.taken.saturating_sub(packets);
+            reader.lengthen_gaps(ring, bytes.saturating_sub(back));
+        });
+    }
+
+    /// How many packets the last `bytes` taken touch, gaps left out.
+    pub fn packets_in_last(&self, bytes: u64) -> u64 {
+        self.with(|state, slot| {
+            let State { ring, readers, .. } = state;
+            let Some(reader) = readers.get(slot).and_then(Option::as_ref) else { return 0 };
+            let (mut before, mut left, mut packets) = (reader.next, bytes, 0);
+            let starts = reader.gaps.iter().rev().map(|gap| (gap.end, gap.start));
+            for (floor, beyond) in starts.chain([(reader.joined, reader.joined)]) {
+                let (count, back) = ring.back(before, floor, left);
+                packets += count;
+                left = left.saturating_sub(back);
+                before = beyond;
+            }
+            packets
+        })
+    }
+
+    /// Takes nothing for now, and holds nobody up: what waits and what comes is missed, until
+    /// [`Cursor::go_on`].
+    pub fn park(&self) {
+        self.with(|state, slot| {
+            if let Some(reader) = state.reader(slot) {
+                reader.idle = true;
+                reader.streaming = false;
+            }
+        });
+        self.place.log.tell_writer();
+    }
+
+    /// Takes packets again, from where [`Terms::resync`] says.
+    pub fn go_on(&self) {
+        self.with(|state, slot| {
+            let State { ring, readers, limits, .. } = state;
+            let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else { return };
+            if std::mem::take(&mut reader.idle) {
+                let to = reader.resync(ring, reader.terms.limits.unwrap_or(*limits));
+                reader.skip_to(ring, to);
+            }
+        });
+    }
+
+    /// Tells whether the far end takes packets now: a blocking cursor holds the writer back only then,
+    /// or where no other streams.
+    pub fn set_streaming(&self, streaming: bool) {
+        self.with(|state, slot| {
+            if let Some(reader) = state.reader(slot) {
+                reader.streaming = streaming;
+            }
+            if state.writer_waits {
+                self.place.log.room.notify_all();
+            }
+        });
+    }
+
+    /// Changes how the cursor reads.
+    pub fn set_terms(&self, terms: Terms) {
+        self.with(|state, slot| {
+            if let Some(reader) = state.reader(slot) {
+                reader.terms = terms;
+            }
+        });
+        self.place.log.tell_writer();
+    }
+
+    /// Whether there will be nothing to take before a key frame comes.
+    pub fn waits_for_key_frame(&self) -> bool {
+        self.with(|state, slot| state.reader(slot).is_some_and(|reader| reader.seeks_key_frame && !reader.idle))
+    }
+
+    /// What was taken, missed and left, since the cursor was made.
+    pub fn progress(&self) -> Progress {
+        self.place.progress()
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut State, usize) -> R) -> R {
+        self.place.with(f)
+    }
+}
+
+impl Drop for Cursor {
+    /// An observer may still look, but nobody waits for what will not be taken.
+    fn drop(&mut self) {
+        self.with(|state, slot| {
+            if let Some(reader) = state.reader(slot) {
+                reader.idle = true;
+                reader.streaming = false;
+                reader.waker = None;
+                reader.lapped_waker = None;
+            }
+        });
+        self.place.log.tell_writer();
+    }
+}
+
+impl Observer {
+    /// Gives the cursor an end of its own: what is appended from now on is not for it.
+    pub fn end_here(&self) {
+        let waker = self.place.with(|state, slot| {
+            let head = state.ring.head();
+            let reader = state.reader(slot)?;
+            reader.end = Some(head);
+            reader.waker.take()
+        });
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// What the cursor has taken, missed and left.
+    pub fn progress(&self) -> Progress {
+        self.place.progress()
+    }
+}
+
+impl Place {
+    fn with<R>(&self, f: impl FnOnce(&mut State, usize) -> R) -> R {
+        f(&mut self.log.lock(), self.slot)
+    }
+
+    /// Only looks: where a lapped cursor goes on is decided when it takes, not when somebody asks.
+    fn progress(&self) -> Progress {
+        self.with(|state, slot| {
+            let Some(reader) = state.readers.get(slot).and_then(Option::as_ref) else { return Progress::default() };
+            let mut lag = reader.lag(&state.ring);
+            let Reader { taken, padding_saved, mut dropped, mut dropped_bytes, .. } = *reader;
+            let received = reader.head(&state.ring).saturating_sub(reader.joined);
+            if reader.idle {
+                dropped += lag.packets;
+                dropped_bytes += lag.bytes;
+                lag = Lag::default();
+            }
+            let congestion = reader.terms.limits.unwrap_or(state.limits).used_by(&lag);
+            Progress { received, taken, padding_saved, dropped, dropped_bytes, lag, congestion }
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.with(|state, slot| {
+            if let Some(place) = state.readers.get_mut(slot) {
+                *place = None;
+            }
+        });
+    }
+}
+
+impl State {
+    fn reader(&mut self, slot: usize) -> Option<&mut Reader> {
+        self.readers.get_mut(slot)?.as_mut()
+    }
+
+    fn is_beyond_end(&mut self, slot: usize, sequence: u64) -> bool {
+        self.reader(slot).and_then(|reader| reader.end).is_some_and(|end| sequence >= end)
+    }
+
+    /// Whether nothing is appended any more that the cursor takes.
+    fn has_end(&self, slot: usize) -> bool {
+        self.ended || self.readers.get(slot).and_then(Option::as_ref).is_some_and(|reader| reader.end.is_some())
+    }
+
+    fn is_at_end(&self, slot: usize) -> bool {
+        let reader = self.readers.get(slot).and_then(Option::as_ref);
+        self.has_end(slot) && reader.is_none_or(|reader| reader.next >= reader.head(&self.ring))
+    }
+
+    /// Where the cursor stands, once it has been moved past what it cannot have:
+    /// packets that are gone or beyond its limits, and those before the key frame it waits for.
+    fn settle(&mut self, slot: usize) -> Option<u64> {
+        let Self { ring, readers, policy, limits, .. } = self;
+        let reader = readers.get_mut(slot)?.as_mut()?;
+        let policy = reader.policy(*policy);
+        let limits = reader.terms.limits.unwrap_or(*limits);
+        let gone = reader.next < ring.tail();
+        if gone || (policy != DropPolicy::Block && limits.exceeded_by(&reader.lag(ring))) {
+            let to = match policy {
+                DropPolicy::Oldest => ring.oldest_within(&limits, reader.next),
+                DropPolicy::Keyframe | DropPolicy::Block | DropPolicy::Disconnect => reader.resync(ring, limits),
+            };
+            reader.skip_to(ring, to);
+        }
+        if reader.seeks_key_frame {
+            let key = ring.key_frame_from(reader.next);
+            reader.seeks_key_frame = key.is_none();
+            reader.skip_to(ring, key.unwrap_or_else(|| reader.head(ring)));
+        }
+        Some(reader.next)
+    }
+}
+
+impl Reader {
+    pub(super) fn lag(&self, ring: &Ring) -> Lag {
+        let head = self.head(ring);
+        Lag {
+            packets: head.saturating_sub(self.next),
+            bytes: ring.position(head).saturating_sub(self.position),
+            time: ring.time_between(self.next, head),
+        }
+    }
+
+    /// Where to go on after a gap.
+    fn resync(&mut self, ring: &Ring, limits: Limits) -> u64 {
+        match self.terms.resync {
+            Start::Oldest => ring.oldest_within(&limits, self.next),
+            Start::Head => self.head(ring),
+            Start::NextKeyFrame => {
+                self.seeks_key_frame = true;
+                self.head(ring)
+            }
+            Start::NewestKeyFrame => {
+                let newest = ring.newest_key_frame();
+                // A key frame that lies beyond the limits itself would be a gap again at once.
+                let near = newest.filter(|key| *key >= self.next && !limits.exceeded_by(&ring.lag(*key)));
+                self.seeks_key_frame = near.is_none();
+                near.unwrap_or_else(|| self.head(ring))
+            }
+        }
+    }
+
+    fn skip_to(&mut self, ring: &Ring, sequence: u64) {
+        let Some(skipped) = sequence.min(self.head(ring)).checked_sub(self.next) else { return };
+        if skipped == 0 {
+            return;
+        }
+        let position = ring.position(self.next + skipped);
+        self.note_gap(ring, self.next..self.next + skipped);
+        self.dropped += skipped;
+        self.dropped_bytes += position.saturating_sub(self.position);
+        self.position = position;
+        self.next += skipped;
+    }
+
+    /// Sequence number of the first packet after the last gap.
+    fn behind_gap(&self) -> u64 {
+        self.gaps.back().map_or(self.joined, |gap| gap.end)
+    }
+
+    fn note_gap(&mut self, ring: &Ring, gap: Range<u64>) {
+        // Nobody goes back to where nothing is known of the packets.
+        while self.gaps.front().is_some_and(|gap| gap.end <= ring.first_known()) {
+            self.gaps.pop_front();
+        }
+        match self.gaps.back_mut() {
+            Some(last) if last.end == gap.start => last.end = gap.end,
+            Some(_) | None => self.gaps.push_back(gap),
+        }
+    }
+
+    /// The last `bytes` taken before the last gap are lost too.
+    fn lengthen_gaps(&mut self, ring: &Ring, bytes: u64) {
+        let mut left = bytes;
+        while left > 0
+            && let Some(gap) = self.gaps.pop_back()
+        {
+            let floor = self.behind_gap();
+            let (packets, back) = ring.back(gap.start, floor, left);
+            self.taken = self.taken.saturating_sub(packets);
+            self.dropped += packets;
+            self.dropped_bytes += back;
+            left = left.saturating_sub(back);
+            let start = gap.start - packets;
+            match self.gaps.back_mut() {
+                Some(before) if start == floor => before.end = gap.end,
+                Some(_) | None => {
+                    self.gaps.push_back(start..gap.end);
+                    break;
+                }
+            }
+        }
+    }
+}

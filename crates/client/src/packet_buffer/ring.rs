@@ -1,0 +1,402 @@
+//! The log's storage: framed packets in shared blocks, and an index of them.
+//!
+//! Packets are copied once into blocks of 64 KiB that all cursors share: a slice
+//! of the upstream's memory for each costs more than the copy, in allocations,
+//! reference counts and entries of a vectored write.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::Limits;
+use super::reader::Lag;
+use wmhttp::packet::{FRAMING_LEN, data_framing};
+
+/// Bytes of a block at most, but for a packet that is longer.
+const BLOCK: usize = 64 * 1024;
+/// Packets beyond the oldest kept whose sizes are still known: a connection that breaks after a stall has
+/// not delivered some that the log let go meanwhile, and they are to be counted.
+const PAST: usize = 64 * 1024;
+/// A step of the send time beyond this, milliseconds, is a splice and no passing of time.
+const MAX_STEP_MS: u32 = 10_000;
+
+#[derive(Default)]
+pub(super) struct Ring {
+    /// Sequence number of `entries[0]`.
+    tail: u64,
+    /// Byte position at which `entries[0]` begins.
+    tail_position: u64,
+    entries: VecDeque<Entry>,
+    /// Framed bytes of the packets before `entries[0]`, the newest last.
+    past: VecDeque<u32>,
+    runs: VecDeque<Run>,
+    /// Packets that no cursor has taken yet, still growing; they follow the last run.
+    open: Option<Open>,
+    /// A block that nobody reads any more, to be filled again.
+    spare: Option<BytesMut>,
+    /// Sequence numbers of the packets at which decoding can start.
+    key_frames: VecDeque<u64>,
+    last_header: Option<Arc<asf::Header>>,
+    last_send_time: u32,
+    /// Stream time appended so far, milliseconds.
+    time: u64,
+    /// Bytes of padding that were removed from all packets so far, and from those before `entries[0]`.
+    padding_saved: u64,
+    padding_saved_at_tail: u64,
+}
+
+/// One packet.
+struct Entry {
+    /// Byte position after the packet; positions count framed bytes since the log began.
+    end: u64,
+    /// Stream time, milliseconds.
+    time: u64,
+    /// Bytes of padding removed from the packets to here, this one included.
+    padding_saved: u64,
+}
+
+/// Packets of one stream, back to back.
+struct Run {
+    /// Sequence number and byte position of the first packet.
+    first: u64,
+    start: u64,
+    header: Arc<asf::Header>,
+    bytes: Bytes,
+}
+
+struct Open {
+    first: u64,
+    start: u64,
+    header: Arc<asf::Header>,
+    /// Empty while nothing gathers; its capacity is the rest of a block.
+    block: BytesMut,
+}
+
+/// Whole packets of one stream, as taken by a cursor.
+#[derive(Debug)]
+pub struct Batch {
+    /// The header that describes the packets.
+    pub header: Arc<asf::Header>,
+    /// The packets as `$D`s, back to back.
+    pub frames: Vec<Bytes>,
+    /// Framed bytes of each packet.
+    pub sizes: Vec<u32>,
+    /// Bytes of padding that were removed from the packets.
+    pub padding_saved: u64,
+    /// Packets that the cursor missed before these.
+    pub skipped: u64,
+}
+
+impl Batch {
+    /// Framed bytes of all packets.
+    pub fn len(&self) -> u64 {
+        self.sizes.iter().copied().map(u64::from).sum()
+    }
+
+    /// Whether there are no packets.
+    pub fn is_empty(&self) -> bool {
+        self.sizes.is_empty()
+    }
+}
+
+impl Ring {
+    pub(super) fn tail(&self) -> u64 {
+        self.tail
+    }
+
+    pub(super) fn head(&self) -> u64 {
+        self.tail + self.entries.len() as u64
+    }
+
+    /// Packets kept, and bytes of the runs that hold them.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> (usize, usize) {
+        (self.entries.len(), self.runs.iter().map(|run| run.bytes.len()).sum::<usize>() + BLOCK)
+    }
+
+    pub(super) fn append<B: asf::Chunk>(&mut self, header: &Arc<asf::Header>, packet: &asf::Packet<B>) {
+        let Ok(framing) = data_framing(packet.len()) else {
+            // The parser emits no packet that PacketLength cannot tell.
+            debug_assert!(false, "a packet of {} bytes", packet.len());
+            return;
+        };
+        let sequence = self.head();
+        let position = self.position(sequence);
+        let new_stream = self.last_header.as_ref().is_none_or(|last| !Arc::ptr_eq(last, header));
+        let wire_len = FRAMING_LEN + packet.len();
+
+        let fits = self.open.as_ref().is_some_and(|open| {
+            Arc::ptr_eq(&open.header, header) && open.block.capacity() - open.block.len() >= wire_len
+        });
+        if !fits {
+            self.seal();
+            self.open = None;
+        }
+        let open = self.open.get_or_insert_with(|| Open {
+            first: sequence,
+            start: position,
+            header: Arc::clone(header),
+            block: block(self.spare.take(), wire_len),
+        });
+        if open.block.is_empty() {
+            open.first = sequence;
+            open.start = position;
+        }
+        open.block.put_slice(&framing);
+        packet.write_to(&mut open.block);
+
+        // What could not be parsed has no send time.
+        if packet.is_parsed() {
+            let step = packet.send_time().wrapping_sub(self.last_send_time);
+            if !new_stream && step <= MAX_STEP_MS {
+                self.time += u64::from(step);
+            }
+            self.last_send_time = packet.send_time();
+        }
+        // The first packet of a stream is as good a start as a key frame: nothing came before it.
+        if new_stream || packet.starts_key_frame() {
+            self.key_frames.push_back(sequence);
+        }
+        if new_stream {
+            self.last_header = Some(Arc::clone(header));
+        }
+        self.padding_saved += u64::from(packet.padding_removed());
+        let Self { time, padding_saved, .. } = *self;
+        self.entries.push_back(Entry { end: position + wire_len as u64, time, padding_saved });
+    }
+
+    /// Forgets the oldest packet, and its bytes with the last packet of their run.
+    pub(super) fn drop_oldest(&mut self) {
+        let Some(entry) = self.entries.pop_front() else { return };
+        if self.past.len() >= PAST {
+            self.past.pop_front();
+        }
+        self.past.push_back(u32::try_from(entry.end - self.tail_position).unwrap_or(u32::MAX));
+        self.tail += 1;
+        self.tail_position = entry.end;
+        self.padding_saved_at_tail = entry.padding_saved;
+        while self.key_frames.front().is_some_and(|key| *key < self.tail) {
+            self.key_frames.pop_front();
+        }
+        let second_starts = self
+            .runs
+            .get(1)
+            .map(|run| run.first)
+            .or_else(|| self.open.as_ref().filter(|open| !open.block.is_empty()).map(|open| open.first))
+            .unwrap_or_else(|| self.head());
+        if second_starts <= self.tail {
+            // Nobody may have a part of it any more.
+            let block = self.runs.pop_front().and_then(|run| run.bytes.try_into_mut().ok());
+            self.spare = block.or(self.spare.take());
+        }
+    }
+
+    /// The newest packet kept at which decoding can start.
+    pub(super) fn newest_key_frame(&self) -> Option<u64> {
+        self.key_frames.back().copied()
+    }
+
+    /// The first packet from `sequence` on at which decoding can start.
+    pub(super) fn key_frame_from(&self, sequence: u64) -> Option<u64> {
+        let index = self.key_frames.partition_point(|key| *key < sequence);
+        self.key_frames.get(index).copied()
+    }
+
+    /// Stream time appended so far, milliseconds.
+    pub(super) fn time(&self) -> u64 {
+        self.time
+    }
+
+    /// The oldest packet from `sequence` on whose lag `limits` allow.
+    pub(super) fn oldest_within(&self, limits: &Limits, sequence: u64) -> u64 {
+        let (mut from, mut to) = (sequence.max(self.tail), self.head());
+        while from < to {
+            let middle = from + (to - from) / 2;
+            if limits.exceeded_by(&self.lag(middle)) {
+                from = middle + 1;
+            } else {
+                to = middle;
+            }
+        }
+        from
+    }
+
+    /// Framed bytes from `sequence` (or from the oldest packet kept) to the head.
+    pub(super) fn bytes_after(&self, sequence: u64) -> u64 {
+        self.position(self.head()) - self.position(sequence)
+    }
+
+    /// How far a cursor at `sequence` is behind.
+    pub(super) fn lag(&self, sequence: u64) -> Lag {
+        Lag {
+            packets: self.head().saturating_sub(sequence),
+            bytes: self.bytes_after(sequence),
+            time: self.time_after(sequence),
+        }
+    }
+
+    /// How far a cursor at the oldest packet kept is behind. Looked at for each packet, so without a search.
+    pub(super) fn kept_lag(&self) -> Lag {
+        let (Some(first), Some(last)) = (self.entries.front(), self.entries.back()) else { return Lag::default() };
+        Lag {
+            packets: self.entries.len() as u64,
+            bytes: last.end - self.tail_position,
+            time: Duration::from_millis(self.time - first.time),
+        }
+    }
+
+    /// Stream time from `sequence` (or from the oldest packet kept) to the last one before `end`.
+    pub(super) fn time_between(&self, sequence: u64, end: u64) -> Duration {
+        match end.checked_sub(1).filter(|last| *last >= sequence) {
+            Some(last) => self.time_after(sequence).saturating_sub(self.time_after(last)),
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Stream time from `sequence` (or from the oldest packet kept) to the newest.
+    pub(super) fn time_after(&self, sequence: u64) -> Duration {
+        let first = self.entry(sequence.max(self.tail)).map_or(self.time, |entry| entry.time);
+        Duration::from_millis(self.time - first)
+    }
+
+    /// The stream and the framed size of the packet `sequence`.
+    pub(super) fn peek(&mut self, sequence: u64) -> Option<(&Arc<asf::Header>, usize)> {
+        let size = self.entry(sequence)?.end - self.position(sequence);
+        let header = match &self.open {
+            Some(open) if !open.block.is_empty() && sequence >= open.first => &open.header,
+            Some(_) | None => &self.run_of(sequence)?.header,
+        };
+        Some((header, usize::try_from(size).ok()?))
+    }
+
+    /// Whole packets of one stream from `sequence` on, `max_packets` and `max_bytes` at most; empty where the first
+    /// does not fit.
+    pub(super) fn take(&mut self, sequence: u64, max_packets: u64, max_bytes: u64) -> Option<Batch> {
+        let from = self.position(sequence);
+        self.entry(sequence)?;
+        if self.open.as_ref().is_some_and(|open| self.position(open.first) < from.saturating_add(max_bytes)) {
+            self.seal();
+        }
+        let mut index = self.runs.partition_point(|run| run.first <= sequence).checked_sub(1)?;
+        let header = Arc::clone(&self.runs.get(index)?.header);
+
+        let skip = usize::try_from(sequence - self.tail).ok()?;
+        let last = self.end_of_stream(index).min(from.saturating_add(max_bytes));
+        let until = self.entries.partition_point(|entry| entry.end <= last);
+        let max_packets = usize::try_from(max_packets).unwrap_or(usize::MAX);
+        let count = until.saturating_sub(skip).min(max_packets);
+        let saved_before = skip.checked_sub(1).and_then(|before| self.entries.get(before));
+        let saved_before = saved_before.map_or(self.padding_saved_at_tail, |entry| entry.padding_saved);
+        let mut saved = saved_before;
+        let mut end = from;
+        let mut sizes = Vec::with_capacity(count);
+        for entry in self.entries.iter().skip(skip).take(count) {
+            sizes.push(u32::try_from(entry.end - end).unwrap_or(u32::MAX));
+            end = entry.end;
+            saved = entry.padding_saved;
+        }
+
+        let runs = self.runs.partition_point(|run| run.start < end).saturating_sub(index);
+        let mut frames = Vec::with_capacity(runs);
+        let mut position = from;
+        while position < end {
+            let run = self.runs.get(index)?;
+            let to = end.min(run.start + run.bytes.len() as u64);
+            let range = usize::try_from(position - run.start).ok()?..usize::try_from(to - run.start).ok()?;
+            frames.push(run.bytes.slice(range));
+            position = to;
+            index += 1;
+        }
+        Some(Batch { header, frames, sizes, padding_saved: saved - saved_before, skipped: 0 })
+    }
+
+    /// How many packets from `floor` to before `sequence` the last `bytes` before it touch, and how many bytes those
+    /// are. Of packets that went so long ago that nothing is known of them, none counts.
+    pub(super) fn back(&self, sequence: u64, floor: u64, bytes: u64) -> (u64, u64) {
+        let (mut packets, mut back) = (0, 0);
+        while back < bytes
+            && sequence - packets > floor
+            && let Some(size) = self.size(sequence - packets - 1)
+        {
+            packets += 1;
+            back += size;
+        }
+        (packets, back)
+    }
+
+    /// Sequence number of the oldest packet whose size is known.
+    pub(super) fn first_known(&self) -> u64 {
+        self.tail - self.past.len() as u64
+    }
+
+    /// Framed bytes of a packet, also of one that is no longer kept.
+    fn size(&self, sequence: u64) -> Option<u64> {
+        match self.entry(sequence) {
+            Some(entry) => Some(entry.end - self.position(sequence)),
+            None => {
+                let from_end = usize::try_from(self.tail.checked_sub(sequence)?).ok()?;
+                let index = self.past.len().checked_sub(from_end)?;
+                self.past.get(index).copied().map(u64::from)
+            }
+        }
+    }
+
+    /// The byte position at which the packet `sequence` begins, or the oldest kept where that is gone.
+    pub(super) fn position(&self, sequence: u64) -> u64 {
+        match sequence.checked_sub(self.tail).and_then(|index| index.checked_sub(1)) {
+            None => self.tail_position,
+            Some(before) => {
+                let entry =
+                    usize::try_from(before).ok().and_then(|before| self.entries.get(before)).or(self.entries.back());
+                entry.map_or(self.tail_position, |entry| entry.end)
+            }
+        }
+    }
+
+    fn entry(&self, sequence: u64) -> Option<&Entry> {
+        self.entries.get(usize::try_from(sequence.checked_sub(self.tail)?).ok()?)
+    }
+
+    fn run_of(&self, sequence: u64) -> Option<&Run> {
+        let after = self.runs.partition_point(|run| run.first <= sequence);
+        self.runs.get(after.checked_sub(1)?)
+    }
+
+    /// Byte position at which the stream of run `index` ends in what is sealed.
+    fn end_of_stream(&self, index: usize) -> u64 {
+        let Some(header) = self.runs.get(index).map(|run| &run.header) else { return 0 };
+        self.runs
+            .iter()
+            .skip(index)
+            .find(|run| !Arc::ptr_eq(&run.header, header))
+            .map(|run| run.start)
+            .or_else(|| self.open.as_ref().filter(|open| !open.block.is_empty()).map(|open| open.start))
+            .unwrap_or_else(|| self.position(self.head()))
+    }
+
+    /// Makes a run of what has gathered; the rest of its block goes on gathering.
+    fn seal(&mut self) {
+        let Some(open) = self.open.as_mut().filter(|open| !open.block.is_empty()) else { return };
+        self.runs.push_back(Run {
+            first: open.first,
+            start: open.start,
+            header: Arc::clone(&open.header),
+            bytes: open.block.split().freeze(),
+        });
+    }
+}
+
+/// An empty block for packets of `wire_len` bytes: as many as there is room for.
+fn block(spare: Option<BytesMut>, wire_len: usize) -> BytesMut {
+    let len = (BLOCK / wire_len).max(1) * wire_len;
+    if let Some(mut block) = spare {
+        block.clear();
+        // A run is a part of its block.
+        if block.try_reclaim(len) {
+            return block;
+        }
+    }
+    BytesMut::with_capacity(len)
+}

@@ -1,0 +1,586 @@
+//! One destination: a task that carries out what its protocol session says.
+
+mod batching;
+mod early_warnings;
+mod reporting;
+mod resend;
+mod retries;
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::sleep_until;
+
+use self::batching::{Gather, gathered};
+use self::early_warnings::Omens;
+use self::reporting::Dropped;
+use self::resend::Break;
+use self::retries::{Question, answer_to};
+use super::backoff::Backoff;
+use super::body_layout::BodyMap;
+use super::stats::Stats;
+use super::status::{State, Status};
+use super::{Application, Settings, lock};
+use crate::packet_buffer::{Cursor, DropPolicy};
+use crate::transport::{Client, Incoming, kerberos};
+use wmhttp::Hresult;
+use wmhttp::auth::{Credentials, Target};
+use wmhttp::client::{Event, Output, Restart, Session};
+use wmhttp::failure::{Cause, Failure};
+use wmhttp::headers::Kind;
+
+/// What a destination can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Settings have changed.
+    Reread,
+    /// End the session by `$E`(0) now, and rest.
+    EndSession,
+    /// Close without `$E`, and wait for [`Command::Reconnect`]: the server keeps the session for a while.
+    Disconnect,
+    /// Connect now, also where a retry is being waited for, or nothing was going to happen any more.
+    Reconnect,
+    /// The cursor has an end: end the session by `$E`(0) once it is reached, by then at the latest, and be done.
+    Drain(Instant),
+}
+
+/// The task. It awaits in one place, [`Actor::happening`].
+pub(super) struct Actor {
+    settings: Arc<Mutex<Settings>>,
+    stats: Arc<Mutex<Stats>>,
+    application: Arc<dyn Application>,
+    /// Told when nothing more will happen by itself.
+    at_rest: Box<dyn Fn() + Send>,
+    commands: mpsc::Receiver<Command>,
+    session: Session,
+    client: Client,
+    cursor: Cursor,
+    backoff: Backoff,
+    name: String,
+    location: String,
+    state: State,
+    retry_at: Option<Instant>,
+    /// The application is being asked whether to try again.
+    question: Option<Question>,
+    /// Credentials or a ticket are being asked for.
+    asking: Option<JoinHandle<Supplied>>,
+    /// The session is to end with what waits in the log, by this time.
+    drain_by: Option<Instant>,
+    /// It is to end whatever waits: [`Command::EndSession`] counts until it is at rest.
+    ending: bool,
+    gather: Gather,
+    dropped: Dropped,
+    /// Upstream was asked for the key frame that the cursor waits for.
+    key_frame_wanted: bool,
+    asked_kernel_at: Option<Instant>,
+    /// The connection's queue is full: data waits for so many bytes of room, not for packets.
+    wants_room: Option<usize>,
+    /// Since when, while it is.
+    full_since: Option<Instant>,
+    /// See [`Actor::omen`].
+    omens: Omens,
+    /// When packets began to flow, since the last connect.
+    streaming_since: Option<Instant>,
+    was_opened: bool,
+    reconnecting: bool,
+    body: BodyMap,
+    /// Bytes at the end of the body that the far end had not acknowledged when it answered or was lost.
+    undelivered: u64,
+    /// The task is over.
+    done: bool,
+}
+
+/// What a session needs to show who it is.
+enum Supplied {
+    Credentials(Option<Credentials>),
+    Ticket(Result<Vec<u8>, String>),
+}
+
+enum Happening {
+    Transport(Incoming),
+    Data,
+    Deadline,
+    Retry,
+    Lapped,
+    /// Packets that were missed are to be reported.
+    DroppedDue,
+    /// What threatens the push is to be told.
+    Omen,
+    Answer(bool),
+    Supplied(Supplied),
+    DrainDue,
+    Command(Command),
+    /// The publisher has let go.
+    Stop,
+}
+
+impl Actor {
+    pub(super) fn new(
+        settings: Arc<Mutex<Settings>>,
+        stats: Arc<Mutex<Stats>>,
+        cursor: Cursor,
+        commands: mpsc::Receiver<Command>,
+        application: Arc<dyn Application>,
+        at_rest: Box<dyn Fn() + Send>,
+    ) -> Self {
+        let now = lock(&settings).clone();
+        let (name, location) = {
+            let stats = lock(&stats);
+            (stats.name.clone(), stats.location.clone())
+        };
+        Self {
+            session: Session::new(now.session),
+            client: Client::new(now.transport),
+            settings,
+            stats,
+            application,
+            at_rest,
+            commands,
+            cursor,
+            backoff: Backoff::default(),
+            name,
+            location,
+            state: State::Idle,
+            retry_at: None,
+            question: None,
+            asking: None,
+            drain_by: None,
+            ending: false,
+            gather: Gather::default(),
+            dropped: Dropped::default(),
+            key_frame_wanted: false,
+            asked_kernel_at: None,
+            wants_room: None,
+            full_since: None,
+            omens: Omens::default(),
+            streaming_since: None,
+            was_opened: false,
+            reconnecting: false,
+            body: BodyMap::default(),
+            undelivered: 0,
+            done: false,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        self.connect();
+        loop {
+            self.settle();
+            if self.done {
+                break;
+            }
+            let happening = self.happening().await;
+            self.handle(happening);
+        }
+        self.client.close();
+    }
+
+    /// Carries out what the session says and offers it data, until both have nothing left.
+    fn settle(&mut self) {
+        loop {
+            while let Some(output) = self.session.poll() {
+                self.carry_out(output);
+            }
+            if self.done || !self.feed() {
+                break;
+            }
+        }
+        self.cursor.set_streaming(self.session.is_streaming());
+        if self.cursor.waits_for_key_frame() && self.session.wants_data() {
+            if !std::mem::replace(&mut self.key_frame_wanted, true) {
+                self.want_key_frame();
+            }
+        } else {
+            self.key_frame_wanted = false;
+        }
+        if self.backoff.failures() > 0 && self.streaming_since.is_some() {
+            let last = lock(&self.stats).last_error.clone();
+            if last.is_some_and(|last| self.has_streamed(&last)) {
+                self.forgive();
+            }
+        }
+        self.note_connection();
+    }
+
+    async fn happening(&mut self) -> Happening {
+        let wants_data = self.session.wants_data() && self.wants_room.is_none();
+        let deadline = self.session.deadline();
+        let gather_until = self.gather.until(Instant::now());
+        let breaks_off = self.breaks_off_when_lapped();
+        let omen_at = self.omen().map(|(at, _)| at);
+        let dropped_at = self.dropped.report_at.filter(|_| self.dropped.packets > 0);
+        let Self { client, cursor, commands, retry_at, wants_room, question, asking, drain_by, .. } = self;
+        tokio::select! {
+            incoming = client.next(*wants_room) => Happening::Transport(incoming),
+            () = gathered(cursor, gather_until), if wants_data => Happening::Data,
+            () = at(deadline), if deadline.is_some() => Happening::Deadline,
+            () = at(*retry_at), if retry_at.is_some() => Happening::Retry,
+            () = cursor.lapped(), if breaks_off => Happening::Lapped,
+            () = at(dropped_at), if dropped_at.is_some() => Happening::DroppedDue,
+            () = at(omen_at), if omen_at.is_some() => Happening::Omen,
+            answer = answer_to(question), if question.is_some() => Happening::Answer(answer),
+            answer = supplied(asking), if asking.is_some() => Happening::Supplied(answer),
+            () = at(*drain_by), if drain_by.is_some() => Happening::DrainDue,
+            command = commands.recv() => command.map_or(Happening::Stop, Happening::Command),
+        }
+    }
+
+    fn handle(&mut self, happening: Happening) {
+        let now = Instant::now();
+        match happening {
+            Happening::Data => {}
+            Happening::Transport(Incoming::Room) => self.has_room(),
+            Happening::Transport(Incoming::Connected) => self.session.handle_connected(),
+            Happening::Transport(Incoming::Resolved) => {
+                if self.state == State::Locating {
+                    self.step(Status::Connecting, State::Connecting, Hresult::OK, None);
+                }
+            }
+            Happening::Transport(Incoming::Response { head, undelivered }) => {
+                self.undelivered = self.not_read(&Break::Answer(head.status), undelivered, now);
+                lock(&self.stats).last_http_status = Some(head.status);
+                self.session.handle_response(&head, now);
+                let peer = self.session.peer().clone();
+                let mut stats = lock(&self.stats);
+                stats.server = peer.server;
+                stats.idle_timeout = peer.idle_timeout;
+                stats.auth_scheme = self.session.auth_scheme().or(stats.auth_scheme);
+            }
+            Happening::Transport(Incoming::Lost { cause, detail, undelivered }) => {
+                self.undelivered = self.not_read(&Break::Loss(cause), undelivered, now);
+                let delivered = undelivered == 0 && !self.is_unread(cause, undelivered, now);
+                self.session.handle_disconnect(cause, &detail, delivered, now);
+                self.session.not_delivered(undelivered);
+            }
+            Happening::Deadline => {
+                // Where it is an answer that does not come, this is the end of the body.
+                self.undelivered = self.client.undelivered();
+                self.session.handle_timeout(now);
+            }
+            Happening::Retry => self.connect(),
+            Happening::Lapped => self.lapped(),
+            Happening::DroppedDue => self.report_dropped(),
+            Happening::Omen => self.tell_omen(),
+            Happening::Answer(go_on) => self.answered(go_on),
+            Happening::Supplied(answer) => {
+                self.asking = None;
+                match answer {
+                    Supplied::Credentials(answer) => self.session.supply(answer, now),
+                    Supplied::Ticket(answer) => self.session.ticket(answer, now),
+                }
+            }
+            Happening::DrainDue | Happening::Stop => self.close_for_good(),
+            Happening::Command(command) => self.obey(command, now),
+        }
+    }
+
+    fn obey(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Reread => self.reread(),
+            Command::EndSession => {
+                self.forget_retry();
+                if self.session.is_down() {
+                    if !self.state.is_final() {
+                        self.rest(Status::Closed, State::Closed, Hresult::OK, None);
+                    }
+                } else {
+                    self.ending = true;
+                    self.session.end(now);
+                }
+            }
+            Command::Disconnect => {
+                self.forget_retry();
+                self.ending = false;
+                if !self.state.is_final() {
+                    self.break_off(now);
+                    self.step(Status::Closed, State::Closed, Hresult::OK, None);
+                    self.all_told();
+                }
+            }
+            Command::Reconnect => {
+                if self.state.is_final() {
+                    self.begin_anew();
+                } else if self.session.is_down() {
+                    self.forgive();
+                    self.connect();
+                }
+            }
+            Command::Drain(by) => {
+                self.drain_by = Some(by);
+                if self.state.is_final() {
+                    self.close_for_good();
+                }
+            }
+        }
+    }
+
+    fn reread(&mut self) {
+        let settings = lock(&self.settings).clone();
+        self.location = settings.session.url.to_string();
+        lock(&self.stats).location.clone_from(&self.location);
+        self.cursor.set_terms(settings.terms);
+        self.client.set_settings(settings.transport);
+        self.session.set_config(settings.session);
+    }
+
+    /// After the end, or a failure for good, or a disconnection, somebody wants it again.
+    fn begin_anew(&mut self) {
+        if !self.session.is_down() || self.session.is_closed() {
+            self.session = Session::new(lock(&self.settings).session.clone());
+        }
+        self.cursor.go_on();
+        self.forgive();
+        self.was_opened = false;
+        self.connect();
+    }
+
+    /// Nothing more happens by itself: what the log has is for others.
+    fn rest(&mut self, status: Status, state: State, hresult: Hresult, failure: Option<Failure>) {
+        self.cursor.park();
+        self.ending = false;
+        self.step(status, state, hresult, failure);
+        self.done = self.drain_by.is_some();
+        self.all_told();
+    }
+
+    fn all_told(&self) {
+        lock(&self.stats).at_rest = true;
+        (self.at_rest)();
+    }
+
+    fn close_for_good(&mut self) {
+        self.done = true;
+        if self.state.is_final() {
+            return;
+        }
+        self.break_off(Instant::now());
+        self.step(Status::Closed, State::Closed, Hresult::OK, None);
+    }
+
+    fn forget_retry(&mut self) {
+        self.retry_at = None;
+        self.question = None;
+        self.asking = None;
+    }
+
+    fn connect(&mut self) {
+        self.forget_retry();
+        self.streaming_since = None;
+        lock(&self.stats).at_rest = false;
+        self.step(Status::Locating, State::Locating, Hresult::OK, None);
+        self.session.connect(Instant::now());
+    }
+
+    /// Offers what the log has; true where the session has said something new.
+    fn feed(&mut self) -> bool {
+        while self.session.wants_data() {
+            let now = Instant::now();
+            if self.ending {
+                self.session.end(now);
+                return true;
+            }
+            let Some(next) = self.cursor.peek() else {
+                if self.cursor.at_end() {
+                    self.session.end(now);
+                    return true;
+                }
+                return false;
+            };
+            let granted = self.session.offer(&next.header, next.size, now);
+            if granted == 0 || self.session.has_output() {
+                return self.session.has_output();
+            }
+            let room = self.client.room() as u64;
+            if room < next.size as u64 && room < self.client.capacity() as u64 {
+                self.wants_room = Some(next.size);
+                self.full_since.get_or_insert(now);
+                return false;
+            }
+            self.has_room();
+            // The writer may have lapped the cursor since: what comes next is looked at once more then.
+            let Some(batch) = self.cursor.take_of(&next.header, granted.min(room.max(next.size as u64))) else {
+                continue;
+            };
+            self.note_dropped(batch.skipped);
+            let len = batch.len();
+            for frame in batch.frames {
+                self.client.send(frame);
+            }
+            self.body.data(len, now);
+            self.session.sent(len);
+            self.gather.taken(now);
+            self.omens.data_flows();
+            lock(&self.stats).note_sent(len, now);
+            if self.session.has_output() {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn has_room(&mut self) {
+        self.wants_room = None;
+        self.full_since = None;
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Request(request) => {
+                let mut stats = lock(&self.stats);
+                stats.requests_sent += 1;
+                stats.effective_location = Some(request.url.to_string());
+                drop(stats);
+                if request.head.kind == Kind::Start {
+                    self.body = BodyMap::begun(Instant::now());
+                }
+                self.has_room();
+                self.client.request(request);
+            }
+            Output::Send(bytes) => {
+                let len = bytes.len() as u64;
+                self.body.control(len);
+                let mut stats = lock(&self.stats);
+                stats.note_sent(len, Instant::now());
+                if bytes.get(1) == Some(&b'F') {
+                    stats.filler_bytes_sent += len;
+                }
+                drop(stats);
+                self.client.send(bytes);
+            }
+            Output::Close => self.client.close(),
+            Output::Event(event) => self.tell(event),
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        match event {
+            Event::Opened => {
+                if !self.was_opened {
+                    self.was_opened = true;
+                    self.step(Status::Opened, State::Opened, Hresult::OK, None);
+                } else {
+                    self.set_state(State::Opened);
+                }
+                self.connected();
+                // A new session in mid-stream: whoever joins there can show nothing before a key frame.
+                if self.cursor.progress().received > 0 {
+                    self.want_key_frame();
+                }
+            }
+            Event::Started => {
+                self.streaming_since = Some(Instant::now());
+                self.connected();
+                self.step(Status::Started, State::Streaming, Hresult::OK, None);
+            }
+            Event::Authenticating => {
+                if self.state != State::Authenticating {
+                    self.step(Status::Connecting, State::Authenticating, Hresult::OK, None);
+                }
+            }
+            Event::CredentialsNeeded(question) => {
+                let application = Arc::clone(&self.application);
+                self.asking = Some(spawn_blocking(move || Supplied::Credentials(application.credentials(&question))));
+            }
+            Event::TicketNeeded(request) => {
+                self.asking = Some(spawn_blocking(move || Supplied::Ticket(kerberos::ticket(&request))));
+            }
+            Event::PasswordExposed(target) => {
+                let to = match target {
+                    Target::Server => "the server",
+                    Target::Proxy => "the proxy",
+                };
+                let text = format!("the password for {to} goes over the network readable, by Basic over http");
+                self.notice(text, "use https, or let the far end do Digest or NTLM");
+            }
+            Event::LargePayloads { largest } => self.notice(
+                format!("the server closes as soon as data comes: it may take payloads of 8192 bytes at most, and this stream's have up to {largest}"),
+                "set packet-size at asfmux to 8192 or less, and keep the ASF header small",
+            ),
+            Event::RolledOver => {
+                self.body_arrived();
+                lock(&self.stats).rollovers += 1;
+            }
+            Event::HeaderChanged => {
+                lock(&self.stats).header_changes += 1;
+                self.step(Status::SourceSwitch, self.state, Hresult::OK, None);
+            }
+            Event::Restarted { reason, rewind } => self.restarted(reason, rewind),
+            Event::Failed(failure) => self.failed(failure),
+            Event::Ended { clean } => {
+                let hresult = if clean { Hresult::OK } else { Hresult::TIMEOUT };
+                lock(&self.stats).end_unconfirmed = !clean;
+                self.body_arrived();
+                self.step(Status::Stopped, State::Ending, hresult, None);
+                self.rest(Status::Closed, State::Closed, Hresult::OK, None);
+            }
+        }
+    }
+
+    /// It works again, or for the first time.
+    fn connected(&mut self) {
+        let mut stats = lock(&self.stats);
+        stats.note_connected();
+        if std::mem::take(&mut self.reconnecting) {
+            stats.reconnects += 1;
+            drop(stats);
+            self.step(Status::ReconnectEnd, self.state, Hresult::OK, None);
+        }
+    }
+
+    fn restarted(&mut self, reason: Restart, rewind: u64) {
+        if reason == Restart::HeaderChange {
+            // The server had the end of the body: nothing of it is uncertain.
+            self.take_again(rewind);
+        } else {
+            self.body_broke(rewind);
+        }
+        let (text, remedy) = match reason {
+            Restart::Stale | Restart::Unauthenticated => return,
+            Restart::HeaderChange => {
+                lock(&self.stats).header_changes += 1;
+                self.step(Status::SourceSwitch, self.state, Hresult::OK, None);
+                return;
+            }
+            Restart::SessionGone => {
+                ("the server no longer knew the session; a new one begins", "nothing needs to be done")
+            }
+            Restart::HeaderChangeRefused => (
+                "the server ended the session at a header change; a new session carries it, now and from now on",
+                "set header-change=reconnect to spare the attempt",
+            ),
+            Restart::NoAnswer => (
+                "the server did not answer at the end of a request's body; a new session begins",
+                "leave content-length at 0 so that bodies end rarely",
+            ),
+        };
+        self.notice(text.to_owned(), remedy);
+    }
+
+    fn breaks_off_when_lapped(&self) -> bool {
+        self.session.is_streaming() && lock(&self.settings).terms.policy == Some(DropPolicy::Disconnect)
+    }
+
+    /// The cursor fell behind its limits, and the policy is to break off then.
+    fn lapped(&mut self) {
+        self.undelivered = self.not_read(&Break::Loss(Cause::Stalled), self.client.undelivered(), Instant::now());
+        self.session.abandon();
+        self.failed(Failure::lost(Cause::Stalled, "drop-policy=disconnect"));
+    }
+}
+
+/// Where the application's code has panicked, it has no credentials.
+async fn supplied(asking: &mut Option<JoinHandle<Supplied>>) -> Supplied {
+    match asking {
+        Some(asking) => asking.await.unwrap_or(Supplied::Credentials(None)),
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,99 @@
+//! What a destination tells of itself.
+
+use std::time::{Duration, Instant};
+
+use super::Actor;
+use crate::publish::lock;
+use crate::publish::status::{Report, State, Status, Step};
+use wmhttp::Hresult;
+use wmhttp::failure::Failure;
+
+/// How often the kernel is asked for the connection's figures at most.
+const TELEMETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// How often missed packets are reported at most.
+const DROPPED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Packets missed that were not reported yet, and when they will be, or could be.
+#[derive(Default)]
+pub(super) struct Dropped {
+    pub(super) packets: u64,
+    pub(super) report_at: Option<Instant>,
+}
+
+impl Actor {
+    pub(super) fn step(&mut self, status: Status, new_state: State, hresult: Hresult, failure: Option<Failure>) {
+        self.report(status, new_state, hresult, failure, None);
+    }
+
+    pub(super) fn report(
+        &mut self,
+        status: Status,
+        new_state: State,
+        hresult: Hresult,
+        failure: Option<Failure>,
+        retry_in: Option<Duration>,
+    ) {
+        let old_state = self.state;
+        self.set_state(new_state);
+        self.application.report(Report::Step(Step {
+            destination: self.name.clone(),
+            location: self.location.clone(),
+            status,
+            hresult,
+            old_state,
+            new_state,
+            failure,
+            attempt: self.backoff.failures(),
+            retry_in,
+        }));
+    }
+
+    /// Packets were missed: reported at once, or with those to come where the last report is fresh.
+    pub(super) fn note_dropped(&mut self, packets: u64) {
+        if packets == 0 {
+            return;
+        }
+        self.dropped.packets += packets;
+        if self.dropped.report_at.is_none_or(|at| at <= Instant::now()) {
+            self.report_dropped();
+        }
+    }
+
+    pub(super) fn report_dropped(&mut self) {
+        self.dropped.report_at = Some(Instant::now() + DROPPED_INTERVAL);
+        let progress = self.cursor.progress();
+        self.application.report(Report::Dropped {
+            destination: self.name.clone(),
+            packets: std::mem::take(&mut self.dropped.packets),
+            sent: progress.taken,
+            dropped: progress.dropped,
+        });
+    }
+
+    pub(super) fn want_key_frame(&self) {
+        self.application.report(Report::KeyFrameWanted { destination: self.name.clone() });
+    }
+
+    pub(super) fn notice(&self, text: String, remedy: &'static str) {
+        self.application.report(Report::Notice { destination: self.name.clone(), text, remedy });
+    }
+
+    pub(super) fn set_state(&mut self, state: State) {
+        self.state = state;
+        lock(&self.stats).note_state(state);
+    }
+
+    /// Asks the kernel about the connection, now and then.
+    pub(super) fn note_connection(&mut self) {
+        let now = Instant::now();
+        if self.asked_kernel_at.is_some_and(|at| now - at < TELEMETRY_INTERVAL) {
+            return;
+        }
+        self.asked_kernel_at = Some(now);
+        if let Some(told) = self.client.telemetry() {
+            let mut stats = lock(&self.stats);
+            stats.rtt = Some(Duration::from_micros(told.rtt.into()));
+            stats.unsent_bytes = Some(told.unsent);
+        }
+    }
+}

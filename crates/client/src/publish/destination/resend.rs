@@ -1,0 +1,90 @@
+//! What has not arrived, or may not have, when a body breaks.
+//!
+//! The far end's system acknowledges bytes that the server has not read, and there is no word of the server's own
+//! before the body's end. What the system has not acknowledged is taken again. So is all of a body that was so
+//! short that it may have been refused: better twice than never. Of the rest, what is fresh counts as uncertain.
+
+use std::time::{Duration, Instant};
+
+use super::Actor;
+use crate::publish::body_layout::BodyMap;
+use crate::publish::lock;
+use wmhttp::failure::Cause;
+
+/// A body that is refused within this time comes again from its beginning, …
+const UNPROVEN: Duration = Duration::from_secs(2);
+/// … and so does one of which no more than this was taken before it stalled: a system takes as much for a process
+/// that reads nothing.
+const UNREAD: u64 = 256 * 1024;
+
+/// How a body came to its end.
+pub(super) enum Break {
+    /// By an answer of this status.
+    Answer(u16),
+    /// The connection was lost.
+    Loss(Cause),
+}
+
+impl Actor {
+    /// How many bytes at the end of the body to take again, where the far end's system has acknowledged all but
+    /// `undelivered`.
+    pub(super) fn not_read(&self, how: &Break, undelivered: u64, now: Instant) -> u64 {
+        let is_short = self.body.age(now) <= UNPROVEN;
+        let all = match *how {
+            Break::Answer(status) => status >= 300 && is_short,
+            // A reset can destroy the answer that a refusal would be. After the end it is none.
+            Break::Loss(cause) => self.is_unread(cause, undelivered, now) || (cause == Cause::Reset && is_short),
+        };
+        if all { self.body.len() } else { undelivered }
+    }
+
+    /// Whether nobody has read any of the body, though the far end's system has acknowledged all but `undelivered`.
+    pub(super) fn is_unread(&self, cause: Cause, undelivered: u64, now: Instant) -> bool {
+        let taken = self.body.len().saturating_sub(undelivered);
+        cause == Cause::Stalled && taken <= UNREAD || self.session.resume_is_unproven(now)
+    }
+
+    /// The body is over without an answer to the whole of it: what has not arrived, and the last `rewind` bytes of
+    /// data in any case, is taken again, and what may not have is counted.
+    pub(super) fn body_broke(&mut self, rewind: u64) {
+        let fresh = self.body.data_in_last(self.body.fresh(Instant::now()));
+        let lost = self.take_again(rewind);
+        let uncertain = self.cursor.packets_in_last(fresh.saturating_sub(lost));
+        lock(&self.stats).packets_uncertain += uncertain;
+    }
+
+    /// The body is over. What has not arrived of it, and the last `rewind` bytes of data in any case, is taken again;
+    /// how many bytes that is.
+    pub(super) fn take_again(&mut self, rewind: u64) -> u64 {
+        let undelivered = std::mem::take(&mut self.undelivered);
+        let lost = self.body.data_in_last(undelivered).max(rewind);
+        self.body = BodyMap::default();
+        self.rewind(lost);
+        lost
+    }
+
+    /// The body is over at its end.
+    pub(super) fn body_arrived(&mut self) {
+        self.body = BodyMap::default();
+        self.undelivered = 0;
+    }
+
+    /// Closes the connection without `$E`. What has left this process may still arrive; the rest is taken again.
+    pub(super) fn break_off(&mut self, now: Instant) {
+        self.undelivered = self.client.waiting();
+        self.session.disconnect(now);
+        self.session.not_delivered(self.undelivered);
+        self.client.close();
+        self.body_broke(0);
+    }
+
+    /// The last `bytes` of data have not reached the server: they are taken again.
+    pub(super) fn rewind(&mut self, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        self.cursor.rewind(bytes);
+        let mut stats = lock(&self.stats);
+        stats.bytes_sent = stats.bytes_sent.saturating_sub(bytes);
+    }
+}

@@ -1,0 +1,103 @@
+//! What becomes of a destination after a failure: whether it is tried again, and when.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::Actor;
+use crate::publish::lock;
+use crate::publish::status::{State, Status};
+use wmhttp::failure::{Condition, Failure};
+
+/// A failure, how long to wait after it, and the answer that is awaited.
+pub(super) struct Question {
+    failure: Failure,
+    delay: Duration,
+    answer: JoinHandle<bool>,
+}
+
+impl Actor {
+    /// Whether the push has flowed for so long that `failure`, which follows or came before, is no further one in a row.
+    pub(super) fn has_streamed(&self, failure: &Failure) -> bool {
+        let policy = lock(&self.settings).retry;
+        // A server that takes each push and drops it at once is no success: one attempt a retry-delay.
+        // Two encoders that displace each other both stream for as long as the other waits: only more shows that
+        // the publishing point is this one's again.
+        let displaced = failure.condition == Condition::Displaced;
+        let success = if displaced { 2 * policy.delay_max.max(policy.delay) } else { policy.delay };
+        self.streaming_since.is_some_and(|since| since.elapsed() >= success)
+    }
+
+    /// The next failure is the first in a row.
+    pub(super) fn forgive(&mut self) {
+        self.backoff.reset();
+        lock(&self.stats).retry_count = 0;
+    }
+
+    pub(super) fn failed(&mut self, failure: Failure) {
+        let lost = matches!(failure.condition, Condition::Lost(_));
+        self.body_broke(0);
+        let policy = lock(&self.settings).retry;
+        let streamed = self.has_streamed(&failure);
+        let begun = self.streaming_since.take().is_some();
+        if streamed {
+            self.forgive();
+        }
+        let delay = if failure.permanent {
+            self.backoff.refused(&policy)
+        } else {
+            self.backoff.fail(&policy, streamed && lost, failure.retry_after, rand::random())
+        };
+        {
+            let mut stats = lock(&self.stats);
+            stats.retry_count = self.backoff.failures();
+            stats.last_error = Some(failure.clone());
+        }
+        if !self.was_opened && self.backoff.failures() <= 1 {
+            self.step(Status::Opened, self.state, failure.hresult, Some(failure.clone()));
+        }
+        if self.ending {
+            // Nobody wants it any more; what had not arrived stays so.
+            lock(&self.stats).end_unconfirmed = begun;
+            self.rest(Status::Closed, State::Closed, failure.hresult, Some(failure));
+            return;
+        }
+        let Some(delay) = delay else {
+            self.rest(Status::Error, State::Failed, failure.hresult, Some(failure));
+            return;
+        };
+        if self.application.wants_to_be_asked() {
+            let (application, asked) = (Arc::clone(&self.application), failure.clone());
+            // It may take its time, and other destinations have the I/O thread.
+            let answer = spawn_blocking(move || application.may_retry(&asked));
+            self.question = Some(Question { failure, delay, answer });
+        } else {
+            self.retry_after(failure, delay);
+        }
+    }
+
+    pub(super) fn answered(&mut self, go_on: bool) {
+        let Some(Question { failure, delay, .. }) = self.question.take() else { return };
+        if go_on {
+            self.retry_after(failure, delay);
+        } else {
+            self.rest(Status::Error, State::Failed, failure.hresult, Some(failure));
+        }
+    }
+
+    fn retry_after(&mut self, failure: Failure, delay: Duration) {
+        self.reconnecting = self.was_opened;
+        self.retry_at = Some(Instant::now() + delay);
+        self.report(Status::ReconnectStart, State::Reconnecting, failure.hresult, Some(failure), Some(delay));
+    }
+}
+
+/// The answer that is awaited, where there is one.
+pub(super) async fn answer_to(question: &mut Option<Question>) -> bool {
+    match question {
+        // Where the application's code has panicked, its answer is the default.
+        Some(question) => (&mut question.answer).await.unwrap_or(true),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,78 @@
+//! Reads the cause of a failed request out of the library's error chain.
+
+use std::error::Error;
+use std::io;
+
+use super::proxy;
+use super::single_connection::Gone;
+use wmhttp::failure::Cause;
+
+/// The cause, and the innermost text for people. `by_proxy` tells whether it was a proxy that was connected to.
+pub(super) fn of(error: &reqwest::Error, by_proxy: bool) -> (Cause, String) {
+    let (cause, detail) = of_any(error);
+    (if by_proxy { cause.at_proxy() } else { cause }, detail)
+}
+
+fn of_any(error: &reqwest::Error) -> (Cause, String) {
+    let mut chain = Vec::new();
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        chain.push(error);
+        next = error.source();
+    }
+    let chain = || chain.iter().copied();
+    let detail = chain().last().map(ToString::to_string).unwrap_or_default();
+    if chain().any(|error| error.is::<Gone>()) {
+        return (Cause::Stale, detail);
+    }
+    if error.is_connect() && error.is_timeout() {
+        return (Cause::ConnectTimeout, String::new());
+    }
+    if let Some(cause) = chain().find_map(proxy::of_tunnel) {
+        return (cause, detail);
+    }
+    #[cfg(feature = "tls")]
+    if let Some(tls) = chain().find_map(of_tls) {
+        return tls;
+    }
+    let hyper = chain().filter_map(|error| error.downcast_ref::<hyper::Error>()).find_map(of_hyper);
+    let io = chain().filter_map(|error| error.downcast_ref::<io::Error>()).find_map(|io| of_io(io, error.is_connect()));
+    (io.or(hyper).unwrap_or(Cause::Other), detail)
+}
+
+/// What TLS says travels inside of I/O errors, one in another, whose `source` passes over it.
+#[cfg(feature = "tls")]
+fn of_tls(error: &(dyn Error + 'static)) -> Option<(Cause, String)> {
+    let mut inner = error.downcast_ref::<io::Error>()?.get_ref()?;
+    while let Some(next) = inner.downcast_ref::<io::Error>() {
+        inner = next.get_ref()?;
+    }
+    let tls = inner.downcast_ref::<rustls::Error>()?;
+    let cause = if matches!(tls, rustls::Error::InvalidCertificate(_)) { Cause::Untrusted } else { Cause::Tls };
+    Some((cause, tls.to_string()))
+}
+
+fn of_hyper(error: &hyper::Error) -> Option<Cause> {
+    if error.is_parse() {
+        Some(Cause::NotHttp)
+    } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        Some(Cause::Closed)
+    } else {
+        None
+    }
+}
+
+fn of_io(error: &io::Error, connecting: bool) -> Option<Cause> {
+    use io::ErrorKind as Kind;
+    // The list of kinds is open by design; what is not named stays with the caller.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "io::ErrorKind is non-exhaustive")]
+    match error.kind() {
+        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => Some(Cause::Reset),
+        Kind::AddrNotAvailable if connecting => Some(Cause::LocalAddress),
+        Kind::TimedOut if connecting => Some(Cause::ConnectTimeout),
+        Kind::TimedOut => Some(Cause::Stalled),
+        Kind::UnexpectedEof => Some(Cause::Closed),
+        _ if connecting => Some(Cause::Refused),
+        _ => None,
+    }
+}

@@ -1,0 +1,363 @@
+//! Kerberos tickets by the system's GSSAPI library (RFC 2743, RFC 2744), as SPNEGO tokens (RFC 4559).
+//!
+//! The library is loaded when it is first needed, so that the plugin runs where there is none. Its
+//! calls may wait for files and for the realm's servers: they are for threads that may block.
+
+/// Whether this build can ask for tickets.
+pub const AVAILABLE: bool = cfg!(feature = "kerberos");
+
+#[cfg(not(feature = "kerberos"))]
+/// There are none in this build.
+///
+/// # Errors
+/// Always.
+pub fn ticket(_request: &wmhttp::auth::TicketRequest) -> Result<Vec<u8>, String> {
+    Err("this build has no Kerberos".to_owned())
+}
+
+#[cfg(feature = "kerberos")]
+pub use gssapi::ticket;
+
+#[cfg(feature = "kerberos")]
+mod gssapi {
+    use std::ffi::{c_int, c_void};
+    use std::ptr;
+    use std::sync::LazyLock;
+
+    use libloading::Library;
+    use zeroize::Zeroizing;
+
+    use wmhttp::auth::{Credentials, TicketRequest};
+
+    /// MIT Kerberos.
+    const LIBRARY: &str = "libgssapi_krb5.so.2";
+
+    type Code = u32;
+    type Handle = *mut c_void;
+
+    /// `gss_buffer_desc`.
+    #[repr(C)]
+    struct Buffer {
+        length: usize,
+        value: *mut c_void,
+    }
+
+    /// `gss_OID_desc`.
+    #[repr(C)]
+    struct Oid {
+        length: Code,
+        elements: *const c_void,
+    }
+
+    /// `gss_OID_set_desc`.
+    #[repr(C)]
+    struct OidSet {
+        count: usize,
+        elements: *const Oid,
+    }
+
+    // 1.2.840.113554.1.2.1.4, 1.2.840.113554.1.2.1.1, 1.2.840.113554.1.2.2 and 1.3.6.1.5.5.2, in DER.
+    const HOST_BASED_SERVICE: &[u8] = b"\x2a\x86\x48\x86\xf7\x12\x01\x02\x01\x04";
+    const USER_NAME: &[u8] = b"\x2a\x86\x48\x86\xf7\x12\x01\x02\x01\x01";
+    const KERBEROS: &[u8] = b"\x2a\x86\x48\x86\xf7\x12\x01\x02\x02";
+    const SPNEGO: &[u8] = b"\x2b\x06\x01\x05\x05\x02";
+
+    const INITIATE: c_int = 1;
+    /// `GSS_C_GSS_CODE` and `GSS_C_MECH_CODE`.
+    const MAJOR: c_int = 1;
+    const MINOR: c_int = 2;
+    /// Errors are in the upper 16 bits; those below only inform.
+    const ERRORS: Code = 0xFFFF_0000;
+
+    type ImportName = unsafe extern "C" fn(*mut Code, *const Buffer, *const Oid, *mut Handle) -> Code;
+    type AcquireCred = unsafe extern "C" fn(
+        *mut Code,
+        Handle,
+        Code,
+        *const OidSet,
+        c_int,
+        *mut Handle,
+        *mut *mut OidSet,
+        *mut Code,
+    ) -> Code;
+    type AcquireCredWithPassword = unsafe extern "C" fn(
+        *mut Code,
+        Handle,
+        *const Buffer,
+        Code,
+        *const OidSet,
+        c_int,
+        *mut Handle,
+        *mut *mut OidSet,
+        *mut Code,
+    ) -> Code;
+    type SetNegMechs = unsafe extern "C" fn(*mut Code, Handle, *const OidSet) -> Code;
+    type InitSecContext = unsafe extern "C" fn(
+        *mut Code,
+        Handle,
+        *mut Handle,
+        Handle,
+        *const Oid,
+        Code,
+        Code,
+        *const c_void,
+        *const Buffer,
+        *mut *mut Oid,
+        *mut Buffer,
+        *mut Code,
+        *mut Code,
+    ) -> Code;
+    type DisplayStatus = unsafe extern "C" fn(*mut Code, Code, c_int, *const Oid, *mut Code, *mut Buffer) -> Code;
+    type ReleaseBuffer = unsafe extern "C" fn(*mut Code, *mut Buffer) -> Code;
+    type ReleaseHandle = unsafe extern "C" fn(*mut Code, *mut Handle) -> Code;
+    type DeleteSecContext = unsafe extern "C" fn(*mut Code, *mut Handle, *mut Buffer) -> Code;
+
+    /// The library's functions, which stay loaded with the process.
+    struct Functions {
+        import_name: ImportName,
+        acquire_cred: AcquireCred,
+        acquire_cred_with_password: AcquireCredWithPassword,
+        set_neg_mechs: SetNegMechs,
+        init_sec_context: InitSecContext,
+        display_status: DisplayStatus,
+        release_buffer: ReleaseBuffer,
+        release_name: ReleaseHandle,
+        release_cred: ReleaseHandle,
+        delete_sec_context: DeleteSecContext,
+    }
+
+    static FUNCTIONS: LazyLock<Result<Functions, String>> =
+        LazyLock::new(|| Functions::load().map_err(|error| format!("the system has no GSSAPI library: {error}")));
+
+    impl Functions {
+        #[expect(unsafe_code, reason = "a library is loaded, and its functions get their types")]
+        fn load() -> Result<Self, libloading::Error> {
+            // SAFETY: MIT's library does nothing at loading but set itself up, and stays loaded, so
+            // that its functions outlive all uses. The types are those of RFC 2744 and gssapi_ext.h.
+            unsafe {
+                let library: &'static Library = Box::leak(Box::new(Library::new(LIBRARY)?));
+                Ok(Self {
+                    import_name: *library.get(b"gss_import_name\0")?,
+                    acquire_cred: *library.get(b"gss_acquire_cred\0")?,
+                    acquire_cred_with_password: *library.get(b"gss_acquire_cred_with_password\0")?,
+                    set_neg_mechs: *library.get(b"gss_set_neg_mechs\0")?,
+                    init_sec_context: *library.get(b"gss_init_sec_context\0")?,
+                    display_status: *library.get(b"gss_display_status\0")?,
+                    release_buffer: *library.get(b"gss_release_buffer\0")?,
+                    release_name: *library.get(b"gss_release_name\0")?,
+                    release_cred: *library.get(b"gss_release_cred\0")?,
+                    delete_sec_context: *library.get(b"gss_delete_sec_context\0")?,
+                })
+            }
+        }
+
+        /// Makes an error of a call's result.
+        fn check(&self, what: &str, major: Code, minor: Code) -> Result<(), String> {
+            if major & ERRORS == 0 {
+                return Ok(());
+            }
+            let kerberos = oid(KERBEROS);
+            let [general, particular] = [(major, MAJOR), (minor, MINOR)].map(|(code, kind)| {
+                let (mut ignored, mut context, mut text) = (0, 0, Buffer::EMPTY);
+                #[expect(unsafe_code, reason = "a C function")]
+                // SAFETY: all pointers are to values on the stack; the buffer is read and then released.
+                unsafe {
+                    (self.display_status)(
+                        &raw mut ignored,
+                        code,
+                        kind,
+                        &raw const kerberos,
+                        &raw mut context,
+                        &raw mut text,
+                    );
+                    self.take(&mut text)
+                }
+            });
+            let [general, particular] = [general, particular].map(|text| String::from_utf8_lossy(&text).into_owned());
+            Err(format!("{what}: {general}; {particular}"))
+        }
+
+        /// Copies what the library has put into a buffer, and releases that.
+        ///
+        /// # Safety
+        /// The buffer is empty, or was filled by the library.
+        #[expect(unsafe_code, reason = "memory of the library's is read")]
+        unsafe fn take(&self, buffer: &mut Buffer) -> Vec<u8> {
+            if buffer.value.is_null() {
+                return Vec::new();
+            }
+            let mut minor = 0;
+            // SAFETY: the library has filled the buffer, which is valid until it is released.
+            unsafe {
+                let bytes = std::slice::from_raw_parts(buffer.value.cast::<u8>(), buffer.length).to_vec();
+                (self.release_buffer)(&raw mut minor, buffer);
+                bytes
+            }
+        }
+    }
+
+    impl Buffer {
+        const EMPTY: Self = Self { length: 0, value: ptr::null_mut() };
+
+        /// The library does not write to what it is given by a buffer.
+        fn of(bytes: &[u8]) -> Self {
+            Self { length: bytes.len(), value: bytes.as_ptr().cast_mut().cast() }
+        }
+    }
+
+    fn oid(bytes: &'static [u8]) -> Oid {
+        Oid { length: Code::try_from(bytes.len()).unwrap_or(0), elements: bytes.as_ptr().cast() }
+    }
+
+    /// Something of the library's that is to be released.
+    struct Owned {
+        handle: Handle,
+        release: ReleaseHandle,
+    }
+
+    impl Drop for Owned {
+        #[expect(unsafe_code, reason = "a C function")]
+        fn drop(&mut self) {
+            let mut minor = 0;
+            if !self.handle.is_null() {
+                // SAFETY: the handle is the library's own, and this is its last use.
+                unsafe { (self.release)(&raw mut minor, &raw mut self.handle) };
+            }
+        }
+    }
+
+    struct Context<'a> {
+        handle: Handle,
+        functions: &'a Functions,
+    }
+
+    impl Drop for Context<'_> {
+        #[expect(unsafe_code, reason = "a C function")]
+        fn drop(&mut self) {
+            let mut minor = 0;
+            if !self.handle.is_null() {
+                // SAFETY: the handle is the library's own, and this is its last use.
+                unsafe { (self.functions.delete_sec_context)(&raw mut minor, &raw mut self.handle, ptr::null_mut()) };
+            }
+        }
+    }
+
+    /// The token that shows a service who the user is: with the ticket that the system has, or with one that
+    /// the credentials get. May block for as long as the realm's servers need.
+    ///
+    /// # Errors
+    /// Why there is none, in the library's words.
+    pub fn ticket(request: &TicketRequest) -> Result<Vec<u8>, String> {
+        let functions = FUNCTIONS.as_ref().map_err(Clone::clone)?;
+        let service = name(functions, &format!("HTTP@{}", request.host), HOST_BASED_SERVICE)?;
+        let user = credentials(functions, request.credentials.as_ref())?;
+        let spnego = oid(SPNEGO);
+        let mut context = Context { handle: ptr::null_mut(), functions };
+        let (mut minor, mut token) = (0, Buffer::EMPTY);
+        #[expect(unsafe_code, reason = "a C function")]
+        // SAFETY: names and credentials are the library's and live on; what may be left out is null.
+        let (major, token) = unsafe {
+            let major = (functions.init_sec_context)(
+                &raw mut minor,
+                user.handle,
+                &raw mut context.handle,
+                service.handle,
+                &raw const spnego,
+                0,
+                0,
+                ptr::null(),
+                ptr::null(),
+                ptr::null_mut(),
+                &raw mut token,
+                ptr::null_mut(),
+                ptr::null_mut(),
+            );
+            (major, functions.take(&mut token))
+        };
+        functions.check("no ticket", major, minor)?;
+        if token.is_empty() { Err("no ticket".to_owned()) } else { Ok(token) }
+    }
+
+    fn name(functions: &Functions, text: &str, kind: &'static [u8]) -> Result<Owned, String> {
+        let (buffer, kind) = (Buffer::of(text.as_bytes()), oid(kind));
+        let mut name = Owned { handle: ptr::null_mut(), release: functions.release_name };
+        let mut minor = 0;
+        #[expect(unsafe_code, reason = "a C function")]
+        // SAFETY: the library copies text and kind.
+        let major = unsafe {
+            (functions.import_name)(&raw mut minor, &raw const buffer, &raw const kind, &raw mut name.handle)
+        };
+        functions.check("the name is none", major, minor)?;
+        Ok(name)
+    }
+
+    /// The credentials for Kerberos: those of a user, or those that the system has.
+    fn credentials(functions: &Functions, of: Option<&Credentials>) -> Result<Owned, String> {
+        let mut user = Owned { handle: ptr::null_mut(), release: functions.release_cred };
+        let (spnego, kerberos) = (oid(SPNEGO), oid(KERBEROS));
+        let asked_for = OidSet { count: 1, elements: &raw const spnego };
+        let inside = OidSet { count: 1, elements: &raw const kerberos };
+        let mut minor = 0;
+        let (actual, time) = (ptr::null_mut(), ptr::null_mut());
+        let major = match of {
+            Some(of) => {
+                let name = name(functions, &of.user, USER_NAME)?;
+                // The library's buffers need not end in a zero, but some of its mechanisms look for one.
+                let password = Zeroizing::new([of.password.reveal(), "\0"].concat());
+                let buffer = Buffer { length: of.password.reveal().len(), ..Buffer::of(password.as_bytes()) };
+                #[expect(unsafe_code, reason = "a C function")]
+                // SAFETY: the library copies name and password.
+                unsafe {
+                    (functions.acquire_cred_with_password)(
+                        &raw mut minor,
+                        name.handle,
+                        &raw const buffer,
+                        0,
+                        &raw const asked_for,
+                        INITIATE,
+                        &raw mut user.handle,
+                        actual,
+                        time,
+                    )
+                }
+            }
+            None => {
+                #[expect(unsafe_code, reason = "a C function")]
+                // SAFETY: no name means the default user's.
+                unsafe {
+                    (functions.acquire_cred)(
+                        &raw mut minor,
+                        ptr::null_mut(),
+                        0,
+                        &raw const asked_for,
+                        INITIATE,
+                        &raw mut user.handle,
+                        actual,
+                        time,
+                    )
+                }
+            }
+        };
+        functions.check("no Kerberos credentials", major, minor)?;
+        #[expect(unsafe_code, reason = "a C function")]
+        // SAFETY: the credentials are the library's; it copies the set.
+        let major = unsafe { (functions.set_neg_mechs)(&raw mut minor, user.handle, &raw const inside) };
+        functions.check("SPNEGO cannot be had with Kerberos alone", major, minor)?;
+        Ok(user)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        /// Without a realm's server there is no ticket, and the library says why.
+        #[test]
+        fn a_refusal_says_why() {
+            let of = |user: &str| Some(Credentials::new(user, "hush"));
+            let request = TicketRequest { host: "media.invalid".into(), credentials: of("bob@NOWHERE.INVALID") };
+            let why = ticket(&request).unwrap_err();
+            assert!(why.starts_with("no Kerberos credentials: ") || why.starts_with("no ticket: "), "{why}");
+            assert!(why.len() > 40 && !why.contains("hush"), "{why}");
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! The HTTP client under the protocol: reqwest, held to what [MS-WMHTTP] needs.
+//!
+//! A [`Client`] serves one destination. It has one TCP connection at a time and
+//! one request on it; what a general client leaves to chance is fixed here:
+//!
+//! * a connection is an identity: one `reqwest::Client` for each, and a gate that
+//!   lets it connect once (`gate`), since NTLM and servers in the field want
+//!   PushSetup and PushStart on the same one;
+//! * a PushStart's body never ends before its Content-Length (`body`): ending it
+//!   would throw away what the library still holds. It is left open until the
+//!   server answers or closes;
+//! * the kernel holds little unsent data, and tells what the far end has
+//!   acknowledged (`socket`), so that a lost connection loses no packet;
+//! * a proxy is the way where the session says so (`proxy`): requests then name the whole URL, and https
+//!   goes through a tunnel. What is told of the connection is told of the one to the proxy;
+//! * https is an option (`tls`); what the far end has acknowledged is then more than the requests'
+//!   bytes, and a lost connection may lose packets that were on their way;
+//! * Kerberos tickets come from the system's library (`kerberos`);
+//! * SIGPIPE is blocked in the I/O thread (`runtime`).
+
+mod body;
+mod error;
+pub mod kerberos;
+pub mod proxy;
+mod resolve;
+pub mod runtime;
+mod single_connection;
+mod socket;
+pub mod tls;
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONNECTION, HeaderMap, HeaderValue};
+use hyper_util::client::legacy::connect::HttpInfo;
+use tokio::time::Instant;
+use url::Position;
+
+use body::Queue;
+use single_connection::Made;
+use socket::Socket;
+pub use socket::Telemetry;
+use tls::Tls;
+use wmhttp::client::{Connection, Request, ResponseHead};
+use wmhttp::failure::Cause;
+
+/// Bytes of body that wait here at most, beside what the kernel holds.
+const QUEUE: usize = 64 * 1024;
+/// Bytes of a response's body that are read, so that its connection can serve again.
+const MAX_RESPONSE_BODY: usize = 64 * 1024;
+/// How long a response's body may take.
+const RESPONSE_BODY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How connections are made.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name lookup and TCP together.
+    pub connect_timeout: Duration,
+    /// How long the far end may leave bytes unacknowledged; zero does not watch it.
+    pub stall_timeout: Duration,
+    /// The address of this machine that connections begin at; `None` leaves it to the system.
+    pub local_address: Option<IpAddr>,
+    /// Differentiated Services code point of what is sent, 0 to 63; `None` leaves it to the system.
+    pub dscp: Option<u8>,
+    /// For https.
+    pub tls: Tls,
+}
+
+/// What happened to the request under way.
+#[derive(Debug)]
+pub enum Incoming {
+    /// The host's address is known, the connection comes next.
+    Resolved,
+    /// The connection stands.
+    Connected,
+    /// The body's queue has room again.
+    Room,
+    /// The server answered.
+    Response {
+        /// The answer's head.
+        head: ResponseHead,
+        /// As in [`Incoming::Lost`].
+        undelivered: u64,
+    },
+    /// The connection is gone, or never came.
+    Lost {
+        /// How.
+        cause: Cause,
+        /// What the system said.
+        detail: String,
+        /// Bytes at the end of the body that the far end's system has not acknowledged.
+        undelivered: u64,
+    },
+}
+
+/// One destination's HTTP client. See the module's text.
+pub struct Client {
+    settings: Settings,
+    connection: Option<reqwest::Client>,
+    made: Arc<Made>,
+    /// Bytes of all requests of this connection before the body under way.
+    sent_before_body: u64,
+    exchange: Option<Exchange>,
+    /// The body of the exchange before. Where the answer came early the library goes on pulling from it
+    /// until it is aborted.
+    answered: Option<Arc<Queue>>,
+}
+
+struct Exchange {
+    stage: Stage,
+    request: Option<Request>,
+    body: Option<Arc<Queue>>,
+    peers: Vec<SocketAddr>,
+    connect_by: Instant,
+}
+
+enum Stage {
+    Resolving(Resolving),
+    Waiting(Pin<Box<dyn Future<Output = Result<Answer, Failed>> + Send>>),
+}
+
+struct Answer {
+    head: ResponseHead,
+    local: Option<SocketAddr>,
+}
+
+struct Failed {
+    cause: Cause,
+    detail: String,
+}
+
+impl Client {
+    /// A client without a connection.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, connection: None, made: Arc::default(), sent_before_body: 0, exchange: None, answered: None }
+    }
+
+    /// Changes how the next connection is made.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// Sends a request; [`Client::next`] tells how it goes. One under way is given up.
+    pub fn request(&mut self, request: Request) {
+        match request.connection {
+            Connection::New => self.close(),
+            Connection::Same => {
+                if let Some(exchange) = self.exchange.take() {
+                    exchange.abort();
+                }
+            }
+        }
+        let body = request.body.is_none().then(|| Queue::new(request.head.content_length));
+        let connect_by = Instant::now() + self.settings.connect_timeout;
+        let resolving = match request.connection {
+            Connection::New => {
+                let resolving = peers(&request, connect_by);
+                if request.url.scheme() == "https" { prepared(self.settings.tls.clone(), resolving) } else { resolving }
+            }
+            Connection::Same => Box::pin(async { Ok(Vec::new()) }),
+        };
+        let stage = Stage::Resolving(resolving);
+        self.exchange = Some(Exchange { stage, request: Some(request), body, peers: Vec::new(), connect_by });
+    }
+
+    /// Appends to the body of the PushStart under way.
+    pub fn send(&mut self, bytes: Bytes) {
+        if let Some(body) = self.body() {
+            body.push(bytes);
+        }
+    }
+
+    /// Bytes that the body takes now.
+    pub fn room(&self) -> usize {
+        self.body().map_or(0, |body| QUEUE.saturating_sub(body.queued()))
+    }
+
+    /// What [`Client::room`] is where nothing waits.
+    pub fn capacity(&self) -> usize {
+        QUEUE
+    }
+
+    /// What happens next. Never returns while no request is under way. `wanted_room` asks
+    /// for [`Incoming::Room`] too, once [`Client::room`] is so many bytes, or [`Client::capacity`] where that is less.
+    pub async fn next(&mut self, wanted_room: Option<usize>) -> Incoming {
+        let Some(exchange) = &mut self.exchange else { return std::future::pending().await };
+        let body = exchange.body.clone();
+        let room = async {
+            match (body, wanted_room) {
+                // Not for less than half of it: few turns, each for many packets.
+                (Some(body), Some(wanted)) => body.room(QUEUE.saturating_sub(wanted).min(QUEUE / 2)).await,
+                _ => std::future::pending().await,
+            }
+        };
+        match &mut exchange.stage {
+            Stage::Resolving(resolving) => tokio::select! {
+                resolved = resolving => match resolved {
+                    Ok(peers) => {
+                        exchange.peers = peers;
+                        self.exchange()
+                    }
+                    Err(failed) => self.lost(failed),
+                },
+                () = room => Incoming::Room,
+            },
+            Stage::Waiting(waiting) => tokio::select! {
+                // In this order: whoever hears of an answer has heard of its connection.
+                biased;
+                () = self.made.connected.notified() => {
+                    self.mark();
+                    Incoming::Connected
+                }
+                answer = waiting => match answer {
+                    Ok(answer) => self.answered(answer),
+                    Err(failed) => self.lost(failed),
+                },
+                () = room => Incoming::Room,
+            },
+        }
+    }
+
+    /// Closes the connection; what was not written yet is given up.
+    pub fn close(&mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            exchange.abort();
+        }
+        if let Some(body) = self.answered.take() {
+            body.abort();
+        }
+        self.connection = None;
+        // The gate of a connection that is still being made keeps the old one.
+        self.made = Arc::default();
+        self.sent_before_body = 0;
+    }
+
+    /// Has the kernel mark the connection's packets, where that is wanted and its socket is known.
+    fn mark(&self) {
+        if let (Some(socket), Some(dscp)) = (self.socket().as_ref(), self.settings.dscp) {
+            socket.mark(dscp);
+        }
+    }
+
+    /// What the kernel tells of the connection, where it can be asked.
+    pub fn telemetry(&self) -> Option<Telemetry> {
+        self.socket().as_ref()?.telemetry()
+    }
+
+    fn socket(&self) -> MutexGuard<'_, Option<Socket>> {
+        self.made.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn body(&self) -> Option<&Arc<Queue>> {
+        self.exchange.as_ref()?.body.as_ref()
+    }
+
+    /// The address is known: the HTTP exchange begins.
+    fn exchange(&mut self) -> Incoming {
+        let Some(exchange) = &mut self.exchange else { return Incoming::Resolved };
+        let Some(request) = exchange.request.take() else { return Incoming::Resolved };
+        let connection = match (request.connection, &self.connection) {
+            (Connection::Same, Some(connection)) => Ok(connection.clone()),
+            (Connection::Same, None) => Err(Failed { cause: Cause::Stale, detail: String::new() }),
+            (Connection::New, _) => {
+                let once = single_connection::Once::new(&exchange.peers, Arc::clone(&self.made));
+                connect(&self.settings, &request, &exchange.peers, exchange.connect_by, once)
+            }
+        };
+        let prepared = connection.and_then(|connection| {
+            let head = head(&request).map_err(|what| Failed {
+                cause: Cause::Other,
+                detail: format!("the value of {what} cannot travel in an HTTP header"),
+            })?;
+            Ok((connection, head))
+        });
+        let (connection, headers) = match prepared {
+            Ok(prepared) => prepared,
+            Err(failed) => return self.lost(failed),
+        };
+        let small_body = request.body.as_ref().map_or(0, Bytes::len) as u64;
+        self.sent_before_body += head_len(&request, &headers) + small_body;
+        let body = match (&exchange.body, request.body) {
+            (Some(queue), _) => reqwest::Body::wrap(body::PushBody::new(Arc::clone(queue))),
+            (None, fixed) => reqwest::Body::from(fixed.unwrap_or_default()),
+        };
+        self.connection = Some(connection.clone());
+        let by_proxy = request.proxy.is_some();
+        exchange.stage = Stage::Waiting(Box::pin(async move {
+            let sent = connection.post(request.url).headers(headers).body(body).send().await;
+            read_answer(sent.map_err(|error| Failed::of(&error, by_proxy))?).await
+        }));
+        Incoming::Resolved
+    }
+
+    fn answered(&mut self, answer: Answer) -> Incoming {
+        let undelivered = self.undelivered();
+        if let Some(exchange) = self.exchange.take() {
+            let mut socket = self.socket();
+            let found_late = socket.is_none();
+            if found_late {
+                *socket = answer.local.and_then(|local| Socket::find(local, &exchange.peers));
+            }
+            drop(socket);
+            if found_late {
+                self.mark();
+            }
+            if let Some(body) = exchange.body {
+                self.sent_before_body += body.pushed();
+                self.answered = Some(body);
+            }
+        }
+        Incoming::Response { head: answer.head, undelivered }
+    }
+
+    fn lost(&mut self, failed: Failed) -> Incoming {
+        let undelivered = self.undelivered();
+        self.close();
+        Incoming::Lost { cause: failed.cause, detail: failed.detail, undelivered }
+    }
+
+    /// Bytes at the end of the body under way that have not left this process.
+    pub fn waiting(&self) -> u64 {
+        self.body().map_or(0, |body| body.queued() as u64)
+    }
+
+    /// Bytes at the end of the body under way that the far end's system has not acknowledged.
+    pub fn undelivered(&self) -> u64 {
+        let Some(body) = self.body() else { return 0 };
+        // Sure is what has not even left this process.
+        let waiting = body.queued() as u64;
+        let Some(acknowledged) = self.socket().as_ref().and_then(Socket::acknowledged) else { return waiting };
+        // TLS acknowledges bytes of its own too, which makes this too little then, never too much.
+        let missing = (self.sent_before_body + body.pushed()).saturating_sub(acknowledged);
+        missing.max(waiting).min(body.pushed())
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Exchange {
+    fn abort(&self) {
+        if let Some(body) = &self.body {
+            body.abort();
+        }
+    }
+}
+
+impl Failed {
+    fn of(error: &reqwest::Error, by_proxy: bool) -> Self {
+        let (cause, detail) = error::of(error, by_proxy);
+        Self { cause, detail }
+    }
+}
+
+type Resolving = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Failed>> + Send>>;
+
+/// The addresses to connect to for a request: the server's, or the proxy's.
+fn peers(request: &Request, by: Instant) -> Resolving {
+    match &request.proxy {
+        None => Box::pin(resolve::resolve(request.url.clone(), by)),
+        Some(proxy) => {
+            let resolving = resolve::resolve(proxy.url.clone(), by);
+            Box::pin(
+                async move { resolving.await.map_err(|failed| Failed { cause: failed.cause.at_proxy(), ..failed }) },
+            )
+        }
+    }
+}
+
+/// Reads certificates, where that was not done yet, and goes on. They are files, and may be many.
+fn prepared(tls: Tls, then: Resolving) -> Resolving {
+    Box::pin(async move {
+        let prepared = tokio::task::spawn_blocking(move || tls.prepare()).await;
+        match prepared {
+            Ok(Ok(())) => then.await,
+            Ok(Err(bad)) => Err(Failed { cause: Cause::Tls, detail: bad.to_string() }),
+            Err(error) => Err(Failed { cause: Cause::Other, detail: error.to_string() }),
+        }
+    })
+}
+
+/// Those of `peers` that a connection from `local` can lead to: the library would bind no socket of the other family.
+fn reachable(peers: &[SocketAddr], local: Option<IpAddr>) -> Result<Vec<SocketAddr>, Failed> {
+    let fits = |peer: &SocketAddr| local.is_none_or(|local| local.is_ipv4() == peer.is_ipv4());
+    let reachable: Vec<SocketAddr> = peers.iter().copied().filter(fits).collect();
+    match local {
+        Some(local) if reachable.is_empty() && !peers.is_empty() => Err(Failed {
+            cause: Cause::LocalAddress,
+            detail: format!("none of the far end's addresses is of {local}'s family"),
+        }),
+        Some(_) | None => Ok(reachable),
+    }
+}
+
+/// A client that makes one connection, to one of `peers`.
+fn connect(
+    settings: &Settings,
+    request: &Request,
+    peers: &[SocketAddr],
+    connect_by: Instant,
+    once: single_connection::Once,
+) -> Result<reqwest::Client, Failed> {
+    let peers = reachable(peers, settings.local_address)?;
+    let stall_timeout = (!settings.stall_timeout.is_zero()).then_some(settings.stall_timeout);
+    let left = connect_by.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    let https = request.url.scheme() == "https";
+    let builder = settings.tls.apply(reqwest::Client::builder(), https);
+    let host = request.proxy.as_ref().map_or(&request.url, |proxy| &proxy.url).host_str();
+    proxy::apply(builder, request.proxy.as_deref(), https)
+        .http1_only()
+        .http1_title_case_headers()
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .pool_idle_timeout(None)
+        .pool_max_idle_per_host(1)
+        .tcp_user_timeout(stall_timeout)
+        .connect_timeout(left)
+        .local_address(settings.local_address)
+        .resolve_to_addrs(host.unwrap_or_default(), &peers)
+        .connector_layer(once)
+        .build()
+        .map_err(|error| Failed::of(&error, request.proxy.is_some()))
+}
+
+/// Host first comes from the URL as the user wrote it; Accept is the library's own and is stated
+/// here only so that the head's length is known.
+fn head(request: &Request) -> Result<HeaderMap, &'static str> {
+    let host = request.url.host_str().unwrap_or_default();
+    let host = match request.url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    let mut headers = request.head.to_headers(&host)?;
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    Ok(headers)
+}
+
+/// Bytes of a request's head on the wire. A proxy for plain http is told the whole URL.
+fn head_len(request: &Request, headers: &HeaderMap) -> u64 {
+    let Request { url, proxy, .. } = request;
+    let origin = if proxy.is_some() && url.scheme() == "http" { url[..Position::BeforePath].len() } else { 0 };
+    let target = origin + url[Position::BeforePath..Position::AfterQuery].len();
+    let request_line = "POST ".len() + target + " HTTP/1.1\r\n".len();
+    let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + 2 + value.len() + 2).sum();
+    (request_line + lines + 2) as u64
+}
+
+async fn read_answer(mut response: reqwest::Response) -> Result<Answer, Failed> {
+    let local = response.extensions().get::<HttpInfo>().map(HttpInfo::local_addr);
+    let mut keep_alive = keeps_alive(response.version(), response.headers());
+    let head = (response.status().as_u16(), response.headers().clone());
+    let read = async {
+        let mut seen = 0;
+        while let Ok(Some(chunk)) = response.chunk().await {
+            seen += chunk.len();
+            if seen > MAX_RESPONSE_BODY {
+                return false;
+            }
+        }
+        true
+    };
+    keep_alive &= tokio::time::timeout(RESPONSE_BODY_TIMEOUT, read).await.unwrap_or(false);
+    let (status, headers) = head;
+    Ok(Answer { head: ResponseHead { status, headers, keep_alive }, local })
+}
+
+fn keeps_alive(version: http::Version, headers: &HeaderMap) -> bool {
+    let says = |token: &str| {
+        headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|value| value.trim().eq_ignore_ascii_case(token))
+    };
+    if version < http::Version::HTTP_11 { says("keep-alive") } else { !says("close") }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! The way through a proxy, on the wire.
+
+use super::*;
+use wmhttp::auth::{Login, Secret};
+use wmhttp::proxy::Proxy;
+
+/// A request to a far server by the proxy that the test plays.
+fn by(server: &Scripted<impl Send + 'static>, far: &str, request: Request) -> Request {
+    let mut url = server.url.clone();
+    url.set_path("/");
+    let login = Login { user: Some("bob".to_owned()), password: Some(Secret::new("pass:word")) };
+    Request { url: Url::parse(far).unwrap(), proxy: Some(Arc::new(Proxy { url, login })), ..request }
+}
+
+async fn lost(request: Request) -> Cause {
+    let mut client = client();
+    client.request(request);
+    match next(&mut client).await {
+        Incoming::Lost { cause, .. } => cause,
+        other @ (Incoming::Resolved | Incoming::Connected | Incoming::Room | Incoming::Response { .. }) => {
+            panic!("{other:?}")
+        }
+    }
+}
+
+/// Plain http: the request line names the whole URL, Host is the server's, the head is as long as reckoned,
+/// and the proxy's password is not told unasked. Start follows setup on the one connection.
+#[test]
+fn a_proxy_is_told_the_whole_url() {
+    let server = Scripted::new(|listener| {
+        let (mut stream, _) = listener.accept().unwrap();
+        let heads = [0, 1].map(|_| {
+            let (head, _) = read_head(&mut stream);
+            stream.write_all(ACCEPTED).unwrap();
+            head
+        });
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err(), "a second connection");
+        heads
+    });
+    let far = "http://far.invalid:81/a;b=c/%7Ed?x=1";
+    let setup = by(&server, far, server.setup());
+    let start = by(&server, far, server.start(1000));
+    let reckoned = [&setup, &start].map(|request| head_len(request, &head(request).unwrap()));
+    run(async {
+        let mut client = client();
+        client.request(setup);
+        assert_eq!(status(&mut client).await, 204);
+        client.request(start);
+        assert_eq!(status(&mut client).await, 204);
+    });
+    let heads = server.done();
+    for (head, reckoned) in heads.iter().zip(reckoned) {
+        assert!(head.starts_with("POST http://far.invalid:81/a;b=c/%7Ed?x=1 HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains("\r\nHost: far.invalid:81\r\n") && !head.contains("Proxy-Authorization"), "{head}");
+        assert_eq!(head.len() as u64, reckoned);
+    }
+}
+
+/// What the proxy's system has acknowledged is known to the byte.
+#[test]
+fn undelivered_bytes_are_known_of_the_proxy() {
+    let server = Scripted::new(move |listener| {
+        let mut stream = accept_setup(&listener);
+        let (_, bytes) = read_head(&mut stream);
+        let mut rest = vec![0; 50_000 - bytes.len()];
+        stream.read_exact(&mut rest).unwrap();
+        listener
+    });
+    let far = "http://far.invalid/concert";
+    run(async {
+        let mut client = client();
+        client.request(by(&server, far, server.setup()));
+        assert_eq!(status(&mut client).await, 204);
+        client.request(by(&server, far, server.start(1_000_000)));
+        client.send(Bytes::from_static(&[1; 50_000]));
+        let lost = next(&mut client).await;
+        assert!(matches!(lost, Incoming::Lost { undelivered: 0, .. }), "{lost:?}");
+    });
+    server.done();
+}
+
+/// https: CONNECT with the password, since the library knows no other way; each refusal there has its cause.
+#[cfg(feature = "tls")]
+#[test]
+fn a_tunnel_is_asked_for() {
+    for (answer, expected) in [
+        ("HTTP/1.1 407 No\r\nProxy-Authenticate: Digest realm=\"x\"\r\nContent-Length: 0\r\n\r\n", Cause::ProxyDenied),
+        ("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", Cause::ProxyNoTunnel),
+        ("no HTTP\r\n\r\n", Cause::ProxyNoTunnel),
+        ("", Cause::ProxyNoTunnel),
+    ] {
+        let server = Scripted::new(move |listener| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (head, _) = read_head(&mut stream);
+            stream.write_all(answer.as_bytes()).unwrap();
+            head
+        });
+        let request = by(&server, "https://far.invalid/concert", server.setup());
+        assert_eq!(run(lost(request)), expected, "{answer}");
+        let head = server.done();
+        assert!(head.starts_with("CONNECT far.invalid:443 HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains("\r\nProxy-Authorization: Basic Ym9iOnBhc3M6d29yZA==\r\n"), "{head}");
+    }
+}
+
+/// A proxy that cannot be reached is not the server's fault.
+#[test]
+fn causes_at_the_proxy() {
+    let gone = Scripted::new(drop);
+    let mut unknown = by(&gone, "http://127.0.0.1:9/concert", gone.setup());
+    let refused = unknown.clone();
+    let url = Url::parse("http://host.invalid:3128/").unwrap();
+    unknown.proxy = Some(Arc::new(Proxy { url, login: Login::default() }));
+    gone.done();
+    assert_eq!(run(lost(refused.clone())), Cause::ProxyRefused);
+    assert_eq!(run(lost(unknown)), Cause::ProxyNameNotFound);
+    #[cfg(feature = "tls")]
+    {
+        let tunnel = Request { url: Url::parse("https://127.0.0.1:9/concert").unwrap(), ..refused };
+        assert_eq!(run(lost(tunnel)), Cause::ProxyRefused);
+    }
+}

@@ -1,0 +1,23 @@
+//! Writes the server's manual page and its completion for bash, both from its command line.
+//!
+//! usage: cargo run --example manual -- DIRECTORY
+
+use std::error::Error;
+use std::fs;
+use std::path::PathBuf;
+
+use asf_publishing_point::arguments::Arguments;
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+const SERVER: &str = "asf-publishing-point";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let directory = PathBuf::from(std::env::args_os().nth(1).ok_or("usage: manual DIRECTORY")?);
+    fs::create_dir_all(&directory)?;
+    let mut command = Arguments::command().name(SERVER);
+    let mut page = fs::File::create(directory.join(format!("{SERVER}.1")))?;
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    clap_complete::generate_to(Shell::Bash, &mut command, SERVER, &directory)?;
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! Who is let in: users, their passwords, and the rights that points give them.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use http::Response;
+use http::header::{self, HeaderMap, HeaderValue};
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use crate::config::Who;
+use wmhttp::headers::{RequestHead, accepted_schemes};
+use wmhttp::server::access::{Guard, RequestLine, Rights};
+use wmhttp::server::{Policy, Reply};
+
+/// Looks at whoever comes. Without users everybody is let in.
+pub(crate) struct Access(Mutex<Option<Guard>>);
+
+/// Why a player, or one who acts by the status API, is not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoEntry {
+    /// It must show who it is, in answer to one of these challenges.
+    Unknown(Vec<String>),
+    /// The user has no right here.
+    NoRight,
+    /// There is no randomness for a challenge.
+    NoRandomness,
+}
+
+/// Puts on a response what a client is to show who it is by.
+pub(crate) fn challenge<B>(response: &mut Response<B>, challenges: &[String]) {
+    for challenge in challenges.iter().filter_map(|challenge| HeaderValue::from_str(challenge).ok()) {
+        response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+    }
+}
+
+/// Who comes, and whether that is enough.
+enum Admitted {
+    Unasked,
+    User(String),
+    NoRight(String),
+    NoRandomness,
+}
+
+impl Access {
+    pub(crate) fn new(users: Option<Rights>) -> Self {
+        Self(Mutex::new(users.map(Guard::new)))
+    }
+
+    /// Other users count from now on; challenges that are out still do.
+    pub(crate) fn set_users(&self, users: Option<Rights>) {
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (users, guard.as_mut()) {
+            (Some(rights), Some(guard)) => guard.set_rights(rights),
+            (users, _) => *guard = users.map(Guard::new),
+        }
+    }
+
+    /// Lets a pusher in who has all of these rights at the point `path`.
+    ///
+    /// # Errors
+    /// What to answer where it may not push (S-6).
+    pub(crate) fn pusher(
+        &self,
+        head: &RequestHead,
+        line: RequestLine<'_>,
+        rights: &[Who],
+        policy: &Policy,
+        path: &str,
+    ) -> Result<(), Reply> {
+        match self.ask(rights, |guard, nonce| guard.admit(head, line, nonce, policy, Instant::now())) {
+            Ok(Admitted::Unasked) => Ok(()),
+            Ok(Admitted::User(user)) => {
+                tracing::debug!(point = path, user, "a pusher is let in");
+                Ok(())
+            }
+            Ok(Admitted::NoRight(user)) => {
+                tracing::info!(point = path, user, "a pusher has no right here");
+                Err(Reply::error(policy, 403, "this user may not push here: the server's operator gives the right"))
+            }
+            Ok(Admitted::NoRandomness) => Err(Reply::error(policy, 500, "no randomness for a challenge")),
+            Err(reply) => {
+                // The first request of every pusher has none.
+                let with_credentials = !head.authorization.is_empty();
+                tracing::info!(point = path, with_credentials, "a pusher is asked for credentials");
+                Err(reply)
+            }
+        }
+    }
+
+    /// Lets a player in who has this right at the point `path`.
+    ///
+    /// # Errors
+    /// Why it may not play.
+    pub(crate) fn player(
+        &self,
+        headers: &HeaderMap,
+        line: RequestLine<'_>,
+        right: &Who,
+        path: &str,
+    ) -> Result<(), NoEntry> {
+        match self.admit(headers, line, right)? {
+            Admitted::Unasked => Ok(()),
+            Admitted::User(user) => {
+                tracing::debug!(point = path, user, "a player is let in");
+                Ok(())
+            }
+            Admitted::NoRight(user) => {
+                tracing::info!(point = path, user, "a player has no right here");
+                Err(NoEntry::NoRight)
+            }
+            Admitted::NoRandomness => Err(NoEntry::NoRandomness),
+        }
+    }
+
+    /// Gives the name of a user who may act at the point `path`; nobody may without having shown who it is.
+    ///
+    /// # Errors
+    /// Why the client may not.
+    pub(crate) fn operator(
+        &self,
+        headers: &HeaderMap,
+        line: RequestLine<'_>,
+        right: &Who,
+        path: &str,
+    ) -> Result<String, NoEntry> {
+        if right.is_nobodys() {
+            return Err(NoEntry::NoRight);
+        }
+        match self.admit(headers, line, right)? {
+            Admitted::User(user) => Ok(user),
+            Admitted::Unasked => Err(NoEntry::NoRight),
+            Admitted::NoRight(user) => {
+                tracing::info!(point = path, user, "a user has no right to act here");
+                Err(NoEntry::NoRight)
+            }
+            Admitted::NoRandomness => Err(NoEntry::NoRandomness),
+        }
+    }
+
+    /// # Errors
+    /// The challenges to one that is unknown.
+    fn admit(&self, headers: &HeaderMap, line: RequestLine<'_>, right: &Who) -> Result<Admitted, NoEntry> {
+        let authorization = headers.get(header::AUTHORIZATION);
+        let listed = accepted_schemes(headers);
+        let recognize =
+            |guard: &mut Guard, nonce: &str| guard.recognize(authorization, &listed, line, nonce, Instant::now());
+        self.ask(std::slice::from_ref(right), recognize).map_err(NoEntry::Unknown)
+    }
+
+    /// Asks who comes, where one of these rights is not everybody's.
+    fn ask<E>(
+        &self,
+        rights: &[Who],
+        recognize: impl FnOnce(&mut Guard, &str) -> Result<String, E>,
+    ) -> Result<Admitted, E> {
+        if rights.iter().all(|who| *who == Who::Everybody) {
+            return Ok(Admitted::Unasked);
+        }
+        let Some(nonce) = random_digits() else { return Ok(Admitted::NoRandomness) };
+        // A nonce is spent or not, whatever else failed.
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(guard) = guard.as_mut() else { return Ok(Admitted::Unasked) };
+        let user = recognize(guard, &nonce)?;
+        Ok(if rights.iter().all(|who| who.has(&user)) { Admitted::User(user) } else { Admitted::NoRight(user) })
+    }
+}
+
+/// 192 bits from the system's random source, in hexadecimal digits.
+pub(crate) fn random_digits() -> Option<String> {
+    let mut random = [0; 24];
+    SysRng.try_fill_bytes(&mut random).ok()?;
+    Some(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,7 @@
+//! Who may connect, and how much: limits by address, networks, and authorization.
+
+pub(crate) mod authorization;
+pub(crate) mod client_limits;
+pub(crate) mod limits;
+pub(crate) mod networks;
+pub(crate) mod token_bucket;

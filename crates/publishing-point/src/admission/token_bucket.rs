@@ -1,0 +1,95 @@
+//! A token bucket: what may be spent at once, and how fast it comes again.
+
+use std::time::{Duration, Instant};
+
+/// How much a bucket holds, and how fast it fills.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rate {
+    /// Most tokens at one time.
+    pub(crate) burst: f64,
+    /// Tokens a second.
+    pub(crate) per_second: f64,
+}
+
+/// A bucket, full at first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bucket {
+    tokens: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    pub(crate) fn full(rate: Rate, now: Instant) -> Self {
+        Self { tokens: rate.burst, at: now }
+    }
+
+    /// Takes so many tokens where they are there; else nothing.
+    pub(crate) fn take(&mut self, tokens: f64, rate: Rate, now: Instant) -> bool {
+        self.fill(rate, now);
+        let enough = self.tokens >= tokens;
+        if enough {
+            self.tokens -= tokens;
+        }
+        enough
+    }
+
+    /// Takes so many tokens on credit: how long it lasts until they are earned.
+    pub(crate) fn owe(&mut self, tokens: f64, rate: Rate, now: Instant) -> Duration {
+        self.fill(rate, now);
+        self.tokens -= tokens;
+        Self::time_of(-self.tokens, rate)
+    }
+
+    /// How long it lasts until so many tokens are there.
+    pub(crate) fn wait(&mut self, tokens: f64, rate: Rate, now: Instant) -> Duration {
+        self.fill(rate, now);
+        Self::time_of(tokens - self.tokens, rate)
+    }
+
+    fn fill(&mut self, rate: Rate, now: Instant) {
+        let earned = now.saturating_duration_since(self.at).as_secs_f64() * rate.per_second;
+        self.tokens = (self.tokens + earned).min(rate.burst);
+        self.at = self.at.max(now);
+    }
+
+    fn time_of(tokens: f64, rate: Rate) -> Duration {
+        if tokens <= 0.0 {
+            return Duration::ZERO;
+        }
+        Duration::try_from_secs_f64(tokens / rate.per_second).unwrap_or(Duration::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate { burst: 3.0, per_second: 2.0 };
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let start = Instant::now();
+        let mut bucket = Bucket::full(RATE, start);
+        let mut taken = 0;
+        for tenth in 0..=100 {
+            taken += u32::from(bucket.take(1.0, RATE, start + Duration::from_millis(100 * tenth)));
+        }
+        // Three at once, and two a second for ten seconds.
+        assert_eq!(taken, 23);
+        assert!(bucket.wait(1.0, RATE, start + Duration::from_secs(10)) > Duration::ZERO);
+        assert_eq!(bucket.wait(3.0, RATE, start + Duration::from_secs(90)), Duration::ZERO);
+        // Time that goes backwards earns nothing.
+        assert!(bucket.take(3.0, RATE, start + Duration::from_secs(90)));
+        assert!(!bucket.take(1.0, RATE, start));
+        assert!(!bucket.take(1.0, RATE, start + Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn credit_is_paid_back_in_time() {
+        let start = Instant::now();
+        let mut bucket = Bucket::full(RATE, start);
+        assert_eq!(bucket.owe(3.0, RATE, start), Duration::ZERO);
+        assert_eq!(bucket.owe(4.0, RATE, start), Duration::from_secs(2));
+        assert_eq!(bucket.owe(0.0, RATE, start + Duration::from_secs(1)), Duration::from_secs(1));
+    }
+}

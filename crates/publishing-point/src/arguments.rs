@@ -1,0 +1,186 @@
+//! The command line: a configuration file, and flags laid over it.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::Networks;
+use crate::config::file::{BadConfig, File, LogFormat, TlsTable, http_url};
+use crate::config::relay::Written;
+use crate::{Faults, StatusAccess};
+use bytesize::ByteSize;
+use clap::Parser;
+use url::Url;
+use wmhttp::server::access::Scheme;
+
+/// Takes live Windows Media pushed by encoders, and serves it to players
+#[derive(Parser)]
+#[command(version)]
+pub struct Arguments {
+    /// Configuration file (TOML); flags override it. Read anew at SIGHUP
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address and port to listen on; port 0 lets the system choose [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    listen: Option<SocketAddr>,
+    /// Publishing point that exists from the beginning; may be given several times
+    #[arg(long = "point", value_name = "NAME")]
+    points: Vec<String>,
+    /// Directory to record each stream in; made where it does not exist
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+    /// Recorded files of so many bytes go on in another one, such as 1GiB
+    #[arg(long, value_name = "BYTES")]
+    record_max_size: Option<ByteSize>,
+    /// Recorded files of so much of the stream go on in another one, such as 1h
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    record_max_time: Option<Duration>,
+    /// Recorded files of a point that are kept; the oldest are deleted
+    #[arg(long, value_name = "COUNT")]
+    record_keep: Option<usize>,
+    /// Bytes of a point's recorded files; the oldest are deleted
+    #[arg(long, value_name = "BYTES")]
+    record_max_total: Option<ByteSize>,
+    /// Let a point misbehave, to test encoders: `concert=stall:10s@5s,503/every:3`; may be given several times
+    ///
+    /// A fault is `KIND[:VALUE][@MOMENT][/TURNS]`. docs/publishing-point.md has them all.
+    #[arg(long = "fault", value_name = "POINT=FAULT,…", value_parser = of_point(|text| text.parse::<Faults>()))]
+    faults: Vec<(String, Faults)>,
+    /// How long a push may be silent, or its connection lost, 10s at least [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    idle_timeout: Option<Duration>,
+    /// How long a session lives between requests [default: 2m]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    inactivity_timeout: Option<Duration>,
+    /// Users, who alone may push: a file of lines `user:realm:hash`, as htdigest writes them
+    ///
+    /// The hash is the MD5 or the SHA-256 of `user:realm:password` in hexadecimal digits. All lines
+    /// have the same realm.
+    #[arg(long, value_name = "FILE")]
+    users: Option<PathBuf>,
+    /// How users may show who they are, the preferred first [default: digest,basic]
+    #[arg(long = "auth", value_name = "SCHEME", value_delimiter = ',')]
+    schemes: Option<Vec<Scheme>>,
+    /// Who may see the status page, the status API and the metrics: loopback, everyone or off [default: loopback]
+    ///
+    /// They tell the addresses of pushers and players. `loopback` is who asks from this machine.
+    #[arg(long, value_name = "WHO")]
+    status: Option<StatusAccess>,
+    /// Address and port for the status alone; without it, the status is where the points are
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    status_listen: Option<SocketAddr>,
+    /// Networks that may push: a list such as `192.0.2.0/24,2001:db8::/32` [default: all]
+    #[arg(long, value_name = "NETWORKS")]
+    allow_push: Option<Networks>,
+    /// Networks that may play, and ask for whatever else there is [default: all]
+    #[arg(long, value_name = "NETWORKS")]
+    allow_play: Option<Networks>,
+    /// Send pushers and players of a point to another URL; may be given several times
+    #[arg(long = "redirect", value_name = "POINT=URL", value_parser = of_point(http_url))]
+    redirects: Vec<(String, Url)>,
+    /// Send pushers of a point through a proxy; may be given several times
+    #[arg(long = "proxy-redirect", value_name = "POINT=URL", value_parser = of_point(http_url))]
+    proxy_redirects: Vec<(String, Url)>,
+    /// Push a point's stream on to another server, http://user:password@server/point; may be given several times
+    ///
+    /// Other users of this machine can see a password on the command line: the configuration file has a better
+    /// place for it.
+    #[arg(long = "forward", value_name = "POINT=URL", value_parser = of_point(any))]
+    forwards: Vec<(String, String)>,
+    /// Listen here for TLS too; needs a certificate and a key
+    #[arg(long, value_name = "ADDRESS", value_parser = address, requires = "tls_certificate", requires = "tls_key")]
+    tls_listen: Option<SocketAddr>,
+    /// PEM file with the server's certificate, and those that lead from it to the authority
+    #[arg(long, value_name = "FILE", requires = "tls_listen")]
+    tls_certificate: Option<PathBuf>,
+    /// PEM file with the certificate's private key
+    #[arg(long, value_name = "FILE", requires = "tls_listen")]
+    tls_key: Option<PathBuf>,
+    /// What to log on standard error: error, warn, info, debug or trace [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
+    /// How to log: text, or json for a JSON object a line [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+impl Arguments {
+    /// The configuration file, where one is named, with the flags laid over it. Reads it anew.
+    ///
+    /// # Errors
+    /// What is wrong in it.
+    pub fn file(&self) -> Result<File, BadConfig> {
+        let mut file = self.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
+        set(&mut file.listen, &self.listen);
+        set(&mut file.idle_timeout, &self.idle_timeout);
+        set(&mut file.inactivity_timeout, &self.inactivity_timeout);
+        set(&mut file.users, &self.users);
+        set(&mut file.auth, &self.schemes);
+        set(&mut file.status, &self.status);
+        set(&mut file.status_listen, &self.status_listen);
+        set(&mut file.allow_push, &self.allow_push);
+        set(&mut file.allow_play, &self.allow_play);
+        set(&mut file.defaults.record, &self.record);
+        set(&mut file.defaults.record_max_size, &self.record_max_size);
+        set(&mut file.defaults.record_max_time, &self.record_max_time);
+        set(&mut file.defaults.record_keep, &self.record_keep);
+        set(&mut file.defaults.record_max_total, &self.record_max_total);
+        for name in &self.points {
+            table(&mut file.point, name);
+        }
+        for (name, url) in &self.redirects {
+            table(&mut file.point, name).redirect = Some(url.clone());
+        }
+        for (name, url) in &self.proxy_redirects {
+            table(&mut file.point, name).proxy_redirect = Some(url.clone());
+        }
+        for (name, _) in &self.forwards {
+            table(&mut file.point, name).forward = None;
+        }
+        for (name, url) in &self.forwards {
+            let forward = &mut table(&mut file.point, name).forward;
+            forward.get_or_insert_default().0.push(Written::from(url.as_str()));
+        }
+        for (name, faults) in &self.faults {
+            table(&mut file.point, name).faults.get_or_insert_default().extend(faults.iter().cloned());
+        }
+        if let (Some(listen), Some(certificate), Some(key)) = (self.tls_listen, &self.tls_certificate, &self.tls_key) {
+            file.tls = Some(TlsTable { listen, certificate: certificate.clone(), key: key.clone() });
+        }
+        set(&mut file.log, &self.log);
+        set(&mut file.log_format, &self.log_format);
+        Ok(file)
+    }
+}
+
+/// The table of a point; made where there is none.
+fn table<'a, T: Default>(points: &'a mut BTreeMap<String, T>, name: &str) -> &'a mut T {
+    points.entry(name.to_owned()).or_default()
+}
+
+fn set<T: Clone>(key: &mut Option<T>, flag: &Option<T>) {
+    if flag.is_some() {
+        key.clone_from(flag);
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 0.0.0.0:8080 or [::]:8080")
+}
+
+/// What may hold a password is looked at later: the message of the argument parser would show it.
+fn any(text: &str) -> Result<String, &'static str> {
+    Ok(text.to_owned())
+}
+
+/// Parses `POINT=VALUE`.
+fn of_point<T: 'static, E: Display + 'static>(
+    parse: fn(&str) -> Result<T, E>,
+) -> impl Fn(&str) -> Result<(String, T), String> + Clone {
+    move |text| {
+        let (point, value) = text.split_once('=').ok_or("no `=` between the point and what follows")?;
+        Ok((point.to_owned(), parse(value).map_err(|error| error.to_string())?))
+    }
+}

@@ -1,0 +1,29 @@
+//! The log on standard error.
+
+use std::error::Error;
+use std::io::{self, IsTerminal};
+
+use asf_publishing_point::config::file::LogFormat;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// Logs from now on what `filter` lets through, or from the level info on.
+///
+/// # Errors
+/// Where the text is no filter.
+pub fn start(filter: Option<&str>, format: LogFormat) -> Result<(), Box<dyn Error>> {
+    let text = filter.unwrap_or("info");
+    // A word alone that is no level would name a part of the program, and silence all others.
+    let is_slip = |part: &&str| !part.contains('=') && part.parse::<LevelFilter>().is_err();
+    if let Some(part) = text.split(',').map(str::trim).find(is_slip) {
+        return Err(format!("log `{text}`: `{part}` is no level: write error, warn, info, debug or trace").into());
+    }
+    let filter = EnvFilter::try_new(text)
+        .map_err(|error| format!("log `{text}`: {error}: write error, warn, info, debug or trace"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

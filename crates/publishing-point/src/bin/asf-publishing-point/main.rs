@@ -1,0 +1,111 @@
+//! A publishing point: takes pushes over [MS-WMHTTP], serves players over [MS-WMSP].
+
+mod logging;
+mod rlimit;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use asf_publishing_point::arguments::Arguments;
+use asf_publishing_point::config::file::BadConfig;
+use asf_publishing_point::{Config, Server};
+use clap::Parser;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Exit code for what the user can mend, as clap has it.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let fail = |error: &dyn Error, code| {
+        eprintln!("asf-publishing-point: {error}");
+        code
+    };
+    let config = match configure(&arguments) {
+        Ok(config) => config,
+        Err(error) => return fail(error.as_ref(), ExitCode::from(USAGE)),
+    };
+    match run(&arguments, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, ExitCode::FAILURE),
+    }
+}
+
+/// Reads the configuration, and logs from then on.
+fn configure(arguments: &Arguments) -> Result<Config, Box<dyn Error>> {
+    let file = arguments.file()?;
+    logging::start(file.log.as_deref(), file.log_format.unwrap_or_default())?;
+    Ok(file.into_config()?)
+}
+
+#[tokio::main]
+async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
+    rlimit::raise_fd_limit();
+    warn_of_nothing(&config);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut reload = signal(SignalKind::hangup())?;
+    let server = Server::start(config).await?;
+    say(&format!("listening on http://{}", server.addr()))?;
+    if let Some(address) = server.tls_addr() {
+        say(&format!("listening on https://{address}"))?;
+    }
+    if let Some(address) = server.status_addr() {
+        say(&format!("status on http://{address}"))?;
+    }
+    tell_systemd(&[NotifyState::Ready]);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = reload.recv() => reread(arguments, &server),
+        }
+    }
+    tell_systemd(&[NotifyState::Stopping]);
+    for (name, stats) in server.shutdown().await {
+        say(&format!(
+            "point {name}: sessions={} headers={} packets={} bytes={} players={}",
+            stats.sessions, stats.headers, stats.packets, stats.bytes, stats.players
+        ))?;
+    }
+    Ok(())
+}
+
+/// Reads the files again. Where something is wrong in them all stays as it is.
+fn reread(arguments: &Arguments, server: &Server) {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        tell_systemd(&[NotifyState::Reloading, now]);
+    }
+    let read: Result<Config, BadConfig> = arguments.file().and_then(|file| file.into_config());
+    let outcome = read.map_err(|error| error.to_string());
+    match outcome.and_then(|config| server.reload(config).map_err(|error| error.to_string())) {
+        Ok(()) => tracing::info!("the configuration is read anew"),
+        Err(error) => tracing::error!(%error, "the configuration stays as it was"),
+    }
+    tell_systemd(&[NotifyState::Ready]);
+}
+
+/// A server that knows no point says so before it refuses each push.
+fn warn_of_nothing(config: &Config) {
+    if config.points.is_empty() {
+        tracing::warn!(
+            "there is no publishing point, and each push is refused: name one by --point, or in the configuration file"
+        );
+    }
+}
+
+/// Says what becomes of the service, where systemd has started it and wants to know.
+fn tell_systemd(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd is not told");
+    }
+}
+
+/// Whole lines at once, for those who read them from a pipe.
+fn say(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}

@@ -1,0 +1,511 @@
+//! The configuration as an operator writes it: a TOML file, and flags laid over it.
+//!
+//! ```
+//! use asf_publishing_point::config::file::File;
+//!
+//! let file: File = r#"
+//!     listen = "[::]:8080"
+//!     idle-timeout = "30s"
+//!     [defaults]
+//!     record = "recordings"
+//!     [point.concert]
+//!     [point."hall/2"]
+//!     redirect = "http://other.example/hall"
+//! "#.parse()?;
+//! let config = file.into_config()?;
+//! assert_eq!(config.points.len(), 2);
+//! # Ok::<(), asf_publishing_point::config::file::BadConfig>(())
+//! ```
+
+mod limits;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+use std::{fs, io};
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Deserializer, de};
+use url::Url;
+
+pub use self::limits::BoundsTable;
+use super::{Config, HeaderChange, PointConfig, SlowPlayers, Who, relay};
+use crate::Networks;
+use crate::fault_injection::Fault;
+use crate::http::tls::{BadTls, Tls};
+use crate::recording::limits::RecordLimits;
+use crate::status::{self, StatusAccess};
+use asfpush_client::packet_buffer::Limits;
+use wmhttp::server::Policy;
+use wmhttp::server::access::{BadUsers, Rights, Scheme, Users};
+
+/// The shortest Idle-Timeout of the protocol (S-2).
+const SHORTEST_IDLE: Duration = Duration::from_secs(10);
+/// The shortest Inactivity-Timeout (S-3): an encoder's next request is on its way for some of it.
+const SHORTEST_INACTIVITY: Duration = Duration::from_secs(1);
+
+/// Why a configuration cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BadConfig {
+    /// A file cannot be read.
+    #[error("{}: {error}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The text is no such TOML.
+    #[error("{error}")]
+    Toml {
+        /// Line, cause, and what could stand there.
+        #[from]
+        error: toml::de::Error,
+    },
+    /// The configuration file is no such TOML.
+    #[error("{}: {error}", .path.display())]
+    TomlFile {
+        /// The file.
+        path: PathBuf,
+        /// Line, cause, and what could stand there.
+        error: toml::de::Error,
+    },
+    /// There can be no TLS.
+    #[error(transparent)]
+    Tls(#[from] BadTls),
+    /// The file of users is none.
+    #[error("{}: {error}", .path.display())]
+    Users {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        error: BadUsers,
+    },
+    /// Users are named, or must be known, and there is no file of them.
+    #[error("`{0}` counts only where there are users: name their file by `users` (flag `--users`)")]
+    NoUsers(&'static str),
+    /// A right is for a user who does not exist.
+    #[error("point `{point}` gives a right to `{user}`, who is not in the file of users")]
+    UnknownUser {
+        /// The point.
+        point: String,
+        /// The name.
+        user: String,
+    },
+    /// Whoever comes could end a point's pushes.
+    #[error("point `{0}`: `operate` cannot be everybody's: give it to \"users\", or to a list of them")]
+    OperatedByEverybody(String),
+    /// Two points whose names differ only in case.
+    #[error("the points `{0}` and `{1}` are one: names do not differ by case alone")]
+    SamePoint(String, String),
+    /// A point is to be pushed on to what is no place for it.
+    #[error("point `{point}` has a `forward` that cannot be: {cause}")]
+    Forward {
+        /// The point.
+        point: String,
+        /// What is wrong.
+        cause: &'static str,
+    },
+    /// A point has a path of the server's own.
+    #[error("no point can be named `{0}`: `/api`, `/metrics` and `/status` are the server's own; choose another name")]
+    ReservedName(String),
+    /// The status has an address, and nobody may see it.
+    #[error("`status-listen` is of no use where `status` is `off`: leave one of them out")]
+    StatusOff,
+    /// A point is sent to two places.
+    #[error("point `{0}` has both a `redirect` and a `proxy-redirect`: leave one of them out")]
+    TwoRedirects(String),
+    /// Recordings that would be crumbs, or none.
+    #[error("point `{point}`: `{key}` is less than {least}: that would be a file for each moment, or none")]
+    RecordLimit {
+        /// The point.
+        point: String,
+        /// The key.
+        key: &'static str,
+        /// What it is at least.
+        least: &'static str,
+    },
+    /// Too short an Idle-Timeout.
+    #[error("`idle-timeout` is less than 10 s, which the protocol does not allow")]
+    IdleTimeout,
+    /// Too short an Inactivity-Timeout.
+    #[error("`inactivity-timeout` is less than 1 s: an encoder's session would be over before its stream comes")]
+    InactivityTimeout,
+    /// A point whose log would have no bound.
+    #[error(
+        "point `{0}`: `keep-time` and `keep-bytes` are both 0, no limit: all its stream would stay in memory; set one"
+    )]
+    KeepsAll(String),
+    /// A bound that leaves no room for a single request.
+    #[error("`{key}` in `[bounds]` is less than {least}, which would let nobody in")]
+    Bound {
+        /// The key.
+        key: &'static str,
+        /// The least that it may be; seconds where it is a time.
+        least: usize,
+    },
+}
+
+/// The configuration file. Everything may be left out; flags fill in and override.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct File {
+    /// [`Config::listen`]; port 8080 of this machine alone where it is left out.
+    pub listen: Option<SocketAddr>,
+    /// How long a push may be silent, or its connection lost, such as `60s`.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Option<Duration>,
+    /// How long a session lives between requests, such as `2m`.
+    #[serde(with = "humantime_serde")]
+    pub inactivity_timeout: Option<Duration>,
+    /// TLS on an address of its own.
+    pub tls: Option<TlsTable>,
+    /// File of users, lines `user:realm:hash`.
+    pub users: Option<PathBuf>,
+    /// How users may show who they are, the preferred first.
+    #[serde(deserialize_with = "each_parsed")]
+    pub auth: Option<Vec<Scheme>>,
+    /// What to log: a level, or directives such as `info,asf_publishing_point=debug`. Counts from the start on.
+    pub log: Option<String>,
+    /// How to log. Counts from the start on.
+    pub log_format: Option<LogFormat>,
+    /// [`Config::max_sessions`].
+    pub max_sessions: Option<usize>,
+    /// [`Config::max_points`].
+    pub max_points: Option<usize>,
+    /// [`Config::max_players`].
+    pub max_players: Option<usize>,
+    /// [`Config::status`]: `"loopback"`, `"everyone"` or `"off"`.
+    pub status: Option<StatusAccess>,
+    /// [`Config::status_listen`].
+    pub status_listen: Option<SocketAddr>,
+    /// [`Config::allow_push`], such as `["192.0.2.0/24", "2001:db8::/32"]`.
+    pub allow_push: Option<Networks>,
+    /// [`Config::allow_play`].
+    pub allow_play: Option<Networks>,
+    /// [`Config::bounds`].
+    pub bounds: BoundsTable,
+    /// What counts for each point that does not say otherwise.
+    pub defaults: PointTable,
+    /// The points, by name.
+    pub point: BTreeMap<String, PointTable>,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// A JSON object a line, for programs.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("the formats are `text` and `json`"),
+        }
+    }
+}
+
+/// Where TLS is spoken, and as whom.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TlsTable {
+    /// [`Tls::listen`].
+    pub listen: SocketAddr,
+    /// PEM file with the server's certificate, and those that lead from it to the authority.
+    pub certificate: PathBuf,
+    /// PEM file with its key.
+    pub key: PathBuf,
+}
+
+/// The table of one point.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct PointTable {
+    /// [`PointConfig::redirect`].
+    #[serde(deserialize_with = "parsed_url")]
+    pub redirect: Option<Url>,
+    /// [`PointConfig::proxy_redirect`].
+    #[serde(deserialize_with = "parsed_url")]
+    pub proxy_redirect: Option<Url>,
+    /// [`PointConfig::forward`].
+    pub forward: Option<relay::List>,
+    /// [`PointConfig::record`].
+    pub record: Option<PathBuf>,
+    /// [`RecordLimits::max_size`], such as `1GiB`.
+    pub record_max_size: Option<ByteSize>,
+    /// [`RecordLimits::max_time`], such as `1h`.
+    #[serde(with = "humantime_serde")]
+    pub record_max_time: Option<Duration>,
+    /// [`RecordLimits::keep`].
+    pub record_keep: Option<usize>,
+    /// [`RecordLimits::max_total`], such as `100GiB`.
+    pub record_max_total: Option<ByteSize>,
+    /// [`PointConfig::faults`], such as `["stall:10s/once"]`.
+    #[serde(deserialize_with = "each_parsed")]
+    pub faults: Option<Vec<Fault>>,
+    /// Stream time kept for players, such as `5s`.
+    #[serde(with = "humantime_serde")]
+    pub keep_time: Option<Duration>,
+    /// Bytes kept for players, such as `8MiB`.
+    pub keep_bytes: Option<ByteSize>,
+    /// [`PointConfig::fast_start`].
+    pub fast_start: Option<bool>,
+    /// [`PointConfig::header_change`]: `"auto"`, `"in-place"` or `"reconnect"`.
+    pub header_change: Option<HeaderChange>,
+    /// [`PointConfig::slow_players`]: `"skip"` or `"disconnect"`.
+    pub slow_players: Option<SlowPlayers>,
+    /// [`PointConfig::write`]: `"everybody"`, `"users"` or a list of names.
+    pub write: Option<Names>,
+    /// [`PointConfig::create`]: as `write`.
+    pub create: Option<Names>,
+    /// [`PointConfig::read`]: as `write`.
+    pub read: Option<Names>,
+    /// [`PointConfig::operate`]: `"users"` or a list of names.
+    pub operate: Option<Names>,
+    /// [`PointConfig::allow_push`].
+    pub allow_push: Option<Networks>,
+    /// [`PointConfig::allow_play`].
+    pub allow_play: Option<Networks>,
+    /// [`PointConfig::max_bitrate`].
+    pub max_bitrate: Option<u64>,
+}
+
+/// Who has a right, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "expected \"everybody\", \"users\" or a list of user names")]
+pub enum Names {
+    /// A word for all of them.
+    All(All),
+    /// These users.
+    Only(BTreeSet<String>),
+}
+
+/// A word for all who may do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum All {
+    /// Whoever comes.
+    Everybody,
+    /// Every user.
+    Users,
+}
+
+impl FromStr for File {
+    type Err = BadConfig;
+
+    fn from_str(text: &str) -> Result<Self, BadConfig> {
+        Ok(parse(text)?)
+    }
+}
+
+impl File {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or is no such TOML.
+    pub fn read(path: &Path) -> Result<Self, BadConfig> {
+        let text = read(path)?;
+        parse(&text).map_err(|error| BadConfig::TomlFile { path: path.to_owned(), error })
+    }
+
+    /// The configuration that this is; reads the files that it names.
+    ///
+    /// # Errors
+    /// Where a file cannot be read, or settings contradict each other.
+    pub fn into_config(self) -> Result<Config, BadConfig> {
+        let Config { max_sessions, max_points, max_players, .. } = Config::default();
+        let policy = Policy::default();
+        let idle_timeout = self.idle_timeout.unwrap_or(policy.idle_timeout);
+        if idle_timeout < SHORTEST_IDLE {
+            return Err(BadConfig::IdleTimeout);
+        }
+        let inactivity_timeout = self.inactivity_timeout.unwrap_or(policy.inactivity_timeout);
+        if inactivity_timeout < SHORTEST_INACTIVITY {
+            return Err(BadConfig::InactivityTimeout);
+        }
+        let users = self.users.as_deref().map(|path| rights(path, self.auth.clone())).transpose()?;
+        if users.is_none() && self.auth.is_some() {
+            return Err(BadConfig::NoUsers("auth"));
+        }
+        let points: BTreeMap<_, _> = self
+            .point
+            .into_iter()
+            .map(|(name, table)| Ok((name.clone(), table.into_config(&name, &self.defaults, users.as_ref())?)))
+            .collect::<Result<_, BadConfig>>()?;
+        check_names(points.keys())?;
+        let status = self.status.unwrap_or_default();
+        if status == StatusAccess::Off && self.status_listen.is_some() {
+            return Err(BadConfig::StatusOff);
+        }
+        Ok(Config {
+            listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
+            tls: self.tls.map(|tls| Tls::read(tls.listen, &tls.certificate, &tls.key)).transpose()?,
+            points,
+            policy: Policy { idle_timeout, inactivity_timeout, ..policy },
+            users,
+            max_sessions: self.max_sessions.unwrap_or(max_sessions),
+            max_points: self.max_points.unwrap_or(max_points),
+            max_players: self.max_players.unwrap_or(max_players),
+            status,
+            status_listen: self.status_listen,
+            allow_push: self.allow_push,
+            allow_play: self.allow_play,
+            bounds: self.bounds.into_bounds()?,
+        })
+    }
+}
+
+impl PointTable {
+    fn into_config(self, name: &str, defaults: &Self, users: Option<&Rights>) -> Result<PointConfig, BadConfig> {
+        if self.redirect.is_some() && self.proxy_redirect.is_some() {
+            return Err(BadConfig::TwoRedirects(name.to_owned()));
+        }
+        let kept = Limits::default();
+        let keep_bytes = self.keep_bytes.or(defaults.keep_bytes);
+        let limits = Limits {
+            time: self.keep_time.or(defaults.keep_time).unwrap_or(kept.time),
+            bytes: keep_bytes.map_or(kept.bytes, |size| usize::try_from(size.as_u64()).unwrap_or(usize::MAX)),
+            ..kept
+        };
+        if limits.time.is_zero() && limits.bytes == 0 {
+            return Err(BadConfig::KeepsAll(name.to_owned()));
+        }
+        let unset = PointConfig::default();
+        let who = |key, names: Option<Names>, default: &Option<Names>, unset| {
+            names.or_else(|| default.clone()).map_or(Ok(unset), |names| who(key, name, names, users))
+        };
+        Ok(PointConfig {
+            redirect: self.redirect.or_else(|| defaults.redirect.clone()),
+            proxy_redirect: self.proxy_redirect.or_else(|| defaults.proxy_redirect.clone()),
+            forward: relay::each(self.forward.or_else(|| defaults.forward.clone()).unwrap_or_default(), name)?,
+            record: self.record.or_else(|| defaults.record.clone()),
+            record_limits: record_limits(
+                name,
+                RecordLimits {
+                    max_size: self.record_max_size.or(defaults.record_max_size),
+                    max_time: self.record_max_time.or(defaults.record_max_time),
+                    keep: self.record_keep.or(defaults.record_keep),
+                    max_total: self.record_max_total.or(defaults.record_max_total),
+                },
+            )?,
+            faults: self.faults.or_else(|| defaults.faults.clone()).into_iter().flatten().collect(),
+            limits,
+            fast_start: self.fast_start.or(defaults.fast_start).unwrap_or(unset.fast_start),
+            header_change: self.header_change.or(defaults.header_change).unwrap_or(unset.header_change),
+            slow_players: self.slow_players.or(defaults.slow_players).unwrap_or(unset.slow_players),
+            write: who("write", self.write, &defaults.write, unset.write)?,
+            create: who("create", self.create, &defaults.create, unset.create)?,
+            read: who("read", self.read, &defaults.read, unset.read)?,
+            operate: match who("operate", self.operate, &defaults.operate, unset.operate)? {
+                Who::Everybody => return Err(BadConfig::OperatedByEverybody(name.to_owned())),
+                who @ (Who::Users | Who::Only(_)) => who,
+            },
+            allow_push: self.allow_push.or_else(|| defaults.allow_push.clone()),
+            allow_play: self.allow_play.or_else(|| defaults.allow_play.clone()),
+            max_bitrate: self.max_bitrate.or(defaults.max_bitrate).unwrap_or(unset.max_bitrate),
+        })
+    }
+}
+
+/// A right, of users that there are: a name that nobody has is a slip of the pen.
+fn who(key: &'static str, point: &str, names: Names, users: Option<&Rights>) -> Result<Who, BadConfig> {
+    match (names, users) {
+        (Names::All(All::Everybody), _) => Ok(Who::Everybody),
+        (_, None) => Err(BadConfig::NoUsers(key)),
+        (Names::All(All::Users), Some(_)) => Ok(Who::Users),
+        (Names::Only(names), Some(rights)) => match names.iter().find(|name| !rights.users.has(name)) {
+            Some(user) => Err(BadConfig::UnknownUser { point: point.to_owned(), user: user.clone() }),
+            None => Ok(Who::Only(names)),
+        },
+    }
+}
+
+/// The limits, where they leave something to record into.
+fn record_limits(point: &str, limits: RecordLimits) -> Result<RecordLimits, BadConfig> {
+    let least_size = ByteSize::mib(1);
+    let too_low = [
+        (limits.max_size.is_some_and(|size| size < least_size), "record-max-size", "1MiB"),
+        (limits.max_time.is_some_and(|time| time < Duration::from_secs(1)), "record-max-time", "1s"),
+        (limits.keep == Some(0), "record-keep", "1"),
+        (limits.max_total.is_some_and(|size| size < least_size), "record-max-total", "1MiB"),
+    ];
+    match too_low.into_iter().find(|(too_low, ..)| *too_low) {
+        Some((_, key, least)) => Err(BadConfig::RecordLimit { point: point.to_owned(), key, least }),
+        None => Ok(limits),
+    }
+}
+
+fn check_names<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), BadConfig> {
+    let mut known: BTreeMap<String, &str> = BTreeMap::new();
+    for name in names {
+        if status::is_reserved(name) {
+            return Err(BadConfig::ReservedName(name.clone()));
+        }
+        if let Some(before) = known.insert(super::key(name), name) {
+            return Err(BadConfig::SamePoint(before.to_owned(), name.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn rights(path: &Path, schemes: Option<Vec<Scheme>>) -> Result<Rights, BadConfig> {
+    let users: Users = read(path)?.parse().map_err(|error| BadConfig::Users { path: path.to_owned(), error })?;
+    let rights = Rights::new(users);
+    Ok(Rights { schemes: schemes.unwrap_or_else(|| rights.schemes.clone()), ..rights })
+}
+
+/// The parser's message shows a line of the text, but where there may be a password in it only the line's number.
+fn parse(text: &str) -> Result<File, toml::de::Error> {
+    toml::from_str(text).map_err(|error| {
+        if !text.contains('@') && !text.contains("password") {
+            return error;
+        }
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        de::Error::custom(format!("line {line}: {}", error.message()))
+    })
+}
+
+pub(super) fn read(path: &Path) -> Result<String, BadConfig> {
+    fs::read_to_string(path).map_err(|error| BadConfig::Unreadable { path: path.to_owned(), error })
+}
+
+fn parsed_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    http_url(&text).map(Some).map_err(de::Error::custom)
+}
+
+fn each_parsed<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let values = texts.iter().map(|text| text.parse().map_err(de::Error::custom)).collect::<Result<_, _>>()?;
+    Ok(Some(values))
+}
+
+/// A URL of a server.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn http_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "this is no URL, such as http://server:8080/concert")?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("the URL begins neither with http: nor with https:");
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,315 @@
+//! Where a point pushes on to, and how it is written.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use url::Url;
+
+use super::file::{BadConfig, http_url, read};
+use asfpush_client::publish::{self, backoff};
+use asfpush_client::transport::{self, tls::Tls};
+use wmhttp::auth::{Login, Methods, Secret};
+use wmhttp::client::Config as Session;
+use wmhttp::headers::Directives;
+use wmhttp::via::Via;
+
+const USER_AGENT: &str = concat!("WMEncoder/12.0.0.0 asf-publishing-point/", env!("CARGO_PKG_VERSION"));
+/// How many of the longest delays pass before a server is asked again that has refused for good: some lock
+/// out who shows wrong credentials often.
+const REFUSED: u32 = 10;
+
+/// A publishing point that a point pushes on to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// The publishing point, without credentials. To a path that ends with `/` the name of the point here is added.
+    pub url: Url,
+    /// As whom to appear there.
+    pub login: Login,
+    /// What PushSetup asks of the server there ([MS-WMHTTP] 2.2.2.1).
+    pub directives: Directives,
+    /// Longest delay between two attempts.
+    pub retry_delay_max: Duration,
+}
+
+impl Forward {
+    /// A forward to the publishing point at `url`, as whom that says.
+    ///
+    /// # Errors
+    /// What is wrong with the URL.
+    pub fn to(url: &str) -> Result<Self, &'static str> {
+        let (url, login) = Login::apart(url);
+        let mut url = http_url(&url)?;
+        // No request carries it.
+        url.set_fragment(None);
+        let retry_delay_max = backoff::Policy::default().delay_max;
+        Ok(Self { url, login, directives: Directives::default(), retry_delay_max })
+    }
+
+    /// The publishing point that the point `name` is pushed on to.
+    pub(crate) fn target(&self, name: &str) -> Url {
+        let mut url = self.url.clone();
+        if url.path().ends_with('/')
+            && let Ok(mut segments) = url.path_segments_mut()
+        {
+            segments.pop_if_empty().extend(name.split('/'));
+        }
+        url
+    }
+
+    /// What the element's engine needs to push the stream of the point `name`, which has come this way.
+    pub(crate) fn settings(&self, name: &str, via: Via) -> publish::Settings {
+        let url = self.target(name);
+        // Nobody can read a password on its way there.
+        let auth_methods = Methods { basic: url.scheme() == "https", ..Methods::default() };
+        let retry = backoff::Policy {
+            delay_max: self.retry_delay_max,
+            after_refusal: Some(self.retry_delay_max * REFUSED),
+            ..backoff::Policy::default()
+        };
+        publish::Settings {
+            session: Session {
+                auth_methods,
+                login: self.login.clone(),
+                directives: self.directives.clone(),
+                via,
+                https: transport::tls::AVAILABLE,
+                proxy: transport::proxy::by_environment(Login::default()),
+                ..Session::new(url, USER_AGENT, rand::random)
+            },
+            transport: transport::Settings {
+                connect_timeout: Duration::from_secs(10),
+                stall_timeout: Duration::from_secs(10),
+                local_address: None,
+                dscp: None,
+                tls: Tls::default(),
+            },
+            retry: backoff::Policy { delay: retry.delay.min(retry.delay_max), ..retry },
+            terms: asfpush_client::packet_buffer::Terms::default(),
+        }
+    }
+}
+
+/// A forward as it is written: a URL, or a table with one. What is wrong with a URL is said where it is
+/// used, since the parser's message would show the line, and a password in it.
+#[derive(Clone, Debug)]
+pub struct Written(ForwardTable);
+
+/// One forward, or a list of them.
+#[derive(Clone, Debug, Default)]
+pub struct List(pub Vec<Written>);
+
+/// The table of a forward.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "expected a URL, or a table with `url` in it")]
+struct ForwardTable {
+    url: Option<Hidden>,
+    user: Option<String>,
+    password: Option<Hidden>,
+    password_file: Option<PathBuf>,
+    template_url: Option<String>,
+    #[serde(default)]
+    auto_destroy: bool,
+    #[serde(default, with = "humantime_serde")]
+    retry_delay_max: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Hidden(Secret);
+
+impl<'de> Deserialize<'de> for Hidden {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The parser's own message would show what stands there.
+        let text = String::deserialize(deserializer).map_err(|_| D::Error::custom("expected a text in quotes"))?;
+        Ok(Self(Secret::new(text)))
+    }
+}
+
+impl From<&str> for Written {
+    fn from(url: &str) -> Self {
+        Self(ForwardTable { url: Some(Hidden(Secret::new(url))), ..ForwardTable::default() })
+    }
+}
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct UrlOrTable;
+        impl<'de> Visitor<'de> for UrlOrTable {
+            type Value = Written;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a URL, or a table with `url` in it")
+            }
+
+            fn visit_str<E: Error>(self, url: &str) -> Result<Written, E> {
+                Ok(Written::from(url))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Written, A::Error> {
+                ForwardTable::deserialize(MapAccessDeserializer::new(map)).map(Written)
+            }
+        }
+        deserializer.deserialize_any(UrlOrTable)
+    }
+}
+
+impl<'de> Deserialize<'de> for List {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMore;
+        impl<'de> Visitor<'de> for OneOrMore {
+            type Value = List;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a URL, a table with `url` in it, or a list of these")
+            }
+
+            fn visit_str<E: Error>(self, url: &str) -> Result<List, E> {
+                Ok(List(vec![Written::from(url)]))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<List, A::Error> {
+                Ok(List(vec![Written::deserialize(MapAccessDeserializer::new(map))?]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<List, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(List)
+            }
+        }
+        deserializer.deserialize_any(OneOrMore)
+    }
+}
+
+impl Written {
+    /// The forward that this is, of the point `name`; reads the file of its password.
+    ///
+    /// # Errors
+    /// Where that cannot be read, or the URL is none.
+    pub(super) fn into_forward(self, name: &str) -> Result<Forward, BadConfig> {
+        let bad = |cause| BadConfig::Forward { point: name.to_owned(), cause };
+        let Self(table) = self;
+        let Some(Hidden(url)) = table.url else { return Err(bad("it has no `url`")) };
+        let mut forward = Forward::to(url.reveal()).map_err(bad)?;
+        if table.password.is_some() && table.password_file.is_some() {
+            return Err(bad("it has both `password` and `password-file`: leave one of them out"));
+        }
+        let template = table.template_url.as_deref().map(Directives::template_path);
+        forward.directives = Directives {
+            template: template
+                .map(|path| path.ok_or_else(|| bad("`template-url` is neither a path nor a URL")))
+                .transpose()?,
+            auto_destroy: table.auto_destroy,
+        };
+        if let Some(user) = table.user {
+            forward.login.user = Some(user);
+        }
+        if let Some(Hidden(password)) = table.password {
+            forward.login.password = Some(password);
+        }
+        if let Some(file) = table.password_file {
+            let text = Secret::new(read(&file)?);
+            forward.login.password = Some(Secret::new(text.reveal().trim_end_matches(['\r', '\n'])));
+        }
+        if forward.login.password.is_some() && forward.login.user.is_none() {
+            return Err(bad("it has a password and no user: write `user = \"…\"`"));
+        }
+        if let Some(delay) = table.retry_delay_max {
+            if delay.is_zero() {
+                return Err(bad(
+                    "`retry-delay-max` is 0, which would give a server that is away no rest: write \"1s\", or more",
+                ));
+            }
+            forward.retry_delay_max = delay;
+        }
+        Ok(forward)
+    }
+}
+
+/// The forwards of the point `name`, each to another place.
+///
+/// # Errors
+/// As [`Written::into_forward`], and where two lead to the same place.
+pub(super) fn each(List(written): List, name: &str) -> Result<Vec<Forward>, BadConfig> {
+    let mut all: Vec<Forward> = Vec::with_capacity(written.len());
+    for written in written {
+        let forward = written.into_forward(name)?;
+        if all.iter().any(|known| known.target(name) == forward.target(name)) {
+            let cause = "it is there twice: leave one of them out";
+            return Err(BadConfig::Forward { point: name.to_owned(), cause });
+        }
+        all.push(forward);
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tempfile::NamedTempFile;
+
+    use super::*;
+    use crate::config::file::File;
+
+    fn forwards(written: &str) -> Result<Vec<Forward>, BadConfig> {
+        let config = format!("[point.\"hall/2\"]\nforward = {written}\n").parse::<File>()?.into_config()?;
+        Ok(config.points["hall/2"].forward.clone())
+    }
+
+    #[test]
+    fn a_url_or_a_table() {
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(b"from file\n").unwrap();
+        let all = forwards(&format!(
+            "['http://bob:se%40cret@b:8080/', {{ url = 'https://c/x', user = 'eve', password = 'hush', template-url = '/live', \
+             auto-destroy = true, retry-delay-max = '5s' }}, {{ url = 'http://d/x', user = 'eve', password-file = '{}' }}]",
+            file.path().display()
+        ))
+        .unwrap();
+        let password = |forward: &Forward| forward.login.password.as_ref().unwrap().reveal().to_owned();
+        assert_eq!(all.iter().map(password).collect::<Vec<_>>(), ["se@cret", "hush", "from file"]);
+        assert_eq!(all[0].target("hall/2").as_str(), "http://b:8080/hall/2");
+        assert_eq!(all[1].target("hall/2").as_str(), "https://c/x");
+        assert_eq!(all[1].directives, Directives { template: Some("/live".to_owned()), auto_destroy: true });
+        let settings = all[1].settings("hall/2", Via::default());
+        assert_eq!(settings.retry.delay_max, Duration::from_secs(5));
+        assert_eq!(settings.retry.after_refusal, Some(Duration::from_secs(50)));
+        assert!(settings.session.auth_methods.basic);
+        let shown = format!("{all:?}");
+        assert!(["se@cret", "hush", "from file"].iter().all(|secret| !shown.contains(secret)), "{shown}");
+    }
+
+    #[test]
+    fn one_needs_no_list() {
+        assert_eq!(forwards("'http://b/x'").unwrap(), forwards("[{ url = 'http://b/x' }]").unwrap());
+        assert_eq!(forwards("{ url = 'http://b/x' }").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_and_no_password() {
+        for (written, words) in [
+            ("['ftp://bob:hush@x/']", &["`hall/2`", "neither with http: nor with https:"][..]),
+            ("['bob:hush']", &["`hall/2`", "neither with http:"]),
+            ("['hush']", &["`hall/2`", "http://server:8080/concert"]),
+            ("5", &["line 2", "a URL, a table with `url` in it, or a list"]),
+            ("{ url = 'http://x/', user = 'hush', password = 5 }", &["line 2", "in quotes"]),
+            ("[{ url = 'http://bob:hush@x/', usr = 'x' }]", &["line 2", "unknown field `usr`"]),
+            ("[{ user = 'x', password = 'hush' }]", &["`hall/2`", "no `url`"]),
+            ("[{ url = 'http://x/', password = 'hush' }]", &["no user"]),
+            ("[{ url = 'http://x/', user = 'x', password = 'hush', password-file = 'x' }]", &["leave one of them out"]),
+            ("[{ url = 'http://x/', user = 'x', password-file = '/nowhere' }]", &["/nowhere"]),
+            ("[{ url = 'http://x/', retry-delay-max = '0s' }]", &["`hall/2`", "`retry-delay-max` is 0"]),
+            ("['http://x/', 'http://hush@x/hall/2']", &["`hall/2`", "twice"]),
+        ] {
+            let error = forwards(written).unwrap_err();
+            for text in [error.to_string(), format!("{error:?}")] {
+                assert!(!text.contains("hush"), "{written}: {text}");
+            }
+            for word in words {
+                assert!(error.to_string().contains(word), "{written}: {error}");
+            }
+        }
+    }
+}

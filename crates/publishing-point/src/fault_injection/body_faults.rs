@@ -1,0 +1,208 @@
+//! Faults in the body of a PushStart.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::request_faults::{GARBAGE, tell};
+use super::{Fault, Kind, Moment, Progress};
+use crate::http::connection::Connection;
+use crate::ingest::session::{Chunk, Fate, SessionHandle};
+use wmhttp::Hresult;
+use wmhttp::packet::{Decoder, FRAMING_LEN, Packet};
+
+/// Pieces a second of a body that is read slowly.
+const SLICES: u64 = 20;
+
+/// What befalls the body of one PushStart.
+pub(crate) struct InBody {
+    point: String,
+    /// Those that have not acted yet.
+    due: Vec<Fault>,
+    connection: Weak<Connection>,
+    session: SessionHandle,
+    begun: Instant,
+    bytes: u64,
+    packets: u64,
+    /// Bytes a second, from `slow` on.
+    rate: Option<u64>,
+    scan: Option<Scan>,
+}
+
+/// Where packets end in the chunks; only where a fault asks for that.
+#[derive(Default)]
+struct Scan {
+    decoder: Decoder,
+    /// Bytes of a packet whose end has not come.
+    held: usize,
+}
+
+/// Whether the body is read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    GoOn,
+    Over,
+}
+
+impl InBody {
+    pub(super) fn new(point: &str, due: Vec<Fault>, connection: &Arc<Connection>, session: SessionHandle) -> Self {
+        let counts = |fault: &Fault| {
+            fault.kind.is_about_packets() || matches!(fault.moment, Moment::Body(Progress::Packets(1..)))
+        };
+        Self {
+            point: point.to_owned(),
+            scan: due.iter().any(counts).then(Scan::default),
+            due,
+            connection: Arc::downgrade(connection),
+            session,
+            begun: Instant::now(),
+            bytes: 0,
+            packets: 0,
+            rate: None,
+        }
+    }
+
+    /// Hands a chunk to the session, faults and all; `false` where nothing more is to be read.
+    pub(crate) async fn hand_on(&mut self, mut rest: Bytes, session: &mpsc::Sender<Chunk>) -> bool {
+        let mut packets = self.scan.as_mut().map(|scan| scan.packets(&rest)).unwrap_or_default();
+        let mut at = 0;
+        while self.act(session).await == Then::GoOn {
+            if rest.is_empty() {
+                return true;
+            }
+            if self.is_refused(packets.front().map(|(_, packet)| packet)) {
+                return false;
+            }
+            let to_packet = packets.front().map_or(rest.len(), |(end, _)| end.saturating_sub(at));
+            let at_once =
+                self.rate.map_or(usize::MAX, |rate| usize::try_from(rate / SLICES).unwrap_or(usize::MAX).max(1));
+            let piece = rest.split_to(to_packet.min(self.to_next_byte_mark()).min(at_once).min(rest.len()));
+            let len = piece.len();
+            at += len;
+            self.bytes += len as u64;
+            if packets.front().is_some_and(|(end, _)| *end == at) {
+                let data = matches!(packets.pop_front(), Some((_, Packet::Data(_))));
+                self.packets += u64::from(data);
+            }
+            if session.send(Chunk::Bytes(piece)).await.is_err() {
+                return false;
+            }
+            if let Some(rate) = self.rate {
+                pause(Duration::from_secs_f64(len as f64 / rate as f64), session).await;
+            }
+        }
+        false
+    }
+
+    /// Waits for a fault that acts at a time, and lets it; `false` where nothing more is to be read.
+    pub(crate) async fn strike(faults: &mut Option<Self>, session: &mpsc::Sender<Chunk>) -> bool {
+        let Some(faults) = faults else { return pending().await };
+        let times = faults.due.iter().filter_map(|fault| {
+            let Moment::Body(Progress::Time(time)) = fault.moment else { return None };
+            Some(faults.begun + time)
+        });
+        let Some(next) = times.min() else { return pending().await };
+        sleep_until(next).await;
+        faults.act(session).await == Then::GoOn
+    }
+
+    /// Lets those act whose moment has come.
+    async fn act(&mut self, session: &mpsc::Sender<Chunk>) -> Then {
+        while let Some(at) = self.due.iter().position(|due| !due.kind.is_about_packets() && self.has_come(due.moment)) {
+            let fault = self.due.remove(at);
+            tell(&self.point, &fault);
+            if let Kind::Stall(time) = fault.kind {
+                pause(time, session).await;
+            } else if let Kind::Slow(rate) = fault.kind {
+                self.rate = Some(rate.as_u64());
+            } else {
+                // Until the session has taken what was handed on: what is decided about it overtakes that.
+                let _ = session.reserve_many(session.max_capacity()).await;
+                self.end_by(&fault.kind);
+                return Then::Over;
+            }
+        }
+        Then::GoOn
+    }
+
+    /// Ends the request. Where the session is told nothing it sees a lost connection, and its answer,
+    /// unsent, closes this one.
+    fn end_by(&self, kind: &Kind) {
+        let Some(connection) = self.connection.upgrade() else { return };
+        if *kind == Kind::Reset {
+            connection.reset();
+        } else if *kind == Kind::Garbage {
+            connection.wire().say_first(GARBAGE);
+            self.session.decide(Fate::Expelled(500));
+        } else if let Kind::Status { status, .. } = kind {
+            self.session.decide(Fate::Expelled(*status));
+        }
+    }
+
+    fn has_come(&self, moment: Moment) -> bool {
+        let Moment::Body(progress) = moment else { return false };
+        match progress {
+            Progress::Packets(count) => self.packets >= count,
+            Progress::Bytes(size) => self.bytes >= size.as_u64(),
+            Progress::Time(time) => self.begun.elapsed() >= time,
+        }
+    }
+
+    /// Whether the packet to come is one that the server does not bear.
+    fn is_refused(&self, packet: Option<&Packet>) -> bool {
+        let Some(packet) = packet else { return false };
+        let fault = self.due.iter().find(|fault| {
+            if let Kind::SmallPackets(limit) = fault.kind {
+                return (packet.wire_len() - FRAMING_LEN) as u64 > limit.as_u64();
+            }
+            (fault.kind == Kind::NoFiller && matches!(packet, Packet::Filler(_)))
+                || (fault.kind == Kind::NoStreamChange && *packet == Packet::End(Hresult::FALSE))
+        });
+        fault.inspect(|fault| tell(&self.point, fault)).is_some()
+    }
+
+    /// Bytes from here to where a fault acts next.
+    fn to_next_byte_mark(&self) -> usize {
+        let marks = self.due.iter().filter_map(|fault| {
+            let Moment::Body(Progress::Bytes(size)) = fault.moment else { return None };
+            size.as_u64().checked_sub(self.bytes).filter(|left| *left > 0)
+        });
+        marks.min().map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX))
+    }
+}
+
+impl Kind {
+    /// Whether it acts on certain packets, whenever they come.
+    fn is_about_packets(&self) -> bool {
+        matches!(self, Self::SmallPackets(_) | Self::NoFiller | Self::NoStreamChange)
+    }
+}
+
+impl Scan {
+    /// The packets that end in this chunk, each with the offset of its end there. What is no packet ends
+    /// the session, not here.
+    fn packets(&mut self, chunk: &Bytes) -> VecDeque<(usize, Packet)> {
+        let mut packets = VecDeque::new();
+        let mut end = 0;
+        self.decoder.push(chunk.clone());
+        while let Ok(Some(packet)) = self.decoder.next_packet() {
+            end += packet.wire_len().saturating_sub(std::mem::take(&mut self.held));
+            packets.push_back((end, packet));
+        }
+        self.held += chunk.len().saturating_sub(end);
+        packets
+    }
+}
+
+/// Waits, as long as the session wants anything.
+async fn pause(time: Duration, session: &mpsc::Sender<Chunk>) {
+    tokio::select! {
+        () = sleep(time) => {}
+        () = session.closed() => {}
+    }
+}

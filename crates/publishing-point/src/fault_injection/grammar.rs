@@ -1,0 +1,373 @@
+//! Faults as text, to and fro.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::{Fault, Kind, Moment, Omission, Progress, Turns};
+use wmhttp::headers::PushId;
+
+/// What a server in the field takes at most ($H included).
+const SMALL_PACKET: u64 = 8192;
+/// Time enough for the answer to be on its way.
+const AFTER_SETUP: Duration = Duration::from_millis(200);
+
+/// A clock can be asked for it.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Why a text is no fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadFault {
+    /// No kind has this name.
+    #[error("`{0}` is no kind of fault; there are: {kinds}", kinds = names())]
+    UnknownKind(String),
+    /// The value after `:` is missing, is none, or should not be there.
+    #[error("the fault `{kind}` {problem}: write `{form}`")]
+    Value {
+        /// The kind's name.
+        kind: String,
+        /// What is wrong with its value.
+        problem: String,
+        /// How the kind is written.
+        form: &'static str,
+    },
+    /// The moment after `@` is none, or not one of this kind.
+    #[error("`@{moment}` is no moment of the fault `{kind}`: it acts at {allowed}")]
+    Moment {
+        /// The kind's name.
+        kind: String,
+        /// What was written.
+        moment: String,
+        /// The moments that it has.
+        allowed: &'static str,
+    },
+    /// What follows `/` says nothing.
+    #[error("`/{0}` does not say how often: write `/once`, `/every:3`, `/chance:20%` or `/chance:20%:SEED`")]
+    Turns(String),
+}
+
+/// A kind of fault, for documentation.
+#[derive(Clone, Copy, Debug)]
+pub struct KindRow {
+    /// How it is written, without moment and turns; capitals stand for a value.
+    pub form: &'static str,
+    /// The moments that it can have, the one that counts where none is given first.
+    pub moments: &'static str,
+    /// What happens.
+    pub meaning: &'static str,
+}
+
+const BREAK: &str = "start, setup, PROGRESS, end";
+const ANSWERS: &str = "all answers, setup, end";
+const BODY: &str = "PROGRESS";
+
+const KINDS: &[KindRow] = &[
+    row("stall:TIME", BODY, "nothing of the body is read for this time"),
+    row("slow:BYTES", BODY, "from then on so many bytes of the body are read a second"),
+    row("reset", BREAK, "the connection is reset (RST)"),
+    row("close", BREAK, "the connection is closed (FIN) without an answer"),
+    row("drop-after:PROGRESS", "none", "the same as `reset@PROGRESS`"),
+    row("garbage", BREAK, "the answer begins with bytes that are no HTTP"),
+    row("STATUS", "setup, start, PROGRESS, end", "that answer, from 200 to 599; in the body it ends the session"),
+    row("STATUS:retry-after=TIME", "setup, start, PROGRESS, end", "the same, with a Retry-After header"),
+    row("no-answer", "end, setup", "the answer never comes; the connection stays open"),
+    row("late:TIME", ANSWERS, "the answer comes so much later"),
+    row("no-cookie", ANSWERS, "no Set-Cookie header; a PushStart with push-id 0 is then one of the point's session"),
+    row("cookie:ID", ANSWERS, "this push-id is set, whatever the session's; a PushStart with it is one of the point's"),
+    row("no-server-header", ANSWERS, "no Server header"),
+    row("no-pragma", ANSWERS, "no Pragma header: nothing tells the Idle-Timeout"),
+    row("no-supported", ANSWERS, "no Supported header"),
+    row("http-1.0", ANSWERS, "the answer is of HTTP/1.0, and the connection closes after it"),
+    row("split-answer", ANSWERS, "the answer comes in two pieces, 300 ms apart"),
+    row("extra-100-continue", ANSWERS, "a `100 Continue` that nobody asked for comes first"),
+    row("close-after-setup", "none", "the connection closes 200 ms after the answer to PushSetup, if still idle"),
+    row("close-after-setup:TIME", "none", "the same, so long after it"),
+    row("no-directives", "none", "the connection closes on a PushSetup that has a body"),
+    row("small-packets", "none", "the connection closes on a packet whose payload exceeds 8,192 bytes"),
+    row("small-packets:BYTES", "none", "the same with another limit"),
+    row("no-filler", "none", "the connection closes on a `$F` packet"),
+    row("no-stream-change", "none", "the connection closes on an `$E` packet with Reason 1"),
+];
+
+const fn row(form: &'static str, moments: &'static str, meaning: &'static str) -> KindRow {
+    KindRow { form, moments, meaning }
+}
+
+/// All kinds of fault.
+pub fn kinds() -> &'static [KindRow] {
+    KINDS
+}
+
+fn names() -> String {
+    KINDS.iter().map(|row| row.form).collect::<Vec<_>>().join(", ")
+}
+
+/// What `@` may be followed by, for each kind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moments {
+    /// Anything, but not both answers.
+    Any(Moment),
+    Body,
+    Answers,
+    NoAnswer,
+    None(Moment),
+}
+
+impl Kind {
+    fn moments(&self) -> Moments {
+        match self {
+            Self::Stall(_) | Self::Slow(_) => Moments::Body,
+            Self::Reset | Self::Close | Self::Garbage => Moments::Any(Moment::Start),
+            Self::Status { .. } => Moments::Any(Moment::Setup),
+            Self::NoAnswer => Moments::NoAnswer,
+            Self::Late(_)
+            | Self::Without(_)
+            | Self::Cookie(_)
+            | Self::Http10
+            | Self::SplitAnswer
+            | Self::ExtraContinue => Moments::Answers,
+            Self::CloseAfterSetup(_) | Self::NoDirectives => Moments::None(Moment::Setup),
+            Self::SmallPackets(_) | Self::NoFiller | Self::NoStreamChange => Moments::None(BEGINNING),
+        }
+    }
+}
+
+const BEGINNING: Moment = Moment::Body(Progress::Packets(0));
+
+impl Moments {
+    fn default_moment(self) -> Moment {
+        match self {
+            Self::Any(moment) | Self::None(moment) => moment,
+            Self::Body => BEGINNING,
+            Self::Answers => Moment::Answers,
+            Self::NoAnswer => Moment::End,
+        }
+    }
+
+    fn allows(self, moment: Moment) -> bool {
+        match self {
+            Self::Any(_) => moment != Moment::Answers,
+            Self::Body => matches!(moment, Moment::Body(_)),
+            Self::Answers | Self::NoAnswer => matches!(moment, Moment::Setup | Moment::End),
+            Self::None(_) => false,
+        }
+    }
+
+    fn allowed(self) -> &'static str {
+        match self {
+            Self::Any(_) => {
+                "`setup`, `start`, `end`, or some packets, bytes or a time into the body: `100`, `64kB`, `5s`"
+            }
+            Self::Body => "some packets, bytes or a time into the body: `100`, `64kB`, `5s`",
+            Self::Answers | Self::NoAnswer => "`setup` or `end`",
+            Self::None(_) => "a moment of its own: leave `@` out",
+        }
+    }
+}
+
+impl FromStr for Fault {
+    type Err = BadFault;
+
+    fn from_str(text: &str) -> Result<Self, BadFault> {
+        let (rest, turns) = text.split_once('/').map_or((text, None), |(rest, turns)| (rest, Some(turns)));
+        let (rest, moment) = rest.split_once('@').map_or((rest, None), |(rest, moment)| (rest, Some(moment)));
+        let (name, value) = rest.split_once(':').map_or((rest, None), |(name, value)| (name, Some(value)));
+        let turns = turns.map_or(Ok(Turns::Each), parse_turns)?;
+        if name == "drop-after" {
+            let progress = needed(name, value, "drop-after:PROGRESS", parse_progress)?;
+            if let Some(moment) = moment {
+                return Err(bad_moment(name, moment, Moments::None(Moment::Start)));
+            }
+            return Ok(Self { kind: Kind::Reset, moment: Moment::Body(progress), turns });
+        }
+        let kind = parse_kind(name, value)?;
+        let moments = kind.moments();
+        let moment = match moment {
+            None => moments.default_moment(),
+            Some(text) => parse_moment(text)
+                .filter(|moment| moments.allows(*moment))
+                .ok_or_else(|| bad_moment(name, text, moments))?,
+        };
+        Ok(Self { kind, moment, turns })
+    }
+}
+
+fn bad_moment(kind: &str, moment: &str, moments: Moments) -> BadFault {
+    BadFault::Moment { kind: kind.to_owned(), moment: moment.to_owned(), allowed: moments.allowed() }
+}
+
+fn parse_kind(name: &str, value: Option<&str>) -> Result<Kind, BadFault> {
+    if let Ok(status) = name.parse::<u16>() {
+        let form = "STATUS:retry-after=TIME";
+        if !(200..600).contains(&status) {
+            return Err(bad_value(name, "is no status from 200 to 599", "503"));
+        }
+        let retry_after = |text: &str| parse_time(text.strip_prefix("retry-after=")?);
+        let retry_after = value.map(|_| needed(name, value, form, retry_after)).transpose()?;
+        return Ok(Kind::Status { status, retry_after });
+    }
+    let time = |form| needed(name, value, form, parse_time);
+    let bytes = |form| needed(name, value, form, parse_bytes);
+    let valued = match name {
+        "stall" => Some(Kind::Stall(time("stall:10s")?)),
+        "slow" => Some(Kind::Slow(bytes("slow:64k")?)),
+        "late" => Some(Kind::Late(time("late:3s")?)),
+        "cookie" => Some(Kind::Cookie(needed(name, value, "cookie:0", PushId::parse)?)),
+        "close-after-setup" if value.is_some() => Some(Kind::CloseAfterSetup(time("close-after-setup:5s")?)),
+        "small-packets" if value.is_some() => Some(Kind::SmallPackets(bytes("small-packets:8192")?)),
+        _ => None,
+    };
+    if let Some(kind) = valued {
+        return Ok(kind);
+    }
+    let (kind, form) = match name {
+        "reset" => (Kind::Reset, "reset"),
+        "close" => (Kind::Close, "close"),
+        "garbage" => (Kind::Garbage, "garbage"),
+        "no-answer" => (Kind::NoAnswer, "no-answer"),
+        "no-cookie" => (Kind::Without(Omission::Cookie), "no-cookie"),
+        "no-server-header" => (Kind::Without(Omission::Server), "no-server-header"),
+        "no-pragma" => (Kind::Without(Omission::Pragma), "no-pragma"),
+        "no-supported" => (Kind::Without(Omission::Supported), "no-supported"),
+        "http-1.0" => (Kind::Http10, "http-1.0"),
+        "split-answer" => (Kind::SplitAnswer, "split-answer"),
+        "extra-100-continue" => (Kind::ExtraContinue, "extra-100-continue"),
+        "close-after-setup" => (Kind::CloseAfterSetup(AFTER_SETUP), "close-after-setup"),
+        "no-directives" => (Kind::NoDirectives, "no-directives"),
+        "small-packets" => (Kind::SmallPackets(ByteSize(SMALL_PACKET)), "small-packets"),
+        "no-filler" => (Kind::NoFiller, "no-filler"),
+        "no-stream-change" => (Kind::NoStreamChange, "no-stream-change"),
+        unknown => return Err(BadFault::UnknownKind(unknown.to_owned())),
+    };
+    match value {
+        None => Ok(kind),
+        Some(_) => Err(bad_value(name, "takes no value", form)),
+    }
+}
+
+fn needed<T>(
+    kind: &str,
+    value: Option<&str>,
+    form: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<T, BadFault> {
+    let value = value.ok_or_else(|| bad_value(kind, "needs a value", form))?;
+    parse(value).ok_or_else(|| bad_value(kind, &format!("does not take the value `{value}`"), form))
+}
+
+fn bad_value(kind: &str, problem: &str, form: &'static str) -> BadFault {
+    BadFault::Value { kind: kind.to_owned(), problem: problem.to_owned(), form }
+}
+
+fn parse_time(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok().filter(|time| *time <= LONGEST)
+}
+
+/// At least one: what reads nothing at all is a stall.
+fn parse_bytes(text: &str) -> Option<ByteSize> {
+    text.parse::<ByteSize>().ok().filter(|size| size.as_u64() > 0)
+}
+
+fn parse_progress(text: &str) -> Option<Progress> {
+    let packets = text.parse().ok().map(Progress::Packets);
+    let time = || parse_time(text).map(Progress::Time);
+    packets.or_else(time).or_else(|| text.parse().ok().map(Progress::Bytes))
+}
+
+fn parse_moment(text: &str) -> Option<Moment> {
+    match text {
+        "setup" => Some(Moment::Setup),
+        "start" => Some(Moment::Start),
+        "end" => Some(Moment::End),
+        progress => parse_progress(progress).map(Moment::Body),
+    }
+}
+
+fn parse_turns(text: &str) -> Result<Turns, BadFault> {
+    let turns = || {
+        let (word, value) = text.split_once(':').map_or((text, None), |(word, value)| (word, Some(value)));
+        match (word, value) {
+            ("once", None) => Some(Turns::Once),
+            ("every", Some(step)) => step.parse().ok().filter(|step| *step > 0).map(Turns::Every),
+            ("chance", Some(value)) => {
+                let (percent, seed) = value.split_once(':').unwrap_or((value, "0"));
+                let percent = percent.strip_suffix('%')?.parse().ok().filter(|percent| *percent <= 100)?;
+                Some(Turns::Chance { percent, seed: seed.parse().ok()? })
+            }
+            _ => None,
+        }
+    };
+    turns().ok_or_else(|| BadFault::Turns(text.to_owned()))
+}
+
+impl fmt::Display for Fault {
+    /// As it can be read again.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.kind)?;
+        if self.moment != self.kind.moments().default_moment() {
+            write!(f, "@{}", self.moment)?;
+        }
+        write!(f, "{}", self.turns)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |time: &Duration| humantime::format_duration(*time).to_string();
+        match self {
+            Self::Stall(length) => write!(f, "stall:{}", time(length)),
+            Self::Slow(rate) => write!(f, "slow:{}", rate.as_u64()),
+            Self::Reset => f.write_str("reset"),
+            Self::Close => f.write_str("close"),
+            Self::Garbage => f.write_str("garbage"),
+            Self::NoAnswer => f.write_str("no-answer"),
+            Self::Late(length) => write!(f, "late:{}", time(length)),
+            Self::Status { status, retry_after: None } => write!(f, "{status}"),
+            Self::Status { status, retry_after: Some(wait) } => write!(f, "{status}:retry-after={}", time(wait)),
+            Self::Without(Omission::Cookie) => f.write_str("no-cookie"),
+            Self::Without(Omission::Server) => f.write_str("no-server-header"),
+            Self::Without(Omission::Pragma) => f.write_str("no-pragma"),
+            Self::Without(Omission::Supported) => f.write_str("no-supported"),
+            Self::Cookie(id) => write!(f, "cookie:{}", id.as_str()),
+            Self::Http10 => f.write_str("http-1.0"),
+            Self::SplitAnswer => f.write_str("split-answer"),
+            Self::ExtraContinue => f.write_str("extra-100-continue"),
+            Self::CloseAfterSetup(length) => write!(f, "close-after-setup:{}", time(length)),
+            Self::NoDirectives => f.write_str("no-directives"),
+            Self::SmallPackets(limit) => write!(f, "small-packets:{}", limit.as_u64()),
+            Self::NoFiller => f.write_str("no-filler"),
+            Self::NoStreamChange => f.write_str("no-stream-change"),
+        }
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setup => f.write_str("setup"),
+            Self::Start => f.write_str("start"),
+            Self::Body(Progress::Packets(count)) => write!(f, "{count}"),
+            Self::Body(Progress::Bytes(size)) => write!(f, "{}B", size.as_u64()),
+            Self::Body(Progress::Time(time)) => write!(f, "{}", humantime::format_duration(*time)),
+            Self::End => f.write_str("end"),
+            Self::Answers => f.write_str("answers"),
+        }
+    }
+}
+
+impl fmt::Display for Turns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Each => Ok(()),
+            Self::Once => f.write_str("/once"),
+            Self::Every(step) => write!(f, "/every:{step}"),
+            Self::Chance { percent, seed: 0 } => write!(f, "/chance:{percent}%"),
+            Self::Chance { percent, seed } => write!(f, "/chance:{percent}%:{seed}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

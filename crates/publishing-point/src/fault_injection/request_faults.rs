@@ -1,0 +1,239 @@
+//! The faults that are due on one request of a pusher.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use http::header::{self, HeaderValue};
+use http::{HeaderName, Request, Response, Version};
+use hyper::body::{Body as _, Incoming};
+use tokio::time::sleep;
+
+use super::{Fault, Faults, InBody, Kind, Moment, Omission};
+use crate::http::body::Body;
+use crate::http::connection::{Closed, Connection};
+use crate::ingest::session::SessionHandle;
+use wmhttp::headers::{Kind as RequestKind, PushId, SUPPORTED};
+use wmhttp::server::{Policy, Reply};
+
+/// What is no HTTP, however tolerant its reader.
+pub(super) const GARBAGE: &[u8] = b"\0\x01\x02garbage\r\n\r\n";
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"fault\"");
+const REASON: &str = "a fault switch of this publishing point answers so";
+
+/// The faults that are due on one request.
+pub(crate) struct Acting {
+    point: String,
+    request: RequestKind,
+    has_directives: bool,
+    due: Vec<Fault>,
+    /// Push-ids that stand for the point's session.
+    aliases: Vec<PushId>,
+    connection: Arc<Connection>,
+}
+
+impl Acting {
+    /// `None` where the point has no faults, or the request is none of a pusher's.
+    pub(crate) fn on(
+        faults: &Faults,
+        point: &str,
+        connection: &Arc<Connection>,
+        request: &Request<Incoming>,
+    ) -> Option<Self> {
+        if faults.is_empty() {
+            return None;
+        }
+        let content_type = request.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
+        let kind = RequestKind::from_content_type(content_type)?;
+        let aliases = faults.iter().filter_map(|fault| {
+            if let Kind::Cookie(id) = &fault.kind {
+                return Some(id.clone());
+            }
+            (fault.kind == Kind::Without(Omission::Cookie)).then(PushId::new_session)
+        });
+        Some(Self {
+            point: point.to_owned(),
+            request: kind,
+            has_directives: !request.body().is_end_stream(),
+            due: faults.due(|fault| concerns(fault, kind)),
+            aliases: aliases.collect(),
+            connection: Arc::clone(connection),
+        })
+    }
+
+    /// What comes in place of looking at the request.
+    ///
+    /// # Errors
+    /// Where the connection is to close.
+    pub(crate) async fn instead(&self, policy: &Policy) -> Result<Option<Reply>, Closed> {
+        let unwelcome = self.due.iter().find(|fault| fault.kind == Kind::NoDirectives && self.has_directives);
+        if let Some(fault) = unwelcome {
+            self.tell(fault);
+            return Err(Closed);
+        }
+        let moment = if self.request == RequestKind::Setup { Moment::Setup } else { Moment::Start };
+        self.break_off(moment, policy).await
+    }
+
+    /// Whether a PushStart with this id is taken for one of the point's session.
+    pub(crate) fn takes_for_session(&self, id: &PushId) -> bool {
+        self.request == RequestKind::Start && self.aliases.contains(id)
+    }
+
+    /// What befalls the body of a PushStart of this session.
+    pub(crate) fn in_body(&self, session: &SessionHandle) -> Option<InBody> {
+        let due: Vec<_> = self.due.iter().filter(|fault| matches!(fault.moment, Moment::Body(_))).cloned().collect();
+        (!due.is_empty()).then(|| InBody::new(&self.point, due, &self.connection, session.clone()))
+    }
+
+    /// What comes in place of `reply`.
+    ///
+    /// # Errors
+    /// Where the connection is to close.
+    pub(crate) async fn change(&self, reply: Reply, policy: &Policy) -> Result<Reply, Closed> {
+        let at_end = self.request == RequestKind::Start && reply.status == 204;
+        let instead = if at_end { self.break_off(Moment::End, policy).await? } else { None };
+        Ok(instead.unwrap_or(reply))
+    }
+
+    /// Does to an answer what is due.
+    pub(crate) async fn distort(&self, response: &mut Response<Body>) {
+        for fault in &self.due {
+            if let Kind::Status { status, retry_after } = fault.kind
+                && response.status() == status
+            {
+                if let Some(time) = retry_after {
+                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(time.as_secs()));
+                }
+                if status == 401 {
+                    response.headers_mut().entry(header::WWW_AUTHENTICATE).or_insert(CHALLENGE);
+                }
+            }
+            let is_answers = match fault.moment {
+                Moment::Answers => true,
+                Moment::Setup => self.request == RequestKind::Setup,
+                Moment::End => self.request == RequestKind::Start,
+                Moment::Start | Moment::Body(_) => false,
+            };
+            if is_answers {
+                self.distort_by(fault, response).await;
+            }
+        }
+    }
+
+    async fn distort_by(&self, fault: &Fault, response: &mut Response<Body>) {
+        match &fault.kind {
+            Kind::Late(time) => {
+                self.tell(fault);
+                sleep(*time).await;
+                return;
+            }
+            Kind::Without(omission) => drop(response.headers_mut().remove(omission.header())),
+            Kind::Cookie(id) => match HeaderValue::from_str(&format!("push-id={}", id.as_str())) {
+                Ok(cookie) => drop(response.headers_mut().insert(header::SET_COOKIE, cookie)),
+                Err(_) => return,
+            },
+            Kind::Http10 => {
+                *response.version_mut() = Version::HTTP_10;
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Kind::SplitAnswer => self.connection.wire().split(),
+            Kind::ExtraContinue => self.connection.wire().say_first(CONTINUE),
+            Kind::CloseAfterSetup(time) if response.status() == 204 => {
+                let (connection, time) = (Arc::downgrade(&self.connection), *time);
+                let requests = self.connection.requests();
+                tokio::spawn(async move {
+                    sleep(time).await;
+                    if let Some(connection) = connection.upgrade().filter(|it| it.requests() == requests) {
+                        connection.close();
+                    }
+                });
+            }
+            Kind::CloseAfterSetup(_)
+            | Kind::Stall(_)
+            | Kind::Slow(_)
+            | Kind::Reset
+            | Kind::Close
+            | Kind::Garbage
+            | Kind::NoAnswer
+            | Kind::Status { .. }
+            | Kind::NoDirectives
+            | Kind::SmallPackets(_)
+            | Kind::NoFiller
+            | Kind::NoStreamChange => return,
+        }
+        self.tell(fault);
+    }
+
+    /// What is due at this moment and ends the request.
+    async fn break_off(&self, moment: Moment, policy: &Policy) -> Result<Option<Reply>, Closed> {
+        for fault in self.due.iter().filter(|fault| fault.moment == moment) {
+            let reply = match fault.kind {
+                Kind::Reset => {
+                    self.tell(fault);
+                    self.connection.reset();
+                    return pending().await;
+                }
+                Kind::NoAnswer => {
+                    self.tell(fault);
+                    // The HTTP library drops this with the connection.
+                    return pending().await;
+                }
+                Kind::Close => {
+                    self.tell(fault);
+                    return Err(Closed);
+                }
+                Kind::Garbage => {
+                    self.connection.wire().say_first(GARBAGE);
+                    Reply::error(policy, 500, REASON)
+                }
+                Kind::Status { status, .. } => Reply::error(policy, status, REASON),
+                Kind::Stall(_)
+                | Kind::Slow(_)
+                | Kind::Late(_)
+                | Kind::Without(_)
+                | Kind::Cookie(_)
+                | Kind::Http10
+                | Kind::SplitAnswer
+                | Kind::ExtraContinue
+                | Kind::CloseAfterSetup(_)
+                | Kind::NoDirectives
+                | Kind::SmallPackets(_)
+                | Kind::NoFiller
+                | Kind::NoStreamChange => continue,
+            };
+            self.tell(fault);
+            return Ok(Some(reply));
+        }
+        Ok(None)
+    }
+
+    fn tell(&self, fault: &Fault) {
+        tell(&self.point, fault);
+    }
+}
+
+/// In the log, at the moment it acts.
+pub(super) fn tell(point: &str, fault: &Fault) {
+    tracing::warn!(point, %fault, "a fault switch acts");
+}
+
+/// Whether a request has the fault's moment.
+fn concerns(fault: &Fault, request: RequestKind) -> bool {
+    match fault.moment {
+        Moment::Setup => request == RequestKind::Setup,
+        Moment::Start | Moment::Body(_) | Moment::End => request == RequestKind::Start,
+        Moment::Answers => true,
+    }
+}
+
+impl Omission {
+    fn header(self) -> HeaderName {
+        match self {
+            Self::Cookie => header::SET_COOKIE,
+            Self::Server => header::SERVER,
+            Self::Pragma => header::PRAGMA,
+            Self::Supported => SUPPORTED,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Faults in how answers go out: what comes before one, and its pieces.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+/// Bytes of an answer that goes out in pieces, before the pause: not even its first word.
+const FIRST_PIECE: usize = 7;
+/// The pause.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// What is to befall the next answer of a connection on its way out.
+#[derive(Default)]
+pub(crate) struct WireFaults {
+    /// Looked at with each write, unlike the plan.
+    armed: AtomicBool,
+    plan: Mutex<Plan>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Plan {
+    before: &'static [u8],
+    split: bool,
+}
+
+impl WireFaults {
+    /// These bytes come before the answer.
+    pub(super) fn say_first(&self, bytes: &'static [u8]) {
+        self.change(|plan| plan.before = bytes);
+    }
+
+    /// The answer comes in two pieces.
+    pub(super) fn split(&self) {
+        self.change(|plan| plan.split = true);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Plan)) {
+        // Plain data, consistent after every statement.
+        change(&mut self.plan.lock().unwrap_or_else(PoisonError::into_inner));
+        self.armed.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> Option<Plan> {
+        let armed = self.armed.load(Ordering::Relaxed) && self.armed.swap(false, Ordering::Acquire);
+        armed.then(|| std::mem::take(&mut *self.plan.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// A stream whose writes suffer so.
+pub(crate) struct Wire<S> {
+    stream: S,
+    faults: Arc<WireFaults>,
+    /// Of the plan under way.
+    now: Plan,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Wire<S> {
+    pub(crate) fn new(stream: S, faults: Arc<WireFaults>) -> Self {
+        Self { stream, faults, now: Plan::default(), pause: None }
+    }
+
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
+    }
+
+    fn is_plain(&mut self) -> bool {
+        if let Some(plan) = self.faults.take() {
+            self.now = plan;
+        }
+        self.now.before.is_empty() && !self.now.split && self.pause.is_none()
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.is_plain() {
+            return Pin::new(&mut this.stream).poll_write(context, bytes);
+        }
+        while !this.now.before.is_empty() {
+            let written = ready!(Pin::new(&mut this.stream).poll_write(context, this.now.before))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            this.now.before = this.now.before.get(written..).unwrap_or_default();
+        }
+        if let Some(pause) = &mut this.pause {
+            ready!(pause.as_mut().poll(context));
+            this.pause = None;
+        }
+        let piece = bytes.get(..FIRST_PIECE).filter(|_| this.now.split);
+        let written = ready!(Pin::new(&mut this.stream).poll_write(context, piece.unwrap_or(bytes)))?;
+        if piece.is_some() {
+            this.now.split = false;
+            this.pause = Some(Box::pin(sleep(PAUSE)));
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_plain() {
+            return Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices);
+        }
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        self.poll_write(context, first.map_or(&[][..], |slice| slice))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(context, buffer)
+    }
+}

@@ -1,0 +1,89 @@
+//! What is asked of a running server, and told to it, from outside.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::points::publishing_point::PointStats;
+use crate::points::registry::Registry;
+
+/// A running server's addresses, figures and switches. [`Server`](crate::Server) and
+/// [`RunningServer`](crate::RunningServer) both give them.
+#[derive(Clone)]
+pub struct Controls {
+    pub(crate) address: SocketAddr,
+    pub(crate) tls_address: Option<SocketAddr>,
+    pub(crate) status_address: Option<SocketAddr>,
+    pub(crate) registry: Arc<Registry>,
+}
+
+impl Controls {
+    /// The address that it listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address where it speaks TLS, if it does.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.tls_address
+    }
+
+    /// Where the status is served, if at an address of its own.
+    pub fn status_addr(&self) -> Option<SocketAddr> {
+        self.status_address
+    }
+
+    /// What the point has done so far; `None` where there is none of this name.
+    pub fn stats(&self, point: &str) -> Option<PointStats> {
+        self.registry.point(point).map(|point| point.stats())
+    }
+
+    /// Takes another configuration while it serves: points come, go and change, and so do users and limits. The
+    /// addresses that it listens on stay.
+    ///
+    /// # Errors
+    /// Where a directory or a recorder for a new point cannot be had: then all stays as it is.
+    pub fn reload(&self, config: Config) -> io::Result<()> {
+        make_directories(&config)?;
+        let moved = moved(&self.registry.config(), &config);
+        self.registry.set_config(config)?;
+        for key in moved {
+            tracing::warn!(
+                "another `{key}` counts from the next start on; until then the server listens where it does"
+            );
+        }
+        Ok(())
+    }
+
+    /// Ends the push to the point with an HTTP error status (S-15); `false` where there is none.
+    pub fn disconnect_pusher(&self, point: &str, status: u16) -> bool {
+        self.registry.disconnect_pusher(point, status)
+    }
+}
+
+/// The keys of the addresses that are others now.
+fn moved(before: &Config, now: &Config) -> Vec<&'static str> {
+    let tls = |config: &Config| config.tls.as_ref().map(|tls| tls.listen);
+    let keys = [
+        ("listen", before.listen != now.listen),
+        ("tls.listen", tls(before) != tls(now)),
+        ("status-listen", before.status_listen != now.status_listen),
+    ];
+    keys.into_iter().filter_map(|(key, moved)| moved.then_some(key)).collect()
+}
+
+/// Makes the directories that recordings go to.
+///
+/// # Errors
+/// The system's, with the directory.
+pub(crate) fn make_directories(config: &Config) -> io::Result<()> {
+    let mut directories = config.points.values().filter_map(|point| point.record.as_ref());
+    directories.try_for_each(|directory| {
+        let named = |error: io::Error| {
+            let text = format!("the directory for recordings {} cannot be made: {error}", directory.display());
+            io::Error::new(error.kind(), text)
+        };
+        std::fs::create_dir_all(directory).map_err(named)
+    })
+}

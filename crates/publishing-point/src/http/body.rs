@@ -1,0 +1,53 @@
+//! The body of a response: a few bytes, or a player's stream.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use super::buf_list::Slices;
+use crate::playback::stream::Play;
+
+/// The body of a response.
+pub(crate) enum Body {
+    /// All of it; taken once it is sent.
+    Full(Option<Bytes>),
+    /// A stream of unknown length.
+    Play(Box<Play>),
+}
+
+impl Body {
+    pub(crate) fn empty() -> Self {
+        Self::Full(None)
+    }
+
+    pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
+        Self::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Slices;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Slices>, Infallible>>> {
+        let bytes = match self.get_mut() {
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(Slices::from)),
+            Self::Play(play) => play.poll_bytes(context),
+        };
+        bytes.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Full(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Play(_) => SizeHint::default(),
+        }
+    }
+}

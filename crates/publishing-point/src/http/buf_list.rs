@@ -1,0 +1,118 @@
+//! Bytes in many pieces, as one buffer: a write takes as many of them as the system allows.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+
+/// Pieces of shared memory, in the order in which they go out.
+#[derive(Debug, Default)]
+pub(crate) struct Slices {
+    /// None of them is empty.
+    pieces: VecDeque<Bytes>,
+    len: usize,
+}
+
+impl Slices {
+    pub(crate) fn push(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            self.len += piece.len();
+            self.pieces.push_back(piece);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Moves the first `len` bytes over to another buffer, or all where there are less.
+    pub(crate) fn move_to(&mut self, mut len: usize, to: &mut Self) {
+        while let Some(front) = self.pieces.front_mut().filter(|_| len > 0) {
+            let here = front.len().min(len);
+            to.push(front.split_to(here));
+            len -= here;
+            self.len -= here;
+            if front.is_empty() {
+                self.pieces.pop_front();
+            }
+        }
+    }
+}
+
+impl FromIterator<Bytes> for Slices {
+    fn from_iter<I: IntoIterator<Item = Bytes>>(pieces: I) -> Self {
+        let mut all = Self::default();
+        pieces.into_iter().for_each(|piece| all.push(piece));
+        all
+    }
+}
+
+impl From<Bytes> for Slices {
+    fn from(piece: Bytes) -> Self {
+        [piece].into_iter().collect()
+    }
+}
+
+impl Buf for Slices {
+    fn remaining(&self) -> usize {
+        self.len
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.pieces.front().map_or(&[], |piece| piece)
+    }
+
+    fn chunks_vectored<'a>(&'a self, to: &mut [IoSlice<'a>]) -> usize {
+        let filled = self.pieces.iter().zip(to);
+        filled.map(|(piece, slice)| *slice = IoSlice::new(piece)).count()
+    }
+
+    /// Beyond the end there is nothing to skip.
+    fn advance(&mut self, mut len: usize) {
+        while let Some(front) = self.pieces.front_mut().filter(|_| len > 0) {
+            let here = front.len().min(len);
+            front.advance(here);
+            len -= here;
+            self.len -= here;
+            if front.is_empty() {
+                self.pieces.pop_front();
+            }
+        }
+    }
+
+    /// Without a copy where a piece holds them.
+    fn copy_to_bytes(&mut self, len: usize) -> Bytes {
+        let mut taken = Self::default();
+        self.move_to(len, &mut taken);
+        match taken.pieces.len() {
+            0 | 1 => taken.pieces.pop_front().unwrap_or_default(),
+            _ => taken.pieces.iter().flatten().copied().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_read_as_one() {
+        let pieces = || ["one", "", "two", "three"].map(|piece| Bytes::from_static(piece.as_bytes()));
+        for skipped in 0..=11 {
+            let mut slices: Slices = pieces().into_iter().collect();
+            slices.advance(skipped);
+            assert_eq!(slices.remaining(), 11 - skipped);
+            let mut vectors = [IoSlice::new(&[]); 8];
+            let count = slices.chunks_vectored(&mut vectors);
+            let seen: Vec<u8> = vectors[..count].iter().flat_map(|vector| vector.to_vec()).collect();
+            assert_eq!(seen, b"onetwothree"[skipped..]);
+            let mut first = Slices::default();
+            slices.move_to(4, &mut first);
+            assert_eq!(first.remaining() + slices.remaining(), 11 - skipped);
+            let mut all = first.copy_to_bytes(first.remaining()).to_vec();
+            all.extend(slices.copy_to_bytes(slices.remaining()));
+            assert_eq!(all, b"onetwothree"[skipped..]);
+            assert!(slices.is_empty() && !slices.has_remaining());
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! One TCP connection: HTTP/1 on it, its bounds in time, and an end the far side can read.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::Response;
+use http::header::{self, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, body::Incoming, server::conn::http1};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::{Instant, interval_at, timeout, timeout_at};
+
+use super::body::Body;
+use super::dispatch;
+use super::io::Stream;
+use crate::admission::client_limits::Visit;
+use crate::fault_injection::{Wire, WireFaults};
+use crate::points::registry::Registry;
+
+/// Bytes that the HTTP library reads ahead of a pusher's session.
+const READ_AHEAD: usize = 64 * 1024;
+/// Times that a connection is asked for credentials before it is closed: each time costs a nonce.
+const MAX_ASKED: usize = 8;
+/// Time beyond the Inactivity-Timeout, at which the session itself closes its connection.
+const AFTER_INACTIVITY: Duration = Duration::from_secs(30);
+/// Silence after which the kernel asks whether the far end is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long what still comes is read and dropped after the last answer, so that the far end can read
+/// that: a socket closed over unread bytes resets the connection.
+const LINGER: Duration = Duration::from_secs(1);
+/// What the system may take in for a server that holds pushers back on purpose.
+const LITTLE_ROOM: usize = 16 * 1024;
+/// Bytes dropped at most in that time.
+const LINGER_BYTES: usize = 64 << 20;
+
+/// What requests and sessions know of the connection they came on. It is gone when the connection is.
+pub(crate) struct Connection {
+    peer: SocketAddr,
+    /// What URLs that lead here begin with.
+    scheme: &'static str,
+    visit: Visit,
+    close: Notify,
+    /// It closes by a reset.
+    resets: AtomicBool,
+    requests: AtomicU64,
+    /// How many they were when that was last looked at.
+    seen: AtomicU64,
+    /// Requests under way.
+    busy: AtomicUsize,
+    /// It pushes or plays, and has time.
+    settled: AtomicBool,
+    asked: AtomicUsize,
+    wire: Arc<WireFaults>,
+}
+
+impl Connection {
+    fn new(peer: SocketAddr, scheme: &'static str, visit: Visit) -> Self {
+        Self {
+            peer,
+            scheme,
+            visit,
+            close: Notify::new(),
+            resets: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
+            busy: AtomicUsize::new(0),
+            settled: AtomicBool::new(false),
+            asked: AtomicUsize::new(0),
+            wire: Arc::default(),
+        }
+    }
+
+    /// The address of the far end.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// `http` or `https`.
+    pub(crate) fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
+    /// Where it comes from.
+    pub(crate) fn visit(&self) -> &Visit {
+        &self.visit
+    }
+
+    /// It pushes or plays: from now on the protocol's own time-outs count, and no other.
+    pub(crate) fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts a request for credentials; the connection closes after one too many.
+    pub(crate) fn asked(&self, mut response: Response<Body>) -> Response<Body> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_ASKED {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// Whether it neither does anything nor has done since this was asked.
+    fn is_idle(&self) -> bool {
+        let requests = self.requests();
+        let used = self.seen.swap(requests, Ordering::Relaxed) != requests;
+        !used && !self.settled.load(Ordering::Relaxed) && self.busy.load(Ordering::Relaxed) == 0
+    }
+
+    /// Closes the connection without an answer.
+    pub(crate) fn close(&self) {
+        self.close.notify_one();
+    }
+
+    /// Resets the connection.
+    pub(crate) fn reset(&self) {
+        self.resets.store(true, Ordering::Relaxed);
+        self.close();
+    }
+
+    /// Requests so far.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// What is to befall its next answer on its way out.
+    pub(crate) fn wire(&self) -> &WireFaults {
+        &self.wire
+    }
+}
+
+/// No answer is due: the connection just closes.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection closes without an answer")]
+pub(crate) struct Closed;
+
+/// Serves a connection from `peer` until it ends.
+pub(crate) async fn serve(
+    registry: Arc<Registry>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+    visit: Visit,
+) {
+    if let Err(error) = set_options(&stream, &registry) {
+        tracing::debug!(%error, "socket options");
+    }
+    let config = registry.config();
+    let bounds = &config.bounds;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let stream = match timeout(bounds.head_timeout, Stream::accept(stream, tls)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
+        Err(_) => return tracing::debug!("no TLS handshake in time"),
+    };
+    let connection = Arc::new(Connection::new(peer, scheme, visit));
+    // It bounds the time between requests too.
+    let head_timeout = config.policy.inactivity_timeout + AFTER_INACTIVITY;
+    let service = {
+        let connection = Arc::downgrade(&connection);
+        service_fn(move |request: Request<Incoming>| {
+            let registry = Arc::clone(&registry);
+            let connection = connection.clone();
+            Box::pin(async move {
+                let connection = connection.upgrade().ok_or(Closed)?;
+                connection.requests.fetch_add(1, Ordering::Relaxed);
+                connection.busy.fetch_add(1, Ordering::Relaxed);
+                let answer = dispatch::answer(&registry, &connection, request).await;
+                connection.busy.fetch_sub(1, Ordering::Relaxed);
+                answer
+            })
+        })
+    };
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .title_case_headers(true)
+        .max_header_size(bounds.max_head_bytes)
+        .max_headers(bounds.max_head_lines)
+        .max_buf_size(READ_AHEAD)
+        .header_read_timeout(head_timeout);
+    let mut http = http.serve_connection(TokioIo::new(Wire::new(stream, Arc::clone(&connection.wire))), service);
+    let mut look = interval_at(Instant::now() + bounds.head_timeout, bounds.head_timeout);
+    loop {
+        tokio::select! {
+            result = poll_fn(|context| http.poll_without_shutdown(context)) => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "connection");
+                }
+                break;
+            }
+            () = connection.close.notified() => break,
+            // The whole head counts, however its bytes trickle.
+            _ = look.tick() => if connection.is_idle() {
+                break;
+            },
+        }
+    }
+    let stream = http.into_parts().io.into_inner().into_inner();
+    if connection.resets.load(Ordering::Relaxed) {
+        // Closed with that, as it is here, it is a reset.
+        let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
+        return;
+    }
+    drop(connection);
+    linger(stream).await;
+}
+
+fn set_options(stream: &TcpStream, registry: &Registry) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    if registry.holds_back() {
+        socket.set_recv_buffer_size(LITTLE_ROOM)?;
+    }
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE))?;
+    socket.set_tcp_user_timeout(Some(registry.config().bounds.stall_timeout))
+}
+
+/// Ends the connection for writing, and reads until the far end has done so too.
+async fn linger(stream: Stream) {
+    let until = Instant::now() + LINGER;
+    // Fails where the far end has gone already, or does not read.
+    let Ok(Ok(stream)) = timeout_at(until, stream.end()).await else { return };
+    let mut dropped = [0; 8 * 1024];
+    let mut left = LINGER_BYTES;
+    while let Ok(Ok(())) = timeout_at(until, stream.readable()).await {
+        match stream.try_read(&mut dropped) {
+            Ok(0) => return,
+            Ok(len) if len < left => left -= len,
+            Ok(_) => return,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}

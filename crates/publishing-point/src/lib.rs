@@ -1,0 +1,51 @@
+//! The server: publishing points that take pushes ([MS-WMHTTP]) and serve players ([MS-WMSP]).
+//!
+//! ```text
+//!  pusher ──▶ push ──▶ session (a task each) ──▶ point ──▶ log ──▶ player (a body each) ──▶ player
+//!                        └ wmhttp::server          ├ recorder (a thread) ──▶ file
+//!                                                  └ forwards ──▶ publish ──▶ other servers
+//! ```
+//!
+//! A session owns its protocol machine and writes into one point. The point's log is the
+//! only copy of the media that players are served from. Every queue is bounded: a pusher
+//! is held back by TCP, a slow player is lapped by the log, a slow disk loses packets of
+//! the recording.
+//!
+//! ```
+//! use asf_publishing_point::{Config, PointConfig, Server};
+//!
+//! let server = Server::spawn(Config::with_points(["concert"], &PointConfig::default()))?;
+//! println!("push to http://{}/concert, play mmsh://{0}/concert", server.addr());
+//! assert!(!server.stats("concert").is_some_and(|stats| stats.pushing));
+//! server.stop();
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod admission;
+pub mod arguments;
+mod blocking;
+pub mod config;
+mod fault_injection;
+mod handle;
+mod http;
+mod ingest;
+mod playback;
+mod points;
+mod recording;
+mod relay;
+mod server;
+mod status;
+
+pub use self::http::tls::{BadTls, Tls};
+pub use admission::limits::Bounds;
+pub use admission::networks::{BadNetwork, Networks};
+pub use blocking::RunningServer;
+pub use config::relay::Forward;
+pub use config::{Config, PointConfig};
+pub use fault_injection::{BadFault, Fault, Faults, Kind, KindRow, Moment, Omission, Progress, Turns, kinds};
+pub use handle::Controls;
+pub use points::publishing_point::PointStats;
+pub use recording::limits::RecordLimits;
+pub use relay::ForwardStats;
+pub use server::Server;
+pub use status::StatusAccess;

@@ -1,0 +1,92 @@
+//! The packets of a pull stream ([MS-WMSP] 2.2.3): what a player gets.
+//!
+//! As in a push a packet is `$`, a letter and a little-endian count of what follows;
+//! `$H` and `$D` have an MMS data packet prefix before their payload.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Bytes of the framing header with the prefix behind it (2.2.3.1).
+pub(crate) const HEAD_LEN: usize = 12;
+/// Bytes of the prefix, which PacketLength and PacketSize count.
+const PREFIX_LEN: usize = 8;
+/// Most bytes of payload that fit beside the prefix into a PacketLength.
+pub(crate) const MAX_PAYLOAD: usize = 65_527;
+
+/// AFFlags of the pieces of a header (2.2.3.1.2).
+const FIRST_PIECE: u8 = 0x04;
+const LAST_PIECE: u8 = 0x08;
+
+/// `$H`: an ASF file header, in one piece where it fits; players in the field take no other.
+pub(crate) fn header(header: &[u8]) -> Bytes {
+    let pieces = header.chunks(MAX_PAYLOAD);
+    let last = pieces.len().saturating_sub(1);
+    let mut out = BytesMut::with_capacity(header.len() + (last + 1) * HEAD_LEN);
+    for (location, piece) in pieces.enumerate() {
+        let first = if location == 0 { FIRST_PIECE } else { 0 };
+        let flags = if location == last { first | LAST_PIECE } else { first };
+        put_head(&mut out, b'H', u32::try_from(location).unwrap_or(u32::MAX), flags, piece.len());
+        out.put_slice(piece);
+    }
+    out.freeze()
+}
+
+/// `$C`, with Reason 0: the `$H` that follows describes another stream.
+pub(crate) fn stream_change() -> Bytes {
+    Bytes::from_static(b"$C\x04\0\0\0\0\0")
+}
+
+/// `$E`, with Reason 0: nothing follows.
+pub(crate) fn end() -> Bytes {
+    Bytes::from_static(b"$E\x04\0\0\0\0\0")
+}
+
+/// `$E`, with Reason 1 (S_FALSE): there is more, for who asks again.
+pub(crate) fn end_of_entry() -> Bytes {
+    Bytes::from_static(b"$E\x04\0\x01\0\0\0")
+}
+
+/// Appends what stands before the ASF data packet of a `$D`: the player's `count`th one, `len` bytes long.
+pub(crate) fn put_data_head(out: &mut BytesMut, count: u32, len: usize) {
+    // AFFlags of data packets are a running number of 8 bits.
+    let [flags, ..] = count.to_le_bytes();
+    put_head(out, b'D', count, flags, len);
+}
+
+/// `len` is at most [`MAX_PAYLOAD`]: more never comes here.
+fn put_head(out: &mut BytesMut, letter: u8, location: u32, flags: u8, len: usize) {
+    debug_assert!(len <= MAX_PAYLOAD);
+    let length = u16::try_from(PREFIX_LEN + len).unwrap_or(u16::MAX);
+    out.put_slice(&[b'$', letter]);
+    out.put_u16_le(length);
+    out.put_u32_le(location);
+    // Incarnation: a player's request has but one.
+    out.put_u8(0);
+    out.put_u8(flags);
+    out.put_u16_le(length);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_one_piece_with_both_flags() {
+        assert_eq!(&header(b"abc")[..], b"$H\x0b\0\0\0\0\0\0\x0c\x0b\0abc");
+        assert_eq!(header(&vec![1; MAX_PAYLOAD]).len(), HEAD_LEN + MAX_PAYLOAD);
+    }
+
+    #[test]
+    fn a_header_beyond_a_packet_is_split() {
+        let out = header(&vec![1; 2 * MAX_PAYLOAD + 1]);
+        let pieces: Vec<(u8, u8)> = out.chunks(HEAD_LEN + MAX_PAYLOAD).map(|piece| (piece[4], piece[9])).collect();
+        assert_eq!(pieces, [(0, 0x04), (1, 0), (2, 0x08)]);
+        assert_eq!(&out[2 * (HEAD_LEN + MAX_PAYLOAD)..][..4], b"$H\x09\0");
+    }
+
+    #[test]
+    fn data_counts_in_location_and_flags() {
+        let mut out = BytesMut::new();
+        put_data_head(&mut out, 0x1ff, 3200);
+        assert_eq!(&out[..], b"$D\x88\x0c\xff\x01\0\0\0\xff\x88\x0c");
+    }
+}

@@ -1,0 +1,284 @@
+//! The answers to the pull protocol's requests ([MS-WMSP] 3.2), to browsers, and to players without that protocol.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use super::player_log::{self, PlayerLog};
+use super::request::{Wish, client_id, without_asx};
+use super::sessions::{self, Known};
+use super::stream::{Form, Order};
+use super::{asx, framing};
+use crate::admission::authorization::{NoEntry, challenge};
+use crate::http::body::Body;
+use crate::points::registry::{NoStream, Registry};
+use asf::Header;
+use wmhttp::server::Lookup;
+use wmhttp::server::access::RequestLine;
+
+/// A Windows encoder's own server: it owes players no `$M`, which those in the field do not take.
+const SERVER: &str = "Rex/9.0.0.2980";
+const DESCRIBE_TYPE: &str = "application/vnd.ms.wms-hdr.asfv1";
+const PLAY_TYPE: &str = "application/x-mms-framed";
+const PUBLIC: HeaderName = HeaderName::from_static("public");
+const PLAIN_TYPE: &str = "video/x-ms-asf";
+const METHODS: &str = "OPTIONS, GET, HEAD, POST";
+
+/// How long the body of a player's log may take.
+const LOG_TIME: Duration = Duration::from_secs(10);
+
+/// Answers a request that is no push; `scheme` is that of the URLs by which clients come on this connection.
+pub(crate) async fn answer(registry: &Arc<Registry>, scheme: &str, request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let wish = Wish::of(request.method(), &path, request.uri().query(), request.headers());
+    if let (Wish::Describe | Wish::Play { .. }, Some(Lookup::Moved(url))) = (&wish, registry.redirect(&path)) {
+        return moved(&url);
+    }
+    let client = client_id(request.headers());
+    if let Err(error) = may(registry, &wish, &request) {
+        return no_entry(error);
+    }
+    match wish {
+        Wish::Describe => describe(registry, &path, client),
+        Wish::Play { order, .. } if order.form == Form::Plain => play_plain(registry, &path, &order, request.method()),
+        Wish::Play { order, chunked } => {
+            let mut response = play(registry, &path, &order, client);
+            if chunked && request.version() == Version::HTTP_11 {
+                *response.version_mut() = Version::HTTP_11;
+            }
+            response
+        }
+        Wish::Options => options(request.version()),
+        Wish::Asx => asx(registry, &request, scheme),
+        Wish::Log { line } => log(&path, client, line, request.into_body()).await,
+        Wish::Event => response(StatusCode::OK, None, Body::empty()),
+        Wish::Stop | Wish::KeepAlive | Wish::Select(_) => in_session(registry, client, wish),
+        Wish::Nothing(why) => text(StatusCode::BAD_REQUEST, why),
+        Wish::NoMethod => {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "no player or encoder uses this method\n");
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
+            response
+        }
+    }
+}
+
+/// Whether the player is let in. OPTIONS asks about the server and no point of it.
+fn may(registry: &Registry, wish: &Wish, request: &Request<Incoming>) -> Result<(), NoEntry> {
+    if *wish == Wish::Options {
+        return Ok(());
+    }
+    let target = request.uri().to_string();
+    let line = RequestLine { method: request.method().as_str(), target: &target };
+    registry.admit_player(request.headers(), line, request.uri().path())
+}
+
+/// A session for a Describe or a Play, that of `client` where there is one (3.2.5.1).
+///
+/// # Errors
+/// Where that one streams already.
+fn session(registry: &Registry, client: Option<u32>) -> Result<Session, NoSession> {
+    let now = Instant::now();
+    match client.map(|id| (id, registry.viewers().look_up(id, now))) {
+        Some((_, Known::Streams(_))) => Err(NoSession::Streams),
+        Some((id, Known::Idle)) => Ok(Session { id, reset: false }),
+        known @ (Some((_, Known::Nothing)) | None) => match registry.viewers().begin(now) {
+            Some(id) => Ok(Session { id, reset: known.is_some() }),
+            None => Err(NoSession::NoRandomness),
+        },
+    }
+}
+
+/// Why a player gets no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NoSession {
+    Streams,
+    NoRandomness,
+}
+
+fn no_session(error: NoSession) -> Response<Body> {
+    match error {
+        NoSession::Streams => {
+            text(StatusCode::BAD_REQUEST, "a stream is under way in the session with this client-id\n")
+        }
+        NoSession::NoRandomness => text(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a session\n"),
+    }
+}
+
+struct Session {
+    id: u32,
+    /// It is new, though the player thinks that it has one.
+    reset: bool,
+}
+
+impl Session {
+    /// Tells the player its session.
+    fn put(&self, response: &mut Response<Body>) {
+        let reset = if self.reset { ",xResetStrm=1" } else { "" };
+        let idle = sessions::IDLE.as_millis();
+        let pragma = format!("no-cache,client-id={}{reset},features=\"broadcast\",timeout={idle}", self.id);
+        if let Ok(pragma) = HeaderValue::from_str(&pragma) {
+            response.headers_mut().insert(header::PRAGMA, pragma);
+        }
+    }
+}
+
+fn describe(registry: &Registry, path: &str, client: Option<u32>) -> Response<Body> {
+    let header = match header_of(registry, path) {
+        Ok(header) => header,
+        Err(error) => return no_stream(error),
+    };
+    let session = match session(registry, client) {
+        Ok(session) => session,
+        Err(error) => return no_session(error),
+    };
+    let mut response = response(StatusCode::OK, Some(DESCRIBE_TYPE), Body::full(framing::header(header.bytes())));
+    session.put(&mut response);
+    response
+}
+
+fn header_of(registry: &Registry, path: &str) -> Result<Arc<Header>, NoStream> {
+    registry.point(path).ok_or(NoStream::UnknownPoint)?.header().ok_or(NoStream::NotPushed)
+}
+
+fn play(registry: &Registry, path: &str, order: &Order, client: Option<u32>) -> Response<Body> {
+    let play = match registry.play(path, order) {
+        Ok(play) => play,
+        Err(error) => return no_stream(error),
+    };
+    let session = match session(registry, client) {
+        Ok(session) => session,
+        Err(error) => return no_session(error),
+    };
+    // Another Play of this session may have come between.
+    if !registry.viewers().stream(session.id, play.control(), Instant::now()) {
+        return no_session(NoSession::Streams);
+    }
+    let mut response = response(StatusCode::OK, Some(PLAY_TYPE), Body::Play(Box::new(play)));
+    session.put(&mut response);
+    response
+}
+
+/// The stream as a file that never ends; to HEAD no more than its type.
+fn play_plain(registry: &Registry, path: &str, order: &Order, method: &Method) -> Response<Body> {
+    let body = match method {
+        &Method::HEAD => header_of(registry, path).map(|_| Body::empty()),
+        _ => registry.play(path, order).map(|play| Body::Play(Box::new(play))),
+    };
+    match body {
+        Ok(body) => response(StatusCode::OK, Some(PLAIN_TYPE), body),
+        Err(error) => no_stream(error),
+    }
+}
+
+/// What counts only in a session that there is (3.2.5.1).
+fn in_session(registry: &Registry, client: Option<u32>, wish: Wish) -> Response<Body> {
+    let Some(id) = client else {
+        return text(StatusCode::BAD_REQUEST, "this request needs the client-id of a session\n");
+    };
+    match (registry.viewers().look_up(id, Instant::now()), wish) {
+        (Known::Nothing, _) => return text(StatusCode::BAD_REQUEST, "no session has this client-id\n"),
+        (Known::Streams(control), Wish::Stop) => control.stop(),
+        (Known::Streams(control), Wish::Select(choice)) => control.choose(choice),
+        (Known::Streams(_) | Known::Idle, _) => {}
+    }
+    let mut response = response(StatusCode::OK, None, Body::empty());
+    Session { id, reset: false }.put(&mut response);
+    response
+}
+
+/// The only answer after which a connection stays open: players ask this on it to keep it (pipelined KeepAlive).
+fn options(version: Version) -> Response<Body> {
+    let mut response = response(StatusCode::OK, None, Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
+    headers.insert(PUBLIC, HeaderValue::from_static(METHODS));
+    if version == Version::HTTP_11 {
+        headers.remove(header::CONNECTION);
+        *response.version_mut() = version;
+    }
+    response
+}
+
+fn asx(registry: &Registry, request: &Request<Incoming>, scheme: &str) -> Response<Body> {
+    let path = request.uri().path();
+    let exists = |path| registry.point(path).is_some();
+    if !exists(path) && !without_asx(path).is_some_and(exists) {
+        return no_stream(NoStream::UnknownPoint);
+    }
+    let (content_type, text) = asx::file(&registry.config().policy, &asx::url_of(request, scheme));
+    response(StatusCode::OK, Some(content_type), Body::full(text))
+}
+
+/// A log counts without a session too: it may come when that is over, and nothing follows from it.
+async fn log(path: &str, client: Option<u32>, line: Option<String>, body: Incoming) -> Response<Body> {
+    let log = match line {
+        Some(line) => PlayerLog::of_line(&line),
+        None => match timeout(LOG_TIME, player_log::read(body)).await {
+            Ok(Some(text)) => PlayerLog::of_xml(&text),
+            Ok(None) | Err(_) => {
+                return text(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "the log is cut off, takes too long, or has above 64 KiB\n",
+                );
+            }
+        },
+    };
+    log.tell(path, client);
+    response(StatusCode::NO_CONTENT, None, Body::empty())
+}
+
+fn no_stream(error: NoStream) -> Response<Body> {
+    match error {
+        NoStream::UnknownPoint => text(StatusCode::NOT_FOUND, "no such publishing point\n"),
+        NoStream::NotPushed => text(StatusCode::SERVICE_UNAVAILABLE, "nobody pushes to this publishing point\n"),
+        NoStream::TooManyPlayers => text(StatusCode::SERVICE_UNAVAILABLE, "no room for another player\n"),
+    }
+}
+
+fn no_entry(error: NoEntry) -> Response<Body> {
+    match error {
+        NoEntry::Unknown(challenges) => {
+            let text = "who plays here must name a user and the right password\n";
+            let mut response = self::text(StatusCode::UNAUTHORIZED, text);
+            challenge(&mut response, &challenges);
+            response
+        }
+        NoEntry::NoRight => text(StatusCode::FORBIDDEN, "this user may not play here\n"),
+        NoEntry::NoRandomness => text(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a challenge\n"),
+    }
+}
+
+/// Sends a player where the pushers are sent.
+fn moved(url: &str) -> Response<Body> {
+    let Ok(location) = HeaderValue::from_str(url) else {
+        return text(StatusCode::INTERNAL_SERVER_ERROR, "the redirect of this publishing point is no URL\n");
+    };
+    let mut response = response(StatusCode::FOUND, None, Body::empty());
+    response.headers_mut().insert(header::LOCATION, location);
+    response
+}
+
+/// A refusal in plain words; the connection closes.
+pub(crate) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
+    response(status, Some("text/plain; charset=utf-8"), Body::full(text))
+}
+
+/// HTTP/1.0 throughout: players read until the server closes, and some take nothing chunked.
+fn response(status: StatusCode, content_type: Option<&'static str>, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.version_mut() = Version::HTTP_10;
+    let headers = response.headers_mut();
+    headers.insert(header::SERVER, HeaderValue::from_static(SERVER));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    if let Some(content_type) = content_type {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}

@@ -1,0 +1,10 @@
+//! Players pull: requests, streams, framing and sessions ([MS-WMSP]).
+
+pub(crate) mod asx;
+pub(crate) mod framing;
+pub(crate) mod handlers;
+pub(crate) mod player_log;
+pub(crate) mod request;
+pub(crate) mod sessions;
+pub(crate) mod stream;
+pub(crate) mod stream_selection;

@@ -1,0 +1,219 @@
+//! What a player's request means ([MS-WMSP] 2.2.2), read as tolerantly as players are careless.
+
+use http::Method;
+use http::header::{self, HeaderMap, HeaderName};
+use url::form_urlencoded;
+
+use super::stream::{Form, Order};
+use super::stream_selection::Choice;
+
+/// Players of the protocol, by what their User-Agent begins with.
+const PLAYERS: [&str; 3] = ["nsplayer", "nsserver", "wmcacheproxy"];
+/// Programs that play ASF over plain HTTP.
+const PROGRAMS: [&str; 8] = ["vlc", "libvlc", "lavf", "mplayer", "mpv", "gstreamer", "libmms", "xine"];
+/// VLC 3 stops at a second header of one stream.
+const VLC: &str = "nsplayer/7.10.0.3059";
+
+/// What a player wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// The header.
+    Describe,
+    /// The stream.
+    Play { order: Order, chunked: bool },
+    /// The end of the stream.
+    Stop,
+    /// That the session stays while nothing streams.
+    KeepAlive,
+    /// What there is to ask for; also a keep-alive on the connection.
+    Options,
+    /// To tell how it played.
+    Log { line: Option<String> },
+    /// Other streams of the one it gets.
+    Select(Choice),
+    /// To tell something that nobody needs to know.
+    Event,
+    /// A file that leads players here.
+    Asx,
+    /// Something else: a status line's worth of why not.
+    Nothing(&'static str),
+    /// A method that no player uses.
+    NoMethod,
+}
+
+impl Wish {
+    pub(crate) fn of(method: &Method, path: &str, query: Option<&str>, headers: &HeaderMap) -> Self {
+        let pragma = joined(headers, &header::PRAGMA);
+        let has = |token: &str| pragma.contains(token);
+        match *method {
+            Method::OPTIONS => Self::Options,
+            Method::GET | Method::HEAD | Method::POST if has("xstopstrm=1") => Self::Stop,
+            Method::POST => Self::of_post(headers, &pragma),
+            Method::GET | Method::HEAD => Self::of_get(path, query, headers, &pragma),
+            _ => Self::NoMethod,
+        }
+    }
+
+    fn of_post(headers: &HeaderMap, pragma: &str) -> Self {
+        let content_type = joined(headers, &header::CONTENT_TYPE);
+        let choice = Choice::read(pragma);
+        let line = log_line(headers);
+        if content_type.starts_with("application/x-wms-logstats") || line.is_some() {
+            Self::Log { line }
+        } else if pragma.contains("xkeepaliveinpause=1") {
+            Self::KeepAlive
+        } else if !choice.is_empty() {
+            Self::Select(choice)
+        } else if content_type.starts_with("application/x-wms-sendevent") {
+            Self::Event
+        } else {
+            Self::Nothing("no request of a player or an encoder\n")
+        }
+    }
+
+    fn of_get(path: &str, query: Option<&str>, headers: &HeaderMap, pragma: &str) -> Self {
+        let has = |token: &str| pragma.contains(token);
+        let agent = joined(headers, &header::USER_AGENT);
+        let begins = |names: &[&str]| names.iter().any(|name| agent.starts_with(name));
+        let speaks_mms = begins(&PLAYERS) || has("xclientguid=") || has("rate=");
+        let plain = || Self::Play { order: Order { form: Form::Plain, ..Order::default() }, chunked: false };
+        let format = query.and_then(|query| {
+            form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "format").map(|(_, format)| format)
+        });
+        match format.as_deref() {
+            Some("asf") => return plain(),
+            Some("asx") => return Self::Asx,
+            Some(_) => return Self::Nothing("the formats there are: format=asf and format=asx\n"),
+            None => {}
+        }
+        let choice = Choice::read(pragma);
+        if has("xplaystrm=1") {
+            let order = Order { form: Form::Framed, choice, takes_one_header: agent.starts_with(VLC) };
+            Self::Play { order, chunked: has("version11-enabled=1") }
+        } else if has("xplaynextentry=1") || has("pipeline-request=1") || !choice.is_empty() {
+            Self::Nothing("a live stream has no other entries\n")
+        } else if speaks_mms {
+            Self::Describe
+        } else if begins(&PROGRAMS) && !is_asx(path) {
+            plain()
+        } else {
+            Self::Asx
+        }
+    }
+}
+
+/// Whether the path is that of a point with `.asx` behind it.
+pub(crate) fn is_asx(path: &str) -> bool {
+    without_asx(path).is_some()
+}
+
+/// The path of the point that an `.asx` leads to.
+pub(crate) fn without_asx(path: &str) -> Option<&str> {
+    path.strip_suffix(".asx").or_else(|| path.strip_suffix(".ASX"))
+}
+
+/// The client-id that a request names; 0 and nonsense are none.
+pub(crate) fn client_id(headers: &HeaderMap) -> Option<u32> {
+    let pragma = joined(headers, &header::PRAGMA);
+    let (_, rest) = pragma.split_once("client-id=")?;
+    let rest = rest.trim_start_matches('"');
+    let digits = rest.split(|char: char| !char.is_ascii_digit()).next()?;
+    digits.parse().ok().filter(|id| *id != 0)
+}
+
+/// What stands behind `log-line=`, as written.
+fn log_line(headers: &HeaderMap) -> Option<String> {
+    const NAME: &str = "log-line=";
+    headers.get_all(header::PRAGMA).iter().find_map(|value| {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let at = text.to_ascii_lowercase().find(NAME)?;
+        text.get(at + NAME.len()..).map(|line| line.trim_matches('"').to_owned())
+    })
+}
+
+/// All values of a header as one text in lower case.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> String {
+    let values: Vec<_> = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    values.join(",").to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    fn wish(method: Method, lines: &[(&'static str, &'static str)]) -> Wish {
+        Wish::of(&method, "/concert", None, &headers(lines))
+    }
+
+    fn play(choice: &str, chunked: bool, takes_one_header: bool) -> Wish {
+        Wish::Play { order: Order { form: Form::Framed, choice: Choice::read(choice), takes_one_header }, chunked }
+    }
+
+    fn plain() -> Wish {
+        Wish::Play { order: Order { form: Form::Plain, ..Order::default() }, chunked: false }
+    }
+
+    #[test]
+    fn requests_are_told_apart_by_tokens_anywhere() {
+        assert_eq!(wish(Method::GET, &[("pragma", "no-cache,rate=1.0")]), Wish::Describe);
+        assert_eq!(wish(Method::GET, &[("user-agent", "NSPlayer/4.1.0.3856")]), Wish::Describe);
+        let ffmpeg = [
+            ("pragma", "xPlayStrm=1"),
+            ("pragma", "stream-switch-count=2"),
+            ("pragma", "stream-switch-entry=ffff:1:0 ffff:2:0 "),
+            ("pragma", "no-cache,rate=1.000000,stream-time=0Connection: Close"),
+        ];
+        let both = "stream-switch-entry=ffff:1:0 ffff:2:0";
+        assert_eq!(wish(Method::GET, &ffmpeg), play(both, false, false));
+        let new = [("pragma", "XPLAYSTRM=1, version11-enabled=1")];
+        assert_eq!(wish(Method::GET, &new), play("", true, false));
+        let vlc = [("pragma", "xPlayStrm=1"), ("user-agent", "NSPlayer/7.10.0.3059")];
+        assert_eq!(wish(Method::GET, &vlc), play("", false, true));
+        let log = [("content-type", "application/x-wms-LogStats;charset=UTF-8")];
+        assert_eq!(wish(Method::POST, &log), Wish::Log { line: None });
+        let line = [("pragma", "Log-Line=0.0.0.0 2003-09-10 A")];
+        assert_eq!(wish(Method::POST, &line), Wish::Log { line: Some("0.0.0.0 2003-09-10 A".to_owned()) });
+        assert_eq!(wish(Method::POST, &[("pragma", "xKeepAliveInPause=1")]), Wish::KeepAlive);
+        assert_eq!(wish(Method::POST, &[("pragma", "xStopStrm=1")]), Wish::Stop);
+        let select = [("pragma", "stream-switch-entry=1:2:0")];
+        assert_eq!(wish(Method::POST, &select), Wish::Select(Choice::read("stream-switch-entry=1:2:0")));
+        assert_eq!(wish(Method::OPTIONS, &[]), Wish::Options);
+        assert!(matches!(wish(Method::POST, &[]), Wish::Nothing(_)));
+        assert!(matches!(wish(Method::GET, &[("pragma", "xPlayNextEntry=1")]), Wish::Nothing(_)));
+        assert_eq!(wish(Method::PUT, &[]), Wish::NoMethod);
+    }
+
+    #[test]
+    fn browsers_are_led_to_players_and_programs_get_the_stream() {
+        assert_eq!(wish(Method::GET, &[("user-agent", "Mozilla/5.0 (X11)")]), Wish::Asx);
+        assert_eq!(wish(Method::HEAD, &[]), Wish::Asx);
+        for agent in ["VLC/3.0.24 LibVLC/3.0.24", "Lavf/59.27.100", "GStreamer souphttpsrc 1.22", "MPlayer 1.5"] {
+            assert_eq!(wish(Method::GET, &[("user-agent", agent)]), plain());
+        }
+        let of = |path, query| Wish::of(&Method::GET, path, query, &headers(&[("user-agent", "VLC/3.0.24")]));
+        assert_eq!(of("/concert.asx", None), Wish::Asx);
+        assert_eq!(of("/concert", Some("x=1&format=asx")), Wish::Asx);
+        assert_eq!(of("/concert", Some("format=asf")), plain());
+        assert!(matches!(of("/concert", Some("format=mov")), Wish::Nothing(_)));
+    }
+
+    #[test]
+    fn client_ids_are_numbers_above_0() {
+        for (pragma, id) in [
+            ("no-cache,client-id=4294967295,x", Some(u32::MAX)),
+            ("Client-Id=\"77\"", Some(77)),
+            ("client-id=0", None),
+            ("client-id=4294967296", None),
+            ("client-id=x", None),
+            ("no-cache", None),
+        ] {
+            assert_eq!(client_id(&headers(&[("pragma", pragma)])), id);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! One player: a place in its point's log, as the body of the response to its Play.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::framing;
+use super::stream_selection::{Choice, Filter};
+use crate::config::{HeaderChange, PointConfig, SlowPlayers};
+use crate::http::buf_list::Slices;
+use crate::points::activity::{Client, Player};
+use crate::points::publishing_point::PlayerCount;
+use asf::{self, Header, Selected};
+use asfpush_client::packet_buffer::{Batch, Cursor, Observer};
+use wmhttp::packet::FRAMING_LEN;
+
+/// Framed bytes taken from the log at one time. At least one packet of any size, yet little: what is
+/// taken is kept until the player has it.
+const TURN: u64 = 128 * 1024;
+
+/// What a player asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Order {
+    pub(crate) form: Form,
+    /// The streams it wants.
+    pub(crate) choice: Choice,
+    /// A header in mid-stream is the end to it.
+    pub(crate) takes_one_header: bool,
+}
+
+/// How the stream is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The packets of a pull stream ([MS-WMSP] 2.2.3).
+    #[default]
+    Framed,
+    /// As a file that never ends: header and data packets back to back.
+    Plain,
+}
+
+/// What other requests of a player change about its stream.
+pub(crate) struct Control {
+    choice: Mutex<Option<Choice>>,
+    observer: Observer,
+}
+
+impl Control {
+    pub(crate) fn new(cursor: &Cursor) -> Self {
+        Self { choice: Mutex::new(None), observer: cursor.observer() }
+    }
+
+    /// Other streams from the next batch on.
+    pub(crate) fn choose(&self, choice: Choice) {
+        *self.choice.lock().unwrap_or_else(PoisonError::into_inner) = Some(choice);
+    }
+
+    /// The stream ends with what there is by now.
+    pub(crate) fn stop(&self) {
+        self.observer.end_here();
+    }
+
+    fn take_choice(&self) -> Option<Choice> {
+        self.choice.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The stream that one player gets.
+pub(crate) struct Play {
+    /// Who plays. Before the cursor: its last look is at one that still reads.
+    player: Option<Player>,
+    cursor: Cursor,
+    control: Arc<Control>,
+    form: Form,
+    change: HeaderChange,
+    slow: SlowPlayers,
+    /// The header that the player decodes by.
+    header: Arc<Header>,
+    /// `None` where the player gets all streams: its packets are those of the log.
+    filter: Option<Filter>,
+    /// Where packets with a part of their payloads are made, for this player alone: a batch holds at most [`TURN`]
+    /// bytes of them.
+    parts: BytesMut,
+    /// Packets so far.
+    sent: u32,
+    /// Packets that it was too slow for.
+    missed: u64,
+    /// Bytes that go out next.
+    pending: Slices,
+    ended: bool,
+    count: PlayerCount,
+}
+
+impl Play {
+    /// Begins with `header`, which describes the first packets behind the cursor.
+    pub(crate) fn new(
+        cursor: Cursor,
+        header: Arc<Header>,
+        order: &Order,
+        config: &PointConfig,
+        count: PlayerCount,
+    ) -> Self {
+        let change = match config.header_change {
+            HeaderChange::Auto if order.takes_one_header => HeaderChange::Reconnect,
+            change @ (HeaderChange::Auto | HeaderChange::InPlace | HeaderChange::Reconnect) => change,
+        };
+        let first = match order.form {
+            Form::Framed => framing::header(header.bytes()),
+            Form::Plain => header.bytes().clone(),
+        };
+        Self {
+            player: None,
+            control: Arc::new(Control::new(&cursor)),
+            cursor,
+            form: order.form,
+            change,
+            slow: config.slow_players,
+            filter: Filter::of(&order.choice, &header),
+            header,
+            parts: BytesMut::new(),
+            sent: 0,
+            missed: 0,
+            pending: first.into(),
+            ended: false,
+            count,
+        }
+    }
+
+    /// The status shall know who plays.
+    pub(crate) fn introduce(&mut self, client: Client) {
+        self.player = Some(self.count.ledger().player(client, self.cursor.observer()));
+    }
+
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    /// The next bytes of the body, all that have gathered; `None` at its end.
+    pub(crate) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<Slices>> {
+        loop {
+            if !self.pending.is_empty() {
+                let slices = std::mem::take(&mut self.pending);
+                if let Some(player) = &self.player {
+                    player.sent(slices.remaining());
+                }
+                return Poll::Ready(Some(slices));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            // The wait keeps nothing but its waker, in the log: it can be begun anew each time.
+            if pin!(self.cursor.ready(1)).poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            match self.cursor.take(TURN) {
+                Some(batch) => self.add(batch),
+                None if self.cursor.at_end() => self.end(framing::end()),
+                // It was moved: what waited is gone.
+                None => {}
+            }
+        }
+    }
+
+    fn add(&mut self, batch: Batch) {
+        if batch.header.packet_size() > framing::MAX_PAYLOAD && self.form == Form::Framed {
+            // The pull protocol has no way to say so large a packet.
+            let (size, limit) = (batch.header.packet_size(), framing::MAX_PAYLOAD);
+            tracing::info!(size, limit, "packets are too large for players of MMS over HTTP: a plain GET gets them");
+            return self.end(framing::end());
+        }
+        if self.sent > 0 && batch.skipped > 0 && !self.goes_on_after(batch.skipped) {
+            return self.end(framing::end());
+        }
+        if !Arc::ptr_eq(&batch.header, &self.header) && !self.change_header(&batch.header) {
+            return;
+        }
+        if let Some(choice) = self.control.take_choice() {
+            let filter = self.filter.get_or_insert_with(|| Filter::everything(&batch.header));
+            filter.apply(&choice, &batch.header);
+        }
+        let mut heads = BytesMut::with_capacity(batch.sizes.len() * framing::HEAD_LEN);
+        let mut media: Slices = batch.frames.into_iter().collect();
+        for size in batch.sizes {
+            media.advance(FRAMING_LEN);
+            let len = (size as usize).saturating_sub(FRAMING_LEN);
+            self.add_packet(&mut media, len, &mut heads);
+        }
+        self.filter.take_if(|filter| filter.passes_all());
+    }
+
+    /// One packet, the next of `media`, or what the player wants of it.
+    fn add_packet(&mut self, media: &mut Slices, len: usize, heads: &mut BytesMut) {
+        let part = match &mut self.filter {
+            None => None,
+            Some(filter) => {
+                let packet = media.copy_to_bytes(len);
+                match asf::select(&packet, &mut self.parts, |payload| filter.wants(payload)) {
+                    Selected::Whole => Some(packet),
+                    Selected::Part(part) => Some(part),
+                    Selected::Nothing => return,
+                }
+            }
+        };
+        if self.form == Form::Framed {
+            framing::put_data_head(heads, self.sent, len);
+            self.pending.push(heads.split().freeze());
+        }
+        match part {
+            None => media.move_to(len, &mut self.pending),
+            Some(part) => self.pending.push(part),
+        }
+        self.sent = self.sent.wrapping_add(1);
+    }
+
+    /// Goes on under another header; `false` where the stream ends instead.
+    fn change_header(&mut self, header: &Arc<Header>) -> bool {
+        if self.form == Form::Plain {
+            // A file has one header.
+            self.ended = true;
+            return false;
+        }
+        if self.change == HeaderChange::Reconnect {
+            self.end(framing::end_of_entry());
+            return false;
+        }
+        self.pending.push(framing::stream_change());
+        self.pending.push(framing::header(header.bytes()));
+        if header.streams() != self.header.streams() {
+            // What was chosen are streams of another kind now.
+            self.filter = None;
+        }
+        self.header = Arc::clone(header);
+        true
+    }
+
+    /// Counts packets that the player was too slow for; `false` where its stream ends for it.
+    fn goes_on_after(&mut self, missed: u64) -> bool {
+        if self.missed == 0 {
+            tracing::info!(missed, policy = ?self.slow, "a player is too slow for the stream");
+        }
+        self.missed += missed;
+        if let Some(player) = &self.player {
+            player.lost(missed);
+        }
+        self.slow == SlowPlayers::Skip
+    }
+
+    fn end(&mut self, last: Bytes) {
+        if self.form == Form::Framed {
+            self.pending.push(last);
+        }
+        self.ended = true;
+    }
+}
+
+impl Drop for Play {
+    fn drop(&mut self) {
+        if self.missed > 0 {
+            tracing::info!(missed = self.missed, sent = self.sent, "a slow player is gone");
+        }
+    }
+}

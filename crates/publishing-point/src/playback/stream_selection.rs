@@ -1,0 +1,245 @@
+//! Which streams a player asked for ([MS-WMSP] 2.2.1.4: `stream-switch-entry`), and which payloads that are.
+
+use asf::{Header, PayloadFacts, StreamKind};
+
+/// Streams that a header can have.
+const MAX_ENTRIES: usize = 127;
+/// The number that stands for no stream.
+const NONE: u16 = 0xffff;
+const ENTRY: &str = "stream-switch-entry=";
+
+/// How much of a stream is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    All,
+    KeyFrames,
+    Nothing,
+}
+
+/// `from` gives way to `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry<N> {
+    from: N,
+    to: N,
+    level: Level,
+}
+
+/// A stream number as written: the protocol has hexadecimal digits, the players in the field write decimal ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Written {
+    hexadecimal: u16,
+    decimal: Option<u16>,
+}
+
+/// What a request says about streams.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Choice(Vec<Entry<Written>>);
+
+impl Choice {
+    /// Reads the entries of a request's Pragma headers, joined and in lower case. `stream-switch-count` does
+    /// not count: players write wrong ones.
+    pub(crate) fn read(pragma: &str) -> Self {
+        let lists = pragma.split(ENTRY).skip(1).map(|rest| rest.split(',').next().unwrap_or_default());
+        let entries = lists.flat_map(|list| list.trim_matches('"').split_whitespace()).filter_map(Entry::read);
+        Self(entries.take(MAX_ENTRIES).collect())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The entries with the numbers that they mean where these streams exist.
+    fn resolved(&self, header: &Header) -> impl Iterator<Item = Entry<u16>> {
+        let exists = |number: u16| number == NONE || header.streams().iter().any(|s| u16::from(s.number) == number);
+        let all = |number: fn(&Written) -> Option<u16>| {
+            self.0.iter().all(|entry| [entry.from, entry.to].iter().all(|n| number(n).is_some_and(exists)))
+        };
+        // Up to stream 9 both are the same.
+        let decimal = !all(|number| Some(number.hexadecimal)) && all(|number| number.decimal.or(Some(NONE)));
+        let meant = move |number: Written| match number.decimal {
+            Some(number) if decimal => number,
+            _ => number.hexadecimal,
+        };
+        self.0.iter().map(move |entry| Entry { from: meant(entry.from), to: meant(entry.to), level: entry.level })
+    }
+}
+
+impl Entry<Written> {
+    fn read(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let mut number = || {
+            let digits = parts.next()?;
+            let hexadecimal = u16::from_str_radix(digits, 16).ok()?;
+            Some(Written { hexadecimal, decimal: digits.parse().ok() })
+        };
+        let (from, to) = (number()?, number()?);
+        let level = match parts.next()? {
+            "0" => Level::All,
+            "1" => Level::KeyFrames,
+            "2" => Level::Nothing,
+            _ => return None,
+        };
+        Some(Self { from, to, level })
+    }
+}
+
+/// The streams that a player gets, and how far each has come. One bit a stream number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Filter {
+    all: u128,
+    key_frames: u128,
+    /// Streams whose payloads were sent since they were switched on: others begin with a key frame.
+    begun: u128,
+    video: u128,
+    streams: u128,
+}
+
+impl Filter {
+    /// The streams that a Play asks for; `None` where that is everything, as it is where it names none that there is:
+    /// the document gives such a player nothing, which no player in the field wants.
+    pub(crate) fn of(choice: &Choice, header: &Header) -> Option<Self> {
+        let mut filter = Self { all: 0, key_frames: 0, ..Self::everything(header) };
+        filter.begun = 0;
+        filter.apply(choice, header);
+        let wanted = (filter.all | filter.key_frames) & filter.streams;
+        (wanted != 0 && !filter.is_everything()).then_some(filter)
+    }
+
+    /// Every stream, all of them under way.
+    pub(crate) fn everything(header: &Header) -> Self {
+        let bits = |wanted: fn(StreamKind) -> bool| {
+            header.streams().iter().filter(|stream| wanted(stream.kind)).fold(0, |bits, s| bits | bit(s.number))
+        };
+        let streams = bits(|_| true);
+        Self { all: streams, key_frames: 0, begun: streams, video: bits(|kind| kind == StreamKind::Video), streams }
+    }
+
+    /// Whether no payload is left out any more.
+    pub(crate) fn passes_all(&self) -> bool {
+        self.is_everything() && self.begun & self.streams == self.streams
+    }
+
+    fn is_everything(&self) -> bool {
+        self.all & self.streams == self.streams
+    }
+
+    /// Changes what the player gets, from the next payload on.
+    pub(crate) fn apply(&mut self, choice: &Choice, header: &Header) {
+        for Entry { from, to, level } in choice.resolved(header) {
+            if from != to {
+                self.set(from, Level::Nothing);
+            }
+            self.set(to, level);
+        }
+        self.begun &= self.all | self.key_frames;
+    }
+
+    fn set(&mut self, number: u16, level: Level) {
+        let Ok(number) = u8::try_from(number) else { return };
+        let bit = bit(number);
+        self.all &= !bit;
+        self.key_frames &= !bit;
+        match level {
+            Level::All => self.all |= bit,
+            Level::KeyFrames => self.key_frames |= bit,
+            Level::Nothing => {}
+        }
+    }
+
+    /// Whether the player gets this payload; asked for each, in their order.
+    pub(crate) fn wants(&mut self, payload: PayloadFacts) -> bool {
+        let bit = bit(payload.stream);
+        // Audio is flagged key always, or never.
+        let key = payload.key || self.video & bit == 0;
+        if (self.all | self.key_frames) & bit == 0 || (self.all & bit == 0 && !key) {
+            return false;
+        }
+        if payload.begins && key {
+            self.begun |= bit;
+        }
+        self.begun & bit != 0
+    }
+}
+
+fn bit(number: u8) -> u128 {
+    1_u128.checked_shl(number.into()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use asf::test_util::{AUDIO_MEDIA, HeaderBuilder, VIDEO_MEDIA};
+
+    fn header(streams: &[u16]) -> Header {
+        let kinds = streams.iter().map(|n| (*n, if *n == 1 { AUDIO_MEDIA } else { VIDEO_MEDIA })).collect();
+        Header::parse(HeaderBuilder { streams: kinds, ..HeaderBuilder::default() }.build()).unwrap()
+    }
+
+    fn payload(stream: u8, key: bool, begins: bool) -> PayloadFacts {
+        PayloadFacts { stream, key, begins }
+    }
+
+    /// The numbers of the streams that are on.
+    fn on(pragma: &str, streams: &[u16]) -> Option<Vec<u8>> {
+        let filter = Filter::of(&Choice::read(pragma), &header(streams))?;
+        Some((1..=127).filter(|n| (filter.all | filter.key_frames) & bit(*n) != 0).collect())
+    }
+
+    #[test]
+    fn what_players_write_is_read() {
+        let streams = [1, 2, 3];
+        for (pragma, expected) in [
+            ("no-cache,stream-switch-count=2,stream-switch-entry=ffff:1:0 ffff:3:0 ,rate=1", Some(vec![1, 3])),
+            ("stream-switch-entry=ffff:1:0,stream-switch-entry=ffff:2:2 ffff:3:1", Some(vec![1, 3])),
+            ("stream-switch-entry=\"ffff:1:0\"", Some(vec![1])),
+            ("stream-switch-entry=ffff:1:0 junk ffff:9 ffff:2:7 :::", Some(vec![1])),
+            // All, nothing, and none that there is: everything.
+            ("stream-switch-entry=ffff:1:0 ffff:2:0 ffff:3:0", None),
+            ("xplaystrm=1", None),
+            ("stream-switch-entry=ffff:7:0", None),
+            ("stream-switch-entry=", None),
+            ("stream-switch-entry=ffff:1:2 ffff:2:2", None),
+        ] {
+            assert_eq!(on(pragma, &streams), expected, "{pragma}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_hexadecimal_unless_only_decimal_ones_exist() {
+        assert_eq!(on("stream-switch-entry=ffff:1:0 ffff:10:0", &[1, 2, 16]), Some(vec![1, 16]));
+        assert_eq!(on("stream-switch-entry=ffff:1:0 ffff:10:0", &[1, 2, 10]), Some(vec![1, 10]));
+        assert_eq!(on("stream-switch-entry=ffff:a:0", &[1, 10]), Some(vec![10]));
+    }
+
+    #[test]
+    fn a_stream_begins_with_a_key_frame() {
+        let header = header(&[1, 2, 3]);
+        let mut filter = Filter::of(&Choice::read("stream-switch-entry=ffff:1:0 ffff:2:0"), &header).unwrap();
+        assert!(!filter.wants(payload(1, false, false)));
+        assert!(filter.wants(payload(1, false, true)));
+        assert!(filter.wants(payload(1, false, false)));
+        assert!(!filter.wants(payload(2, false, true)));
+        assert!(!filter.wants(payload(2, true, false)), "the rest of one that began before");
+        assert!(filter.wants(payload(2, true, true)));
+        assert!(filter.wants(payload(2, false, true)));
+        // The other one instead.
+        filter.apply(&Choice::read("stream-switch-entry=2:3:0"), &header);
+        assert!(!filter.wants(payload(2, true, true)));
+        assert!(!filter.wants(payload(3, false, true)));
+        assert!(filter.wants(payload(3, true, true)));
+        assert!(filter.wants(payload(1, false, false)), "not touched");
+    }
+
+    #[test]
+    fn key_frames_only() {
+        let header = header(&[1, 2]);
+        let mut filter = Filter::everything(&header);
+        assert!(filter.passes_all());
+        filter.apply(&Choice::read("stream-switch-entry=2:2:1"), &header);
+        assert!(!filter.passes_all());
+        assert!(filter.wants(payload(2, true, true)) && filter.wants(payload(2, true, false)));
+        assert!(!filter.wants(payload(2, false, true)));
+        filter.apply(&Choice::read("stream-switch-entry=2:2:0"), &header);
+        assert!(filter.passes_all());
+    }
+}

@@ -1,0 +1,268 @@
+//! What a point remembers for those who look at it: its pusher, its players, what went wrong, how fast it went.
+//!
+//! The way of the media touches atomics only. Locks are taken when somebody comes, goes or looks.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Instant, SystemTime};
+
+use http::header::{self, HeaderMap};
+
+use super::bitrate_history::{History, Look};
+use super::recent_errors::Troubles;
+use asfpush_client::packet_buffer::{Observer, Progress};
+
+/// Characters of a text from outside that are kept.
+const MAX_TEXT: usize = 300;
+
+/// The far end of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) address: SocketAddr,
+    pub(crate) agent: Option<String>,
+}
+
+impl Client {
+    /// The client at `address` that sends these headers.
+    pub(crate) fn of(address: SocketAddr, headers: &HeaderMap) -> Self {
+        Self::new(address, headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()))
+    }
+
+    /// A client by its address, and its User-Agent if it sent one.
+    pub(crate) fn new(address: SocketAddr, agent: Option<&str>) -> Self {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        Self { address, agent: agent.map(shortened) }
+    }
+}
+
+/// What a point remembers for its status.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    /// Those who play, and what those who do not any more came to: never one without the other.
+    players: Mutex<Players>,
+    breaks: AtomicU64,
+    resumes: AtomicU64,
+    /// It lives as long as its session.
+    pusher: Mutex<Weak<Pusher>>,
+    troubles: Mutex<Troubles>,
+    history: Mutex<History>,
+}
+
+#[derive(Default)]
+struct Players {
+    now: BTreeMap<u64, Arc<Viewer>>,
+    next: u64,
+    gone: Handed,
+}
+
+/// What became of the stream on its way to players.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Handed {
+    /// Bytes handed to their connections.
+    pub(crate) bytes: u64,
+    /// Packets that they missed.
+    pub(crate) lost: u64,
+}
+
+/// A push session, as its session's task tells of it.
+pub(crate) struct Pusher {
+    ledger: Arc<Ledger>,
+    pub(crate) client: Client,
+    pub(crate) since: SystemTime,
+    /// What the point had received when it came: packets and bytes.
+    pub(crate) before: (u64, u64),
+    away: AtomicBool,
+    pub(crate) breaks: AtomicU64,
+    pub(crate) resumes: AtomicU64,
+}
+
+/// A player, as long as it is there.
+pub(crate) struct Player {
+    ledger: Arc<Ledger>,
+    number: u64,
+    viewer: Arc<Viewer>,
+}
+
+/// What is known of a player.
+pub(crate) struct Viewer {
+    pub(crate) client: Client,
+    pub(crate) since: SystemTime,
+    /// Bytes.
+    pub(crate) sent: AtomicU64,
+    /// Packets that it was too slow for, since it began.
+    pub(crate) lost: AtomicU64,
+    pub(crate) observer: Observer,
+}
+
+impl Ledger {
+    /// A push session begins, at a point that has received so many packets and bytes before.
+    pub(crate) fn pusher(self: &Arc<Self>, client: Client, before: (u64, u64)) -> Arc<Pusher> {
+        let pusher = Arc::new(Pusher {
+            ledger: Arc::clone(self),
+            client,
+            since: SystemTime::now(),
+            before,
+            away: AtomicBool::new(false),
+            breaks: AtomicU64::new(0),
+            resumes: AtomicU64::new(0),
+        });
+        *lock(&self.pusher) = Arc::downgrade(&pusher);
+        pusher
+    }
+
+    /// A player comes, whose place in the log `observer` sees.
+    pub(crate) fn player(self: &Arc<Self>, client: Client, observer: Observer) -> Player {
+        let viewer = Arc::new(Viewer {
+            client,
+            since: SystemTime::now(),
+            sent: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            observer,
+        });
+        let mut players = lock(&self.players);
+        let number = players.next;
+        players.next += 1;
+        players.now.insert(number, Arc::clone(&viewer));
+        drop(players);
+        Player { ledger: Arc::clone(self), number, viewer }
+    }
+
+    /// Something went wrong. `text` holds no secret: everybody who may see the status reads it.
+    pub(crate) fn trouble(&self, text: &str) {
+        lock(&self.troubles).add(shortened(text), SystemTime::now());
+    }
+
+    /// Takes the point's counters, once a second: bytes received ever.
+    pub(crate) fn sample(&self, received: u64, at: Instant, time: SystemTime) {
+        let (_, Handed { bytes: output, .. }) = self.players();
+        lock(&self.history).take(Look { at, time, input: received, output });
+    }
+
+    /// Who pushes now.
+    pub(crate) fn pusher_now(&self) -> Option<Arc<Pusher>> {
+        lock(&self.pusher).upgrade()
+    }
+
+    /// Those who play now, in the order in which they came and each with its progress, and what all players ever
+    /// came to.
+    pub(crate) fn players(&self) -> (Vec<(Arc<Viewer>, Progress)>, Handed) {
+        let players = lock(&self.players);
+        let mut handed = players.gone;
+        let look = |viewer: &Arc<Viewer>| {
+            let progress = viewer.observer.progress();
+            handed.bytes += viewer.sent.load(Ordering::Relaxed);
+            handed.lost += viewer.lost.load(Ordering::Relaxed);
+            (Arc::clone(viewer), progress)
+        };
+        (players.now.values().map(look).collect(), handed)
+    }
+
+    /// Packets that all players ever missed.
+    pub(crate) fn packets_lost(&self) -> u64 {
+        self.players().1.lost
+    }
+
+    pub(crate) fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        lock(&self.troubles)
+    }
+
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        lock(&self.history)
+    }
+
+    pub(crate) fn breaks(&self) -> u64 {
+        self.breaks.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn resumes(&self) -> u64 {
+        self.resumes.load(Ordering::Relaxed)
+    }
+}
+
+impl Pusher {
+    /// The connection is lost in the middle of a PushStart.
+    pub(crate) fn lost(&self) {
+        self.away.store(true, Ordering::Relaxed);
+        for breaks in [&self.breaks, &self.ledger.breaks] {
+            breaks.fetch_add(1, Ordering::Relaxed);
+        }
+        self.ledger.trouble("the pusher's connection was lost in the middle of its stream");
+    }
+
+    /// A PushStart begins.
+    pub(crate) fn started(&self) {
+        if self.away.swap(false, Ordering::Relaxed) {
+            for resumes in [&self.resumes, &self.ledger.resumes] {
+                resumes.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Player {
+    /// Bytes are handed over to the player's connection.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.viewer.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// The player was too slow for so many packets.
+    pub(crate) fn lost(&self, packets: u64) {
+        self.viewer.lost.fetch_add(packets, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        let mut players = lock(&self.ledger.players);
+        players.now.remove(&self.number);
+        players.gone.bytes += self.viewer.sent.load(Ordering::Relaxed);
+        players.gone.lost += self.viewer.lost.load(Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Plain data, consistent after every statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Text from outside: without control characters, and not longer than [`MAX_TEXT`].
+pub(crate) fn shortened(text: &str) -> String {
+    let mut kept: String = text.chars().filter(|char| !char.is_control()).take(MAX_TEXT + 1).collect();
+    if let Some((at, _)) = kept.char_indices().nth(MAX_TEXT) {
+        kept.truncate(at);
+        kept.push('…');
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_from_outside_are_bounded() {
+        assert_eq!(shortened("a\r\nb\u{7}c"), "abc");
+        assert_eq!(shortened(&"ß".repeat(MAX_TEXT)), "ß".repeat(MAX_TEXT));
+        assert_eq!(shortened(&"ß".repeat(70_000)), "ß".repeat(MAX_TEXT) + "…");
+    }
+
+    #[test]
+    fn a_pusher_is_known_as_long_as_its_session_lives() {
+        let ledger = Arc::new(Ledger::default());
+        let client = Client::new("[::ffff:192.0.2.1]:80".parse().unwrap(), Some("WMEncoder/12.0.0.0"));
+        assert_eq!(client.address.to_string(), "192.0.2.1:80");
+        let first = ledger.pusher(client.clone(), (0, 0));
+        let second = ledger.pusher(client, (1, 100));
+        drop(first);
+        assert_eq!(ledger.pusher_now().unwrap().before, (1, 100), "the end of the one displaced is not its end");
+        second.started();
+        second.lost();
+        second.started();
+        second.started();
+        assert_eq!((ledger.breaks(), ledger.resumes()), (1, 1));
+        drop(second);
+        assert!(ledger.pusher_now().is_none());
+    }
+}

@@ -1,0 +1,121 @@
+//! The bit rates of a point's last minutes, a value a second.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Seconds that are kept.
+pub(crate) const SECONDS: usize = 300;
+/// Seconds that "now" is the mean of: a key frame alone is no change of rate.
+const NOW: usize = 5;
+
+/// The bit rates of the last [`SECONDS`].
+#[derive(Default)]
+pub(crate) struct History {
+    /// The newest last.
+    rates: VecDeque<Rates>,
+    last: Option<Look>,
+}
+
+/// bit/s in and out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rates {
+    pub(crate) input: u64,
+    pub(crate) output: u64,
+}
+
+/// What a point's counters said at one time.
+#[derive(Clone, Copy)]
+pub(crate) struct Look {
+    pub(crate) at: Instant,
+    pub(crate) time: SystemTime,
+    /// Bytes received ever.
+    pub(crate) input: u64,
+    /// Bytes sent to players ever.
+    pub(crate) output: u64,
+}
+
+impl History {
+    /// Takes the counters, once a second; of a second that was left out the mean counts.
+    pub(crate) fn take(&mut self, look: Look) {
+        let Some(last) = self.last.replace(look) else { return };
+        let elapsed = look.at.saturating_duration_since(last.at).max(Duration::from_millis(1));
+        let rate = |now: u64, before: u64| {
+            let bits = u128::from(now.saturating_sub(before)) * 8000;
+            u64::try_from(bits / elapsed.as_millis().max(1)).unwrap_or(u64::MAX)
+        };
+        let rates = Rates { input: rate(look.input, last.input), output: rate(look.output, last.output) };
+        let seconds = usize::try_from((elapsed.as_millis() + 500) / 1000).unwrap_or(SECONDS).clamp(1, SECONDS);
+        self.rates.extend(std::iter::repeat_n(rates, seconds));
+        let surplus = self.rates.len().saturating_sub(SECONDS);
+        self.rates.drain(..surplus);
+    }
+
+    /// The rates of the last seconds, the newest last, and when that ended.
+    pub(crate) fn latest(&self, seconds: usize) -> (Option<SystemTime>, impl Iterator<Item = Rates>) {
+        let from = self.rates.len().saturating_sub(seconds);
+        (self.last.map(|look| look.time), self.rates.range(from..).copied())
+    }
+
+    /// The rate now.
+    pub(crate) fn now(&self) -> Rates {
+        let (_, latest) = self.latest(NOW);
+        let (mut count, mut sum) = (0, Rates::default());
+        for rates in latest {
+            count += 1;
+            sum.input += rates.input;
+            sum.output += rates.output;
+        }
+        Rates { input: sum.input.checked_div(count).unwrap_or(0), output: sum.output.checked_div(count).unwrap_or(0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Clock(Instant, u64);
+
+    impl Clock {
+        fn look(&mut self, after_ms: u64, input: u64) -> Look {
+            self.1 += after_ms;
+            let at = self.0 + Duration::from_millis(self.1);
+            Look { at, time: SystemTime::UNIX_EPOCH + Duration::from_millis(self.1), input, output: 2 * input }
+        }
+    }
+
+    fn inputs(history: &History, seconds: usize) -> Vec<u64> {
+        history.latest(seconds).1.map(|rates| rates.input).collect()
+    }
+
+    #[test]
+    fn a_value_a_second_in_bits() {
+        let mut clock = Clock(Instant::now(), 0);
+        let mut history = History::default();
+        history.take(clock.look(0, 1000));
+        assert_eq!(inputs(&history, 10), [] as [u64; 0]);
+        history.take(clock.look(1000, 2000));
+        history.take(clock.look(500, 2000));
+        history.take(clock.look(1000, 3000));
+        assert_eq!(inputs(&history, 10), [8000, 0, 8000]);
+        assert_eq!(inputs(&history, 2), [0, 8000]);
+        assert_eq!(history.now(), Rates { input: 5333, output: 10_666 });
+        let (end, _) = history.latest(1);
+        assert_eq!(end, Some(SystemTime::UNIX_EPOCH + Duration::from_millis(2500)));
+    }
+
+    #[test]
+    fn seconds_left_out_are_filled_and_the_whole_is_bounded() {
+        let mut clock = Clock(Instant::now(), 0);
+        let mut history = History::default();
+        history.take(clock.look(0, 0));
+        history.take(clock.look(3100, 3100));
+        assert_eq!(inputs(&history, 10), [8000; 3]);
+        for _ in 0..2 * SECONDS {
+            history.take(clock.look(1000, 3100));
+        }
+        assert_eq!(inputs(&history, usize::MAX), [0; SECONDS]);
+        history.take(clock.look(10_000_000, 3100));
+        assert_eq!(inputs(&history, usize::MAX).len(), SECONDS);
+        assert_eq!(history.now(), Rates::default());
+    }
+}

@@ -1,0 +1,242 @@
+//! A publishing point: the stream that one pusher gives it, and what came of it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use crate::config::PointConfig;
+use crate::playback::stream::{Order, Play};
+use crate::points::activity::{Client, Ledger, Pusher};
+use crate::recording::recorder::Recorder;
+use crate::relay::{ForwardStats, Forwards};
+use asf::{Header, Packet};
+use asfpush_client::packet_buffer::{Log, Start, Terms};
+
+/// What a publishing point has done so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PointStats {
+    /// Data packets received.
+    pub packets: u64,
+    /// Bytes of those packets, as received.
+    pub bytes: u64,
+    /// Headers received, by `$H` and `$C`.
+    pub headers: u64,
+    /// Push sessions ever.
+    pub sessions: u64,
+    /// Players ever.
+    pub players: u64,
+    /// Players now.
+    pub playing: u64,
+    /// Packets that players missed for being too slow, of all of them together.
+    pub missed: u64,
+    /// Whether a PushStart is under way.
+    pub pushing: bool,
+    /// The newest files recorded, 256 at most, the oldest first; without those that had to make room.
+    pub recordings: Vec<PathBuf>,
+    /// The servers that the stream is pushed on to.
+    pub forwards: Vec<ForwardStats>,
+}
+
+/// A publishing point.
+pub(crate) struct Point {
+    name: String,
+    /// Replaced as a whole by a reload.
+    config: RwLock<Arc<PointConfig>>,
+    broadcast: Mutex<Option<Broadcast>>,
+    /// There from the first configuration on that wants recordings.
+    recorder: OnceLock<Recorder>,
+    forwards: Forwards,
+    counters: Counters,
+    playing: Arc<AtomicUsize>,
+    ledger: Arc<Ledger>,
+}
+
+/// A stream from its first header to its end; players that joined it see all of it in one response.
+#[derive(Clone)]
+struct Broadcast {
+    log: Arc<Log>,
+    header: Arc<Header>,
+}
+
+#[derive(Default)]
+struct Counters {
+    packets: AtomicU64,
+    bytes: AtomicU64,
+    headers: AtomicU64,
+    sessions: AtomicU64,
+    players: AtomicU64,
+    pushing: AtomicU64,
+}
+
+/// A player as long as it is there: counted at its point and in the server.
+pub(crate) struct PlayerCount {
+    counts: [Arc<AtomicUsize>; 2],
+    ledger: Arc<Ledger>,
+}
+
+impl PlayerCount {
+    fn new(point: &Point, of_server: &Arc<AtomicUsize>) -> Self {
+        let counts = [Arc::clone(&point.playing), Arc::clone(of_server)];
+        for count in &counts {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { counts, ledger: Arc::clone(&point.ledger) }
+    }
+
+    /// What the player's point remembers for the status.
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+}
+
+impl Drop for PlayerCount {
+    fn drop(&mut self) {
+        for count in &self.counts {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Point {
+    pub(crate) fn new(name: &str, config: Arc<PointConfig>, recorder: Option<Recorder>, forwards: Forwards) -> Self {
+        let recorder = recorder.map_or_else(OnceLock::new, OnceLock::from);
+        Self {
+            name: name.to_owned(),
+            config: RwLock::new(config),
+            broadcast: Mutex::new(None),
+            recorder,
+            forwards,
+            counters: Counters::default(),
+            playing: Arc::default(),
+            ledger: Arc::default(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The settings in force now: read them when you act, a reload replaces them.
+    pub(crate) fn config(&self) -> Arc<PointConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_config(&self, config: Arc<PointConfig>) {
+        self.forwards.set(config.forward.clone());
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    pub(crate) fn forwards(&self) -> &Forwards {
+        &self.forwards
+    }
+
+    pub(crate) fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.get()
+    }
+
+    /// Gives the point a recorder, where it has none.
+    pub(crate) fn set_recorder(&self, recorder: Recorder) {
+        // One too many has recorded nothing, and ends.
+        drop(self.recorder.set(recorder));
+    }
+
+    pub(crate) fn stats(&self) -> PointStats {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        PointStats {
+            packets: count(&self.counters.packets),
+            bytes: count(&self.counters.bytes),
+            headers: count(&self.counters.headers),
+            sessions: count(&self.counters.sessions),
+            players: count(&self.counters.players),
+            playing: self.playing.load(Ordering::Relaxed) as u64,
+            missed: self.ledger.packets_lost(),
+            pushing: count(&self.counters.pushing) > 0,
+            recordings: self.recorder().map(Recorder::files).unwrap_or_default(),
+            forwards: self.forwards.stats(),
+        }
+    }
+
+    /// A push session begins.
+    pub(crate) fn count_session(&self, client: Client) -> Arc<Pusher> {
+        self.counters.sessions.fetch_add(1, Ordering::Relaxed);
+        self.ledger.pusher(client, (self.counters.packets.load(Ordering::Relaxed), self.received()))
+    }
+
+    /// What is remembered for the status.
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// Bytes of data packets received ever.
+    pub(crate) fn received(&self) -> u64 {
+        self.counters.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_pushing(&self, pushing: bool) {
+        self.counters.pushing.store(u64::from(pushing), Ordering::Relaxed);
+    }
+
+    /// Takes a header. One that is equal byte for byte goes on with the stream there is, under the header
+    /// there is: to players another one, by its identity, is another stream.
+    pub(crate) fn begin(&self, header: Header) -> Arc<Header> {
+        self.counters.headers.fetch_add(1, Ordering::Relaxed);
+        let mut broadcast = self.lock();
+        match broadcast.as_mut() {
+            Some(known) if known.header.bytes() == header.bytes() => Arc::clone(&known.header),
+            Some(known) => {
+                known.header = Arc::new(header);
+                Arc::clone(&known.header)
+            }
+            None => {
+                let header = Arc::new(header);
+                let log = Log::new(self.config().limits);
+                self.forwards.begin(&log);
+                *broadcast = Some(Broadcast { log, header: Arc::clone(&header) });
+                header
+            }
+        }
+    }
+
+    /// Takes data packets at their full size, which came as `received` bytes.
+    pub(crate) fn append(&self, header: &Arc<Header>, packets: Vec<Packet>, received: u64) {
+        self.counters.packets.fetch_add(packets.len() as u64, Ordering::Relaxed);
+        self.counters.bytes.fetch_add(received, Ordering::Relaxed);
+        let log = self.lock().as_ref().map(|broadcast| Arc::clone(&broadcast.log));
+        if let Some(log) = log {
+            log.append(header, packets);
+        }
+    }
+
+    /// The stream is over: players, and the servers that it is pushed on to, get the rest of it and its end.
+    pub(crate) fn end(&self) {
+        if let Some(broadcast) = self.lock().take() {
+            broadcast.log.end();
+            self.forwards.end();
+        }
+    }
+
+    /// The header of the stream there is.
+    pub(crate) fn header(&self) -> Option<Arc<Header>> {
+        self.lock().as_ref().map(|broadcast| Arc::clone(&broadcast.header))
+    }
+
+    /// A new player of the stream there is.
+    pub(crate) fn play(&self, order: &Order, of_server: &Arc<AtomicUsize>) -> Option<Play> {
+        let config = self.config();
+        let Broadcast { log, header } = self.lock().clone()?;
+        let start = if config.fast_start { Start::NewestKeyFrame } else { Start::NextKeyFrame };
+        let mut cursor = log.cursor(start, Terms::default());
+        if cursor.peek().is_some_and(|next| !Arc::ptr_eq(&next.header, &header)) {
+            // The packets kept are those of the stream before: the first of the new one is a start.
+            cursor = log.cursor(Start::NextKeyFrame, Terms::default());
+        }
+        self.counters.players.fetch_add(1, Ordering::Relaxed);
+        let count = PlayerCount::new(self, of_server);
+        Some(Play::new(cursor, header, order, &config, count))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Broadcast>> {
+        // Plain data, consistent after every statement.
+        self.broadcast.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,266 @@
+//! One recorded file: an ASF file that players can read at any time, and whole once finished.
+//!
+//! While it grows its header is that of a live stream, whose sizes mean nothing: players read
+//! on to where the file ends. At the end the fields that tell sizes, counts and durations are
+//! written in place, and an index behind the packets. Packets are kept as they came, with the
+//! times they have: those of all files of a stream, one after the other, are the stream.
+
+use super::folder::Folder;
+use super::limits::RecordLimits;
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use asf::{self, Header, SimpleIndex, StreamKind};
+
+/// Bytes gathered before they go to the system.
+const BUFFER: usize = 64 * 1024;
+/// A step of the send time beyond this, milliseconds, is a splice and no passing of time.
+const MAX_STEP_MS: u32 = 10_000;
+/// Bytes of a Header Object before its children (ASF 3.1).
+const HEADER_HEAD: usize = 30;
+/// Bytes of a Data Object before its packets (ASF 5.1).
+const DATA_HEAD: usize = 50;
+/// The File Properties Object, 8CABDCA1-A947-11CF-8EE4-00C00C205365 (ASF 3.2).
+const FILE_PROPERTIES: [u8; 16] =
+    [0xa1, 0xdc, 0xab, 0x8c, 0x47, 0xa9, 0xcf, 0x11, 0x8e, 0xe4, 0x00, 0xc0, 0x0c, 0x20, 0x53, 0x65];
+/// Where the File ID is in that object.
+const FILE_ID: usize = 24;
+
+/// One recorded file.
+pub(crate) struct Recording {
+    file: BufWriter<File>,
+    path: PathBuf,
+    /// The header as it was pushed: what tells one stream from another.
+    header: Arc<Header>,
+    /// The header as it stands in the file while that grows.
+    live: Bytes,
+    /// Where the File Properties Object begins in it.
+    properties_at: Option<usize>,
+    packets: u64,
+    last_send_time: Option<u32>,
+    /// Stream time from the first packet's send time to the last one's, milliseconds.
+    time_ms: u64,
+    last_duration: u16,
+    /// By the number of its video stream, in which order they stand in the file.
+    indexes: BTreeMap<u8, SimpleIndex>,
+    finished: bool,
+}
+
+/// A packet at its full size.
+pub(crate) struct RecordedPacket {
+    pub(crate) bytes: Bytes,
+    /// Milliseconds.
+    pub(crate) send_time: u32,
+    /// Milliseconds.
+    pub(crate) duration: u16,
+    /// Whether a player can begin with it.
+    pub(crate) starts_key_frame: bool,
+}
+
+impl Recording {
+    /// Makes the folder's next file, and writes the header.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn create(folder: &Folder, header: &Arc<Header>) -> io::Result<(Self, PathBuf)> {
+        let (file, path) = folder.create()?;
+        let live = header.to_live().bytes().clone();
+        let mut file = BufWriter::with_capacity(BUFFER, file);
+        // A disk that has no room for a header has none for a recording, and shall not fill with empty files.
+        file.write_all(&live).and_then(|()| file.flush()).inspect_err(|_| drop(fs::remove_file(&path)))?;
+        let video = header.streams().iter().filter(|stream| stream.kind == StreamKind::Video);
+        let recording = Self {
+            file,
+            path: path.clone(),
+            indexes: video.map(|stream| (stream.number, SimpleIndex::default())).collect(),
+            header: Arc::clone(header),
+            properties_at: file_properties(&live),
+            live,
+            packets: 0,
+            last_send_time: None,
+            time_ms: 0,
+            last_duration: 0,
+            finished: false,
+        };
+        Ok((recording, path))
+    }
+
+    /// Whether packets under this header belong into this file. None does once somebody has taken it away.
+    pub(crate) fn is_of(&self, header: &Header) -> bool {
+        self.header.bytes() == header.bytes() && self.is_there()
+    }
+
+    /// Whether the file is where it was made.
+    fn is_there(&self) -> bool {
+        let place = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let (ours, there) = (self.file.get_ref().metadata(), fs::metadata(&self.path));
+        ours.is_ok_and(|ours| there.is_ok_and(|there| place(ours) == place(there)))
+    }
+
+    /// Whether this packet is to be the first of another file.
+    pub(crate) fn is_full(&self, limits: &RecordLimits, packet: &RecordedPacket) -> bool {
+        self.packets > 0 && limits.is_full(self.data_end(), self.time_ms, packet.starts_key_frame)
+    }
+
+    /// Appends a packet.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn write(&mut self, packet: &RecordedPacket) -> io::Result<()> {
+        self.file.write_all(&packet.bytes)?;
+        if packet.starts_key_frame && !self.indexes.is_empty() {
+            let number = u32::try_from(self.packets).unwrap_or(u32::MAX);
+            for (stream, time) in asf::key_frames(&packet.bytes, &self.header) {
+                if let Some(index) = self.indexes.get_mut(&stream) {
+                    index.add(time, number);
+                }
+            }
+        }
+        self.packets += 1;
+        if let Some(step) = self.last_send_time.map(|last| packet.send_time.wrapping_sub(last))
+            && step <= MAX_STEP_MS
+        {
+            self.time_ms += u64::from(step);
+        }
+        self.last_send_time = Some(packet.send_time);
+        self.last_duration = packet.duration;
+        Ok(())
+    }
+
+    /// Hands to the system what has gathered.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+
+    /// Makes the file whole: an index behind the packets, and a header that tells how much there is. It is on
+    /// the disk then.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        if !self.finished {
+            let index = self.index();
+            self.file.write_all(&index)?;
+            self.write_header(&self.whole_header(self.packets, index.len()))?;
+            self.finished = true;
+        }
+        self.file.get_ref().sync_data()
+    }
+
+    /// Takes back [`Recording::finish`] where the stream goes on after all.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn go_on(&mut self) -> io::Result<()> {
+        if self.finished {
+            self.file.get_ref().set_len(self.data_end())?;
+            self.write_header(&self.live.clone())?;
+            self.finished = false;
+        }
+        Ok(())
+    }
+
+    /// Makes the best of a file that cannot be written on: its header tells of the packets that got to it. In vain
+    /// where not even that can be written. Gives whether there are any.
+    pub(crate) fn salvage(self) -> bool {
+        let (packets, packet_size, head) = (self.packets, self.packet_size(), self.live.len() as u64);
+        // What it still held is what could not be written.
+        let header = |packets| self.whole_header(packets, 0);
+        let file = self.file.get_ref();
+        let Ok(len) = file.metadata().map(|metadata| metadata.len()) else { return true };
+        let written = (len.saturating_sub(head) / packet_size).min(packets);
+        let header = header(written);
+        let _ = file.set_len(head + written * packet_size);
+        let (mut file, _) = self.file.into_parts();
+        let _ = file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&header));
+        written > 0
+    }
+
+    fn packet_size(&self) -> u64 {
+        self.header.packet_size() as u64
+    }
+
+    /// Bytes of the file without its index.
+    fn data_end(&self) -> u64 {
+        self.live.len() as u64 + self.packets * self.packet_size()
+    }
+
+    fn write_header(&mut self, header: &[u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(header)?;
+        self.file.seek(SeekFrom::End(0))?;
+        Ok(())
+    }
+
+    /// An index of each video stream, as far as key frames were seen.
+    fn index(&self) -> Vec<u8> {
+        let file_id = self.properties_at.and_then(|at| self.live.get(at + FILE_ID..)?.first_chunk());
+        let Some(file_id) = file_id.filter(|_| self.indexes.values().any(|index| !index.is_empty())) else {
+            return Vec::new();
+        };
+        self.indexes.values().flat_map(|index| index.to_object(file_id)).collect()
+    }
+
+    /// The header with what is known now. Offsets are those of ASF 3.2 and 5.1.
+    fn whole_header(&self, packets: u64, index_len: usize) -> Vec<u8> {
+        const FILE_SIZE: usize = 40;
+        const PACKETS: usize = 56;
+        const PLAY_DURATION: usize = 64;
+        const SEND_DURATION: usize = 72;
+        const FLAGS: usize = 88;
+        const BROADCAST: u8 = 1;
+        const SEEKABLE: u8 = 2;
+        const DATA_SIZE: usize = 16;
+        const DATA_PACKETS: usize = 40;
+        /// Units of 100 ns in a millisecond.
+        const PER_MS: u64 = 10_000;
+
+        let mut header = self.live.to_vec();
+        let data_at = header.len().saturating_sub(DATA_HEAD);
+        let data_size = DATA_HEAD as u64 + packets * self.packet_size();
+        let send_ms = self.time_ms + u64::from(self.last_duration);
+        if let Some(at) = self.properties_at {
+            put(&mut header, at + FILE_SIZE, data_at as u64 + data_size + index_len as u64);
+            put(&mut header, at + PACKETS, packets);
+            put(&mut header, at + PLAY_DURATION, (send_ms + self.header.preroll_ms()) * PER_MS);
+            put(&mut header, at + SEND_DURATION, send_ms * PER_MS);
+            if let Some(flags) = header.get_mut(at + FLAGS) {
+                *flags &= !BROADCAST;
+                if index_len > 0 || !self.header.has_video() {
+                    *flags |= SEEKABLE;
+                }
+            }
+        }
+        put(&mut header, data_at + DATA_SIZE, data_size);
+        put(&mut header, data_at + DATA_PACKETS, packets);
+        header
+    }
+}
+
+fn put(header: &mut [u8], at: usize, value: u64) {
+    if let Some(field) = header.get_mut(at..at + 8) {
+        field.copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+/// Where the File Properties Object begins among the children of the Header Object.
+fn file_properties(header: &[u8]) -> Option<usize> {
+    let mut at = HEADER_HEAD;
+    loop {
+        let (guid, rest) = header.get(at..)?.split_first_chunk::<16>()?;
+        if *guid == FILE_PROPERTIES {
+            return Some(at);
+        }
+        let size = usize::try_from(u64::from_le_bytes(*rest.first_chunk()?)).ok()?;
+        at = at.checked_add(size.max(24))?;
+    }
+}

@@ -1,0 +1,300 @@
+//! The files of one point in a folder of recordings.
+//!
+//! `<point>-<UTC time>-<number>.asf`: names sort as the files began, and nobody else's look so.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use sha2::{Digest, Sha256};
+
+use super::limits::RecordLimits;
+
+/// What is not in names of files, and what would make two points' names one.
+const UNSAFE: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'%')
+    .add(b'*')
+    .add(b'/')
+    .add(b':')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'\\')
+    .add(b'|')
+    .add(b'~')
+    .add(b'\'')
+    .add(b'`')
+    .add(b'$')
+    .add(b'&')
+    .add(b';')
+    .add(b'#')
+    .add(b'!')
+    .add(b'(')
+    .add(b')');
+/// Bytes of a point's name in a file's; longer ones are cut, and told apart by a digest.
+const MAX_NAME: usize = 120;
+/// Bytes left of a name that is cut.
+const CUT_NAME: usize = 80;
+/// Digits after the time.
+const DIGITS: usize = 4;
+/// `20261125T001500Z`.
+const STAMP: usize = 16;
+
+/// The files of one point in a folder.
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// With which their names begin.
+    stem: String,
+}
+
+/// When a file began, as its name says, and its number among those that began in that second.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    stamp: String,
+    number: u32,
+}
+
+impl Folder {
+    pub(crate) fn new(path: &Path, point: &str) -> Self {
+        Self { path: path.to_owned(), stem: format!("{}-", file_name(point)) }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the next file; never one that is there already.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn create(&self) -> io::Result<(File, PathBuf)> {
+        let newest = self.files()?.into_iter().map(|(place, _)| place).max();
+        let now = stamp(SystemTime::now());
+        // A clock that was put back changes nothing about the order.
+        let mut place = match newest {
+            Some(newest) if newest.stamp >= now => Place { number: newest.number + 1, ..newest },
+            _ => Place { stamp: now, number: 1 },
+        };
+        while place.number < 10_u32.pow(DIGITS as u32) {
+            let path = self.path.join(self.name(&place));
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(file) => return Ok((file, path)),
+                // Somebody was quicker.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => place.number += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        let name = self.name(&place);
+        let text = format!("no name is left after {name}: move recordings away whose time is ahead of the clock");
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, text))
+    }
+
+    /// Makes room for another file: deletes the oldest. Gives those deleted.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn make_room(&self, limits: &RecordLimits) -> io::Result<Vec<PathBuf>> {
+        if limits.keep.is_none() && limits.max_total.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut files = self.files()?;
+        files.sort();
+        let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let mut total: u64 = files.iter().map(|(_, path)| size(path)).sum();
+        let mut count = files.len();
+        let room = limits
+            .max_total
+            .map_or(u64::MAX, |total| total.as_u64().saturating_sub(limits.max_size.map_or(0, |size| size.as_u64())));
+        let keep = limits.keep.map_or(usize::MAX, |keep| keep.saturating_sub(1));
+        let mut deleted = Vec::new();
+        for (_, path) in files {
+            if count <= keep && total <= room {
+                break;
+            }
+            total -= size(&path);
+            count -= 1;
+            fs::remove_file(&path)?;
+            deleted.push(path);
+        }
+        Ok(deleted)
+    }
+
+    /// The point's own files that are there.
+    fn files(&self) -> io::Result<Vec<(Place, PathBuf)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let place = entry.file_name().to_str().and_then(|name| self.place(name));
+            // No link: what it leads to is not the point's.
+            if let Some(place) = place.filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file())) {
+                files.push((place, entry.path()));
+            }
+        }
+        Ok(files)
+    }
+
+    fn name(&self, place: &Place) -> String {
+        format!("{}{}-{:0DIGITS$}.asf", self.stem, place.stamp, place.number)
+    }
+
+    /// The place of a file whose name is one of the point's.
+    fn place(&self, name: &str) -> Option<Place> {
+        let (stamp, number) = name.strip_prefix(&self.stem)?.strip_suffix(".asf")?.split_once('-')?;
+        let is_stamp = stamp.len() == STAMP && stamp.starts_with(|first: char| first.is_ascii_digit());
+        let is_number = number.len() == DIGITS && number.bytes().all(|digit| digit.is_ascii_digit());
+        let place = Place { stamp: stamp.to_owned(), number: number.parse().ok()? };
+        (is_stamp && is_number && self.name(&place) == name).then_some(place)
+    }
+}
+
+/// Seconds of UTC, as in `20261125T001500Z`.
+fn stamp(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string().replace(['-', ':'], "")
+}
+
+/// A point's name as the beginning of a file's: none leads out of the folder, and no two points have the same.
+fn file_name(point: &str) -> String {
+    let mut name = utf8_percent_encode(point, UNSAFE).to_string();
+    // Hidden ones, and the folder's own.
+    if let Some(rest) = name.strip_prefix('.') {
+        name = format!("%2E{rest}");
+    }
+    if name.is_empty() {
+        // No name is encoded so.
+        return "~".to_owned();
+    }
+    if name.len() <= MAX_NAME {
+        return name;
+    }
+    let digest: String = Sha256::digest(point).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let cut: String = name.chars().take(CUT_NAME).collect();
+    format!("{cut}~{digest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use bytesize::ByteSize;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_are_readable_where_they_can_be() {
+        for (point, name) in [
+            ("concert", "concert"),
+            ("Hall 2", "Hall%202"),
+            ("live/eins", "live%2Feins"),
+            ("live_eins", "live_eins"),
+            ("größe", "gr%C3%B6%C3%9Fe"),
+            ("../../etc/x", "%2E.%2F..%2Fetc%2Fx"),
+            ("..", "%2E."),
+            ("", "~"),
+        ] {
+            assert_eq!(file_name(point), name);
+        }
+        let long = "a/".repeat(3000);
+        assert!(file_name(&long).len() < 120);
+        assert_ne!(file_name(&long), file_name(&(long.clone() + "b")));
+    }
+
+    proptest! {
+        /// Whatever a point is called, its files are in the folder, and are no other point's.
+        #[test]
+        fn hostile_names_stay_in_the_folder(point in ".{0,300}", other in ".{0,300}") {
+            let directory = tempfile::tempdir().unwrap();
+            let folder = Folder::new(directory.path(), &point);
+            let (_, path) = folder.create().unwrap();
+            prop_assert_eq!(path.parent(), Some(directory.path()));
+            prop_assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+            prop_assert_eq!(folder.files().unwrap().len(), 1);
+            let theirs = Folder::new(directory.path(), &other).files().unwrap().len();
+            prop_assert_eq!(theirs, usize::from(point == other));
+        }
+    }
+
+    #[test]
+    fn hostile_names_that_are_known() {
+        let names = [
+            "../outside",
+            "/etc/passwd",
+            "..\\outside",
+            "a\0b",
+            "a\nb",
+            ".",
+            "..",
+            ".hidden",
+            "con",
+            "a:b",
+            "a%2Fb",
+            "a/b",
+            "~",
+            "-rf",
+            "%2E.",
+            "a-20261125T001500Z-0001.asf",
+            "\u{202e}gpj",
+            "a~b",
+        ];
+        let directory = tempfile::tempdir().unwrap();
+        let inside = directory.path().join("recordings");
+        fs::create_dir(&inside).unwrap();
+        for name in names {
+            let folder = Folder::new(&inside, name);
+            folder.create().unwrap();
+            assert_eq!(folder.files().unwrap().len(), 1, "{name:?}");
+        }
+        assert_eq!(fs::read_dir(&inside).unwrap().count(), names.len());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn names_sort_as_the_files_began() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = Folder::new(directory.path(), "concert");
+        let made: Vec<PathBuf> = (0..30).map(|_| folder.create().unwrap().1).collect();
+        assert!(made.is_sorted());
+        assert_eq!(made.iter().collect::<BTreeSet<_>>().len(), 30);
+        // The clock is put back.
+        fs::write(directory.path().join("concert-29991231T235959Z-0007.asf"), "").unwrap();
+        let (_, path) = folder.create().unwrap();
+        assert_eq!(path, directory.path().join("concert-29991231T235959Z-0008.asf"));
+        fs::write(directory.path().join("concert-29991231T235959Z-9999.asf"), "").unwrap();
+        let error = folder.create().unwrap_err().to_string();
+        assert!(error.contains("ahead of the clock"), "{error}");
+    }
+
+    #[test]
+    fn room_is_made_of_the_points_own_oldest() {
+        let directory = tempfile::tempdir().unwrap();
+        let others = [
+            "concert-hall-20200101T000000Z-0001.asf",
+            "concert-1.asf",
+            "concert-20200101T000000Z-001.asf",
+            "notes.txt",
+            "concert-20200101T000000Z-0001.asf.bak",
+        ];
+        for name in others {
+            fs::write(directory.path().join(name), [0; 100]).unwrap();
+        }
+        let folder = Folder::new(directory.path(), "concert");
+        let made: Vec<PathBuf> = (0..6).map(|_| folder.create().unwrap().1).collect();
+        for path in &made {
+            fs::write(path, [0; 100]).unwrap();
+        }
+        let link = directory.path().join("concert-20190101T000000Z-0001.asf");
+        std::os::unix::fs::symlink(directory.path().join("notes.txt"), &link).unwrap();
+        let none = RecordLimits::default();
+        assert_eq!(folder.make_room(&none).unwrap(), Vec::<PathBuf>::new());
+        let keep = RecordLimits { keep: Some(5), ..none };
+        assert_eq!(folder.make_room(&keep).unwrap(), made[..2]);
+        let total = RecordLimits { max_total: Some(ByteSize(350)), max_size: Some(ByteSize(100)), ..none };
+        assert_eq!(folder.make_room(&total).unwrap(), made[2..4]);
+        let left = fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(left, others.len() + 1 + 2);
+    }
+}

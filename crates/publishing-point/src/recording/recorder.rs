@@ -1,0 +1,317 @@
+//! The recorder of one point: a thread of its own behind a bounded queue.
+//!
+//! File systems stall for seconds at times. The runtime never waits for them: a disk
+//! that is slower than the stream holds the pusher back for [`PATIENCE`] and then
+//! costs packets of the recording, and nothing else.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
+
+use bytes::Bytes;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+
+use super::file::{RecordedPacket, Recording};
+use super::folder::Folder;
+use super::limits::RecordLimits;
+use crate::config::PointConfig;
+use asf::{Header, Packet};
+
+/// Items that wait for the disk; the largest is a packet of 64 KiB.
+const QUEUE: usize = 256;
+/// How long a full queue holds the pusher back.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Pause after a disk error.
+const RETRY: Duration = Duration::from_secs(5);
+/// Files told of.
+const MAX_FILES: usize = 256;
+
+/// The way to a recorder thread.
+pub(crate) struct Recorder {
+    queue: mpsc::Sender<Item>,
+    files: Arc<Mutex<Vec<PathBuf>>>,
+    /// The last wait for room was in vain.
+    stalled: AtomicBool,
+    /// Packets that found no room.
+    lost: AtomicU64,
+}
+
+enum Item {
+    /// The stream begins, or goes on after a break, with this header.
+    Header {
+        header: Arc<Header>,
+        /// Where it is recorded to; `None` where it is not.
+        directory: Option<PathBuf>,
+        limits: RecordLimits,
+    },
+    Packet(RecordedPacket),
+    /// The stream is over: make the file whole.
+    Finish(oneshot::Sender<()>),
+}
+
+impl Recorder {
+    /// Starts the thread; its first file is made with the first header.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub(crate) fn start(directory: &Path, point: &str) -> io::Result<Self> {
+        let (queue, items) = mpsc::channel(QUEUE);
+        let files = Arc::default();
+        let worker = Worker {
+            folder: Folder::new(directory, point),
+            point: point.to_owned(),
+            limits: RecordLimits::default(),
+            files: Arc::clone(&files),
+            header: None,
+            recording: None,
+            retry_at: None,
+        };
+        thread::Builder::new().name("recorder".to_owned()).spawn(move || worker.run(items))?;
+        Ok(Self { queue, files, stalled: AtomicBool::new(false), lost: AtomicU64::new(0) })
+    }
+
+    /// A recorder whose disk does not move until what comes with it is dropped; a header finds room in its queue.
+    #[cfg(test)]
+    pub(crate) fn stalled() -> (Self, impl Sized) {
+        let (queue, items) = mpsc::channel(1);
+        let recorder = Self { queue, files: Arc::default(), stalled: AtomicBool::new(false), lost: AtomicU64::new(0) };
+        (recorder, items)
+    }
+
+    /// The newest files that it made and did not delete.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A stream begins. Headers are never lost: packets would end up under the wrong one.
+    /// What the configuration says of recordings counts from here on.
+    pub(crate) async fn header(&self, header: &Arc<Header>, config: &PointConfig) {
+        let (directory, limits) = (config.record.clone(), config.record_limits);
+        // Fails only where the thread is gone, which it has reported.
+        let _ = self.queue.send(Item::Header { header: Arc::clone(header), directory, limits }).await;
+    }
+
+    /// One packet at its full size, parsed and as bytes.
+    pub(crate) async fn packet(&self, packet: &Packet, bytes: &Bytes) {
+        let item = Item::Packet(RecordedPacket {
+            bytes: bytes.clone(),
+            send_time: packet.send_time(),
+            duration: packet.duration(),
+            starts_key_frame: packet.starts_key_frame(),
+        });
+        let item = match self.queue.try_send(item) {
+            Ok(()) => {
+                self.stalled.store(false, Ordering::Relaxed);
+                return;
+            }
+            Err(TrySendError::Closed(_)) => return,
+            Err(TrySendError::Full(item)) => item,
+        };
+        let waited = self.stalled.load(Ordering::Relaxed);
+        if waited || tokio::time::timeout(PATIENCE, self.queue.send(item)).await.is_err() {
+            if !self.stalled.swap(true, Ordering::Relaxed) {
+                tracing::warn!("the disk is too slow: the recording misses packets");
+            }
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes the file whole; gives when it is.
+    pub(crate) async fn finish(&self) {
+        let (done, finished) = oneshot::channel();
+        if self.queue.send(Item::Finish(done)).await.is_ok() {
+            // Dropped unanswered only where the thread is gone.
+            let _ = finished.await;
+        }
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            tracing::warn!(lost, "packets are missing in the recording");
+        }
+    }
+}
+
+struct Worker {
+    folder: Folder,
+    point: String,
+    limits: RecordLimits,
+    files: Arc<Mutex<Vec<PathBuf>>>,
+    /// That of the stream under way.
+    header: Option<Arc<Header>>,
+    /// `None` before the first header, and after a disk error.
+    recording: Option<Recording>,
+    /// When to try again after an error.
+    retry_at: Option<Instant>,
+}
+
+impl Worker {
+    fn run(mut self, mut items: mpsc::Receiver<Item>) {
+        while let Some(item) = items.blocking_recv() {
+            let mut next = Some(item);
+            while let Some(item) = next {
+                if let Err(error) = self.take(item) {
+                    self.fail(&error);
+                }
+                next = items.try_recv().ok();
+            }
+            // Nothing waits: what has come so far survives this process from here on.
+            if let Err(error) = self.recording.as_mut().map_or(Ok(()), Recording::flush) {
+                self.fail(&error);
+            }
+        }
+        // The server went without a word: the file stays as it is, which players can read.
+    }
+
+    fn take(&mut self, item: Item) -> io::Result<()> {
+        match item {
+            Item::Header { header, directory, limits } => {
+                self.limits = limits;
+                self.header = directory.is_some().then(|| Arc::clone(&header));
+                match directory {
+                    Some(directory) if directory == self.folder.path() => self.begin(&header),
+                    Some(directory) => {
+                        self.finish();
+                        self.folder = Folder::new(&directory, &self.point);
+                        self.open(&header)
+                    }
+                    None => {
+                        self.finish();
+                        Ok(())
+                    }
+                }
+            }
+            Item::Packet(packet) => self.packet(&packet),
+            Item::Finish(done) => {
+                self.header = None;
+                let result = self.recording.as_mut().map_or(Ok(()), Recording::finish);
+                // Whoever asked may have gone.
+                let _ = done.send(());
+                result
+            }
+        }
+    }
+
+    fn begin(&mut self, header: &Arc<Header>) -> io::Result<()> {
+        if let Some(recording) = self.recording.as_mut().filter(|recording| recording.is_of(header)) {
+            return recording.go_on();
+        }
+        self.open(header)
+    }
+
+    fn packet(&mut self, packet: &RecordedPacket) -> io::Result<()> {
+        let is_due = match &self.recording {
+            Some(recording) => recording.is_full(&self.limits, packet),
+            None => packet.starts_key_frame && self.retry_at.is_some_and(|at| at <= Instant::now()),
+        };
+        if let Some(header) = self.header.clone().filter(|_| is_due) {
+            self.open(&header)?;
+        }
+        self.recording.as_mut().map_or(Ok(()), |recording| recording.write(packet))
+    }
+
+    /// Ends the file there is, if any, for good.
+    fn finish(&mut self) {
+        let finished = self.recording.take().map(|mut before| before.finish());
+        if let Some(Err(error)) = finished {
+            self.complain(&error);
+        }
+        self.retry_at = None;
+    }
+
+    /// Ends the file there is, and makes the next.
+    fn open(&mut self, header: &Arc<Header>) -> io::Result<()> {
+        self.finish();
+        let deleted = self.folder.make_room(&self.limits).unwrap_or_else(|error| {
+            tracing::warn!(point = self.point, %error, "old recordings cannot be deleted");
+            Vec::new()
+        });
+        let (recording, path) = Recording::create(&self.folder, header)?;
+        tracing::info!(point = self.point, file = %path.display(), "recording");
+        self.recording = Some(recording);
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|file| !deleted.contains(file));
+        if files.len() >= MAX_FILES {
+            files.remove(0);
+        }
+        files.push(path);
+        drop(files);
+        for file in deleted {
+            tracing::info!(point = self.point, file = %file.display(), "an old recording is deleted");
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        self.complain(error);
+        if let Some(false) = self.recording.take().map(Recording::salvage) {
+            self.discard();
+        }
+        self.retry_at = Some(Instant::now() + RETRY);
+    }
+
+    /// Deletes the newest file, into which nothing came.
+    fn discard(&self) {
+        if let Some(file) = self.files.lock().unwrap_or_else(PoisonError::into_inner).pop()
+            && let Err(error) = fs::remove_file(&file)
+        {
+            tracing::warn!(point = self.point, file = %file.display(), %error, "an empty recording cannot be deleted");
+        }
+    }
+
+    fn complain(&self, error: &io::Error) {
+        tracing::error!(
+            point = self.point,
+            %error,
+            folder = %self.folder.path().display(),
+            "the recording ends, the push goes on; another file is tried at the next header or key frame: {}",
+            remedy(error)
+        );
+    }
+}
+
+/// What helps against an error of a recording's.
+fn remedy(error: &io::Error) -> &'static str {
+    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        "make room, or let the server do so by record-keep or record-max-total"
+    } else {
+        "see that the folder is there, that the server may write to it, and that the disk works"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use asf::test_util::{self, HeaderBuilder};
+
+    /// A file that an error ends stays where packets are in it, and only there.
+    #[test]
+    fn an_error_leaves_no_empty_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Arc::<Mutex<Vec<PathBuf>>>::default();
+        let mut worker = Worker {
+            folder: Folder::new(directory.path(), "concert"),
+            point: "concert".to_owned(),
+            limits: RecordLimits::default(),
+            files: Arc::clone(&files),
+            header: None,
+            recording: None,
+            retry_at: None,
+        };
+        let header = Arc::new(Header::parse(HeaderBuilder::default().packet_size(200).build()).unwrap());
+        let bytes = test_util::packets(200, 1).remove(0);
+        for (packets, kept) in [(0, 0), (1, 1), (0, 1)] {
+            worker.open(&header).unwrap();
+            for _ in 0..packets {
+                let packet = RecordedPacket { bytes: bytes.clone(), send_time: 0, duration: 0, starts_key_frame: true };
+                worker.packet(&packet).unwrap();
+                worker.recording.as_mut().map(Recording::flush).unwrap().unwrap();
+            }
+            worker.fail(&io::ErrorKind::StorageFull.into());
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), kept);
+            assert_eq!(files.lock().unwrap().len(), kept);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! What an operator sees: the status page, the status API in JSON, metrics for Prometheus.
+//!
+//! ```text
+//!  session, player ──▶ ledger of the point ──┐
+//!  the clock ────────▶ its history ──────────┴▶ snapshot ──▶ JSON ──▶ page
+//!                                                   └──────▶ metrics
+//! ```
+
+pub(crate) mod access;
+pub(crate) mod listener;
+mod metrics;
+mod page;
+mod recording_sizes;
+pub(crate) mod routes;
+pub(crate) mod sampler;
+pub(crate) mod snapshot;
+
+pub use access::StatusAccess;
+pub(crate) use listener::StatusListener;
+pub(crate) use routes::{answer, introduced, is_reserved};
+pub(crate) use sampler::{Board, sample};

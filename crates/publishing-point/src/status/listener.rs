@@ -1,0 +1,103 @@
+//! An address of its own for the status: plain HTTP, nothing of the points.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+
+use super::routes::answer_own;
+use crate::admission::client_limits::{Caller, Gate};
+use crate::http::body::Body;
+use crate::points::registry::Registry;
+
+/// Connections at one time.
+const MAX_CONNECTIONS: usize = 64;
+/// Bytes of a request's head.
+const MAX_HEAD: usize = 16 * 1024;
+/// How long a connection may be idle.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long a connection may last at all: who does not read holds its place no longer.
+const LONGEST: Duration = Duration::from_secs(600);
+/// Pause after a failed accept.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves the status at an address of its own.
+pub(crate) struct StatusListener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl StatusListener {
+    /// Listens.
+    ///
+    /// # Errors
+    /// Where the address cannot be listened on.
+    pub(crate) async fn bind(address: SocketAddr) -> io::Result<Self> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("the status' address {address}: {error}"));
+        let listener = TcpListener::bind(address).await.map_err(named)?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// The address that it listens on.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until it is dropped.
+    pub(crate) async fn serve(self, registry: Arc<Registry>, gate: Arc<Gate>) {
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut connections = tokio::task::JoinSet::new();
+        loop {
+            tokio::select! {
+                Some(_) = connections.join_next() => {}
+                accepted = self.listener.accept() => match accepted {
+                    // One too many is closed at once.
+                    Ok((stream, peer)) => if let Ok(place) = Arc::clone(&room).try_acquire_owned() {
+                        let caller = gate.caller(peer.ip());
+                        connections.spawn(serve(Arc::clone(&registry), stream, peer, caller, place));
+                    },
+                    Err(error) => {
+                        tracing::warn!(%error, "accept");
+                        sleep(PAUSE).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn serve(
+    registry: Arc<Registry>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    caller: Caller,
+    _place: OwnedSemaphorePermit,
+) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let (registry, caller) = (&registry, &caller);
+        async move {
+            let answer = answer_own(registry, peer, caller, &request).await;
+            Ok::<_, Infallible>(answer.unwrap_or_else(|| {
+                let mut response = Response::new(Body::full("only the status of the server is here\n"));
+                *response.status_mut() = StatusCode::NOT_FOUND;
+                response
+            }))
+        }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).max_header_size(MAX_HEAD).header_read_timeout(IDLE);
+    if let Ok(Err(error)) = timeout(LONGEST, http.serve_connection(TokioIo::new(stream), service)).await {
+        tracing::debug!(%error, "connection to the status");
+    }
+}

@@ -1,0 +1,312 @@
+//! The requests for the status: which path is what, and what is answered.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use serde_json::json;
+
+use super::access::{StatusAccess, is_of_no_other_site, may_act};
+use super::snapshot::{PointStatus, ServerStatus};
+use super::{metrics, page};
+use crate::admission::authorization::{NoEntry, challenge};
+use crate::admission::client_limits::Caller;
+use crate::http::body::Body;
+use crate::http::dispatch::{LOCKED_OUT, note_guess, retry_after};
+use crate::points::activity::Client;
+use crate::points::bitrate_history as history;
+use crate::points::registry::Registry;
+use wmhttp::server::access::RequestLine;
+
+const POINTS: &str = "/api/v1/points/";
+/// Seconds of history, where the request does not say how many.
+const SECONDS: usize = 120;
+/// What a pusher is told whom the operator ends (S-15).
+const EXPELLED: u16 = 403;
+const JSON: &str = "application/json";
+const POLICY: HeaderName = header::CONTENT_SECURITY_POLICY;
+
+/// The first segments of paths that are the server's own, in lower case.
+const RESERVED: [&str; 3] = ["api", "metrics", "status"];
+
+/// Whether a point cannot have this name: its URL is one of the server's own.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    let first = name.trim_start_matches('/').split('/').next().unwrap_or_default();
+    RESERVED.iter().any(|reserved| first.eq_ignore_ascii_case(reserved))
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wish {
+    /// A file of the page, by its name; the page itself has none.
+    File(String),
+    Server,
+    Point(String),
+    Disconnect(String),
+    Metrics,
+    Unknown,
+}
+
+impl Wish {
+    /// `None` where the path is not one of the server's own. The root is, where it is no point.
+    fn of(method: &Method, path: &str) -> Option<Self> {
+        if path == "/" {
+            return Some(Self::File(String::new()));
+        }
+        let path = percent_decode_str(path).decode_utf8_lossy();
+        if !is_reserved(&path) {
+            return None;
+        }
+        Some(match path.as_ref() {
+            "/status" | "/status/" => Self::File(String::new()),
+            "/metrics" => Self::Metrics,
+            "/api/v1/status" => Self::Server,
+            path => match (path.strip_prefix(POINTS), path.strip_prefix("/status/")) {
+                (Some(name), _) => match name.strip_suffix("/disconnect") {
+                    Some(name) if method == Method::POST => Self::Disconnect(name.to_owned()),
+                    Some(_) | None => Self::Point(name.to_owned()),
+                },
+                (None, Some(file)) => Self::File(file.to_owned()),
+                (None, None) => Self::Unknown,
+            },
+        })
+    }
+
+    fn method(&self) -> &'static str {
+        match self {
+            Self::Disconnect(_) => "POST",
+            Self::File(_) | Self::Server | Self::Point(_) | Self::Metrics | Self::Unknown => "GET, HEAD",
+        }
+    }
+}
+
+/// Answers on the server's main address; `None` where the request is for a point, or where the status has an
+/// address of its own.
+pub(crate) async fn answer<B>(
+    registry: &Arc<Registry>,
+    peer: SocketAddr,
+    caller: &Caller,
+    request: &Request<B>,
+) -> Option<Response<Body>> {
+    let path = request.uri().path();
+    let is_point = path == "/" && (registry.point(path).is_some() || registry.redirect(path).is_some());
+    if registry.board().apart || is_point {
+        return None;
+    }
+    answer_own(registry, peer, caller, request).await
+}
+
+/// Answers where the status has an address of its own.
+pub(super) async fn answer_own<B>(
+    registry: &Arc<Registry>,
+    peer: SocketAddr,
+    caller: &Caller,
+    request: &Request<B>,
+) -> Option<Response<Body>> {
+    let wish = Wish::of(request.method(), request.uri().path())?;
+    let access = registry.config().status;
+    // Who may act is a question of its own, where there is a status at all.
+    let acts = access != StatusAccess::Off && matches!(wish, Wish::Disconnect(_));
+    if !acts && !access.lets(peer, request.headers()) {
+        // Whom the status is not for learns nothing of it at the root, where players may ask too.
+        return (request.uri().path() != "/").then(|| {
+            refusal(StatusCode::FORBIDDEN, "the status of this server is not shown to you: see its setting `status`")
+        });
+    }
+    let asks = matches!(*request.method(), Method::GET | Method::HEAD);
+    if asks == matches!(wish, Wish::Disconnect(_)) {
+        let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "another method is due here");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(wish.method()));
+        return Some(response);
+    }
+    let seconds = seconds(request.uri().query().unwrap_or_default());
+    Some(match wish {
+        Wish::File(name) => match page::file(&name) {
+            Some(file) => response(StatusCode::OK, file.content_type, file.bytes),
+            None => refusal(StatusCode::NOT_FOUND, "no such file"),
+        },
+        Wish::Server => json(StatusCode::OK, &server(registry, seconds).await),
+        Wish::Metrics => match metrics::text(server(registry, 0).await) {
+            Ok(text) => response(StatusCode::OK, metrics::CONTENT_TYPE, text),
+            Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"),
+        },
+        Wish::Point(name) => match registry.point_named(&name) {
+            Some(point) => {
+                let sizes = registry.board().sizer.sizes(point.stats().recordings).await;
+                json(StatusCode::OK, &PointStatus::of(&point, &sizes, seconds))
+            }
+            None => refusal(StatusCode::NOT_FOUND, "no such publishing point"),
+        },
+        Wish::Disconnect(name) => match may_operate(registry, peer, caller, request, &name) {
+            Ok(user) => disconnect(registry, &name, user.as_deref()),
+            Err(refusal) => *refusal,
+        },
+        Wish::Unknown => refusal(StatusCode::NOT_FOUND, "no such part of the status"),
+    })
+}
+
+/// The answer to a client: where it is a stream, the status knows whose.
+pub(crate) fn introduced(client: Client, mut answer: Response<Body>) -> Response<Body> {
+    if let Body::Play(play) = answer.body_mut() {
+        play.introduce(client);
+    }
+    answer
+}
+
+async fn server(registry: &Registry, seconds: usize) -> ServerStatus {
+    let files = registry.points().iter().flat_map(|point| point.stats().recordings).collect();
+    let sizes = registry.board().sizer.sizes(files).await;
+    ServerStatus::of(registry, &sizes, seconds)
+}
+
+/// Whether the client may act at the point of this name: as a client of this machine, or as the user that it gives.
+///
+/// # Errors
+/// What to answer where it may not.
+fn may_operate<B>(
+    registry: &Registry,
+    peer: SocketAddr,
+    caller: &Caller,
+    request: &Request<B>,
+    name: &str,
+) -> Result<Option<String>, Box<Response<Body>>> {
+    let headers = request.headers();
+    if may_act(peer, headers) {
+        return Ok(None);
+    }
+    let forbidden = || {
+        let text = "only clients of the server's own machine, users with the right `operate`, and no page of another \
+                    site, may do this";
+        Box::new(refusal(StatusCode::FORBIDDEN, text))
+    };
+    if !is_of_no_other_site(headers) {
+        return Err(forbidden());
+    }
+    let bounds = &registry.config().bounds;
+    let knocks = headers.contains_key(header::AUTHORIZATION);
+    if let Some(wait) = caller.locked_out(bounds, Instant::now()).filter(|_| knocks) {
+        return Err(Box::new(retry_after(refusal(StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT), wait)));
+    }
+    let target = request.uri().to_string();
+    let line = RequestLine { method: request.method().as_str(), target: &target };
+    match registry.admit_operator(headers, line, name) {
+        Ok(user) => Ok(Some(user)),
+        Err(NoEntry::NoRight) => Err(forbidden()),
+        Err(NoEntry::NoRandomness) => {
+            Err(Box::new(refusal(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a challenge")))
+        }
+        Err(NoEntry::Unknown(challenges)) => {
+            let text = "who does this must name a user and the right password";
+            let mut response = refusal(StatusCode::UNAUTHORIZED, text);
+            challenge(&mut response, &challenges);
+            // A challenge costs a nonce: one a connection.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            if knocks {
+                note_guess(caller, bounds, response.headers());
+            }
+            Err(Box::new(response))
+        }
+    }
+}
+
+fn disconnect(registry: &Registry, name: &str, user: Option<&str>) -> Response<Body> {
+    let Some(point) = registry.point_named(name) else {
+        return refusal(StatusCode::NOT_FOUND, "no such publishing point");
+    };
+    if !registry.disconnect_pusher(name, EXPELLED) {
+        return refusal(StatusCode::CONFLICT, "nobody pushes to this publishing point");
+    }
+    tracing::info!(point = point.name(), user, "the pusher is disconnected by request");
+    point.ledger().trouble("the push was ended by an operator");
+    let mut response = response(StatusCode::NO_CONTENT, JSON, "");
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    response
+}
+
+/// The parameter `history`.
+fn seconds(query: &str) -> usize {
+    let values = url::form_urlencoded::parse(query.as_bytes());
+    let value = values.filter(|(name, _)| name == "history").find_map(|(_, value)| value.parse::<usize>().ok());
+    value.unwrap_or(SECONDS).min(history::SECONDS)
+}
+
+fn refusal(status: StatusCode, text: &str) -> Response<Body> {
+    json(status, &json!({ "error": text }))
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => response(status, JSON, bytes),
+        // Maps with keys that are no text, of which there are none.
+        Err(_) => response(StatusCode::INTERNAL_SERVER_ERROR, JSON, "{}"),
+    }
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: impl Into<bytes::Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::full(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, content_type),
+        (header::SERVER, concat!("asf-publishing-point/", env!("CARGO_PKG_VERSION"))),
+        (header::CACHE_CONTROL, "no-store"),
+        (POLICY, page::POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_the_server_are_no_points() {
+        for (path, wish) in [
+            ("/", Some(Wish::File(String::new()))),
+            ("/status/", Some(Wish::File(String::new()))),
+            ("/status/page.js", Some(Wish::File("page.js".to_owned()))),
+            ("/metrics", Some(Wish::Metrics)),
+            ("/api/v1/status", Some(Wish::Server)),
+            ("/api/v1/points/live/gr%C3%BCn%20x", Some(Wish::Point("live/grün x".to_owned()))),
+            ("/api/v1/points/live/disconnect", Some(Wish::Point("live/disconnect".to_owned()))),
+            ("/api/v2", Some(Wish::Unknown)),
+            ("/%61pi", Some(Wish::Unknown)),
+            ("/concert", None),
+            ("/apis", None),
+            ("/live/api", None),
+            ("//", None),
+        ] {
+            assert_eq!(Wish::of(&Method::GET, path), wish, "{path}");
+        }
+        let wish = Wish::of(&Method::POST, "/api/v1/points/live/eins/disconnect");
+        assert_eq!(wish, Some(Wish::Disconnect("live/eins".to_owned())));
+    }
+
+    #[test]
+    fn reserved_names() {
+        for name in ["api", "API/x", "/metrics", "Status", "status/x", "//status"] {
+            assert!(is_reserved(name), "{name}");
+        }
+        for name in ["", "/", "concert", "apis", "live/api", "state"] {
+            assert!(!is_reserved(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_history_asked_for_is_bounded() {
+        for (query, expected) in
+            [("", 120), ("history=7", 7), ("x=1&history=0", 0), ("history=9999", 300), ("history=x", 120)]
+        {
+            assert_eq!(seconds(query), expected, "{query}");
+        }
+    }
+}

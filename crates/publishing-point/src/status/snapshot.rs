@@ -1,0 +1,388 @@
+//! The whole server at one moment: what the status API, the metrics and the page are made of.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+
+use super::recording_sizes::Sizes;
+use crate::points::activity::{Viewer, shortened};
+use crate::points::publishing_point::Point;
+use crate::points::registry::Registry;
+use crate::relay::ForwardStats;
+use asf::{Header, StreamKind};
+
+/// Players of a point that are listed.
+const MAX_PLAYERS: usize = 100;
+/// Recordings of a point that are listed, the latest.
+const MAX_RECORDINGS: usize = 20;
+/// What stays as it is in the path of a point's URL.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// The server. Times are Unix times in milliseconds.
+#[derive(Debug, Serialize)]
+pub(super) struct ServerStatus {
+    pub(super) product: &'static str,
+    pub(super) version: &'static str,
+    pub(super) now_ms: u64,
+    pub(super) started_ms: u64,
+    pub(super) uptime_ms: u64,
+    /// Push sessions now.
+    pub(super) sessions: usize,
+    /// Players now.
+    pub(super) players: u64,
+    /// By name.
+    pub(super) points: Vec<PointStatus>,
+}
+
+/// A publishing point.
+#[derive(Debug, Serialize)]
+pub(super) struct PointStatus {
+    pub(super) name: String,
+    /// The path of its URL, percent-encoded.
+    pub(super) path: String,
+    pub(super) state: State,
+    /// The stream there is.
+    pub(super) stream: Option<StreamStatus>,
+    pub(super) pusher: Option<PusherStatus>,
+    pub(super) players: Players,
+    pub(super) totals: Totals,
+    /// bit/s from the pusher now: the mean of the last 5 s.
+    pub(super) bit_rate_in: u64,
+    /// bit/s to all players now.
+    pub(super) bit_rate_out: u64,
+    pub(super) recordings: Recordings,
+    /// The servers that the stream is pushed on to.
+    pub(super) forwards: Vec<ForwardStatus>,
+    /// What went wrong last, the latest first.
+    pub(super) errors: Vec<ErrorStatus>,
+    pub(super) history: HistoryStatus,
+}
+
+/// A server that the stream is pushed on to; what is counted is that of all streams of the point.
+#[derive(Debug, Serialize)]
+pub(super) struct ForwardStatus {
+    /// URL without credentials.
+    pub(super) location: String,
+    /// As the element calls the states of its destinations.
+    pub(super) state: &'static str,
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    /// bit/s now.
+    pub(super) bit_rate: u64,
+    /// Packets that it missed, being slow or away.
+    pub(super) packets_lost: u64,
+    /// Those of `packets` that may not have arrived.
+    pub(super) packets_uncertain: u64,
+    /// Stream time that waits for it, in milliseconds.
+    pub(super) lag_ms: u64,
+    pub(super) reconnects: u64,
+    /// Attempts in a row that have failed.
+    pub(super) failures: u32,
+    /// What failed last, and the remedy.
+    pub(super) last_error: Option<String>,
+}
+
+impl ForwardStatus {
+    fn of(forward: ForwardStats) -> Self {
+        Self {
+            location: forward.location,
+            state: forward.state.name(),
+            packets: forward.packets,
+            bytes: forward.bytes,
+            bit_rate: forward.bitrate,
+            packets_lost: forward.dropped,
+            packets_uncertain: forward.uncertain,
+            lag_ms: milliseconds(forward.behind),
+            reconnects: forward.reconnects,
+            failures: forward.failures,
+            last_error: forward.last_error,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum State {
+    /// No push session.
+    Idle,
+    /// A PushStart is under way.
+    Pushed,
+    /// There is a session, and its pusher is away: the connection is lost, or the next request not there yet.
+    Waiting,
+}
+
+/// What the header tells of the stream.
+#[derive(Debug, Serialize)]
+pub(super) struct StreamStatus {
+    title: Option<String>,
+    author: Option<String>,
+    /// Bytes of every data packet.
+    packet_size: usize,
+    /// Maximum bit rate of all streams in bit/s; `None` where the muxer did not know.
+    bit_rate: Option<u32>,
+    /// How long a player buffers, in milliseconds.
+    preroll_ms: u64,
+    streams: Vec<OneStream>,
+}
+
+#[derive(Debug, Serialize)]
+struct OneStream {
+    number: u8,
+    kind: &'static str,
+    codec: Option<String>,
+    bit_rate: Option<u32>,
+    width: Option<u32>,
+    height: Option<u32>,
+    frame_rate: Option<f64>,
+    sample_rate: Option<u32>,
+    channels: Option<u16>,
+}
+
+/// The pusher; what is counted is that of its session.
+#[derive(Debug, Serialize)]
+pub(super) struct PusherStatus {
+    address: String,
+    user_agent: Option<String>,
+    since_ms: u64,
+    packets: u64,
+    bytes: u64,
+    /// Connections lost in the middle of a PushStart.
+    breaks: u64,
+    /// PushStarts that went on after one.
+    resumes: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Players {
+    pub(super) count: u64,
+    /// In the order in which they came; where they are too many, those that fare worst.
+    listed: Vec<PlayerStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct PlayerStatus {
+    address: String,
+    user_agent: Option<String>,
+    since_ms: u64,
+    /// Handed to its connection.
+    bytes: u64,
+    packets_lost: u64,
+    /// How far behind the pusher it is.
+    lag_ms: u64,
+}
+
+/// What came of the point since it was made.
+#[derive(Debug, Serialize)]
+pub(super) struct Totals {
+    pub(super) sessions: u64,
+    pub(super) headers: u64,
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    pub(super) breaks: u64,
+    pub(super) resumes: u64,
+    pub(super) players: u64,
+    pub(super) bytes_sent: u64,
+    /// Packets that players missed, being too slow.
+    pub(super) packets_lost: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Recordings {
+    count: usize,
+    /// The latest, the oldest of them first.
+    listed: Vec<RecordingStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct RecordingStatus {
+    /// The file's name, without its folder.
+    name: String,
+    /// `None` while that is not known.
+    bytes: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ErrorStatus {
+    text: String,
+    count: u64,
+    first_ms: u64,
+    last_ms: u64,
+}
+
+/// Bit rates, one a second, the newest last.
+#[derive(Debug, Serialize)]
+pub(super) struct HistoryStatus {
+    /// When the newest was taken.
+    end_ms: Option<u64>,
+    step_ms: u64,
+    #[serde(rename = "in")]
+    input: Vec<u64>,
+    #[serde(rename = "out")]
+    output: Vec<u64>,
+}
+
+impl ServerStatus {
+    /// The server now, with `seconds` of each point's history.
+    pub(super) fn of(registry: &Registry, sizes: &Sizes, seconds: usize) -> Self {
+        let started = registry.board().started();
+        let mut points: Vec<_> = registry.points().iter().map(|point| PointStatus::of(point, sizes, seconds)).collect();
+        points.sort_by(|one, other| one.name.cmp(&other.name));
+        Self {
+            product: "asf-publishing-point",
+            version: env!("CARGO_PKG_VERSION"),
+            now_ms: unix_ms(SystemTime::now()),
+            started_ms: unix_ms(started.1),
+            uptime_ms: milliseconds(started.0.elapsed()),
+            sessions: registry.sessions(),
+            players: points.iter().map(|point| point.players.count).sum(),
+            points,
+        }
+    }
+}
+
+impl PointStatus {
+    /// The point now, with `seconds` of its history.
+    pub(super) fn of(point: &Arc<Point>, sizes: &Sizes, seconds: usize) -> Self {
+        let stats = point.stats();
+        let ledger = point.ledger();
+        let pusher = ledger.pusher_now();
+        let state = match (&pusher, stats.pushing) {
+            (None, _) => State::Idle,
+            (Some(_), true) => State::Pushed,
+            (Some(_), false) => State::Waiting,
+        };
+        let (viewers, handed) = ledger.players();
+        let count = viewers.len() as u64;
+        let mut players: Vec<_> = viewers
+            .iter()
+            .enumerate()
+            .map(|(place, (viewer, progress))| {
+                let lag = milliseconds(progress.lag.time);
+                (place, PlayerStatus::of(viewer, viewer.lost.load(Ordering::Relaxed), lag))
+            })
+            .collect();
+        if players.len() > MAX_PLAYERS {
+            players.sort_by_key(|(_, player)| std::cmp::Reverse((player.packets_lost, player.lag_ms)));
+            players.truncate(MAX_PLAYERS);
+            players.sort_by_key(|(place, _)| *place);
+        }
+        let rates = ledger.history().now();
+        Self {
+            path: format!("/{}", utf8_percent_encode(point.name().trim_start_matches('/'), PATH)),
+            name: point.name().to_owned(),
+            state,
+            stream: point.header().map(|header| StreamStatus::of(&header)),
+            pusher: pusher.map(|pusher| PusherStatus {
+                address: pusher.client.address.to_string(),
+                user_agent: pusher.client.agent.clone(),
+                since_ms: unix_ms(pusher.since),
+                packets: stats.packets.saturating_sub(pusher.before.0),
+                bytes: stats.bytes.saturating_sub(pusher.before.1),
+                breaks: pusher.breaks.load(Ordering::Relaxed),
+                resumes: pusher.resumes.load(Ordering::Relaxed),
+            }),
+            players: Players { count, listed: players.into_iter().map(|(_, player)| player).collect() },
+            totals: Totals {
+                sessions: stats.sessions,
+                headers: stats.headers,
+                packets: stats.packets,
+                bytes: stats.bytes,
+                breaks: ledger.breaks(),
+                resumes: ledger.resumes(),
+                players: stats.players,
+                bytes_sent: handed.bytes,
+                packets_lost: handed.lost,
+            },
+            bit_rate_in: rates.input,
+            bit_rate_out: rates.output,
+            recordings: Recordings::of(&stats.recordings, sizes),
+            forwards: stats.forwards.iter().cloned().map(ForwardStatus::of).collect(),
+            errors: ledger
+                .troubles()
+                .latest()
+                .map(|trouble| ErrorStatus {
+                    text: trouble.text.clone(),
+                    count: trouble.count,
+                    first_ms: unix_ms(trouble.first),
+                    last_ms: unix_ms(trouble.last),
+                })
+                .collect(),
+            history: HistoryStatus::of(point, seconds),
+        }
+    }
+}
+
+impl StreamStatus {
+    fn of(header: &Header) -> Self {
+        let described = header.describe();
+        let text = |text: Option<String>| text.map(|text| shortened(&text));
+        let streams = described.streams.into_iter().map(|stream| OneStream {
+            number: stream.number,
+            kind: match stream.kind {
+                StreamKind::Audio => "audio",
+                StreamKind::Video => "video",
+                StreamKind::Command => "command",
+                StreamKind::Other => "other",
+            },
+            codec: text(stream.codec),
+            bit_rate: stream.bit_rate,
+            width: stream.size.map(|(width, _)| width),
+            height: stream.size.map(|(_, height)| height),
+            frame_rate: stream.frame_rate,
+            sample_rate: stream.sample_rate,
+            channels: stream.channels,
+        });
+        Self {
+            title: text(described.title),
+            author: text(described.author),
+            packet_size: header.packet_size(),
+            bit_rate: Some(header.max_bitrate()).filter(|rate| *rate > 0),
+            preroll_ms: header.preroll_ms(),
+            streams: streams.collect(),
+        }
+    }
+}
+
+impl PlayerStatus {
+    fn of(viewer: &Viewer, packets_lost: u64, lag_ms: u64) -> Self {
+        Self {
+            address: viewer.client.address.to_string(),
+            user_agent: viewer.client.agent.clone(),
+            since_ms: unix_ms(viewer.since),
+            bytes: viewer.sent.load(Ordering::Relaxed),
+            packets_lost,
+            lag_ms,
+        }
+    }
+}
+
+impl Recordings {
+    fn of(files: &[std::path::PathBuf], sizes: &Sizes) -> Self {
+        let latest = files.get(files.len().saturating_sub(MAX_RECORDINGS)..).unwrap_or_default();
+        let listed = latest.iter().filter_map(|file| {
+            let name = file.file_name()?.to_string_lossy().into_owned();
+            Some(RecordingStatus { name, bytes: sizes.get(file).copied() })
+        });
+        Self { count: files.len(), listed: listed.collect() }
+    }
+}
+
+impl HistoryStatus {
+    fn of(point: &Point, seconds: usize) -> Self {
+        let history = point.ledger().history();
+        let (end, rates) = history.latest(seconds);
+        let (input, output) = rates.map(|rates| (rates.input, rates.output)).unzip();
+        Self { end_ms: end.map(unix_ms), step_ms: 1000, input, output }
+    }
+}
+
+fn unix_ms(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, milliseconds)
+}
+
+fn milliseconds(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,311 @@
+//! Clocks that wrap, that are set, and that have gone on while a process stood still.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use asf::test_util::{PacketBuilder, Payload};
+use asf::{Header, Packet as AsfPacket, Padding, Parser, Settings};
+use asf_publishing_point::{Config, PointConfig, Server};
+use bytes::Bytes;
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+use test_support::census::Census;
+use test_support::decoded::{assert_same_frames, ffmpeg_file, recordings};
+use test_support::media;
+use test_support::peer::{Peer, wms};
+use test_support::pipeline::{Pushing, end, feed, plugin_folder, until};
+use test_support::point_program::PointProgram;
+use test_support::program::Program;
+use test_support::puller::Puller;
+use wmhttp::packet::Packet;
+use wmhttp::server::Policy;
+
+const STEP: u32 = 40;
+/// The least that a server may have (S-2).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much longer than that a process stands still: `STAND_STILL_SECONDS`.
+fn stand_still() -> Duration {
+    let seconds = std::env::var("STAND_STILL_SECONDS").map_or(1, |text| text.parse().unwrap());
+    Duration::from_secs(seconds)
+}
+
+// ---- send times ----
+
+/// The packet number `n` of a stream whose send times wrap with its 25th.
+fn wrapping_packet(n: u32) -> Bytes {
+    let send_time = (u32::MAX - 24 * STEP).wrapping_add(n * STEP);
+    let mut data = vec![0xA5; media::SIZE as usize - 100];
+    data[..4].copy_from_slice(&n.to_le_bytes());
+    let payload = Payload::new(2, &data);
+    let payload = if n.is_multiple_of(10) { payload.key() } else { payload };
+    PacketBuilder::asfmux(media::SIZE as usize, vec![payload]).send_time(send_time).build()
+}
+
+fn wrapping_stream(packets: u32) -> Vec<u8> {
+    [media::header()].into_iter().chain((0..packets).map(wrapping_packet)).flatten().collect()
+}
+
+fn send_time(packet: Bytes) -> u32 {
+    let header = Header::parse(media::header()).unwrap();
+    AsfPacket::parse([packet, Bytes::new()], &header, Padding::Keep).send_time()
+}
+
+/// The element's pace: neither does it wait for 49 days, nor hurry.
+#[test]
+fn the_pace_goes_on_where_send_times_wrap() {
+    const PACKETS: u32 = 60;
+    let peer = Peer::new();
+    let (pushing, source) = Pushing::by_hand(&format!("location={}", peer.location()));
+    pushing.play();
+    feed(&source, wrapping_stream(PACKETS));
+    end(&source);
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    connection.packet();
+    let mut arrivals = Vec::new();
+    while let Some(Packet::Data(data)) = connection.packet() {
+        arrivals.push((Instant::now(), send_time(data)));
+    }
+    connection.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+    let expected: Vec<u32> = (0..PACKETS).map(|n| (u32::MAX - 24 * STEP).wrapping_add(n * STEP)).collect();
+    assert_eq!(arrivals.iter().map(|(_, time)| *time).collect::<Vec<_>>(), expected);
+    // The first may come late, those after it are then early.
+    let took = arrivals[PACKETS as usize - 1].0 - arrivals[20].0;
+    assert!(took > Duration::from_millis(u64::from((PACKETS - 21) * STEP) / 2), "{took:?}");
+}
+
+/// The server's recording, its limit by time and its players.
+#[test]
+fn a_server_goes_on_where_send_times_wrap() {
+    const PACKETS: u32 = 60;
+    let directory = TempDir::new().unwrap();
+    let point = PointConfig { record: Some(directory.path().to_owned()), ..PointConfig::default() };
+    let server = Server::spawn(Config::with_points(["concert"], &point)).unwrap();
+    let (pushing, source) = Pushing::by_hand(&format!("sync=false location=http://{}/concert", server.addr()));
+    pushing.play();
+    feed(&source, wrapping_stream(10));
+    until("the stream", || server.stats("concert").unwrap().packets == 10);
+    let player = Puller::of(server.addr(), "concert");
+    until("the player", || server.stats("concert").unwrap().players == 1);
+    (10..PACKETS).for_each(|n| feed(&source, wrapping_packet(n)));
+    end(&source);
+    pushing.wait_for_eos();
+    let pulled: Vec<u32> = player.end().packets.into_iter().map(send_time).collect();
+    let pushed: Vec<u32> = (0..PACKETS).map(|n| send_time(wrapping_packet(n))).collect();
+    assert!(pulled.len() >= PACKETS as usize - 10 && pushed.ends_with(&pulled), "{pulled:?}");
+    server.stop();
+    let [file] = &recordings(directory.path())[..] else { panic!("one recording") };
+    let mut parser = Parser::new(Settings { padding: Padding::Keep, live_header: false });
+    parser.push(fs::read(file).unwrap().into());
+    let recorded: Vec<u32> =
+        std::iter::from_fn(|| parser.next_unit().unwrap()).map(|unit| unit.packet.send_time()).collect();
+    assert_eq!(recorded, pushed);
+    // The time that it takes, which a finished file tells, is that of the stream.
+    assert_eq!(seconds(file), f64::from(PACKETS - 1) * 0.04);
+}
+
+/// How long a finished file says that it takes to send.
+fn seconds(file: &Path) -> f64 {
+    let bytes = fs::read(file).unwrap();
+    let properties = bytes.windows(4).position(|guid| guid == [0xa1, 0xdc, 0xab, 0x8c]).unwrap();
+    let send_duration = u64::from_le_bytes(bytes[properties + 72..properties + 80].try_into().unwrap());
+    send_duration as f64 / 1e7
+}
+
+// ---- a clock that is set ----
+
+/// A wall clock for programs, which is set by writing a file; the monotonic one is the system's.
+struct WallClock {
+    directory: TempDir,
+}
+
+impl WallClock {
+    fn new() -> Self {
+        let clock = Self { directory: TempDir::new().unwrap() };
+        clock.set("+0d");
+        clock
+    }
+
+    /// Sets it to so long before or after the true time, such as `-3d`.
+    fn set(&self, offset: &str) {
+        // A reader never sees it half written.
+        let next = self.directory.path().join("next");
+        fs::write(&next, offset).unwrap();
+        fs::rename(next, self.file()).unwrap();
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.path().join("offset")
+    }
+
+    /// By these a program goes by it.
+    fn variables(&self) -> [(&'static str, String); 4] {
+        [
+            ("LD_PRELOAD", library().display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", self.file().display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ]
+    }
+
+    /// The year by it.
+    fn year(&self) -> String {
+        let output = Command::new("date").arg("+%Y").envs(self.variables()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+/// Debian's libfaketime.
+fn library() -> PathBuf {
+    let folders = fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
+    let found = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|library| library.exists());
+    found.expect("libfaketime: scripts/install-deps test")
+}
+
+/// A file of ffmpeg's, four seconds long.
+fn source(directory: &TempDir) -> PathBuf {
+    let file = directory.path().join("source.wmv");
+    ffmpeg_file(&file, 25);
+    file
+}
+
+/// gst-launch-1.0 that pushes a file at its pace, and tells its counters.
+fn launch(file: &Path, url: &str, variables: &[(&'static str, String)]) -> Program {
+    let plugin = plugin_folder();
+    let variables: String = variables.iter().map(|(name, value)| format!("{name}={value} ")).collect();
+    Program::shell(&format!(
+        "exec env GST_PLUGIN_PATH={plugin} GST_REGISTRY={plugin}/registry-of-clocks.bin {variables} \
+         gst-launch-1.0 -m filesrc location={} ! asfpushsink location={url} eos-timeout=30000 \
+         stats-update-interval=100",
+        file.display(),
+        plugin = plugin.display()
+    ))
+}
+
+/// Decades forth and back, in the midst of a push; each packet arrives.
+fn leap(clock: &WallClock, packets: impl Fn() -> u64) {
+    let this_year = clock.year();
+    for offset in ["+3650d", "-3650d", "-1h", "+1d", "+0d"] {
+        let before = packets();
+        clock.set(offset);
+        if offset.contains("3650") {
+            assert_ne!(clock.year(), this_year, "the clock is not heard");
+        }
+        until("more packets", || packets() >= before + 5);
+    }
+}
+
+#[test]
+fn the_pushers_wall_clock_is_set() {
+    let directory = TempDir::new().unwrap();
+    let file = source(&directory);
+    let into = directory.path().join("recordings");
+    let point = PointConfig { record: Some(into.clone()), ..PointConfig::default() };
+    let server = Server::spawn(Config::with_points(["concert"], &point)).unwrap();
+    let clock = WallClock::new();
+    let pusher = launch(&file, &format!("http://{}/concert", server.addr()), &clock.variables());
+    leap(&clock, || server.stats("concert").unwrap().packets);
+    pusher.output();
+    let stats = server.stats("concert").unwrap();
+    assert_eq!((stats.sessions, stats.headers), (1, 1));
+    server.stop();
+    assert_same_frames(&file, &recordings(&into)[0], 0);
+}
+
+#[test]
+fn the_servers_wall_clock_is_set() {
+    let directory = TempDir::new().unwrap();
+    let file = source(&directory);
+    let into = directory.path().join("recordings");
+    let clock = WallClock::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_asf-publishing-point"));
+    command.args(["--point", "concert", "--record"]).arg(&into).envs(clock.variables());
+    let point = PointProgram::spawn(&mut command, TempDir::new().unwrap());
+    let pushing =
+        Pushing::launch(&format!("filesrc location={}", file.display()), &format!("location={}", point.url("concert")));
+    pushing.play();
+    leap(&clock, || pushing.count(0, "packets-sent"));
+    pushing.wait_for_eos();
+    let count = |field| pushing.count(0, field);
+    assert_eq!((count("reconnects"), count("packets-dropped"), count("packets-uncertain")), (0, 0, 0));
+    point.is_well();
+    point.stop();
+    assert_same_frames(&file, &recordings(&into)[0], 0);
+}
+
+// ---- a process that stands still ----
+
+/// The highest number that gst-launch has told by this name of a counter.
+fn told(output: &[String], counter: &str) -> u64 {
+    let name = format!("{counter}\\=\\(guint64\\)");
+    let values = output.iter().flat_map(|line| line.split(&name).skip(1));
+    values.map(|text| text.split('\\').next().unwrap().parse().unwrap()).max().unwrap()
+}
+
+/// The packets in files.
+fn packets(list: PathBuf, files: &[PathBuf]) -> HashSet<u64> {
+    let mut census = Census::in_file(list);
+    files.iter().for_each(|file| census.count_file(file));
+    census.into_set()
+}
+
+/// S-2, C-15: a pusher that stands still for longer than the server keeps its session goes on in a new one, and counts what
+/// was lost.
+#[test]
+fn s2_c15_a_pusher_stands_still() {
+    let directory = TempDir::new().unwrap();
+    let file = source(&directory);
+    let into = directory.path().join("recordings");
+    let point = PointConfig { record: Some(into.clone()), ..PointConfig::default() };
+    let config = Config::with_points(["concert"], &point);
+    let policy = Policy { idle_timeout: IDLE_TIMEOUT, ..Policy::default() };
+    let server = Server::spawn(Config { policy, ..config }).unwrap();
+    let pusher = launch(&file, &format!("http://{}/concert", server.addr()), &[]);
+    let stats = || server.stats("concert").unwrap();
+    until("the stream", || stats().packets > 10);
+    pusher.signal(Signal::SIGSTOP);
+    until("the server has enough of it", || !stats().pushing);
+    thread::sleep(stand_still());
+    pusher.signal(Signal::SIGCONT);
+    let output = pusher.output();
+    let stats = stats();
+    assert_eq!((stats.sessions, stats.headers), (2, 2), "{}", output.join("\n"));
+    server.stop();
+    let pushed = packets(directory.path().join("pushed"), &[file]);
+    let came = packets(directory.path().join("came"), &recordings(&into));
+    assert!(came.is_subset(&pushed));
+    let missing = (pushed.len() - came.len()) as u64;
+    let [uncertain, dropped] = ["packets-uncertain", "packets-dropped"].map(|counter| told(&output, counter));
+    println!("{missing} of {} are missing, {uncertain} uncertain, {dropped} dropped", pushed.len());
+    assert!(missing <= uncertain + dropped, "{}", output.join("\n"));
+    assert!(came.len() * 2 > pushed.len(), "{missing} are missing");
+}
+
+/// A server that stands still costs nothing that the pusher can keep.
+#[test]
+fn a_server_stands_still() {
+    let directory = TempDir::new().unwrap();
+    let file = source(&directory);
+    let into = directory.path().join("recordings");
+    let point = PointProgram::start(&["--point", "concert", "--record", into.to_str().unwrap()]);
+    let source = format!("filesrc location={}", file.display());
+    let pushing = Pushing::launch(&source, &format!("location={} stall-timeout=60000", point.url("concert")));
+    pushing.play();
+    until("the stream", || pushing.count(0, "packets-sent") > 10);
+    point.signal(Signal::SIGSTOP);
+    // The rest of the file goes to the system, or waits.
+    thread::sleep(Duration::from_secs(5));
+    point.signal(Signal::SIGCONT);
+    pushing.wait_for_eos();
+    let count = |field| pushing.count(0, field);
+    assert_eq!((count("reconnects"), count("packets-dropped"), count("packets-uncertain")), (0, 0, 0));
+    point.stop();
+    assert_same_frames(&file, &recordings(&into)[0], 0);
+}

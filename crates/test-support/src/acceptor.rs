@@ -1,0 +1,65 @@
+//! A server's authentication by another implementation than the sink's: the system's GSSAPI.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use tempfile::TempDir;
+
+/// Authenticates one connection.
+pub struct Acceptor {
+    process: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    _users: TempDir,
+}
+
+/// What a token leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The client is to answer this token.
+    Continue(String),
+    /// It is this user.
+    Accepted(String),
+    Refused,
+}
+
+impl Acceptor {
+    /// `scheme` is NTLM or Negotiate; `user` belongs to the domain STUDIO.
+    pub fn new(scheme: &str, user: &str, password: &str) -> Self {
+        let users = TempDir::new().unwrap();
+        let file = users.path().join("users");
+        fs::write(&file, format!("STUDIO:{user}:{password}\n")).unwrap();
+        // The Debian package belongs to Debian's own interpreter.
+        let mut process = Command::new("/usr/bin/python3")
+            .args([concat!(env!("CARGO_MANIFEST_DIR"), "/src/acceptor.py"), scheme])
+            .env("NTLM_USER_FILE", file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 with python3-gssapi and gss-ntlmssp: scripts/install-deps test");
+        let input = process.stdin.take().unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        Self { process, input, output, _users: users }
+    }
+
+    /// Takes a token of the client's.
+    pub fn step(&mut self, token: &str) -> Verdict {
+        writeln!(self.input, "{token}").unwrap();
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        let (verdict, rest) = line.trim_end().split_once(' ').unwrap_or_else(|| panic!("the acceptor said {line:?}"));
+        match verdict {
+            "continue" => Verdict::Continue(rest.to_owned()),
+            "accepted" => Verdict::Accepted(rest.to_owned()),
+            _ => Verdict::Refused,
+        }
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

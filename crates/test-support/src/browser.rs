@@ -1,0 +1,134 @@
+//! Chromium without a screen, driven by its own driver. Not a part of `support`: the driver's crate teaches `String` to
+//! add its keys, so that others' `+ &text` would no longer do.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use thirtyfour::{Capabilities, ChromiumLikeCapabilities, DesiredCapabilities, LoggingPrefsLogLevel, WebDriver};
+use tokio::runtime::Runtime;
+
+use crate::daemon::{self, Daemon};
+use crate::peer::PATIENCE;
+
+/// A window of Chromium. Dropped, it closes.
+pub struct Browser {
+    runtime: Runtime,
+    driver: Option<WebDriver>,
+    _daemon: Daemon,
+    _folder: TempDir,
+}
+
+/// How a page is looked at.
+#[derive(Clone, Copy)]
+pub struct Look {
+    pub dark: bool,
+    /// CSS pixels.
+    pub width: u32,
+    pub height: u32,
+}
+
+pub const DESK: Look = Look { dark: false, width: 1280, height: 900 };
+pub const PHONE: Look = Look { dark: false, width: 375, height: 812 };
+
+impl Browser {
+    pub fn start() -> Self {
+        let folder = daemon::folder();
+        let daemon = Daemon::start(&folder.path().join("log"), |address| {
+            vec![daemon::program("chromedriver"), format!("--port={}", address.port())]
+        });
+        let mut wanted = DesiredCapabilities::chrome();
+        let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
+        let flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-component-update \
+                     --disable-background-networking --disable-sync --disable-dev-shm-usage --no-proxy-server \
+                     --hide-scrollbars";
+        for flag in flags.split_whitespace().chain([profile.as_str()]) {
+            wanted.add_arg(flag).unwrap();
+        }
+        wanted.set_browser_log_level(LoggingPrefsLogLevel::All).unwrap();
+        // The driver's client makes itself ready for TLS, which it does not use here; another test may have done this.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = Runtime::new().unwrap();
+        let url = format!("http://{}", daemon.address);
+        let driver = runtime.block_on(connect(&url, wanted.into()));
+        Self { runtime, driver: Some(driver), _daemon: daemon, _folder: folder }
+    }
+
+    pub fn open(&self, url: &str) {
+        self.runtime.block_on(self.driver().goto(url)).unwrap();
+    }
+
+    /// What this script, the body of a function, gives.
+    pub fn run(&self, script: &str) -> Value {
+        self.runtime.block_on(self.driver().execute(script, vec![])).unwrap().json().clone()
+    }
+
+    /// Waits until the script gives `true`.
+    pub fn until(&self, what: &str, script: &str) {
+        let end = std::time::Instant::now() + PATIENCE;
+        while self.run(script) != Value::Bool(true) {
+            assert!(
+                std::time::Instant::now() < end,
+                "in vain: {what}\n{}",
+                self.run("return document.body.innerText").as_str().unwrap_or_default()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The text that a reader sees.
+    pub fn text(&self) -> String {
+        self.run("return document.body.innerText").as_str().unwrap().to_owned()
+    }
+
+    pub fn look(&self, look: Look) {
+        let scheme = if look.dark { "dark" } else { "light" };
+        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.send("Emulation.setEmulatedMedia", media);
+        let (width, height) = (look.width, look.height);
+        let phone = width < 600;
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone });
+        self.send("Emulation.setDeviceMetricsOverride", metrics);
+    }
+
+    /// The whole page as a PNG file.
+    pub fn photograph(&self, file: &std::path::Path) {
+        use base64::Engine;
+        let picture = self.send("Page.captureScreenshot", json!({ "captureBeyondViewport": true }));
+        let bytes = base64::prelude::BASE64_STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
+        std::fs::write(file, bytes).unwrap();
+    }
+
+    /// What the console says, errors of the page among it, since the last call.
+    pub fn console(&self) -> Vec<String> {
+        let entries = self.runtime.block_on(self.driver().browser_log()).unwrap();
+        entries.into_iter().map(|entry| format!("{} {}", entry.level, entry.message)).collect()
+    }
+
+    /// The URLs that the page has fetched; what its policy forbids, the console tells.
+    pub fn fetched(&self) -> Vec<String> {
+        let urls = self.run("return performance.getEntriesByType('resource').map((entry) => entry.name)");
+        urls.as_array().unwrap().iter().map(|url| url.as_str().unwrap().to_owned()).collect()
+    }
+
+    fn send(&self, method: &str, parameters: Value) -> Value {
+        self.runtime.block_on(self.driver().cdp().send_raw(method, parameters)).unwrap()
+    }
+
+    fn driver(&self) -> &WebDriver {
+        self.driver.as_ref().unwrap()
+    }
+}
+
+async fn connect(url: &str, wanted: Capabilities) -> WebDriver {
+    WebDriver::new(url, wanted).await.unwrap()
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            let _ = self.runtime.block_on(driver.quit());
+        }
+    }
+}

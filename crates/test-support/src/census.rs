@@ -1,0 +1,59 @@
+//! Which packets of a stream there are: each is known by what is in it.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use asf::{Parser, Settings};
+use bytes::Bytes;
+
+/// Counts the packets in an ASF stream. It keeps a list in a file, so that one who watches the memory sees nothing of it.
+pub struct Census {
+    list: PathBuf,
+    file: BufWriter<File>,
+    packets: u64,
+}
+
+impl Census {
+    pub fn in_file(list: PathBuf) -> Self {
+        Self { file: BufWriter::new(File::create(&list).unwrap()), list, packets: 0 }
+    }
+
+    /// Counts what a parser has ready.
+    pub fn count(&mut self, parser: &mut Parser) {
+        while let Some(unit) = parser.next_unit().unwrap() {
+            let mut hasher = DefaultHasher::new();
+            unit.packet.slices().iter().for_each(|slice| hasher.write(slice));
+            self.file.write_all(&hasher.finish().to_le_bytes()).unwrap();
+            self.packets += 1;
+        }
+    }
+
+    /// Counts what is in a file, which may end in the midst of a packet.
+    pub fn count_file(&mut self, path: &Path) {
+        let (mut file, mut parser) = (File::open(path).unwrap(), Parser::new(Settings::default()));
+        let mut chunk = vec![0; 64 * 1024];
+        loop {
+            let read = file.read(&mut chunk).unwrap();
+            if read == 0 {
+                return;
+            }
+            parser.push(Bytes::copy_from_slice(&chunk[..read]));
+            self.count(&mut parser);
+        }
+    }
+
+    /// Packets counted, some of them perhaps twice.
+    pub fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    /// Those that it has counted.
+    pub fn into_set(mut self) -> HashSet<u64> {
+        self.file.flush().unwrap();
+        let bytes = std::fs::read(&self.list).unwrap();
+        bytes.chunks_exact(8).map(|hash| u64::from_le_bytes(hash.try_into().unwrap())).collect()
+    }
+}

@@ -1,0 +1,93 @@
+//! A server program of the system's, with a folder of its own, as long as a test wants it.
+
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::peer::PATIENCE;
+
+/// How often another port is tried, where somebody else took the one that was free.
+const ATTEMPTS: u32 = 5;
+
+/// A program in the foreground. Dropped, it ends; so it does with the test's process.
+pub struct Daemon {
+    child: Child,
+    pub address: SocketAddr,
+}
+
+impl Daemon {
+    /// Starts what `command` gives for a free port of the loopback, and waits until it listens there.
+    /// What the program says goes to the file `log`.
+    pub fn start(log: &Path, mut command: impl FnMut(SocketAddr) -> Vec<String>) -> Self {
+        for _ in 0..ATTEMPTS {
+            let address = free_address();
+            let arguments = command(address);
+            // Its Drop does not run where the test is killed.
+            let child = Command::new("setpriv")
+                .args(["--pdeathsig", "TERM"])
+                .args(&arguments)
+                .stdin(Stdio::null())
+                .stdout(File::create(log).unwrap())
+                .stderr(File::options().append(true).open(log).unwrap())
+                .spawn()
+                .unwrap();
+            let mut daemon = Self { child, address };
+            if daemon.listens() {
+                return daemon;
+            }
+        }
+        panic!("it does not start: {}", std::fs::read_to_string(log).unwrap());
+    }
+
+    /// Waits until it takes connections; `false` where it ended instead.
+    fn listens(&mut self) -> bool {
+        let until = Instant::now() + PATIENCE;
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "it neither listens nor ends");
+            if TcpStream::connect(self.address).is_ok() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+}
+
+impl Drop for Daemon {
+    /// By SIGTERM, on which a program ends those that it started itself.
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let until = Instant::now() + PATIENCE;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A folder that a server's unprivileged user can read.
+pub fn folder() -> TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = TempDir::new().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// The program's path: those of servers are not on every user's PATH.
+pub fn program(name: &str) -> String {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);
+    let found = folders.map(|folder| folder.join(name)).find(|file| file.exists());
+    let found = found.ok_or_else(|| io::Error::other(format!("{name} is missing: scripts/install-deps test")));
+    found.unwrap().display().to_string()
+}

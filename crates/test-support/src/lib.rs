@@ -1,0 +1,96 @@
+//! What the tests of several crates share. Never published.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_errors_doc,
+    clippy::new_without_default,
+    reason = "tests"
+)]
+
+#[cfg(feature = "element")]
+pub mod acceptor;
+#[cfg(feature = "element")]
+pub mod apache;
+#[cfg(feature = "element")]
+pub mod audience;
+#[cfg(feature = "element")]
+pub mod authority;
+#[cfg(feature = "element")]
+pub mod browser;
+#[cfg(feature = "element")]
+pub mod cable;
+#[cfg(feature = "element")]
+pub mod census;
+#[cfg(feature = "element")]
+pub mod challenger;
+#[cfg(feature = "element")]
+pub mod concert;
+#[cfg(feature = "element")]
+pub mod curl;
+#[cfg(feature = "element")]
+pub mod daemon;
+#[cfg(feature = "element")]
+pub mod decoded;
+#[cfg(feature = "element")]
+pub mod encoder;
+#[cfg(feature = "element")]
+pub mod faults;
+#[cfg(feature = "element")]
+pub mod kerberos;
+#[cfg(feature = "element")]
+pub mod leaks;
+#[cfg(feature = "element")]
+pub mod live;
+pub mod malformed;
+#[cfg(feature = "element")]
+pub mod media;
+#[cfg(feature = "element")]
+pub mod nginx;
+pub mod pages;
+#[cfg(feature = "element")]
+pub mod peer;
+#[cfg(feature = "element")]
+pub mod pipeline;
+#[cfg(feature = "element")]
+pub mod point_program;
+#[cfg(feature = "element")]
+pub mod program;
+#[cfg(feature = "element")]
+pub mod proxy;
+#[cfg(feature = "element")]
+pub mod puller;
+#[cfg(feature = "element")]
+pub mod server;
+#[cfg(feature = "element")]
+pub mod show;
+pub mod sources;
+#[cfg(feature = "element")]
+pub mod terminal;
+#[cfg(feature = "element")]
+pub mod troubled;
+#[cfg(feature = "element")]
+pub mod upstream;
+#[cfg(feature = "element")]
+pub mod usage;
+#[cfg(feature = "element")]
+pub mod vlc;
+#[cfg(feature = "element")]
+pub mod wire;
+#[cfg(feature = "element")]
+pub mod witness;
+
+use std::path::{Path, PathBuf};
+
+/// The project's folder.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// The server's program, which cargo has put beside the folder of the test that runs.
+pub fn server_program() -> PathBuf {
+    let program = std::env::current_exe().unwrap().parent().unwrap().with_file_name("asf-publishing-point");
+    assert!(program.exists(), "{} is missing: cargo build -p asf-publishing-point", program.display());
+    program
+}

@@ -1,0 +1,316 @@
+//! A server that a test writes as a list of connections to take.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use wmhttp::packet::{Decoder, Packet};
+
+/// A failing test ends by this, a passing one never waits for it.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What Windows Media Services answer.
+pub fn wms(status: u16, push_id: &str) -> String {
+    format!(
+        "HTTP/1.1 {status} Said\r\nServer: Cougar/9.6.7600.16564\r\nContent-Length: 0\r\nPragma: no-cache, timeout=60000\r\n\
+         Cache-Control: no-cache\r\nSet-Cookie: push-id={push_id}\r\nSupported: com.microsoft.wm.sswitch\r\n\r\n"
+    )
+}
+
+/// What a plain relay answers: no cookie, no Pragma.
+pub fn relay(status: u16) -> String {
+    format!("HTTP/1.1 {status} Said\r\nServer: Cougar/9.0\r\nContent-Length: 0\r\n\r\n")
+}
+
+/// A refusal until the request is authenticated by one of `challenges`.
+pub fn unauthorized(challenges: &[&str]) -> String {
+    let lines: String = challenges.iter().map(|challenge| format!("WWW-Authenticate: {challenge}\r\n")).collect();
+    format!(
+        "HTTP/1.1 401 Unauthorized\r\nServer: Cougar/9.6.7600.16564\r\nContent-Length: 5\r\n{lines}\
+         Set-Cookie: push-id=REFUSED\r\n\r\nno...",
+    )
+}
+
+pub struct Peer {
+    pub addr: SocketAddr,
+    scheme: &'static str,
+    connections: Receiver<Connection>,
+    _stop: Sender<()>,
+}
+
+impl Peer {
+    /// Listens on a free port.
+    pub fn new() -> Self {
+        Self::on("127.0.0.1:0".parse().unwrap())
+    }
+
+    /// Listens on a free port; its system takes little that is not read.
+    pub fn with_little_room() -> Self {
+        Self::listening(little_room(), None)
+    }
+
+    /// Both.
+    pub fn with_tls_and_little_room(config: Arc<ServerConfig>) -> Self {
+        Self::listening(little_room(), Some(config))
+    }
+
+    /// Listens on a free port and speaks TLS there.
+    pub fn with_tls(config: Arc<ServerConfig>) -> Self {
+        Self::listening(TcpListener::bind("127.0.0.1:0").unwrap(), Some(config))
+    }
+
+    /// Listens on a port that was free, or is again.
+    pub fn on(addr: SocketAddr) -> Self {
+        Self::listening(TcpListener::bind(addr).unwrap(), None)
+    }
+
+    fn listening(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let addr = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let (sender, connections) = channel();
+        let (stop, stopped) = channel();
+        std::thread::spawn(move || {
+            while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                match listener.accept() {
+                    Ok((stream, _)) => {
+                        stream.set_nonblocking(false).unwrap();
+                        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                        if sender.send(Connection::new(stream, tls.as_ref())).is_err() {
+                            return;
+                        }
+                    }
+                    Err(_) => std::thread::sleep(Duration::from_millis(2)),
+                }
+            }
+        });
+        Self { addr, scheme, connections, _stop: stop }
+    }
+
+    pub fn location(&self) -> String {
+        format!("{}://{}/concert", self.scheme, self.addr)
+    }
+
+    /// The next connection.
+    pub fn accept(&self) -> Connection {
+        self.connections.recv_timeout(PATIENCE).expect("a connection")
+    }
+
+    /// The next connection, where there is one within `time`.
+    pub fn accept_within(&self, time: Duration) -> Option<Connection> {
+        self.connections.recv_timeout(time).ok()
+    }
+}
+
+fn little_room() -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    socket2::SockRef::from(&listener).set_recv_buffer_size(16 * 1024).unwrap();
+    listener
+}
+
+/// TCP, or TLS over it.
+trait Stream: Read + Write + Send {}
+
+impl<S: Read + Write + Send> Stream for S {}
+
+/// One TCP connection of the pusher's.
+pub struct Connection {
+    tcp: TcpStream,
+    stream: Box<dyn Stream>,
+    buffer: Vec<u8>,
+    decoder: Decoder,
+    /// Bytes of the body that have not come yet.
+    pub body_left: u64,
+}
+
+/// A request's head.
+#[derive(Debug)]
+pub struct Head {
+    pub text: String,
+    pub body: String,
+}
+
+impl Head {
+    pub fn is_setup(&self) -> bool {
+        self.text.contains("\r\nContent-Type: application/x-wms-pushsetup\r\n")
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    pub fn push_id(&self) -> &str {
+        self.header("Cookie").unwrap().strip_prefix("push-id=").unwrap()
+    }
+}
+
+impl Connection {
+    pub fn new(tcp: TcpStream, tls: Option<&Arc<ServerConfig>>) -> Self {
+        let stream = tcp.try_clone().unwrap();
+        let stream: Box<dyn Stream> = match tls {
+            Some(config) => Box::new(StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), stream)),
+            None => Box::new(stream),
+        };
+        Self { tcp, stream, buffer: Vec::new(), decoder: Decoder::default(), body_left: 0 }
+    }
+
+    fn fill(&mut self) -> usize {
+        let mut chunk = [0; 65_536];
+        let read = self.stream.read(&mut chunk).unwrap_or(0);
+        self.buffer.extend_from_slice(&chunk[..read]);
+        read
+    }
+
+    /// Reads a request's head, and a setup's body.
+    pub fn request(&mut self) -> Head {
+        match self.try_request() {
+            Some(head) => head,
+            None => panic!("closed before a request: {:?}", String::from_utf8_lossy(&self.buffer)),
+        }
+    }
+
+    /// The same; `None` where the pusher closed before.
+    pub fn try_request(&mut self) -> Option<Head> {
+        loop {
+            if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                let rest = self.buffer.split_off(end + 4);
+                let text = String::from_utf8(std::mem::replace(&mut self.buffer, rest)).unwrap();
+                let mut head = Head { text, body: String::new() };
+                let length: u64 = head.header("Content-Length").expect("C-2: a Content-Length").parse().unwrap();
+                if head.is_setup() {
+                    while (self.buffer.len() as u64) < length {
+                        assert!(self.fill() > 0);
+                    }
+                    let rest = self.buffer.split_off(usize::try_from(length).unwrap());
+                    head.body = String::from_utf8(std::mem::replace(&mut self.buffer, rest)).unwrap();
+                } else {
+                    self.body_left = length;
+                    self.decoder = Decoder::default();
+                }
+                return Some(head);
+            }
+            if self.fill() == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// Takes a setup and the start after it on this connection.
+    pub fn set_up(&mut self, answer: &str) -> Head {
+        let setup = self.request();
+        assert!(setup.is_setup(), "{}", setup.text);
+        self.answer(answer);
+        let start = self.request();
+        assert!(!start.is_setup(), "{}", start.text);
+        start
+    }
+
+    /// The next packet of the body; `None` at its end, or where the pusher closed.
+    pub fn packet(&mut self) -> Option<Packet> {
+        loop {
+            if let Some(packet) = self.decoder.next_packet().expect("P-1") {
+                return Some(packet);
+            }
+            if self.body_left == 0 {
+                assert!(self.decoder.is_aligned(), "C-9: a packet straddles the end of a body");
+                return None;
+            }
+            if self.buffer.is_empty() && self.fill() == 0 {
+                return None;
+            }
+            let take = usize::try_from(self.body_left).unwrap().min(self.buffer.len());
+            self.body_left -= take as u64;
+            let rest = self.buffer.split_off(take);
+            self.decoder.push(Bytes::from(std::mem::replace(&mut self.buffer, rest)));
+        }
+    }
+
+    /// The payloads of the data packets that come next, `count` of them.
+    pub fn data(&mut self, count: usize) -> Vec<Bytes> {
+        let mut data = Vec::new();
+        while data.len() < count {
+            match self.packet().expect("a packet") {
+                Packet::Data(payload) => data.push(payload),
+                other @ (Packet::Header(_) | Packet::StreamChange(_) | Packet::End(_) | Packet::Filler(_)) => {
+                    panic!("{other:?} after {} data packets", data.len())
+                }
+            }
+        }
+        data
+    }
+
+    /// Everything to the end of the body, the end packet last.
+    pub fn until_the_end(&mut self) -> Vec<Packet> {
+        let mut packets = Vec::new();
+        while let Some(packet) = self.packet() {
+            let last = matches!(packet, Packet::End(reason) if reason != wmhttp::Hresult::FALSE);
+            packets.push(packet);
+            if last {
+                break;
+            }
+        }
+        packets
+    }
+
+    pub fn answer(&mut self, text: &str) {
+        self.try_answer(text).unwrap();
+    }
+
+    /// The same, for a pusher that may be gone.
+    pub fn try_answer(&mut self, text: &str) -> std::io::Result<()> {
+        self.stream.write_all(text.as_bytes())?;
+        self.stream.flush()
+    }
+
+    /// Reads on without looking until the pusher closes.
+    pub fn drain(&mut self) {
+        while self.fill() > 0 {
+            self.buffer.clear();
+        }
+    }
+
+    /// Says that nothing more will be said.
+    pub fn close_writing(&self) {
+        // A pusher that has reset meanwhile needs no telling.
+        let _ = self.tcp.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// How long a read waits.
+    pub fn set_patience(&self, patience: Duration) {
+        self.tcp.set_read_timeout(Some(patience)).unwrap();
+    }
+
+    /// The bare connection, for a test that reads by itself from the beginning.
+    pub fn into_tcp(self) -> TcpStream {
+        self.tcp
+    }
+
+    /// Takes a byte of what has come, if any.
+    pub fn take_byte(&mut self) {
+        self.set_patience(Duration::from_millis(1));
+        // There may be none.
+        let _ = self.stream.read(&mut [0]);
+    }
+
+    /// Whether the pusher closes without saying more.
+    pub fn is_closed(&mut self) -> bool {
+        self.buffer.is_empty() && self.fill() == 0
+    }
+
+    /// Bytes that have come in and were not read as packets.
+    pub fn unread(&self) -> usize {
+        self.tcp.set_nonblocking(true).unwrap();
+        let waiting = self.tcp.peek(&mut vec![0; 32 << 20]).unwrap_or(0);
+        self.tcp.set_nonblocking(false).unwrap();
+        self.buffer.len() + waiting
+    }
+
+    /// Resets the connection.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+}

@@ -1,0 +1,236 @@
+//! A pipeline that ends in the element, and all that it says.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+
+use crate::peer::{PATIENCE, Peer};
+use crate::{leaks, media};
+
+pub fn init() {
+    static INIT: Once = Once::new();
+    INIT.call_once(|| {
+        gst::init().unwrap();
+        gstasfpush::plugin_register_static().unwrap();
+        leaks::watch();
+    });
+}
+
+/// Tells the watch over leaks which children a description's properties named.
+fn note_children(sink: &gst::Element, properties: &str) {
+    let children = sink.dynamic_cast_ref::<gst::ChildProxy>().unwrap();
+    let names = properties.split(' ').filter_map(|word| word.split_once('='));
+    for (child, _) in names.filter_map(|(name, _)| name.trim().split_once("::")) {
+        leaks::left_by_parser(&children.child_by_name(child).unwrap());
+    }
+}
+
+/// A pipeline and its bus.
+pub struct Pushing {
+    pub pipeline: gst::Pipeline,
+    pub sink: gst::Element,
+    bus: gst::Bus,
+}
+
+impl Pushing {
+    /// `source ! asfpushsink properties`.
+    pub fn launch(source: &str, properties: &str) -> Self {
+        init();
+        let pipeline = gst::parse::launch(&format!("{source} ! asfpushsink name=push {properties}")).unwrap();
+        let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
+        let sink = pipeline.by_name("push").unwrap();
+        note_children(&sink, properties);
+        let bus = pipeline.bus().unwrap();
+        Self { pipeline, sink, bus }
+    }
+
+    /// The element alone, for an [`Upstream`](crate::upstream::Upstream).
+    pub fn bare(properties: &str) -> Self {
+        init();
+        let sink = gst::parse::launch(&format!("asfpushsink name=push {properties}")).unwrap();
+        note_children(&sink, properties);
+        let pipeline = gst::Pipeline::new();
+        pipeline.add(&sink).unwrap();
+        let bus = pipeline.bus().unwrap();
+        Self { pipeline, sink, bus }
+    }
+
+    /// A pipeline that a test feeds by hand.
+    pub fn by_hand(properties: &str) -> (Self, gst::Element) {
+        let pushing = Self::launch("appsrc name=feed format=bytes", properties);
+        let feed = pushing.pipeline.by_name("feed").unwrap();
+        (pushing, feed)
+    }
+
+    pub fn play(&self) {
+        self.pipeline.set_state(gst::State::Playing).unwrap();
+    }
+
+    /// Waits for a message that `wanted` takes something from; an ERROR that it does not take fails the test.
+    pub fn wait_for<T>(&self, mut wanted: impl FnMut(&gst::Message) -> Option<T>) -> T {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            let Some(message) = self.bus.timed_pop(gst::ClockTime::from_mseconds(100)) else { continue };
+            if let Some(found) = wanted(&message) {
+                return found;
+            }
+            if let gst::MessageView::Error(error) = message.view() {
+                panic!("{} ({:?})", error.error(), error.debug());
+            }
+        }
+        panic!("the message did not come");
+    }
+
+    pub fn wait_for_eos(&self) {
+        self.wait_for(|message| matches!(message.view(), gst::MessageView::Eos(_)).then_some(()));
+    }
+
+    /// The status messages to come, until one with this nick.
+    pub fn wait_for_status(&self, nick: &str) -> gst::Structure {
+        self.wait_for(|message| status(message).filter(|status| status_nick(status) == nick))
+    }
+
+    pub fn wait_for_error(&self) -> (glib::Error, gst::Structure) {
+        self.wait_for(|message| {
+            let gst::MessageView::Error(error) = message.view() else { return None };
+            let details = error.details().unwrap_or_else(|| panic!("{error:?} has no details"));
+            Some((error.error(), details.to_owned()))
+        })
+    }
+
+    /// What is on the bus by now.
+    pub fn messages(&self) -> Vec<gst::Message> {
+        std::iter::from_fn(|| self.bus.pop()).collect()
+    }
+
+    /// The counters of each destination.
+    pub fn all_stats(&self) -> Vec<gst::Structure> {
+        let stats = self.sink.property::<gst::Structure>("stats");
+        let destinations = stats.get::<gst::Array>("destinations").unwrap();
+        destinations.iter().map(|stats| stats.get::<gst::Structure>().unwrap()).collect()
+    }
+
+    /// The messages of the next `time`.
+    pub fn messages_within(&self, time: Duration) -> Vec<gst::Message> {
+        let first = self.bus.timed_pop(gst::ClockTime::from_mseconds(u64::try_from(time.as_millis()).unwrap()));
+        first.into_iter().chain(std::iter::from_fn(|| self.bus.pop())).collect()
+    }
+
+    /// The counters of the one destination.
+    pub fn destination_stats(&self) -> gst::Structure {
+        self.all_stats().into_iter().next().unwrap()
+    }
+
+    /// A counter of the destination number `index`.
+    pub fn count(&self, index: usize, field: &str) -> u64 {
+        self.all_stats()[index].get::<u64>(field).unwrap()
+    }
+
+    /// Where the destination number `index` stands.
+    pub fn state_of(&self, index: usize) -> String {
+        self.all_stats()[index].get::<String>("state").unwrap()
+    }
+
+    /// The destination number `index`, as a child of the element.
+    pub fn child(&self, index: u32) -> glib::Object {
+        self.sink.dynamic_cast_ref::<gst::ChildProxy>().unwrap().child_by_index(index).unwrap()
+    }
+
+    pub fn stop(&self) {
+        self.pipeline.set_state(gst::State::Null).unwrap();
+    }
+}
+
+/// A playing pipeline that pushes to several servers what the test feeds, as fast as that comes.
+pub fn pushing_to(peers: &[Peer], properties: &str) -> (Pushing, gst::Element) {
+    let locations = peers.iter().map(Peer::location).collect::<Vec<_>>().join(",");
+    let (pushing, source) = Pushing::by_hand(&format!("sync=false locations=\"{locations}\" {properties}"));
+    pushing.play();
+    (pushing, source)
+}
+
+/// The same to one server.
+pub fn pushing_to_one(properties: &str) -> (Peer, Pushing, gst::Element) {
+    let peer = Peer::new();
+    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false {properties}", peer.location()));
+    pushing.play();
+    (peer, pushing, source)
+}
+
+impl Drop for Pushing {
+    fn drop(&mut self) {
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+pub fn status(message: &gst::Message) -> Option<gst::Structure> {
+    let structure = message.structure()?;
+    (structure.name() == "asfpushsink-status").then(|| structure.to_owned())
+}
+
+pub fn status_nick(status: &gst::Structure) -> String {
+    let value = status.value("status").unwrap();
+    glib::EnumValue::from_value(value).unwrap().1.nick().to_owned()
+}
+
+/// Hands bytes to an appsrc.
+pub fn feed(source: &gst::Element, bytes: impl AsRef<[u8]> + Send + 'static) {
+    let flow = source.emit_by_name::<gst::FlowReturn>("push-buffer", &[&gst::Buffer::from_slice(bytes)]);
+    assert_eq!(flow, gst::FlowReturn::Ok);
+}
+
+pub fn end(source: &gst::Element) {
+    let flow = source.emit_by_name::<gst::FlowReturn>("end-of-stream", &[]);
+    assert_eq!(flow, gst::FlowReturn::Ok);
+}
+
+/// Hands a header and 40 packets to an appsrc, one each 100 ms, and ends.
+pub fn feed_for_four_seconds(source: &gst::Element) {
+    feed(source, media::stream(1, 40));
+    for n in 1..40 {
+        std::thread::sleep(Duration::from_millis(100));
+        feed(source, media::packet(n, 40));
+    }
+    end(source);
+}
+
+/// Waits until `condition` holds.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let patience = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < patience, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A folder with nothing but the plugin that was built with this test; the one among cargo's outcomes is as old as
+/// the last `cargo build`.
+pub fn plugin_folder() -> PathBuf {
+    let built = std::env::current_exe().unwrap().with_file_name("libgstasfpush.so");
+    assert!(built.exists(), "{} was not built with the tests", built.display());
+    let folder = built.ancestors().nth(2).unwrap().join("plugin-of-the-tests");
+    fs::create_dir_all(&folder).unwrap();
+    let plugin = folder.join("libgstasfpush.so");
+    // A folder of outcomes that was copied from elsewhere has a link that leads there.
+    if fs::read_link(&plugin).is_ok_and(|target| target != built) {
+        let _ = fs::remove_file(&plugin);
+    }
+    match symlink(&built, plugin) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => panic!("{error}"),
+        Ok(()) | Err(_) => folder,
+    }
+}
+
+/// gst-launch-1.0 with that plugin.
+pub fn gst_launch() -> Command {
+    let plugin = plugin_folder();
+    let mut command = Command::new("gst-launch-1.0");
+    command.env("GST_PLUGIN_PATH", &plugin).env("GST_REGISTRY", plugin.join("registry.bin"));
+    command
+}

@@ -1,0 +1,113 @@
+//! A program that a test runs, and what it prints.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::pipeline::until;
+
+/// A command without what cargo tells its tests: a cargo among what it runs would build anew what depends on it.
+pub fn outside_cargo(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_str().is_some_and(|name| name.starts_with("CARGO_") && name != "CARGO_HOME");
+        if told {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A running program. Dropped, it ends, and so do those that it has started.
+pub struct Program {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Program {
+    /// Runs a line of shell in the project's folder, without a terminal.
+    pub fn shell(line: &str) -> Self {
+        let mut child = outside_cargo("sh")
+            .args(["-c", line])
+            .current_dir(crate::root())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let lines = Arc::new(Mutex::new(vec![line.to_owned()]));
+        let out: Box<dyn Read + Send> = Box::new(child.stdout.take().unwrap());
+        let errors: Box<dyn Read + Send> = Box::new(child.stderr.take().unwrap());
+        let readers = [out, errors].map(|stream| {
+            let lines = Arc::clone(&lines);
+            thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    lines.lock().unwrap().push(line);
+                }
+            })
+        });
+        Self { child, lines, readers: readers.into() }
+    }
+
+    /// The lines so far that begin with `start`.
+    pub fn lines(&self, start: &str) -> Vec<String> {
+        self.lines.lock().unwrap().iter().filter(|line| line.starts_with(start)).cloned().collect()
+    }
+
+    /// Waits for a line that begins with `start`.
+    pub fn wait_for(&self, start: &str) {
+        until(start, || !self.lines(start).is_empty());
+    }
+
+    /// As Ctrl-C does.
+    pub fn interrupt(&self) {
+        self.signal(Signal::SIGINT);
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        killpg(self.group(), signal).unwrap();
+    }
+
+    /// Waits for its end, by itself and well; what it printed.
+    pub fn output(self) -> Vec<String> {
+        let (status, output) = self.end();
+        assert!(status.success(), "{status}: {output:?}");
+        output
+    }
+
+    /// The same where it is to fail.
+    pub fn complaint(self) -> Vec<String> {
+        let (status, output) = self.end();
+        assert_eq!(status.code(), Some(1), "{status}: {output:?}");
+        output
+    }
+
+    fn end(mut self) -> (ExitStatus, Vec<String>) {
+        until("the program ends", || self.child.try_wait().unwrap().is_some());
+        self.readers.drain(..).for_each(|reader| reader.join().unwrap());
+        (self.child.wait().unwrap(), self.lines(""))
+    }
+
+    fn group(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().unwrap())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.lines("").join("\n"));
+        }
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            let _ = killpg(self.group(), Signal::SIGKILL);
+            let _ = self.child.wait();
+        }
+    }
+}

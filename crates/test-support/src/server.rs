@@ -1,0 +1,122 @@
+//! A server that takes any number of connections, each served by a function of the test's in a thread of its own.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::peer::{Connection, PATIENCE};
+
+/// Takes no more connections when dropped; those that it has end when the pusher closes them.
+pub struct Server {
+    pub addr: SocketAddr,
+    listening: Arc<Listening>,
+}
+
+/// What a server's threads share.
+pub struct Listening {
+    listener: TcpListener,
+    /// Nothing is accepted any more; see [`Listening::turn_deaf`].
+    deaf: AtomicBool,
+    /// When each connection was accepted.
+    accepted: Mutex<Vec<Instant>>,
+    /// What fills the queue of a listener that has turned deaf.
+    queued: Mutex<Vec<TcpStream>>,
+}
+
+/// A listener on a loopback address of its own: a port that it gives up nobody else gets meanwhile. `backlog` 0 lets
+/// one connection wait; `room` bounds what the system takes unread.
+pub fn listen(backlog: i32, room: Option<usize>) -> TcpListener {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    listen_on(SocketAddr::from((Ipv4Addr::new(127, 7, high, low), 0)), backlog, room).unwrap()
+}
+
+/// The same on an address that is known.
+pub fn listen_on(addr: SocketAddr, backlog: i32, room: Option<usize>) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if let Some(room) = room {
+        socket.set_recv_buffer_size(room)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
+impl Server {
+    pub fn start(
+        listener: TcpListener,
+        serve: impl Fn(Connection, &Arc<Listening>) + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let addr = listener.local_addr().unwrap();
+        let listening = Arc::new(Listening {
+            listener,
+            deaf: AtomicBool::default(),
+            accepted: Mutex::default(),
+            queued: Mutex::default(),
+        });
+        let accepting = Arc::clone(&listening);
+        thread::spawn(move || {
+            while let Ok((stream, _)) = accepting.listener.accept() {
+                if accepting.deaf.load(Ordering::SeqCst) {
+                    accepting.queued.lock().unwrap().push(stream);
+                    return;
+                }
+                accepting.accepted.lock().unwrap().push(Instant::now());
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                let (serve, listening) = (serve.clone(), Arc::clone(&accepting));
+                thread::spawn(move || serve(Connection::new(stream, None), &listening));
+            }
+        });
+        Self { addr, listening }
+    }
+
+    pub fn location(&self) -> String {
+        format!("http://{}/concert", self.addr)
+    }
+
+    /// When each connection was accepted.
+    pub fn accepted(&self) -> Vec<Instant> {
+        self.listening.accepted.lock().unwrap().clone()
+    }
+
+    pub fn listening(&self) -> &Listening {
+        &self.listening
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.listening.refuse();
+    }
+}
+
+impl Listening {
+    /// From now on connections are refused.
+    pub fn refuse(&self) {
+        // It may have been done already.
+        let _ = SockRef::from(&self.listener).shutdown(std::net::Shutdown::Both);
+    }
+
+    /// From now on a SYN stays without answer: the queue of the listener, which must be short, is full.
+    pub fn turn_deaf(&self) {
+        if self.deaf.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let addr = self.listener.local_addr().unwrap();
+        // The thread that accepts takes one more; then the queue fills.
+        let last = TcpStream::connect_timeout(&addr, PATIENCE).unwrap();
+        while self.queued.lock().unwrap().is_empty() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.queued.lock().unwrap().push(last);
+        while let Ok(waiting) = TcpStream::connect_timeout(&addr, Duration::from_millis(300)) {
+            self.queued.lock().unwrap().push(waiting);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! A server whose life is hard: it stalls, breaks off, is killed and comes back, as a seed has it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+
+use crate::point_program::PointProgram;
+
+/// Faults in the midst of a body.
+const IN_BODY: [&str; 8] =
+    ["reset", "close", "garbage", "503:retry-after=1s", "408", "stall:2s", "stall:15s", "slow:150kB"];
+/// Faults of answers, and of connections between them.
+const OF_ANSWERS: [&str; 17] = [
+    "reset@setup",
+    "reset@start",
+    "reset@end",
+    "close@setup",
+    "close@start",
+    "close@end",
+    "garbage@setup",
+    "garbage@end",
+    "503@setup",
+    "503@start",
+    "no-answer@setup",
+    "no-answer@end",
+    "late:1s",
+    "split-answer",
+    "extra-100-continue",
+    "http-1.0",
+    "close-after-setup:50ms",
+];
+
+/// After a trouble: what its system has taken from the network meanwhile is read before the next.
+const REST: Duration = Duration::from_secs(2);
+
+/// What happens to it, until it is healed.
+enum Trouble {
+    Fault(String),
+    /// It stands still, its connections open.
+    Stopped,
+    /// It is gone without a word.
+    Killed,
+    /// It was ended in order.
+    Ended,
+}
+
+/// The server with one point, `concert`, that records.
+pub struct Troubled {
+    address: SocketAddr,
+    recordings: PathBuf,
+    /// Whether its process may end.
+    is_mortal: bool,
+    program: Option<PointProgram>,
+    /// What it is in, and until when.
+    trouble: Option<(Trouble, Instant)>,
+    rested_at: Instant,
+}
+
+impl Troubled {
+    /// Starts it, well.
+    pub fn start(recordings: PathBuf, is_mortal: bool) -> Self {
+        let address = SocketAddr::from((own_address(), 0));
+        let rested_at = Instant::now() + REST;
+        let mut server = Self { address, recordings, is_mortal, program: None, trouble: None, rested_at };
+        server.begin();
+        server
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/concert", self.address)
+    }
+
+    pub fn recordings(&self) -> &PathBuf {
+        &self.recordings
+    }
+
+    /// Its process, while there is one.
+    pub fn program(&self) -> Option<&PointProgram> {
+        self.program.as_ref()
+    }
+
+    pub fn is_in_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
+    /// Whether something may happen to it.
+    pub fn is_well(&self, now: Instant) -> bool {
+        self.trouble.is_none() && self.rested_at <= now
+    }
+
+    /// Something happens to it; what.
+    pub fn befall(&mut self, random: &mut StdRng, now: Instant) -> String {
+        let mut seconds = |least: u64, most: u64| Duration::from_millis(random.random_range(least * 1000..most * 1000));
+        let (fault_for, stop_for, down_for) = (seconds(3, 10), seconds(1, 5), seconds(0, 5));
+        let packets = random.random_range(1..150);
+        let fault = match random.random() {
+            true => format!("{}@{packets}", IN_BODY.choose(random).unwrap()),
+            false => (*OF_ANSWERS.choose(random).unwrap()).to_owned(),
+        };
+        let kinds = if self.is_mortal { 6 } else { 4 };
+        let (trouble, time) = match random.random_range(0..kinds) {
+            0..3 => (Trouble::Fault(fault), fault_for),
+            3 => (Trouble::Stopped, stop_for),
+            4 => (Trouble::Killed, down_for),
+            _ => (Trouble::Ended, down_for),
+        };
+        match &trouble {
+            Trouble::Fault(fault) => self.program().unwrap().reload(&self.config(fault)),
+            Trouble::Stopped => self.program().unwrap().signal(Signal::SIGSTOP),
+            Trouble::Killed => self.program = None,
+            Trouble::Ended => drop(self.program.take().unwrap().stop()),
+        }
+        let what = match &trouble {
+            Trouble::Fault(fault) => fault,
+            Trouble::Stopped => "stopped",
+            Trouble::Killed => "killed",
+            Trouble::Ended => "ended",
+        };
+        let told = format!("{what} for {} ms", time.as_millis());
+        self.trouble = Some((trouble, now + time));
+        told
+    }
+
+    /// Ends its trouble where the time has come.
+    pub fn pass(&mut self, now: Instant) {
+        if self.trouble.as_ref().is_some_and(|(_, until)| *until <= now) {
+            self.heal();
+            self.rested_at = now + REST;
+        }
+    }
+
+    /// It is well from now on; a fault in a body under way goes on with that.
+    pub fn heal(&mut self) {
+        match self.trouble.take() {
+            Some((Trouble::Fault(_), _)) => self.program().unwrap().reload(&self.config("")),
+            Some((Trouble::Stopped, _)) => self.program().unwrap().signal(Signal::SIGCONT),
+            Some((Trouble::Killed | Trouble::Ended, _)) => self.begin(),
+            None => {}
+        }
+    }
+
+    /// Ends it as an administrator does; its files are whole then.
+    pub fn end(&mut self) {
+        self.program.take().unwrap().stop();
+    }
+
+    /// Starts its process, at the address that it had.
+    fn begin(&mut self) {
+        let program = PointProgram::configured_at(self.address, &[], &self.config(""));
+        self.address = program.address;
+        self.program = Some(program);
+    }
+
+    fn config(&self, fault: &str) -> String {
+        let faults = if fault.is_empty() { String::new() } else { format!("'{fault}'") };
+        format!(
+            "idle-timeout = '10s'\n[point.concert]\nrecord = '{}'\nrecord-max-time = '30s'\nfaults = [{faults}]\n",
+            self.recordings.display()
+        )
+    }
+}
+
+/// An address of the loopback that no other test listens on: its ports stay free while a server is away.
+fn own_address() -> Ipv4Addr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let number = u8::try_from(NEXT.fetch_add(1, Ordering::Relaxed) % 64).unwrap();
+    Ipv4Addr::new(127, 128 + number, high, low.max(1))
+}

@@ -1,0 +1,603 @@
+//! The pusher's end of the protocol as a state machine ([MS-WMHTTP] 3.1).
+//!
+//! A [`Session`] is told what happened (`connect`, `offer`, `end`, `handle_…`)
+//! and says through [`Session::poll`] what to do. It does no I/O, has no clock
+//! (time is an argument) and never sees the media: packets are offered by header
+//! and size, and the answer is how many bytes of them go now.
+//!
+//! ```text
+//!          connect          2xx           offer           filled up
+//!  Down ───────────▶ Setup ─────▶ Ready ─────────▶ Open ───────────▶ Full
+//!   ▲ ╲                              ▲               │                 │ 2xx
+//!   │  ╲ connect (resume)            └───────────────┼─────────────────┘
+//!   │   ╲────────────────────────────────────────▶   │ end, or another header
+//!   └── failure, from any state              Ending ─┴──▶ Down, or Setup anew
+//! ```
+//!
+//! A redirect of PushSetup stays in `Setup`, at another URL (`redirect`). A request that is to be
+//! authenticated is sent again (`authentication`), from `Asking` where credentials are needed first.
+
+mod authentication;
+mod body;
+mod peer;
+mod types;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use url::Url;
+
+use crate::auth::{Authenticator, Target};
+use crate::body_size::BodySize;
+use crate::failure::{Cause, Failure};
+use crate::headers::{Cookies, Kind, RequestHead};
+use crate::packet::{FRAMING_LEN, Packet};
+use crate::proxy::Proxy;
+use crate::redirect::Route;
+pub use peer::Peer;
+pub use types::{Config, Connection, Event, HeaderChange, Output, Request, ResponseHead, Restart};
+
+/// The Content-Length of a PushStart where nothing asks for another (C-7).
+pub const DEFAULT_CONTENT_LENGTH: u64 = 2_147_483_647;
+/// Least room after a packet that a `$F` can fill: its framing header and one byte, since an
+/// empty `$F` stops a server in the field (receivers, Framing 1).
+const LEAST_FILLER: u64 = FRAMING_LEN as u64 + 1;
+/// The same for a server that does not know the session that is resumed.
+const RESUME_VERDICT: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+enum State {
+    /// No request under way, no connection. `resume_until`: the server keeps the session till then.
+    Down { resume_until: Option<Instant> },
+    /// PushSetup is under way, on `connection`.
+    Setup { deadline: Instant, connection: Connection },
+    /// `target` is to be authenticated to, with credentials or a ticket that were asked for; then a request
+    /// of `kind` goes again.
+    Asking { deadline: Instant, target: Target, kind: Kind, connection: Connection },
+    /// Between requests; `connection` for the next.
+    Ready { connection: Connection },
+    /// PushStart is under way with `remaining` bytes of its Content-Length, always [`LEAST_FILLER`] or more.
+    /// Data waits until the request is `connected`, lest it pile up for a server that is not there.
+    Open { remaining: u64, connected: bool },
+    /// PushStart's body is complete; its answer is due.
+    Full { deadline: Instant },
+    /// `$E` with a Reason other than 1 is out.
+    Ending { deadline: Instant, then: Then },
+    /// The end was reached.
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Resumed {
+    at: Instant,
+    until: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Close,
+    NewSession,
+}
+
+/// One session with one publishing point. See the module's text.
+#[derive(Debug)]
+pub struct Session {
+    config: Config,
+    route: Route,
+    /// What the session's requests go through.
+    proxy: Option<Arc<Proxy>>,
+    /// How much a PushStart through a proxy is to carry.
+    body_size: BodySize,
+    state: State,
+    cookies: Cookies,
+    peer: Peer,
+    to_server: Authenticator,
+    to_proxy: Authenticator,
+    /// A PushStart could not be authenticated, so that PushSetup was repeated for it since the last connect.
+    sent_back_to_setup: bool,
+    /// The header that the server has in this session, by identity.
+    announced: Option<Arc<asf::Header>>,
+    /// It went with the PushStart under way, whose answer alone tells that it arrived.
+    announced_in_request: bool,
+    /// `$E`(1) is out and its `$C` is not.
+    between_entries: bool,
+    /// When `$E`(1) went out, until the server has shown that it lives with it.
+    changed_at: Option<Instant>,
+    /// When the request that resumes a lost session was sent, and until when the server keeps it (C-15).
+    resumed: Option<Resumed>,
+    /// When the PushStart under way was begun, or its first data came, …
+    begun_at: Option<Instant>,
+    /// … and whether that is on a connection that a proxy seemed to keep.
+    kept_by_proxy: bool,
+    /// Attempts in a row that ended at once with payloads beyond [`LARGEST_PAYLOAD_TAKEN`].
+    closed_on_large: u32,
+    /// What `announced` and `between_entries` were before the request under way.
+    before_request: (Option<Arc<asf::Header>>, bool),
+    /// The setup was repeated since its connection was gone before anything could start on it.
+    setup_repeated: bool,
+    /// [`Event::Started`] was given since the last connect.
+    started: bool,
+    end_wanted: bool,
+    /// Framed bytes of data in the request under way.
+    sent_in_request: u64,
+    /// The same since the last `$C`, in whatever request.
+    sent_since_change: u64,
+    outputs: VecDeque<Output>,
+}
+
+impl Session {
+    /// A session that does nothing yet (C-1).
+    pub fn new(config: Config) -> Self {
+        Self {
+            route: Route::new(config.url.clone()),
+            config,
+            proxy: None,
+            body_size: BodySize::default(),
+            state: State::Down { resume_until: None },
+            cookies: Cookies::default(),
+            peer: Peer::default(),
+            to_server: Authenticator::new(Target::Server),
+            to_proxy: Authenticator::new(Target::Proxy),
+            sent_back_to_setup: false,
+            announced: None,
+            announced_in_request: false,
+            between_entries: false,
+            changed_at: None,
+            resumed: None,
+            begun_at: None,
+            kept_by_proxy: false,
+            closed_on_large: 0,
+            before_request: (None, false),
+            setup_repeated: false,
+            started: false,
+            end_wanted: false,
+            sent_in_request: 0,
+            sent_since_change: 0,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// What the server has shown of itself.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Where requests go: the session's URL, or where redirects have led (C-4).
+    pub fn url(&self) -> &Url {
+        self.route.url()
+    }
+
+    /// What to do next; to be asked until `None` after each call of another method.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Whether [`Session::poll`] has something to say.
+    pub fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
+    /// Changes what the session is to do; a request under way goes on as it began.
+    pub fn set_config(&mut self, config: Config) {
+        self.config = config;
+    }
+
+    /// When [`Session::handle_timeout`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Setup { deadline, .. }
+            | State::Asking { deadline, .. }
+            | State::Full { deadline }
+            | State::Ending { deadline, .. } => Some(deadline),
+            State::Down { .. } | State::Ready { .. } | State::Open { .. } | State::Closed => None,
+        }
+    }
+
+    /// Whether an offer could be granted now.
+    pub fn wants_data(&self) -> bool {
+        matches!(self.state, State::Ready { .. } | State::Open { connected: true, .. }) && !self.end_wanted
+    }
+
+    /// Whether there is neither a connection nor an attempt at one.
+    pub fn is_down(&self) -> bool {
+        matches!(self.state, State::Down { .. } | State::Closed)
+    }
+
+    /// Whether the end was reached: then nothing begins again.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// Whether a PushStart is under way whose body goes on.
+    pub fn is_streaming(&self) -> bool {
+        matches!(self.state, State::Open { connected: true, .. } | State::Full { .. })
+    }
+
+    /// Whether the request that resumes a lost session is so young that its loss may be the server's refusal (C-15).
+    /// A server that refuses a body and closes resets the connection, which can destroy its answer; whatever the far
+    /// end's system has acknowledged of that body, nobody has read.
+    pub fn resume_is_unproven(&self, now: Instant) -> bool {
+        self.resumed.is_some_and(|resumed| now.saturating_duration_since(resumed.at) <= RESUME_VERDICT)
+    }
+
+    /// Begins: a PushSetup (C-2), or after a lost connection a PushStart that
+    /// goes on with the session while the server keeps it (C-15).
+    pub fn connect(&mut self, now: Instant) {
+        let State::Down { resume_until } = self.state else { return };
+        self.started = false;
+        self.sent_back_to_setup = false;
+        // Another URL since is another publishing point.
+        let same_point = *self.route.begins_at() == self.config.url;
+        match resume_until.filter(|until| now < *until && self.announced.is_some() && same_point) {
+            Some(until) => {
+                self.resumed = Some(Resumed { at: now, until });
+                self.state = State::Ready { connection: Connection::New };
+            }
+            None => self.set_up(now),
+        }
+    }
+
+    /// Offers the next data packet: the header that describes it, and its framed size.
+    ///
+    /// Returns how many framed bytes of packets of this header to send now;
+    /// [`Session::sent`] must then be told. 0 holds them back: ask again after
+    /// carrying out [`Session::poll`], or after the next event where that gave nothing (C-9).
+    pub fn offer(&mut self, header: &Arc<asf::Header>, size: usize, now: Instant) -> u64 {
+        if self.end_wanted {
+            return 0;
+        }
+        if let State::Ready { connection } = self.state {
+            self.start(connection, header, now);
+        }
+        if !self.announce(header, now) {
+            return 0;
+        }
+        let State::Open { remaining, connected: true } = self.state else { return 0 };
+        // C-9: strictly more than the packet and a framing header, so that what is left can be filled.
+        if remaining < size as u64 + LEAST_FILLER {
+            self.fill_up(now);
+            return 0;
+        }
+        if self.sent_in_request == 0 {
+            self.begun_at = Some(now);
+        }
+        remaining - LEAST_FILLER
+    }
+
+    /// So many framed bytes of data, at most what [`Session::offer`] granted, were appended to the body.
+    pub fn sent(&mut self, bytes: u64) {
+        let State::Open { remaining, .. } = &mut self.state else { return };
+        debug_assert!(bytes + LEAST_FILLER <= *remaining, "{bytes} of {remaining}");
+        *remaining = remaining.saturating_sub(bytes);
+        self.sent_in_request += bytes;
+        self.sent_since_change += bytes;
+        if !self.started && bytes > 0 {
+            self.started = true;
+            self.setup_repeated = false;
+            self.event(Event::Started);
+        }
+    }
+
+    /// The stream is over: `$E`(0) goes as soon as the protocol allows (C-11).
+    ///
+    /// To be called again after [`Event::Failed`] and [`Event::Restarted`], which may ask for
+    /// data once more.
+    pub fn end(&mut self, now: Instant) {
+        self.end_wanted = true;
+        self.advance_end(now);
+    }
+
+    /// The connection of the request under way stands.
+    pub fn handle_connected(&mut self) {
+        if let State::Open { connected, .. } = &mut self.state {
+            *connected = true;
+        }
+    }
+
+    /// The server answered the request under way, whenever it did so (C-16).
+    pub fn handle_response(&mut self, head: &ResponseHead, now: Instant) {
+        // H-6: on every response.
+        self.cookies.absorb(&head.headers);
+        self.note_peer(&head.headers);
+        if let Some((target, kind)) = self.asks_for_credentials(head, now) {
+            self.challenged(target, kind, head, now);
+            return;
+        }
+        self.authenticated();
+        let success = (200..300).contains(&head.status);
+        match self.state {
+            State::Down { .. } | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
+            // It is all of the body that is refused, not its end.
+            State::Ending { .. } if self.is_resuming(now) && !success => {
+                self.restart(Restart::SessionGone, self.sent_in_request, now);
+            }
+            State::Ending { then, .. } => self.ended(then, true, now),
+            State::Setup { .. } if success => {
+                if self.refuses_server(head) {
+                    return;
+                }
+                self.state = State::Ready { connection: self.next_connection(head) };
+                self.event(Event::Opened);
+                self.advance_end(now);
+            }
+            State::Setup { .. } if (300..=305).contains(&head.status) => self.redirect(head, now),
+            State::Full { .. } if success => {
+                if self.refuses_server(head) {
+                    return;
+                }
+                self.changed_at = None;
+                self.resumed = None;
+                self.sent_back_to_setup = false;
+                self.state = State::Ready { connection: self.next_connection(head) };
+                self.event(Event::RolledOver);
+                self.advance_end(now);
+            }
+            State::Open { .. } if self.change_was_refused(now) => self.restart_after_change(now),
+            State::Open { .. } | State::Full { .. } if self.is_resuming(now) && !success => {
+                let rewind = self.sent_in_request;
+                self.restart(Restart::SessionGone, rewind, now);
+            }
+            State::Open { .. } if success => self.fail(Failure::displaced(head.status), None),
+            State::Setup { .. } | State::Open { .. } | State::Full { .. } => {
+                let had_template = self.config.directives.template.is_some();
+                let failure = Failure::from_status(head.status, &head.headers, had_template, self.uses_proxy());
+                self.fail(failure, None);
+            }
+        }
+    }
+
+    /// The connection of the request under way is gone (C-14). `delivered` tells whether the
+    /// far end's system has acknowledged every byte.
+    pub fn handle_disconnect(&mut self, cause: Cause, detail: &str, delivered: bool, now: Instant) {
+        match self.state {
+            // Between requests the loss shows when the next one finds its connection stale.
+            State::Down { .. } | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
+            State::Open { .. } | State::Full { .. } | State::Ending { .. }
+                if cause == Cause::Stale || self.was_kept_in_vain(cause, delivered, now) =>
+            {
+                self.peer.closes |= self.uses_proxy();
+                self.repeat_request(now);
+            }
+            // C-11: the server may close first, without a response.
+            State::Ending { then, .. } if delivered || cause == Cause::Closed => self.ended(then, true, now),
+            State::Open { .. } | State::Full { .. } if self.change_was_refused(now) => self.restart_after_change(now),
+            // The connection of the challenge was gone before the answer to it.
+            State::Setup { connection: Connection::Same, .. }
+                if matches!(cause, Cause::Stale | Cause::Closed | Cause::Reset) && !self.setup_repeated =>
+            {
+                self.setup_repeated = true;
+                self.close();
+                self.ask_to_push(Connection::New, now);
+            }
+            State::Setup { .. } => self.fail(Failure::lost(cause, detail), None),
+            State::Open { .. } | State::Full { .. } | State::Ending { .. } => {
+                self.note_large_payloads(cause, now);
+                let until = match self.resumed {
+                    Some(resumed) if self.is_resuming(now) => resumed.until,
+                    Some(_) | None => now + self.idle_timeout(),
+                };
+                self.fail(Failure::lost(cause, detail), self.keeps_sessions().then_some(until));
+            }
+        }
+    }
+
+    /// Time has passed [`Session::deadline`].
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        match self.state {
+            State::Setup { .. } => self.fail(Failure::no_answer(self.config.response_timeout), None),
+            State::Asking { target, .. } => self.unanswered(target),
+            // Five of six servers in the field do not answer here: a new session serves them all.
+            State::Full { .. } => self.restart(Restart::NoAnswer, 0, now),
+            State::Ending { then, .. } => self.ended(then, false, now),
+            State::Down { .. } | State::Ready { .. } | State::Open { .. } | State::Closed => {}
+        }
+    }
+
+    /// Gives up what is under way: the connection closes without `$E`, and the
+    /// session may be resumed by `connect` while the server keeps it.
+    pub fn disconnect(&mut self, now: Instant) {
+        if self.is_down() {
+            return;
+        }
+        let resume_until = (self.announced.is_some() && self.keeps_sessions()).then(|| now + self.idle_timeout());
+        self.close();
+        self.state = State::Down { resume_until };
+    }
+
+    /// As [`Session::disconnect`], for good: `connect` begins a new session.
+    pub fn abandon(&mut self) {
+        if !self.is_down() {
+            self.close();
+            self.state = State::Down { resume_until: None };
+        }
+    }
+
+    // ---- requests ----
+
+    /// A new session, from its own URL on: where a redirect leads may have changed since.
+    fn set_up(&mut self, now: Instant) {
+        let route = Route::new(self.config.url.clone());
+        if route.url().origin() != self.route.url().origin() {
+            self.forget_server();
+        }
+        self.route = route;
+        self.set_up_there(now);
+    }
+
+    /// C-4: PushSetup once more, on a new connection, where the answer leads.
+    fn redirect(&mut self, head: &ResponseHead, now: Instant) {
+        let (status, headers) = (head.status, &head.headers);
+        let followed = match status {
+            _ if !self.config.automatic_redirect => Err(self.route.refusal(status, headers)),
+            305 => self.route.follow_by_proxy(headers).map(|()| false),
+            _ => self.route.follow(status, headers, self.config.https),
+        };
+        match followed {
+            Ok(elsewhere) => {
+                if elsewhere {
+                    self.forget_server();
+                }
+                self.close();
+                self.set_up_there(now);
+            }
+            Err(failure) => self.fail(failure, None),
+        }
+    }
+
+    /// Another server is asked next: it gets no cookie of this one's, and has shown nothing of itself yet.
+    fn forget_server(&mut self) {
+        self.cookies = Cookies::default();
+        // The servers behind a redirect are asked anew each time: what one of them has refused is
+        // remembered for all, or each header change would break its session.
+        self.to_server.forget();
+        self.peer = Peer { refuses_change: self.peer.refuses_change, ..Peer::default() };
+    }
+
+    fn set_up_there(&mut self, now: Instant) {
+        self.cookies.forget_session();
+        self.announced = None;
+        self.announced_in_request = false;
+        self.between_entries = false;
+        self.changed_at = None;
+        self.resumed = None;
+        self.started = false;
+        self.sent_in_request = 0;
+        self.sent_since_change = 0;
+        let before = self.proxy.take();
+        let chosen = || self.config.proxy.proxy_for(self.route.url());
+        self.proxy = self.route.proxy().cloned().or_else(chosen).map(Arc::new);
+        if self.proxy != before {
+            self.to_proxy.forget();
+        }
+        if let Some(proxy) = self.proxy.as_ref().filter(|proxy| proxy.url.scheme() != "http") {
+            self.fail(Failure::bad_proxy(proxy.url.scheme()), None);
+            return;
+        }
+        self.ask_to_push(Connection::New, now);
+    }
+
+    /// PushSetup itself (C-2), with the cookies there are.
+    fn ask_to_push(&mut self, connection: Connection, now: Instant) {
+        let body = self.config.directives.to_body();
+        let head = self.head(Kind::Setup, body.len() as u64, connection);
+        self.state = State::Setup { deadline: now + self.config.response_timeout, connection };
+        self.outputs.push_back(Output::Request(Request {
+            url: self.route.url().clone(),
+            proxy: self.proxy.clone(),
+            head,
+            connection,
+            body: Some(Bytes::from(body)),
+        }));
+    }
+
+    /// Sends a PushStart's head (C-7), and for a new session its `$H` with it (C-8).
+    fn start(&mut self, connection: Connection, header: &Arc<asf::Header>, now: Instant) {
+        let content_length = self.content_length(header);
+        self.body_size.begin(content_length, now);
+        self.begun_at = Some(now);
+        self.kept_by_proxy = connection == Connection::Same && self.uses_proxy();
+        self.state = State::Open { remaining: content_length, connected: connection == Connection::Same };
+        self.sent_in_request = 0;
+        self.announced_in_request = false;
+        self.before_request = (self.announced.clone(), self.between_entries);
+        let head = self.head(Kind::Start, content_length, connection);
+        self.outputs.push_back(Output::Request(Request {
+            url: self.route.url().clone(),
+            proxy: self.proxy.clone(),
+            head,
+            connection,
+            body: None,
+        }));
+        if self.announced.is_none() {
+            self.send(&Packet::Header(header.bytes().clone()));
+            self.announced = Some(Arc::clone(header));
+            self.announced_in_request = true;
+        }
+    }
+
+    fn head(&mut self, kind: Kind, content_length: u64, connection: Connection) -> RequestHead {
+        RequestHead {
+            kind,
+            authorization: self.authorization(connection),
+            accept_authentication: self.config.auth_methods.accepted(),
+            user_agent: self.config.user_agent.clone(),
+            content_length,
+            cookies: self.cookies.clone(),
+            via: self.config.via.clone(),
+        }
+    }
+
+    // ---- turns ----
+
+    fn fail(&mut self, failure: Failure, resume_until: Option<Instant>) {
+        self.end_wanted = false;
+        self.close();
+        self.state = State::Down { resume_until };
+        self.event(Event::Failed(failure));
+    }
+
+    /// A new session at once, by the protocol's own reasons.
+    fn restart(&mut self, reason: Restart, rewind: u64, now: Instant) {
+        self.end_wanted = false;
+        self.close();
+        self.event(Event::Restarted { reason, rewind });
+        self.set_up(now);
+    }
+
+    fn restart_after_change(&mut self, now: Instant) {
+        self.peer.refuses_change = true;
+        let rewind = if self.between_entries { 0 } else { self.sent_since_change };
+        self.restart(Restart::HeaderChangeRefused, rewind, now);
+    }
+
+    /// The kept connection was gone: nothing of the request has reached the server. Before the
+    /// first `$H` the setup is repeated, once; else the same request goes on a new connection.
+    fn repeat_request(&mut self, now: Instant) {
+        if self.before_request.0.is_none() && !self.setup_repeated && !self.peer.closes {
+            self.setup_repeated = true;
+            self.restart(Restart::Stale, self.sent_in_request, now);
+            return;
+        }
+        self.withdraw(Restart::Stale, Connection::New);
+        self.state = State::Ready { connection: Connection::New };
+    }
+
+    /// The PushStart under way counts for nothing: what it carried is to be offered again, on `connection`.
+    fn withdraw(&mut self, reason: Restart, connection: Connection) {
+        (self.announced, self.between_entries) = std::mem::take(&mut self.before_request);
+        self.announced_in_request = false;
+        self.sent_since_change = self.sent_since_change.saturating_sub(self.sent_in_request);
+        self.end_wanted = false;
+        if connection == Connection::New {
+            self.close();
+        }
+        self.event(Event::Restarted { reason, rewind: self.sent_in_request });
+    }
+
+    fn ended(&mut self, then: Then, clean: bool, now: Instant) {
+        match then {
+            Then::Close => {
+                self.close();
+                self.state = State::Closed;
+                self.event(Event::Ended { clean });
+            }
+            Then::NewSession => self.restart(Restart::HeaderChange, 0, now),
+        }
+    }
+
+    fn close(&mut self) {
+        self.outputs.push_back(Output::Close);
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! What a session does about 401 and 407 (C-5, C-13).
+
+use std::time::{Duration, Instant};
+
+use http::header::{HeaderName, HeaderValue};
+
+use super::{Connection, Event, Output, ResponseHead, Restart, Session, State};
+use crate::auth::{Authenticator, Circumstances, Credentials, Login, Target, Turn};
+use crate::failure::Failure;
+use crate::headers::Kind;
+
+/// How long an application may take to supply credentials: as long as a person needs to type them.
+pub(super) const SUPPLY_TIMEOUT: Duration = Duration::from_secs(120);
+
+impl Session {
+    /// The application's answer to [`Event::CredentialsNeeded`]; `None` where it has none.
+    pub fn supply(&mut self, answer: Option<Credentials>, now: Instant) {
+        let State::Asking { target, kind, connection, .. } = self.state else { return };
+        // The connection has been left alone meanwhile; where it has gone, the next request finds that out.
+        let turn = self.authenticate(target, kind, true, |authenticator, now| authenticator.supply(answer, now));
+        self.take_turn(turn, target, kind, connection, now);
+    }
+
+    /// The answer to [`Event::TicketNeeded`]: a SPNEGO token, or why there is none.
+    pub fn ticket(&mut self, answer: Result<Vec<u8>, String>, now: Instant) {
+        let State::Asking { target, kind, connection, .. } = self.state else { return };
+        let turn = self.authenticate(target, kind, true, |authenticator, now| authenticator.ticket(answer, now));
+        self.take_turn(turn, target, kind, connection, now);
+    }
+
+    /// How the server authenticates this client: the scheme's name.
+    pub fn auth_scheme(&self) -> Option<&'static str> {
+        self.to_server.scheme().map(|scheme| scheme.name())
+    }
+
+    /// The headers that authenticate the next request, which goes on `connection`.
+    pub(super) fn authorization(&mut self, connection: Connection) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = Vec::new();
+        for authenticator in [&mut self.to_server, &mut self.to_proxy] {
+            if connection == Connection::New {
+                authenticator.connection_changes();
+            }
+            if authenticator.exposes(self.route.url()) {
+                self.outputs.push_back(Output::Event(Event::PasswordExposed(authenticator.target())));
+            }
+            if let Some(value) = authenticator.authorize(self.route.url()) {
+                headers.push((authenticator.target().answer_header(), value));
+            }
+        }
+        headers
+    }
+
+    /// The request under way that this answer asks to authenticate, and for whom.
+    pub(super) fn asks_for_credentials(&self, head: &ResponseHead, now: Instant) -> Option<(Target, Kind)> {
+        let target = Target::from_status(head.status)?;
+        let asks = head.headers.contains_key(target.challenge_header());
+        let kind = match self.state {
+            State::Setup { .. } => Kind::Setup,
+            // Without a challenge it may be a server's way not to know a session any more, or to confirm its end.
+            State::Open { .. } | State::Full { .. } if asks || !self.is_resuming(now) => Kind::Start,
+            State::Ending { .. } if asks => Kind::Start,
+            State::Open { .. }
+            | State::Full { .. }
+            | State::Ending { .. }
+            | State::Down { .. }
+            | State::Asking { .. }
+            | State::Ready { .. }
+            | State::Closed => return None,
+        };
+        Some((target, kind))
+    }
+
+    /// The far end took a request, whatever it says about it otherwise.
+    pub(super) fn authenticated(&mut self) {
+        self.to_server.accepted();
+        self.to_proxy.accepted();
+    }
+
+    pub(super) fn challenged(&mut self, target: Target, kind: Kind, head: &ResponseHead, now: Instant) {
+        if target == Target::Server {
+            // To ask for the server's credentials it had to pass.
+            self.to_proxy.accepted();
+        }
+        let connection = match self.state {
+            // C-13: bytes of the body that are on their way would be read as the next request.
+            State::Open { .. } | State::Ending { .. } => Connection::New,
+            State::Setup { .. }
+            | State::Full { .. }
+            | State::Down { .. }
+            | State::Asking { .. }
+            | State::Ready { .. }
+            | State::Closed => self.next_connection(head),
+        };
+        let kept = connection == Connection::Same;
+        let turn =
+            self.authenticate(target, kind, kept, |authenticator, now| authenticator.challenged(&head.headers, now));
+        if kind == Kind::Start && !matches!(turn, Turn::Refused(_)) {
+            self.started = false;
+            self.withdraw(Restart::Unauthenticated, connection);
+        }
+        self.take_turn(turn, target, kind, connection, now);
+    }
+
+    /// Nobody has answered in time.
+    pub(super) fn unanswered(&mut self, target: Target) {
+        let failure = match target {
+            Target::Server => self.to_server.unanswered(),
+            Target::Proxy => self.to_proxy.unanswered(),
+        };
+        self.fail(failure, None);
+    }
+
+    fn take_turn(&mut self, turn: Turn, target: Target, kind: Kind, connection: Connection, now: Instant) {
+        match turn {
+            Turn::Again => {
+                self.event(Event::Authenticating);
+                match kind {
+                    Kind::Setup => self.ask_to_push(connection, now),
+                    Kind::Start => {
+                        self.state = State::Ready { connection };
+                        self.advance_end(now);
+                    }
+                }
+            }
+            Turn::Ask(question) => {
+                self.event(Event::Authenticating);
+                self.state = State::Asking { deadline: now + SUPPLY_TIMEOUT, target, kind, connection };
+                self.event(Event::CredentialsNeeded(question));
+            }
+            Turn::Ticket(request) => {
+                self.event(Event::Authenticating);
+                self.state = State::Asking { deadline: now + SUPPLY_TIMEOUT, target, kind, connection };
+                self.event(Event::TicketNeeded(request));
+            }
+            Turn::SetUp if std::mem::replace(&mut self.sent_back_to_setup, true) => {
+                let text = "it asks each PushStart for what only a PushSetup can do";
+                self.fail(Failure::unauthorized(target, text, "allow Digest at the far end"), None);
+            }
+            Turn::SetUp => {
+                if connection == Connection::Same {
+                    self.close();
+                }
+                self.set_up(now);
+            }
+            Turn::Refused(failure) => self.fail(failure, None),
+        }
+    }
+
+    /// Calls the authenticator of `target` with what a request of `kind` goes by.
+    fn authenticate(
+        &mut self,
+        target: Target,
+        kind: Kind,
+        kept: bool,
+        call: impl FnOnce(&mut Authenticator, &Circumstances<'_>) -> Turn,
+    ) -> Turn {
+        let nobody = Login::default();
+        // Where a redirect has led, another server asks: it gets nothing that was meant for the first.
+        let at_home = self.route.url().origin() == self.config.url.origin();
+        let (authenticator, login) = match target {
+            Target::Server if at_home => (&mut self.to_server, &self.config.login),
+            Target::Server => (&mut self.to_server, &nobody),
+            Target::Proxy => (&mut self.to_proxy, self.proxy.as_ref().map_or(&nobody, |proxy| &proxy.login)),
+        };
+        let now = Circumstances {
+            kind,
+            url: self.route.url(),
+            methods: self.config.auth_methods,
+            login,
+            random: self.config.random,
+            kept,
+            tickets: self.config.tickets && at_home,
+        };
+        call(authenticator, &now)
+    }
+}

@@ -1,0 +1,144 @@
+//! How long a PushStart's body is, and what goes into it beside data: headers, fillers, the end (C-7, C-9, C-11, C-12).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{DEFAULT_CONTENT_LENGTH, Event, HeaderChange, LEAST_FILLER, Output, Session, State, Then};
+use crate::Hresult;
+use crate::packet::{END_LEN, FRAMING_LEN, Packet};
+
+/// Largest payload of a `$F` that all servers in the field take.
+const MAX_FILLER: u64 = 8_192;
+
+impl Session {
+    /// C-7: never less than three of the largest data packets and the header, with room to end or fill.
+    pub(super) fn content_length(&self, header: &asf::Header) -> u64 {
+        let chosen = self.config.content_length.unwrap_or_else(|| {
+            if self.uses_proxy() { self.body_size.next(header.max_bitrate()) } else { DEFAULT_CONTENT_LENGTH }
+        });
+        let largest_header = FRAMING_LEN + 4 + header.bytes().len();
+        let least = 3 * (FRAMING_LEN + header.packet_size()) + largest_header + END_LEN;
+        chosen.max(least as u64 + LEAST_FILLER)
+    }
+
+    /// Brings the server to `header` (C-12); false where data must wait.
+    pub(super) fn announce(&mut self, header: &Arc<asf::Header>, now: Instant) -> bool {
+        let State::Open { remaining, .. } = self.state else { return false };
+        if self.announced.as_ref().is_some_and(|announced| Arc::ptr_eq(announced, header)) && !self.between_entries {
+            return true;
+        }
+        if !self.between_entries && !self.may_change_in_session() {
+            self.send_end(Then::NewSession, now);
+            return false;
+        }
+        let change = Packet::StreamChange(header.bytes().clone());
+        let end_len = if self.between_entries { 0 } else { END_LEN as u64 };
+        if remaining < end_len + LEAST_FILLER {
+            self.fill_up(now);
+            return false;
+        }
+        if !self.between_entries {
+            self.send(&Packet::End(Hresult::FALSE));
+            self.between_entries = true;
+            self.changed_at = Some(now);
+        }
+        if remaining < end_len + change.wire_len() as u64 + LEAST_FILLER {
+            self.fill_up(now);
+            return false;
+        }
+        self.send(&change);
+        self.between_entries = false;
+        self.announced = Some(Arc::clone(header));
+        self.announced_in_request = true;
+        self.sent_since_change = 0;
+        self.event(Event::HeaderChanged);
+        true
+    }
+
+    /// The connection is gone, and the last `bytes` of the body that was under way have not arrived.
+    ///
+    /// Where the header was among them the server would take data packets for those of the one before: then
+    /// [`Session::connect`] begins a new session instead of going on with this one (C-15).
+    pub fn not_delivered(&mut self, bytes: u64) {
+        if self.announced_in_request && bytes > self.sent_since_change {
+            self.announced = None;
+        }
+    }
+
+    pub(super) fn may_change_in_session(&self) -> bool {
+        match self.config.header_change {
+            HeaderChange::StreamChange => true,
+            HeaderChange::Reconnect => false,
+            HeaderChange::Auto => {
+                self.keeps_sessions()
+                    && self.peer.idle_timeout.is_some()
+                    && self.peer.supported
+                    && !self.peer.refuses_change
+            }
+        }
+    }
+
+    /// Goes on towards the end that [`Session::end`] asked for.
+    pub(super) fn advance_end(&mut self, now: Instant) {
+        if !self.end_wanted {
+            return;
+        }
+        match self.state {
+            State::Ready { connection } => match self.announced.clone() {
+                Some(header) => {
+                    self.start(connection, &header, now);
+                    self.send_end(Then::Close, now);
+                }
+                // Nothing was ever sent: there is nothing to end.
+                None => self.ended(Then::Close, true, now),
+            },
+            State::Open { .. } => self.send_end(Then::Close, now),
+            State::Down { .. }
+            | State::Setup { .. }
+            | State::Asking { .. }
+            | State::Full { .. }
+            | State::Ending { .. }
+            | State::Closed => {}
+        }
+    }
+
+    /// C-11: `$E`(0), or `$F`s where it does not fit.
+    pub(super) fn send_end(&mut self, then: Then, now: Instant) {
+        let State::Open { remaining, .. } = self.state else { return };
+        if remaining < END_LEN as u64 {
+            self.fill_up(now);
+            return;
+        }
+        self.send(&Packet::End(Hresult::OK));
+        self.state = State::Ending { deadline: now + self.config.end_timeout, then };
+    }
+
+    /// C-9: `$F`s to the end of the body; then its answer is awaited (C-10).
+    pub(super) fn fill_up(&mut self, now: Instant) {
+        self.body_size.measure(self.sent_in_request, now);
+        while let State::Open { remaining, .. } = self.state
+            && remaining > 0
+        {
+            let mut take = remaining.min(MAX_FILLER + FRAMING_LEN as u64);
+            if remaining > take && remaining - take < LEAST_FILLER {
+                take -= LEAST_FILLER;
+            }
+            let payload = usize::try_from(take).unwrap_or(0).saturating_sub(FRAMING_LEN);
+            self.send(&Packet::Filler(payload));
+        }
+        self.state = State::Full { deadline: now + self.config.response_timeout };
+    }
+
+    pub(super) fn send(&mut self, packet: &Packet) {
+        match packet.to_bytes() {
+            Ok(bytes) => {
+                if let State::Open { remaining, .. } = &mut self.state {
+                    *remaining = remaining.saturating_sub(bytes.len() as u64);
+                }
+                self.outputs.push_back(Output::Send(bytes));
+            }
+            // The parser has shrunk or refused every header that is too big for a packet.
+            Err(malformed) => debug_assert!(false, "{malformed}"),
+        }
+    }
+}

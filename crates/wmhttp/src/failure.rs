@@ -1,0 +1,472 @@
+//! What an unwelcome answer or a broken connection means: one table, a row a condition.
+//!
+//! No Microsoft document maps HTTP statuses to HRESULTs; the codes here are those
+//! whose Windows message fits the condition best.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+
+use crate::Hresult;
+use crate::auth::Target;
+use crate::proxy;
+
+/// Longest `Retry-After` that is honoured; a server that wants more gets asked again all the same.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
+
+/// Why an attempt to push failed, or a push broke off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The Windows code.
+    pub hresult: Hresult,
+    /// What happened.
+    pub condition: Condition,
+    /// What kind of trouble that is for an application.
+    pub class: Class,
+    /// What the far end said or did, for people.
+    pub text: String,
+    /// What to do about it, for people.
+    pub remedy: &'static str,
+    /// Whether trying again without a change is pointless.
+    pub permanent: bool,
+    /// How long the server asked to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {} ({})", self.text, self.remedy, self.hresult)
+    }
+}
+
+impl Failure {
+    /// The HTTP status, where the failure is an answer.
+    pub fn status(&self) -> Option<u16> {
+        match self.condition {
+            Condition::Status(status) => Some(status),
+            Condition::Incompatible
+            | Condition::NoAnswer
+            | Condition::Displaced
+            | Condition::BadProxy
+            | Condition::Lost(_) => None,
+        }
+    }
+
+    fn new(condition: Condition, row: Row, text: String) -> Self {
+        let Row { hresult, class, remedy, permanent, .. } = row;
+        Self { hresult, condition, class, text, remedy, permanent, retry_after: None }
+    }
+
+    /// The server answered with `status`, which is no success. `by_proxy` tells whether a proxy was asked:
+    /// then it may be the one who answers.
+    pub fn from_status(status: u16, headers: &HeaderMap, had_template: bool, by_proxy: bool) -> Self {
+        let proxy = if by_proxy { proxy::speaker(headers) } else { None };
+        let row = match &proxy {
+            Some(_) => row_of_proxy(status).unwrap_or_else(|| row_of(status)),
+            None if had_template && (400..500).contains(&status) && !matches!(status, 401 | 407 | 408 | 409) => Row {
+                hresult: Hresult::INVALID_PUSH_TEMPLATE,
+                remedy: "check that template-url names a publishing point of the server's, and that this encoder may use it",
+                ..row_of(status)
+            },
+            None => row_of(status),
+        };
+        let who = proxy.unwrap_or_else(|| "the server".to_owned());
+        let text = format!("{who} answered {status}: {}", row.meaning);
+        Self { retry_after: retry_after(headers), ..Self::new(Condition::Status(status), row, text) }
+    }
+
+    /// A server or proxy is not satisfied by the credentials there are (C-5).
+    pub fn unauthorized(target: Target, text: &str, remedy: &'static str) -> Self {
+        let (who, status) = match target {
+            Target::Server => ("server", 401),
+            Target::Proxy => ("proxy", 407),
+        };
+        // The same credentials would be refused again, and some servers lock a user out for that.
+        let row = Row { remedy, permanent: true, ..row_of(status) };
+        // What a library says may hold zeros, which no message of GStreamer's can carry.
+        let text = format!("the {who} answered {status}: {text}").replace(char::is_control, " ");
+        Self::new(Condition::Status(status), row, text)
+    }
+
+    /// The server redirects, and that is not followed (C-4); `text` goes on after "it redirects".
+    pub fn redirect(status: u16, hresult: Hresult, text: String, remedy: &'static str) -> Self {
+        let text = format!("the server answered {status}: it redirects {text}");
+        Self::new(Condition::Status(status), Row { hresult, remedy, ..row_of(status) }, text)
+    }
+
+    /// A success from what is no Windows Media server (H-5).
+    pub fn incompatible(server: Option<&str>) -> Self {
+        let row = row_of_condition(Condition::Incompatible);
+        let who = server.map_or_else(|| "no Server header".to_owned(), |server| format!("Server: {server}"));
+        let text = format!("{} ({who})", row.meaning);
+        Self::new(Condition::Incompatible, row, text)
+    }
+
+    /// A request was not answered in time (C-17).
+    pub fn no_answer(timeout: Duration) -> Self {
+        let row = row_of_condition(Condition::NoAnswer);
+        let text = format!("{} within {} ms", row.meaning, timeout.as_millis());
+        Self::new(Condition::NoAnswer, row, text)
+    }
+
+    /// A success in mid-body: in the field, another encoder has taken the publishing point.
+    pub fn displaced(status: u16) -> Self {
+        let row = row_of_condition(Condition::Displaced);
+        let text = format!("the server ended the push with {status} in mid-stream: {}", row.meaning);
+        Self::new(Condition::Displaced, row, text)
+    }
+
+    /// A proxy that cannot be used, by its URL's scheme.
+    pub fn bad_proxy(scheme: &str) -> Self {
+        let row = row_of_condition(Condition::BadProxy);
+        let text = format!("{} {scheme}:", row.meaning);
+        Self::new(Condition::BadProxy, row, text)
+    }
+
+    /// The connection failed.
+    pub fn lost(cause: Cause, detail: &str) -> Self {
+        let row = row_of_condition(Condition::Lost(cause));
+        let text = if detail.is_empty() { row.meaning.to_owned() } else { format!("{}: {detail}", row.meaning) };
+        Self::new(Condition::Lost(cause), row, text)
+    }
+}
+
+/// The kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// An HTTP status that is no success.
+    Status(u16),
+    /// Not a Windows Media server (H-5).
+    Incompatible,
+    /// No answer in time (C-17).
+    NoAnswer,
+    /// A success in mid-body.
+    Displaced,
+    /// The proxy chosen is none for HTTP.
+    BadProxy,
+    /// The connection failed.
+    Lost(Cause),
+}
+
+/// What an application can make of a failure: the codes of GStreamer's RESOURCE errors that a push has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Who pushes may not.
+    NotAuthorized,
+    /// There is no such server, or publishing point.
+    NotFound,
+    /// Somebody else has it, or it has no room.
+    Busy,
+    /// What was set cannot be right.
+    Settings,
+    /// The server is not reached.
+    Open,
+    /// A push broke off.
+    Write,
+}
+
+/// How a connection failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The host name does not exist.
+    NameNotFound,
+    /// The name service did not answer.
+    NameTimeout,
+    /// Nobody listens, or no way leads there.
+    Refused,
+    /// The connection cannot begin at the address that it should.
+    LocalAddress,
+    /// No TCP connection in time.
+    ConnectTimeout,
+    /// As [`Cause::NameNotFound`], of the proxy.
+    ProxyNameNotFound,
+    /// As [`Cause::NameTimeout`], of the proxy.
+    ProxyNameTimeout,
+    /// As [`Cause::Refused`], by the proxy's host.
+    ProxyRefused,
+    /// No TCP connection to the proxy in time, or none by it to the server.
+    ProxyConnectTimeout,
+    /// The proxy asks for other credentials before it connects.
+    ProxyDenied,
+    /// The proxy did not connect to the server.
+    ProxyNoTunnel,
+    /// Bytes were not acknowledged in time.
+    Stalled,
+    /// RST.
+    Reset,
+    /// FIN before the answer.
+    Closed,
+    /// The kept connection was gone before the request: nothing of it was sent.
+    Stale,
+    /// The answer is no HTTP.
+    NotHttp,
+    /// The server's certificate is not trusted, or is another host's.
+    Untrusted,
+    /// TLS failed otherwise.
+    Tls,
+    /// Anything else.
+    Other,
+}
+
+impl Cause {
+    /// The same, where it was a proxy that was connected to.
+    #[must_use]
+    pub fn at_proxy(self) -> Self {
+        match self {
+            Self::NameNotFound => Self::ProxyNameNotFound,
+            Self::NameTimeout => Self::ProxyNameTimeout,
+            Self::Refused => Self::ProxyRefused,
+            Self::ConnectTimeout => Self::ProxyConnectTimeout,
+            Self::ProxyNameNotFound
+            | Self::ProxyNameTimeout
+            | Self::ProxyRefused
+            | Self::ProxyConnectTimeout
+            | Self::ProxyDenied
+            | Self::ProxyNoTunnel
+            | Self::LocalAddress
+            | Self::Stalled
+            | Self::Reset
+            | Self::Closed
+            | Self::Stale
+            | Self::NotHttp
+            | Self::Untrusted
+            | Self::Tls
+            | Self::Other => self,
+        }
+    }
+}
+
+/// A row of the table: the Windows code, GStreamer's, what happened, what to do about it.
+struct Row {
+    hresult: Hresult,
+    class: Class,
+    meaning: &'static str,
+    remedy: &'static str,
+    /// Whether there is no retry.
+    permanent: bool,
+}
+
+const fn retried(hresult: Hresult, class: Class, meaning: &'static str, remedy: &'static str) -> Row {
+    Row { hresult, class, meaning, remedy, permanent: false }
+}
+
+const fn permanent(hresult: Hresult, class: Class, meaning: &'static str, remedy: &'static str) -> Row {
+    Row { hresult, class, meaning, remedy, permanent: true }
+}
+
+#[rustfmt::skip]
+fn row_of(status: u16) -> Row {
+    match status {
+        300..=399 => permanent(Hresult::REDIRECT, Class::Settings,
+            "it redirects", "set location to the URL that the server names"),
+        400 => permanent(Hresult::BAD_REQUEST, Class::Write,
+            "bad request", "see the server's log for what it refuses"),
+        401 => permanent(Hresult::SERVER_ACCESS_DENIED, Class::NotAuthorized,
+            "it asks for credentials", "allow this encoder to push at the server"),
+        403 => permanent(Hresult::REFUSED_BY_SERVER, Class::NotAuthorized,
+            "forbidden", "give this encoder the right to write at the publishing point"),
+        404 => retried(Hresult::FILE_NOT_FOUND, Class::NotFound,
+            "no such publishing point, or it is busy", "create the publishing point, or set template-url so that the server does"),
+        405 | 501 => permanent(Hresult::INCOMPATIBLE_PUSH_SERVER, Class::Settings,
+            "it takes no pushes", "check host and port: this may be an ordinary web server"),
+        407 => permanent(Hresult::PROXY_ACCESS_DENIED, Class::NotAuthorized,
+            "the proxy asks for credentials", "allow this encoder at the proxy"),
+        408 => retried(Hresult::TIMEOUT, Class::Write,
+            "the session was idle for too long", "keep data flowing; the push is set up anew"),
+        409 => retried(Hresult::PUSH_DUPLICATE, Class::Busy,
+            "another encoder pushes to the publishing point", "stop the other encoder, or choose another publishing point"),
+        410 => permanent(Hresult::RESOURCE_GONE, Class::NotFound,
+            "the publishing point is gone", "choose another publishing point"),
+        411 | 413..=417 | 426 | 428 | 431 | 505 => permanent(Hresult::REFUSED_BY_SERVER, Class::Write,
+            "it cannot take such a request", "see the server's log for what it refuses"),
+        402 | 406 | 412 | 418..=425 | 427 | 429 | 430 | 432..=499 => retried(Hresult::REFUSED_BY_SERVER, Class::Write,
+            "refused", "see the server's log"),
+        502 => retried(Hresult::ERROR_FROM_PROXY, Class::Write,
+            "bad gateway", "see that the server behind the proxy runs"),
+        503 => retried(Hresult::SERVER_UNAVAILABLE, Class::Busy,
+            "unavailable", "the server is busy or starting; see its limits"),
+        508 => permanent(Hresult::TOO_MANY_HOPS, Class::Settings,
+            "the push comes back to where it came from, or through too many relays", "take one `forward` out of the circle of publishing points"),
+        504 => retried(Hresult::PROXY_TIMEOUT, Class::Write,
+            "gateway timeout", "see that the server behind the proxy answers"),
+        _ => retried(Hresult::INTERNAL_SERVER_ERROR, Class::Write,
+            "internal error", "see the server's log"),
+    }
+}
+
+/// Where it is the proxy that answers, what differs.
+#[rustfmt::skip]
+fn row_of_proxy(status: u16) -> Option<Row> {
+    Some(match status {
+        400 | 411 | 413..=417 | 431 | 501 | 505 => permanent(Hresult::ERROR_FROM_PROXY, Class::Write,
+            "it does not pass such a request on", "see the proxy's log and limits, or set proxy to an empty text to go without"),
+        403 => permanent(Hresult::PROXY_ACCESS_DENIED, Class::NotAuthorized,
+            "forbidden", "allow this encoder, and the server's host and port, at the proxy"),
+        404 => retried(Hresult::SERVER_NOT_FOUND, Class::NotFound,
+            "it does not find the server", "check the host in location"),
+        405 => permanent(Hresult::PROXY_ACCESS_DENIED, Class::NotAuthorized,
+            "it passes no POST on", "allow POST at the proxy"),
+        500 | 502 | 503 => retried(Hresult::ERROR_FROM_PROXY, Class::Open,
+            "it does not reach the server", "see that the server runs, and that the proxy may connect to it"),
+        504 => retried(Hresult::PROXY_TIMEOUT, Class::Open,
+            "it had no answer from the server", "see that the server behind the proxy answers"),
+        _ => return None,
+    })
+}
+
+#[rustfmt::skip]
+fn row_of_condition(condition: Condition) -> Row {
+    match condition {
+        Condition::Status(status) => row_of(status),
+        Condition::Incompatible => permanent(Hresult::INCOMPATIBLE_PUSH_SERVER, Class::Settings,
+            "the far end is no Windows Media server", "check host and port, or set strict-server=false if this server takes pushes all the same"),
+        Condition::NoAnswer => retried(Hresult::TIMEOUT, Class::Open,
+            "no answer", "check that the server is alive, or raise timeout"),
+        Condition::Displaced => retried(Hresult::PUSH_DUPLICATE, Class::Busy,
+            "another encoder may have taken the publishing point", "see that only one encoder pushes there"),
+        Condition::BadProxy => permanent(Hresult::PROXY_NOT_FOUND, Class::Settings,
+            "only http: proxies can be used, and the one chosen is", "set proxy to an http: proxy, or to an empty text to go without"),
+        Condition::Lost(cause) => row_of_cause(cause),
+    }
+}
+
+#[rustfmt::skip]
+fn row_of_cause(cause: Cause) -> Row {
+    match cause {
+        Cause::NameNotFound => retried(Hresult::SERVER_NOT_FOUND, Class::NotFound,
+            "the host name is unknown", "check the host in location, and the name service"),
+        Cause::NameTimeout => retried(Hresult::SERVER_DNS_TIMEOUT, Class::Open,
+            "the name service did not answer", "check the name service, or raise connect-timeout"),
+        Cause::Refused => retried(Hresult::PUSH_CANNOT_CONNECT, Class::Open,
+            "the connection was refused", "check that the server runs and listens on the port in location"),
+        Cause::LocalAddress => retried(Hresult::PUSH_CANNOT_CONNECT, Class::Open,
+            "no connection can begin at this machine's address", "set bind-address to an address that this machine has, of the server's family, or to nothing"),
+        Cause::ConnectTimeout => retried(Hresult::CONNECT_TIMEOUT, Class::Open,
+            "the connection timed out", "check the network and firewalls, or raise connect-timeout"),
+        Cause::ProxyNameNotFound => retried(Hresult::PROXY_NOT_FOUND, Class::NotFound,
+            "the proxy's host name is unknown", "check the host in proxy, and the name service"),
+        Cause::ProxyNameTimeout => retried(Hresult::PROXY_DNS_TIMEOUT, Class::Open,
+            "the name service did not answer for the proxy", "check the name service, or raise connect-timeout"),
+        Cause::ProxyRefused => retried(Hresult::CANNOT_CONNECT_TO_PROXY, Class::Open,
+            "the connection to the proxy was refused", "check that the proxy runs and listens on the port in proxy"),
+        Cause::ProxyConnectTimeout => retried(Hresult::PROXY_CONNECT_TIMEOUT, Class::Open,
+            "the connection by the proxy timed out", "check the network to the proxy and behind it, or raise connect-timeout"),
+        Cause::ProxyDenied => permanent(Hresult::PROXY_ACCESS_DENIED, Class::NotAuthorized,
+            "the proxy asks for other credentials", "set proxy-id and proxy-pw; for https the proxy must take Basic"),
+        Cause::ProxyNoTunnel => retried(Hresult::ERROR_FROM_PROXY, Class::Open,
+            "the proxy did not connect to the server", "see that the server runs, and that the proxy allows CONNECT to its port"),
+        Cause::Stalled => retried(Hresult::CONNECTION_FAILURE, Class::Write,
+            "the server took no byte for too long", "check the network's capacity against the stream's bit rate, or raise stall-timeout"),
+        Cause::Reset => retried(Hresult::RESET_CONNECTION, Class::Write,
+            "the server reset the connection", "see the server's log"),
+        Cause::Closed => retried(Hresult::NET_READ, Class::Write,
+            "the server closed the connection", "see the server's log"),
+        Cause::Stale => retried(Hresult::NET_READ, Class::Write,
+            "the server had closed the idle connection", "nothing needs to be done"),
+        Cause::NotHttp => retried(Hresult::BAD_SYNTAX_IN_RESPONSE, Class::Open,
+            "the answer is no HTTP", "check that the port in location is a web server's"),
+        // Who answers with the wrong certificate may be somebody else: that is for people to look at.
+        // It is no matter of the user's rights, which NOT_AUTHORIZED asks applications to get.
+        Cause::Untrusted => permanent(Hresult::NOT_TRUSTED, Class::Open,
+            "the server's certificate is not trusted", "check the host in location, or name the authority that issued the certificate by tls-ca-file"),
+        Cause::Tls => retried(Hresult::TLS_FAILED, Class::Open,
+            "no encrypted connection came about", "check that the port in location is one for https, and which client certificates the server takes"),
+        Cause::Other => retried(Hresult::CONNECTION_FAILURE, Class::Write,
+            "the connection failed", "check the network"),
+    }
+}
+
+/// `Retry-After`: seconds, or a date, which is measured by the server's own clock where it tells that.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?.trim()).ok();
+            let now = headers.get(DATE).and_then(date)?;
+            date(headers.get(RETRY_AFTER)?)?.duration_since(now).ok()?
+        }
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn statuses_map_to_codes_and_patience() {
+        for (status, hresult, permanent) in [
+            (302, Hresult::REDIRECT, true),
+            (400, Hresult::BAD_REQUEST, true),
+            (401, Hresult::SERVER_ACCESS_DENIED, true),
+            (403, Hresult::REFUSED_BY_SERVER, true),
+            (404, Hresult::FILE_NOT_FOUND, false),
+            (405, Hresult::INCOMPATIBLE_PUSH_SERVER, true),
+            (407, Hresult::PROXY_ACCESS_DENIED, true),
+            (408, Hresult::TIMEOUT, false),
+            (409, Hresult::PUSH_DUPLICATE, false),
+            (410, Hresult::RESOURCE_GONE, true),
+            (422, Hresult::REFUSED_BY_SERVER, false),
+            (500, Hresult::INTERNAL_SERVER_ERROR, false),
+            (503, Hresult::SERVER_UNAVAILABLE, false),
+            (508, Hresult::TOO_MANY_HOPS, true),
+        ] {
+            let failure = Failure::from_status(status, &HeaderMap::new(), false, false);
+            assert_eq!((failure.hresult, failure.permanent), (hresult, permanent), "{status}");
+            assert_eq!(failure.status(), Some(status));
+            assert!(failure.text.contains(&status.to_string()) && !failure.remedy.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_libraries_say_becomes_text() {
+        let failure = Failure::unauthorized(Target::Proxy, "no\0ticket\n", "none");
+        assert_eq!(failure.text, "the proxy answered 407: no ticket ");
+    }
+
+    #[test]
+    fn a_refused_template_says_so() {
+        assert_eq!(Failure::from_status(404, &HeaderMap::new(), true, false).hresult, Hresult::INVALID_PUSH_TEMPLATE);
+        assert_eq!(Failure::from_status(503, &HeaderMap::new(), true, false).hresult, Hresult::SERVER_UNAVAILABLE);
+    }
+
+    /// A date counts from the server's own Date: the two clocks need not agree.
+    #[test]
+    fn retry_after_is_read_and_bounded() {
+        let with = |lines: &[(http::HeaderName, &'static str)]| {
+            let headers = lines
+                .iter()
+                .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
+                .collect::<HeaderMap>();
+            Failure::from_status(503, &headers, false, false).retry_after
+        };
+        assert_eq!(with(&[(RETRY_AFTER, "7")]), Some(Duration::from_secs(7)));
+        assert_eq!(with(&[(RETRY_AFTER, "99999999")]), Some(MAX_RETRY_AFTER));
+        let date = (DATE, "Wed, 21 Oct 2026 07:28:00 GMT");
+        assert_eq!(with(&[(RETRY_AFTER, "Wed, 21 Oct 2026 07:28:09 GMT"), date.clone()]), Some(Duration::from_secs(9)));
+        assert_eq!(with(&[(RETRY_AFTER, "Thu, 22 Oct 2026 07:28:09 GMT"), date.clone()]), Some(MAX_RETRY_AFTER));
+        assert_eq!(with(&[(RETRY_AFTER, "Wed, 21 Oct 2026 07:27:00 GMT"), date.clone()]), None, "over already");
+        assert_eq!(with(&[(RETRY_AFTER, "soon"), date]), None);
+        assert_eq!(with(&[(RETRY_AFTER, "Wed, 21 Oct 2026 07:28:09 GMT")]), None, "by no clock");
+    }
+
+    /// What a proxy says of itself is not laid at the server's door.
+    #[test]
+    fn answers_of_proxies() {
+        let said_by = |server: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(http::header::SERVER, HeaderValue::from_static(server));
+            headers
+        };
+        let squid = Failure::from_status(403, &said_by("squid/5.7"), true, true);
+        assert_eq!((squid.hresult, squid.permanent), (Hresult::PROXY_ACCESS_DENIED, true));
+        assert!(squid.text.starts_with("the proxy (squid/5.7) answered 403"), "{}", squid.text);
+        assert_eq!(Failure::from_status(503, &said_by("squid/5.7"), false, true).hresult, Hresult::ERROR_FROM_PROXY);
+        assert_eq!(Failure::from_status(503, &said_by("Cougar/9.6"), false, true).hresult, Hresult::SERVER_UNAVAILABLE);
+        assert_eq!(Failure::from_status(503, &said_by("nginx"), false, false).hresult, Hresult::SERVER_UNAVAILABLE);
+    }
+}

@@ -1,0 +1,560 @@
+//! Typed HTTP headers and the PushSetup body ([MS-WMHTTP] 2.2.1, 2.2.2).
+//!
+//! Each type that travels in both directions writes and reads itself, so that the
+//! two ends cannot disagree. Header names go out in Title-Case one value a line:
+//! servers in the field compare them letter by letter.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use url::Url;
+
+use crate::via::Via;
+
+/// `X-Accept-Authentication` (H-4).
+pub const X_ACCEPT_AUTHENTICATION: HeaderName = HeaderName::from_static("x-accept-authentication");
+/// `Supported`: the protocol extensions of a Windows Media server ([MS-WMSP] 2.2.1.6).
+pub const SUPPORTED: HeaderName = HeaderName::from_static("supported");
+
+const PUSH_ID: &str = "push-id";
+const MAX_PUSH_ID: usize = 255;
+/// Cookies of a server beside the push-id that are kept; a bound, not a rule.
+const MAX_COOKIES: usize = 16;
+const MAX_COOKIE_LEN: usize = 4096;
+
+/// Which of the protocol's two requests (H-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// PushSetup: opens or confirms a session.
+    Setup,
+    /// PushStart: its body is the stream.
+    Start,
+}
+
+impl Kind {
+    /// The media type; without a charset, which servers in the field refuse.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Setup => "application/x-wms-pushsetup",
+            Self::Start => "application/x-wms-pushstart",
+        }
+    }
+
+    /// Reads a Content-Type, parameters such as `;charset=UTF-8` allowed.
+    pub fn from_content_type(value: &str) -> Option<Self> {
+        let media_type = value.split(';').next().unwrap_or_default().trim();
+        [Self::Setup, Self::Start].into_iter().find(|kind| media_type.eq_ignore_ascii_case(kind.content_type()))
+    }
+}
+
+/// A session's identifier (H-2). It is a credential: `Debug` hides it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PushId(String);
+
+impl PushId {
+    /// The id that asks for a new session.
+    pub fn new_session() -> Self {
+        Self("0".to_owned())
+    }
+
+    /// An id of visible characters, 1 to 255 of them, none that ends a cookie.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=MAX_PUSH_ID).contains(&text.len());
+        let visible = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b';' && byte != b',');
+        (fits && visible).then(|| Self(text.to_owned()))
+    }
+
+    /// Whether this is `0`: no session yet.
+    pub fn is_new_session(&self) -> bool {
+        self.0 == "0"
+    }
+
+    /// The id itself, for the wire only.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PushId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_new_session() { "PushId(0)" } else { "PushId(hidden)" })
+    }
+}
+
+/// The cookies of one session: the push-id and whatever else the server set (H-2, H-6).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Cookies {
+    push_id: PushId,
+    others: Vec<(String, String)>,
+}
+
+impl Default for Cookies {
+    fn default() -> Self {
+        Self { push_id: PushId::new_session(), others: Vec::new() }
+    }
+}
+
+impl Cookies {
+    /// The session's id.
+    pub fn push_id(&self) -> &PushId {
+        &self.push_id
+    }
+
+    /// Those of a session with this id, and no others.
+    pub fn of_session(push_id: PushId) -> Self {
+        Self { push_id, others: Vec::new() }
+    }
+
+    /// Forgets the session, keeping the other cookies.
+    pub fn forget_session(&mut self) {
+        self.push_id = PushId::new_session();
+    }
+
+    /// Takes what a response sets (H-6): on any status, 401 included.
+    pub fn absorb(&mut self, response: &HeaderMap) {
+        for (name, value) in cookie_pairs(response, &header::SET_COOKIE, first_pair_only) {
+            if name == PUSH_ID {
+                if let Some(id) = PushId::parse(value) {
+                    self.push_id = id;
+                }
+            } else if let Some(known) = self.others.iter_mut().find(|(known, _)| known == name) {
+                value.clone_into(&mut known.1);
+            } else if self.others.len() < MAX_COOKIES && name.len() + value.len() <= MAX_COOKIE_LEN {
+                self.others.push((name.to_owned(), value.to_owned()));
+            }
+        }
+    }
+
+    /// Reads a request's Cookie header: the server's side of H-2.
+    pub fn from_request(request: &HeaderMap) -> Option<Self> {
+        let mut push_id = None;
+        let mut others = Vec::new();
+        for (name, value) in cookie_pairs(request, &header::COOKIE, all_pairs) {
+            if name == PUSH_ID {
+                push_id = PushId::parse(value);
+            } else if others.len() < MAX_COOKIES {
+                others.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        push_id.map(|push_id| Self { push_id, others })
+    }
+
+    /// The value of the Cookie header, marked sensitive.
+    fn to_value(&self) -> Option<HeaderValue> {
+        let mut text = format!("{PUSH_ID}={}", self.push_id.0);
+        for (name, value) in &self.others {
+            text.push_str("; ");
+            text.push_str(name);
+            text.push('=');
+            text.push_str(value);
+        }
+        sensitive(&text)
+    }
+}
+
+impl fmt::Debug for Cookies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.others.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Cookies").field("push_id", &self.push_id).field("others", &names).finish()
+    }
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// A Set-Cookie carries one pair, its attributes after it.
+fn first_pair_only(line: &str) -> std::iter::Take<std::str::Split<'_, char>> {
+    line.split(';').take(1)
+}
+
+fn all_pairs(line: &str) -> std::iter::Take<std::str::Split<'_, char>> {
+    line.split(';').take(usize::MAX)
+}
+
+fn cookie_pairs<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+    pairs: fn(&'a str) -> std::iter::Take<std::str::Split<'a, char>>,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(pairs)
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.trim(), value.trim()))
+}
+
+/// The head of a PushSetup or PushStart request ([MS-WMHTTP] 2.2.2.1, 2.2.2.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestHead {
+    /// Setup or start.
+    pub kind: Kind,
+    /// Authentication schemes that the client can do, the preferred first (H-4); may be empty.
+    pub accept_authentication: Vec<String>,
+    /// `User-Agent` (H-3).
+    pub user_agent: String,
+    /// `Content-Length`, bytes (C-2, C-7).
+    pub content_length: u64,
+    /// The session's cookies (H-2).
+    pub cookies: Cookies,
+    /// `Authorization` and `Proxy-Authorization`, their values marked sensitive (C-5).
+    pub authorization: Vec<(HeaderName, HeaderValue)>,
+    /// `Via`: which way the push has come; encoders send none.
+    pub via: Via,
+}
+
+impl RequestHead {
+    /// The headers in the order of the document's example (4.8); `host` is
+    /// the Host header's value.
+    ///
+    /// # Errors
+    /// The name of the header whose value cannot travel in HTTP.
+    pub fn to_headers(&self, host: &str) -> Result<HeaderMap, &'static str> {
+        let mut headers = HeaderMap::with_capacity(10);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind.content_type()));
+        if !self.accept_authentication.is_empty() {
+            let schemes = HeaderValue::from_str(&self.accept_authentication.join(", "));
+            headers.insert(X_ACCEPT_AUTHENTICATION, schemes.map_err(|_| "X-Accept-Authentication")?);
+        }
+        headers.insert(header::USER_AGENT, HeaderValue::from_str(&self.user_agent).map_err(|_| "User-Agent")?);
+        headers.insert(header::HOST, HeaderValue::from_str(host).map_err(|_| "Host")?);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.content_length));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(header::COOKIE, self.cookies.to_value().ok_or("Cookie")?);
+        if let Some(via) = self.via.to_value() {
+            headers.insert(header::VIA, via);
+        }
+        headers.extend(self.authorization.iter().cloned());
+        Ok(headers)
+    }
+
+    /// Reads a request's headers on the server.
+    ///
+    /// # Errors
+    /// What is missing or wrong, as a sentence for the reply.
+    pub fn from_headers(headers: &HeaderMap) -> Result<Self, &'static str> {
+        let kind = text(headers, &header::CONTENT_TYPE)
+            .and_then(Kind::from_content_type)
+            .ok_or("Content-Type is neither application/x-wms-pushsetup nor application/x-wms-pushstart")?;
+        let user_agent = text(headers, &header::USER_AGENT).ok_or("User-Agent is missing")?.to_owned();
+        let content_length = text(headers, &header::CONTENT_LENGTH)
+            .ok_or("Content-Length is missing")?
+            .trim()
+            .parse()
+            .map_err(|_| "Content-Length is no number")?;
+        let cookies = Cookies::from_request(headers).ok_or("Cookie has no push-id of 1 to 255 visible characters")?;
+        let accept_authentication = accepted_schemes(headers);
+        let authorization = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION]
+            .into_iter()
+            .filter_map(|name| {
+                let mut value = headers.get(&name)?.clone();
+                value.set_sensitive(true);
+                Some((name, value))
+            })
+            .collect();
+        let via = Via::from_headers(headers);
+        Ok(Self { kind, accept_authentication, user_agent, content_length, cookies, authorization, via })
+    }
+}
+
+/// The names of schemes that a client says it can do, the preferred first (H-4).
+pub fn accepted_schemes(headers: &HeaderMap) -> Vec<String> {
+    headers
+        .get_all(X_ACCEPT_AUTHENTICATION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|scheme| scheme.trim().to_owned())
+        .filter(|scheme| !scheme.is_empty())
+        .collect()
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Whether a User-Agent begins as an encoder's must: `WMEncoder/` and one of the
+/// protocol's versions, a build and revision allowed (H-3).
+pub fn is_encoder(user_agent: &str) -> bool {
+    let Some(version) = user_agent.split_whitespace().next().and_then(|token| token.strip_prefix("WMEncoder/")) else {
+        return false;
+    };
+    let numbers: Option<Vec<u32>> = version.split('.').map(|part| part.parse().ok()).collect();
+    matches!(numbers.as_deref(), Some([9..=12, 0] | [9..=12, 0, _, _]))
+}
+
+/// What the `Server` header says a Windows Media server is ([MS-WMSP] 2.2.1.5, H-5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// Windows Media Services.
+    Cougar,
+    /// A live encoder's own server.
+    Rex,
+}
+
+impl Product {
+    /// Finds the product, whatever its version: builds outgrew the grammar.
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        let token = text(headers, &header::SERVER)?.split_whitespace().next()?;
+        match token.split_once('/')?.0 {
+            "Cougar" => Some(Self::Cougar),
+            "Rex" => Some(Self::Rex),
+            _ => None,
+        }
+    }
+}
+
+/// The server's Idle-Timeout from `Pragma: no-cache, timeout=60000` (H-8).
+pub fn idle_timeout(headers: &HeaderMap) -> Option<Duration> {
+    headers
+        .get_all(header::PRAGMA)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .find_map(|token| token.trim().strip_prefix("timeout=")?.parse().ok())
+        .map(Duration::from_millis)
+}
+
+/// The Pragma header's value that tells `timeout` (H-8).
+pub fn pragma(timeout: Duration) -> String {
+    format!("no-cache, timeout={}", timeout.as_millis().min(u128::from(u32::MAX)))
+}
+
+/// The Set-Cookie header's value that gives a push-id (H-6, S-9).
+pub fn set_cookie(push_id: &PushId) -> Option<HeaderValue> {
+    sensitive(&format!("{PUSH_ID}={}", push_id.0))
+}
+
+/// The body of a PushSetup (C-3): lines that end in CRLF, or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Directives {
+    /// Path (absolute, percent-encoded) of the publishing point whose settings a new one copies.
+    pub template: Option<String>,
+    /// Whether the server shall remove the publishing point at the end (C-18).
+    pub auto_destroy: bool,
+}
+
+impl Directives {
+    /// Makes a template's path of what a user writes: a URL or a path.
+    pub fn template_path(text: &str) -> Option<String> {
+        let url = if text.starts_with('/') {
+            Url::parse("http://template.invalid").ok()?.join(text).ok()?
+        } else {
+            Url::parse(text).ok()?
+        };
+        url.has_host().then(|| url.path().to_owned())
+    }
+
+    /// The body's bytes. With a template AutoDestroy goes too, even when 0; with neither the body
+    /// is empty, since a server in the field drops the connection on a body (receivers, HTTP 4).
+    pub fn to_body(&self) -> String {
+        let auto_destroy = u8::from(self.auto_destroy);
+        match &self.template {
+            Some(path) => format!("Template-URL: \"{path}\"\r\nAutoDestroy: {auto_destroy}\r\n"),
+            None if self.auto_destroy => format!("AutoDestroy: {auto_destroy}\r\n"),
+            None => String::new(),
+        }
+    }
+
+    /// Reads a body; unknown directives are ignored (H-9).
+    ///
+    /// # Errors
+    /// Which directive is wrong.
+    pub fn from_body(body: &[u8]) -> Result<Self, &'static str> {
+        let text = std::str::from_utf8(body).map_err(|_| "the PushSetup body is not UTF-8")?;
+        let mut directives = Self::default();
+        for (name, value) in text.lines().filter_map(|line| line.split_once(':')) {
+            let value = value.trim();
+            if name.eq_ignore_ascii_case("Template-URL") {
+                let path = value.trim_matches('"');
+                directives.template = Some(path.to_owned()).filter(|path| path.starts_with('/'));
+                if directives.template.is_none() {
+                    return Err("Template-URL is no absolute path in quotes");
+                }
+            } else if name.eq_ignore_ascii_case("AutoDestroy") {
+                directives.auto_destroy = match value {
+                    "0" => false,
+                    "1" => true,
+                    _ => return Err("AutoDestroy is neither 0 nor 1"),
+                };
+            }
+        }
+        Ok(directives)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    /// H-1: both media types, a charset allowed in what comes in.
+    #[test]
+    fn h1_content_types() {
+        assert_eq!(Kind::from_content_type("application/x-wms-pushsetup"), Some(Kind::Setup));
+        assert_eq!(Kind::from_content_type("application/x-wms-pushstart;charset=UTF-8"), Some(Kind::Start));
+        assert_eq!(Kind::from_content_type("application/x-wms-pushstart ; charset=UTF-8"), Some(Kind::Start));
+        assert_eq!(Kind::from_content_type("application/x-wms-LogStats"), None);
+    }
+
+    /// H-2: opaque visible characters, up to 255, others cookies beside it.
+    #[test]
+    fn h2_push_id_and_other_cookies() {
+        let long = "x".repeat(255);
+        assert!(PushId::parse(&long).is_some());
+        assert!(PushId::parse("{A1-b2}~!").is_some());
+        for bad in ["", "a b", "a;b", &"x".repeat(256), "ü", "a\u{7f}"] {
+            assert_eq!(PushId::parse(bad), None, "{bad:?}");
+        }
+        let mut cookies = Cookies::default();
+        assert_eq!(cookies.to_value().unwrap(), "push-id=0");
+        cookies.absorb(&headers(&[("set-cookie", "push-id=4124758405; path=/"), ("set-cookie", "farm=west; Secure")]));
+        assert_eq!(cookies.to_value().unwrap(), "push-id=4124758405; farm=west");
+        let read = Cookies::from_request(&headers(&[("cookie", "farm=west; push-id=4124758405")])).unwrap();
+        assert_eq!(read, cookies);
+    }
+
+    /// H-6: every response that sets one replaces the id; one that does not keeps it.
+    #[test]
+    fn h6_set_cookie_replaces() {
+        let mut cookies = Cookies::default();
+        cookies.absorb(&headers(&[("set-cookie", "push-id=1")]));
+        cookies.absorb(&headers(&[("server", "Cougar/9.5")]));
+        assert_eq!(cookies.push_id().as_str(), "1");
+        cookies.absorb(&headers(&[("set-cookie", "push-id=abc")]));
+        assert_eq!(cookies.push_id().as_str(), "abc");
+        cookies.absorb(&headers(&[("set-cookie", "push-id=not valid")]));
+        assert_eq!(cookies.push_id().as_str(), "abc");
+    }
+
+    #[test]
+    fn cookies_are_bounded_and_hidden() {
+        let mut cookies = Cookies::default();
+        for n in 0..100 {
+            let mut map = HeaderMap::new();
+            map.insert(header::SET_COOKIE, HeaderValue::from_str(&format!("c{n}=v")).unwrap());
+            cookies.absorb(&map);
+        }
+        assert_eq!(cookies.others.len(), MAX_COOKIES);
+        cookies.absorb(&headers(&[("set-cookie", "push-id=secret")]));
+        assert!(!format!("{cookies:?}").contains("secret"));
+    }
+
+    /// H-3: the versions of the protocol, further products after them.
+    #[test]
+    fn h3_user_agents() {
+        for good in [
+            "WMEncoder/9.0",
+            "WMEncoder/11.0.5721.5145",
+            "WMEncoder/12.0.0.0 asfpushsink/0.1.0",
+            "WMEncoder/10.0.0.3802 a/1 b/2",
+        ] {
+            assert!(is_encoder(good), "{good}");
+        }
+        for bad in
+            ["", "NSPlayer/9.0", "WMEncoder", "WMEncoder/8.0", "WMEncoder/9.1", "WMEncoder/9.0.1", "wmencoder/9.0"]
+        {
+            assert!(!is_encoder(bad), "{bad}");
+        }
+    }
+
+    /// H-5: Cougar or Rex of any version; an ordinary web server is neither.
+    #[test]
+    fn h5_products() {
+        for (value, expected) in [
+            ("Cougar/9.01.01.3862", Some(Product::Cougar)),
+            ("Cougar/9.6.7600.16564", Some(Product::Cougar)),
+            ("Rex/12.0.7600.16385 extra/1", Some(Product::Rex)),
+            ("nginx/1.22.1", None),
+            ("Cougar", None),
+        ] {
+            assert_eq!(Product::from_headers(&headers(&[("server", value)])), expected, "{value}");
+        }
+        assert_eq!(Product::from_headers(&HeaderMap::new()), None);
+    }
+
+    /// H-8: the Idle-Timeout in a Pragma, alone or among others.
+    #[test]
+    fn h8_pragma_timeout() {
+        assert_eq!(idle_timeout(&headers(&[("pragma", "no-cache, timeout=60000")])), Some(Duration::from_secs(60)));
+        assert_eq!(idle_timeout(&headers(&[("pragma", "no-cache")])), None);
+        assert_eq!(pragma(Duration::from_secs(60)), "no-cache, timeout=60000");
+    }
+
+    /// C-3, C-18: the PushSetup body's directives, both ways.
+    #[test]
+    fn c3_c18_directives() {
+        let none = Directives::default();
+        assert_eq!(none.to_body(), "");
+        let destroy = Directives { template: None, auto_destroy: true };
+        assert_eq!(destroy.to_body(), "AutoDestroy: 1\r\n");
+        let template = Directives { template: Directives::template_path("/live/größe"), auto_destroy: false };
+        assert_eq!(template.to_body(), "Template-URL: \"/live/gr%C3%B6%C3%9Fe\"\r\nAutoDestroy: 0\r\n");
+        for directives in [none, destroy, template] {
+            assert_eq!(Directives::from_body(directives.to_body().as_bytes()), Ok(directives));
+        }
+        assert_eq!(Directives::template_path("http://host:8080/a;b").as_deref(), Some("/a;b"));
+        assert_eq!(Directives::template_path("no path"), None);
+        assert!(Directives::from_body(b"AutoDestroy: 2\r\n").is_err());
+        assert!(Directives::from_body(b"Template-URL: relative\r\n").is_err());
+    }
+
+    /// H-9: headers, tokens, directives and products that nobody knows change nothing.
+    #[test]
+    fn h9_what_is_unknown_is_ignored() {
+        let known = [
+            ("content-type", "application/x-wms-pushstart"),
+            ("user-agent", "WMEncoder/12.0.0.0"),
+            ("content-length", "0"),
+            ("cookie", "push-id=1"),
+        ];
+        let unknown = [
+            ("content-type", "application/x-wms-pushstart; charset=UTF-8; x=y"),
+            ("user-agent", "WMEncoder/12.0.0.0 new/1 (words)"),
+            ("content-length", "0"),
+            ("cookie", "$Version=1; push-id=1"),
+            ("x-new", "thing"),
+            ("pragma", "new=1"),
+            ("expect", "100-continue"),
+        ];
+        let [known, unknown] = [&known[..], &unknown].map(|lines| RequestHead::from_headers(&headers(lines)).unwrap());
+        assert_eq!(known.cookies.push_id(), unknown.cookies.push_id());
+        assert_eq!((known.kind, known.content_length), (unknown.kind, unknown.content_length));
+        assert!(is_encoder(&unknown.user_agent));
+        let answer =
+            headers(&[("pragma", "new=1, timeout=60000, x"), ("server", "Cougar/99.9 new/1"), ("x-new", "thing")]);
+        assert_eq!(idle_timeout(&answer), Some(Duration::from_secs(60)));
+        assert_eq!(Product::from_headers(&answer), Some(Product::Cougar));
+        let body = b"New-Thing: 1\r\nAutoDestroy: 1\r\nno directive\r\n";
+        assert_eq!(Directives::from_body(body), Ok(Directives { template: None, auto_destroy: true }));
+    }
+
+    /// H-4, C-2: a head survives the way to the other end.
+    #[test]
+    fn h4_c2_request_head_both_ways() {
+        let head = RequestHead {
+            kind: Kind::Start,
+            accept_authentication: vec!["Negotiate".into(), "NTLM".into(), "Digest".into()],
+            user_agent: "WMEncoder/12.0.0.0".into(),
+            content_length: 2_147_483_647,
+            cookies: Cookies::default(),
+            authorization: vec![(header::PROXY_AUTHORIZATION, sensitive("Basic YTpi").unwrap())],
+            via: Via::default().through("one"),
+        };
+        let headers = head.to_headers("media:8080").unwrap();
+        assert_eq!(RequestHead::from_headers(&headers), Ok(head));
+        for missing in [header::CONTENT_TYPE, header::USER_AGENT, header::CONTENT_LENGTH, header::COOKIE] {
+            let mut headers = headers.clone();
+            headers.remove(missing);
+            assert!(RequestHead::from_headers(&headers).is_err());
+        }
+    }
+}

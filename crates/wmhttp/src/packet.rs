@@ -1,0 +1,345 @@
+//! The packets in the body of a PushStart request ([MS-WMHTTP] 2.2.3).
+//!
+//! A packet is a 4-byte framing header (`$`, the packet's letter, a little-endian
+//! count of the bytes that follow), a Reason where the letter has one, and a
+//! payload. [`Packet`] writes them, [`Decoder`] reads them from any chunking.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use wmhttp::packet::{Decoder, Packet};
+//!
+//! let wire = Packet::Data(Bytes::from_static(b"media")).to_bytes()?;
+//! assert_eq!(&wire[..], b"$D\x05\0media");
+//!
+//! let mut decoder = Decoder::default();
+//! for byte in wire.chunks(1) {
+//!     decoder.push(Bytes::copy_from_slice(byte));
+//! }
+//! assert_eq!(decoder.next_packet()?, Some(Packet::Data(Bytes::from_static(b"media"))));
+//! # Ok::<(), wmhttp::packet::Malformed>(())
+//! ```
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::Hresult;
+
+/// Bytes of the framing header (P-1).
+pub const FRAMING_LEN: usize = 4;
+/// Bytes of a whole `$E` (P-6).
+pub const END_LEN: usize = FRAMING_LEN + 4;
+/// Largest payload of `$H` and `$F` (P-3, P-7): with its framing header it fits 65,535 bytes.
+pub const MAX_PAYLOAD: usize = 65_531;
+/// Largest ASF data packet of a `$D`: what its PacketLength can say (P-2, P-5).
+pub const MAX_DATA: usize = 65_535;
+/// Largest ASF file header of a `$C` (P-4).
+pub const MAX_STREAM_CHANGE: usize = 65_527;
+
+const DOLLAR: u8 = b'$';
+
+/// One packet of a PushStart body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Packet {
+    /// `$H`: the ASF file header, first of a session (P-3).
+    Header(Bytes),
+    /// `$D`: one ASF data packet (P-5).
+    Data(Bytes),
+    /// `$C`: the ASF file header of the next entry (P-4).
+    StreamChange(Bytes),
+    /// `$E`: the entry is over; [`Hresult::FALSE`] announces a `$C` (P-6).
+    End(Hresult),
+    /// `$F`: so many bytes of zero padding after the framing header (P-7).
+    Filler(usize),
+}
+
+/// Why a byte sequence is no packet of this protocol.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// The first byte is not `$`, or has the B flag set.
+    #[error(
+        "byte {0:#04x} where the `$` of a packet was due: the body is no [MS-WMHTTP] packet stream, or lost its alignment"
+    )]
+    NotFramed(u8),
+    /// The letter names no packet of a push.
+    #[error("packet id {0:#04x} is none of H, D, C, E and F")]
+    UnknownId(u8),
+    /// The length does not fit the packet's kind.
+    #[error("${letter} with a PacketLength of {len}, outside {min}..={max}")]
+    Length {
+        /// The packet's letter.
+        letter: char,
+        /// The PacketLength field.
+        len: usize,
+        /// Least allowed value.
+        min: usize,
+        /// Greatest allowed value.
+        max: usize,
+    },
+}
+
+impl Packet {
+    /// The packet's letter.
+    pub fn letter(&self) -> u8 {
+        match self {
+            Self::Header(_) => b'H',
+            Self::Data(_) => b'D',
+            Self::StreamChange(_) => b'C',
+            Self::End(_) => b'E',
+            Self::Filler(_) => b'F',
+        }
+    }
+
+    /// Bytes on the wire, framing header included.
+    pub fn wire_len(&self) -> usize {
+        FRAMING_LEN + self.packet_length()
+    }
+
+    /// The PacketLength field: all bytes after it (P-2).
+    fn packet_length(&self) -> usize {
+        match self {
+            Self::Header(payload) | Self::Data(payload) => payload.len(),
+            Self::StreamChange(header) => 4 + header.len(),
+            Self::End(_) => 4,
+            Self::Filler(len) => *len,
+        }
+    }
+
+    /// Appends the packet to `out`.
+    ///
+    /// # Errors
+    /// [`Malformed::Length`] where the payload exceeds what the packet may carry; nothing is written then.
+    pub fn encode(&self, out: &mut impl BufMut) -> Result<(), Malformed> {
+        let framing = framing(self.letter(), self.packet_length())?;
+        out.put_slice(&framing);
+        match self {
+            Self::Header(payload) | Self::Data(payload) => out.put_slice(payload),
+            Self::StreamChange(header) => {
+                out.put_u32_le(Hresult::OK.0);
+                out.put_slice(header);
+            }
+            Self::End(reason) => out.put_u32_le(reason.0),
+            Self::Filler(len) => out.put_bytes(0, *len),
+        }
+        Ok(())
+    }
+
+    /// The packet as bytes of its own.
+    ///
+    /// # Errors
+    /// As [`Packet::encode`].
+    pub fn to_bytes(&self) -> Result<Bytes, Malformed> {
+        let mut out = BytesMut::with_capacity(self.wire_len());
+        self.encode(&mut out)?;
+        Ok(out.freeze())
+    }
+
+    /// Reads the packet whose bytes after the framing header are `rest`.
+    fn decode(letter: u8, mut rest: Bytes) -> Result<Self, Malformed> {
+        Ok(match letter {
+            b'H' => Self::Header(rest),
+            b'D' => Self::Data(rest),
+            b'C' => {
+                // The Reason of a `$C` is always 0; a receiver has no use for another value.
+                rest.advance(4);
+                Self::StreamChange(rest)
+            }
+            b'E' => Self::End(Hresult(rest.get_u32_le())),
+            b'F' => Self::Filler(rest.len()),
+            other => return Err(Malformed::UnknownId(other)),
+        })
+    }
+}
+
+/// The framing header of a `$D` that carries `len` bytes (P-1, P-5), for those
+/// who write the payload themselves.
+///
+/// # Errors
+/// [`Malformed::Length`] where `len` is 0 or above [`MAX_DATA`].
+pub fn data_framing(len: usize) -> Result<[u8; FRAMING_LEN], Malformed> {
+    framing(b'D', len)
+}
+
+fn framing(letter: u8, packet_length: usize) -> Result<[u8; FRAMING_LEN], Malformed> {
+    let length = checked_length(letter, packet_length)?;
+    let [low, high] = length.to_le_bytes();
+    Ok([DOLLAR, letter, low, high])
+}
+
+/// The limits of each letter's PacketLength (P-3 to P-7).
+fn checked_length(letter: u8, len: usize) -> Result<u16, Malformed> {
+    let (min, max) = match letter {
+        b'H' => (1, MAX_PAYLOAD),
+        b'D' => (1, MAX_DATA),
+        b'C' => (5, 4 + MAX_STREAM_CHANGE),
+        b'E' => (4, 4),
+        b'F' => (0, MAX_PAYLOAD),
+        other => return Err(Malformed::UnknownId(other)),
+    };
+    u16::try_from(len).ok().filter(|_| (min..=max).contains(&len)).ok_or(Malformed::Length {
+        letter: char::from(letter),
+        len,
+        min,
+        max,
+    })
+}
+
+/// Reads packets from a body that arrives in chunks of any size.
+///
+/// A packet that lies in one chunk is a slice of it; only one that straddles
+/// chunks is copied. What is held never exceeds one packet and one chunk.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// The beginning of a packet whose end has not come yet.
+    partial: BytesMut,
+    chunk: Bytes,
+}
+
+impl Decoder {
+    /// Takes the next bytes of the body.
+    pub fn push(&mut self, chunk: Bytes) {
+        if self.chunk.is_empty() {
+            self.chunk = chunk;
+        } else {
+            let mut joined = BytesMut::with_capacity(self.chunk.len() + chunk.len());
+            joined.put_slice(&self.chunk);
+            joined.put_slice(&chunk);
+            self.chunk = joined.freeze();
+        }
+    }
+
+    /// The next whole packet; `None` wants more bytes.
+    ///
+    /// # Errors
+    /// [`Malformed`] where the bytes are no packet. The position is lost then:
+    /// nothing sensible can follow.
+    pub fn next_packet(&mut self) -> Result<Option<Packet>, Malformed> {
+        if self.partial.is_empty() {
+            match peek(&self.chunk)? {
+                Some((letter, total)) if self.chunk.len() >= total => {
+                    let mut packet = self.chunk.split_to(total);
+                    packet.advance(FRAMING_LEN);
+                    return Packet::decode(letter, packet).map(Some);
+                }
+                Some(_) | None => {}
+            }
+        }
+        self.fill_to(FRAMING_LEN);
+        let Some((letter, total)) = peek(&self.partial)? else { return Ok(None) };
+        self.fill_to(total);
+        if self.partial.len() < total {
+            return Ok(None);
+        }
+        let mut packet = self.partial.split_to(total).freeze();
+        packet.advance(FRAMING_LEN);
+        Packet::decode(letter, packet).map(Some)
+    }
+
+    /// Whether the bytes so far end at a packet's end.
+    pub fn is_aligned(&self) -> bool {
+        self.partial.is_empty() && self.chunk.is_empty()
+    }
+
+    fn fill_to(&mut self, total: usize) {
+        let missing = total.saturating_sub(self.partial.len()).min(self.chunk.len());
+        self.partial.put_slice(&self.chunk.split_to(missing));
+    }
+}
+
+/// Letter and whole length of the packet that begins here, once its framing header is complete.
+fn peek(bytes: &[u8]) -> Result<Option<(u8, usize)>, Malformed> {
+    match *bytes {
+        [] => Ok(None),
+        [first, ..] if first != DOLLAR => Err(Malformed::NotFramed(first)),
+        [_, letter, low, high, ..] => {
+            let len = usize::from(u16::from_le_bytes([low, high]));
+            checked_length(letter, len)?;
+            Ok(Some((letter, FRAMING_LEN + len)))
+        }
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples() -> Vec<(Packet, Vec<u8>)> {
+        vec![
+            (Packet::Header(Bytes::from_static(b"head")), b"$H\x04\0head".to_vec()),
+            (Packet::Data(Bytes::from_static(b"media")), b"$D\x05\0media".to_vec()),
+            (Packet::StreamChange(Bytes::from_static(b"next")), b"$C\x08\0\0\0\0\0next".to_vec()),
+            (Packet::End(Hresult::OK), b"$E\x04\0\0\0\0\0".to_vec()),
+            (Packet::End(Hresult::FALSE), b"$E\x04\0\x01\0\0\0".to_vec()),
+            (Packet::Filler(3), b"$F\x03\0\0\0\0".to_vec()),
+            (Packet::Filler(0), b"$F\0\0".to_vec()),
+        ]
+    }
+
+    /// P-1, P-2, P-3, P-4, P-5, P-6, P-7: the bytes of each packet, both ways.
+    #[test]
+    fn p1_p2_p3_p4_p5_p6_p7_bytes_of_each_packet() {
+        for (packet, wire) in samples() {
+            assert_eq!(packet.to_bytes().unwrap(), wire, "{packet:?}");
+            assert_eq!(packet.wire_len(), wire.len());
+            let mut decoder = Decoder::default();
+            decoder.push(Bytes::from(wire));
+            assert_eq!(decoder.next_packet().unwrap(), Some(packet));
+            assert!(decoder.is_aligned());
+        }
+    }
+
+    #[test]
+    fn any_chunking_gives_the_same_packets() {
+        let wire: Vec<u8> = samples().into_iter().flat_map(|(_, wire)| wire).collect();
+        let expected: Vec<Packet> = samples().into_iter().map(|(packet, _)| packet).collect();
+        for size in 1..=wire.len() {
+            let mut decoder = Decoder::default();
+            let mut got = Vec::new();
+            for chunk in wire.chunks(size) {
+                decoder.push(Bytes::copy_from_slice(chunk));
+                while let Some(packet) = decoder.next_packet().unwrap() {
+                    got.push(packet);
+                }
+            }
+            assert_eq!(got, expected, "chunks of {size}");
+            assert!(decoder.is_aligned());
+        }
+    }
+
+    #[test]
+    fn a_packet_within_one_chunk_is_not_copied() {
+        let chunk = Bytes::from_static(b"$D\x05\0media$D\x01\0x");
+        let inside = chunk.slice(4..9);
+        let mut decoder = Decoder::default();
+        decoder.push(chunk);
+        let Some(Packet::Data(payload)) = decoder.next_packet().unwrap() else { panic!() };
+        assert_eq!(payload.as_ptr(), inside.as_ptr());
+    }
+
+    /// P-1: `$` without the B flag, a letter of the five.
+    #[test]
+    fn p1_refuses_what_is_not_framed() {
+        for (wire, expected) in [
+            (&b"\xa4D\x01\0x"[..], Malformed::NotFramed(0xa4)),
+            (b"POST", Malformed::NotFramed(b'P')),
+            (b"$M\x04\0....", Malformed::UnknownId(b'M')),
+        ] {
+            let mut decoder = Decoder::default();
+            decoder.push(Bytes::copy_from_slice(wire));
+            assert_eq!(decoder.next_packet(), Err(expected));
+        }
+    }
+
+    /// P-3, P-4, P-6: lengths outside the packet's limits, written or read.
+    #[test]
+    fn p3_p4_p6_limits_of_length() {
+        let big = |len| Bytes::from(vec![0; len]);
+        assert!(Packet::Header(big(MAX_PAYLOAD)).to_bytes().is_ok());
+        assert!(Packet::Header(big(MAX_PAYLOAD + 1)).to_bytes().is_err());
+        assert!(Packet::StreamChange(big(MAX_STREAM_CHANGE)).to_bytes().is_ok());
+        assert!(Packet::StreamChange(big(MAX_STREAM_CHANGE + 1)).to_bytes().is_err());
+        assert!(Packet::Data(Bytes::new()).to_bytes().is_err());
+        let mut decoder = Decoder::default();
+        decoder.push(Bytes::from_static(b"$E\x05\0\0\0\0\0x"));
+        assert_eq!(decoder.next_packet(), Err(Malformed::Length { letter: 'E', len: 5, min: 4, max: 4 }));
+    }
+}

@@ -1,0 +1,147 @@
+//! Where a session's requests go: its own URL, or where servers have sent it on (C-4).
+
+use http::header::{HeaderMap, LOCATION};
+use url::Url;
+
+use crate::Hresult;
+use crate::auth::Login;
+use crate::failure::Failure;
+use crate::proxy::Proxy;
+
+/// Redirects that one PushSetup follows.
+const MAX_HOPS: usize = 8;
+
+/// The way from a session's own URL to where its requests go now.
+#[derive(Debug)]
+pub(super) struct Route {
+    url: Url,
+    /// The proxy that a server has named for `url`.
+    proxy: Option<Proxy>,
+    /// Where it led before, in this order, and by which such proxy.
+    left: Vec<(Url, Option<Proxy>)>,
+}
+
+impl Route {
+    pub(super) fn new(url: Url) -> Self {
+        Self { url, proxy: None, left: Vec::new() }
+    }
+
+    /// Where requests go.
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The proxy that a server has named (305), which then counts instead of the user's choice.
+    pub(super) fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
+    }
+
+    /// The session's own URL.
+    pub(super) fn begins_at(&self) -> &Url {
+        self.left.first().map_or(&self.url, |(url, _)| url)
+    }
+
+    /// Follows a redirect with `status`; `https` tells whether there is TLS. True where another server
+    /// is reached by it, who must see nothing of this one's.
+    ///
+    /// # Errors
+    /// Why it leads nowhere. The route stays.
+    pub(super) fn follow(&mut self, status: u16, headers: &HeaderMap, https: bool) -> Result<bool, Failure> {
+        let next = self.target(status, headers)?;
+        match next.scheme() {
+            "http" => {}
+            "https" if https => {}
+            "https" => {
+                return Err(invalid(status, format!("to {next}, and this build has no TLS")));
+            }
+            other => return Err(invalid(status, format!("to a URL that begins with {other}:"))),
+        }
+        let elsewhere = next.origin() != self.url.origin();
+        self.go(status, next, None)?;
+        Ok(elsewhere)
+    }
+
+    /// Follows a 305: its Location is a proxy, and the URL stays. That proxy gets no credentials of the user's,
+    /// which are for the one that the user has chosen.
+    ///
+    /// # Errors
+    /// As [`Route::follow`].
+    pub(super) fn follow_by_proxy(&mut self, headers: &HeaderMap) -> Result<(), Failure> {
+        const STATUS: u16 = 305;
+        let mut proxy = self.target(STATUS, headers)?;
+        if proxy.scheme() != "http" {
+            return Err(invalid(STATUS, format!("to a proxy whose URL begins with {}:", proxy.scheme())));
+        }
+        proxy.set_path("/");
+        proxy.set_query(None);
+        self.go(STATUS, self.url.clone(), Some(Proxy { url: proxy, login: Login::default() }))
+    }
+
+    fn go(&mut self, status: u16, url: Url, proxy: Option<Proxy>) -> Result<(), Failure> {
+        let shown = match &proxy {
+            Some(proxy) => format!("the proxy {}", proxy.url),
+            None => url.to_string(),
+        };
+        let here = (std::mem::replace(&mut self.url, url), std::mem::replace(&mut self.proxy, proxy));
+        self.left.push(here);
+        // Before the count, since it says more.
+        let problem = if self.left.iter().any(|(url, proxy)| (url, proxy) == (&self.url, &self.proxy)) {
+            Some((
+                format!("in a circle: {shown} comes again"),
+                "correct the redirects at the server, or set location to the publishing point's own URL",
+            ))
+        } else if self.left.len() > MAX_HOPS {
+            Some((
+                format!("more than {MAX_HOPS} times, now to {shown}"),
+                "set location to the publishing point's own URL",
+            ))
+        } else {
+            None
+        };
+        let Some((text, remedy)) = problem else { return Ok(()) };
+        if let Some((url, proxy)) = self.left.pop() {
+            (self.url, self.proxy) = (url, proxy);
+        }
+        Err(Failure::redirect(status, Hresult::TOO_MANY_HOPS, text, remedy))
+    }
+
+    /// What to say where redirects are not to be followed.
+    pub(super) fn refusal(&self, status: u16, headers: &HeaderMap) -> Failure {
+        match self.target(status, headers) {
+            Ok(proxy) if status == 305 => Failure::redirect(
+                status,
+                Hresult::REDIRECT_TO_PROXY,
+                format!("to the proxy {proxy}"),
+                "set proxy to that URL, or automatic-redirect=true",
+            ),
+            Ok(next) => Failure::redirect(
+                status,
+                Hresult::REDIRECT,
+                format!("to {next}"),
+                "set location to that URL, or automatic-redirect=true",
+            ),
+            Err(failure) => failure,
+        }
+    }
+
+    /// The URL that a redirect names, without what is none of the server's business to set.
+    fn target(&self, status: u16, headers: &HeaderMap) -> Result<Url, Failure> {
+        let location = headers.get(LOCATION).ok_or_else(|| invalid(status, "without a Location".to_owned()))?;
+        let next = std::str::from_utf8(location.as_bytes()).ok().and_then(|text| self.url.join(text).ok());
+        let mut next = next.ok_or_else(|| invalid(status, "to a Location that cannot be read as a URL".to_owned()))?;
+        // Both fail only for URLs that cannot have credentials.
+        let _ = next.set_username("");
+        let _ = next.set_password(None);
+        next.set_fragment(None);
+        Ok(next)
+    }
+}
+
+fn invalid(status: u16, text: String) -> Failure {
+    Failure::redirect(
+        status,
+        Hresult::INVALID_REDIRECT,
+        text,
+        "correct the redirect at the server, or set location to the publishing point's own URL",
+    )
+}

@@ -1,0 +1,260 @@
+//! Challenges and what answers them, in virtual time.
+
+use http::HeaderValue;
+
+use super::*;
+use crate::headers::Cookies;
+use crate::via::Via;
+
+/// The example of RFC 7616, 3.9.1: user `Mufasa`, password `Circle of Life`.
+const MUFASA_MD5: &str = "Mufasa:http-auth@example.org:3d78807defe7de2157e2b0b6573a855f\n";
+const MUFASA_SHA256: &str =
+    "Mufasa:http-auth@example.org:7987c64c30e25f1b74be53f966b49b90f2808aa92faf9a00262392d7b4794232\n";
+const NONCE: &str = "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v";
+const MD5_RESPONSE: &str = "8ca523f5e9506fed4657c9700eebdbec";
+const SHA256_RESPONSE: &str = "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1";
+const BASIC: &str = "Basic TXVmYXNhOkNpcmNsZSBvZiBMaWZl";
+
+fn users() -> Users {
+    format!("# both kinds\n\n{MUFASA_MD5}{MUFASA_SHA256}").parse().unwrap()
+}
+
+fn guard() -> Guard {
+    Guard::new(Rights::new(users()))
+}
+
+/// A guard whose [`NONCE`] counts.
+fn asked() -> (Guard, Instant) {
+    let (mut guard, now) = (guard(), Instant::now());
+    assert!(ask(&mut guard, None, NONCE, now).is_err());
+    (guard, now)
+}
+
+fn head(kind: Kind, listed: &[&str], authorization: Option<&str>) -> RequestHead {
+    let value = |text| (header::AUTHORIZATION, HeaderValue::from_str(text).unwrap());
+    RequestHead {
+        kind,
+        accept_authentication: listed.iter().map(|&name| name.to_owned()).collect(),
+        user_agent: "WMEncoder/12.0.0.0".to_owned(),
+        content_length: 0,
+        cookies: Cookies::default(),
+        authorization: authorization.map(value).into_iter().collect(),
+        via: Via::default(),
+    }
+}
+
+fn ask(guard: &mut Guard, authorization: Option<&str>, fresh: &str, now: Instant) -> Result<String, Reply> {
+    let line = RequestLine { method: "GET", target: "/dir/index.html" };
+    guard.admit(&head(Kind::Setup, &["Digest", "Basic"], authorization), line, fresh, &Policy::default(), now)
+}
+
+/// Asks with what is no answer to any challenge after the first.
+fn admit(guard: &mut Guard, authorization: Option<&str>, now: Instant) -> Result<String, Reply> {
+    ask(guard, authorization, "another", now)
+}
+
+#[track_caller]
+fn refused(guard: &mut Guard, authorization: Option<&str>, now: Instant) -> Reply {
+    let reply = admit(guard, authorization, now).unwrap_err();
+    assert_eq!(reply.status, 401);
+    reply
+}
+
+fn md5(parts: &[&str]) -> String {
+    Algorithm::Md5.hash()(parts).reveal().to_owned()
+}
+
+fn is_stale(reply: &Reply) -> bool {
+    reply.challenges.iter().any(|challenge| challenge.contains("stale=true"))
+}
+
+/// What Mufasa answers.
+fn digest(algorithm: &str, response: &str, count: &str) -> String {
+    format!(
+        "Digest username=\"Mufasa\", realm=\"http-auth@example.org\", uri=\"/dir/index.html\", algorithm={algorithm}, \
+         nonce=\"{NONCE}\", nc={count}, cnonce=\"f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ\", qop=auth, \
+         response=\"{response}\""
+    )
+}
+
+/// The answer with the nonce count `count`, right by its own hash.
+fn counted(count: u32) -> String {
+    let count = format!("{count:08x}");
+    let secret = "3d78807defe7de2157e2b0b6573a855f";
+    let request = md5(&["GET", "/dir/index.html"]);
+    let cnonce = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ";
+    digest("MD5", &md5(&[secret, NONCE, &count, cnonce, "auth", &request]), &count)
+}
+
+/// S-6: the example of RFC 7616 by both algorithms, and Basic.
+#[test]
+fn s6_right_credentials_are_let_in() {
+    for authorization in
+        [digest("MD5", MD5_RESPONSE, "00000001"), digest("SHA-256", SHA256_RESPONSE, "00000001"), BASIC.to_owned()]
+    {
+        let (mut guard, now) = asked();
+        assert_eq!(admit(&mut guard, Some(&authorization), now).as_deref(), Ok("Mufasa"), "{authorization}");
+    }
+}
+
+/// S-6: what is wrong in any part, with no hint of which.
+#[test]
+fn s6_wrong_credentials_are_refused() {
+    let right = digest("MD5", MD5_RESPONSE, "00000001");
+    let all = [
+        right.replace("username=\"Mufasa\"", "username=\"Scar\""),
+        right.replace(MD5_RESPONSE, SHA256_RESPONSE),
+        right.replace(MD5_RESPONSE, ""),
+        right.replace("example.org", "example.com"),
+        right.replace("index.html", "other.html"),
+        right.replace("nc=00000001", "nc=00000002"),
+        right.replace("qop=auth", "qop=auth-int"),
+        right.replace("algorithm=MD5", "algorithm=MD4"),
+        right.replace("algorithm=MD5", "algorithm=SHA-256"),
+        right.replace("qop=auth, ", ""),
+        right.replace("\", realm", ", realm"),
+        "Digest".to_owned(),
+        "Digest =".to_owned(),
+        "Digest username=\"".to_owned(),
+        "Basic ".to_owned(),
+        "Basic !!!".to_owned(),
+        "Basic TXVmYXNhOkNpcmNsZSBvZiBMaWZ".to_owned(),
+        // Mufasa:circle of life
+        "Basic TXVmYXNhOmNpcmNsZSBvZiBsaWZl".to_owned(),
+        "NTLM TlRMTVNTUAABAAAA".to_owned(),
+        String::new(),
+    ];
+    for authorization in all {
+        let (mut guard, now) = asked();
+        let reply = refused(&mut guard, Some(&authorization), now);
+        assert!(!is_stale(&reply), "{authorization}");
+        assert_eq!(reply, refused(&mut self::guard(), None, now), "{authorization}");
+    }
+}
+
+/// Nobody gets in by a scheme that is not asked for.
+#[test]
+fn only_the_schemes_asked_for_count() {
+    let now = Instant::now();
+    let mut guard = Guard::new(Rights { schemes: vec![Scheme::Digest], ..Rights::new(users()) });
+    let reply = ask(&mut guard, Some(BASIC), NONCE, now).unwrap_err();
+    assert!(reply.challenges.iter().all(|challenge| challenge.starts_with("Digest ")));
+    assert!(admit(&mut guard, Some(&digest("MD5", MD5_RESPONSE, "00000001")), now).is_ok());
+    let mut guard = Guard::new(Rights { schemes: vec![Scheme::Basic], ..Rights::new(users()) });
+    let reply = refused(&mut guard, Some(&digest("MD5", MD5_RESPONSE, "00000001")), now);
+    assert_eq!(*reply.challenges, ["Basic realm=\"http-auth@example.org\", charset=\"UTF-8\""]);
+}
+
+/// S-6, H-4: what the client lists is offered, and all where it lists none of it.
+#[test]
+fn s6_h4_the_schemes_that_the_client_lists() {
+    for (listed, offered) in [
+        (&["Negotiate", "NTLM", "Digest"][..], &["Digest", "Digest"][..]),
+        (&["basic"], &["Basic"]),
+        (&["Basic", "DIGEST"], &["Digest", "Digest", "Basic"]),
+        (&["NTLM"], &["Digest", "Digest", "Basic"]),
+        (&[], &["Digest", "Digest", "Basic"]),
+    ] {
+        let line = RequestLine { method: "POST", target: "/concert" };
+        let head = head(Kind::Setup, listed, None);
+        let reply = guard().admit(&head, line, NONCE, &Policy::default(), Instant::now()).unwrap_err();
+        let schemes: Vec<_> =
+            reply.challenges.iter().map(|challenge| challenge.split_once(' ').unwrap().0.to_owned()).collect();
+        assert_eq!(schemes, offered, "{listed:?}");
+        let headers = reply.to_headers();
+        assert_eq!(headers.get_all("www-authenticate").iter().count(), offered.len());
+    }
+}
+
+/// S-6, S-10: NTLM and the like need the connection of a PushSetup; a PushStart's body is in the way.
+#[test]
+fn s6_s10_the_connection_stays_open_after_a_setup_only() {
+    for (kind, close) in [(Kind::Setup, false), (Kind::Start, true)] {
+        let line = RequestLine { method: "POST", target: "/concert" };
+        let reply = guard().admit(&head(kind, &[], None), line, NONCE, &Policy::default(), Instant::now()).unwrap_err();
+        assert_eq!((reply.status, reply.close), (401, close));
+    }
+}
+
+/// A nonce count is good for one request: who repeats what it overheard is not let in.
+#[test]
+fn a_count_is_good_once() {
+    let (mut guard, now) = asked();
+    assert!(admit(&mut guard, Some(&counted(1)), now).is_ok());
+    assert!(is_stale(&refused(&mut guard, Some(&counted(1)), now)));
+    assert!(admit(&mut guard, Some(&counted(5)), now).is_ok());
+    assert!(is_stale(&refused(&mut guard, Some(&counted(4)), now)));
+    assert!(is_stale(&refused(&mut guard, Some(&counted(0)), now)));
+    assert!(admit(&mut guard, Some(&counted(6)), now).is_ok());
+}
+
+/// An answer without a count, as RFC 2069 has it, uses its nonce up.
+#[test]
+fn an_answer_without_a_count_is_good_once() {
+    let (mut guard, now) = asked();
+    let request = md5(&["GET", "/dir/index.html"]);
+    let response = md5(&["3d78807defe7de2157e2b0b6573a855f", NONCE, &request]);
+    let old = format!(
+        "Digest username=\"Mufasa\",realm=\"http-auth@example.org\",nonce=\"{NONCE}\",\
+         uri=\"http://proxied/dir/index.html\",response={response}"
+    );
+    // The request's hash has the URI as the client has it.
+    refused(&mut guard, Some(&old), now);
+    let old = old.replace("http://proxied", "");
+    assert!(admit(&mut guard, Some(&old), now).is_ok());
+    assert!(is_stale(&refused(&mut guard, Some(&old), now)));
+    assert!(is_stale(&refused(&mut guard, Some(&counted(2)), now)));
+}
+
+/// A nonce that is too old, or that never was, is stale to who knows the password, and to nobody else.
+#[test]
+fn old_and_unknown_nonces_are_stale() {
+    let (mut guard, now) = asked();
+    let late = now + NONCE_LIFETIME;
+    assert!(admit(&mut guard, Some(&counted(1)), late - Duration::from_millis(1)).is_ok());
+    let wrong = counted(2).replace("nc=00000002", "nc=00000003");
+    assert!(!is_stale(&refused(&mut guard, Some(&wrong), late)));
+    assert!(is_stale(&refused(&mut guard, Some(&counted(2)), late)));
+    assert!(is_stale(&refused(&mut self::guard(), Some(&counted(1)), now)));
+}
+
+/// Requests without credentials cost a bounded number of nonces.
+#[test]
+fn only_so_many_nonces_count() {
+    let (mut guard, now) = asked();
+    (1..MAX_NONCES).for_each(|number| guard.nonces.issue(&number.to_string(), now + NONCE_LIFETIME));
+    assert!(admit(&mut guard, Some(&counted(1)), now).is_ok());
+    guard.nonces.issue("one more", now + NONCE_LIFETIME);
+    assert_eq!(guard.nonces.0.len(), MAX_NONCES);
+    assert!(is_stale(&refused(&mut guard, Some(&counted(2)), now)));
+}
+
+#[test]
+fn files_of_users() {
+    assert_eq!(MUFASA_MD5.parse::<Users>().unwrap().algorithms().collect::<Vec<_>>(), [Algorithm::Md5]);
+    let other = MUFASA_MD5.replace("Mufasa", "Simba");
+    let mixed: Users = format!("{MUFASA_MD5}{MUFASA_SHA256}{other}").parse().unwrap();
+    assert_eq!(mixed.algorithms().collect::<Vec<_>>(), [Algorithm::Md5]);
+    for (text, error) in [
+        ("", BadUsers::Nobody),
+        ("# bob\n", BadUsers::Nobody),
+        ("bob:push:secret\n", BadUsers::Line(1)),
+        ("\nbob:push\n", BadUsers::Line(2)),
+        (&MUFASA_MD5.replace("Mufasa", ""), BadUsers::Line(1)),
+        (&MUFASA_MD5.replace("Mufasa", "a:b"), BadUsers::Line(1)),
+        (&MUFASA_MD5.replace('@', "\""), BadUsers::Realm(1)),
+        (&format!("{MUFASA_MD5}{}", other.replace("http", "xttp")), BadUsers::SecondRealm(2)),
+        (&format!("{MUFASA_MD5}{MUFASA_MD5}"), BadUsers::Again(2)),
+        (&format!("{MUFASA_SHA256}{other}"), BadUsers::Divided),
+    ] {
+        assert_eq!(text.parse::<Users>().err(), Some(error), "{text}");
+    }
+}
+
+#[test]
+fn no_hash_is_shown() {
+    let (guard, _) = asked();
+    let shown = format!("{guard:?}");
+    assert!(shown.contains("http-auth@example.org"));
+    assert!(!shown.contains("3d78807d") && !shown.contains(NONCE), "{shown}");
+}

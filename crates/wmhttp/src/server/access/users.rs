@@ -1,0 +1,166 @@
+//! The file of users: lines as `htdigest` writes them, their passwords as hashes.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+use md5::Md5;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use crate::auth::{Secret, digest};
+
+/// What Digest hashes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Algorithm {
+    Sha256,
+    Md5,
+}
+
+impl Algorithm {
+    /// The stronger one first.
+    const ALL: [Self; 2] = [Self::Sha256, Self::Md5];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "SHA-256",
+            Self::Md5 => "MD5",
+        }
+    }
+
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Hexadecimal digits of a hash.
+    fn digits(self) -> usize {
+        match self {
+            Self::Sha256 => 64,
+            Self::Md5 => 32,
+        }
+    }
+
+    /// Hashes parts joined by colons, to lower-case hexadecimal digits.
+    pub(super) fn hash(self) -> fn(&[&str]) -> Secret {
+        match self {
+            Self::Sha256 => digest::hash::<Sha256>,
+            Self::Md5 => digest::hash::<Md5>,
+        }
+    }
+}
+
+/// Compares hashes in a time that tells nothing of where they differ.
+pub(super) fn is_same(one: &str, other: &str) -> bool {
+    one.as_bytes().ct_eq(other.as_bytes()).into()
+}
+
+/// Why a text names no users.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadUsers {
+    /// A line has another form.
+    #[error(
+        "line {0} is not user:realm:hash, where hash is the MD5 (32 digits) or SHA-256 (64) of user:realm:password"
+    )]
+    Line(usize),
+    /// The realm cannot stand in a challenge.
+    #[error("the realm in line {0} has other signs than visible ASCII ones and blanks, or quotes or backslashes")]
+    Realm(usize),
+    /// A line has another realm than those before it.
+    #[error("the realm in line {0} differs from that before: a server has one")]
+    SecondRealm(usize),
+    /// A line repeats another.
+    #[error("line {0} names its user again with a hash of the same kind")]
+    Again(usize),
+    /// There is no line.
+    #[error("no user is named")]
+    Nobody,
+    /// There is no algorithm to offer.
+    #[error("some users have only an MD5 and others only a SHA-256: all must have one of the same kind")]
+    Divided,
+}
+
+/// Those who may push: their names, and hashes of their passwords.
+///
+/// Parsed from lines `user:realm:hash`, as `htdigest` writes them with MD5; a hash of 64 digits is
+/// SHA-256, and a user may have a line of each. All lines have one realm. Empty lines and those that
+/// begin with `#` are ignored.
+#[derive(Clone)]
+pub struct Users {
+    realm: String,
+    hashes: HashMap<(Algorithm, String), String>,
+    /// Those by which every user has a hash.
+    algorithms: Vec<Algorithm>,
+}
+
+impl Users {
+    pub(super) fn realm(&self) -> &str {
+        &self.realm
+    }
+
+    /// The algorithms to offer, the stronger one first.
+    pub(super) fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
+        self.algorithms.iter().copied()
+    }
+
+    /// The hash of `user:realm:password` that is on file.
+    pub(super) fn hash(&self, algorithm: Algorithm, user: &str) -> Option<&str> {
+        self.hashes.get(&(algorithm, user.to_owned())).map(String::as_str)
+    }
+
+    /// Whether there is a user of this name.
+    pub fn has(&self, user: &str) -> bool {
+        self.algorithms.first().is_some_and(|&algorithm| self.hash(algorithm, user).is_some())
+    }
+
+    pub(super) fn has_password(&self, user: &str, password: &str) -> bool {
+        self.algorithms.first().is_some_and(|&algorithm| {
+            let given = algorithm.hash()(&[user, &self.realm, password]);
+            self.hash(algorithm, user).is_some_and(|known| is_same(known, given.reveal()))
+        })
+    }
+}
+
+impl FromStr for Users {
+    type Err = BadUsers;
+
+    fn from_str(text: &str) -> Result<Self, BadUsers> {
+        let mut realm = None;
+        let mut hashes = HashMap::new();
+        for (line, number) in text.lines().map(str::trim).zip(1..) {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let Some([user, its_realm, hash]) = line.split(':').collect::<Vec<_>>().first_chunk::<3>().copied() else {
+                return Err(BadUsers::Line(number));
+            };
+            let algorithm = Algorithm::ALL.into_iter().find(|algorithm| algorithm.digits() == hash.len());
+            let algorithm = algorithm.filter(|_| hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            let Some(algorithm) = algorithm.filter(|_| !user.is_empty() && line.matches(':').count() == 2) else {
+                return Err(BadUsers::Line(number));
+            };
+            if !its_realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
+                return Err(BadUsers::Realm(number));
+            }
+            if *realm.get_or_insert(its_realm) != its_realm {
+                return Err(BadUsers::SecondRealm(number));
+            }
+            if hashes.insert((algorithm, user.to_owned()), hash.to_ascii_lowercase()).is_some() {
+                return Err(BadUsers::Again(number));
+            }
+        }
+        let realm = realm.ok_or(BadUsers::Nobody)?.to_owned();
+        let everybody_has =
+            |algorithm: &Algorithm| hashes.keys().all(|(_, user)| hashes.contains_key(&(*algorithm, user.clone())));
+        let algorithms: Vec<_> = Algorithm::ALL.into_iter().filter(everybody_has).collect();
+        if algorithms.is_empty() {
+            return Err(BadUsers::Divided);
+        }
+        Ok(Self { realm, hashes, algorithms })
+    }
+}
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Users").field("realm", &self.realm).field("hashes", &self.hashes.len()).finish()
+    }
+}

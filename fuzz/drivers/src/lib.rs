@@ -1,0 +1,28 @@
+//! What a fuzzer does with each layer: bytes in, and what must hold whatever they are.
+//!
+//! Shared by the targets of `cargo fuzz` and by `tests/fuzz.rs`, which needs no nightly compiler.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+pub mod asf;
+pub mod heads;
+pub mod http;
+pub mod packets;
+pub mod reception;
+pub mod session;
+pub mod source;
+
+/// A layer's driver, and some inputs to begin with.
+pub struct Driver {
+    pub name: &'static str,
+    pub run: fn(&[u8]),
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All that need no socket.
+pub const DRIVERS: &[Driver] = &[
+    Driver { name: "asf", run: asf::run, seeds: asf::seeds },
+    Driver { name: "packets", run: packets::run, seeds: packets::seeds },
+    Driver { name: "heads", run: heads::run, seeds: heads::seeds },
+    Driver { name: "reception", run: reception::run, seeds: reception::seeds },
+    Driver { name: "session", run: session::run, seeds: session::seeds },
+];

@@ -1,0 +1,255 @@
+//! What a destination tells, and asks, becomes bus messages and signals.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use super::actions;
+use super::credentials;
+use super::destination::Destination;
+use super::enums::Status as StatusEnum;
+use super::post_guard::Voice;
+use super::{AsfPushSink, CAT};
+use asfpush_client::publish::Application;
+use asfpush_client::publish::status::{Report, State, Status, Step};
+use wmhttp::Hresult;
+use wmhttp::auth::{Credentials, Question};
+use wmhttp::failure::{Class, Failure};
+
+/// Posts the reports of one destination. Called on the I/O thread, with no lock held.
+pub(super) struct Postman {
+    element: glib::WeakRef<AsfPushSink>,
+    destination: Destination,
+    voice: Arc<Voice>,
+    /// The step whose PROGRESS message is open.
+    progress: Mutex<Option<&'static str>>,
+}
+
+impl Application for Postman {
+    fn report(&self, report: Report) {
+        self.deliver(report);
+    }
+
+    fn wants_to_be_asked(&self) -> bool {
+        self.element.upgrade().is_some_and(|element| actions::is_asked_for_retries(&element))
+    }
+
+    fn may_retry(&self, failure: &Failure) -> bool {
+        let Some(element) = self.element.upgrade() else { return false };
+        let error = of_failure(gst::Structure::builder("asfpushsink-error"), failure)
+            .field("hresult", failure.hresult.0)
+            .field("hresult-name", failure.hresult.to_string())
+            .build();
+        actions::ask_for_retry(&element, &self.destination, &error)
+    }
+
+    fn credentials(&self, question: &Question) -> Option<Credentials> {
+        credentials::ask(&self.element.upgrade()?, &self.destination, question)
+    }
+}
+
+impl Postman {
+    pub(super) fn new(element: &AsfPushSink, destination: Destination, voice: Arc<Voice>) -> Self {
+        Self { element: element.downgrade(), destination, voice, progress: Mutex::new(None) }
+    }
+
+    fn deliver(&self, report: Report) {
+        let Some(element) = self.element.upgrade() else { return };
+        match report {
+            Report::Step(step) => self.step(&element, &step),
+            Report::Notice { destination, text, remedy } => {
+                gst::warning!(CAT, obj = element, "{destination}: {text}; {remedy}");
+                let details = gst::Structure::builder("asfpushsink-notice")
+                    .field("destination", &destination)
+                    .field("text", &text)
+                    .field("remedy", remedy)
+                    .build();
+                self.warn(&element, gst::ResourceError::Failed, &format!("{destination}: {text}; {remedy}"), details);
+            }
+            Report::KeyFrameWanted { destination } => {
+                gst::debug!(CAT, obj = element, "{destination} needs a key frame");
+                element.imp().want_key_frame();
+            }
+            Report::Dropped { destination, packets, sent, dropped } => {
+                gst::warning!(
+                    CAT,
+                    obj = element,
+                    "{destination}: {packets} packets dropped, {dropped} in all, {sent} sent"
+                );
+                let details = gst::Structure::builder("asfpushsink-dropped")
+                    .field("destination", &destination)
+                    .field("packets", packets)
+                    .field("packets-sent", sent)
+                    .field("packets-dropped", dropped)
+                    .build();
+                let text = format!(
+                    "{destination} was away, or lagged beyond its limits: {packets} packets dropped; lower the bit rate, \
+                     or raise max-size-time and max-size-bytes"
+                );
+                self.warn(&element, gst::ResourceError::TooLazy, &text, details);
+                self.voice.speak(|| element.imp().post_qos());
+            }
+        }
+    }
+
+    fn step(&self, element: &AsfPushSink, step: &Step) {
+        let text = step.failure.as_ref().map(ToString::to_string);
+        match &text {
+            Some(text) => gst::warning!(CAT, obj = element, "{}: {:?}: {text}", step.destination, step.status),
+            None => {
+                gst::info!(CAT, obj = element, "{}: {:?}, {}", step.destination, step.status, step.new_state.name())
+            }
+        }
+        self.progress(element, step, text.as_deref());
+        let info = details(step);
+        let message = gst::message::Element::builder(info.clone()).src(element).build();
+        self.post(element, message);
+        if step.old_state != step.new_state {
+            self.destination.set_state(step.new_state);
+        }
+        element
+            .emit_by_name::<()>("status", &[&self.destination, &StatusEnum::from(step.status), &step.hresult.0, &info]);
+        if (step.old_state == State::Streaming) != (step.new_state == State::Streaming) {
+            element.notify("connected");
+            element.notify("num-connected");
+        }
+        let Some(failure) = &step.failure else { return };
+        match step.status {
+            Status::ReconnectStart => {
+                let wait = step.retry_in.unwrap_or_default().as_millis();
+                let text = format!("{}: {}; trying again in {wait} ms", step.destination, failure.text);
+                let debug = format!("{}: {}", step.location, failure.remedy);
+                self.voice.speak(|| {
+                    gst::element_warning!(element, gst::ResourceError::Write, ("{text}"), ["{debug}"], details: info);
+                });
+            }
+            Status::Error => self.voice.speak(|| element.imp().destination_failed(step, failure, info)),
+            Status::Opened
+            | Status::Locating
+            | Status::Connecting
+            | Status::Started
+            | Status::Stopped
+            | Status::Closed
+            | Status::SourceSwitch
+            | Status::ReconnectEnd => {}
+        }
+    }
+
+    fn warn(&self, element: &AsfPushSink, code: gst::ResourceError, text: &str, details: gst::Structure) {
+        self.voice.speak(|| gst::element_warning!(element, code, ("{text}"), details: details));
+    }
+
+    fn post(&self, element: &AsfPushSink, message: gst::Message) {
+        // A bus that is flushing takes nothing; that is its owner's wish.
+        self.voice.speak(|| drop(element.post_message(message)));
+    }
+
+    /// GStreamer's progress design: one open step at a time.
+    fn progress(&self, element: &AsfPushSink, step: &Step, failure: Option<&str>) {
+        let post = |kind, code: &str, text: &str| {
+            self.post(element, gst::message::Progress::builder(kind, code, text).src(element).build());
+        };
+        let mut open = self.progress.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(failure) = failure {
+            if let Some(code) = open.take() {
+                post(gst::ProgressType::Error, code, failure);
+            }
+            return;
+        }
+        let next = match step.status {
+            Status::Connecting if step.new_state == State::Authenticating => {
+                Some(("authenticate", "Telling the server who pushes"))
+            }
+            Status::Locating => Some(("name-lookup", "Looking the server up")),
+            Status::Connecting => Some(("connect", "Connecting to the server")),
+            Status::Stopped => Some(("disconnect", "Closing the connection")),
+            // Nothing may stay open here that waits for data: applications wait for it before PLAYING.
+            Status::Opened | Status::Started | Status::Closed => None,
+            Status::Error | Status::SourceSwitch | Status::ReconnectStart | Status::ReconnectEnd => {
+                *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = open;
+                return;
+            }
+        };
+        if let Some(code) = open {
+            let canceled = step.status == Status::Closed && code != "disconnect";
+            let kind = if canceled { gst::ProgressType::Canceled } else { gst::ProgressType::Complete };
+            post(kind, code, step.new_state.name());
+        }
+        if step.status == Status::Opened {
+            post(gst::ProgressType::Start, "request", "Asking the server to take the push");
+            post(gst::ProgressType::Complete, "request", step.new_state.name());
+        }
+        if let Some((code, text)) = next {
+            post(gst::ProgressType::Start, code, text);
+        }
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = next.map(|(code, _)| code);
+    }
+}
+
+/// The structure of the `asfpushsink-status` message and of the signal's last argument.
+fn details(step: &Step) -> gst::Structure {
+    let mut details = gst::Structure::builder("asfpushsink-status")
+        .field("destination", &step.destination)
+        .field("location", &step.location)
+        .field("status", StatusEnum::from(step.status))
+        .field("hresult", step.hresult.0)
+        .field("hresult-name", step.hresult.to_string())
+        .field("old-state", step.old_state.name())
+        .field("new-state", step.new_state.name())
+        .field("attempt", step.attempt);
+    if let Some(failure) = &step.failure {
+        details = of_failure(details, failure);
+    }
+    if let Some(wait) = step.retry_in {
+        details = details.field("retry-in", u32::try_from(wait.as_millis()).unwrap_or(u32::MAX));
+    }
+    details.build()
+}
+
+fn of_failure(structure: gst::structure::Builder, failure: &Failure) -> gst::structure::Builder {
+    structure
+        .field("text", &failure.text)
+        .field("remedy", failure.remedy)
+        .field_if_some("http-status-code", failure.status().map(u32::from))
+}
+
+/// A message for a push that failed for good: an ERROR where the element has failed with it. It says which of several.
+pub(super) fn post_failure(
+    element: &AsfPushSink,
+    step: &Step,
+    failure: &Failure,
+    details: gst::Structure,
+    is_error: bool,
+) {
+    let Failure { text, remedy, hresult, .. } = failure;
+    let Step { destination, location, .. } = step;
+    let text = format!("{destination}: {text}; {remedy}");
+    let debug = format!("{location}: {hresult}");
+    let code = resource_error(failure);
+    if is_error {
+        gst::element_error!(element, code, ("{text}"), ["{debug}"], details: details);
+    } else {
+        gst::element_warning!(element, code, ("{text}"), ["{debug}"], details: details);
+    }
+}
+
+/// GStreamer's code for a failure.
+fn resource_error(failure: &Failure) -> gst::ResourceError {
+    match failure.class {
+        Class::NotAuthorized => gst::ResourceError::NotAuthorized,
+        Class::NotFound => gst::ResourceError::NotFound,
+        Class::Busy => gst::ResourceError::Busy,
+        Class::Settings => gst::ResourceError::Settings,
+        Class::Open => gst::ResourceError::OpenWrite,
+        Class::Write => gst::ResourceError::Write,
+    }
+}
+
+/// The details of an ERROR that upstream or a property causes.
+pub(super) fn plain_details(hresult: Hresult) -> gst::Structure {
+    gst::Structure::builder("asfpushsink-error")
+        .field("hresult", hresult.0)
+        .field("hresult-name", hresult.to_string())
+        .build()
+}
