@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
+use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
 use gst::prelude::*;
 use tempfile::TempDir;
 use test_support::apache::{Apache, Asking, PASSWORD, USER};
@@ -15,7 +15,7 @@ use test_support::media;
 use test_support::pipeline::{Pushing, feed_for_four_seconds, until};
 use wmhttp::Hresult;
 
-fn point(directory: &TempDir) -> RunningServer {
+fn point(directory: &TempDir) -> BlockingServer {
     let point = PointConfig { record: Some(directory.path().to_owned()), ..PointConfig::default() };
     Server::spawn(Config::with_points(["concert"], &point)).unwrap()
 }

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
+use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
 use tempfile::TempDir;
 use test_support::authority::Authority;
 use test_support::decoded::{assert_same_frames, ffmpeg_file, recordings};
@@ -18,11 +18,11 @@ const STREAMING: &str = "proxy_pass_header Server; proxy_http_version 1.1; proxy
 /// nginx's default: a body is passed on when it is whole.
 const BUFFERING: &str = "proxy_pass_header Server; proxy_http_version 1.1; proxy_request_buffering on;";
 
-fn point(directory: &TempDir) -> RunningServer {
+fn point(directory: &TempDir) -> BlockingServer {
     listening(directory, Config::default().listen)
 }
 
-fn listening(directory: &TempDir, listen: SocketAddr) -> RunningServer {
+fn listening(directory: &TempDir, listen: SocketAddr) -> BlockingServer {
     let point = PointConfig { record: Some(directory.path().to_owned()), ..PointConfig::default() };
     Server::spawn(Config { listen, ..Config::with_points(["concert"], &point) }).unwrap()
 }

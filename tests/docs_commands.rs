@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
+use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
 use tempfile::TempDir;
 use test_support::decoded::ffmpeg_file;
 use test_support::pages::{Page, pages};
@@ -115,7 +115,7 @@ fn folder() -> TempDir {
     folder
 }
 
-fn point() -> RunningServer {
+fn point() -> BlockingServer {
     Server::spawn(Config::with_points(["concert"], &PointConfig::default())).unwrap()
 }
 
@@ -138,7 +138,7 @@ fn not_root() -> &'static str {
 }
 
 /// A publishing point's address for the one that a command names.
-fn at(command: &str, points: [&RunningServer; 2]) -> String {
+fn at(command: &str, points: [&BlockingServer; 2]) -> String {
     let [first, second] = points.map(|point| point.addr().to_string());
     let shown = ["localhost:8080", "127.0.0.1:8080", "media.example/"];
     let by = [first.clone(), first.clone(), format!("{first}/")];

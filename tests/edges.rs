@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use asf::test_util::{self, HeaderBuilder, PacketBuilder, Payload};
 use asf::{Header, Parser, Settings};
-use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
+use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
 use bytes::Bytes;
 use tempfile::TempDir;
 use test_support::decoded::recordings;
@@ -24,12 +24,12 @@ const STEP: u32 = 40;
 /// Until a connection that nobody reads has taken what it can.
 const FULL: Duration = Duration::from_millis(500);
 
-fn server(record: &Path) -> RunningServer {
+fn server(record: &Path) -> BlockingServer {
     let point = PointConfig { record: Some(record.to_owned()), ..PointConfig::default() };
     Server::spawn(Config::with_points(["concert"], &point)).unwrap()
 }
 
-fn pushing_to_server(server: &RunningServer) -> (Pushing, gst::Element) {
+fn pushing_to_server(server: &BlockingServer) -> (Pushing, gst::Element) {
     let location = format!("sync=false location=http://{}/concert eos-timeout=60000", server.addr());
     let (pushing, source) = Pushing::by_hand(&location);
     pushing.play();
@@ -41,7 +41,7 @@ fn recorded(folder: &Path) -> (Bytes, Vec<Bytes>) {
     let [file] = &recordings(folder)[..] else { panic!("one recording") };
     let mut parser = Parser::new(Settings::default());
     parser.push(fs::read(file).unwrap().into());
-    let packets = std::iter::from_fn(|| parser.next_unit().unwrap());
+    let packets = std::iter::from_fn(|| parser.next_packet().unwrap());
     let packets = packets.map(|unit| unit.packet.slices().concat().into()).collect();
     (parser.header().unwrap().bytes().clone(), packets)
 }
@@ -255,7 +255,7 @@ fn as_many_streams_as_there_can_be() {
         assert_eq!(numbers(&recorded_header), (1..=streams).collect::<Vec<_>>());
         let mut parser = Parser::new(Settings::default());
         parser.push([&header[..], &packets.concat()].concat().into());
-        let pushed: Vec<Bytes> = std::iter::from_fn(|| parser.next_unit().unwrap())
+        let pushed: Vec<Bytes> = std::iter::from_fn(|| parser.next_packet().unwrap())
             .map(|unit| unit.packet.slices().concat().into())
             .collect();
         assert!(pushed.len() == 20 && recorded == pushed, "{streams}");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use asf::{Padding, Parser, Settings};
-use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
+use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
 use bytes::Bytes;
 use gst::prelude::*;
 use tempfile::TempDir;
@@ -18,7 +18,7 @@ use test_support::pipeline::{Pushing, gst_launch, init, plugin_folder, until};
 
 const FRAMES: usize = 100;
 
-fn server(directory: &Path, listen: Option<SocketAddr>) -> RunningServer {
+fn server(directory: &Path, listen: Option<SocketAddr>) -> BlockingServer {
     let point = PointConfig { record: Some(directory.to_owned()), ..PointConfig::default() };
     let config = Config::with_points(["concert"], &point);
     Server::spawn(Config { listen: listen.unwrap_or(config.listen), ..config }).unwrap()
@@ -49,7 +49,7 @@ fn run(description: &str) {
 fn send_times(file: &Path) -> Vec<u32> {
     let mut parser = Parser::new(Settings { padding: Padding::Keep, live_header: true });
     parser.push(Bytes::from(fs::read(file).unwrap()));
-    std::iter::from_fn(|| parser.next_unit().unwrap()).map(|unit| unit.packet.send_time()).collect()
+    std::iter::from_fn(|| parser.next_packet().unwrap()).map(|unit| unit.packet.send_time()).collect()
 }
 
 /// Pushes by `pipeline`, in which `PUSH` is the element; the one recording.

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use asf::{Padding, Parser, Settings};
-use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
+use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
 use bytes::Bytes;
 use tempfile::TempDir;
 use test_support::decoded::{assert_same_frames, ffmpeg_file, recordings};
 use test_support::pipeline::{plugin_folder, until};
 use test_support::program::{Program, outside_cargo};
 use test_support::terminal::Terminal;
-use wmhttp::server::access::Rights;
+use wmhttp::server::access::AccessPolicy;
 
 const README: &str = include_str!("../README.md");
 /// The publishing points in the README's commands.
@@ -22,7 +22,7 @@ const POINTS: [&str; 2] = ["http://localhost:8080/concert", "http://localhost:80
 
 /// A server that records.
 struct Point {
-    server: RunningServer,
+    server: BlockingServer,
     recordings: TempDir,
 }
 
@@ -34,10 +34,10 @@ impl Point {
     /// One that only bob may push to, by Digest with the password `secret`.
     fn for_bob() -> Self {
         // The MD5 of `bob:studio:secret`.
-        Self::serving(Some(Rights::new("bob:studio:07a73f56f46f6b4893bfb12feb103e80\n".parse().unwrap())))
+        Self::serving(Some(AccessPolicy::new("bob:studio:07a73f56f46f6b4893bfb12feb103e80\n".parse().unwrap())))
     }
 
-    fn serving(rights: Option<Rights>) -> Self {
+    fn serving(rights: Option<AccessPolicy>) -> Self {
         let recordings = TempDir::new().unwrap();
         Self { server: serve(recordings.path(), None, rights), recordings }
     }
@@ -70,7 +70,7 @@ impl Point {
     }
 }
 
-fn serve(recordings: &Path, listen: Option<SocketAddr>, rights: Option<Rights>) -> RunningServer {
+fn serve(recordings: &Path, listen: Option<SocketAddr>, rights: Option<AccessPolicy>) -> BlockingServer {
     let point = PointConfig { record: Some(recordings.to_owned()), ..PointConfig::default() };
     let config = Config::with_points(["concert"], &point);
     Server::spawn(Config { listen: listen.unwrap_or(config.listen), users: rights, ..config }).unwrap()
@@ -80,7 +80,7 @@ fn serve(recordings: &Path, listen: Option<SocketAddr>, rights: Option<Rights>) 
 fn packets(file: &Path) -> Vec<(u32, Vec<u8>)> {
     let mut parser = Parser::new(Settings { padding: Padding::Keep, live_header: true });
     parser.push(Bytes::from(fs::read(file).unwrap()));
-    let units = std::iter::from_fn(|| parser.next_unit().unwrap());
+    let units = std::iter::from_fn(|| parser.next_packet().unwrap());
     units.map(|unit| (unit.packet.send_time(), unit.packet.slices().concat())).collect()
 }
 

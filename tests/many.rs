@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
-use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
+use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
 use gst::prelude::*;
 use test_support::media;
 use test_support::pipeline::{Pushing, until};
@@ -25,7 +25,7 @@ fn point(number: usize) -> String {
 fn two_hundred_and_fifty_six_publishing_points() {
     let names: Vec<String> = (0..POINTS).map(point).collect();
     let config = || Config::with_points(names.iter().map(String::as_str), &PointConfig::default());
-    let servers: Vec<RunningServer> = (0..SERVERS).map(|_| Server::spawn(config()).unwrap()).collect();
+    let servers: Vec<BlockingServer> = (0..SERVERS).map(|_| Server::spawn(config()).unwrap()).collect();
     let locations: Vec<String> = servers
         .iter()
         .flat_map(|server| (0..POINTS).map(|number| format!("http://{}/{}", server.addr(), point(number))))

@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use asf_publishing_point::RunningServer;
+use asf_publishing_point::BlockingServer;
 use test_support::concert::*;
 use test_support::live::{Broadcast, Media, checksum, frames};
 use test_support::vlc::Vlc;
 use test_support::wire::Wire;
 
-fn live() -> (Media, RunningServer, Broadcast) {
+fn live() -> (Media, BlockingServer, Broadcast) {
     let media = Media::of(60);
     // A busy machine starts programs slowly: they are not to miss what came meanwhile.
     let server = server_with(|config| {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use asf::{Padding, Parser, Settings};
-use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
+use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
 use bytes::Bytes;
 use tempfile::TempDir;
 use test_support::media;
@@ -19,7 +19,7 @@ const PACKETS: u32 = 2000;
 const BODY: u32 = 100_000;
 
 /// A publishing point that records, and its location.
-fn server() -> (RunningServer, TempDir, String) {
+fn server() -> (BlockingServer, TempDir, String) {
     let directory = TempDir::new().unwrap();
     let point = PointConfig { record: Some(directory.path().to_owned()), ..PointConfig::default() };
     let server = Server::spawn(Config::with_points(["concert"], &point)).unwrap();
@@ -33,7 +33,7 @@ fn recorded(directory: &Path) -> Vec<u32> {
     assert_eq!(files.len(), 1, "one session: {files:?}");
     let mut parser = Parser::new(Settings { padding: Padding::Keep, live_header: true });
     parser.push(Bytes::from(fs::read(&files[0]).unwrap()));
-    std::iter::from_fn(|| parser.next_unit().unwrap()).map(|unit| unit.packet.send_time() / STEP).collect()
+    std::iter::from_fn(|| parser.next_packet().unwrap()).map(|unit| unit.packet.send_time() / STEP).collect()
 }
 
 /// Pushes the whole stream with `properties`, and looks at what the publishing point has of it.

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use asf_publishing_point::{Config, Forward, PointConfig, RunningServer, Server};
+use asf_publishing_point::{Config, RelayConfig, PointConfig, BlockingServer, Server};
 use gst::prelude::*;
 use tempfile::TempDir;
 use test_support::curl::Curl;
@@ -14,7 +14,7 @@ use test_support::decoded::{assert_same_frames, frames, recordings};
 use test_support::media;
 use test_support::pipeline::{Pushing, until};
 use test_support::vlc::Vlc;
-use wmhttp::server::access::{Rights, Scheme};
+use wmhttp::server::access::{AccessPolicy, Scheme};
 
 /// A player's process; killed where it does not end by itself.
 struct Player(Child);
@@ -34,7 +34,7 @@ impl Drop for Player {
     }
 }
 
-fn url(scheme: &str, server: &RunningServer) -> String {
+fn url(scheme: &str, server: &BlockingServer) -> String {
     format!("{scheme}://{}/concert", server.addr())
 }
 
@@ -50,7 +50,7 @@ fn from_gstreamer_by_two_servers_to_ffmpeg_vlc_and_mplayer() {
     let path = |name: &str| directory.path().join(name);
     let recorded = PointConfig { record: Some(path("relayed")), ..PointConfig::default() };
     let leaf = Server::spawn(Config::with_points(["concert"], &recorded)).unwrap();
-    let forward = vec![Forward::to(&url("http", &leaf)).unwrap()];
+    let forward = vec![RelayConfig::to(&url("http", &leaf)).unwrap()];
     let root =
         Server::spawn(Config::with_points(["concert"], &PointConfig { forward, ..PointConfig::default() })).unwrap();
     let pushing = Pushing::launch(
@@ -214,7 +214,7 @@ fn curl_sees_each_status() {
     assert_eq!(near.status, 204);
     server.stop();
 
-    let rights = Rights { schemes: vec![Scheme::Digest], ..Rights::new(USERS.parse().unwrap()) };
+    let rights = AccessPolicy { schemes: vec![Scheme::Digest], ..AccessPolicy::new(USERS.parse().unwrap()) };
     let asking = Server::spawn(Config { users: Some(rights), ..config }).unwrap();
     let at = format!("http://{}/concert", asking.addr());
     for (user, status) in [("bob:wrong", 401), ("bob:secret", 204)] {

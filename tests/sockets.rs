@@ -4,17 +4,17 @@
 use std::process::Command;
 
 use asf_publishing_point::config::{Config, PointConfig};
-use asf_publishing_point::{RunningServer, Server};
+use asf_publishing_point::{BlockingServer, Server};
 use gst::prelude::*;
 use test_support::media;
 use test_support::pipeline::{Pushing, feed, until};
 
-fn server() -> RunningServer {
+fn server() -> BlockingServer {
     Server::spawn(Config::with_points(["concert"], &PointConfig::default())).unwrap()
 }
 
 /// The kernel's lines of the connections to a server.
-fn connections(server: &RunningServer) -> String {
+fn connections(server: &BlockingServer) -> String {
     let addr = server.addr();
     let to = ["dst", &addr.ip().to_string(), "and", "dport", "=", &format!(":{}", addr.port())].map(str::to_owned);
     let output =
@@ -24,7 +24,7 @@ fn connections(server: &RunningServer) -> String {
 }
 
 /// A push under way.
-fn push(server: &RunningServer, properties: &str) -> (Pushing, gst::Element) {
+fn push(server: &BlockingServer, properties: &str) -> (Pushing, gst::Element) {
     let (pushing, source) = Pushing::by_hand(&format!("location=http://{}/concert {properties}", server.addr()));
     pushing.play();
     feed(&source, media::stream(1, 40));

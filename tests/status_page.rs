@@ -2,19 +2,19 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use asf_publishing_point::config::{Config, PointConfig};
-use asf_publishing_point::{Forward, RunningServer, Server};
+use asf_publishing_point::{RelayConfig, BlockingServer, Server};
 use test_support::browser::{Browser, DESK, Look, PHONE};
 use test_support::encoder::{Encoder, Player, header};
 use test_support::pipeline::until;
 
 const AGENT: &str = "WMEncoder/12.0.0.0 test/1";
 
-fn server(points: &[&str]) -> RunningServer {
+fn server(points: &[&str]) -> BlockingServer {
     Server::spawn(Config::with_points(points.iter().copied(), &PointConfig::default())).unwrap()
 }
 
 /// A browser on the server's page, which has its first answer.
-fn watching(server: &RunningServer) -> Browser {
+fn watching(server: &BlockingServer) -> Browser {
     let browser = Browser::start();
     browser.open(&format!("http://{}/", server.addr()));
     browser.until("the first answer", "return document.getElementById('link').dataset.state === 'live'");
@@ -22,7 +22,7 @@ fn watching(server: &RunningServer) -> Browser {
 }
 
 /// The page asked its own server only, and its console is silent.
-fn is_quiet(browser: &Browser, server: &RunningServer) {
+fn is_quiet(browser: &Browser, server: &BlockingServer) {
     let own = format!("http://{}/", server.addr());
     let fetched = browser.fetched();
     assert!(fetched.len() > 3, "{fetched:?}");
@@ -147,7 +147,7 @@ fn it_fits_every_screen() {
     let further = server(&["concert"]);
     let mut config = Config::with_points(["concert", &long, "quiet"], &PointConfig::default());
     let forwards = [format!("http://{}/", further.addr()), format!("http://127.0.0.1:9/{long}")];
-    let forwards = forwards.map(|url| Forward::to(&url).unwrap());
+    let forwards = forwards.map(|url| RelayConfig::to(&url).unwrap());
     config.points.get_mut("concert").unwrap().forward = forwards.into();
     let server = Server::spawn(config).unwrap();
     let browser = watching(&server);

@@ -7,9 +7,9 @@ mod drivers;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
-use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
+use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
 
-static SERVER: LazyLock<RunningServer> = LazyLock::new(|| {
+static SERVER: LazyLock<BlockingServer> = LazyLock::new(|| {
     // A program with a `main` of Rust's ignores it from its beginning.
     signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::new(AtomicBool::new(false))).expect("a handler");
     let config = Config::with_points(["concert"], &PointConfig::default());

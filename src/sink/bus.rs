@@ -9,25 +9,25 @@ use super::actions;
 use super::credentials;
 use super::destination::Destination;
 use super::enums::Status as StatusEnum;
-use super::post_guard::Voice;
+use super::post_guard::PostGuard;
 use super::{AsfPushSink, CAT};
-use asfpush_client::publish::Application;
-use asfpush_client::publish::status::{Report, State, Status, Step};
+use asfpush_client::publish::DestinationObserver;
+use asfpush_client::publish::status::{DestinationEvent, State, Status, StateChange};
 use wmhttp::Hresult;
-use wmhttp::auth::{Credentials, Question};
+use wmhttp::auth::{Credentials, CredentialRequest};
 use wmhttp::failure::{Class, Failure};
 
 /// Posts the reports of one destination. Called on the I/O thread, with no lock held.
-pub(super) struct Postman {
+pub(super) struct BusReporter {
     element: glib::WeakRef<AsfPushSink>,
     destination: Destination,
-    voice: Arc<Voice>,
+    voice: Arc<PostGuard>,
     /// The step whose PROGRESS message is open.
     progress: Mutex<Option<&'static str>>,
 }
 
-impl Application for Postman {
-    fn report(&self, report: Report) {
+impl DestinationObserver for BusReporter {
+    fn report(&self, report: DestinationEvent) {
         self.deliver(report);
     }
 
@@ -44,21 +44,21 @@ impl Application for Postman {
         actions::ask_for_retry(&element, &self.destination, &error)
     }
 
-    fn credentials(&self, question: &Question) -> Option<Credentials> {
+    fn credentials(&self, question: &CredentialRequest) -> Option<Credentials> {
         credentials::ask(&self.element.upgrade()?, &self.destination, question)
     }
 }
 
-impl Postman {
-    pub(super) fn new(element: &AsfPushSink, destination: Destination, voice: Arc<Voice>) -> Self {
+impl BusReporter {
+    pub(super) fn new(element: &AsfPushSink, destination: Destination, voice: Arc<PostGuard>) -> Self {
         Self { element: element.downgrade(), destination, voice, progress: Mutex::new(None) }
     }
 
-    fn deliver(&self, report: Report) {
+    fn deliver(&self, report: DestinationEvent) {
         let Some(element) = self.element.upgrade() else { return };
         match report {
-            Report::Step(step) => self.step(&element, &step),
-            Report::Notice { destination, text, remedy } => {
+            DestinationEvent::StateChange(step) => self.step(&element, &step),
+            DestinationEvent::Notice { destination, text, remedy } => {
                 gst::warning!(CAT, obj = element, "{destination}: {text}; {remedy}");
                 let details = gst::Structure::builder("asfpushsink-notice")
                     .field("destination", &destination)
@@ -67,11 +67,11 @@ impl Postman {
                     .build();
                 self.warn(&element, gst::ResourceError::Failed, &format!("{destination}: {text}; {remedy}"), details);
             }
-            Report::KeyFrameWanted { destination } => {
+            DestinationEvent::KeyFrameWanted { destination } => {
                 gst::debug!(CAT, obj = element, "{destination} needs a key frame");
                 element.imp().want_key_frame();
             }
-            Report::Dropped { destination, packets, sent, dropped } => {
+            DestinationEvent::Dropped { destination, packets, sent, dropped } => {
                 gst::warning!(
                     CAT,
                     obj = element,
@@ -93,7 +93,7 @@ impl Postman {
         }
     }
 
-    fn step(&self, element: &AsfPushSink, step: &Step) {
+    fn step(&self, element: &AsfPushSink, step: &StateChange) {
         let text = step.failure.as_ref().map(ToString::to_string);
         match &text {
             Some(text) => gst::warning!(CAT, obj = element, "{}: {:?}: {text}", step.destination, step.status),
@@ -146,7 +146,7 @@ impl Postman {
     }
 
     /// GStreamer's progress design: one open step at a time.
-    fn progress(&self, element: &AsfPushSink, step: &Step, failure: Option<&str>) {
+    fn progress(&self, element: &AsfPushSink, step: &StateChange, failure: Option<&str>) {
         let post = |kind, code: &str, text: &str| {
             self.post(element, gst::message::Progress::builder(kind, code, text).src(element).build());
         };
@@ -188,7 +188,7 @@ impl Postman {
 }
 
 /// The structure of the `asfpushsink-status` message and of the signal's last argument.
-fn details(step: &Step) -> gst::Structure {
+fn details(step: &StateChange) -> gst::Structure {
     let mut details = gst::Structure::builder("asfpushsink-status")
         .field("destination", &step.destination)
         .field("location", &step.location)
@@ -217,13 +217,13 @@ fn of_failure(structure: gst::structure::Builder, failure: &Failure) -> gst::str
 /// A message for a push that failed for good: an ERROR where the element has failed with it. It says which of several.
 pub(super) fn post_failure(
     element: &AsfPushSink,
-    step: &Step,
+    step: &StateChange,
     failure: &Failure,
     details: gst::Structure,
     is_error: bool,
 ) {
     let Failure { text, remedy, hresult, .. } = failure;
-    let Step { destination, location, .. } = step;
+    let StateChange { destination, location, .. } = step;
     let text = format!("{destination}: {text}; {remedy}");
     let debug = format!("{location}: {hresult}");
     let code = resource_error(failure);

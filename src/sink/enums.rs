@@ -57,12 +57,12 @@ pub enum SyncMethod {
     LatestKeyframe,
 }
 
-impl From<SyncMethod> for packet_buffer::Start {
+impl From<SyncMethod> for packet_buffer::StartPosition {
     fn from(method: SyncMethod) -> Self {
         match method {
-            SyncMethod::Latest => Self::Head,
-            SyncMethod::NextKeyframe => Self::NextKeyFrame,
-            SyncMethod::LatestKeyframe => Self::NewestKeyFrame,
+            SyncMethod::Latest => Self::Live,
+            SyncMethod::NextKeyframe => Self::NextKeyframe,
+            SyncMethod::LatestKeyframe => Self::LatestKeyframe,
         }
     }
 }

@@ -12,11 +12,11 @@ use gst_base::subclass::prelude::*;
 
 use super::actions;
 use super::allocation;
-use super::bus::{Postman, plain_details, post_failure};
+use super::bus::{BusReporter, plain_details, post_failure};
 use super::destination::Destination;
 use super::enums::OnError;
-use super::location::{self, BadLocation, URI_SCHEME, URI_SCHEMES};
-use super::post_guard::Voice;
+use super::location::{self, LocationError, URI_SCHEME, URI_SCHEMES};
+use super::post_guard::PostGuard;
 use super::properties::{PROPERTIES, property};
 use super::settings::Settings;
 use super::stats::{self, Totals, count};
@@ -24,7 +24,7 @@ use super::streaming::Stream;
 use super::{CAT, vfuncs};
 use asfpush_client::publish::Publisher;
 use asfpush_client::publish::stats::Stats;
-use asfpush_client::publish::status::{State, Step};
+use asfpush_client::publish::status::{State, StateChange};
 use asfpush_client::transport::tls::Tls;
 use wmhttp::Hresult;
 use wmhttp::auth::Secret;
@@ -55,7 +55,7 @@ pub(super) struct Shared {
     next_number: u32,
     pub(super) publisher: Option<Arc<Publisher>>,
     /// Of the push that is under way, or the last.
-    voice: Arc<Voice>,
+    voice: Arc<PostGuard>,
     pub(super) totals: Totals,
     /// Destinations' counters, kept after the publisher is gone.
     last_stats: Vec<Stats>,
@@ -294,12 +294,12 @@ impl AsfPushSink {
     fn begin(&self, over: Option<Box<Stream>>) -> Result<(), gst::StateChangeError> {
         let settings = self.shared().settings.begun();
         let destinations = self.shared().destinations.clone();
-        let refuse = |bad: BadLocation| {
+        let refuse = |bad: LocationError| {
             self.post_plain_error(gst::ResourceError::Settings, &bad.to_string(), bad.hresult());
             gst::StateChangeError
         };
         if destinations.is_empty() {
-            return Err(refuse(BadLocation::Missing));
+            return Err(refuse(LocationError::Missing));
         }
         // Whoever set a value and was not heard would else push with another one.
         if let Some(text) = settings.refusal().or_else(|| destinations.iter().find_map(Destination::refusal)) {
@@ -368,7 +368,7 @@ impl AsfPushSink {
     ) -> Result<(), String> {
         let url = location::parse(Some(&destination.location())).map_err(|bad| bad.to_string())?;
         let voice = Arc::clone(&self.shared().voice);
-        let postman = Postman::new(&self.obj(), destination.clone(), voice);
+        let postman = BusReporter::new(&self.obj(), destination.clone(), voice);
         let settings = destination.settings(settings).destination(url);
         publisher
             .add(&destination.name(), settings, Arc::new(postman))
@@ -425,7 +425,7 @@ impl AsfPushSink {
     }
 
     /// A destination has failed for good: whether that is an ERROR, `on-error` says.
-    pub(super) fn destination_failed(&self, step: &Step, failure: &Failure, details: gst::Structure) {
+    pub(super) fn destination_failed(&self, step: &StateChange, failure: &Failure, details: gst::Structure) {
         let (policy, publisher, destinations) = {
             let shared = self.shared();
             (shared.settings.on_error, shared.publisher.clone(), shared.destinations.len())

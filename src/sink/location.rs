@@ -16,7 +16,7 @@ pub(super) const URI_SCHEMES: &[&str] = if tls::AVAILABLE { &[URI_SCHEME, URI_SC
 
 /// Why a location cannot be pushed to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadLocation {
+pub(super) enum LocationError {
     #[error("no location is set; set location=http://server:port/publishing-point")]
     Missing,
     #[error(
@@ -29,7 +29,7 @@ pub(super) enum BadLocation {
     NoTls,
 }
 
-impl BadLocation {
+impl LocationError {
     /// The Windows code that fits best.
     pub(super) fn hresult(&self) -> Hresult {
         match self {
@@ -49,19 +49,19 @@ impl BadLocation {
 }
 
 /// The publishing point's URL, without the credentials that `text` may hold.
-pub(super) fn parse(text: Option<&str>) -> Result<Url, BadLocation> {
-    let text = text.map(str::trim).filter(|text| !text.is_empty()).ok_or(BadLocation::Missing)?;
+pub(super) fn parse(text: Option<&str>) -> Result<Url, LocationError> {
+    let text = text.map(str::trim).filter(|text| !text.is_empty()).ok_or(LocationError::Missing)?;
     let (text, _) = Login::apart(text);
     let (scheme, rest) =
-        text.split_once(':').ok_or(BadLocation::Unreadable(url::ParseError::RelativeUrlWithoutBase))?;
+        text.split_once(':').ok_or(LocationError::Unreadable(url::ParseError::RelativeUrlWithoutBase))?;
     let scheme = match scheme.to_ascii_lowercase().as_str() {
         // The other names are spellings of these.
         "http" | "mms" | "mmsh" | URI_SCHEME => "http",
         "https" | URI_SCHEME_TLS if tls::AVAILABLE => "https",
-        "https" | URI_SCHEME_TLS => return Err(BadLocation::NoTls),
-        other => return Err(BadLocation::Scheme(other.to_owned())),
+        "https" | URI_SCHEME_TLS => return Err(LocationError::NoTls),
+        other => return Err(LocationError::Scheme(other.to_owned())),
     };
-    let mut url = Url::parse(&format!("{scheme}:{rest}")).map_err(BadLocation::Unreadable)?;
+    let mut url = Url::parse(&format!("{scheme}:{rest}")).map_err(LocationError::Unreadable)?;
     // No request carries it.
     url.set_fragment(None);
     Ok(url)
@@ -111,7 +111,7 @@ mod tests {
                 let url = parse(Some(text)).unwrap();
                 assert_eq!((url.as_str(), url.port_or_known_default()), ("https://a/p;x", Some(443)), "{text}");
             } else {
-                assert_eq!(parse(Some(text)), Err(BadLocation::NoTls));
+                assert_eq!(parse(Some(text)), Err(LocationError::NoTls));
             }
         }
     }

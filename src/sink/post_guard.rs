@@ -6,20 +6,20 @@ use std::thread::{self, ThreadId};
 /// The right to post for one push. A bus hands a message to the element's bin without holding the bin, which may be
 /// freed as soon as the state change that ends the push is over: no message may be on its way then.
 #[derive(Default)]
-pub(super) struct Voice {
-    speakers: Mutex<Speakers>,
+pub(super) struct PostGuard {
+    speakers: Mutex<ActivePosts>,
     /// Told when one has spoken.
     spoken: Condvar,
 }
 
 #[derive(Default)]
-struct Speakers {
+struct ActivePosts {
     silenced: bool,
     /// One for each call that is under way.
     speaking: Vec<ThreadId>,
 }
 
-impl Voice {
+impl PostGuard {
     /// Calls `post`, which posts messages, with no lock held; or does not, where the push is over.
     pub(super) fn speak(&self, post: impl FnOnce()) {
         {
@@ -29,7 +29,7 @@ impl Voice {
             }
             speakers.speaking.push(thread::current().id());
         }
-        let _turn = Turn { voice: self };
+        let _turn = ActivePost { voice: self };
         post();
     }
 
@@ -45,17 +45,17 @@ impl Voice {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Speakers> {
+    fn lock(&self) -> MutexGuard<'_, ActivePosts> {
         self.speakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A call that is under way, until it is dropped.
-struct Turn<'a> {
-    voice: &'a Voice,
+struct ActivePost<'a> {
+    voice: &'a PostGuard,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for ActivePost<'_> {
     fn drop(&mut self) {
         let own = thread::current().id();
         let mut speakers = self.voice.lock();

@@ -4,7 +4,7 @@ use url::Url;
 
 use asfpush_client::transport;
 use wmhttp::auth::{Login, Secret};
-use wmhttp::proxy::{Choice, Proxy};
+use wmhttp::proxy::{ProxyConfig, Proxy};
 
 /// What the three properties hold.
 #[derive(Clone, Default)]
@@ -22,7 +22,7 @@ impl std::fmt::Debug for ProxySettings {
 
 /// Why a proxy cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadProxy {
+pub(super) enum ProxyError {
     #[error("proxy cannot be read as a URL ({0}); write http://host:port")]
     Unreadable(url::ParseError),
     #[error("proxy begins with {0}:, and only http proxies can be used; write http://host:port")]
@@ -57,20 +57,20 @@ impl ProxySettings {
     ///
     /// # Errors
     /// Why it cannot be used.
-    pub(super) fn choice(&self) -> Result<Choice, BadProxy> {
+    pub(super) fn choice(&self) -> Result<ProxyConfig, ProxyError> {
         match self.url.as_deref() {
             None => Ok(transport::proxy::by_environment(self.login.clone())),
-            Some("") => Ok(Choice::Direct),
-            Some(text) => Ok(Choice::Always(Proxy { url: plain(text)?, login: self.login.clone() })),
+            Some("") => Ok(ProxyConfig::Direct),
+            Some(text) => Ok(ProxyConfig::Always(Proxy { url: plain(text)?, login: self.login.clone() })),
         }
     }
 }
 
 /// The proxy alone, without a path.
-fn plain(text: &str) -> Result<Url, BadProxy> {
-    let mut url = Url::parse(text).map_err(BadProxy::Unreadable)?;
+fn plain(text: &str) -> Result<Url, ProxyError> {
+    let mut url = Url::parse(text).map_err(ProxyError::Unreadable)?;
     if url.scheme() != "http" {
-        return Err(BadProxy::Scheme(url.scheme().to_owned()));
+        return Err(ProxyError::Scheme(url.scheme().to_owned()));
     }
     url.set_path("/");
     url.set_query(None);
@@ -92,7 +92,7 @@ mod tests {
     fn credentials_move_and_are_never_shown() {
         let settings = set("http://b%40b:se-cr%3Aet@proxy:3128/x");
         assert_eq!(settings.shown().as_deref(), Some("http://proxy:3128/"));
-        let Ok(Choice::Always(proxy)) = settings.choice() else { panic!() };
+        let Ok(ProxyConfig::Always(proxy)) = settings.choice() else { panic!() };
         assert_eq!(proxy.url.as_str(), "http://proxy:3128/");
         assert_eq!(proxy.login, Login { user: Some("b@b".to_owned()), password: Some(Secret::new("se-cr:et")) });
         assert!(!format!("{settings:?}").contains("se-cr"));
@@ -111,8 +111,8 @@ mod tests {
             (settings.shown().as_deref(), settings.login.user.as_deref()),
             (Some("http://proxy:3128/"), Some("me"))
         );
-        assert!(matches!(set("").choice(), Ok(Choice::Direct)));
-        assert!(matches!(ProxySettings::default().choice(), Ok(Choice::Rule(_))));
+        assert!(matches!(set("").choice(), Ok(ProxyConfig::Direct)));
+        assert!(matches!(ProxySettings::default().choice(), Ok(ProxyConfig::Rule(_))));
         for (text, word) in
             [("socks5://proxy:1080", "socks5:"), ("https://proxy", "https:"), ("http://:80", "http://host")]
         {

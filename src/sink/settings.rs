@@ -9,7 +9,7 @@ use url::Url;
 use super::enums::{AuthMethods, DropPolicy, HeaderChange, OnError, Padding, SyncMethod};
 use super::location;
 use super::proxy::ProxySettings;
-use asfpush_client::packet_buffer::{Limits, Terms};
+use asfpush_client::packet_buffer::{Limits, ReaderOptions};
 use asfpush_client::publish::backoff::Policy;
 use asfpush_client::publish::{self};
 use asfpush_client::transport;
@@ -196,7 +196,7 @@ impl Settings {
                 delay_max: ms(self.retry_delay_max),
                 after_refusal: None,
             },
-            terms: Terms {
+            terms: ReaderOptions {
                 policy: self.drop_policy.policy(),
                 limits: Some(self.limits()),
                 resync: self.sync_method.into(),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use gst::prelude::*;
 
-use asfpush_client::publish::stats::{Moment, Stats};
+use asfpush_client::publish::stats::{Timestamp, Stats};
 use asfpush_client::publish::status::State;
 
 /// Counters of the element's own.
@@ -51,7 +51,7 @@ fn wall_time(at: SystemTime) -> u64 {
 pub(super) fn destination(stats: &Stats) -> gst::Structure {
     let now = Instant::now();
     let in_state = stats.state_since.map(|since| now.saturating_duration_since(since));
-    let moment = |moment: Option<Moment>| moment.map(|moment| wall_time(moment.wall));
+    let moment = |moment: Option<Timestamp>| moment.map(|moment| wall_time(moment.wall));
     gst::Structure::builder("application/x-asfpushsink-destination-stats")
         .field("name", &stats.name)
         .field("location", &stats.location)

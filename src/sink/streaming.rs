@@ -14,7 +14,7 @@ use super::imp::AsfPushSink;
 use super::pacing::{Due, Pacer};
 use super::stats::Totals;
 use super::{CAT, vfuncs};
-use asfpush_client::publish::{Drained, Publisher};
+use asfpush_client::publish::{DrainOutcome, Publisher};
 use wmhttp::Hresult;
 
 /// Bytes of a packet's beginning that are copied, where the rest comes with the next buffer: to keep the buffer for
@@ -34,7 +34,7 @@ pub(super) struct Stream {
     /// Room for packets that are due and not yet fed; empty between buffers.
     ready: Vec<asf::Packet>,
     /// The same for those that end in the buffer at hand.
-    ready_here: Vec<asf::Packet<asf::Part<'static>>>,
+    ready_here: Vec<asf::Packet<asf::Borrowed<'static>>>,
     ready_header: Option<Arc<asf::Header>>,
     /// Packets wait for their time where upstream is not live: `sync`, as it was when the buffer came.
     paced: bool,
@@ -178,7 +178,7 @@ impl AsfPushSink {
             }
             rest = after;
             let ready = std::mem::take(&mut stream.ready);
-            stream.ready = self.push_units(stream, buffer, ready, asf::Parser::next_unit, totals)?;
+            stream.ready = self.push_units(stream, buffer, ready, asf::Parser::next_packet, totals)?;
         }
     }
 
@@ -214,12 +214,12 @@ impl AsfPushSink {
 
     /// Takes all units that there are, and feeds them, each when it is due; the last of them came with this buffer.
     /// `ready` is empty, and comes back so.
-    fn push_units<B: asf::Chunk>(
+    fn push_units<B: asf::PacketBytes>(
         &self,
         stream: &mut Stream,
         buffer: &gst::Buffer,
         mut ready: Vec<asf::Packet<B>>,
-        mut next: impl FnMut(&mut asf::Parser) -> Result<Option<asf::Unit<B>>, asf::Error>,
+        mut next: impl FnMut(&mut asf::Parser) -> Result<Option<asf::ParsedPacket<B>>, asf::Error>,
         totals: &mut Totals,
     ) -> Result<Vec<asf::Packet<B>>, gst::FlowError> {
         let mut bytes = 0;
@@ -263,12 +263,12 @@ impl AsfPushSink {
     }
 
     /// Waits by the clock, once what is due before has been fed.
-    fn wait_until_due<B: asf::Chunk>(
+    fn wait_until_due<B: asf::PacketBytes>(
         &self,
         stream: &mut Stream,
         buffer: &gst::Buffer,
         ready: &mut Vec<asf::Packet<B>>,
-        unit: &asf::Unit<B>,
+        unit: &asf::ParsedPacket<B>,
     ) -> Result<(), gst::FlowError> {
         let now = || self.obj().current_running_time().unwrap_or(gst::ClockTime::ZERO);
         match stream.pacer.due(&unit.header, unit.packet.send_time(), now) {
@@ -310,7 +310,7 @@ impl AsfPushSink {
     }
 
     /// Hands the packets that have gathered to the publisher; waits where a destination holds it back.
-    fn feed<B: asf::Chunk>(&self, stream: &mut Stream, ready: &mut Vec<asf::Packet<B>>) -> Result<(), gst::FlowError> {
+    fn feed<B: asf::PacketBytes>(&self, stream: &mut Stream, ready: &mut Vec<asf::Packet<B>>) -> Result<(), gst::FlowError> {
         let Some(header) = &stream.ready_header else { return Ok(()) };
         if ready.is_empty() {
             return Ok(());
@@ -347,8 +347,8 @@ impl AsfPushSink {
         stream.ended = true;
         loop {
             match stream.publisher.wait_until_ended(until) {
-                Ok(Drained::All) => return Ok(()),
-                Ok(Drained::TimedOut(waiting)) => {
+                Ok(DrainOutcome::All) => return Ok(()),
+                Ok(DrainOutcome::TimedOut(waiting)) => {
                     gst::element_imp_warning!(
                         self,
                         gst::ResourceError::Write,
@@ -387,7 +387,7 @@ impl AsfPushSink {
 }
 
 /// The same memory, free of the bytes that its packets have borrowed.
-fn recycled(mut ready: Vec<asf::Packet<asf::Part>>) -> Vec<asf::Packet<asf::Part<'static>>> {
+fn recycled(mut ready: Vec<asf::Packet<asf::Borrowed>>) -> Vec<asf::Packet<asf::Borrowed<'static>>> {
     ready.clear();
     // The standard library collects in place what comes of a vector and is of the same size.
     ready.into_iter().map_while(|_| None).collect()

@@ -1,7 +1,7 @@
 //! Times the pure parts: nanoseconds a packet, bytes a second. `cargo bench --bench pure`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a measurement that fails, fails")]
 
-use bench_parts::parts::{self, Part};
+use bench_parts::parts::{self, Borrowed};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 
@@ -12,7 +12,7 @@ fn main() {
 /// One turn over 512 KiB of packets.
 #[divan::bench(args = parts::names(), sample_count = 200)]
 fn part(bencher: Bencher, name: &str) {
-    let mut part = Part::named(name);
+    let mut part = Borrowed::named(name);
     let packets = part.packets();
     let bytes = packets as usize * part.media.packet_size;
     // The first fills the log, which from then on drops what it takes.

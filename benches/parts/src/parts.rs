@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use asf::{self, Header, Packet, Padding, Parser, Settings, Unit};
-use asfpush_client::packet_buffer::{Cursor, DropPolicy, Limits, Log, Start, Terms};
+use asf::{self, Header, Packet, Padding, Parser, Settings, ParsedPacket};
+use asfpush_client::packet_buffer::{Reader, DropPolicy, Limits, PacketBuffer, StartPosition, ReaderOptions};
 use bytes::Bytes;
 use http::HeaderMap;
 use wmhttp::client::{Config, Output, ResponseHead, Session};
@@ -17,7 +17,7 @@ use crate::media::Media;
 const TURN: usize = 512 * 1024;
 
 /// One part with the stream it works on.
-pub struct Part {
+pub struct Borrowed {
     /// What the stream consists of.
     pub media: Media,
     blocks: Vec<Bytes>,
@@ -31,11 +31,11 @@ enum Work {
     /// One packet to one without its padding.
     Strip(Arc<Header>),
     /// Packets to `$D`s, and what a destination takes of them.
-    Frame(Arc<Header>, Vec<Packet>, Arc<Log>, Cursor),
+    Frame(Arc<Header>, Vec<Packet>, Arc<PacketBuffer>, Reader),
     /// How much of a packet may go now.
     Session(Arc<Header>, Box<Session>),
     /// All of it: bytes to what is sent.
-    Path(Box<Parser>, Arc<Log>, Cursor),
+    Path(Box<Parser>, Arc<PacketBuffer>, Reader),
 }
 
 /// How a part is made, and its stream.
@@ -68,7 +68,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     RECIPES.iter().map(|recipe| recipe.0)
 }
 
-impl Part {
+impl Borrowed {
     /// The part of this name, ready for its first turn.
     pub fn named(name: &str) -> Self {
         let &(_, media, block, work) = RECIPES.iter().find(|recipe| recipe.0 == name).unwrap();
@@ -135,17 +135,17 @@ impl Part {
 }
 
 /// Reads the packets that end in this block, as the element does: where they lie. What is left over is kept.
-fn read<'a>(parser: &mut Parser, block: &'a [u8], units: impl FnOnce(&mut dyn Iterator<Item = Unit<asf::Part<'a>>>)) {
+fn read<'a>(parser: &mut Parser, block: &'a [u8], units: impl FnOnce(&mut dyn Iterator<Item = ParsedPacket<asf::Borrowed<'a>>>)) {
     let mut rest = block;
     units(&mut std::iter::from_fn(|| parser.read_unit(&mut rest).unwrap()));
     if !rest.is_empty() {
         parser.push_copied(rest);
-        assert!(parser.next_unit().unwrap().is_none(), "a packet that was not read where it lies");
+        assert!(parser.next_packet().unwrap().is_none(), "a packet that was not read where it lies");
     }
 }
 
 /// Takes what is there, as a destination does.
-fn taken(cursor: &mut Cursor) -> u32 {
+fn taken(cursor: &mut Reader) -> u32 {
     let mut count = 0;
     while let Some(batch) = cursor.take(64 * 1024) {
         count += u32::try_from(batch.sizes.len()).unwrap();
@@ -161,7 +161,7 @@ fn header(media: Media) -> Arc<Header> {
 fn parser(media: Media) -> Box<Parser> {
     let mut parser = Box::new(Parser::new(Settings::default()));
     parser.push(media.header());
-    assert!(parser.next_unit().unwrap().is_none());
+    assert!(parser.next_packet().unwrap().is_none());
     parser
 }
 
@@ -169,10 +169,10 @@ fn parsing(media: Media) -> Work {
     Work::Parse(parser(media))
 }
 
-fn log() -> (Arc<Log>, Cursor) {
-    let log = Log::new(Limits { bytes: 1024 * 1024, time: Duration::ZERO, packets: 0 });
-    let terms = Terms { policy: Some(DropPolicy::Block), ..Terms::default() };
-    let cursor = log.cursor(Start::Oldest, terms);
+fn log() -> (Arc<PacketBuffer>, Reader) {
+    let log = PacketBuffer::new(Limits { bytes: 1024 * 1024, time: Duration::ZERO, packets: 0 });
+    let terms = ReaderOptions { policy: Some(DropPolicy::Block), ..ReaderOptions::default() };
+    let cursor = log.cursor(StartPosition::Oldest, terms);
     cursor.set_streaming(true);
     (log, cursor)
 }

@@ -1,7 +1,7 @@
 //! ASF byte streams: any chunking of bytes in, data packets with their header out.
 //!
 //! Pure: no clock, no lock, no log, no I/O. [`Parser`] takes the bytes and the few
-//! stream events that matter, and gives [`Unit`]s. [`Header`] and [`Packet`] are
+//! stream events that matter, and gives [`ParsedPacket`]s. [`Header`] and [`Packet`] are
 //! what [MS-WMHTTP] sends as `$H`/`$C` and `$D`. [`restore`] is the receiving side.
 //!
 //! "ASF n.n" in these modules names a section of the Advanced Systems Format
@@ -17,7 +17,7 @@
 //! let mut count = 0;
 //! for chunk in file.chunks(77) {
 //!     parser.push(Bytes::copy_from_slice(chunk));
-//!     while let Some(unit) = parser.next_unit()? {
+//!     while let Some(unit) = parser.next_packet()? {
 //!         assert!(unit.packet.len() <= unit.header.packet_size());
 //!         count += 1;
 //!     }
@@ -43,6 +43,6 @@ mod warning;
 pub use error::Error;
 pub use header::{Description, Header, Stream, StreamDescription, StreamKind};
 pub use index::SimpleIndex;
-pub use packet::{Chunk, Packet, Padding, Part, PayloadFacts, Selected, key_frames, restore, select};
-pub use parser::{Parser, Settings, Unit};
+pub use packet::{PacketBytes, Packet, Padding, Borrowed, PayloadFacts, Selected, key_frames, restore, select};
+pub use parser::{Parser, Settings, ParsedPacket};
 pub use warning::Warning;

@@ -14,7 +14,7 @@ use layout::{Layout, PACKET_LENGTH_WORD, Scan};
 
 pub use filter::{PayloadFacts, Selected, select};
 pub use key_frames::key_frames;
-pub use packet_bytes::{Chunk, Part};
+pub use packet_bytes::{PacketBytes, Borrowed};
 pub use pad::restore;
 
 /// One ASF data packet, ready for `$D`.
@@ -50,7 +50,7 @@ pub enum Padding {
     Keep,
 }
 
-impl<B: Chunk> Packet<B> {
+impl<B: PacketBytes> Packet<B> {
     /// Reads one packet, which lies in one buffer (the other empty) or in two.
     ///
     /// Never fails: a packet that makes no sense goes out as it is.

@@ -22,11 +22,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use self::headers::Expected;
-use self::input::{Arrival, Unplaced};
+use self::input::{InputPosition, PendingSeek};
 use crate::byte_queue::Queue;
 use crate::header::HEADER_HEAD;
 use crate::header_search::{self, HeaderSearch};
-use crate::{Chunk, Error, Header, Packet, Padding, Warning, guid};
+use crate::{PacketBytes, Error, Header, Packet, Padding, Warning, guid};
 
 /// Packets in a row that make no sense before the stream is given up.
 const LOST_AFTER: u32 = 8;
@@ -53,16 +53,16 @@ impl Default for Settings {
 /// The stream's identity is that of the [`Arc`]: a new header in the bytes is a new
 /// one even where it is equal byte for byte, since its send times start anew.
 #[derive(Clone, Debug)]
-pub struct Unit<B = Bytes> {
+pub struct ParsedPacket<B = Bytes> {
     /// The header, as it is to be sent.
     pub header: Arc<Header>,
     /// The packet.
     pub packet: Packet<B>,
 }
 
-/// Cuts an ASF byte stream, in any chunks, into [`Unit`]s.
+/// Cuts an ASF byte stream, in any chunks, into [`ParsedPacket`]s.
 ///
-/// After each [`Parser::push`], and before any event, call [`Parser::next_unit`]
+/// After each [`Parser::push`], and before any event, call [`Parser::next_packet`]
 /// until it gives `None`. Memory is bounded by the bytes of one packet, or of one
 /// header of at most 16 MiB, whatever sizes the bytes claim.
 #[derive(Debug)]
@@ -74,10 +74,10 @@ pub struct Parser {
     /// Bytes of the stream so far, counted as BYTES segments count.
     received: u64,
     /// How the next bytes lie in the stream.
-    arrival: Arrival,
+    arrival: InputPosition,
     /// No byte has come since the start of the stream, or since a flush: the next
     /// segment says where they come from.
-    unplaced: Option<Unplaced>,
+    unplaced: Option<PendingSeek>,
     header: Option<Arc<Header>>,
     /// The bytes of the current header as they came.
     received_header: Option<Bytes>,
@@ -91,7 +91,7 @@ pub struct Parser {
 enum State {
     Header(Expected),
     Packets(Packets),
-    After(After),
+    Trailing(TrailingData),
     Failed(Error),
 }
 
@@ -111,14 +111,14 @@ struct Packets {
 
 /// Behind the data: nothing counts but another header.
 #[derive(Clone, Copy, Debug, Default)]
-struct After {
+struct TrailingData {
     broken_headers: u32,
     /// What the data before it was, for a seek back into it.
     data: Option<(u64, Option<u64>)>,
 }
 
-enum Step {
-    Unit(Unit),
+enum ParseStep {
+    Packet(ParsedPacket),
     Again,
     Wait,
 }
@@ -133,8 +133,8 @@ impl Parser {
             queue: Queue::default(),
             search: HeaderSearch::new(),
             received: 0,
-            arrival: Arrival::InOrder,
-            unplaced: Some(Unplaced::NewStream),
+            arrival: InputPosition::InOrder,
+            unplaced: Some(PendingSeek::NewStream),
             header: None,
             received_header: None,
             caps_header: None,
@@ -149,18 +149,18 @@ impl Parser {
     ///
     /// Where the stream cannot be pushed. The parser then gives the same error for
     /// ever.
-    pub fn next_unit(&mut self) -> Result<Option<Unit>, Error> {
+    pub fn next_packet(&mut self) -> Result<Option<ParsedPacket>, Error> {
         loop {
             let step = match &self.state {
                 State::Header(_) => self.expect_header(),
-                State::Packets(_) => self.next_packet(),
-                State::After(_) => Ok(self.search_header()),
+                State::Packets(_) => self.packet_step(),
+                State::Trailing(_) => Ok(self.search_header()),
                 State::Failed(error) => Err(error.clone()),
             };
             match step {
-                Ok(Step::Unit(unit)) => return Ok(Some(unit)),
-                Ok(Step::Again) => {}
-                Ok(Step::Wait) => return Ok(None),
+                Ok(ParseStep::Packet(unit)) => return Ok(Some(unit)),
+                Ok(ParseStep::Again) => {}
+                Ok(ParseStep::Wait) => return Ok(None),
                 Err(error) => {
                     self.fail(&error);
                     return Err(error);
@@ -182,7 +182,7 @@ impl Parser {
         }
         let known = self.received_header.as_ref() == Some(&header);
         self.caps_header = Some(header);
-        let in_stream = matches!(self.state, State::Packets(_) | State::After(_));
+        let in_stream = matches!(self.state, State::Packets(_) | State::Trailing(_));
         if in_stream && !known {
             self.new_stream();
         }
@@ -193,7 +193,7 @@ impl Parser {
     ///
     /// # Errors
     ///
-    /// That of [`Parser::next_unit`], or where no header has ever come.
+    /// That of [`Parser::next_packet`], or where no header has ever come.
     pub fn finish(&mut self) -> Result<(), Error> {
         if let State::Failed(error) = &self.state {
             return Err(error.clone());
@@ -213,7 +213,7 @@ impl Parser {
     pub fn mended(self) -> Self {
         match self.state {
             State::Failed(_) => Self { caps_header: self.caps_header, ..Self::new(self.settings) },
-            State::Header(_) | State::Packets(_) | State::After(_) => self,
+            State::Header(_) | State::Packets(_) | State::Trailing(_) => self,
         }
     }
 
@@ -242,45 +242,45 @@ impl Parser {
 
 /// The state Packets.
 impl Parser {
-    fn next_packet(&mut self) -> Result<Step, Error> {
+    fn packet_step(&mut self) -> Result<ParseStep, Error> {
         let offset = self.offset();
         let (State::Packets(packets), Some(header)) = (&mut self.state, &self.header) else {
-            return Ok(Step::Wait);
+            return Ok(ParseStep::Wait);
         };
         if packets.end.is_some_and(|end| offset >= end) {
-            self.state = State::After(packets.ended());
-            return Ok(Step::Again);
+            self.state = State::Trailing(packets.ended());
+            return Ok(ParseStep::Again);
         }
         if !packets.begun_header.is_empty() {
             return Ok(self.finish_begun_header());
         }
         let Some(id) = self.queue.peek::<16>() else {
-            return Ok(Step::Wait);
+            return Ok(ParseStep::Wait);
         };
         if id == guid::HEADER {
             self.state = State::Header(Expected::default());
-            return Ok(Step::Again);
+            return Ok(ParseStep::Again);
         }
         if guid::is_index(&id) {
-            self.state = State::After(packets.ended());
-            return Ok(Step::Again);
+            self.state = State::Trailing(packets.ended());
+            return Ok(ParseStep::Again);
         }
         let size = header.packet_size();
         if self.queue.len() < size {
-            return Ok(Step::Wait);
+            return Ok(ParseStep::Wait);
         }
         if let Some(at) = self.search.find(self.queue.front(size)) {
             self.queue.skip(at);
             self.state = State::Header(Expected::default());
             self.warn(Warning::PartialPacket { offset, len: at });
-            return Ok(Step::Again);
+            return Ok(ParseStep::Again);
         }
         let parts = self.queue.take(size);
-        self.unit(parts, offset).map(Step::Unit)
+        self.unit(parts, offset).map(ParseStep::Packet)
     }
 
     /// The packet in these bytes, which begin at `offset` in the stream.
-    fn unit<B: Chunk>(&mut self, parts: [B; 2], offset: u64) -> Result<Unit<B>, Error> {
+    fn unit<B: PacketBytes>(&mut self, parts: [B; 2], offset: u64) -> Result<ParsedPacket<B>, Error> {
         let (State::Packets(packets), Some(header)) = (&mut self.state, &self.header) else {
             return Err(self.not_a_header());
         };
@@ -295,14 +295,14 @@ impl Parser {
                 self.warnings.push_back(Warning::UnparsedPacket { offset });
             }
         }
-        Ok(Unit { header: Arc::clone(header), packet })
+        Ok(ParsedPacket { header: Arc::clone(header), packet })
     }
 
     /// The last packet ended like the start of a header. If the next bytes make it
     /// one, the stream was cut within that packet.
-    fn finish_begun_header(&mut self) -> Step {
+    fn finish_begun_header(&mut self) -> ParseStep {
         let State::Packets(packets) = &mut self.state else {
-            return Step::Again;
+            return ParseStep::Again;
         };
         let mut head = [0; HEADER_HEAD];
         let (begun, next) = head.split_at_mut(packets.begun_header.len());
@@ -310,23 +310,23 @@ impl Parser {
         let known = begun.len() + self.queue.peek_into(next);
         if !header_search::agrees(head.get(..known).unwrap_or_default()) {
             packets.begun_header.clear();
-            return Step::Again;
+            return ParseStep::Again;
         }
         if known < head.len() {
-            return Step::Wait;
+            return ParseStep::Wait;
         }
         let begun = std::mem::take(&mut packets.begun_header);
         if header_search::is_header(&head) {
             self.queue.push_front(begun);
             self.state = State::Header(Expected::default());
         }
-        Step::Again
+        ParseStep::Again
     }
 }
 
 impl Packets {
-    fn ended(&self) -> After {
-        After { broken_headers: 0, data: Some((self.start, self.end)) }
+    fn ended(&self) -> TrailingData {
+        TrailingData { broken_headers: 0, data: Some((self.start, self.end)) }
     }
 
     fn count_unparsed(&mut self, offset: u64) -> Result<(), Error> {
@@ -343,19 +343,19 @@ impl Packets {
 
 /// The state After.
 impl Parser {
-    fn search_header(&mut self) -> Step {
+    fn search_header(&mut self) -> ParseStep {
         let len = self.queue.len();
         if let Some(at) = self.search.find(self.queue.front(len)) {
             self.queue.skip(at);
             let behind_data = match &self.state {
-                State::After(after) => Some(*after),
+                State::Trailing(after) => Some(*after),
                 State::Header(_) | State::Packets(_) | State::Failed(_) => None,
             };
             self.state = State::Header(Expected { behind_data, ..Expected::default() });
-            return Step::Again;
+            return ParseStep::Again;
         }
         self.queue.skip(len.saturating_sub(HEADER_HEAD - 1));
-        Step::Wait
+        ParseStep::Wait
     }
 }
 

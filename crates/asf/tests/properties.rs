@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use asf::test_util::{self, HeaderBuilder, PacketBuilder, Payload, Width};
-use asf::{Chunk, Error, Header, Packet, Padding, Parser, Settings, Unit, restore};
+use asf::{PacketBytes, Error, Header, Packet, Padding, Parser, Settings, ParsedPacket, restore};
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -28,7 +28,7 @@ impl Run {
         Self { parser: Parser::new(Settings::default()), outcome, header: None }
     }
 
-    fn note<B: Chunk>(&mut self, unit: Unit<B>) {
+    fn note<B: PacketBytes>(&mut self, unit: ParsedPacket<B>) {
         if !self.header.as_ref().is_some_and(|known| Arc::ptr_eq(known, &unit.header)) {
             self.outcome.headers.push(unit.header.bytes().clone());
             self.header = Some(unit.header);
@@ -45,7 +45,7 @@ impl Run {
 
     fn take(&mut self) {
         while self.outcome.error.is_none() {
-            match self.parser.next_unit() {
+            match self.parser.next_packet() {
                 Ok(Some(unit)) => self.note(unit),
                 Ok(None) => break,
                 Err(error) => self.outcome.error = Some(error),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use asf::test_util::{HeaderBuilder, PacketBuilder, Payload};
-use asfpush_client::packet_buffer::{Cursor, DropPolicy, Interrupted, Limits, Log, Start, Terms};
+use asfpush_client::packet_buffer::{Reader, DropPolicy, Interrupted, Limits, PacketBuffer, StartPosition, ReaderOptions};
 use bytes::Bytes;
 use shuttle::future::block_on;
 use shuttle::thread;
@@ -28,16 +28,16 @@ fn packet(header: &asf::Header, n: u32) -> asf::Packet {
     asf::Packet::parse([bytes, Bytes::new()], header, asf::Padding::Keep)
 }
 
-fn of_packets(packets: usize) -> Arc<Log> {
-    Log::new(Limits { time: Duration::ZERO, bytes: 0, packets })
+fn of_packets(packets: usize) -> Arc<PacketBuffer> {
+    PacketBuffer::new(Limits { time: Duration::ZERO, bytes: 0, packets })
 }
 
-fn by(policy: DropPolicy) -> Terms {
-    Terms { policy: Some(policy), ..Terms::default() }
+fn by(policy: DropPolicy) -> ReaderOptions {
+    ReaderOptions { policy: Some(policy), ..ReaderOptions::default() }
 }
 
 /// Appends so many packets, waiting for room before each; then the end.
-fn write(log: &Log, count: u32) -> Result<(), Interrupted> {
+fn write(log: &PacketBuffer, count: u32) -> Result<(), Interrupted> {
     let header = header();
     for n in 0..count {
         log.wait_for_room()?;
@@ -48,7 +48,7 @@ fn write(log: &Log, count: u32) -> Result<(), Interrupted> {
 }
 
 /// Takes packets to the end, no more than `most` at a time; how many it took and missed.
-fn read(cursor: &mut Cursor, most: u64) -> (u64, u64) {
+fn read(cursor: &mut Reader, most: u64) -> (u64, u64) {
     let mut missed = 0;
     while !cursor.at_end() {
         block_on(cursor.ready(1));
@@ -64,7 +64,7 @@ fn back_pressure() {
     let log = of_packets(2);
     let readers: Vec<_> = [1, 3]
         .map(|most| {
-            let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Block));
+            let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
             cursor.set_streaming(true);
             thread::spawn(move || read(&mut cursor, most))
         })
@@ -78,9 +78,9 @@ fn back_pressure() {
 /// One that goes, parks or is down holds nobody up, whenever that is.
 fn nobody_is_waited_for_in_vain() {
     let log = of_packets(1);
-    let goes = log.cursor(Start::Oldest, by(DropPolicy::Block));
-    let parks = log.cursor(Start::Oldest, by(DropPolicy::Block));
-    let mut breaks = log.cursor(Start::Oldest, by(DropPolicy::Block));
+    let goes = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
+    let parks = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
+    let mut breaks = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
     for cursor in [&goes, &parks, &breaks] {
         cursor.set_streaming(true);
     }
@@ -103,7 +103,7 @@ fn nobody_is_waited_for_in_vain() {
 /// A writer that waits is interrupted.
 fn an_interruption_is_heard() {
     let log = of_packets(1);
-    let cursor = log.cursor(Start::Oldest, by(DropPolicy::Block));
+    let cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
     cursor.set_streaming(true);
     let writer = {
         let log = Arc::clone(&log);
@@ -117,7 +117,7 @@ fn an_interruption_is_heard() {
 /// Who is lapped is told, and all that it did not take is counted, whoever looks.
 fn a_lapped_reader_is_told() {
     let log = of_packets(3);
-    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Keyframe));
+    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Keyframe));
     let observer = cursor.observer();
     let onlooker = thread::spawn(move || {
         for _ in 0..4 {
@@ -141,7 +141,7 @@ fn a_lapped_reader_is_told() {
 /// A reader with an end of its own comes to it, with what was appended before.
 fn an_end_of_its_own_is_reached() {
     let log = of_packets(10);
-    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Oldest));
+    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Oldest));
     let observer = cursor.observer();
     let reader = thread::spawn(move || read(&mut cursor, 1).0);
     let header = header();
@@ -159,7 +159,7 @@ fn an_end_of_its_own_is_reached() {
 /// What was looked at is what is taken, though the writer laps the reader in between.
 fn a_look_holds() {
     let log = of_packets(1);
-    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Oldest));
+    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Oldest));
     let reader = thread::spawn(move || {
         while !cursor.at_end() {
             block_on(cursor.ready(1));
@@ -181,7 +181,7 @@ fn a_look_holds() {
 /// Those that wait for many packets get them, or the end.
 fn many_are_waited_for() {
     let log = of_packets(10);
-    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Oldest));
+    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Oldest));
     let reader = thread::spawn(move || {
         block_on(cursor.ready(3 * FRAMED));
         let first = cursor.take(u64::MAX).unwrap().sizes.len() as u64;

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Networks;
-use crate::config::file::{BadConfig, File, LogFormat, TlsTable, http_url};
-use crate::config::relay::Written;
+use crate::config::file::{ConfigError, ConfigFile, LogFormat, TlsTable, http_url};
+use crate::config::relay::RawForward;
 use crate::{Faults, StatusAccess};
 use bytesize::ByteSize;
 use clap::Parser;
@@ -111,8 +111,8 @@ impl Arguments {
     ///
     /// # Errors
     /// What is wrong in it.
-    pub fn file(&self) -> Result<File, BadConfig> {
-        let mut file = self.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
+    pub fn file(&self) -> Result<ConfigFile, ConfigError> {
+        let mut file = self.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
         set(&mut file.listen, &self.listen);
         set(&mut file.idle_timeout, &self.idle_timeout);
         set(&mut file.inactivity_timeout, &self.inactivity_timeout);
@@ -141,7 +141,7 @@ impl Arguments {
         }
         for (name, url) in &self.forwards {
             let forward = &mut table(&mut file.point, name).forward;
-            forward.get_or_insert_default().0.push(Written::from(url.as_str()));
+            forward.get_or_insert_default().0.push(RawForward::from(url.as_str()));
         }
         for (name, faults) in &self.faults {
             table(&mut file.point, name).faults.get_or_insert_default().extend(faults.iter().cloned());

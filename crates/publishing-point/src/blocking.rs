@@ -9,18 +9,18 @@ use tokio::runtime;
 use tokio::sync::oneshot;
 
 use crate::config::Config;
-use crate::handle::Controls;
+use crate::handle::ServerHandle;
 use crate::server::Server;
 
-/// A server with a runtime of its own. Dropping it is [`RunningServer::stop`].
-pub struct RunningServer {
-    controls: Controls,
-    end: Option<oneshot::Sender<End>>,
+/// A server with a runtime of its own. Dropping it is [`BlockingServer::stop`].
+pub struct BlockingServer {
+    controls: ServerHandle,
+    end: Option<oneshot::Sender<ShutdownMode>>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum ShutdownMode {
     Graceful,
     Abrupt,
 }
@@ -30,7 +30,7 @@ impl Server {
     ///
     /// # Errors
     /// Those of [`Server::start`], and where the system gives no thread.
-    pub fn spawn(config: Config) -> io::Result<RunningServer> {
+    pub fn spawn(config: Config) -> io::Result<BlockingServer> {
         let (end, ended) = oneshot::channel();
         let (started, result) = mpsc::sync_channel(1);
         let thread = thread::Builder::new().name("server".to_owned()).spawn(move || {
@@ -43,7 +43,7 @@ impl Server {
                     Ok(server) => server,
                     Err(error) => return drop(started.send(Err(error))),
                 };
-                if started.send(Ok((*server).clone())).is_ok() && ended.await != Ok(End::Abrupt) {
+                if started.send(Ok((*server).clone())).is_ok() && ended.await != Ok(ShutdownMode::Abrupt) {
                     server.shutdown().await;
                 }
             });
@@ -52,22 +52,22 @@ impl Server {
         })?;
         let gone = |_| io::Error::other("the server's thread ended");
         let controls = result.recv().map_err(gone)??;
-        Ok(RunningServer { controls, end: Some(end), thread: Some(thread) })
+        Ok(BlockingServer { controls, end: Some(end), thread: Some(thread) })
     }
 }
 
-impl RunningServer {
+impl BlockingServer {
     /// As [`Server::shutdown`]; returns when all is done.
     pub fn stop(mut self) {
-        self.finish(End::Graceful);
+        self.finish(ShutdownMode::Graceful);
     }
 
     /// Ends like a crash: connections break, recordings stay unfinished.
     pub fn kill(mut self) {
-        self.finish(End::Abrupt);
+        self.finish(ShutdownMode::Abrupt);
     }
 
-    fn finish(&mut self, end: End) {
+    fn finish(&mut self, end: ShutdownMode) {
         if let Some(sender) = self.end.take() {
             // Fails where the thread is gone already.
             let _ = sender.send(end);
@@ -79,16 +79,16 @@ impl RunningServer {
     }
 }
 
-impl Deref for RunningServer {
-    type Target = Controls;
+impl Deref for BlockingServer {
+    type Target = ServerHandle;
 
-    fn deref(&self) -> &Controls {
+    fn deref(&self) -> &ServerHandle {
         &self.controls
     }
 }
 
-impl Drop for RunningServer {
+impl Drop for BlockingServer {
     fn drop(&mut self) {
-        self.finish(End::Graceful);
+        self.finish(ShutdownMode::Graceful);
     }
 }

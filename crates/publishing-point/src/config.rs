@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use self::relay::Forward;
-use crate::admission::limits::Bounds;
+use self::relay::RelayConfig;
+use crate::admission::limits::ServerLimits;
 use crate::admission::networks::Networks;
 use crate::fault_injection::Faults;
 use crate::http::tls::Tls;
@@ -19,7 +19,7 @@ use crate::recording::limits::RecordLimits;
 use crate::status::StatusAccess;
 use asfpush_client::packet_buffer::Limits;
 use wmhttp::server::Policy;
-use wmhttp::server::access::Rights;
+use wmhttp::server::access::AccessPolicy;
 
 pub use playback::{HeaderChange, SlowPlayers};
 
@@ -39,7 +39,7 @@ pub struct Config {
     /// Timeouts and name of the push protocol.
     pub policy: Policy,
     /// Users, and how they show who they are; `None` asks nobody, and lets everybody do everything.
-    pub users: Option<Rights>,
+    pub users: Option<AccessPolicy>,
     /// Push sessions at one time, those waiting for a lost pusher included.
     pub max_sessions: usize,
     /// Publishing points at one time.
@@ -56,7 +56,7 @@ pub struct Config {
     /// From where anything else may be asked for; as `allow_push`.
     pub allow_play: Option<Networks>,
     /// What the server bears of those whom it does not know.
-    pub bounds: Bounds,
+    pub bounds: ServerLimits,
 }
 
 impl Default for Config {
@@ -74,7 +74,7 @@ impl Default for Config {
             status_listen: None,
             allow_push: None,
             allow_play: None,
-            bounds: Bounds::default(),
+            bounds: ServerLimits::default(),
         }
     }
 }
@@ -100,7 +100,7 @@ pub struct PointConfig {
     /// The proxy that pushers are told to come through (S-5).
     pub proxy_redirect: Option<Url>,
     /// Where the point pushes its stream on to.
-    pub forward: Vec<Forward>,
+    pub forward: Vec<RelayConfig>,
     /// Directory for recordings; `None` records nothing. A reload changes it from the next header on.
     pub record: Option<PathBuf>,
     /// How long recorded files get, and how many of them stay. A reload changes it from the next header on.
@@ -117,13 +117,13 @@ pub struct PointConfig {
     /// What happens to players that lag beyond the limits.
     pub slow_players: SlowPlayers,
     /// Who may push.
-    pub write: Who,
+    pub write: Principals,
     /// Who may make points with this one as template; they must have the right to write too.
-    pub create: Who,
+    pub create: Principals,
     /// Who may play.
-    pub read: Who,
+    pub read: Principals,
     /// Who may end its pushes by the status API from another machine, having shown who they are.
-    pub operate: Who,
+    pub operate: Principals,
     /// From where pushes, and new points made with this one as template, are taken; `None` is from everywhere.
     pub allow_push: Option<Networks>,
     /// From where players are served; `None` is to everywhere.
@@ -145,10 +145,10 @@ impl Default for PointConfig {
             fast_start: true,
             header_change: HeaderChange::default(),
             slow_players: SlowPlayers::default(),
-            write: Who::Users,
-            create: Who::Users,
-            read: Who::Everybody,
-            operate: Who::Only(BTreeSet::new()),
+            write: Principals::Users,
+            create: Principals::Users,
+            read: Principals::Everybody,
+            operate: Principals::Only(BTreeSet::new()),
             allow_push: None,
             allow_play: None,
             max_bitrate: 0,
@@ -158,7 +158,7 @@ impl Default for PointConfig {
 
 /// Who has a right. Where the server knows no users, everybody has all.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Who {
+pub enum Principals {
     /// Whoever comes, unasked.
     Everybody,
     /// Every user.
@@ -167,7 +167,7 @@ pub enum Who {
     Only(BTreeSet<String>),
 }
 
-impl Who {
+impl Principals {
     /// Whether this user has the right.
     pub fn has(&self, user: &str) -> bool {
         match self {

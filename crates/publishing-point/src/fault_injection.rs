@@ -31,12 +31,12 @@ use bytesize::ByteSize;
 
 use wmhttp::headers::PushId;
 
-pub(crate) use body_faults::InBody;
-pub use grammar::{BadFault, KindRow, kinds};
-pub(crate) use request_faults::Acting;
+pub(crate) use body_faults::BodyFaults;
+pub use grammar::{FaultError, KindRow, kinds};
+pub(crate) use request_faults::ActiveFaults;
 use schedule::Counter;
-pub use schedule::Turns;
-pub(crate) use write_faults::{Wire, WireFaults};
+pub use schedule::Schedule;
+pub(crate) use write_faults::{FaultyStream, WriteFaults};
 
 /// A fault, when it acts, and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +44,9 @@ pub struct Fault {
     /// What goes wrong.
     pub kind: Kind,
     /// When, within a request or its answer.
-    pub moment: Moment,
+    pub moment: Trigger,
     /// On which of the requests that have such a moment.
-    pub turns: Turns,
+    pub turns: Schedule,
 }
 
 /// What goes wrong.
@@ -74,7 +74,7 @@ pub enum Kind {
         retry_after: Option<Duration>,
     },
     /// Answers lack a header.
-    Without(Omission),
+    Without(OmittedHeader),
     /// Answers set this push-id, and a PushStart that comes with it is taken for one of the point's session.
     Cookie(PushId),
     /// Answers are of HTTP/1.0, and the connection closes after each.
@@ -97,7 +97,7 @@ pub enum Kind {
 
 /// A header that answers lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Omission {
+pub enum OmittedHeader {
     /// `Set-Cookie`; a PushStart with push-id 0 is taken for one of the point's session.
     Cookie,
     /// `Server`.
@@ -110,7 +110,7 @@ pub enum Omission {
 
 /// When a fault acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub enum Trigger {
     /// At the answer to a PushSetup.
     Setup,
     /// At the head of a PushStart, before its body.
@@ -119,7 +119,7 @@ pub enum Moment {
     Body(Progress),
     /// At the answer to a PushStart whose body is complete, or ended by `$E`.
     End,
-    /// At each answer, [`Moment::Setup`] and [`Moment::End`].
+    /// At each answer, [`Trigger::Setup`] and [`Trigger::End`].
     Answers,
 }
 
@@ -137,10 +137,10 @@ pub enum Progress {
 /// The faults of one point, each with the requests that it was due on so far. Clones count for themselves.
 #[derive(Default)]
 pub struct Faults {
-    list: Arc<[Armed]>,
+    list: Arc<[FaultInstance]>,
 }
 
-struct Armed {
+struct FaultInstance {
     fault: Fault,
     turn: Counter,
 }
@@ -170,7 +170,7 @@ impl Faults {
 
 impl FromIterator<Fault> for Faults {
     fn from_iter<I: IntoIterator<Item = Fault>>(faults: I) -> Self {
-        Self { list: faults.into_iter().map(|fault| Armed { fault, turn: Counter::default() }).collect() }
+        Self { list: faults.into_iter().map(|fault| FaultInstance { fault, turn: Counter::default() }).collect() }
     }
 }
 
@@ -193,10 +193,10 @@ impl fmt::Debug for Faults {
 }
 
 impl FromStr for Faults {
-    type Err = BadFault;
+    type Err = FaultError;
 
     /// Reads a list with commas between.
-    fn from_str(text: &str) -> Result<Self, BadFault> {
+    fn from_str(text: &str) -> Result<Self, FaultError> {
         text.split(',').map(|fault| fault.trim().parse::<Fault>()).collect()
     }
 }

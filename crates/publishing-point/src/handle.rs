@@ -9,16 +9,16 @@ use crate::points::publishing_point::PointStats;
 use crate::points::registry::Registry;
 
 /// A running server's addresses, figures and switches. [`Server`](crate::Server) and
-/// [`RunningServer`](crate::RunningServer) both give them.
+/// [`BlockingServer`](crate::RunningServer) both give them.
 #[derive(Clone)]
-pub struct Controls {
+pub struct ServerHandle {
     pub(crate) address: SocketAddr,
     pub(crate) tls_address: Option<SocketAddr>,
     pub(crate) status_address: Option<SocketAddr>,
     pub(crate) registry: Arc<Registry>,
 }
 
-impl Controls {
+impl ServerHandle {
     /// The address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.address

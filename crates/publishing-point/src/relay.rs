@@ -19,13 +19,13 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use crate::config::relay::Forward;
-use asfpush_client::packet_buffer::Log;
+use crate::config::relay::RelayConfig;
+use asfpush_client::packet_buffer::PacketBuffer;
 use asfpush_client::publish::stats::Stats;
-use asfpush_client::publish::status::{Report, State as Stage, Status};
-use asfpush_client::publish::{Application, Command, Publisher};
+use asfpush_client::publish::status::{DestinationEvent, State as Stage, Status};
+use asfpush_client::publish::{DestinationObserver, Command, Publisher};
 use asfpush_client::transport::runtime;
-use wmhttp::auth::{Credentials, Question};
+use wmhttp::auth::{Credentials, CredentialRequest};
 use wmhttp::failure::Failure;
 use wmhttp::via::Via;
 
@@ -34,7 +34,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// What came of one forward so far, over all streams of the point.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ForwardStats {
+pub struct RelayStats {
     /// The publishing point that the stream is pushed on to, without credentials.
     pub location: String,
     /// Where it stands; idle while there is no stream.
@@ -61,7 +61,7 @@ pub struct ForwardStats {
     pub last_error: Option<String>,
 }
 
-impl ForwardStats {
+impl RelayStats {
     /// Adds what a stream has brought; `ended` is one of which nothing more goes out.
     fn add(&mut self, stats: &Stats, ended: bool) {
         self.packets += stats.packets_sent;
@@ -85,7 +85,7 @@ impl ForwardStats {
 }
 
 /// The servers that one point pushes on to.
-pub(crate) struct Forwards {
+pub(crate) struct Relays {
     shared: Arc<Shared>,
 }
 
@@ -98,7 +98,7 @@ struct Shared {
 }
 
 struct State {
-    wanted: Vec<Forward>,
+    wanted: Vec<RelayConfig>,
     /// Which way the stream has come here.
     via: Via,
     /// The stream there is.
@@ -106,7 +106,7 @@ struct State {
     /// Streams that are over, but not through everywhere.
     ending: Vec<Ending>,
     /// What earlier streams have brought, by location.
-    past: HashMap<String, ForwardStats>,
+    past: HashMap<String, RelayStats>,
 }
 
 struct Ending {
@@ -114,9 +114,9 @@ struct Ending {
     through: JoinHandle<()>,
 }
 
-impl Forwards {
+impl Relays {
     /// Of the point `point`, which is called `pseudonym` where it pushes on to.
-    pub(crate) fn new(point: &str, pseudonym: String, wanted: Vec<Forward>) -> Self {
+    pub(crate) fn new(point: &str, pseudonym: String, wanted: Vec<RelayConfig>) -> Self {
         let state = State { wanted, via: Via::default(), stream: None, ending: Vec::new(), past: HashMap::new() };
         let shared = Shared { point: point.to_owned(), pseudonym, state: Mutex::new(state) };
         Self { shared: Arc::new(shared) }
@@ -128,7 +128,7 @@ impl Forwards {
     }
 
     /// A stream begins, in `log`.
-    pub(crate) fn begin(&self, log: &Arc<Log>) {
+    pub(crate) fn begin(&self, log: &Arc<PacketBuffer>) {
         let mut state = self.shared.lock();
         let publisher = Arc::new(Publisher::over(Arc::clone(log)));
         for forward in &state.wanted {
@@ -177,10 +177,10 @@ impl Forwards {
 
     /// Takes other forwards: what is new begins now, what is gone ends with what waits for it, what has
     /// changed counts from the next connection on, and waits no longer for that.
-    pub(crate) fn set(&self, wanted: Vec<Forward>) {
+    pub(crate) fn set(&self, wanted: Vec<RelayConfig>) {
         let mut state = self.shared.lock();
         let before = std::mem::replace(&mut state.wanted, wanted);
-        let location = |forward: &Forward| self.shared.location(forward);
+        let location = |forward: &RelayConfig| self.shared.location(forward);
         let State { wanted, via, stream, past, .. } = &mut *state;
         for gone in before.iter().map(location).filter(|gone| !wanted.iter().any(|kept| location(kept) == *gone)) {
             if let Some(stream) = stream {
@@ -208,32 +208,32 @@ impl Forwards {
     }
 
     /// What each has done so far.
-    pub(crate) fn stats(&self) -> Vec<ForwardStats> {
+    pub(crate) fn stats(&self) -> Vec<RelayStats> {
         let state = self.shared.lock();
         let ending: Vec<Stats> = state.ending.iter().flat_map(|ending| ending.publisher.stats()).collect();
         let current = state.stream.as_ref().map(|stream| stream.stats()).unwrap_or_default();
-        let of_each = |forward: &Forward| {
+        let of_each = |forward: &RelayConfig| {
             let location = self.shared.location(forward);
             let mut all = state.past.get(&location).cloned().unwrap_or_default();
             for stats in ending.iter().chain(&current).filter(|stats| stats.name == location) {
                 all.add(stats, false);
             }
-            ForwardStats { location, ..all }
+            RelayStats { location, ..all }
         };
         state.wanted.iter().map(of_each).collect()
     }
 }
 
 impl Shared {
-    fn location(&self, forward: &Forward) -> String {
+    fn location(&self, forward: &RelayConfig) -> String {
         forward.target(&self.point).into()
     }
 
-    fn settings(&self, forward: &Forward, via: &Via) -> asfpush_client::publish::Settings {
+    fn settings(&self, forward: &RelayConfig, via: &Via) -> asfpush_client::publish::Settings {
         forward.settings(&self.point, via.through(&self.pseudonym))
     }
 
-    fn add(&self, publisher: &Publisher, forward: &Forward, via: &Via) {
+    fn add(&self, publisher: &Publisher, forward: &RelayConfig, via: &Via) {
         let location = self.location(forward);
         let log = Arc::new(ToLog { point: self.point.clone(), to: location.clone() });
         if let Err(error) = publisher.add(&location, self.settings(forward, via), log) {
@@ -277,11 +277,11 @@ struct ToLog {
     to: String,
 }
 
-impl Application for ToLog {
-    fn report(&self, report: Report) {
+impl DestinationObserver for ToLog {
+    fn report(&self, report: DestinationEvent) {
         let Self { point, to } = self;
         match report {
-            Report::Step(step) => match (step.status, step.failure) {
+            DestinationEvent::StateChange(step) => match (step.status, step.failure) {
                 (Status::Started, _) => tracing::info!(point, to, "the stream is pushed on"),
                 (Status::ReconnectStart, Some(failure)) => {
                     tracing::warn!(point, to, error = %failure, retry_in = ?step.retry_in, "pushing on fails");
@@ -289,12 +289,12 @@ impl Application for ToLog {
                 (Status::Stopped, _) => tracing::info!(point, to, "the end is pushed on"),
                 (status, _) => tracing::debug!(point, to, ?status, "pushing on"),
             },
-            Report::Notice { text, remedy, .. } => tracing::warn!(point, to, remedy, "pushing on: {text}"),
-            Report::Dropped { packets, .. } => {
+            DestinationEvent::Notice { text, remedy, .. } => tracing::warn!(point, to, remedy, "pushing on: {text}"),
+            DestinationEvent::Dropped { packets, .. } => {
                 tracing::warn!(point, to, packets, "packets are not pushed on: too slow")
             }
             // The encoder cannot be asked from here.
-            Report::KeyFrameWanted { .. } => {}
+            DestinationEvent::KeyFrameWanted { .. } => {}
         }
     }
 
@@ -306,7 +306,7 @@ impl Application for ToLog {
         true
     }
 
-    fn credentials(&self, _: &Question) -> Option<Credentials> {
+    fn credentials(&self, _: &CredentialRequest) -> Option<Credentials> {
         None
     }
 }

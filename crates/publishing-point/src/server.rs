@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use crate::admission::client_limits::Gate;
+use crate::admission::client_limits::ClientLimits;
 use crate::config::Config;
-use crate::handle::{Controls, make_directories};
+use crate::handle::{ServerHandle, make_directories};
 use crate::http::connection;
 use crate::points::publishing_point::PointStats;
 use crate::points::registry::Registry;
@@ -26,7 +26,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// A running server, in the runtime that it was started in.
 pub struct Server {
-    controls: Controls,
+    controls: ServerHandle,
     stop: watch::Sender<bool>,
     accepting: Vec<JoinHandle<()>>,
     /// The clock of the status, and its listener.
@@ -54,19 +54,19 @@ impl Server {
         let registry = Registry::new(config)?;
         let mut watching = JoinSet::new();
         watching.spawn(status::sample(Arc::downgrade(&registry)));
-        let gate = Gate::new();
+        let gate = ClientLimits::new();
         let status_address = status_listener.as_ref().map(StatusListener::address);
         if let Some(listener) = status_listener {
             watching.spawn(listener.serve(Arc::clone(&registry), Arc::clone(&gate)));
         }
         let (stop, stopped) = watch::channel(false);
-        let doors = [(Some(listener), Speech::Plain), (tls_listener, Speech::Tls)];
+        let doors = [(Some(listener), Scheme::Plain), (tls_listener, Scheme::Tls)];
         let accepting = doors.into_iter().filter_map(|(listener, speech)| {
-            let door = Door { listener: listener?, speech, registry: Arc::clone(&registry), gate: Arc::clone(&gate) };
+            let door = Listener { listener: listener?, speech, registry: Arc::clone(&registry), gate: Arc::clone(&gate) };
             Some(tokio::spawn(door.keep(stopped.clone())))
         });
         let accepting = accepting.collect();
-        let controls = Controls { address, tls_address, status_address, registry };
+        let controls = ServerHandle { address, tls_address, status_address, registry };
         Ok(Self { controls, stop, accepting, _watching: watching })
     }
 
@@ -84,9 +84,9 @@ impl Server {
 }
 
 impl Deref for Server {
-    type Target = Controls;
+    type Target = ServerHandle;
 
-    fn deref(&self) -> &Controls {
+    fn deref(&self) -> &ServerHandle {
         &self.controls
     }
 }
@@ -100,20 +100,20 @@ async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// What is spoken behind an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Speech {
+enum Scheme {
     Plain,
     Tls,
 }
 
 /// An address that connections come in by.
-struct Door {
+struct Listener {
     listener: TcpListener,
-    speech: Speech,
+    speech: Scheme,
     registry: Arc<Registry>,
-    gate: Arc<Gate>,
+    gate: Arc<ClientLimits>,
 }
 
-impl Door {
+impl Listener {
     /// Lets connections in until it is told to stop, and waits for their ends.
     async fn keep(self, mut stopped: watch::Receiver<bool>) {
         let mut connections = JoinSet::new();
@@ -147,11 +147,11 @@ impl Door {
             Err(refused) => return tracing::debug!(%address, %refused, "a connection is closed"),
         };
         let tls = match self.speech {
-            Speech::Plain => None,
+            Scheme::Plain => None,
             // The certificate of now: a reload may have brought another.
-            Speech::Tls => config.tls.as_ref().map(|tls| Arc::clone(&tls.config)),
+            Scheme::Tls => config.tls.as_ref().map(|tls| Arc::clone(&tls.config)),
         };
-        if self.speech == Speech::Tls && tls.is_none() {
+        if self.speech == Scheme::Tls && tls.is_none() {
             return;
         }
         connections.spawn(connection::serve(registry, stream, peer, tls, visit));

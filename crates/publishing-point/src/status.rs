@@ -18,4 +18,4 @@ pub(crate) mod snapshot;
 pub use access::StatusAccess;
 pub(crate) use listener::StatusListener;
 pub(crate) use routes::{answer, introduced, is_reserved};
-pub(crate) use sampler::{Board, sample};
+pub(crate) use sampler::{ServerStatusState, sample};

@@ -4,14 +4,14 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use asf_publishing_point::{Bounds, Config, Networks, PointConfig, RunningServer, Server};
+use asf_publishing_point::{ServerLimits, Config, Networks, PointConfig, BlockingServer, Server};
 use socket2::SockRef;
 use test_support::media;
 use test_support::point_program::PointProgram;
 use test_support::show::begin_push;
 use test_support::wire::{CONCERT, Push, Wire, play_request};
 use wmhttp::packet::Packet;
-use wmhttp::server::access::Rights;
+use wmhttp::server::access::AccessPolicy;
 
 const NEAR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 const FAR: Ipv4Addr = Ipv4Addr::new(127, 66, 0, 1);
@@ -25,10 +25,10 @@ fn networks(text: &str) -> Option<Networks> {
 }
 
 /// Listens on both families; the loopback's addresses count.
-fn server(change: impl FnOnce(&mut Config)) -> RunningServer {
+fn server(change: impl FnOnce(&mut Config)) -> BlockingServer {
     let mut config = Config {
         listen: "[::]:0".parse().unwrap(),
-        bounds: Bounds { uncounted: Networks::default(), max_connection_rate: 1000, ..Bounds::default() },
+        bounds: ServerLimits { uncounted: Networks::default(), max_connection_rate: 1000, ..ServerLimits::default() },
         ..Config::with_points(["concert", "hall"], &PointConfig::default())
     };
     change(&mut config);
@@ -36,7 +36,7 @@ fn server(change: impl FnOnce(&mut Config)) -> RunningServer {
 }
 
 /// The server's address as IPv4 clients reach it: their own arrive as IPv4-mapped ones.
-fn v4(server: &RunningServer) -> SocketAddr {
+fn v4(server: &BlockingServer) -> SocketAddr {
     (NEAR, server.addr().port()).into()
 }
 
@@ -50,7 +50,7 @@ fn ask_over(mut stream: Wire, request: &str) -> (u16, String) {
     (status, format!("{head}{body}"))
 }
 
-fn ask(server: &RunningServer, source: Ipv4Addr, request: &str) -> (u16, String) {
+fn ask(server: &BlockingServer, source: Ipv4Addr, request: &str) -> (u16, String) {
     ask_over(Wire::from(source, v4(server)), request)
 }
 
@@ -129,7 +129,7 @@ fn a_reload_changes_networks() {
 #[test]
 fn guesses_at_passwords_come_to_an_end() {
     let server = server(|config| {
-        config.users = Some(Rights::new(USERS.parse().unwrap()));
+        config.users = Some(AccessPolicy::new(USERS.parse().unwrap()));
         config.bounds.guess_window = Duration::from_secs(3600);
     });
     for _ in 0..10 {
@@ -151,10 +151,10 @@ fn guesses_at_passwords_come_to_an_end() {
 #[test]
 fn guesses_of_players_count_too() {
     let server = server(|config| {
-        config.users = Some(Rights::new(USERS.parse().unwrap()));
+        config.users = Some(AccessPolicy::new(USERS.parse().unwrap()));
         config.bounds.max_guesses = 2;
         for point in config.points.values_mut() {
-            point.read = asf_publishing_point::config::Who::Users;
+            point.read = asf_publishing_point::config::Principals::Users;
         }
     });
     let play = |further: &str| format!("GET /concert HTTP/1.0\r\nPragma: xPlayStrm=1\r\n{further}\r\n");
@@ -169,7 +169,7 @@ fn guesses_of_players_count_too() {
 /// A connection is asked for credentials a few times: each challenge costs a nonce, of which there are 1024.
 #[test]
 fn a_connection_is_asked_a_few_times() {
-    let server = server(|config| config.users = Some(Rights::new(USERS.parse().unwrap())));
+    let server = server(|config| config.users = Some(AccessPolicy::new(USERS.parse().unwrap())));
     let mut stream = Wire::from(FAR, v4(&server));
     // Sent without waiting.
     stream.send(setup("concert", "").repeat(100));

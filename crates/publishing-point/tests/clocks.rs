@@ -105,7 +105,7 @@ fn a_server_goes_on_where_send_times_wrap() {
     let mut parser = Parser::new(Settings { padding: Padding::Keep, live_header: false });
     parser.push(fs::read(file).unwrap().into());
     let recorded: Vec<u32> =
-        std::iter::from_fn(|| parser.next_unit().unwrap()).map(|unit| unit.packet.send_time()).collect();
+        std::iter::from_fn(|| parser.next_packet().unwrap()).map(|unit| unit.packet.send_time()).collect();
     assert_eq!(recorded, pushed);
     // The time that it takes, which a finished file tells, is that of the stream.
     assert_eq!(seconds(file), f64::from(PACKETS - 1) * 0.04);

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use asf::{Header, Parser, Settings};
-use asf_publishing_point::{Config, PointConfig, RunningServer, Server, Tls, kinds};
+use asf_publishing_point::{Config, PointConfig, BlockingServer, Server, Tls, kinds};
 use bytes::Bytes;
 use tempfile::TempDir;
 use test_support::authority::Authority;
@@ -33,12 +33,12 @@ fn config(faults: &str, record: Option<&Path>) -> Config {
     )
 }
 
-fn server(faults: &str) -> RunningServer {
+fn server(faults: &str) -> BlockingServer {
     Server::spawn(config(faults, None)).unwrap()
 }
 
 /// Packets that the point has taken.
-fn taken(server: &RunningServer) -> u64 {
+fn taken(server: &BlockingServer) -> u64 {
     server.stats("concert").unwrap().packets
 }
 
@@ -409,7 +409,7 @@ fn recorded(directory: &Path) -> Vec<u32> {
     for file in recordings(directory) {
         let mut parser = Parser::new(Settings::default());
         parser.push(std::fs::read(file).unwrap().into());
-        while let Some(unit) = parser.next_unit().unwrap() {
+        while let Some(unit) = parser.next_packet().unwrap() {
             let header: &Header = &unit.header;
             numbers.push(media::number(header, &unit.packet.slices().concat().into(), STEP));
         }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use asf::test_util::{HeaderBuilder, PacketBuilder, Payload};
-use asf_publishing_point::RunningServer;
+use asf_publishing_point::BlockingServer;
 use asf_publishing_point::config::{HeaderChange, SlowPlayers};
 use bytes::Bytes;
 use test_support::concert::*;
@@ -19,7 +19,7 @@ use wmhttp::packet::Packet;
 
 const END: (char, [u8; 4]) = ('E', [0; 4]);
 
-fn point_with(change: impl Fn(&mut asf_publishing_point::PointConfig)) -> RunningServer {
+fn point_with(change: impl Fn(&mut asf_publishing_point::PointConfig)) -> BlockingServer {
     server_with(|config| config.points.values_mut().for_each(&change))
 }
 
@@ -130,7 +130,7 @@ fn has_video(packet: &[u8], n: u8) -> bool {
     packet.windows(60).any(|window| window == [0x40 | n; 60])
 }
 
-fn push_both(server: &RunningServer) -> Wire {
+fn push_both(server: &BlockingServer) -> Wire {
     let mut wire = Wire::to(server.addr());
     let id = wire.setup(CONCERT, "").push_id();
     wire.start(CONCERT.id(&id), []);

@@ -3,13 +3,13 @@
 //! Time-outs only make a failure end.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use asf_publishing_point::config::Who;
+use asf_publishing_point::config::Principals;
 use asf_publishing_point::{Config, PointConfig, Server};
 use test_support::concert::*;
 use test_support::wire::Wire;
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
-use wmhttp::server::access::Rights;
+use wmhttp::server::access::AccessPolicy;
 
 fn get(method: &str, target: &str, agent: &str) -> String {
     format!("{method} {target} HTTP/1.1\r\nHost: media.example:8080\r\nUser-Agent: {agent}\r\n\r\n")
@@ -43,10 +43,10 @@ fn browsers_are_led_to_a_player() {
 /// What leads to a point is nobody's secret; a password is asked for where it leads.
 #[test]
 fn an_asx_is_given_to_whoever_asks() {
-    let point = PointConfig { read: Who::Users, ..PointConfig::default() };
+    let point = PointConfig { read: Principals::Users, ..PointConfig::default() };
     let users = "bob:push:0786f66609ee7d38256a25b55563aa64\n".parse().unwrap();
     let server =
-        Server::spawn(Config { users: Some(Rights::new(users)), ..Config::with_points(["concert"], &point) }).unwrap();
+        Server::spawn(Config { users: Some(AccessPolicy::new(users)), ..Config::with_points(["concert"], &point) }).unwrap();
     for (target, agent, status) in [
         ("/concert.asx", BROWSER, 200),
         ("/concert.ASX", "VLC/3.0.24 LibVLC/3.0.24", 200),

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use asf_publishing_point::{PointConfig, RunningServer};
+use asf_publishing_point::{PointConfig, BlockingServer};
 use bytes::Bytes;
 use test_support::concert::*;
 use test_support::live::{Media, frames};
@@ -286,12 +286,12 @@ fn limits_are_answered_with_503() {
 
 // ---- recordings ----
 
-fn recording_server(directory: &Path) -> RunningServer {
+fn recording_server(directory: &Path) -> BlockingServer {
     server_with(|config| config.points.values_mut().for_each(|point| point.record = Some(directory.to_owned())))
 }
 
 /// The point's files, once there are so many: the disk has its own pace.
-fn recordings(server: &RunningServer, count: usize) -> Vec<PathBuf> {
+fn recordings(server: &BlockingServer, count: usize) -> Vec<PathBuf> {
     let files = || server.stats("concert").unwrap().recordings;
     until("the files", || files().len() >= count);
     files()

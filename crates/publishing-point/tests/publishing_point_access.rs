@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
+use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
 use gst::prelude::*;
 use tempfile::TempDir;
 use test_support::curl::Curl;
@@ -13,7 +13,7 @@ use test_support::media;
 use test_support::pipeline::{Pushing, end, feed, until};
 use test_support::point_program::PointProgram;
 use test_support::wire::{CONCERT, LONG, Push};
-use wmhttp::server::access::{Rights, Scheme};
+use wmhttp::server::access::{AccessPolicy, Scheme};
 
 /// The password is `secret`.
 const MD5: &str = "bob:push:0786f66609ee7d38256a25b55563aa64\n";
@@ -169,12 +169,12 @@ fn bad_arguments_are_refused() {
 }
 
 /// A server in this process, to which the password `secret` is right, and nonces count for so long.
-fn server(nonce_lifetime: Duration, schemes: &[Scheme], users: &str) -> RunningServer {
-    let rights = Rights { schemes: schemes.to_vec(), nonce_lifetime, ..Rights::new(users.parse().unwrap()) };
+fn server(nonce_lifetime: Duration, schemes: &[Scheme], users: &str) -> BlockingServer {
+    let rights = AccessPolicy { schemes: schemes.to_vec(), nonce_lifetime, ..AccessPolicy::new(users.parse().unwrap()) };
     Server::spawn(Config { users: Some(rights), ..Config::with_points(["concert"], &PointConfig::default()) }).unwrap()
 }
 
-fn pushing(server: &RunningServer, properties: &str) -> (Pushing, gst::Element) {
+fn pushing(server: &BlockingServer, properties: &str) -> (Pushing, gst::Element) {
     let location = format!("location=http://{}/concert", server.addr());
     let (pushing, source) = Pushing::by_hand(&format!("{location} sync=false {properties}"));
     pushing.sink.set_property("user-id", "bob");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use asf_publishing_point::config::file::File;
+use asf_publishing_point::config::file::ConfigFile;
 
 /// Texts in back quotes in a section's tables: cells of this number, of the rows that begin with such a text.
 fn column(section: &str, number: usize) -> Vec<String> {
@@ -18,7 +18,7 @@ fn column(section: &str, number: usize) -> Vec<String> {
 
 /// The keys that a table takes, by what it says to one that it does not.
 fn keys(table: &str) -> Vec<String> {
-    let error = format!("{table}no-such-key = 1").parse::<File>().unwrap_err().to_string();
+    let error = format!("{table}no-such-key = 1").parse::<ConfigFile>().unwrap_err().to_string();
     let (_, expected) = error.split_once("expected one of ").unwrap_or_else(|| panic!("{error}"));
     expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use asf::test_util::{PacketBuilder, Payload};
 use asf::{Header, Padding, Parser, Settings};
-use asf_publishing_point::{Config, PointConfig, RecordLimits, RunningServer, Server};
+use asf_publishing_point::{Config, PointConfig, RecordLimits, BlockingServer, Server};
 use bytes::Bytes;
 use bytesize::ByteSize;
 use proptest::prelude::*;
@@ -26,7 +26,7 @@ use wmhttp::packet::Packet;
 
 const SIZE: usize = media::SIZE as usize;
 
-fn server(directory: &Path, record_limits: RecordLimits) -> RunningServer {
+fn server(directory: &Path, record_limits: RecordLimits) -> BlockingServer {
     let point = PointConfig { record: Some(directory.to_owned()), record_limits, ..PointConfig::default() };
     Server::spawn(Config::with_points(["concert"], &point)).unwrap()
 }
@@ -95,7 +95,7 @@ impl Stream {
         let mut parser = Parser::new(Settings { padding, live_header: true });
         parser.push(fs::read(file).unwrap().into());
         let mut packets = Vec::new();
-        while let Some(unit) = parser.next_unit().unwrap() {
+        while let Some(unit) = parser.next_packet().unwrap() {
             packets.push(unit.packet.slices().concat().into());
         }
         parser.finish().unwrap();
@@ -124,7 +124,7 @@ impl Stream {
     }
 
     /// Pushes all of it to a server, with its end.
-    fn push(&self, server: &RunningServer) {
+    fn push(&self, server: &BlockingServer) {
         let (mut wire, id) = Wire::set_up(server.addr(), CONCERT);
         wire.start(CONCERT.id(&id), self.body());
         wire.end();

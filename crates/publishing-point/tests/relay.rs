@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use asf_publishing_point::{Config, Forward, ForwardStats, PointConfig, RunningServer, Server};
+use asf_publishing_point::{Config, RelayConfig, RelayStats, PointConfig, BlockingServer, Server};
 use asfpush_client::packet_buffer::Limits;
 use asfpush_client::publish::status::State;
 use gst::prelude::*;
@@ -21,20 +21,20 @@ use test_support::point_program::PointProgram;
 use test_support::puller::Puller;
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
-use wmhttp::server::access::{Rights, Scheme};
+use wmhttp::server::access::{AccessPolicy, Scheme};
 
 const STEP: u32 = 40;
 
 /// A forward that does not wait long before it tries again.
-fn to(url: &str) -> Forward {
-    Forward { retry_delay_max: Duration::from_millis(100), ..Forward::to(url).unwrap() }
+fn to(url: &str) -> RelayConfig {
+    RelayConfig { retry_delay_max: Duration::from_millis(100), ..RelayConfig::to(url).unwrap() }
 }
 
-fn url(server: &RunningServer) -> String {
+fn url(server: &BlockingServer) -> String {
     format!("http://{}/concert", server.addr())
 }
 
-fn point(forward: impl IntoIterator<Item = Forward>) -> PointConfig {
+fn point(forward: impl IntoIterator<Item = RelayConfig>) -> PointConfig {
     PointConfig { forward: forward.into_iter().collect(), ..PointConfig::default() }
 }
 
@@ -42,11 +42,11 @@ fn config(point: &PointConfig) -> Config {
     Config::with_points(["concert"], point)
 }
 
-fn server(forward: impl IntoIterator<Item = Forward>) -> RunningServer {
+fn server(forward: impl IntoIterator<Item = RelayConfig>) -> BlockingServer {
     Server::spawn(config(&point(forward))).unwrap()
 }
 
-fn server_on(listen: SocketAddr, point: &PointConfig) -> RunningServer {
+fn server_on(listen: SocketAddr, point: &PointConfig) -> BlockingServer {
     Server::spawn(Config { listen, ..config(point) }).unwrap()
 }
 
@@ -59,16 +59,16 @@ fn recorded(directory: &Path) -> PointConfig {
     PointConfig { record: Some(directory.to_owned()), ..PointConfig::default() }
 }
 
-fn packets(server: &RunningServer) -> u64 {
+fn packets(server: &BlockingServer) -> u64 {
     server.stats("concert").unwrap().packets
 }
 
-fn forwards(server: &RunningServer) -> Vec<ForwardStats> {
+fn forwards(server: &BlockingServer) -> Vec<RelayStats> {
     server.stats("concert").unwrap().forwards
 }
 
 /// An encoder that pushes what the test feeds, as fast as that comes.
-fn encoder(server: &RunningServer) -> (Pushing, gst::Element) {
+fn encoder(server: &BlockingServer) -> (Pushing, gst::Element) {
     let (pushing, source) = Pushing::by_hand(&format!("sync=false location={} retry-delay=50", url(server)));
     pushing.play();
     (pushing, source)
@@ -243,7 +243,7 @@ fn a_stalled_leaf_holds_nobody() {
 }
 
 /// What comes of a circle: the stream arrives everywhere once, and the server that closes the circle is told.
-fn assert_circle_is_found(servers: &[RunningServer]) {
+fn assert_circle_is_found(servers: &[BlockingServer]) {
     let (first, last) = (&servers[0], servers.last().unwrap());
     let (_pushing, source) = encoder(first);
     feed_some(&source, 0..20);
@@ -312,7 +312,7 @@ fn a_circle_that_comes_about_later() {
     pushing.sink.emit_by_name::<bool>("disconnect", &[&None::<&str>]);
     pushing.wait_for_status("closed");
     first
-        .reload(config(&point([Forward { retry_delay_max: Duration::from_millis(10), ..to(&url(&second)) }])))
+        .reload(config(&point([RelayConfig { retry_delay_max: Duration::from_millis(10), ..to(&url(&second)) }])))
         .unwrap();
     let failures = forwards(&first)[0].failures;
     until("it is refused again", || forwards(&first)[0].failures > failures + 3);
@@ -349,9 +349,9 @@ const USERS: &str = "bob:push:0786f66609ee7d38256a25b55563aa64\n";
 /// C-5: a leaf that asks by Digest; a wrong password is told without it, and a reload mends it at once.
 #[test]
 fn c5_credentials() {
-    let rights = Rights { schemes: vec![Scheme::Digest], ..Rights::new(USERS.parse().unwrap()) };
+    let rights = AccessPolicy { schemes: vec![Scheme::Digest], ..AccessPolicy::new(USERS.parse().unwrap()) };
     let leaf = Server::spawn(Config { users: Some(rights), ..config(&PointConfig::default()) }).unwrap();
-    let with = |login: &str| Forward::to(&url(&leaf).replace("http://", &format!("http://{login}@"))).unwrap();
+    let with = |login: &str| RelayConfig::to(&url(&leaf).replace("http://", &format!("http://{login}@"))).unwrap();
     let root = server([with("bob:wrongpw")]);
     let (_pushing, source) = encoder(&root);
     feed_some(&source, 0..20);
@@ -368,7 +368,7 @@ fn c5_credentials() {
 #[test]
 fn c5_a_password_is_mended_at_the_leaf() {
     let users = |text: &str| {
-        let rights = Rights { schemes: vec![Scheme::Digest], ..Rights::new(text.parse().unwrap()) };
+        let rights = AccessPolicy { schemes: vec![Scheme::Digest], ..AccessPolicy::new(text.parse().unwrap()) };
         Config { users: Some(rights), ..config(&PointConfig::default()) }
     };
     let leaf = Server::spawn(users(&USERS.replace("0786f6", "000000"))).unwrap();
@@ -431,7 +431,7 @@ fn a_graceful_stop() {
 #[test]
 fn s8_a_point_from_a_template() {
     let leaf = server([]);
-    let live = Forward {
+    let live = RelayConfig {
         directives: wmhttp::headers::Directives { template: Some("/concert".to_owned()), auto_destroy: true },
         ..to(&format!("http://{}/", leaf.addr()))
     };
@@ -450,7 +450,7 @@ fn s8_a_point_from_a_template() {
 /// The program, by flag, by file and at SIGHUP: it pushes on, and says no password, whatever is wrong.
 #[test]
 fn the_program_relays_and_keeps_its_secrets() {
-    let rights = Rights { schemes: vec![Scheme::Digest], ..Rights::new(USERS.parse().unwrap()) };
+    let rights = AccessPolicy { schemes: vec![Scheme::Digest], ..AccessPolicy::new(USERS.parse().unwrap()) };
     let leaf = Server::spawn(Config { users: Some(rights), ..config(&PointConfig::default()) }).unwrap();
     let with = |password: &str| format!("http://bob:{password}@{}/concert", leaf.addr());
     let directory = TempDir::new().unwrap();

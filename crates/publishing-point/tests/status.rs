@@ -8,36 +8,36 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use asf_publishing_point::config::{Config, PointConfig, Who};
-use asf_publishing_point::{Bounds, Forward, Networks, RunningServer, Server, StatusAccess};
+use asf_publishing_point::config::{Config, PointConfig, Principals};
+use asf_publishing_point::{ServerLimits, RelayConfig, Networks, BlockingServer, Server, StatusAccess};
 use serde_json::Value;
 use test_support::curl::get;
 use test_support::encoder::{Encoder, Player, header};
 use test_support::peer::{Peer, wms};
 use test_support::pipeline::until;
-use wmhttp::server::access::Rights;
+use wmhttp::server::access::AccessPolicy;
 
 const AGENT: &str = "WMEncoder/12.0.0.0 test/1";
 
-fn server_with(change: impl FnOnce(&mut Config)) -> RunningServer {
+fn server_with(change: impl FnOnce(&mut Config)) -> BlockingServer {
     let mut config = Config::with_points(["concert", "live/grün x", "template"], &PointConfig::default());
     change(&mut config);
     Server::spawn(config).unwrap()
 }
 
 /// The JSON at a path, with its status.
-fn ask(server: &RunningServer, path: &str) -> (u16, Value) {
+fn ask(server: &BlockingServer, path: &str) -> (u16, Value) {
     let answer = get(&format!("http://{}{path}", server.addr()), &[]);
     (answer.status, serde_json::from_str(&answer.body).unwrap_or(Value::Null))
 }
 
-fn concert(server: &RunningServer) -> Value {
+fn concert(server: &BlockingServer) -> Value {
     let (status, point) = ask(server, "/api/v1/points/concert");
     assert_eq!(status, 200);
     point
 }
 
-fn push(server: &RunningServer, header: bytes::Bytes) -> Encoder {
+fn push(server: &BlockingServer, header: bytes::Bytes) -> Encoder {
     let encoder = Encoder::start(server.addr(), "concert", AGENT, header);
     until("the push", || concert(server)["stream"].is_object());
     encoder
@@ -184,10 +184,10 @@ fn s15_disconnect_by_a_user() {
     const USERS: &str = "bob:push:0786f66609ee7d38256a25b55563aa64\neve:push:1e353811dc7ee6da20d7e55c9da5a0b4\n";
     let with_users = |change: fn(&mut Config)| {
         server_with(|config| {
-            config.users = Some(Rights::new(USERS.parse().unwrap()));
-            config.points.get_mut("concert").unwrap().operate = Who::Only(["bob".to_owned()].into());
-            config.points.get_mut("concert").unwrap().write = Who::Everybody;
-            config.bounds = Bounds { uncounted: Networks::default(), max_guesses: 3, ..Bounds::default() };
+            config.users = Some(AccessPolicy::new(USERS.parse().unwrap()));
+            config.points.get_mut("concert").unwrap().operate = Principals::Only(["bob".to_owned()].into());
+            config.points.get_mut("concert").unwrap().write = Principals::Everybody;
+            config.bounds = ServerLimits { uncounted: Networks::default(), max_guesses: 3, ..ServerLimits::default() };
             change(config);
         })
     };
@@ -246,7 +246,7 @@ fn s15_disconnect_by_a_user() {
     let closed = with_users(|config| config.status = StatusAccess::Off);
     assert_eq!(post(closed.addr(), &DIGEST), 403);
     // Without users nobody is one.
-    let open = server_with(|config| config.points.get_mut("concert").unwrap().operate = Who::Users);
+    let open = server_with(|config| config.points.get_mut("concert").unwrap().operate = Principals::Users);
     assert_eq!(post(open.addr(), &DIGEST), 403);
 }
 
@@ -266,7 +266,7 @@ fn s8_refusals_are_told() {
 
 #[test]
 fn only_those_see_it_whom_it_is_for() {
-    let address = |server: &RunningServer, path: &str| format!("http://{}{path}", server.addr());
+    let address = |server: &BlockingServer, path: &str| format!("http://{}{path}", server.addr());
     let paths = ["/", "/status/page.js", "/api/v1/status", "/api/v1/points/concert", "/metrics"];
     let server = server_with(|_| {});
     for path in paths {
@@ -348,7 +348,7 @@ fn forwards_are_shown() {
     let further = server_with(|_| ());
     let server = server_with(|config| {
         let urls = [format!("http://bob:hush@{}/concert", further.addr()), "http://127.0.0.1:9/concert".to_owned()];
-        let forwards = urls.map(|url| Forward::to(&url).unwrap());
+        let forwards = urls.map(|url| RelayConfig::to(&url).unwrap());
         config.points.get_mut("concert").unwrap().forward = forwards.into();
     });
     assert_eq!(concert(&server)["forwards"][0]["state"], "idle");
@@ -376,7 +376,7 @@ fn forwards_are_shown() {
 fn c15_what_a_broken_forward_leaves_open_is_shown() {
     let peer = Peer::new();
     let server = server_with(|config| {
-        config.points.get_mut("concert").unwrap().forward = vec![Forward::to(&peer.location()).unwrap()];
+        config.points.get_mut("concert").unwrap().forward = vec![RelayConfig::to(&peer.location()).unwrap()];
     });
     let forward = || concert(&server)["forwards"][0].clone();
     let _encoder = push(&server, header("", ""));

@@ -23,7 +23,7 @@ impl Census {
 
     /// Counts what a parser has ready.
     pub fn count(&mut self, parser: &mut Parser) {
-        while let Some(unit) = parser.next_unit().unwrap() {
+        while let Some(unit) = parser.next_packet().unwrap() {
             let mut hasher = DefaultHasher::new();
             unit.packet.slices().iter().for_each(|slice| hasher.write(slice));
             self.file.write_all(&hasher.finish().to_le_bytes()).unwrap();

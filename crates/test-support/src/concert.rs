@@ -1,7 +1,7 @@
 //! A server with the point `Concert`, a small stream for it, and what players ask for it.
 
 use asf::test_util::{HeaderBuilder, PacketBuilder, Payload};
-use asf_publishing_point::{Config, PointConfig, RunningServer, Server};
+use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
 use bytes::Bytes;
 use wmhttp::packet::Packet;
 
@@ -28,18 +28,18 @@ pub fn carries(packet: &[u8], n: u8) -> bool {
     packet.len() == PACKET_SIZE && packet.windows(50).any(|window| window == [n; 50])
 }
 
-pub fn server_with(change: impl FnOnce(&mut Config)) -> RunningServer {
+pub fn server_with(change: impl FnOnce(&mut Config)) -> BlockingServer {
     let mut config = Config::with_points(["Concert"], &PointConfig::default());
     change(&mut config);
     Server::spawn(config).unwrap()
 }
 
-pub fn server() -> RunningServer {
+pub fn server() -> BlockingServer {
     server_with(|_| {})
 }
 
 /// A push under way: its `$H` and the packets `0..packets` have been received.
-pub fn push(server: &RunningServer, packets: u8) -> (Wire, String) {
+pub fn push(server: &BlockingServer, packets: u8) -> (Wire, String) {
     let before = server.stats("concert").unwrap().packets;
     let (mut wire, id) = Wire::set_up(server.addr(), CONCERT);
     let data = (0..packets).map(|n| Packet::Data(stripped(n)));
@@ -52,7 +52,7 @@ pub fn push(server: &RunningServer, packets: u8) -> (Wire, String) {
 }
 
 /// A player that has got the response's head and its `$H`.
-pub fn play(server: &RunningServer, expected: &[u8]) -> Wire {
+pub fn play(server: &BlockingServer, expected: &[u8]) -> Wire {
     let mut wire = Wire::to(server.addr());
     wire.send(FFMPEG_PLAY);
     let head = wire.head();
@@ -79,7 +79,7 @@ pub const VLC_PLAY: &str = "GET /concert HTTP/1.0\r\nAccept: */*\r\nUser-Agent: 
     Pragma: xPlayStrm=1\r\nPragma: xClientGUID={0x3300AD50-0x2C39-0x46c0-AE0A-0x8F6A3E6B9B6F}\r\n\
     Pragma: stream-switch-count=1\r\nPragma: stream-switch-entry=ffff:1:0\r\nConnection: Close\r\n\r\n";
 
-pub fn ask(server: &RunningServer, request: &str) -> Response {
+pub fn ask(server: &BlockingServer, request: &str) -> Response {
     let mut wire = Wire::to(server.addr());
     wire.send(request);
     wire.response()

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use asf::{Padding, Parser, Settings};
-use asf_publishing_point::RunningServer;
+use asf_publishing_point::BlockingServer;
 use bytes::Bytes;
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
@@ -40,14 +40,14 @@ impl Media {
         let mut parser = Parser::new(Settings { padding: Padding::Explicit, live_header: true });
         parser.push(std::fs::read(&file).unwrap().into());
         let mut packets = Vec::new();
-        while let Some(unit) = parser.next_unit().unwrap() {
+        while let Some(unit) = parser.next_packet().unwrap() {
             packets.push((unit.packet.send_time(), unit.packet.slices().concat().into()));
         }
         let header = parser.header().unwrap().bytes().clone();
         Self { directory, file, header, packets }
     }
 
-    pub fn push(&self, server: &RunningServer) -> Wire {
+    pub fn push(&self, server: &BlockingServer) -> Wire {
         let mut wire = Wire::to(server.addr());
         let id = wire.setup(CONCERT, "").push_id();
         wire.start(CONCERT.id(&id), []);
@@ -75,7 +75,7 @@ pub struct Broadcast {
 }
 
 impl Broadcast {
-    pub fn of(media: &Media, server: &RunningServer) -> Self {
+    pub fn of(media: &Media, server: &BlockingServer) -> Self {
         let mut wire = media.push(server);
         let packets = media.packets.clone();
         let stop = Arc::new(AtomicBool::new(false));

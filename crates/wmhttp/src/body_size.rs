@@ -16,14 +16,14 @@ const GROWTH: u64 = 8;
 
 /// Finds the size from the rate at which the bodies before were filled.
 #[derive(Debug, Default)]
-pub(super) struct BodySize {
+pub(super) struct BodySizeEstimator {
     /// The body under way: its size, and when it began.
     body: Option<(u64, Instant)>,
     /// What the body before says of the next.
     measured: Option<u64>,
 }
 
-impl BodySize {
+impl BodySizeEstimator {
     /// The size of the next body, bytes; `max_bitrate` is the header's, bits a second, 0 where it says nothing.
     pub(super) fn next(&self, max_bitrate: u32) -> u64 {
         let by_header = || match max_bitrate {
@@ -58,7 +58,7 @@ mod tests {
     /// Bodies of a stream of `rate` bytes a second, each filled at that rate: their lengths in seconds.
     fn seconds(rate: u64, backlog: Duration, max_bitrate: u32, count: usize) -> Vec<u64> {
         let mut now = Instant::now();
-        let mut size = BodySize::default();
+        let mut size = BodySizeEstimator::default();
         let mut owed = backlog.as_secs() * rate;
         let lengths = (0..count).map(|_| {
             let length = size.next(max_bitrate);
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn never_beyond_the_largest() {
-        let mut size = BodySize::default();
+        let mut size = BodySizeEstimator::default();
         let now = Instant::now();
         for _ in 0..20 {
             size.begin(size.next(0), now);

@@ -30,14 +30,14 @@ use bytes::Bytes;
 use url::Url;
 
 use crate::auth::{Authenticator, Target};
-use crate::body_size::BodySize;
+use crate::body_size::BodySizeEstimator;
 use crate::failure::{Cause, Failure};
 use crate::headers::{Cookies, Kind, RequestHead};
 use crate::packet::{FRAMING_LEN, Packet};
 use crate::proxy::Proxy;
-use crate::redirect::Route;
+use crate::redirect::RedirectChain;
 pub use peer::Peer;
-pub use types::{Config, Connection, Event, HeaderChange, Output, Request, ResponseHead, Restart};
+pub use types::{Config, Connection, Event, HeaderChange, Output, Request, ResponseHead, RestartReason};
 
 /// The Content-Length of a PushStart where nothing asks for another (C-7).
 pub const DEFAULT_CONTENT_LENGTH: u64 = 2_147_483_647;
@@ -64,7 +64,7 @@ enum State {
     /// PushStart's body is complete; its answer is due.
     Full { deadline: Instant },
     /// `$E` with a Reason other than 1 is out.
-    Ending { deadline: Instant, then: Then },
+    Ending { deadline: Instant, then: AfterEnd },
     /// The end was reached.
     Closed,
 }
@@ -76,7 +76,7 @@ struct Resumed {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
+enum AfterEnd {
     Close,
     NewSession,
 }
@@ -85,11 +85,11 @@ enum Then {
 #[derive(Debug)]
 pub struct Session {
     config: Config,
-    route: Route,
+    route: RedirectChain,
     /// What the session's requests go through.
     proxy: Option<Arc<Proxy>>,
     /// How much a PushStart through a proxy is to carry.
-    body_size: BodySize,
+    body_size: BodySizeEstimator,
     state: State,
     cookies: Cookies,
     peer: Peer,
@@ -131,10 +131,10 @@ impl Session {
     /// A session that does nothing yet (C-1).
     pub fn new(config: Config) -> Self {
         Self {
-            route: Route::new(config.url.clone()),
+            route: RedirectChain::new(config.url.clone()),
             config,
             proxy: None,
-            body_size: BodySize::default(),
+            body_size: BodySizeEstimator::default(),
             state: State::Down { resume_until: None },
             cookies: Cookies::default(),
             peer: Peer::default(),
@@ -311,7 +311,7 @@ impl Session {
             State::Down { .. } | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
             // It is all of the body that is refused, not its end.
             State::Ending { .. } if self.is_resuming(now) && !success => {
-                self.restart(Restart::SessionGone, self.sent_in_request, now);
+                self.restart(RestartReason::SessionGone, self.sent_in_request, now);
             }
             State::Ending { then, .. } => self.ended(then, true, now),
             State::Setup { .. } if success => {
@@ -337,7 +337,7 @@ impl Session {
             State::Open { .. } if self.change_was_refused(now) => self.restart_after_change(now),
             State::Open { .. } | State::Full { .. } if self.is_resuming(now) && !success => {
                 let rewind = self.sent_in_request;
-                self.restart(Restart::SessionGone, rewind, now);
+                self.restart(RestartReason::SessionGone, rewind, now);
             }
             State::Open { .. } if success => self.fail(Failure::displaced(head.status), None),
             State::Setup { .. } | State::Open { .. } | State::Full { .. } => {
@@ -392,7 +392,7 @@ impl Session {
             State::Setup { .. } => self.fail(Failure::no_answer(self.config.response_timeout), None),
             State::Asking { target, .. } => self.unanswered(target),
             // Five of six servers in the field do not answer here: a new session serves them all.
-            State::Full { .. } => self.restart(Restart::NoAnswer, 0, now),
+            State::Full { .. } => self.restart(RestartReason::NoAnswer, 0, now),
             State::Ending { then, .. } => self.ended(then, false, now),
             State::Down { .. } | State::Ready { .. } | State::Open { .. } | State::Closed => {}
         }
@@ -421,7 +421,7 @@ impl Session {
 
     /// A new session, from its own URL on: where a redirect leads may have changed since.
     fn set_up(&mut self, now: Instant) {
-        let route = Route::new(self.config.url.clone());
+        let route = RedirectChain::new(self.config.url.clone());
         if route.url().origin() != self.route.url().origin() {
             self.forget_server();
         }
@@ -542,7 +542,7 @@ impl Session {
     }
 
     /// A new session at once, by the protocol's own reasons.
-    fn restart(&mut self, reason: Restart, rewind: u64, now: Instant) {
+    fn restart(&mut self, reason: RestartReason, rewind: u64, now: Instant) {
         self.end_wanted = false;
         self.close();
         self.event(Event::Restarted { reason, rewind });
@@ -552,7 +552,7 @@ impl Session {
     fn restart_after_change(&mut self, now: Instant) {
         self.peer.refuses_change = true;
         let rewind = if self.between_entries { 0 } else { self.sent_since_change };
-        self.restart(Restart::HeaderChangeRefused, rewind, now);
+        self.restart(RestartReason::HeaderChangeRefused, rewind, now);
     }
 
     /// The kept connection was gone: nothing of the request has reached the server. Before the
@@ -560,15 +560,15 @@ impl Session {
     fn repeat_request(&mut self, now: Instant) {
         if self.before_request.0.is_none() && !self.setup_repeated && !self.peer.closes {
             self.setup_repeated = true;
-            self.restart(Restart::Stale, self.sent_in_request, now);
+            self.restart(RestartReason::Stale, self.sent_in_request, now);
             return;
         }
-        self.withdraw(Restart::Stale, Connection::New);
+        self.withdraw(RestartReason::Stale, Connection::New);
         self.state = State::Ready { connection: Connection::New };
     }
 
     /// The PushStart under way counts for nothing: what it carried is to be offered again, on `connection`.
-    fn withdraw(&mut self, reason: Restart, connection: Connection) {
+    fn withdraw(&mut self, reason: RestartReason, connection: Connection) {
         (self.announced, self.between_entries) = std::mem::take(&mut self.before_request);
         self.announced_in_request = false;
         self.sent_since_change = self.sent_since_change.saturating_sub(self.sent_in_request);
@@ -579,14 +579,14 @@ impl Session {
         self.event(Event::Restarted { reason, rewind: self.sent_in_request });
     }
 
-    fn ended(&mut self, then: Then, clean: bool, now: Instant) {
+    fn ended(&mut self, then: AfterEnd, clean: bool, now: Instant) {
         match then {
-            Then::Close => {
+            AfterEnd::Close => {
                 self.close();
                 self.state = State::Closed;
                 self.event(Event::Ended { clean });
             }
-            Then::NewSession => self.restart(Restart::HeaderChange, 0, now),
+            AfterEnd::NewSession => self.restart(RestartReason::HeaderChange, 0, now),
         }
     }
 

@@ -48,13 +48,13 @@ impl Failure {
             Condition::Incompatible
             | Condition::NoAnswer
             | Condition::Displaced
-            | Condition::BadProxy
+            | Condition::InvalidProxy
             | Condition::Lost(_) => None,
         }
     }
 
-    fn new(condition: Condition, row: Row, text: String) -> Self {
-        let Row { hresult, class, remedy, permanent, .. } = row;
+    fn new(condition: Condition, row: FailureSpec, text: String) -> Self {
+        let FailureSpec { hresult, class, remedy, permanent, .. } = row;
         Self { hresult, condition, class, text, remedy, permanent, retry_after: None }
     }
 
@@ -64,7 +64,7 @@ impl Failure {
         let proxy = if by_proxy { proxy::speaker(headers) } else { None };
         let row = match &proxy {
             Some(_) => row_of_proxy(status).unwrap_or_else(|| row_of(status)),
-            None if had_template && (400..500).contains(&status) && !matches!(status, 401 | 407 | 408 | 409) => Row {
+            None if had_template && (400..500).contains(&status) && !matches!(status, 401 | 407 | 408 | 409) => FailureSpec {
                 hresult: Hresult::INVALID_PUSH_TEMPLATE,
                 remedy: "check that template-url names a publishing point of the server's, and that this encoder may use it",
                 ..row_of(status)
@@ -83,7 +83,7 @@ impl Failure {
             Target::Proxy => ("proxy", 407),
         };
         // The same credentials would be refused again, and some servers lock a user out for that.
-        let row = Row { remedy, permanent: true, ..row_of(status) };
+        let row = FailureSpec { remedy, permanent: true, ..row_of(status) };
         // What a library says may hold zeros, which no message of GStreamer's can carry.
         let text = format!("the {who} answered {status}: {text}").replace(char::is_control, " ");
         Self::new(Condition::Status(status), row, text)
@@ -92,7 +92,7 @@ impl Failure {
     /// The server redirects, and that is not followed (C-4); `text` goes on after "it redirects".
     pub fn redirect(status: u16, hresult: Hresult, text: String, remedy: &'static str) -> Self {
         let text = format!("the server answered {status}: it redirects {text}");
-        Self::new(Condition::Status(status), Row { hresult, remedy, ..row_of(status) }, text)
+        Self::new(Condition::Status(status), FailureSpec { hresult, remedy, ..row_of(status) }, text)
     }
 
     /// A success from what is no Windows Media server (H-5).
@@ -119,9 +119,9 @@ impl Failure {
 
     /// A proxy that cannot be used, by its URL's scheme.
     pub fn bad_proxy(scheme: &str) -> Self {
-        let row = row_of_condition(Condition::BadProxy);
+        let row = row_of_condition(Condition::InvalidProxy);
         let text = format!("{} {scheme}:", row.meaning);
-        Self::new(Condition::BadProxy, row, text)
+        Self::new(Condition::InvalidProxy, row, text)
     }
 
     /// The connection failed.
@@ -144,7 +144,7 @@ pub enum Condition {
     /// A success in mid-body.
     Displaced,
     /// The proxy chosen is none for HTTP.
-    BadProxy,
+    InvalidProxy,
     /// The connection failed.
     Lost(Cause),
 }
@@ -238,7 +238,7 @@ impl Cause {
 }
 
 /// A row of the table: the Windows code, GStreamer's, what happened, what to do about it.
-struct Row {
+struct FailureSpec {
     hresult: Hresult,
     class: Class,
     meaning: &'static str,
@@ -247,16 +247,16 @@ struct Row {
     permanent: bool,
 }
 
-const fn retried(hresult: Hresult, class: Class, meaning: &'static str, remedy: &'static str) -> Row {
-    Row { hresult, class, meaning, remedy, permanent: false }
+const fn retried(hresult: Hresult, class: Class, meaning: &'static str, remedy: &'static str) -> FailureSpec {
+    FailureSpec { hresult, class, meaning, remedy, permanent: false }
 }
 
-const fn permanent(hresult: Hresult, class: Class, meaning: &'static str, remedy: &'static str) -> Row {
-    Row { hresult, class, meaning, remedy, permanent: true }
+const fn permanent(hresult: Hresult, class: Class, meaning: &'static str, remedy: &'static str) -> FailureSpec {
+    FailureSpec { hresult, class, meaning, remedy, permanent: true }
 }
 
 #[rustfmt::skip]
-fn row_of(status: u16) -> Row {
+fn row_of(status: u16) -> FailureSpec {
     match status {
         300..=399 => permanent(Hresult::REDIRECT, Class::Settings,
             "it redirects", "set location to the URL that the server names"),
@@ -297,7 +297,7 @@ fn row_of(status: u16) -> Row {
 
 /// Where it is the proxy that answers, what differs.
 #[rustfmt::skip]
-fn row_of_proxy(status: u16) -> Option<Row> {
+fn row_of_proxy(status: u16) -> Option<FailureSpec> {
     Some(match status {
         400 | 411 | 413..=417 | 431 | 501 | 505 => permanent(Hresult::ERROR_FROM_PROXY, Class::Write,
             "it does not pass such a request on", "see the proxy's log and limits, or set proxy to an empty text to go without"),
@@ -316,7 +316,7 @@ fn row_of_proxy(status: u16) -> Option<Row> {
 }
 
 #[rustfmt::skip]
-fn row_of_condition(condition: Condition) -> Row {
+fn row_of_condition(condition: Condition) -> FailureSpec {
     match condition {
         Condition::Status(status) => row_of(status),
         Condition::Incompatible => permanent(Hresult::INCOMPATIBLE_PUSH_SERVER, Class::Settings,
@@ -325,14 +325,14 @@ fn row_of_condition(condition: Condition) -> Row {
             "no answer", "check that the server is alive, or raise timeout"),
         Condition::Displaced => retried(Hresult::PUSH_DUPLICATE, Class::Busy,
             "another encoder may have taken the publishing point", "see that only one encoder pushes there"),
-        Condition::BadProxy => permanent(Hresult::PROXY_NOT_FOUND, Class::Settings,
+        Condition::InvalidProxy => permanent(Hresult::PROXY_NOT_FOUND, Class::Settings,
             "only http: proxies can be used, and the one chosen is", "set proxy to an http: proxy, or to an empty text to go without"),
         Condition::Lost(cause) => row_of_cause(cause),
     }
 }
 
 #[rustfmt::skip]
-fn row_of_cause(cause: Cause) -> Row {
+fn row_of_cause(cause: Cause) -> FailureSpec {
     match cause {
         Cause::NameNotFound => retried(Hresult::SERVER_NOT_FOUND, Class::NotFound,
             "the host name is unknown", "check the host in location, and the name service"),

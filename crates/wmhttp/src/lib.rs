@@ -2,7 +2,7 @@
 //!
 //! No I/O, no clock, no lock: heads, packets and two state machines that are told
 //! what happened and answer what to do. [`client::Session`] is the pusher's end,
-//! [`server::Reception`] the publishing point's; they are tested against each
+//! [`server::ServerSession`] the publishing point's; they are tested against each
 //! other in virtual time. The rule ids (`C-9`, `S-11`, …) in comments and tests
 //! number the statements of the document.
 

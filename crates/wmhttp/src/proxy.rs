@@ -20,7 +20,7 @@ pub struct Proxy {
 
 /// The user's choice. Redirects may lead to a URL for which it turns out otherwise.
 #[derive(Clone, Default)]
-pub enum Choice {
+pub enum ProxyConfig {
     /// None.
     #[default]
     Direct,
@@ -33,7 +33,7 @@ pub enum Choice {
 /// Names the proxy for a URL.
 pub type Rule = Arc<dyn Fn(&Url) -> Option<Proxy> + Send + Sync>;
 
-impl Choice {
+impl ProxyConfig {
     /// The proxy for `url`.
     pub fn proxy_for(&self, url: &Url) -> Option<Proxy> {
         match self {
@@ -44,7 +44,7 @@ impl Choice {
     }
 }
 
-impl fmt::Debug for Choice {
+impl fmt::Debug for ProxyConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Direct => f.write_str("Direct"),

@@ -13,7 +13,7 @@ const MAX_HOPS: usize = 8;
 
 /// The way from a session's own URL to where its requests go now.
 #[derive(Debug)]
-pub(super) struct Route {
+pub(super) struct RedirectChain {
     url: Url,
     /// The proxy that a server has named for `url`.
     proxy: Option<Proxy>,
@@ -21,7 +21,7 @@ pub(super) struct Route {
     left: Vec<(Url, Option<Proxy>)>,
 }
 
-impl Route {
+impl RedirectChain {
     pub(super) fn new(url: Url) -> Self {
         Self { url, proxy: None, left: Vec::new() }
     }
@@ -65,7 +65,7 @@ impl Route {
     /// which are for the one that the user has chosen.
     ///
     /// # Errors
-    /// As [`Route::follow`].
+    /// As [`RedirectChain::follow`].
     pub(super) fn follow_by_proxy(&mut self, headers: &HeaderMap) -> Result<(), Failure> {
         const STATUS: u16 = 305;
         let mut proxy = self.target(STATUS, headers)?;

@@ -1,8 +1,8 @@
 //! The publishing point's end of the protocol as a state machine ([MS-WMHTTP] 3.2).
 //!
-//! [`accept`] answers the PushSetup that opens a session. The [`Reception`] it
+//! [`accept`] answers the PushSetup that opens a session. The [`ServerSession`] it
 //! gives is then told what arrives on the wire and when, and says through
-//! [`Reception::poll`] what to hand on and what to answer. No I/O and no clock:
+//! [`ServerSession::poll`] what to hand on and what to answer. No I/O and no clock:
 //! time is an argument. The bodies of PushSetups and the look-up of sessions by
 //! their push-id are the caller's; [`access`] says who may push (S-6).
 //!
@@ -70,7 +70,7 @@ impl Policy {
 
 /// What the higher layer says of a PushSetup's URL (S-5, S-8).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lookup {
+pub enum PointLookup {
     /// It is a publishing point; a template is ignored.
     Exists,
     /// It is none yet, and can be made from the template that the directives name.
@@ -173,22 +173,22 @@ impl Reply {
 pub fn accept(
     head: &RequestHead,
     directives: &Directives,
-    lookup: Lookup,
+    lookup: PointLookup,
     fresh: PushId,
     policy: &Policy,
     now: Instant,
-) -> (Option<Reception>, Reply) {
+) -> (Option<ServerSession>, Reply) {
     match refusal(head, lookup, &fresh, policy) {
         Some(reply) => (None, reply),
         None => {
             let reply = Reply::success(policy, &fresh);
-            (Some(Reception::new(fresh, directives.auto_destroy, policy.clone(), now)), reply)
+            (Some(ServerSession::new(fresh, directives.auto_destroy, policy.clone(), now)), reply)
         }
     }
 }
 
 /// Why a PushSetup opens no session.
-fn refusal(head: &RequestHead, lookup: Lookup, fresh: &PushId, policy: &Policy) -> Option<Reply> {
+fn refusal(head: &RequestHead, lookup: PointLookup, fresh: &PushId, policy: &Policy) -> Option<Reply> {
     if head.kind != Kind::Setup {
         // S-10: a PushStart needs a session that was set up.
         return Some(unknown_session(policy));
@@ -201,15 +201,15 @@ fn refusal(head: &RequestHead, lookup: Lookup, fresh: &PushId, policy: &Policy) 
         return Some(unknown_session(policy));
     }
     match lookup {
-        Lookup::Exists | Lookup::FromTemplate if fresh.is_new_session() => {
+        PointLookup::Exists | PointLookup::FromTemplate if fresh.is_new_session() => {
             // S-1: `0` is never a session's id.
             Some(Reply::error(policy, 500, "no identifier for a new session"))
         }
-        Lookup::Exists | Lookup::FromTemplate => None,
-        Lookup::Missing => Some(Reply::error(policy, 404, "no such publishing point, and no template to make it from")),
-        Lookup::Busy => Some(Reply::error(policy, 409, "another encoder pushes to this publishing point")),
-        Lookup::Moved(url) => Some(Reply::redirect(policy, 302, url)),
-        Lookup::UseProxy(url) => Some(Reply::redirect(policy, 305, url)),
+        PointLookup::Exists | PointLookup::FromTemplate => None,
+        PointLookup::Missing => Some(Reply::error(policy, 404, "no such publishing point, and no template to make it from")),
+        PointLookup::Busy => Some(Reply::error(policy, 409, "another encoder pushes to this publishing point")),
+        PointLookup::Moved(url) => Some(Reply::redirect(policy, 302, url)),
+        PointLookup::UseProxy(url) => Some(Reply::redirect(policy, 305, url)),
     }
 }
 
@@ -234,7 +234,7 @@ pub fn unknown_session(policy: &Policy) -> Reply {
     Reply::error(policy, 412, "no session has this push-id: begin anew with push-id=0")
 }
 
-/// What a [`Reception`] wants done.
+/// What a [`ServerSession`] wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// `$H`: the ASF file header of the stream.
@@ -281,7 +281,7 @@ enum Violation {
 /// Where the session is in the grammar of its bodies (P-8). It outlives a request: an `$E`(1) may
 /// end one body and its `$C` begin the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Position {
+enum BodyState {
     /// Before `$H`.
     Start,
     /// After `$H` or `$C`.
@@ -290,7 +290,7 @@ enum Position {
     BetweenEntries,
 }
 
-impl Position {
+impl BodyState {
     /// Whether `packet` may come here (P-8, S-11). A `$F` stands anywhere after `$H`, and `$D` after a
     /// `$F`: it carries nothing and is ignored (P-7).
     fn check(self, packet: &Packet) -> Result<(), Violation> {
@@ -320,17 +320,17 @@ enum State {
 
 /// One session of one pusher. See the module's text.
 #[derive(Debug)]
-pub struct Reception {
+pub struct ServerSession {
     push_id: PushId,
     auto_destroy: bool,
     policy: Policy,
     state: State,
-    position: Position,
+    position: BodyState,
     decoder: Decoder,
     outputs: VecDeque<Output>,
 }
 
-impl Reception {
+impl ServerSession {
     fn new(push_id: PushId, auto_destroy: bool, policy: Policy, now: Instant) -> Self {
         let state = State::Idle { until: now + policy.inactivity_timeout };
         Self {
@@ -338,7 +338,7 @@ impl Reception {
             auto_destroy,
             policy,
             state,
-            position: Position::Start,
+            position: BodyState::Start,
             decoder: Decoder::default(),
             outputs: VecDeque::new(),
         }
@@ -369,7 +369,7 @@ impl Reception {
         self.outputs.pop_front()
     }
 
-    /// When [`Reception::timed_out`] is due.
+    /// When [`ServerSession::timed_out`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Idle { until } | State::Streaming { until } | State::Lost { until } => Some(until),
@@ -434,7 +434,7 @@ impl Reception {
         }
         if !self.decoder.is_aligned() {
             self.reject(&Violation::Cut);
-        } else if self.position == Position::Start {
+        } else if self.position == BodyState::Start {
             self.reject(&Violation::NoHeader);
         } else {
             self.idle(now);
@@ -493,7 +493,7 @@ impl Reception {
             self.position.check(&packet)?;
             match packet {
                 Packet::Header(header) => {
-                    self.position = Position::Entry;
+                    self.position = BodyState::Entry;
                     self.restart_idle_timeout(now);
                     self.outputs.push_back(Output::Header(header));
                 }
@@ -502,16 +502,16 @@ impl Reception {
                     self.outputs.push_back(Output::Data(data));
                 }
                 Packet::StreamChange(header) => {
-                    self.position = Position::Entry;
+                    self.position = BodyState::Entry;
                     self.restart_idle_timeout(now);
                     self.outputs.push_back(Output::StreamChange(header));
                 }
                 Packet::End(Hresult::FALSE) => {
                     // A repeated `$E`(1) says nothing new.
-                    if self.position == Position::Entry {
+                    if self.position == BodyState::Entry {
                         self.outputs.push_back(Output::EntryEnded);
                     }
-                    self.position = Position::BetweenEntries;
+                    self.position = BodyState::BetweenEntries;
                 }
                 Packet::End(reason) => {
                     // S-13 lets the server close without an answer; one shows the pusher that the end arrived.

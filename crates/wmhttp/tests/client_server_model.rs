@@ -11,11 +11,11 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use proptest::prelude::*;
 use url::Url;
-use wmhttp::client::{Config, Event, HeaderChange, Output, ResponseHead, Restart, Session};
+use wmhttp::client::{Config, Event, HeaderChange, Output, ResponseHead, RestartReason, Session};
 use wmhttp::failure::Cause;
 use wmhttp::headers::{Directives, Kind, PushId, RequestHead};
 use wmhttp::packet::Packet;
-use wmhttp::server::{self, Lookup, Policy, Reception, Reply, accept};
+use wmhttp::server::{self, PointLookup, Policy, ServerSession, Reply, accept};
 
 const PACKET: u32 = 300;
 const FRAMED: usize = PACKET as usize + 4;
@@ -37,7 +37,7 @@ struct Pair {
     now: Instant,
     client: Session,
     events: Vec<Event>,
-    server: Option<Reception>,
+    server: Option<ServerSession>,
     ids: u32,
     got: Vec<Got>,
     /// Bytes of the body on their way, with the content length that is left.
@@ -146,7 +146,7 @@ impl Pair {
         self.ids += 1;
         let fresh = PushId::parse(&format!("id{}", self.ids)).unwrap();
         let policy = Policy::default();
-        let (reception, reply) = accept(head, &directives, Lookup::Exists, fresh, &policy, self.now);
+        let (reception, reply) = accept(head, &directives, PointLookup::Exists, fresh, &policy, self.now);
         self.server = reception;
         self.answer(&reply);
     }
@@ -227,7 +227,7 @@ impl Pair {
     }
 
     fn server_says(&mut self) {
-        while let Some(output) = self.server.as_mut().and_then(Reception::poll) {
+        while let Some(output) = self.server.as_mut().and_then(ServerSession::poll) {
             match output {
                 server::Output::Header(header) | server::Output::StreamChange(header) => {
                     self.got.push(Got::Header(header))
@@ -575,8 +575,8 @@ fn run(content_length: Option<u64>, header_change: HeaderChange, faults: &[(u32,
     let expelled = faults.iter().any(|(_, fault)| matches!(fault, Fault::Expel(_)));
     let in_doubt = |event: &Event| {
         let Event::Restarted { reason, .. } = event else { return false };
-        matches!(reason, Restart::HeaderChangeRefused | Restart::NoAnswer)
-            || (expelled && *reason == Restart::SessionGone)
+        matches!(reason, RestartReason::HeaderChangeRefused | RestartReason::NoAnswer)
+            || (expelled && *reason == RestartReason::SessionGone)
     };
     if pair.events.iter().any(in_doubt) {
         // What was taken back though it had arrived may be left out, or not be read, the second time.

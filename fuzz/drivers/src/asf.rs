@@ -16,7 +16,7 @@ pub fn run(data: &[u8]) {
     'all: for chunk in input.chunks(cut) {
         parser.push(input.slice_ref(chunk));
         loop {
-            match parser.next_unit() {
+            match parser.next_packet() {
                 Ok(Some(unit)) => {
                     sent += unit.packet.len();
                     check(&unit.packet, &unit.header);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use wmhttp::headers::{Cookies, Directives, Product, RequestHead, idle_timeout, is_encoder};
 use wmhttp::server::Policy;
-use wmhttp::server::access::{Guard, RequestLine, Rights, Users};
+use wmhttp::server::access::{Authenticator, RequestLine, AccessPolicy, Users};
 
 use super::source::Source;
 
@@ -46,7 +46,7 @@ pub fn run(data: &[u8]) {
             assert_eq!((again.kind, again.content_length), (head.kind, head.content_length));
             assert_eq!(again.cookies.push_id(), head.cookies.push_id());
         }
-        let mut guard = Guard::new(Rights::new(USERS.parse().expect("the users")));
+        let mut guard = Authenticator::new(AccessPolicy::new(USERS.parse().expect("the users")));
         let line = RequestLine { method: "POST", target: "/concert" };
         let (policy, now) = (Policy::default(), Instant::now());
         for at in [now, now + Duration::from_secs(1000)] {

@@ -7,12 +7,12 @@ use http::header::{HeaderMap, HeaderValue, SET_COOKIE};
 use wmhttp::Hresult;
 use wmhttp::headers::{Cookies, Directives, Kind, PushId, RequestHead};
 use wmhttp::packet::{MAX_DATA, Packet};
-use wmhttp::server::{Lookup, Output, Policy, Reception, accept};
+use wmhttp::server::{PointLookup, Output, Policy, ServerSession, accept};
 
 use super::source::Source;
 
 struct Run {
-    reception: Reception,
+    reception: ServerSession,
     now: Instant,
     ended: bool,
     /// A PushStart waits for its answer.
@@ -40,7 +40,7 @@ pub fn run(data: &[u8]) {
     let fresh = PushId::parse("abc").expect("an id");
     let directives = Directives { auto_destroy: data.first().is_some_and(|byte| byte % 2 == 1), template: None };
     let (reception, reply) =
-        accept(&head(Kind::Setup, "0"), &directives, Lookup::Exists, fresh, &Policy::default(), now);
+        accept(&head(Kind::Setup, "0"), &directives, PointLookup::Exists, fresh, &Policy::default(), now);
     assert_eq!(reply.status, 204);
     let mut run = Run { reception: reception.expect("a session"), now, ended: false, asked: false };
     let mut source = Source(data);

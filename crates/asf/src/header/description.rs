@@ -55,7 +55,7 @@ impl Header {
     pub fn describe(&self) -> Description {
         let (object, _) = self.split();
         let children = object.get(HEADER_HEAD..).unwrap_or_default();
-        let mut found = Found::default();
+        let mut found = CollectedInfo::default();
         for child in Objects::new(children, HEADER_HEAD).map_while(Result::ok) {
             found.look_at(&child);
         }
@@ -67,18 +67,18 @@ impl Header {
 
 /// What the objects of a header say, before it is put together.
 #[derive(Default)]
-struct Found {
+struct CollectedInfo {
     /// Title and author.
     texts: [Option<String>; 2],
-    streams: Vec<Details>,
+    streams: Vec<StreamDetails>,
     codecs: Codecs,
 }
 
 /// What some object says about a stream; several may, each a part.
 #[derive(Default)]
-struct Details {
+struct StreamDetails {
     number: u8,
-    code: Option<Code>,
+    code: Option<CodecId>,
     bit_rate: Option<u32>,
     size: Option<(u32, u32)>,
     frame_rate: Option<f64>,
@@ -88,7 +88,7 @@ struct Details {
 
 /// How a stream names its codec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Code {
+enum CodecId {
     /// The FOURCC of a BITMAPINFOHEADER (ASF 9.2).
     FourCc([u8; 4]),
     /// The format tag of a WAVEFORMATEX (ASF 9.1).
@@ -99,7 +99,7 @@ enum Code {
 #[derive(Default)]
 struct Codecs(Vec<(u16, String, Vec<u8>)>);
 
-impl Found {
+impl CollectedInfo {
     fn look_at(&mut self, object: &Object<'_>) {
         match object.guid {
             guid::CONTENT_DESCRIPTION => {
@@ -125,7 +125,7 @@ impl Found {
 }
 
 impl Codecs {
-    fn describe(&self, stream: Stream, details: &[Details]) -> StreamDescription {
+    fn describe(&self, stream: Stream, details: &[StreamDetails]) -> StreamDescription {
         let mut described = StreamDescription { number: stream.number, kind: stream.kind, ..Default::default() };
         let mut code = None;
         for details in details.iter().filter(|details| details.number == stream.number) {
@@ -141,24 +141,24 @@ impl Codecs {
     }
 
     /// The name of a codec. Muxers leave out what identifies it at times: then the only one of its type counts.
-    fn name(&self, kind: StreamKind, code: Option<Code>) -> Option<String> {
+    fn name(&self, kind: StreamKind, code: Option<CodecId>) -> Option<String> {
         let wanted = match kind {
             StreamKind::Video => VIDEO_CODEC,
             StreamKind::Audio => AUDIO_CODEC,
             StreamKind::Command | StreamKind::Other => return None,
         };
         let information = code.map(|code| match code {
-            Code::FourCc(code) => code.to_vec(),
-            Code::FormatTag(tag) => tag.to_le_bytes().to_vec(),
+            CodecId::FourCc(code) => code.to_vec(),
+            CodecId::FormatTag(tag) => tag.to_le_bytes().to_vec(),
         });
         let mut of_type = self.0.iter().filter(|(kind, ..)| *kind == wanted);
         let same = of_type.clone().find(|(.., known)| information.as_ref() == Some(known));
         let only = of_type.next().filter(|(.., known)| known.is_empty() && of_type.next().is_none());
-        same.or(only).map(|(_, name, _)| name.clone()).filter(|name| !name.is_empty()).or_else(|| code.map(Code::name))
+        same.or(only).map(|(_, name, _)| name.clone()).filter(|name| !name.is_empty()).or_else(|| code.map(CodecId::name))
     }
 }
 
-impl Code {
+impl CodecId {
     /// The usual name; the code itself where there is none.
     fn name(self) -> String {
         let known = match self {
@@ -211,15 +211,15 @@ fn content(object: &Object<'_>) -> [Option<String>; 2] {
 }
 
 /// Stream Properties with their type-specific data (ASF 3.3, 9.1, 9.2).
-fn properties(object: &Object<'_>) -> Option<Details> {
+fn properties(object: &Object<'_>) -> Option<StreamDetails> {
     let stream = Stream::read(object).ok()?;
-    let mut details = Details { number: stream.number, ..Details::default() };
+    let mut details = StreamDetails { number: stream.number, ..StreamDetails::default() };
     let len = usize::try_from(object.from(64).u32()?).ok()?;
     let specific = object.bytes.get(SPECIFIC..)?;
     let mut cursor = Cursor::new(specific.get(..len).unwrap_or(specific));
     match stream.kind {
         StreamKind::Audio => {
-            details.code = cursor.u16().map(Code::FormatTag);
+            details.code = cursor.u16().map(CodecId::FormatTag);
             details.channels = cursor.u16().filter(|channels| *channels > 0);
             details.sample_rate = cursor.u32().filter(|rate| *rate > 0);
             details.bit_rate = cursor.u32().and_then(|bytes| bytes.checked_mul(8)).filter(|rate| *rate > 0);
@@ -229,7 +229,7 @@ fn properties(object: &Object<'_>) -> Option<Details> {
             details.size = size.filter(|(width, height)| *width > 0 && *height > 0);
             // A reserved byte, the size of what follows, and a BITMAPINFOHEADER up to its FOURCC.
             cursor.skip(1 + 2 + 16)?;
-            details.code = cursor.array().map(Code::FourCc);
+            details.code = cursor.array().map(CodecId::FourCc);
         }
         StreamKind::Command | StreamKind::Other => {}
     }
@@ -237,23 +237,23 @@ fn properties(object: &Object<'_>) -> Option<Details> {
 }
 
 /// Bit rate and frame rate of an Extended Stream Properties Object (ASF 4.1).
-fn extended_properties(object: &Object<'_>) -> Option<Details> {
+fn extended_properties(object: &Object<'_>) -> Option<StreamDetails> {
     let bit_rate = object.from(40).u32().filter(|rate| *rate > 0);
     let [number, _] = object.from(72).u16()?.to_le_bytes();
     let time = object.from(76).u64().filter(|time| *time > 0);
     let frame_rate = time.map(|time| (PER_SECOND / time as f64 * 1000.0).round() / 1000.0);
-    Some(Details { number: number & 0x7f, bit_rate, frame_rate, ..Details::default() })
+    Some(StreamDetails { number: number & 0x7f, bit_rate, frame_rate, ..StreamDetails::default() })
 }
 
 /// The records of a Stream Bitrate Properties Object (ASF 3.12).
-fn bit_rates(object: &Object<'_>) -> Vec<Details> {
+fn bit_rates(object: &Object<'_>) -> Vec<StreamDetails> {
     let mut cursor = object.from(objects::HEAD);
     let count = cursor.u16().unwrap_or(0);
     let records = (0..count).map_while(|_| cursor.u16().zip(cursor.u32()));
     records
         .map(|(flags, rate)| {
             let [number, _] = flags.to_le_bytes();
-            Details { number: number & 0x7f, bit_rate: Some(rate).filter(|rate| *rate > 0), ..Details::default() }
+            StreamDetails { number: number & 0x7f, bit_rate: Some(rate).filter(|rate| *rate > 0), ..StreamDetails::default() }
         })
         .collect()
 }

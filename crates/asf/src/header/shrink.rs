@@ -23,7 +23,7 @@ impl Header {
             return Ok((self.clone(), Vec::new()));
         }
         let (object, data) = self.split();
-        let mut draft = Draft::read(object);
+        let mut draft = EditableHeader::read(object);
         let mut dropped = Vec::new();
         for (name, drop) in &STEPS {
             if draft.len() + data.len() <= Self::MAX_LEN {
@@ -37,7 +37,7 @@ impl Header {
         }
         // It signs what is gone now.
         let before = draft.len();
-        draft.apply(&Drop::Objects(|guid| *guid == guid::DIGITAL_SIGNATURE));
+        draft.apply(&RemovalStep::Objects(|guid| *guid == guid::DIGITAL_SIGNATURE));
         if draft.len() < before {
             dropped.push("Digital Signature");
         }
@@ -56,23 +56,23 @@ impl Header {
     }
 }
 
-enum Drop {
+enum RemovalStep {
     Objects(fn(&Guid) -> bool),
     Attributes(fn(&Attribute<'_>) -> bool),
 }
 
 /// What is dropped, the first first.
-const STEPS: [(&str, Drop); 10] = [
-    ("Padding", Drop::Objects(|guid| *guid == guid::PADDING)),
-    ("pictures", Drop::Attributes(|attribute| attribute.is_picture())),
-    ("Index Parameters", Drop::Objects(is_index_parameters)),
-    ("Content Branding", Drop::Objects(|guid| *guid == guid::CONTENT_BRANDING)),
-    ("Markers", Drop::Objects(|guid| *guid == guid::MARKER)),
-    ("long attributes", Drop::Attributes(|attribute| attribute.value_len > LONG_VALUE)),
-    ("Metadata Library", Drop::Objects(|guid| *guid == guid::METADATA_LIBRARY)),
-    ("Extended Content Description", Drop::Objects(|guid| *guid == guid::EXTENDED_CONTENT_DESCRIPTION)),
-    ("unknown objects", Drop::Objects(is_unknown)),
-    ("Content Description", Drop::Objects(|guid| *guid == guid::CONTENT_DESCRIPTION)),
+const STEPS: [(&str, RemovalStep); 10] = [
+    ("Padding", RemovalStep::Objects(|guid| *guid == guid::PADDING)),
+    ("pictures", RemovalStep::Attributes(|attribute| attribute.is_picture())),
+    ("Index Parameters", RemovalStep::Objects(is_index_parameters)),
+    ("Content Branding", RemovalStep::Objects(|guid| *guid == guid::CONTENT_BRANDING)),
+    ("Markers", RemovalStep::Objects(|guid| *guid == guid::MARKER)),
+    ("long attributes", RemovalStep::Attributes(|attribute| attribute.value_len > LONG_VALUE)),
+    ("Metadata Library", RemovalStep::Objects(|guid| *guid == guid::METADATA_LIBRARY)),
+    ("Extended Content Description", RemovalStep::Objects(|guid| *guid == guid::EXTENDED_CONTENT_DESCRIPTION)),
+    ("unknown objects", RemovalStep::Objects(is_unknown)),
+    ("Content Description", RemovalStep::Objects(|guid| *guid == guid::CONTENT_DESCRIPTION)),
 ];
 
 fn is_index_parameters(guid: &Guid) -> bool {
@@ -116,7 +116,7 @@ fn is_unknown(guid: &Guid) -> bool {
 }
 
 /// A Header Object taken apart.
-struct Draft<'a> {
+struct EditableHeader<'a> {
     head: &'a [u8],
     children: Vec<Child<'a>>,
     /// What follows the last object that can be walked, as it is.
@@ -124,17 +124,17 @@ struct Draft<'a> {
 }
 
 enum Child<'a> {
-    Object(Piece<'a>),
-    Extension { head: &'a [u8], children: Vec<Piece<'a>>, rest: &'a [u8] },
+    Object(ObjectEdit<'a>),
+    Extension { head: &'a [u8], children: Vec<ObjectEdit<'a>>, rest: &'a [u8] },
 }
 
 /// An object as it is, or without some of its attributes.
-struct Piece<'a> {
+struct ObjectEdit<'a> {
     object: Object<'a>,
     rewritten: Option<Vec<u8>>,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> EditableHeader<'a> {
     fn read(header: &'a [u8]) -> Self {
         let (head, list) = header.split_at_checked(HEADER_HEAD).unwrap_or((header, &[]));
         let (objects, rest) = walk(list, Objects::new(list, HEADER_HEAD));
@@ -147,7 +147,7 @@ impl<'a> Draft<'a> {
         self.head.len() + children + self.rest.len()
     }
 
-    fn apply(&mut self, drop: &Drop) {
+    fn apply(&mut self, drop: &RemovalStep) {
         self.children.retain_mut(|child| match child {
             Child::Object(piece) => piece.apply(drop),
             Child::Extension { children, .. } => {
@@ -191,9 +191,9 @@ impl<'a> Child<'a> {
         match parts {
             Some((head, list)) if object.guid == guid::HEADER_EXTENSION => {
                 let (objects, rest) = walk(list, extension_children(&object));
-                Self::Extension { head, children: objects.into_iter().map(Piece::read).collect(), rest }
+                Self::Extension { head, children: objects.into_iter().map(ObjectEdit::read).collect(), rest }
             }
-            _ => Self::Object(Piece::read(object)),
+            _ => Self::Object(ObjectEdit::read(object)),
         }
     }
 
@@ -208,7 +208,7 @@ impl<'a> Child<'a> {
     }
 }
 
-impl<'a> Piece<'a> {
+impl<'a> ObjectEdit<'a> {
     fn read(object: Object<'a>) -> Self {
         Self { object, rewritten: None }
     }
@@ -218,10 +218,10 @@ impl<'a> Piece<'a> {
     }
 
     /// Whether the object stays.
-    fn apply(&mut self, drop: &Drop) -> bool {
+    fn apply(&mut self, drop: &RemovalStep) -> bool {
         match drop {
-            Drop::Objects(drops) => !drops(&self.object.guid),
-            Drop::Attributes(drops) => {
+            RemovalStep::Objects(drops) => !drops(&self.object.guid),
+            RemovalStep::Attributes(drops) => {
                 let rewritten = without_attributes(self.object.guid, self.bytes(), *drops);
                 if rewritten.is_some() {
                     self.rewritten = rewritten;

@@ -3,21 +3,21 @@
 use bytes::{Buf, Bytes};
 
 /// Bytes of a packet: shared, or borrowed from somebody who keeps them.
-pub trait Chunk: AsRef<[u8]> + Buf {
+pub trait PacketBytes: AsRef<[u8]> + Buf {
     /// Lets go of the bytes behind the first `len`.
     fn truncate(&mut self, len: usize);
 }
 
 /// Bytes where they were found.
 #[derive(Clone, Debug)]
-pub enum Part<'a> {
+pub enum Borrowed<'a> {
     /// In the memory that was given to be read.
     Here(&'a [u8]),
     /// In what was kept of the memory before.
     Kept(Bytes),
 }
 
-impl AsRef<[u8]> for Part<'_> {
+impl AsRef<[u8]> for Borrowed<'_> {
     fn as_ref(&self) -> &[u8] {
         match self {
             Self::Here(bytes) => bytes,
@@ -26,7 +26,7 @@ impl AsRef<[u8]> for Part<'_> {
     }
 }
 
-impl Buf for Part<'_> {
+impl Buf for Borrowed<'_> {
     fn remaining(&self) -> usize {
         self.as_ref().len()
     }
@@ -43,7 +43,7 @@ impl Buf for Part<'_> {
     }
 }
 
-impl Chunk for Part<'_> {
+impl PacketBytes for Borrowed<'_> {
     fn truncate(&mut self, len: usize) {
         match self {
             Self::Here(bytes) => *bytes = bytes.get(..len).unwrap_or(bytes),
@@ -52,7 +52,7 @@ impl Chunk for Part<'_> {
     }
 }
 
-impl Chunk for Bytes {
+impl PacketBytes for Bytes {
     fn truncate(&mut self, len: usize) {
         Bytes::truncate(self, len);
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memchr::memmem;
 
-use super::input::Arrival;
-use super::{After, Packets, Parser, State, Step};
+use super::input::InputPosition;
+use super::{TrailingData, Packets, Parser, State, ParseStep};
 use crate::header::{DATA_HEAD, HEADER_HEAD, MAX_READ, header_size};
 use crate::{Error, Header, Warning, guid, header_search};
 
@@ -17,7 +17,7 @@ const BROKEN_HEADERS: u32 = 8;
 #[derive(Debug, Default)]
 pub(super) struct Expected {
     /// Whether it was found behind the data, where it may as well be none.
-    pub(super) behind_data: Option<After>,
+    pub(super) behind_data: Option<TrailingData>,
     /// Whether the bytes begin somewhere in the middle of a file.
     pub(super) in_middle: bool,
     /// Bytes already searched for the Data Object, where the header's size is open.
@@ -25,19 +25,19 @@ pub(super) struct Expected {
 }
 
 impl Parser {
-    pub(super) fn expect_header(&mut self) -> Result<Step, Error> {
+    pub(super) fn expect_header(&mut self) -> Result<ParseStep, Error> {
         // Bytes that are being replaced must not be read before the last is.
-        if matches!(self.arrival, Arrival::Overwrite(_)) {
-            return Ok(Step::Wait);
+        if matches!(self.arrival, InputPosition::Overwrite(_)) {
+            return Ok(ParseStep::Wait);
         }
         let Some(id) = self.queue.peek::<16>() else {
-            return Ok(Step::Wait);
+            return Ok(ParseStep::Wait);
         };
         if id != guid::HEADER {
             return self.begin_with_caps();
         }
         let Some(head) = self.queue.peek::<24>() else {
-            return Ok(Step::Wait);
+            return Ok(ParseStep::Wait);
         };
         let Some(size) = header_size(&head)? else {
             return self.repair_size();
@@ -45,20 +45,20 @@ impl Parser {
         let len = usize::try_from(size).unwrap_or(usize::MAX);
         let len = len.saturating_add(DATA_HEAD);
         if self.queue.len() < len {
-            return Ok(Step::Wait);
+            return Ok(ParseStep::Wait);
         }
         let bytes = self.queue.take_copy(len);
         self.accept(bytes)?;
-        Ok(Step::Again)
+        Ok(ParseStep::Again)
     }
 
     /// The bytes do not begin with a header, but the caps may have one.
-    fn begin_with_caps(&mut self) -> Result<Step, Error> {
+    fn begin_with_caps(&mut self) -> Result<ParseStep, Error> {
         let Some(caps) = self.caps_header.clone() else {
             return Err(self.not_a_header());
         };
         let State::Header(Expected { in_middle, .. }) = &self.state else {
-            return Ok(Step::Again);
+            return Ok(ParseStep::Again);
         };
         let start = match in_middle {
             true => caps.len() as u64,
@@ -71,13 +71,13 @@ impl Parser {
             packets.end = len.map(|len| start.saturating_add(len));
         }
         self.align(start);
-        Ok(Step::Again)
+        Ok(ParseStep::Again)
     }
 
     /// Finds the end of a header whose size the muxer left open, by the Data Object.
-    fn repair_size(&mut self) -> Result<Step, Error> {
+    fn repair_size(&mut self) -> Result<ParseStep, Error> {
         let State::Header(expected) = &mut self.state else {
-            return Ok(Step::Again);
+            return Ok(ParseStep::Again);
         };
         let bytes = self.queue.collect();
         let from = expected.searched.max(HEADER_HEAD);
@@ -92,22 +92,22 @@ impl Parser {
                 });
             }
             expected.searched = bytes.len().saturating_sub(guid::DATA.len() - 1);
-            return Ok(Step::Wait);
+            return Ok(ParseStep::Wait);
         };
         expected.searched = at;
         let Some(data) = bytes.get(at..at + DATA_HEAD) else {
-            return Ok(Step::Wait);
+            return Ok(ParseStep::Wait);
         };
         if !data.ends_with(&[1, 1]) {
             expected.searched = at + 1;
-            return Ok(Step::Again);
+            return Ok(ParseStep::Again);
         }
         let size = (at as u64).to_le_bytes();
         if let Some(field) = bytes.get_mut(16..24) {
             field.copy_from_slice(&size);
         }
         self.warn(Warning::HeaderSizeRepaired { size: at });
-        Ok(Step::Again)
+        Ok(ParseStep::Again)
     }
 
     /// A whole header is there: packets come next.
@@ -156,7 +156,7 @@ impl Parser {
             return Err(error);
         }
         self.queue.push_front(bytes.slice(guid::HEADER.len()..));
-        self.state = State::After(after);
+        self.state = State::Trailing(after);
         self.warn(Warning::BrokenHeader(error));
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::Warning;
 
 /// What becomes of the next bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(super) enum InputPosition {
     /// They follow those before.
     InOrder,
     /// They replace bytes of the header still waited for, from this offset.
@@ -20,7 +20,7 @@ pub(super) enum Arrival {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unplaced {
+pub(super) enum PendingSeek {
     NewStream,
     Flushed,
 }
@@ -33,27 +33,27 @@ impl Parser {
         }
         self.unplaced = None;
         match self.arrival {
-            Arrival::InOrder => {}
-            Arrival::Discard => return,
-            Arrival::Overwrite(at) => {
+            InputPosition::InOrder => {}
+            InputPosition::Discard => return,
+            InputPosition::Overwrite(at) => {
                 let room = self.queue.collect().get_mut(at..).unwrap_or_default();
                 let over = bytes.split_to(bytes.len().min(room.len()));
                 for (to, from) in room.iter_mut().zip(&over) {
                     *to = *from;
                 }
-                self.arrival = Arrival::Overwrite(at + over.len());
+                self.arrival = InputPosition::Overwrite(at + over.len());
                 if bytes.is_empty() {
                     return;
                 }
-                self.arrival = Arrival::InOrder;
+                self.arrival = InputPosition::InOrder;
             }
-            Arrival::Skip(count) => {
+            InputPosition::Skip(count) => {
                 let skipped = bytes.len().min(usize::try_from(count).unwrap_or(usize::MAX));
                 bytes.advance(skipped);
                 self.received += skipped as u64;
                 self.arrival = match count - skipped as u64 {
-                    0 => Arrival::InOrder,
-                    rest => Arrival::Skip(rest),
+                    0 => InputPosition::InOrder,
+                    rest => InputPosition::Skip(rest),
                 };
             }
         }
@@ -64,7 +64,7 @@ impl Parser {
     /// A segment in BYTES begins: the next bytes lie at `start` in the stream.
     pub fn segment(&mut self, start: u64) {
         match self.unplaced {
-            Some(Unplaced::NewStream) => {
+            Some(PendingSeek::NewStream) => {
                 self.received = start;
                 if let State::Header(expected) = &mut self.state {
                     expected.in_middle = start > 0;
@@ -72,13 +72,13 @@ impl Parser {
                 return;
             }
             // To where it is, too: what was there of a packet is gone.
-            Some(Unplaced::Flushed) => return self.seek(start),
+            Some(PendingSeek::Flushed) => return self.seek(start),
             None => {}
         }
         if start > self.received {
             self.seek(start);
         } else if start == self.received {
-            self.arrival = Arrival::InOrder;
+            self.arrival = InputPosition::InOrder;
         } else {
             self.rewrite(start);
         }
@@ -97,11 +97,11 @@ impl Parser {
     /// there of a packet or of a header is dropped.
     pub fn discontinuity(&mut self) {
         self.drop_partial();
-        if matches!(self.arrival, Arrival::Overwrite(_)) {
-            self.arrival = Arrival::InOrder;
+        if matches!(self.arrival, InputPosition::Overwrite(_)) {
+            self.arrival = InputPosition::InOrder;
         }
         if self.unplaced.is_none() {
-            self.unplaced = Some(Unplaced::Flushed);
+            self.unplaced = Some(PendingSeek::Flushed);
         }
     }
 
@@ -111,8 +111,8 @@ impl Parser {
             return;
         }
         self.drop_partial();
-        self.arrival = Arrival::InOrder;
-        self.unplaced = Some(Unplaced::NewStream);
+        self.arrival = InputPosition::InOrder;
+        self.unplaced = Some(PendingSeek::NewStream);
         self.state = State::Header(Expected::default());
     }
 
@@ -126,14 +126,14 @@ impl Parser {
         let is_header = matches!(self.state, State::Header(_));
         let at = in_queue.and_then(|at| usize::try_from(at).ok());
         self.arrival = match at {
-            Some(at) if is_header && self.arrival != Arrival::Discard => {
+            Some(at) if is_header && self.arrival != InputPosition::Discard => {
                 self.queue.collect();
                 if let State::Header(expected) = &mut self.state {
                     expected.searched = 0;
                 }
-                Arrival::Overwrite(at)
+                InputPosition::Overwrite(at)
             }
-            _ => Arrival::Discard,
+            _ => InputPosition::Discard,
         };
     }
 
@@ -141,10 +141,10 @@ impl Parser {
     fn seek(&mut self, start: u64) {
         self.drop_partial();
         self.received = start;
-        self.arrival = Arrival::InOrder;
+        self.arrival = InputPosition::InOrder;
         let data = match &self.state {
             State::Packets(packets) => Some((packets.start, packets.end)),
-            State::After(after) => after.data,
+            State::Trailing(after) => after.data,
             State::Header(_) => None,
             State::Failed(_) => return,
         };
@@ -192,8 +192,8 @@ impl Parser {
         let here = rest.min(self.queue.len() as u64);
         self.queue.skip(usize::try_from(here).unwrap_or(usize::MAX));
         self.arrival = match rest - here {
-            0 => Arrival::InOrder,
-            rest => Arrival::Skip(rest),
+            0 => InputPosition::InOrder,
+            rest => InputPosition::Skip(rest),
         };
     }
 }

@@ -4,7 +4,7 @@ use crate::test_util::{self, HeaderBuilder, PacketBuilder, Payload};
 /// A parser, what it gave and what it said.
 struct Run {
     parser: Parser,
-    units: Vec<Unit>,
+    units: Vec<ParsedPacket>,
     error: Option<Error>,
 }
 
@@ -20,7 +20,7 @@ impl Run {
     fn push(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.parser.push(Bytes::copy_from_slice(bytes.as_ref()));
         loop {
-            match self.parser.next_unit() {
+            match self.parser.next_packet() {
                 Ok(Some(unit)) => self.units.push(unit),
                 Ok(None) => return self,
                 Err(error) => {
@@ -45,7 +45,7 @@ impl Run {
 
     /// How many packets each header has.
     fn streams(&self) -> Vec<usize> {
-        self.units.chunk_by(|a, b| Arc::ptr_eq(&a.header, &b.header)).map(<[Unit]>::len).collect()
+        self.units.chunk_by(|a, b| Arc::ptr_eq(&a.header, &b.header)).map(<[ParsedPacket]>::len).collect()
     }
 
     fn warnings(&mut self) -> Vec<Warning> {
@@ -164,7 +164,7 @@ fn eight_packets_of_nonsense_are_the_end() {
     let offset = header().len() as u64 + 9 * 200;
     let lost = Error::LostAlignment { offset, packets: 8 };
     assert_eq!(run.error, Some(lost.clone()));
-    assert_eq!(run.parser.next_unit().unwrap_err(), lost);
+    assert_eq!(run.parser.next_packet().unwrap_err(), lost);
     assert_eq!(run.parser.finish(), Err(lost));
 }
 
@@ -372,6 +372,6 @@ fn packets_in_one_chunk_are_not_copied() {
     let mut run = Run::new();
     run.push(header());
     run.parser.push(packet.clone());
-    let unit = run.parser.next_unit().unwrap().unwrap();
+    let unit = run.parser.next_packet().unwrap().unwrap();
     assert_eq!(unit.packet.slices()[1].as_ptr(), packet[7..].as_ptr());
 }

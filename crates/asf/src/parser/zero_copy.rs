@@ -2,23 +2,23 @@
 
 use bytes::Bytes;
 
-use super::input::Arrival;
-use super::{Parser, State, Unit};
+use super::input::InputPosition;
+use super::{Parser, State, ParsedPacket};
 use crate::cursor::Cursor;
-use crate::{Error, Part, guid};
+use crate::{Error, Borrowed, guid};
 
 impl Parser {
     /// Bytes that the packet which has begun lacks, where one has.
     #[must_use]
     pub fn missing(&self) -> Option<usize> {
         let (State::Packets(_), Some(header)) = (&self.state, &self.header) else { return None };
-        let begun = !self.queue.is_empty() && self.arrival == Arrival::InOrder;
+        let begun = !self.queue.is_empty() && self.arrival == InputPosition::InOrder;
         header.packet_size().checked_sub(self.queue.len()).filter(|missing| begun && *missing > 0)
     }
 
     /// As [`Parser::push`], by a copy: for so few bytes that to keep the memory they lie in costs more.
     pub fn push_copied(&mut self, bytes: &[u8]) {
-        if self.arrival != Arrival::InOrder || !matches!(self.state, State::Packets(_)) {
+        if self.arrival != InputPosition::InOrder || !matches!(self.state, State::Packets(_)) {
             return self.push(Bytes::copy_from_slice(bytes));
         }
         self.unplaced = None;
@@ -29,13 +29,13 @@ impl Parser {
     /// The packet whose end, or all of it, lies at the start of `bytes`, which follow all that were pushed; moves on
     /// past it.
     ///
-    /// `None` where there is none, or any doubt: then the bytes are to be pushed, for [`Parser::next_unit`]. This is
+    /// `None` where there is none, or any doubt: then the bytes are to be pushed, for [`Parser::next_packet`]. This is
     /// the way of most packets: it takes no memory and copies nothing.
     ///
     /// # Errors
     ///
-    /// As [`Parser::next_unit`].
-    pub fn read_unit<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Unit<Part<'a>>>, Error> {
+    /// As [`Parser::next_packet`].
+    pub fn read_unit<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<ParsedPacket<Borrowed<'a>>>, Error> {
         let Some((here, rest)) = self.end_of_packet(bytes) else { return Ok(None) };
         let offset = self.offset();
         let [begun, _] = self.queue.take(self.queue.len());
@@ -43,8 +43,8 @@ impl Parser {
         self.received += here.len() as u64;
         *bytes = rest;
         let parts = match begun.is_empty() {
-            true => [Part::Here(here), Part::Here(&[])],
-            false => [Part::Kept(begun), Part::Here(here)],
+            true => [Borrowed::Here(here), Borrowed::Here(&[])],
+            false => [Borrowed::Kept(begun), Borrowed::Here(here)],
         };
         self.unit(parts, offset).map(Some).inspect_err(|error| self.fail(error))
     }
@@ -53,7 +53,7 @@ impl Parser {
     fn end_of_packet<'a>(&mut self, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
         let offset = self.offset();
         let (State::Packets(packets), Some(header)) = (&mut self.state, &self.header) else { return None };
-        if self.arrival != Arrival::InOrder || packets.end.is_some_and(|end| offset >= end) {
+        if self.arrival != InputPosition::InOrder || packets.end.is_some_and(|end| offset >= end) {
             return None;
         }
         let missing = header.packet_size().checked_sub(self.queue.len()).filter(|missing| *missing > 0)?;

@@ -2,7 +2,7 @@
 //!
 //! The writer appends each ASF data packet once, framed as `$D`; whoever sends it
 //! on, a destination of the sink or a player of the publishing point, is a
-//! [`Cursor`] into the same bytes. Cursors never copy and never hold each other
+//! [`Reader`] into the same bytes. Cursors never copy and never hold each other
 //! up: one that falls behind what the log keeps is lapped, goes on at a packet
 //! from which decoding can start, and is told how many it missed. A cursor whose
 //! policy is [`DropPolicy::Block`] holds the writer back instead.
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
-pub use reader::{Cursor, Lag, Next, Observer, Progress};
+pub use reader::{Reader, Lag, NextPacket, ReaderMonitor, Progress};
 pub use ring::Batch;
 use ring::Ring;
 
@@ -85,30 +85,30 @@ pub enum DropPolicy {
 
 /// How a cursor reads; what is `None` follows the log's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Terms {
+pub struct ReaderOptions {
     /// What happens when it lags beyond the limits.
     pub policy: Option<DropPolicy>,
     /// How far it may lag. The log keeps what the loosest limits of all allow.
     pub limits: Option<Limits>,
     /// Where it goes on after a gap that [`DropPolicy::Oldest`] does not settle.
-    pub resync: Start,
+    pub resync: StartPosition,
 }
 
 /// Where a new cursor starts, or one goes on after a gap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Start {
+pub enum StartPosition {
     /// At the newest packet kept that starts a key frame, or at the next to come.
     #[default]
-    NewestKeyFrame,
+    LatestKeyframe,
     /// At the next packet to come that starts a key frame.
-    NextKeyFrame,
+    NextKeyframe,
     /// At the next packet to come.
-    Head,
+    Live,
     /// At the oldest packet kept.
     Oldest,
 }
 
-/// The writer's wait was broken off by [`Log::interrupt`].
+/// The writer's wait was broken off by [`PacketBuffer::interrupt`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the wait for room in the log was interrupted")]
 pub struct Interrupted;
@@ -121,7 +121,7 @@ const ROOM_BELOW: f64 = 0.75;
 const GATHERS_BELOW: f64 = 0.5;
 
 /// The log. See the module's text.
-pub struct Log {
+pub struct PacketBuffer {
     state: Mutex<State>,
     /// Told when a cursor has moved on, or the writer shall give up.
     room: Condvar,
@@ -133,7 +133,7 @@ struct State {
     /// The policy of the cursors that have none of their own.
     policy: DropPolicy,
     /// A slot per cursor; freed slots are used again.
-    readers: Vec<Option<Reader>>,
+    readers: Vec<Option<ReaderState>>,
     ended: bool,
     interrupted: bool,
     /// The writer waits on `room`.
@@ -142,8 +142,8 @@ struct State {
 
 /// What the log knows of a cursor.
 #[derive(Default)]
-struct Reader {
-    terms: Terms,
+struct ReaderState {
+    terms: ReaderOptions,
     /// Sequence number of the first packet that it could have taken.
     joined: u64,
     /// Sequence number of the next packet to take, and the byte position at which that begins.
@@ -153,7 +153,7 @@ struct Reader {
     seeks_key_frame: bool,
     /// Sequence number of the first packet that it no longer takes, where it has an end of its own.
     end: Option<u64>,
-    /// Whether the far end takes packets now; see [`Log::wait_for_room`].
+    /// Whether the far end takes packets now; see [`PacketBuffer::wait_for_room`].
     streaming: bool,
     /// What it has not taken, nobody will take: the cursor was dropped or parked.
     idle: bool,
@@ -172,7 +172,7 @@ struct Reader {
     lapped_waker: Option<Waker>,
 }
 
-impl Log {
+impl PacketBuffer {
     /// An empty log that keeps what `limits` allow.
     pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self {
@@ -203,8 +203,8 @@ impl Log {
 
     /// Appends packets of one stream and wakes the cursors that wait for them.
     ///
-    /// Never blocks: a writer that wants back-pressure calls [`Log::wait_for_room`] before.
-    pub fn append<B: asf::Chunk>(&self, header: &Arc<asf::Header>, packets: impl IntoIterator<Item = asf::Packet<B>>) {
+    /// Never blocks: a writer that wants back-pressure calls [`PacketBuffer::wait_for_room`] before.
+    pub fn append<B: asf::PacketBytes>(&self, header: &Arc<asf::Header>, packets: impl IntoIterator<Item = asf::Packet<B>>) {
         let mut state = self.lock();
         for packet in packets {
             state.ring.append(header, &packet);
@@ -230,7 +230,7 @@ impl Log {
     /// nobody up, unless none streams: then the first one to have room ends the wait.
     ///
     /// # Errors
-    /// [`Interrupted`] while [`Log::interrupt`] is in force.
+    /// [`Interrupted`] while [`PacketBuffer::interrupt`] is in force.
     pub fn wait_for_room(&self) -> Result<(), Interrupted> {
         let mut state = self.lock();
         while !state.interrupted && state.is_held_back() {
@@ -248,8 +248,8 @@ impl Log {
     }
 
     /// A new cursor.
-    pub fn cursor(self: &Arc<Self>, start: Start, terms: Terms) -> Cursor {
-        Cursor::new(Arc::clone(self), start, terms)
+    pub fn cursor(self: &Arc<Self>, start: StartPosition, terms: ReaderOptions) -> Reader {
+        Reader::new(Arc::clone(self), start, terms)
     }
 
     /// Sequence number of the next packet to be appended: packets appended so far.
@@ -276,7 +276,7 @@ impl Log {
     }
 }
 
-impl Reader {
+impl ReaderState {
     fn policy(&self, default: DropPolicy) -> DropPolicy {
         self.terms.policy.unwrap_or(default)
     }
@@ -300,9 +300,9 @@ impl Reader {
 
 impl State {
     /// The cursors that may hold the writer back now.
-    fn blockers(&self) -> impl Iterator<Item = &Reader> {
+    fn blockers(&self) -> impl Iterator<Item = &ReaderState> {
         let default = self.policy;
-        let blocking = move |reader: &&Reader| !reader.idle && reader.policy(default) == DropPolicy::Block;
+        let blocking = move |reader: &&ReaderState| !reader.idle && reader.policy(default) == DropPolicy::Block;
         let any_streams = self.readers.iter().flatten().filter(blocking).any(|reader| reader.streaming);
         self.readers.iter().flatten().filter(blocking).filter(move |reader| reader.streaming || !any_streams)
     }
@@ -313,12 +313,12 @@ impl State {
 
     /// Whether the writer waits, and there is room for so much that it is worth waking it.
     fn shall_tell_writer(&self) -> bool {
-        let used = |reader: &Reader| reader.terms.limits.unwrap_or(self.limits).used_by(&reader.lag(&self.ring));
+        let used = |reader: &ReaderState| reader.terms.limits.unwrap_or(self.limits).used_by(&reader.lag(&self.ring));
         self.writer_waits && !self.is_blocked(|reader| used(reader) > ROOM_BELOW)
     }
 
     /// Whether the cursors that may hold the writer back do so, of which `full` says which would.
-    fn is_blocked(&self, full: impl Fn(&Reader) -> bool) -> bool {
+    fn is_blocked(&self, full: impl Fn(&ReaderState) -> bool) -> bool {
         let mut blockers = self.blockers().peekable();
         match blockers.peek() {
             None => false,

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::ring::Ring;
-use super::{Batch, DropPolicy, Limits, Log, Reader, Start, State, Terms};
+use super::{Batch, DropPolicy, Limits, PacketBuffer, ReaderState, StartPosition, State, ReaderOptions};
 
 /// How far a cursor is behind the head of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Lag {
 
 /// The packet that a cursor would take next.
 #[derive(Clone, Debug)]
-pub struct Next {
+pub struct NextPacket {
     /// The header that describes it.
     pub header: Arc<asf::Header>,
     /// Framed bytes.
@@ -30,19 +30,19 @@ pub struct Next {
 }
 
 /// A reader of the log.
-pub struct Cursor {
-    place: Arc<Place>,
+pub struct Reader {
+    place: Arc<Slot>,
 }
 
 /// Sees how far a cursor has come, and says how far it shall, from any thread, also after the cursor is gone.
 #[derive(Clone)]
-pub struct Observer {
-    place: Arc<Place>,
+pub struct ReaderMonitor {
+    place: Arc<Slot>,
 }
 
 /// A reader's slot; it is free again once the cursor and its observers are gone.
-struct Place {
-    log: Arc<Log>,
+struct Slot {
+    log: Arc<PacketBuffer>,
     slot: usize,
 }
 
@@ -67,19 +67,19 @@ pub struct Progress {
     pub congestion: f64,
 }
 
-impl Cursor {
-    pub(super) fn new(log: Arc<Log>, start: Start, terms: Terms) -> Self {
+impl Reader {
+    pub(super) fn new(log: Arc<PacketBuffer>, start: StartPosition, terms: ReaderOptions) -> Self {
         let mut state = log.lock();
         let ring = &state.ring;
         let head = ring.head();
         let (next, seeks_key_frame) = match start {
-            Start::NewestKeyFrame => ring.newest_key_frame().map_or((head, true), |key| (key, false)),
-            Start::NextKeyFrame => (head, true),
-            Start::Head => (head, false),
-            Start::Oldest => (ring.tail(), false),
+            StartPosition::LatestKeyframe => ring.newest_key_frame().map_or((head, true), |key| (key, false)),
+            StartPosition::NextKeyframe => (head, true),
+            StartPosition::Live => (head, false),
+            StartPosition::Oldest => (ring.tail(), false),
         };
         let position = ring.position(next);
-        let reader = Reader { terms, joined: next, next, position, seeks_key_frame, ..Reader::default() };
+        let reader = ReaderState { terms, joined: next, next, position, seeks_key_frame, ..ReaderState::default() };
         let slot = match state.readers.iter().position(Option::is_none) {
             Some(free) => free,
             None => {
@@ -91,12 +91,12 @@ impl Cursor {
             *place = Some(reader);
         }
         drop(state);
-        Self { place: Arc::new(Place { log, slot }) }
+        Self { place: Arc::new(Slot { log, slot }) }
     }
 
-    /// See [`Observer`].
-    pub fn observer(&self) -> Observer {
-        Observer { place: Arc::clone(&self.place) }
+    /// See [`ReaderMonitor`].
+    pub fn observer(&self) -> ReaderMonitor {
+        ReaderMonitor { place: Arc::clone(&self.place) }
     }
 
     /// Waits until there is a packet to take and at least `min_bytes` of them, or half of what the limits allow, or no
@@ -141,11 +141,11 @@ impl Cursor {
     }
 
     /// What would be taken next; `None` where nothing waits.
-    pub fn peek(&self) -> Option<Next> {
+    pub fn peek(&self) -> Option<NextPacket> {
         self.with(|state, slot| {
             let next = state.settle(slot).filter(|next| !state.is_beyond_end(slot, *next))?;
             let (header, size) = state.ring.peek(next)?;
-            Some(Next { header: Arc::clone(header), size })
+            Some(NextPacket { header: Arc::clone(header), size })
         })
     }
 
@@ -156,9 +156,9 @@ impl Cursor {
         self.take_where(max_bytes, |_| true)
     }
 
-    /// As [`Cursor::take`], but `None` where what comes next is not of the stream of `header`.
+    /// As [`Reader::take`], but `None` where what comes next is not of the stream of `header`.
     ///
-    /// For who has looked by [`Cursor::peek`]: since then the writer may have gone on, and the cursor been lapped.
+    /// For who has looked by [`Reader::peek`]: since then the writer may have gone on, and the cursor been lapped.
     pub fn take_of(&mut self, header: &Arc<asf::Header>, max_bytes: u64) -> Option<Batch> {
         self.take_where(max_bytes, |next| Arc::ptr_eq(next, header))
     }
@@ -230,7 +230,7 @@ impl Cursor {
     }
 
     /// Takes nothing for now, and holds nobody up: what waits and what comes is missed, until
-    /// [`Cursor::go_on`].
+    /// [`Reader::go_on`].
     pub fn park(&self) {
         self.with(|state, slot| {
             if let Some(reader) = state.reader(slot) {
@@ -241,7 +241,7 @@ impl Cursor {
         self.place.log.tell_writer();
     }
 
-    /// Takes packets again, from where [`Terms::resync`] says.
+    /// Takes packets again, from where [`ReaderOptions::resync`] says.
     pub fn go_on(&self) {
         self.with(|state, slot| {
             let State { ring, readers, limits, .. } = state;
@@ -267,7 +267,7 @@ impl Cursor {
     }
 
     /// Changes how the cursor reads.
-    pub fn set_terms(&self, terms: Terms) {
+    pub fn set_terms(&self, terms: ReaderOptions) {
         self.with(|state, slot| {
             if let Some(reader) = state.reader(slot) {
                 reader.terms = terms;
@@ -291,7 +291,7 @@ impl Cursor {
     }
 }
 
-impl Drop for Cursor {
+impl Drop for Reader {
     /// An observer may still look, but nobody waits for what will not be taken.
     fn drop(&mut self) {
         self.with(|state, slot| {
@@ -306,7 +306,7 @@ impl Drop for Cursor {
     }
 }
 
-impl Observer {
+impl ReaderMonitor {
     /// Gives the cursor an end of its own: what is appended from now on is not for it.
     pub fn end_here(&self) {
         let waker = self.place.with(|state, slot| {
@@ -326,7 +326,7 @@ impl Observer {
     }
 }
 
-impl Place {
+impl Slot {
     fn with<R>(&self, f: impl FnOnce(&mut State, usize) -> R) -> R {
         f(&mut self.log.lock(), self.slot)
     }
@@ -336,7 +336,7 @@ impl Place {
         self.with(|state, slot| {
             let Some(reader) = state.readers.get(slot).and_then(Option::as_ref) else { return Progress::default() };
             let mut lag = reader.lag(&state.ring);
-            let Reader { taken, padding_saved, mut dropped, mut dropped_bytes, .. } = *reader;
+            let ReaderState { taken, padding_saved, mut dropped, mut dropped_bytes, .. } = *reader;
             let received = reader.head(&state.ring).saturating_sub(reader.joined);
             if reader.idle {
                 dropped += lag.packets;
@@ -349,7 +349,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.with(|state, slot| {
             if let Some(place) = state.readers.get_mut(slot) {
@@ -360,7 +360,7 @@ impl Drop for Place {
 }
 
 impl State {
-    fn reader(&mut self, slot: usize) -> Option<&mut Reader> {
+    fn reader(&mut self, slot: usize) -> Option<&mut ReaderState> {
         self.readers.get_mut(slot)?.as_mut()
     }
 
@@ -402,7 +402,7 @@ impl State {
     }
 }
 
-impl Reader {
+impl ReaderState {
     pub(super) fn lag(&self, ring: &Ring) -> Lag {
         let head = self.head(ring);
         Lag {
@@ -415,13 +415,13 @@ impl Reader {
     /// Where to go on after a gap.
     fn resync(&mut self, ring: &Ring, limits: Limits) -> u64 {
         match self.terms.resync {
-            Start::Oldest => ring.oldest_within(&limits, self.next),
-            Start::Head => self.head(ring),
-            Start::NextKeyFrame => {
+            StartPosition::Oldest => ring.oldest_within(&limits, self.next),
+            StartPosition::Live => self.head(ring),
+            StartPosition::NextKeyframe => {
                 self.seeks_key_frame = true;
                 self.head(ring)
             }
-            Start::NewestKeyFrame => {
+            StartPosition::LatestKeyframe => {
                 let newest = ring.newest_key_frame();
                 // A key frame that lies beyond the limits itself would be a gap again at once.
                 let near = newest.filter(|key| *key >= self.next && !limits.exceeded_by(&ring.lag(*key)));

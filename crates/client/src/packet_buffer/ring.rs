@@ -31,9 +31,9 @@ pub(super) struct Ring {
     entries: VecDeque<Entry>,
     /// Framed bytes of the packets before `entries[0]`, the newest last.
     past: VecDeque<u32>,
-    runs: VecDeque<Run>,
+    runs: VecDeque<Segment>,
     /// Packets that no cursor has taken yet, still growing; they follow the last run.
-    open: Option<Open>,
+    open: Option<OpenBlock>,
     /// A block that nobody reads any more, to be filled again.
     spare: Option<BytesMut>,
     /// Sequence numbers of the packets at which decoding can start.
@@ -58,7 +58,7 @@ struct Entry {
 }
 
 /// Packets of one stream, back to back.
-struct Run {
+struct Segment {
     /// Sequence number and byte position of the first packet.
     first: u64,
     start: u64,
@@ -66,7 +66,7 @@ struct Run {
     bytes: Bytes,
 }
 
-struct Open {
+struct OpenBlock {
     first: u64,
     start: u64,
     header: Arc<asf::Header>,
@@ -116,7 +116,7 @@ impl Ring {
         (self.entries.len(), self.runs.iter().map(|run| run.bytes.len()).sum::<usize>() + BLOCK)
     }
 
-    pub(super) fn append<B: asf::Chunk>(&mut self, header: &Arc<asf::Header>, packet: &asf::Packet<B>) {
+    pub(super) fn append<B: asf::PacketBytes>(&mut self, header: &Arc<asf::Header>, packet: &asf::Packet<B>) {
         let Ok(framing) = data_framing(packet.len()) else {
             // The parser emits no packet that PacketLength cannot tell.
             debug_assert!(false, "a packet of {} bytes", packet.len());
@@ -134,7 +134,7 @@ impl Ring {
             self.seal();
             self.open = None;
         }
-        let open = self.open.get_or_insert_with(|| Open {
+        let open = self.open.get_or_insert_with(|| OpenBlock {
             first: sequence,
             start: position,
             header: Arc::clone(header),
@@ -359,7 +359,7 @@ impl Ring {
         self.entries.get(usize::try_from(sequence.checked_sub(self.tail)?).ok()?)
     }
 
-    fn run_of(&self, sequence: u64) -> Option<&Run> {
+    fn run_of(&self, sequence: u64) -> Option<&Segment> {
         let after = self.runs.partition_point(|run| run.first <= sequence);
         self.runs.get(after.checked_sub(1)?)
     }
@@ -379,7 +379,7 @@ impl Ring {
     /// Makes a run of what has gathered; the rest of its block goes on gathering.
     fn seal(&mut self) {
         let Some(open) = self.open.as_mut().filter(|open| !open.block.is_empty()) else { return };
-        self.runs.push_back(Run {
+        self.runs.push_back(Segment {
             first: open.first,
             start: open.start,
             header: Arc::clone(&open.header),

@@ -33,7 +33,7 @@ fn packet(header: &Header, n: u32, key: bool) -> Packet {
 }
 
 /// Appends the packets `numbers`; each tenth starts a key frame.
-fn append(log: &Log, header: &Arc<Header>, numbers: std::ops::Range<u32>) {
+fn append(log: &PacketBuffer, header: &Arc<Header>, numbers: std::ops::Range<u32>) {
     log.append(header, numbers.map(|n| packet(header, n, n % 10 == 0)));
 }
 
@@ -55,11 +55,11 @@ fn numbers(batch: &Batch) -> Vec<u32> {
     numbers
 }
 
-fn by(policy: DropPolicy) -> Terms {
-    Terms { policy: Some(policy), ..Terms::default() }
+fn by(policy: DropPolicy) -> ReaderOptions {
+    ReaderOptions { policy: Some(policy), ..ReaderOptions::default() }
 }
 
-fn take_all(cursor: &mut Cursor) -> Vec<u32> {
+fn take_all(cursor: &mut Reader) -> Vec<u32> {
     let mut all = Vec::new();
     while let Some(batch) = cursor.take(u64::MAX) {
         all.extend(numbers(&batch));
@@ -68,17 +68,17 @@ fn take_all(cursor: &mut Cursor) -> Vec<u32> {
 }
 
 /// Packets taken and packets missed.
-fn counts(cursor: &Cursor) -> (u64, u64) {
+fn counts(cursor: &Reader) -> (u64, u64) {
     let progress = cursor.progress();
     (progress.taken, progress.dropped)
 }
 
-fn unlimited() -> Arc<Log> {
-    Log::new(Limits { time: Duration::ZERO, bytes: 0, packets: 0 })
+fn unlimited() -> Arc<PacketBuffer> {
+    PacketBuffer::new(Limits { time: Duration::ZERO, bytes: 0, packets: 0 })
 }
 
-fn of_packets(packets: usize) -> Arc<Log> {
-    Log::new(Limits { time: Duration::ZERO, bytes: 0, packets })
+fn of_packets(packets: usize) -> Arc<PacketBuffer> {
+    PacketBuffer::new(Limits { time: Duration::ZERO, bytes: 0, packets })
 }
 
 #[test]
@@ -87,9 +87,9 @@ fn what_goes_in_comes_out_in_any_portions() {
     for size in [64, 300, 3200, 9000, 16_379, 16_380, 16_384, 40_000] {
         let header = header(size);
         let log = unlimited();
-        let mut whole = log.cursor(Start::Oldest, Terms::default());
-        let mut single = log.cursor(Start::Oldest, Terms::default());
-        let mut lazy = log.cursor(Start::Oldest, Terms::default());
+        let mut whole = log.cursor(StartPosition::Oldest, ReaderOptions::default());
+        let mut single = log.cursor(StartPosition::Oldest, ReaderOptions::default());
+        let mut lazy = log.cursor(StartPosition::Oldest, ReaderOptions::default());
         let framed = u64::from(size) + 4;
         for n in 0..40 {
             append(&log, &header, n * 3..n * 3 + 3);
@@ -106,8 +106,8 @@ fn what_goes_in_comes_out_in_any_portions() {
 #[test]
 fn packets_share_blocks() {
     let log = unlimited();
-    let mut first = log.cursor(Start::Oldest, Terms::default());
-    let mut second = log.cursor(Start::Oldest, Terms::default());
+    let mut first = log.cursor(StartPosition::Oldest, ReaderOptions::default());
+    let mut second = log.cursor(StartPosition::Oldest, ReaderOptions::default());
     for (size, packets, blocks) in [(300, 0..50, 1), (16_000, 50..58, 2), (40_000, 58..60, 2), (65_500, 60..62, 2)] {
         append(&log, &header(size), packets);
         let (a, b) = (first.take(u64::MAX).unwrap(), second.take(u64::MAX).unwrap());
@@ -120,7 +120,7 @@ fn packets_share_blocks() {
 fn a_batch_never_mixes_streams() {
     let (one, two) = (header(300), header(400));
     let log = unlimited();
-    let mut cursor = log.cursor(Start::Oldest, Terms::default());
+    let mut cursor = log.cursor(StartPosition::Oldest, ReaderOptions::default());
     append(&log, &one, 0..3);
     append(&log, &two, 3..5);
     assert!(Arc::ptr_eq(&cursor.peek().unwrap().header, &one));
@@ -139,7 +139,7 @@ fn a_batch_never_mixes_streams() {
 fn a_cursor_that_is_lapped_after_a_look_takes_nothing() {
     let (one, two) = (header(300), header(400));
     let log = of_packets(5);
-    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Keyframe));
+    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Keyframe));
     append(&log, &one, 0..3);
     let seen = cursor.peek().unwrap();
     assert!(Arc::ptr_eq(&seen.header, &one));
@@ -155,7 +155,7 @@ fn a_cursor_that_is_lapped_after_a_look_takes_nothing() {
 fn a_batch_is_empty_where_the_next_packet_does_not_fit() {
     let header = header(300);
     let log = unlimited();
-    let mut cursor = log.cursor(Start::Oldest, Terms::default());
+    let mut cursor = log.cursor(StartPosition::Oldest, ReaderOptions::default());
     append(&log, &header, 0..2);
     assert!(cursor.take(303).unwrap().is_empty());
     assert_eq!(numbers(&cursor.take(304).unwrap()), [0]);
@@ -169,9 +169,9 @@ fn limits_of_packets_bytes_and_time() {
         (Limits { time: Duration::ZERO, bytes: 304 * 5, packets: 0 }, 5),
         (Limits { time: Duration::from_millis(900), bytes: 0, packets: 0 }, 10),
     ] {
-        let log = Log::new(limits);
+        let log = PacketBuffer::new(limits);
         append(&log, &header, 0..100);
-        let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Oldest));
+        let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Oldest));
         assert_eq!(take_all(&mut cursor), (100 - kept..100).collect::<Vec<_>>(), "{limits:?}");
     }
 }
@@ -181,8 +181,8 @@ fn where_cursors_start() {
     let header = header(300);
     let log = unlimited();
     append(&log, &header, 0..25);
-    let mut starts = [Start::Oldest, Start::NewestKeyFrame, Start::Head, Start::NextKeyFrame]
-        .map(|start| log.cursor(start, Terms::default()));
+    let mut starts = [StartPosition::Oldest, StartPosition::LatestKeyframe, StartPosition::Live, StartPosition::NextKeyframe]
+        .map(|start| log.cursor(start, ReaderOptions::default()));
     append(&log, &header, 25..32);
     let firsts: Vec<u32> = starts.iter_mut().map(|cursor| take_all(cursor)[0]).collect();
     assert_eq!(firsts, [0, 20, 25, 30]);
@@ -192,7 +192,7 @@ fn where_cursors_start() {
 fn the_first_packet_of_a_stream_is_a_start() {
     let header = header(300);
     let log = unlimited();
-    let mut cursor = log.cursor(Start::NewestKeyFrame, Terms::default());
+    let mut cursor = log.cursor(StartPosition::LatestKeyframe, ReaderOptions::default());
     append(&log, &header, 3..5);
     assert_eq!(take_all(&mut cursor), [3, 4]);
 }
@@ -201,7 +201,7 @@ fn the_first_packet_of_a_stream_is_a_start() {
 fn a_lapped_cursor_goes_on_at_the_newest_key_frame_and_knows_its_gap() {
     let header = header(300);
     let log = of_packets(15);
-    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Keyframe));
+    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Keyframe));
     append(&log, &header, 0..5);
     assert_eq!(take_all(&mut cursor), [0, 1, 2, 3, 4]);
     append(&log, &header, 5..44);
@@ -218,9 +218,9 @@ fn a_cursor_with_an_end_lags_no_further() {
     let header = header(300);
     let time = |limit| Limits { time: Duration::from_millis(limit), bytes: 0, packets: 0 };
     for policy in [DropPolicy::Keyframe, DropPolicy::Block] {
-        let log = Log::new(time(100_000));
-        let terms = Terms { limits: Some(time(1000)), ..by(policy) };
-        let mut cursor = log.cursor(Start::Oldest, terms);
+        let log = PacketBuffer::new(time(100_000));
+        let terms = ReaderOptions { limits: Some(time(1000)), ..by(policy) };
+        let mut cursor = log.cursor(StartPosition::Oldest, terms);
         append(&log, &header, 0..5);
         cursor.observer().end_here();
         append(&log, &header, 5..50);
@@ -236,7 +236,7 @@ fn policies_of_a_lapped_cursor() {
     let header = header(300);
     for (policy, first) in [(DropPolicy::Keyframe, 40), (DropPolicy::Disconnect, 40), (DropPolicy::Oldest, 34)] {
         let log = of_packets(10);
-        let mut cursor = log.cursor(Start::Oldest, Terms::default());
+        let mut cursor = log.cursor(StartPosition::Oldest, ReaderOptions::default());
         log.set_policy(policy);
         append(&log, &header, 0..44);
         assert_eq!(take_all(&mut cursor)[0], first, "{policy:?}");
@@ -247,7 +247,7 @@ fn policies_of_a_lapped_cursor() {
 fn a_lapped_cursor_waits_for_a_key_frame_where_none_is_kept() {
     let header = header(300);
     let log = of_packets(4);
-    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Keyframe));
+    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Keyframe));
     append(&log, &header, 0..18);
     assert!(cursor.take(u64::MAX).is_none());
     append(&log, &header, 18..22);
@@ -259,7 +259,7 @@ fn a_lapped_cursor_waits_for_a_key_frame_where_none_is_kept() {
 fn rewinding_repeats_whole_packets() {
     let header = header(300);
     let log = of_packets(20);
-    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Oldest));
+    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Oldest));
     append(&log, &header, 0..10);
     take_all(&mut cursor);
     for (bytes, again) in [(0, vec![]), (1, vec![9]), (304, vec![9]), (305, vec![8, 9]), (304 * 4, vec![6, 7, 8, 9])] {
@@ -274,7 +274,7 @@ fn rewinding_repeats_whole_packets() {
 fn rewinding_beyond_what_is_kept_counts_what_is_lost() {
     let header = header(300);
     let log = of_packets(20);
-    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Oldest));
+    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Oldest));
     append(&log, &header, 0..50);
     take_all(&mut cursor);
     assert_eq!(counts(&cursor), (20, 30));
@@ -294,7 +294,7 @@ fn rewinding_beyond_what_is_kept_counts_what_is_lost() {
 fn rewinding_over_a_gap_leaves_it_a_gap() {
     let header = header(300);
     let log = of_packets(20);
-    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Keyframe));
+    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Keyframe));
     append(&log, &header, 0..5);
     take_all(&mut cursor);
     append(&log, &header, 5..44);
@@ -334,7 +334,7 @@ proptest! {
     ) {
         let headers = [header(300), header(400)];
         let log = of_packets(12);
-        let mut cursor = log.cursor(Start::Oldest, by(policy));
+        let mut cursor = log.cursor(StartPosition::Oldest, by(policy));
         let (mut appended, mut arrived) = (0, Vec::<(u32, u32)>::new());
         for (step, deed) in deeds.into_iter().chain([Deed::Take(u64::MAX); 12]).enumerate() {
             match deed {
@@ -368,7 +368,7 @@ proptest! {
 fn a_rewind_further_than_anything_known_stays_sound() {
     let header = header(300);
     let log = of_packets(20);
-    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Oldest));
+    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Oldest));
     append(&log, &header, 0..10);
     take_all(&mut cursor);
     cursor.rewind(u64::MAX);
@@ -381,10 +381,10 @@ fn each_cursor_has_its_own_limits() {
     let log = of_packets(10);
     let few = Limits { time: Duration::ZERO, bytes: 0, packets: 4 };
     let many = Limits { packets: 30, ..few };
-    let own = |limits, policy| Terms { limits: Some(limits), policy: Some(policy), ..Terms::default() };
-    let mut tight = log.cursor(Start::Oldest, own(few, DropPolicy::Oldest));
-    let mut plain = log.cursor(Start::Oldest, by(DropPolicy::Oldest));
-    let mut loose = log.cursor(Start::Oldest, own(many, DropPolicy::Oldest));
+    let own = |limits, policy| ReaderOptions { limits: Some(limits), policy: Some(policy), ..ReaderOptions::default() };
+    let mut tight = log.cursor(StartPosition::Oldest, own(few, DropPolicy::Oldest));
+    let mut plain = log.cursor(StartPosition::Oldest, by(DropPolicy::Oldest));
+    let mut loose = log.cursor(StartPosition::Oldest, own(many, DropPolicy::Oldest));
     append(&log, &header, 0..50);
     let firsts = [&mut tight, &mut plain, &mut loose].map(|cursor| take_all(cursor)[0]);
     assert_eq!(firsts, [46, 40, 20]);
@@ -399,7 +399,7 @@ fn a_key_frame_beyond_the_limits_is_not_gone_back_to() {
     let header = header(300);
     let log = of_packets(100);
     let few = Limits { time: Duration::ZERO, bytes: 0, packets: 4 };
-    let mut cursor = log.cursor(Start::Oldest, Terms { limits: Some(few), ..by(DropPolicy::Keyframe) });
+    let mut cursor = log.cursor(StartPosition::Oldest, ReaderOptions { limits: Some(few), ..by(DropPolicy::Keyframe) });
     append(&log, &header, 0..18);
     assert!(cursor.take(u64::MAX).is_none());
     append(&log, &header, 18..22);
@@ -410,9 +410,9 @@ fn a_key_frame_beyond_the_limits_is_not_gone_back_to() {
 #[test]
 fn where_lapped_cursors_go_on() {
     let header = header(300);
-    for (resync, first) in [(Start::NewestKeyFrame, 40), (Start::Head, 44), (Start::NextKeyFrame, 50)] {
+    for (resync, first) in [(StartPosition::LatestKeyframe, 40), (StartPosition::Live, 44), (StartPosition::NextKeyframe, 50)] {
         let log = of_packets(10);
-        let mut cursor = log.cursor(Start::Oldest, Terms { resync, ..by(DropPolicy::Keyframe) });
+        let mut cursor = log.cursor(StartPosition::Oldest, ReaderOptions { resync, ..by(DropPolicy::Keyframe) });
         append(&log, &header, 0..44);
         let mut got = take_all(&mut cursor);
         append(&log, &header, 44..52);
@@ -427,7 +427,7 @@ fn where_lapped_cursors_go_on() {
 fn a_cursor_may_end_before_the_log() {
     let header = header(300);
     let log = unlimited();
-    let mut cursor = log.cursor(Start::Oldest, Terms::default());
+    let mut cursor = log.cursor(StartPosition::Oldest, ReaderOptions::default());
     append(&log, &header, 0..8);
     cursor.observer().end_here();
     append(&log, &header, 8..12);
@@ -442,7 +442,7 @@ fn a_cursor_may_end_before_the_log() {
 fn the_padding_saved_is_that_of_the_packets_taken() {
     let header = header(300);
     let log = of_packets(6);
-    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Oldest));
+    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Oldest));
     let stripped = |n: u32| {
         let bytes = PacketBuilder::asfmux(300, vec![Payload::new(VIDEO, &n.to_le_bytes())]).build();
         Packet::parse([bytes, Bytes::new()], &header, Padding::Explicit)
@@ -461,7 +461,7 @@ fn the_padding_saved_is_that_of_the_packets_taken() {
 fn counts_add_up_whatever_happens() {
     let header = header(300);
     let log = of_packets(12);
-    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Keyframe));
+    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Keyframe));
     let mut appended = 0;
     for step in 0..200_u32 {
         let more = step * 7 % 23;
@@ -483,7 +483,7 @@ fn counts_add_up_whatever_happens() {
 fn observers_only_look() {
     let header = header(300);
     let log = of_packets(25);
-    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Keyframe));
+    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Keyframe));
     let observer = cursor.observer();
     append(&log, &header, 0..48);
     assert_eq!(observer.progress().lag.packets, 48);
@@ -499,7 +499,7 @@ fn observers_only_look() {
 #[test]
 fn memory_follows_the_limits() {
     let header = header(1000);
-    let log = Log::new(Limits { time: Duration::ZERO, bytes: 100_000, packets: 0 });
+    let log = PacketBuffer::new(Limits { time: Duration::ZERO, bytes: 100_000, packets: 0 });
     for n in 0..10_000 {
         append(&log, &header, n..n + 1);
     }

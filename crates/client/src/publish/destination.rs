@@ -13,21 +13,21 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep_until;
 
-use self::batching::{Gather, gathered};
-use self::early_warnings::Omens;
+use self::batching::{WriteCoalescer, gathered};
+use self::early_warnings::EarlyWarnings;
 use self::reporting::Dropped;
-use self::resend::Break;
-use self::retries::{Question, answer_to};
+use self::resend::BodyEnd;
+use self::retries::{PendingRetryDecision, answer_to};
 use super::backoff::Backoff;
 use super::body_layout::BodyMap;
 use super::stats::Stats;
 use super::status::{State, Status};
-use super::{Application, Settings, lock};
-use crate::packet_buffer::{Cursor, DropPolicy};
-use crate::transport::{Client, Incoming, kerberos};
+use super::{DestinationObserver, Settings, lock};
+use crate::packet_buffer::{Reader, DropPolicy};
+use crate::transport::{Client, TransportEvent, kerberos};
 use wmhttp::Hresult;
 use wmhttp::auth::{Credentials, Target};
-use wmhttp::client::{Event, Output, Restart, Session};
+use wmhttp::client::{Event, Output, RestartReason, Session};
 use wmhttp::failure::{Cause, Failure};
 use wmhttp::headers::Kind;
 
@@ -46,31 +46,31 @@ pub enum Command {
     Drain(Instant),
 }
 
-/// The task. It awaits in one place, [`Actor::happening`].
-pub(super) struct Actor {
+/// The task. It awaits in one place, [`DestinationTask::happening`].
+pub(super) struct DestinationTask {
     settings: Arc<Mutex<Settings>>,
     stats: Arc<Mutex<Stats>>,
-    application: Arc<dyn Application>,
+    application: Arc<dyn DestinationObserver>,
     /// Told when nothing more will happen by itself.
     at_rest: Box<dyn Fn() + Send>,
     commands: mpsc::Receiver<Command>,
     session: Session,
     client: Client,
-    cursor: Cursor,
+    cursor: Reader,
     backoff: Backoff,
     name: String,
     location: String,
     state: State,
     retry_at: Option<Instant>,
     /// The application is being asked whether to try again.
-    question: Option<Question>,
+    question: Option<PendingRetryDecision>,
     /// Credentials or a ticket are being asked for.
-    asking: Option<JoinHandle<Supplied>>,
+    asking: Option<JoinHandle<AuthReply>>,
     /// The session is to end with what waits in the log, by this time.
     drain_by: Option<Instant>,
     /// It is to end whatever waits: [`Command::EndSession`] counts until it is at rest.
     ending: bool,
-    gather: Gather,
+    gather: WriteCoalescer,
     dropped: Dropped,
     /// Upstream was asked for the key frame that the cursor waits for.
     key_frame_wanted: bool,
@@ -79,8 +79,8 @@ pub(super) struct Actor {
     wants_room: Option<usize>,
     /// Since when, while it is.
     full_since: Option<Instant>,
-    /// See [`Actor::omen`].
-    omens: Omens,
+    /// See [`DestinationTask::omen`].
+    omens: EarlyWarnings,
     /// When packets began to flow, since the last connect.
     streaming_since: Option<Instant>,
     was_opened: bool,
@@ -93,13 +93,13 @@ pub(super) struct Actor {
 }
 
 /// What a session needs to show who it is.
-enum Supplied {
+enum AuthReply {
     Credentials(Option<Credentials>),
     Ticket(Result<Vec<u8>, String>),
 }
 
-enum Happening {
-    Transport(Incoming),
+enum TaskEvent {
+    Transport(TransportEvent),
     Data,
     Deadline,
     Retry,
@@ -109,20 +109,20 @@ enum Happening {
     /// What threatens the push is to be told.
     Omen,
     Answer(bool),
-    Supplied(Supplied),
+    AuthReply(AuthReply),
     DrainDue,
     Command(Command),
     /// The publisher has let go.
     Stop,
 }
 
-impl Actor {
+impl DestinationTask {
     pub(super) fn new(
         settings: Arc<Mutex<Settings>>,
         stats: Arc<Mutex<Stats>>,
-        cursor: Cursor,
+        cursor: Reader,
         commands: mpsc::Receiver<Command>,
-        application: Arc<dyn Application>,
+        application: Arc<dyn DestinationObserver>,
         at_rest: Box<dyn Fn() + Send>,
     ) -> Self {
         let now = lock(&settings).clone();
@@ -148,13 +148,13 @@ impl Actor {
             asking: None,
             drain_by: None,
             ending: false,
-            gather: Gather::default(),
+            gather: WriteCoalescer::default(),
             dropped: Dropped::default(),
             key_frame_wanted: false,
             asked_kernel_at: None,
             wants_room: None,
             full_since: None,
-            omens: Omens::default(),
+            omens: EarlyWarnings::default(),
             streaming_since: None,
             was_opened: false,
             reconnecting: false,
@@ -204,7 +204,7 @@ impl Actor {
         self.note_connection();
     }
 
-    async fn happening(&mut self) -> Happening {
+    async fn happening(&mut self) -> TaskEvent {
         let wants_data = self.session.wants_data() && self.wants_room.is_none();
         let deadline = self.session.deadline();
         let gather_until = self.gather.until(Instant::now());
@@ -213,33 +213,33 @@ impl Actor {
         let dropped_at = self.dropped.report_at.filter(|_| self.dropped.packets > 0);
         let Self { client, cursor, commands, retry_at, wants_room, question, asking, drain_by, .. } = self;
         tokio::select! {
-            incoming = client.next(*wants_room) => Happening::Transport(incoming),
-            () = gathered(cursor, gather_until), if wants_data => Happening::Data,
-            () = at(deadline), if deadline.is_some() => Happening::Deadline,
-            () = at(*retry_at), if retry_at.is_some() => Happening::Retry,
-            () = cursor.lapped(), if breaks_off => Happening::Lapped,
-            () = at(dropped_at), if dropped_at.is_some() => Happening::DroppedDue,
-            () = at(omen_at), if omen_at.is_some() => Happening::Omen,
-            answer = answer_to(question), if question.is_some() => Happening::Answer(answer),
-            answer = supplied(asking), if asking.is_some() => Happening::Supplied(answer),
-            () = at(*drain_by), if drain_by.is_some() => Happening::DrainDue,
-            command = commands.recv() => command.map_or(Happening::Stop, Happening::Command),
+            incoming = client.next(*wants_room) => TaskEvent::Transport(incoming),
+            () = gathered(cursor, gather_until), if wants_data => TaskEvent::Data,
+            () = at(deadline), if deadline.is_some() => TaskEvent::Deadline,
+            () = at(*retry_at), if retry_at.is_some() => TaskEvent::Retry,
+            () = cursor.lapped(), if breaks_off => TaskEvent::Lapped,
+            () = at(dropped_at), if dropped_at.is_some() => TaskEvent::DroppedDue,
+            () = at(omen_at), if omen_at.is_some() => TaskEvent::Omen,
+            answer = answer_to(question), if question.is_some() => TaskEvent::Answer(answer),
+            answer = supplied(asking), if asking.is_some() => TaskEvent::AuthReply(answer),
+            () = at(*drain_by), if drain_by.is_some() => TaskEvent::DrainDue,
+            command = commands.recv() => command.map_or(TaskEvent::Stop, TaskEvent::Command),
         }
     }
 
-    fn handle(&mut self, happening: Happening) {
+    fn handle(&mut self, happening: TaskEvent) {
         let now = Instant::now();
         match happening {
-            Happening::Data => {}
-            Happening::Transport(Incoming::Room) => self.has_room(),
-            Happening::Transport(Incoming::Connected) => self.session.handle_connected(),
-            Happening::Transport(Incoming::Resolved) => {
+            TaskEvent::Data => {}
+            TaskEvent::Transport(TransportEvent::Room) => self.has_room(),
+            TaskEvent::Transport(TransportEvent::Connected) => self.session.handle_connected(),
+            TaskEvent::Transport(TransportEvent::Resolved) => {
                 if self.state == State::Locating {
                     self.step(Status::Connecting, State::Connecting, Hresult::OK, None);
                 }
             }
-            Happening::Transport(Incoming::Response { head, undelivered }) => {
-                self.undelivered = self.not_read(&Break::Answer(head.status), undelivered, now);
+            TaskEvent::Transport(TransportEvent::Response { head, undelivered }) => {
+                self.undelivered = self.not_read(&BodyEnd::Answer(head.status), undelivered, now);
                 lock(&self.stats).last_http_status = Some(head.status);
                 self.session.handle_response(&head, now);
                 let peer = self.session.peer().clone();
@@ -248,31 +248,31 @@ impl Actor {
                 stats.idle_timeout = peer.idle_timeout;
                 stats.auth_scheme = self.session.auth_scheme().or(stats.auth_scheme);
             }
-            Happening::Transport(Incoming::Lost { cause, detail, undelivered }) => {
-                self.undelivered = self.not_read(&Break::Loss(cause), undelivered, now);
+            TaskEvent::Transport(TransportEvent::Lost { cause, detail, undelivered }) => {
+                self.undelivered = self.not_read(&BodyEnd::Loss(cause), undelivered, now);
                 let delivered = undelivered == 0 && !self.is_unread(cause, undelivered, now);
                 self.session.handle_disconnect(cause, &detail, delivered, now);
                 self.session.not_delivered(undelivered);
             }
-            Happening::Deadline => {
+            TaskEvent::Deadline => {
                 // Where it is an answer that does not come, this is the end of the body.
                 self.undelivered = self.client.undelivered();
                 self.session.handle_timeout(now);
             }
-            Happening::Retry => self.connect(),
-            Happening::Lapped => self.lapped(),
-            Happening::DroppedDue => self.report_dropped(),
-            Happening::Omen => self.tell_omen(),
-            Happening::Answer(go_on) => self.answered(go_on),
-            Happening::Supplied(answer) => {
+            TaskEvent::Retry => self.connect(),
+            TaskEvent::Lapped => self.lapped(),
+            TaskEvent::DroppedDue => self.report_dropped(),
+            TaskEvent::Omen => self.tell_omen(),
+            TaskEvent::Answer(go_on) => self.answered(go_on),
+            TaskEvent::AuthReply(answer) => {
                 self.asking = None;
                 match answer {
-                    Supplied::Credentials(answer) => self.session.supply(answer, now),
-                    Supplied::Ticket(answer) => self.session.ticket(answer, now),
+                    AuthReply::Credentials(answer) => self.session.supply(answer, now),
+                    AuthReply::Ticket(answer) => self.session.ticket(answer, now),
                 }
             }
-            Happening::DrainDue | Happening::Stop => self.close_for_good(),
-            Happening::Command(command) => self.obey(command, now),
+            TaskEvent::DrainDue | TaskEvent::Stop => self.close_for_good(),
+            TaskEvent::Command(command) => self.obey(command, now),
         }
     }
 
@@ -481,10 +481,10 @@ impl Actor {
             }
             Event::CredentialsNeeded(question) => {
                 let application = Arc::clone(&self.application);
-                self.asking = Some(spawn_blocking(move || Supplied::Credentials(application.credentials(&question))));
+                self.asking = Some(spawn_blocking(move || AuthReply::Credentials(application.credentials(&question))));
             }
             Event::TicketNeeded(request) => {
-                self.asking = Some(spawn_blocking(move || Supplied::Ticket(kerberos::ticket(&request))));
+                self.asking = Some(spawn_blocking(move || AuthReply::Ticket(kerberos::ticket(&request))));
             }
             Event::PasswordExposed(target) => {
                 let to = match target {
@@ -529,28 +529,28 @@ impl Actor {
         }
     }
 
-    fn restarted(&mut self, reason: Restart, rewind: u64) {
-        if reason == Restart::HeaderChange {
+    fn restarted(&mut self, reason: RestartReason, rewind: u64) {
+        if reason == RestartReason::HeaderChange {
             // The server had the end of the body: nothing of it is uncertain.
             self.take_again(rewind);
         } else {
             self.body_broke(rewind);
         }
         let (text, remedy) = match reason {
-            Restart::Stale | Restart::Unauthenticated => return,
-            Restart::HeaderChange => {
+            RestartReason::Stale | RestartReason::Unauthenticated => return,
+            RestartReason::HeaderChange => {
                 lock(&self.stats).header_changes += 1;
                 self.step(Status::SourceSwitch, self.state, Hresult::OK, None);
                 return;
             }
-            Restart::SessionGone => {
+            RestartReason::SessionGone => {
                 ("the server no longer knew the session; a new one begins", "nothing needs to be done")
             }
-            Restart::HeaderChangeRefused => (
+            RestartReason::HeaderChangeRefused => (
                 "the server ended the session at a header change; a new session carries it, now and from now on",
                 "set header-change=reconnect to spare the attempt",
             ),
-            Restart::NoAnswer => (
+            RestartReason::NoAnswer => (
                 "the server did not answer at the end of a request's body; a new session begins",
                 "leave content-length at 0 so that bodies end rarely",
             ),
@@ -564,16 +564,16 @@ impl Actor {
 
     /// The cursor fell behind its limits, and the policy is to break off then.
     fn lapped(&mut self) {
-        self.undelivered = self.not_read(&Break::Loss(Cause::Stalled), self.client.undelivered(), Instant::now());
+        self.undelivered = self.not_read(&BodyEnd::Loss(Cause::Stalled), self.client.undelivered(), Instant::now());
         self.session.abandon();
         self.failed(Failure::lost(Cause::Stalled, "drop-policy=disconnect"));
     }
 }
 
 /// Where the application's code has panicked, it has no credentials.
-async fn supplied(asking: &mut Option<JoinHandle<Supplied>>) -> Supplied {
+async fn supplied(asking: &mut Option<JoinHandle<AuthReply>>) -> AuthReply {
     match asking {
-        Some(asking) => asking.await.unwrap_or(Supplied::Credentials(None)),
+        Some(asking) => asking.await.unwrap_or(AuthReply::Credentials(None)),
         None => std::future::pending().await,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Knows neither GStreamer nor the HTTP library. The caller's thread appends to
 //! the log (the one thread crossing) and is held back only by it; everything else
-//! happens on the I/O thread and comes back as [`Report`]s.
+//! happens on the I/O thread and comes back as [`DestinationEvent`]s.
 
 pub mod backoff;
 pub mod bitrate;
@@ -18,14 +18,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::packet_buffer::{DropPolicy, Interrupted, Limits, Log, Observer, Start, Terms};
+use crate::packet_buffer::{DropPolicy, Interrupted, Limits, PacketBuffer, ReaderMonitor, StartPosition, ReaderOptions};
 use crate::transport::{self, runtime};
 use backoff::Policy;
-use destination::Actor;
+use destination::DestinationTask;
 pub use destination::Command;
 use stats::Stats;
-use status::Report;
-use wmhttp::auth::{Credentials, Question};
+use status::DestinationEvent;
+use wmhttp::auth::{Credentials, CredentialRequest};
 use wmhttp::client::Config;
 use wmhttp::failure::Failure;
 
@@ -39,15 +39,15 @@ pub struct Settings {
     /// When to try again.
     pub retry: Policy,
     /// How far it may lag, and what happens then; no policy follows [`Publisher::set_live`].
-    pub terms: Terms,
+    pub terms: ReaderOptions,
 }
 
 /// Who hears of a destination, and is asked.
-pub trait Application: Send + Sync {
+pub trait DestinationObserver: Send + Sync {
     /// Something happened. Called on the I/O thread with no lock held; it must not block.
-    fn report(&self, report: Report);
+    fn report(&self, report: DestinationEvent);
 
-    /// Whether [`Application::may_retry`] has anything to say.
+    /// Whether [`DestinationObserver::may_retry`] has anything to say.
     fn wants_to_be_asked(&self) -> bool;
 
     /// Whether to try again after this failure. Called on a thread that may block; the destination waits for it,
@@ -55,13 +55,13 @@ pub trait Application: Send + Sync {
     fn may_retry(&self, failure: &Failure) -> bool;
 
     /// The credentials that a server or a proxy asks for, where there are some. Called as
-    /// [`Application::may_retry`] is; the session bounds how long it may take.
-    fn credentials(&self, question: &Question) -> Option<Credentials>;
+    /// [`DestinationObserver::may_retry`] is; the session bounds how long it may take.
+    fn credentials(&self, question: &CredentialRequest) -> Option<Credentials>;
 }
 
 /// One stream on its way to its destinations.
 pub struct Publisher {
-    log: Arc<Log>,
+    log: Arc<PacketBuffer>,
     shared: Arc<Shared>,
     ticker: Mutex<Option<AbortHandle>>,
 }
@@ -86,7 +86,7 @@ struct Destination {
     commands: mpsc::Sender<Command>,
     settings: Arc<Mutex<Settings>>,
     stats: Arc<Mutex<Stats>>,
-    observer: Observer,
+    observer: ReaderMonitor,
 }
 
 /// Commands that wait for a destination.
@@ -94,7 +94,7 @@ const COMMANDS: usize = 16;
 
 /// How [`Publisher::wait_until_ended`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drained {
+pub enum DrainOutcome {
     /// Every destination has ended, confirmed by its server, or failed.
     All,
     /// Time ran out for this many, ours or the destination's own.
@@ -104,11 +104,11 @@ pub enum Drained {
 impl Publisher {
     /// A publisher without destinations whose log keeps what `limits` allow.
     pub fn new(limits: Limits) -> Self {
-        Self::over(Log::new(limits))
+        Self::over(PacketBuffer::new(limits))
     }
 
     /// A publisher without destinations of what somebody else appends to `log`, and ends.
-    pub fn over(log: Arc<Log>) -> Self {
+    pub fn over(log: Arc<PacketBuffer>) -> Self {
         let shared = Shared { destinations: Mutex::default(), changed: Condvar::new() };
         Self { log, shared: Arc::new(shared), ticker: Mutex::default() }
     }
@@ -118,10 +118,10 @@ impl Publisher {
     ///
     /// # Errors
     /// The system's, where the I/O thread cannot be had.
-    pub fn add(&self, name: &str, settings: Settings, application: Arc<dyn Application>) -> io::Result<()> {
+    pub fn add(&self, name: &str, settings: Settings, application: Arc<dyn DestinationObserver>) -> io::Result<()> {
         // First: a destination that nothing drives would be waited for at the end.
         let io = runtime::handle()?;
-        let start = if self.log.head() == 0 { Start::Oldest } else { settings.terms.resync };
+        let start = if self.log.head() == 0 { StartPosition::Oldest } else { settings.terms.resync };
         let cursor = self.log.cursor(start, settings.terms);
         let observer = cursor.observer();
         let (to_actor, commands) = mpsc::channel(COMMANDS);
@@ -130,7 +130,7 @@ impl Publisher {
         let settings = Arc::new(Mutex::new(settings));
         let shared = Arc::clone(&self.shared);
         let at_rest = Box::new(move || shared.tell_waiter());
-        let actor = Actor::new(Arc::clone(&settings), Arc::clone(&stats), cursor, commands, application, at_rest);
+        let actor = DestinationTask::new(Arc::clone(&settings), Arc::clone(&stats), cursor, commands, application, at_rest);
         let destination = Destination { name: name.to_owned(), commands: to_actor, settings, stats, observer };
         self.shared.lock().all.push(destination);
         let shared = Arc::clone(&self.shared);
@@ -183,7 +183,7 @@ impl Publisher {
     }
 
     /// Appends data packets of one stream. Never blocks.
-    pub fn append<B: asf::Chunk>(&self, header: &Arc<asf::Header>, packets: impl IntoIterator<Item = asf::Packet<B>>) {
+    pub fn append<B: asf::PacketBytes>(&self, header: &Arc<asf::Header>, packets: impl IntoIterator<Item = asf::Packet<B>>) {
         self.log.append(header, packets);
     }
 
@@ -196,21 +196,21 @@ impl Publisher {
     ///
     /// # Errors
     /// [`Interrupted`] while [`Publisher::interrupt`] is in force.
-    pub fn wait_until_ended(&self, until: Instant) -> Result<Drained, Interrupted> {
+    pub fn wait_until_ended(&self, until: Instant) -> Result<DrainOutcome, Interrupted> {
         let mut destinations = self.shared.lock();
         loop {
             let all = destinations.all.iter().chain(&destinations.draining);
             let waiting = all.clone().filter(|destination| destination.is_awaited()).count();
             let unconfirmed = all.filter(|destination| destination.is_unconfirmed()).count();
             if waiting == 0 {
-                return Ok(if unconfirmed == 0 { Drained::All } else { Drained::TimedOut(unconfirmed) });
+                return Ok(if unconfirmed == 0 { DrainOutcome::All } else { DrainOutcome::TimedOut(unconfirmed) });
             }
             if destinations.interrupted {
                 return Err(Interrupted);
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(Drained::TimedOut(waiting + unconfirmed));
+                return Ok(DrainOutcome::TimedOut(waiting + unconfirmed));
             }
             let waited = self.shared.changed.wait_timeout(destinations, left);
             destinations = waited.unwrap_or_else(PoisonError::into_inner).0;

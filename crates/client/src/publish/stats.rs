@@ -73,9 +73,9 @@ pub struct Stats {
     /// The server's Idle-Timeout.
     pub idle_timeout: Option<Duration>,
     /// When the destination last connected.
-    pub connected_at: Option<Moment>,
+    pub connected_at: Option<Timestamp>,
     /// When a connection last ended.
-    pub disconnected_at: Option<Moment>,
+    pub disconnected_at: Option<Timestamp>,
     /// How long earlier connections lasted, together.
     pub connected_before: Duration,
     /// When bytes were last handed to the connection.
@@ -88,14 +88,14 @@ pub struct Stats {
 
 /// A moment by both clocks: one that people read, and one that measures.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct Timestamp {
     /// The wall clock's.
     pub wall: SystemTime,
     /// The steady clock's.
     pub steady: Instant,
 }
 
-impl Moment {
+impl Timestamp {
     fn now() -> Self {
         Self { wall: SystemTime::now(), steady: Instant::now() }
     }
@@ -133,13 +133,13 @@ impl Stats {
             && let Some(lasted) = self.connected_now()
         {
             self.connected_before += lasted;
-            self.disconnected_at = Some(Moment::now());
+            self.disconnected_at = Some(Timestamp::now());
         }
     }
 
     pub(super) fn note_connected(&mut self) {
         if self.connected_now().is_none() {
-            self.connected_at = Some(Moment::now());
+            self.connected_at = Some(Timestamp::now());
         }
     }
 

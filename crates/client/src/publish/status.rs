@@ -82,9 +82,9 @@ impl State {
 
 /// One report of a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Report {
+pub enum DestinationEvent {
     /// A step was taken.
-    Step(Step),
+    StateChange(StateChange),
     /// Something works otherwise than it should, and goes on.
     Notice {
         /// The destination's name.
@@ -114,7 +114,7 @@ pub enum Report {
 
 /// A step and its circumstances.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct StateChange {
     /// The destination's name, `dest_0`.
     pub destination: String,
     /// Its URL, without credentials.

@@ -133,18 +133,18 @@ fn wake(waker: Option<Waker>) {
 }
 
 /// A frame with the library, until it lets go of it.
-struct Flying {
+struct InFlightFrame {
     frame: Bytes,
     queue: Arc<Queue>,
 }
 
-impl AsRef<[u8]> for Flying {
+impl AsRef<[u8]> for InFlightFrame {
     fn as_ref(&self) -> &[u8] {
         &self.frame
     }
 }
 
-impl Drop for Flying {
+impl Drop for InFlightFrame {
     fn drop(&mut self) {
         self.queue.landed(self.frame.len());
     }
@@ -185,7 +185,7 @@ impl Body for PushBody {
         let pusher = state.pusher.take_if(|(_, limit)| queued <= *limit);
         drop(state);
         wake(pusher.map(|(waker, _)| waker));
-        let frame = Bytes::from_owner(Flying { frame, queue: Arc::clone(&self.queue) });
+        let frame = Bytes::from_owner(InFlightFrame { frame, queue: Arc::clone(&self.queue) });
         Poll::Ready(Some(Ok(Frame::data(frame))))
     }
 

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 
 use super::proxy;
-use super::single_connection::Gone;
+use super::single_connection::ConnectionLost;
 use wmhttp::failure::Cause;
 
 /// The cause, and the innermost text for people. `by_proxy` tells whether it was a proxy that was connected to.
@@ -22,7 +22,7 @@ fn of_any(error: &reqwest::Error) -> (Cause, String) {
     }
     let chain = || chain.iter().copied();
     let detail = chain().last().map(ToString::to_string).unwrap_or_default();
-    if chain().any(|error| error.is::<Gone>()) {
+    if chain().any(|error| error.is::<ConnectionLost>()) {
         return (Cause::Stale, detail);
     }
     if error.is_connect() && error.is_timeout() {

@@ -41,7 +41,7 @@ use tokio::time::Instant;
 use url::Position;
 
 use body::Queue;
-use single_connection::Made;
+use single_connection::ConnectionInfo;
 use socket::Socket;
 pub use socket::Telemetry;
 use tls::Tls;
@@ -72,7 +72,7 @@ pub struct Settings {
 
 /// What happened to the request under way.
 #[derive(Debug)]
-pub enum Incoming {
+pub enum TransportEvent {
     /// The host's address is known, the connection comes next.
     Resolved,
     /// The connection stands.
@@ -83,7 +83,7 @@ pub enum Incoming {
     Response {
         /// The answer's head.
         head: ResponseHead,
-        /// As in [`Incoming::Lost`].
+        /// As in [`TransportEvent::Lost`].
         undelivered: u64,
     },
     /// The connection is gone, or never came.
@@ -101,24 +101,24 @@ pub enum Incoming {
 pub struct Client {
     settings: Settings,
     connection: Option<reqwest::Client>,
-    made: Arc<Made>,
+    made: Arc<ConnectionInfo>,
     /// Bytes of all requests of this connection before the body under way.
     sent_before_body: u64,
-    exchange: Option<Exchange>,
+    exchange: Option<InFlightRequest>,
     /// The body of the exchange before. Where the answer came early the library goes on pulling from it
     /// until it is aborted.
     answered: Option<Arc<Queue>>,
 }
 
-struct Exchange {
-    stage: Stage,
+struct InFlightRequest {
+    stage: RequestStage,
     request: Option<Request>,
     body: Option<Arc<Queue>>,
     peers: Vec<SocketAddr>,
     connect_by: Instant,
 }
 
-enum Stage {
+enum RequestStage {
     Resolving(Resolving),
     Waiting(Pin<Box<dyn Future<Output = Result<Answer, Failed>> + Send>>),
 }
@@ -163,8 +163,8 @@ impl Client {
             }
             Connection::Same => Box::pin(async { Ok(Vec::new()) }),
         };
-        let stage = Stage::Resolving(resolving);
-        self.exchange = Some(Exchange { stage, request: Some(request), body, peers: Vec::new(), connect_by });
+        let stage = RequestStage::Resolving(resolving);
+        self.exchange = Some(InFlightRequest { stage, request: Some(request), body, peers: Vec::new(), connect_by });
     }
 
     /// Appends to the body of the PushStart under way.
@@ -185,8 +185,8 @@ impl Client {
     }
 
     /// What happens next. Never returns while no request is under way. `wanted_room` asks
-    /// for [`Incoming::Room`] too, once [`Client::room`] is so many bytes, or [`Client::capacity`] where that is less.
-    pub async fn next(&mut self, wanted_room: Option<usize>) -> Incoming {
+    /// for [`TransportEvent::Room`] too, once [`Client::room`] is so many bytes, or [`Client::capacity`] where that is less.
+    pub async fn next(&mut self, wanted_room: Option<usize>) -> TransportEvent {
         let Some(exchange) = &mut self.exchange else { return std::future::pending().await };
         let body = exchange.body.clone();
         let room = async {
@@ -197,7 +197,7 @@ impl Client {
             }
         };
         match &mut exchange.stage {
-            Stage::Resolving(resolving) => tokio::select! {
+            RequestStage::Resolving(resolving) => tokio::select! {
                 resolved = resolving => match resolved {
                     Ok(peers) => {
                         exchange.peers = peers;
@@ -205,20 +205,20 @@ impl Client {
                     }
                     Err(failed) => self.lost(failed),
                 },
-                () = room => Incoming::Room,
+                () = room => TransportEvent::Room,
             },
-            Stage::Waiting(waiting) => tokio::select! {
+            RequestStage::Waiting(waiting) => tokio::select! {
                 // In this order: whoever hears of an answer has heard of its connection.
                 biased;
                 () = self.made.connected.notified() => {
                     self.mark();
-                    Incoming::Connected
+                    TransportEvent::Connected
                 }
                 answer = waiting => match answer {
                     Ok(answer) => self.answered(answer),
                     Err(failed) => self.lost(failed),
                 },
-                () = room => Incoming::Room,
+                () = room => TransportEvent::Room,
             },
         }
     }
@@ -258,14 +258,14 @@ impl Client {
     }
 
     /// The address is known: the HTTP exchange begins.
-    fn exchange(&mut self) -> Incoming {
-        let Some(exchange) = &mut self.exchange else { return Incoming::Resolved };
-        let Some(request) = exchange.request.take() else { return Incoming::Resolved };
+    fn exchange(&mut self) -> TransportEvent {
+        let Some(exchange) = &mut self.exchange else { return TransportEvent::Resolved };
+        let Some(request) = exchange.request.take() else { return TransportEvent::Resolved };
         let connection = match (request.connection, &self.connection) {
             (Connection::Same, Some(connection)) => Ok(connection.clone()),
             (Connection::Same, None) => Err(Failed { cause: Cause::Stale, detail: String::new() }),
             (Connection::New, _) => {
-                let once = single_connection::Once::new(&exchange.peers, Arc::clone(&self.made));
+                let once = single_connection::SingleConnection::new(&exchange.peers, Arc::clone(&self.made));
                 connect(&self.settings, &request, &exchange.peers, exchange.connect_by, once)
             }
         };
@@ -288,14 +288,14 @@ impl Client {
         };
         self.connection = Some(connection.clone());
         let by_proxy = request.proxy.is_some();
-        exchange.stage = Stage::Waiting(Box::pin(async move {
+        exchange.stage = RequestStage::Waiting(Box::pin(async move {
             let sent = connection.post(request.url).headers(headers).body(body).send().await;
             read_answer(sent.map_err(|error| Failed::of(&error, by_proxy))?).await
         }));
-        Incoming::Resolved
+        TransportEvent::Resolved
     }
 
-    fn answered(&mut self, answer: Answer) -> Incoming {
+    fn answered(&mut self, answer: Answer) -> TransportEvent {
         let undelivered = self.undelivered();
         if let Some(exchange) = self.exchange.take() {
             let mut socket = self.socket();
@@ -312,13 +312,13 @@ impl Client {
                 self.answered = Some(body);
             }
         }
-        Incoming::Response { head: answer.head, undelivered }
+        TransportEvent::Response { head: answer.head, undelivered }
     }
 
-    fn lost(&mut self, failed: Failed) -> Incoming {
+    fn lost(&mut self, failed: Failed) -> TransportEvent {
         let undelivered = self.undelivered();
         self.close();
-        Incoming::Lost { cause: failed.cause, detail: failed.detail, undelivered }
+        TransportEvent::Lost { cause: failed.cause, detail: failed.detail, undelivered }
     }
 
     /// Bytes at the end of the body under way that have not left this process.
@@ -344,7 +344,7 @@ impl Drop for Client {
     }
 }
 
-impl Exchange {
+impl InFlightRequest {
     fn abort(&self) {
         if let Some(body) = &self.body {
             body.abort();
@@ -405,7 +405,7 @@ fn connect(
     request: &Request,
     peers: &[SocketAddr],
     connect_by: Instant,
-    once: single_connection::Once,
+    once: single_connection::SingleConnection,
 ) -> Result<reqwest::Client, Failed> {
     let peers = reachable(peers, settings.local_address)?;
     let stall_timeout = (!settings.stall_timeout.is_zero()).then_some(settings.stall_timeout);

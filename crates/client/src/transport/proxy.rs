@@ -10,16 +10,16 @@ use url::Url;
 
 use wmhttp::auth::{Login, Secret};
 use wmhttp::failure::Cause;
-use wmhttp::proxy::{Choice, Proxy};
+use wmhttp::proxy::{ProxyConfig, Proxy};
 
 /// As the environment says now: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, in either case.
 /// `login` counts instead of the credentials there.
-pub fn by_environment(login: Login) -> Choice {
+pub fn by_environment(login: Login) -> ProxyConfig {
     by(Matcher::from_env(), login)
 }
 
-fn by(matcher: Matcher, login: Login) -> Choice {
-    Choice::Rule(std::sync::Arc::new(move |url| {
+fn by(matcher: Matcher, login: Login) -> ProxyConfig {
+    ProxyConfig::Rule(std::sync::Arc::new(move |url| {
         let found = matcher.intercept(&url.as_str().parse::<Uri>().ok()?)?;
         let url = Url::parse(&found.uri().to_string()).ok()?;
         let login = if login.user.is_some() { login.clone() } else { login_of(&found).unwrap_or_default() };

@@ -24,47 +24,47 @@ const GRACE: Duration = Duration::from_millis(300);
 /// The kept connection is gone.
 #[derive(Debug, thiserror::Error)]
 #[error("the kept connection is gone")]
-pub(super) struct Gone;
+pub(super) struct ConnectionLost;
 
 /// The layer: all services that it makes share one permit.
 #[derive(Clone)]
-pub(super) struct Once {
+pub(super) struct SingleConnection {
     used: Arc<AtomicBool>,
     peers: Arc<[SocketAddr]>,
-    made: Arc<Made>,
+    made: Arc<ConnectionInfo>,
 }
 
 /// What the gate tells of the connection that it let through.
 #[derive(Default)]
-pub(super) struct Made {
+pub(super) struct ConnectionInfo {
     /// Its socket, where that can be found.
     pub(super) socket: Mutex<Option<Socket>>,
     /// Told once, when the connection stands.
     pub(super) connected: Notify,
 }
 
-impl Once {
+impl SingleConnection {
     /// A permit for one connection to one of `peers`.
-    pub(super) fn new(peers: &[SocketAddr], made: Arc<Made>) -> Self {
+    pub(super) fn new(peers: &[SocketAddr], made: Arc<ConnectionInfo>) -> Self {
         Self { used: Arc::default(), peers: peers.into(), made }
     }
 }
 
-impl<S> Layer<S> for Once {
-    type Service = Gate<S>;
+impl<S> Layer<S> for SingleConnection {
+    type Service = SingleConnectionLayer<S>;
 
-    fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner, once: self.clone() }
+    fn layer(&self, inner: S) -> SingleConnectionLayer<S> {
+        SingleConnectionLayer { inner, once: self.clone() }
     }
 }
 
 #[derive(Clone)]
-pub(super) struct Gate<S> {
+pub(super) struct SingleConnectionLayer<S> {
     inner: S,
-    once: Once,
+    once: SingleConnection,
 }
 
-impl<S, R> Service<R> for Gate<S>
+impl<S, R> Service<R> for SingleConnectionLayer<S>
 where
     S: Service<R, Error = BoxError>,
     S::Future: Send + 'static,
@@ -81,11 +81,11 @@ where
         if self.once.used.swap(true, Ordering::Relaxed) {
             return Box::pin(async {
                 tokio::time::sleep(GRACE).await;
-                Err(Gone.into())
+                Err(ConnectionLost.into())
             });
         }
         let connecting = self.inner.call(target);
-        let Once { peers, made, .. } = self.once.clone();
+        let SingleConnection { peers, made, .. } = self.once.clone();
         Box::pin(async move {
             let connection = connecting.await?;
             *made.socket.lock().unwrap_or_else(PoisonError::into_inner) = Socket::find_new(&peers);

@@ -70,19 +70,19 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 /// What comes next but for the steps on the way to a connection.
-async fn next(client: &mut Client) -> Incoming {
+async fn next(client: &mut Client) -> TransportEvent {
     loop {
         match client.next(None).await {
-            Incoming::Resolved | Incoming::Connected => {}
-            other @ (Incoming::Room | Incoming::Response { .. } | Incoming::Lost { .. }) => return other,
+            TransportEvent::Resolved | TransportEvent::Connected => {}
+            other @ (TransportEvent::Room | TransportEvent::Response { .. } | TransportEvent::Lost { .. }) => return other,
         }
     }
 }
 
 async fn status(client: &mut Client) -> u16 {
     match next(client).await {
-        Incoming::Response { head, .. } => head.status,
-        other @ (Incoming::Resolved | Incoming::Connected | Incoming::Room | Incoming::Lost { .. }) => {
+        TransportEvent::Response { head, .. } => head.status,
+        other @ (TransportEvent::Resolved | TransportEvent::Connected | TransportEvent::Room | TransportEvent::Lost { .. }) => {
             panic!("{other:?}")
         }
     }
@@ -91,7 +91,7 @@ async fn status(client: &mut Client) -> u16 {
 /// Polls the request so that it goes out, where no answer is due yet.
 async fn under_way(client: &mut Client) {
     while let Ok(incoming) = tokio::time::timeout(Duration::from_millis(20), client.next(None)).await {
-        assert!(matches!(incoming, Incoming::Resolved | Incoming::Connected), "{incoming:?}");
+        assert!(matches!(incoming, TransportEvent::Resolved | TransportEvent::Connected), "{incoming:?}");
     }
 }
 
@@ -288,7 +288,7 @@ fn a_stale_connection_is_told() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         client.request(server.start(1000));
         let lost = next(&mut client).await;
-        assert!(matches!(lost, Incoming::Lost { cause: Cause::Stale, .. }), "{lost:?}");
+        assert!(matches!(lost, TransportEvent::Lost { cause: Cause::Stale, .. }), "{lost:?}");
     });
     server.done();
 }
@@ -329,12 +329,12 @@ fn undelivered_bytes_are_known() {
             client.send(Bytes::from_static(&[1; 10_000]));
         }
         match next(&mut client).await {
-            Incoming::Lost { cause: Cause::Stalled, undelivered, .. } => undelivered,
-            other @ (Incoming::Resolved
-            | Incoming::Connected
-            | Incoming::Room
-            | Incoming::Response { .. }
-            | Incoming::Lost { .. }) => panic!("{other:?}"),
+            TransportEvent::Lost { cause: Cause::Stalled, undelivered, .. } => undelivered,
+            other @ (TransportEvent::Resolved
+            | TransportEvent::Connected
+            | TransportEvent::Room
+            | TransportEvent::Response { .. }
+            | TransportEvent::Lost { .. }) => panic!("{other:?}"),
         }
     });
     lost.send(()).unwrap();
@@ -358,7 +358,7 @@ fn undelivered_bytes_are_known_without_a_setup() {
         client.request(server.request(Kind::Start, Connection::New, 1_000_000));
         client.send(Bytes::from_static(&[1; 50_000]));
         let lost = next(&mut client).await;
-        assert!(matches!(lost, Incoming::Lost { undelivered: 0, .. }), "{lost:?}");
+        assert!(matches!(lost, TransportEvent::Lost { undelivered: 0, .. }), "{lost:?}");
     });
     server.done();
 }
@@ -401,7 +401,7 @@ fn causes() {
             client.request(request);
             next(&mut client).await
         });
-        let Incoming::Lost { cause, .. } = lost else { panic!("{index}: {lost:?}") };
+        let TransportEvent::Lost { cause, .. } = lost else { panic!("{index}: {lost:?}") };
         assert!(expected.contains(&cause), "{index}: {cause:?}");
         server.done();
     }
@@ -416,7 +416,7 @@ fn causes() {
             client.request(request);
             next(&mut client).await
         });
-        assert!(matches!(lost, Incoming::Lost { cause, .. } if cause == expected), "{lost:?}");
+        assert!(matches!(lost, TransportEvent::Lost { cause, .. } if cause == expected), "{lost:?}");
     }
 }
 
@@ -443,7 +443,7 @@ fn a_stall_is_told() {
             client.send(Bytes::from(vec![0; 65_536]));
         }
         let lost = next(&mut client).await;
-        assert!(matches!(lost, Incoming::Lost { cause: Cause::Stalled, .. }), "{lost:?}");
+        assert!(matches!(lost, TransportEvent::Lost { cause: Cause::Stalled, .. }), "{lost:?}");
     });
     drop(server.done());
 }

@@ -36,13 +36,13 @@ pub struct Tls(Arc<Shared>);
 struct Shared {
     options: Options,
     #[cfg(feature = "tls")]
-    built: std::sync::OnceLock<Result<rustls::ClientConfig, BadOptions>>,
+    built: std::sync::OnceLock<Result<rustls::ClientConfig, TlsOptionsError>>,
 }
 
 /// Why TLS cannot be had by these options: a sentence that names the file and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct BadOptions(String);
+pub struct TlsOptionsError(String);
 
 impl Tls {
     /// Nothing is read yet.
@@ -84,7 +84,7 @@ impl Tls {
     ///
     /// # Errors
     /// None.
-    pub fn prepare(&self) -> Result<(), BadOptions> {
+    pub fn prepare(&self) -> Result<(), TlsOptionsError> {
         Ok(())
     }
 
@@ -105,7 +105,7 @@ mod with_rustls {
     use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
     use rustls_platform_verifier::Verifier;
 
-    use super::{BadOptions, Options, Tls};
+    use super::{TlsOptionsError, Options, Tls};
 
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));
 
@@ -114,11 +114,11 @@ mod with_rustls {
         ///
         /// # Errors
         /// The file that is no use, and why.
-        pub fn prepare(&self) -> Result<(), BadOptions> {
+        pub fn prepare(&self) -> Result<(), TlsOptionsError> {
             self.config().map(drop)
         }
 
-        fn config(&self) -> Result<&ClientConfig, BadOptions> {
+        fn config(&self) -> Result<&ClientConfig, TlsOptionsError> {
             self.0.built.get_or_init(|| build(&self.0.options)).as_ref().map_err(Clone::clone)
         }
 
@@ -130,7 +130,7 @@ mod with_rustls {
             https: bool,
         ) -> reqwest::ClientBuilder {
             let config = if https { self.config().ok().cloned() } else { None };
-            match config.or_else(|| NOBODY.clone()) {
+            match config.or_else(|| EMPTY_TLS_CONFIG.clone()) {
                 Some(config) => builder.tls_backend_preconfigured(config),
                 None => builder,
             }
@@ -138,35 +138,35 @@ mod with_rustls {
     }
 
     /// For connections without TLS: trusts nobody. Made once: it has room for sessions that there never are.
-    static NOBODY: LazyLock<Option<ClientConfig>> = LazyLock::new(|| {
+    static EMPTY_TLS_CONFIG: LazyLock<Option<ClientConfig>> = LazyLock::new(|| {
         let config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER)).with_safe_default_protocol_versions();
         Some(config.ok()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
     });
 
-    fn build(options: &Options) -> Result<ClientConfig, BadOptions> {
+    fn build(options: &Options) -> Result<ClientConfig, TlsOptionsError> {
         let Options { ca_file, validate, certificate_file, private_key_file } = options;
         let verifier: Arc<dyn ServerCertVerifier> = match (validate, ca_file) {
-            (false, _) => Arc::new(Anyone),
+            (false, _) => Arc::new(NoVerification),
             (true, None) => Arc::new(Verifier::new(Arc::clone(&PROVIDER)).map_err(|error| {
-                BadOptions(format!(
+                TlsOptionsError(format!(
                     "the system's trusted certificates cannot be read ({error}); install them, or set tls-ca-file"
                 ))
             })?),
             (true, Some(file)) => {
                 let authorities = certificates("tls-ca-file", file)?;
                 Arc::new(Verifier::new_with_extra_roots(authorities, Arc::clone(&PROVIDER)).map_err(|error| {
-                    BadOptions(format!("tls-ca-file {file} holds what cannot be trusted in ({error}); name another"))
+                    TlsOptionsError(format!("tls-ca-file {file} holds what cannot be trusted in ({error}); name another"))
                 })?)
             }
         };
         let config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
             .with_safe_default_protocol_versions()
-            .map_err(|error| BadOptions(format!("TLS cannot be set up ({error}); build the plugin anew")))?
+            .map_err(|error| TlsOptionsError(format!("TLS cannot be set up ({error}); build the plugin anew")))?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
         match (certificate_file, private_key_file) {
             (None, None) => Ok(config.with_no_client_auth()),
-            (None, Some(_)) => Err(BadOptions(
+            (None, Some(_)) => Err(TlsOptionsError(
                 "tls-private-key-file is set without a certificate; set tls-certificate-file too".to_owned(),
             )),
             (Some(file), key_file) => {
@@ -176,7 +176,7 @@ mod with_rustls {
                     None => private_key("tls-certificate-file", file)?,
                 };
                 config.with_client_auth_cert(own, key).map_err(|error| {
-                    BadOptions(format!(
+                    TlsOptionsError(format!(
                         "tls-certificate-file {file} and its private key cannot be used ({error}); name a pair that belongs together"
                     ))
                 })
@@ -184,27 +184,27 @@ mod with_rustls {
         }
     }
 
-    fn read(property: &str, file: &str) -> Result<Vec<u8>, BadOptions> {
+    fn read(property: &str, file: &str) -> Result<Vec<u8>, TlsOptionsError> {
         fs::read(file).map_err(|error| {
-            BadOptions(format!("{property} {file} cannot be read ({error}); check the path and the permissions"))
+            TlsOptionsError(format!("{property} {file} cannot be read ({error}); check the path and the permissions"))
         })
     }
 
-    fn certificates(property: &str, file: &str) -> Result<Vec<CertificateDer<'static>>, BadOptions> {
+    fn certificates(property: &str, file: &str) -> Result<Vec<CertificateDer<'static>>, TlsOptionsError> {
         let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&read(property, file)?).collect();
         let found =
-            found.map_err(|error| BadOptions(format!("{property} {file} is no PEM file ({error}); convert it")))?;
+            found.map_err(|error| TlsOptionsError(format!("{property} {file} is no PEM file ({error}); convert it")))?;
         if found.is_empty() {
-            return Err(BadOptions(format!(
+            return Err(TlsOptionsError(format!(
                 "{property} {file} holds no certificate; name a PEM file with a part BEGIN CERTIFICATE"
             )));
         }
         Ok(found)
     }
 
-    fn private_key(property: &str, file: &str) -> Result<PrivateKeyDer<'static>, BadOptions> {
+    fn private_key(property: &str, file: &str) -> Result<PrivateKeyDer<'static>, TlsOptionsError> {
         PrivateKeyDer::from_pem_slice(&read(property, file)?).map_err(|_| {
-            BadOptions(format!(
+            TlsOptionsError(format!(
                 "{property} {file} holds no private key; name a PEM file with one, without a pass-phrase, by tls-private-key-file"
             ))
         })
@@ -212,9 +212,9 @@ mod with_rustls {
 
     /// Whoever answers is believed: `tls-validation=false`.
     #[derive(Debug)]
-    struct Anyone;
+    struct NoVerification;
 
-    impl ServerCertVerifier for Anyone {
+    impl ServerCertVerifier for NoVerification {
         fn verify_server_cert(
             &self,
             _end_entity: &CertificateDer<'_>,

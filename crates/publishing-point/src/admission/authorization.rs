@@ -8,17 +8,17 @@ use http::header::{self, HeaderMap, HeaderValue};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use crate::config::Who;
+use crate::config::Principals;
 use wmhttp::headers::{RequestHead, accepted_schemes};
-use wmhttp::server::access::{Guard, RequestLine, Rights};
+use wmhttp::server::access::{Authenticator, RequestLine, AccessPolicy};
 use wmhttp::server::{Policy, Reply};
 
 /// Looks at whoever comes. Without users everybody is let in.
-pub(crate) struct Access(Mutex<Option<Guard>>);
+pub(crate) struct Access(Mutex<Option<Authenticator>>);
 
 /// Why a player, or one who acts by the status API, is not let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum NoEntry {
+pub(crate) enum AccessDenied {
     /// It must show who it is, in answer to one of these challenges.
     Unknown(Vec<String>),
     /// The user has no right here.
@@ -35,7 +35,7 @@ pub(crate) fn challenge<B>(response: &mut Response<B>, challenges: &[String]) {
 }
 
 /// Who comes, and whether that is enough.
-enum Admitted {
+enum AuthOutcome {
     Unasked,
     User(String),
     NoRight(String),
@@ -43,16 +43,16 @@ enum Admitted {
 }
 
 impl Access {
-    pub(crate) fn new(users: Option<Rights>) -> Self {
-        Self(Mutex::new(users.map(Guard::new)))
+    pub(crate) fn new(users: Option<AccessPolicy>) -> Self {
+        Self(Mutex::new(users.map(Authenticator::new)))
     }
 
     /// Other users count from now on; challenges that are out still do.
-    pub(crate) fn set_users(&self, users: Option<Rights>) {
+    pub(crate) fn set_users(&self, users: Option<AccessPolicy>) {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match (users, guard.as_mut()) {
             (Some(rights), Some(guard)) => guard.set_rights(rights),
-            (users, _) => *guard = users.map(Guard::new),
+            (users, _) => *guard = users.map(Authenticator::new),
         }
     }
 
@@ -64,21 +64,21 @@ impl Access {
         &self,
         head: &RequestHead,
         line: RequestLine<'_>,
-        rights: &[Who],
+        rights: &[Principals],
         policy: &Policy,
         path: &str,
     ) -> Result<(), Reply> {
         match self.ask(rights, |guard, nonce| guard.admit(head, line, nonce, policy, Instant::now())) {
-            Ok(Admitted::Unasked) => Ok(()),
-            Ok(Admitted::User(user)) => {
+            Ok(AuthOutcome::Unasked) => Ok(()),
+            Ok(AuthOutcome::User(user)) => {
                 tracing::debug!(point = path, user, "a pusher is let in");
                 Ok(())
             }
-            Ok(Admitted::NoRight(user)) => {
+            Ok(AuthOutcome::NoRight(user)) => {
                 tracing::info!(point = path, user, "a pusher has no right here");
                 Err(Reply::error(policy, 403, "this user may not push here: the server's operator gives the right"))
             }
-            Ok(Admitted::NoRandomness) => Err(Reply::error(policy, 500, "no randomness for a challenge")),
+            Ok(AuthOutcome::NoRandomness) => Err(Reply::error(policy, 500, "no randomness for a challenge")),
             Err(reply) => {
                 // The first request of every pusher has none.
                 let with_credentials = !head.authorization.is_empty();
@@ -96,20 +96,20 @@ impl Access {
         &self,
         headers: &HeaderMap,
         line: RequestLine<'_>,
-        right: &Who,
+        right: &Principals,
         path: &str,
-    ) -> Result<(), NoEntry> {
+    ) -> Result<(), AccessDenied> {
         match self.admit(headers, line, right)? {
-            Admitted::Unasked => Ok(()),
-            Admitted::User(user) => {
+            AuthOutcome::Unasked => Ok(()),
+            AuthOutcome::User(user) => {
                 tracing::debug!(point = path, user, "a player is let in");
                 Ok(())
             }
-            Admitted::NoRight(user) => {
+            AuthOutcome::NoRight(user) => {
                 tracing::info!(point = path, user, "a player has no right here");
-                Err(NoEntry::NoRight)
+                Err(AccessDenied::NoRight)
             }
-            Admitted::NoRandomness => Err(NoEntry::NoRandomness),
+            AuthOutcome::NoRandomness => Err(AccessDenied::NoRandomness),
         }
     }
 
@@ -121,48 +121,48 @@ impl Access {
         &self,
         headers: &HeaderMap,
         line: RequestLine<'_>,
-        right: &Who,
+        right: &Principals,
         path: &str,
-    ) -> Result<String, NoEntry> {
+    ) -> Result<String, AccessDenied> {
         if right.is_nobodys() {
-            return Err(NoEntry::NoRight);
+            return Err(AccessDenied::NoRight);
         }
         match self.admit(headers, line, right)? {
-            Admitted::User(user) => Ok(user),
-            Admitted::Unasked => Err(NoEntry::NoRight),
-            Admitted::NoRight(user) => {
+            AuthOutcome::User(user) => Ok(user),
+            AuthOutcome::Unasked => Err(AccessDenied::NoRight),
+            AuthOutcome::NoRight(user) => {
                 tracing::info!(point = path, user, "a user has no right to act here");
-                Err(NoEntry::NoRight)
+                Err(AccessDenied::NoRight)
             }
-            Admitted::NoRandomness => Err(NoEntry::NoRandomness),
+            AuthOutcome::NoRandomness => Err(AccessDenied::NoRandomness),
         }
     }
 
     /// # Errors
     /// The challenges to one that is unknown.
-    fn admit(&self, headers: &HeaderMap, line: RequestLine<'_>, right: &Who) -> Result<Admitted, NoEntry> {
+    fn admit(&self, headers: &HeaderMap, line: RequestLine<'_>, right: &Principals) -> Result<AuthOutcome, AccessDenied> {
         let authorization = headers.get(header::AUTHORIZATION);
         let listed = accepted_schemes(headers);
         let recognize =
-            |guard: &mut Guard, nonce: &str| guard.recognize(authorization, &listed, line, nonce, Instant::now());
-        self.ask(std::slice::from_ref(right), recognize).map_err(NoEntry::Unknown)
+            |guard: &mut Authenticator, nonce: &str| guard.recognize(authorization, &listed, line, nonce, Instant::now());
+        self.ask(std::slice::from_ref(right), recognize).map_err(AccessDenied::Unknown)
     }
 
     /// Asks who comes, where one of these rights is not everybody's.
     fn ask<E>(
         &self,
-        rights: &[Who],
-        recognize: impl FnOnce(&mut Guard, &str) -> Result<String, E>,
-    ) -> Result<Admitted, E> {
-        if rights.iter().all(|who| *who == Who::Everybody) {
-            return Ok(Admitted::Unasked);
+        rights: &[Principals],
+        recognize: impl FnOnce(&mut Authenticator, &str) -> Result<String, E>,
+    ) -> Result<AuthOutcome, E> {
+        if rights.iter().all(|who| *who == Principals::Everybody) {
+            return Ok(AuthOutcome::Unasked);
         }
-        let Some(nonce) = random_digits() else { return Ok(Admitted::NoRandomness) };
+        let Some(nonce) = random_digits() else { return Ok(AuthOutcome::NoRandomness) };
         // A nonce is spent or not, whatever else failed.
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(guard) = guard.as_mut() else { return Ok(Admitted::Unasked) };
+        let Some(guard) = guard.as_mut() else { return Ok(AuthOutcome::Unasked) };
         let user = recognize(guard, &nonce)?;
-        Ok(if rights.iter().all(|who| who.has(&user)) { Admitted::User(user) } else { Admitted::NoRight(user) })
+        Ok(if rights.iter().all(|who| who.has(&user)) { AuthOutcome::User(user) } else { AuthOutcome::NoRight(user) })
     }
 }
 

@@ -15,17 +15,17 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
-use super::limits::Bounds;
-use super::token_bucket::Bucket;
+use super::limits::ServerLimits;
+use super::token_bucket::TokenBucket;
 
 /// Addresses whose rate of connections, or wrong passwords, are remembered.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("it is not 0");
 
 /// What counts as one address: an IPv4 address, or an IPv6 /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Site(IpAddr);
+struct AddressKey(IpAddr);
 
-impl Site {
+impl AddressKey {
     fn of(address: IpAddr) -> Self {
         /// All but the 64 bits that whoever has the network chooses at will.
         const NETWORK: u128 = !(u64::MAX as u128);
@@ -37,19 +37,19 @@ impl Site {
 }
 
 /// Who is there.
-pub(crate) struct Gate(Mutex<State>);
+pub(crate) struct ClientLimits(Mutex<State>);
 
 struct State {
     /// Those of every address.
     connections: usize,
-    there: HashMap<Site, There>,
-    arrivals: LruCache<Site, Bucket>,
-    guesses: LruCache<Site, Bucket>,
+    there: HashMap<AddressKey, AddressUsage>,
+    arrivals: LruCache<AddressKey, TokenBucket>,
+    guesses: LruCache<AddressKey, TokenBucket>,
 }
 
 /// What there is of one address.
 #[derive(Default)]
-struct There {
+struct AddressUsage {
     connections: usize,
     players: usize,
 }
@@ -65,7 +65,7 @@ pub(crate) enum Refused {
     TooFast,
 }
 
-impl Gate {
+impl ClientLimits {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             connections: 0,
@@ -83,14 +83,14 @@ impl Gate {
         self: &Arc<Self>,
         address: IpAddr,
         room: usize,
-        bounds: &Bounds,
+        bounds: &ServerLimits,
         now: Instant,
-    ) -> Result<Visit, Refused> {
-        let site = Site::of(address);
+    ) -> Result<ConnectionPermit, Refused> {
+        let site = AddressKey::of(address);
         let counted = !bounds.uncounted.has(address);
         let mut state = self.lock();
         let rate = bounds.arrivals();
-        if counted && !state.arrivals.get_or_insert_mut(site, || Bucket::full(rate, now)).take(1.0, rate, now) {
+        if counted && !state.arrivals.get_or_insert_mut(site, || TokenBucket::full(rate, now)).take(1.0, rate, now) {
             return Err(Refused::TooFast);
         }
         if state.connections >= room {
@@ -102,12 +102,12 @@ impl Gate {
         }
         state.connections += 1;
         state.there.entry(site).or_default().connections += 1;
-        Ok(Visit { caller: self.caller(address), plays: AtomicBool::new(false) })
+        Ok(ConnectionPermit { caller: self.caller(address), plays: AtomicBool::new(false) })
     }
 
     /// Whoever names passwords from this address.
     pub(crate) fn caller(self: &Arc<Self>, address: IpAddr) -> Caller {
-        Caller { gate: Arc::clone(self), site: Site::of(address), address: address.to_canonical() }
+        Caller { gate: Arc::clone(self), site: AddressKey::of(address), address: address.to_canonical() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -118,8 +118,8 @@ impl Gate {
 
 /// Who names passwords.
 pub(crate) struct Caller {
-    gate: Arc<Gate>,
-    site: Site,
+    gate: Arc<ClientLimits>,
+    site: AddressKey,
     address: IpAddr,
 }
 
@@ -130,7 +130,7 @@ impl Caller {
     }
 
     /// How long the address has to wait until it may name a password; `None` is not at all.
-    pub(crate) fn locked_out(&self, bounds: &Bounds, now: Instant) -> Option<Duration> {
+    pub(crate) fn locked_out(&self, bounds: &ServerLimits, now: Instant) -> Option<Duration> {
         if bounds.uncounted.has(self.address) {
             return None;
         }
@@ -140,26 +140,26 @@ impl Caller {
     }
 
     /// Remembers a wrong password; `true` where it is the one that locks the address out.
-    pub(crate) fn guessed(&self, bounds: &Bounds, now: Instant) -> bool {
+    pub(crate) fn guessed(&self, bounds: &ServerLimits, now: Instant) -> bool {
         if bounds.uncounted.has(self.address) {
             return false;
         }
         let rate = bounds.guesses();
         let mut state = self.gate.lock();
-        let bucket = state.guesses.get_or_insert_mut(self.site, || Bucket::full(rate, now));
+        let bucket = state.guesses.get_or_insert_mut(self.site, || TokenBucket::full(rate, now));
         bucket.take(1.0, rate, now) && !bucket.wait(1.0, rate, now).is_zero()
     }
 }
 
 /// A connection as long as it is there.
-pub(crate) struct Visit {
+pub(crate) struct ConnectionPermit {
     caller: Caller,
     plays: AtomicBool,
 }
 
-impl Visit {
+impl ConnectionPermit {
     /// Counts the connection as a player's from now on; `false` where its address has too many of them.
-    pub(crate) fn play(&self, bounds: &Bounds) -> bool {
+    pub(crate) fn play(&self, bounds: &ServerLimits) -> bool {
         let mut state = self.gate.lock();
         let there = state.there.entry(self.site).or_default();
         if self.plays.load(Ordering::Relaxed) {
@@ -174,7 +174,7 @@ impl Visit {
     }
 }
 
-impl Deref for Visit {
+impl Deref for ConnectionPermit {
     type Target = Caller;
 
     fn deref(&self) -> &Caller {
@@ -182,7 +182,7 @@ impl Deref for Visit {
     }
 }
 
-impl Drop for Visit {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
         state.connections -= 1;
@@ -202,12 +202,12 @@ mod tests {
 
     const ROOM: usize = 100;
 
-    fn bounds() -> Bounds {
-        Bounds {
+    fn bounds() -> ServerLimits {
+        ServerLimits {
             max_connections_per_address: 2,
             max_connection_rate: 10,
             max_players_per_address: 1,
-            ..Bounds::default()
+            ..ServerLimits::default()
         }
     }
 
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn connections_are_counted_by_address_and_in_all() {
-        let (gate, bounds, now) = (Gate::new(), bounds(), Instant::now());
+        let (gate, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
         let enter = |text| gate.enter(address(text), 4, &bounds, now);
         let one = enter("192.0.2.1").unwrap();
         let _mapped = enter("::ffff:192.0.2.1").unwrap();
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn nothing_is_left_of_who_is_gone() {
-        let (gate, bounds, now) = (Gate::new(), bounds(), Instant::now());
+        let (gate, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
         for host in 0..1000_u32 {
             let visit = gate.enter(IpAddr::from(host.to_be_bytes()), ROOM, &bounds, now).unwrap();
             assert!(visit.play(&bounds));
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let (gate, bounds, now) = (Gate::new(), bounds(), Instant::now());
+        let (gate, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
         for host in 0..40_000_u32 {
             let visit = gate.enter(IpAddr::from(host.to_be_bytes()), ROOM, &bounds, now).unwrap();
             visit.guessed(&bounds, now);
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn connections_may_come_so_fast() {
-        let (gate, bounds, now) = (Gate::new(), bounds(), Instant::now());
+        let (gate, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
         let come = |from: &str, now| gate.enter(address(from), ROOM, &bounds, now).err();
         for _ in 0..30 {
             assert_eq!(come("192.0.2.1", now), None);
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn players_are_counted_once_a_connection() {
-        let (gate, bounds, now) = (Gate::new(), bounds(), Instant::now());
+        let (gate, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
         let one = gate.enter(address("192.0.2.1"), ROOM, &bounds, now).unwrap();
         let other = gate.enter(address("192.0.2.1"), ROOM, &bounds, now).unwrap();
         assert!(one.play(&bounds) && one.play(&bounds) && !other.play(&bounds));
@@ -281,8 +281,8 @@ mod tests {
 
     #[test]
     fn guesses_lock_out_and_are_forgotten() {
-        let bounds = Bounds { max_guesses: 3, guess_window: Duration::from_secs(60), ..Bounds::default() };
-        let (gate, now) = (Gate::new(), Instant::now());
+        let bounds = ServerLimits { max_guesses: 3, guess_window: Duration::from_secs(60), ..ServerLimits::default() };
+        let (gate, now) = (ClientLimits::new(), Instant::now());
         let visit = |text| gate.enter(address(text), ROOM, &bounds, now).unwrap();
         let guess = |now| visit("2001:db8::1").guessed(&bounds, now);
         assert_eq!([guess(now), guess(now)], [false, false]);

@@ -9,7 +9,7 @@ use super::token_bucket::Rate;
 ///
 /// What is counted by address is counted by /64 for IPv6: who has one address there has them all.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct ServerLimits {
     /// Connections at one time; those beyond are closed as they come. `None` is as many as players and
     /// push sessions may be, and 256.
     pub max_connections: Option<usize>,
@@ -39,7 +39,7 @@ pub struct Bounds {
     pub stall_timeout: Duration,
 }
 
-impl Default for Bounds {
+impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             max_connections: None,
@@ -58,7 +58,7 @@ impl Default for Bounds {
     }
 }
 
-impl Bounds {
+impl ServerLimits {
     /// The least head that requests of the protocols fit into.
     pub const LEAST_HEAD_BYTES: usize = 2048;
     /// Lines of those, and of what proxies add.

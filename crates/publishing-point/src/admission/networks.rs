@@ -17,7 +17,7 @@ pub struct Networks(Vec<IpNet>);
 
 /// Why a text names no network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadNetwork {
+pub enum NetworkError {
     /// Neither an address nor one with a prefix length.
     #[error("`{0}` is no network: write an address, such as 192.0.2.7, or one with its prefix, such as 2001:db8::/32")]
     Form(String),
@@ -49,7 +49,7 @@ impl Networks {
     ///
     /// # Errors
     /// Of the first that names none.
-    pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, BadNetwork> {
+    pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, NetworkError> {
         texts.into_iter().map(network).collect::<Result<_, _>>().map(Self)
     }
 
@@ -62,18 +62,18 @@ impl Networks {
 }
 
 impl TryFrom<Vec<String>> for Networks {
-    type Error = BadNetwork;
+    type Error = NetworkError;
 
-    fn try_from(texts: Vec<String>) -> Result<Self, BadNetwork> {
+    fn try_from(texts: Vec<String>) -> Result<Self, NetworkError> {
         Self::parse(texts.iter().map(String::as_str))
     }
 }
 
 /// A list separated by commas.
 impl FromStr for Networks {
-    type Err = BadNetwork;
+    type Err = NetworkError;
 
-    fn from_str(text: &str) -> Result<Self, BadNetwork> {
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
         Self::parse(text.split(',').map(str::trim).filter(|text| !text.is_empty()))
     }
 }
@@ -87,13 +87,13 @@ impl fmt::Display for Networks {
     }
 }
 
-fn network(text: &str) -> Result<IpNet, BadNetwork> {
+fn network(text: &str) -> Result<IpNet, NetworkError> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(address.to_canonical().into());
     }
-    let network: IpNet = text.parse().map_err(|_| BadNetwork::Form(text.to_owned()))?;
+    let network: IpNet = text.parse().map_err(|_| NetworkError::Form(text.to_owned()))?;
     if network.trunc() != network {
-        return Err(BadNetwork::HostBits { given: text.to_owned(), network: network.trunc(), address: network.addr() });
+        return Err(NetworkError::HostBits { given: text.to_owned(), network: network.trunc(), address: network.addr() });
     }
     Ok(canonical(network))
 }

@@ -13,12 +13,12 @@ pub(crate) struct Rate {
 
 /// A bucket, full at first.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bucket {
+pub(crate) struct TokenBucket {
     tokens: f64,
     at: Instant,
 }
 
-impl Bucket {
+impl TokenBucket {
     pub(crate) fn full(rate: Rate, now: Instant) -> Self {
         Self { tokens: rate.burst, at: now }
     }
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn a_burst_then_the_rate() {
         let start = Instant::now();
-        let mut bucket = Bucket::full(RATE, start);
+        let mut bucket = TokenBucket::full(RATE, start);
         let mut taken = 0;
         for tenth in 0..=100 {
             taken += u32::from(bucket.take(1.0, RATE, start + Duration::from_millis(100 * tenth)));
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn credit_is_paid_back_in_time() {
         let start = Instant::now();
-        let mut bucket = Bucket::full(RATE, start);
+        let mut bucket = TokenBucket::full(RATE, start);
         assert_eq!(bucket.owe(3.0, RATE, start), Duration::ZERO);
         assert_eq!(bucket.owe(4.0, RATE, start), Duration::from_secs(2));
         assert_eq!(bucket.owe(0.0, RATE, start + Duration::from_secs(1)), Duration::from_secs(1));

@@ -32,15 +32,15 @@ use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
 pub use self::limits::BoundsTable;
-use super::{Config, HeaderChange, PointConfig, SlowPlayers, Who, relay};
+use super::{Config, HeaderChange, PointConfig, SlowPlayers, Principals, relay};
 use crate::Networks;
 use crate::fault_injection::Fault;
-use crate::http::tls::{BadTls, Tls};
+use crate::http::tls::{TlsError, Tls};
 use crate::recording::limits::RecordLimits;
 use crate::status::{self, StatusAccess};
 use asfpush_client::packet_buffer::Limits;
 use wmhttp::server::Policy;
-use wmhttp::server::access::{BadUsers, Rights, Scheme, Users};
+use wmhttp::server::access::{UsersError, AccessPolicy, Scheme, Users};
 
 /// The shortest Idle-Timeout of the protocol (S-2).
 const SHORTEST_IDLE: Duration = Duration::from_secs(10);
@@ -49,7 +49,7 @@ const SHORTEST_INACTIVITY: Duration = Duration::from_secs(1);
 
 /// Why a configuration cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum BadConfig {
+pub enum ConfigError {
     /// A file cannot be read.
     #[error("{}: {error}", .path.display())]
     Unreadable {
@@ -75,14 +75,14 @@ pub enum BadConfig {
     },
     /// There can be no TLS.
     #[error(transparent)]
-    Tls(#[from] BadTls),
+    Tls(#[from] TlsError),
     /// The file of users is none.
     #[error("{}: {error}", .path.display())]
     Users {
         /// The file.
         path: PathBuf,
         /// What is wrong in it.
-        error: BadUsers,
+        error: UsersError,
     },
     /// Users are named, or must be known, and there is no file of them.
     #[error("`{0}` counts only where there are users: name their file by `users` (flag `--users`)")]
@@ -152,7 +152,7 @@ pub enum BadConfig {
 /// The configuration file. Everything may be left out; flags fill in and override.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct File {
+pub struct ConfigFile {
     /// [`Config::listen`]; port 8080 of this machine alone where it is left out.
     pub listen: Option<SocketAddr>,
     /// How long a push may be silent, or its connection lost, such as `60s`.
@@ -267,13 +267,13 @@ pub struct PointTable {
     /// [`PointConfig::slow_players`]: `"skip"` or `"disconnect"`.
     pub slow_players: Option<SlowPlayers>,
     /// [`PointConfig::write`]: `"everybody"`, `"users"` or a list of names.
-    pub write: Option<Names>,
+    pub write: Option<PrincipalsToml>,
     /// [`PointConfig::create`]: as `write`.
-    pub create: Option<Names>,
+    pub create: Option<PrincipalsToml>,
     /// [`PointConfig::read`]: as `write`.
-    pub read: Option<Names>,
+    pub read: Option<PrincipalsToml>,
     /// [`PointConfig::operate`]: `"users"` or a list of names.
-    pub operate: Option<Names>,
+    pub operate: Option<PrincipalsToml>,
     /// [`PointConfig::allow_push`].
     pub allow_push: Option<Networks>,
     /// [`PointConfig::allow_play`].
@@ -285,9 +285,9 @@ pub struct PointTable {
 /// Who has a right, as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "expected \"everybody\", \"users\" or a list of user names")]
-pub enum Names {
+pub enum PrincipalsToml {
     /// A word for all of them.
-    All(All),
+    All(Everyone),
     /// These users.
     Only(BTreeSet<String>),
 }
@@ -295,59 +295,59 @@ pub enum Names {
 /// A word for all who may do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum All {
+pub enum Everyone {
     /// Whoever comes.
     Everybody,
     /// Every user.
     Users,
 }
 
-impl FromStr for File {
-    type Err = BadConfig;
+impl FromStr for ConfigFile {
+    type Err = ConfigError;
 
-    fn from_str(text: &str) -> Result<Self, BadConfig> {
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
         Ok(parse(text)?)
     }
 }
 
-impl File {
+impl ConfigFile {
     /// Reads a file.
     ///
     /// # Errors
     /// Where it cannot be read, or is no such TOML.
-    pub fn read(path: &Path) -> Result<Self, BadConfig> {
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = read(path)?;
-        parse(&text).map_err(|error| BadConfig::TomlFile { path: path.to_owned(), error })
+        parse(&text).map_err(|error| ConfigError::TomlFile { path: path.to_owned(), error })
     }
 
     /// The configuration that this is; reads the files that it names.
     ///
     /// # Errors
     /// Where a file cannot be read, or settings contradict each other.
-    pub fn into_config(self) -> Result<Config, BadConfig> {
+    pub fn into_config(self) -> Result<Config, ConfigError> {
         let Config { max_sessions, max_points, max_players, .. } = Config::default();
         let policy = Policy::default();
         let idle_timeout = self.idle_timeout.unwrap_or(policy.idle_timeout);
         if idle_timeout < SHORTEST_IDLE {
-            return Err(BadConfig::IdleTimeout);
+            return Err(ConfigError::IdleTimeout);
         }
         let inactivity_timeout = self.inactivity_timeout.unwrap_or(policy.inactivity_timeout);
         if inactivity_timeout < SHORTEST_INACTIVITY {
-            return Err(BadConfig::InactivityTimeout);
+            return Err(ConfigError::InactivityTimeout);
         }
         let users = self.users.as_deref().map(|path| rights(path, self.auth.clone())).transpose()?;
         if users.is_none() && self.auth.is_some() {
-            return Err(BadConfig::NoUsers("auth"));
+            return Err(ConfigError::NoUsers("auth"));
         }
         let points: BTreeMap<_, _> = self
             .point
             .into_iter()
             .map(|(name, table)| Ok((name.clone(), table.into_config(&name, &self.defaults, users.as_ref())?)))
-            .collect::<Result<_, BadConfig>>()?;
+            .collect::<Result<_, ConfigError>>()?;
         check_names(points.keys())?;
         let status = self.status.unwrap_or_default();
         if status == StatusAccess::Off && self.status_listen.is_some() {
-            return Err(BadConfig::StatusOff);
+            return Err(ConfigError::StatusOff);
         }
         Ok(Config {
             listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
@@ -368,9 +368,9 @@ impl File {
 }
 
 impl PointTable {
-    fn into_config(self, name: &str, defaults: &Self, users: Option<&Rights>) -> Result<PointConfig, BadConfig> {
+    fn into_config(self, name: &str, defaults: &Self, users: Option<&AccessPolicy>) -> Result<PointConfig, ConfigError> {
         if self.redirect.is_some() && self.proxy_redirect.is_some() {
-            return Err(BadConfig::TwoRedirects(name.to_owned()));
+            return Err(ConfigError::TwoRedirects(name.to_owned()));
         }
         let kept = Limits::default();
         let keep_bytes = self.keep_bytes.or(defaults.keep_bytes);
@@ -380,10 +380,10 @@ impl PointTable {
             ..kept
         };
         if limits.time.is_zero() && limits.bytes == 0 {
-            return Err(BadConfig::KeepsAll(name.to_owned()));
+            return Err(ConfigError::KeepsAll(name.to_owned()));
         }
         let unset = PointConfig::default();
-        let who = |key, names: Option<Names>, default: &Option<Names>, unset| {
+        let who = |key, names: Option<PrincipalsToml>, default: &Option<PrincipalsToml>, unset| {
             names.or_else(|| default.clone()).map_or(Ok(unset), |names| who(key, name, names, users))
         };
         Ok(PointConfig {
@@ -409,8 +409,8 @@ impl PointTable {
             create: who("create", self.create, &defaults.create, unset.create)?,
             read: who("read", self.read, &defaults.read, unset.read)?,
             operate: match who("operate", self.operate, &defaults.operate, unset.operate)? {
-                Who::Everybody => return Err(BadConfig::OperatedByEverybody(name.to_owned())),
-                who @ (Who::Users | Who::Only(_)) => who,
+                Principals::Everybody => return Err(ConfigError::OperatedByEverybody(name.to_owned())),
+                who @ (Principals::Users | Principals::Only(_)) => who,
             },
             allow_push: self.allow_push.or_else(|| defaults.allow_push.clone()),
             allow_play: self.allow_play.or_else(|| defaults.allow_play.clone()),
@@ -420,20 +420,20 @@ impl PointTable {
 }
 
 /// A right, of users that there are: a name that nobody has is a slip of the pen.
-fn who(key: &'static str, point: &str, names: Names, users: Option<&Rights>) -> Result<Who, BadConfig> {
+fn who(key: &'static str, point: &str, names: PrincipalsToml, users: Option<&AccessPolicy>) -> Result<Principals, ConfigError> {
     match (names, users) {
-        (Names::All(All::Everybody), _) => Ok(Who::Everybody),
-        (_, None) => Err(BadConfig::NoUsers(key)),
-        (Names::All(All::Users), Some(_)) => Ok(Who::Users),
-        (Names::Only(names), Some(rights)) => match names.iter().find(|name| !rights.users.has(name)) {
-            Some(user) => Err(BadConfig::UnknownUser { point: point.to_owned(), user: user.clone() }),
-            None => Ok(Who::Only(names)),
+        (PrincipalsToml::All(Everyone::Everybody), _) => Ok(Principals::Everybody),
+        (_, None) => Err(ConfigError::NoUsers(key)),
+        (PrincipalsToml::All(Everyone::Users), Some(_)) => Ok(Principals::Users),
+        (PrincipalsToml::Only(names), Some(rights)) => match names.iter().find(|name| !rights.users.has(name)) {
+            Some(user) => Err(ConfigError::UnknownUser { point: point.to_owned(), user: user.clone() }),
+            None => Ok(Principals::Only(names)),
         },
     }
 }
 
 /// The limits, where they leave something to record into.
-fn record_limits(point: &str, limits: RecordLimits) -> Result<RecordLimits, BadConfig> {
+fn record_limits(point: &str, limits: RecordLimits) -> Result<RecordLimits, ConfigError> {
     let least_size = ByteSize::mib(1);
     let too_low = [
         (limits.max_size.is_some_and(|size| size < least_size), "record-max-size", "1MiB"),
@@ -442,32 +442,32 @@ fn record_limits(point: &str, limits: RecordLimits) -> Result<RecordLimits, BadC
         (limits.max_total.is_some_and(|size| size < least_size), "record-max-total", "1MiB"),
     ];
     match too_low.into_iter().find(|(too_low, ..)| *too_low) {
-        Some((_, key, least)) => Err(BadConfig::RecordLimit { point: point.to_owned(), key, least }),
+        Some((_, key, least)) => Err(ConfigError::RecordLimit { point: point.to_owned(), key, least }),
         None => Ok(limits),
     }
 }
 
-fn check_names<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), BadConfig> {
+fn check_names<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), ConfigError> {
     let mut known: BTreeMap<String, &str> = BTreeMap::new();
     for name in names {
         if status::is_reserved(name) {
-            return Err(BadConfig::ReservedName(name.clone()));
+            return Err(ConfigError::ReservedName(name.clone()));
         }
         if let Some(before) = known.insert(super::key(name), name) {
-            return Err(BadConfig::SamePoint(before.to_owned(), name.clone()));
+            return Err(ConfigError::SamePoint(before.to_owned(), name.clone()));
         }
     }
     Ok(())
 }
 
-fn rights(path: &Path, schemes: Option<Vec<Scheme>>) -> Result<Rights, BadConfig> {
-    let users: Users = read(path)?.parse().map_err(|error| BadConfig::Users { path: path.to_owned(), error })?;
-    let rights = Rights::new(users);
-    Ok(Rights { schemes: schemes.unwrap_or_else(|| rights.schemes.clone()), ..rights })
+fn rights(path: &Path, schemes: Option<Vec<Scheme>>) -> Result<AccessPolicy, ConfigError> {
+    let users: Users = read(path)?.parse().map_err(|error| ConfigError::Users { path: path.to_owned(), error })?;
+    let rights = AccessPolicy::new(users);
+    Ok(AccessPolicy { schemes: schemes.unwrap_or_else(|| rights.schemes.clone()), ..rights })
 }
 
 /// The parser's message shows a line of the text, but where there may be a password in it only the line's number.
-fn parse(text: &str) -> Result<File, toml::de::Error> {
+fn parse(text: &str) -> Result<ConfigFile, toml::de::Error> {
     toml::from_str(text).map_err(|error| {
         if !text.contains('@') && !text.contains("password") {
             return error;
@@ -478,8 +478,8 @@ fn parse(text: &str) -> Result<File, toml::de::Error> {
     })
 }
 
-pub(super) fn read(path: &Path) -> Result<String, BadConfig> {
-    fs::read_to_string(path).map_err(|error| BadConfig::Unreadable { path: path.to_owned(), error })
+pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })
 }
 
 fn parsed_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {

@@ -9,7 +9,7 @@ use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use super::file::{BadConfig, http_url, read};
+use super::file::{ConfigError, http_url, read};
 use asfpush_client::publish::{self, backoff};
 use asfpush_client::transport::{self, tls::Tls};
 use wmhttp::auth::{Login, Methods, Secret};
@@ -24,7 +24,7 @@ const REFUSED: u32 = 10;
 
 /// A publishing point that a point pushes on to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forward {
+pub struct RelayConfig {
     /// The publishing point, without credentials. To a path that ends with `/` the name of the point here is added.
     pub url: Url,
     /// As whom to appear there.
@@ -35,7 +35,7 @@ pub struct Forward {
     pub retry_delay_max: Duration,
 }
 
-impl Forward {
+impl RelayConfig {
     /// A forward to the publishing point at `url`, as whom that says.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl Forward {
                 tls: Tls::default(),
             },
             retry: backoff::Policy { delay: retry.delay.min(retry.delay_max), ..retry },
-            terms: asfpush_client::packet_buffer::Terms::default(),
+            terms: asfpush_client::packet_buffer::ReaderOptions::default(),
         }
     }
 }
@@ -96,19 +96,19 @@ impl Forward {
 /// A forward as it is written: a URL, or a table with one. What is wrong with a URL is said where it is
 /// used, since the parser's message would show the line, and a password in it.
 #[derive(Clone, Debug)]
-pub struct Written(ForwardTable);
+pub struct RawForward(ForwardTable);
 
 /// One forward, or a list of them.
 #[derive(Clone, Debug, Default)]
-pub struct List(pub Vec<Written>);
+pub struct List(pub Vec<RawForward>);
 
 /// The table of a forward.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "expected a URL, or a table with `url` in it")]
 struct ForwardTable {
-    url: Option<Hidden>,
+    url: Option<RedactedUrl>,
     user: Option<String>,
-    password: Option<Hidden>,
+    password: Option<RedactedUrl>,
     password_file: Option<PathBuf>,
     template_url: Option<String>,
     #[serde(default)]
@@ -118,9 +118,9 @@ struct ForwardTable {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Hidden(Secret);
+struct RedactedUrl(Secret);
 
-impl<'de> Deserialize<'de> for Hidden {
+impl<'de> Deserialize<'de> for RedactedUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // The parser's own message would show what stands there.
         let text = String::deserialize(deserializer).map_err(|_| D::Error::custom("expected a text in quotes"))?;
@@ -128,28 +128,28 @@ impl<'de> Deserialize<'de> for Hidden {
     }
 }
 
-impl From<&str> for Written {
+impl From<&str> for RawForward {
     fn from(url: &str) -> Self {
-        Self(ForwardTable { url: Some(Hidden(Secret::new(url))), ..ForwardTable::default() })
+        Self(ForwardTable { url: Some(RedactedUrl(Secret::new(url))), ..ForwardTable::default() })
     }
 }
 
-impl<'de> Deserialize<'de> for Written {
+impl<'de> Deserialize<'de> for RawForward {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct UrlOrTable;
         impl<'de> Visitor<'de> for UrlOrTable {
-            type Value = Written;
+            type Value = RawForward;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a URL, or a table with `url` in it")
             }
 
-            fn visit_str<E: Error>(self, url: &str) -> Result<Written, E> {
-                Ok(Written::from(url))
+            fn visit_str<E: Error>(self, url: &str) -> Result<RawForward, E> {
+                Ok(RawForward::from(url))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Written, A::Error> {
-                ForwardTable::deserialize(MapAccessDeserializer::new(map)).map(Written)
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawForward, A::Error> {
+                ForwardTable::deserialize(MapAccessDeserializer::new(map)).map(RawForward)
             }
         }
         deserializer.deserialize_any(UrlOrTable)
@@ -158,8 +158,8 @@ impl<'de> Deserialize<'de> for Written {
 
 impl<'de> Deserialize<'de> for List {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMore;
-        impl<'de> Visitor<'de> for OneOrMore {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
             type Value = List;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -167,31 +167,31 @@ impl<'de> Deserialize<'de> for List {
             }
 
             fn visit_str<E: Error>(self, url: &str) -> Result<List, E> {
-                Ok(List(vec![Written::from(url)]))
+                Ok(List(vec![RawForward::from(url)]))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<List, A::Error> {
-                Ok(List(vec![Written::deserialize(MapAccessDeserializer::new(map))?]))
+                Ok(List(vec![RawForward::deserialize(MapAccessDeserializer::new(map))?]))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<List, A::Error> {
                 Vec::deserialize(SeqAccessDeserializer::new(list)).map(List)
             }
         }
-        deserializer.deserialize_any(OneOrMore)
+        deserializer.deserialize_any(OneOrMany)
     }
 }
 
-impl Written {
+impl RawForward {
     /// The forward that this is, of the point `name`; reads the file of its password.
     ///
     /// # Errors
     /// Where that cannot be read, or the URL is none.
-    pub(super) fn into_forward(self, name: &str) -> Result<Forward, BadConfig> {
-        let bad = |cause| BadConfig::Forward { point: name.to_owned(), cause };
+    pub(super) fn into_forward(self, name: &str) -> Result<RelayConfig, ConfigError> {
+        let bad = |cause| ConfigError::Forward { point: name.to_owned(), cause };
         let Self(table) = self;
-        let Some(Hidden(url)) = table.url else { return Err(bad("it has no `url`")) };
-        let mut forward = Forward::to(url.reveal()).map_err(bad)?;
+        let Some(RedactedUrl(url)) = table.url else { return Err(bad("it has no `url`")) };
+        let mut forward = RelayConfig::to(url.reveal()).map_err(bad)?;
         if table.password.is_some() && table.password_file.is_some() {
             return Err(bad("it has both `password` and `password-file`: leave one of them out"));
         }
@@ -205,7 +205,7 @@ impl Written {
         if let Some(user) = table.user {
             forward.login.user = Some(user);
         }
-        if let Some(Hidden(password)) = table.password {
+        if let Some(RedactedUrl(password)) = table.password {
             forward.login.password = Some(password);
         }
         if let Some(file) = table.password_file {
@@ -230,14 +230,14 @@ impl Written {
 /// The forwards of the point `name`, each to another place.
 ///
 /// # Errors
-/// As [`Written::into_forward`], and where two lead to the same place.
-pub(super) fn each(List(written): List, name: &str) -> Result<Vec<Forward>, BadConfig> {
-    let mut all: Vec<Forward> = Vec::with_capacity(written.len());
+/// As [`RawForward::into_forward`], and where two lead to the same place.
+pub(super) fn each(List(written): List, name: &str) -> Result<Vec<RelayConfig>, ConfigError> {
+    let mut all: Vec<RelayConfig> = Vec::with_capacity(written.len());
     for written in written {
         let forward = written.into_forward(name)?;
         if all.iter().any(|known| known.target(name) == forward.target(name)) {
             let cause = "it is there twice: leave one of them out";
-            return Err(BadConfig::Forward { point: name.to_owned(), cause });
+            return Err(ConfigError::Forward { point: name.to_owned(), cause });
         }
         all.push(forward);
     }
@@ -251,10 +251,10 @@ mod tests {
     use tempfile::NamedTempFile;
 
     use super::*;
-    use crate::config::file::File;
+    use crate::config::file::ConfigFile;
 
-    fn forwards(written: &str) -> Result<Vec<Forward>, BadConfig> {
-        let config = format!("[point.\"hall/2\"]\nforward = {written}\n").parse::<File>()?.into_config()?;
+    fn forwards(written: &str) -> Result<Vec<RelayConfig>, ConfigError> {
+        let config = format!("[point.\"hall/2\"]\nforward = {written}\n").parse::<ConfigFile>()?.into_config()?;
         Ok(config.points["hall/2"].forward.clone())
     }
 
@@ -268,7 +268,7 @@ mod tests {
             file.path().display()
         ))
         .unwrap();
-        let password = |forward: &Forward| forward.login.password.as_ref().unwrap().reveal().to_owned();
+        let password = |forward: &RelayConfig| forward.login.password.as_ref().unwrap().reveal().to_owned();
         assert_eq!(all.iter().map(password).collect::<Vec<_>>(), ["se@cret", "hush", "from file"]);
         assert_eq!(all[0].target("hall/2").as_str(), "http://b:8080/hall/2");
         assert_eq!(all[1].target("hall/2").as_str(), "https://c/x");

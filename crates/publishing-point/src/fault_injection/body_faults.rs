@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::request_faults::{GARBAGE, tell};
-use super::{Fault, Kind, Moment, Progress};
+use super::{Fault, Kind, Trigger, Progress};
 use crate::http::connection::Connection;
-use crate::ingest::session::{Chunk, Fate, SessionHandle};
+use crate::ingest::session::{BodyChunk, SessionControl, PublishSession};
 use wmhttp::Hresult;
 use wmhttp::packet::{Decoder, FRAMING_LEN, Packet};
 
@@ -20,12 +20,12 @@ use wmhttp::packet::{Decoder, FRAMING_LEN, Packet};
 const SLICES: u64 = 20;
 
 /// What befalls the body of one PushStart.
-pub(crate) struct InBody {
+pub(crate) struct BodyFaults {
     point: String,
     /// Those that have not acted yet.
     due: Vec<Fault>,
     connection: Weak<Connection>,
-    session: SessionHandle,
+    session: PublishSession,
     begun: Instant,
     bytes: u64,
     packets: u64,
@@ -44,15 +44,15 @@ struct Scan {
 
 /// Whether the body is read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
+enum BodyAction {
     GoOn,
     Over,
 }
 
-impl InBody {
-    pub(super) fn new(point: &str, due: Vec<Fault>, connection: &Arc<Connection>, session: SessionHandle) -> Self {
+impl BodyFaults {
+    pub(super) fn new(point: &str, due: Vec<Fault>, connection: &Arc<Connection>, session: PublishSession) -> Self {
         let counts = |fault: &Fault| {
-            fault.kind.is_about_packets() || matches!(fault.moment, Moment::Body(Progress::Packets(1..)))
+            fault.kind.is_about_packets() || matches!(fault.moment, Trigger::Body(Progress::Packets(1..)))
         };
         Self {
             point: point.to_owned(),
@@ -68,10 +68,10 @@ impl InBody {
     }
 
     /// Hands a chunk to the session, faults and all; `false` where nothing more is to be read.
-    pub(crate) async fn hand_on(&mut self, mut rest: Bytes, session: &mpsc::Sender<Chunk>) -> bool {
+    pub(crate) async fn hand_on(&mut self, mut rest: Bytes, session: &mpsc::Sender<BodyChunk>) -> bool {
         let mut packets = self.scan.as_mut().map(|scan| scan.packets(&rest)).unwrap_or_default();
         let mut at = 0;
-        while self.act(session).await == Then::GoOn {
+        while self.act(session).await == BodyAction::GoOn {
             if rest.is_empty() {
                 return true;
             }
@@ -89,7 +89,7 @@ impl InBody {
                 let data = matches!(packets.pop_front(), Some((_, Packet::Data(_))));
                 self.packets += u64::from(data);
             }
-            if session.send(Chunk::Bytes(piece)).await.is_err() {
+            if session.send(BodyChunk::Bytes(piece)).await.is_err() {
                 return false;
             }
             if let Some(rate) = self.rate {
@@ -100,19 +100,19 @@ impl InBody {
     }
 
     /// Waits for a fault that acts at a time, and lets it; `false` where nothing more is to be read.
-    pub(crate) async fn strike(faults: &mut Option<Self>, session: &mpsc::Sender<Chunk>) -> bool {
+    pub(crate) async fn strike(faults: &mut Option<Self>, session: &mpsc::Sender<BodyChunk>) -> bool {
         let Some(faults) = faults else { return pending().await };
         let times = faults.due.iter().filter_map(|fault| {
-            let Moment::Body(Progress::Time(time)) = fault.moment else { return None };
+            let Trigger::Body(Progress::Time(time)) = fault.moment else { return None };
             Some(faults.begun + time)
         });
         let Some(next) = times.min() else { return pending().await };
         sleep_until(next).await;
-        faults.act(session).await == Then::GoOn
+        faults.act(session).await == BodyAction::GoOn
     }
 
     /// Lets those act whose moment has come.
-    async fn act(&mut self, session: &mpsc::Sender<Chunk>) -> Then {
+    async fn act(&mut self, session: &mpsc::Sender<BodyChunk>) -> BodyAction {
         while let Some(at) = self.due.iter().position(|due| !due.kind.is_about_packets() && self.has_come(due.moment)) {
             let fault = self.due.remove(at);
             tell(&self.point, &fault);
@@ -124,10 +124,10 @@ impl InBody {
                 // Until the session has taken what was handed on: what is decided about it overtakes that.
                 let _ = session.reserve_many(session.max_capacity()).await;
                 self.end_by(&fault.kind);
-                return Then::Over;
+                return BodyAction::Over;
             }
         }
-        Then::GoOn
+        BodyAction::GoOn
     }
 
     /// Ends the request. Where the session is told nothing it sees a lost connection, and its answer,
@@ -138,14 +138,14 @@ impl InBody {
             connection.reset();
         } else if *kind == Kind::Garbage {
             connection.wire().say_first(GARBAGE);
-            self.session.decide(Fate::Expelled(500));
+            self.session.decide(SessionControl::Expelled(500));
         } else if let Kind::Status { status, .. } = kind {
-            self.session.decide(Fate::Expelled(*status));
+            self.session.decide(SessionControl::Expelled(*status));
         }
     }
 
-    fn has_come(&self, moment: Moment) -> bool {
-        let Moment::Body(progress) = moment else { return false };
+    fn has_come(&self, moment: Trigger) -> bool {
+        let Trigger::Body(progress) = moment else { return false };
         match progress {
             Progress::Packets(count) => self.packets >= count,
             Progress::Bytes(size) => self.bytes >= size.as_u64(),
@@ -169,7 +169,7 @@ impl InBody {
     /// Bytes from here to where a fault acts next.
     fn to_next_byte_mark(&self) -> usize {
         let marks = self.due.iter().filter_map(|fault| {
-            let Moment::Body(Progress::Bytes(size)) = fault.moment else { return None };
+            let Trigger::Body(Progress::Bytes(size)) = fault.moment else { return None };
             size.as_u64().checked_sub(self.bytes).filter(|left| *left > 0)
         });
         marks.min().map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX))
@@ -200,7 +200,7 @@ impl Scan {
 }
 
 /// Waits, as long as the session wants anything.
-async fn pause(time: Duration, session: &mpsc::Sender<Chunk>) {
+async fn pause(time: Duration, session: &mpsc::Sender<BodyChunk>) {
     tokio::select! {
         () = sleep(time) => {}
         () = session.closed() => {}

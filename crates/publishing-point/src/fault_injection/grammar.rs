@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::{Fault, Kind, Moment, Omission, Progress, Turns};
+use super::{Fault, Kind, Trigger, OmittedHeader, Progress, Schedule};
 use wmhttp::headers::PushId;
 
 /// What a server in the field takes at most ($H included).
@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Why a text is no fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadFault {
+pub enum FaultError {
     /// No kind has this name.
     #[error("`{0}` is no kind of fault; there are: {kinds}", kinds = names())]
     UnknownKind(String),
@@ -108,19 +108,19 @@ fn names() -> String {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Moments {
     /// Anything, but not both answers.
-    Any(Moment),
+    Any(Trigger),
     Body,
     Answers,
     NoAnswer,
-    None(Moment),
+    None(Trigger),
 }
 
 impl Kind {
     fn moments(&self) -> Moments {
         match self {
             Self::Stall(_) | Self::Slow(_) => Moments::Body,
-            Self::Reset | Self::Close | Self::Garbage => Moments::Any(Moment::Start),
-            Self::Status { .. } => Moments::Any(Moment::Setup),
+            Self::Reset | Self::Close | Self::Garbage => Moments::Any(Trigger::Start),
+            Self::Status { .. } => Moments::Any(Trigger::Setup),
             Self::NoAnswer => Moments::NoAnswer,
             Self::Late(_)
             | Self::Without(_)
@@ -128,29 +128,29 @@ impl Kind {
             | Self::Http10
             | Self::SplitAnswer
             | Self::ExtraContinue => Moments::Answers,
-            Self::CloseAfterSetup(_) | Self::NoDirectives => Moments::None(Moment::Setup),
+            Self::CloseAfterSetup(_) | Self::NoDirectives => Moments::None(Trigger::Setup),
             Self::SmallPackets(_) | Self::NoFiller | Self::NoStreamChange => Moments::None(BEGINNING),
         }
     }
 }
 
-const BEGINNING: Moment = Moment::Body(Progress::Packets(0));
+const BEGINNING: Trigger = Trigger::Body(Progress::Packets(0));
 
 impl Moments {
-    fn default_moment(self) -> Moment {
+    fn default_moment(self) -> Trigger {
         match self {
             Self::Any(moment) | Self::None(moment) => moment,
             Self::Body => BEGINNING,
-            Self::Answers => Moment::Answers,
-            Self::NoAnswer => Moment::End,
+            Self::Answers => Trigger::Answers,
+            Self::NoAnswer => Trigger::End,
         }
     }
 
-    fn allows(self, moment: Moment) -> bool {
+    fn allows(self, moment: Trigger) -> bool {
         match self {
-            Self::Any(_) => moment != Moment::Answers,
-            Self::Body => matches!(moment, Moment::Body(_)),
-            Self::Answers | Self::NoAnswer => matches!(moment, Moment::Setup | Moment::End),
+            Self::Any(_) => moment != Trigger::Answers,
+            Self::Body => matches!(moment, Trigger::Body(_)),
+            Self::Answers | Self::NoAnswer => matches!(moment, Trigger::Setup | Trigger::End),
             Self::None(_) => false,
         }
     }
@@ -168,19 +168,19 @@ impl Moments {
 }
 
 impl FromStr for Fault {
-    type Err = BadFault;
+    type Err = FaultError;
 
-    fn from_str(text: &str) -> Result<Self, BadFault> {
+    fn from_str(text: &str) -> Result<Self, FaultError> {
         let (rest, turns) = text.split_once('/').map_or((text, None), |(rest, turns)| (rest, Some(turns)));
         let (rest, moment) = rest.split_once('@').map_or((rest, None), |(rest, moment)| (rest, Some(moment)));
         let (name, value) = rest.split_once(':').map_or((rest, None), |(name, value)| (name, Some(value)));
-        let turns = turns.map_or(Ok(Turns::Each), parse_turns)?;
+        let turns = turns.map_or(Ok(Schedule::Each), parse_turns)?;
         if name == "drop-after" {
             let progress = needed(name, value, "drop-after:PROGRESS", parse_progress)?;
             if let Some(moment) = moment {
-                return Err(bad_moment(name, moment, Moments::None(Moment::Start)));
+                return Err(bad_moment(name, moment, Moments::None(Trigger::Start)));
             }
-            return Ok(Self { kind: Kind::Reset, moment: Moment::Body(progress), turns });
+            return Ok(Self { kind: Kind::Reset, moment: Trigger::Body(progress), turns });
         }
         let kind = parse_kind(name, value)?;
         let moments = kind.moments();
@@ -194,11 +194,11 @@ impl FromStr for Fault {
     }
 }
 
-fn bad_moment(kind: &str, moment: &str, moments: Moments) -> BadFault {
-    BadFault::Moment { kind: kind.to_owned(), moment: moment.to_owned(), allowed: moments.allowed() }
+fn bad_moment(kind: &str, moment: &str, moments: Moments) -> FaultError {
+    FaultError::Moment { kind: kind.to_owned(), moment: moment.to_owned(), allowed: moments.allowed() }
 }
 
-fn parse_kind(name: &str, value: Option<&str>) -> Result<Kind, BadFault> {
+fn parse_kind(name: &str, value: Option<&str>) -> Result<Kind, FaultError> {
     if let Ok(status) = name.parse::<u16>() {
         let form = "STATUS:retry-after=TIME";
         if !(200..600).contains(&status) {
@@ -227,10 +227,10 @@ fn parse_kind(name: &str, value: Option<&str>) -> Result<Kind, BadFault> {
         "close" => (Kind::Close, "close"),
         "garbage" => (Kind::Garbage, "garbage"),
         "no-answer" => (Kind::NoAnswer, "no-answer"),
-        "no-cookie" => (Kind::Without(Omission::Cookie), "no-cookie"),
-        "no-server-header" => (Kind::Without(Omission::Server), "no-server-header"),
-        "no-pragma" => (Kind::Without(Omission::Pragma), "no-pragma"),
-        "no-supported" => (Kind::Without(Omission::Supported), "no-supported"),
+        "no-cookie" => (Kind::Without(OmittedHeader::Cookie), "no-cookie"),
+        "no-server-header" => (Kind::Without(OmittedHeader::Server), "no-server-header"),
+        "no-pragma" => (Kind::Without(OmittedHeader::Pragma), "no-pragma"),
+        "no-supported" => (Kind::Without(OmittedHeader::Supported), "no-supported"),
         "http-1.0" => (Kind::Http10, "http-1.0"),
         "split-answer" => (Kind::SplitAnswer, "split-answer"),
         "extra-100-continue" => (Kind::ExtraContinue, "extra-100-continue"),
@@ -239,7 +239,7 @@ fn parse_kind(name: &str, value: Option<&str>) -> Result<Kind, BadFault> {
         "small-packets" => (Kind::SmallPackets(ByteSize(SMALL_PACKET)), "small-packets"),
         "no-filler" => (Kind::NoFiller, "no-filler"),
         "no-stream-change" => (Kind::NoStreamChange, "no-stream-change"),
-        unknown => return Err(BadFault::UnknownKind(unknown.to_owned())),
+        unknown => return Err(FaultError::UnknownKind(unknown.to_owned())),
     };
     match value {
         None => Ok(kind),
@@ -252,13 +252,13 @@ fn needed<T>(
     value: Option<&str>,
     form: &'static str,
     parse: impl Fn(&str) -> Option<T>,
-) -> Result<T, BadFault> {
+) -> Result<T, FaultError> {
     let value = value.ok_or_else(|| bad_value(kind, "needs a value", form))?;
     parse(value).ok_or_else(|| bad_value(kind, &format!("does not take the value `{value}`"), form))
 }
 
-fn bad_value(kind: &str, problem: &str, form: &'static str) -> BadFault {
-    BadFault::Value { kind: kind.to_owned(), problem: problem.to_owned(), form }
+fn bad_value(kind: &str, problem: &str, form: &'static str) -> FaultError {
+    FaultError::Value { kind: kind.to_owned(), problem: problem.to_owned(), form }
 }
 
 fn parse_time(text: &str) -> Option<Duration> {
@@ -276,30 +276,30 @@ fn parse_progress(text: &str) -> Option<Progress> {
     packets.or_else(time).or_else(|| text.parse().ok().map(Progress::Bytes))
 }
 
-fn parse_moment(text: &str) -> Option<Moment> {
+fn parse_moment(text: &str) -> Option<Trigger> {
     match text {
-        "setup" => Some(Moment::Setup),
-        "start" => Some(Moment::Start),
-        "end" => Some(Moment::End),
-        progress => parse_progress(progress).map(Moment::Body),
+        "setup" => Some(Trigger::Setup),
+        "start" => Some(Trigger::Start),
+        "end" => Some(Trigger::End),
+        progress => parse_progress(progress).map(Trigger::Body),
     }
 }
 
-fn parse_turns(text: &str) -> Result<Turns, BadFault> {
+fn parse_turns(text: &str) -> Result<Schedule, FaultError> {
     let turns = || {
         let (word, value) = text.split_once(':').map_or((text, None), |(word, value)| (word, Some(value)));
         match (word, value) {
-            ("once", None) => Some(Turns::Once),
-            ("every", Some(step)) => step.parse().ok().filter(|step| *step > 0).map(Turns::Every),
+            ("once", None) => Some(Schedule::Once),
+            ("every", Some(step)) => step.parse().ok().filter(|step| *step > 0).map(Schedule::Every),
             ("chance", Some(value)) => {
                 let (percent, seed) = value.split_once(':').unwrap_or((value, "0"));
                 let percent = percent.strip_suffix('%')?.parse().ok().filter(|percent| *percent <= 100)?;
-                Some(Turns::Chance { percent, seed: seed.parse().ok()? })
+                Some(Schedule::Chance { percent, seed: seed.parse().ok()? })
             }
             _ => None,
         }
     };
-    turns().ok_or_else(|| BadFault::Turns(text.to_owned()))
+    turns().ok_or_else(|| FaultError::Turns(text.to_owned()))
 }
 
 impl fmt::Display for Fault {
@@ -326,10 +326,10 @@ impl fmt::Display for Kind {
             Self::Late(length) => write!(f, "late:{}", time(length)),
             Self::Status { status, retry_after: None } => write!(f, "{status}"),
             Self::Status { status, retry_after: Some(wait) } => write!(f, "{status}:retry-after={}", time(wait)),
-            Self::Without(Omission::Cookie) => f.write_str("no-cookie"),
-            Self::Without(Omission::Server) => f.write_str("no-server-header"),
-            Self::Without(Omission::Pragma) => f.write_str("no-pragma"),
-            Self::Without(Omission::Supported) => f.write_str("no-supported"),
+            Self::Without(OmittedHeader::Cookie) => f.write_str("no-cookie"),
+            Self::Without(OmittedHeader::Server) => f.write_str("no-server-header"),
+            Self::Without(OmittedHeader::Pragma) => f.write_str("no-pragma"),
+            Self::Without(OmittedHeader::Supported) => f.write_str("no-supported"),
             Self::Cookie(id) => write!(f, "cookie:{}", id.as_str()),
             Self::Http10 => f.write_str("http-1.0"),
             Self::SplitAnswer => f.write_str("split-answer"),
@@ -343,7 +343,7 @@ impl fmt::Display for Kind {
     }
 }
 
-impl fmt::Display for Moment {
+impl fmt::Display for Trigger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Setup => f.write_str("setup"),
@@ -357,7 +357,7 @@ impl fmt::Display for Moment {
     }
 }
 
-impl fmt::Display for Turns {
+impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Each => Ok(()),

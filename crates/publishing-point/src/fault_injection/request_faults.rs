@@ -8,10 +8,10 @@ use http::{HeaderName, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::sleep;
 
-use super::{Fault, Faults, InBody, Kind, Moment, Omission};
+use super::{Fault, Faults, BodyFaults, Kind, Trigger, OmittedHeader};
 use crate::http::body::Body;
 use crate::http::connection::{Closed, Connection};
-use crate::ingest::session::SessionHandle;
+use crate::ingest::session::PublishSession;
 use wmhttp::headers::{Kind as RequestKind, PushId, SUPPORTED};
 use wmhttp::server::{Policy, Reply};
 
@@ -22,7 +22,7 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"fault\"")
 const REASON: &str = "a fault switch of this publishing point answers so";
 
 /// The faults that are due on one request.
-pub(crate) struct Acting {
+pub(crate) struct ActiveFaults {
     point: String,
     request: RequestKind,
     has_directives: bool,
@@ -32,7 +32,7 @@ pub(crate) struct Acting {
     connection: Arc<Connection>,
 }
 
-impl Acting {
+impl ActiveFaults {
     /// `None` where the point has no faults, or the request is none of a pusher's.
     pub(crate) fn on(
         faults: &Faults,
@@ -49,7 +49,7 @@ impl Acting {
             if let Kind::Cookie(id) = &fault.kind {
                 return Some(id.clone());
             }
-            (fault.kind == Kind::Without(Omission::Cookie)).then(PushId::new_session)
+            (fault.kind == Kind::Without(OmittedHeader::Cookie)).then(PushId::new_session)
         });
         Some(Self {
             point: point.to_owned(),
@@ -71,7 +71,7 @@ impl Acting {
             self.tell(fault);
             return Err(Closed);
         }
-        let moment = if self.request == RequestKind::Setup { Moment::Setup } else { Moment::Start };
+        let moment = if self.request == RequestKind::Setup { Trigger::Setup } else { Trigger::Start };
         self.break_off(moment, policy).await
     }
 
@@ -81,9 +81,9 @@ impl Acting {
     }
 
     /// What befalls the body of a PushStart of this session.
-    pub(crate) fn in_body(&self, session: &SessionHandle) -> Option<InBody> {
-        let due: Vec<_> = self.due.iter().filter(|fault| matches!(fault.moment, Moment::Body(_))).cloned().collect();
-        (!due.is_empty()).then(|| InBody::new(&self.point, due, &self.connection, session.clone()))
+    pub(crate) fn in_body(&self, session: &PublishSession) -> Option<BodyFaults> {
+        let due: Vec<_> = self.due.iter().filter(|fault| matches!(fault.moment, Trigger::Body(_))).cloned().collect();
+        (!due.is_empty()).then(|| BodyFaults::new(&self.point, due, &self.connection, session.clone()))
     }
 
     /// What comes in place of `reply`.
@@ -92,7 +92,7 @@ impl Acting {
     /// Where the connection is to close.
     pub(crate) async fn change(&self, reply: Reply, policy: &Policy) -> Result<Reply, Closed> {
         let at_end = self.request == RequestKind::Start && reply.status == 204;
-        let instead = if at_end { self.break_off(Moment::End, policy).await? } else { None };
+        let instead = if at_end { self.break_off(Trigger::End, policy).await? } else { None };
         Ok(instead.unwrap_or(reply))
     }
 
@@ -110,10 +110,10 @@ impl Acting {
                 }
             }
             let is_answers = match fault.moment {
-                Moment::Answers => true,
-                Moment::Setup => self.request == RequestKind::Setup,
-                Moment::End => self.request == RequestKind::Start,
-                Moment::Start | Moment::Body(_) => false,
+                Trigger::Answers => true,
+                Trigger::Setup => self.request == RequestKind::Setup,
+                Trigger::End => self.request == RequestKind::Start,
+                Trigger::Start | Trigger::Body(_) => false,
             };
             if is_answers {
                 self.distort_by(fault, response).await;
@@ -166,7 +166,7 @@ impl Acting {
     }
 
     /// What is due at this moment and ends the request.
-    async fn break_off(&self, moment: Moment, policy: &Policy) -> Result<Option<Reply>, Closed> {
+    async fn break_off(&self, moment: Trigger, policy: &Policy) -> Result<Option<Reply>, Closed> {
         for fault in self.due.iter().filter(|fault| fault.moment == moment) {
             let reply = match fault.kind {
                 Kind::Reset => {
@@ -221,13 +221,13 @@ pub(super) fn tell(point: &str, fault: &Fault) {
 /// Whether a request has the fault's moment.
 fn concerns(fault: &Fault, request: RequestKind) -> bool {
     match fault.moment {
-        Moment::Setup => request == RequestKind::Setup,
-        Moment::Start | Moment::Body(_) | Moment::End => request == RequestKind::Start,
-        Moment::Answers => true,
+        Trigger::Setup => request == RequestKind::Setup,
+        Trigger::Start | Trigger::Body(_) | Trigger::End => request == RequestKind::Start,
+        Trigger::Answers => true,
     }
 }
 
-impl Omission {
+impl OmittedHeader {
     fn header(self) -> HeaderName {
         match self {
             Self::Cookie => header::SET_COOKIE,

@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 
 /// On which of the requests that have its moment a fault is due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Turns {
+pub enum Schedule {
     /// On each.
     #[default]
     Each,
@@ -30,13 +30,13 @@ pub(super) struct Counter(AtomicU64);
 
 impl Counter {
     /// Counts a request: whether the fault is due on it.
-    pub(super) fn is_due(&self, turns: Turns) -> bool {
+    pub(super) fn is_due(&self, turns: Schedule) -> bool {
         let number = self.0.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         match turns {
-            Turns::Each => true,
-            Turns::Once => number == 1,
-            Turns::Every(step) => number.is_multiple_of(step),
-            Turns::Chance { percent, seed } => {
+            Schedule::Each => true,
+            Schedule::Once => number == 1,
+            Schedule::Every(step) => number.is_multiple_of(step),
+            Schedule::Chance { percent, seed } => {
                 // Each number has a generator of its own: what runs beside it does not change its lot.
                 let lot = StdRng::seed_from_u64(seed.rotate_left(32) ^ number).random_range(0..100);
                 lot < percent
@@ -49,21 +49,21 @@ impl Counter {
 mod tests {
     use super::*;
 
-    fn due(turns: Turns) -> Vec<u64> {
+    fn due(turns: Schedule) -> Vec<u64> {
         let counter = Counter::default();
         (1..=1000).filter(|_| counter.is_due(turns)).collect()
     }
 
     #[test]
     fn turns_pick_requests() {
-        assert_eq!(due(Turns::Each).len(), 1000);
-        assert_eq!(due(Turns::Once), [1]);
-        assert_eq!(due(Turns::Every(400)), [400, 800]);
+        assert_eq!(due(Schedule::Each).len(), 1000);
+        assert_eq!(due(Schedule::Once), [1]);
+        assert_eq!(due(Schedule::Every(400)), [400, 800]);
     }
 
     #[test]
     fn chance_repeats_by_its_seed() {
-        let chance = |percent, seed| due(Turns::Chance { percent, seed });
+        let chance = |percent, seed| due(Schedule::Chance { percent, seed });
         assert_eq!(chance(20, 7), chance(20, 7));
         assert_ne!(chance(20, 7), chance(20, 8));
         assert!((150..250).contains(&chance(20, 7).len()), "{}", chance(20, 7).len());

@@ -17,19 +17,19 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// What is to befall the next answer of a connection on its way out.
 #[derive(Default)]
-pub(crate) struct WireFaults {
+pub(crate) struct WriteFaults {
     /// Looked at with each write, unlike the plan.
     armed: AtomicBool,
-    plan: Mutex<Plan>,
+    plan: Mutex<WritePlan>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Plan {
+struct WritePlan {
     before: &'static [u8],
     split: bool,
 }
 
-impl WireFaults {
+impl WriteFaults {
     /// These bytes come before the answer.
     pub(super) fn say_first(&self, bytes: &'static [u8]) {
         self.change(|plan| plan.before = bytes);
@@ -40,30 +40,30 @@ impl WireFaults {
         self.change(|plan| plan.split = true);
     }
 
-    fn change(&self, change: impl FnOnce(&mut Plan)) {
+    fn change(&self, change: impl FnOnce(&mut WritePlan)) {
         // Plain data, consistent after every statement.
         change(&mut self.plan.lock().unwrap_or_else(PoisonError::into_inner));
         self.armed.store(true, Ordering::Release);
     }
 
-    fn take(&self) -> Option<Plan> {
+    fn take(&self) -> Option<WritePlan> {
         let armed = self.armed.load(Ordering::Relaxed) && self.armed.swap(false, Ordering::Acquire);
         armed.then(|| std::mem::take(&mut *self.plan.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
 /// A stream whose writes suffer so.
-pub(crate) struct Wire<S> {
+pub(crate) struct FaultyStream<S> {
     stream: S,
-    faults: Arc<WireFaults>,
+    faults: Arc<WriteFaults>,
     /// Of the plan under way.
-    now: Plan,
+    now: WritePlan,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Wire<S> {
-    pub(crate) fn new(stream: S, faults: Arc<WireFaults>) -> Self {
-        Self { stream, faults, now: Plan::default(), pause: None }
+impl<S> FaultyStream<S> {
+    pub(crate) fn new(stream: S, faults: Arc<WriteFaults>) -> Self {
+        Self { stream, faults, now: WritePlan::default(), pause: None }
     }
 
     pub(crate) fn into_inner(self) -> S {
@@ -78,7 +78,7 @@ impl<S> Wire<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for FaultyStream<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.is_plain() {
@@ -129,7 +129,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for FaultyStream<S> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(context, buffer)
     }

@@ -7,15 +7,15 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::buf_list::Slices;
-use crate::playback::stream::Play;
+use super::buf_list::BufList;
+use crate::playback::stream::PlayerStream;
 
 /// The body of a response.
 pub(crate) enum Body {
     /// All of it; taken once it is sent.
     Full(Option<Bytes>),
     /// A stream of unknown length.
-    Play(Box<Play>),
+    Play(Box<PlayerStream>),
 }
 
 impl Body {
@@ -29,12 +29,12 @@ impl Body {
 }
 
 impl http_body::Body for Body {
-    type Data = Slices;
+    type Data = BufList;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Slices>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<BufList>, Infallible>>> {
         let bytes = match self.get_mut() {
-            Self::Full(bytes) => Poll::Ready(bytes.take().map(Slices::from)),
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(BufList::from)),
             Self::Play(play) => play.poll_bytes(context),
         };
         bytes.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))

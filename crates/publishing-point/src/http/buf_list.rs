@@ -7,13 +7,13 @@ use bytes::{Buf, Bytes};
 
 /// Pieces of shared memory, in the order in which they go out.
 #[derive(Debug, Default)]
-pub(crate) struct Slices {
+pub(crate) struct BufList {
     /// None of them is empty.
     pieces: VecDeque<Bytes>,
     len: usize,
 }
 
-impl Slices {
+impl BufList {
     pub(crate) fn push(&mut self, piece: Bytes) {
         if !piece.is_empty() {
             self.len += piece.len();
@@ -39,7 +39,7 @@ impl Slices {
     }
 }
 
-impl FromIterator<Bytes> for Slices {
+impl FromIterator<Bytes> for BufList {
     fn from_iter<I: IntoIterator<Item = Bytes>>(pieces: I) -> Self {
         let mut all = Self::default();
         pieces.into_iter().for_each(|piece| all.push(piece));
@@ -47,13 +47,13 @@ impl FromIterator<Bytes> for Slices {
     }
 }
 
-impl From<Bytes> for Slices {
+impl From<Bytes> for BufList {
     fn from(piece: Bytes) -> Self {
         [piece].into_iter().collect()
     }
 }
 
-impl Buf for Slices {
+impl Buf for BufList {
     fn remaining(&self) -> usize {
         self.len
     }
@@ -99,14 +99,14 @@ mod tests {
     fn pieces_read_as_one() {
         let pieces = || ["one", "", "two", "three"].map(|piece| Bytes::from_static(piece.as_bytes()));
         for skipped in 0..=11 {
-            let mut slices: Slices = pieces().into_iter().collect();
+            let mut slices: BufList = pieces().into_iter().collect();
             slices.advance(skipped);
             assert_eq!(slices.remaining(), 11 - skipped);
             let mut vectors = [IoSlice::new(&[]); 8];
             let count = slices.chunks_vectored(&mut vectors);
             let seen: Vec<u8> = vectors[..count].iter().flat_map(|vector| vector.to_vec()).collect();
             assert_eq!(seen, b"onetwothree"[skipped..]);
-            let mut first = Slices::default();
+            let mut first = BufList::default();
             slices.move_to(4, &mut first);
             assert_eq!(first.remaining() + slices.remaining(), 11 - skipped);
             let mut all = first.copy_to_bytes(first.remaining()).to_vec();

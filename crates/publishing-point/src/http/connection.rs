@@ -20,9 +20,9 @@ use tokio::time::{Instant, interval_at, timeout, timeout_at};
 
 use super::body::Body;
 use super::dispatch;
-use super::io::Stream;
-use crate::admission::client_limits::Visit;
-use crate::fault_injection::{Wire, WireFaults};
+use super::io::MaybeTlsStream;
+use crate::admission::client_limits::ConnectionPermit;
+use crate::fault_injection::{FaultyStream, WriteFaults};
 use crate::points::registry::Registry;
 
 /// Bytes that the HTTP library reads ahead of a pusher's session.
@@ -46,7 +46,7 @@ pub(crate) struct Connection {
     peer: SocketAddr,
     /// What URLs that lead here begin with.
     scheme: &'static str,
-    visit: Visit,
+    visit: ConnectionPermit,
     close: Notify,
     /// It closes by a reset.
     resets: AtomicBool,
@@ -58,11 +58,11 @@ pub(crate) struct Connection {
     /// It pushes or plays, and has time.
     settled: AtomicBool,
     asked: AtomicUsize,
-    wire: Arc<WireFaults>,
+    wire: Arc<WriteFaults>,
 }
 
 impl Connection {
-    fn new(peer: SocketAddr, scheme: &'static str, visit: Visit) -> Self {
+    fn new(peer: SocketAddr, scheme: &'static str, visit: ConnectionPermit) -> Self {
         Self {
             peer,
             scheme,
@@ -89,7 +89,7 @@ impl Connection {
     }
 
     /// Where it comes from.
-    pub(crate) fn visit(&self) -> &Visit {
+    pub(crate) fn visit(&self) -> &ConnectionPermit {
         &self.visit
     }
 
@@ -130,7 +130,7 @@ impl Connection {
     }
 
     /// What is to befall its next answer on its way out.
-    pub(crate) fn wire(&self) -> &WireFaults {
+    pub(crate) fn wire(&self) -> &WriteFaults {
         &self.wire
     }
 }
@@ -146,7 +146,7 @@ pub(crate) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
-    visit: Visit,
+    visit: ConnectionPermit,
 ) {
     if let Err(error) = set_options(&stream, &registry) {
         tracing::debug!(%error, "socket options");
@@ -154,7 +154,7 @@ pub(crate) async fn serve(
     let config = registry.config();
     let bounds = &config.bounds;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let stream = match timeout(bounds.head_timeout, Stream::accept(stream, tls)).await {
+    let stream = match timeout(bounds.head_timeout, MaybeTlsStream::accept(stream, tls)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
         Err(_) => return tracing::debug!("no TLS handshake in time"),
@@ -184,7 +184,7 @@ pub(crate) async fn serve(
         .max_headers(bounds.max_head_lines)
         .max_buf_size(READ_AHEAD)
         .header_read_timeout(head_timeout);
-    let mut http = http.serve_connection(TokioIo::new(Wire::new(stream, Arc::clone(&connection.wire))), service);
+    let mut http = http.serve_connection(TokioIo::new(FaultyStream::new(stream, Arc::clone(&connection.wire))), service);
     let mut look = interval_at(Instant::now() + bounds.head_timeout, bounds.head_timeout);
     loop {
         tokio::select! {
@@ -222,7 +222,7 @@ fn set_options(stream: &TcpStream, registry: &Registry) -> io::Result<()> {
 }
 
 /// Ends the connection for writing, and reads until the far end has done so too.
-async fn linger(stream: Stream) {
+async fn linger(stream: MaybeTlsStream) {
     let until = Instant::now() + LINGER;
     // Fails where the far end has gone already, or does not read.
     let Ok(Ok(stream)) = timeout_at(until, stream.end()).await else { return };

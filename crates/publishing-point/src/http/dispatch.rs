@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use super::body::Body;
 use super::connection::{Closed, Connection};
 use crate::admission::client_limits::Caller;
-use crate::admission::limits::Bounds;
+use crate::admission::limits::ServerLimits;
 use crate::admission::networks::Networks;
 use crate::points::activity::Client;
 use crate::points::registry::Registry;
@@ -90,7 +90,7 @@ pub(crate) fn is_in(networks: Option<&Networks>, address: IpAddr) -> bool {
 }
 
 /// Remembers a wrong password, which was answered with these headers.
-pub(crate) fn note_guess(caller: &Caller, bounds: &Bounds, answer: &HeaderMap) {
+pub(crate) fn note_guess(caller: &Caller, bounds: &ServerLimits, answer: &HeaderMap) {
     if !is_stale(answer) && caller.guessed(bounds, Instant::now()) {
         tracing::warn!(address = %caller.address(), "too many wrong passwords: the address is not asked for a while");
     }

@@ -20,7 +20,7 @@ pub struct Tls {
 
 /// Why there can be no TLS: names the file.
 #[derive(Debug, thiserror::Error)]
-pub enum BadTls {
+pub enum TlsError {
     /// The file of certificates, or that of the key, is none.
     #[error("{}: {error}: a PEM file with {wanted} is needed", .path.display())]
     Pem {
@@ -46,11 +46,11 @@ impl Tls {
     ///
     /// # Errors
     /// Where a file cannot be read, or the two do not go together.
-    pub fn read(listen: SocketAddr, certificate: &Path, key: &Path) -> Result<Self, BadTls> {
+    pub fn read(listen: SocketAddr, certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         const CERTIFICATES: &str = "the server's certificate";
         let bad = |path: &Path, wanted| {
             let path = path.to_owned();
-            move |error| BadTls::Pem { path, wanted, error }
+            move |error| TlsError::Pem { path, wanted, error }
         };
         let read = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let chain = read.map_err(bad(certificate, CERTIFICATES))?;
@@ -58,7 +58,7 @@ impl Tls {
             return Err(bad(certificate, CERTIFICATES)(pem::Error::NoItemsFound));
         }
         let private = PrivateKeyDer::from_pem_file(key).map_err(bad(key, "its private key"))?;
-        let unfit = |error| BadTls::Certificate { path: certificate.to_owned(), error };
+        let unfit = |error| TlsError::Certificate { path: certificate.to_owned(), error };
         let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(unfit)?

@@ -10,13 +10,13 @@ use hyper::body::Incoming;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::rate_limit::Pace;
-use super::session::{Chunk, Message, Start};
-use crate::fault_injection::{Acting, InBody};
+use super::rate_limit::RateLimiter;
+use super::session::{BodyChunk, SessionRequest, Start};
+use crate::fault_injection::{ActiveFaults, BodyFaults};
 use crate::http::body::Body;
 use crate::http::connection::{Closed, Connection};
 use crate::playback::asx;
-use crate::points::publishing_point::Point;
+use crate::points::publishing_point::PublishingPoint;
 use crate::points::registry::Registry;
 use wmhttp::headers::{Cookies, Directives, Kind, RequestHead, is_encoder};
 use wmhttp::server::access::RequestLine;
@@ -66,7 +66,7 @@ async fn push(
     registry: &Arc<Registry>,
     connection: &Arc<Connection>,
     request: Request<Incoming>,
-    acting: Option<&Acting>,
+    acting: Option<&ActiveFaults>,
 ) -> Result<Option<Reply>, Reply> {
     let config = registry.config();
     let policy = &config.policy;
@@ -100,7 +100,7 @@ async fn push(
             }
             let session = registry.session(&id, &path).ok_or_else(|| unknown_session(policy))?;
             let (answer, reply) = oneshot::channel();
-            session.tell(Message::SetUpAgain { directives, connection: Arc::downgrade(connection), answer }).await;
+            session.tell(SessionRequest::SetUpAgain { directives, connection: Arc::downgrade(connection), answer }).await;
             Ok(Some(reply.await.unwrap_or_else(|_| unknown_session(policy))))
         }
         Kind::Start => {
@@ -109,7 +109,7 @@ async fn push(
             let (to_session, chunks) = mpsc::channel(CHUNKS);
             let (answer, reply) = oneshot::channel();
             let start = Start { head, connection: Arc::downgrade(connection), chunks, answer };
-            session.tell(Message::Start(start)).await;
+            session.tell(SessionRequest::Start(start)).await;
             let faults = acting.and_then(|acting| acting.in_body(&session));
             // Of its own, since the answer may go out before the body is complete.
             tokio::spawn(pump(body, to_session, faults, registry.point(&path)));
@@ -133,32 +133,32 @@ async fn setup_body(mut body: Incoming) -> Option<Bytes> {
 }
 
 /// Hands a PushStart's body to its session until the body ends or the session wants no more. Where the
-/// body breaks off the session sees the channel end without [`Chunk::End`].
-async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>, mut faults: Option<InBody>, point: Option<Arc<Point>>) {
-    let mut pace = Pace::new();
+/// body breaks off the session sees the channel end without [`BodyChunk::End`].
+async fn pump(mut body: Incoming, session: mpsc::Sender<BodyChunk>, mut faults: Option<BodyFaults>, point: Option<Arc<PublishingPoint>>) {
+    let mut pace = RateLimiter::new();
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
             () = session.closed() => return,
-            go_on = InBody::strike(&mut faults, &session) => if go_on { continue } else { return },
+            go_on = BodyFaults::strike(&mut faults, &session) => if go_on { continue } else { return },
         };
         let chunk = match frame {
-            None => Chunk::End,
+            None => BodyChunk::End,
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(bytes) => Chunk::Bytes(bytes),
+                Ok(bytes) => BodyChunk::Bytes(bytes),
                 // Trailers: nothing of the stream.
                 Err(_) => continue,
             },
             Some(Err(_)) => return,
         };
         let wait = match (&chunk, &point) {
-            (Chunk::Bytes(bytes), Some(point)) => {
+            (BodyChunk::Bytes(bytes), Some(point)) => {
                 pace.wait(bytes.len(), point.config().max_bitrate, point.name(), Instant::now())
             }
-            (Chunk::Bytes(_), None) | (Chunk::End, _) => Duration::ZERO,
+            (BodyChunk::Bytes(_), None) | (BodyChunk::End, _) => Duration::ZERO,
         };
         let chunk = match (&mut faults, chunk) {
-            (Some(faults), Chunk::Bytes(bytes)) => {
+            (Some(faults), BodyChunk::Bytes(bytes)) => {
                 if faults.hand_on(bytes, &session).await {
                     continue;
                 } else {
@@ -167,7 +167,7 @@ async fn pump(mut body: Incoming, session: mpsc::Sender<Chunk>, mut faults: Opti
             }
             (_, chunk) => chunk,
         };
-        let last = matches!(chunk, Chunk::End);
+        let last = matches!(chunk, BodyChunk::End);
         if session.send(chunk).await.is_err() || last {
             return;
         }

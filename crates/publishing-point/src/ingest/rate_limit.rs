@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::admission::token_bucket::{Bucket, Rate};
+use crate::admission::token_bucket::{TokenBucket, Rate};
 
 /// Stream time that may come at once.
 const BURST: Duration = Duration::from_secs(5);
@@ -16,12 +16,12 @@ const LEAST_BURST: f64 = 256.0 * 1024.0;
 
 /// The pace of one PushStart.
 #[derive(Debug)]
-pub(crate) struct Pace {
-    bucket: Option<Bucket>,
+pub(crate) struct RateLimiter {
+    bucket: Option<TokenBucket>,
     told: bool,
 }
 
-impl Pace {
+impl RateLimiter {
     pub(crate) fn new() -> Self {
         Self { bucket: None, told: false }
     }
@@ -34,7 +34,7 @@ impl Pace {
         #[expect(clippy::cast_precision_loss, reason = "no bit rate needs 53 bits")]
         let (per_second, bytes) = (bits as f64 / 8.0, bytes as f64);
         let rate = Rate { burst: (per_second * BURST.as_secs_f64()).max(LEAST_BURST), per_second };
-        let wait = self.bucket.get_or_insert_with(|| Bucket::full(rate, now)).owe(bytes, rate, now);
+        let wait = self.bucket.get_or_insert_with(|| TokenBucket::full(rate, now)).owe(bytes, rate, now);
         if !wait.is_zero() && !self.told {
             self.told = true;
             tracing::warn!(point, bits, "the push is faster than the point's max-bitrate, and is held back");
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn what_is_beyond_the_rate_waits() {
-        let (mut pace, start) = (Pace::new(), Instant::now());
+        let (mut pace, start) = (RateLimiter::new(), Instant::now());
         let mut now = start;
         // 10 MB at 1 Mbit/s: 5 s worth at once, 75 s the rest.
         for _ in 0..1000 {
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn no_rate_is_no_limit_and_a_slower_stream_never_waits() {
-        let (mut pace, mut now) = (Pace::new(), Instant::now());
+        let (mut pace, mut now) = (RateLimiter::new(), Instant::now());
         assert_eq!(pace.wait(1 << 40, 0, "concert", now), Duration::ZERO);
         for _ in 0..1000 {
             now += Duration::from_millis(100);

@@ -10,12 +10,12 @@ use tokio::time::sleep_until;
 use crate::http::connection::Connection;
 use crate::playback::framing;
 use crate::points::activity::Pusher;
-use crate::points::publishing_point::Point;
+use crate::points::publishing_point::PublishingPoint;
 use crate::points::registry::Registry;
 use asf::{self, Header, Packet, Padding};
 use wmhttp::Hresult;
 use wmhttp::headers::{Directives, RequestHead};
-use wmhttp::server::{Output, Reception, Reply};
+use wmhttp::server::{Output, ServerSession, Reply};
 
 /// Requests that wait for the session.
 const MESSAGES: usize = 4;
@@ -26,7 +26,7 @@ const GRACE: Duration = Duration::from_millis(500);
 const BLOCK: usize = 64 * 1024;
 
 /// A request to a session.
-pub(crate) enum Message {
+pub(crate) enum SessionRequest {
     SetUpAgain { directives: Directives, connection: Weak<Connection>, answer: oneshot::Sender<Reply> },
     Start(Start),
 }
@@ -35,20 +35,20 @@ pub(crate) enum Message {
 pub(crate) struct Start {
     pub(crate) head: RequestHead,
     pub(crate) connection: Weak<Connection>,
-    pub(crate) chunks: mpsc::Receiver<Chunk>,
+    pub(crate) chunks: mpsc::Receiver<BodyChunk>,
     /// Dropped unused, it closes the connection without an answer.
     pub(crate) answer: oneshot::Sender<Reply>,
 }
 
-/// A piece of a PushStart's body. A channel that closes before [`Chunk::End`] is a lost connection.
-pub(crate) enum Chunk {
+/// A piece of a PushStart's body. A channel that closes before [`BodyChunk::End`] is a lost connection.
+pub(crate) enum BodyChunk {
     Bytes(Bytes),
     End,
 }
 
 /// What the server decides about a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum SessionControl {
     Stay,
     /// Ended with an HTTP status (S-15).
     Expelled(u16),
@@ -58,20 +58,20 @@ pub(crate) enum Fate {
 
 /// The way to a session's task.
 #[derive(Clone)]
-pub(crate) struct SessionHandle {
-    messages: mpsc::Sender<Message>,
-    fate: watch::Sender<Fate>,
+pub(crate) struct PublishSession {
+    messages: mpsc::Sender<SessionRequest>,
+    fate: watch::Sender<SessionControl>,
     /// The connection of the session's latest request.
     connection: watch::Receiver<Weak<Connection>>,
 }
 
-impl SessionHandle {
+impl PublishSession {
     /// Hands a request over; a session that is gone drops it, and its answer with it.
-    pub(crate) async fn tell(&self, message: Message) {
+    pub(crate) async fn tell(&self, message: SessionRequest) {
         let _ = self.messages.send(message).await;
     }
 
-    pub(crate) fn decide(&self, fate: Fate) {
+    pub(crate) fn decide(&self, fate: SessionControl) {
         self.fate.send_replace(fate);
     }
 
@@ -89,13 +89,13 @@ impl SessionHandle {
 /// Starts the session's task.
 pub(crate) fn spawn(
     registry: Arc<Registry>,
-    point: Arc<Point>,
-    reception: Reception,
+    point: Arc<PublishingPoint>,
+    reception: ServerSession,
     connection: &Arc<Connection>,
     pusher: Arc<Pusher>,
-) -> SessionHandle {
+) -> PublishSession {
     let (to_session, messages) = mpsc::channel(MESSAGES);
-    let (fate, decided) = watch::channel(Fate::Stay);
+    let (fate, decided) = watch::channel(SessionControl::Stay);
     let request = connection.requests();
     let (connected, connection) = watch::channel(Arc::downgrade(connection));
     let session = Session {
@@ -112,40 +112,40 @@ pub(crate) fn spawn(
         displaced: false,
     };
     tokio::spawn(session.run(messages, decided));
-    SessionHandle { messages: to_session, fate, connection }
+    PublishSession { messages: to_session, fate, connection }
 }
 
 struct Session {
     registry: Arc<Registry>,
-    point: Arc<Point>,
+    point: Arc<PublishingPoint>,
     pusher: Arc<Pusher>,
-    reception: Reception,
+    reception: ServerSession,
     connected: watch::Sender<Weak<Connection>>,
     /// Which of its connection's requests is the session's latest.
     request: u64,
     /// The PushStart under way.
-    current: Option<Current>,
+    current: Option<ActivePush>,
     /// A request that waits for the end of `current`, and how long.
-    waiting: Option<(Message, Instant)>,
+    waiting: Option<(SessionRequest, Instant)>,
     header: Option<Arc<Header>>,
     block: BytesMut,
     displaced: bool,
 }
 
-struct Current {
-    chunks: mpsc::Receiver<Chunk>,
+struct ActivePush {
+    chunks: mpsc::Receiver<BodyChunk>,
     answer: oneshot::Sender<Reply>,
 }
 
 enum Event {
-    Chunk(Option<Chunk>),
-    Message(Option<Message>),
-    Fate(Fate),
+    Chunk(Option<BodyChunk>),
+    Message(Option<SessionRequest>),
+    Fate(SessionControl),
     Time,
 }
 
 impl Session {
-    async fn run(mut self, mut messages: mpsc::Receiver<Message>, mut fate: watch::Receiver<Fate>) {
+    async fn run(mut self, mut messages: mpsc::Receiver<SessionRequest>, mut fate: watch::Receiver<SessionControl>) {
         while !self.reception.is_over() && !self.displaced {
             let event = self.next_event(&mut messages, &mut fate).await;
             self.take(event);
@@ -158,7 +158,7 @@ impl Session {
         }
     }
 
-    async fn next_event(&mut self, messages: &mut mpsc::Receiver<Message>, fate: &mut watch::Receiver<Fate>) -> Event {
+    async fn next_event(&mut self, messages: &mut mpsc::Receiver<SessionRequest>, fate: &mut watch::Receiver<SessionControl>) -> Event {
         let deadline = self.reception.deadline();
         let patience = self.waiting.as_ref().map(|(_, until)| *until);
         let wake_at = deadline.into_iter().chain(patience).min();
@@ -176,8 +176,8 @@ impl Session {
     fn take(&mut self, event: Event) {
         let now = Instant::now();
         match event {
-            Event::Chunk(Some(Chunk::Bytes(bytes))) => self.reception.body(bytes, now),
-            Event::Chunk(Some(Chunk::End)) => self.reception.body_end(now),
+            Event::Chunk(Some(BodyChunk::Bytes(bytes))) => self.reception.body(bytes, now),
+            Event::Chunk(Some(BodyChunk::End)) => self.reception.body_end(now),
             Event::Chunk(None) => {
                 tracing::info!(point = self.point.name(), "the pusher's connection is lost");
                 self.pusher.lost();
@@ -186,9 +186,9 @@ impl Session {
             }
             Event::Message(Some(message)) => self.waiting = Some((message, now + GRACE)),
             // Nobody can reach the session any more: the server is gone.
-            Event::Message(None) | Event::Fate(Fate::Displaced) => self.displaced = true,
-            Event::Fate(Fate::Expelled(status)) => self.reception.expel(status, now),
-            Event::Fate(Fate::Stay) => {}
+            Event::Message(None) | Event::Fate(SessionControl::Displaced) => self.displaced = true,
+            Event::Fate(SessionControl::Expelled(status)) => self.reception.expel(status, now),
+            Event::Fate(SessionControl::Stay) => {}
             Event::Time => self.reception.timed_out(now),
         }
     }
@@ -201,17 +201,17 @@ impl Session {
         };
         // An answer cannot be handed over where its connection is gone.
         match message {
-            Message::SetUpAgain { directives, connection, answer } => {
+            SessionRequest::SetUpAgain { directives, connection, answer } => {
                 if self.current.is_none() {
                     self.came_by(connection);
                 }
                 drop(answer.send(self.reception.set_up_again(&directives, now)));
             }
-            Message::Start(start) => match self.reception.start(&start.head, now) {
+            SessionRequest::Start(start) => match self.reception.start(&start.head, now) {
                 Ok(()) => {
                     self.pusher.started();
                     self.came_by(start.connection);
-                    self.current = Some(Current { chunks: start.chunks, answer: start.answer });
+                    self.current = Some(ActivePush { chunks: start.chunks, answer: start.answer });
                 }
                 Err(reply) => drop(start.answer.send(reply)),
             },
@@ -340,7 +340,7 @@ impl Session {
     }
 }
 
-async fn next_chunk(current: &mut Option<Current>) -> Option<Chunk> {
+async fn next_chunk(current: &mut Option<ActivePush>) -> Option<BodyChunk> {
     match current {
         Some(current) => current.chunks.recv().await,
         None => std::future::pending().await,

@@ -9,15 +9,15 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::player_log::{self, PlayerLog};
-use super::request::{Wish, client_id, without_asx};
-use super::sessions::{self, Known};
-use super::stream::{Form, Order};
+use super::request::{PlayerRequest, client_id, without_asx};
+use super::sessions::{self, SessionState};
+use super::stream::{OutputFormat, PlayRequest};
 use super::{asx, framing};
-use crate::admission::authorization::{NoEntry, challenge};
+use crate::admission::authorization::{AccessDenied, challenge};
 use crate::http::body::Body;
-use crate::points::registry::{NoStream, Registry};
+use crate::points::registry::{PlayError, Registry};
 use asf::Header;
-use wmhttp::server::Lookup;
+use wmhttp::server::PointLookup;
 use wmhttp::server::access::RequestLine;
 
 /// A Windows encoder's own server: it owes players no `$M`, which those in the field do not take.
@@ -34,8 +34,8 @@ const LOG_TIME: Duration = Duration::from_secs(10);
 /// Answers a request that is no push; `scheme` is that of the URLs by which clients come on this connection.
 pub(crate) async fn answer(registry: &Arc<Registry>, scheme: &str, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
-    let wish = Wish::of(request.method(), &path, request.uri().query(), request.headers());
-    if let (Wish::Describe | Wish::Play { .. }, Some(Lookup::Moved(url))) = (&wish, registry.redirect(&path)) {
+    let wish = PlayerRequest::of(request.method(), &path, request.uri().query(), request.headers());
+    if let (PlayerRequest::Describe | PlayerRequest::Play { .. }, Some(PointLookup::Moved(url))) = (&wish, registry.redirect(&path)) {
         return moved(&url);
     }
     let client = client_id(request.headers());
@@ -43,22 +43,22 @@ pub(crate) async fn answer(registry: &Arc<Registry>, scheme: &str, request: Requ
         return no_entry(error);
     }
     match wish {
-        Wish::Describe => describe(registry, &path, client),
-        Wish::Play { order, .. } if order.form == Form::Plain => play_plain(registry, &path, &order, request.method()),
-        Wish::Play { order, chunked } => {
+        PlayerRequest::Describe => describe(registry, &path, client),
+        PlayerRequest::Play { order, .. } if order.form == OutputFormat::Plain => play_plain(registry, &path, &order, request.method()),
+        PlayerRequest::Play { order, chunked } => {
             let mut response = play(registry, &path, &order, client);
             if chunked && request.version() == Version::HTTP_11 {
                 *response.version_mut() = Version::HTTP_11;
             }
             response
         }
-        Wish::Options => options(request.version()),
-        Wish::Asx => asx(registry, &request, scheme),
-        Wish::Log { line } => log(&path, client, line, request.into_body()).await,
-        Wish::Event => response(StatusCode::OK, None, Body::empty()),
-        Wish::Stop | Wish::KeepAlive | Wish::Select(_) => in_session(registry, client, wish),
-        Wish::Nothing(why) => text(StatusCode::BAD_REQUEST, why),
-        Wish::NoMethod => {
+        PlayerRequest::Options => options(request.version()),
+        PlayerRequest::Asx => asx(registry, &request, scheme),
+        PlayerRequest::Log { line } => log(&path, client, line, request.into_body()).await,
+        PlayerRequest::Event => response(StatusCode::OK, None, Body::empty()),
+        PlayerRequest::Stop | PlayerRequest::KeepAlive | PlayerRequest::Select(_) => in_session(registry, client, wish),
+        PlayerRequest::Nothing(why) => text(StatusCode::BAD_REQUEST, why),
+        PlayerRequest::NoMethod => {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "no player or encoder uses this method\n");
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
             response
@@ -67,8 +67,8 @@ pub(crate) async fn answer(registry: &Arc<Registry>, scheme: &str, request: Requ
 }
 
 /// Whether the player is let in. OPTIONS asks about the server and no point of it.
-fn may(registry: &Registry, wish: &Wish, request: &Request<Incoming>) -> Result<(), NoEntry> {
-    if *wish == Wish::Options {
+fn may(registry: &Registry, wish: &PlayerRequest, request: &Request<Incoming>) -> Result<(), AccessDenied> {
+    if *wish == PlayerRequest::Options {
         return Ok(());
     }
     let target = request.uri().to_string();
@@ -80,31 +80,31 @@ fn may(registry: &Registry, wish: &Wish, request: &Request<Incoming>) -> Result<
 ///
 /// # Errors
 /// Where that one streams already.
-fn session(registry: &Registry, client: Option<u32>) -> Result<Session, NoSession> {
+fn session(registry: &Registry, client: Option<u32>) -> Result<Session, SessionError> {
     let now = Instant::now();
     match client.map(|id| (id, registry.viewers().look_up(id, now))) {
-        Some((_, Known::Streams(_))) => Err(NoSession::Streams),
-        Some((id, Known::Idle)) => Ok(Session { id, reset: false }),
-        known @ (Some((_, Known::Nothing)) | None) => match registry.viewers().begin(now) {
+        Some((_, SessionState::Streams(_))) => Err(SessionError::Streams),
+        Some((id, SessionState::Idle)) => Ok(Session { id, reset: false }),
+        known @ (Some((_, SessionState::Nothing)) | None) => match registry.viewers().begin(now) {
             Some(id) => Ok(Session { id, reset: known.is_some() }),
-            None => Err(NoSession::NoRandomness),
+            None => Err(SessionError::NoRandomness),
         },
     }
 }
 
 /// Why a player gets no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NoSession {
+enum SessionError {
     Streams,
     NoRandomness,
 }
 
-fn no_session(error: NoSession) -> Response<Body> {
+fn no_session(error: SessionError) -> Response<Body> {
     match error {
-        NoSession::Streams => {
+        SessionError::Streams => {
             text(StatusCode::BAD_REQUEST, "a stream is under way in the session with this client-id\n")
         }
-        NoSession::NoRandomness => text(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a session\n"),
+        SessionError::NoRandomness => text(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a session\n"),
     }
 }
 
@@ -140,11 +140,11 @@ fn describe(registry: &Registry, path: &str, client: Option<u32>) -> Response<Bo
     response
 }
 
-fn header_of(registry: &Registry, path: &str) -> Result<Arc<Header>, NoStream> {
-    registry.point(path).ok_or(NoStream::UnknownPoint)?.header().ok_or(NoStream::NotPushed)
+fn header_of(registry: &Registry, path: &str) -> Result<Arc<Header>, PlayError> {
+    registry.point(path).ok_or(PlayError::UnknownPoint)?.header().ok_or(PlayError::NotPushed)
 }
 
-fn play(registry: &Registry, path: &str, order: &Order, client: Option<u32>) -> Response<Body> {
+fn play(registry: &Registry, path: &str, order: &PlayRequest, client: Option<u32>) -> Response<Body> {
     let play = match registry.play(path, order) {
         Ok(play) => play,
         Err(error) => return no_stream(error),
@@ -155,7 +155,7 @@ fn play(registry: &Registry, path: &str, order: &Order, client: Option<u32>) -> 
     };
     // Another Play of this session may have come between.
     if !registry.viewers().stream(session.id, play.control(), Instant::now()) {
-        return no_session(NoSession::Streams);
+        return no_session(SessionError::Streams);
     }
     let mut response = response(StatusCode::OK, Some(PLAY_TYPE), Body::Play(Box::new(play)));
     session.put(&mut response);
@@ -163,7 +163,7 @@ fn play(registry: &Registry, path: &str, order: &Order, client: Option<u32>) -> 
 }
 
 /// The stream as a file that never ends; to HEAD no more than its type.
-fn play_plain(registry: &Registry, path: &str, order: &Order, method: &Method) -> Response<Body> {
+fn play_plain(registry: &Registry, path: &str, order: &PlayRequest, method: &Method) -> Response<Body> {
     let body = match method {
         &Method::HEAD => header_of(registry, path).map(|_| Body::empty()),
         _ => registry.play(path, order).map(|play| Body::Play(Box::new(play))),
@@ -175,15 +175,15 @@ fn play_plain(registry: &Registry, path: &str, order: &Order, method: &Method) -
 }
 
 /// What counts only in a session that there is (3.2.5.1).
-fn in_session(registry: &Registry, client: Option<u32>, wish: Wish) -> Response<Body> {
+fn in_session(registry: &Registry, client: Option<u32>, wish: PlayerRequest) -> Response<Body> {
     let Some(id) = client else {
         return text(StatusCode::BAD_REQUEST, "this request needs the client-id of a session\n");
     };
     match (registry.viewers().look_up(id, Instant::now()), wish) {
-        (Known::Nothing, _) => return text(StatusCode::BAD_REQUEST, "no session has this client-id\n"),
-        (Known::Streams(control), Wish::Stop) => control.stop(),
-        (Known::Streams(control), Wish::Select(choice)) => control.choose(choice),
-        (Known::Streams(_) | Known::Idle, _) => {}
+        (SessionState::Nothing, _) => return text(StatusCode::BAD_REQUEST, "no session has this client-id\n"),
+        (SessionState::Streams(control), PlayerRequest::Stop) => control.stop(),
+        (SessionState::Streams(control), PlayerRequest::Select(choice)) => control.choose(choice),
+        (SessionState::Streams(_) | SessionState::Idle, _) => {}
     }
     let mut response = response(StatusCode::OK, None, Body::empty());
     Session { id, reset: false }.put(&mut response);
@@ -207,7 +207,7 @@ fn asx(registry: &Registry, request: &Request<Incoming>, scheme: &str) -> Respon
     let path = request.uri().path();
     let exists = |path| registry.point(path).is_some();
     if !exists(path) && !without_asx(path).is_some_and(exists) {
-        return no_stream(NoStream::UnknownPoint);
+        return no_stream(PlayError::UnknownPoint);
     }
     let (content_type, text) = asx::file(&registry.config().policy, &asx::url_of(request, scheme));
     response(StatusCode::OK, Some(content_type), Body::full(text))
@@ -231,24 +231,24 @@ async fn log(path: &str, client: Option<u32>, line: Option<String>, body: Incomi
     response(StatusCode::NO_CONTENT, None, Body::empty())
 }
 
-fn no_stream(error: NoStream) -> Response<Body> {
+fn no_stream(error: PlayError) -> Response<Body> {
     match error {
-        NoStream::UnknownPoint => text(StatusCode::NOT_FOUND, "no such publishing point\n"),
-        NoStream::NotPushed => text(StatusCode::SERVICE_UNAVAILABLE, "nobody pushes to this publishing point\n"),
-        NoStream::TooManyPlayers => text(StatusCode::SERVICE_UNAVAILABLE, "no room for another player\n"),
+        PlayError::UnknownPoint => text(StatusCode::NOT_FOUND, "no such publishing point\n"),
+        PlayError::NotPushed => text(StatusCode::SERVICE_UNAVAILABLE, "nobody pushes to this publishing point\n"),
+        PlayError::TooManyPlayers => text(StatusCode::SERVICE_UNAVAILABLE, "no room for another player\n"),
     }
 }
 
-fn no_entry(error: NoEntry) -> Response<Body> {
+fn no_entry(error: AccessDenied) -> Response<Body> {
     match error {
-        NoEntry::Unknown(challenges) => {
+        AccessDenied::Unknown(challenges) => {
             let text = "who plays here must name a user and the right password\n";
             let mut response = self::text(StatusCode::UNAUTHORIZED, text);
             challenge(&mut response, &challenges);
             response
         }
-        NoEntry::NoRight => text(StatusCode::FORBIDDEN, "this user may not play here\n"),
-        NoEntry::NoRandomness => text(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a challenge\n"),
+        AccessDenied::NoRight => text(StatusCode::FORBIDDEN, "this user may not play here\n"),
+        AccessDenied::NoRandomness => text(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a challenge\n"),
     }
 }
 

@@ -4,8 +4,8 @@ use http::Method;
 use http::header::{self, HeaderMap, HeaderName};
 use url::form_urlencoded;
 
-use super::stream::{Form, Order};
-use super::stream_selection::Choice;
+use super::stream::{OutputFormat, PlayRequest};
+use super::stream_selection::StreamSelection;
 
 /// Players of the protocol, by what their User-Agent begins with.
 const PLAYERS: [&str; 3] = ["nsplayer", "nsserver", "wmcacheproxy"];
@@ -16,11 +16,11 @@ const VLC: &str = "nsplayer/7.10.0.3059";
 
 /// What a player wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum PlayerRequest {
     /// The header.
     Describe,
     /// The stream.
-    Play { order: Order, chunked: bool },
+    Play { order: PlayRequest, chunked: bool },
     /// The end of the stream.
     Stop,
     /// That the session stays while nothing streams.
@@ -30,7 +30,7 @@ pub(crate) enum Wish {
     /// To tell how it played.
     Log { line: Option<String> },
     /// Other streams of the one it gets.
-    Select(Choice),
+    Select(StreamSelection),
     /// To tell something that nobody needs to know.
     Event,
     /// A file that leads players here.
@@ -41,7 +41,7 @@ pub(crate) enum Wish {
     NoMethod,
 }
 
-impl Wish {
+impl PlayerRequest {
     pub(crate) fn of(method: &Method, path: &str, query: Option<&str>, headers: &HeaderMap) -> Self {
         let pragma = joined(headers, &header::PRAGMA);
         let has = |token: &str| pragma.contains(token);
@@ -56,7 +56,7 @@ impl Wish {
 
     fn of_post(headers: &HeaderMap, pragma: &str) -> Self {
         let content_type = joined(headers, &header::CONTENT_TYPE);
-        let choice = Choice::read(pragma);
+        let choice = StreamSelection::read(pragma);
         let line = log_line(headers);
         if content_type.starts_with("application/x-wms-logstats") || line.is_some() {
             Self::Log { line }
@@ -76,7 +76,7 @@ impl Wish {
         let agent = joined(headers, &header::USER_AGENT);
         let begins = |names: &[&str]| names.iter().any(|name| agent.starts_with(name));
         let speaks_mms = begins(&PLAYERS) || has("xclientguid=") || has("rate=");
-        let plain = || Self::Play { order: Order { form: Form::Plain, ..Order::default() }, chunked: false };
+        let plain = || Self::Play { order: PlayRequest { form: OutputFormat::Plain, ..PlayRequest::default() }, chunked: false };
         let format = query.and_then(|query| {
             form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "format").map(|(_, format)| format)
         });
@@ -86,9 +86,9 @@ impl Wish {
             Some(_) => return Self::Nothing("the formats there are: format=asf and format=asx\n"),
             None => {}
         }
-        let choice = Choice::read(pragma);
+        let choice = StreamSelection::read(pragma);
         if has("xplaystrm=1") {
-            let order = Order { form: Form::Framed, choice, takes_one_header: agent.starts_with(VLC) };
+            let order = PlayRequest { form: OutputFormat::Framed, choice, takes_one_header: agent.starts_with(VLC) };
             Self::Play { order, chunked: has("version11-enabled=1") }
         } else if has("xplaynextentry=1") || has("pipeline-request=1") || !choice.is_empty() {
             Self::Nothing("a live stream has no other entries\n")
@@ -147,22 +147,22 @@ mod tests {
         lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 
-    fn wish(method: Method, lines: &[(&'static str, &'static str)]) -> Wish {
-        Wish::of(&method, "/concert", None, &headers(lines))
+    fn wish(method: Method, lines: &[(&'static str, &'static str)]) -> PlayerRequest {
+        PlayerRequest::of(&method, "/concert", None, &headers(lines))
     }
 
-    fn play(choice: &str, chunked: bool, takes_one_header: bool) -> Wish {
-        Wish::Play { order: Order { form: Form::Framed, choice: Choice::read(choice), takes_one_header }, chunked }
+    fn play(choice: &str, chunked: bool, takes_one_header: bool) -> PlayerRequest {
+        PlayerRequest::Play { order: PlayRequest { form: OutputFormat::Framed, choice: StreamSelection::read(choice), takes_one_header }, chunked }
     }
 
-    fn plain() -> Wish {
-        Wish::Play { order: Order { form: Form::Plain, ..Order::default() }, chunked: false }
+    fn plain() -> PlayerRequest {
+        PlayerRequest::Play { order: PlayRequest { form: OutputFormat::Plain, ..PlayRequest::default() }, chunked: false }
     }
 
     #[test]
     fn requests_are_told_apart_by_tokens_anywhere() {
-        assert_eq!(wish(Method::GET, &[("pragma", "no-cache,rate=1.0")]), Wish::Describe);
-        assert_eq!(wish(Method::GET, &[("user-agent", "NSPlayer/4.1.0.3856")]), Wish::Describe);
+        assert_eq!(wish(Method::GET, &[("pragma", "no-cache,rate=1.0")]), PlayerRequest::Describe);
+        assert_eq!(wish(Method::GET, &[("user-agent", "NSPlayer/4.1.0.3856")]), PlayerRequest::Describe);
         let ffmpeg = [
             ("pragma", "xPlayStrm=1"),
             ("pragma", "stream-switch-count=2"),
@@ -176,31 +176,31 @@ mod tests {
         let vlc = [("pragma", "xPlayStrm=1"), ("user-agent", "NSPlayer/7.10.0.3059")];
         assert_eq!(wish(Method::GET, &vlc), play("", false, true));
         let log = [("content-type", "application/x-wms-LogStats;charset=UTF-8")];
-        assert_eq!(wish(Method::POST, &log), Wish::Log { line: None });
+        assert_eq!(wish(Method::POST, &log), PlayerRequest::Log { line: None });
         let line = [("pragma", "Log-Line=0.0.0.0 2003-09-10 A")];
-        assert_eq!(wish(Method::POST, &line), Wish::Log { line: Some("0.0.0.0 2003-09-10 A".to_owned()) });
-        assert_eq!(wish(Method::POST, &[("pragma", "xKeepAliveInPause=1")]), Wish::KeepAlive);
-        assert_eq!(wish(Method::POST, &[("pragma", "xStopStrm=1")]), Wish::Stop);
+        assert_eq!(wish(Method::POST, &line), PlayerRequest::Log { line: Some("0.0.0.0 2003-09-10 A".to_owned()) });
+        assert_eq!(wish(Method::POST, &[("pragma", "xKeepAliveInPause=1")]), PlayerRequest::KeepAlive);
+        assert_eq!(wish(Method::POST, &[("pragma", "xStopStrm=1")]), PlayerRequest::Stop);
         let select = [("pragma", "stream-switch-entry=1:2:0")];
-        assert_eq!(wish(Method::POST, &select), Wish::Select(Choice::read("stream-switch-entry=1:2:0")));
-        assert_eq!(wish(Method::OPTIONS, &[]), Wish::Options);
-        assert!(matches!(wish(Method::POST, &[]), Wish::Nothing(_)));
-        assert!(matches!(wish(Method::GET, &[("pragma", "xPlayNextEntry=1")]), Wish::Nothing(_)));
-        assert_eq!(wish(Method::PUT, &[]), Wish::NoMethod);
+        assert_eq!(wish(Method::POST, &select), PlayerRequest::Select(StreamSelection::read("stream-switch-entry=1:2:0")));
+        assert_eq!(wish(Method::OPTIONS, &[]), PlayerRequest::Options);
+        assert!(matches!(wish(Method::POST, &[]), PlayerRequest::Nothing(_)));
+        assert!(matches!(wish(Method::GET, &[("pragma", "xPlayNextEntry=1")]), PlayerRequest::Nothing(_)));
+        assert_eq!(wish(Method::PUT, &[]), PlayerRequest::NoMethod);
     }
 
     #[test]
     fn browsers_are_led_to_players_and_programs_get_the_stream() {
-        assert_eq!(wish(Method::GET, &[("user-agent", "Mozilla/5.0 (X11)")]), Wish::Asx);
-        assert_eq!(wish(Method::HEAD, &[]), Wish::Asx);
+        assert_eq!(wish(Method::GET, &[("user-agent", "Mozilla/5.0 (X11)")]), PlayerRequest::Asx);
+        assert_eq!(wish(Method::HEAD, &[]), PlayerRequest::Asx);
         for agent in ["VLC/3.0.24 LibVLC/3.0.24", "Lavf/59.27.100", "GStreamer souphttpsrc 1.22", "MPlayer 1.5"] {
             assert_eq!(wish(Method::GET, &[("user-agent", agent)]), plain());
         }
-        let of = |path, query| Wish::of(&Method::GET, path, query, &headers(&[("user-agent", "VLC/3.0.24")]));
-        assert_eq!(of("/concert.asx", None), Wish::Asx);
-        assert_eq!(of("/concert", Some("x=1&format=asx")), Wish::Asx);
+        let of = |path, query| PlayerRequest::of(&Method::GET, path, query, &headers(&[("user-agent", "VLC/3.0.24")]));
+        assert_eq!(of("/concert.asx", None), PlayerRequest::Asx);
+        assert_eq!(of("/concert", Some("x=1&format=asx")), PlayerRequest::Asx);
         assert_eq!(of("/concert", Some("format=asf")), plain());
-        assert!(matches!(of("/concert", Some("format=mov")), Wish::Nothing(_)));
+        assert!(matches!(of("/concert", Some("format=mov")), PlayerRequest::Nothing(_)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use super::stream::Control;
+use super::stream::StreamControl;
 
 /// How long a session lives from its last request, or the end of its stream. Players are told of as much.
 pub(crate) const IDLE: Duration = Duration::from_secs(60);
@@ -18,7 +18,7 @@ const MAX: usize = 65_536;
 
 /// The sessions of players. Losing one that does not stream costs nothing: its player is given another.
 #[derive(Default)]
-pub(crate) struct Viewers(Mutex<State>);
+pub(crate) struct PlayerSessions(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -28,17 +28,17 @@ struct State {
 
 struct Viewer {
     seen: Instant,
-    stream: Weak<Control>,
+    stream: Weak<StreamControl>,
 }
 
 /// What there is of a session.
-pub(crate) enum Known {
+pub(crate) enum SessionState {
     Nothing,
     Idle,
-    Streams(Arc<Control>),
+    Streams(Arc<StreamControl>),
 }
 
-impl Viewers {
+impl PlayerSessions {
     /// A new session: its client-id, random and not 0. `None` where the system has no randomness.
     pub(crate) fn begin(&self, now: Instant) -> Option<u32> {
         let mut state = self.lock();
@@ -53,16 +53,16 @@ impl Viewers {
     }
 
     /// A request of this session has come.
-    pub(crate) fn look_up(&self, id: u32, now: Instant) -> Known {
+    pub(crate) fn look_up(&self, id: u32, now: Instant) -> SessionState {
         let mut state = self.lock();
         state.sweep(now);
-        let Some(viewer) = state.viewers.get_mut(&id) else { return Known::Nothing };
+        let Some(viewer) = state.viewers.get_mut(&id) else { return SessionState::Nothing };
         viewer.seen = now;
-        viewer.stream.upgrade().map_or(Known::Idle, Known::Streams)
+        viewer.stream.upgrade().map_or(SessionState::Idle, SessionState::Streams)
     }
 
     /// The session streams from now on, as long as `control` lives. `false` where it does so already.
-    pub(crate) fn stream(&self, id: u32, control: &Arc<Control>, now: Instant) -> bool {
+    pub(crate) fn stream(&self, id: u32, control: &Arc<StreamControl>, now: Instant) -> bool {
         let mut state = self.lock();
         let viewer = state.viewers.entry(id).or_insert(Viewer { seen: now, stream: Weak::new() });
         if viewer.stream.strong_count() > 0 {
@@ -100,16 +100,16 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use asfpush_client::packet_buffer::{Limits, Log, Start, Terms};
+    use asfpush_client::packet_buffer::{Limits, PacketBuffer, StartPosition, ReaderOptions};
 
-    fn control() -> Arc<Control> {
-        let cursor = Log::new(Limits::default()).cursor(Start::Head, Terms::default());
-        Arc::new(Control::new(&cursor))
+    fn control() -> Arc<StreamControl> {
+        let cursor = PacketBuffer::new(Limits::default()).cursor(StartPosition::Live, ReaderOptions::default());
+        Arc::new(StreamControl::new(&cursor))
     }
 
     #[test]
     fn sessions_end_a_minute_after_their_stream() {
-        let viewers = Viewers::default();
+        let viewers = PlayerSessions::default();
         let mut now = Instant::now();
         let (idle, streams) = (viewers.begin(now).unwrap(), viewers.begin(now).unwrap());
         let control = control();
@@ -119,19 +119,19 @@ mod tests {
             now += SWEEP;
             viewers.begin(now).unwrap();
         }
-        assert!(matches!(viewers.look_up(idle, now), Known::Nothing));
-        assert!(matches!(viewers.look_up(streams, now), Known::Streams(_)));
+        assert!(matches!(viewers.look_up(idle, now), SessionState::Nothing));
+        assert!(matches!(viewers.look_up(streams, now), SessionState::Streams(_)));
         drop(control);
         now += SWEEP;
-        assert!(matches!(viewers.look_up(streams, now), Known::Idle));
+        assert!(matches!(viewers.look_up(streams, now), SessionState::Idle));
         now += IDLE;
-        assert!(matches!(viewers.look_up(streams, now), Known::Nothing));
+        assert!(matches!(viewers.look_up(streams, now), SessionState::Nothing));
         assert_eq!(viewers.lock().viewers.len(), 0);
     }
 
     #[test]
     fn those_that_stream_stay_where_there_are_too_many() {
-        let viewers = Viewers::default();
+        let viewers = PlayerSessions::default();
         let now = Instant::now();
         let streams = viewers.begin(now).unwrap();
         let control = control();
@@ -140,6 +140,6 @@ mod tests {
             viewers.begin(now).unwrap();
             assert!(viewers.lock().viewers.len() <= MAX);
         }
-        assert!(matches!(viewers.look_up(streams, now), Known::Streams(_)));
+        assert!(matches!(viewers.look_up(streams, now), SessionState::Streams(_)));
     }
 }

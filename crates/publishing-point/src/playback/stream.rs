@@ -8,13 +8,13 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::framing;
-use super::stream_selection::{Choice, Filter};
+use super::stream_selection::{StreamSelection, PayloadFilter};
 use crate::config::{HeaderChange, PointConfig, SlowPlayers};
-use crate::http::buf_list::Slices;
-use crate::points::activity::{Client, Player};
-use crate::points::publishing_point::PlayerCount;
+use crate::http::buf_list::BufList;
+use crate::points::activity::{Client, PlayerGuard};
+use crate::points::publishing_point::PlayerCountGuard;
 use asf::{self, Header, Selected};
-use asfpush_client::packet_buffer::{Batch, Cursor, Observer};
+use asfpush_client::packet_buffer::{Batch, Reader, ReaderMonitor};
 use wmhttp::packet::FRAMING_LEN;
 
 /// Framed bytes taken from the log at one time. At least one packet of any size, yet little: what is
@@ -23,17 +23,17 @@ const TURN: u64 = 128 * 1024;
 
 /// What a player asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Order {
-    pub(crate) form: Form,
+pub(crate) struct PlayRequest {
+    pub(crate) form: OutputFormat,
     /// The streams it wants.
-    pub(crate) choice: Choice,
+    pub(crate) choice: StreamSelection,
     /// A header in mid-stream is the end to it.
     pub(crate) takes_one_header: bool,
 }
 
 /// How the stream is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum OutputFormat {
     /// The packets of a pull stream ([MS-WMSP] 2.2.3).
     #[default]
     Framed,
@@ -42,18 +42,18 @@ pub(crate) enum Form {
 }
 
 /// What other requests of a player change about its stream.
-pub(crate) struct Control {
-    choice: Mutex<Option<Choice>>,
-    observer: Observer,
+pub(crate) struct StreamControl {
+    choice: Mutex<Option<StreamSelection>>,
+    observer: ReaderMonitor,
 }
 
-impl Control {
-    pub(crate) fn new(cursor: &Cursor) -> Self {
+impl StreamControl {
+    pub(crate) fn new(cursor: &Reader) -> Self {
         Self { choice: Mutex::new(None), observer: cursor.observer() }
     }
 
     /// Other streams from the next batch on.
-    pub(crate) fn choose(&self, choice: Choice) {
+    pub(crate) fn choose(&self, choice: StreamSelection) {
         *self.choice.lock().unwrap_or_else(PoisonError::into_inner) = Some(choice);
     }
 
@@ -62,24 +62,24 @@ impl Control {
         self.observer.end_here();
     }
 
-    fn take_choice(&self) -> Option<Choice> {
+    fn take_choice(&self) -> Option<StreamSelection> {
         self.choice.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 /// The stream that one player gets.
-pub(crate) struct Play {
+pub(crate) struct PlayerStream {
     /// Who plays. Before the cursor: its last look is at one that still reads.
-    player: Option<Player>,
-    cursor: Cursor,
-    control: Arc<Control>,
-    form: Form,
+    player: Option<PlayerGuard>,
+    cursor: Reader,
+    control: Arc<StreamControl>,
+    form: OutputFormat,
     change: HeaderChange,
     slow: SlowPlayers,
     /// The header that the player decodes by.
     header: Arc<Header>,
     /// `None` where the player gets all streams: its packets are those of the log.
-    filter: Option<Filter>,
+    filter: Option<PayloadFilter>,
     /// Where packets with a part of their payloads are made, for this player alone: a batch holds at most [`TURN`]
     /// bytes of them.
     parts: BytesMut,
@@ -88,36 +88,36 @@ pub(crate) struct Play {
     /// Packets that it was too slow for.
     missed: u64,
     /// Bytes that go out next.
-    pending: Slices,
+    pending: BufList,
     ended: bool,
-    count: PlayerCount,
+    count: PlayerCountGuard,
 }
 
-impl Play {
+impl PlayerStream {
     /// Begins with `header`, which describes the first packets behind the cursor.
     pub(crate) fn new(
-        cursor: Cursor,
+        cursor: Reader,
         header: Arc<Header>,
-        order: &Order,
+        order: &PlayRequest,
         config: &PointConfig,
-        count: PlayerCount,
+        count: PlayerCountGuard,
     ) -> Self {
         let change = match config.header_change {
             HeaderChange::Auto if order.takes_one_header => HeaderChange::Reconnect,
             change @ (HeaderChange::Auto | HeaderChange::InPlace | HeaderChange::Reconnect) => change,
         };
         let first = match order.form {
-            Form::Framed => framing::header(header.bytes()),
-            Form::Plain => header.bytes().clone(),
+            OutputFormat::Framed => framing::header(header.bytes()),
+            OutputFormat::Plain => header.bytes().clone(),
         };
         Self {
             player: None,
-            control: Arc::new(Control::new(&cursor)),
+            control: Arc::new(StreamControl::new(&cursor)),
             cursor,
             form: order.form,
             change,
             slow: config.slow_players,
-            filter: Filter::of(&order.choice, &header),
+            filter: PayloadFilter::of(&order.choice, &header),
             header,
             parts: BytesMut::new(),
             sent: 0,
@@ -133,12 +133,12 @@ impl Play {
         self.player = Some(self.count.ledger().player(client, self.cursor.observer()));
     }
 
-    pub(crate) fn control(&self) -> &Arc<Control> {
+    pub(crate) fn control(&self) -> &Arc<StreamControl> {
         &self.control
     }
 
     /// The next bytes of the body, all that have gathered; `None` at its end.
-    pub(crate) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<Slices>> {
+    pub(crate) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<BufList>> {
         loop {
             if !self.pending.is_empty() {
                 let slices = std::mem::take(&mut self.pending);
@@ -164,7 +164,7 @@ impl Play {
     }
 
     fn add(&mut self, batch: Batch) {
-        if batch.header.packet_size() > framing::MAX_PAYLOAD && self.form == Form::Framed {
+        if batch.header.packet_size() > framing::MAX_PAYLOAD && self.form == OutputFormat::Framed {
             // The pull protocol has no way to say so large a packet.
             let (size, limit) = (batch.header.packet_size(), framing::MAX_PAYLOAD);
             tracing::info!(size, limit, "packets are too large for players of MMS over HTTP: a plain GET gets them");
@@ -177,11 +177,11 @@ impl Play {
             return;
         }
         if let Some(choice) = self.control.take_choice() {
-            let filter = self.filter.get_or_insert_with(|| Filter::everything(&batch.header));
+            let filter = self.filter.get_or_insert_with(|| PayloadFilter::everything(&batch.header));
             filter.apply(&choice, &batch.header);
         }
         let mut heads = BytesMut::with_capacity(batch.sizes.len() * framing::HEAD_LEN);
-        let mut media: Slices = batch.frames.into_iter().collect();
+        let mut media: BufList = batch.frames.into_iter().collect();
         for size in batch.sizes {
             media.advance(FRAMING_LEN);
             let len = (size as usize).saturating_sub(FRAMING_LEN);
@@ -191,7 +191,7 @@ impl Play {
     }
 
     /// One packet, the next of `media`, or what the player wants of it.
-    fn add_packet(&mut self, media: &mut Slices, len: usize, heads: &mut BytesMut) {
+    fn add_packet(&mut self, media: &mut BufList, len: usize, heads: &mut BytesMut) {
         let part = match &mut self.filter {
             None => None,
             Some(filter) => {
@@ -203,7 +203,7 @@ impl Play {
                 }
             }
         };
-        if self.form == Form::Framed {
+        if self.form == OutputFormat::Framed {
             framing::put_data_head(heads, self.sent, len);
             self.pending.push(heads.split().freeze());
         }
@@ -216,7 +216,7 @@ impl Play {
 
     /// Goes on under another header; `false` where the stream ends instead.
     fn change_header(&mut self, header: &Arc<Header>) -> bool {
-        if self.form == Form::Plain {
+        if self.form == OutputFormat::Plain {
             // A file has one header.
             self.ended = true;
             return false;
@@ -248,14 +248,14 @@ impl Play {
     }
 
     fn end(&mut self, last: Bytes) {
-        if self.form == Form::Framed {
+        if self.form == OutputFormat::Framed {
             self.pending.push(last);
         }
         self.ended = true;
     }
 }
 
-impl Drop for Play {
+impl Drop for PlayerStream {
     fn drop(&mut self) {
         if self.missed > 0 {
             tracing::info!(missed = self.missed, sent = self.sent, "a slow player is gone");

@@ -10,7 +10,7 @@ const ENTRY: &str = "stream-switch-entry=";
 
 /// How much of a stream is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Level {
+enum ThinningLevel {
     All,
     KeyFrames,
     Nothing,
@@ -21,21 +21,21 @@ enum Level {
 struct Entry<N> {
     from: N,
     to: N,
-    level: Level,
+    level: ThinningLevel,
 }
 
 /// A stream number as written: the protocol has hexadecimal digits, the players in the field write decimal ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Written {
+struct RawStreamNumber {
     hexadecimal: u16,
     decimal: Option<u16>,
 }
 
 /// What a request says about streams.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Choice(Vec<Entry<Written>>);
+pub(crate) struct StreamSelection(Vec<Entry<RawStreamNumber>>);
 
-impl Choice {
+impl StreamSelection {
     /// Reads the entries of a request's Pragma headers, joined and in lower case. `stream-switch-count` does
     /// not count: players write wrong ones.
     pub(crate) fn read(pragma: &str) -> Self {
@@ -51,12 +51,12 @@ impl Choice {
     /// The entries with the numbers that they mean where these streams exist.
     fn resolved(&self, header: &Header) -> impl Iterator<Item = Entry<u16>> {
         let exists = |number: u16| number == NONE || header.streams().iter().any(|s| u16::from(s.number) == number);
-        let all = |number: fn(&Written) -> Option<u16>| {
+        let all = |number: fn(&RawStreamNumber) -> Option<u16>| {
             self.0.iter().all(|entry| [entry.from, entry.to].iter().all(|n| number(n).is_some_and(exists)))
         };
         // Up to stream 9 both are the same.
         let decimal = !all(|number| Some(number.hexadecimal)) && all(|number| number.decimal.or(Some(NONE)));
-        let meant = move |number: Written| match number.decimal {
+        let meant = move |number: RawStreamNumber| match number.decimal {
             Some(number) if decimal => number,
             _ => number.hexadecimal,
         };
@@ -64,19 +64,19 @@ impl Choice {
     }
 }
 
-impl Entry<Written> {
+impl Entry<RawStreamNumber> {
     fn read(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
         let mut number = || {
             let digits = parts.next()?;
             let hexadecimal = u16::from_str_radix(digits, 16).ok()?;
-            Some(Written { hexadecimal, decimal: digits.parse().ok() })
+            Some(RawStreamNumber { hexadecimal, decimal: digits.parse().ok() })
         };
         let (from, to) = (number()?, number()?);
         let level = match parts.next()? {
-            "0" => Level::All,
-            "1" => Level::KeyFrames,
-            "2" => Level::Nothing,
+            "0" => ThinningLevel::All,
+            "1" => ThinningLevel::KeyFrames,
+            "2" => ThinningLevel::Nothing,
             _ => return None,
         };
         Some(Self { from, to, level })
@@ -85,7 +85,7 @@ impl Entry<Written> {
 
 /// The streams that a player gets, and how far each has come. One bit a stream number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Filter {
+pub(crate) struct PayloadFilter {
     all: u128,
     key_frames: u128,
     /// Streams whose payloads were sent since they were switched on: others begin with a key frame.
@@ -94,10 +94,10 @@ pub(crate) struct Filter {
     streams: u128,
 }
 
-impl Filter {
+impl PayloadFilter {
     /// The streams that a Play asks for; `None` where that is everything, as it is where it names none that there is:
     /// the document gives such a player nothing, which no player in the field wants.
-    pub(crate) fn of(choice: &Choice, header: &Header) -> Option<Self> {
+    pub(crate) fn of(choice: &StreamSelection, header: &Header) -> Option<Self> {
         let mut filter = Self { all: 0, key_frames: 0, ..Self::everything(header) };
         filter.begun = 0;
         filter.apply(choice, header);
@@ -124,25 +124,25 @@ impl Filter {
     }
 
     /// Changes what the player gets, from the next payload on.
-    pub(crate) fn apply(&mut self, choice: &Choice, header: &Header) {
+    pub(crate) fn apply(&mut self, choice: &StreamSelection, header: &Header) {
         for Entry { from, to, level } in choice.resolved(header) {
             if from != to {
-                self.set(from, Level::Nothing);
+                self.set(from, ThinningLevel::Nothing);
             }
             self.set(to, level);
         }
         self.begun &= self.all | self.key_frames;
     }
 
-    fn set(&mut self, number: u16, level: Level) {
+    fn set(&mut self, number: u16, level: ThinningLevel) {
         let Ok(number) = u8::try_from(number) else { return };
         let bit = bit(number);
         self.all &= !bit;
         self.key_frames &= !bit;
         match level {
-            Level::All => self.all |= bit,
-            Level::KeyFrames => self.key_frames |= bit,
-            Level::Nothing => {}
+            ThinningLevel::All => self.all |= bit,
+            ThinningLevel::KeyFrames => self.key_frames |= bit,
+            ThinningLevel::Nothing => {}
         }
     }
 
@@ -181,7 +181,7 @@ mod tests {
 
     /// The numbers of the streams that are on.
     fn on(pragma: &str, streams: &[u16]) -> Option<Vec<u8>> {
-        let filter = Filter::of(&Choice::read(pragma), &header(streams))?;
+        let filter = PayloadFilter::of(&StreamSelection::read(pragma), &header(streams))?;
         Some((1..=127).filter(|n| (filter.all | filter.key_frames) & bit(*n) != 0).collect())
     }
 
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_stream_begins_with_a_key_frame() {
         let header = header(&[1, 2, 3]);
-        let mut filter = Filter::of(&Choice::read("stream-switch-entry=ffff:1:0 ffff:2:0"), &header).unwrap();
+        let mut filter = PayloadFilter::of(&StreamSelection::read("stream-switch-entry=ffff:1:0 ffff:2:0"), &header).unwrap();
         assert!(!filter.wants(payload(1, false, false)));
         assert!(filter.wants(payload(1, false, true)));
         assert!(filter.wants(payload(1, false, false)));
@@ -223,7 +223,7 @@ mod tests {
         assert!(filter.wants(payload(2, true, true)));
         assert!(filter.wants(payload(2, false, true)));
         // The other one instead.
-        filter.apply(&Choice::read("stream-switch-entry=2:3:0"), &header);
+        filter.apply(&StreamSelection::read("stream-switch-entry=2:3:0"), &header);
         assert!(!filter.wants(payload(2, true, true)));
         assert!(!filter.wants(payload(3, false, true)));
         assert!(filter.wants(payload(3, true, true)));
@@ -233,13 +233,13 @@ mod tests {
     #[test]
     fn key_frames_only() {
         let header = header(&[1, 2]);
-        let mut filter = Filter::everything(&header);
+        let mut filter = PayloadFilter::everything(&header);
         assert!(filter.passes_all());
-        filter.apply(&Choice::read("stream-switch-entry=2:2:1"), &header);
+        filter.apply(&StreamSelection::read("stream-switch-entry=2:2:1"), &header);
         assert!(!filter.passes_all());
         assert!(filter.wants(payload(2, true, true)) && filter.wants(payload(2, true, false)));
         assert!(!filter.wants(payload(2, false, true)));
-        filter.apply(&Choice::read("stream-switch-entry=2:2:0"), &header);
+        filter.apply(&StreamSelection::read("stream-switch-entry=2:2:0"), &header);
         assert!(filter.passes_all());
     }
 }

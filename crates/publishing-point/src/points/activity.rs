@@ -10,9 +10,9 @@ use std::time::{Instant, SystemTime};
 
 use http::header::{self, HeaderMap};
 
-use super::bitrate_history::{History, Look};
-use super::recent_errors::Troubles;
-use asfpush_client::packet_buffer::{Observer, Progress};
+use super::bitrate_history::{History, Sample};
+use super::recent_errors::RecentErrors;
+use asfpush_client::packet_buffer::{ReaderMonitor, Progress};
 
 /// Characters of a text from outside that are kept.
 const MAX_TEXT: usize = 300;
@@ -39,27 +39,27 @@ impl Client {
 
 /// What a point remembers for its status.
 #[derive(Default)]
-pub(crate) struct Ledger {
+pub(crate) struct PointActivity {
     /// Those who play, and what those who do not any more came to: never one without the other.
     players: Mutex<Players>,
     breaks: AtomicU64,
     resumes: AtomicU64,
     /// It lives as long as its session.
     pusher: Mutex<Weak<Pusher>>,
-    troubles: Mutex<Troubles>,
+    troubles: Mutex<RecentErrors>,
     history: Mutex<History>,
 }
 
 #[derive(Default)]
 struct Players {
-    now: BTreeMap<u64, Arc<Viewer>>,
+    now: BTreeMap<u64, Arc<PlayerInfo>>,
     next: u64,
-    gone: Handed,
+    gone: DeliveryTotals,
 }
 
 /// What became of the stream on its way to players.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Handed {
+pub(crate) struct DeliveryTotals {
     /// Bytes handed to their connections.
     pub(crate) bytes: u64,
     /// Packets that they missed.
@@ -68,7 +68,7 @@ pub(crate) struct Handed {
 
 /// A push session, as its session's task tells of it.
 pub(crate) struct Pusher {
-    ledger: Arc<Ledger>,
+    ledger: Arc<PointActivity>,
     pub(crate) client: Client,
     pub(crate) since: SystemTime,
     /// What the point had received when it came: packets and bytes.
@@ -79,24 +79,24 @@ pub(crate) struct Pusher {
 }
 
 /// A player, as long as it is there.
-pub(crate) struct Player {
-    ledger: Arc<Ledger>,
+pub(crate) struct PlayerGuard {
+    ledger: Arc<PointActivity>,
     number: u64,
-    viewer: Arc<Viewer>,
+    viewer: Arc<PlayerInfo>,
 }
 
 /// What is known of a player.
-pub(crate) struct Viewer {
+pub(crate) struct PlayerInfo {
     pub(crate) client: Client,
     pub(crate) since: SystemTime,
     /// Bytes.
     pub(crate) sent: AtomicU64,
     /// Packets that it was too slow for, since it began.
     pub(crate) lost: AtomicU64,
-    pub(crate) observer: Observer,
+    pub(crate) observer: ReaderMonitor,
 }
 
-impl Ledger {
+impl PointActivity {
     /// A push session begins, at a point that has received so many packets and bytes before.
     pub(crate) fn pusher(self: &Arc<Self>, client: Client, before: (u64, u64)) -> Arc<Pusher> {
         let pusher = Arc::new(Pusher {
@@ -113,8 +113,8 @@ impl Ledger {
     }
 
     /// A player comes, whose place in the log `observer` sees.
-    pub(crate) fn player(self: &Arc<Self>, client: Client, observer: Observer) -> Player {
-        let viewer = Arc::new(Viewer {
+    pub(crate) fn player(self: &Arc<Self>, client: Client, observer: ReaderMonitor) -> PlayerGuard {
+        let viewer = Arc::new(PlayerInfo {
             client,
             since: SystemTime::now(),
             sent: AtomicU64::new(0),
@@ -126,7 +126,7 @@ impl Ledger {
         players.next += 1;
         players.now.insert(number, Arc::clone(&viewer));
         drop(players);
-        Player { ledger: Arc::clone(self), number, viewer }
+        PlayerGuard { ledger: Arc::clone(self), number, viewer }
     }
 
     /// Something went wrong. `text` holds no secret: everybody who may see the status reads it.
@@ -136,8 +136,8 @@ impl Ledger {
 
     /// Takes the point's counters, once a second: bytes received ever.
     pub(crate) fn sample(&self, received: u64, at: Instant, time: SystemTime) {
-        let (_, Handed { bytes: output, .. }) = self.players();
-        lock(&self.history).take(Look { at, time, input: received, output });
+        let (_, DeliveryTotals { bytes: output, .. }) = self.players();
+        lock(&self.history).take(Sample { at, time, input: received, output });
     }
 
     /// Who pushes now.
@@ -147,10 +147,10 @@ impl Ledger {
 
     /// Those who play now, in the order in which they came and each with its progress, and what all players ever
     /// came to.
-    pub(crate) fn players(&self) -> (Vec<(Arc<Viewer>, Progress)>, Handed) {
+    pub(crate) fn players(&self) -> (Vec<(Arc<PlayerInfo>, Progress)>, DeliveryTotals) {
         let players = lock(&self.players);
         let mut handed = players.gone;
-        let look = |viewer: &Arc<Viewer>| {
+        let look = |viewer: &Arc<PlayerInfo>| {
             let progress = viewer.observer.progress();
             handed.bytes += viewer.sent.load(Ordering::Relaxed);
             handed.lost += viewer.lost.load(Ordering::Relaxed);
@@ -164,7 +164,7 @@ impl Ledger {
         self.players().1.lost
     }
 
-    pub(crate) fn troubles(&self) -> MutexGuard<'_, Troubles> {
+    pub(crate) fn troubles(&self) -> MutexGuard<'_, RecentErrors> {
         lock(&self.troubles)
     }
 
@@ -201,7 +201,7 @@ impl Pusher {
     }
 }
 
-impl Player {
+impl PlayerGuard {
     /// Bytes are handed over to the player's connection.
     pub(crate) fn sent(&self, bytes: usize) {
         self.viewer.sent.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -213,7 +213,7 @@ impl Player {
     }
 }
 
-impl Drop for Player {
+impl Drop for PlayerGuard {
     fn drop(&mut self) {
         let mut players = lock(&self.ledger.players);
         players.now.remove(&self.number);
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_pusher_is_known_as_long_as_its_session_lives() {
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(PointActivity::default());
         let client = Client::new("[::ffff:192.0.2.1]:80".parse().unwrap(), Some("WMEncoder/12.0.0.0"));
         assert_eq!(client.address.to_string(), "192.0.2.1:80");
         let first = ledger.pusher(client.clone(), (0, 0));

@@ -13,7 +13,7 @@ const NOW: usize = 5;
 pub(crate) struct History {
     /// The newest last.
     rates: VecDeque<Rates>,
-    last: Option<Look>,
+    last: Option<Sample>,
 }
 
 /// bit/s in and out.
@@ -25,7 +25,7 @@ pub(crate) struct Rates {
 
 /// What a point's counters said at one time.
 #[derive(Clone, Copy)]
-pub(crate) struct Look {
+pub(crate) struct Sample {
     pub(crate) at: Instant,
     pub(crate) time: SystemTime,
     /// Bytes received ever.
@@ -36,7 +36,7 @@ pub(crate) struct Look {
 
 impl History {
     /// Takes the counters, once a second; of a second that was left out the mean counts.
-    pub(crate) fn take(&mut self, look: Look) {
+    pub(crate) fn take(&mut self, look: Sample) {
         let Some(last) = self.last.replace(look) else { return };
         let elapsed = look.at.saturating_duration_since(last.at).max(Duration::from_millis(1));
         let rate = |now: u64, before: u64| {
@@ -73,13 +73,13 @@ impl History {
 mod tests {
     use super::*;
 
-    struct Clock(Instant, u64);
+    struct SampleClock(Instant, u64);
 
-    impl Clock {
-        fn look(&mut self, after_ms: u64, input: u64) -> Look {
+    impl SampleClock {
+        fn look(&mut self, after_ms: u64, input: u64) -> Sample {
             self.1 += after_ms;
             let at = self.0 + Duration::from_millis(self.1);
-            Look { at, time: SystemTime::UNIX_EPOCH + Duration::from_millis(self.1), input, output: 2 * input }
+            Sample { at, time: SystemTime::UNIX_EPOCH + Duration::from_millis(self.1), input, output: 2 * input }
         }
     }
 
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_value_a_second_in_bits() {
-        let mut clock = Clock(Instant::now(), 0);
+        let mut clock = SampleClock(Instant::now(), 0);
         let mut history = History::default();
         history.take(clock.look(0, 1000));
         assert_eq!(inputs(&history, 10), [] as [u64; 0]);
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn seconds_left_out_are_filled_and_the_whole_is_bounded() {
-        let mut clock = Clock(Instant::now(), 0);
+        let mut clock = SampleClock(Instant::now(), 0);
         let mut history = History::default();
         history.take(clock.look(0, 0));
         history.take(clock.look(3100, 3100));

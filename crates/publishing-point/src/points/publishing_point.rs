@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use crate::config::PointConfig;
-use crate::playback::stream::{Order, Play};
-use crate::points::activity::{Client, Ledger, Pusher};
+use crate::playback::stream::{PlayRequest, PlayerStream};
+use crate::points::activity::{Client, PointActivity, Pusher};
 use crate::recording::recorder::Recorder;
-use crate::relay::{ForwardStats, Forwards};
+use crate::relay::{RelayStats, Relays};
 use asf::{Header, Packet};
-use asfpush_client::packet_buffer::{Log, Start, Terms};
+use asfpush_client::packet_buffer::{PacketBuffer, StartPosition, ReaderOptions};
 
 /// What a publishing point has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,27 +34,27 @@ pub struct PointStats {
     /// The newest files recorded, 256 at most, the oldest first; without those that had to make room.
     pub recordings: Vec<PathBuf>,
     /// The servers that the stream is pushed on to.
-    pub forwards: Vec<ForwardStats>,
+    pub forwards: Vec<RelayStats>,
 }
 
 /// A publishing point.
-pub(crate) struct Point {
+pub(crate) struct PublishingPoint {
     name: String,
     /// Replaced as a whole by a reload.
     config: RwLock<Arc<PointConfig>>,
-    broadcast: Mutex<Option<Broadcast>>,
+    broadcast: Mutex<Option<LiveStream>>,
     /// There from the first configuration on that wants recordings.
     recorder: OnceLock<Recorder>,
-    forwards: Forwards,
+    forwards: Relays,
     counters: Counters,
     playing: Arc<AtomicUsize>,
-    ledger: Arc<Ledger>,
+    ledger: Arc<PointActivity>,
 }
 
 /// A stream from its first header to its end; players that joined it see all of it in one response.
 #[derive(Clone)]
-struct Broadcast {
-    log: Arc<Log>,
+struct LiveStream {
+    log: Arc<PacketBuffer>,
     header: Arc<Header>,
 }
 
@@ -69,13 +69,13 @@ struct Counters {
 }
 
 /// A player as long as it is there: counted at its point and in the server.
-pub(crate) struct PlayerCount {
+pub(crate) struct PlayerCountGuard {
     counts: [Arc<AtomicUsize>; 2],
-    ledger: Arc<Ledger>,
+    ledger: Arc<PointActivity>,
 }
 
-impl PlayerCount {
-    fn new(point: &Point, of_server: &Arc<AtomicUsize>) -> Self {
+impl PlayerCountGuard {
+    fn new(point: &PublishingPoint, of_server: &Arc<AtomicUsize>) -> Self {
         let counts = [Arc::clone(&point.playing), Arc::clone(of_server)];
         for count in &counts {
             count.fetch_add(1, Ordering::Relaxed);
@@ -84,12 +84,12 @@ impl PlayerCount {
     }
 
     /// What the player's point remembers for the status.
-    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+    pub(crate) fn ledger(&self) -> &Arc<PointActivity> {
         &self.ledger
     }
 }
 
-impl Drop for PlayerCount {
+impl Drop for PlayerCountGuard {
     fn drop(&mut self) {
         for count in &self.counts {
             count.fetch_sub(1, Ordering::Relaxed);
@@ -97,8 +97,8 @@ impl Drop for PlayerCount {
     }
 }
 
-impl Point {
-    pub(crate) fn new(name: &str, config: Arc<PointConfig>, recorder: Option<Recorder>, forwards: Forwards) -> Self {
+impl PublishingPoint {
+    pub(crate) fn new(name: &str, config: Arc<PointConfig>, recorder: Option<Recorder>, forwards: Relays) -> Self {
         let recorder = recorder.map_or_else(OnceLock::new, OnceLock::from);
         Self {
             name: name.to_owned(),
@@ -126,7 +126,7 @@ impl Point {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
-    pub(crate) fn forwards(&self) -> &Forwards {
+    pub(crate) fn forwards(&self) -> &Relays {
         &self.forwards
     }
 
@@ -163,7 +163,7 @@ impl Point {
     }
 
     /// What is remembered for the status.
-    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+    pub(crate) fn ledger(&self) -> &Arc<PointActivity> {
         &self.ledger
     }
 
@@ -189,9 +189,9 @@ impl Point {
             }
             None => {
                 let header = Arc::new(header);
-                let log = Log::new(self.config().limits);
+                let log = PacketBuffer::new(self.config().limits);
                 self.forwards.begin(&log);
-                *broadcast = Some(Broadcast { log, header: Arc::clone(&header) });
+                *broadcast = Some(LiveStream { log, header: Arc::clone(&header) });
                 header
             }
         }
@@ -221,21 +221,21 @@ impl Point {
     }
 
     /// A new player of the stream there is.
-    pub(crate) fn play(&self, order: &Order, of_server: &Arc<AtomicUsize>) -> Option<Play> {
+    pub(crate) fn play(&self, order: &PlayRequest, of_server: &Arc<AtomicUsize>) -> Option<PlayerStream> {
         let config = self.config();
-        let Broadcast { log, header } = self.lock().clone()?;
-        let start = if config.fast_start { Start::NewestKeyFrame } else { Start::NextKeyFrame };
-        let mut cursor = log.cursor(start, Terms::default());
+        let LiveStream { log, header } = self.lock().clone()?;
+        let start = if config.fast_start { StartPosition::LatestKeyframe } else { StartPosition::NextKeyframe };
+        let mut cursor = log.cursor(start, ReaderOptions::default());
         if cursor.peek().is_some_and(|next| !Arc::ptr_eq(&next.header, &header)) {
             // The packets kept are those of the stream before: the first of the new one is a start.
-            cursor = log.cursor(Start::NextKeyFrame, Terms::default());
+            cursor = log.cursor(StartPosition::NextKeyframe, ReaderOptions::default());
         }
         self.counters.players.fetch_add(1, Ordering::Relaxed);
-        let count = PlayerCount::new(self, of_server);
-        Some(Play::new(cursor, header, order, &config, count))
+        let count = PlayerCountGuard::new(self, of_server);
+        Some(PlayerStream::new(cursor, header, order, &config, count))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Broadcast>> {
+    fn lock(&self) -> MutexGuard<'_, Option<LiveStream>> {
         // Plain data, consistent after every statement.
         self.broadcast.lock().unwrap_or_else(PoisonError::into_inner)
     }

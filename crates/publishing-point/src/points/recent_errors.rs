@@ -8,27 +8,27 @@ const KEPT: usize = 20;
 
 /// The last things that went wrong. The same again counts up: who repeats one does not push out the rest.
 #[derive(Default)]
-pub(crate) struct Troubles(VecDeque<Trouble>);
+pub(crate) struct RecentErrors(VecDeque<RecentError>);
 
 /// What went wrong, how often and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub(crate) struct RecentError {
     pub(crate) text: String,
     pub(crate) count: u64,
     pub(crate) first: SystemTime,
     pub(crate) last: SystemTime,
 }
 
-impl Troubles {
+impl RecentErrors {
     pub(crate) fn add(&mut self, text: String, now: SystemTime) {
         let known = self.0.iter().position(|trouble| trouble.text == text).and_then(|at| self.0.remove(at));
         let (count, first) = known.map_or((1, now), |known| (known.count + 1, known.first));
-        self.0.push_front(Trouble { text, count, first, last: now });
+        self.0.push_front(RecentError { text, count, first, last: now });
         self.0.truncate(KEPT);
     }
 
     /// The latest first.
-    pub(crate) fn latest(&self) -> impl Iterator<Item = &Trouble> {
+    pub(crate) fn latest(&self) -> impl Iterator<Item = &RecentError> {
         self.0.iter()
     }
 }
@@ -42,14 +42,14 @@ mod tests {
     #[test]
     fn they_are_few_and_the_same_is_counted() {
         let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-        let mut troubles = Troubles::default();
+        let mut troubles = RecentErrors::default();
         for second in 0..100 {
             troubles.add(format!("number {second}"), at(second));
             troubles.add("busy".to_owned(), at(second));
         }
         let latest: Vec<_> = troubles.latest().collect();
         assert_eq!(latest.len(), KEPT);
-        assert_eq!(*latest[0], Trouble { text: "busy".to_owned(), count: 100, first: at(0), last: at(99) });
+        assert_eq!(*latest[0], RecentError { text: "busy".to_owned(), count: 100, first: at(0), last: at(99) });
         assert_eq!(latest[1].text, "number 99");
     }
 }

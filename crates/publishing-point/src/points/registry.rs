@@ -9,22 +9,22 @@ use std::time::Instant;
 use http::{HeaderMap, Request};
 use hyper::body::Incoming;
 
-use super::publishing_point::{Point, PointStats};
-use crate::admission::authorization::{Access, NoEntry, random_digits};
-use crate::config::{Config, PointConfig, Who, key};
-use crate::fault_injection::Acting;
+use super::publishing_point::{PublishingPoint, PointStats};
+use crate::admission::authorization::{Access, AccessDenied, random_digits};
+use crate::config::{Config, PointConfig, Principals, key};
+use crate::fault_injection::ActiveFaults;
 use crate::http::connection::Connection;
 use crate::http::dispatch::is_in;
-use crate::ingest::session::{self, Fate, SessionHandle};
-use crate::playback::sessions::Viewers;
-use crate::playback::stream::{Order, Play};
+use crate::ingest::session::{self, SessionControl, PublishSession};
+use crate::playback::sessions::PlayerSessions;
+use crate::playback::stream::{PlayRequest, PlayerStream};
 use crate::points::activity::Client;
 use crate::recording::recorder::Recorder;
-use crate::relay::Forwards;
-use crate::status::{self, Board};
+use crate::relay::Relays;
+use crate::status::{self, ServerStatusState};
 use wmhttp::headers::{Directives, PushId, RequestHead};
 use wmhttp::server::access::RequestLine;
-use wmhttp::server::{Lookup, Reply, accept};
+use wmhttp::server::{PointLookup, Reply, accept};
 
 /// Which publishing points and push sessions there are.
 pub(crate) struct Registry {
@@ -34,28 +34,28 @@ pub(crate) struct Registry {
     access: Access,
     /// Players of all points.
     playing: Arc<AtomicUsize>,
-    board: Board,
-    viewers: Viewers,
+    board: ServerStatusState,
+    viewers: PlayerSessions,
 }
 
 #[derive(Default)]
 struct State {
     /// By name in lower case.
-    points: HashMap<String, Arc<Point>>,
+    points: HashMap<String, Arc<PublishingPoint>>,
     sessions: HashMap<PushId, Entry>,
     /// No new session begins.
     stopping: bool,
 }
 
 struct Entry {
-    handle: SessionHandle,
+    handle: PublishSession,
     /// Name of its point in lower case.
     point: String,
 }
 
 /// Why a player gets no stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoStream {
+pub(crate) enum PlayError {
     UnknownPoint,
     NotPushed,
     TooManyPlayers,
@@ -73,7 +73,7 @@ impl Registry {
             state.points.insert(key(name), new_point(name, &Arc::new(point.clone()))?);
         }
         let access = Access::new(config.users.clone());
-        let board = Board::new(config.status_listen.is_some());
+        let board = ServerStatusState::new(config.status_listen.is_some());
         let config = RwLock::new(Arc::new(config));
         Ok(Arc::new(Self {
             config,
@@ -81,7 +81,7 @@ impl Registry {
             access,
             playing: Arc::default(),
             board,
-            viewers: Viewers::default(),
+            viewers: PlayerSessions::default(),
         }))
     }
 
@@ -119,7 +119,7 @@ impl Registry {
         let before = self.config();
         for name in before.points.keys().map(|name| key(name)).filter(|name| !kept.contains_key(name)) {
             if let Some((_, entry)) = state.session_of(&name) {
-                entry.handle.decide(Fate::Expelled(404));
+                entry.handle.decide(SessionControl::Expelled(404));
             }
             if let Some(point) = state.points.remove(&name) {
                 point.end();
@@ -151,7 +151,7 @@ impl Registry {
         let rights = match self.point(path) {
             Some(point) => vec![point.config().write.clone()],
             // Who is unknown is not told what there is.
-            None => template().map_or(vec![Who::Users], |template| {
+            None => template().map_or(vec![Principals::Users], |template| {
                 let template = template.config();
                 vec![template.write.clone(), template.create.clone()]
             }),
@@ -163,7 +163,7 @@ impl Registry {
     ///
     /// # Errors
     /// Why not.
-    pub(crate) fn admit_player(&self, headers: &HeaderMap, line: RequestLine<'_>, path: &str) -> Result<(), NoEntry> {
+    pub(crate) fn admit_player(&self, headers: &HeaderMap, line: RequestLine<'_>, path: &str) -> Result<(), AccessDenied> {
         let Some(point) = self.point(path) else { return Ok(()) };
         self.access.player(headers, line, &point.config().read, path)
     }
@@ -177,27 +177,27 @@ impl Registry {
         headers: &HeaderMap,
         line: RequestLine<'_>,
         point: &str,
-    ) -> Result<String, NoEntry> {
-        let point = self.point_named(point).ok_or(NoEntry::NoRight)?;
+    ) -> Result<String, AccessDenied> {
+        let point = self.point_named(point).ok_or(AccessDenied::NoRight)?;
         self.access.operator(headers, line, &point.config().operate, point.name())
     }
 
     /// The sessions of players.
-    pub(crate) fn viewers(&self) -> &Viewers {
+    pub(crate) fn viewers(&self) -> &PlayerSessions {
         &self.viewers
     }
 
     /// Where the pushers of the point that `path` names are sent (S-5).
-    pub(crate) fn redirect(&self, path: &str) -> Option<Lookup> {
+    pub(crate) fn redirect(&self, path: &str) -> Option<PointLookup> {
         let point = self.point(path)?.config();
-        let moved = point.redirect.as_ref().map(|url| Lookup::Moved(url.to_string()));
-        moved.or_else(|| point.proxy_redirect.as_ref().map(|url| Lookup::UseProxy(url.to_string())))
+        let moved = point.redirect.as_ref().map(|url| PointLookup::Moved(url.to_string()));
+        moved.or_else(|| point.proxy_redirect.as_ref().map(|url| PointLookup::UseProxy(url.to_string())))
     }
 
     /// The faults that a push request meets, where its point has any.
-    pub(crate) fn faults(&self, connection: &Arc<Connection>, request: &Request<Incoming>) -> Option<Acting> {
+    pub(crate) fn faults(&self, connection: &Arc<Connection>, request: &Request<Incoming>) -> Option<ActiveFaults> {
         let point = self.point(request.uri().path())?;
-        Acting::on(&point.config().faults, point.name(), connection, request)
+        ActiveFaults::on(&point.config().faults, point.name(), connection, request)
     }
 
     /// Whether any point holds pushers back on purpose.
@@ -230,10 +230,10 @@ impl Registry {
         let template = state.template(directives).map(|template| template.config());
         let lookup = redirect.unwrap_or_else(|| state.look_up(&key, template.is_some()));
         let near = |template: &Arc<PointConfig>| is_in(template.allow_push.as_ref(), connection.visit().address());
-        if lookup == Lookup::FromTemplate && !template.as_ref().is_some_and(near) {
+        if lookup == PointLookup::FromTemplate && !template.as_ref().is_some_and(near) {
             return Reply::error(policy, 403, "your address is in none of the template's allowed networks");
         }
-        if matches!(lookup, Lookup::Exists | Lookup::FromTemplate | Lookup::Busy) {
+        if matches!(lookup, PointLookup::Exists | PointLookup::FromTemplate | PointLookup::Busy) {
             let pseudonym = state.points.get(&key).map(|point| point.forwards().pseudonym());
             if let Some(reply) = head.via.refusal(pseudonym, policy) {
                 tracing::warn!(point = name, "a push is refused that goes in a circle, or through too many relays");
@@ -242,13 +242,13 @@ impl Registry {
         }
         let displaced = state.session_of(&key).map(|(id, _)| id.clone());
         let full = state.sessions.len() >= config.max_sessions && displaced.is_none();
-        if state.stopping || (full && matches!(lookup, Lookup::Exists | Lookup::FromTemplate)) {
+        if state.stopping || (full && matches!(lookup, PointLookup::Exists | PointLookup::FromTemplate)) {
             return Reply::error(policy, 503, "no room for another push session");
         }
-        if lookup == Lookup::FromTemplate && state.points.len() >= config.max_points {
+        if lookup == PointLookup::FromTemplate && state.points.len() >= config.max_points {
             return Reply::error(policy, 503, "no room for another publishing point");
         }
-        if lookup == Lookup::FromTemplate && status::is_reserved(&name) {
+        if lookup == PointLookup::FromTemplate && status::is_reserved(&name) {
             return Reply::error(policy, 403, &reserved(&name));
         }
         let (reception, reply) = accept(head, directives, lookup, fresh, policy, Instant::now());
@@ -269,7 +269,7 @@ impl Registry {
             },
         };
         if let Some(entry) = displaced.and_then(|id| state.sessions.remove(&id)) {
-            entry.handle.decide(Fate::Displaced);
+            entry.handle.decide(SessionControl::Displaced);
         }
         tracing::info!(point = point.name(), "a push session begins");
         let pusher = point.count_session(Client::new(connection.peer(), Some(&head.user_agent)));
@@ -281,7 +281,7 @@ impl Registry {
     }
 
     /// The session with this id, at the point that `path` names.
-    pub(crate) fn session(&self, id: &PushId, path: &str) -> Option<SessionHandle> {
+    pub(crate) fn session(&self, id: &PushId, path: &str) -> Option<PublishSession> {
         let key = key(&name_of(path));
         let state = self.lock();
         state.sessions.get(id).filter(|entry| entry.point == key).map(|entry| entry.handle.clone())
@@ -297,17 +297,17 @@ impl Registry {
     }
 
     /// The point that `path` names.
-    pub(crate) fn point(&self, path: &str) -> Option<Arc<Point>> {
+    pub(crate) fn point(&self, path: &str) -> Option<Arc<PublishingPoint>> {
         self.lock().points.get(&key(&name_of(path))).map(Arc::clone)
     }
 
     /// The point of this name.
-    pub(crate) fn point_named(&self, name: &str) -> Option<Arc<Point>> {
+    pub(crate) fn point_named(&self, name: &str) -> Option<Arc<PublishingPoint>> {
         self.lock().points.get(&key(name)).map(Arc::clone)
     }
 
     /// All points, in no order.
-    pub(crate) fn points(&self) -> Vec<Arc<Point>> {
+    pub(crate) fn points(&self) -> Vec<Arc<PublishingPoint>> {
         self.lock().points.values().map(Arc::clone).collect()
     }
 
@@ -317,7 +317,7 @@ impl Registry {
     }
 
     /// What the server as a whole remembers for its status.
-    pub(crate) fn board(&self) -> &Board {
+    pub(crate) fn board(&self) -> &ServerStatusState {
         &self.board
     }
 
@@ -325,20 +325,20 @@ impl Registry {
     ///
     /// # Errors
     /// Why there is none.
-    pub(crate) fn play(&self, path: &str, order: &Order) -> Result<Play, NoStream> {
-        let point = self.point(path).ok_or(NoStream::UnknownPoint)?;
+    pub(crate) fn play(&self, path: &str, order: &PlayRequest) -> Result<PlayerStream, PlayError> {
+        let point = self.point(path).ok_or(PlayError::UnknownPoint)?;
         if self.playing.load(Ordering::Relaxed) >= self.config().max_players {
             point.ledger().trouble("a player was refused: the server has as many as it may have");
-            return Err(NoStream::TooManyPlayers);
+            return Err(PlayError::TooManyPlayers);
         }
-        point.play(order, &self.playing).ok_or(NoStream::NotPushed)
+        point.play(order, &self.playing).ok_or(PlayError::NotPushed)
     }
 
     /// Ends the session at the point with an error status; `false` where there is none.
     pub(crate) fn disconnect_pusher(&self, point: &str, status: u16) -> bool {
         let state = self.lock();
         let session = state.session_of(&key(point));
-        session.inspect(|(_, entry)| entry.handle.decide(Fate::Expelled(status))).is_some()
+        session.inspect(|(_, entry)| entry.handle.decide(SessionControl::Expelled(status))).is_some()
     }
 
     /// Takes no new session and ends all there are with 503. When they are over and their recordings
@@ -351,7 +351,7 @@ impl Registry {
             (sessions, state.points.values().map(Arc::clone).collect::<Vec<_>>())
         };
         for session in &sessions {
-            session.decide(Fate::Expelled(503));
+            session.decide(SessionControl::Expelled(503));
         }
         for session in &sessions {
             session.gone().await;
@@ -378,17 +378,17 @@ impl Registry {
 }
 
 impl State {
-    fn look_up(&self, key: &str, has_template: bool) -> Lookup {
+    fn look_up(&self, key: &str, has_template: bool) -> PointLookup {
         if self.points.contains_key(key) {
             // A session whose pusher is gone gives way: it may be the same encoder, started anew.
             let busy = self.session_of(key).is_some_and(|(_, entry)| entry.handle.is_connected());
-            return if busy { Lookup::Busy } else { Lookup::Exists };
+            return if busy { PointLookup::Busy } else { PointLookup::Exists };
         }
-        if has_template && !key.is_empty() { Lookup::FromTemplate } else { Lookup::Missing }
+        if has_template && !key.is_empty() { PointLookup::FromTemplate } else { PointLookup::Missing }
     }
 
     /// The point whose settings a new one would get (S-8).
-    fn template(&self, directives: &Directives) -> Option<&Arc<Point>> {
+    fn template(&self, directives: &Directives) -> Option<&Arc<PublishingPoint>> {
         self.points.get(&key(&name_of(directives.template.as_deref()?)))
     }
 
@@ -410,11 +410,11 @@ fn check_names(config: &Config) -> io::Result<()> {
     reserved.map_or(Ok(()), |name| Err(io::Error::new(io::ErrorKind::InvalidInput, self::reserved(name))))
 }
 
-fn new_point(name: &str, config: &Arc<PointConfig>) -> io::Result<Arc<Point>> {
+fn new_point(name: &str, config: &Arc<PointConfig>) -> io::Result<Arc<PublishingPoint>> {
     let recorder = new_recorder(name, config)?;
     let pseudonym = random_digits().ok_or_else(|| io::Error::other("no randomness for a name"))?;
-    let forwards = Forwards::new(name, pseudonym, config.forward.clone());
-    Ok(Arc::new(Point::new(name, Arc::clone(config), recorder, forwards)))
+    let forwards = Relays::new(name, pseudonym, config.forward.clone());
+    Ok(Arc::new(PublishingPoint::new(name, Arc::clone(config), recorder, forwards)))
 }
 
 fn new_recorder(name: &str, config: &PointConfig) -> io::Result<Option<Recorder>> {

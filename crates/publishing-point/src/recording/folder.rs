@@ -53,7 +53,7 @@ pub(crate) struct Folder {
 
 /// When a file began, as its name says, and its number among those that began in that second.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct RecordingKey {
     stamp: String,
     number: u32,
 }
@@ -76,8 +76,8 @@ impl Folder {
         let now = stamp(SystemTime::now());
         // A clock that was put back changes nothing about the order.
         let mut place = match newest {
-            Some(newest) if newest.stamp >= now => Place { number: newest.number + 1, ..newest },
-            _ => Place { stamp: now, number: 1 },
+            Some(newest) if newest.stamp >= now => RecordingKey { number: newest.number + 1, ..newest },
+            _ => RecordingKey { stamp: now, number: 1 },
         };
         while place.number < 10_u32.pow(DIGITS as u32) {
             let path = self.path.join(self.name(&place));
@@ -124,7 +124,7 @@ impl Folder {
     }
 
     /// The point's own files that are there.
-    fn files(&self) -> io::Result<Vec<(Place, PathBuf)>> {
+    fn files(&self) -> io::Result<Vec<(RecordingKey, PathBuf)>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
@@ -137,16 +137,16 @@ impl Folder {
         Ok(files)
     }
 
-    fn name(&self, place: &Place) -> String {
+    fn name(&self, place: &RecordingKey) -> String {
         format!("{}{}-{:0DIGITS$}.asf", self.stem, place.stamp, place.number)
     }
 
     /// The place of a file whose name is one of the point's.
-    fn place(&self, name: &str) -> Option<Place> {
+    fn place(&self, name: &str) -> Option<RecordingKey> {
         let (stamp, number) = name.strip_prefix(&self.stem)?.strip_suffix(".asf")?.split_once('-')?;
         let is_stamp = stamp.len() == STAMP && stamp.starts_with(|first: char| first.is_ascii_digit());
         let is_number = number.len() == DIGITS && number.bytes().all(|digit| digit.is_ascii_digit());
-        let place = Place { stamp: stamp.to_owned(), number: number.parse().ok()? };
+        let place = RecordingKey { stamp: stamp.to_owned(), number: number.parse().ok()? };
         (is_stamp && is_number && self.name(&place) == name).then_some(place)
     }
 }

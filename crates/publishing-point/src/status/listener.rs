@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::routes::answer_own;
-use crate::admission::client_limits::{Caller, Gate};
+use crate::admission::client_limits::{Caller, ClientLimits};
 use crate::http::body::Body;
 use crate::points::registry::Registry;
 
@@ -55,7 +55,7 @@ impl StatusListener {
     }
 
     /// Serves until it is dropped.
-    pub(crate) async fn serve(self, registry: Arc<Registry>, gate: Arc<Gate>) {
+    pub(crate) async fn serve(self, registry: Arc<Registry>, gate: Arc<ClientLimits>) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = tokio::task::JoinSet::new();
         loop {

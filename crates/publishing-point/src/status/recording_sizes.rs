@@ -16,19 +16,19 @@ pub(super) type Sizes = HashMap<PathBuf, u64>;
 const PATIENCE: Duration = Duration::from_millis(300);
 
 /// The sizes that were told last.
-pub(super) struct Sizer {
+pub(super) struct RecordingSizeCache {
     known: Arc<Mutex<Arc<Sizes>>>,
     /// One question at a time.
     asking: Arc<Semaphore>,
 }
 
-impl Default for Sizer {
+impl Default for RecordingSizeCache {
     fn default() -> Self {
         Self { known: Arc::default(), asking: Arc::new(Semaphore::new(1)) }
     }
 }
 
-impl Sizer {
+impl RecordingSizeCache {
     /// The sizes of these files, as far as they are known soon.
     pub(super) async fn sizes(&self, files: Vec<PathBuf>) -> Arc<Sizes> {
         if let Some(turn) = Some(Arc::clone(&self.asking)).filter(|_| !files.is_empty())
@@ -59,7 +59,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (there, missing) = (folder.path().join("a"), folder.path().join("b"));
         std::fs::write(&there, [0; 1234]).unwrap();
-        let sizer = Sizer::default();
+        let sizer = RecordingSizeCache::default();
         let turn = Arc::clone(&sizer.asking).try_acquire_owned().unwrap();
         assert!(sizer.sizes(vec![there.clone()]).await.is_empty(), "somebody else asks");
         drop(turn);

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::access::{StatusAccess, is_of_no_other_site, may_act};
 use super::snapshot::{PointStatus, ServerStatus};
 use super::{metrics, page};
-use crate::admission::authorization::{NoEntry, challenge};
+use crate::admission::authorization::{AccessDenied, challenge};
 use crate::admission::client_limits::Caller;
 use crate::http::body::Body;
 use crate::http::dispatch::{LOCKED_OUT, note_guess, retry_after};
@@ -41,7 +41,7 @@ pub(crate) fn is_reserved(name: &str) -> bool {
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Wish {
+enum Route {
     /// A file of the page, by its name; the page itself has none.
     File(String),
     Server,
@@ -51,7 +51,7 @@ enum Wish {
     Unknown,
 }
 
-impl Wish {
+impl Route {
     /// `None` where the path is not one of the server's own. The root is, where it is no point.
     fn of(method: &Method, path: &str) -> Option<Self> {
         if path == "/" {
@@ -107,10 +107,10 @@ pub(super) async fn answer_own<B>(
     caller: &Caller,
     request: &Request<B>,
 ) -> Option<Response<Body>> {
-    let wish = Wish::of(request.method(), request.uri().path())?;
+    let wish = Route::of(request.method(), request.uri().path())?;
     let access = registry.config().status;
     // Who may act is a question of its own, where there is a status at all.
-    let acts = access != StatusAccess::Off && matches!(wish, Wish::Disconnect(_));
+    let acts = access != StatusAccess::Off && matches!(wish, Route::Disconnect(_));
     if !acts && !access.lets(peer, request.headers()) {
         // Whom the status is not for learns nothing of it at the root, where players may ask too.
         return (request.uri().path() != "/").then(|| {
@@ -118,34 +118,34 @@ pub(super) async fn answer_own<B>(
         });
     }
     let asks = matches!(*request.method(), Method::GET | Method::HEAD);
-    if asks == matches!(wish, Wish::Disconnect(_)) {
+    if asks == matches!(wish, Route::Disconnect(_)) {
         let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "another method is due here");
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(wish.method()));
         return Some(response);
     }
     let seconds = seconds(request.uri().query().unwrap_or_default());
     Some(match wish {
-        Wish::File(name) => match page::file(&name) {
+        Route::File(name) => match page::file(&name) {
             Some(file) => response(StatusCode::OK, file.content_type, file.bytes),
             None => refusal(StatusCode::NOT_FOUND, "no such file"),
         },
-        Wish::Server => json(StatusCode::OK, &server(registry, seconds).await),
-        Wish::Metrics => match metrics::text(server(registry, 0).await) {
+        Route::Server => json(StatusCode::OK, &server(registry, seconds).await),
+        Route::Metrics => match metrics::text(server(registry, 0).await) {
             Ok(text) => response(StatusCode::OK, metrics::CONTENT_TYPE, text),
             Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"),
         },
-        Wish::Point(name) => match registry.point_named(&name) {
+        Route::Point(name) => match registry.point_named(&name) {
             Some(point) => {
                 let sizes = registry.board().sizer.sizes(point.stats().recordings).await;
                 json(StatusCode::OK, &PointStatus::of(&point, &sizes, seconds))
             }
             None => refusal(StatusCode::NOT_FOUND, "no such publishing point"),
         },
-        Wish::Disconnect(name) => match may_operate(registry, peer, caller, request, &name) {
+        Route::Disconnect(name) => match may_operate(registry, peer, caller, request, &name) {
             Ok(user) => disconnect(registry, &name, user.as_deref()),
             Err(refusal) => *refusal,
         },
-        Wish::Unknown => refusal(StatusCode::NOT_FOUND, "no such part of the status"),
+        Route::Unknown => refusal(StatusCode::NOT_FOUND, "no such part of the status"),
     })
 }
 
@@ -195,11 +195,11 @@ fn may_operate<B>(
     let line = RequestLine { method: request.method().as_str(), target: &target };
     match registry.admit_operator(headers, line, name) {
         Ok(user) => Ok(Some(user)),
-        Err(NoEntry::NoRight) => Err(forbidden()),
-        Err(NoEntry::NoRandomness) => {
+        Err(AccessDenied::NoRight) => Err(forbidden()),
+        Err(AccessDenied::NoRandomness) => {
             Err(Box::new(refusal(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a challenge")))
         }
-        Err(NoEntry::Unknown(challenges)) => {
+        Err(AccessDenied::Unknown(challenges)) => {
             let text = "who does this must name a user and the right password";
             let mut response = refusal(StatusCode::UNAUTHORIZED, text);
             challenge(&mut response, &challenges);
@@ -271,24 +271,24 @@ mod tests {
     #[test]
     fn paths_of_the_server_are_no_points() {
         for (path, wish) in [
-            ("/", Some(Wish::File(String::new()))),
-            ("/status/", Some(Wish::File(String::new()))),
-            ("/status/page.js", Some(Wish::File("page.js".to_owned()))),
-            ("/metrics", Some(Wish::Metrics)),
-            ("/api/v1/status", Some(Wish::Server)),
-            ("/api/v1/points/live/gr%C3%BCn%20x", Some(Wish::Point("live/grün x".to_owned()))),
-            ("/api/v1/points/live/disconnect", Some(Wish::Point("live/disconnect".to_owned()))),
-            ("/api/v2", Some(Wish::Unknown)),
-            ("/%61pi", Some(Wish::Unknown)),
+            ("/", Some(Route::File(String::new()))),
+            ("/status/", Some(Route::File(String::new()))),
+            ("/status/page.js", Some(Route::File("page.js".to_owned()))),
+            ("/metrics", Some(Route::Metrics)),
+            ("/api/v1/status", Some(Route::Server)),
+            ("/api/v1/points/live/gr%C3%BCn%20x", Some(Route::Point("live/grün x".to_owned()))),
+            ("/api/v1/points/live/disconnect", Some(Route::Point("live/disconnect".to_owned()))),
+            ("/api/v2", Some(Route::Unknown)),
+            ("/%61pi", Some(Route::Unknown)),
             ("/concert", None),
             ("/apis", None),
             ("/live/api", None),
             ("//", None),
         ] {
-            assert_eq!(Wish::of(&Method::GET, path), wish, "{path}");
+            assert_eq!(Route::of(&Method::GET, path), wish, "{path}");
         }
-        let wish = Wish::of(&Method::POST, "/api/v1/points/live/eins/disconnect");
-        assert_eq!(wish, Some(Wish::Disconnect("live/eins".to_owned())));
+        let wish = Route::of(&Method::POST, "/api/v1/points/live/eins/disconnect");
+        assert_eq!(wish, Some(Route::Disconnect("live/eins".to_owned())));
     }
 
     #[test]

@@ -5,21 +5,21 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::recording_sizes::Sizer;
+use super::recording_sizes::RecordingSizeCache;
 use crate::points::registry::Registry;
 
 /// What the server as a whole remembers for its status.
-pub(crate) struct Board {
+pub(crate) struct ServerStatusState {
     started: (Instant, SystemTime),
     /// The status has an address of its own.
     pub(super) apart: bool,
-    pub(super) sizer: Sizer,
+    pub(super) sizer: RecordingSizeCache,
 }
 
-impl Board {
+impl ServerStatusState {
     /// A server starts, whose status has an address of its own or not.
     pub(crate) fn new(apart: bool) -> Self {
-        Self { started: (Instant::now(), SystemTime::now()), apart, sizer: Sizer::default() }
+        Self { started: (Instant::now(), SystemTime::now()), apart, sizer: RecordingSizeCache::default() }
     }
 
     /// When the server started.

@@ -8,10 +8,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use super::recording_sizes::Sizes;
-use crate::points::activity::{Viewer, shortened};
-use crate::points::publishing_point::Point;
+use crate::points::activity::{PlayerInfo, shortened};
+use crate::points::publishing_point::PublishingPoint;
 use crate::points::registry::Registry;
-use crate::relay::ForwardStats;
+use crate::relay::RelayStats;
 use asf::{Header, StreamKind};
 
 /// Players of a point that are listed.
@@ -86,7 +86,7 @@ pub(super) struct ForwardStatus {
 }
 
 impl ForwardStatus {
-    fn of(forward: ForwardStats) -> Self {
+    fn of(forward: RelayStats) -> Self {
         Self {
             location: forward.location,
             state: forward.state.name(),
@@ -125,11 +125,11 @@ pub(super) struct StreamStatus {
     bit_rate: Option<u32>,
     /// How long a player buffers, in milliseconds.
     preroll_ms: u64,
-    streams: Vec<OneStream>,
+    streams: Vec<StreamInfo>,
 }
 
 #[derive(Debug, Serialize)]
-struct OneStream {
+struct StreamInfo {
     number: u8,
     kind: &'static str,
     codec: Option<String>,
@@ -245,7 +245,7 @@ impl ServerStatus {
 
 impl PointStatus {
     /// The point now, with `seconds` of its history.
-    pub(super) fn of(point: &Arc<Point>, sizes: &Sizes, seconds: usize) -> Self {
+    pub(super) fn of(point: &Arc<PublishingPoint>, sizes: &Sizes, seconds: usize) -> Self {
         let stats = point.stats();
         let ledger = point.ledger();
         let pusher = ledger.pusher_now();
@@ -319,7 +319,7 @@ impl StreamStatus {
     fn of(header: &Header) -> Self {
         let described = header.describe();
         let text = |text: Option<String>| text.map(|text| shortened(&text));
-        let streams = described.streams.into_iter().map(|stream| OneStream {
+        let streams = described.streams.into_iter().map(|stream| StreamInfo {
             number: stream.number,
             kind: match stream.kind {
                 StreamKind::Audio => "audio",
@@ -347,7 +347,7 @@ impl StreamStatus {
 }
 
 impl PlayerStatus {
-    fn of(viewer: &Viewer, packets_lost: u64, lag_ms: u64) -> Self {
+    fn of(viewer: &PlayerInfo, packets_lost: u64, lag_ms: u64) -> Self {
         Self {
             address: viewer.client.address.to_string(),
             user_agent: viewer.client.agent.clone(),
@@ -371,7 +371,7 @@ impl Recordings {
 }
 
 impl HistoryStatus {
-    fn of(point: &Point, seconds: usize) -> Self {
+    fn of(point: &PublishingPoint, seconds: usize) -> Self {
         let history = point.ledger().history();
         let (end, rates) = history.latest(seconds);
         let (input, output) = rates.map(|rates| (rates.input, rates.output)).unzip();

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::challenge::Challenge;
 use super::kerberos::{Ticket, TicketRequest, names_realm};
-use super::{Beginning, Credentials, Line, Login, Mechanism, Methods, Row, Scheme, TABLE, Target};
+use super::{InitialState, Credentials, RequestLine, Login, Mechanism, Methods, Row, Scheme, TABLE, Target};
 use crate::failure::Failure;
 use crate::headers::Kind;
 
@@ -25,7 +25,7 @@ pub struct Authenticator {
     /// The sets that were refused since the last success, or the last failure for good.
     refused: Vec<Credentials>,
     /// The challenge that credentials or a ticket were asked for.
-    open: Option<Open>,
+    open: Option<PendingAuth>,
     /// What has come of Kerberos.
     tickets: Tickets,
 }
@@ -56,7 +56,7 @@ struct Exchange {
 }
 
 #[derive(Debug)]
-struct Open {
+struct PendingAuth {
     scheme: Scheme,
     challenge: Challenge,
     /// Its place in [`TABLE`].
@@ -69,7 +69,7 @@ struct Open {
 
 /// What a request goes by.
 #[derive(Clone, Copy, Debug)]
-pub struct Circumstances<'a> {
+pub struct AuthContext<'a> {
     /// Setup or start.
     pub kind: Kind,
     /// Where the request goes.
@@ -88,7 +88,7 @@ pub struct Circumstances<'a> {
 
 /// Asks the application for credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct CredentialRequest {
     /// Who asks.
     pub target: Target,
     /// The realm, as the far end calls it.
@@ -107,11 +107,11 @@ pub struct Question {
 
 /// What becomes of a request that was refused.
 #[derive(Debug)]
-pub enum Turn {
+pub enum AuthStep {
     /// It is sent again.
     Again,
     /// Credentials are needed first: [`Authenticator::supply`].
-    Ask(Question),
+    Ask(CredentialRequest),
     /// A ticket is needed first, if there is one: [`Authenticator::ticket`].
     Ticket(TicketRequest),
     /// Only a PushSetup can be authenticated by what is offered (C-13).
@@ -152,7 +152,7 @@ impl Authenticator {
             Some(query) => format!("{}?{query}", url.path()),
             None => url.path().to_owned(),
         };
-        let text = self.exchange.as_mut()?.mechanism.authorize(Line { method: "POST", target: &target })?;
+        let text = self.exchange.as_mut()?.mechanism.authorize(RequestLine { method: "POST", target: &target })?;
         let mut value = HeaderValue::from_bytes(text.reveal().as_bytes()).ok()?;
         value.set_sensitive(true);
         Some(value)
@@ -176,7 +176,7 @@ impl Authenticator {
     }
 
     /// The far end refuses the request until it is authenticated.
-    pub fn challenged(&mut self, headers: &HeaderMap, now: &Circumstances<'_>) -> Turn {
+    pub fn challenged(&mut self, headers: &HeaderMap, now: &AuthContext<'_>) -> AuthStep {
         let challenges = Challenge::read(headers, &self.target.challenge_header());
         if let Some(mut exchange) = self.exchange.take() {
             let goes_on = match challenges.iter().find(|challenge| challenge.is(exchange.scheme)) {
@@ -193,7 +193,7 @@ impl Authenticator {
                 }
                 Ok(true) => {
                     self.exchange = Some(exchange);
-                    return Turn::Again;
+                    return AuthStep::Again;
                 }
                 Err(text) => return self.refuse(&text, "see the far end's log, or set auth-methods to another scheme"),
                 // What was taken once is taken again; only what belongs to it has grown old.
@@ -214,7 +214,7 @@ impl Authenticator {
             Ok((index, row, challenge)) => {
                 let for_ticket = by_ticket && row.scheme == Scheme::Negotiate;
                 let challenge = challenge.clone();
-                self.open = Some(Open {
+                self.open = Some(PendingAuth {
                     scheme: row.scheme,
                     challenge,
                     row: index,
@@ -223,11 +223,11 @@ impl Authenticator {
                 });
                 if for_ticket {
                     let host = now.url.host_str().unwrap_or_default().to_owned();
-                    return Turn::Ticket(TicketRequest { host, credentials });
+                    return AuthStep::Ticket(TicketRequest { host, credentials });
                 }
                 self.proceed(credentials, now)
             }
-            Err(None) => Turn::SetUp,
+            Err(None) => AuthStep::SetUp,
             Err(Some(offered)) => self.refuse(
                 &format!("it takes {offered} only"),
                 "add that scheme to auth-methods, or allow another one at the far end",
@@ -235,8 +235,8 @@ impl Authenticator {
         }
     }
 
-    /// The answer to [`Turn::Ticket`]: a SPNEGO token, or why there is none.
-    pub fn ticket(&mut self, answer: Result<Vec<u8>, String>, now: &Circumstances<'_>) -> Turn {
+    /// The answer to [`AuthStep::Ticket`]: a SPNEGO token, or why there is none.
+    pub fn ticket(&mut self, answer: Result<Vec<u8>, String>, now: &AuthContext<'_>) -> AuthStep {
         let Some(open) = self.open.take() else { return self.give_up() };
         match answer {
             Ok(token) => {
@@ -249,22 +249,22 @@ impl Authenticator {
                     accepted: false,
                     exposed: false,
                 });
-                Turn::Again
+                AuthStep::Again
             }
             Err(why) => {
                 self.tickets = Tickets { tried: true, missing: Some(why), ..Tickets::default() };
                 if now.kind == Kind::Start {
-                    return Turn::SetUp;
+                    return AuthStep::SetUp;
                 }
                 let credentials = open.credentials.clone();
-                self.open = Some(Open { for_ticket: false, ..open });
+                self.open = Some(PendingAuth { for_ticket: false, ..open });
                 self.proceed(credentials, now)
             }
         }
     }
 
     /// Kerberos is for those whose name names a realm, or who leave it to the system who they are.
-    fn may_have_ticket(&self, credentials: Option<&Credentials>, now: &Circumstances<'_>) -> bool {
+    fn may_have_ticket(&self, credentials: Option<&Credentials>, now: &AuthContext<'_>) -> bool {
         let user_fits = match credentials {
             Some(credentials) => names_realm(credentials),
             None => self.refused.is_empty() && now.login.user.is_none(),
@@ -272,8 +272,8 @@ impl Authenticator {
         now.tickets && !self.tickets.tried && self.target == Target::Server && user_fits
     }
 
-    /// The application's answer to [`Turn::Ask`].
-    pub fn supply(&mut self, answer: Option<Credentials>, now: &Circumstances<'_>) -> Turn {
+    /// The application's answer to [`AuthStep::Ask`].
+    pub fn supply(&mut self, answer: Option<Credentials>, now: &AuthContext<'_>) -> AuthStep {
         let fresh = answer.filter(|answer| !self.refused.contains(answer));
         if fresh.is_none() {
             return self.give_up();
@@ -292,13 +292,13 @@ impl Authenticator {
         }
     }
 
-    fn proceed(&mut self, credentials: Option<Credentials>, now: &Circumstances<'_>) -> Turn {
+    fn proceed(&mut self, credentials: Option<Credentials>, now: &AuthContext<'_>) -> AuthStep {
         if self.refused.len() >= MAX_SETS {
             return self.give_up();
         }
         let Some(open) = &self.open else { return self.give_up() };
         let Some(credentials) = credentials else {
-            return Turn::Ask(Question {
+            return AuthStep::Ask(CredentialRequest {
                 target: self.target,
                 realm: open.challenge.get("realm").map(str::to_owned),
                 site: site(now.url),
@@ -309,7 +309,7 @@ impl Authenticator {
             });
         };
         let begun = TABLE.get(open.row).map(|row| {
-            (row.begin)(&Beginning {
+            (row.begin)(&InitialState {
                 challenge: &open.challenge,
                 credentials: &credentials,
                 random: now.random,
@@ -329,7 +329,7 @@ impl Authenticator {
                     accepted: false,
                     exposed: false,
                 });
-                Turn::Again
+                AuthStep::Again
             }
             Some(Err(text)) => self.refuse(&text, "set other credentials, or auth-methods to another scheme"),
             None => self.give_up(),
@@ -341,7 +341,7 @@ impl Authenticator {
         scheme.is_clear_text() && (self.target == Target::Proxy || url.scheme() != "https")
     }
 
-    fn give_up(&mut self) -> Turn {
+    fn give_up(&mut self) -> AuthStep {
         let open = self.open.take();
         let realm = open.as_ref().and_then(|open| open.challenge.get("realm"));
         let realm = realm.map(|realm| format!(" for \"{realm}\"")).unwrap_or_default();
@@ -364,9 +364,9 @@ impl Authenticator {
         }
     }
 
-    fn refuse(&mut self, text: &str, remedy: &'static str) -> Turn {
+    fn refuse(&mut self, text: &str, remedy: &'static str) -> AuthStep {
         self.open = None;
-        Turn::Refused(self.fail(text, remedy))
+        AuthStep::Refused(self.fail(text, remedy))
     }
 
     /// It has failed for good. Whoever connects again after that has mended something, and all counts as untried.
@@ -392,7 +392,7 @@ impl Authenticator {
 /// What is offered in vain; `None` where some of it would do for a PushSetup.
 fn choose<'a>(
     challenges: &'a [Challenge],
-    now: &Circumstances<'_>,
+    now: &AuthContext<'_>,
     by_ticket: bool,
 ) -> Result<(usize, &'static Row, &'a Challenge), Option<String>> {
     let mut for_setup = false;

@@ -3,14 +3,14 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Beginning, Challenge, Line, Mechanism, Secret};
+use super::{InitialState, Challenge, RequestLine, Mechanism, Secret};
 
 #[derive(Debug)]
 struct Basic {
     value: Secret,
 }
 
-pub(super) fn begin(beginning: &Beginning<'_>) -> Result<Box<dyn Mechanism>, String> {
+pub(super) fn begin(beginning: &InitialState<'_>) -> Result<Box<dyn Mechanism>, String> {
     let credentials = beginning.credentials;
     if credentials.user.contains(':') {
         return Err("Basic cannot carry a user name with a colon".to_owned());
@@ -22,7 +22,7 @@ pub(super) fn begin(beginning: &Beginning<'_>) -> Result<Box<dyn Mechanism>, Str
 }
 
 impl Mechanism for Basic {
-    fn authorize(&mut self, _line: Line<'_>) -> Option<Secret> {
+    fn authorize(&mut self, _line: RequestLine<'_>) -> Option<Secret> {
         Some(self.value.clone())
     }
 
@@ -47,13 +47,13 @@ mod tests {
             let credentials = Credentials::new(user, password);
             let challenge = Challenge::default();
             let beginning =
-                Beginning { challenge: &challenge, credentials: &credentials, random: || [0; 16], host: None };
+                InitialState { challenge: &challenge, credentials: &credentials, random: || [0; 16], host: None };
             let mut basic = begin(&beginning).unwrap();
-            let line = Line { method: "POST", target: "/" };
+            let line = RequestLine { method: "POST", target: "/" };
             assert_eq!(basic.authorize(line).unwrap().reveal(), value);
             assert_eq!(basic.challenged(&challenge), Ok(false));
             let colon = Credentials::new("a:b", "c");
-            assert!(begin(&Beginning { credentials: &colon, ..beginning }).is_err());
+            assert!(begin(&InitialState { credentials: &colon, ..beginning }).is_err());
         }
     }
 }

@@ -6,7 +6,7 @@ use md5::Md5;
 use sha2::Sha256;
 use sha2::digest::Digest as Hash;
 
-use super::{Beginning, Challenge, Credentials, Line, Mechanism, Secret};
+use super::{InitialState, Challenge, Credentials, RequestLine, Mechanism, Secret};
 
 struct Algorithm {
     name: &'static str,
@@ -79,7 +79,7 @@ pub(super) fn strongest<'a>(challenges: &[&'a Challenge]) -> Option<&'a Challeng
     ranked.min_by_key(|(rank, _)| *rank).map(|(_, challenge)| challenge)
 }
 
-pub(super) fn begin(beginning: &Beginning<'_>) -> Result<Box<dyn Mechanism>, String> {
+pub(super) fn begin(beginning: &InitialState<'_>) -> Result<Box<dyn Mechanism>, String> {
     if beginning.credentials.user.chars().any(char::is_control) {
         return Err("a user name with control characters cannot travel in HTTP".to_owned());
     }
@@ -124,7 +124,7 @@ impl Nonce {
 }
 
 impl Mechanism for Digest {
-    fn authorize(&mut self, line: Line<'_>) -> Option<Secret> {
+    fn authorize(&mut self, line: RequestLine<'_>) -> Option<Secret> {
         let nonce = &mut self.nonce;
         nonce.count = nonce.count.saturating_add(1);
         let count = format!("{:08x}", nonce.count);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     fn answer(digest: &mut Digest, method: &str, target: &str) -> Challenge {
-        let value = digest.authorize(Line { method, target }).unwrap();
+        let value = digest.authorize(RequestLine { method, target }).unwrap();
         challenges(&[value.reveal()]).remove(0)
     }
 
@@ -314,11 +314,11 @@ mod tests {
     fn names_beyond_ascii_quotes_and_hashed_names() {
         let realm = "Digest realm=\"a \\\"b\\\"\", nonce=n, qop=auth";
         let mut plain = digest(realm, "D\\bob\"", "x");
-        let value = plain.authorize(Line { method: "POST", target: "/" }).unwrap();
+        let value = plain.authorize(RequestLine { method: "POST", target: "/" }).unwrap();
         assert!(value.reveal().contains(r#"username="D\\bob\"", realm="a \"b\"""#), "{}", value.reveal());
 
         let mut utf8 = digest("Digest realm=r, nonce=n, charset=utf-8", "Jäsøn Doe", "x");
-        let value = utf8.authorize(Line { method: "POST", target: "/" }).unwrap();
+        let value = utf8.authorize(RequestLine { method: "POST", target: "/" }).unwrap();
         assert!(value.reveal().contains("username*=UTF-8''J%C3%A4s%C3%B8n%20Doe,"), "{}", value.reveal());
 
         let mut hashed = digest("Digest realm=r, nonce=n, userhash=true", "bob", "x");

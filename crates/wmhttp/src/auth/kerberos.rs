@@ -4,7 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Challenge, Credentials, Line, Mechanism, Scheme, Secret};
+use super::{Challenge, Credentials, RequestLine, Mechanism, Scheme, Secret};
 
 /// Asks for a ticket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Ticket {
 }
 
 impl Mechanism for Ticket {
-    fn authorize(&mut self, _line: Line<'_>) -> Option<Secret> {
+    fn authorize(&mut self, _line: RequestLine<'_>) -> Option<Secret> {
         self.value.take()
     }
 

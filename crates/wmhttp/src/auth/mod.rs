@@ -29,7 +29,7 @@ use std::fmt;
 use http::HeaderName;
 use http::header::{AUTHORIZATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, WWW_AUTHENTICATE};
 
-pub use authenticator::{Authenticator, Circumstances, Question, Turn};
+pub use authenticator::{Authenticator, AuthContext, CredentialRequest, AuthStep};
 use challenge::Challenge;
 pub use credentials::{Credentials, Login, Secret};
 pub use kerberos::TicketRequest;
@@ -143,7 +143,7 @@ impl Methods {
 
 /// What a request's authentication depends on.
 #[derive(Clone, Copy, Debug)]
-struct Line<'a> {
+struct RequestLine<'a> {
     method: &'a str,
     /// Path and query, as they are sent.
     target: &'a str,
@@ -152,7 +152,7 @@ struct Line<'a> {
 /// One exchange by one scheme, from its first challenge on.
 trait Mechanism: fmt::Debug + Send {
     /// The answer header's value for the next request; `None` where it needs none.
-    fn authorize(&mut self, line: Line<'_>) -> Option<Secret>;
+    fn authorize(&mut self, line: RequestLine<'_>) -> Option<Secret>;
 
     /// Another challenge of the same scheme: true where the exchange goes on, false where it is refused.
     ///
@@ -167,7 +167,7 @@ trait Mechanism: fmt::Debug + Send {
 }
 
 /// What an exchange begins with.
-struct Beginning<'a> {
+struct InitialState<'a> {
     challenge: &'a Challenge,
     credentials: &'a Credentials,
     random: fn() -> [u8; 16],
@@ -183,7 +183,7 @@ struct Row {
     choose: for<'a> fn(&[&'a Challenge]) -> Option<&'a Challenge>,
     /// # Errors
     /// Why it cannot begin.
-    begin: fn(&Beginning<'_>) -> Result<Box<dyn Mechanism>, String>,
+    begin: fn(&InitialState<'_>) -> Result<Box<dyn Mechanism>, String>,
 }
 
 /// The schemes of this build, the strongest first; the order of Windows encoders.

@@ -4,7 +4,7 @@ use sspi::ntlm::NtlmConfig;
 use sspi::{CredentialsBuffers, Negotiate, NegotiateConfig};
 
 use super::token_exchange::{Handshake, Package, identity, step};
-use super::{Beginning, Mechanism, Scheme};
+use super::{InitialState, Mechanism, Scheme};
 
 /// The library would also do what needs a network.
 const PACKAGES: &str = "ntlm,!kerberos,!pku2u";
@@ -16,7 +16,7 @@ struct Messages {
     service: String,
 }
 
-pub(super) fn begin(beginning: &Beginning<'_>) -> Result<Box<dyn Mechanism>, String> {
+pub(super) fn begin(beginning: &InitialState<'_>) -> Result<Box<dyn Mechanism>, String> {
     let config = NegotiateConfig::new(Box::new(NtlmConfig::default()), Some(PACKAGES.to_owned()), String::new());
     let messages = Messages {
         negotiate: Negotiate::new_client(config).map_err(|error| error.description)?,

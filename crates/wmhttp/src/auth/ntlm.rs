@@ -3,7 +3,7 @@
 use sspi::{AuthIdentityBuffers, Ntlm};
 
 use super::token_exchange::{Handshake, Package, identity, step};
-use super::{Beginning, Mechanism, Scheme};
+use super::{InitialState, Mechanism, Scheme};
 
 struct Messages {
     ntlm: Ntlm,
@@ -12,7 +12,7 @@ struct Messages {
     service: String,
 }
 
-pub(super) fn begin(beginning: &Beginning<'_>) -> Result<Box<dyn Mechanism>, String> {
+pub(super) fn begin(beginning: &InitialState<'_>) -> Result<Box<dyn Mechanism>, String> {
     let messages = Messages {
         ntlm: Ntlm::new(),
         credentials: Some(identity(beginning.credentials)?.into()),

@@ -11,7 +11,7 @@ use sspi::{
 };
 use tracing::subscriber::{NoSubscriber, with_default};
 
-use super::{Challenge, Credentials, Line, Mechanism, Scheme, Secret};
+use super::{Challenge, Credentials, RequestLine, Mechanism, Scheme, Secret};
 
 /// The library's part of a scheme.
 pub(super) trait Package: Send {
@@ -60,7 +60,7 @@ fn value(scheme: Scheme, token: &[u8]) -> Secret {
 }
 
 impl Mechanism for Handshake {
-    fn authorize(&mut self, _line: Line<'_>) -> Option<Secret> {
+    fn authorize(&mut self, _line: RequestLine<'_>) -> Option<Secret> {
         match std::mem::replace(&mut self.stage, Stage::Sent) {
             Stage::First(value) | Stage::Answer(value) => Some(value),
             Stage::Sent => None,

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use http::header::{HeaderName, HeaderValue};
 
-use super::{Connection, Event, Output, ResponseHead, Restart, Session, State};
-use crate::auth::{Authenticator, Circumstances, Credentials, Login, Target, Turn};
+use super::{Connection, Event, Output, ResponseHead, RestartReason, Session, State};
+use crate::auth::{Authenticator, AuthContext, Credentials, Login, Target, AuthStep};
 use crate::failure::Failure;
 use crate::headers::Kind;
 
@@ -94,9 +94,9 @@ impl Session {
         let kept = connection == Connection::Same;
         let turn =
             self.authenticate(target, kind, kept, |authenticator, now| authenticator.challenged(&head.headers, now));
-        if kind == Kind::Start && !matches!(turn, Turn::Refused(_)) {
+        if kind == Kind::Start && !matches!(turn, AuthStep::Refused(_)) {
             self.started = false;
-            self.withdraw(Restart::Unauthenticated, connection);
+            self.withdraw(RestartReason::Unauthenticated, connection);
         }
         self.take_turn(turn, target, kind, connection, now);
     }
@@ -110,9 +110,9 @@ impl Session {
         self.fail(failure, None);
     }
 
-    fn take_turn(&mut self, turn: Turn, target: Target, kind: Kind, connection: Connection, now: Instant) {
+    fn take_turn(&mut self, turn: AuthStep, target: Target, kind: Kind, connection: Connection, now: Instant) {
         match turn {
-            Turn::Again => {
+            AuthStep::Again => {
                 self.event(Event::Authenticating);
                 match kind {
                     Kind::Setup => self.ask_to_push(connection, now),
@@ -122,27 +122,27 @@ impl Session {
                     }
                 }
             }
-            Turn::Ask(question) => {
+            AuthStep::Ask(question) => {
                 self.event(Event::Authenticating);
                 self.state = State::Asking { deadline: now + SUPPLY_TIMEOUT, target, kind, connection };
                 self.event(Event::CredentialsNeeded(question));
             }
-            Turn::Ticket(request) => {
+            AuthStep::Ticket(request) => {
                 self.event(Event::Authenticating);
                 self.state = State::Asking { deadline: now + SUPPLY_TIMEOUT, target, kind, connection };
                 self.event(Event::TicketNeeded(request));
             }
-            Turn::SetUp if std::mem::replace(&mut self.sent_back_to_setup, true) => {
+            AuthStep::SetUp if std::mem::replace(&mut self.sent_back_to_setup, true) => {
                 let text = "it asks each PushStart for what only a PushSetup can do";
                 self.fail(Failure::unauthorized(target, text, "allow Digest at the far end"), None);
             }
-            Turn::SetUp => {
+            AuthStep::SetUp => {
                 if connection == Connection::Same {
                     self.close();
                 }
                 self.set_up(now);
             }
-            Turn::Refused(failure) => self.fail(failure, None),
+            AuthStep::Refused(failure) => self.fail(failure, None),
         }
     }
 
@@ -152,8 +152,8 @@ impl Session {
         target: Target,
         kind: Kind,
         kept: bool,
-        call: impl FnOnce(&mut Authenticator, &Circumstances<'_>) -> Turn,
-    ) -> Turn {
+        call: impl FnOnce(&mut Authenticator, &AuthContext<'_>) -> AuthStep,
+    ) -> AuthStep {
         let nobody = Login::default();
         // Where a redirect has led, another server asks: it gets nothing that was meant for the first.
         let at_home = self.route.url().origin() == self.config.url.origin();
@@ -162,7 +162,7 @@ impl Session {
             Target::Server => (&mut self.to_server, &nobody),
             Target::Proxy => (&mut self.to_proxy, self.proxy.as_ref().map_or(&nobody, |proxy| &proxy.login)),
         };
-        let now = Circumstances {
+        let now = AuthContext {
             kind,
             url: self.route.url(),
             methods: self.config.auth_methods,

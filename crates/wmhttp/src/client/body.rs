@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{DEFAULT_CONTENT_LENGTH, Event, HeaderChange, LEAST_FILLER, Output, Session, State, Then};
+use super::{DEFAULT_CONTENT_LENGTH, Event, HeaderChange, LEAST_FILLER, Output, Session, State, AfterEnd};
 use crate::Hresult;
 use crate::packet::{END_LEN, FRAMING_LEN, Packet};
 
@@ -28,7 +28,7 @@ impl Session {
             return true;
         }
         if !self.between_entries && !self.may_change_in_session() {
-            self.send_end(Then::NewSession, now);
+            self.send_end(AfterEnd::NewSession, now);
             return false;
         }
         let change = Packet::StreamChange(header.bytes().clone());
@@ -87,12 +87,12 @@ impl Session {
             State::Ready { connection } => match self.announced.clone() {
                 Some(header) => {
                     self.start(connection, &header, now);
-                    self.send_end(Then::Close, now);
+                    self.send_end(AfterEnd::Close, now);
                 }
                 // Nothing was ever sent: there is nothing to end.
-                None => self.ended(Then::Close, true, now),
+                None => self.ended(AfterEnd::Close, true, now),
             },
-            State::Open { .. } => self.send_end(Then::Close, now),
+            State::Open { .. } => self.send_end(AfterEnd::Close, now),
             State::Down { .. }
             | State::Setup { .. }
             | State::Asking { .. }
@@ -103,7 +103,7 @@ impl Session {
     }
 
     /// C-11: `$E`(0), or `$F`s where it does not fit.
-    pub(super) fn send_end(&mut self, then: Then, now: Instant) {
+    pub(super) fn send_end(&mut self, then: AfterEnd, now: Instant) {
         let State::Open { remaining, .. } = self.state else { return };
         if remaining < END_LEN as u64 {
             self.fill_up(now);

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use http::header::HeaderMap;
 use url::Url;
 
-use crate::auth::{Login, Methods, Question, Target, TicketRequest};
+use crate::auth::{Login, Methods, CredentialRequest, Target, TicketRequest};
 use crate::failure::Failure;
 use crate::headers::{Directives, RequestHead};
-use crate::proxy::{Choice, Proxy};
+use crate::proxy::{ProxyConfig, Proxy};
 use crate::via::Via;
 
 /// How a changed header reaches the server (C-12).
@@ -53,7 +53,7 @@ pub struct Config {
     /// Whether a redirect may lead to an https URL: whether there is TLS below.
     pub https: bool,
     /// Which proxy to go through, where no server names one (C-4).
-    pub proxy: Choice,
+    pub proxy: ProxyConfig,
     /// See [`HeaderChange`].
     pub header_change: HeaderChange,
     /// How long to wait for an answer (C-17).
@@ -79,7 +79,7 @@ impl Config {
             strict_server: true,
             automatic_redirect: true,
             https: false,
-            proxy: Choice::Direct,
+            proxy: ProxyConfig::Direct,
             header_change: HeaderChange::Auto,
             response_timeout: Duration::from_secs(15),
             end_timeout: Duration::from_secs(5),
@@ -132,7 +132,7 @@ pub enum Event {
     /// The server or a proxy is to be told who pushes: the request is sent again, maybe after a question.
     Authenticating,
     /// Credentials are needed: [`Session::supply`](super::Session::supply) is waited for.
-    CredentialsNeeded(Question),
+    CredentialsNeeded(CredentialRequest),
     /// A Kerberos ticket is wanted: [`Session::ticket`](super::Session::ticket) is waited for. Getting one may block.
     TicketNeeded(TicketRequest),
     /// A password goes where it can be read on the way.
@@ -152,7 +152,7 @@ pub enum Event {
     /// have not reached the server and are to be offered again, with what else is known not to have arrived.
     Restarted {
         /// Why.
-        reason: Restart,
+        reason: RestartReason,
         /// Framed bytes of data packets.
         rewind: u64,
     },
@@ -167,7 +167,7 @@ pub enum Event {
 
 /// Why a session began anew without a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restart {
+pub enum RestartReason {
     /// The idle connection had been closed.
     Stale,
     /// The server no longer knew the session (C-15).

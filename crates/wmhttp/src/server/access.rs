@@ -1,6 +1,6 @@
 //! Who comes: 401 and what answers it, by Basic and Digest (S-6; RFC 7617, RFC 7616).
 //!
-//! [`Rights`] say who and how, a [`Guard`] looks at requests. No clock and no random source: the
+//! [`AccessPolicy`] say who and how, a [`Authenticator`] looks at requests. No clock and no random source: the
 //! time and the text of a new nonce are arguments.
 //!
 //! ```
@@ -8,7 +8,7 @@
 //!
 //! // What `htdigest` writes: the MD5 of `bob:push:secret`.
 //! let users: Users = "bob:push:0786f66609ee7d38256a25b55563aa64\n".parse()?;
-//! let rights = Rights { schemes: vec![Scheme::Digest], ..Rights::new(users) };
+//! let rights = Rights { schemes: vec![Scheme::Digest], ..AccessPolicy::new(users) };
 //! # let _ = rights;
 //! # Ok::<(), wmhttp::server::access::BadUsers>(())
 //! ```
@@ -28,7 +28,7 @@ use http::header::{self, HeaderValue};
 use super::{Policy, Reply, RequestHead};
 use crate::headers::Kind;
 use users::Algorithm;
-pub use users::{BadUsers, Users};
+pub use users::{UsersError, Users};
 
 /// Nonces that count at one time. The oldest goes first: who used it is told that it is stale.
 const MAX_NONCES: usize = 1024;
@@ -72,7 +72,7 @@ impl FromStr for Scheme {
 
 /// Who may push, and how they show it.
 #[derive(Clone, Debug)]
-pub struct Rights {
+pub struct AccessPolicy {
     /// Those who may.
     pub users: Users,
     /// Schemes to ask for, the preferred first; none lets nobody in.
@@ -81,7 +81,7 @@ pub struct Rights {
     pub nonce_lifetime: Duration,
 }
 
-impl Rights {
+impl AccessPolicy {
     /// Rights of these users by any scheme, Digest preferred.
     pub fn new(users: Users) -> Self {
         Self { users, schemes: Scheme::ALL.to_vec(), nonce_lifetime: NONCE_LIFETIME }
@@ -108,19 +108,19 @@ enum Refusal {
 
 /// Looks at the requests of a server's pushers.
 #[derive(Debug)]
-pub struct Guard {
-    rights: Rights,
+pub struct Authenticator {
+    rights: AccessPolicy,
     nonces: Nonces,
 }
 
-impl Guard {
+impl Authenticator {
     /// A guard that nobody has asked yet.
-    pub fn new(rights: Rights) -> Self {
+    pub fn new(rights: AccessPolicy) -> Self {
         Self { rights, nonces: Nonces::default() }
     }
 
     /// Others have rights from now on, and show them in other ways; challenges that are out still count.
-    pub fn set_rights(&mut self, rights: Rights) {
+    pub fn set_rights(&mut self, rights: AccessPolicy) {
         self.rights = rights;
     }
 
@@ -150,7 +150,7 @@ impl Guard {
     }
 
     /// Who shows to be a user by the value of an Authorization header: gives the user's name. `listed` are
-    /// the schemes that the client says it can do (H-4), `fresh` is as in [`Guard::admit`].
+    /// the schemes that the client says it can do (H-4), `fresh` is as in [`Authenticator::admit`].
     ///
     /// # Errors
     /// The challenges that a 401 carries, the preferred first.

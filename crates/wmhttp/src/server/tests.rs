@@ -31,36 +31,36 @@ fn head(kind: Kind, push_id: &str) -> RequestHead {
     }
 }
 
-fn set_up(lookup: Lookup) -> (Option<Reception>, Reply) {
+fn set_up(lookup: PointLookup) -> (Option<ServerSession>, Reply) {
     let setup = head(Kind::Setup, "0");
     accept(&setup, &Directives::default(), lookup, id(), &Policy::default(), Instant::now())
 }
 
 /// A session just set up, and its time.
-fn session() -> (Reception, Instant) {
+fn session() -> (ServerSession, Instant) {
     let now = Instant::now();
     let setup = head(Kind::Setup, "0");
     let directives = Directives { auto_destroy: true, ..Directives::default() };
-    let (reception, _) = accept(&setup, &directives, Lookup::Exists, id(), &Policy::default(), now);
+    let (reception, _) = accept(&setup, &directives, PointLookup::Exists, id(), &Policy::default(), now);
     (reception.unwrap(), now)
 }
 
 /// A session whose first PushStart has just been received.
-fn started() -> (Reception, Instant) {
+fn started() -> (ServerSession, Instant) {
     let (mut reception, now) = session();
     reception.start(&head(Kind::Start, ID), now).unwrap();
     (reception, now)
 }
 
 /// A session whose first PushStart goes on after `$H`.
-fn streaming() -> (Reception, Instant) {
+fn streaming() -> (ServerSession, Instant) {
     let (mut reception, now) = started();
     reception.body(bytes_of(&[file_header()]), now);
     assert_eq!(outputs(&mut reception), [Output::Header(HEADER.into())]);
     (reception, now)
 }
 
-fn outputs(reception: &mut Reception) -> Vec<Output> {
+fn outputs(reception: &mut ServerSession) -> Vec<Output> {
     std::iter::from_fn(|| reception.poll()).collect()
 }
 
@@ -91,7 +91,7 @@ fn ended(reason: Hresult) -> Output {
 
 /// Asserts that the session was ended at once with an error `status`, and that nothing moves it any more.
 #[track_caller]
-fn assert_ended(reception: &mut Reception, status: u16, reason: Hresult, now: Instant) {
+fn assert_ended(reception: &mut ServerSession, status: u16, reason: Hresult, now: Instant) {
     let given = outputs(reception);
     let [Output::Reply(reply), end] = given.as_slice() else { panic!("{given:?}") };
     assert_eq!((reply.status, reply.close, reply.push_id.as_ref()), (status, true, None), "{reply:?}");
@@ -100,7 +100,7 @@ fn assert_ended(reception: &mut Reception, status: u16, reason: Hresult, now: In
 }
 
 #[track_caller]
-fn assert_dead(reception: &mut Reception, now: Instant) {
+fn assert_dead(reception: &mut ServerSession, now: Instant) {
     assert!(reception.is_over() && !reception.is_streaming());
     assert_eq!(reception.deadline(), None);
     reception.body(bytes_of(&[data("late")]), now);
@@ -136,10 +136,10 @@ fn s1_a_session_has_the_fresh_id_and_what_autodestroy_asked() {
     let (reception, now) = session();
     assert_eq!(*reception.push_id(), id());
     assert!(reception.auto_destroy());
-    assert!(!set_up(Lookup::Exists).0.unwrap().auto_destroy());
+    assert!(!set_up(PointLookup::Exists).0.unwrap().auto_destroy());
     let setup = head(Kind::Setup, "0");
     let zero = PushId::new_session();
-    let (none, reply) = accept(&setup, &Directives::default(), Lookup::Exists, zero, &Policy::default(), now);
+    let (none, reply) = accept(&setup, &Directives::default(), PointLookup::Exists, zero, &Policy::default(), now);
     assert!(none.is_none());
     assert_eq!(reply.status, 500);
 }
@@ -148,7 +148,7 @@ fn s1_a_session_has_the_fresh_id_and_what_autodestroy_asked() {
 fn s1_the_id_is_not_in_debug_output() {
     let (mut reception, now) = streaming();
     reception.body_end(now);
-    let text = format!("{reception:?} {:?}", set_up(Lookup::Exists).1.to_headers());
+    let text = format!("{reception:?} {:?}", set_up(PointLookup::Exists).1.to_headers());
     assert!(text.contains("hidden") && !text.contains(ID), "{text}");
 }
 
@@ -199,7 +199,7 @@ fn s2_the_idle_timeout_is_10_s_at_least() {
     let policy = Policy { idle_timeout: seconds(3), ..Policy::default() };
     let now = Instant::now();
     let setup = head(Kind::Setup, "0");
-    let (reception, reply) = accept(&setup, &Directives::default(), Lookup::Exists, id(), &policy, now);
+    let (reception, reply) = accept(&setup, &Directives::default(), PointLookup::Exists, id(), &policy, now);
     assert_eq!(reply.to_headers()[header::PRAGMA], "no-cache, timeout=10000");
     let mut reception = reception.unwrap();
     reception.start(&head(Kind::Start, ID), now).unwrap();
@@ -237,7 +237,7 @@ fn s4_what_is_no_encoder_gets_an_asx_or_an_error() {
 
     let stranger = RequestHead { user_agent: "NSPlayer/12.0".to_owned(), ..head(Kind::Setup, "0") };
     let policy = Policy::default();
-    let (none, reply) = accept(&stranger, &Directives::default(), Lookup::Exists, id(), &policy, Instant::now());
+    let (none, reply) = accept(&stranger, &Directives::default(), PointLookup::Exists, id(), &policy, Instant::now());
     assert!(none.is_none());
     assert_eq!(reply.status, 400);
 }
@@ -245,7 +245,7 @@ fn s4_what_is_no_encoder_gets_an_asx_or_an_error() {
 #[test]
 fn s5_a_redirect_names_the_place_and_closes() {
     let place = "http://other/point";
-    for (lookup, status) in [(Lookup::Moved(place.to_owned()), 302), (Lookup::UseProxy(place.to_owned()), 305)] {
+    for (lookup, status) in [(PointLookup::Moved(place.to_owned()), 302), (PointLookup::UseProxy(place.to_owned()), 305)] {
         let (none, reply) = set_up(lookup);
         assert!(none.is_none());
         assert_eq!(reply.status, status);
@@ -260,7 +260,7 @@ fn s5_a_redirect_names_the_place_and_closes() {
 fn s7_a_setup_with_an_unknown_id_is_an_error() {
     let setup = head(Kind::Setup, "12345");
     let policy = Policy::default();
-    let (none, reply) = accept(&setup, &Directives::default(), Lookup::Exists, id(), &policy, Instant::now());
+    let (none, reply) = accept(&setup, &Directives::default(), PointLookup::Exists, id(), &policy, Instant::now());
     assert!(none.is_none());
     assert_eq!(reply, unknown_session(&policy));
     assert_eq!((reply.status, reply.close), (412, true));
@@ -284,7 +284,7 @@ fn s7_a_setup_with_the_sessions_id_is_confirmed_unless_a_push_start_is_under_way
 #[test]
 fn s8_the_url_must_be_a_publishing_point_or_become_one() {
     for (lookup, status) in
-        [(Lookup::Exists, 204), (Lookup::FromTemplate, 204), (Lookup::Missing, 404), (Lookup::Busy, 409)]
+        [(PointLookup::Exists, 204), (PointLookup::FromTemplate, 204), (PointLookup::Missing, 404), (PointLookup::Busy, 409)]
     {
         let (reception, reply) = set_up(lookup.clone());
         assert_eq!(reply.status, status, "{lookup:?}");
@@ -295,7 +295,7 @@ fn s8_the_url_must_be_a_publishing_point_or_become_one() {
 
 #[test]
 fn s9_success_is_204_with_all_that_shows_a_windows_media_server() {
-    let (_, reply) = set_up(Lookup::Exists);
+    let (_, reply) = set_up(PointLookup::Exists);
     assert_eq!((reply.status, reply.close), (204, false));
     let headers = reply.to_headers();
     let server = format!("Cougar/9.6.7600.16564 asf-publishing-point/{}", env!("CARGO_PKG_VERSION"));
@@ -330,7 +330,7 @@ fn s9_an_error_says_what_is_wrong_and_closes() {
 fn s10_a_push_start_needs_its_session() {
     let policy = Policy::default();
     let orphan = head(Kind::Start, "0");
-    let (none, reply) = accept(&orphan, &Directives::default(), Lookup::Exists, id(), &policy, Instant::now());
+    let (none, reply) = accept(&orphan, &Directives::default(), PointLookup::Exists, id(), &policy, Instant::now());
     assert!(none.is_none());
     assert_eq!(reply.status, 412);
 
@@ -446,7 +446,7 @@ fn s13_an_end_may_begin_a_body() {
 #[test]
 fn s13_without_autodestroy_the_publishing_point_stays() {
     let now = Instant::now();
-    let mut reception = set_up(Lookup::Exists).0.unwrap();
+    let mut reception = set_up(PointLookup::Exists).0.unwrap();
     reception.start(&head(Kind::Start, ID), now).unwrap();
     reception.body(bytes_of(&[file_header(), Packet::End(Hresult::OK)]), now);
     assert_eq!(outputs(&mut reception).pop(), Some(Output::Ended { reason: Hresult::OK, destroy: false }));

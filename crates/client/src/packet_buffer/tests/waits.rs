@@ -20,7 +20,7 @@ impl Wake for Count {
 fn waiting_cursors_are_woken_once_enough_is_there() {
     let header = header(300);
     let log = unlimited();
-    let cursor = log.cursor(Start::Oldest, Terms::default());
+    let cursor = log.cursor(StartPosition::Oldest, ReaderOptions::default());
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
     let mut context = Context::from_waker(&waker);
@@ -39,7 +39,7 @@ fn waiting_cursors_are_woken_once_enough_is_there() {
 fn nobody_waits_for_more_than_half_of_the_limits() {
     let header = header(300);
     let log = of_packets(8);
-    let cursor = log.cursor(Start::Oldest, Terms::default());
+    let cursor = log.cursor(StartPosition::Oldest, ReaderOptions::default());
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
     let mut context = Context::from_waker(&waker);
@@ -55,7 +55,7 @@ fn nobody_waits_for_more_than_half_of_the_limits() {
 fn the_end_wakes_and_comes_after_the_last_packet() {
     let header = header(300);
     let log = unlimited();
-    let mut cursor = log.cursor(Start::Oldest, Terms::default());
+    let mut cursor = log.cursor(StartPosition::Oldest, ReaderOptions::default());
     append(&log, &header, 0..1);
     log.end();
     assert!(!cursor.at_end());
@@ -71,7 +71,7 @@ fn the_end_wakes_and_comes_after_the_last_packet() {
 fn nobody_waits_for_more_than_will_come() {
     let header = header(300);
     let log = unlimited();
-    let cursors = [log.cursor(Start::Oldest, Terms::default()), log.cursor(Start::Oldest, Terms::default())];
+    let cursors = [log.cursor(StartPosition::Oldest, ReaderOptions::default()), log.cursor(StartPosition::Oldest, ReaderOptions::default())];
     append(&log, &header, 0..1);
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
@@ -90,7 +90,7 @@ fn nobody_waits_for_more_than_will_come() {
 fn a_blocking_cursor_holds_the_writer_and_loses_nothing() {
     let header = header(300);
     let log = of_packets(10);
-    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Block));
+    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
     cursor.set_streaming(true);
     let writer = std::thread::spawn({
         let log = Arc::clone(&log);
@@ -120,7 +120,7 @@ fn a_blocking_cursor_holds_the_writer_and_loses_nothing() {
 fn the_writer_that_waits_is_woken_once_there_is_room_for_many() {
     let header = header(300);
     let log = of_packets(8);
-    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Block));
+    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
     cursor.set_streaming(true);
     append(&log, &header, 0..9);
     let writer = std::thread::spawn({
@@ -139,7 +139,7 @@ fn the_writer_that_waits_is_woken_once_there_is_room_for_many() {
 }
 
 /// Whether the writer would have to wait now.
-fn held_back(log: &Log) -> bool {
+fn held_back(log: &PacketBuffer) -> bool {
     log.lock().is_held_back()
 }
 
@@ -147,8 +147,8 @@ fn held_back(log: &Log) -> bool {
 fn only_destinations_that_stream_hold_back_unless_none_does() {
     let header = header(300);
     let log = of_packets(5);
-    let down = log.cursor(Start::Oldest, by(DropPolicy::Block));
-    let mut up = log.cursor(Start::Oldest, by(DropPolicy::Block));
+    let down = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
+    let mut up = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
     append(&log, &header, 0..6);
     assert!(held_back(&log), "none streams, both are full");
     up.set_streaming(true);
@@ -169,7 +169,7 @@ fn only_destinations_that_stream_hold_back_unless_none_does() {
 fn a_wait_for_room_can_be_interrupted() {
     let header = header(300);
     let log = of_packets(1);
-    let cursor = log.cursor(Start::Oldest, by(DropPolicy::Block));
+    let cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
     cursor.set_streaming(true);
     append(&log, &header, 0..5);
     let waiting = std::thread::spawn({
@@ -191,7 +191,7 @@ fn a_wait_for_room_can_be_interrupted() {
 fn whoever_waits_to_be_lapped_is_woken() {
     let header = header(300);
     let log = of_packets(5);
-    let cursor = log.cursor(Start::Oldest, by(DropPolicy::Disconnect));
+    let cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Disconnect));
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
     let mut context = Context::from_waker(&waker);
@@ -208,7 +208,7 @@ fn whoever_waits_to_be_lapped_is_woken() {
 fn a_parked_cursor_holds_nobody_up_and_goes_on_at_a_key_frame() {
     let header = header(300);
     let log = of_packets(15);
-    let mut cursor = log.cursor(Start::Oldest, by(DropPolicy::Block));
+    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
     cursor.set_streaming(true);
     append(&log, &header, 0..5);
     take_all(&mut cursor);

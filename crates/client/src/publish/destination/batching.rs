@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 
-use crate::packet_buffer::Cursor;
+use crate::packet_buffer::Reader;
 
 /// How long packets are left to gather.
 const PERIOD: Duration = Duration::from_millis(1);
@@ -17,18 +17,18 @@ const CREDIT: u32 = 8;
 /// Counts turns against time. A stream that takes no more than one turn a period, but for bursts, has each packet
 /// sent at once.
 #[derive(Debug)]
-pub(super) struct Gather {
+pub(super) struct WriteCoalescer {
     credit: u32,
     last: Option<Instant>,
 }
 
-impl Default for Gather {
+impl Default for WriteCoalescer {
     fn default() -> Self {
         Self { credit: CREDIT, last: None }
     }
 }
 
-impl Gather {
+impl WriteCoalescer {
     /// Packets were taken.
     pub(super) fn taken(&mut self, now: Instant) {
         let passed = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
@@ -50,7 +50,7 @@ impl Gather {
 }
 
 /// Waits for packets; until `gather_until` only for many of them.
-pub(super) async fn gathered(cursor: &Cursor, gather_until: Option<Instant>) {
+pub(super) async fn gathered(cursor: &Reader, gather_until: Option<Instant>) {
     if let Some(until) = gather_until {
         tokio::select! {
             // In this order: to set a timer may take a system call.
@@ -70,7 +70,7 @@ mod tests {
     fn bursts_are_sent_at_once_and_floods_gather() {
         let begun = Instant::now();
         let at = |us| begun + Duration::from_micros(us);
-        let mut gather = Gather::default();
+        let mut gather = WriteCoalescer::default();
         assert_eq!(gather.until(begun), None);
         for turn in 1..CREDIT {
             gather.taken(at(20 * u64::from(turn)));
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_turn_a_period_never_gathers() {
         let begun = Instant::now();
-        let mut gather = Gather::default();
+        let mut gather = WriteCoalescer::default();
         for turn in 0..1000 {
             let now = begun + PERIOD * turn;
             assert_eq!(gather.until(now), None, "turn {turn}");

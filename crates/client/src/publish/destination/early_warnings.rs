@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Actor;
+use super::DestinationTask;
 use crate::publish::lock;
 
 /// How often something is told at most: a server may have an Idle-Timeout that each packet's pause exceeds.
@@ -10,13 +10,13 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What was told already.
 #[derive(Default)]
-pub(super) struct Omens {
+pub(super) struct EarlyWarnings {
     /// Since data flowed last.
     told: bool,
     told_at: Option<Instant>,
 }
 
-impl Omens {
+impl EarlyWarnings {
     /// What threatens now is another matter than before.
     pub(super) fn data_flows(&mut self) {
         self.told = false;
@@ -41,7 +41,7 @@ pub(super) enum Omen {
     Silence,
 }
 
-impl Actor {
+impl DestinationTask {
     /// What threatens the push, and when it is to be told: once until data flows again.
     pub(super) fn omen(&self) -> Option<(Instant, Omen)> {
         if self.omens.told || !self.session.is_streaming() || !self.session.wants_data() {

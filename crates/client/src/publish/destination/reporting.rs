@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::Actor;
+use super::DestinationTask;
 use crate::publish::lock;
-use crate::publish::status::{Report, State, Status, Step};
+use crate::publish::status::{DestinationEvent, State, Status, StateChange};
 use wmhttp::Hresult;
 use wmhttp::failure::Failure;
 
@@ -20,7 +20,7 @@ pub(super) struct Dropped {
     pub(super) report_at: Option<Instant>,
 }
 
-impl Actor {
+impl DestinationTask {
     pub(super) fn step(&mut self, status: Status, new_state: State, hresult: Hresult, failure: Option<Failure>) {
         self.report(status, new_state, hresult, failure, None);
     }
@@ -35,7 +35,7 @@ impl Actor {
     ) {
         let old_state = self.state;
         self.set_state(new_state);
-        self.application.report(Report::Step(Step {
+        self.application.report(DestinationEvent::StateChange(StateChange {
             destination: self.name.clone(),
             location: self.location.clone(),
             status,
@@ -62,7 +62,7 @@ impl Actor {
     pub(super) fn report_dropped(&mut self) {
         self.dropped.report_at = Some(Instant::now() + DROPPED_INTERVAL);
         let progress = self.cursor.progress();
-        self.application.report(Report::Dropped {
+        self.application.report(DestinationEvent::Dropped {
             destination: self.name.clone(),
             packets: std::mem::take(&mut self.dropped.packets),
             sent: progress.taken,
@@ -71,11 +71,11 @@ impl Actor {
     }
 
     pub(super) fn want_key_frame(&self) {
-        self.application.report(Report::KeyFrameWanted { destination: self.name.clone() });
+        self.application.report(DestinationEvent::KeyFrameWanted { destination: self.name.clone() });
     }
 
     pub(super) fn notice(&self, text: String, remedy: &'static str) {
-        self.application.report(Report::Notice { destination: self.name.clone(), text, remedy });
+        self.application.report(DestinationEvent::Notice { destination: self.name.clone(), text, remedy });
     }
 
     pub(super) fn set_state(&mut self, state: State) {

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Actor;
+use super::DestinationTask;
 use crate::publish::body_layout::BodyMap;
 use crate::publish::lock;
 use wmhttp::failure::Cause;
@@ -18,22 +18,22 @@ const UNPROVEN: Duration = Duration::from_secs(2);
 const UNREAD: u64 = 256 * 1024;
 
 /// How a body came to its end.
-pub(super) enum Break {
+pub(super) enum BodyEnd {
     /// By an answer of this status.
     Answer(u16),
     /// The connection was lost.
     Loss(Cause),
 }
 
-impl Actor {
+impl DestinationTask {
     /// How many bytes at the end of the body to take again, where the far end's system has acknowledged all but
     /// `undelivered`.
-    pub(super) fn not_read(&self, how: &Break, undelivered: u64, now: Instant) -> u64 {
+    pub(super) fn not_read(&self, how: &BodyEnd, undelivered: u64, now: Instant) -> u64 {
         let is_short = self.body.age(now) <= UNPROVEN;
         let all = match *how {
-            Break::Answer(status) => status >= 300 && is_short,
+            BodyEnd::Answer(status) => status >= 300 && is_short,
             // A reset can destroy the answer that a refusal would be. After the end it is none.
-            Break::Loss(cause) => self.is_unread(cause, undelivered, now) || (cause == Cause::Reset && is_short),
+            BodyEnd::Loss(cause) => self.is_unread(cause, undelivered, now) || (cause == Cause::Reset && is_short),
         };
         if all { self.body.len() } else { undelivered }
     }

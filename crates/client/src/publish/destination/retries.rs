@@ -5,19 +5,19 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::Actor;
+use super::DestinationTask;
 use crate::publish::lock;
 use crate::publish::status::{State, Status};
 use wmhttp::failure::{Condition, Failure};
 
 /// A failure, how long to wait after it, and the answer that is awaited.
-pub(super) struct Question {
+pub(super) struct PendingRetryDecision {
     failure: Failure,
     delay: Duration,
     answer: JoinHandle<bool>,
 }
 
-impl Actor {
+impl DestinationTask {
     /// Whether the push has flowed for so long that `failure`, which follows or came before, is no further one in a row.
     pub(super) fn has_streamed(&self, failure: &Failure) -> bool {
         let policy = lock(&self.settings).retry;
@@ -71,14 +71,14 @@ impl Actor {
             let (application, asked) = (Arc::clone(&self.application), failure.clone());
             // It may take its time, and other destinations have the I/O thread.
             let answer = spawn_blocking(move || application.may_retry(&asked));
-            self.question = Some(Question { failure, delay, answer });
+            self.question = Some(PendingRetryDecision { failure, delay, answer });
         } else {
             self.retry_after(failure, delay);
         }
     }
 
     pub(super) fn answered(&mut self, go_on: bool) {
-        let Some(Question { failure, delay, .. }) = self.question.take() else { return };
+        let Some(PendingRetryDecision { failure, delay, .. }) = self.question.take() else { return };
         if go_on {
             self.retry_after(failure, delay);
         } else {
@@ -94,7 +94,7 @@ impl Actor {
 }
 
 /// The answer that is awaited, where there is one.
-pub(super) async fn answer_to(question: &mut Option<Question>) -> bool {
+pub(super) async fn answer_to(question: &mut Option<PendingRetryDecision>) -> bool {
     match question {
         // Where the application's code has panicked, its answer is the default.
         Some(question) => (&mut question.answer).await.unwrap_or(true),

@@ -16,8 +16,8 @@ async fn lost(request: Request) -> Cause {
     let mut client = client();
     client.request(request);
     match next(&mut client).await {
-        Incoming::Lost { cause, .. } => cause,
-        other @ (Incoming::Resolved | Incoming::Connected | Incoming::Room | Incoming::Response { .. }) => {
+        TransportEvent::Lost { cause, .. } => cause,
+        other @ (TransportEvent::Resolved | TransportEvent::Connected | TransportEvent::Room | TransportEvent::Response { .. }) => {
             panic!("{other:?}")
         }
     }
@@ -75,7 +75,7 @@ fn undelivered_bytes_are_known_of_the_proxy() {
         client.request(by(&server, far, server.start(1_000_000)));
         client.send(Bytes::from_static(&[1; 50_000]));
         let lost = next(&mut client).await;
-        assert!(matches!(lost, Incoming::Lost { undelivered: 0, .. }), "{lost:?}");
+        assert!(matches!(lost, TransportEvent::Lost { undelivered: 0, .. }), "{lost:?}");
     });
     server.done();
 }

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use asf_publishing_point::arguments::Arguments;
-use asf_publishing_point::config::file::BadConfig;
+use asf_publishing_point::config::file::ConfigError;
 use asf_publishing_point::{Config, Server};
 use clap::Parser;
 use sd_notify::NotifyState;
@@ -78,7 +78,7 @@ fn reread(arguments: &Arguments, server: &Server) {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         tell_systemd(&[NotifyState::Reloading, now]);
     }
-    let read: Result<Config, BadConfig> = arguments.file().and_then(|file| file.into_config());
+    let read: Result<Config, ConfigError> = arguments.file().and_then(|file| file.into_config());
     let outcome = read.map_err(|error| error.to_string());
     match outcome.and_then(|config| server.reload(config).map_err(|error| error.to_string())) {
         Ok(()) => tracing::info!("the configuration is read anew"),

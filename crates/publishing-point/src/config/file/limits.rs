@@ -5,39 +5,39 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-use super::BadConfig;
-use crate::{Bounds, Networks};
+use super::ConfigError;
+use crate::{ServerLimits, Networks};
 
-/// The table `[bounds]`; the keys are the fields of [`Bounds`].
+/// The table `[bounds]`; the keys are the fields of [`ServerLimits`].
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct BoundsTable {
-    /// [`Bounds::max_connections`].
+    /// [`ServerLimits::max_connections`].
     pub max_connections: Option<usize>,
-    /// [`Bounds::max_connections_per_address`].
+    /// [`ServerLimits::max_connections_per_address`].
     pub max_connections_per_address: Option<usize>,
-    /// [`Bounds::max_connection_rate`].
+    /// [`ServerLimits::max_connection_rate`].
     pub max_connection_rate: Option<u32>,
-    /// [`Bounds::max_players_per_address`].
+    /// [`ServerLimits::max_players_per_address`].
     pub max_players_per_address: Option<usize>,
-    /// [`Bounds::max_guesses`].
+    /// [`ServerLimits::max_guesses`].
     pub max_guesses: Option<u32>,
-    /// [`Bounds::guess_window`], such as `10m`.
+    /// [`ServerLimits::guess_window`], such as `10m`.
     #[serde(with = "humantime_serde")]
     pub guess_window: Option<Duration>,
-    /// [`Bounds::uncounted`].
+    /// [`ServerLimits::uncounted`].
     pub uncounted: Option<Networks>,
-    /// [`Bounds::max_head_bytes`], such as `16KiB`.
+    /// [`ServerLimits::max_head_bytes`], such as `16KiB`.
     pub max_head_bytes: Option<ByteSize>,
-    /// [`Bounds::max_head_lines`].
+    /// [`ServerLimits::max_head_lines`].
     pub max_head_lines: Option<usize>,
-    /// [`Bounds::head_timeout`], such as `30s`.
+    /// [`ServerLimits::head_timeout`], such as `30s`.
     #[serde(with = "humantime_serde")]
     pub head_timeout: Option<Duration>,
-    /// [`Bounds::setup_timeout`], such as `10s`.
+    /// [`ServerLimits::setup_timeout`], such as `10s`.
     #[serde(with = "humantime_serde")]
     pub setup_timeout: Option<Duration>,
-    /// [`Bounds::stall_timeout`], such as `60s`.
+    /// [`ServerLimits::stall_timeout`], such as `60s`.
     #[serde(with = "humantime_serde")]
     pub stall_timeout: Option<Duration>,
 }
@@ -47,10 +47,10 @@ impl BoundsTable {
     ///
     /// # Errors
     /// Where one would let nobody in.
-    pub(super) fn into_bounds(self) -> Result<Bounds, BadConfig> {
-        let unset = Bounds::default();
+    pub(super) fn into_bounds(self) -> Result<ServerLimits, ConfigError> {
+        let unset = ServerLimits::default();
         let head = self.max_head_bytes.map(|size| usize::try_from(size.as_u64()).unwrap_or(usize::MAX));
-        let bounds = Bounds {
+        let bounds = ServerLimits {
             max_connections: self.max_connections.or(unset.max_connections),
             max_connections_per_address: self.max_connections_per_address.unwrap_or(unset.max_connections_per_address),
             max_connection_rate: self.max_connection_rate.unwrap_or(unset.max_connection_rate),
@@ -69,15 +69,15 @@ impl BoundsTable {
             ("max-connections-per-address", bounds.max_connections_per_address, 1),
             ("max-connection-rate", bounds.max_connection_rate as usize, 1),
             ("max-guesses", bounds.max_guesses as usize, 1),
-            ("max-head-bytes", bounds.max_head_bytes, Bounds::LEAST_HEAD_BYTES),
-            ("max-head-lines", bounds.max_head_lines, Bounds::LEAST_HEAD_LINES),
+            ("max-head-bytes", bounds.max_head_bytes, ServerLimits::LEAST_HEAD_BYTES),
+            ("max-head-lines", bounds.max_head_lines, ServerLimits::LEAST_HEAD_LINES),
             ("head-timeout", whole_seconds(bounds.head_timeout), 1),
             ("setup-timeout", whole_seconds(bounds.setup_timeout), 1),
             ("stall-timeout", whole_seconds(bounds.stall_timeout), 1),
             ("guess-window", whole_seconds(bounds.guess_window), 1),
         ] {
             if value < least {
-                return Err(BadConfig::Bound { key, least });
+                return Err(ConfigError::Bound { key, least });
             }
         }
         Ok(bounds)
@@ -92,10 +92,10 @@ fn whole_seconds(time: Duration) -> usize {
 mod tests {
     use super::*;
     use crate::Config;
-    use crate::config::file::{BadConfig, File};
+    use crate::config::file::{ConfigError, ConfigFile};
 
-    fn config(text: &str) -> Result<Config, BadConfig> {
-        text.parse::<File>()?.into_config()
+    fn config(text: &str) -> Result<Config, ConfigError> {
+        text.parse::<ConfigFile>()?.into_config()
     }
 
     #[test]
@@ -104,7 +104,7 @@ mod tests {
                     max-players-per-address = 4\nmax-guesses = 5\nguess-window = '6s'\nuncounted = ['10.0.0.0/8']\n\
                     max-head-bytes = '7KiB'\nmax-head-lines = 80\nhead-timeout = '9s'\nsetup-timeout = '11s'\n\
                     stall-timeout = '12s'\n";
-        let expected = Bounds {
+        let expected = ServerLimits {
             max_connections: Some(1),
             max_connections_per_address: 2,
             max_connection_rate: 3,
@@ -119,7 +119,7 @@ mod tests {
             stall_timeout: Duration::from_secs(12),
         };
         assert_eq!(config(text).unwrap().bounds, expected);
-        assert_eq!(config("").unwrap().bounds, Bounds::default());
+        assert_eq!(config("").unwrap().bounds, ServerLimits::default());
     }
 
     #[test]

@@ -13,8 +13,8 @@ fn users() -> NamedTempFile {
     file
 }
 
-fn config(text: &str) -> Result<Config, BadConfig> {
-    text.parse::<File>()?.into_config()
+fn config(text: &str) -> Result<Config, ConfigError> {
+    text.parse::<ConfigFile>()?.into_config()
 }
 
 #[test]
@@ -40,19 +40,19 @@ fn a_point_says_what_differs_from_the_defaults() {
     assert_eq!((concert.limits.bytes, concert.limits.time), (1 << 20, Duration::from_secs(5)));
     assert_eq!(
         (&concert.write, &concert.create, &concert.read),
-        (&Who::Only(["bob".to_owned()].into()), &Who::Users, &Who::Users)
+        (&Principals::Only(["bob".to_owned()].into()), &Principals::Users, &Principals::Users)
     );
     assert_eq!(
         (concert.fast_start, concert.header_change, concert.slow_players),
         (false, HeaderChange::InPlace, SlowPlayers::Disconnect)
     );
-    assert_eq!(concert.operate, Who::Only(["bob".to_owned()].into()));
+    assert_eq!(concert.operate, Principals::Only(["bob".to_owned()].into()));
     let hall = &config.points["hall/2"];
-    assert_eq!(hall.operate, Who::Only(BTreeSet::new()));
+    assert_eq!(hall.operate, Principals::Only(BTreeSet::new()));
     assert_eq!((hall.fast_start, hall.header_change, hall.slow_players), (true, HeaderChange::Auto, SlowPlayers::Skip));
     assert_eq!(hall.record.as_deref(), Some(Path::new("hall")));
     assert_eq!((hall.limits.bytes, hall.limits.time), (1 << 20, Duration::from_secs(2)));
-    assert_eq!((&hall.write, &hall.read), (&Who::Users, &Who::Everybody));
+    assert_eq!((&hall.write, &hall.read), (&Principals::Users, &Principals::Everybody));
 }
 
 #[test]
@@ -135,6 +135,6 @@ fn a_file_of_users_that_is_none_is_named() {
 fn a_file_is_named_where_it_is_wrong() {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(b"listen = 5").unwrap();
-    let error = File::read(file.path()).unwrap_err().to_string();
+    let error = ConfigFile::read(file.path()).unwrap_err().to_string();
     assert!(error.contains(&file.path().display().to_string()) && error.contains("line 1"), "{error}");
 }

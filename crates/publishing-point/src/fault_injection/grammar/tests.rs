@@ -8,37 +8,37 @@ fn fault(text: &str) -> Fault {
 
 #[test]
 fn what_is_written_means_something() {
-    let body = |progress| Moment::Body(progress);
+    let body = |progress| Trigger::Body(progress);
     for (text, kind, moment, turns) in [
-        ("stall:10s", Kind::Stall(Duration::from_secs(10)), BEGINNING, Turns::Each),
+        ("stall:10s", Kind::Stall(Duration::from_secs(10)), BEGINNING, Schedule::Each),
         (
             "stall:1m 30s@5s",
             Kind::Stall(Duration::from_secs(90)),
             body(Progress::Time(Duration::from_secs(5))),
-            Turns::Each,
+            Schedule::Each,
         ),
-        ("slow:64k", Kind::Slow(ByteSize(64_000)), BEGINNING, Turns::Each),
-        ("slow:64KiB@1MB", Kind::Slow(ByteSize(65_536)), body(Progress::Bytes(ByteSize(1_000_000))), Turns::Each),
-        ("reset", Kind::Reset, Moment::Start, Turns::Each),
-        ("reset@100/once", Kind::Reset, body(Progress::Packets(100)), Turns::Once),
-        ("drop-after:100", Kind::Reset, body(Progress::Packets(100)), Turns::Each),
-        ("408@start", Kind::Status { status: 408, retry_after: None }, Moment::Start, Turns::Each),
+        ("slow:64k", Kind::Slow(ByteSize(64_000)), BEGINNING, Schedule::Each),
+        ("slow:64KiB@1MB", Kind::Slow(ByteSize(65_536)), body(Progress::Bytes(ByteSize(1_000_000))), Schedule::Each),
+        ("reset", Kind::Reset, Trigger::Start, Schedule::Each),
+        ("reset@100/once", Kind::Reset, body(Progress::Packets(100)), Schedule::Once),
+        ("drop-after:100", Kind::Reset, body(Progress::Packets(100)), Schedule::Each),
+        ("408@start", Kind::Status { status: 408, retry_after: None }, Trigger::Start, Schedule::Each),
         (
             "503:retry-after=5s/every:3",
             Kind::Status { status: 503, retry_after: Some(Duration::from_secs(5)) },
-            Moment::Setup,
-            Turns::Every(3),
+            Trigger::Setup,
+            Schedule::Every(3),
         ),
-        ("no-answer", Kind::NoAnswer, Moment::End, Turns::Each),
-        ("late:250ms@setup", Kind::Late(Duration::from_millis(250)), Moment::Setup, Turns::Each),
-        ("cookie:0", Kind::Cookie(PushId::new_session()), Moment::Answers, Turns::Each),
+        ("no-answer", Kind::NoAnswer, Trigger::End, Schedule::Each),
+        ("late:250ms@setup", Kind::Late(Duration::from_millis(250)), Trigger::Setup, Schedule::Each),
+        ("cookie:0", Kind::Cookie(PushId::new_session()), Trigger::Answers, Schedule::Each),
         (
             "no-pragma/chance:20%:7",
-            Kind::Without(Omission::Pragma),
-            Moment::Answers,
-            Turns::Chance { percent: 20, seed: 7 },
+            Kind::Without(OmittedHeader::Pragma),
+            Trigger::Answers,
+            Schedule::Chance { percent: 20, seed: 7 },
         ),
-        ("small-packets", Kind::SmallPackets(ByteSize(8192)), BEGINNING, Turns::Each),
+        ("small-packets", Kind::SmallPackets(ByteSize(8192)), BEGINNING, Schedule::Each),
     ] {
         assert_eq!(fault(text), Fault { kind, moment, turns }, "{text}");
     }
@@ -58,7 +58,7 @@ fn a_fault_reads_back_as_it_is_shown() {
                         assert_eq!(fault.to_string().parse(), Ok(fault), "{text}");
                         seen += 1;
                     }
-                    Err(error) => assert!(matches!(error, BadFault::Moment { .. }), "{text}: {error}"),
+                    Err(error) => assert!(matches!(error, FaultError::Moment { .. }), "{text}: {error}"),
                 }
             }
         }
@@ -79,10 +79,10 @@ fn the_table_says_which_moments_there_are() {
         }
         let default = fault(&form).moment;
         match told[0] {
-            "setup" => assert_eq!(default, Moment::Setup),
-            "start" => assert_eq!(default, Moment::Start),
-            "end" => assert_eq!(default, Moment::End),
-            "all answers" => assert_eq!(default, Moment::Answers),
+            "setup" => assert_eq!(default, Trigger::Setup),
+            "start" => assert_eq!(default, Trigger::Start),
+            "end" => assert_eq!(default, Trigger::End),
+            "all answers" => assert_eq!(default, Trigger::Answers),
             "PROGRESS" => assert_eq!(default, BEGINNING),
             none => assert_eq!(none, "none"),
         }

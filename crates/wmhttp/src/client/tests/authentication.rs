@@ -1,9 +1,9 @@
 //! 401 and 407 in virtual time.
 
 use super::*;
-use crate::auth::{Credentials, Login, Methods, Question, Scheme, TicketRequest};
+use crate::auth::{Credentials, Login, Methods, CredentialRequest, Scheme, TicketRequest};
 use crate::client::authentication::SUPPLY_TIMEOUT;
-use crate::proxy::Choice;
+use crate::proxy::ProxyConfig;
 
 const DIGEST: &str = "Digest realm=\"live\", nonce=\"one\", qop=\"auth\", algorithm=MD5";
 const BASIC: &str = "Basic realm=\"live\"";
@@ -49,7 +49,7 @@ impl Played {
         self.authorizations.last().unwrap()[0].as_deref()
     }
 
-    fn question(&self) -> Question {
+    fn question(&self) -> CredentialRequest {
         let mut questions = self
             .events()
             .into_iter()
@@ -112,7 +112,7 @@ fn c13_push_start_is_sent_again() {
         peer.did.clear();
         peer.respond(&unauthorized(&[DIGEST]));
         let rewind = sent * FRAMED as u64;
-        let restarted = Event::Restarted { reason: Restart::Unauthenticated, rewind };
+        let restarted = Event::Restarted { reason: RestartReason::Unauthenticated, rewind };
         assert_eq!(peer.events(), [restarted, Event::Authenticating]);
         assert_eq!(peer.did.contains(&Did::Close), !full);
         assert!(peer.session.wants_data());
@@ -134,7 +134,7 @@ fn c13_refused_after_the_end() {
     let mut peer = Played::open(bobs(), &wms(204, "a"), &header);
     peer.end();
     peer.respond(&unauthorized(&[DIGEST]));
-    assert!(peer.events().contains(&Event::Restarted { reason: Restart::Unauthenticated, rewind: FRAMED as u64 }));
+    assert!(peer.events().contains(&Event::Restarted { reason: RestartReason::Unauthenticated, rewind: FRAMED as u64 }));
     peer.did.clear();
     peer.send(&header, 1);
     peer.end();
@@ -267,7 +267,7 @@ fn c5_credentials_are_asked_for() {
         peer.respond(&unauthorized(&[challenge]));
         assert_eq!(
             peer.question(),
-            Question {
+            CredentialRequest {
                 target: Target::Server,
                 realm: Some("live".into()),
                 site: "media:8080".into(),
@@ -354,7 +354,7 @@ fn c4_c5_credentials_do_not_travel() {
 #[test]
 fn c5_proxy_and_server() {
     let proxy = Proxy { url: Url::parse("http://proxy:3128").unwrap(), login: login("alice", "psst") };
-    let mut peer = begun(Config { proxy: Choice::Always(proxy), ..bobs() });
+    let mut peer = begun(Config { proxy: ProxyConfig::Always(proxy), ..bobs() });
     peer.respond(&refusal(Target::Proxy, &[DIGEST]));
     peer.respond(&unauthorized(&[DIGEST]));
     peer.respond(&wms(204, "a"));
@@ -483,7 +483,7 @@ mod on_one_connection {
 
         let mut peer = Played::open(bobs(), &wms(204, "a"), &header);
         peer.respond(&unauthorized(&["NTLM"]));
-        let restarted = Event::Restarted { reason: Restart::Unauthenticated, rewind: FRAMED as u64 };
+        let restarted = Event::Restarted { reason: RestartReason::Unauthenticated, rewind: FRAMED as u64 };
         assert_eq!(peer.did, [Did::Close, Did::Event(restarted), setup("0")]);
         assert_eq!(peer.authorization(), None);
         peer.respond(&wms(204, "b"));

@@ -141,7 +141,7 @@ fn c12_header_change_by_a_new_session() {
         peer.did,
         [
             Did::Close,
-            Did::Event(Event::Restarted { reason: Restart::HeaderChange, rewind: 0 }),
+            Did::Event(Event::Restarted { reason: RestartReason::HeaderChange, rewind: 0 }),
             setup("0"),
             Did::Event(Event::Opened),
             start("0", Connection::Same),
@@ -165,7 +165,7 @@ fn c12_server_that_ends_at_a_header_change() {
         peer.did.clear();
         act(&mut peer);
         let rewind = 3 * FRAMED as u64;
-        let restarted = Did::Event(Event::Restarted { reason: Restart::HeaderChangeRefused, rewind });
+        let restarted = Did::Event(Event::Restarted { reason: RestartReason::HeaderChangeRefused, rewind });
         assert_eq!(peer.did, [Did::Close, restarted, setup("0")]);
         peer.respond(&wms(204, "b"));
         assert_eq!(peer.send(&second, 3), 3);

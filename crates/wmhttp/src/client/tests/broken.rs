@@ -76,7 +76,7 @@ fn resumed(header: &Arc<asf::Header>) -> Played {
 fn refuse_the_resume(peer: &mut Played) {
     peer.did.clear();
     peer.respond(&wms(400, "0"));
-    let restarted = Event::Restarted { reason: Restart::SessionGone, rewind: 2 * FRAMED as u64 };
+    let restarted = Event::Restarted { reason: RestartReason::SessionGone, rewind: 2 * FRAMED as u64 };
     assert_eq!(peer.did, [Did::Close, Did::Event(restarted), setup("0")]);
     peer.respond(&wms(204, "new"));
 }
@@ -169,7 +169,7 @@ fn c17_no_answer() {
     peer.pass(Duration::from_secs(16));
     assert_eq!(
         peer.did,
-        [Did::Close, Did::Event(Event::Restarted { reason: Restart::NoAnswer, rewind: 0 }), setup("0")]
+        [Did::Close, Did::Event(Event::Restarted { reason: RestartReason::NoAnswer, rewind: 0 }), setup("0")]
     );
 }
 
@@ -181,7 +181,7 @@ fn receivers_stale_connection() {
     let mut peer = Played::open(config(), &relay(204), &header);
     peer.lose(Cause::Stale);
     let rewind = FRAMED as u64;
-    assert_eq!(peer.did, [Did::Close, Did::Event(Event::Restarted { reason: Restart::Stale, rewind }), setup("0")]);
+    assert_eq!(peer.did, [Did::Close, Did::Event(Event::Restarted { reason: RestartReason::Stale, rewind }), setup("0")]);
     peer.respond(&relay(204));
     peer.did.clear();
     // `open` has let data through already; the second loss is of a session without any.
@@ -199,7 +199,7 @@ fn receivers_stale_connection() {
         peer.did,
         [
             Did::Close,
-            Did::Event(Event::Restarted { reason: Restart::Stale, rewind: 0 }),
+            Did::Event(Event::Restarted { reason: RestartReason::Stale, rewind: 0 }),
             start("0", Connection::New),
             Did::Packet(Packet::Header(header.bytes().clone())),
             Did::Data(1),

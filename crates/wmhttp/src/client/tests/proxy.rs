@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::auth::{Login, Secret};
-use crate::proxy::Choice;
+use crate::proxy::ProxyConfig;
 
 fn proxy(url: &str) -> Proxy {
     let login = Login { user: Some("bob".to_owned()), password: Some(Secret::new("secret")) };
@@ -13,7 +13,7 @@ fn unknown(url: &str) -> Proxy {
     Proxy { login: Login::default(), ..proxy(url) }
 }
 
-fn by(choice: Choice) -> Config {
+fn by(choice: ProxyConfig) -> Config {
     Config { proxy: choice, ..config() }
 }
 
@@ -21,7 +21,7 @@ fn by(choice: Choice) -> Config {
 #[test]
 fn the_chosen_proxy_is_asked() {
     let chosen = proxy("http://proxy:3128/");
-    let mut peer = Played::new(by(Choice::Always(chosen.clone())));
+    let mut peer = Played::new(by(ProxyConfig::Always(chosen.clone())));
     peer.session.connect(peer.now);
     peer.run();
     peer.respond(&wms(204, "a"));
@@ -36,7 +36,7 @@ fn c7_bodies_through_a_chosen_proxy() {
     let mut builder = HeaderBuilder::default().packet_size(PACKET);
     builder.max_bitrate = 0;
     let header = Arc::new(asf::Header::parse(builder.build()).unwrap());
-    let chosen = Choice::Always(proxy("http://proxy:3128/"));
+    let chosen = ProxyConfig::Always(proxy("http://proxy:3128/"));
     let mut peer = Played::open(by(chosen.clone()), &wms(204, "a"), &header);
     assert_eq!(peer.content_length, 256 * 1024);
     let packets = peer.content_length / FRAMED as u64;
@@ -55,7 +55,7 @@ fn c7_bodies_through_a_chosen_proxy() {
 /// user's credentials, and another session begins as the first.
 #[test]
 fn c4_305_leads_through_a_proxy() {
-    for choice in [Choice::Direct, Choice::Always(proxy("http://own:3128/"))] {
+    for choice in [ProxyConfig::Direct, ProxyConfig::Always(proxy("http://own:3128/"))] {
         let first = choice.proxy_for(&Url::parse("http://media:8080/").unwrap());
         let mut peer = redirected(by(choice), &[redirect(305, "http://eve:x@named:81/ignored")]);
         assert_eq!(peer.did, [setup("0"), Did::Close, setup("0")]);
@@ -78,7 +78,7 @@ fn c4_305_leads_through_a_proxy() {
 #[test]
 fn c4_c5_a_named_proxy_gets_no_credentials() {
     let login = Login { user: Some("carol".to_owned()), password: Some(Secret::new("own")) };
-    let config = Config { login, ..by(Choice::Always(proxy("http://own:3128/"))) };
+    let config = Config { login, ..by(ProxyConfig::Always(proxy("http://own:3128/"))) };
     let mut refusal = response(407, &[("proxy-authenticate", "Digest realm=\"r\", nonce=\"n\"")]);
     let mut peer = redirected(config, &[refusal.clone(), redirect(305, "http://named:81")]);
     assert!(peer.authorizations[1][1].as_ref().is_some_and(|value| value.contains("\"bob\"")), "its own proxy");
@@ -114,7 +114,7 @@ fn c4_a_redirect_leaves_the_named_proxy() {
     let rule: crate::proxy::Rule =
         Arc::new(|url| url.host_str().is_some_and(|host| host == "far").then(|| proxy("http://own:3128/")));
     let peer =
-        redirected(by(Choice::Rule(rule)), &[redirect(305, "http://named:81"), redirect(302, "http://far/live")]);
+        redirected(by(ProxyConfig::Rule(rule)), &[redirect(305, "http://named:81"), redirect(302, "http://far/live")]);
     assert_eq!(peer.proxies, [None, Some(unknown("http://named:81/")), Some(proxy("http://own:3128/"))]);
 }
 
@@ -134,7 +134,7 @@ fn c4_305_refused() {
 /// A proxy that is none for HTTP is refused before anything is sent: going without would be against the user's wish.
 #[test]
 fn a_proxy_of_another_kind_is_refused() {
-    let mut peer = Played::new(by(Choice::Always(proxy("socks5://proxy:1080"))));
+    let mut peer = Played::new(by(ProxyConfig::Always(proxy("socks5://proxy:1080"))));
     peer.session.connect(peer.now);
     peer.run();
     let failure = peer.failure().unwrap();
@@ -147,11 +147,11 @@ fn a_proxy_of_another_kind_is_refused() {
 #[test]
 fn a_proxy_that_closes_is_found_out() {
     for cause in [Cause::Stale, Cause::Closed, Cause::Reset] {
-        let config = Config { content_length: Some(1), ..by(Choice::Always(proxy("http://proxy:3128/"))) };
+        let config = Config { content_length: Some(1), ..by(ProxyConfig::Always(proxy("http://proxy:3128/"))) };
         let header = header();
         let mut peer = Played::open(config, &wms(204, "a"), &header);
         peer.lose(cause);
-        assert_eq!(peer.events(), [Event::Restarted { reason: Restart::Stale, rewind: FRAMED as u64 }], "{cause:?}");
+        assert_eq!(peer.events(), [Event::Restarted { reason: RestartReason::Stale, rewind: FRAMED as u64 }], "{cause:?}");
         for _ in 0..2 {
             peer.did.clear();
             peer.send(&header, 10);
@@ -170,7 +170,7 @@ fn other_losses_are_losses() {
     direct.lose(Cause::Closed);
     assert!(direct.failure().is_some());
 
-    let config = by(Choice::Always(proxy("http://proxy:3128/")));
+    let config = by(ProxyConfig::Always(proxy("http://proxy:3128/")));
     let mut later = Played::open(config.clone(), &wms(204, "a"), &header);
     later.now += Duration::from_secs(2);
     later.lose(Cause::Closed);

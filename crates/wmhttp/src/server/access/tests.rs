@@ -19,12 +19,12 @@ fn users() -> Users {
     format!("# both kinds\n\n{MUFASA_MD5}{MUFASA_SHA256}").parse().unwrap()
 }
 
-fn guard() -> Guard {
-    Guard::new(Rights::new(users()))
+fn guard() -> Authenticator {
+    Authenticator::new(AccessPolicy::new(users()))
 }
 
 /// A guard whose [`NONCE`] counts.
-fn asked() -> (Guard, Instant) {
+fn asked() -> (Authenticator, Instant) {
     let (mut guard, now) = (guard(), Instant::now());
     assert!(ask(&mut guard, None, NONCE, now).is_err());
     (guard, now)
@@ -43,18 +43,18 @@ fn head(kind: Kind, listed: &[&str], authorization: Option<&str>) -> RequestHead
     }
 }
 
-fn ask(guard: &mut Guard, authorization: Option<&str>, fresh: &str, now: Instant) -> Result<String, Reply> {
+fn ask(guard: &mut Authenticator, authorization: Option<&str>, fresh: &str, now: Instant) -> Result<String, Reply> {
     let line = RequestLine { method: "GET", target: "/dir/index.html" };
     guard.admit(&head(Kind::Setup, &["Digest", "Basic"], authorization), line, fresh, &Policy::default(), now)
 }
 
 /// Asks with what is no answer to any challenge after the first.
-fn admit(guard: &mut Guard, authorization: Option<&str>, now: Instant) -> Result<String, Reply> {
+fn admit(guard: &mut Authenticator, authorization: Option<&str>, now: Instant) -> Result<String, Reply> {
     ask(guard, authorization, "another", now)
 }
 
 #[track_caller]
-fn refused(guard: &mut Guard, authorization: Option<&str>, now: Instant) -> Reply {
+fn refused(guard: &mut Authenticator, authorization: Option<&str>, now: Instant) -> Reply {
     let reply = admit(guard, authorization, now).unwrap_err();
     assert_eq!(reply.status, 401);
     reply
@@ -136,11 +136,11 @@ fn s6_wrong_credentials_are_refused() {
 #[test]
 fn only_the_schemes_asked_for_count() {
     let now = Instant::now();
-    let mut guard = Guard::new(Rights { schemes: vec![Scheme::Digest], ..Rights::new(users()) });
+    let mut guard = Authenticator::new(AccessPolicy { schemes: vec![Scheme::Digest], ..AccessPolicy::new(users()) });
     let reply = ask(&mut guard, Some(BASIC), NONCE, now).unwrap_err();
     assert!(reply.challenges.iter().all(|challenge| challenge.starts_with("Digest ")));
     assert!(admit(&mut guard, Some(&digest("MD5", MD5_RESPONSE, "00000001")), now).is_ok());
-    let mut guard = Guard::new(Rights { schemes: vec![Scheme::Basic], ..Rights::new(users()) });
+    let mut guard = Authenticator::new(AccessPolicy { schemes: vec![Scheme::Basic], ..AccessPolicy::new(users()) });
     let reply = refused(&mut guard, Some(&digest("MD5", MD5_RESPONSE, "00000001")), now);
     assert_eq!(*reply.challenges, ["Basic realm=\"http-auth@example.org\", charset=\"UTF-8\""]);
 }
@@ -236,16 +236,16 @@ fn files_of_users() {
     let mixed: Users = format!("{MUFASA_MD5}{MUFASA_SHA256}{other}").parse().unwrap();
     assert_eq!(mixed.algorithms().collect::<Vec<_>>(), [Algorithm::Md5]);
     for (text, error) in [
-        ("", BadUsers::Nobody),
-        ("# bob\n", BadUsers::Nobody),
-        ("bob:push:secret\n", BadUsers::Line(1)),
-        ("\nbob:push\n", BadUsers::Line(2)),
-        (&MUFASA_MD5.replace("Mufasa", ""), BadUsers::Line(1)),
-        (&MUFASA_MD5.replace("Mufasa", "a:b"), BadUsers::Line(1)),
-        (&MUFASA_MD5.replace('@', "\""), BadUsers::Realm(1)),
-        (&format!("{MUFASA_MD5}{}", other.replace("http", "xttp")), BadUsers::SecondRealm(2)),
-        (&format!("{MUFASA_MD5}{MUFASA_MD5}"), BadUsers::Again(2)),
-        (&format!("{MUFASA_SHA256}{other}"), BadUsers::Divided),
+        ("", UsersError::Nobody),
+        ("# bob\n", UsersError::Nobody),
+        ("bob:push:secret\n", UsersError::Line(1)),
+        ("\nbob:push\n", UsersError::Line(2)),
+        (&MUFASA_MD5.replace("Mufasa", ""), UsersError::Line(1)),
+        (&MUFASA_MD5.replace("Mufasa", "a:b"), UsersError::Line(1)),
+        (&MUFASA_MD5.replace('@', "\""), UsersError::Realm(1)),
+        (&format!("{MUFASA_MD5}{}", other.replace("http", "xttp")), UsersError::SecondRealm(2)),
+        (&format!("{MUFASA_MD5}{MUFASA_MD5}"), UsersError::Again(2)),
+        (&format!("{MUFASA_SHA256}{other}"), UsersError::Divided),
     ] {
         assert_eq!(text.parse::<Users>().err(), Some(error), "{text}");
     }

@@ -56,7 +56,7 @@ pub(super) fn is_same(one: &str, other: &str) -> bool {
 
 /// Why a text names no users.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadUsers {
+pub enum UsersError {
     /// A line has another form.
     #[error(
         "line {0} is not user:realm:hash, where hash is the MD5 (32 digits) or SHA-256 (64) of user:realm:password"
@@ -121,9 +121,9 @@ impl Users {
 }
 
 impl FromStr for Users {
-    type Err = BadUsers;
+    type Err = UsersError;
 
-    fn from_str(text: &str) -> Result<Self, BadUsers> {
+    fn from_str(text: &str) -> Result<Self, UsersError> {
         let mut realm = None;
         let mut hashes = HashMap::new();
         for (line, number) in text.lines().map(str::trim).zip(1..) {
@@ -131,29 +131,29 @@ impl FromStr for Users {
                 continue;
             }
             let Some([user, its_realm, hash]) = line.split(':').collect::<Vec<_>>().first_chunk::<3>().copied() else {
-                return Err(BadUsers::Line(number));
+                return Err(UsersError::Line(number));
             };
             let algorithm = Algorithm::ALL.into_iter().find(|algorithm| algorithm.digits() == hash.len());
             let algorithm = algorithm.filter(|_| hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
             let Some(algorithm) = algorithm.filter(|_| !user.is_empty() && line.matches(':').count() == 2) else {
-                return Err(BadUsers::Line(number));
+                return Err(UsersError::Line(number));
             };
             if !its_realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
-                return Err(BadUsers::Realm(number));
+                return Err(UsersError::Realm(number));
             }
             if *realm.get_or_insert(its_realm) != its_realm {
-                return Err(BadUsers::SecondRealm(number));
+                return Err(UsersError::SecondRealm(number));
             }
             if hashes.insert((algorithm, user.to_owned()), hash.to_ascii_lowercase()).is_some() {
-                return Err(BadUsers::Again(number));
+                return Err(UsersError::Again(number));
             }
         }
-        let realm = realm.ok_or(BadUsers::Nobody)?.to_owned();
+        let realm = realm.ok_or(UsersError::Nobody)?.to_owned();
         let everybody_has =
             |algorithm: &Algorithm| hashes.keys().all(|(_, user)| hashes.contains_key(&(*algorithm, user.clone())));
         let algorithms: Vec<_> = Algorithm::ALL.into_iter().filter(everybody_has).collect();
         if algorithms.is_empty() {
-            return Err(BadUsers::Divided);
+            return Err(UsersError::Divided);
         }
         Ok(Self { realm, hashes, algorithms })
     }
