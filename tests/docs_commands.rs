@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
+use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
 use tempfile::TempDir;
 use test_support::decoded::ffmpeg_file;
 use test_support::pages::{Page, pages};

@@ -262,7 +262,7 @@ fn mutability() {
 /// Input that is no stream: one clear ERROR each, nothing sent, no hang.
 #[test]
 fn malformed_input_is_an_error() {
-    let cases = test_support::malformed::cases();
+    let cases = test_support::malformed_asf::cases();
     assert!(cases.len() >= 24);
     for case in cases {
         let (_peer, pushing, source) = pushing("");

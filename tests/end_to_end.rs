@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use asf::{Padding, Parser, Settings};
-use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
+use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
 use bytes::Bytes;
 use gst::prelude::*;
 use tempfile::TempDir;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use asf::{Padding, Parser, Settings};
-use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
+use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
 use bytes::Bytes;
 use tempfile::TempDir;
 use test_support::decoded::{assert_same_frames, ffmpeg_file, recordings};

@@ -14,10 +14,10 @@ use gst::prelude::*;
 use test_support::faults::{FAULTS, Fault, MOMENTS, Moment, culprit, makes_no_sense};
 use test_support::peer::PATIENCE;
 use test_support::pipeline::{Pushing, status, status_nick};
+use test_support::recording_server::Witness;
 use test_support::server::Server;
 use test_support::upstream::Upstream;
-use test_support::witness::Witness;
-use test_support::{cable, media};
+use test_support::{media, netns_link};
 use wmhttp::Hresult;
 
 /// Send time from one packet to the next, ms.
@@ -548,8 +548,8 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 /// Contract 1 to 4, 6 and 7. A server that is alone is paused halfway; each is stopped in the midst of its fault too.
 #[test]
 fn every_fault_at_every_moment() {
-    if !cable::may_lay() {
-        return cable::rerun_as_root("every_fault_at_every_moment");
+    if !netns_link::may_lay() {
+        return netns_link::rerun_as_root("every_fault_at_every_moment");
     }
     let without = run_all(vec![Cell { fault: None, company: Company::BesideTwoGood }; AT_ONCE as usize]);
     let usual = worst_of(&without);

@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use fuzz_drivers::{DRIVERS, http};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use test_support::point_program::PointProgram;
+use test_support::server_process::PointProgram;
 
 /// Threads that attack the server at one time.
 const ATTACKERS: u64 = 4;

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use asf_publishing_point::BlockingServer;
-use test_support::concert::*;
-use test_support::live::{Broadcast, Media, checksum, frames};
+use test_support::live_media::{Broadcast, Media, checksum, frames};
+use test_support::server_fixture::*;
 use test_support::vlc::Vlc;
 use test_support::wire::Wire;
 

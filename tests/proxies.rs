@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use asf::{Padding, Parser, Settings};
-use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
+use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
 use bytes::Bytes;
 use tempfile::TempDir;
 use test_support::media;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use asf_publishing_point::{Config, RelayConfig, PointConfig, BlockingServer, Server};
+use asf_publishing_point::{BlockingServer, Config, PointConfig, RelayConfig, Server};
 use gst::prelude::*;
 use tempfile::TempDir;
 use test_support::curl::Curl;
@@ -121,7 +121,7 @@ fn from_gstreamer_by_two_servers_to_ffmpeg_vlc_and_mplayer() {
         let (leaf, root) = (leaf.stats("concert").unwrap(), root.stats("concert").unwrap());
         leaf.packets == root.packets && !leaf.pushing
     });
-    let forward = root.stats("concert").unwrap().forwards.remove(0);
+    let forward = root.stats("concert").unwrap().relays.remove(0);
     assert_eq!((forward.dropped, forward.reconnects, forward.last_error), (0, 0, None));
     root.stop();
     leaf.stop();

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use gst::prelude::*;
-use test_support::challenger;
+use test_support::auth_server;
 use test_support::media;
 use test_support::peer::Peer;
 use test_support::pipeline::{Pushing, end, feed};
@@ -75,7 +75,7 @@ fn no_secret_is_shown() {
         feed(&source, media::stream(20, 40));
         end(&source);
         let mut connection = peer.accept();
-        secrets.extend(challenger::serve(&mut connection, scheme, PASSWORD, PUSH_ID));
+        secrets.extend(auth_server::serve(&mut connection, scheme, PASSWORD, PUSH_ID));
         pushing.wait_for(|message| {
             said.add(&format!("{message:?} {:?}", message.structure()));
             matches!(message.view(), gst::MessageView::Eos(_)).then_some(())

@@ -20,10 +20,10 @@ use gst::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
-use test_support::census::Census;
 use test_support::decoded::recordings;
+use test_support::faulty_server::Troubled;
+use test_support::packet_counter::Census;
 use test_support::pipeline::{Pushing, until};
-use test_support::troubled::Troubled;
 use test_support::usage::Usage;
 
 const SERVERS: usize = 4;
@@ -89,7 +89,7 @@ impl Looks {
         let own = Usage::here();
         let of_servers: Vec<_> = servers
             .iter()
-            .map(|server| server.program().map(test_support::point_program::PointProgram::usage))
+            .map(|server| server.program().map(test_support::server_process::PointProgram::usage))
             .collect();
         let mut line = format!("{:.1},{},{},{}", self.seconds(), own.resident, own.descriptors, own.threads);
         for (stats, usage) in pushing.all_stats().iter().zip(&of_servers) {

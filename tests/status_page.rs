@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use asf_publishing_point::config::{Config, PointConfig};
-use asf_publishing_point::{RelayConfig, BlockingServer, Server};
+use asf_publishing_point::{BlockingServer, RelayConfig, Server};
 use test_support::browser::{Browser, DESK, Look, PHONE};
 use test_support::encoder::{Encoder, Player, header};
 use test_support::pipeline::until;

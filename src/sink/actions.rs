@@ -95,15 +95,15 @@ fn command(name: &str, command: Command) -> Signal {
 const SHOULD_RECONNECT: &str = "should-reconnect";
 
 /// Whether somebody listens to `should-reconnect`.
-pub(super) fn is_asked_for_retries(element: &AsfPushSink) -> bool {
+pub(super) fn has_retry_handler(element: &AsfPushSink) -> bool {
     SignalId::lookup(SHOULD_RECONNECT, AsfPushSink::static_type())
         .is_some_and(|signal| glib::signal::signal_has_handler_pending(element, signal, None, false))
 }
 
 /// What those who listen to `should-reconnect` say.
-pub(super) fn ask_for_retry(element: &AsfPushSink, destination: &Destination, error: &gst::Structure) -> bool {
+pub(super) fn should_retry(element: &AsfPushSink, destination: &Destination, error: &gst::Structure) -> bool {
     // A handler may have gone since; without one the answer is yes.
-    !is_asked_for_retries(element) || element.emit_by_name::<bool>(SHOULD_RECONNECT, &[destination, error])
+    !has_retry_handler(element) || element.emit_by_name::<bool>(SHOULD_RECONNECT, &[destination, error])
 }
 
 impl AsfPushSink {
@@ -141,7 +141,7 @@ impl AsfPushSink {
     fn remove(&self, name: &str, drain: bool) -> bool {
         let (destination, publisher, time) = {
             let mut shared = self.imp().shared();
-            let (location, _) = location::without_login(name);
+            let (location, _) = location::split_credentials(name);
             let is_it = |destination: &Destination| destination.name() == name || destination.location() == location;
             let Some(index) = shared.destinations.iter().position(is_it) else { return false };
             (shared.destinations.remove(index), shared.publisher.clone(), shared.settings.eos_timeout())

@@ -12,16 +12,16 @@ use super::enums::Status as StatusEnum;
 use super::post_guard::PostGuard;
 use super::{AsfPushSink, CAT};
 use asfpush_client::publish::DestinationObserver;
-use asfpush_client::publish::status::{DestinationEvent, State, Status, StateChange};
+use asfpush_client::publish::status::{DestinationEvent, State, StateChange, Status};
 use wmhttp::Hresult;
-use wmhttp::auth::{Credentials, CredentialRequest};
+use wmhttp::auth::{CredentialRequest, Credentials};
 use wmhttp::failure::{Class, Failure};
 
 /// Posts the reports of one destination. Called on the I/O thread, with no lock held.
 pub(super) struct BusReporter {
     element: glib::WeakRef<AsfPushSink>,
     destination: Destination,
-    voice: Arc<PostGuard>,
+    post_guard: Arc<PostGuard>,
     /// The step whose PROGRESS message is open.
     progress: Mutex<Option<&'static str>>,
 }
@@ -31,17 +31,17 @@ impl DestinationObserver for BusReporter {
         self.deliver(report);
     }
 
-    fn wants_to_be_asked(&self) -> bool {
-        self.element.upgrade().is_some_and(|element| actions::is_asked_for_retries(&element))
+    fn has_retry_handler(&self) -> bool {
+        self.element.upgrade().is_some_and(|element| actions::has_retry_handler(&element))
     }
 
-    fn may_retry(&self, failure: &Failure) -> bool {
+    fn should_retry(&self, failure: &Failure) -> bool {
         let Some(element) = self.element.upgrade() else { return false };
         let error = of_failure(gst::Structure::builder("asfpushsink-error"), failure)
             .field("hresult", failure.hresult.0)
             .field("hresult-name", failure.hresult.to_string())
             .build();
-        actions::ask_for_retry(&element, &self.destination, &error)
+        actions::should_retry(&element, &self.destination, &error)
     }
 
     fn credentials(&self, question: &CredentialRequest) -> Option<Credentials> {
@@ -50,8 +50,8 @@ impl DestinationObserver for BusReporter {
 }
 
 impl BusReporter {
-    pub(super) fn new(element: &AsfPushSink, destination: Destination, voice: Arc<PostGuard>) -> Self {
-        Self { element: element.downgrade(), destination, voice, progress: Mutex::new(None) }
+    pub(super) fn new(element: &AsfPushSink, destination: Destination, post_guard: Arc<PostGuard>) -> Self {
+        Self { element: element.downgrade(), destination, post_guard, progress: Mutex::new(None) }
     }
 
     fn deliver(&self, report: DestinationEvent) {
@@ -88,7 +88,7 @@ impl BusReporter {
                      or raise max-size-time and max-size-bytes"
                 );
                 self.warn(&element, gst::ResourceError::TooLazy, &text, details);
-                self.voice.speak(|| element.imp().post_qos());
+                self.post_guard.speak(|| element.imp().post_qos());
             }
         }
     }
@@ -120,11 +120,11 @@ impl BusReporter {
                 let wait = step.retry_in.unwrap_or_default().as_millis();
                 let text = format!("{}: {}; trying again in {wait} ms", step.destination, failure.text);
                 let debug = format!("{}: {}", step.location, failure.remedy);
-                self.voice.speak(|| {
+                self.post_guard.speak(|| {
                     gst::element_warning!(element, gst::ResourceError::Write, ("{text}"), ["{debug}"], details: info);
                 });
             }
-            Status::Error => self.voice.speak(|| element.imp().destination_failed(step, failure, info)),
+            Status::Error => self.post_guard.speak(|| element.imp().destination_failed(step, failure, info)),
             Status::Opened
             | Status::Locating
             | Status::Connecting
@@ -137,12 +137,12 @@ impl BusReporter {
     }
 
     fn warn(&self, element: &AsfPushSink, code: gst::ResourceError, text: &str, details: gst::Structure) {
-        self.voice.speak(|| gst::element_warning!(element, code, ("{text}"), details: details));
+        self.post_guard.speak(|| gst::element_warning!(element, code, ("{text}"), details: details));
     }
 
     fn post(&self, element: &AsfPushSink, message: gst::Message) {
         // A bus that is flushing takes nothing; that is its owner's wish.
-        self.voice.speak(|| drop(element.post_message(message)));
+        self.post_guard.speak(|| drop(element.post_message(message)));
     }
 
     /// GStreamer's progress design: one open step at a time.

@@ -7,7 +7,7 @@ use gst::prelude::*;
 
 use super::AsfPushSink;
 use super::destination::Destination;
-use wmhttp::auth::{Credentials, CredentialRequest, Target};
+use wmhttp::auth::{CredentialRequest, Credentials, Target};
 
 const NAME: &str = "request-credentials";
 
@@ -24,7 +24,11 @@ pub(super) fn signal() -> Signal {
 }
 
 /// Asks the application by the signal, with no lock held.
-pub(super) fn ask(element: &AsfPushSink, destination: &Destination, question: &CredentialRequest) -> Option<Credentials> {
+pub(super) fn ask(
+    element: &AsfPushSink,
+    destination: &Destination,
+    question: &CredentialRequest,
+) -> Option<Credentials> {
     let answer = element.emit_by_name::<Option<gst::Structure>>(NAME, &[destination, &structure(question)])?;
     let text = |field| answer.get::<Option<String>>(field).ok().flatten();
     let credentials = text("user-id").zip(text("user-pw"));

@@ -9,7 +9,7 @@ use gst::subclass::prelude::*;
 use super::AsfPushSink;
 use super::enums::DestinationState;
 use super::location;
-use super::properties::{OF_DESTINATIONS, Property};
+use super::properties::{DESTINATION_PROPERTIES, Property};
 use super::settings::Settings;
 use asfpush_client::publish::status::State;
 use wmhttp::auth::Login;
@@ -37,7 +37,7 @@ struct Own {
 impl Own {
     /// Takes a location, and the credentials in it; those of the one before are not for this one.
     fn set_location(&mut self, text: &str) {
-        let (location, login) = location::without_login(text);
+        let (location, login) = location::split_credentials(text);
         self.location = location;
         let has_login = login != Login::default();
         if has_login {
@@ -95,7 +95,7 @@ impl ObjectImpl for DestinationImp {
                 text("last-error", "Last error", "The last failure, and what to do about it"),
                 retries.build(),
             ];
-            own.into_iter().chain(OF_DESTINATIONS.iter().map(|property| property.spec.clone())).collect()
+            own.into_iter().chain(DESTINATION_PROPERTIES.iter().map(|property| property.spec.clone())).collect()
         });
         SPECS.as_ref()
     }
@@ -108,7 +108,7 @@ impl ObjectImpl for DestinationImp {
         let Some(property) = property(pspec.name()) else { return };
         let name = property.spec.name();
         let outcome = (property.set)(&mut self.own().values, value);
-        self.note(name, &outcome);
+        self.record_rejection(name, &outcome);
         if outcome.is_err() {
             return;
         }
@@ -124,11 +124,11 @@ impl ObjectImpl for DestinationImp {
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         let own = self.own();
         match pspec.name() {
-            "location" => location::shown(&own.location).to_value(),
+            "location" => location::redacted(&own.location).to_value(),
             "state" => own.state.to_value(),
             name @ ("stats" | "effective-location" | "server" | "last-error" | "retry-count") => {
                 drop(own);
-                self.told(name)
+                self.runtime_property(name)
             }
             name => match property(name).filter(|_| own.overrides.contains(name)) {
                 Some(property) => (property.get)(&own.values),
@@ -150,13 +150,13 @@ glib::wrapper! {
 }
 
 fn property(name: &str) -> Option<&'static Property> {
-    OF_DESTINATIONS.iter().find(|property| property.spec.name() == name)
+    DESTINATION_PROPERTIES.iter().find(|property| property.spec.name() == name)
 }
 
 impl DestinationImp {
     fn set_location(&self, location: Option<&str>) {
         let outcome = location::parse(location).map_err(|bad| bad.to_string());
-        self.note("location", &outcome);
+        self.record_rejection("location", &outcome);
         if outcome.is_err() {
             return;
         }
@@ -167,18 +167,18 @@ impl DestinationImp {
     }
 
     /// Tells of a value that is refused; where no push is under way, none begins before there is a better one.
-    fn note<T>(&self, property: &'static str, outcome: &Result<T, String>) {
+    fn record_rejection<T>(&self, property: &'static str, outcome: &Result<T, String>) {
         let element = self.element();
-        if !element.as_ref().is_some_and(|element| element.imp().pushes()) {
-            self.own().values.note(property, outcome);
+        if !element.as_ref().is_some_and(|element| element.imp().is_pushing()) {
+            self.own().values.record_rejection(property, outcome);
         }
         if let (Some(element), Err(why)) = (element, outcome) {
-            element.imp().warn_of_refusal(&format!("{}::{property}", self.obj().name()), why);
+            element.imp().warn_rejected_value(&format!("{}::{property}", self.obj().name()), why);
         }
     }
 
     /// A property that the push itself tells.
-    fn told(&self, name: &str) -> glib::Value {
+    fn runtime_property(&self, name: &str) -> glib::Value {
         let all = self.element().map(|element| element.imp().destination_stats()).unwrap_or_default();
         let stats = all.into_iter().find(|stats| stats.name == self.obj().name()).unwrap_or_default();
         match name {
@@ -215,16 +215,16 @@ impl Destination {
     }
 
     /// A value that was refused, and not followed by one that was taken.
-    pub(super) fn refusal(&self) -> Option<String> {
-        let refusal = self.imp().own().values.refusal()?;
-        Some(format!("{}::{refusal}", self.name()))
+    pub(super) fn first_rejection(&self) -> Option<String> {
+        let first_rejection = self.imp().own().values.first_rejection()?;
+        Some(format!("{}::{first_rejection}", self.name()))
     }
 
     /// The element's settings with this destination's own values.
     pub(super) fn settings(&self, element: &Settings) -> Settings {
         let mut settings = element.clone();
         let own = self.imp().own();
-        for property in OF_DESTINATIONS.iter().filter(|property| own.overrides.contains(property.spec.name())) {
+        for property in DESTINATION_PROPERTIES.iter().filter(|property| own.overrides.contains(property.spec.name())) {
             // It was accepted when it was set.
             let _ = (property.set)(&mut settings, &(property.get)(&own.values));
         }

@@ -19,7 +19,7 @@ use super::location::{self, LocationError, URI_SCHEME, URI_SCHEMES};
 use super::post_guard::PostGuard;
 use super::properties::{PROPERTIES, property};
 use super::settings::Settings;
-use super::stats::{self, Totals, count};
+use super::stats::{self, Totals, saturating_u32};
 use super::streaming::Stream;
 use super::{CAT, vfuncs};
 use asfpush_client::publish::Publisher;
@@ -55,7 +55,7 @@ pub(super) struct Shared {
     next_number: u32,
     pub(super) publisher: Option<Arc<Publisher>>,
     /// Of the push that is under way, or the last.
-    voice: Arc<PostGuard>,
+    post_guard: Arc<PostGuard>,
     pub(super) totals: Totals,
     /// Destinations' counters, kept after the publisher is gone.
     last_stats: Vec<Stats>,
@@ -108,23 +108,23 @@ impl ObjectImpl for AsfPushSink {
         let only_ready = !pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING);
         let outcome = {
             let mut shared = self.shared();
-            let pushes = shared.publisher.is_some();
-            if only_ready && pushes {
+            let is_pushing = shared.publisher.is_some();
+            if only_ready && is_pushing {
                 Err("it can be changed only in NULL and READY".to_owned())
             } else {
                 let outcome = (property.set)(&mut shared.settings, value);
-                if !pushes {
-                    shared.settings.note(property.spec.name(), &outcome);
+                if !is_pushing {
+                    shared.settings.record_rejection(property.spec.name(), &outcome);
                 }
                 outcome
             }
         };
-        if let Err(refusal) = outcome {
-            self.warn_of_refusal(pspec.name(), &refusal);
+        if let Err(first_rejection) = outcome {
+            self.warn_rejected_value(pspec.name(), &first_rejection);
             return;
         }
         match pspec.name() {
-            "location" | "locations" => self.lay_out_destinations(),
+            "location" | "locations" => self.rebuild_destinations(),
             "stats-update-interval" => self.set_ticker(),
             _ => {}
         }
@@ -136,7 +136,7 @@ impl ObjectImpl for AsfPushSink {
             "stats" => self.stats().to_value(),
             "connected" => (self.connected() > 0).to_value(),
             "num-connected" => self.connected().to_value(),
-            "num-destinations" => count(self.shared().destinations.len()).to_value(),
+            "num-destinations" => saturating_u32(self.shared().destinations.len()).to_value(),
             name => match property(name) {
                 Some(property) => (property.get)(&self.shared().settings),
                 None => pspec.default_value().clone(),
@@ -173,13 +173,13 @@ impl ElementImpl for AsfPushSink {
     fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         // GstBaseSink's own start() comes with READY, where the location may still change.
         if transition == gst::StateChange::ReadyToPaused {
-            self.begin(None).inspect_err(|_| self.finish())?;
+            self.start_push(None).inspect_err(|_| self.stop_push())?;
         }
         let result = self.parent_change_state(transition);
         if transition == gst::StateChange::PausedToReady
             || (transition == gst::StateChange::ReadyToPaused && result.is_err())
         {
-            self.finish();
+            self.stop_push();
         }
         result
     }
@@ -208,11 +208,11 @@ impl BaseSinkImpl for AsfPushSink {
 
     fn event(&self, event: gst::Event) -> bool {
         let flushed = event.type_() == gst::EventType::FlushStop;
-        let over = self.stream().take_if(|stream| flushed && stream.is_over());
-        if over.is_some() {
-            self.finish();
-            if self.begin(over).is_err() {
-                self.finish();
+        let with_buffer = self.stream().take_if(|stream| flushed && stream.is_over());
+        if with_buffer.is_some() {
+            self.stop_push();
+            if self.start_push(with_buffer).is_err() {
+                self.stop_push();
                 return false;
             }
         }
@@ -272,11 +272,11 @@ impl URIHandlerImpl for AsfPushSink {
         if let Err(bad) = location::parse(Some(uri)) {
             return Err(glib::Error::new(gst::URIError::BadUri, &bad.to_string()));
         }
-        if self.pushes() {
+        if self.is_pushing() {
             return Err(glib::Error::new(gst::URIError::BadState, "the URI can be changed only in NULL and READY"));
         }
         self.shared().settings.location = Some(Secret::new(uri));
-        self.lay_out_destinations();
+        self.rebuild_destinations();
         Ok(())
     }
 }
@@ -290,9 +290,9 @@ impl AsfPushSink {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// READY→PAUSED, or a flush behind the stream `over`: the publisher begins to connect; nothing is waited for.
-    fn begin(&self, over: Option<Box<Stream>>) -> Result<(), gst::StateChangeError> {
-        let settings = self.shared().settings.begun();
+    /// READY→PAUSED, or a flush behind the stream `with_buffer`: the publisher begins to connect; nothing is waited for.
+    fn start_push(&self, with_buffer: Option<Box<Stream>>) -> Result<(), gst::StateChangeError> {
+        let settings = self.shared().settings.for_new_push();
         let destinations = self.shared().destinations.clone();
         let refuse = |bad: LocationError| {
             self.post_plain_error(gst::ResourceError::Settings, &bad.to_string(), bad.hresult());
@@ -302,7 +302,9 @@ impl AsfPushSink {
             return Err(refuse(LocationError::Missing));
         }
         // Whoever set a value and was not heard would else push with another one.
-        if let Some(text) = settings.refusal().or_else(|| destinations.iter().find_map(Destination::refusal)) {
+        if let Some(text) =
+            settings.first_rejection().or_else(|| destinations.iter().find_map(Destination::first_rejection))
+        {
             self.post_plain_error(gst::ResourceError::Settings, &text, Hresult::INVALID_ARG);
             return Err(gst::StateChangeError);
         }
@@ -320,7 +322,7 @@ impl AsfPushSink {
         let destinations = {
             // Before the destinations, which may tell something at once.
             let mut shared = self.shared();
-            shared.voice = Arc::default();
+            shared.post_guard = Arc::default();
             shared.totals = Totals::default();
             shared.publisher = Some(Arc::clone(&publisher));
             // Those that were added meanwhile met no push under way.
@@ -332,8 +334,8 @@ impl AsfPushSink {
                 gst::StateChangeError
             })?;
         }
-        let stream = match over {
-            Some(over) => over.again(publisher),
+        let stream = match with_buffer {
+            Some(with_buffer) => with_buffer.again(publisher),
             None => Stream::new(publisher, settings.parser()),
         };
         *self.stream() = Some(Box::new(stream));
@@ -367,16 +369,16 @@ impl AsfPushSink {
         destination: &Destination,
     ) -> Result<(), String> {
         let url = location::parse(Some(&destination.location())).map_err(|bad| bad.to_string())?;
-        let voice = Arc::clone(&self.shared().voice);
-        let postman = BusReporter::new(&self.obj(), destination.clone(), voice);
+        let post_guard = Arc::clone(&self.shared().post_guard);
+        let bus_reporter = BusReporter::new(&self.obj(), destination.clone(), post_guard);
         let settings = destination.settings(settings).destination(url);
         publisher
-            .add(&destination.name(), settings, Arc::new(postman))
+            .add(&destination.name(), settings, Arc::new(bus_reporter))
             .map_err(|error| format!("the I/O thread cannot be started: {error}; see the process's limits"))
     }
 
     /// Makes the destinations that `location` and `locations` name.
-    fn lay_out_destinations(&self) {
+    fn rebuild_destinations(&self) {
         let settings = self.shared().settings.clone();
         let gone = std::mem::take(&mut self.shared().destinations);
         for destination in gone {
@@ -444,17 +446,17 @@ impl AsfPushSink {
     }
 
     /// PAUSED→READY: connections close, without the end of the stream where it was not reached.
-    fn finish(&self) {
+    fn stop_push(&self) {
         *self.stream() = None;
-        let (publisher, voice) = {
+        let (publisher, post_guard) = {
             let mut shared = self.shared();
-            (shared.publisher.take(), Arc::clone(&shared.voice))
+            (shared.publisher.take(), Arc::clone(&shared.post_guard))
         };
         if let Some(publisher) = publisher {
             let stats = publisher.stats().into_iter().map(Stats::let_go).collect();
             self.shared().last_stats = stats;
         }
-        voice.silence();
+        post_guard.silence();
     }
 
     fn interrupt(&self, interrupted: bool) {
@@ -465,12 +467,12 @@ impl AsfPushSink {
     }
 
     /// Tells that a property keeps its value, where there is a bus by now.
-    pub(super) fn warn_of_refusal(&self, property: &str, why: &str) {
+    pub(super) fn warn_rejected_value(&self, property: &str, why: &str) {
         gst::element_imp_warning!(self, gst::ResourceError::Settings, ("{property} keeps its value: {why}"));
     }
 
     /// Whether a push is under way.
-    pub(super) fn pushes(&self) -> bool {
+    pub(super) fn is_pushing(&self) -> bool {
         self.shared().publisher.is_some()
     }
 
@@ -495,9 +497,9 @@ impl AsfPushSink {
 
     /// Posts statistics each `stats-update-interval`.
     fn set_ticker(&self) {
-        let (publisher, voice, interval) = {
+        let (publisher, post_guard, interval) = {
             let shared = self.shared();
-            (shared.publisher.clone(), Arc::clone(&shared.voice), shared.settings.stats_interval())
+            (shared.publisher.clone(), Arc::clone(&shared.post_guard), shared.settings.stats_interval())
         };
         let Some(publisher) = publisher else { return };
         let element = self.obj().downgrade();
@@ -506,7 +508,8 @@ impl AsfPushSink {
             let mut stats = element.imp().stats();
             stats.set_name("asfpushsink-stats");
             // A bus that is flushing takes nothing; that is its owner's wish.
-            voice.speak(|| drop(element.post_message(gst::message::Element::builder(stats).src(&element).build())));
+            post_guard
+                .speak(|| drop(element.post_message(gst::message::Element::builder(stats).src(&element).build())));
             element.notify("stats");
         });
         if let Err(error) = set {
@@ -549,7 +552,7 @@ impl AsfPushSink {
     }
 
     fn connected(&self) -> u32 {
-        count(self.destination_stats().iter().filter(|stats| stats.state == State::Streaming).count())
+        saturating_u32(self.destination_stats().iter().filter(|stats| stats.state == State::Streaming).count())
     }
 }
 
@@ -566,6 +569,6 @@ impl ChildProxyImpl for AsfPushSink {
     }
 
     fn children_count(&self) -> u32 {
-        count(self.shared().destinations.len())
+        saturating_u32(self.shared().destinations.len())
     }
 }

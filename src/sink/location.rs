@@ -69,7 +69,7 @@ pub(super) fn parse(text: Option<&str>) -> Result<Url, LocationError> {
 
 /// The location without user name and password, and these, unescaped. Where there are none it is what the
 /// user wrote, letter by letter.
-pub(super) fn without_login(text: &str) -> (String, Login) {
+pub(super) fn split_credentials(text: &str) -> (String, Login) {
     let (bare, login) = Login::apart(text);
     let location = match parse(Some(&bare)) {
         Ok(url) if login != Login::default() => url.into(),
@@ -85,7 +85,7 @@ pub(super) fn split(locations: Option<&str>) -> impl Iterator<Item = &str> {
 }
 
 /// What `text` may be shown as: nothing of it where it cannot be read, since it may hold a password.
-pub(super) fn shown(text: &str) -> Option<String> {
+pub(super) fn redacted(text: &str) -> Option<String> {
     parse(Some(text)).ok().map(String::from)
 }
 
@@ -135,8 +135,8 @@ mod tests {
 
     #[test]
     fn credentials_are_never_shown() {
-        assert_eq!(shown("http://bob:secret@a/p").as_deref(), Some("http://a/p"));
-        assert_eq!(shown("bob:secret"), None);
+        assert_eq!(redacted("http://bob:secret@a/p").as_deref(), Some("http://a/p"));
+        assert_eq!(redacted("bob:secret"), None);
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
             ("mms://a/p;x#y", "mms://a/p;x#y", None, None),
             ("bob:secret", "bob:secret", None, None),
         ] {
-            let (bare, login) = without_login(text);
+            let (bare, login) = split_credentials(text);
             assert_eq!((bare.as_str(), login.user.as_deref()), (location, user), "{text}");
             assert_eq!(login.password.as_ref().map(Secret::reveal), password, "{text}");
         }

@@ -3,7 +3,7 @@
 //! `imp` maps GstBaseSink's hooks onto the stream and its destinations, `streaming` is what the
 //! streaming thread does, `allocation` what memory upstream is offered, `actions` what the action signals
 //! do, `properties` is the one table of what can be set, `report` turns what destinations tell into bus
-//! messages and signals, `voice` ends that with the push, `credentials` asks applications for them, `pacing`
+//! messages and signals, `post_guard` ends that with the push, `credentials` asks applications for them, `pacing`
 //! says when a packet is due.
 
 /**
@@ -12,7 +12,7 @@
  * @short_description: pushes live Windows Media (ASF) to publishing points
  *
  * Pushes to one or several publishing points by [MS-WMHTTP], with reconnection, redirects, proxies, TLS and
- * authentication. Each step is told by an element message and by #GstAsfPushSink::status.
+ * authentication. Each step is runtime_property by an element message and by #GstAsfPushSink::status.
  *
  * ## Example pipelines
  * |[

@@ -29,7 +29,7 @@ impl PostGuard {
             }
             speakers.speaking.push(thread::current().id());
         }
-        let _turn = ActivePost { voice: self };
+        let _turn = ActivePost { post_guard: self };
         post();
     }
 
@@ -52,16 +52,16 @@ impl PostGuard {
 
 /// A call that is under way, until it is dropped.
 struct ActivePost<'a> {
-    voice: &'a PostGuard,
+    post_guard: &'a PostGuard,
 }
 
 impl Drop for ActivePost<'_> {
     fn drop(&mut self) {
         let own = thread::current().id();
-        let mut speakers = self.voice.lock();
+        let mut speakers = self.post_guard.lock();
         if let Some(index) = speakers.speaking.iter().position(|speaker| *speaker == own) {
             speakers.speaking.swap_remove(index);
         }
-        self.voice.spoken.notify_all();
+        self.post_guard.spoken.notify_all();
     }
 }

@@ -31,7 +31,7 @@ pub(super) static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(table);
 
 /// Those that each destination has too, and by which it overrides the element's value. The specifications
 /// are others, since one belongs to one class.
-pub(super) static OF_DESTINATIONS: LazyLock<Vec<Property>> = LazyLock::new(|| {
+pub(super) static DESTINATION_PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
     table().into_iter().filter(|property| NAMES_OF_DESTINATIONS.contains(&property.spec.name())).collect()
 });
 
@@ -46,7 +46,7 @@ fn table() -> Vec<Property> {
             )
             .mutable_ready()
             .build(),
-            |s| s.location.as_ref().map(Secret::reveal).and_then(location::shown).to_value(),
+            |s| s.location.as_ref().map(Secret::reveal).and_then(location::redacted).to_value(),
             |s, v| {
                 s.location = text(v).map(Secret::new);
                 Ok(())
@@ -58,8 +58,8 @@ fn table() -> Vec<Property> {
                 .build(),
             |s| {
                 let locations = s.locations.as_ref().map(Secret::reveal);
-                let shown: Vec<String> = location::split(locations).filter_map(location::shown).collect();
-                (!shown.is_empty()).then(|| shown.join(",")).to_value()
+                let redacted: Vec<String> = location::split(locations).filter_map(location::redacted).collect();
+                (!redacted.is_empty()).then(|| redacted.join(",")).to_value()
             },
             |s, v| {
                 s.locations = text(v).map(Secret::new);
@@ -352,7 +352,7 @@ fn table() -> Vec<Property> {
             string("proxy", "Proxy", "URL of the HTTP proxy to go through (NULL = by the environment, empty = none)")
                 .mutable_ready()
                 .build(),
-            |s| s.proxy.shown().to_value(),
+            |s| s.proxy.redacted().to_value(),
             |s, v| {
                 // Not by `text`: here an empty one has a meaning.
                 s.proxy.set_url(v.get().map_err(|_| "a value of another type".to_owned())?);

@@ -4,7 +4,7 @@ use url::Url;
 
 use asfpush_client::transport;
 use wmhttp::auth::{Login, Secret};
-use wmhttp::proxy::{ProxyConfig, Proxy};
+use wmhttp::proxy::{Proxy, ProxyConfig};
 
 /// What the three properties hold.
 #[derive(Clone, Default)]
@@ -16,7 +16,7 @@ pub(super) struct ProxySettings {
 
 impl std::fmt::Debug for ProxySettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ProxySettings").field("url", &self.shown()).field("login", &self.login).finish()
+        f.debug_struct("ProxySettings").field("url", &self.redacted()).field("login", &self.login).finish()
     }
 }
 
@@ -48,7 +48,7 @@ impl ProxySettings {
     }
 
     /// The URL as it may be shown: nothing of it where it cannot be read, since it may hold a password.
-    pub(super) fn shown(&self) -> Option<String> {
+    pub(super) fn redacted(&self) -> Option<String> {
         let text = self.url.as_deref()?;
         if text.is_empty() { Some(String::new()) } else { plain(text).ok().map(String::from) }
     }
@@ -91,12 +91,12 @@ mod tests {
     #[test]
     fn credentials_move_and_are_never_shown() {
         let settings = set("http://b%40b:se-cr%3Aet@proxy:3128/x");
-        assert_eq!(settings.shown().as_deref(), Some("http://proxy:3128/"));
+        assert_eq!(settings.redacted().as_deref(), Some("http://proxy:3128/"));
         let Ok(ProxyConfig::Always(proxy)) = settings.choice() else { panic!() };
         assert_eq!(proxy.url.as_str(), "http://proxy:3128/");
         assert_eq!(proxy.login, Login { user: Some("b@b".to_owned()), password: Some(Secret::new("se-cr:et")) });
         assert!(!format!("{settings:?}").contains("se-cr"));
-        assert_eq!(set("http://b:se-cret@").shown(), None);
+        assert_eq!(set("http://b:se-cret@").redacted(), None);
     }
 
     #[test]
@@ -108,7 +108,7 @@ mod tests {
         };
         let settings = id(ProxySettings::default());
         assert_eq!(
-            (settings.shown().as_deref(), settings.login.user.as_deref()),
+            (settings.redacted().as_deref(), settings.login.user.as_deref()),
             (Some("http://proxy:3128/"), Some("me"))
         );
         assert!(matches!(set("").choice(), Ok(ProxyConfig::Direct)));

@@ -108,13 +108,13 @@ fn ms(value: u32) -> Duration {
 
 impl Settings {
     /// For a push that begins: certificates are read anew, once for all its connections.
-    pub(super) fn begun(&mut self) -> Self {
+    pub(super) fn for_new_push(&mut self) -> Self {
         self.tls = self.tls.anew();
         self.clone()
     }
 
     /// Notes whether the value that a property was set to is taken.
-    pub(super) fn note<T>(&mut self, name: &'static str, outcome: &Result<T, String>) {
+    pub(super) fn record_rejection<T>(&mut self, name: &'static str, outcome: &Result<T, String>) {
         match outcome {
             Ok(_) => drop(self.refusals.remove(name)),
             Err(why) => drop(self.refusals.insert(name, why.clone())),
@@ -122,7 +122,7 @@ impl Settings {
     }
 
     /// A value that was refused, and not followed by one that was taken.
-    pub(super) fn refusal(&self) -> Option<String> {
+    pub(super) fn first_rejection(&self) -> Option<String> {
         self.refusals.iter().next().map(|(name, why)| format!("{name} was set to what cannot be used: {why}"))
     }
 
@@ -196,7 +196,7 @@ impl Settings {
                 delay_max: ms(self.retry_delay_max),
                 after_refusal: None,
             },
-            terms: ReaderOptions {
+            options: ReaderOptions {
                 policy: self.drop_policy.policy(),
                 limits: Some(self.limits()),
                 resync: self.sync_method.into(),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use gst::prelude::*;
 
-use asfpush_client::publish::stats::{Timestamp, Stats};
+use asfpush_client::publish::stats::{Stats, Timestamp};
 use asfpush_client::publish::status::State;
 
 /// Counters of the element's own.
@@ -28,13 +28,13 @@ pub(super) fn structure(base: &gst::StructureRef, totals: &Totals, destinations:
     stats.set("padding-bytes-saved", totals.padding_bytes_saved);
     stats.set("header-changes", totals.headers.saturating_sub(1));
     stats.set("packets-dropped", destinations.iter().map(|stats| stats.packets_dropped).sum::<u64>());
-    stats.set("num-destinations", count(destinations.len()));
-    stats.set("num-connected", count(connected));
+    stats.set("num-destinations", saturating_u32(destinations.len()));
+    stats.set("num-connected", saturating_u32(connected));
     stats.set("destinations", gst::Array::new(destinations.iter().map(|stats| destination(stats).to_send_value())));
     stats
 }
 
-pub(super) fn count(number: usize) -> u32 {
+pub(super) fn saturating_u32(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 

@@ -19,7 +19,7 @@ use wmhttp::Hresult;
 
 /// Bytes of a packet's beginning that are copied, where the rest comes with the next buffer: to keep the buffer for
 /// them takes an allocation, and as long.
-const COPIED: usize = 16 * 1024;
+const COPY_BELOW_BYTES: usize = 16 * 1024;
 /// Bytes of packets that are fed at once at most, of a buffer that holds more: in between, the publisher may hold
 /// upstream back.
 const FED_AT_ONCE: usize = 512 * 1024;
@@ -85,7 +85,7 @@ impl Stream {
     /// This stream after a flush that follows its end: what is known of its bytes stays.
     pub(super) fn again(self, publisher: Arc<Publisher>) -> Self {
         let Self { stream_start, segment, .. } = self;
-        let parser = self.parser.mended();
+        let parser = self.parser.reset_after_error();
         Self { stream_start, segment, parser, ..Self::new(publisher, asf::Settings::default()) }
     }
 
@@ -111,7 +111,7 @@ impl Stream {
         // has written begins with 0 each time.
         match segment.base().map_or(0, u64::from) {
             0 => self.parser.segment(start),
-            _ => self.parser.sought(start),
+            _ => self.parser.seek_to(start),
         }
     }
 
@@ -163,13 +163,13 @@ impl AsfPushSink {
         loop {
             let ready = std::mem::take(&mut stream.ready_here);
             let ready = self.push_units(stream, buffer, ready, |parser| parser.read_unit(&mut rest), totals)?;
-            stream.ready_here = recycled(ready);
+            stream.ready_here = recycle_vec(ready);
             if rest.is_empty() {
                 return Ok(());
             }
             let from = map.len() - rest.len();
             let (next, after) = rest.split_at(stream.parser.missing().unwrap_or(rest.len()).min(rest.len()));
-            if next.len() <= COPIED {
+            if next.len() <= COPY_BELOW_BYTES {
                 stream.parser.push_copied(next);
             } else {
                 let memory = buffer.memory(index).map(gst::Memory::into_mapped_memory_readable);
@@ -278,7 +278,7 @@ impl AsfPushSink {
                 Ok(())
             }
             Due::At(time) => {
-                let due = self.delayed(time);
+                let due = self.adjust_for_latency(time);
                 if self.obj().current_running_time().is_some_and(|now| now >= due) {
                     return Ok(());
                 }
@@ -289,7 +289,7 @@ impl AsfPushSink {
     }
 
     /// A running time with what GstBaseSink's properties and the pipeline's latency add to it.
-    fn delayed(&self, time: gst::ClockTime) -> gst::ClockTime {
+    fn adjust_for_latency(&self, time: gst::ClockTime) -> gst::ClockTime {
         let sink = self.obj();
         let (late, offset) = (time.saturating_add(sink.latency()), sink.ts_offset());
         let shift = gst::ClockTime::from_nseconds(offset.unsigned_abs());
@@ -310,7 +310,11 @@ impl AsfPushSink {
     }
 
     /// Hands the packets that have gathered to the publisher; waits where a destination holds it back.
-    fn feed<B: asf::PacketBytes>(&self, stream: &mut Stream, ready: &mut Vec<asf::Packet<B>>) -> Result<(), gst::FlowError> {
+    fn feed<B: asf::PacketBytes>(
+        &self,
+        stream: &mut Stream,
+        ready: &mut Vec<asf::Packet<B>>,
+    ) -> Result<(), gst::FlowError> {
         let Some(header) = &stream.ready_header else { return Ok(()) };
         if ready.is_empty() {
             return Ok(());
@@ -387,7 +391,7 @@ impl AsfPushSink {
 }
 
 /// The same memory, free of the bytes that its packets have borrowed.
-fn recycled(mut ready: Vec<asf::Packet<asf::Borrowed>>) -> Vec<asf::Packet<asf::Borrowed<'static>>> {
+fn recycle_vec(mut ready: Vec<asf::Packet<asf::Borrowed>>) -> Vec<asf::Packet<asf::Borrowed<'static>>> {
     ready.clear();
     // The standard library collects in place what comes of a vector and is of the same size.
     ready.into_iter().map_while(|_| None).collect()

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use asf::{self, Header, Packet, Padding, Parser, Settings, ParsedPacket};
-use asfpush_client::packet_buffer::{Reader, DropPolicy, Limits, PacketBuffer, StartPosition, ReaderOptions};
+use asf::{self, Header, Packet, Padding, ParsedPacket, Parser, Settings};
+use asfpush_client::packet_buffer::{DropPolicy, Limits, PacketBuffer, Reader, ReaderOptions, StartPosition};
 use bytes::Bytes;
 use http::HeaderMap;
 use wmhttp::client::{Config, Output, ResponseHead, Session};
@@ -103,10 +103,10 @@ impl Borrowed {
                     done += u32::from(std::hint::black_box(packet).padding_removed() > 0);
                 }
             }
-            Work::Frame(header, packets, log, cursor) => {
+            Work::Frame(header, packets, buffer, reader) => {
                 for ten in packets.chunks(10) {
-                    log.append(header, ten.iter().cloned());
-                    done += taken(cursor);
+                    buffer.append(header, ten.iter().cloned());
+                    done += taken(reader);
                 }
             }
             Work::Session(header, session) => {
@@ -122,11 +122,11 @@ impl Borrowed {
                     done += u32::from(session.poll().is_none());
                 }
             }
-            Work::Path(parser, log, cursor) => {
+            Work::Path(parser, buffer, reader) => {
                 for block in &self.blocks {
                     let header = Arc::clone(parser.header().unwrap());
-                    read(parser, block, |units| log.append(&header, units.map(|unit| unit.packet)));
-                    done += taken(cursor);
+                    read(parser, block, |units| buffer.append(&header, units.map(|unit| unit.packet)));
+                    done += taken(reader);
                 }
             }
         }
@@ -135,7 +135,11 @@ impl Borrowed {
 }
 
 /// Reads the packets that end in this block, as the element does: where they lie. What is left over is kept.
-fn read<'a>(parser: &mut Parser, block: &'a [u8], units: impl FnOnce(&mut dyn Iterator<Item = ParsedPacket<asf::Borrowed<'a>>>)) {
+fn read<'a>(
+    parser: &mut Parser,
+    block: &'a [u8],
+    units: impl FnOnce(&mut dyn Iterator<Item = ParsedPacket<asf::Borrowed<'a>>>),
+) {
     let mut rest = block;
     units(&mut std::iter::from_fn(|| parser.read_unit(&mut rest).unwrap()));
     if !rest.is_empty() {
@@ -145,9 +149,9 @@ fn read<'a>(parser: &mut Parser, block: &'a [u8], units: impl FnOnce(&mut dyn It
 }
 
 /// Takes what is there, as a destination does.
-fn taken(cursor: &mut Reader) -> u32 {
+fn taken(reader: &mut Reader) -> u32 {
     let mut count = 0;
-    while let Some(batch) = cursor.take(64 * 1024) {
+    while let Some(batch) = reader.take(64 * 1024) {
         count += u32::try_from(batch.sizes.len()).unwrap();
         std::hint::black_box(batch);
     }
@@ -169,25 +173,25 @@ fn parsing(media: Media) -> Work {
     Work::Parse(parser(media))
 }
 
-fn log() -> (Arc<PacketBuffer>, Reader) {
-    let log = PacketBuffer::new(Limits { bytes: 1024 * 1024, time: Duration::ZERO, packets: 0 });
-    let terms = ReaderOptions { policy: Some(DropPolicy::Block), ..ReaderOptions::default() };
-    let cursor = log.cursor(StartPosition::Oldest, terms);
-    cursor.set_streaming(true);
-    (log, cursor)
+fn buffer() -> (Arc<PacketBuffer>, Reader) {
+    let buffer = PacketBuffer::new(Limits { bytes: 1024 * 1024, time: Duration::ZERO, packets: 0 });
+    let options = ReaderOptions { policy: Some(DropPolicy::Block), ..ReaderOptions::default() };
+    let reader = buffer.reader(StartPosition::Oldest, options);
+    reader.set_streaming(true);
+    (buffer, reader)
 }
 
 fn framing(media: Media) -> Work {
     let header = header(media);
     let packet = |n| Packet::parse([media.packet(n), Bytes::new()], &header, Padding::Explicit);
     let packets = (0..u32::try_from(TURN / media.packet_size).unwrap()).map(packet).collect();
-    let (log, cursor) = log();
-    Work::Frame(header, packets, log, cursor)
+    let (buffer, reader) = buffer();
+    Work::Frame(header, packets, buffer, reader)
 }
 
 fn path(media: Media) -> Work {
-    let (log, cursor) = log();
-    Work::Path(parser(media), log, cursor)
+    let (buffer, reader) = buffer();
+    Work::Path(parser(media), buffer, reader)
 }
 
 /// A session that has begun its first body.

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 /// Chunks shorter than this are copied together instead of kept one by one, so that
 /// a stream in single bytes costs neither a chunk's memory nor a chunk's time a byte.
-const SMALL: usize = 1024;
+const COALESCE_BELOW_BYTES: usize = 1024;
 
 /// Chunks in the order of the stream, shared, not copied, where they are big enough.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl Queue {
     pub(super) fn push(&mut self, chunk: Bytes) {
         let was_empty = self.is_empty();
         self.len += chunk.len();
-        if self.collecting || (chunk.len() < SMALL && !was_empty) {
+        if self.collecting || (chunk.len() < COALESCE_BELOW_BYTES && !was_empty) {
             self.tail.extend_from_slice(&chunk);
         } else if !chunk.is_empty() {
             self.freeze_tail();

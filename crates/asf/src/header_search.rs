@@ -15,8 +15,8 @@ pub(super) struct HeaderSearch {
 
 impl HeaderSearch {
     pub(super) fn new() -> Self {
-        const NEEDLE: &[u8] = &guid::HEADER;
-        Self { finder: Finder::new(NEEDLE) }
+        const HEADER_OBJECT_ID: &[u8] = &guid::HEADER;
+        Self { finder: Finder::new(HEADER_OBJECT_ID) }
     }
 
     /// The first offset at which the start of a Header Object lies whole.
@@ -36,13 +36,13 @@ impl HeaderSearch {
     }
 
     fn find_at_joint(&self, first: &[u8], second: &[u8]) -> Option<usize> {
-        const REACH: usize = guid::HEADER.len() - 1;
+        const OVERLAP_BYTES: usize = guid::HEADER.len() - 1;
         if second.is_empty() {
             return None;
         }
-        let from = first.len().saturating_sub(REACH);
+        let from = first.len().saturating_sub(OVERLAP_BYTES);
         let before = first.get(from..)?;
-        let mut joint = [0; 2 * REACH];
+        let mut joint = [0; 2 * OVERLAP_BYTES];
         let room = joint.get_mut(before.len()..)?;
         let after = second.get(..room.len()).unwrap_or(second);
         room.get_mut(..after.len())?.copy_from_slice(after);
@@ -63,18 +63,18 @@ pub(super) fn is_header(head: &[u8; HEADER_HEAD]) -> bool {
 /// The last bytes, at most 29, where they may be the start of a Header Object that
 /// goes on behind them. Empty where they cannot.
 pub(super) fn begun_at_end(first: &[u8], second: &[u8]) -> Bytes {
-    const MOST: usize = HEADER_HEAD - 1;
+    const MAX_PARTIAL_BYTES: usize = HEADER_HEAD - 1;
     let last = if second.is_empty() { first } else { second };
-    if let Some(end) = last.last_chunk::<MOST>() {
+    if let Some(end) = last.last_chunk::<MAX_PARTIAL_BYTES>() {
         return begun(end);
     }
-    let mut end = [0; MOST];
-    let len = (first.len() + second.len()).min(MOST);
+    let mut end = [0; MAX_PARTIAL_BYTES];
+    let len = (first.len() + second.len()).min(MAX_PARTIAL_BYTES);
     let bytes = second.iter().rev().chain(first.iter().rev());
     for (to, byte) in end.iter_mut().rev().zip(bytes) {
         *to = *byte;
     }
-    begun(end.get(MOST - len..).unwrap_or_default())
+    begun(end.get(MAX_PARTIAL_BYTES - len..).unwrap_or_default())
 }
 
 fn begun(end: &[u8]) -> Bytes {

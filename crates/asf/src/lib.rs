@@ -43,6 +43,6 @@ mod warning;
 pub use error::Error;
 pub use header::{Description, Header, Stream, StreamDescription, StreamKind};
 pub use index::SimpleIndex;
-pub use packet::{PacketBytes, Packet, Padding, Borrowed, PayloadFacts, Selected, key_frames, restore, select};
-pub use parser::{Parser, Settings, ParsedPacket};
+pub use packet::{Borrowed, Packet, PacketBytes, Padding, PayloadFacts, Selected, key_frames, restore, select};
+pub use parser::{ParsedPacket, Parser, Settings};
 pub use warning::Warning;

@@ -14,7 +14,7 @@ use layout::{Layout, PACKET_LENGTH_WORD, Scan};
 
 pub use filter::{PayloadFacts, Selected, select};
 pub use key_frames::key_frames;
-pub use packet_bytes::{PacketBytes, Borrowed};
+pub use packet_bytes::{Borrowed, PacketBytes};
 pub use pad::restore;
 
 /// One ASF data packet, ready for `$D`.

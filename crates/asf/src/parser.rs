@@ -26,7 +26,7 @@ use self::input::{InputPosition, PendingSeek};
 use crate::byte_queue::Queue;
 use crate::header::HEADER_HEAD;
 use crate::header_search::{self, HeaderSearch};
-use crate::{PacketBytes, Error, Header, Packet, Padding, Warning, guid};
+use crate::{Error, Header, Packet, PacketBytes, Padding, Warning, guid};
 
 /// Packets in a row that make no sense before the stream is given up.
 const LOST_AFTER: u32 = 8;
@@ -210,7 +210,7 @@ impl Parser {
     /// The parser itself; in place of one that has failed, another at the start of a stream, which knows the caps'
     /// header still.
     #[must_use]
-    pub fn mended(self) -> Self {
+    pub fn reset_after_error(self) -> Self {
         match self.state {
             State::Failed(_) => Self { caps_header: self.caps_header, ..Self::new(self.settings) },
             State::Header(_) | State::Packets(_) | State::Trailing(_) => self,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use asf::test_util::{self, HeaderBuilder, PacketBuilder, Payload, Width};
-use asf::{PacketBytes, Error, Header, Packet, Padding, Parser, Settings, ParsedPacket, restore};
+use asf::{Error, Header, Packet, PacketBytes, Padding, ParsedPacket, Parser, Settings, restore};
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -279,7 +279,7 @@ fn a_header_of_open_size_without_an_end_is_given_up() {
 
 #[test]
 fn each_malformed_input_is_refused_with_object_and_byte() {
-    for case in test_support::malformed::cases() {
+    for case in test_support::malformed_asf::cases() {
         let Some(error) = run([Bytes::from(case.input)]).error else { panic!("{} was taken", case.name) };
         let text = error.to_string();
         for part in case.says {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use asf::test_util::{HeaderBuilder, PacketBuilder, Payload};
-use asfpush_client::packet_buffer::{Reader, DropPolicy, Interrupted, Limits, PacketBuffer, StartPosition, ReaderOptions};
+use asfpush_client::packet_buffer::{
+    DropPolicy, Interrupted, Limits, PacketBuffer, Reader, ReaderOptions, StartPosition,
+};
 use bytes::Bytes;
 use shuttle::future::block_on;
 use shuttle::thread;
@@ -37,39 +39,39 @@ fn by(policy: DropPolicy) -> ReaderOptions {
 }
 
 /// Appends so many packets, waiting for room before each; then the end.
-fn write(log: &PacketBuffer, count: u32) -> Result<(), Interrupted> {
+fn write(buffer: &PacketBuffer, count: u32) -> Result<(), Interrupted> {
     let header = header();
     for n in 0..count {
-        log.wait_for_room()?;
-        log.append(&header, [packet(&header, n)]);
+        buffer.wait_for_room()?;
+        buffer.append(&header, [packet(&header, n)]);
     }
-    log.end();
+    buffer.end();
     Ok(())
 }
 
 /// Takes packets to the end, no more than `most` at a time; how many it took and missed.
-fn read(cursor: &mut Reader, most: u64) -> (u64, u64) {
+fn read(reader: &mut Reader, most: u64) -> (u64, u64) {
     let mut missed = 0;
-    while !cursor.at_end() {
-        block_on(cursor.ready(1));
-        if let Some(batch) = cursor.take(most * FRAMED) {
+    while !reader.at_end() {
+        block_on(reader.ready(1));
+        if let Some(batch) = reader.take(most * FRAMED) {
             missed += batch.skipped;
         }
     }
-    (cursor.progress().taken, missed)
+    (reader.progress().taken, missed)
 }
 
 /// The writer waits for the slower of two, and neither misses a packet.
 fn back_pressure() {
-    let log = of_packets(2);
+    let buffer = of_packets(2);
     let readers: Vec<_> = [1, 3]
         .map(|most| {
-            let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
-            cursor.set_streaming(true);
-            thread::spawn(move || read(&mut cursor, most))
+            let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+            reader.set_streaming(true);
+            thread::spawn(move || read(&mut reader, most))
         })
         .into();
-    write(&log, 6).unwrap();
+    write(&buffer, 6).unwrap();
     for reader in readers {
         assert_eq!(reader.join().unwrap(), (6, 0));
     }
@@ -77,16 +79,16 @@ fn back_pressure() {
 
 /// One that goes, parks or is down holds nobody up, whenever that is.
 fn nobody_is_waited_for_in_vain() {
-    let log = of_packets(1);
-    let goes = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
-    let parks = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
-    let mut breaks = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
-    for cursor in [&goes, &parks, &breaks] {
-        cursor.set_streaming(true);
+    let buffer = of_packets(1);
+    let goes = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+    let parks = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+    let mut breaks = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+    for reader in [&goes, &parks, &breaks] {
+        reader.set_streaming(true);
     }
     let others = [
         thread::spawn(move || drop(goes)),
-        thread::spawn(move || parks.park()),
+        thread::spawn(move || parks.pause()),
         thread::spawn(move || {
             breaks.set_streaming(false);
             breaks.rewind(FRAMED);
@@ -94,7 +96,7 @@ fn nobody_is_waited_for_in_vain() {
             assert_eq!(read(&mut breaks, 2).0, 4);
         }),
     ];
-    write(&log, 4).unwrap();
+    write(&buffer, 4).unwrap();
     for other in others {
         other.join().unwrap();
     }
@@ -102,23 +104,23 @@ fn nobody_is_waited_for_in_vain() {
 
 /// A writer that waits is interrupted.
 fn an_interruption_is_heard() {
-    let log = of_packets(1);
-    let cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
-    cursor.set_streaming(true);
+    let buffer = of_packets(1);
+    let reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+    reader.set_streaming(true);
     let writer = {
-        let log = Arc::clone(&log);
-        thread::spawn(move || write(&log, 4))
+        let buffer = Arc::clone(&buffer);
+        thread::spawn(move || write(&buffer, 4))
     };
-    log.interrupt(true);
+    buffer.interrupt(true);
     assert_eq!(writer.join().unwrap(), Err(Interrupted));
-    drop(cursor);
+    drop(reader);
 }
 
 /// Who is lapped is told, and all that it did not take is counted, whoever looks.
 fn a_lapped_reader_is_told() {
-    let log = of_packets(3);
-    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Keyframe));
-    let observer = cursor.observer();
+    let buffer = of_packets(3);
+    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
+    let observer = reader.monitor();
     let onlooker = thread::spawn(move || {
         for _ in 0..4 {
             let seen = observer.progress();
@@ -126,29 +128,29 @@ fn a_lapped_reader_is_told() {
         }
     });
     let reader = thread::spawn(move || {
-        block_on(cursor.lapped());
-        let (taken, told) = read(&mut cursor, 2);
-        let dropped = cursor.progress().dropped;
+        block_on(reader.wait_until_overrun());
+        let (taken, told) = read(&mut reader, 2);
+        let dropped = reader.progress().dropped;
         assert_eq!(taken + dropped, 10);
         // No batch follows the last ones missed, where no key frame does.
         assert!(dropped >= 1 && told <= dropped, "{told} of {dropped}");
     });
-    write(&log, 10).unwrap();
+    write(&buffer, 10).unwrap();
     reader.join().unwrap();
     onlooker.join().unwrap();
 }
 
 /// A reader with an end of its own comes to it, with what was appended before.
 fn an_end_of_its_own_is_reached() {
-    let log = of_packets(10);
-    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Oldest));
-    let observer = cursor.observer();
-    let reader = thread::spawn(move || read(&mut cursor, 1).0);
+    let buffer = of_packets(10);
+    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Oldest));
+    let observer = reader.monitor();
+    let reader = thread::spawn(move || read(&mut reader, 1).0);
     let header = header();
-    log.append(&header, (0..3).map(|n| packet(&header, n)));
+    buffer.append(&header, (0..3).map(|n| packet(&header, n)));
     let writer = {
-        let log = Arc::clone(&log);
-        thread::spawn(move || log.append(&header, (3..5).map(|n| packet(&header, n))))
+        let buffer = Arc::clone(&buffer);
+        thread::spawn(move || buffer.append(&header, (3..5).map(|n| packet(&header, n))))
     };
     observer.end_here();
     let taken = reader.join().unwrap();
@@ -158,38 +160,38 @@ fn an_end_of_its_own_is_reached() {
 
 /// What was looked at is what is taken, though the writer laps the reader in between.
 fn a_look_holds() {
-    let log = of_packets(1);
-    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Oldest));
+    let buffer = of_packets(1);
+    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Oldest));
     let reader = thread::spawn(move || {
-        while !cursor.at_end() {
-            block_on(cursor.ready(1));
-            let Some(next) = cursor.peek() else { continue };
-            let Some(batch) = cursor.take_of(&next.header, u64::MAX) else { continue };
+        while !reader.at_end() {
+            block_on(reader.ready(1));
+            let Some(next) = reader.peek() else { continue };
+            let Some(batch) = reader.take_if_header(&next.header, u64::MAX) else { continue };
             assert!(Arc::ptr_eq(&batch.header, &next.header), "packets of another stream");
         }
-        let progress = cursor.progress();
+        let progress = reader.progress();
         assert_eq!(progress.taken + progress.dropped, 4);
     });
     for n in 0..4 {
         let header = header();
-        log.append(&header, [packet(&header, n)]);
+        buffer.append(&header, [packet(&header, n)]);
     }
-    log.end();
+    buffer.end();
     reader.join().unwrap();
 }
 
 /// Those that wait for many packets get them, or the end.
 fn many_are_waited_for() {
-    let log = of_packets(10);
-    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Oldest));
+    let buffer = of_packets(10);
+    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Oldest));
     let reader = thread::spawn(move || {
-        block_on(cursor.ready(3 * FRAMED));
-        let first = cursor.take(u64::MAX).unwrap().sizes.len() as u64;
+        block_on(reader.ready(3 * FRAMED));
+        let first = reader.take(u64::MAX).unwrap().sizes.len() as u64;
         assert!(first >= 3, "{first}");
-        block_on(cursor.ready(100 * FRAMED));
-        assert_eq!(read(&mut cursor, 9).0, 5);
+        block_on(reader.ready(100 * FRAMED));
+        assert_eq!(read(&mut reader, 9).0, 5);
     });
-    write(&log, 5).unwrap();
+    write(&buffer, 5).unwrap();
     reader.join().unwrap();
 }
 

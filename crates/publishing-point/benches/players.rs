@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use test_support::audience::{self, PACKET, Received, listen};
 use test_support::daemon::{Daemon, folder, program};
+use test_support::player_load::{self, PACKET, Received, listen};
 use test_support::wire::{CONCERT, Wire};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -134,14 +134,14 @@ fn main() {
         "", "clients", "MB", "CPU s", "CPU %", "RSS MiB", "delay ms", "bytes"
     );
 
-    let mut bytes = audience::header().to_vec();
+    let mut bytes = player_load::header().to_vec();
     for (name, target) in [("point, plain ASF", "/concert?format=asf"), ("nginx, a file", "/stream.asf")] {
         if name.starts_with("point") {
             let server = Server::start(players);
             let mut pusher = Wire::to(server.address);
             let id = pusher.setup(CONCERT, "").push_id();
             pusher.start(CONCERT.id(&id), []);
-            pusher.packet(Packet::Header(audience::header()));
+            pusher.packet(Packet::Header(player_load::header()));
             // Players are refused until the header has arrived.
             thread::sleep(Duration::from_secs(1));
             let epoch = Instant::now();
@@ -151,7 +151,7 @@ fn main() {
             for n in 0..seconds * RATE / 8 / PACKET as u32 {
                 let due = Duration::from_secs_f64(f64::from(n) * PACKET as f64 * 8.0 / f64::from(RATE));
                 thread::sleep(due.saturating_sub(began.elapsed()));
-                let packet = audience::packet(n, epoch);
+                let packet = player_load::packet(n, epoch);
                 pusher.packet(Packet::Data(packet.clone()));
                 asf::restore(&packet, PACKET, &mut bytes).unwrap();
             }

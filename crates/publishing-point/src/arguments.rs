@@ -88,7 +88,7 @@ pub struct Arguments {
     /// Other users of this machine can see a password on the command line: the configuration file has a better
     /// place for it.
     #[arg(long = "forward", value_name = "POINT=URL", value_parser = of_point(any))]
-    forwards: Vec<(String, String)>,
+    relays: Vec<(String, String)>,
     /// Listen here for TLS too; needs a certificate and a key
     #[arg(long, value_name = "ADDRESS", value_parser = address, requires = "tls_certificate", requires = "tls_key")]
     tls_listen: Option<SocketAddr>,
@@ -136,10 +136,10 @@ impl Arguments {
         for (name, url) in &self.proxy_redirects {
             table(&mut file.point, name).proxy_redirect = Some(url.clone());
         }
-        for (name, _) in &self.forwards {
+        for (name, _) in &self.relays {
             table(&mut file.point, name).forward = None;
         }
-        for (name, url) in &self.forwards {
+        for (name, url) in &self.relays {
             let forward = &mut table(&mut file.point, name).forward;
             forward.get_or_insert_default().0.push(RawForward::from(url.as_str()));
         }

@@ -36,13 +36,15 @@ mod relay;
 mod server;
 mod status;
 
-pub use self::http::tls::{TlsError, Tls};
+pub use self::http::tls::{Tls, TlsError};
 pub use admission::limits::ServerLimits;
 pub use admission::networks::{NetworkError, Networks};
 pub use blocking::BlockingServer;
 pub use config::relay::RelayConfig;
 pub use config::{Config, PointConfig};
-pub use fault_injection::{FaultError, Fault, Faults, Kind, KindRow, Trigger, OmittedHeader, Progress, Schedule, kinds};
+pub use fault_injection::{
+    Fault, FaultError, Faults, Kind, KindRow, OmittedHeader, Progress, Schedule, Trigger, kinds,
+};
 pub use handle::ServerHandle;
 pub use points::publishing_point::PointStats;
 pub use recording::limits::RecordLimits;

@@ -23,14 +23,14 @@ use crate::config::relay::RelayConfig;
 use asfpush_client::packet_buffer::PacketBuffer;
 use asfpush_client::publish::stats::Stats;
 use asfpush_client::publish::status::{DestinationEvent, State as Stage, Status};
-use asfpush_client::publish::{DestinationObserver, Command, Publisher};
+use asfpush_client::publish::{Command, DestinationObserver, Publisher};
 use asfpush_client::transport::runtime;
-use wmhttp::auth::{Credentials, CredentialRequest};
+use wmhttp::auth::{CredentialRequest, Credentials};
 use wmhttp::failure::Failure;
 use wmhttp::via::Via;
 
 /// How long the rest of a stream, and its end, may take to a server.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What came of one forward so far, over all streams of the point.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,7 +93,7 @@ struct Shared {
     /// The point's name.
     point: String,
     /// The point's name in Via, which nobody else has and nobody can guess.
-    pseudonym: String,
+    via_pseudonym: String,
     state: Mutex<State>,
 }
 
@@ -115,22 +115,22 @@ struct Ending {
 }
 
 impl Relays {
-    /// Of the point `point`, which is called `pseudonym` where it pushes on to.
-    pub(crate) fn new(point: &str, pseudonym: String, wanted: Vec<RelayConfig>) -> Self {
+    /// Of the point `point`, which is called `via_pseudonym` where it pushes on to.
+    pub(crate) fn new(point: &str, via_pseudonym: String, wanted: Vec<RelayConfig>) -> Self {
         let state = State { wanted, via: Via::default(), stream: None, ending: Vec::new(), past: HashMap::new() };
-        let shared = Shared { point: point.to_owned(), pseudonym, state: Mutex::new(state) };
+        let shared = Shared { point: point.to_owned(), via_pseudonym, state: Mutex::new(state) };
         Self { shared: Arc::new(shared) }
     }
 
     /// The point's name in Via.
-    pub(crate) fn pseudonym(&self) -> &str {
-        &self.shared.pseudonym
+    pub(crate) fn via_pseudonym(&self) -> &str {
+        &self.shared.via_pseudonym
     }
 
-    /// A stream begins, in `log`.
-    pub(crate) fn begin(&self, log: &Arc<PacketBuffer>) {
+    /// A stream begins, in `buffer`.
+    pub(crate) fn begin(&self, buffer: &Arc<PacketBuffer>) {
         let mut state = self.shared.lock();
-        let publisher = Arc::new(Publisher::over(Arc::clone(log)));
+        let publisher = Arc::new(Publisher::with_buffer(Arc::clone(buffer)));
         for forward in &state.wanted {
             self.shared.add(&publisher, forward, &state.via);
         }
@@ -158,7 +158,7 @@ impl Relays {
 
     /// The stream's pusher has come this way. Servers that know another way are told by a session anew, as only
     /// that can show a circle; it takes the place of the old one, and players there see no end.
-    pub(crate) fn came_by(&self, via: &Via) {
+    pub(crate) fn set_connection(&self, via: &Via) {
         let mut state = self.shared.lock();
         if state.via == *via {
             return;
@@ -184,7 +184,7 @@ impl Relays {
         let State { wanted, via, stream, past, .. } = &mut *state;
         for gone in before.iter().map(location).filter(|gone| !wanted.iter().any(|kept| location(kept) == *gone)) {
             if let Some(stream) = stream {
-                stream.remove(&gone, Some(DRAIN));
+                stream.remove(&gone, Some(DRAIN_TIMEOUT));
             }
             past.remove(&gone);
         }
@@ -230,33 +230,33 @@ impl Shared {
     }
 
     fn settings(&self, forward: &RelayConfig, via: &Via) -> asfpush_client::publish::Settings {
-        forward.settings(&self.point, via.through(&self.pseudonym))
+        forward.settings(&self.point, via.through(&self.via_pseudonym))
     }
 
     fn add(&self, publisher: &Publisher, forward: &RelayConfig, via: &Via) {
         let location = self.location(forward);
-        let log = Arc::new(ToLog { point: self.point.clone(), to: location.clone() });
-        if let Err(error) = publisher.add(&location, self.settings(forward, via), log) {
+        let logger = Arc::new(RelayLogger { point: self.point.clone(), to: location.clone() });
+        if let Err(error) = publisher.add(&location, self.settings(forward, via), logger) {
             tracing::error!(point = self.point, to = location, %error, "the stream is not pushed on: no I/O thread");
         }
     }
 
     /// Lets a stream that has ended go out, beside what comes after it.
     fn drain(self: &Arc<Self>, state: &mut State, publisher: Arc<Publisher>) {
-        let until = Instant::now() + DRAIN;
+        let until = Instant::now() + DRAIN_TIMEOUT;
         // Without that thread nothing was ever sent.
         let Ok(runtime) = runtime::handle() else { return };
         let (shared, stream) = (Arc::clone(self), Arc::clone(&publisher));
         let through = runtime.spawn_blocking(move || {
             // Nobody interrupts this publisher.
             let _ = stream.wait_until_ended(until);
-            shared.fold(&stream);
+            shared.merge_stats(&stream);
         });
         state.ending.push(Ending { publisher, through });
     }
 
     /// Keeps the counters of a stream that is through.
-    fn fold(&self, stream: &Arc<Publisher>) {
+    fn merge_stats(&self, stream: &Arc<Publisher>) {
         let mut state = self.lock();
         state.ending.retain(|ending| !Arc::ptr_eq(&ending.publisher, stream));
         let wanted: Vec<String> = state.wanted.iter().map(|forward| self.location(forward)).collect();
@@ -272,12 +272,12 @@ impl Shared {
 }
 
 /// Writes what becomes of a forward into the log.
-struct ToLog {
+struct RelayLogger {
     point: String,
     to: String,
 }
 
-impl DestinationObserver for ToLog {
+impl DestinationObserver for RelayLogger {
     fn report(&self, report: DestinationEvent) {
         let Self { point, to } = self;
         match report {
@@ -298,11 +298,11 @@ impl DestinationObserver for ToLog {
         }
     }
 
-    fn wants_to_be_asked(&self) -> bool {
+    fn has_retry_handler(&self) -> bool {
         false
     }
 
-    fn may_retry(&self, _: &Failure) -> bool {
+    fn should_retry(&self, _: &Failure) -> bool {
         true
     }
 

@@ -20,9 +20,9 @@ use crate::points::registry::Registry;
 use crate::status::{self, StatusListener};
 
 /// Pause after a failed accept, such as for want of descriptors, so that it does not spin.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// How long connections have to say their last at the end.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
 /// A running server, in the runtime that it was started in.
 pub struct Server {
@@ -62,7 +62,8 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let doors = [(Some(listener), Scheme::Plain), (tls_listener, Scheme::Tls)];
         let accepting = doors.into_iter().filter_map(|(listener, speech)| {
-            let door = Listener { listener: listener?, speech, registry: Arc::clone(&registry), gate: Arc::clone(&gate) };
+            let door =
+                Listener { listener: listener?, speech, registry: Arc::clone(&registry), gate: Arc::clone(&gate) };
             Some(tokio::spawn(door.keep(stopped.clone())))
         });
         let accepting = accepting.collect();
@@ -123,10 +124,10 @@ impl Listener {
                 _ = stopped.changed() => break,
                 Some(_) = connections.join_next() => {}
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.let_in(stream, peer, &mut connections),
+                    Ok((stream, peer)) => self.accept(stream, peer, &mut connections),
                     Err(error) => {
                         tracing::warn!(%error, "accept");
-                        sleep(PAUSE).await;
+                        sleep(ACCEPT_RETRY_DELAY).await;
                     }
                 }
             }
@@ -134,11 +135,11 @@ impl Listener {
         drop(self.listener);
         let rest = async { while connections.join_next().await.is_some() {} };
         // Those left over are idle, or do not read: dropping the set ends them.
-        let _ = timeout(LAST_WORDS, rest).await;
+        let _ = timeout(SHUTDOWN_GRACE, rest).await;
     }
 
     /// One too many is closed at once.
-    fn let_in(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
+    fn accept(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
         let address = peer.ip();
         let registry = Arc::clone(&self.registry);
         let config = registry.config();

@@ -17,5 +17,5 @@ pub(crate) mod snapshot;
 
 pub use access::StatusAccess;
 pub(crate) use listener::StatusListener;
-pub(crate) use routes::{answer, introduced, is_reserved};
+pub(crate) use routes::{answer, is_reserved, set_client_from_request};
 pub(crate) use sampler::{ServerStatusState, sample};

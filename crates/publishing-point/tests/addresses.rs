@@ -4,11 +4,11 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use asf_publishing_point::{ServerLimits, Config, Networks, PointConfig, BlockingServer, Server};
+use asf_publishing_point::{BlockingServer, Config, Networks, PointConfig, Server, ServerLimits};
 use socket2::SockRef;
 use test_support::media;
-use test_support::point_program::PointProgram;
-use test_support::show::begin_push;
+use test_support::server_process::PointProgram;
+use test_support::watched_push::begin_push;
 use test_support::wire::{CONCERT, Push, Wire, play_request};
 use wmhttp::packet::Packet;
 use wmhttp::server::access::AccessPolicy;

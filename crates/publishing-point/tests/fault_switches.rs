@@ -9,14 +9,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use asf::{Header, Parser, Settings};
-use asf_publishing_point::{Config, PointConfig, BlockingServer, Server, Tls, kinds};
+use asf_publishing_point::{BlockingServer, Config, PointConfig, Server, Tls, kinds};
 use bytes::Bytes;
 use tempfile::TempDir;
 use test_support::authority::Authority;
 use test_support::decoded::recordings;
 use test_support::media;
 use test_support::pipeline::{Pushing, end, feed, until};
-use test_support::point_program::PointProgram;
+use test_support::server_process::PointProgram;
 use test_support::wire::{CONCERT, END, Push, Wire, push_id};
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use test_support::pipeline::until;
-use test_support::point_program::PointProgram;
-use test_support::show::Show;
+use test_support::server_process::PointProgram;
+use test_support::watched_push::Show;
 use test_support::wire::{CONCERT, Push, Wire};
 
 /// Who misbehaves: another address than that of the audience.
@@ -271,7 +271,7 @@ fn a_pusher_is_held_to_its_bit_rate() {
     let config = "[point.concert]\n[point.loud]\nmax-bitrate = 1_000_000\n";
     let program = PointProgram::configured(&["--log", "warn"], config);
     served_throughout(&program, |_| {
-        let (mut stream, _) = test_support::show::begin_push(program.address, "loud");
+        let (mut stream, _) = test_support::watched_push::begin_push(program.address, "loud");
         let start = Instant::now();
         let packet = wmhttp::packet::Packet::Data(test_support::media::packet(0, 5)).to_bytes().unwrap();
         let mut sent = 0;

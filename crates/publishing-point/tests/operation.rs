@@ -14,7 +14,7 @@ use test_support::curl::Curl;
 use test_support::media;
 use test_support::peer::PATIENCE;
 use test_support::pipeline::{Pushing, end, feed, until};
-use test_support::point_program::PointProgram;
+use test_support::server_process::PointProgram;
 
 /// The password of both is `secret`.
 const USERS: &str = "bob:push:0786f66609ee7d38256a25b55563aa64\neve:push:1e353811dc7ee6da20d7e55c9da5a0b4\n";
@@ -292,7 +292,7 @@ fn systemd_is_told() {
 #[test]
 fn the_unit_is_in_order() {
     let directory = TempDir::new().unwrap();
-    let text = fs::read_to_string("packaging/asf-publishing-point.service").unwrap();
+    let text = fs::read_to_string(test_support::root().join("packaging/asf-publishing-point.service")).unwrap();
     let unit = directory.path().join("asf-publishing-point.service");
     fs::write(&unit, text.replace("/usr/bin/asf-publishing-point", env!("CARGO_BIN_EXE_asf-publishing-point")))
         .unwrap();

@@ -6,8 +6,8 @@
 use std::thread;
 
 use asf::test_util::HeaderBuilder;
-use test_support::concert::*;
 use test_support::pipeline::until;
+use test_support::server_fixture::*;
 use test_support::wire::{CONCERT, Wire};
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;

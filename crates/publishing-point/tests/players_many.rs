@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
-use test_support::audience::{self, listen};
-use test_support::concert::*;
 use test_support::pipeline::until;
+use test_support::player_load::{self, listen};
+use test_support::server_fixture::*;
 use test_support::wire::{CONCERT, Wire};
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
@@ -23,7 +23,7 @@ fn two_hundred_players_get_the_same_bytes() {
     let mut pusher = Wire::to(server.addr());
     let id = pusher.setup(CONCERT, "").push_id();
     pusher.start(CONCERT.id(&id), []);
-    pusher.packet(Packet::Header(audience::header()));
+    pusher.packet(Packet::Header(player_load::header()));
     until("the header", || server.stats("concert").unwrap().headers == 1);
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -38,13 +38,13 @@ fn two_hundred_players_get_the_same_bytes() {
     assert_eq!(server.stats("concert").unwrap().playing, PLAYERS as u64);
     let epoch = Instant::now();
     for n in 0..PACKETS {
-        pusher.packet(Packet::Data(audience::packet(n, epoch)));
+        pusher.packet(Packet::Data(player_load::packet(n, epoch)));
     }
     pusher.packet(Packet::End(Hresult::OK));
     let received: HashSet<_> =
         players.into_iter().map(|player| runtime.block_on(player).unwrap()).map(|got| (got.hash, got.bytes)).collect();
     assert_eq!(received.len(), 1, "{received:?}");
     let (_, bytes) = received.into_iter().next().unwrap();
-    assert_eq!(bytes as usize, audience::header().len() + PACKETS as usize * audience::PACKET);
+    assert_eq!(bytes as usize, player_load::header().len() + PACKETS as usize * player_load::PACKET);
     assert_eq!(server.stats("concert").unwrap().missed, 0);
 }

@@ -5,7 +5,7 @@
 
 use asf_publishing_point::config::Principals;
 use asf_publishing_point::{Config, PointConfig, Server};
-use test_support::concert::*;
+use test_support::server_fixture::*;
 use test_support::wire::Wire;
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
@@ -46,7 +46,8 @@ fn an_asx_is_given_to_whoever_asks() {
     let point = PointConfig { read: Principals::Users, ..PointConfig::default() };
     let users = "bob:push:0786f66609ee7d38256a25b55563aa64\n".parse().unwrap();
     let server =
-        Server::spawn(Config { users: Some(AccessPolicy::new(users)), ..Config::with_points(["concert"], &point) }).unwrap();
+        Server::spawn(Config { users: Some(AccessPolicy::new(users)), ..Config::with_points(["concert"], &point) })
+            .unwrap();
     for (target, agent, status) in [
         ("/concert.asx", BROWSER, 200),
         ("/concert.ASX", "VLC/3.0.24 LibVLC/3.0.24", 200),

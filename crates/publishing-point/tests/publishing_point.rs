@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use asf_publishing_point::{PointConfig, BlockingServer};
+use asf_publishing_point::{BlockingServer, PointConfig};
 use bytes::Bytes;
-use test_support::concert::*;
-use test_support::live::{Media, frames};
+use test_support::live_media::{Media, frames};
 use test_support::pipeline::until;
+use test_support::server_fixture::*;
 use test_support::wire::{CONCERT, Push, Wire};
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;

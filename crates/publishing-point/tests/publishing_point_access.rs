@@ -5,13 +5,13 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
+use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
 use gst::prelude::*;
 use tempfile::TempDir;
 use test_support::curl::Curl;
 use test_support::media;
 use test_support::pipeline::{Pushing, end, feed, until};
-use test_support::point_program::PointProgram;
+use test_support::server_process::PointProgram;
 use test_support::wire::{CONCERT, LONG, Push};
 use wmhttp::server::access::{AccessPolicy, Scheme};
 
@@ -170,7 +170,8 @@ fn bad_arguments_are_refused() {
 
 /// A server in this process, to which the password `secret` is right, and nonces count for so long.
 fn server(nonce_lifetime: Duration, schemes: &[Scheme], users: &str) -> BlockingServer {
-    let rights = AccessPolicy { schemes: schemes.to_vec(), nonce_lifetime, ..AccessPolicy::new(users.parse().unwrap()) };
+    let rights =
+        AccessPolicy { schemes: schemes.to_vec(), nonce_lifetime, ..AccessPolicy::new(users.parse().unwrap()) };
     Server::spawn(Config { users: Some(rights), ..Config::with_points(["concert"], &PointConfig::default()) }).unwrap()
 }
 

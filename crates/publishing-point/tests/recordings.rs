@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use asf::test_util::{PacketBuilder, Payload};
 use asf::{Header, Padding, Parser, Settings};
-use asf_publishing_point::{Config, PointConfig, RecordLimits, BlockingServer, Server};
+use asf_publishing_point::{BlockingServer, Config, PointConfig, RecordLimits, Server};
 use bytes::Bytes;
 use bytesize::ByteSize;
 use proptest::prelude::*;
@@ -18,8 +18,8 @@ use tempfile::TempDir;
 use test_support::decoded::{self, recordings};
 use test_support::media;
 use test_support::pipeline::until;
-use test_support::point_program::PointProgram;
 use test_support::program::Program;
+use test_support::server_process::PointProgram;
 use test_support::vlc::Vlc;
 use test_support::wire::{CONCERT, Wire};
 use wmhttp::packet::Packet;

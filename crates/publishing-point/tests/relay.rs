@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use asf_publishing_point::{Config, RelayConfig, RelayStats, PointConfig, BlockingServer, Server};
+use asf_publishing_point::{BlockingServer, Config, PointConfig, RelayConfig, RelayStats, Server};
 use asfpush_client::packet_buffer::Limits;
 use asfpush_client::publish::status::State;
 use gst::prelude::*;
@@ -17,8 +17,8 @@ use test_support::decoded::{assert_same_frames, ffmpeg_file, recordings};
 use test_support::media;
 use test_support::peer::{Peer, wms};
 use test_support::pipeline::{Pushing, end, feed, until};
-use test_support::point_program::PointProgram;
 use test_support::puller::Puller;
+use test_support::server_process::PointProgram;
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
 use wmhttp::server::access::{AccessPolicy, Scheme};
@@ -63,8 +63,8 @@ fn packets(server: &BlockingServer) -> u64 {
     server.stats("concert").unwrap().packets
 }
 
-fn forwards(server: &BlockingServer) -> Vec<RelayStats> {
-    server.stats("concert").unwrap().forwards
+fn relays(server: &BlockingServer) -> Vec<RelayStats> {
+    server.stats("concert").unwrap().relays
 }
 
 /// An encoder that pushes what the test feeds, as fast as that comes.
@@ -103,8 +103,8 @@ fn a_tree() {
     assert_eq!(one.numbers(STEP), numbers(10..100), "from the newest key frame on");
     assert_eq!((&one.letters[..], &one.headers, &one.packets), ("HDE", &at_root.headers, &at_root.packets));
     assert_eq!((&one.headers, &one.packets), (&other.headers, &other.packets));
-    until("the push on has ended", || forwards(&root).iter().all(|forward| forward.state == State::Idle));
-    for (forward, leaf) in forwards(&root).iter().zip(&leaves) {
+    until("the push on has ended", || relays(&root).iter().all(|forward| forward.state == State::Idle));
+    for (forward, leaf) in relays(&root).iter().zip(&leaves) {
         assert_eq!((&forward.location, forward.packets, forward.dropped), (&url(leaf), 100, 0));
         assert!(forward.bytes > 100 * u64::from(media::SIZE) && forward.last_error.is_none(), "{forward:?}");
     }
@@ -184,14 +184,14 @@ fn c15_a_leaf_breaks_and_returns() {
     broken.kill();
     feed_some(&source, 20..40);
     until("the steady one has it", || packets(&steady) == 40);
-    until("the failure is told", || forwards(&root)[1].failures > 0);
-    assert_eq!(forwards(&root)[0].failures, 0);
+    until("the failure is told", || relays(&root)[1].failures > 0);
+    assert_eq!(relays(&root)[0].failures, 0);
     let returned = server_on(address, &PointConfig::default());
     // Packets that the broken one's system had taken count as arrived.
     until("it has what came meanwhile", || packets(&returned) >= 20);
     feed_some(&source, 40..50);
     until("it goes on", || packets(&returned) >= 30 && packets(&steady) == 50);
-    let told = &forwards(&root)[1];
+    let told = &relays(&root)[1];
     assert_eq!((told.dropped, told.reconnects, told.state), (0, 1, State::Streaming));
 }
 
@@ -233,8 +233,8 @@ fn a_stalled_leaf_holds_nobody() {
         feed_some(&source, from..from + 10);
         until("the steady one has it", || packets(&steady) == u64::from(from) + 10);
     }
-    until("the stalled one misses some", || forwards(&root)[0].dropped > 0);
-    let [stalled, steady] = &forwards(&root)[..] else { panic!() };
+    until("the stalled one misses some", || relays(&root)[0].dropped > 0);
+    let [stalled, steady] = &relays(&root)[..] else { panic!() };
     assert!(stalled.behind <= Duration::from_secs(6), "{stalled:?}");
     assert_eq!((steady.packets, steady.dropped, steady.failures), (800, 0, 0));
     end(&source);
@@ -247,8 +247,8 @@ fn assert_circle_is_found(servers: &[BlockingServer]) {
     let (first, last) = (&servers[0], servers.last().unwrap());
     let (_pushing, source) = encoder(first);
     feed_some(&source, 0..20);
-    until("the circle is found", || forwards(last)[0].last_error.is_some());
-    let told = &forwards(last)[0];
+    until("the circle is found", || relays(last)[0].last_error.is_some());
+    let told = &relays(last)[0];
     let error = told.last_error.as_deref().unwrap();
     assert!(error.contains("508") && error.contains("out of the circle"), "{error}");
     assert_eq!((told.state, told.packets), (State::Reconnecting, 0));
@@ -305,17 +305,15 @@ fn a_circle_that_comes_about_later() {
     feed_some(&source, 0..20);
     until("the first has it", || packets(&first) == 20);
     first.reload(config(&point([to(&url(&second))]))).unwrap();
-    until("busy, and a circle", || {
-        forwards(&first)[0].last_error.as_deref().is_some_and(|error| error.contains("508"))
-    });
+    until("busy, and a circle", || relays(&first)[0].last_error.as_deref().is_some_and(|error| error.contains("508")));
     // Without its pusher the second would take any other.
     pushing.sink.emit_by_name::<bool>("disconnect", &[&None::<&str>]);
     pushing.wait_for_status("closed");
     first
         .reload(config(&point([RelayConfig { retry_delay_max: Duration::from_millis(10), ..to(&url(&second)) }])))
         .unwrap();
-    let failures = forwards(&first)[0].failures;
-    until("it is refused again", || forwards(&first)[0].failures > failures + 3);
+    let failures = relays(&first)[0].failures;
+    until("it is refused again", || relays(&first)[0].failures > failures + 3);
     assert_eq!(second.stats("concert").unwrap().sessions, 1);
 }
 
@@ -355,13 +353,13 @@ fn c5_credentials() {
     let root = server([with("bob:wrongpw")]);
     let (_pushing, source) = encoder(&root);
     feed_some(&source, 0..20);
-    until("it is refused", || forwards(&root)[0].last_error.is_some());
-    let told = format!("{:?}", forwards(&root));
+    until("it is refused", || relays(&root)[0].last_error.is_some());
+    let told = format!("{:?}", relays(&root));
     assert!(told.contains("401") && !told.contains("wrongpw"), "{told}");
     // Else it would ask again after 300 s.
     root.reload(config(&point([with("bob:secret")]))).unwrap();
     until("it is let in", || packets(&leaf) == 20);
-    assert_eq!(forwards(&root)[0].state, State::Streaming);
+    assert_eq!(relays(&root)[0].state, State::Streaming);
 }
 
 /// C-5: a leaf that has refused a password, and where that is mended, is asked again in time.
@@ -375,7 +373,7 @@ fn c5_a_password_is_mended_at_the_leaf() {
     let root = server([to(&url(&leaf).replace("http://", "http://bob:secret@"))]);
     let (_pushing, source) = encoder(&root);
     feed_some(&source, 0..20);
-    until("it is refused", || forwards(&root)[0].last_error.is_some());
+    until("it is refused", || relays(&root)[0].last_error.is_some());
     leaf.reload(users(USERS)).unwrap();
     until("it is let in", || packets(&leaf) == 20);
 }
@@ -398,7 +396,7 @@ fn a_reload() {
     until("the other one goes on", || packets(&other) == 20);
     let stats = one.stats("concert").unwrap();
     assert_eq!((stats.packets, stats.pushing), (20, false));
-    assert_eq!(forwards(&root).len(), 1);
+    assert_eq!(relays(&root).len(), 1);
 }
 
 /// A server that stops hands on what it has, and the end, also to a leaf that is slow; one that is away does not keep it.

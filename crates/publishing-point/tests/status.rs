@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use asf_publishing_point::config::{Config, PointConfig, Principals};
-use asf_publishing_point::{ServerLimits, RelayConfig, Networks, BlockingServer, Server, StatusAccess};
+use asf_publishing_point::{BlockingServer, Networks, RelayConfig, Server, ServerLimits, StatusAccess};
 use serde_json::Value;
 use test_support::curl::get;
 use test_support::encoder::{Encoder, Player, header};
@@ -348,8 +348,8 @@ fn forwards_are_shown() {
     let further = server_with(|_| ());
     let server = server_with(|config| {
         let urls = [format!("http://bob:hush@{}/concert", further.addr()), "http://127.0.0.1:9/concert".to_owned()];
-        let forwards = urls.map(|url| RelayConfig::to(&url).unwrap());
-        config.points.get_mut("concert").unwrap().forward = forwards.into();
+        let relays = urls.map(|url| RelayConfig::to(&url).unwrap());
+        config.points.get_mut("concert").unwrap().forward = relays.into();
     });
     assert_eq!(concert(&server)["forwards"][0]["state"], "idle");
     let _encoder = push(&server, header("", ""));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
 
-use crate::cable;
+use crate::netns_link;
 use crate::peer::{Connection, wms};
 use crate::server::{Listening, Server, listen};
 
@@ -105,7 +105,7 @@ pub fn makes_no_sense(fault: Fault, moment: Moment) -> Option<&'static str> {
 pub fn culprit(fault: Fault, moment: Moment) -> Server {
     let serve = move |connection, listening: &Arc<Listening>| live(fault, moment, connection, listening);
     if fault == Fault::HalfOpen {
-        return cable::server_behind(serve);
+        return netns_link::server_behind(serve);
     }
     let backlog = if fault == Fault::BlackHole { 0 } else { 16 };
     let room = [Fault::NeverReads, Fault::Trickle].contains(&fault).then_some(LITTLE_ROOM);
@@ -209,7 +209,7 @@ fn befall(fault: Fault, mut connection: Connection, listening: &Listening) {
             connection.drain();
         }
         Fault::HalfOpen => {
-            cable::pull();
+            netns_link::pull();
             connection.drain();
         }
     }

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use crate::client::DEFAULT_CONTENT_LENGTH;
 
 /// How much of the stream a body carries.
-const TARGET: Duration = Duration::from_secs(60);
+const TARGET_BODY_TIME: Duration = Duration::from_secs(60);
 /// The first body, bytes, where the header names no bit rate. Small, since a proxy may hold a body back
 /// until it is whole, and since nothing but a body's end tells the stream's real rate; large enough that at
 /// 10 Mbit/s it is not over at once.
-const FIRST: u64 = 256 * 1024;
+const FIRST_BODY_BYTES: u64 = 256 * 1024;
 /// A body grows by this factor at most: what has gathered before a connection stood goes out faster than
 /// the stream comes, and tells nothing of its rate.
-const GROWTH: u64 = 8;
+const MAX_GROWTH_FACTOR: u64 = 8;
 
 /// Finds the size from the rate at which the bodies before were filled.
 #[derive(Debug, Default)]
@@ -27,8 +27,8 @@ impl BodySizeEstimator {
     /// The size of the next body, bytes; `max_bitrate` is the header's, bits a second, 0 where it says nothing.
     pub(super) fn next(&self, max_bitrate: u32) -> u64 {
         let by_header = || match max_bitrate {
-            0 => FIRST,
-            bits => u64::from(bits) / 8 * TARGET.as_secs(),
+            0 => FIRST_BODY_BYTES,
+            bits => u64::from(bits) / 8 * TARGET_BODY_TIME.as_secs(),
         };
         self.measured.unwrap_or_else(by_header).min(DEFAULT_CONTENT_LENGTH)
     }
@@ -42,8 +42,8 @@ impl BodySizeEstimator {
     pub(super) fn measure(&mut self, data: u64, now: Instant) {
         let Some((size, began)) = self.body.take() else { return };
         let millis = now.saturating_duration_since(began).as_millis().max(1);
-        let target = u128::from(data) * TARGET.as_millis() / millis;
-        let target = u64::try_from(target).unwrap_or(u64::MAX).min(size.saturating_mul(GROWTH));
+        let target = u128::from(data) * TARGET_BODY_TIME.as_millis() / millis;
+        let target = u64::try_from(target).unwrap_or(u64::MAX).min(size.saturating_mul(MAX_GROWTH_FACTOR));
         // A body of which data had no part tells nothing.
         if data > 0 {
             self.measured = Some(target);

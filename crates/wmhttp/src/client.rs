@@ -45,7 +45,7 @@ pub const DEFAULT_CONTENT_LENGTH: u64 = 2_147_483_647;
 /// empty `$F` stops a server in the field (receivers, Framing 1).
 const LEAST_FILLER: u64 = FRAMING_LEN as u64 + 1;
 /// The same for a server that does not know the session that is resumed.
-const RESUME_VERDICT: Duration = Duration::from_secs(2);
+const RESUME_REJECT_WINDOW: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 enum State {
@@ -219,7 +219,7 @@ impl Session {
     /// A server that refuses a body and closes resets the connection, which can destroy its answer; whatever the far
     /// end's system has acknowledged of that body, nobody has read.
     pub fn resume_is_unproven(&self, now: Instant) -> bool {
-        self.resumed.is_some_and(|resumed| now.saturating_duration_since(resumed.at) <= RESUME_VERDICT)
+        self.resumed.is_some_and(|resumed| now.saturating_duration_since(resumed.at) <= RESUME_REJECT_WINDOW)
     }
 
     /// Begins: a PushSetup (C-2), or after a lost connection a PushStart that
@@ -334,7 +334,7 @@ impl Session {
                 self.event(Event::RolledOver);
                 self.advance_end(now);
             }
-            State::Open { .. } if self.change_was_refused(now) => self.restart_after_change(now),
+            State::Open { .. } if self.header_change_rejected(now) => self.restart_after_change(now),
             State::Open { .. } | State::Full { .. } if self.is_resuming(now) && !success => {
                 let rewind = self.sent_in_request;
                 self.restart(RestartReason::SessionGone, rewind, now);
@@ -355,14 +355,16 @@ impl Session {
             // Between requests the loss shows when the next one finds its connection stale.
             State::Down { .. } | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
             State::Open { .. } | State::Full { .. } | State::Ending { .. }
-                if cause == Cause::Stale || self.was_kept_in_vain(cause, delivered, now) =>
+                if cause == Cause::Stale || self.proxy_closed_reused_connection(cause, delivered, now) =>
             {
                 self.peer.closes |= self.uses_proxy();
                 self.repeat_request(now);
             }
             // C-11: the server may close first, without a response.
             State::Ending { then, .. } if delivered || cause == Cause::Closed => self.ended(then, true, now),
-            State::Open { .. } | State::Full { .. } if self.change_was_refused(now) => self.restart_after_change(now),
+            State::Open { .. } | State::Full { .. } if self.header_change_rejected(now) => {
+                self.restart_after_change(now)
+            }
             // The connection of the challenge was gone before the answer to it.
             State::Setup { connection: Connection::Same, .. }
                 if matches!(cause, Cause::Stale | Cause::Closed | Cause::Reset) && !self.setup_repeated =>

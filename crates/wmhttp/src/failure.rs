@@ -61,14 +61,16 @@ impl Failure {
     /// The server answered with `status`, which is no success. `by_proxy` tells whether a proxy was asked:
     /// then it may be the one who answers.
     pub fn from_status(status: u16, headers: &HeaderMap, had_template: bool, by_proxy: bool) -> Self {
-        let proxy = if by_proxy { proxy::speaker(headers) } else { None };
+        let proxy = if by_proxy { proxy::responding_proxy(headers) } else { None };
         let row = match &proxy {
             Some(_) => row_of_proxy(status).unwrap_or_else(|| row_of(status)),
-            None if had_template && (400..500).contains(&status) && !matches!(status, 401 | 407 | 408 | 409) => FailureSpec {
-                hresult: Hresult::INVALID_PUSH_TEMPLATE,
-                remedy: "check that template-url names a publishing point of the server's, and that this encoder may use it",
-                ..row_of(status)
-            },
+            None if had_template && (400..500).contains(&status) && !matches!(status, 401 | 407 | 408 | 409) => {
+                FailureSpec {
+                    hresult: Hresult::INVALID_PUSH_TEMPLATE,
+                    remedy: "check that template-url names a publishing point of the server's, and that this encoder may use it",
+                    ..row_of(status)
+                }
+            }
             None => row_of(status),
         };
         let who = proxy.unwrap_or_else(|| "the server".to_owned());

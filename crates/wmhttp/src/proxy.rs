@@ -56,7 +56,7 @@ impl fmt::Debug for ProxyConfig {
 
 /// Who answers with `headers` where a proxy is in the way: itself, where it does not look like the server.
 /// `None` is the server.
-pub(super) fn speaker(headers: &HeaderMap) -> Option<String> {
+pub(super) fn responding_proxy(headers: &HeaderMap) -> Option<String> {
     if Product::from_headers(headers).is_some() {
         return None;
     }

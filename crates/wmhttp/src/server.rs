@@ -194,7 +194,7 @@ fn refusal(head: &RequestHead, lookup: PointLookup, fresh: &PushId, policy: &Pol
         return Some(unknown_session(policy));
     }
     if !is_encoder(&head.user_agent) {
-        // S-4: who has the URL answers with `answer_stranger` instead.
+        // S-4: who has the URL answers with `reply_to_non_encoder` instead.
         return Some(Reply::error(policy, 400, "User-Agent is no WMEncoder/<version> of this protocol"));
     }
     if !head.cookies.push_id().is_new_session() {
@@ -206,7 +206,9 @@ fn refusal(head: &RequestHead, lookup: PointLookup, fresh: &PushId, policy: &Pol
             Some(Reply::error(policy, 500, "no identifier for a new session"))
         }
         PointLookup::Exists | PointLookup::FromTemplate => None,
-        PointLookup::Missing => Some(Reply::error(policy, 404, "no such publishing point, and no template to make it from")),
+        PointLookup::Missing => {
+            Some(Reply::error(policy, 404, "no such publishing point, and no template to make it from"))
+        }
         PointLookup::Busy => Some(Reply::error(policy, 409, "another encoder pushes to this publishing point")),
         PointLookup::Moved(url) => Some(Reply::redirect(policy, 302, url)),
         PointLookup::UseProxy(url) => Some(Reply::redirect(policy, 305, url)),
@@ -214,7 +216,7 @@ fn refusal(head: &RequestHead, lookup: PointLookup, fresh: &PushId, policy: &Pol
 }
 
 /// Answers what is no encoder as Windows does (S-4): 200, with an ASX that names the same URL.
-pub fn answer_stranger(policy: &Policy, url: &str) -> Reply {
+pub fn reply_to_non_encoder(policy: &Policy, url: &str) -> Reply {
     let asx = format!(
         "<ASX VERSION=\"3.0\">\r\n<ENTRY>\r\n<REF HREF=\"{}\"/>\r\n</ENTRY>\r\n</ASX>\r\n",
         escape_attribute(url)
@@ -474,7 +476,7 @@ impl ServerSession {
 
     /// The higher layer ends the session with an error `status`, which only a PushStart under way
     /// can be told (S-15).
-    pub fn expel(&mut self, status: u16, _now: Instant) {
+    pub fn terminate(&mut self, status: u16, _now: Instant) {
         match self.state {
             State::Streaming { .. } => {
                 let reply = Reply::error(&self.policy, status, "the publishing point has ended the push");

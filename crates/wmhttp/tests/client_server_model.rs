@@ -15,7 +15,7 @@ use wmhttp::client::{Config, Event, HeaderChange, Output, ResponseHead, RestartR
 use wmhttp::failure::Cause;
 use wmhttp::headers::{Directives, Kind, PushId, RequestHead};
 use wmhttp::packet::Packet;
-use wmhttp::server::{self, PointLookup, Policy, ServerSession, Reply, accept};
+use wmhttp::server::{self, PointLookup, Policy, Reply, ServerSession, accept};
 
 const PACKET: u32 = 300;
 const FRAMED: usize = PACKET as usize + 4;
@@ -306,12 +306,12 @@ impl Pair {
     }
 
     /// The server ends the session, with so many packets on their way to it.
-    fn expel(&mut self, status: u16, in_flight: u32) {
+    fn terminate(&mut self, status: u16, in_flight: u32) {
         self.offer_some(in_flight);
         self.undelivered = self.data_on_the_wire();
         self.wire.clear();
         let Some(server) = &mut self.server else { return };
-        server.expel(status, self.now);
+        server.terminate(status, self.now);
         self.server_says();
         // Where no answer was due it sees the connection close.
         if self.undelivered > 0 || !self.client.is_down() {
@@ -493,7 +493,7 @@ fn s15_administrative_disconnect() {
     let mut pair = Pair::new(None, HeaderChange::Auto);
     pair.client_says();
     pair.push(3);
-    pair.server.as_mut().unwrap().expel(503, pair.now);
+    pair.server.as_mut().unwrap().terminate(503, pair.now);
     pair.server_says();
     assert!(matches!(pair.events.last(), Some(Event::Failed(failure)) if failure.status() == Some(503)));
 }
@@ -554,7 +554,7 @@ fn run(content_length: Option<u64>, header_change: HeaderChange, faults: &[(u32,
             }
             Fault::Header => pair.header = header(),
             Fault::Wait(seconds) => pair.pass(Duration::from_secs(seconds)),
-            Fault::Expel(packets) => pair.expel(503, packets),
+            Fault::Expel(packets) => pair.terminate(503, packets),
             Fault::Forget => {
                 pair.break_connection();
                 pair.server = None;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use wmhttp::headers::{Cookies, Directives, Product, RequestHead, idle_timeout, is_encoder};
 use wmhttp::server::Policy;
-use wmhttp::server::access::{Authenticator, RequestLine, AccessPolicy, Users};
+use wmhttp::server::access::{AccessPolicy, Authenticator, RequestLine, Users};
 
 use super::source::Source;
 

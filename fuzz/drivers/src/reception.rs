@@ -7,7 +7,7 @@ use http::header::{HeaderMap, HeaderValue, SET_COOKIE};
 use wmhttp::Hresult;
 use wmhttp::headers::{Cookies, Directives, Kind, PushId, RequestHead};
 use wmhttp::packet::{MAX_DATA, Packet};
-use wmhttp::server::{PointLookup, Output, Policy, ServerSession, accept};
+use wmhttp::server::{Output, PointLookup, Policy, ServerSession, accept};
 
 use super::source::Source;
 
@@ -90,7 +90,7 @@ impl Run {
                 };
                 assert_eq!(reply.status, expected);
             }
-            14 if source.byte() == 0 => self.reception.expel(503, now),
+            14 if source.byte() == 0 => self.reception.terminate(503, now),
             _ => self.now += Duration::from_millis(1),
         }
     }

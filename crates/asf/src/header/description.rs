@@ -154,7 +154,10 @@ impl Codecs {
         let mut of_type = self.0.iter().filter(|(kind, ..)| *kind == wanted);
         let same = of_type.clone().find(|(.., known)| information.as_ref() == Some(known));
         let only = of_type.next().filter(|(.., known)| known.is_empty() && of_type.next().is_none());
-        same.or(only).map(|(_, name, _)| name.clone()).filter(|name| !name.is_empty()).or_else(|| code.map(CodecId::name))
+        same.or(only)
+            .map(|(_, name, _)| name.clone())
+            .filter(|name| !name.is_empty())
+            .or_else(|| code.map(CodecId::name))
     }
 }
 
@@ -253,7 +256,11 @@ fn bit_rates(object: &Object<'_>) -> Vec<StreamDetails> {
     records
         .map(|(flags, rate)| {
             let [number, _] = flags.to_le_bytes();
-            StreamDetails { number: number & 0x7f, bit_rate: Some(rate).filter(|rate| *rate > 0), ..StreamDetails::default() }
+            StreamDetails {
+                number: number & 0x7f,
+                bit_rate: Some(rate).filter(|rate| *rate > 0),
+                ..StreamDetails::default()
+            }
         })
         .collect()
 }

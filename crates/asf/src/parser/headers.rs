@@ -6,7 +6,7 @@ use bytes::Bytes;
 use memchr::memmem;
 
 use super::input::InputPosition;
-use super::{TrailingData, Packets, Parser, State, ParseStep};
+use super::{Packets, ParseStep, Parser, State, TrailingData};
 use crate::header::{DATA_HEAD, HEADER_HEAD, MAX_READ, header_size};
 use crate::{Error, Header, Warning, guid, header_search};
 
@@ -34,7 +34,7 @@ impl Parser {
             return Ok(ParseStep::Wait);
         };
         if id != guid::HEADER {
-            return self.begin_with_caps();
+            return self.start_from_caps();
         }
         let Some(head) = self.queue.peek::<24>() else {
             return Ok(ParseStep::Wait);
@@ -53,7 +53,7 @@ impl Parser {
     }
 
     /// The bytes do not begin with a header, but the caps may have one.
-    fn begin_with_caps(&mut self) -> Result<ParseStep, Error> {
+    fn start_from_caps(&mut self) -> Result<ParseStep, Error> {
         let Some(caps) = self.caps_header.clone() else {
             return Err(self.not_a_header());
         };
@@ -114,7 +114,7 @@ impl Parser {
     fn accept(&mut self, bytes: Bytes) -> Result<(), Error> {
         let header = match Header::parse(bytes.clone()) {
             Ok(header) => header,
-            Err(error) => return self.pass_over(bytes, error),
+            Err(error) => return self.skip_broken_header(bytes, error),
         };
         if let Some(error) = header.broken_child() {
             self.warn(Warning::BrokenObject(error.clone()));
@@ -146,7 +146,7 @@ impl Parser {
     }
 
     /// Behind the data anything may lie: what looked like a header need not be one.
-    fn pass_over(&mut self, bytes: Bytes, error: Error) -> Result<(), Error> {
+    fn skip_broken_header(&mut self, bytes: Bytes, error: Error) -> Result<(), Error> {
         let State::Header(Expected { behind_data: Some(after), .. }) = &self.state else {
             return Err(error);
         };

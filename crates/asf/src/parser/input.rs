@@ -85,7 +85,7 @@ impl Parser {
     }
 
     /// The same after a seek that has not flushed: the next bytes are no other version of those that were there.
-    pub fn sought(&mut self, start: u64) {
+    pub fn seek_to(&mut self, start: u64) {
         if self.unplaced.is_none() && start != self.received {
             self.seek(start);
         } else {

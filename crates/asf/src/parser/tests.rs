@@ -276,12 +276,12 @@ fn a_seek_without_a_flush_goes_back_too() {
     let first = header().len();
     let mut run = Run::new();
     run.event(|p| p.segment(0)).push(&all[..first + 450]);
-    run.event(|p| p.sought(first as u64 + 200)).push(&all[first + 200..first + 600]);
+    run.event(|p| p.seek_to(first as u64 + 200)).push(&all[first + 200..first + 600]);
     assert_eq!(run.numbers(), [0, 1, 1, 2]);
-    run.event(|p| p.sought(0)).push(&all);
+    run.event(|p| p.seek_to(0)).push(&all);
     assert_eq!(run.streams(), [4, 9]);
     // To where it is.
-    run.push(&packets(1)[..100]).event(|p| p.sought(all.len() as u64 + 100)).push(&packets(1)[100..]);
+    run.push(&packets(1)[..100]).event(|p| p.seek_to(all.len() as u64 + 100)).push(&packets(1)[100..]);
     assert_eq!(run.streams(), [4, 10]);
 }
 

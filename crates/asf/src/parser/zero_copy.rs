@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::input::InputPosition;
-use super::{Parser, State, ParsedPacket};
+use super::{ParsedPacket, Parser, State};
 use crate::cursor::Cursor;
-use crate::{Error, Borrowed, guid};
+use crate::{Borrowed, Error, guid};
 
 impl Parser {
     /// Bytes that the packet which has begun lacks, where one has.

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
-pub use reader::{Reader, Lag, NextPacket, ReaderMonitor, Progress};
+pub use reader::{Lag, NextPacket, Progress, Reader, ReaderMonitor};
 pub use ring::Batch;
 use ring::Ring;
 
@@ -115,10 +115,10 @@ pub struct Interrupted;
 
 /// The part of the limits that cursors may use up at most for the writer to be woken: a wake-up for each packet
 /// taken would cost more than the packet.
-const ROOM_BELOW: f64 = 0.75;
+const WAKE_WRITER_BELOW: f64 = 0.75;
 
 /// The part of its limits from which on a cursor is not left to wait for more.
-const GATHERS_BELOW: f64 = 0.5;
+const BATCH_BELOW: f64 = 0.5;
 
 /// The log. See the module's text.
 pub struct PacketBuffer {
@@ -143,7 +143,7 @@ struct State {
 /// What the log knows of a cursor.
 #[derive(Default)]
 struct ReaderState {
-    terms: ReaderOptions,
+    options: ReaderOptions,
     /// Sequence number of the first packet that it could have taken.
     joined: u64,
     /// Sequence number of the next packet to take, and the byte position at which that begins.
@@ -164,12 +164,12 @@ struct ReaderState {
     /// Where it has not taken packets between others that it took, as far back as their sizes are known.
     gaps: VecDeque<Range<u64>>,
     /// How much of `dropped` the owner has been told with a batch.
-    dropped_told: u64,
+    dropped_reported: u64,
     /// Wakes the cursor's task once `wake_at` bytes wait, or the end has come.
     waker: Option<Waker>,
     wake_at: u64,
     /// Wakes the cursor's task once it lags beyond its limits.
-    lapped_waker: Option<Waker>,
+    overrun_waker: Option<Waker>,
 }
 
 impl PacketBuffer {
@@ -192,19 +192,23 @@ impl PacketBuffer {
     /// Changes how much is kept from now on.
     pub fn set_limits(&self, limits: Limits) {
         self.lock().limits = limits;
-        self.tell_writer();
+        self.notify_writer();
     }
 
     /// Changes the policy of the cursors that have none of their own.
     pub fn set_policy(&self, policy: DropPolicy) {
         self.lock().policy = policy;
-        self.tell_writer();
+        self.notify_writer();
     }
 
     /// Appends packets of one stream and wakes the cursors that wait for them.
     ///
     /// Never blocks: a writer that wants back-pressure calls [`PacketBuffer::wait_for_room`] before.
-    pub fn append<B: asf::PacketBytes>(&self, header: &Arc<asf::Header>, packets: impl IntoIterator<Item = asf::Packet<B>>) {
+    pub fn append<B: asf::PacketBytes>(
+        &self,
+        header: &Arc<asf::Header>,
+        packets: impl IntoIterator<Item = asf::Packet<B>>,
+    ) {
         let mut state = self.lock();
         for packet in packets {
             state.ring.append(header, &packet);
@@ -248,8 +252,8 @@ impl PacketBuffer {
     }
 
     /// A new cursor.
-    pub fn cursor(self: &Arc<Self>, start: StartPosition, terms: ReaderOptions) -> Reader {
-        Reader::new(Arc::clone(self), start, terms)
+    pub fn reader(self: &Arc<Self>, start: StartPosition, options: ReaderOptions) -> Reader {
+        Reader::new(Arc::clone(self), start, options)
     }
 
     /// Sequence number of the next packet to be appended: packets appended so far.
@@ -264,7 +268,7 @@ impl PacketBuffer {
     }
 
     /// Wakes the writer where it waits; where it does not, that would be a system call for nothing.
-    fn tell_writer(&self) {
+    fn notify_writer(&self) {
         if self.lock().writer_waits {
             self.room.notify_all();
         }
@@ -278,18 +282,18 @@ impl PacketBuffer {
 
 impl ReaderState {
     fn policy(&self, default: DropPolicy) -> DropPolicy {
-        self.terms.policy.unwrap_or(default)
+        self.options.policy.unwrap_or(default)
     }
 
     fn exceeds_limits(&self, ring: &Ring, default: Limits) -> bool {
-        self.terms.limits.unwrap_or(default).exceeded_by(&self.lag(ring))
+        self.options.limits.unwrap_or(default).exceeded_by(&self.lag(ring))
     }
 
     /// Whether packets wait and have `bytes`, or as many that waiting for more would cost some of them.
     fn has(&self, bytes: u64, ring: &Ring, default: Limits) -> bool {
-        let limits = self.terms.limits.unwrap_or(default);
+        let limits = self.options.limits.unwrap_or(default);
         ring.head() > self.next
-            && (ring.bytes_after(self.next) >= bytes || limits.used_by(&self.lag(ring)) >= GATHERS_BELOW)
+            && (ring.bytes_after(self.next) >= bytes || limits.used_by(&self.lag(ring)) >= BATCH_BELOW)
     }
 
     /// Sequence number of the packet before which it has nothing to wait for.
@@ -312,9 +316,9 @@ impl State {
     }
 
     /// Whether the writer waits, and there is room for so much that it is worth waking it.
-    fn shall_tell_writer(&self) -> bool {
-        let used = |reader: &ReaderState| reader.terms.limits.unwrap_or(self.limits).used_by(&reader.lag(&self.ring));
-        self.writer_waits && !self.is_blocked(|reader| used(reader) > ROOM_BELOW)
+    fn should_notify_writer(&self) -> bool {
+        let used = |reader: &ReaderState| reader.options.limits.unwrap_or(self.limits).used_by(&reader.lag(&self.ring));
+        self.writer_waits && !self.is_blocked(|reader| used(reader) > WAKE_WRITER_BELOW)
     }
 
     /// Whether the cursors that may hold the writer back do so, of which `full` says which would.
@@ -329,7 +333,8 @@ impl State {
 
     /// Drops the oldest packets beyond the limits, but none that the writer waits for a cursor to take.
     fn trim(&mut self) {
-        let own = self.readers.iter().flatten().filter(|reader| !reader.idle).filter_map(|reader| reader.terms.limits);
+        let own =
+            self.readers.iter().flatten().filter(|reader| !reader.idle).filter_map(|reader| reader.options.limits);
         let limits = own.fold(self.limits, Limits::loosest);
         // Mostly there is nothing to drop, and whom it would be dropped from does not matter.
         if !limits.exceeded_by(&self.ring.kept_lag()) {
@@ -357,8 +362,8 @@ impl State {
             if reader.waker.is_some() && (*ended || reader.has(reader.wake_at, ring, *limits)) {
                 due.extend(reader.waker.take());
             }
-            if reader.lapped_waker.is_some() && reader.exceeds_limits(ring, *limits) {
-                due.extend(reader.lapped_waker.take());
+            if reader.overrun_waker.is_some() && reader.exceeds_limits(ring, *limits) {
+                due.extend(reader.overrun_waker.take());
             }
         }
         due

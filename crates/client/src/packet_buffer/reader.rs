@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::ring::Ring;
-use super::{Batch, DropPolicy, Limits, PacketBuffer, ReaderState, StartPosition, State, ReaderOptions};
+use super::{Batch, DropPolicy, Limits, PacketBuffer, ReaderOptions, ReaderState, StartPosition, State};
 
 /// How far a cursor is behind the head of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct ReaderMonitor {
 
 /// A reader's slot; it is free again once the cursor and its observers are gone.
 struct Slot {
-    log: Arc<PacketBuffer>,
+    buffer: Arc<PacketBuffer>,
     slot: usize,
 }
 
@@ -68,8 +68,8 @@ pub struct Progress {
 }
 
 impl Reader {
-    pub(super) fn new(log: Arc<PacketBuffer>, start: StartPosition, terms: ReaderOptions) -> Self {
-        let mut state = log.lock();
+    pub(super) fn new(buffer: Arc<PacketBuffer>, start: StartPosition, options: ReaderOptions) -> Self {
+        let mut state = buffer.lock();
         let ring = &state.ring;
         let head = ring.head();
         let (next, seeks_key_frame) = match start {
@@ -79,7 +79,7 @@ impl Reader {
             StartPosition::Oldest => (ring.tail(), false),
         };
         let position = ring.position(next);
-        let reader = ReaderState { terms, joined: next, next, position, seeks_key_frame, ..ReaderState::default() };
+        let reader = ReaderState { options, joined: next, next, position, seeks_key_frame, ..ReaderState::default() };
         let slot = match state.readers.iter().position(Option::is_none) {
             Some(free) => free,
             None => {
@@ -91,11 +91,11 @@ impl Reader {
             *place = Some(reader);
         }
         drop(state);
-        Self { place: Arc::new(Slot { log, slot }) }
+        Self { place: Arc::new(Slot { buffer, slot }) }
     }
 
     /// See [`ReaderMonitor`].
-    pub fn observer(&self) -> ReaderMonitor {
+    pub fn monitor(&self) -> ReaderMonitor {
         ReaderMonitor { place: Arc::clone(&self.place) }
     }
 
@@ -125,7 +125,7 @@ impl Reader {
     }
 
     /// Waits until the cursor lags beyond its limits.
-    pub async fn lapped(&self) {
+    pub async fn wait_until_overrun(&self) {
         poll_fn(|context| {
             self.with(|state, slot| {
                 let State { ring, readers, limits, .. } = state;
@@ -133,7 +133,7 @@ impl Reader {
                 if reader.exceeds_limits(ring, *limits) {
                     return Poll::Ready(());
                 }
-                reader.lapped_waker = Some(context.waker().clone());
+                reader.overrun_waker = Some(context.waker().clone());
                 Poll::Pending
             })
         })
@@ -159,12 +159,12 @@ impl Reader {
     /// As [`Reader::take`], but `None` where what comes next is not of the stream of `header`.
     ///
     /// For who has looked by [`Reader::peek`]: since then the writer may have gone on, and the cursor been lapped.
-    pub fn take_of(&mut self, header: &Arc<asf::Header>, max_bytes: u64) -> Option<Batch> {
+    pub fn take_if_header(&mut self, header: &Arc<asf::Header>, max_bytes: u64) -> Option<Batch> {
         self.take_where(max_bytes, |next| Arc::ptr_eq(next, header))
     }
 
     fn take_where(&mut self, max_bytes: u64, wanted: impl Fn(&Arc<asf::Header>) -> bool) -> Option<Batch> {
-        let (batch, tell_writer) = self.with(|state, slot| {
+        let (batch, notify_writer) = self.with(|state, slot| {
             let next = state.settle(slot)?;
             if !state.ring.peek(next).is_some_and(|(header, _)| wanted(header)) {
                 return None;
@@ -175,15 +175,15 @@ impl Reader {
             }
             let mut batch = state.ring.take(next, max_packets, max_bytes)?;
             let reader = state.reader(slot)?;
-            batch.skipped = reader.dropped - std::mem::replace(&mut reader.dropped_told, reader.dropped);
+            batch.skipped = reader.dropped - std::mem::replace(&mut reader.dropped_reported, reader.dropped);
             reader.next += batch.sizes.len() as u64;
             reader.position += batch.len();
             reader.taken += batch.sizes.len() as u64;
             reader.padding_saved += batch.padding_saved;
-            Some((batch, state.shall_tell_writer()))
+            Some((batch, state.should_notify_writer()))
         })?;
-        if tell_writer {
-            self.place.log.room.notify_all();
+        if notify_writer {
+            self.place.buffer.room.notify_all();
         }
         Some(batch)
     }
@@ -230,24 +230,24 @@ impl Reader {
     }
 
     /// Takes nothing for now, and holds nobody up: what waits and what comes is missed, until
-    /// [`Reader::go_on`].
-    pub fn park(&self) {
+    /// [`Reader::resume`].
+    pub fn pause(&self) {
         self.with(|state, slot| {
             if let Some(reader) = state.reader(slot) {
                 reader.idle = true;
                 reader.streaming = false;
             }
         });
-        self.place.log.tell_writer();
+        self.place.buffer.notify_writer();
     }
 
     /// Takes packets again, from where [`ReaderOptions::resync`] says.
-    pub fn go_on(&self) {
+    pub fn resume(&self) {
         self.with(|state, slot| {
             let State { ring, readers, limits, .. } = state;
             let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else { return };
             if std::mem::take(&mut reader.idle) {
-                let to = reader.resync(ring, reader.terms.limits.unwrap_or(*limits));
+                let to = reader.resync(ring, reader.options.limits.unwrap_or(*limits));
                 reader.skip_to(ring, to);
             }
         });
@@ -261,19 +261,19 @@ impl Reader {
                 reader.streaming = streaming;
             }
             if state.writer_waits {
-                self.place.log.room.notify_all();
+                self.place.buffer.room.notify_all();
             }
         });
     }
 
     /// Changes how the cursor reads.
-    pub fn set_terms(&self, terms: ReaderOptions) {
+    pub fn set_options(&self, options: ReaderOptions) {
         self.with(|state, slot| {
             if let Some(reader) = state.reader(slot) {
-                reader.terms = terms;
+                reader.options = options;
             }
         });
-        self.place.log.tell_writer();
+        self.place.buffer.notify_writer();
     }
 
     /// Whether there will be nothing to take before a key frame comes.
@@ -299,10 +299,10 @@ impl Drop for Reader {
                 reader.idle = true;
                 reader.streaming = false;
                 reader.waker = None;
-                reader.lapped_waker = None;
+                reader.overrun_waker = None;
             }
         });
-        self.place.log.tell_writer();
+        self.place.buffer.notify_writer();
     }
 }
 
@@ -328,7 +328,7 @@ impl ReaderMonitor {
 
 impl Slot {
     fn with<R>(&self, f: impl FnOnce(&mut State, usize) -> R) -> R {
-        f(&mut self.log.lock(), self.slot)
+        f(&mut self.buffer.lock(), self.slot)
     }
 
     /// Only looks: where a lapped cursor goes on is decided when it takes, not when somebody asks.
@@ -343,7 +343,7 @@ impl Slot {
                 dropped_bytes += lag.bytes;
                 lag = Lag::default();
             }
-            let congestion = reader.terms.limits.unwrap_or(state.limits).used_by(&lag);
+            let congestion = reader.options.limits.unwrap_or(state.limits).used_by(&lag);
             Progress { received, taken, padding_saved, dropped, dropped_bytes, lag, congestion }
         })
     }
@@ -384,7 +384,7 @@ impl State {
         let Self { ring, readers, policy, limits, .. } = self;
         let reader = readers.get_mut(slot)?.as_mut()?;
         let policy = reader.policy(*policy);
-        let limits = reader.terms.limits.unwrap_or(*limits);
+        let limits = reader.options.limits.unwrap_or(*limits);
         let gone = reader.next < ring.tail();
         if gone || (policy != DropPolicy::Block && limits.exceeded_by(&reader.lag(ring))) {
             let to = match policy {
@@ -414,7 +414,7 @@ impl ReaderState {
 
     /// Where to go on after a gap.
     fn resync(&mut self, ring: &Ring, limits: Limits) -> u64 {
-        match self.terms.resync {
+        match self.options.resync {
             StartPosition::Oldest => ring.oldest_within(&limits, self.next),
             StartPosition::Live => self.head(ring),
             StartPosition::NextKeyframe => {

@@ -15,10 +15,10 @@ use super::reader::Lag;
 use wmhttp::packet::{FRAMING_LEN, data_framing};
 
 /// Bytes of a block at most, but for a packet that is longer.
-const BLOCK: usize = 64 * 1024;
+const BLOCK_BYTES: usize = 64 * 1024;
 /// Packets beyond the oldest kept whose sizes are still known: a connection that breaks after a stall has
 /// not delivered some that the log let go meanwhile, and they are to be counted.
-const PAST: usize = 64 * 1024;
+const REMEMBERED_SIZES: usize = 64 * 1024;
 /// A step of the send time beyond this, milliseconds, is a splice and no passing of time.
 const MAX_STEP_MS: u32 = 10_000;
 
@@ -113,7 +113,7 @@ impl Ring {
     /// Packets kept, and bytes of the runs that hold them.
     #[cfg(test)]
     pub(super) fn kept(&self) -> (usize, usize) {
-        (self.entries.len(), self.runs.iter().map(|run| run.bytes.len()).sum::<usize>() + BLOCK)
+        (self.entries.len(), self.runs.iter().map(|run| run.bytes.len()).sum::<usize>() + BLOCK_BYTES)
     }
 
     pub(super) fn append<B: asf::PacketBytes>(&mut self, header: &Arc<asf::Header>, packet: &asf::Packet<B>) {
@@ -170,7 +170,7 @@ impl Ring {
     /// Forgets the oldest packet, and its bytes with the last packet of their run.
     pub(super) fn drop_oldest(&mut self) {
         let Some(entry) = self.entries.pop_front() else { return };
-        if self.past.len() >= PAST {
+        if self.past.len() >= REMEMBERED_SIZES {
             self.past.pop_front();
         }
         self.past.push_back(u32::try_from(entry.end - self.tail_position).unwrap_or(u32::MAX));
@@ -390,7 +390,7 @@ impl Ring {
 
 /// An empty block for packets of `wire_len` bytes: as many as there is room for.
 fn block(spare: Option<BytesMut>, wire_len: usize) -> BytesMut {
-    let len = (BLOCK / wire_len).max(1) * wire_len;
+    let len = (BLOCK_BYTES / wire_len).max(1) * wire_len;
     if let Some(mut block) = spare {
         block.clear();
         // A run is a part of its block.

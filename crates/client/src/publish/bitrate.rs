@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 /// What "lately" is.
-const WINDOW: Duration = Duration::from_secs(2);
+const AVERAGING_WINDOW: Duration = Duration::from_secs(2);
 
-/// Counts bytes over the last `WINDOW`, with two counters however many there are.
+/// Counts bytes over the last `AVERAGING_WINDOW`, with two counters however many there are.
 #[derive(Clone, Debug, Default)]
 pub struct Bitrate {
     /// When the window under way began.
@@ -19,12 +19,12 @@ impl Bitrate {
     /// So many bytes have gone.
     pub fn add(&mut self, bytes: u64, now: Instant) {
         match self.since {
-            Some(since) if now.saturating_duration_since(since) < WINDOW => {}
+            Some(since) if now.saturating_duration_since(since) < AVERAGING_WINDOW => {}
             Some(since) => {
-                let next_to = now.saturating_duration_since(since) < WINDOW * 2;
+                let next_to = now.saturating_duration_since(since) < AVERAGING_WINDOW * 2;
                 self.before = if next_to { self.bytes } else { 0 };
                 self.bytes = 0;
-                self.since = Some(if next_to { since + WINDOW } else { now });
+                self.since = Some(if next_to { since + AVERAGING_WINDOW } else { now });
             }
             None => self.since = Some(now),
         }
@@ -37,9 +37,9 @@ impl Bitrate {
         moved.add(0, now);
         let Some(since) = moved.since else { return 0 };
         // The part of the window before that still counts.
-        let part = 1.0 - now.saturating_duration_since(since).as_secs_f64() / WINDOW.as_secs_f64();
+        let part = 1.0 - now.saturating_duration_since(since).as_secs_f64() / AVERAGING_WINDOW.as_secs_f64();
         let bytes = moved.bytes as f64 + moved.before as f64 * part;
-        (bytes * 8.0 / WINDOW.as_secs_f64()) as u64
+        (bytes * 8.0 / AVERAGING_WINDOW.as_secs_f64()) as u64
     }
 }
 

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 /// Control packets of a body whose places are remembered.
 const CONTROL_KEPT: usize = 64;
 /// A server that reads has read what went longer ago than this, …
-const FRESH: Duration = Duration::from_secs(2);
+const UNREAD_WINDOW: Duration = Duration::from_secs(2);
 /// … unless it is among the last so many bytes, which its system and its HTTP library take for it, …
 const FRESH_LEAST: u64 = 256 * 1024;
 /// … and no more than these, however fast they come.
-const FRESH_MOST: u64 = 8 * 1024 * 1024;
+const MAX_UNREAD_BYTES: u64 = 8 * 1024 * 1024;
 /// How far apart the body's lengths are noted.
-const NOTED: Duration = Duration::from_millis(100);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Tells how much of a body's tail is data, which the log can give once more; control packets the session makes
 /// anew.
@@ -22,7 +22,7 @@ pub(super) struct BodyMap {
     len: u64,
     /// Offset and length of control packets.
     control: Vec<(u64, u64)>,
-    /// Moments, and how long the body was then; the first is [`FRESH`] old or the body's first.
+    /// Moments, and how long the body was then; the first is [`UNREAD_WINDOW`] old or the body's first.
     lengths: VecDeque<(Instant, u64)>,
 }
 
@@ -45,10 +45,10 @@ impl BodyMap {
     /// Data packets of so many framed bytes are appended.
     pub(super) fn data(&mut self, len: u64, now: Instant) {
         let age = |at: &(Instant, u64)| now.saturating_duration_since(at.0);
-        if self.lengths.back().is_none_or(|last| age(last) >= NOTED) {
+        if self.lengths.back().is_none_or(|last| age(last) >= SAMPLE_INTERVAL) {
             self.lengths.push_back((now, self.len));
         }
-        while self.lengths.get(1).is_some_and(|second| age(second) >= FRESH) {
+        while self.lengths.get(1).is_some_and(|second| age(second) >= UNREAD_WINDOW) {
             self.lengths.pop_front();
         }
         self.len += len;
@@ -58,9 +58,9 @@ impl BodyMap {
     /// an answer at the body's end would tell.
     pub(super) fn fresh(&self, now: Instant) -> u64 {
         let age = |at: &(Instant, u64)| now.saturating_duration_since(at.0);
-        let old = self.lengths.iter().rev().find(|at| age(at) >= FRESH);
+        let old = self.lengths.iter().rev().find(|at| age(at) >= UNREAD_WINDOW);
         let since = self.len - old.map_or(0, |(_, len)| *len);
-        since.clamp(FRESH_LEAST, FRESH_MOST).min(self.len)
+        since.clamp(FRESH_LEAST, MAX_UNREAD_BYTES).min(self.len)
     }
 
     /// A control packet of so many framed bytes was appended.
@@ -134,6 +134,6 @@ mod tests {
         for ms in (30_000..40_000).step_by(10) {
             body.data(1_000_000, at(ms));
         }
-        assert_eq!(body.fresh(at(40_000)), FRESH_MOST, "100 MB/s");
+        assert_eq!(body.fresh(at(40_000)), MAX_UNREAD_BYTES, "100 MB/s");
     }
 }

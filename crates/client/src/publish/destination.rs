@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep_until;
 
-use self::batching::{WriteCoalescer, gathered};
+use self::batching::{WriteCoalescer, wait_for_batch};
 use self::early_warnings::EarlyWarnings;
 use self::reporting::Dropped;
 use self::resend::BodyEnd;
@@ -23,7 +23,7 @@ use super::body_layout::BodyMap;
 use super::stats::Stats;
 use super::status::{State, Status};
 use super::{DestinationObserver, Settings, lock};
-use crate::packet_buffer::{Reader, DropPolicy};
+use crate::packet_buffer::{DropPolicy, Reader};
 use crate::transport::{Client, TransportEvent, kerberos};
 use wmhttp::Hresult;
 use wmhttp::auth::{Credentials, Target};
@@ -46,17 +46,17 @@ pub enum Command {
     Drain(Instant),
 }
 
-/// The task. It awaits in one place, [`DestinationTask::happening`].
+/// The task. It awaits in one place, [`DestinationTask::next_event`].
 pub(super) struct DestinationTask {
     settings: Arc<Mutex<Settings>>,
     stats: Arc<Mutex<Stats>>,
-    application: Arc<dyn DestinationObserver>,
+    observer: Arc<dyn DestinationObserver>,
     /// Told when nothing more will happen by itself.
     at_rest: Box<dyn Fn() + Send>,
     commands: mpsc::Receiver<Command>,
     session: Session,
     client: Client,
-    cursor: Reader,
+    reader: Reader,
     backoff: Backoff,
     name: String,
     location: String,
@@ -70,7 +70,7 @@ pub(super) struct DestinationTask {
     drain_by: Option<Instant>,
     /// It is to end whatever waits: [`Command::EndSession`] counts until it is at rest.
     ending: bool,
-    gather: WriteCoalescer,
+    coalescer: WriteCoalescer,
     dropped: Dropped,
     /// Upstream was asked for the key frame that the cursor waits for.
     key_frame_wanted: bool,
@@ -79,8 +79,8 @@ pub(super) struct DestinationTask {
     wants_room: Option<usize>,
     /// Since when, while it is.
     full_since: Option<Instant>,
-    /// See [`DestinationTask::omen`].
-    omens: EarlyWarnings,
+    /// See [`DestinationTask::early_warning`].
+    early_warnings: EarlyWarnings,
     /// When packets began to flow, since the last connect.
     streaming_since: Option<Instant>,
     was_opened: bool,
@@ -103,11 +103,11 @@ enum TaskEvent {
     Data,
     Deadline,
     Retry,
-    Lapped,
+    Overrun,
     /// Packets that were missed are to be reported.
     DroppedDue,
     /// What threatens the push is to be told.
-    Omen,
+    EarlyWarning,
     Answer(bool),
     AuthReply(AuthReply),
     DrainDue,
@@ -120,9 +120,9 @@ impl DestinationTask {
     pub(super) fn new(
         settings: Arc<Mutex<Settings>>,
         stats: Arc<Mutex<Stats>>,
-        cursor: Reader,
+        reader: Reader,
         commands: mpsc::Receiver<Command>,
-        application: Arc<dyn DestinationObserver>,
+        observer: Arc<dyn DestinationObserver>,
         at_rest: Box<dyn Fn() + Send>,
     ) -> Self {
         let now = lock(&settings).clone();
@@ -135,10 +135,10 @@ impl DestinationTask {
             client: Client::new(now.transport),
             settings,
             stats,
-            application,
+            observer,
             at_rest,
             commands,
-            cursor,
+            reader,
             backoff: Backoff::default(),
             name,
             location,
@@ -148,13 +148,13 @@ impl DestinationTask {
             asking: None,
             drain_by: None,
             ending: false,
-            gather: WriteCoalescer::default(),
+            coalescer: WriteCoalescer::default(),
             dropped: Dropped::default(),
             key_frame_wanted: false,
             asked_kernel_at: None,
             wants_room: None,
             full_since: None,
-            omens: EarlyWarnings::default(),
+            early_warnings: EarlyWarnings::default(),
             streaming_since: None,
             was_opened: false,
             reconnecting: false,
@@ -167,28 +167,28 @@ impl DestinationTask {
     pub(super) async fn run(mut self) {
         self.connect();
         loop {
-            self.settle();
+            self.run_session();
             if self.done {
                 break;
             }
-            let happening = self.happening().await;
-            self.handle(happening);
+            let next_event = self.next_event().await;
+            self.handle(next_event);
         }
         self.client.close();
     }
 
     /// Carries out what the session says and offers it data, until both have nothing left.
-    fn settle(&mut self) {
+    fn run_session(&mut self) {
         loop {
             while let Some(output) = self.session.poll() {
-                self.carry_out(output);
+                self.handle_output(output);
             }
             if self.done || !self.feed() {
                 break;
             }
         }
-        self.cursor.set_streaming(self.session.is_streaming());
-        if self.cursor.waits_for_key_frame() && self.session.wants_data() {
+        self.reader.set_streaming(self.session.is_streaming());
+        if self.reader.waits_for_key_frame() && self.session.wants_data() {
             if !std::mem::replace(&mut self.key_frame_wanted, true) {
                 self.want_key_frame();
             }
@@ -198,38 +198,38 @@ impl DestinationTask {
         if self.backoff.failures() > 0 && self.streaming_since.is_some() {
             let last = lock(&self.stats).last_error.clone();
             if last.is_some_and(|last| self.has_streamed(&last)) {
-                self.forgive();
+                self.reset_backoff();
             }
         }
         self.note_connection();
     }
 
-    async fn happening(&mut self) -> TaskEvent {
+    async fn next_event(&mut self) -> TaskEvent {
         let wants_data = self.session.wants_data() && self.wants_room.is_none();
         let deadline = self.session.deadline();
-        let gather_until = self.gather.until(Instant::now());
-        let breaks_off = self.breaks_off_when_lapped();
-        let omen_at = self.omen().map(|(at, _)| at);
+        let gather_until = self.coalescer.until(Instant::now());
+        let breaks_off = self.disconnects_on_overrun();
+        let early_warning_at = self.early_warning().map(|(at, _)| at);
         let dropped_at = self.dropped.report_at.filter(|_| self.dropped.packets > 0);
-        let Self { client, cursor, commands, retry_at, wants_room, question, asking, drain_by, .. } = self;
+        let Self { client, reader, commands, retry_at, wants_room, question, asking, drain_by, .. } = self;
         tokio::select! {
             incoming = client.next(*wants_room) => TaskEvent::Transport(incoming),
-            () = gathered(cursor, gather_until), if wants_data => TaskEvent::Data,
+            () = wait_for_batch(reader, gather_until), if wants_data => TaskEvent::Data,
             () = at(deadline), if deadline.is_some() => TaskEvent::Deadline,
             () = at(*retry_at), if retry_at.is_some() => TaskEvent::Retry,
-            () = cursor.lapped(), if breaks_off => TaskEvent::Lapped,
+            () = reader.wait_until_overrun(), if breaks_off => TaskEvent::Overrun,
             () = at(dropped_at), if dropped_at.is_some() => TaskEvent::DroppedDue,
-            () = at(omen_at), if omen_at.is_some() => TaskEvent::Omen,
+            () = at(early_warning_at), if early_warning_at.is_some() => TaskEvent::EarlyWarning,
             answer = answer_to(question), if question.is_some() => TaskEvent::Answer(answer),
-            answer = supplied(asking), if asking.is_some() => TaskEvent::AuthReply(answer),
+            answer = auth_reply(asking), if asking.is_some() => TaskEvent::AuthReply(answer),
             () = at(*drain_by), if drain_by.is_some() => TaskEvent::DrainDue,
             command = commands.recv() => command.map_or(TaskEvent::Stop, TaskEvent::Command),
         }
     }
 
-    fn handle(&mut self, happening: TaskEvent) {
+    fn handle(&mut self, next_event: TaskEvent) {
         let now = Instant::now();
-        match happening {
+        match next_event {
             TaskEvent::Data => {}
             TaskEvent::Transport(TransportEvent::Room) => self.has_room(),
             TaskEvent::Transport(TransportEvent::Connected) => self.session.handle_connected(),
@@ -239,7 +239,7 @@ impl DestinationTask {
                 }
             }
             TaskEvent::Transport(TransportEvent::Response { head, undelivered }) => {
-                self.undelivered = self.not_read(&BodyEnd::Answer(head.status), undelivered, now);
+                self.undelivered = self.bytes_to_resend(&BodyEnd::Answer(head.status), undelivered, now);
                 lock(&self.stats).last_http_status = Some(head.status);
                 self.session.handle_response(&head, now);
                 let peer = self.session.peer().clone();
@@ -249,8 +249,8 @@ impl DestinationTask {
                 stats.auth_scheme = self.session.auth_scheme().or(stats.auth_scheme);
             }
             TaskEvent::Transport(TransportEvent::Lost { cause, detail, undelivered }) => {
-                self.undelivered = self.not_read(&BodyEnd::Loss(cause), undelivered, now);
-                let delivered = undelivered == 0 && !self.is_unread(cause, undelivered, now);
+                self.undelivered = self.bytes_to_resend(&BodyEnd::Loss(cause), undelivered, now);
+                let delivered = undelivered == 0 && !self.peer_read_nothing(cause, undelivered, now);
                 self.session.handle_disconnect(cause, &detail, delivered, now);
                 self.session.not_delivered(undelivered);
             }
@@ -260,10 +260,10 @@ impl DestinationTask {
                 self.session.handle_timeout(now);
             }
             TaskEvent::Retry => self.connect(),
-            TaskEvent::Lapped => self.lapped(),
+            TaskEvent::Overrun => self.wait_until_overrun(),
             TaskEvent::DroppedDue => self.report_dropped(),
-            TaskEvent::Omen => self.tell_omen(),
-            TaskEvent::Answer(go_on) => self.answered(go_on),
+            TaskEvent::EarlyWarning => self.report_early_warning(),
+            TaskEvent::Answer(resume) => self.answered(resume),
             TaskEvent::AuthReply(answer) => {
                 self.asking = None;
                 match answer {
@@ -272,18 +272,18 @@ impl DestinationTask {
                 }
             }
             TaskEvent::DrainDue | TaskEvent::Stop => self.close_for_good(),
-            TaskEvent::Command(command) => self.obey(command, now),
+            TaskEvent::Command(command) => self.handle_command(command, now),
         }
     }
 
-    fn obey(&mut self, command: Command, now: Instant) {
+    fn handle_command(&mut self, command: Command, now: Instant) {
         match command {
-            Command::Reread => self.reread(),
+            Command::Reread => self.apply_settings(),
             Command::EndSession => {
-                self.forget_retry();
+                self.cancel_retry();
                 if self.session.is_down() {
                     if !self.state.is_final() {
-                        self.rest(Status::Closed, State::Closed, Hresult::OK, None);
+                        self.stop_with(Status::Closed, State::Closed, Hresult::OK, None);
                     }
                 } else {
                     self.ending = true;
@@ -291,19 +291,19 @@ impl DestinationTask {
                 }
             }
             Command::Disconnect => {
-                self.forget_retry();
+                self.cancel_retry();
                 self.ending = false;
                 if !self.state.is_final() {
                     self.break_off(now);
                     self.step(Status::Closed, State::Closed, Hresult::OK, None);
-                    self.all_told();
+                    self.mark_at_rest();
                 }
             }
             Command::Reconnect => {
                 if self.state.is_final() {
-                    self.begin_anew();
+                    self.restart();
                 } else if self.session.is_down() {
-                    self.forgive();
+                    self.reset_backoff();
                     self.connect();
                 }
             }
@@ -316,36 +316,36 @@ impl DestinationTask {
         }
     }
 
-    fn reread(&mut self) {
+    fn apply_settings(&mut self) {
         let settings = lock(&self.settings).clone();
         self.location = settings.session.url.to_string();
         lock(&self.stats).location.clone_from(&self.location);
-        self.cursor.set_terms(settings.terms);
+        self.reader.set_options(settings.options);
         self.client.set_settings(settings.transport);
         self.session.set_config(settings.session);
     }
 
     /// After the end, or a failure for good, or a disconnection, somebody wants it again.
-    fn begin_anew(&mut self) {
+    fn restart(&mut self) {
         if !self.session.is_down() || self.session.is_closed() {
             self.session = Session::new(lock(&self.settings).session.clone());
         }
-        self.cursor.go_on();
-        self.forgive();
+        self.reader.resume();
+        self.reset_backoff();
         self.was_opened = false;
         self.connect();
     }
 
     /// Nothing more happens by itself: what the log has is for others.
-    fn rest(&mut self, status: Status, state: State, hresult: Hresult, failure: Option<Failure>) {
-        self.cursor.park();
+    fn stop_with(&mut self, status: Status, state: State, hresult: Hresult, failure: Option<Failure>) {
+        self.reader.pause();
         self.ending = false;
         self.step(status, state, hresult, failure);
         self.done = self.drain_by.is_some();
-        self.all_told();
+        self.mark_at_rest();
     }
 
-    fn all_told(&self) {
+    fn mark_at_rest(&self) {
         lock(&self.stats).at_rest = true;
         (self.at_rest)();
     }
@@ -359,14 +359,14 @@ impl DestinationTask {
         self.step(Status::Closed, State::Closed, Hresult::OK, None);
     }
 
-    fn forget_retry(&mut self) {
+    fn cancel_retry(&mut self) {
         self.retry_at = None;
         self.question = None;
         self.asking = None;
     }
 
     fn connect(&mut self) {
-        self.forget_retry();
+        self.cancel_retry();
         self.streaming_since = None;
         lock(&self.stats).at_rest = false;
         self.step(Status::Locating, State::Locating, Hresult::OK, None);
@@ -381,8 +381,8 @@ impl DestinationTask {
                 self.session.end(now);
                 return true;
             }
-            let Some(next) = self.cursor.peek() else {
-                if self.cursor.at_end() {
+            let Some(next) = self.reader.peek() else {
+                if self.reader.at_end() {
                     self.session.end(now);
                     return true;
                 }
@@ -400,7 +400,7 @@ impl DestinationTask {
             }
             self.has_room();
             // The writer may have lapped the cursor since: what comes next is looked at once more then.
-            let Some(batch) = self.cursor.take_of(&next.header, granted.min(room.max(next.size as u64))) else {
+            let Some(batch) = self.reader.take_if_header(&next.header, granted.min(room.max(next.size as u64))) else {
                 continue;
             };
             self.note_dropped(batch.skipped);
@@ -410,8 +410,8 @@ impl DestinationTask {
             }
             self.body.data(len, now);
             self.session.sent(len);
-            self.gather.taken(now);
-            self.omens.data_flows();
+            self.coalescer.taken(now);
+            self.early_warnings.data_flows();
             lock(&self.stats).note_sent(len, now);
             if self.session.has_output() {
                 return true;
@@ -425,7 +425,7 @@ impl DestinationTask {
         self.full_since = None;
     }
 
-    fn carry_out(&mut self, output: Output) {
+    fn handle_output(&mut self, output: Output) {
         match output {
             Output::Request(request) => {
                 let mut stats = lock(&self.stats);
@@ -450,11 +450,11 @@ impl DestinationTask {
                 self.client.send(bytes);
             }
             Output::Close => self.client.close(),
-            Output::Event(event) => self.tell(event),
+            Output::Event(event) => self.handle_session_event(event),
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn handle_session_event(&mut self, event: Event) {
         match event {
             Event::Opened => {
                 if !self.was_opened {
@@ -465,7 +465,7 @@ impl DestinationTask {
                 }
                 self.connected();
                 // A new session in mid-stream: whoever joins there can show nothing before a key frame.
-                if self.cursor.progress().received > 0 {
+                if self.reader.progress().received > 0 {
                     self.want_key_frame();
                 }
             }
@@ -480,8 +480,8 @@ impl DestinationTask {
                 }
             }
             Event::CredentialsNeeded(question) => {
-                let application = Arc::clone(&self.application);
-                self.asking = Some(spawn_blocking(move || AuthReply::Credentials(application.credentials(&question))));
+                let observer = Arc::clone(&self.observer);
+                self.asking = Some(spawn_blocking(move || AuthReply::Credentials(observer.credentials(&question))));
             }
             Event::TicketNeeded(request) => {
                 self.asking = Some(spawn_blocking(move || AuthReply::Ticket(kerberos::ticket(&request))));
@@ -513,7 +513,7 @@ impl DestinationTask {
                 lock(&self.stats).end_unconfirmed = !clean;
                 self.body_arrived();
                 self.step(Status::Stopped, State::Ending, hresult, None);
-                self.rest(Status::Closed, State::Closed, Hresult::OK, None);
+                self.stop_with(Status::Closed, State::Closed, Hresult::OK, None);
             }
         }
     }
@@ -532,9 +532,9 @@ impl DestinationTask {
     fn restarted(&mut self, reason: RestartReason, rewind: u64) {
         if reason == RestartReason::HeaderChange {
             // The server had the end of the body: nothing of it is uncertain.
-            self.take_again(rewind);
+            self.rewind_for_resend(rewind);
         } else {
-            self.body_broke(rewind);
+            self.on_body_interrupted(rewind);
         }
         let (text, remedy) = match reason {
             RestartReason::Stale | RestartReason::Unauthenticated => return,
@@ -558,20 +558,21 @@ impl DestinationTask {
         self.notice(text.to_owned(), remedy);
     }
 
-    fn breaks_off_when_lapped(&self) -> bool {
-        self.session.is_streaming() && lock(&self.settings).terms.policy == Some(DropPolicy::Disconnect)
+    fn disconnects_on_overrun(&self) -> bool {
+        self.session.is_streaming() && lock(&self.settings).options.policy == Some(DropPolicy::Disconnect)
     }
 
     /// The cursor fell behind its limits, and the policy is to break off then.
-    fn lapped(&mut self) {
-        self.undelivered = self.not_read(&BodyEnd::Loss(Cause::Stalled), self.client.undelivered(), Instant::now());
+    fn wait_until_overrun(&mut self) {
+        self.undelivered =
+            self.bytes_to_resend(&BodyEnd::Loss(Cause::Stalled), self.client.undelivered(), Instant::now());
         self.session.abandon();
         self.failed(Failure::lost(Cause::Stalled, "drop-policy=disconnect"));
     }
 }
 
 /// Where the application's code has panicked, it has no credentials.
-async fn supplied(asking: &mut Option<JoinHandle<AuthReply>>) -> AuthReply {
+async fn auth_reply(asking: &mut Option<JoinHandle<AuthReply>>) -> AuthReply {
     match asking {
         Some(asking) => asking.await.unwrap_or(AuthReply::Credentials(None)),
         None => std::future::pending().await,

@@ -18,14 +18,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::packet_buffer::{DropPolicy, Interrupted, Limits, PacketBuffer, ReaderMonitor, StartPosition, ReaderOptions};
+use crate::packet_buffer::{
+    DropPolicy, Interrupted, Limits, PacketBuffer, ReaderMonitor, ReaderOptions, StartPosition,
+};
 use crate::transport::{self, runtime};
 use backoff::Policy;
-use destination::DestinationTask;
 pub use destination::Command;
+use destination::DestinationTask;
 use stats::Stats;
 use status::DestinationEvent;
-use wmhttp::auth::{Credentials, CredentialRequest};
+use wmhttp::auth::{CredentialRequest, Credentials};
 use wmhttp::client::Config;
 use wmhttp::failure::Failure;
 
@@ -39,7 +41,7 @@ pub struct Settings {
     /// When to try again.
     pub retry: Policy,
     /// How far it may lag, and what happens then; no policy follows [`Publisher::set_live`].
-    pub terms: ReaderOptions,
+    pub options: ReaderOptions,
 }
 
 /// Who hears of a destination, and is asked.
@@ -47,21 +49,21 @@ pub trait DestinationObserver: Send + Sync {
     /// Something happened. Called on the I/O thread with no lock held; it must not block.
     fn report(&self, report: DestinationEvent);
 
-    /// Whether [`DestinationObserver::may_retry`] has anything to say.
-    fn wants_to_be_asked(&self) -> bool;
+    /// Whether [`DestinationObserver::should_retry`] has anything to say.
+    fn has_retry_handler(&self) -> bool;
 
     /// Whether to try again after this failure. Called on a thread that may block; the destination waits for it,
     /// others do not.
-    fn may_retry(&self, failure: &Failure) -> bool;
+    fn should_retry(&self, failure: &Failure) -> bool;
 
     /// The credentials that a server or a proxy asks for, where there are some. Called as
-    /// [`DestinationObserver::may_retry`] is; the session bounds how long it may take.
+    /// [`DestinationObserver::should_retry`] is; the session bounds how long it may take.
     fn credentials(&self, question: &CredentialRequest) -> Option<Credentials>;
 }
 
 /// One stream on its way to its destinations.
 pub struct Publisher {
-    log: Arc<PacketBuffer>,
+    buffer: Arc<PacketBuffer>,
     shared: Arc<Shared>,
     ticker: Mutex<Option<AbortHandle>>,
 }
@@ -86,11 +88,11 @@ struct Destination {
     commands: mpsc::Sender<Command>,
     settings: Arc<Mutex<Settings>>,
     stats: Arc<Mutex<Stats>>,
-    observer: ReaderMonitor,
+    monitor: ReaderMonitor,
 }
 
 /// Commands that wait for a destination.
-const COMMANDS: usize = 16;
+const COMMAND_QUEUE_LEN: usize = 16;
 
 /// How [`Publisher::wait_until_ended`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,13 +106,13 @@ pub enum DrainOutcome {
 impl Publisher {
     /// A publisher without destinations whose log keeps what `limits` allow.
     pub fn new(limits: Limits) -> Self {
-        Self::over(PacketBuffer::new(limits))
+        Self::with_buffer(PacketBuffer::new(limits))
     }
 
-    /// A publisher without destinations of what somebody else appends to `log`, and ends.
-    pub fn over(log: Arc<PacketBuffer>) -> Self {
+    /// A publisher without destinations of what somebody else appends to `buffer`, and ends.
+    pub fn with_buffer(buffer: Arc<PacketBuffer>) -> Self {
         let shared = Shared { destinations: Mutex::default(), changed: Condvar::new() };
-        Self { log, shared: Arc::new(shared), ticker: Mutex::default() }
+        Self { buffer, shared: Arc::new(shared), ticker: Mutex::default() }
     }
 
     /// Adds a destination under a name of its own, and begins to connect. Before the first packet it gets
@@ -118,20 +120,21 @@ impl Publisher {
     ///
     /// # Errors
     /// The system's, where the I/O thread cannot be had.
-    pub fn add(&self, name: &str, settings: Settings, application: Arc<dyn DestinationObserver>) -> io::Result<()> {
+    pub fn add(&self, name: &str, settings: Settings, observer: Arc<dyn DestinationObserver>) -> io::Result<()> {
         // First: a destination that nothing drives would be waited for at the end.
         let io = runtime::handle()?;
-        let start = if self.log.head() == 0 { StartPosition::Oldest } else { settings.terms.resync };
-        let cursor = self.log.cursor(start, settings.terms);
-        let observer = cursor.observer();
-        let (to_actor, commands) = mpsc::channel(COMMANDS);
+        let start = if self.buffer.head() == 0 { StartPosition::Oldest } else { settings.options.resync };
+        let reader = self.buffer.reader(start, settings.options);
+        let monitor = reader.monitor();
+        let (to_actor, commands) = mpsc::channel(COMMAND_QUEUE_LEN);
         let location = settings.session.url.to_string();
         let stats = Arc::new(Mutex::new(Stats { name: name.to_owned(), location, ..Stats::default() }));
         let settings = Arc::new(Mutex::new(settings));
         let shared = Arc::clone(&self.shared);
-        let at_rest = Box::new(move || shared.tell_waiter());
-        let actor = DestinationTask::new(Arc::clone(&settings), Arc::clone(&stats), cursor, commands, application, at_rest);
-        let destination = Destination { name: name.to_owned(), commands: to_actor, settings, stats, observer };
+        let at_rest = Box::new(move || shared.notify_waiters());
+        let actor =
+            DestinationTask::new(Arc::clone(&settings), Arc::clone(&stats), reader, commands, observer, at_rest);
+        let destination = Destination { name: name.to_owned(), commands: to_actor, settings, stats, monitor };
         self.shared.lock().all.push(destination);
         let shared = Arc::clone(&self.shared);
         io.spawn(async move {
@@ -150,14 +153,14 @@ impl Publisher {
         let stats = removed.snapshot();
         let drains = drain.is_some_and(|drain| {
             // Here and now: what upstream sends next is no longer for it.
-            removed.observer.end_here();
+            removed.monitor.end_here();
             removed.commands.try_send(Command::Drain(Instant::now() + drain)).is_ok()
         });
         if drains {
             destinations.draining.push(removed);
         }
         drop(destinations);
-        self.shared.tell_waiter();
+        self.shared.notify_waiters();
         Some(stats)
     }
 
@@ -179,17 +182,21 @@ impl Publisher {
     /// # Errors
     /// [`Interrupted`] while [`Publisher::interrupt`] is in force.
     pub fn wait_for_room(&self) -> Result<(), Interrupted> {
-        self.log.wait_for_room()
+        self.buffer.wait_for_room()
     }
 
     /// Appends data packets of one stream. Never blocks.
-    pub fn append<B: asf::PacketBytes>(&self, header: &Arc<asf::Header>, packets: impl IntoIterator<Item = asf::Packet<B>>) {
-        self.log.append(header, packets);
+    pub fn append<B: asf::PacketBytes>(
+        &self,
+        header: &Arc<asf::Header>,
+        packets: impl IntoIterator<Item = asf::Packet<B>>,
+    ) {
+        self.buffer.append(header, packets);
     }
 
     /// The stream is over: each destination gets what is left, and `$E`(0).
     pub fn end(&self) {
-        self.log.end();
+        self.buffer.end();
     }
 
     /// Waits until every destination has ended or failed.
@@ -219,19 +226,19 @@ impl Publisher {
 
     /// Breaks off the waits of the caller's thread from now on, or allows them again.
     pub fn interrupt(&self, interrupted: bool) {
-        self.log.interrupt(interrupted);
+        self.buffer.interrupt(interrupted);
         self.shared.lock().interrupted = interrupted;
         self.shared.changed.notify_all();
     }
 
     /// Whether upstream is live: then a destination that lags is not waited for.
     pub fn set_live(&self, live: bool) {
-        self.log.set_policy(if live { DropPolicy::Keyframe } else { DropPolicy::Block });
+        self.buffer.set_policy(if live { DropPolicy::Keyframe } else { DropPolicy::Block });
     }
 
     /// Changes how much the log keeps.
     pub fn set_limits(&self, limits: Limits) {
-        self.log.set_limits(limits);
+        self.buffer.set_limits(limits);
     }
 
     /// Changes the settings of the destinations, each by its name; what concerns a connection counts from
@@ -269,7 +276,7 @@ impl Publisher {
     /// The counters of each destination.
     pub fn stats(&self) -> Vec<Stats> {
         // The stream's own times say how fast it is, once there is enough of it.
-        let (time, bytes) = self.log.appended();
+        let (time, bytes) = self.buffer.appended();
         let bits = if time < Duration::from_secs(1) { 0.0 } else { bytes as f64 * 8.0 / time.as_secs_f64() };
         let mut all: Vec<Stats> = self.shared.lock().all.iter().map(Destination::snapshot).collect();
         for stats in &mut all {
@@ -294,7 +301,7 @@ impl Destination {
 
     fn snapshot(&self) -> Stats {
         let mut stats = lock(&self.stats).clone();
-        let progress = self.observer.progress();
+        let progress = self.monitor.progress();
         stats.packets_received = progress.received;
         stats.packets_sent = progress.taken;
         stats.padding_bytes_saved = progress.padding_saved;
@@ -326,7 +333,7 @@ impl Shared {
     }
 
     /// A waiter that has just looked holds the lock until it waits: whoever has had the lock is heard.
-    fn tell_waiter(&self) {
+    fn notify_waiters(&self) {
         drop(self.lock());
         self.changed.notify_all();
     }

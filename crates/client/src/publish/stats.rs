@@ -152,7 +152,7 @@ impl Stats {
     /// How long the connection that there is has lasted.
     fn connected_now(&self) -> Option<Duration> {
         let since = self.connected_at?.steady;
-        let over = self.disconnected_at.is_some_and(|ended| ended.steady >= since);
-        (!over).then(|| since.elapsed())
+        let with_buffer = self.disconnected_at.is_some_and(|ended| ended.steady >= since);
+        (!with_buffer).then(|| since.elapsed())
     }
 }

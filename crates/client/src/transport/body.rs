@@ -41,7 +41,7 @@ struct State {
 
 impl State {
     /// Whether the library may have the next frame, where there is one.
-    fn may_fly(&self) -> bool {
+    fn has_in_flight_budget(&self) -> bool {
         let next = self.frames.front().map_or(0, Bytes::len);
         self.in_flight == 0 || self.in_flight + next <= IN_FLIGHT
     }
@@ -113,10 +113,10 @@ impl Queue {
     }
 
     /// The library has written a frame, or thrown it away.
-    fn landed(&self, len: usize) {
+    fn release(&self, len: usize) {
         let mut state = self.lock();
         state.in_flight -= len;
-        let puller = if state.may_fly() { state.puller.take() } else { None };
+        let puller = if state.has_in_flight_budget() { state.puller.take() } else { None };
         drop(state);
         wake(puller);
     }
@@ -146,7 +146,7 @@ impl AsRef<[u8]> for InFlightFrame {
 
 impl Drop for InFlightFrame {
     fn drop(&mut self) {
-        self.queue.landed(self.frame.len());
+        self.queue.release(self.frame.len());
     }
 }
 
@@ -173,7 +173,7 @@ impl Body for PushBody {
         if state.remaining == 0 {
             return Poll::Ready(None);
         }
-        let next = if state.may_fly() { state.frames.pop_front() } else { None };
+        let next = if state.has_in_flight_budget() { state.frames.pop_front() } else { None };
         let Some(frame) = next else {
             state.puller = Some(context.waker().clone());
             return Poll::Pending;

@@ -49,7 +49,7 @@ use wmhttp::client::{Connection, Request, ResponseHead};
 use wmhttp::failure::Cause;
 
 /// Bytes of body that wait here at most, beside what the kernel holds.
-const QUEUE: usize = 64 * 1024;
+const BODY_QUEUE_BYTES: usize = 64 * 1024;
 /// Bytes of a response's body that are read, so that its connection can serve again.
 const MAX_RESPONSE_BODY: usize = 64 * 1024;
 /// How long a response's body may take.
@@ -176,12 +176,12 @@ impl Client {
 
     /// Bytes that the body takes now.
     pub fn room(&self) -> usize {
-        self.body().map_or(0, |body| QUEUE.saturating_sub(body.queued()))
+        self.body().map_or(0, |body| BODY_QUEUE_BYTES.saturating_sub(body.queued()))
     }
 
     /// What [`Client::room`] is where nothing waits.
     pub fn capacity(&self) -> usize {
-        QUEUE
+        BODY_QUEUE_BYTES
     }
 
     /// What happens next. Never returns while no request is under way. `wanted_room` asks
@@ -192,7 +192,9 @@ impl Client {
         let room = async {
             match (body, wanted_room) {
                 // Not for less than half of it: few turns, each for many packets.
-                (Some(body), Some(wanted)) => body.room(QUEUE.saturating_sub(wanted).min(QUEUE / 2)).await,
+                (Some(body), Some(wanted)) => {
+                    body.room(BODY_QUEUE_BYTES.saturating_sub(wanted).min(BODY_QUEUE_BYTES / 2)).await
+                }
                 _ => std::future::pending().await,
             }
         };
@@ -240,7 +242,7 @@ impl Client {
     /// Has the kernel mark the connection's packets, where that is wanted and its socket is known.
     fn mark(&self) {
         if let (Some(socket), Some(dscp)) = (self.socket().as_ref(), self.settings.dscp) {
-            socket.mark(dscp);
+            socket.set_dscp(dscp);
         }
     }
 
@@ -301,7 +303,7 @@ impl Client {
             let mut socket = self.socket();
             let found_late = socket.is_none();
             if found_late {
-                *socket = answer.local.and_then(|local| Socket::find(local, &exchange.peers));
+                *socket = answer.local.and_then(|local| Socket::find_by_local_addr(local, &exchange.peers));
             }
             drop(socket);
             if found_late {

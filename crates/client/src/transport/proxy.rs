@@ -10,7 +10,7 @@ use url::Url;
 
 use wmhttp::auth::{Login, Secret};
 use wmhttp::failure::Cause;
-use wmhttp::proxy::{ProxyConfig, Proxy};
+use wmhttp::proxy::{Proxy, ProxyConfig};
 
 /// As the environment says now: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, in either case.
 /// `login` counts instead of the credentials there.

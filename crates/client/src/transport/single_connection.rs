@@ -19,7 +19,7 @@ use tower::{BoxError, Layer, Service};
 use super::socket::Socket;
 
 /// How long the pool has to get the kept connection back.
-const GRACE: Duration = Duration::from_millis(300);
+const POOL_RETURN_GRACE: Duration = Duration::from_millis(300);
 
 /// The kept connection is gone.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,7 @@ where
     fn call(&mut self, target: R) -> Self::Future {
         if self.once.used.swap(true, Ordering::Relaxed) {
             return Box::pin(async {
-                tokio::time::sleep(GRACE).await;
+                tokio::time::sleep(POOL_RETURN_GRACE).await;
                 Err(ConnectionLost.into())
             });
         }
@@ -88,7 +88,7 @@ where
         let SingleConnection { peers, made, .. } = self.once.clone();
         Box::pin(async move {
             let connection = connecting.await?;
-            *made.socket.lock().unwrap_or_else(PoisonError::into_inner) = Socket::find_new(&peers);
+            *made.socket.lock().unwrap_or_else(PoisonError::into_inner) = Socket::find_unclaimed(&peers);
             made.connected.notify_one();
             Ok(connection)
         })

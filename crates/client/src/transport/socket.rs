@@ -26,7 +26,7 @@ pub(super) struct Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        FOUND.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.inode);
+        CLAIMED_INODES.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.inode);
     }
 }
 
@@ -43,24 +43,24 @@ pub struct Telemetry {
 
 /// The sockets that have been found, by their inodes: none is taken for another, and none looked at again, which
 /// with hundreds of connections would be most of what connecting costs.
-static FOUND: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+static CLAIMED_INODES: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
 
 impl Socket {
     /// Finds the socket that leads from `local` to one of `peers`.
-    pub(super) fn find(local: SocketAddr, peers: &[SocketAddr]) -> Option<Self> {
-        candidates(peers).find(|found| found.local == local).and_then(Self::keep)
+    pub(super) fn find_by_local_addr(local: SocketAddr, peers: &[SocketAddr]) -> Option<Self> {
+        candidates(peers).find(|found| found.local == local).and_then(Self::claim)
     }
 
     /// Finds the socket that leads to one of `peers` and was not found before, where there is just one.
-    pub(super) fn find_new(peers: &[SocketAddr]) -> Option<Self> {
+    pub(super) fn find_unclaimed(peers: &[SocketAddr]) -> Option<Self> {
         let mut new = candidates(peers);
         let first = new.next()?;
         // The duplicate of the first may come by as well.
-        new.all(|other| other.inode == first.inode).then_some(first).and_then(Self::keep)
+        new.all(|other| other.inode == first.inode).then_some(first).and_then(Self::claim)
     }
 
-    fn keep(found: Candidate) -> Option<Self> {
-        if !FOUND.lock().unwrap_or_else(PoisonError::into_inner).insert(found.inode) {
+    fn claim(found: Candidate) -> Option<Self> {
+        if !CLAIMED_INODES.lock().unwrap_or_else(PoisonError::into_inner).insert(found.inode) {
             return None;
         }
         let socket = Self { fd: found.fd, inode: found.inode };
@@ -70,7 +70,7 @@ impl Socket {
     }
 
     /// Sets the Differentiated Services code point of what is sent from now on.
-    pub(super) fn mark(&self, dscp: u8) {
+    pub(super) fn set_dscp(&self, dscp: u8) {
         // The lower two bits are ECN's, which are the kernel's.
         let class = u32::from(dscp) << 2;
         let socket = SockRef::from(&self.fd);
@@ -102,7 +102,7 @@ struct Candidate {
 fn candidates(peers: &[SocketAddr]) -> impl Iterator<Item = Candidate> {
     let process = pidfd_open(getpid(), PidfdFlags::empty()).ok();
     let descriptors = fs::read_dir("/proc/self/fd").ok();
-    let known = FOUND.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let known = CLAIMED_INODES.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let sockets = descriptors.into_iter().flatten().filter_map(|entry| {
         let fd: RawFd = entry.ok()?.file_name().to_str()?.parse().ok()?;
         let target = fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;

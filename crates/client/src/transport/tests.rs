@@ -74,7 +74,9 @@ async fn next(client: &mut Client) -> TransportEvent {
     loop {
         match client.next(None).await {
             TransportEvent::Resolved | TransportEvent::Connected => {}
-            other @ (TransportEvent::Room | TransportEvent::Response { .. } | TransportEvent::Lost { .. }) => return other,
+            other @ (TransportEvent::Room | TransportEvent::Response { .. } | TransportEvent::Lost { .. }) => {
+                return other;
+            }
         }
     }
 }
@@ -82,7 +84,10 @@ async fn next(client: &mut Client) -> TransportEvent {
 async fn status(client: &mut Client) -> u16 {
     match next(client).await {
         TransportEvent::Response { head, .. } => head.status,
-        other @ (TransportEvent::Resolved | TransportEvent::Connected | TransportEvent::Room | TransportEvent::Lost { .. }) => {
+        other @ (TransportEvent::Resolved
+        | TransportEvent::Connected
+        | TransportEvent::Room
+        | TransportEvent::Lost { .. }) => {
             panic!("{other:?}")
         }
     }

@@ -105,7 +105,7 @@ mod with_rustls {
     use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
     use rustls_platform_verifier::Verifier;
 
-    use super::{TlsOptionsError, Options, Tls};
+    use super::{Options, Tls, TlsOptionsError};
 
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));
 
@@ -155,7 +155,9 @@ mod with_rustls {
             (true, Some(file)) => {
                 let authorities = certificates("tls-ca-file", file)?;
                 Arc::new(Verifier::new_with_extra_roots(authorities, Arc::clone(&PROVIDER)).map_err(|error| {
-                    TlsOptionsError(format!("tls-ca-file {file} holds what cannot be trusted in ({error}); name another"))
+                    TlsOptionsError(format!(
+                        "tls-ca-file {file} holds what cannot be trusted in ({error}); name another"
+                    ))
                 })?)
             }
         };
@@ -192,8 +194,8 @@ mod with_rustls {
 
     fn certificates(property: &str, file: &str) -> Result<Vec<CertificateDer<'static>>, TlsOptionsError> {
         let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&read(property, file)?).collect();
-        let found =
-            found.map_err(|error| TlsOptionsError(format!("{property} {file} is no PEM file ({error}); convert it")))?;
+        let found = found
+            .map_err(|error| TlsOptionsError(format!("{property} {file} is no PEM file ({error}); convert it")))?;
         if found.is_empty() {
             return Err(TlsOptionsError(format!(
                 "{property} {file} holds no certificate; name a PEM file with a part BEGIN CERTIFICATE"

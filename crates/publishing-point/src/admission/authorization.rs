@@ -10,7 +10,7 @@ use rand::rngs::SysRng;
 
 use crate::config::Principals;
 use wmhttp::headers::{RequestHead, accepted_schemes};
-use wmhttp::server::access::{Authenticator, RequestLine, AccessPolicy};
+use wmhttp::server::access::{AccessPolicy, Authenticator, RequestLine};
 use wmhttp::server::{Policy, Reply};
 
 /// Looks at whoever comes. Without users everybody is let in.
@@ -140,19 +140,25 @@ impl Access {
 
     /// # Errors
     /// The challenges to one that is unknown.
-    fn admit(&self, headers: &HeaderMap, line: RequestLine<'_>, right: &Principals) -> Result<AuthOutcome, AccessDenied> {
+    fn admit(
+        &self,
+        headers: &HeaderMap,
+        line: RequestLine<'_>,
+        right: &Principals,
+    ) -> Result<AuthOutcome, AccessDenied> {
         let authorization = headers.get(header::AUTHORIZATION);
         let listed = accepted_schemes(headers);
-        let recognize =
-            |guard: &mut Authenticator, nonce: &str| guard.recognize(authorization, &listed, line, nonce, Instant::now());
-        self.ask(std::slice::from_ref(right), recognize).map_err(AccessDenied::Unknown)
+        let authenticate = |guard: &mut Authenticator, nonce: &str| {
+            guard.authenticate(authorization, &listed, line, nonce, Instant::now())
+        };
+        self.ask(std::slice::from_ref(right), authenticate).map_err(AccessDenied::Unknown)
     }
 
     /// Asks who comes, where one of these rights is not everybody's.
     fn ask<E>(
         &self,
         rights: &[Principals],
-        recognize: impl FnOnce(&mut Authenticator, &str) -> Result<String, E>,
+        authenticate: impl FnOnce(&mut Authenticator, &str) -> Result<String, E>,
     ) -> Result<AuthOutcome, E> {
         if rights.iter().all(|who| *who == Principals::Everybody) {
             return Ok(AuthOutcome::Unasked);
@@ -161,7 +167,7 @@ impl Access {
         // A nonce is spent or not, whatever else failed.
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(guard) = guard.as_mut() else { return Ok(AuthOutcome::Unasked) };
-        let user = recognize(guard, &nonce)?;
+        let user = authenticate(guard, &nonce)?;
         Ok(if rights.iter().all(|who| who.has(&user)) { AuthOutcome::User(user) } else { AuthOutcome::NoRight(user) })
     }
 }

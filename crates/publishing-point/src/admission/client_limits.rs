@@ -1,7 +1,7 @@
 //! Who is there, by address: connections, players, how fast they come, and passwords guessed at.
 //!
 //! All tables are bounded, whoever sends what: connections and players by the number of connections,
-//! the rest by [`REMEMBERED`] addresses. There the address goes first that nothing was heard of for
+//! the rest by [`MAX_REMEMBERED_ADDRESSES`] addresses. There the address goes first that nothing was heard of for
 //! longest. With the rate of connections that forgives it three seconds' worth, with guesses those that
 //! it made: to make the server forget one address, an attacker needs that many others.
 
@@ -19,7 +19,7 @@ use super::limits::ServerLimits;
 use super::token_bucket::TokenBucket;
 
 /// Addresses whose rate of connections, or wrong passwords, are remembered.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("it is not 0");
+const MAX_REMEMBERED_ADDRESSES: NonZeroUsize = NonZeroUsize::new(16_384).expect("it is not 0");
 
 /// What counts as one address: an IPv4 address, or an IPv6 /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,8 +70,8 @@ impl ClientLimits {
         Arc::new(Self(Mutex::new(State {
             connections: 0,
             there: HashMap::new(),
-            arrivals: LruCache::new(REMEMBERED),
-            guesses: LruCache::new(REMEMBERED),
+            arrivals: LruCache::new(MAX_REMEMBERED_ADDRESSES),
+            guesses: LruCache::new(MAX_REMEMBERED_ADDRESSES),
         })))
     }
 
@@ -250,7 +250,10 @@ mod tests {
             visit.guessed(&bounds, now);
         }
         let state = gate.lock();
-        assert_eq!((state.arrivals.len(), state.guesses.len()), (REMEMBERED.get(), REMEMBERED.get()));
+        assert_eq!(
+            (state.arrivals.len(), state.guesses.len()),
+            (MAX_REMEMBERED_ADDRESSES.get(), MAX_REMEMBERED_ADDRESSES.get())
+        );
     }
 
     #[test]

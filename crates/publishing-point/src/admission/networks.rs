@@ -93,7 +93,11 @@ fn network(text: &str) -> Result<IpNet, NetworkError> {
     }
     let network: IpNet = text.parse().map_err(|_| NetworkError::Form(text.to_owned()))?;
     if network.trunc() != network {
-        return Err(NetworkError::HostBits { given: text.to_owned(), network: network.trunc(), address: network.addr() });
+        return Err(NetworkError::HostBits {
+            given: text.to_owned(),
+            network: network.trunc(),
+            address: network.addr(),
+        });
     }
     Ok(canonical(network))
 }

@@ -32,15 +32,15 @@ use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
 pub use self::limits::BoundsTable;
-use super::{Config, HeaderChange, PointConfig, SlowPlayers, Principals, relay};
+use super::{Config, HeaderChange, PointConfig, Principals, SlowPlayers, relay};
 use crate::Networks;
 use crate::fault_injection::Fault;
-use crate::http::tls::{TlsError, Tls};
+use crate::http::tls::{Tls, TlsError};
 use crate::recording::limits::RecordLimits;
 use crate::status::{self, StatusAccess};
 use asfpush_client::packet_buffer::Limits;
 use wmhttp::server::Policy;
-use wmhttp::server::access::{UsersError, AccessPolicy, Scheme, Users};
+use wmhttp::server::access::{AccessPolicy, Scheme, Users, UsersError};
 
 /// The shortest Idle-Timeout of the protocol (S-2).
 const SHORTEST_IDLE: Duration = Duration::from_secs(10);
@@ -368,7 +368,12 @@ impl ConfigFile {
 }
 
 impl PointTable {
-    fn into_config(self, name: &str, defaults: &Self, users: Option<&AccessPolicy>) -> Result<PointConfig, ConfigError> {
+    fn into_config(
+        self,
+        name: &str,
+        defaults: &Self,
+        users: Option<&AccessPolicy>,
+    ) -> Result<PointConfig, ConfigError> {
         if self.redirect.is_some() && self.proxy_redirect.is_some() {
             return Err(ConfigError::TwoRedirects(name.to_owned()));
         }
@@ -420,7 +425,12 @@ impl PointTable {
 }
 
 /// A right, of users that there are: a name that nobody has is a slip of the pen.
-fn who(key: &'static str, point: &str, names: PrincipalsToml, users: Option<&AccessPolicy>) -> Result<Principals, ConfigError> {
+fn who(
+    key: &'static str,
+    point: &str,
+    names: PrincipalsToml,
+    users: Option<&AccessPolicy>,
+) -> Result<Principals, ConfigError> {
     match (names, users) {
         (PrincipalsToml::All(Everyone::Everybody), _) => Ok(Principals::Everybody),
         (_, None) => Err(ConfigError::NoUsers(key)),

@@ -20,7 +20,7 @@ use wmhttp::via::Via;
 const USER_AGENT: &str = concat!("WMEncoder/12.0.0.0 asf-publishing-point/", env!("CARGO_PKG_VERSION"));
 /// How many of the longest delays pass before a server is asked again that has refused for good: some lock
 /// out who shows wrong credentials often.
-const REFUSED: u32 = 10;
+const REFUSED_RETRY_FACTOR: u32 = 10;
 
 /// A publishing point that a point pushes on to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl RelayConfig {
         let auth_methods = Methods { basic: url.scheme() == "https", ..Methods::default() };
         let retry = backoff::Policy {
             delay_max: self.retry_delay_max,
-            after_refusal: Some(self.retry_delay_max * REFUSED),
+            after_refusal: Some(self.retry_delay_max * REFUSED_RETRY_FACTOR),
             ..backoff::Policy::default()
         };
         publish::Settings {
@@ -88,7 +88,7 @@ impl RelayConfig {
                 tls: Tls::default(),
             },
             retry: backoff::Policy { delay: retry.delay.min(retry.delay_max), ..retry },
-            terms: asfpush_client::packet_buffer::ReaderOptions::default(),
+            options: asfpush_client::packet_buffer::ReaderOptions::default(),
         }
     }
 }
@@ -253,7 +253,7 @@ mod tests {
     use super::*;
     use crate::config::file::ConfigFile;
 
-    fn forwards(written: &str) -> Result<Vec<RelayConfig>, ConfigError> {
+    fn relays(written: &str) -> Result<Vec<RelayConfig>, ConfigError> {
         let config = format!("[point.\"hall/2\"]\nforward = {written}\n").parse::<ConfigFile>()?.into_config()?;
         Ok(config.points["hall/2"].forward.clone())
     }
@@ -262,7 +262,7 @@ mod tests {
     fn a_url_or_a_table() {
         let mut file = NamedTempFile::new().unwrap();
         file.write_all(b"from file\n").unwrap();
-        let all = forwards(&format!(
+        let all = relays(&format!(
             "['http://bob:se%40cret@b:8080/', {{ url = 'https://c/x', user = 'eve', password = 'hush', template-url = '/live', \
              auto-destroy = true, retry-delay-max = '5s' }}, {{ url = 'http://d/x', user = 'eve', password-file = '{}' }}]",
             file.path().display()
@@ -283,8 +283,8 @@ mod tests {
 
     #[test]
     fn one_needs_no_list() {
-        assert_eq!(forwards("'http://b/x'").unwrap(), forwards("[{ url = 'http://b/x' }]").unwrap());
-        assert_eq!(forwards("{ url = 'http://b/x' }").unwrap().len(), 1);
+        assert_eq!(relays("'http://b/x'").unwrap(), relays("[{ url = 'http://b/x' }]").unwrap());
+        assert_eq!(relays("{ url = 'http://b/x' }").unwrap().len(), 1);
     }
 
     #[test]
@@ -303,7 +303,7 @@ mod tests {
             ("[{ url = 'http://x/', retry-delay-max = '0s' }]", &["`hall/2`", "`retry-delay-max` is 0"]),
             ("['http://x/', 'http://hush@x/hall/2']", &["`hall/2`", "twice"]),
         ] {
-            let error = forwards(written).unwrap_err();
+            let error = relays(written).unwrap_err();
             for text in [error.to_string(), format!("{error:?}")] {
                 assert!(!text.contains("hush"), "{written}: {text}");
             }

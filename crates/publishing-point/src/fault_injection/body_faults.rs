@@ -10,14 +10,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::request_faults::{GARBAGE, tell};
-use super::{Fault, Kind, Trigger, Progress};
+use super::{Fault, Kind, Progress, Trigger};
 use crate::http::connection::Connection;
-use crate::ingest::session::{BodyChunk, SessionControl, PublishSession};
+use crate::ingest::session::{BodyChunk, PublishSession, SessionControl};
 use wmhttp::Hresult;
 use wmhttp::packet::{Decoder, FRAMING_LEN, Packet};
 
 /// Pieces a second of a body that is read slowly.
-const SLICES: u64 = 20;
+const SLOW_READS_PER_SECOND: u64 = 20;
 
 /// What befalls the body of one PushStart.
 pub(crate) struct BodyFaults {
@@ -79,8 +79,9 @@ impl BodyFaults {
                 return false;
             }
             let to_packet = packets.front().map_or(rest.len(), |(end, _)| end.saturating_sub(at));
-            let at_once =
-                self.rate.map_or(usize::MAX, |rate| usize::try_from(rate / SLICES).unwrap_or(usize::MAX).max(1));
+            let at_once = self
+                .rate
+                .map_or(usize::MAX, |rate| usize::try_from(rate / SLOW_READS_PER_SECOND).unwrap_or(usize::MAX).max(1));
             let piece = rest.split_to(to_packet.min(self.to_next_byte_mark()).min(at_once).min(rest.len()));
             let len = piece.len();
             at += len;

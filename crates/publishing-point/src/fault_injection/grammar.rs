@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::{Fault, Kind, Trigger, OmittedHeader, Progress, Schedule};
+use super::{Fault, Kind, OmittedHeader, Progress, Schedule, Trigger};
 use wmhttp::headers::PushId;
 
 /// What a server in the field takes at most ($H included).
@@ -15,7 +15,7 @@ const SMALL_PACKET: u64 = 8192;
 const AFTER_SETUP: Duration = Duration::from_millis(200);
 
 /// A clock can be asked for it.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+const MAX_DELAY: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Why a text is no fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -262,7 +262,7 @@ fn bad_value(kind: &str, problem: &str, form: &'static str) -> FaultError {
 }
 
 fn parse_time(text: &str) -> Option<Duration> {
-    humantime::parse_duration(text).ok().filter(|time| *time <= LONGEST)
+    humantime::parse_duration(text).ok().filter(|time| *time <= MAX_DELAY)
 }
 
 /// At least one: what reads nothing at all is a stall.

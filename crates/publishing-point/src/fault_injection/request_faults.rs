@@ -8,7 +8,7 @@ use http::{HeaderName, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::sleep;
 
-use super::{Fault, Faults, BodyFaults, Kind, Trigger, OmittedHeader};
+use super::{BodyFaults, Fault, Faults, Kind, OmittedHeader, Trigger};
 use crate::http::body::Body;
 use crate::http::connection::{Closed, Connection};
 use crate::ingest::session::PublishSession;

@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 /// Bytes of an answer that goes out in pieces, before the pause: not even its first word.
 const FIRST_PIECE: usize = 7;
 /// The pause.
-const PAUSE: Duration = Duration::from_millis(300);
+const WRITE_PAUSE: Duration = Duration::from_millis(300);
 
 /// What is to befall the next answer of a connection on its way out.
 #[derive(Default)]
@@ -99,7 +99,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FaultyStream<S> {
         let written = ready!(Pin::new(&mut this.stream).poll_write(context, piece.unwrap_or(bytes)))?;
         if piece.is_some() {
             this.now.split = false;
-            this.pause = Some(Box::pin(sleep(PAUSE)));
+            this.pause = Some(Box::pin(sleep(WRITE_PAUSE)));
         }
         Poll::Ready(Ok(written))
     }

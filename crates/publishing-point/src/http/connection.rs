@@ -35,9 +35,9 @@ const AFTER_INACTIVITY: Duration = Duration::from_secs(30);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long what still comes is read and dropped after the last answer, so that the far end can read
 /// that: a socket closed over unread bytes resets the connection.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGERING_CLOSE_TIME: Duration = Duration::from_secs(1);
 /// What the system may take in for a server that holds pushers back on purpose.
-const LITTLE_ROOM: usize = 16 * 1024;
+const SMALL_RECV_BUFFER: usize = 16 * 1024;
 /// Bytes dropped at most in that time.
 const LINGER_BYTES: usize = 64 << 20;
 
@@ -94,7 +94,7 @@ impl Connection {
     }
 
     /// It pushes or plays: from now on the protocol's own time-outs count, and no other.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn mark_established(&self) {
         self.settled.store(true, Ordering::Relaxed);
     }
 
@@ -184,7 +184,8 @@ pub(crate) async fn serve(
         .max_headers(bounds.max_head_lines)
         .max_buf_size(READ_AHEAD)
         .header_read_timeout(head_timeout);
-    let mut http = http.serve_connection(TokioIo::new(FaultyStream::new(stream, Arc::clone(&connection.wire))), service);
+    let mut http =
+        http.serve_connection(TokioIo::new(FaultyStream::new(stream, Arc::clone(&connection.wire))), service);
     let mut look = interval_at(Instant::now() + bounds.head_timeout, bounds.head_timeout);
     loop {
         tokio::select! {
@@ -213,8 +214,8 @@ pub(crate) async fn serve(
 
 fn set_options(stream: &TcpStream, registry: &Registry) -> io::Result<()> {
     let socket = SockRef::from(stream);
-    if registry.holds_back() {
-        socket.set_recv_buffer_size(LITTLE_ROOM)?;
+    if registry.throttles_publishers() {
+        socket.set_recv_buffer_size(SMALL_RECV_BUFFER)?;
     }
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE))?;
@@ -223,7 +224,7 @@ fn set_options(stream: &TcpStream, registry: &Registry) -> io::Result<()> {
 
 /// Ends the connection for writing, and reads until the far end has done so too.
 async fn linger(stream: MaybeTlsStream) {
-    let until = Instant::now() + LINGER;
+    let until = Instant::now() + LINGERING_CLOSE_TIME;
     // Fails where the far end has gone already, or does not read.
     let Ok(Ok(stream)) = timeout_at(until, stream.end()).await else { return };
     let mut dropped = [0; 8 * 1024];

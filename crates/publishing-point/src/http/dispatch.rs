@@ -42,24 +42,27 @@ pub(crate) async fn answer(
     if !pushes && let Some(response) = status::answer(registry, connection.peer(), visit, &request).await {
         return Ok(response);
     }
-    if !is_near(registry, pushes, request.uri().path(), visit.address()) {
+    if !is_network_allowed(registry, pushes, request.uri().path(), visit.address()) {
         tracing::debug!(address = %visit.address(), pushes, "an address outside the allowed networks is refused");
         return Ok(refuse(registry, pushes, StatusCode::FORBIDDEN, "your address is in none of the allowed networks"));
     }
     // That of a proxy before the server is no guess at this one's passwords.
-    let knocks = request.headers().contains_key(header::AUTHORIZATION);
-    if let Some(wait) = visit.locked_out(bounds, Instant::now()).filter(|_| knocks) {
+    let has_credentials = request.headers().contains_key(header::AUTHORIZATION);
+    if let Some(wait) = visit.locked_out(bounds, Instant::now()).filter(|_| has_credentials) {
         return Ok(retry_after(refuse(registry, pushes, StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT), wait));
     }
     let response = if pushes {
         ingest::handlers::answer(registry, connection, request).await?
     } else {
         let client = Client::of(connection.peer(), request.headers());
-        status::introduced(client, playback::handlers::answer(registry, connection.scheme(), request).await)
+        status::set_client_from_request(
+            client,
+            playback::handlers::answer(registry, connection.scheme(), request).await,
+        )
     };
     if response.status() == StatusCode::UNAUTHORIZED {
-        if knocks {
-            note_guess(visit, bounds, response.headers());
+        if has_credentials {
+            record_failed_login(visit, bounds, response.headers());
         }
         return Ok(connection.asked(response));
     }
@@ -70,34 +73,34 @@ pub(crate) async fn answer(
         return Ok(retry_after(refuse(registry, false, StatusCode::SERVICE_UNAVAILABLE, text), PLAYERS_RETRY));
     }
     if plays || (pushes && response.status() == StatusCode::NO_CONTENT) {
-        connection.settle();
+        connection.mark_established();
     }
     Ok(response)
 }
 
 /// Whether the address may push, or play, by the server's networks and the point's.
-fn is_near(registry: &Registry, pushes: bool, path: &str, address: IpAddr) -> bool {
+fn is_network_allowed(registry: &Registry, pushes: bool, path: &str, address: IpAddr) -> bool {
     let config = registry.config();
     let point = registry.point(path).map(|point| point.config());
     let of_server = if pushes { &config.allow_push } else { &config.allow_play };
     let of_point = point.as_deref().map(|point| if pushes { &point.allow_push } else { &point.allow_play });
-    is_in(of_server.as_ref(), address) && is_in(of_point.and_then(Option::as_ref), address)
+    is_allowed(of_server.as_ref(), address) && is_allowed(of_point.and_then(Option::as_ref), address)
 }
 
 /// Whether the address is in the networks; all are where none are named.
-pub(crate) fn is_in(networks: Option<&Networks>, address: IpAddr) -> bool {
+pub(crate) fn is_allowed(networks: Option<&Networks>, address: IpAddr) -> bool {
     networks.is_none_or(|networks| networks.has(address))
 }
 
 /// Remembers a wrong password, which was answered with these headers.
-pub(crate) fn note_guess(caller: &Caller, bounds: &ServerLimits, answer: &HeaderMap) {
-    if !is_stale(answer) && caller.guessed(bounds, Instant::now()) {
+pub(crate) fn record_failed_login(caller: &Caller, bounds: &ServerLimits, answer: &HeaderMap) {
+    if !is_stale_nonce(answer) && caller.guessed(bounds, Instant::now()) {
         tracing::warn!(address = %caller.address(), "too many wrong passwords: the address is not asked for a while");
     }
 }
 
 /// Whether the password was right, and only the nonce too old.
-fn is_stale(headers: &HeaderMap) -> bool {
+fn is_stale_nonce(headers: &HeaderMap) -> bool {
     let challenges = headers.get_all(header::WWW_AUTHENTICATE);
     challenges.iter().any(|challenge| challenge.to_str().is_ok_and(|text| text.contains("stale=true")))
 }

@@ -20,12 +20,12 @@ use crate::points::publishing_point::PublishingPoint;
 use crate::points::registry::Registry;
 use wmhttp::headers::{Cookies, Directives, Kind, RequestHead, is_encoder};
 use wmhttp::server::access::RequestLine;
-use wmhttp::server::{Reply, answer_stranger, unknown_session};
+use wmhttp::server::{Reply, reply_to_non_encoder, unknown_session};
 
 /// Bytes of a PushSetup's body.
 const MAX_SETUP: usize = 8 * 1024;
 /// Chunks that wait for the session; each is what the HTTP library read at one time.
-const CHUNKS: usize = 4;
+const BODY_CHUNK_QUEUE_LEN: usize = 4;
 
 /// Whether the request is of the push protocol.
 pub(crate) fn is_push(request: &Request<Incoming>) -> bool {
@@ -72,7 +72,7 @@ async fn push(
     let policy = &config.policy;
     let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     if !agent.is_some_and(is_encoder) {
-        return Err(answer_stranger(policy, &asx::url_of(&request, connection.scheme())));
+        return Err(reply_to_non_encoder(policy, &asx::url_of(&request, connection.scheme())));
     }
     let mut head = RequestHead::from_headers(request.headers()).map_err(|text| Reply::error(policy, 400, text))?;
     let path = request.uri().path().to_owned();
@@ -100,13 +100,15 @@ async fn push(
             }
             let session = registry.session(&id, &path).ok_or_else(|| unknown_session(policy))?;
             let (answer, reply) = oneshot::channel();
-            session.tell(SessionRequest::SetUpAgain { directives, connection: Arc::downgrade(connection), answer }).await;
+            session
+                .tell(SessionRequest::SetUpAgain { directives, connection: Arc::downgrade(connection), answer })
+                .await;
             Ok(Some(reply.await.unwrap_or_else(|_| unknown_session(policy))))
         }
         Kind::Start => {
             registry.admit(&head, line, &path, None)?;
             let session = registry.session(&id, &path).ok_or_else(|| unknown_session(policy))?;
-            let (to_session, chunks) = mpsc::channel(CHUNKS);
+            let (to_session, chunks) = mpsc::channel(BODY_CHUNK_QUEUE_LEN);
             let (answer, reply) = oneshot::channel();
             let start = Start { head, connection: Arc::downgrade(connection), chunks, answer };
             session.tell(SessionRequest::Start(start)).await;
@@ -134,7 +136,12 @@ async fn setup_body(mut body: Incoming) -> Option<Bytes> {
 
 /// Hands a PushStart's body to its session until the body ends or the session wants no more. Where the
 /// body breaks off the session sees the channel end without [`BodyChunk::End`].
-async fn pump(mut body: Incoming, session: mpsc::Sender<BodyChunk>, mut faults: Option<BodyFaults>, point: Option<Arc<PublishingPoint>>) {
+async fn pump(
+    mut body: Incoming,
+    session: mpsc::Sender<BodyChunk>,
+    mut faults: Option<BodyFaults>,
+    point: Option<Arc<PublishingPoint>>,
+) {
     let mut pace = RateLimiter::new();
     loop {
         let frame = tokio::select! {

@@ -7,10 +7,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::admission::token_bucket::{TokenBucket, Rate};
+use crate::admission::token_bucket::{Rate, TokenBucket};
 
 /// Stream time that may come at once.
-const BURST: Duration = Duration::from_secs(5);
+const BURST_TIME: Duration = Duration::from_secs(5);
 /// Bytes that may come at once in any case: the largest packets of the protocol, and what is read ahead.
 const LEAST_BURST: f64 = 256.0 * 1024.0;
 
@@ -33,7 +33,7 @@ impl RateLimiter {
         }
         #[expect(clippy::cast_precision_loss, reason = "no bit rate needs 53 bits")]
         let (per_second, bytes) = (bits as f64 / 8.0, bytes as f64);
-        let rate = Rate { burst: (per_second * BURST.as_secs_f64()).max(LEAST_BURST), per_second };
+        let rate = Rate { burst: (per_second * BURST_TIME.as_secs_f64()).max(LEAST_BURST), per_second };
         let wait = self.bucket.get_or_insert_with(|| TokenBucket::full(rate, now)).owe(bytes, rate, now);
         if !wait.is_zero() && !self.told {
             self.told = true;

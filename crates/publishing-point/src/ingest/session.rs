@@ -15,15 +15,15 @@ use crate::points::registry::Registry;
 use asf::{self, Header, Packet, Padding};
 use wmhttp::Hresult;
 use wmhttp::headers::{Directives, RequestHead};
-use wmhttp::server::{Output, ServerSession, Reply};
+use wmhttp::server::{Output, Reply, ServerSession};
 
 /// Requests that wait for the session.
-const MESSAGES: usize = 4;
+const REQUEST_QUEUE_LEN: usize = 4;
 /// How long a request waits for the end of the PushStart before: a pusher that reconnects at once may be
 /// seen on the new connection before the old one's end is.
-const GRACE: Duration = Duration::from_millis(500);
+const PREVIOUS_REQUEST_GRACE: Duration = Duration::from_millis(500);
 /// Bytes of restored packets that share an allocation.
-const BLOCK: usize = 64 * 1024;
+const PACKET_BLOCK_BYTES: usize = 64 * 1024;
 
 /// A request to a session.
 pub(crate) enum SessionRequest {
@@ -94,7 +94,7 @@ pub(crate) fn spawn(
     connection: &Arc<Connection>,
     pusher: Arc<Pusher>,
 ) -> PublishSession {
-    let (to_session, messages) = mpsc::channel(MESSAGES);
+    let (to_session, messages) = mpsc::channel(REQUEST_QUEUE_LEN);
     let (fate, decided) = watch::channel(SessionControl::Stay);
     let request = connection.requests();
     let (connected, connection) = watch::channel(Arc::downgrade(connection));
@@ -149,16 +149,20 @@ impl Session {
         while !self.reception.is_over() && !self.displaced {
             let event = self.next_event(&mut messages, &mut fate).await;
             self.take(event);
-            self.carry_out().await;
+            self.process_outputs().await;
             self.take_waiting();
-            self.carry_out().await;
+            self.process_outputs().await;
             if !self.displaced && !self.reception.is_over() {
                 self.point.set_pushing(self.reception.is_streaming());
             }
         }
     }
 
-    async fn next_event(&mut self, messages: &mut mpsc::Receiver<SessionRequest>, fate: &mut watch::Receiver<SessionControl>) -> Event {
+    async fn next_event(
+        &mut self,
+        messages: &mut mpsc::Receiver<SessionRequest>,
+        fate: &mut watch::Receiver<SessionControl>,
+    ) -> Event {
         let deadline = self.reception.deadline();
         let patience = self.waiting.as_ref().map(|(_, until)| *until);
         let wake_at = deadline.into_iter().chain(patience).min();
@@ -184,10 +188,10 @@ impl Session {
                 self.current = None;
                 self.reception.connection_lost(now);
             }
-            Event::Message(Some(message)) => self.waiting = Some((message, now + GRACE)),
+            Event::Message(Some(message)) => self.waiting = Some((message, now + PREVIOUS_REQUEST_GRACE)),
             // Nobody can reach the session any more: the server is gone.
             Event::Message(None) | Event::Fate(SessionControl::Displaced) => self.displaced = true,
-            Event::Fate(SessionControl::Expelled(status)) => self.reception.expel(status, now),
+            Event::Fate(SessionControl::Expelled(status)) => self.reception.terminate(status, now),
             Event::Fate(SessionControl::Stay) => {}
             Event::Time => self.reception.timed_out(now),
         }
@@ -203,14 +207,14 @@ impl Session {
         match message {
             SessionRequest::SetUpAgain { directives, connection, answer } => {
                 if self.current.is_none() {
-                    self.came_by(connection);
+                    self.set_connection(connection);
                 }
                 drop(answer.send(self.reception.set_up_again(&directives, now)));
             }
             SessionRequest::Start(start) => match self.reception.start(&start.head, now) {
                 Ok(()) => {
                     self.pusher.started();
-                    self.came_by(start.connection);
+                    self.set_connection(start.connection);
                     self.current = Some(ActivePush { chunks: start.chunks, answer: start.answer });
                 }
                 Err(reply) => drop(start.answer.send(reply)),
@@ -219,13 +223,13 @@ impl Session {
     }
 
     /// The session's latest request has come on this connection, and waits for its answer.
-    fn came_by(&mut self, connection: Weak<Connection>) {
+    fn set_connection(&mut self, connection: Weak<Connection>) {
         self.request = connection.upgrade().map_or(0, |connection| connection.requests());
         self.connected.send_replace(connection);
     }
 
     /// Does what the machine wants done.
-    async fn carry_out(&mut self) {
+    async fn process_outputs(&mut self) {
         let mut packets = Vec::new();
         let mut received = 0;
         // Who is told that a session is over may begin the next at once: the point must be free by then.
@@ -276,7 +280,7 @@ impl Session {
                         recorder.finish().await;
                     }
                     self.point.set_pushing(false);
-                    self.registry.forget(self.reception.push_id(), destroy.then(|| self.point.name()));
+                    self.registry.remove_session(self.reception.push_id(), destroy.then(|| self.point.name()));
                 }
             }
         }
@@ -319,7 +323,7 @@ impl Session {
         };
         let size = header.packet_size();
         if self.block.capacity() < size {
-            self.block = BytesMut::with_capacity(size.max(BLOCK));
+            self.block = BytesMut::with_capacity(size.max(PACKET_BLOCK_BYTES));
         }
         asf::restore(packet, size, &mut self.block)?;
         let bytes = self.block.split().freeze();
@@ -335,7 +339,7 @@ impl Session {
     /// Ends the session over media that are no ASF; gives what to answer.
     fn refuse(&mut self, error: &asf::Error) -> Reply {
         tracing::warn!(point = self.point.name(), %error, "the push is refused");
-        self.reception.expel(400, Instant::now());
+        self.reception.terminate(400, Instant::now());
         Reply::error(&self.registry.config().policy, 400, &error.to_string())
     }
 }

@@ -6,11 +6,11 @@ use http::uri::Authority;
 use http::{Request, Uri};
 
 use super::request::without_asx;
-use wmhttp::server::{Policy, answer_stranger};
+use wmhttp::server::{Policy, reply_to_non_encoder};
 
 /// The ASX that names the point of a URL: its type and its text.
 pub(crate) fn file(policy: &Policy, url: &str) -> (&'static str, String) {
-    answer_stranger(policy, url).body.unwrap_or_default()
+    reply_to_non_encoder(policy, url).body.unwrap_or_default()
 }
 
 /// The URL that a request is for as its client sees it, without a query and an `.asx`. What comes as Host is outside

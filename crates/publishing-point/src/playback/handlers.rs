@@ -35,16 +35,20 @@ const LOG_TIME: Duration = Duration::from_secs(10);
 pub(crate) async fn answer(registry: &Arc<Registry>, scheme: &str, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let wish = PlayerRequest::of(request.method(), &path, request.uri().query(), request.headers());
-    if let (PlayerRequest::Describe | PlayerRequest::Play { .. }, Some(PointLookup::Moved(url))) = (&wish, registry.redirect(&path)) {
+    if let (PlayerRequest::Describe | PlayerRequest::Play { .. }, Some(PointLookup::Moved(url))) =
+        (&wish, registry.redirect(&path))
+    {
         return moved(&url);
     }
     let client = client_id(request.headers());
-    if let Err(error) = may(registry, &wish, &request) {
+    if let Err(error) = authorize(registry, &wish, &request) {
         return no_entry(error);
     }
     match wish {
         PlayerRequest::Describe => describe(registry, &path, client),
-        PlayerRequest::Play { order, .. } if order.form == OutputFormat::Plain => play_plain(registry, &path, &order, request.method()),
+        PlayerRequest::Play { order, .. } if order.form == OutputFormat::Plain => {
+            play_plain(registry, &path, &order, request.method())
+        }
         PlayerRequest::Play { order, chunked } => {
             let mut response = play(registry, &path, &order, client);
             if chunked && request.version() == Version::HTTP_11 {
@@ -67,7 +71,7 @@ pub(crate) async fn answer(registry: &Arc<Registry>, scheme: &str, request: Requ
 }
 
 /// Whether the player is let in. OPTIONS asks about the server and no point of it.
-fn may(registry: &Registry, wish: &PlayerRequest, request: &Request<Incoming>) -> Result<(), AccessDenied> {
+fn authorize(registry: &Registry, wish: &PlayerRequest, request: &Request<Incoming>) -> Result<(), AccessDenied> {
     if *wish == PlayerRequest::Options {
         return Ok(());
     }
@@ -116,9 +120,9 @@ struct Session {
 
 impl Session {
     /// Tells the player its session.
-    fn put(&self, response: &mut Response<Body>) {
+    fn write_headers(&self, response: &mut Response<Body>) {
         let reset = if self.reset { ",xResetStrm=1" } else { "" };
-        let idle = sessions::IDLE.as_millis();
+        let idle = sessions::SESSION_IDLE_TIMEOUT.as_millis();
         let pragma = format!("no-cache,client-id={}{reset},features=\"broadcast\",timeout={idle}", self.id);
         if let Ok(pragma) = HeaderValue::from_str(&pragma) {
             response.headers_mut().insert(header::PRAGMA, pragma);
@@ -136,7 +140,7 @@ fn describe(registry: &Registry, path: &str, client: Option<u32>) -> Response<Bo
         Err(error) => return no_session(error),
     };
     let mut response = response(StatusCode::OK, Some(DESCRIBE_TYPE), Body::full(framing::header(header.bytes())));
-    session.put(&mut response);
+    session.write_headers(&mut response);
     response
 }
 
@@ -158,7 +162,7 @@ fn play(registry: &Registry, path: &str, order: &PlayRequest, client: Option<u32
         return no_session(SessionError::Streams);
     }
     let mut response = response(StatusCode::OK, Some(PLAY_TYPE), Body::Play(Box::new(play)));
-    session.put(&mut response);
+    session.write_headers(&mut response);
     response
 }
 
@@ -186,7 +190,7 @@ fn in_session(registry: &Registry, client: Option<u32>, wish: PlayerRequest) -> 
         (SessionState::Streams(_) | SessionState::Idle, _) => {}
     }
     let mut response = response(StatusCode::OK, None, Body::empty());
-    Session { id, reset: false }.put(&mut response);
+    Session { id, reset: false }.write_headers(&mut response);
     response
 }
 

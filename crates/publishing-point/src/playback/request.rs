@@ -76,7 +76,10 @@ impl PlayerRequest {
         let agent = joined(headers, &header::USER_AGENT);
         let begins = |names: &[&str]| names.iter().any(|name| agent.starts_with(name));
         let speaks_mms = begins(&PLAYERS) || has("xclientguid=") || has("rate=");
-        let plain = || Self::Play { order: PlayRequest { form: OutputFormat::Plain, ..PlayRequest::default() }, chunked: false };
+        let plain = || Self::Play {
+            order: PlayRequest { form: OutputFormat::Plain, ..PlayRequest::default() },
+            chunked: false,
+        };
         let format = query.and_then(|query| {
             form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "format").map(|(_, format)| format)
         });
@@ -152,11 +155,17 @@ mod tests {
     }
 
     fn play(choice: &str, chunked: bool, takes_one_header: bool) -> PlayerRequest {
-        PlayerRequest::Play { order: PlayRequest { form: OutputFormat::Framed, choice: StreamSelection::read(choice), takes_one_header }, chunked }
+        PlayerRequest::Play {
+            order: PlayRequest { form: OutputFormat::Framed, choice: StreamSelection::read(choice), takes_one_header },
+            chunked,
+        }
     }
 
     fn plain() -> PlayerRequest {
-        PlayerRequest::Play { order: PlayRequest { form: OutputFormat::Plain, ..PlayRequest::default() }, chunked: false }
+        PlayerRequest::Play {
+            order: PlayRequest { form: OutputFormat::Plain, ..PlayRequest::default() },
+            chunked: false,
+        }
     }
 
     #[test]
@@ -182,7 +191,10 @@ mod tests {
         assert_eq!(wish(Method::POST, &[("pragma", "xKeepAliveInPause=1")]), PlayerRequest::KeepAlive);
         assert_eq!(wish(Method::POST, &[("pragma", "xStopStrm=1")]), PlayerRequest::Stop);
         let select = [("pragma", "stream-switch-entry=1:2:0")];
-        assert_eq!(wish(Method::POST, &select), PlayerRequest::Select(StreamSelection::read("stream-switch-entry=1:2:0")));
+        assert_eq!(
+            wish(Method::POST, &select),
+            PlayerRequest::Select(StreamSelection::read("stream-switch-entry=1:2:0"))
+        );
         assert_eq!(wish(Method::OPTIONS, &[]), PlayerRequest::Options);
         assert!(matches!(wish(Method::POST, &[]), PlayerRequest::Nothing(_)));
         assert!(matches!(wish(Method::GET, &[("pragma", "xPlayNextEntry=1")]), PlayerRequest::Nothing(_)));

@@ -10,9 +10,9 @@ use rand::rngs::SysRng;
 use super::stream::StreamControl;
 
 /// How long a session lives from its last request, or the end of its stream. Players are told of as much.
-pub(crate) const IDLE: Duration = Duration::from_secs(60);
+pub(crate) const SESSION_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time between two looks at who has gone.
-const SWEEP: Duration = Duration::from_secs(10);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// Sessions at one time.
 const MAX: usize = 65_536;
 
@@ -80,7 +80,7 @@ impl PlayerSessions {
 
 impl State {
     fn sweep(&mut self, now: Instant) {
-        let due = self.swept.is_none_or(|swept| now.duration_since(swept) >= SWEEP);
+        let due = self.swept.is_none_or(|swept| now.duration_since(swept) >= SWEEP_INTERVAL);
         if !due && self.viewers.len() < MAX {
             return;
         }
@@ -89,7 +89,7 @@ impl State {
             if viewer.stream.strong_count() > 0 {
                 viewer.seen = now;
             }
-            now.duration_since(viewer.seen) < IDLE
+            now.duration_since(viewer.seen) < SESSION_IDLE_TIMEOUT
         });
         if self.viewers.len() >= MAX {
             self.viewers.retain(|_, viewer| viewer.stream.strong_count() > 0);
@@ -100,10 +100,10 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use asfpush_client::packet_buffer::{Limits, PacketBuffer, StartPosition, ReaderOptions};
+    use asfpush_client::packet_buffer::{Limits, PacketBuffer, ReaderOptions, StartPosition};
 
     fn control() -> Arc<StreamControl> {
-        let cursor = PacketBuffer::new(Limits::default()).cursor(StartPosition::Live, ReaderOptions::default());
+        let cursor = PacketBuffer::new(Limits::default()).reader(StartPosition::Live, ReaderOptions::default());
         Arc::new(StreamControl::new(&cursor))
     }
 
@@ -116,15 +116,15 @@ mod tests {
         assert!(viewers.stream(streams, &control, now));
         assert!(!viewers.stream(streams, &control, now));
         for _ in 0..10 {
-            now += SWEEP;
+            now += SWEEP_INTERVAL;
             viewers.begin(now).unwrap();
         }
         assert!(matches!(viewers.look_up(idle, now), SessionState::Nothing));
         assert!(matches!(viewers.look_up(streams, now), SessionState::Streams(_)));
         drop(control);
-        now += SWEEP;
+        now += SWEEP_INTERVAL;
         assert!(matches!(viewers.look_up(streams, now), SessionState::Idle));
-        now += IDLE;
+        now += SESSION_IDLE_TIMEOUT;
         assert!(matches!(viewers.look_up(streams, now), SessionState::Nothing));
         assert_eq!(viewers.lock().viewers.len(), 0);
     }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::framing;
-use super::stream_selection::{StreamSelection, PayloadFilter};
+use super::stream_selection::{PayloadFilter, StreamSelection};
 use crate::config::{HeaderChange, PointConfig, SlowPlayers};
 use crate::http::buf_list::BufList;
 use crate::points::activity::{Client, PlayerGuard};
@@ -19,7 +19,7 @@ use wmhttp::packet::FRAMING_LEN;
 
 /// Framed bytes taken from the log at one time. At least one packet of any size, yet little: what is
 /// taken is kept until the player has it.
-const TURN: u64 = 128 * 1024;
+const READ_BATCH_BYTES: u64 = 128 * 1024;
 
 /// What a player asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,8 +48,8 @@ pub(crate) struct StreamControl {
 }
 
 impl StreamControl {
-    pub(crate) fn new(cursor: &Reader) -> Self {
-        Self { choice: Mutex::new(None), observer: cursor.observer() }
+    pub(crate) fn new(reader: &Reader) -> Self {
+        Self { choice: Mutex::new(None), observer: reader.monitor() }
     }
 
     /// Other streams from the next batch on.
@@ -71,7 +71,7 @@ impl StreamControl {
 pub(crate) struct PlayerStream {
     /// Who plays. Before the cursor: its last look is at one that still reads.
     player: Option<PlayerGuard>,
-    cursor: Reader,
+    reader: Reader,
     control: Arc<StreamControl>,
     form: OutputFormat,
     change: HeaderChange,
@@ -80,7 +80,7 @@ pub(crate) struct PlayerStream {
     header: Arc<Header>,
     /// `None` where the player gets all streams: its packets are those of the log.
     filter: Option<PayloadFilter>,
-    /// Where packets with a part of their payloads are made, for this player alone: a batch holds at most [`TURN`]
+    /// Where packets with a part of their payloads are made, for this player alone: a batch holds at most [`READ_BATCH_BYTES`]
     /// bytes of them.
     parts: BytesMut,
     /// Packets so far.
@@ -96,7 +96,7 @@ pub(crate) struct PlayerStream {
 impl PlayerStream {
     /// Begins with `header`, which describes the first packets behind the cursor.
     pub(crate) fn new(
-        cursor: Reader,
+        reader: Reader,
         header: Arc<Header>,
         order: &PlayRequest,
         config: &PointConfig,
@@ -112,8 +112,8 @@ impl PlayerStream {
         };
         Self {
             player: None,
-            control: Arc::new(StreamControl::new(&cursor)),
-            cursor,
+            control: Arc::new(StreamControl::new(&reader)),
+            reader,
             form: order.form,
             change,
             slow: config.slow_players,
@@ -129,8 +129,8 @@ impl PlayerStream {
     }
 
     /// The status shall know who plays.
-    pub(crate) fn introduce(&mut self, client: Client) {
-        self.player = Some(self.count.ledger().player(client, self.cursor.observer()));
+    pub(crate) fn set_client(&mut self, client: Client) {
+        self.player = Some(self.count.ledger().player(client, self.reader.monitor()));
     }
 
     pub(crate) fn control(&self) -> &Arc<StreamControl> {
@@ -151,12 +151,12 @@ impl PlayerStream {
                 return Poll::Ready(None);
             }
             // The wait keeps nothing but its waker, in the log: it can be begun anew each time.
-            if pin!(self.cursor.ready(1)).poll(context).is_pending() {
+            if pin!(self.reader.ready(1)).poll(context).is_pending() {
                 return Poll::Pending;
             }
-            match self.cursor.take(TURN) {
+            match self.reader.take(READ_BATCH_BYTES) {
                 Some(batch) => self.add(batch),
-                None if self.cursor.at_end() => self.end(framing::end()),
+                None if self.reader.at_end() => self.end(framing::end()),
                 // It was moved: what waited is gone.
                 None => {}
             }
@@ -170,7 +170,7 @@ impl PlayerStream {
             tracing::info!(size, limit, "packets are too large for players of MMS over HTTP: a plain GET gets them");
             return self.end(framing::end());
         }
-        if self.sent > 0 && batch.skipped > 0 && !self.goes_on_after(batch.skipped) {
+        if self.sent > 0 && batch.skipped > 0 && !self.record_skip(batch.skipped) {
             return self.end(framing::end());
         }
         if !Arc::ptr_eq(&batch.header, &self.header) && !self.change_header(&batch.header) {
@@ -236,7 +236,7 @@ impl PlayerStream {
     }
 
     /// Counts packets that the player was too slow for; `false` where its stream ends for it.
-    fn goes_on_after(&mut self, missed: u64) -> bool {
+    fn record_skip(&mut self, missed: u64) -> bool {
         if self.missed == 0 {
             tracing::info!(missed, policy = ?self.slow, "a player is too slow for the stream");
         }

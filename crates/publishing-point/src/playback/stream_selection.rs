@@ -214,7 +214,8 @@ mod tests {
     #[test]
     fn a_stream_begins_with_a_key_frame() {
         let header = header(&[1, 2, 3]);
-        let mut filter = PayloadFilter::of(&StreamSelection::read("stream-switch-entry=ffff:1:0 ffff:2:0"), &header).unwrap();
+        let mut filter =
+            PayloadFilter::of(&StreamSelection::read("stream-switch-entry=ffff:1:0 ffff:2:0"), &header).unwrap();
         assert!(!filter.wants(payload(1, false, false)));
         assert!(filter.wants(payload(1, false, true)));
         assert!(filter.wants(payload(1, false, false)));

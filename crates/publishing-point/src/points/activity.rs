@@ -12,7 +12,7 @@ use http::header::{self, HeaderMap};
 
 use super::bitrate_history::{History, Sample};
 use super::recent_errors::RecentErrors;
-use asfpush_client::packet_buffer::{ReaderMonitor, Progress};
+use asfpush_client::packet_buffer::{Progress, ReaderMonitor};
 
 /// Characters of a text from outside that are kept.
 const MAX_TEXT: usize = 300;

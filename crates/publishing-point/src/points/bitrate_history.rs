@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Seconds that are kept.
-pub(crate) const SECONDS: usize = 300;
+pub(crate) const HISTORY_SECONDS: usize = 300;
 /// Seconds that "now" is the mean of: a key frame alone is no change of rate.
-const NOW: usize = 5;
+const AVERAGING_SECONDS: usize = 5;
 
-/// The bit rates of the last [`SECONDS`].
+/// The bit rates of the last [`HISTORY_SECONDS`].
 #[derive(Default)]
 pub(crate) struct History {
     /// The newest last.
@@ -44,9 +44,10 @@ impl History {
             u64::try_from(bits / elapsed.as_millis().max(1)).unwrap_or(u64::MAX)
         };
         let rates = Rates { input: rate(look.input, last.input), output: rate(look.output, last.output) };
-        let seconds = usize::try_from((elapsed.as_millis() + 500) / 1000).unwrap_or(SECONDS).clamp(1, SECONDS);
+        let seconds =
+            usize::try_from((elapsed.as_millis() + 500) / 1000).unwrap_or(HISTORY_SECONDS).clamp(1, HISTORY_SECONDS);
         self.rates.extend(std::iter::repeat_n(rates, seconds));
-        let surplus = self.rates.len().saturating_sub(SECONDS);
+        let surplus = self.rates.len().saturating_sub(HISTORY_SECONDS);
         self.rates.drain(..surplus);
     }
 
@@ -58,7 +59,7 @@ impl History {
 
     /// The rate now.
     pub(crate) fn now(&self) -> Rates {
-        let (_, latest) = self.latest(NOW);
+        let (_, latest) = self.latest(AVERAGING_SECONDS);
         let (mut count, mut sum) = (0, Rates::default());
         for rates in latest {
             count += 1;
@@ -110,12 +111,12 @@ mod tests {
         history.take(clock.look(0, 0));
         history.take(clock.look(3100, 3100));
         assert_eq!(inputs(&history, 10), [8000; 3]);
-        for _ in 0..2 * SECONDS {
+        for _ in 0..2 * HISTORY_SECONDS {
             history.take(clock.look(1000, 3100));
         }
-        assert_eq!(inputs(&history, usize::MAX), [0; SECONDS]);
+        assert_eq!(inputs(&history, usize::MAX), [0; HISTORY_SECONDS]);
         history.take(clock.look(10_000_000, 3100));
-        assert_eq!(inputs(&history, usize::MAX).len(), SECONDS);
+        assert_eq!(inputs(&history, usize::MAX).len(), HISTORY_SECONDS);
         assert_eq!(history.now(), Rates::default());
     }
 }

@@ -10,7 +10,7 @@ use crate::points::activity::{Client, PointActivity, Pusher};
 use crate::recording::recorder::Recorder;
 use crate::relay::{RelayStats, Relays};
 use asf::{Header, Packet};
-use asfpush_client::packet_buffer::{PacketBuffer, StartPosition, ReaderOptions};
+use asfpush_client::packet_buffer::{PacketBuffer, ReaderOptions, StartPosition};
 
 /// What a publishing point has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct PointStats {
     /// The newest files recorded, 256 at most, the oldest first; without those that had to make room.
     pub recordings: Vec<PathBuf>,
     /// The servers that the stream is pushed on to.
-    pub forwards: Vec<RelayStats>,
+    pub relays: Vec<RelayStats>,
 }
 
 /// A publishing point.
@@ -45,7 +45,7 @@ pub(crate) struct PublishingPoint {
     broadcast: Mutex<Option<LiveStream>>,
     /// There from the first configuration on that wants recordings.
     recorder: OnceLock<Recorder>,
-    forwards: Relays,
+    relays: Relays,
     counters: Counters,
     playing: Arc<AtomicUsize>,
     ledger: Arc<PointActivity>,
@@ -54,7 +54,7 @@ pub(crate) struct PublishingPoint {
 /// A stream from its first header to its end; players that joined it see all of it in one response.
 #[derive(Clone)]
 struct LiveStream {
-    log: Arc<PacketBuffer>,
+    buffer: Arc<PacketBuffer>,
     header: Arc<Header>,
 }
 
@@ -98,14 +98,14 @@ impl Drop for PlayerCountGuard {
 }
 
 impl PublishingPoint {
-    pub(crate) fn new(name: &str, config: Arc<PointConfig>, recorder: Option<Recorder>, forwards: Relays) -> Self {
+    pub(crate) fn new(name: &str, config: Arc<PointConfig>, recorder: Option<Recorder>, relays: Relays) -> Self {
         let recorder = recorder.map_or_else(OnceLock::new, OnceLock::from);
         Self {
             name: name.to_owned(),
             config: RwLock::new(config),
             broadcast: Mutex::new(None),
             recorder,
-            forwards,
+            relays,
             counters: Counters::default(),
             playing: Arc::default(),
             ledger: Arc::default(),
@@ -122,12 +122,12 @@ impl PublishingPoint {
     }
 
     pub(crate) fn set_config(&self, config: Arc<PointConfig>) {
-        self.forwards.set(config.forward.clone());
+        self.relays.set(config.forward.clone());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
-    pub(crate) fn forwards(&self) -> &Relays {
-        &self.forwards
+    pub(crate) fn relays(&self) -> &Relays {
+        &self.relays
     }
 
     pub(crate) fn recorder(&self) -> Option<&Recorder> {
@@ -152,7 +152,7 @@ impl PublishingPoint {
             missed: self.ledger.packets_lost(),
             pushing: count(&self.counters.pushing) > 0,
             recordings: self.recorder().map(Recorder::files).unwrap_or_default(),
-            forwards: self.forwards.stats(),
+            relays: self.relays.stats(),
         }
     }
 
@@ -189,9 +189,9 @@ impl PublishingPoint {
             }
             None => {
                 let header = Arc::new(header);
-                let log = PacketBuffer::new(self.config().limits);
-                self.forwards.begin(&log);
-                *broadcast = Some(LiveStream { log, header: Arc::clone(&header) });
+                let buffer = PacketBuffer::new(self.config().limits);
+                self.relays.begin(&buffer);
+                *broadcast = Some(LiveStream { buffer, header: Arc::clone(&header) });
                 header
             }
         }
@@ -201,17 +201,17 @@ impl PublishingPoint {
     pub(crate) fn append(&self, header: &Arc<Header>, packets: Vec<Packet>, received: u64) {
         self.counters.packets.fetch_add(packets.len() as u64, Ordering::Relaxed);
         self.counters.bytes.fetch_add(received, Ordering::Relaxed);
-        let log = self.lock().as_ref().map(|broadcast| Arc::clone(&broadcast.log));
-        if let Some(log) = log {
-            log.append(header, packets);
+        let buffer = self.lock().as_ref().map(|broadcast| Arc::clone(&broadcast.buffer));
+        if let Some(buffer) = buffer {
+            buffer.append(header, packets);
         }
     }
 
     /// The stream is over: players, and the servers that it is pushed on to, get the rest of it and its end.
     pub(crate) fn end(&self) {
         if let Some(broadcast) = self.lock().take() {
-            broadcast.log.end();
-            self.forwards.end();
+            broadcast.buffer.end();
+            self.relays.end();
         }
     }
 
@@ -223,16 +223,16 @@ impl PublishingPoint {
     /// A new player of the stream there is.
     pub(crate) fn play(&self, order: &PlayRequest, of_server: &Arc<AtomicUsize>) -> Option<PlayerStream> {
         let config = self.config();
-        let LiveStream { log, header } = self.lock().clone()?;
+        let LiveStream { buffer, header } = self.lock().clone()?;
         let start = if config.fast_start { StartPosition::LatestKeyframe } else { StartPosition::NextKeyframe };
-        let mut cursor = log.cursor(start, ReaderOptions::default());
-        if cursor.peek().is_some_and(|next| !Arc::ptr_eq(&next.header, &header)) {
+        let mut reader = buffer.reader(start, ReaderOptions::default());
+        if reader.peek().is_some_and(|next| !Arc::ptr_eq(&next.header, &header)) {
             // The packets kept are those of the stream before: the first of the new one is a start.
-            cursor = log.cursor(StartPosition::NextKeyframe, ReaderOptions::default());
+            reader = buffer.reader(StartPosition::NextKeyframe, ReaderOptions::default());
         }
         self.counters.players.fetch_add(1, Ordering::Relaxed);
         let count = PlayerCountGuard::new(self, of_server);
-        Some(PlayerStream::new(cursor, header, order, &config, count))
+        Some(PlayerStream::new(reader, header, order, &config, count))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<LiveStream>> {

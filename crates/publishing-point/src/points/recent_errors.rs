@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::SystemTime;
 
 /// Troubles that are kept.
-const KEPT: usize = 20;
+const MAX_RECENT_ERRORS: usize = 20;
 
 /// The last things that went wrong. The same again counts up: who repeats one does not push out the rest.
 #[derive(Default)]
@@ -24,7 +24,7 @@ impl RecentErrors {
         let known = self.0.iter().position(|trouble| trouble.text == text).and_then(|at| self.0.remove(at));
         let (count, first) = known.map_or((1, now), |known| (known.count + 1, known.first));
         self.0.push_front(RecentError { text, count, first, last: now });
-        self.0.truncate(KEPT);
+        self.0.truncate(MAX_RECENT_ERRORS);
     }
 
     /// The latest first.
@@ -48,7 +48,7 @@ mod tests {
             troubles.add("busy".to_owned(), at(second));
         }
         let latest: Vec<_> = troubles.latest().collect();
-        assert_eq!(latest.len(), KEPT);
+        assert_eq!(latest.len(), MAX_RECENT_ERRORS);
         assert_eq!(*latest[0], RecentError { text: "busy".to_owned(), count: 100, first: at(0), last: at(99) });
         assert_eq!(latest[1].text, "number 99");
     }

@@ -9,13 +9,13 @@ use std::time::Instant;
 use http::{HeaderMap, Request};
 use hyper::body::Incoming;
 
-use super::publishing_point::{PublishingPoint, PointStats};
+use super::publishing_point::{PointStats, PublishingPoint};
 use crate::admission::authorization::{Access, AccessDenied, random_digits};
 use crate::config::{Config, PointConfig, Principals, key};
 use crate::fault_injection::ActiveFaults;
 use crate::http::connection::Connection;
-use crate::http::dispatch::is_in;
-use crate::ingest::session::{self, SessionControl, PublishSession};
+use crate::http::dispatch::is_allowed;
+use crate::ingest::session::{self, PublishSession, SessionControl};
 use crate::playback::sessions::PlayerSessions;
 use crate::playback::stream::{PlayRequest, PlayerStream};
 use crate::points::activity::Client;
@@ -163,7 +163,12 @@ impl Registry {
     ///
     /// # Errors
     /// Why not.
-    pub(crate) fn admit_player(&self, headers: &HeaderMap, line: RequestLine<'_>, path: &str) -> Result<(), AccessDenied> {
+    pub(crate) fn admit_player(
+        &self,
+        headers: &HeaderMap,
+        line: RequestLine<'_>,
+        path: &str,
+    ) -> Result<(), AccessDenied> {
         let Some(point) = self.point(path) else { return Ok(()) };
         self.access.player(headers, line, &point.config().read, path)
     }
@@ -201,7 +206,7 @@ impl Registry {
     }
 
     /// Whether any point holds pushers back on purpose.
-    pub(crate) fn holds_back(&self) -> bool {
+    pub(crate) fn throttles_publishers(&self) -> bool {
         self.config().points.values().any(|point| point.faults.hold_back())
     }
 
@@ -229,13 +234,13 @@ impl Registry {
         let mut state = self.lock();
         let template = state.template(directives).map(|template| template.config());
         let lookup = redirect.unwrap_or_else(|| state.look_up(&key, template.is_some()));
-        let near = |template: &Arc<PointConfig>| is_in(template.allow_push.as_ref(), connection.visit().address());
+        let near = |template: &Arc<PointConfig>| is_allowed(template.allow_push.as_ref(), connection.visit().address());
         if lookup == PointLookup::FromTemplate && !template.as_ref().is_some_and(near) {
             return Reply::error(policy, 403, "your address is in none of the template's allowed networks");
         }
         if matches!(lookup, PointLookup::Exists | PointLookup::FromTemplate | PointLookup::Busy) {
-            let pseudonym = state.points.get(&key).map(|point| point.forwards().pseudonym());
-            if let Some(reply) = head.via.refusal(pseudonym, policy) {
+            let via_pseudonym = state.points.get(&key).map(|point| point.relays().via_pseudonym());
+            if let Some(reply) = head.via.refusal(via_pseudonym, policy) {
                 tracing::warn!(point = name, "a push is refused that goes in a circle, or through too many relays");
                 return reply;
             }
@@ -273,7 +278,7 @@ impl Registry {
         }
         tracing::info!(point = point.name(), "a push session begins");
         let pusher = point.count_session(Client::new(connection.peer(), Some(&head.user_agent)));
-        point.forwards().came_by(&head.via);
+        point.relays().set_connection(&head.via);
         let id = reception.push_id().clone();
         let handle = session::spawn(Arc::clone(self), point, reception, connection, pusher);
         state.sessions.insert(id, Entry { handle, point: key });
@@ -288,7 +293,7 @@ impl Registry {
     }
 
     /// The session is over; `destroy` names the point that goes with it, unless another session has it by now.
-    pub(crate) fn forget(&self, id: &PushId, destroy: Option<&str>) {
+    pub(crate) fn remove_session(&self, id: &PushId, destroy: Option<&str>) {
         let mut state = self.lock();
         let was_there = state.sessions.remove(id).is_some();
         if let Some(name) = destroy.filter(|_| was_there) {
@@ -361,7 +366,7 @@ impl Registry {
         }
         let mut all = Vec::with_capacity(points.len());
         for point in points {
-            point.forwards().through().await;
+            point.relays().through().await;
             if let Some(recorder) = point.recorder() {
                 recorder.finish().await;
             }
@@ -412,9 +417,9 @@ fn check_names(config: &Config) -> io::Result<()> {
 
 fn new_point(name: &str, config: &Arc<PointConfig>) -> io::Result<Arc<PublishingPoint>> {
     let recorder = new_recorder(name, config)?;
-    let pseudonym = random_digits().ok_or_else(|| io::Error::other("no randomness for a name"))?;
-    let forwards = Relays::new(name, pseudonym, config.forward.clone());
-    Ok(Arc::new(PublishingPoint::new(name, Arc::clone(config), recorder, forwards)))
+    let via_pseudonym = random_digits().ok_or_else(|| io::Error::other("no randomness for a name"))?;
+    let relays = Relays::new(name, via_pseudonym, config.forward.clone());
+    Ok(Arc::new(PublishingPoint::new(name, Arc::clone(config), recorder, relays)))
 }
 
 fn new_recorder(name: &str, config: &PointConfig) -> io::Result<Option<Recorder>> {
@@ -458,7 +463,7 @@ mod tests {
     fn s13_a_point_goes_with_its_own_session_only() {
         let config = Config::with_points(["concert"], &PointConfig::default());
         let registry = Registry::new(config).unwrap();
-        registry.forget(&new_push_id().unwrap(), Some("concert"));
+        registry.remove_session(&new_push_id().unwrap(), Some("concert"));
         assert!(registry.point("/concert").is_some());
     }
 

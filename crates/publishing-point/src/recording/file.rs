@@ -19,7 +19,7 @@ use bytes::Bytes;
 use asf::{self, Header, SimpleIndex, StreamKind};
 
 /// Bytes gathered before they go to the system.
-const BUFFER: usize = 64 * 1024;
+const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 /// A step of the send time beyond this, milliseconds, is a splice and no passing of time.
 const MAX_STEP_MS: u32 = 10_000;
 /// Bytes of a Header Object before its children (ASF 3.1).
@@ -71,7 +71,7 @@ impl Recording {
     pub(crate) fn create(folder: &Folder, header: &Arc<Header>) -> io::Result<(Self, PathBuf)> {
         let (file, path) = folder.create()?;
         let live = header.to_live().bytes().clone();
-        let mut file = BufWriter::with_capacity(BUFFER, file);
+        let mut file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
         // A disk that has no room for a header has none for a recording, and shall not fill with empty files.
         file.write_all(&live).and_then(|()| file.flush()).inspect_err(|_| drop(fs::remove_file(&path)))?;
         let video = header.streams().iter().filter(|stream| stream.kind == StreamKind::Video);

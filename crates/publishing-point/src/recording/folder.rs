@@ -40,9 +40,9 @@ const MAX_NAME: usize = 120;
 /// Bytes left of a name that is cut.
 const CUT_NAME: usize = 80;
 /// Digits after the time.
-const DIGITS: usize = 4;
+const NUMBER_DIGITS: usize = 4;
 /// `20261125T001500Z`.
-const STAMP: usize = 16;
+const TIMESTAMP_LEN: usize = 16;
 
 /// The files of one point in a folder.
 pub(crate) struct Folder {
@@ -79,7 +79,7 @@ impl Folder {
             Some(newest) if newest.stamp >= now => RecordingKey { number: newest.number + 1, ..newest },
             _ => RecordingKey { stamp: now, number: 1 },
         };
-        while place.number < 10_u32.pow(DIGITS as u32) {
+        while place.number < 10_u32.pow(NUMBER_DIGITS as u32) {
             let path = self.path.join(self.name(&place));
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => return Ok((file, path)),
@@ -138,14 +138,14 @@ impl Folder {
     }
 
     fn name(&self, place: &RecordingKey) -> String {
-        format!("{}{}-{:0DIGITS$}.asf", self.stem, place.stamp, place.number)
+        format!("{}{}-{:0NUMBER_DIGITS$}.asf", self.stem, place.stamp, place.number)
     }
 
     /// The place of a file whose name is one of the point's.
     fn place(&self, name: &str) -> Option<RecordingKey> {
         let (stamp, number) = name.strip_prefix(&self.stem)?.strip_suffix(".asf")?.split_once('-')?;
-        let is_stamp = stamp.len() == STAMP && stamp.starts_with(|first: char| first.is_ascii_digit());
-        let is_number = number.len() == DIGITS && number.bytes().all(|digit| digit.is_ascii_digit());
+        let is_stamp = stamp.len() == TIMESTAMP_LEN && stamp.starts_with(|first: char| first.is_ascii_digit());
+        let is_number = number.len() == NUMBER_DIGITS && number.bytes().all(|digit| digit.is_ascii_digit());
         let place = RecordingKey { stamp: stamp.to_owned(), number: number.parse().ok()? };
         (is_stamp && is_number && self.name(&place) == name).then_some(place)
     }

@@ -1,7 +1,7 @@
 //! The recorder of one point: a thread of its own behind a bounded queue.
 //!
 //! File systems stall for seconds at times. The runtime never waits for them: a disk
-//! that is slower than the stream holds the pusher back for [`PATIENCE`] and then
+//! that is slower than the stream holds the pusher back for [`QUEUE_FULL_TIMEOUT`] and then
 //! costs packets of the recording, and nothing else.
 
 use std::path::{Path, PathBuf};
@@ -21,12 +21,12 @@ use crate::config::PointConfig;
 use asf::{Header, Packet};
 
 /// Items that wait for the disk; the largest is a packet of 64 KiB.
-const QUEUE: usize = 256;
+const QUEUE_LEN: usize = 256;
 /// How long a full queue holds the pusher back.
-const PATIENCE: Duration = Duration::from_secs(2);
+const QUEUE_FULL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Pause after a disk error.
-const RETRY: Duration = Duration::from_secs(5);
+const DISK_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// Files told of.
 const MAX_FILES: usize = 256;
 
@@ -59,7 +59,7 @@ impl Recorder {
     /// # Errors
     /// Where the system gives no thread.
     pub(crate) fn start(directory: &Path, point: &str) -> io::Result<Self> {
-        let (queue, items) = mpsc::channel(QUEUE);
+        let (queue, items) = mpsc::channel(QUEUE_LEN);
         let files = Arc::default();
         let worker = Worker {
             folder: Folder::new(directory, point),
@@ -112,7 +112,7 @@ impl Recorder {
             Err(TrySendError::Full(item)) => item,
         };
         let waited = self.stalled.load(Ordering::Relaxed);
-        if waited || tokio::time::timeout(PATIENCE, self.queue.send(item)).await.is_err() {
+        if waited || tokio::time::timeout(QUEUE_FULL_TIMEOUT, self.queue.send(item)).await.is_err() {
             if !self.stalled.swap(true, Ordering::Relaxed) {
                 tracing::warn!("the disk is too slow: the recording misses packets");
             }
@@ -153,13 +153,13 @@ impl Worker {
             let mut next = Some(item);
             while let Some(item) = next {
                 if let Err(error) = self.take(item) {
-                    self.fail(&error);
+                    self.on_error(&error);
                 }
                 next = items.try_recv().ok();
             }
             // Nothing waits: what has come so far survives this process from here on.
             if let Err(error) = self.recording.as_mut().map_or(Ok(()), Recording::flush) {
-                self.fail(&error);
+                self.on_error(&error);
             }
         }
         // The server went without a word: the file stays as it is, which players can read.
@@ -216,7 +216,7 @@ impl Worker {
     fn finish(&mut self) {
         let finished = self.recording.take().map(|mut before| before.finish());
         if let Some(Err(error)) = finished {
-            self.complain(&error);
+            self.log_error(&error);
         }
         self.retry_at = None;
     }
@@ -244,12 +244,12 @@ impl Worker {
         Ok(())
     }
 
-    fn fail(&mut self, error: &io::Error) {
-        self.complain(error);
+    fn on_error(&mut self, error: &io::Error) {
+        self.log_error(error);
         if let Some(false) = self.recording.take().map(Recording::salvage) {
             self.discard();
         }
-        self.retry_at = Some(Instant::now() + RETRY);
+        self.retry_at = Some(Instant::now() + DISK_RETRY_DELAY);
     }
 
     /// Deletes the newest file, into which nothing came.
@@ -261,7 +261,7 @@ impl Worker {
         }
     }
 
-    fn complain(&self, error: &io::Error) {
+    fn log_error(&self, error: &io::Error) {
         tracing::error!(
             point = self.point,
             %error,
@@ -309,7 +309,7 @@ mod tests {
                 worker.packet(&packet).unwrap();
                 worker.recording.as_mut().map(Recording::flush).unwrap().unwrap();
             }
-            worker.fail(&io::ErrorKind::StorageFull.into());
+            worker.on_error(&io::ErrorKind::StorageFull.into());
             assert_eq!(fs::read_dir(directory.path()).unwrap().count(), kept);
             assert_eq!(files.lock().unwrap().len(), kept);
         }

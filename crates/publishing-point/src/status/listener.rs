@@ -25,11 +25,11 @@ const MAX_CONNECTIONS: usize = 64;
 /// Bytes of a request's head.
 const MAX_HEAD: usize = 16 * 1024;
 /// How long a connection may be idle.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a connection may last at all: who does not read holds its place no longer.
-const LONGEST: Duration = Duration::from_secs(600);
+const MAX_CONNECTION_TIME: Duration = Duration::from_secs(600);
 /// Pause after a failed accept.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves the status at an address of its own.
 pub(crate) struct StatusListener {
@@ -69,7 +69,7 @@ impl StatusListener {
                     },
                     Err(error) => {
                         tracing::warn!(%error, "accept");
-                        sleep(PAUSE).await;
+                        sleep(ACCEPT_RETRY_DELAY).await;
                     }
                 }
             }
@@ -96,8 +96,8 @@ async fn serve(
         }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).max_header_size(MAX_HEAD).header_read_timeout(IDLE);
-    if let Ok(Err(error)) = timeout(LONGEST, http.serve_connection(TokioIo::new(stream), service)).await {
+    http.timer(TokioTimer::new()).max_header_size(MAX_HEAD).header_read_timeout(IDLE_TIMEOUT);
+    if let Ok(Err(error)) = timeout(MAX_CONNECTION_TIME, http.serve_connection(TokioIo::new(stream), service)).await {
         tracing::debug!(%error, "connection to the status");
     }
 }

@@ -102,13 +102,13 @@ impl Collector for Metrics {
                 ConstCounter::new(value(point)).encode(family.encode_family(&label)?)?;
             }
         }
-        let forwards = || {
+        let relays = || {
             let all = status.points.iter();
             all.flat_map(|point| point.forwards.iter().map(move |forward| (point.name.as_str(), forward)))
         };
         for (name, help, unit, value) in FORWARD_GAUGES {
             let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
-            for (point, forward) in forwards() {
+            for (point, forward) in relays() {
                 let labels = [("point", point), ("location", forward.location.as_str())];
                 let value = i64::try_from(value(forward)).unwrap_or(i64::MAX);
                 ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
@@ -116,7 +116,7 @@ impl Collector for Metrics {
         }
         for (name, help, unit, value) in FORWARD_COUNTERS {
             let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
-            for (point, forward) in forwards() {
+            for (point, forward) in relays() {
                 let labels = [("point", point), ("location", forward.location.as_str())];
                 ConstCounter::new(value(forward)).encode(family.encode_family(&labels)?)?;
             }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 pub(super) type Sizes = HashMap<PathBuf, u64>;
 
 /// How long is waited for the file system.
-const PATIENCE: Duration = Duration::from_millis(300);
+const FILE_SYSTEM_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// The sizes that were told last.
 pub(super) struct RecordingSizeCache {
@@ -44,7 +44,7 @@ impl RecordingSizeCache {
                 drop(turn);
             });
             // Too late is what the next one gets.
-            let _ = timeout(PATIENCE, asked).await;
+            let _ = timeout(FILE_SYSTEM_TIMEOUT, asked).await;
         }
         Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -16,7 +16,7 @@ use super::{metrics, page};
 use crate::admission::authorization::{AccessDenied, challenge};
 use crate::admission::client_limits::Caller;
 use crate::http::body::Body;
-use crate::http::dispatch::{LOCKED_OUT, note_guess, retry_after};
+use crate::http::dispatch::{LOCKED_OUT, record_failed_login, retry_after};
 use crate::points::activity::Client;
 use crate::points::bitrate_history as history;
 use crate::points::registry::Registry;
@@ -24,9 +24,9 @@ use wmhttp::server::access::RequestLine;
 
 const POINTS: &str = "/api/v1/points/";
 /// Seconds of history, where the request does not say how many.
-const SECONDS: usize = 120;
+const DEFAULT_HISTORY_SECONDS: usize = 120;
 /// What a pusher is told whom the operator ends (S-15).
-const EXPELLED: u16 = 403;
+const TERMINATED_STATUS: u16 = 403;
 const JSON: &str = "application/json";
 const POLICY: HeaderName = header::CONTENT_SECURITY_POLICY;
 
@@ -150,9 +150,9 @@ pub(super) async fn answer_own<B>(
 }
 
 /// The answer to a client: where it is a stream, the status knows whose.
-pub(crate) fn introduced(client: Client, mut answer: Response<Body>) -> Response<Body> {
+pub(crate) fn set_client_from_request(client: Client, mut answer: Response<Body>) -> Response<Body> {
     if let Body::Play(play) = answer.body_mut() {
-        play.introduce(client);
+        play.set_client(client);
     }
     answer
 }
@@ -187,8 +187,8 @@ fn may_operate<B>(
         return Err(forbidden());
     }
     let bounds = &registry.config().bounds;
-    let knocks = headers.contains_key(header::AUTHORIZATION);
-    if let Some(wait) = caller.locked_out(bounds, Instant::now()).filter(|_| knocks) {
+    let has_credentials = headers.contains_key(header::AUTHORIZATION);
+    if let Some(wait) = caller.locked_out(bounds, Instant::now()).filter(|_| has_credentials) {
         return Err(Box::new(retry_after(refusal(StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT), wait)));
     }
     let target = request.uri().to_string();
@@ -205,8 +205,8 @@ fn may_operate<B>(
             challenge(&mut response, &challenges);
             // A challenge costs a nonce: one a connection.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            if knocks {
-                note_guess(caller, bounds, response.headers());
+            if has_credentials {
+                record_failed_login(caller, bounds, response.headers());
             }
             Err(Box::new(response))
         }
@@ -217,7 +217,7 @@ fn disconnect(registry: &Registry, name: &str, user: Option<&str>) -> Response<B
     let Some(point) = registry.point_named(name) else {
         return refusal(StatusCode::NOT_FOUND, "no such publishing point");
     };
-    if !registry.disconnect_pusher(name, EXPELLED) {
+    if !registry.disconnect_pusher(name, TERMINATED_STATUS) {
         return refusal(StatusCode::CONFLICT, "nobody pushes to this publishing point");
     }
     tracing::info!(point = point.name(), user, "the pusher is disconnected by request");
@@ -231,7 +231,7 @@ fn disconnect(registry: &Registry, name: &str, user: Option<&str>) -> Response<B
 fn seconds(query: &str) -> usize {
     let values = url::form_urlencoded::parse(query.as_bytes());
     let value = values.filter(|(name, _)| name == "history").find_map(|(_, value)| value.parse::<usize>().ok());
-    value.unwrap_or(SECONDS).min(history::SECONDS)
+    value.unwrap_or(DEFAULT_HISTORY_SECONDS).min(history::HISTORY_SECONDS)
 }
 
 fn refusal(status: StatusCode, text: &str) -> Response<Body> {

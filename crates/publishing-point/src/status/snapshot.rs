@@ -299,7 +299,7 @@ impl PointStatus {
             bit_rate_in: rates.input,
             bit_rate_out: rates.output,
             recordings: Recordings::of(&stats.recordings, sizes),
-            forwards: stats.forwards.iter().cloned().map(ForwardStatus::of).collect(),
+            forwards: stats.relays.iter().cloned().map(ForwardStatus::of).collect(),
             errors: ledger
                 .troubles()
                 .latest()

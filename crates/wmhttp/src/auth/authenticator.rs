@@ -6,7 +6,7 @@ use url::Url;
 
 use super::challenge::Challenge;
 use super::kerberos::{Ticket, TicketRequest, names_realm};
-use super::{InitialState, Credentials, RequestLine, Login, Mechanism, Methods, Row, Scheme, TABLE, Target};
+use super::{Credentials, InitialState, Login, Mechanism, Methods, RequestLine, Row, Scheme, TABLE, Target};
 use crate::failure::Failure;
 use crate::headers::Kind;
 

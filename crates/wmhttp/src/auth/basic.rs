@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{InitialState, Challenge, RequestLine, Mechanism, Secret};
+use super::{Challenge, InitialState, Mechanism, RequestLine, Secret};
 
 #[derive(Debug)]
 struct Basic {

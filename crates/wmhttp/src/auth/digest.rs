@@ -6,7 +6,7 @@ use md5::Md5;
 use sha2::Sha256;
 use sha2::digest::Digest as Hash;
 
-use super::{InitialState, Challenge, Credentials, RequestLine, Mechanism, Secret};
+use super::{Challenge, Credentials, InitialState, Mechanism, RequestLine, Secret};
 
 struct Algorithm {
     name: &'static str,

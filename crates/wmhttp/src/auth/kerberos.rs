@@ -4,7 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Challenge, Credentials, RequestLine, Mechanism, Scheme, Secret};
+use super::{Challenge, Credentials, Mechanism, RequestLine, Scheme, Secret};
 
 /// Asks for a ticket.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,9 +8,6 @@
 //! No I/O, no clock, no lock: random values come in as arguments. (NTLM draws its own, and puts in the
 //! time where the server does not tell its own, inside of the library that makes its messages.)
 
-#[cfg(test)]
-#[cfg(feature = "ntlm")]
-pub(crate) mod acceptor;
 mod authenticator;
 mod basic;
 pub(super) mod challenge;
@@ -21,6 +18,9 @@ mod kerberos;
 mod negotiate;
 #[cfg(feature = "ntlm")]
 mod ntlm;
+#[cfg(test)]
+#[cfg(feature = "ntlm")]
+pub(crate) mod test_acceptor;
 #[cfg(feature = "ntlm")]
 mod token_exchange;
 
@@ -29,7 +29,7 @@ use std::fmt;
 use http::HeaderName;
 use http::header::{AUTHORIZATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, WWW_AUTHENTICATE};
 
-pub use authenticator::{Authenticator, AuthContext, CredentialRequest, AuthStep};
+pub use authenticator::{AuthContext, AuthStep, Authenticator, CredentialRequest};
 use challenge::Challenge;
 pub use credentials::{Credentials, Login, Secret};
 pub use kerberos::TicketRequest;

@@ -11,7 +11,7 @@ use sspi::{
 };
 use tracing::subscriber::{NoSubscriber, with_default};
 
-use super::{Challenge, Credentials, RequestLine, Mechanism, Scheme, Secret};
+use super::{Challenge, Credentials, Mechanism, RequestLine, Scheme, Secret};
 
 /// The library's part of a scheme.
 pub(super) trait Package: Send {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::header::{HeaderName, HeaderValue};
 
 use super::{Connection, Event, Output, ResponseHead, RestartReason, Session, State};
-use crate::auth::{Authenticator, AuthContext, Credentials, Login, Target, AuthStep};
+use crate::auth::{AuthContext, AuthStep, Authenticator, Credentials, Login, Target};
 use crate::failure::Failure;
 use crate::headers::Kind;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{DEFAULT_CONTENT_LENGTH, Event, HeaderChange, LEAST_FILLER, Output, Session, State, AfterEnd};
+use super::{AfterEnd, DEFAULT_CONTENT_LENGTH, Event, HeaderChange, LEAST_FILLER, Output, Session, State};
 use crate::Hresult;
 use crate::packet::{END_LEN, FRAMING_LEN, Packet};
 

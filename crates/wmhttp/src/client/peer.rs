@@ -13,7 +13,7 @@ const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A server that ends the session at `$E`(1) does so at once; what breaks later has other reasons.
 const CHANGE_VERDICT: Duration = Duration::from_secs(2);
 /// A proxy that closes after its answer has closed within this time of the next request.
-const KEPT_IN_VAIN: Duration = Duration::from_secs(1);
+const REUSE_RACE_WINDOW: Duration = Duration::from_secs(1);
 /// Largest payload that a server in the field takes.
 const LARGEST_PAYLOAD_TAKEN: usize = 8_192;
 /// It closes within this time of a larger one.
@@ -66,15 +66,15 @@ impl Session {
 
     /// Whether a proxy has closed the connection on which it answered just when the next request came:
     /// tinyproxy does so each time. After `$E` a close may as well be the server's own.
-    pub(super) fn was_kept_in_vain(&self, cause: Cause, delivered: bool, now: Instant) -> bool {
+    pub(super) fn proxy_closed_reused_connection(&self, cause: Cause, delivered: bool, now: Instant) -> bool {
         matches!(cause, Cause::Closed | Cause::Reset)
             && !(delivered && matches!(self.state, State::Ending { .. }))
             && self.kept_by_proxy
-            && self.has_just_begun(KEPT_IN_VAIN, now)
+            && self.is_recent(REUSE_RACE_WINDOW, now)
     }
 
     /// Whether the PushStart under way, or its data, is no older than `time`.
-    pub(super) fn has_just_begun(&self, time: Duration, now: Instant) -> bool {
+    pub(super) fn is_recent(&self, time: Duration, now: Instant) -> bool {
         self.begun_at.is_some_and(|at| now.saturating_duration_since(at) <= time)
     }
 
@@ -84,7 +84,7 @@ impl Session {
     pub(super) fn note_large_payloads(&mut self, cause: Cause, now: Instant) {
         let Some(header) = &self.announced else { return };
         let largest = header.bytes().len().max(header.packet_size());
-        let at_once = matches!(cause, Cause::Closed | Cause::Reset) && self.has_just_begun(CLOSED_ON_LARGE, now);
+        let at_once = matches!(cause, Cause::Closed | Cause::Reset) && self.is_recent(CLOSED_ON_LARGE, now);
         if !at_once || largest <= LARGEST_PAYLOAD_TAKEN {
             self.closed_on_large = 0;
             return;
@@ -110,7 +110,7 @@ impl Session {
     }
 
     /// Whether what ends the request now is the server's answer to `$E`(1).
-    pub(super) fn change_was_refused(&self, now: Instant) -> bool {
+    pub(super) fn header_change_rejected(&self, now: Instant) -> bool {
         self.config.header_change == HeaderChange::Auto
             && self.changed_at.is_some_and(|at| now.saturating_duration_since(at) <= CHANGE_VERDICT)
     }

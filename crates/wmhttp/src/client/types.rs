@@ -7,10 +7,10 @@ use bytes::Bytes;
 use http::header::HeaderMap;
 use url::Url;
 
-use crate::auth::{Login, Methods, CredentialRequest, Target, TicketRequest};
+use crate::auth::{CredentialRequest, Login, Methods, Target, TicketRequest};
 use crate::failure::Failure;
 use crate::headers::{Directives, RequestHead};
-use crate::proxy::{ProxyConfig, Proxy};
+use crate::proxy::{Proxy, ProxyConfig};
 use crate::via::Via;
 
 /// How a changed header reaches the server (C-12).

@@ -28,7 +28,7 @@ use http::header::{self, HeaderValue};
 use super::{Policy, Reply, RequestHead};
 use crate::headers::Kind;
 use users::Algorithm;
-pub use users::{UsersError, Users};
+pub use users::{Users, UsersError};
 
 /// Nonces that count at one time. The oldest goes first: who used it is told that it is stale.
 const MAX_NONCES: usize = 1024;
@@ -142,7 +142,7 @@ impl Authenticator {
     ) -> Result<String, Reply> {
         let authorization = head.authorization.iter().find(|(name, _)| name == header::AUTHORIZATION);
         let authorization = authorization.map(|(_, value)| value);
-        self.recognize(authorization, &head.accept_authentication, line, fresh, now).map_err(|challenges| {
+        self.authenticate(authorization, &head.accept_authentication, line, fresh, now).map_err(|challenges| {
             let text = "who pushes to this publishing point must name a user and the right password";
             let reply = Reply::error(policy, 401, text);
             Reply { challenges: challenges.into(), close: head.kind == Kind::Start, ..reply }
@@ -154,7 +154,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// The challenges that a 401 carries, the preferred first.
-    pub fn recognize(
+    pub fn authenticate(
         &mut self,
         authorization: Option<&HeaderValue>,
         listed: &[String],
@@ -168,7 +168,7 @@ impl Authenticator {
         };
         let offered = self.offered(listed);
         if offered.contains(&Scheme::Digest) {
-            self.nonces.issue(fresh, now + self.rights.nonce_lifetime);
+            self.nonces.issue_nonce(fresh, now + self.rights.nonce_lifetime);
         }
         Err(offered.into_iter().flat_map(|scheme| self.challenges(scheme, fresh, refusal)).collect())
     }
@@ -193,7 +193,7 @@ impl Authenticator {
                     return Err(Refusal::Unknown);
                 }
                 // Only who knows the password is told what became of a nonce.
-                if self.nonces.spend(answer.nonce(), answer.count(), now) {
+                if self.nonces.consume_nonce(answer.nonce(), answer.count(), now) {
                     Ok(answer.user().to_owned())
                 } else {
                     Err(Refusal::Stale)
@@ -249,7 +249,7 @@ struct Nonce {
 }
 
 impl Nonces {
-    fn issue(&mut self, text: &str, until: Instant) {
+    fn issue_nonce(&mut self, text: &str, until: Instant) {
         if self.0.len() == MAX_NONCES {
             self.0.pop_front();
         }
@@ -257,7 +257,7 @@ impl Nonces {
     }
 
     /// Whether the nonce counts, and this count was not had: each is good for one request.
-    fn spend(&mut self, text: &str, count: u32, now: Instant) -> bool {
+    fn consume_nonce(&mut self, text: &str, count: u32, now: Instant) -> bool {
         self.0.retain(|nonce| now < nonce.until);
         let Some(nonce) = self.0.iter_mut().find(|nonce| nonce.text == text && nonce.count < count) else {
             return false;

@@ -107,7 +107,7 @@ fn assert_dead(reception: &mut ServerSession, now: Instant) {
     reception.body_end(now);
     reception.connection_lost(now);
     reception.timed_out(now + seconds(10_000));
-    reception.expel(500, now);
+    reception.terminate(500, now);
     assert_eq!(reception.start(&head(Kind::Start, ID), now).unwrap_err().status, 412);
     assert_eq!(reception.set_up_again(&Directives::default(), now).status, 412);
     assert_eq!(outputs(reception), []);
@@ -227,7 +227,7 @@ fn s3_a_repeated_setup_restarts_the_inactivity_timeout() {
 
 #[test]
 fn s4_what_is_no_encoder_gets_an_asx_or_an_error() {
-    let reply = answer_stranger(&Policy::default(), "http://host/point?a=1&b=\"<2>\"");
+    let reply = reply_to_non_encoder(&Policy::default(), "http://host/point?a=1&b=\"<2>\"");
     assert_eq!(reply.status, 200);
     let headers = reply.to_headers();
     assert_eq!(headers[header::CONTENT_TYPE], "video/x-ms-asf");
@@ -245,7 +245,9 @@ fn s4_what_is_no_encoder_gets_an_asx_or_an_error() {
 #[test]
 fn s5_a_redirect_names_the_place_and_closes() {
     let place = "http://other/point";
-    for (lookup, status) in [(PointLookup::Moved(place.to_owned()), 302), (PointLookup::UseProxy(place.to_owned()), 305)] {
+    for (lookup, status) in
+        [(PointLookup::Moved(place.to_owned()), 302), (PointLookup::UseProxy(place.to_owned()), 305)]
+    {
         let (none, reply) = set_up(lookup);
         assert!(none.is_none());
         assert_eq!(reply.status, status);
@@ -283,9 +285,12 @@ fn s7_a_setup_with_the_sessions_id_is_confirmed_unless_a_push_start_is_under_way
 
 #[test]
 fn s8_the_url_must_be_a_publishing_point_or_become_one() {
-    for (lookup, status) in
-        [(PointLookup::Exists, 204), (PointLookup::FromTemplate, 204), (PointLookup::Missing, 404), (PointLookup::Busy, 409)]
-    {
+    for (lookup, status) in [
+        (PointLookup::Exists, 204),
+        (PointLookup::FromTemplate, 204),
+        (PointLookup::Missing, 404),
+        (PointLookup::Busy, 409),
+    ] {
         let (reception, reply) = set_up(lookup.clone());
         assert_eq!(reply.status, status, "{lookup:?}");
         assert_eq!(reception.is_some(), status == 204, "{lookup:?}");
@@ -508,17 +513,17 @@ fn s14_s7_a_lost_session_may_be_set_up_again() {
 #[test]
 fn s15_an_expelled_pusher_is_answered_at_once() {
     let (mut reception, now) = streaming();
-    reception.expel(503, now);
+    reception.terminate(503, now);
     assert_ended(&mut reception, 503, Hresult::ABORT, now);
 
     let (mut reception, now) = session();
-    reception.expel(503, now);
+    reception.terminate(503, now);
     assert_eq!(outputs(&mut reception), [Output::Close, ended(Hresult::ABORT)]);
     assert_dead(&mut reception, now);
 
     let (mut reception, now) = streaming();
     reception.connection_lost(now);
-    reception.expel(503, now);
+    reception.terminate(503, now);
     assert_eq!(outputs(&mut reception), [ended(Hresult::ABORT)]);
     assert_dead(&mut reception, now);
 }

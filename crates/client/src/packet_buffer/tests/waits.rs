@@ -19,18 +19,18 @@ impl Wake for Count {
 #[test]
 fn waiting_cursors_are_woken_once_enough_is_there() {
     let header = header(300);
-    let log = unlimited();
-    let cursor = log.cursor(StartPosition::Oldest, ReaderOptions::default());
+    let buffer = unlimited();
+    let reader = buffer.reader(StartPosition::Oldest, ReaderOptions::default());
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
     let mut context = Context::from_waker(&waker);
-    let mut many = pin!(cursor.ready(3 * 304));
+    let mut many = pin!(reader.ready(3 * 304));
     assert!(many.as_mut().poll(&mut context).is_pending());
-    append(&log, &header, 0..2);
+    append(&buffer, &header, 0..2);
     assert_eq!(count.0.load(Ordering::SeqCst), 0, "not for two of three");
-    append(&log, &header, 2..3);
+    append(&buffer, &header, 2..3);
     assert_eq!(count.0.load(Ordering::SeqCst), 1);
-    append(&log, &header, 3..9);
+    append(&buffer, &header, 3..9);
     assert_eq!(count.0.load(Ordering::SeqCst), 1, "once");
     assert!(many.as_mut().poll(&mut context).is_ready());
 }
@@ -38,15 +38,15 @@ fn waiting_cursors_are_woken_once_enough_is_there() {
 #[test]
 fn nobody_waits_for_more_than_half_of_the_limits() {
     let header = header(300);
-    let log = of_packets(8);
-    let cursor = log.cursor(StartPosition::Oldest, ReaderOptions::default());
+    let buffer = of_packets(8);
+    let reader = buffer.reader(StartPosition::Oldest, ReaderOptions::default());
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
     let mut context = Context::from_waker(&waker);
-    let mut many = pin!(cursor.ready(u64::MAX));
-    append(&log, &header, 0..3);
+    let mut many = pin!(reader.ready(u64::MAX));
+    append(&buffer, &header, 0..3);
     assert!(many.as_mut().poll(&mut context).is_pending());
-    append(&log, &header, 3..4);
+    append(&buffer, &header, 3..4);
     assert_eq!(count.0.load(Ordering::SeqCst), 1);
     assert!(many.as_mut().poll(&mut context).is_ready());
 }
@@ -54,34 +54,37 @@ fn nobody_waits_for_more_than_half_of_the_limits() {
 #[test]
 fn the_end_wakes_and_comes_after_the_last_packet() {
     let header = header(300);
-    let log = unlimited();
-    let mut cursor = log.cursor(StartPosition::Oldest, ReaderOptions::default());
-    append(&log, &header, 0..1);
-    log.end();
-    assert!(!cursor.at_end());
+    let buffer = unlimited();
+    let mut reader = buffer.reader(StartPosition::Oldest, ReaderOptions::default());
+    append(&buffer, &header, 0..1);
+    buffer.end();
+    assert!(!reader.at_end());
     let waker = Waker::noop();
-    let many = pin!(cursor.ready(100 * 304)).poll(&mut Context::from_waker(waker));
+    let many = pin!(reader.ready(100 * 304)).poll(&mut Context::from_waker(waker));
     assert!(many.is_ready(), "more than there is will not come");
-    take_all(&mut cursor);
-    assert!(cursor.at_end());
-    assert!(pin!(cursor.ready(1)).poll(&mut Context::from_waker(waker)).is_ready());
+    take_all(&mut reader);
+    assert!(reader.at_end());
+    assert!(pin!(reader.ready(1)).poll(&mut Context::from_waker(waker)).is_ready());
 }
 
 #[test]
 fn nobody_waits_for_more_than_will_come() {
     let header = header(300);
-    let log = unlimited();
-    let cursors = [log.cursor(StartPosition::Oldest, ReaderOptions::default()), log.cursor(StartPosition::Oldest, ReaderOptions::default())];
-    append(&log, &header, 0..1);
+    let buffer = unlimited();
+    let readers = [
+        buffer.reader(StartPosition::Oldest, ReaderOptions::default()),
+        buffer.reader(StartPosition::Oldest, ReaderOptions::default()),
+    ];
+    append(&buffer, &header, 0..1);
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
     let mut context = Context::from_waker(&waker);
-    let [mut one, mut other] = cursors.each_ref().map(|cursor| Box::pin(cursor.ready(1000)));
+    let [mut one, mut other] = readers.each_ref().map(|reader| Box::pin(reader.ready(1000)));
     assert!(one.as_mut().poll(&mut context).is_pending() && other.as_mut().poll(&mut context).is_pending());
-    cursors[0].observer().end_here();
+    readers[0].monitor().end_here();
     assert_eq!(count.0.load(Ordering::SeqCst), 1, "its own end");
     assert!(one.as_mut().poll(&mut context).is_ready() && other.as_mut().poll(&mut context).is_pending());
-    log.end();
+    buffer.end();
     assert_eq!(count.0.load(Ordering::SeqCst), 2, "the log's");
     assert!(other.as_mut().poll(&mut context).is_ready());
 }
@@ -89,24 +92,24 @@ fn nobody_waits_for_more_than_will_come() {
 #[test]
 fn a_blocking_cursor_holds_the_writer_and_loses_nothing() {
     let header = header(300);
-    let log = of_packets(10);
-    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
-    cursor.set_streaming(true);
+    let buffer = of_packets(10);
+    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+    reader.set_streaming(true);
     let writer = std::thread::spawn({
-        let log = Arc::clone(&log);
+        let buffer = Arc::clone(&buffer);
         move || {
             for n in 0..1000 {
-                log.wait_for_room().unwrap();
-                append(&log, &header, n..n + 1);
+                buffer.wait_for_room().unwrap();
+                append(&buffer, &header, n..n + 1);
             }
-            log.end();
+            buffer.end();
         }
     });
     let mut got = Vec::new();
     let mut most = 0;
-    while !cursor.at_end() {
-        most = most.max(cursor.progress().lag.packets);
-        if let Some(batch) = cursor.take(5 * 304) {
+    while !reader.at_end() {
+        most = most.max(reader.progress().lag.packets);
+        if let Some(batch) = reader.take(5 * 304) {
             got.extend(numbers(&batch));
         }
         std::thread::yield_now();
@@ -119,104 +122,104 @@ fn a_blocking_cursor_holds_the_writer_and_loses_nothing() {
 #[test]
 fn the_writer_that_waits_is_woken_once_there_is_room_for_many() {
     let header = header(300);
-    let log = of_packets(8);
-    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
-    cursor.set_streaming(true);
-    append(&log, &header, 0..9);
+    let buffer = of_packets(8);
+    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+    reader.set_streaming(true);
+    append(&buffer, &header, 0..9);
     let writer = std::thread::spawn({
-        let log = Arc::clone(&log);
-        move || log.wait_for_room()
+        let buffer = Arc::clone(&buffer);
+        move || buffer.wait_for_room()
     });
-    while !log.lock().writer_waits {
+    while !buffer.lock().writer_waits {
         std::thread::yield_now();
     }
     for left in [8, 7] {
-        cursor.take(304).unwrap();
-        assert!(!log.lock().shall_tell_writer(), "{left} of 8");
+        reader.take(304).unwrap();
+        assert!(!buffer.lock().should_notify_writer(), "{left} of 8");
     }
-    cursor.take(304).unwrap();
+    reader.take(304).unwrap();
     writer.join().unwrap().unwrap();
 }
 
 /// Whether the writer would have to wait now.
-fn held_back(log: &PacketBuffer) -> bool {
-    log.lock().is_held_back()
+fn held_back(buffer: &PacketBuffer) -> bool {
+    buffer.lock().is_held_back()
 }
 
 #[test]
 fn only_destinations_that_stream_hold_back_unless_none_does() {
     let header = header(300);
-    let log = of_packets(5);
-    let down = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
-    let mut up = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
-    append(&log, &header, 0..6);
-    assert!(held_back(&log), "none streams, both are full");
+    let buffer = of_packets(5);
+    let down = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+    let mut up = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+    append(&buffer, &header, 0..6);
+    assert!(held_back(&buffer), "none streams, both are full");
     up.set_streaming(true);
     take_all(&mut up);
-    assert!(!held_back(&log), "the one that is down does not count");
-    append(&log, &header, 6..12);
-    assert!(held_back(&log), "the slowest that streams counts");
+    assert!(!held_back(&buffer), "the one that is down does not count");
+    append(&buffer, &header, 6..12);
+    assert!(held_back(&buffer), "the slowest that streams counts");
     up.set_streaming(false);
     take_all(&mut up);
-    assert!(!held_back(&log), "none streams: the first with room ends the wait");
+    assert!(!held_back(&buffer), "none streams: the first with room ends the wait");
     drop(up);
-    assert!(held_back(&log), "the other one is full");
+    assert!(held_back(&buffer), "the other one is full");
     drop(down);
-    assert!(!held_back(&log), "nobody is left to wait for");
+    assert!(!held_back(&buffer), "nobody is left to wait for");
 }
 
 #[test]
 fn a_wait_for_room_can_be_interrupted() {
     let header = header(300);
-    let log = of_packets(1);
-    let cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
-    cursor.set_streaming(true);
-    append(&log, &header, 0..5);
+    let buffer = of_packets(1);
+    let reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+    reader.set_streaming(true);
+    append(&buffer, &header, 0..5);
     let waiting = std::thread::spawn({
-        let log = Arc::clone(&log);
-        move || log.wait_for_room()
+        let buffer = Arc::clone(&buffer);
+        move || buffer.wait_for_room()
     });
-    while !log.lock().writer_waits {
+    while !buffer.lock().writer_waits {
         std::thread::yield_now();
     }
-    log.interrupt(true);
+    buffer.interrupt(true);
     assert_eq!(waiting.join().unwrap(), Err(Interrupted));
-    log.interrupt(false);
-    log.set_policy(DropPolicy::Block);
-    cursor.set_terms(by(DropPolicy::Keyframe));
-    assert_eq!(log.wait_for_room(), Ok(()));
+    buffer.interrupt(false);
+    buffer.set_policy(DropPolicy::Block);
+    reader.set_options(by(DropPolicy::Keyframe));
+    assert_eq!(buffer.wait_for_room(), Ok(()));
 }
 
 #[test]
 fn whoever_waits_to_be_lapped_is_woken() {
     let header = header(300);
-    let log = of_packets(5);
-    let cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Disconnect));
+    let buffer = of_packets(5);
+    let reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Disconnect));
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
     let mut context = Context::from_waker(&waker);
-    let mut lapped = pin!(cursor.lapped());
-    append(&log, &header, 0..5);
-    assert!(lapped.as_mut().poll(&mut context).is_pending());
-    assert_eq!(cursor.progress().congestion, 1.0);
-    append(&log, &header, 5..6);
+    let mut wait_until_overrun = pin!(reader.wait_until_overrun());
+    append(&buffer, &header, 0..5);
+    assert!(wait_until_overrun.as_mut().poll(&mut context).is_pending());
+    assert_eq!(reader.progress().congestion, 1.0);
+    append(&buffer, &header, 5..6);
     assert_eq!(count.0.load(Ordering::SeqCst), 1);
-    assert!(lapped.as_mut().poll(&mut context).is_ready());
+    assert!(wait_until_overrun.as_mut().poll(&mut context).is_ready());
 }
 
 #[test]
 fn a_parked_cursor_holds_nobody_up_and_goes_on_at_a_key_frame() {
     let header = header(300);
-    let log = of_packets(15);
-    let mut cursor = log.cursor(StartPosition::Oldest, by(DropPolicy::Block));
-    cursor.set_streaming(true);
-    append(&log, &header, 0..5);
-    take_all(&mut cursor);
-    cursor.park();
-    append(&log, &header, 5..33);
-    assert!(!held_back(&log));
-    assert_eq!((counts(&cursor), cursor.progress().lag.packets), ((5, 28), 0));
-    cursor.go_on();
-    assert_eq!(take_all(&mut cursor), [30, 31, 32]);
-    assert_eq!(counts(&cursor), (8, 25));
+    let buffer = of_packets(15);
+    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+    reader.set_streaming(true);
+    append(&buffer, &header, 0..5);
+    take_all(&mut reader);
+    reader.pause();
+    append(&buffer, &header, 5..33);
+    assert!(!held_back(&buffer));
+    assert_eq!((counts(&reader), reader.progress().lag.packets), ((5, 28), 0));
+    reader.resume();
+    assert_eq!(take_all(&mut reader), [30, 31, 32]);
+    assert_eq!(counts(&reader), (8, 25));
 }

@@ -7,12 +7,12 @@ use tokio::time::sleep_until;
 use crate::packet_buffer::Reader;
 
 /// How long packets are left to gather.
-const PERIOD: Duration = Duration::from_millis(1);
+const BATCH_INTERVAL: Duration = Duration::from_millis(1);
 /// Bytes that are enough before that.
-const MANY: u64 = 1024 * 1024;
+const MAX_BATCH_BYTES: u64 = 1024 * 1024;
 /// Turns that a stream is ahead of one a period before its packets gather: the packets of a picture come all at
 /// once, and none of them shall wait for a timer.
-const CREDIT: u32 = 8;
+const BURST_BATCHES: u32 = 8;
 
 /// Counts turns against time. A stream that takes no more than one turn a period, but for bursts, has each packet
 /// sent at once.
@@ -24,7 +24,7 @@ pub(super) struct WriteCoalescer {
 
 impl Default for WriteCoalescer {
     fn default() -> Self {
-        Self { credit: CREDIT, last: None }
+        Self { credit: BURST_BATCHES, last: None }
     }
 }
 
@@ -32,8 +32,8 @@ impl WriteCoalescer {
     /// Packets were taken.
     pub(super) fn taken(&mut self, now: Instant) {
         let passed = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
-        let periods = u32::try_from(passed.as_micros() / PERIOD.as_micros()).unwrap_or(CREDIT);
-        self.credit = self.credit.saturating_add(periods).min(CREDIT).saturating_sub(1);
+        let periods = u32::try_from(passed.as_micros() / BATCH_INTERVAL.as_micros()).unwrap_or(BURST_BATCHES);
+        self.credit = self.credit.saturating_add(periods).min(BURST_BATCHES).saturating_sub(1);
         self.last = Some(now);
     }
 
@@ -44,22 +44,22 @@ impl WriteCoalescer {
 
     /// Until when those that come now are left to gather, where they are.
     pub(super) fn until(&self, now: Instant) -> Option<Instant> {
-        let until = self.last.filter(|_| self.credit == 0)? + PERIOD;
+        let until = self.last.filter(|_| self.credit == 0)? + BATCH_INTERVAL;
         (now < until).then_some(until)
     }
 }
 
 /// Waits for packets; until `gather_until` only for many of them.
-pub(super) async fn gathered(cursor: &Reader, gather_until: Option<Instant>) {
+pub(super) async fn wait_for_batch(reader: &Reader, gather_until: Option<Instant>) {
     if let Some(until) = gather_until {
         tokio::select! {
             // In this order: to set a timer may take a system call.
             biased;
-            () = cursor.ready(MANY) => return,
+            () = reader.ready(MAX_BATCH_BYTES) => return,
             () = sleep_until(until.into()) => {}
         }
     }
-    cursor.ready(1).await;
+    reader.ready(1).await;
 }
 
 #[cfg(test)]
@@ -70,32 +70,32 @@ mod tests {
     fn bursts_are_sent_at_once_and_floods_gather() {
         let begun = Instant::now();
         let at = |us| begun + Duration::from_micros(us);
-        let mut gather = WriteCoalescer::default();
-        assert_eq!(gather.until(begun), None);
-        for turn in 1..CREDIT {
-            gather.taken(at(20 * u64::from(turn)));
-            assert_eq!(gather.until(at(200)), None, "turn {turn}");
+        let mut coalescer = WriteCoalescer::default();
+        assert_eq!(coalescer.until(begun), None);
+        for turn in 1..BURST_BATCHES {
+            coalescer.taken(at(20 * u64::from(turn)));
+            assert_eq!(coalescer.until(at(200)), None, "turn {turn}");
         }
-        gather.taken(at(300));
-        assert_eq!(gather.until(at(310)), Some(at(1300)), "a flood");
-        assert_eq!(gather.until(at(1300)), None, "it has gathered");
-        gather.taken(at(1310));
-        assert_eq!(gather.until(at(1320)), Some(at(2310)), "the flood goes on");
+        coalescer.taken(at(300));
+        assert_eq!(coalescer.until(at(310)), Some(at(1300)), "a flood");
+        assert_eq!(coalescer.until(at(1300)), None, "it has gathered");
+        coalescer.taken(at(1310));
+        assert_eq!(coalescer.until(at(1320)), Some(at(2310)), "the flood goes on");
         // 40 ms later, the next picture.
-        for turn in 1..CREDIT {
-            gather.taken(at(41_000 + u64::from(turn)));
-            assert_eq!(gather.until(at(41_100)), None, "turn {turn}");
+        for turn in 1..BURST_BATCHES {
+            coalescer.taken(at(41_000 + u64::from(turn)));
+            assert_eq!(coalescer.until(at(41_100)), None, "turn {turn}");
         }
     }
 
     #[test]
     fn a_turn_a_period_never_gathers() {
         let begun = Instant::now();
-        let mut gather = WriteCoalescer::default();
+        let mut coalescer = WriteCoalescer::default();
         for turn in 0..1000 {
-            let now = begun + PERIOD * turn;
-            assert_eq!(gather.until(now), None, "turn {turn}");
-            gather.taken(now);
+            let now = begun + BATCH_INTERVAL * turn;
+            assert_eq!(coalescer.until(now), None, "turn {turn}");
+            coalescer.taken(now);
         }
     }
 }

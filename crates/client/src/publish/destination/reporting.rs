@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::DestinationTask;
 use crate::publish::lock;
-use crate::publish::status::{DestinationEvent, State, Status, StateChange};
+use crate::publish::status::{DestinationEvent, State, StateChange, Status};
 use wmhttp::Hresult;
 use wmhttp::failure::Failure;
 
@@ -35,7 +35,7 @@ impl DestinationTask {
     ) {
         let old_state = self.state;
         self.set_state(new_state);
-        self.application.report(DestinationEvent::StateChange(StateChange {
+        self.observer.report(DestinationEvent::StateChange(StateChange {
             destination: self.name.clone(),
             location: self.location.clone(),
             status,
@@ -61,8 +61,8 @@ impl DestinationTask {
 
     pub(super) fn report_dropped(&mut self) {
         self.dropped.report_at = Some(Instant::now() + DROPPED_INTERVAL);
-        let progress = self.cursor.progress();
-        self.application.report(DestinationEvent::Dropped {
+        let progress = self.reader.progress();
+        self.observer.report(DestinationEvent::Dropped {
             destination: self.name.clone(),
             packets: std::mem::take(&mut self.dropped.packets),
             sent: progress.taken,
@@ -71,11 +71,11 @@ impl DestinationTask {
     }
 
     pub(super) fn want_key_frame(&self) {
-        self.application.report(DestinationEvent::KeyFrameWanted { destination: self.name.clone() });
+        self.observer.report(DestinationEvent::KeyFrameWanted { destination: self.name.clone() });
     }
 
     pub(super) fn notice(&self, text: String, remedy: &'static str) {
-        self.application.report(DestinationEvent::Notice { destination: self.name.clone(), text, remedy });
+        self.observer.report(DestinationEvent::Notice { destination: self.name.clone(), text, remedy });
     }
 
     pub(super) fn set_state(&mut self, state: State) {

@@ -12,10 +12,10 @@ use crate::publish::lock;
 use wmhttp::failure::Cause;
 
 /// A body that is refused within this time comes again from its beginning, …
-const UNPROVEN: Duration = Duration::from_secs(2);
+const REFUSAL_RESEND_WINDOW: Duration = Duration::from_secs(2);
 /// … and so does one of which no more than this was taken before it stalled: a system takes as much for a process
 /// that reads nothing.
-const UNREAD: u64 = 256 * 1024;
+const STALL_RESEND_BYTES: u64 = 256 * 1024;
 
 /// How a body came to its end.
 pub(super) enum BodyEnd {
@@ -28,34 +28,36 @@ pub(super) enum BodyEnd {
 impl DestinationTask {
     /// How many bytes at the end of the body to take again, where the far end's system has acknowledged all but
     /// `undelivered`.
-    pub(super) fn not_read(&self, how: &BodyEnd, undelivered: u64, now: Instant) -> u64 {
-        let is_short = self.body.age(now) <= UNPROVEN;
+    pub(super) fn bytes_to_resend(&self, how: &BodyEnd, undelivered: u64, now: Instant) -> u64 {
+        let is_short = self.body.age(now) <= REFUSAL_RESEND_WINDOW;
         let all = match *how {
             BodyEnd::Answer(status) => status >= 300 && is_short,
             // A reset can destroy the answer that a refusal would be. After the end it is none.
-            BodyEnd::Loss(cause) => self.is_unread(cause, undelivered, now) || (cause == Cause::Reset && is_short),
+            BodyEnd::Loss(cause) => {
+                self.peer_read_nothing(cause, undelivered, now) || (cause == Cause::Reset && is_short)
+            }
         };
         if all { self.body.len() } else { undelivered }
     }
 
     /// Whether nobody has read any of the body, though the far end's system has acknowledged all but `undelivered`.
-    pub(super) fn is_unread(&self, cause: Cause, undelivered: u64, now: Instant) -> bool {
+    pub(super) fn peer_read_nothing(&self, cause: Cause, undelivered: u64, now: Instant) -> bool {
         let taken = self.body.len().saturating_sub(undelivered);
-        cause == Cause::Stalled && taken <= UNREAD || self.session.resume_is_unproven(now)
+        cause == Cause::Stalled && taken <= STALL_RESEND_BYTES || self.session.resume_is_unproven(now)
     }
 
     /// The body is over without an answer to the whole of it: what has not arrived, and the last `rewind` bytes of
     /// data in any case, is taken again, and what may not have is counted.
-    pub(super) fn body_broke(&mut self, rewind: u64) {
+    pub(super) fn on_body_interrupted(&mut self, rewind: u64) {
         let fresh = self.body.data_in_last(self.body.fresh(Instant::now()));
-        let lost = self.take_again(rewind);
-        let uncertain = self.cursor.packets_in_last(fresh.saturating_sub(lost));
+        let lost = self.rewind_for_resend(rewind);
+        let uncertain = self.reader.packets_in_last(fresh.saturating_sub(lost));
         lock(&self.stats).packets_uncertain += uncertain;
     }
 
     /// The body is over. What has not arrived of it, and the last `rewind` bytes of data in any case, is taken again;
     /// how many bytes that is.
-    pub(super) fn take_again(&mut self, rewind: u64) -> u64 {
+    pub(super) fn rewind_for_resend(&mut self, rewind: u64) -> u64 {
         let undelivered = std::mem::take(&mut self.undelivered);
         let lost = self.body.data_in_last(undelivered).max(rewind);
         self.body = BodyMap::default();
@@ -75,7 +77,7 @@ impl DestinationTask {
         self.session.disconnect(now);
         self.session.not_delivered(self.undelivered);
         self.client.close();
-        self.body_broke(0);
+        self.on_body_interrupted(0);
     }
 
     /// The last `bytes` of data have not reached the server: they are taken again.
@@ -83,7 +85,7 @@ impl DestinationTask {
         if bytes == 0 {
             return;
         }
-        self.cursor.rewind(bytes);
+        self.reader.rewind(bytes);
         let mut stats = lock(&self.stats);
         stats.bytes_sent = stats.bytes_sent.saturating_sub(bytes);
     }

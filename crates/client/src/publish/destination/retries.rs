@@ -30,19 +30,19 @@ impl DestinationTask {
     }
 
     /// The next failure is the first in a row.
-    pub(super) fn forgive(&mut self) {
+    pub(super) fn reset_backoff(&mut self) {
         self.backoff.reset();
         lock(&self.stats).retry_count = 0;
     }
 
     pub(super) fn failed(&mut self, failure: Failure) {
         let lost = matches!(failure.condition, Condition::Lost(_));
-        self.body_broke(0);
+        self.on_body_interrupted(0);
         let policy = lock(&self.settings).retry;
         let streamed = self.has_streamed(&failure);
         let begun = self.streaming_since.take().is_some();
         if streamed {
-            self.forgive();
+            self.reset_backoff();
         }
         let delay = if failure.permanent {
             self.backoff.refused(&policy)
@@ -60,29 +60,29 @@ impl DestinationTask {
         if self.ending {
             // Nobody wants it any more; what had not arrived stays so.
             lock(&self.stats).end_unconfirmed = begun;
-            self.rest(Status::Closed, State::Closed, failure.hresult, Some(failure));
+            self.stop_with(Status::Closed, State::Closed, failure.hresult, Some(failure));
             return;
         }
         let Some(delay) = delay else {
-            self.rest(Status::Error, State::Failed, failure.hresult, Some(failure));
+            self.stop_with(Status::Error, State::Failed, failure.hresult, Some(failure));
             return;
         };
-        if self.application.wants_to_be_asked() {
-            let (application, asked) = (Arc::clone(&self.application), failure.clone());
+        if self.observer.has_retry_handler() {
+            let (observer, asked) = (Arc::clone(&self.observer), failure.clone());
             // It may take its time, and other destinations have the I/O thread.
-            let answer = spawn_blocking(move || application.may_retry(&asked));
+            let answer = spawn_blocking(move || observer.should_retry(&asked));
             self.question = Some(PendingRetryDecision { failure, delay, answer });
         } else {
             self.retry_after(failure, delay);
         }
     }
 
-    pub(super) fn answered(&mut self, go_on: bool) {
+    pub(super) fn answered(&mut self, resume: bool) {
         let Some(PendingRetryDecision { failure, delay, .. }) = self.question.take() else { return };
-        if go_on {
+        if resume {
             self.retry_after(failure, delay);
         } else {
-            self.rest(Status::Error, State::Failed, failure.hresult, Some(failure));
+            self.stop_with(Status::Error, State::Failed, failure.hresult, Some(failure));
         }
     }
 

@@ -17,7 +17,10 @@ async fn lost(request: Request) -> Cause {
     client.request(request);
     match next(&mut client).await {
         TransportEvent::Lost { cause, .. } => cause,
-        other @ (TransportEvent::Resolved | TransportEvent::Connected | TransportEvent::Room | TransportEvent::Response { .. }) => {
+        other @ (TransportEvent::Resolved
+        | TransportEvent::Connected
+        | TransportEvent::Room
+        | TransportEvent::Response { .. }) => {
             panic!("{other:?}")
         }
     }

@@ -43,29 +43,29 @@ fn configure(arguments: &Arguments) -> Result<Config, Box<dyn Error>> {
 #[tokio::main]
 async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
     rlimit::raise_fd_limit();
-    warn_of_nothing(&config);
+    warn_if_no_points(&config);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut reload = signal(SignalKind::hangup())?;
     let server = Server::start(config).await?;
-    say(&format!("listening on http://{}", server.addr()))?;
+    println_flushed(&format!("listening on http://{}", server.addr()))?;
     if let Some(address) = server.tls_addr() {
-        say(&format!("listening on https://{address}"))?;
+        println_flushed(&format!("listening on https://{address}"))?;
     }
     if let Some(address) = server.status_addr() {
-        say(&format!("status on http://{address}"))?;
+        println_flushed(&format!("status on http://{address}"))?;
     }
-    tell_systemd(&[NotifyState::Ready]);
+    notify_systemd(&[NotifyState::Ready]);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = reload.recv() => reread(arguments, &server),
+            _ = reload.recv() => reload_config(arguments, &server),
         }
     }
-    tell_systemd(&[NotifyState::Stopping]);
+    notify_systemd(&[NotifyState::Stopping]);
     for (name, stats) in server.shutdown().await {
-        say(&format!(
+        println_flushed(&format!(
             "point {name}: sessions={} headers={} packets={} bytes={} players={}",
             stats.sessions, stats.headers, stats.packets, stats.bytes, stats.players
         ))?;
@@ -74,9 +74,9 @@ async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
 }
 
 /// Reads the files again. Where something is wrong in them all stays as it is.
-fn reread(arguments: &Arguments, server: &Server) {
+fn reload_config(arguments: &Arguments, server: &Server) {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
-        tell_systemd(&[NotifyState::Reloading, now]);
+        notify_systemd(&[NotifyState::Reloading, now]);
     }
     let read: Result<Config, ConfigError> = arguments.file().and_then(|file| file.into_config());
     let outcome = read.map_err(|error| error.to_string());
@@ -84,11 +84,11 @@ fn reread(arguments: &Arguments, server: &Server) {
         Ok(()) => tracing::info!("the configuration is read anew"),
         Err(error) => tracing::error!(%error, "the configuration stays as it was"),
     }
-    tell_systemd(&[NotifyState::Ready]);
+    notify_systemd(&[NotifyState::Ready]);
 }
 
 /// A server that knows no point says so before it refuses each push.
-fn warn_of_nothing(config: &Config) {
+fn warn_if_no_points(config: &Config) {
     if config.points.is_empty() {
         tracing::warn!(
             "there is no publishing point, and each push is refused: name one by --point, or in the configuration file"
@@ -97,14 +97,14 @@ fn warn_of_nothing(config: &Config) {
 }
 
 /// Says what becomes of the service, where systemd has started it and wants to know.
-fn tell_systemd(states: &[NotifyState<'_>]) {
+fn notify_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "systemd is not told");
     }
 }
 
 /// Whole lines at once, for those who read them from a pipe.
-fn say(line: &str) -> io::Result<()> {
+fn println_flushed(line: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()

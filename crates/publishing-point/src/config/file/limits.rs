@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 
 use super::ConfigError;
-use crate::{ServerLimits, Networks};
+use crate::{Networks, ServerLimits};
 
 /// The table `[bounds]`; the keys are the fields of [`ServerLimits`].
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -1,7 +1,7 @@
 //! 401 and 407 in virtual time.
 
 use super::*;
-use crate::auth::{Credentials, Login, Methods, CredentialRequest, Scheme, TicketRequest};
+use crate::auth::{CredentialRequest, Credentials, Login, Methods, Scheme, TicketRequest};
 use crate::client::authentication::SUPPLY_TIMEOUT;
 use crate::proxy::ProxyConfig;
 
@@ -134,7 +134,9 @@ fn c13_refused_after_the_end() {
     let mut peer = Played::open(bobs(), &wms(204, "a"), &header);
     peer.end();
     peer.respond(&unauthorized(&[DIGEST]));
-    assert!(peer.events().contains(&Event::Restarted { reason: RestartReason::Unauthenticated, rewind: FRAMED as u64 }));
+    assert!(
+        peer.events().contains(&Event::Restarted { reason: RestartReason::Unauthenticated, rewind: FRAMED as u64 })
+    );
     peer.did.clear();
     peer.send(&header, 1);
     peer.end();
@@ -422,7 +424,7 @@ fn no_secret_in_debug_output() {
 #[cfg(feature = "ntlm")]
 mod on_one_connection {
     use super::*;
-    use crate::auth::acceptor::Acceptor;
+    use crate::auth::test_acceptor::Acceptor;
 
     fn token(value: &str) -> (&str, &str) {
         value.split_once(' ').unwrap()

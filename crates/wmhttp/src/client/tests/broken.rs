@@ -57,8 +57,8 @@ fn c15_a_resume_is_unproven_at_first() {
     peer.lose(Cause::Reset);
     peer.session.connect(peer.now);
     peer.send(&header, 1);
-    assert!(peer.session.resume_is_unproven(peer.now + RESUME_VERDICT));
-    assert!(!peer.session.resume_is_unproven(peer.now + RESUME_VERDICT * 2));
+    assert!(peer.session.resume_is_unproven(peer.now + RESUME_REJECT_WINDOW));
+    assert!(!peer.session.resume_is_unproven(peer.now + RESUME_REJECT_WINDOW * 2));
     peer.respond(&wms(400, "0"));
     assert!(!peer.session.resume_is_unproven(peer.now));
 }
@@ -181,7 +181,10 @@ fn receivers_stale_connection() {
     let mut peer = Played::open(config(), &relay(204), &header);
     peer.lose(Cause::Stale);
     let rewind = FRAMED as u64;
-    assert_eq!(peer.did, [Did::Close, Did::Event(Event::Restarted { reason: RestartReason::Stale, rewind }), setup("0")]);
+    assert_eq!(
+        peer.did,
+        [Did::Close, Did::Event(Event::Restarted { reason: RestartReason::Stale, rewind }), setup("0")]
+    );
     peer.respond(&relay(204));
     peer.did.clear();
     // `open` has let data through already; the second loss is of a session without any.

@@ -151,7 +151,11 @@ fn a_proxy_that_closes_is_found_out() {
         let header = header();
         let mut peer = Played::open(config, &wms(204, "a"), &header);
         peer.lose(cause);
-        assert_eq!(peer.events(), [Event::Restarted { reason: RestartReason::Stale, rewind: FRAMED as u64 }], "{cause:?}");
+        assert_eq!(
+            peer.events(),
+            [Event::Restarted { reason: RestartReason::Stale, rewind: FRAMED as u64 }],
+            "{cause:?}"
+        );
         for _ in 0..2 {
             peer.did.clear();
             peer.send(&header, 10);

@@ -222,9 +222,9 @@ fn old_and_unknown_nonces_are_stale() {
 #[test]
 fn only_so_many_nonces_count() {
     let (mut guard, now) = asked();
-    (1..MAX_NONCES).for_each(|number| guard.nonces.issue(&number.to_string(), now + NONCE_LIFETIME));
+    (1..MAX_NONCES).for_each(|number| guard.nonces.issue_nonce(&number.to_string(), now + NONCE_LIFETIME));
     assert!(admit(&mut guard, Some(&counted(1)), now).is_ok());
-    guard.nonces.issue("one more", now + NONCE_LIFETIME);
+    guard.nonces.issue_nonce("one more", now + NONCE_LIFETIME);
     assert_eq!(guard.nonces.0.len(), MAX_NONCES);
     assert!(is_stale(&refused(&mut guard, Some(&counted(2)), now)));
 }

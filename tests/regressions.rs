@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use asf::test_util::{self, HeaderBuilder, PacketBuilder, Payload};
 use asf::{Header, Parser, Settings};
-use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
+use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
 use bytes::Bytes;
 use tempfile::TempDir;
 use test_support::decoded::recordings;

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
+use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
 use tempfile::TempDir;
 use test_support::authority::Authority;
 use test_support::decoded::{assert_same_frames, ffmpeg_file, recordings};

@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
-use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
+use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
 use gst::prelude::*;
 use test_support::media;
 use test_support::pipeline::{Pushing, until};

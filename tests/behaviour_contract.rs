@@ -15,9 +15,9 @@ use peak_alloc::PeakAlloc;
 use test_support::media;
 use test_support::peer::{PATIENCE, Peer, wms};
 use test_support::pipeline::{Pushing, until};
+use test_support::recording_server::Witness;
 use test_support::server::{Server, listen};
 use test_support::upstream::Upstream;
-use test_support::witness::Witness;
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
@@ -115,7 +115,7 @@ fn watched<T: Send>(pushing: &Pushing, work: impl FnOnce() -> T + Send) -> T {
 
 /// Contract 3: the chain function takes as long with a server that stalls, or is not there, as with a good one.
 #[test]
-fn c3_the_chain_function_never_waits() {
+fn contract_3_the_chain_function_never_waits() {
     let _alone = alone();
     let good = Witness::new(STEP);
     let stalled = stalling(100_000);
@@ -138,7 +138,7 @@ fn c3_the_chain_function_never_waits() {
 
 /// Contract 3: a chain function that is held back by `drop-policy=block` is freed by a flush, and serves again after it.
 #[test]
-fn c3_back_pressure_can_be_interrupted() {
+fn contract_3_back_pressure_can_be_interrupted() {
     let _alone = alone();
     let silent = Peer::new();
     let pushing =
@@ -202,7 +202,7 @@ fn growth(count: usize, limit: usize) -> usize {
 /// Contract 5: the stream is kept once, within the limits, whatever the number of destinations and wherever each stalls.
 /// What is a destination's own is its connection: the HTTP client, and what is on its way.
 #[test]
-fn c5_memory_is_bounded_by_the_limits() {
+fn contract_5_memory_is_bounded_by_the_limits() {
     const OWN: usize = 256 * 1024;
     let _alone = alone();
     let limit = 4 * MIB;
@@ -226,7 +226,7 @@ fn threads(named: &str) -> usize {
 
 /// Contract 9: one I/O thread, whatever the number of destinations and elements; no other thread is the element's.
 #[test]
-fn c9_one_io_thread() {
+fn contract_9_one_io_thread() {
     let _alone = alone();
     let mut running = Vec::new();
     let mut others = None;

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use test_support::media;
 use test_support::peer::{PATIENCE, Peer};
 use test_support::pipeline::{Pushing, feed, until};
-use test_support::witness::{Push, Witness};
+use test_support::recording_server::{Push, Witness};
 
 const STEP: u32 = 10;
 

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
+use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
 use gst::prelude::*;
 use tempfile::TempDir;
 use test_support::apache::{Apache, Asking, PASSWORD, USER};

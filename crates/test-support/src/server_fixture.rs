@@ -1,7 +1,7 @@
 //! A server with the point `Concert`, a small stream for it, and what players ask for it.
 
 use asf::test_util::{HeaderBuilder, PacketBuilder, Payload};
-use asf_publishing_point::{Config, PointConfig, BlockingServer, Server};
+use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
 use bytes::Bytes;
 use wmhttp::packet::Packet;
 

@@ -10,7 +10,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
-use crate::point_program::PointProgram;
+use crate::server_process::PointProgram;
 
 /// Faults in the midst of a body.
 const IN_BODY: [&str; 8] =

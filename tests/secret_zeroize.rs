@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::sync::Mutex;
 
 use gst::prelude::*;
-use test_support::challenger;
+use test_support::auth_server;
 use test_support::media;
 use test_support::peer::Peer;
 use test_support::pipeline::{Pushing, end, feed};
@@ -105,7 +105,7 @@ fn push(scheme: &str, in_location: bool) {
     end(&source);
     // The server's side is this process's too.
     let mut connection = peer.accept();
-    unwatched(|| challenger::serve(&mut connection, scheme, PASSWORD, "one"));
+    unwatched(|| auth_server::serve(&mut connection, scheme, PASSWORD, "one"));
     pushing.wait_for_eos();
     pushing.stop();
 }

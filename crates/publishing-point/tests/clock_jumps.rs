@@ -14,14 +14,14 @@ use asf_publishing_point::{Config, PointConfig, Server};
 use bytes::Bytes;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
-use test_support::census::Census;
 use test_support::decoded::{assert_same_frames, ffmpeg_file, recordings};
 use test_support::media;
+use test_support::packet_counter::Census;
 use test_support::peer::{Peer, wms};
 use test_support::pipeline::{Pushing, end, feed, plugin_folder, until};
-use test_support::point_program::PointProgram;
 use test_support::program::Program;
 use test_support::puller::Puller;
+use test_support::server_process::PointProgram;
 use wmhttp::packet::Packet;
 use wmhttp::server::Policy;
 
