@@ -1,7 +1,7 @@
 //! The table of failures, row by row through the element: what the bus says, and whether it is tried again.
 //!
-//! Elsewhere: TLS in `tls.rs`, redirects and locations in `element.rs`, credentials in `authentication.rs`,
-//! what squid says in `proxies.rs`, input that is no ASF in `element.rs`.
+//! Elsewhere: TLS in `auth/tls.rs`, redirects and locations in `element/pipelines.rs`, credentials in `auth/authentication.rs`,
+//! what squid says in `interop/proxies.rs`, input that is no ASF in `element/pipelines.rs`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,0 +1,287 @@
+//! Sessions of players, the streams that they choose, and what points set for them.
+//!
+//! Time-outs only make a failure end.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use asf::test_util::{HeaderBuilder, PacketBuilder, Payload};
+use asf_publishing_point::BlockingServer;
+use asf_publishing_point::config::{HeaderChange, SlowPlayers};
+use bytes::Bytes;
+use test_support::encoder::{self, Encoder, Player};
+use test_support::pipeline::until;
+use test_support::server_fixture::*;
+use test_support::wire::{CONCERT, Wire};
+use wmhttp::Hresult;
+use wmhttp::packet::Packet;
+
+const END: (char, [u8; 4]) = ('E', [0; 4]);
+
+fn point_with(change: impl Fn(&mut asf_publishing_point::PointConfig)) -> BlockingServer {
+    server_with(|config| config.points.values_mut().for_each(&change))
+}
+
+fn with_pragma(method: &str, pragma: &str) -> String {
+    format!(
+        "{method} /concert HTTP/1.0\r\nUser-Agent: NSPlayer/9.0.0.2980\r\nPragma: {pragma}\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+fn client_id(head: &str) -> u32 {
+    let (_, rest) = head.split_once("client-id=").unwrap();
+    rest.split(',').next().unwrap().parse().unwrap()
+}
+
+/// A Play with these Pragmas: its head, and the connection behind the `$H`.
+fn play_with(address: SocketAddr, pragma: &str) -> (String, Wire) {
+    let mut wire = Wire::to(address);
+    wire.send(with_pragma("GET", pragma));
+    let head = wire.head();
+    assert!(head.contains(" 200 "), "{head}");
+    assert_eq!(wire.pulled().0, 'H');
+    (head, wire)
+}
+
+/// [MS-WMSP] 3.2.5: a session from Describe to Stop; nobody else streams in it.
+#[test]
+fn a_session_has_one_stream_and_can_be_stopped() {
+    let server = server();
+    let (mut pusher, _) = push(&server, 1);
+    let describe = ask(&server, &with_pragma("GET", "no-cache,rate=1.000"));
+    let id = client_id(&describe.head);
+    assert!(id != 0 && !describe.head.contains("xResetStrm"), "{describe:?}");
+    let (head, mut player) = play_with(server.addr(), &format!("xPlayStrm=1,client-id={id}"));
+    assert_eq!(client_id(&head), id);
+    assert!(!head.contains("xResetStrm"), "{head}");
+    assert!(carries(&player.pulled_data().2, 0));
+
+    let again = ask(&server, &with_pragma("GET", &format!("xPlayStrm=1,client-id={id}")));
+    assert_eq!(again.status, 400, "{again:?}");
+    pusher.packet(Packet::Data(stripped(1)));
+    assert!(carries(&player.pulled_data().2, 1));
+
+    let stop = ask(&server, &with_pragma("POST", &format!("xStopStrm=1,client-id={id}")));
+    assert_eq!((stop.status, stop.header("Content-Length")), (200, Some("0")), "{stop:?}");
+    assert_eq!(player.pulled(), (END.0, END.1.to_vec()));
+    assert!(player.is_closed());
+    until("its end", || server.stats("concert").unwrap().playing == 0);
+    let keep = ask(&server, &with_pragma("POST", &format!("xKeepAliveInPause=1,client-id={id}")));
+    assert_eq!((keep.status, keep.header("Content-Length")), (200, Some("0")), "{keep:?}");
+    assert!(keep.header("Pragma").unwrap().contains("timeout=60000"), "{keep:?}");
+    let (head, _player) = play_with(server.addr(), &format!("xPlayStrm=1,client-id={id}"));
+    assert_eq!(client_id(&head), id);
+}
+
+/// [MS-WMSP] 3.2.5.1: a number that no session has.
+#[test]
+fn an_unknown_session_is_begun_anew_or_refused() {
+    let server = server();
+    let (_pusher, _) = push(&server, 1);
+    let describe = ask(&server, &with_pragma("GET", "rate=1.000,client-id=77"));
+    assert!(describe.header("Pragma").unwrap().contains(",xResetStrm=1"), "{describe:?}");
+    assert_ne!(client_id(&describe.head), 77);
+    let (head, _player) = play_with(server.addr(), "xPlayStrm=1,client-id=78");
+    assert!(head.contains(",xResetStrm=1"), "{head}");
+    for what in ["xStopStrm=1", "xKeepAliveInPause=1", "stream-switch-entry=ffff:1:0"] {
+        for id in ["", ",client-id=79", ",client-id=0"] {
+            assert_eq!(ask(&server, &with_pragma("POST", &format!("{what}{id}"))).status, 400, "{what}{id}");
+        }
+    }
+}
+
+/// The pipelined KeepAlive: on one connection, and then a Play on it.
+#[test]
+fn options_keep_a_connection() {
+    let server = server();
+    let (_pusher, _) = push(&server, 1);
+    let mut wire = Wire::to(server.addr());
+    for _ in 0..3 {
+        wire.send("OPTIONS * HTTP/1.1\r\nHost: x\r\nUser-Agent: NSPlayer/9.0.0.2980\r\n\r\n");
+        let response = wire.response();
+        assert_eq!((response.status, response.header("Content-Length")), (200, Some("0")), "{response:?}");
+        let methods = Some("OPTIONS, GET, HEAD, POST");
+        assert_eq!((response.header("Public"), response.header("Allow")), (methods, methods));
+    }
+    wire.send(FFMPEG_PLAY);
+    assert!(wire.head().contains(" 200 "));
+    assert_eq!(wire.pulled().0, 'H');
+}
+
+// ---- streams ----
+
+fn both() -> Bytes {
+    HeaderBuilder { flags: 1, ..HeaderBuilder::default() }.build()
+}
+
+/// Audio and video in one packet; each tenth has a video key frame.
+fn mixed(n: u8) -> Bytes {
+    let video = Payload::new(2, &[0x40 | n; 60]);
+    let video = if n.is_multiple_of(10) { video.key() } else { video };
+    PacketBuilder::asfmux(PACKET_SIZE, vec![Payload::new(1, &[0x80 | n; 30]).key(), video]).build()
+}
+
+fn has_audio(packet: &[u8], n: u8) -> bool {
+    packet.windows(30).any(|window| window == [0x80 | n; 30])
+}
+
+fn has_video(packet: &[u8], n: u8) -> bool {
+    packet.windows(60).any(|window| window == [0x40 | n; 60])
+}
+
+fn push_both(server: &BlockingServer) -> Wire {
+    let mut wire = Wire::to(server.addr());
+    let id = wire.setup(CONCERT, "").push_id();
+    wire.start(CONCERT.id(&id), []);
+    wire.packet(Packet::Header(both()));
+    wire.packet(Packet::Data(mixed(0)));
+    until("the packet", || server.stats("concert").unwrap().packets == 1);
+    wire
+}
+
+/// Only what was asked for, at full size; what is switched on later begins with a key frame, and the others are
+/// not touched.
+#[test]
+fn players_get_the_streams_that_they_chose() {
+    let server = server();
+    let mut pusher = push_both(&server);
+    let (head, mut audio) = play_with(server.addr(), "xPlayStrm=1,stream-switch-count=1,stream-switch-entry=ffff:1:0 ");
+    let (_, mut keys) = play_with(server.addr(), "xPlayStrm=1,stream-switch-entry=ffff:2:1");
+    let (_, mut all) = play_with(server.addr(), "xPlayStrm=1");
+    for n in 0..8 {
+        let (location, _, packet) = audio.pulled_data();
+        assert_eq!((location, packet.len()), (n.into(), PACKET_SIZE));
+        assert!(has_audio(&packet, n) && !has_video(&packet, n), "{packet:02x?}");
+        let (_, _, packet) = all.pulled_data();
+        assert!(has_audio(&packet, n) && has_video(&packet, n));
+        pusher.packet(Packet::Data(mixed(n + 1)));
+    }
+    assert!(has_audio(&audio.pulled_data().2, 8));
+
+    let select = format!("stream-switch-count=1,stream-switch-entry=ffff:2:0,client-id={}", client_id(&head));
+    assert_eq!(ask(&server, &with_pragma("POST", &select)).status, 200);
+    for n in 9..=12 {
+        pusher.packet(Packet::Data(mixed(n)));
+        let (_, _, packet) = audio.pulled_data();
+        assert!(has_audio(&packet, n));
+        assert_eq!(has_video(&packet, n), n >= 10, "{n}");
+    }
+    let select = format!("stream-switch-entry=1:ffff:2,client-id={}", client_id(&head));
+    assert_eq!(ask(&server, &with_pragma("POST", &select)).status, 200);
+    pusher.packet(Packet::Data(mixed(13)));
+    let (_, _, packet) = audio.pulled_data();
+    assert!(!has_audio(&packet, 13) && has_video(&packet, 13));
+
+    pusher.packet(Packet::Data(mixed(20)));
+    for (location, n) in [0, 10, 20].into_iter().enumerate() {
+        let (found, _, packet) = keys.pulled_data();
+        assert_eq!(found as usize, location, "packets with nothing for it are left out, and not counted");
+        assert!(has_video(&packet, n) && !has_audio(&packet, n), "{n}");
+    }
+}
+
+// ---- settings of a point ----
+
+/// Without a fast start a player begins at the next key frame.
+#[test]
+fn fast_start_is_a_setting() {
+    for fast in [true, false] {
+        let server = point_with(|point| point.fast_start = fast);
+        let mut pusher = push_both(&server);
+        pusher.packet(Packet::Data(mixed(1)));
+        until("the packet", || server.stats("concert").unwrap().packets == 2);
+        let (_, mut player) = play_with(server.addr(), "xPlayStrm=1");
+        for n in [2, 10] {
+            pusher.packet(Packet::Data(mixed(n)));
+        }
+        let expected: &[u8] = if fast { &[0, 1, 2, 10] } else { &[10] };
+        for (location, n) in expected.iter().enumerate() {
+            let (found, _, packet) = player.pulled_data();
+            assert_eq!(found as usize, location);
+            assert!(has_video(&packet, *n), "{n}");
+        }
+        assert_eq!(server.stats("concert").unwrap().missed, 0, "what comes before the start is not missed");
+    }
+}
+
+/// `$E` with Reason 1 for those who stop at a second header, by their name or by the point's setting.
+#[test]
+fn a_header_change_makes_some_players_reconnect() {
+    const VLC: &str = "GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/7.10.0.3059\r\nPragma: xPlayStrm=1\r\n\r\n";
+    const OTHER: &str = "GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/4.1.0.3856\r\nPragma: xPlayStrm=1\r\n\r\n";
+    for (change, request, reconnects) in [
+        (HeaderChange::Auto, VLC, true),
+        (HeaderChange::Auto, OTHER, false),
+        (HeaderChange::InPlace, VLC, false),
+        (HeaderChange::Reconnect, OTHER, true),
+    ] {
+        let server = point_with(|point| point.header_change = change);
+        let (mut pusher, _) = push(&server, 1);
+        let mut player = Wire::to(server.addr());
+        player.send(request);
+        assert!(player.head().contains(" 200 "));
+        assert_eq!(player.pulled().0, 'H');
+        assert!(carries(&player.pulled_data().2, 0));
+        pusher.packet(Packet::End(Hresult::FALSE));
+        pusher.packet(Packet::StreamChange(header_with(4000)));
+        pusher.packet(Packet::Data(stripped(1)));
+        if reconnects {
+            assert_eq!(player.pulled(), ('E', vec![1, 0, 0, 0]), "{change:?}");
+            assert!(player.is_closed());
+            let mut player = play(&server, &header_with(4000));
+            assert!(carries(&player.pulled_data().2, 1));
+        } else {
+            assert_eq!(player.pulled(), ('C', vec![0; 4]), "{change:?}");
+            assert_eq!(player.pulled().0, 'H');
+            assert!(carries(&player.pulled_data().2, 1));
+        }
+    }
+}
+
+/// A player that does not keep up is ended where the point says so, and what it missed is counted.
+#[test]
+fn slow_players_are_ended_by_a_setting() {
+    for (policy, goes_on) in [(SlowPlayers::Skip, true), (SlowPlayers::Disconnect, false)] {
+        let server = point_with(|point| {
+            point.slow_players = policy;
+            point.limits.bytes = 100_000;
+        });
+        let (mut pusher, _) = push(&server, 1);
+        let mut slow = play(&server, &header());
+        assert!(carries(&slow.pulled_data().2, 0));
+        let batch: Vec<u8> = (0..50).flat_map(|_| Packet::Data(stripped(9)).to_bytes().unwrap()).collect();
+        // More than the sockets between them take.
+        for _ in 0..2000 {
+            pusher.send(&batch);
+        }
+        pusher.packet(Packet::Data(stripped(10)));
+        until("all of it", || server.stats("concert").unwrap().packets == 100_002);
+        let reached_the_newest = loop {
+            match slow.pulled() {
+                ('D', payload) if carries(&payload[8..], 10) => break true,
+                ('D', _) => {}
+                end => {
+                    assert_eq!(end, (END.0, END.1.to_vec()));
+                    break false;
+                }
+            }
+        };
+        assert_eq!(reached_the_newest, goes_on, "{policy:?}");
+        let missed = server.stats("concert").unwrap().missed;
+        assert!(missed > 0 && missed < 100_000, "{missed}");
+    }
+}
+
+/// Who acknowledges nothing of what waits for it is dead, and its place is free again.
+#[test]
+fn a_player_that_acknowledges_nothing_is_dropped() {
+    let server = server_with(|config| config.bounds.stall_timeout = Duration::from_secs(1));
+    let _encoder = Encoder::in_haste(server.addr(), "concert", "WMEncoder/12.0", encoder::header("", ""));
+    let playing = || server.stats("concert").unwrap().playing;
+    until("a stream", || server.stats("concert").unwrap().headers > 0);
+    let _reads = Player::start(server.addr(), "concert", "NSPlayer/9.0", false);
+    let _stuck = Player::start(server.addr(), "concert", "NSPlayer/9.0", true);
+    until("both play", || playing() == 2);
+    until("one is dropped", || playing() == 1);
+    assert_eq!(server.stats("concert").unwrap().players, 2);
+}

@@ -1,0 +1,241 @@
+//! Who may push, and where pushers are sent: the server's program against curl and plain sockets.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
+use gst::prelude::*;
+use tempfile::TempDir;
+use test_support::curl::Curl;
+use test_support::media;
+use test_support::pipeline::{Pushing, end, feed, until};
+use test_support::server_process::PointProgram;
+use test_support::wire::{CONCERT, LONG, Push};
+use wmhttp::server::access::{AccessPolicy, Scheme};
+
+/// The password is `secret`.
+const MD5: &str = "bob:push:0786f66609ee7d38256a25b55563aa64\n";
+const SHA256: &str = "bob:push:dbd3e616330a8d2327c01b5dea58f97d26d447f2546fc7d00d86db4d1ecb94aa\n";
+const BOB: &str = "bob:secret";
+
+/// A server whose point `concert` those in this file of users may push to, with these further arguments.
+fn program(users: &str, arguments: &[&str]) -> PointProgram {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("users");
+    fs::write(&file, users).unwrap();
+    let file = file.display().to_string();
+    PointProgram::start_in(
+        directory,
+        &[&["--point", "concert", "--log", "trace", "--users", &file], arguments].concat(),
+    )
+}
+
+/// S-6: curl gets in by each scheme, on the connection that it was asked on.
+#[test]
+fn s6_curl_is_let_in_by_each_scheme() {
+    for (users, auth, argument, algorithm) in [
+        (MD5.to_owned(), "digest", "--digest", "Digest MD5"),
+        (SHA256.to_owned(), "digest", "--digest", "Digest SHA-256"),
+        (format!("{MD5}{SHA256}"), "basic,digest", "--anyauth", "Digest"),
+        (format!("{MD5}{SHA256}"), "basic", "--anyauth", "Basic"),
+        (SHA256.to_owned(), "digest,basic", "--basic", "Basic"),
+    ] {
+        let program = program(&users, &["--auth", auth]);
+        let outcome = Curl::new(&[argument, "--user", BOB]).set_up(&program.url("concert"));
+        assert_eq!((outcome.status, outcome.connections), (204, 1), "{outcome:?}");
+        assert!(outcome.push_id().len() >= 32);
+        let asked = usize::from(argument != "--basic");
+        assert_eq!(outcome.requests.len(), 1 + asked, "{outcome:?}");
+        let (scheme, algorithm) = algorithm.split_once(' ').unwrap_or((algorithm, ""));
+        let last = &outcome.requests[asked];
+        assert!(last.contains(&format!("Authorization: {scheme} ")) && last.contains(algorithm), "{last}");
+        assert_eq!(Curl::new(&[argument, "--user", "bob:Secret"]).set_up(&program.url("concert")).status, 401);
+        assert_eq!(Curl::new(&[argument, "--user", "eve:secret"]).set_up(&program.url("concert")).status, 401);
+        assert_eq!(Curl::new(&[]).set_up(&program.url("concert")).status, 401);
+    }
+}
+
+/// A whole push, PushStart with credentials too; the log shows nothing that lets others in.
+#[test]
+fn s6_a_whole_push_by_curl_with_digest() {
+    let program = program(MD5, &[]);
+    let arguments = ["--digest", "--user", BOB];
+    let setup = Curl::new(&arguments).set_up(&program.url("concert"));
+    assert_eq!(setup.status, 204, "{setup:?}");
+    let body = program.directory().join("body");
+    fs::write(&body, media::body(300)).unwrap();
+    let start = Curl::new(&arguments).start(&program.url("concert"), setup.push_id(), &body);
+    assert_eq!(start.status, 204, "{start:?}");
+    assert_eq!(start.requests.len(), 2);
+    let basic = Curl::new(&["--basic", "--user", BOB]).set_up(&program.url("concert"));
+    assert_eq!(basic.status, 204);
+    let (words, log) = program.stop();
+    assert!(words.contains("point concert: sessions=2 headers=1 packets=300 "), "{words}");
+    assert!(log.contains("a pusher is let in") && log.contains("user=\"bob\""), "{log}");
+    let nonces = setup.headers("WWW-Authenticate").flat_map(|challenge| challenge.split("nonce=\"").nth(1));
+    let secrets = nonces.filter_map(|rest| rest.split('"').next());
+    for secret in secrets.chain(["secret", "0786f666", "Ym9iOnNlY3JldA", setup.push_id(), basic.push_id()]) {
+        assert!(!log.contains(secret), "{secret}:\n{log}");
+    }
+}
+
+/// S-10: a PushStart without credentials is answered before its body comes, and closed.
+#[test]
+fn s10_a_push_start_is_refused_at_once() {
+    let program = program(MD5, &[]);
+    let answer = program.ask(&CONCERT.start(LONG));
+    assert!(answer.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{answer}");
+    assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+    assert_eq!(answer.matches("\r\nWww-Authenticate: ").count(), 2, "{answer}");
+}
+
+/// Who overheard an answer cannot use it again: the request that it belongs to was made.
+#[test]
+fn s6_an_answer_is_good_once() {
+    let program = program(MD5, &[]);
+    let outcome = Curl::new(&["--digest", "--user", BOB]).set_up(&program.url("concert"));
+    assert_eq!(outcome.status, 204);
+    let overheard = outcome.requests[1].lines().find(|line| line.starts_with("Authorization: ")).unwrap();
+    let close = "Connection: close\r\n";
+    let answer = program.ask(&CONCERT.further(&format!("{overheard}\r\n{close}")).setup(0));
+    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("stale=true"), "{answer}");
+    let forged = overheard.replace("response=\"", "response=\"0");
+    let answer = program.ask(&CONCERT.further(&format!("{forged}\r\n{close}")).setup(0));
+    assert!(answer.starts_with("HTTP/1.1 401 ") && !answer.contains("stale"), "{answer}");
+}
+
+/// S-6, H-4: the challenge names what the client lists. Players are not asked.
+#[test]
+fn s6_h4_who_is_asked_and_how() {
+    let program = program(MD5, &[]);
+    for (listed, digest, basic) in
+        [("Negotiate, NTLM, Digest", true, false), ("Basic", false, true), ("NTLM", true, true)]
+    {
+        let further = format!("X-Accept-Authentication: {listed}\r\nConnection: close\r\n");
+        let answer = program.ask(&CONCERT.further(&further).setup(0));
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+        let challenged = |scheme| answer.contains(&format!("\r\nWww-Authenticate: {scheme} realm=\"push\""));
+        assert_eq!((challenged("Digest"), challenged("Basic")), (digest, basic), "{answer}");
+    }
+    let player = program.ask("GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/12.0\r\n\r\n");
+    assert!(player.starts_with("HTTP/1.0 503 "), "nobody pushes: {player}");
+}
+
+/// S-5: who is sent elsewhere is not asked for a password, and players of a moved point follow.
+#[test]
+fn s5_redirects_by_configuration() {
+    let redirects = ["--redirect", "concert=http://127.0.0.1:9/x", "--proxy-redirect", "hall=http://127.0.0.1:3128"];
+    let program = program(MD5, &redirects);
+    let answer = program.ask(&CONCERT.setup(0));
+    assert!(answer.starts_with("HTTP/1.1 302 "), "{answer}");
+    assert!(answer.contains("\r\nLocation: http://127.0.0.1:9/x\r\n") && answer.contains("\r\nConnection: close\r\n"));
+    let answer = program.ask(&Push::to("hall").setup(0));
+    assert!(answer.starts_with("HTTP/1.1 305 ") && answer.contains("\r\nLocation: http://127.0.0.1:3128/\r\n"));
+    for pragma in ["no-cache", "xPlayStrm=1"] {
+        let player =
+            program.ask(&format!("GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/12.0\r\nPragma: {pragma}\r\n\r\n"));
+        assert!(player.starts_with("HTTP/1.0 302 Found\r\n"), "{player}");
+        assert!(player.contains("\r\nLocation: http://127.0.0.1:9/x\r\n"), "{player}");
+    }
+    let player = program.ask("GET /hall HTTP/1.0\r\nUser-Agent: NSPlayer/12.0\r\n\r\n");
+    assert!(player.starts_with("HTTP/1.0 503 "), "{player}");
+}
+
+/// What cannot be is said at the start, with the cause.
+#[test]
+fn bad_arguments_are_refused() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("users");
+    fs::write(&file, "bob:push:secret\n").unwrap();
+    let file = file.display().to_string();
+    let good = directory.path().join("good");
+    fs::write(&good, MD5).unwrap();
+    let good = good.display().to_string();
+    for (arguments, cause) in [
+        (vec!["--users", "/no/such/file"], "No such file"),
+        (vec!["--users", &file], "line 1 is not user:realm:hash"),
+        (vec!["--auth", "digest"], "--users"),
+        (vec!["--users", &good, "--auth", "ntlm"], "`digest` and `basic`"),
+        (vec!["--redirect", "concert"], "no `=`"),
+        (vec!["--redirect", "concert=elsewhere"], "no URL"),
+        (vec!["--proxy-redirect", "concert=ftp://host/"], "neither with http: nor with https:"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_asf-publishing-point")).args(&arguments).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(cause), "{arguments:?}: {said}");
+    }
+}
+
+/// A server in this process, to which the password `secret` is right, and nonces count for so long.
+fn server(nonce_lifetime: Duration, schemes: &[Scheme], users: &str) -> BlockingServer {
+    let rights =
+        AccessPolicy { schemes: schemes.to_vec(), nonce_lifetime, ..AccessPolicy::new(users.parse().unwrap()) };
+    Server::spawn(Config { users: Some(rights), ..Config::with_points(["concert"], &PointConfig::default()) }).unwrap()
+}
+
+fn pushing(server: &BlockingServer, properties: &str) -> (Pushing, gst::Element) {
+    let location = format!("location=http://{}/concert", server.addr());
+    let (pushing, source) = Pushing::by_hand(&format!("{location} sync=false {properties}"));
+    pushing.sink.set_property("user-id", "bob");
+    pushing.sink.set_property("user-pw", "secret");
+    pushing.play();
+    (pushing, source)
+}
+
+/// S-6, C-13: both ends by each scheme, over several PushStarts, for which the pusher is asked once.
+#[test]
+fn s6_c13_the_element_is_let_in() {
+    for (users, schemes, scheme) in [
+        (MD5.to_owned(), &[Scheme::Digest, Scheme::Basic][..], "Digest"),
+        (SHA256.to_owned(), &[Scheme::Basic, Scheme::Digest], "Digest"),
+        (format!("{MD5}{SHA256}"), &[Scheme::Digest], "Digest"),
+        (MD5.to_owned(), &[Scheme::Basic], "Basic"),
+    ] {
+        let server = server(Duration::from_secs(300), schemes, &users);
+        let (pushing, source) = pushing(&server, "content-length=20000 auth-methods=basic+digest");
+        feed(&source, media::stream(200, 40));
+        end(&source);
+        pushing.wait_for_eos();
+        let stats = pushing.destination_stats();
+        assert_eq!(stats.get::<&str>("auth-scheme"), Ok(scheme));
+        let rollovers = stats.get::<u64>("rollovers").unwrap();
+        // The PushSetup twice, and the first PushStart.
+        assert_eq!((rollovers > 5, stats.get::<u64>("requests-sent")), (true, Ok(rollovers + 3)), "{stats}");
+        let received = server.stats("concert").unwrap();
+        assert_eq!((received.packets, received.sessions, received.headers), (200, 1, 1));
+    }
+}
+
+/// C-13, S-10: a nonce grows old between two PushStarts: the pusher takes the next, and nothing is lost.
+#[test]
+fn c13_s10_a_nonce_grows_old() {
+    let lifetime = Duration::from_secs(1);
+    let server = server(lifetime, &[Scheme::Digest], MD5);
+    let (pushing, source) = pushing(&server, "content-length=20000 retry-delay=10");
+    feed(&source, media::stream(10, 40));
+    until("the push flows", || server.stats("concert").unwrap().packets == 10);
+    std::thread::sleep(lifetime);
+    feed(&source, (10..100).flat_map(|n| media::packet(n, 40)).collect::<Vec<u8>>());
+    end(&source);
+    pushing.wait_for_eos();
+    let received = server.stats("concert").unwrap();
+    assert_eq!((received.packets, received.sessions, received.headers), (100, 1, 1));
+    let stats = pushing.destination_stats();
+    assert_eq!(stats.get::<u64>("packets-dropped"), Ok(0));
+    // The PushSetup twice, the first PushStart, and the one that was refused.
+    let rollovers = stats.get::<u64>("rollovers").unwrap();
+    assert_eq!(stats.get::<u64>("requests-sent"), Ok(rollovers + 4), "{stats}");
+}
+
+/// A server whose nonces are old as soon as they are given is not asked for ever.
+#[test]
+fn a_nonce_that_is_always_old_ends_the_push() {
+    let server = server(Duration::ZERO, &[Scheme::Digest], MD5);
+    let (pushing, source) = pushing(&server, "");
+    feed(&source, media::stream(10, 40));
+    let (error, details) = pushing.wait_for_error();
+    assert!(error.matches(gst::ResourceError::NotAuthorized), "{error:?} {details}");
+    let requests = pushing.destination_stats().get::<u64>("requests-sent").unwrap();
+    assert!(requests < 10, "{requests}");
+}

@@ -1,0 +1,10 @@
+//! The server over real sockets, and its program as an operator has it.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod access;
+mod addresses;
+mod docs;
+mod fault_switches;
+mod operation;
+mod pushes;
+mod status;

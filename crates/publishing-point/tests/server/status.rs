@@ -1,0 +1,456 @@
+//! The status API and the metrics: what they tell, to whom, and what may be done by them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use asf_publishing_point::config::{Config, PointConfig, Principals};
+use asf_publishing_point::{BlockingServer, Networks, RelayConfig, Server, ServerLimits, StatusAccess};
+use serde_json::Value;
+use test_support::curl::get;
+use test_support::encoder::{Encoder, Player, header};
+use test_support::peer::{Peer, wms};
+use test_support::pipeline::until;
+use wmhttp::server::access::AccessPolicy;
+
+const AGENT: &str = "WMEncoder/12.0.0.0 test/1";
+
+fn server_with(change: impl FnOnce(&mut Config)) -> BlockingServer {
+    let mut config = Config::with_points(["concert", "live/grün x", "template"], &PointConfig::default());
+    change(&mut config);
+    Server::spawn(config).unwrap()
+}
+
+/// The JSON at a path, with its status.
+fn ask(server: &BlockingServer, path: &str) -> (u16, Value) {
+    let answer = get(&format!("http://{}{path}", server.addr()), &[]);
+    (answer.status, serde_json::from_str(&answer.body).unwrap_or(Value::Null))
+}
+
+fn concert(server: &BlockingServer) -> Value {
+    let (status, point) = ask(server, "/api/v1/points/concert");
+    assert_eq!(status, 200);
+    point
+}
+
+fn push(server: &BlockingServer, header: bytes::Bytes) -> Encoder {
+    let encoder = Encoder::start(server.addr(), "concert", AGENT, header);
+    until("the push", || concert(server)["stream"].is_object());
+    encoder
+}
+
+/// S-14: the pusher, its stream, its loss of the connection, all from outside.
+#[test]
+fn s14_the_status_of_a_push() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server_with(|config| {
+        config.points.get_mut("concert").unwrap().record = Some(folder.path().to_owned());
+    });
+    let idle = concert(&server);
+    assert_eq!((&idle["state"], &idle["pusher"], &idle["stream"]), (&"idle".into(), &Value::Null, &Value::Null));
+
+    let encoder = push(&server, header("Käse ☂", "Käthe"));
+    let player = Player::start(server.addr(), "concert", "NSPlayer/9.0 x", false);
+    until("some seconds are known", || {
+        let point = concert(&server);
+        let seconds = |way: &str| point["history"][way].as_array().unwrap().iter().filter(|rate| **rate != 0).count();
+        seconds("in") >= 3 && seconds("out") >= 2
+    });
+    let (status, all) = ask(&server, "/api/v1/status");
+    assert_eq!(status, 200);
+    assert_eq!(
+        (&all["product"], &all["sessions"], &all["players"]),
+        (&"asf-publishing-point".into(), &1.into(), &1.into())
+    );
+    let names: Vec<_> = all["points"].as_array().unwrap().iter().map(|point| point["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["concert", "live/grün x", "template"]);
+    assert_eq!(all["points"][1]["path"], "/live/gr%C3%BCn%20x");
+    assert_eq!(ask(&server, "/api/v1/points/live/gr%C3%BCn%20x").1["name"], "live/grün x");
+
+    let point = &all["points"][0];
+    assert_eq!(point["state"], "pushed");
+    let stream = &point["stream"];
+    assert_eq!((&stream["title"], &stream["author"]), (&"Käse ☂".into(), &"Käthe".into()));
+    assert_eq!(stream["packet_size"], 1000);
+    let (sound, picture) = (&stream["streams"][0], &stream["streams"][1]);
+    assert_eq!((&sound["kind"], &sound["codec"]), (&"audio".into(), &"Windows Media Audio 2".into()));
+    assert_eq!(
+        (&sound["bit_rate"], &sound["sample_rate"], &sound["channels"]),
+        (&64_000.into(), &44_100.into(), &2.into())
+    );
+    assert_eq!(
+        (&picture["width"], &picture["height"], &picture["bit_rate"]),
+        (&320.into(), &240.into(), &136_000.into())
+    );
+
+    let stats = server.stats("concert").unwrap();
+    let pusher = &point["pusher"];
+    assert_eq!(pusher["user_agent"], AGENT);
+    assert!(pusher["address"].as_str().unwrap().starts_with("127.0.0.1:"));
+    let packets = pusher["packets"].as_u64().unwrap();
+    assert!(packets > 50 && packets <= stats.packets, "{packets} of {}", stats.packets);
+    let (since, now) = (pusher["since_ms"].as_u64().unwrap(), all["now_ms"].as_u64().unwrap());
+    assert!(since >= all["started_ms"].as_u64().unwrap() && since <= now);
+    // Packets of 1000 bytes, without their padding, 25 a second at most.
+    let rate = point["bit_rate_in"].as_u64().unwrap();
+    assert!((1000..=8 * 1000 * 30).contains(&rate), "{rate} bit/s");
+    let listed = point["players"]["listed"].as_array().unwrap();
+    assert_eq!((listed.len(), &listed[0]["user_agent"]), (1, &"NSPlayer/9.0 x".into()));
+    assert!(listed[0]["bytes"].as_u64().unwrap() > 10_000);
+    assert_eq!(listed[0]["packets_lost"], 0);
+
+    let recordings = &point["recordings"]["listed"];
+    let name = recordings[0]["name"].as_str().unwrap();
+    assert!(name.starts_with("concert-") && !name.contains('/'), "no path of the machine: {name}");
+    until("the recording's size is that of the file", || {
+        let size = concert(&server)["recordings"]["listed"][0]["bytes"].as_u64();
+        size.is_some_and(|size| size > 1000 && size <= folder.path().join(name).metadata().unwrap().len())
+    });
+
+    encoder.break_off();
+    until("the loss is seen", || concert(&server)["state"] == "waiting");
+    let point = concert(&server);
+    assert_eq!((&point["totals"]["breaks"], &point["pusher"]["breaks"]), (&1.into(), &1.into()));
+    assert!(point["errors"][0]["text"].as_str().unwrap().contains("connection was lost"), "{}", point["errors"]);
+    drop(player);
+    until("the player has gone", || concert(&server)["players"]["count"] == 0);
+    assert_eq!(concert(&server)["totals"]["players"], 1);
+}
+
+/// What a player that does not read misses is counted, while it is there and afterwards.
+#[test]
+fn losses_are_counted() {
+    let server = server_with(|config| config.points.get_mut("concert").unwrap().limits.packets = 50);
+    let encoder = Encoder::in_haste(server.addr(), "concert", AGENT, header("", ""));
+    until("the push", || concert(&server)["stream"].is_object());
+    let _reads = Player::start(server.addr(), "concert", "reads", false);
+    let stuck = Player::start(server.addr(), "concert", "stuck", true);
+    let lost = |agent: &str| {
+        let point = concert(&server);
+        let players = point["players"]["listed"].as_array().unwrap();
+        let lost = players.iter().find(|player| player["user_agent"] == agent).map(|player| &player["packets_lost"]);
+        lost.and_then(Value::as_u64)
+    };
+    // Once the system's buffers are full.
+    until("it is lapped", || lost("stuck").is_some_and(|lost| lost > 0));
+    let by_stuck = lost("stuck").unwrap();
+    drop(stuck);
+    until("it is gone", || lost("stuck").is_none());
+    drop(encoder);
+    assert!(concert(&server)["totals"]["packets_lost"].as_u64().unwrap() >= by_stuck);
+}
+
+#[test]
+fn the_list_of_players_is_bounded() {
+    let server = server_with(|_| {});
+    let _encoder = push(&server, header("", ""));
+    let _players: Vec<_> = (0..105).map(|_| Player::start(server.addr(), "concert", "NSPlayer/9.0", false)).collect();
+    until("all are there", || concert(&server)["players"]["count"] == 105);
+    assert_eq!(concert(&server)["players"]["listed"].as_array().unwrap().len(), 100);
+}
+
+/// S-15: a disconnect ends the push with an error status at once; only who is of this machine may, and no other site.
+#[test]
+fn s15_disconnect() {
+    let server = server_with(|_| {});
+    let url = format!("http://{}/api/v1/points/concert/disconnect", server.addr());
+    let post = |extra: &[&str]| get(&url, &[&["--request", "POST"], extra].concat()).status;
+    assert_eq!(post(&[]), 409, "nobody pushes");
+    let encoder = push(&server, header("", ""));
+    assert_eq!(get(&url, &[]).status, 404, "no GET changes anything");
+    assert_eq!(post(&["--header", "Origin: http://evil.example"]), 403);
+    assert_eq!(post(&["--header", "Origin: null"]), 403);
+    assert_eq!(post(&["--header", "X-Forwarded-For: 192.0.2.1"]), 403);
+    assert_eq!(post(&["--header", "Host: evil.example"]), 403);
+    assert!(server.stats("concert").unwrap().pushing);
+    assert_eq!(post(&["--header", &format!("Origin: http://{}", server.addr())]), 204);
+    assert_eq!(encoder.expelled(), 403);
+    until("the end", || concert(&server)["state"] == "idle");
+    let errors = concert(&server)["errors"].to_string();
+    assert!(errors.contains("ended by an operator"), "{errors}");
+    let unknown = get(&url.replace("concert", "nowhere"), &["--request", "POST"]);
+    assert_eq!(unknown.status, 404);
+    assert_eq!(get(&url.replace("/disconnect", ""), &["--request", "DELETE"]).status, 405);
+}
+
+/// S-15: so it does for a user who has that right, wherever they are; not for another, nor where nobody has it.
+#[test]
+fn s15_disconnect_by_a_user() {
+    const DIGEST: [&str; 3] = ["--digest", "--user", "bob:secret"];
+    const USERS: &str = "bob:push:0786f66609ee7d38256a25b55563aa64\neve:push:1e353811dc7ee6da20d7e55c9da5a0b4\n";
+    let with_users = |change: fn(&mut Config)| {
+        server_with(|config| {
+            config.users = Some(AccessPolicy::new(USERS.parse().unwrap()));
+            config.points.get_mut("concert").unwrap().operate = Principals::Only(["bob".to_owned()].into());
+            config.points.get_mut("concert").unwrap().write = Principals::Everybody;
+            config.bounds = ServerLimits { uncounted: Networks::default(), max_guesses: 3, ..ServerLimits::default() };
+            change(config);
+        })
+    };
+    let path = "api/v1/points/concert/disconnect";
+    // As one from elsewhere: the first answer, and the status of the last.
+    let ask = |address: SocketAddr, arguments: &[&str]| {
+        let far: &[&str] = &["--request", "POST", "--header", "X-Forwarded-For: 192.0.2.1"];
+        let answer =
+            get(&format!("http://{address}/{path}"), &[far, &["--write-out", "\n%{http_code}"], arguments].concat());
+        let last: u16 = answer.body.lines().last().unwrap().parse().unwrap();
+        (answer, last)
+    };
+    let post = |address, arguments: &[&str]| ask(address, arguments).1;
+
+    let server = with_users(|_| {});
+    assert_eq!(post(server.addr(), &DIGEST), 409, "nobody pushes");
+    for scheme in ["--digest", "--basic", "--anyauth"] {
+        let encoder = push(&server, header("", ""));
+        assert_eq!(post(server.addr(), &[scheme, "--user", "bob:secret"]), 204, "{scheme}");
+        assert_eq!(encoder.expelled(), 403);
+        until("the end", || concert(&server)["state"] == "idle");
+    }
+    let _encoder = push(&server, header("", ""));
+    let (unasked, status) = ask(server.addr(), &[]);
+    assert_eq!(status, 401);
+    assert!(unasked.header("WWW-Authenticate").unwrap().contains("realm=\"push\""));
+    assert_eq!(post(server.addr(), &["--digest", "--user", "eve:secret"]), 403);
+    assert_eq!(post(server.addr(), &[&DIGEST[..], &["--header", "Origin: http://evil.example"]].concat()), 403);
+    let other = get(
+        &format!("http://{}/{}", server.addr(), path.replace("concert", "template")),
+        &["--request", "POST", "--header", "Via: 1.1 proxy", "--basic", "--user", "bob:secret"],
+    );
+    assert_eq!(other.status, 403, "the right is of one point");
+    // The status itself is shown to nobody more.
+    let status = get(
+        &format!("http://{}/api/v1/status", server.addr()),
+        &["--header", "Via: 1.1 proxy", "--basic", "--user", "bob:secret"],
+    );
+    assert_eq!(status.status, 403);
+    for _ in 0..3 {
+        assert_eq!(post(server.addr(), &["--basic", "--user", "bob:wrong"]), 401);
+    }
+    let (locked_out, status) = ask(server.addr(), &["--basic", "--user", "bob:secret"]);
+    assert_eq!(status, 429);
+    assert!(locked_out.header("Retry-After").is_some());
+    assert!(server.stats("concert").unwrap().pushing);
+
+    let apart = with_users(|config| config.status_listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))));
+    let _encoder = Encoder::start(apart.addr(), "concert", AGENT, header("", ""));
+    until("the push", || apart.stats("concert").unwrap().pushing);
+    assert_eq!(post(apart.addr(), &DIGEST), 400, "it is no request of a player");
+    for _ in 0..3 {
+        assert_eq!(post(apart.status_addr().unwrap(), &["--basic", "--user", "eve:wrong"]), 401);
+    }
+    assert_eq!(post(apart.status_addr().unwrap(), &["--basic", "--user", "bob:secret"]), 429);
+    let closed = with_users(|config| config.status = StatusAccess::Off);
+    assert_eq!(post(closed.addr(), &DIGEST), 403);
+    // Without users nobody is one.
+    let open = server_with(|config| config.points.get_mut("concert").unwrap().operate = Principals::Users);
+    assert_eq!(post(open.addr(), &DIGEST), 403);
+}
+
+/// S-8: a second pusher is refused, which the first one's operator learns.
+#[test]
+fn s8_refusals_are_told() {
+    let server = server_with(|_| {});
+    let _encoder = push(&server, header("", ""));
+    for _ in 0..3 {
+        let url = format!("http://{}/concert", server.addr());
+        assert_eq!(test_support::curl::Curl::default().set_up(&url).status, 409);
+    }
+    let errors = concert(&server)["errors"].clone();
+    assert_eq!((errors.as_array().unwrap().len(), &errors[0]["count"]), (1, &3.into()), "{errors}");
+    assert!(errors[0]["text"].as_str().unwrap().contains("409"), "{errors}");
+}
+
+#[test]
+fn only_those_see_it_whom_it_is_for() {
+    let address = |server: &BlockingServer, path: &str| format!("http://{}{path}", server.addr());
+    let paths = ["/", "/status/page.js", "/api/v1/status", "/api/v1/points/concert", "/metrics"];
+    let server = server_with(|_| {});
+    for path in paths {
+        let answer = get(&address(&server, path), &[]);
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.header("Cache-Control"), Some("no-store"));
+        assert!(answer.header("Content-Security-Policy").unwrap().contains("default-src 'none'"));
+        let far = get(&address(&server, path), &["--header", "Via: 1.1 proxy"]);
+        assert_eq!(far.status, if path == "/" { 404 } else { 403 }, "{path}");
+        let rebound = get(&address(&server, path), &["--header", "Host: evil.example"]);
+        assert!(rebound.status >= 400 && !rebound.body.contains("concert"), "{path}");
+    }
+    let open = server_with(|config| config.status = StatusAccess::Everyone);
+    let closed = server_with(|config| config.status = StatusAccess::Off);
+    for path in paths {
+        assert_eq!(get(&address(&open, path), &["--header", "Via: 1.1 proxy"]).status, 200, "{path}");
+        assert!(get(&address(&closed, path), &[]).status >= 400, "{path}");
+    }
+}
+
+#[test]
+fn the_status_may_have_an_address_of_its_own() {
+    let server = server_with(|config| config.status_listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))));
+    let own = server.status_addr().unwrap();
+    assert_eq!(get(&format!("http://{own}/api/v1/status"), &[]).status, 200);
+    assert_eq!(get(&format!("http://{own}/"), &[]).status, 200);
+    assert_eq!(get(&format!("http://{own}/concert"), &[]).status, 404, "no point is there");
+    for path in ["/", "/api/v1/status", "/metrics"] {
+        assert_eq!(get(&format!("http://{}{path}", server.addr()), &[]).status, 404, "{path}");
+    }
+}
+
+/// S-8: no point gets a path of the server's own, neither from the configuration nor from a template.
+#[test]
+fn s8_reserved_names() {
+    for name in ["api", "Metrics", "status/x"] {
+        let config = Config::with_points([name], &PointConfig::default());
+        let error = Server::spawn(config).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("choose another"), "{error}");
+    }
+    let server = server_with(|_| {});
+    let body = "Template-URL: \"/template\"\r\nAutoDestroy: 1\r\n";
+    for (path, status) in [("/API/x", 403), ("/%73tatus", 403), ("/tonight", 204)] {
+        let url = format!("http://{}{path}", server.addr());
+        let answer = get(
+            &url,
+            &[
+                "--data-binary",
+                body,
+                "--user-agent",
+                AGENT,
+                "--header",
+                "Content-Type: application/x-wms-pushsetup",
+                "--header",
+                "Cookie: push-id=0",
+            ],
+        );
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+        assert_eq!(answer.body.contains("the server's own"), status == 403);
+    }
+}
+
+/// The encoders of Windows push to `/` too; a point of this name has it, and the page is at `/status/`.
+#[test]
+fn the_root_may_be_a_point() {
+    let server = Server::spawn(Config::with_points([""], &PointConfig::default())).unwrap();
+    let url = format!("http://{}", server.addr());
+    // A browser gets the list that leads a player there.
+    assert!(get(&format!("{url}/"), &[]).body.to_lowercase().contains("<asx"));
+    let _encoder = Encoder::start(server.addr(), "", AGENT, header("", ""));
+    assert!(get(&format!("{url}/status/"), &[]).body.contains("<!doctype html>"));
+    let root = serde_json::from_str::<Value>(&get(&format!("{url}/api/v1/status"), &[]).body).unwrap();
+    assert_eq!(root["points"][0]["path"], "/");
+}
+
+/// Where a point is pushed on to, without the password for it.
+#[test]
+fn forwards_are_shown() {
+    let further = server_with(|_| ());
+    let server = server_with(|config| {
+        let urls = [format!("http://bob:hush@{}/concert", further.addr()), "http://127.0.0.1:9/concert".to_owned()];
+        let relays = urls.map(|url| RelayConfig::to(&url).unwrap());
+        config.points.get_mut("concert").unwrap().forward = relays.into();
+    });
+    assert_eq!(concert(&server)["forwards"][0]["state"], "idle");
+    let _encoder = push(&server, header("", ""));
+    until("the stream has gone on", || concert(&server)["forwards"][0]["packets"].as_u64() > Some(20));
+    until("a failure", || concert(&server)["forwards"][1]["failures"].as_u64() > Some(0));
+    let point = concert(&server);
+    let [flows, fails] = [0, 1].map(|index| &point["forwards"][index]);
+    assert_eq!(flows["location"], format!("http://{}/concert", further.addr()));
+    assert_eq!(
+        (&flows["state"], &flows["failures"], &flows["last_error"]),
+        (&"streaming".into(), &0.into(), &Value::Null)
+    );
+    assert!(flows["bytes"].as_u64() > Some(1000), "{flows}");
+    assert!(fails["last_error"].as_str().unwrap().contains("refused"), "{fails}");
+    assert!(!point.to_string().contains("hush"), "{point}");
+    let metrics = get(&format!("http://{}/metrics", server.addr()), &[]).body;
+    let labels = format!("{{point=\"concert\",location=\"http://{}/concert\"}}", further.addr());
+    assert!(metrics.contains(&format!("asf_forward_streaming{labels} 1")), "{metrics}");
+    assert!(!metrics.contains("hush"));
+}
+
+/// C-15: a server dies that has not read all of a forward's packets: how many it may miss is told.
+#[test]
+fn c15_what_a_broken_forward_leaves_open_is_shown() {
+    let peer = Peer::new();
+    let server = server_with(|config| {
+        config.points.get_mut("concert").unwrap().forward = vec![RelayConfig::to(&peer.location()).unwrap()];
+    });
+    let forward = || concert(&server)["forwards"][0].clone();
+    let _encoder = push(&server, header("", ""));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    connection.packet();
+    connection.data(20);
+    assert_eq!(forward()["packets_uncertain"], 0);
+    // A body that has become no older than two seconds comes again as a whole.
+    thread::sleep(Duration::from_millis(2200));
+    until("the server's system has more", || connection.unread() > 1000);
+    connection.reset();
+    until("the break is told", || forward()["failures"].as_u64() > Some(0));
+    let [uncertain, sent] = ["packets_uncertain", "packets"].map(|field| forward()[field].as_u64().unwrap());
+    assert!((1..sent).contains(&uncertain), "{uncertain} of {sent}");
+    let metrics = get(&format!("http://{}/metrics", server.addr()), &[]).body;
+    let labels = format!("{{point=\"concert\",location=\"{}\"}}", peer.location());
+    assert!(metrics.contains(&format!("asf_forward_packets_uncertain_total{labels} {uncertain}\n")), "{metrics}");
+}
+
+/// Prometheus' own parser reads the metrics.
+#[test]
+fn metrics_are_what_prometheus_reads() {
+    let server = server_with(|config| {
+        config.points.insert("a \"b\\c\nd".to_owned(), PointConfig::default());
+    });
+    let _encoder = push(&server, header("", ""));
+    let _player = Player::start(server.addr(), "concert", "NSPlayer/9.0", false);
+    until("a player", || concert(&server)["players"]["count"] == 1);
+    until("packets", || server.stats("concert").unwrap().packets > 20);
+    let answer = get(&format!("http://{}/metrics", server.addr()), &[]);
+    assert!(answer.header("Content-Type").unwrap().starts_with("text/plain; version=0.0.4"), "{answer:?}");
+    let families = parse_metrics(&answer.body);
+    let value = |family: &str, sample: &str, point: &str| {
+        let (_, help, samples) = families.get(family).unwrap_or_else(|| panic!("{family} in {}", answer.body));
+        assert!(!help.is_empty(), "{family}");
+        samples[&format!("{sample} {point}")]
+    };
+    // The parser calls a counter by its name without `_total`.
+    assert_eq!(value("asf_point_sessions", "asf_point_sessions_total", "concert"), 1.0);
+    assert!(value("asf_point_packets_received", "asf_point_packets_received_total", "concert") > 20.0);
+    assert!(value("asf_point_received_bytes", "asf_point_received_bytes_total", "concert") > 1000.0);
+    assert!(value("asf_point_sent_bytes", "asf_point_sent_bytes_total", "concert") > 1000.0);
+    assert_eq!(value("asf_point_players_connected", "asf_point_players_connected", "concert"), 1.0);
+    assert_eq!(value("asf_point_pushed", "asf_point_pushed", "concert"), 1.0);
+    assert_eq!(value("asf_point_pushed", "asf_point_pushed", "a \"b\\c\nd"), 0.0);
+    assert!(value("asf_server_uptime_seconds", "asf_server_uptime_seconds", "") > 0.0);
+    for (name, (kind, ..)) in &families {
+        let is_count = answer.body.contains(&format!("# TYPE {name}_total counter"));
+        assert_eq!(kind == "counter", is_count, "{name}");
+    }
+    let documented: BTreeSet<_> = include_str!("../../../../docs/publishing-point.md")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `asf_")?.split('`').next())
+        .collect();
+    let types = answer.body.lines().filter_map(|line| line.strip_prefix("# TYPE asf_")?.split(' ').next());
+    assert_eq!(documented, types.collect(), "docs/publishing-point.md");
+}
+
+/// Type, help, and the samples by name and point, of each family.
+type Families = HashMap<String, (String, String, HashMap<String, f64>)>;
+
+fn parse_metrics(text: &str) -> Families {
+    let script = "import json, sys\n\
+                  from prometheus_client.parser import text_string_to_metric_families as parse\n\
+                  print(json.dumps({f.name: (f.type, f.documentation, {s.name + ' ' + s.labels.get('point', ''): \
+                  s.value for s in f.samples}) for f in parse(sys.stdin.read())}))";
+    let mut parser = Command::new("/usr/bin/python3")
+        .args(["-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    parser.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = parser.wait_with_output().unwrap();
+    assert!(output.status.success(), "{text}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}

@@ -1,0 +1,6 @@
+//! Who is asked, and who is believed: authentication and TLS.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod authentication;
+#[cfg(feature = "tls")]
+mod tls;

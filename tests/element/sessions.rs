@@ -1,0 +1,308 @@
+//! What becomes of a push when its body is full, its connection breaks, its header changes or its server refuses, through the element.
+
+use std::time::Duration;
+
+use test_support::media;
+use test_support::peer::{Peer, relay, wms};
+use test_support::pipeline::{Pushing, end, feed, pushing_to_one as pushing, until};
+use test_support::server::listen;
+use wmhttp::Hresult;
+use wmhttp::packet::Packet;
+
+const STEP: u32 = 40;
+
+/// C-9, C-10: hundreds of roll-overs on one connection, nothing lost.
+#[test]
+fn c9_c10_roll_overs() {
+    let (peer, pushing, source) = pushing("content-length=10000");
+    feed(&source, media::stream(3000, STEP));
+    end(&source);
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    let mut all = Vec::new();
+    let mut bodies = 1;
+    loop {
+        all.extend(connection.until_the_end());
+        connection.answer(&wms(204, "one"));
+        if all.last() == Some(&Packet::End(Hresult::OK)) {
+            break;
+        }
+        assert_eq!(connection.body_left, 0);
+        let start = connection.request();
+        assert!(!start.is_setup());
+        bodies += 1;
+    }
+    pushing.wait_for_eos();
+    assert_eq!(media::numbers_of_push(&all, STEP), (0..3000).collect::<Vec<_>>());
+    assert!(bodies > 100, "{bodies}");
+    assert_eq!(pushing.destination_stats().get::<u64>("rollovers"), Ok(bodies - 1));
+    assert!(peer.accept_within(Duration::ZERO).is_none(), "one connection");
+}
+
+/// C-15: a reset in mid-body: the push goes on with the same id on a new connection, and loses nothing.
+#[test]
+fn c15_a_reset_loses_nothing() {
+    let (peer, pushing, source) = pushing("retry-delay=10");
+    feed(&source, media::stream(500, STEP));
+    let mut first = peer.accept();
+    first.set_up(&wms(204, "one"));
+    let Some(Packet::Header(_header)) = first.packet() else { panic!() };
+    let got = first.data(500);
+    first.reset();
+    feed(&source, (500..600).flat_map(|n| media::packet(n, STEP)).collect::<Vec<u8>>());
+    end(&source);
+    let mut second = peer.accept();
+    let start = second.request();
+    assert!(!start.is_setup());
+    assert_eq!(start.push_id(), "one");
+    let packets = second.until_the_end();
+    second.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+    let before: Vec<Packet> = got.into_iter().map(Packet::Data).collect();
+    assert_eq!(media::numbers(&before, STEP), (0..500).collect::<Vec<_>>());
+    // What had come but was not acknowledged yet comes again: better twice than never.
+    let after = media::numbers(&packets, STEP);
+    assert!(after[0] <= 500, "{}", after[0]);
+    assert_eq!(after, (after[0]..600).collect::<Vec<_>>());
+}
+
+/// C-8, C-15: a session whose `$H` has not even left is none to go on with.
+#[test]
+fn c8_c15_a_header_that_did_not_leave() {
+    let address = listen(1, None).local_addr().unwrap();
+    let peer = Peer::on(address);
+    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false retry-delay=100", peer.location()));
+    pushing.play();
+    let mut first = peer.accept();
+    first.request();
+    first.answer(&wms(204, "one").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
+    pushing.wait_for_status("opened");
+    drop((first, peer));
+    until("nobody listens", || std::net::TcpStream::connect(address).is_err());
+    feed(&source, media::stream(5, STEP));
+    pushing.wait_for_status("reconnect-start");
+    let again = Peer::on(address);
+    let mut second = again.accept();
+    let setup = second.set_up(&wms(204, "two"));
+    assert_eq!(setup.push_id(), "two");
+    assert!(matches!(second.packet(), Some(Packet::Header(_))));
+    assert_eq!(second.data(5).len(), 5);
+}
+
+/// C-16: who refuses a body has read none of it, whatever its system has acknowledged.
+#[test]
+fn c16_what_is_refused_comes_again() {
+    for answer in [Some(wms(503, "0")), Some(wms(404, "0")), None] {
+        let (peer, pushing, source) = pushing("retry-delay=10");
+        feed(&source, media::stream(20, STEP));
+        let mut refusing = peer.accept();
+        refusing.set_up(&wms(204, "one"));
+        until("all sent", || pushing.destination_stats().get::<u64>("packets-sent") == Ok(20));
+        until("all acknowledged", || refusing.unread() > 20 * 900);
+        match answer {
+            Some(answer) => refusing.answer(&answer),
+            None => refusing.reset(),
+        }
+        // After the end any answer would confirm it.
+        pushing.wait_for_status("reconnect-start");
+        end(&source);
+        let mut again = peer.accept();
+        if again.request().is_setup() {
+            again.answer(&wms(204, "two"));
+            again.request();
+        }
+        let packets = again.until_the_end();
+        again.answer(&wms(204, "two"));
+        assert_eq!(media::numbers(&packets, STEP), (0..20).collect::<Vec<_>>());
+        pushing.wait_for_eos();
+        assert_eq!(pushing.destination_stats().get::<u64>("packets-sent"), Ok(20));
+    }
+}
+
+/// The server dies with bytes unread and is started anew: what its system had not acknowledged comes again.
+#[test]
+fn c15_what_was_on_its_way_is_repeated() {
+    let peer = Peer::with_little_room();
+    let (pushing, source) =
+        Pushing::by_hand(&format!("location={} sync=false max-size-time=0 retry-delay=50", peer.location()));
+    pushing.play();
+    feed(&source, media::stream(7000, STEP));
+    let mut first = peer.accept();
+    first.set_up(&wms(204, "one"));
+    first.packet();
+    first.data(10);
+    // Far more than the server's system takes is on its way.
+    until("the pipe is full", || pushing.destination_stats().get::<u64>("packets-sent").unwrap() > 200);
+    let came = 10 + first.unread() / 900;
+    first.reset();
+    end(&source);
+    // The new process knows no session.
+    let mut refused = peer.accept();
+    refused.request();
+    refused.answer("HTTP/1.1 412 No\r\nServer: Cougar/9.6\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let mut second = peer.accept();
+    second.set_up(&wms(204, "two"));
+    let packets = second.until_the_end();
+    second.answer(&wms(204, "two"));
+    pushing.wait_for_eos();
+    let numbers = media::numbers_of_push(&packets, STEP);
+    assert_eq!(numbers, (numbers[0]..7000).collect::<Vec<_>>());
+    // Some may have come in between the look and the reset, but not what was still on this side.
+    assert!((numbers[0] as usize) < came + 100, "{} after {came} had come", numbers[0]);
+    assert_eq!(pushing.destination_stats().get::<u64>("packets-dropped"), Ok(0));
+}
+
+/// C-12: a second header in mid-stream, and the statistics of it.
+#[test]
+fn c12_header_change() {
+    let (peer, pushing, source) = pushing("");
+    feed(&source, media::stream(5, STEP));
+    feed(&source, media::stream(5, STEP));
+    end(&source);
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    let letters: Vec<u8> = connection.until_the_end().iter().map(Packet::letter).collect();
+    assert_eq!(letters, b"HDDDDDECDDDDDE");
+    connection.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+    assert_eq!(pushing.destination_stats().get::<u64>("header-changes"), Ok(1));
+}
+
+/// Receivers Framing 2: a plain relay gets the new header in a new session.
+#[test]
+fn c12_header_change_at_a_relay() {
+    let (peer, pushing, source) = pushing("");
+    feed(&source, media::stream(5, STEP));
+    feed(&source, media::stream(5, STEP));
+    end(&source);
+    for _ in 0..2 {
+        let mut connection = peer.accept();
+        connection.set_up(&relay(204));
+        let letters: Vec<u8> = connection.until_the_end().iter().map(Packet::letter).collect();
+        assert_eq!(letters, b"HDDDDDE");
+        // It never answers, it closes.
+    }
+    pushing.wait_for_eos();
+}
+
+fn redirect(status: u16, location: &str) -> String {
+    format!(
+        "HTTP/1.1 {status} Said\r\nServer: nginx\r\nLocation: {location}\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// C-4: from one server to another: the whole stream arrives there, and the statistics say where that is.
+#[test]
+fn c4_a_redirected_push_arrives() {
+    let (first, pushing, source) = pushing("");
+    let second = Peer::new();
+    feed(&source, media::stream(50, STEP));
+    end(&source);
+    let mut connection = first.accept();
+    assert!(connection.request().is_setup());
+    connection.answer(&redirect(302, &second.location().replace("concert", "elsewhere")));
+    assert!(connection.is_closed());
+    let mut connection = second.accept();
+    let setup = connection.request();
+    assert!(setup.is_setup() && setup.text.starts_with("POST /elsewhere HTTP/1.1\r\n"), "{}", setup.text);
+    assert_eq!((setup.push_id(), setup.header("Host")), ("0", Some(second.addr.to_string().as_str())));
+    connection.answer(&wms(204, "one"));
+    assert_eq!(connection.request().push_id(), "one");
+    let packets = connection.until_the_end();
+    assert_eq!(media::numbers_of_push(&packets, STEP), (0..50).collect::<Vec<_>>());
+    connection.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+    let stats = pushing.destination_stats();
+    assert_eq!(stats.get::<&str>("location").unwrap(), first.location());
+    assert_eq!(stats.get::<&str>("effective-location").unwrap(), second.location().replace("concert", "elsewhere"));
+}
+
+/// C-4: `automatic-redirect=false` leaves it to the user, who is told the new URL.
+#[test]
+fn c4_redirects_can_be_refused() {
+    let (peer, pushing, _source) = pushing("automatic-redirect=false");
+    let mut connection = peer.accept();
+    connection.request();
+    connection.answer(&redirect(301, "http://elsewhere:81/live"));
+    let (error, details) = pushing.wait_for_error();
+    assert!(error.matches(gst::ResourceError::Settings), "{error:?}");
+    assert!(error.message().contains("http://elsewhere:81/live"), "{error:?}");
+    assert_eq!(details.get::<u32>("hresult"), Ok(Hresult::REDIRECT.0));
+    assert_eq!(details.get::<u32>("http-status-code"), Ok(301));
+}
+
+/// Failures that may pass are WARNINGs and tried again; `retries` bounds that.
+#[test]
+fn retries_are_counted() {
+    let (peer, pushing, _source) = pushing("retries=2 retry-delay=1");
+    for _ in 0..3 {
+        let mut connection = peer.accept();
+        connection.request();
+        connection.answer(&wms(503, "0"));
+    }
+    let (error, details) = pushing.wait_for_error();
+    assert!(error.matches(gst::ResourceError::Busy));
+    assert_eq!(details.get::<u32>("http-status-code"), Ok(503));
+    assert!(peer.accept_within(Duration::from_millis(200)).is_none(), "no attempt after the last");
+}
+
+/// A server that takes each push and drops it at once is tried again after `retry-delay`, not in a tight loop.
+#[test]
+fn dropped_at_once_is_no_success() {
+    let (peer, pushing, source) = pushing("retry-delay=1000");
+    feed(&source, media::stream(5, STEP));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    connection.packet();
+    connection.reset();
+    let broken = pushing.wait_for_status("reconnect-start");
+    assert!(broken.get::<u32>("retry-in").unwrap() >= 800, "{broken}");
+}
+
+/// A resume that finds nobody there counts as a failed attempt each time: the delays grow.
+#[test]
+fn a_resume_that_is_refused_backs_off() {
+    let (peer, pushing, source) = pushing("retry-delay=20 retry-delay-max=100000");
+    feed(&source, media::stream(5, STEP));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    connection.packet();
+    connection.data(5);
+    pushing.wait_for_status("started");
+    drop(peer);
+    std::thread::sleep(Duration::from_millis(50));
+    connection.reset();
+    feed(&source, media::packet(5, STEP));
+    let delays: Vec<u32> =
+        (0..8).map(|_| pushing.wait_for_status("reconnect-start").get::<u32>("retry-in").unwrap()).collect();
+    assert_eq!(delays[0], 0, "it had streamed: {delays:?}");
+    assert!(delays[7] > 2 * delays[2], "{delays:?}");
+    assert!(delays[1..].iter().all(|delay| *delay >= 16), "{delays:?}");
+}
+
+/// An answer without an end is given up long before it fills the memory, and the push is tried again.
+#[test]
+fn answers_without_end_are_given_up() {
+    let endless_lines = ("HTTP/1.1 204 OK\r\nServer: Cougar/9.6\r\n", "X-More: and more\r\n".repeat(4096));
+    let endless_line = ("HTTP/1.1 204 OK\r\nServer: Cougar/9.6\r\nX-Long: ", "a".repeat(65_536));
+    let endless_status = ("HTTP/1.1 204 ", "a".repeat(65_536));
+    let endless_body = ("HTTP/1.1 503 No\r\nServer: x\r\nContent-Length: 1000000000000\r\n\r\n", "a".repeat(65_536));
+    let endless_chunk_head =
+        ("HTTP/1.1 503 No\r\nServer: x\r\nTransfer-Encoding: chunked\r\n\r\n1;", "a".repeat(65_536));
+    for (head, more) in [endless_lines, endless_line, endless_status, endless_body, endless_chunk_head] {
+        let (peer, pushing, _source) = pushing("retry-delay=1");
+        let mut connection = peer.accept();
+        assert!(connection.request().is_setup());
+        let mut sent = 0;
+        if connection.try_answer(head).is_ok() {
+            while connection.try_answer(&more).is_ok() {
+                sent += more.len();
+                // What the systems on both sides take is some of it.
+                assert!(sent < 32 << 20, "{head:?}");
+            }
+        }
+        let retried = pushing.wait_for_status("reconnect-start");
+        assert!(retried.get::<u32>("hresult").unwrap() & 0x8000_0000 != 0, "{head:?}: {retried}");
+        assert!(peer.accept().request().is_setup(), "{head:?}");
+    }
+}

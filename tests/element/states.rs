@@ -1,0 +1,338 @@
+//! The scenarios by which gst-validate, of which Debian has no package, treats any element: all pairs of states, seeks,
+//! properties in each state.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use gst::prelude::*;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tempfile::TempDir;
+use test_support::media;
+use test_support::peer::{PATIENCE, Peer};
+use test_support::pipeline::{Pushing, feed, until};
+use test_support::recording_server::{Push, Witness};
+
+const STEP: u32 = 10;
+
+const STATES: [gst::State; 4] = [gst::State::Null, gst::State::Ready, gst::State::Paused, gst::State::Playing];
+
+/// States one after another, so that each pair of them, with itself too, comes once; begins and ends with NULL.
+fn every_pair() -> Vec<gst::State> {
+    let mut unused: Vec<(gst::State, gst::State)> =
+        STATES.iter().flat_map(|from| STATES.iter().map(|to| (*from, *to))).collect();
+    // Hierholzer's way: walk until stuck, and splice in the rounds that are left.
+    let mut walk = vec![];
+    let mut stack = vec![gst::State::Null];
+    while let Some(at) = stack.last().copied() {
+        match unused.iter().position(|(from, _)| *from == at) {
+            Some(next) => stack.push(unused.remove(next).1),
+            None => walk.extend(stack.pop()),
+        }
+    }
+    walk.reverse();
+    walk
+}
+
+/// The state is reached, in whatever time it takes.
+fn settle(pushing: &Pushing, state: gst::State) {
+    let patience = gst::ClockTime::from_nseconds(PATIENCE.as_nanos().try_into().unwrap());
+    let (change, current, pending) = pushing.pipeline.state(patience);
+    let change = change.unwrap();
+    assert_ne!(change, gst::StateChangeSuccess::Async, "{state:?} is not reached: {current:?}, {pending:?}");
+    assert_eq!((current, pending), (state, gst::State::VoidPending));
+}
+
+/// A file of the stream, and a server that writes down what comes of it.
+struct File {
+    directory: TempDir,
+    witness: Witness,
+    packets: u32,
+}
+
+impl File {
+    fn new(packets: u32) -> Self {
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join("stream.asf"), media::stream(packets, STEP)).unwrap();
+        Self { directory, witness: Witness::new(STEP), packets }
+    }
+
+    fn source(&self) -> String {
+        format!("filesrc blocksize=2000 location={}/stream.asf", self.directory.path().display())
+    }
+
+    /// The pipeline of this source and the element with these properties.
+    fn pushing(&self, source: &str, properties: &str) -> Pushing {
+        Pushing::launch(source, &format!("location={} eos-timeout=30000 {properties}", self.witness.server.location()))
+    }
+
+    /// The numbers of the packets that came, on all connections one after another.
+    fn came(&self) -> Vec<u32> {
+        self.witness.pushes().iter().flat_map(Push::numbers).collect()
+    }
+
+    /// The whole file.
+    fn whole(&self) -> Vec<u32> {
+        (0..self.packets).collect()
+    }
+}
+
+/// Each state is reached from each, ten times over, of a live pipeline and of those that are not, whether the sink
+/// prerolls or not; also where the next change does not wait for the one before.
+#[test]
+fn every_pair_of_states() {
+    assert_eq!(every_pair().len(), STATES.len() * STATES.len() + 1);
+    let file = File::new(60_000);
+    let live = "videotestsrc is-live=true ! video/x-raw,width=64,height=48 ! avenc_wmv2 ! identity single-segment=true \
+                ! asfmux streamable=true packet-size=500";
+    for (source, properties) in [
+        (file.source().as_str(), "async=true"),
+        (&format!("{} ! queue", file.source()), "async=false max-size-buffers=5"),
+        (live, "async=true"),
+        (live, "async=false sync=false"),
+    ] {
+        for waits in [true, false] {
+            let pushing = file.pushing(source, properties);
+            for _ in 0..10 {
+                for state in every_pair() {
+                    pushing.pipeline.set_state(state).unwrap();
+                    if waits {
+                        settle(&pushing, state);
+                    }
+                }
+                settle(&pushing, gst::State::Null);
+            }
+            // It still does what it is there for.
+            let before = file.came().len();
+            pushing.play();
+            until("packets", || file.came().len() > before);
+            pushing.stop();
+            let element = pushing.sink.downgrade();
+            drop(pushing);
+            until("the element is gone", || element.upgrade().is_none());
+        }
+    }
+}
+
+/// PAUSED is reached from PLAYING at whatever moment of the wait for a packet's time, and nothing is lost or doubled.
+#[test]
+fn pauses_in_the_midst_of_a_wait() {
+    let mut random = StdRng::seed_from_u64(1);
+    let file = File::new(20_000);
+    let pushing = file.pushing(&file.source(), "async=true sync=true");
+    pushing.play();
+    settle(&pushing, gst::State::Playing);
+    until("some packets", || file.came().len() > 5);
+    for _ in 0..200 {
+        thread::sleep(Duration::from_micros(random.random_range(0..20_000)));
+        for state in [gst::State::Paused, gst::State::Playing] {
+            pushing.pipeline.set_state(state).unwrap();
+            settle(&pushing, state);
+        }
+    }
+    let before = file.came().len();
+    until("more packets", || file.came().len() > before + 5);
+    let came = file.came();
+    assert_eq!(came, &file.whole()[..came.len()]);
+}
+
+/// A seek to the beginning of the file, in bytes.
+fn to_the_beginning(flags: gst::SeekFlags) -> gst::Event {
+    to_byte(flags, 0)
+}
+
+fn to_byte(flags: gst::SeekFlags, byte: usize) -> gst::Event {
+    let start = gst::format::Bytes::from_usize(byte);
+    gst::event::Seek::new(1.0, flags, gst::SeekType::Set, start, gst::SeekType::None, gst::format::Bytes::ZERO)
+}
+
+/// In mid-stream, flushing or not: what had come stays, and then the whole file comes.
+#[test]
+fn seeks_while_it_plays() {
+    for flags in [gst::SeekFlags::FLUSH, gst::SeekFlags::empty()] {
+        let file = File::new(150);
+        let pushing = file.pushing(&file.source(), "");
+        pushing.play();
+        until("some packets", || file.came().len() > 20);
+        assert!(pushing.sink.send_event(to_the_beginning(flags)), "{flags:?}");
+        pushing.wait_for_eos();
+        let came = file.came();
+        let (before, after) = came.split_at(came.len() - 150);
+        assert!((20..150).contains(&before.len()), "{flags:?}: {}", before.len());
+        assert_eq!(before, &file.whole()[..before.len()], "{flags:?}");
+        assert_eq!(after, file.whole(), "{flags:?}");
+    }
+}
+
+/// To a packet in the middle, and into its midst: whole packets come, from there on.
+#[test]
+fn seeks_into_the_middle() {
+    for (into_packet, first) in [(0, 100), (333, 101)] {
+        let file = File::new(150);
+        let pushing = file.pushing(&file.source(), "");
+        pushing.play();
+        until("some packets", || file.came().len() > 20);
+        let byte = media::header().len() + 100 * media::SIZE as usize + into_packet;
+        assert!(pushing.sink.send_event(to_byte(gst::SeekFlags::FLUSH, byte)));
+        pushing.wait_for_eos();
+        let came = file.came();
+        let after: Vec<u32> = (first..150).collect();
+        let (before, last) = came.split_at(came.len() - after.len());
+        assert_eq!(last, after);
+        assert_eq!(before, &file.whole()[..before.len()]);
+    }
+}
+
+/// Before anything was pushed: the whole file comes, once.
+#[test]
+fn seeks_before_it_plays() {
+    let cases = [
+        (gst::State::Ready, gst::SeekFlags::FLUSH),
+        (gst::State::Ready, gst::SeekFlags::empty()),
+        // In PAUSED, the source waits with a seek that does not flush until what has come is taken: for PLAYING.
+        (gst::State::Paused, gst::SeekFlags::FLUSH),
+    ];
+    for (state, flags) in cases {
+        {
+            let file = File::new(50);
+            let pushing = file.pushing(&file.source(), "");
+            pushing.pipeline.set_state(state).unwrap();
+            settle(&pushing, state);
+            // In READY the source may refuse it.
+            pushing.sink.send_event(to_the_beginning(flags));
+            pushing.play();
+            pushing.wait_for_eos();
+            assert_eq!(file.came(), file.whole(), "{state:?}, {flags:?}");
+        }
+    }
+}
+
+/// After the end a flushing seek begins a push of its own.
+#[test]
+fn seeks_after_the_end() {
+    let file = File::new(30);
+    let pushing = file.pushing(&file.source(), "");
+    pushing.play();
+    for _ in 0..3 {
+        pushing.wait_for_eos();
+        assert!(pushing.sink.send_event(to_the_beginning(gst::SeekFlags::FLUSH)));
+    }
+    pushing.wait_for_eos();
+    let pushes = file.witness.pushes();
+    assert_eq!(pushes.len(), 4);
+    for push in pushes {
+        assert!(push.ended);
+        assert_eq!(push.numbers(), file.whole());
+    }
+}
+
+/// Into the middle, too: its header is known.
+#[test]
+fn seeks_into_the_middle_after_the_end() {
+    let file = File::new(30);
+    let pushing = file.pushing(&file.source(), "");
+    pushing.play();
+    pushing.wait_for_eos();
+    let byte = media::header().len() + 10 * media::SIZE as usize + 333;
+    assert!(pushing.sink.send_event(to_byte(gst::SeekFlags::FLUSH, byte)));
+    pushing.wait_for_eos();
+    let pushes = file.witness.pushes();
+    assert_eq!(pushes.len(), 2);
+    assert!(pushes[1].ended);
+    assert_eq!(pushes[1].numbers(), (11..30).collect::<Vec<_>>());
+}
+
+/// What cannot be is refused, and changes nothing: a push does not go back in time.
+#[test]
+fn seeks_that_are_refused() {
+    let file = File::new(100);
+    let pushing = file.pushing(&file.source(), "");
+    pushing.play();
+    until("some packets", || file.came().len() > 20);
+    // A source of bytes says nothing of seeks in time; the sink says no to muxers, which ask its pad.
+    assert!(!pushing.pipeline.query(&mut gst::query::Seeking::new(gst::Format::Time)));
+    for format in [gst::Format::Time, gst::Format::Bytes] {
+        let mut query = gst::query::Seeking::new(format);
+        assert!(pushing.sink.static_pad("sink").unwrap().query(&mut query));
+        assert!(!query.result().0, "{query:?}");
+    }
+    for flags in [gst::SeekFlags::FLUSH, gst::SeekFlags::KEY_UNIT, gst::SeekFlags::SEGMENT] {
+        assert!(pushing.pipeline.seek_simple(flags, gst::ClockTime::ZERO).is_err(), "{flags:?}");
+    }
+    pushing.wait_for_eos();
+    assert_eq!(file.came(), file.whole());
+}
+
+/// A value that is not the property's own, as it will be read.
+fn another(property: &glib::ParamSpec) -> glib::Value {
+    macro_rules! number {
+        ($($spec:ty),*) => {
+            $(if let Some(spec) = property.downcast_ref::<$spec>() {
+                return (spec.default_value() + 1).to_value();
+            })*
+        };
+    }
+    number!(glib::ParamSpecUInt, glib::ParamSpecInt, glib::ParamSpecUInt64);
+    if let Some(spec) = property.downcast_ref::<glib::ParamSpecBoolean>() {
+        return (!spec.default_value()).to_value();
+    }
+    if let Some(class) = glib::EnumClass::with_type(property.value_type()) {
+        let default = glib::EnumValue::from_value(property.default_value()).unwrap().1.value();
+        let other = class.values().iter().find(|value| value.value() != default).unwrap();
+        return class.to_value(other.value()).unwrap();
+    }
+    if let Some(class) = glib::FlagsClass::with_type(property.value_type()) {
+        return class.builder().set_by_nick("basic").build().unwrap();
+    }
+    let text = match property.name() {
+        "user-agent" => "WMEncoder/11.0.0.0 another",
+        "bind-address" => "127.0.0.2",
+        "location" | "locations" | "proxy" => "http://127.0.0.1:9/",
+        _ => "/another",
+    };
+    text.to_value()
+}
+
+fn same(one: &glib::Value, other: &glib::Value) -> bool {
+    format!("{one:?}") == format!("{other:?}")
+}
+
+/// Each property set in each state: where its flags say that it can be changed it is, elsewhere the old value stays.
+#[test]
+fn every_property_in_every_state() {
+    let peer = Peer::new();
+    let properties: Vec<glib::ParamSpec> = {
+        let (pushing, _) = Pushing::by_hand("");
+        let kind = pushing.sink.type_();
+        let own = pushing.sink.list_properties().to_vec().into_iter().filter(move |spec| spec.owner_type() == kind);
+        own.filter(|spec| spec.flags().contains(glib::ParamFlags::WRITABLE)).collect()
+    };
+    assert!(properties.len() > 35, "{}", properties.len());
+    let mut refused = 0;
+    for property in &properties {
+        let name = property.name();
+        let any_time = property.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING);
+        for state in STATES {
+            let (pushing, source) = Pushing::by_hand(&format!("location={} eos-timeout=1", peer.location()));
+            feed(&source, media::stream(3, STEP));
+            pushing.pipeline.set_state(state).unwrap();
+            settle(&pushing, state);
+            let value = another(property);
+            if !property.flags().contains(glib::ParamFlags::READABLE) {
+                pushing.sink.set_property_from_value(name, &value);
+                continue;
+            }
+            let before = pushing.sink.property_value(name);
+            assert!(!same(&before, &value), "{name} is {value:?} already");
+            pushing.sink.set_property_from_value(name, &value);
+            let changes = any_time || state <= gst::State::Ready;
+            refused += u32::from(!changes);
+            let expected = if changes { &value } else { &before };
+            let is = pushing.sink.property_value(name);
+            assert!(same(&is, expected), "{name} in {state:?}: {is:?} and not {expected:?}");
+            assert_eq!(pushing.pipeline.current_state(), state, "{name}");
+        }
+    }
+    assert!(refused > 20, "{refused}");
+}

@@ -1,0 +1,240 @@
+//! What `stats` tells, and when.
+
+use std::time::UNIX_EPOCH;
+
+use gst::prelude::*;
+use test_support::media;
+use test_support::peer::{Connection, Peer, wms};
+use test_support::pipeline::{end, feed, pushing_to, until};
+use wmhttp::packet::Packet;
+
+const STEP: u32 = 40;
+
+fn begin(peer: &Peer) -> Connection {
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    connection.packet();
+    connection
+}
+
+/// Reads to the end of the next data packet, over the end of a body.
+fn next_data(connection: &mut Connection) {
+    loop {
+        match connection.packet() {
+            Some(Packet::Data(_)) => return,
+            Some(_) => {}
+            None => {
+                connection.answer(&wms(204, "one"));
+                connection.request();
+            }
+        }
+    }
+}
+
+/// Each field that `docs/statistics.md` names, with its type, in a push under way and after it.
+#[test]
+fn every_field_is_there() {
+    let peer = Peer::new();
+    let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "content-length=30000 max-size-time=0");
+    feed(&source, media::stream(100, STEP));
+    let mut connection = begin(&peer);
+    for _ in 0..100 {
+        next_data(&mut connection);
+    }
+    let second = u64::try_from(UNIX_EPOCH.elapsed().unwrap().as_nanos()).unwrap();
+    let near = |field: &str, stats: &gst::Structure| {
+        let time = stats.get::<u64>(field).unwrap();
+        assert!(time.abs_diff(second) < 600_000_000_000, "{field}: {time}");
+    };
+    let mut n = 100;
+    until("the kernel's figures", || {
+        feed(&source, media::packet(n, STEP));
+        n += 1;
+        next_data(&mut connection);
+        pushing.all_stats()[0].has_field("rtt")
+    });
+    let stats = pushing.destination_stats();
+    let count = |field: &str| stats.get::<u64>(field).unwrap_or_else(|error| panic!("{field}: {error} in {stats}"));
+    for field in ["connect-time", "last-activity-time"] {
+        near(field, &stats);
+    }
+    assert!(count("packets-sent") > 100);
+    // All of the packets' padding but what their own fields took.
+    assert!(count("padding-bytes-saved") > 0);
+    assert!(count("bytes-sent") > 100 * 900);
+    assert!(count("filler-bytes-sent") > 0);
+    assert!(count("rollovers") > 2 && count("requests-sent") == count("rollovers") + 2);
+    assert!(count("bitrate-current") > 0 && count("bitrate-average") > 0);
+    // 1,000 bytes less padding each 40 ms.
+    assert!((150_000..250_000).contains(&count("bitrate-expected")), "{}", count("bitrate-expected"));
+    assert!(count("state-duration") > 0 && count("connect-duration") > 0);
+    assert_eq!(count("idle-timeout"), 60_000_000_000);
+    assert_eq!(stats.get::<u32>("last-http-status"), Ok(204));
+    assert_eq!(stats.get::<&str>("server"), Ok("Cougar/9.6.7600.16564"));
+    assert_eq!(stats.get::<&str>("effective-location"), Ok(peer.location().as_str()));
+    assert!(stats.get::<u64>("rtt").is_ok() && stats.get::<u32>("unsent-bytes").is_ok());
+    assert_eq!(stats.get::<f64>("congestion"), Ok(0.0));
+    for field in [
+        "packets-uncertain",
+        "packets-dropped",
+        "bytes-dropped",
+        "packets-queued",
+        "bytes-queued",
+        "time-queued",
+        "reconnects",
+    ] {
+        assert_eq!(count(field), 0, "{field}");
+    }
+    assert!(!stats.has_field("disconnect-time") && !stats.has_field("last-error"));
+    assert_eq!(count("packets-received"), count("packets-sent"));
+
+    end(&source);
+    connection.until_the_end();
+    connection.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+    pushing.stop();
+    let stats = pushing.destination_stats();
+    near("disconnect-time", &stats);
+    let lasted = stats.get::<u64>("connect-duration");
+    assert!(lasted.is_ok() && lasted == pushing.destination_stats().get::<u64>("connect-duration"), "it stands still");
+}
+
+/// Stopped in mid-stream, nothing is connected any more, and what was counted stays.
+#[test]
+fn a_push_that_was_stopped_is_closed() {
+    let peer = Peer::new();
+    let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "");
+    feed(&source, media::stream(10, STEP));
+    let mut connection = begin(&peer);
+    connection.data(10);
+    until("it streams", || pushing.sink.property::<bool>("connected"));
+    pushing.stop();
+    assert!(!pushing.sink.property::<bool>("connected"));
+    assert_eq!(pushing.sink.property::<u32>("num-connected"), 0);
+    let stats = pushing.destination_stats();
+    assert_eq!((stats.get::<&str>("state"), stats.get::<u64>("packets-sent")), (Ok("closed"), Ok(10)));
+    let lasted = stats.get::<u64>("connect-duration");
+    assert!(stats.has_field("disconnect-time") && lasted.is_ok());
+    assert_eq!(lasted, pushing.destination_stats().get::<u64>("connect-duration"), "it stands still");
+}
+
+/// Sent, dropped and queued are what came, while a server refuses, stalls, resets and comes back.
+#[test]
+fn the_sum_holds_under_faults() {
+    let peer = Peer::with_little_room();
+    let (pushing, source) = pushing_to(
+        std::slice::from_ref(&peer),
+        "max-size-time=0 max-size-buffers=60 drop-policy=keyframe retry-delay=10 stall-timeout=0",
+    );
+    let mut fed = 0;
+    let mut feed_some = |count: u32| {
+        let bytes = if fed == 0 { media::stream(count, STEP) } else { media::packets(fed..fed + count, STEP) };
+        feed(&source, bytes);
+        fed += count;
+        let fed = u64::from(fed);
+        until("the packets are in the log", || pushing.count(0, "packets-received") == fed);
+        let stats = pushing.destination_stats();
+        let count = |field| stats.get::<u64>(field).unwrap();
+        let sum = count("packets-sent") + count("packets-dropped") + count("packets-queued");
+        assert_eq!(sum, fed, "{stats}");
+        assert!(stats.get::<f64>("congestion").unwrap() <= 1.0);
+    };
+    feed_some(20);
+    let mut refusing = peer.accept();
+    refusing.request();
+    refusing.answer(&wms(503, "0"));
+    feed_some(30);
+    let mut connection = begin(&peer);
+    connection.data(5);
+    feed_some(200);
+    connection.reset();
+    feed_some(7);
+    let mut connection = peer.accept();
+    feed_some(333);
+    connection.request();
+    connection.answer(&wms(404, "0"));
+    feed_some(1);
+    let mut stalled = peer.accept();
+    stalled.request();
+    feed_some(5000);
+    drop(stalled);
+    feed_some(10);
+    assert!(pushing.count(0, "packets-dropped") > 100);
+    pushing.sink.emit_by_name::<bool>("disconnect", &[&"dest_0"]);
+    feed_some(10);
+}
+
+/// stats-update-interval posts the statistics and notifies, until it is 0.
+#[test]
+fn posted_at_intervals() {
+    let peer = Peer::new();
+    let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "stats-update-interval=20");
+    feed(&source, media::stream(10, STEP));
+    let (sender, notified) = std::sync::mpsc::channel();
+    let sender = std::sync::Mutex::new(sender);
+    pushing.sink.connect_notify(Some("stats"), move |_, _| {
+        let _ = sender.lock().unwrap().send(());
+    });
+    let mut connection = begin(&peer);
+    connection.data(10);
+    let is_stats = |message: &gst::Message| {
+        message.structure().filter(|structure| structure.name() == "asfpushsink-stats").map(ToOwned::to_owned)
+    };
+    let complete = pushing.wait_for(|message| {
+        is_stats(message).filter(|stats| {
+            let destinations = stats.get::<gst::Array>("destinations").unwrap();
+            destinations[0].get::<gst::Structure>().unwrap().get::<u64>("packets-sent") == Ok(10)
+        })
+    });
+    assert_eq!(complete.get::<u64>("packets-received"), Ok(10));
+    assert!(complete.has_field("average-rate"), "the base class's own");
+    notified.recv_timeout(test_support::peer::PATIENCE).unwrap();
+    pushing.sink.set_property("stats-update-interval", 0_u32);
+    pushing.messages();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert!(pushing.messages().iter().filter_map(is_stats).count() <= 1);
+}
+
+/// Dropped packets come as QOS too, with what was sent and dropped in all.
+#[test]
+fn quality_of_service() {
+    let peer = Peer::new();
+    let (pushing, source) =
+        pushing_to(std::slice::from_ref(&peer), "max-size-time=0 max-size-buffers=25 drop-policy=keyframe");
+    let mut connection = peer.accept();
+    connection.request();
+    feed(&source, media::stream(1, STEP));
+    for n in 1..200 {
+        feed(&source, media::packet(n, STEP));
+    }
+    until("the packets are in the log", || pushing.count(0, "packets-received") == 200);
+    connection.answer(&wms(204, "one"));
+    connection.request();
+    let (processed, dropped) = pushing.wait_for(|message| {
+        let gst::MessageView::Qos(qos) = message.view() else { return None };
+        let (processed, dropped) = qos.stats();
+        Some((processed.value(), dropped.value()))
+    });
+    assert_eq!((processed, dropped), (10, 190));
+}
+
+/// `retry-count` is of failures in a row, and a push that has flowed for `retry-delay` ends the row.
+#[test]
+fn a_push_that_flows_has_no_failures() {
+    let peer = Peer::new();
+    let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "retry-delay=50 max-size-time=0");
+    let retries = || pushing.destination_stats().get::<u32>("retry-count").unwrap();
+    feed(&source, media::stream(1, STEP));
+    let mut refused = peer.accept();
+    refused.request();
+    refused.answer(&wms(503, "0"));
+    until("the failure is counted", || retries() == 1);
+    let mut connection = begin(&peer);
+    let mut n = 1;
+    until("it has flowed long enough", || {
+        feed(&source, media::packet(n, STEP));
+        n += 1;
+        next_data(&mut connection);
+        retries() == 0
+    });
+}

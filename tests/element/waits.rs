@@ -1,0 +1,399 @@
+//! For whom the element waits, how long, and what ends that.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use asf::Header;
+use gst::prelude::*;
+use test_support::media;
+use test_support::peer::{PATIENCE, Peer, wms};
+use test_support::pipeline::{Pushing, end, feed, pushing_to_one as pushing, status, until};
+use wmhttp::Hresult;
+use wmhttp::packet::Packet;
+
+const STEP: u32 = 40;
+
+fn wait_for_notice(pushing: &Pushing, words: &str) -> gst::Structure {
+    pushing.wait_for(|message| {
+        let gst::MessageView::Warning(warning) = message.view() else { return None };
+        let details = warning.details().filter(|details| details.name() == "asfpushsink-notice")?;
+        details.get::<&str>("text").unwrap().contains(words).then(|| details.to_owned())
+    })
+}
+
+/// Before an upstream that falls silent makes the server end the session (S-2), a WARNING tells.
+#[test]
+fn silence_is_told_in_time() {
+    let (peer, pushing, source) = pushing("");
+    feed(&source, media::stream(10, STEP));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one").replace("timeout=60000", "timeout=400"));
+    connection.packet();
+    connection.data(10);
+    let notice = wait_for_notice(&pushing, "upstream has sent no packet");
+    assert_eq!(notice.get::<&str>("destination"), Ok("dest_0"));
+    // Once for each silence.
+    feed(&source, media::packet(10, STEP));
+    connection.data(1);
+    wait_for_notice(&pushing, "upstream has sent no packet");
+}
+
+/// A server that seems to end sessions at once does not make a WARNING of each packet.
+#[test]
+fn silence_is_told_once_a_second_at_most() {
+    let begun = Instant::now();
+    let (peer, pushing, source) = pushing("");
+    feed(&source, media::stream(1, STEP));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one").replace("timeout=60000", "timeout=1"));
+    connection.packet();
+    connection.data(1);
+    for n in 1..30 {
+        feed(&source, media::packet(n, STEP));
+        connection.data(1);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let told = pushing.messages().iter().filter(|message| message.type_() == gst::MessageType::Warning).count();
+    let seconds = begun.elapsed().as_secs();
+    assert!(told >= 1 && told as u64 <= seconds + 1, "{told} in {seconds} s");
+}
+
+/// Before a server that takes nothing is given up, a WARNING tells.
+#[test]
+fn a_stall_is_told_in_time() {
+    let peer = Peer::with_little_room();
+    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false stall-timeout=1500", peer.location()));
+    pushing.play();
+    feed(&source, media::stream(5000, STEP));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    wait_for_notice(&pushing, "takes no more data");
+    pushing.wait_for_status("reconnect-start");
+}
+
+/// PLAYING is reached, and left, with a server that refuses, accepts and says nothing, or answers garbage.
+#[test]
+fn states_never_wait_for_the_network() {
+    let refusing = Peer::new();
+    let refused = refusing.location();
+    drop(refusing);
+    let silent = Peer::new();
+    let garbage = Peer::new();
+    let garbled = garbage.location();
+    std::thread::spawn(move || {
+        while let Some(mut connection) = garbage.accept_within(Duration::from_secs(20)) {
+            connection.answer("\0\u{1}\u{2}garbage\r\n\r\n");
+        }
+    });
+    for location in [refused, silent.location(), garbled] {
+        let pushing = Pushing::launch(
+            "videotestsrc is-live=true ! video/x-raw,width=64,height=48 ! avenc_wmv2 ! identity single-segment=true ! \
+             asfmux streamable=true",
+            &format!("location={location} timeout=600000 connect-timeout=600000 eos-timeout=600000"),
+        );
+        for _ in 0..3 {
+            pushing.play();
+            let (change, state, _) = pushing.pipeline.state(gst::ClockTime::from_seconds(20));
+            change.unwrap();
+            assert_eq!(state, gst::State::Playing, "{location}");
+            pushing.stop();
+        }
+    }
+}
+
+/// EOS with a server that is down, or never answers, comes after `eos-timeout` and not later.
+#[test]
+fn eos_is_bounded() {
+    let silent = Peer::new();
+    for location in [silent.location(), "http://127.0.0.1:9/concert".to_owned()] {
+        let (pushing, source) = Pushing::by_hand(&format!("location={location} sync=false eos-timeout=200"));
+        pushing.play();
+        feed(&source, media::stream(5, STEP));
+        end(&source);
+        pushing.wait_for_eos();
+    }
+}
+
+/// An end that the server leaves unanswered is a WARNING before EOS, also where the destination's own time is
+/// over before the element's.
+#[test]
+fn an_end_without_an_answer_is_told() {
+    for first in [true, false] {
+        let (peer, pushing, source) = pushing("eos-timeout=300");
+        feed(&source, media::stream(5, STEP));
+        let mut connection = peer.accept();
+        connection.set_up(&wms(204, "one"));
+        pushing.wait_for_status("started");
+        if first {
+            assert!(pushing.sink.emit_by_name::<bool>("end-session", &[&None::<&str>]));
+            let status = pushing.wait_for_status("stopped");
+            assert_eq!(status.get::<u32>("hresult"), Ok(Hresult::TIMEOUT.0));
+        }
+        end(&source);
+        assert_eq!(connection.until_the_end().last(), Some(&Packet::End(Hresult::OK)));
+        let text = pushing.wait_for(|message| {
+            assert!(!matches!(message.view(), gst::MessageView::Eos(_)), "EOS without a WARNING");
+            let gst::MessageView::Warning(warning) = message.view() else { return None };
+            Some(warning.error().message().to_owned())
+        });
+        assert!(text.contains("did not confirm the end"), "{text}");
+        pushing.wait_for_eos();
+    }
+}
+
+/// A state change breaks into the wait at EOS and into back-pressure.
+#[test]
+fn waits_can_be_interrupted() {
+    let silent = Peer::new();
+    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false eos-timeout=600000", silent.location()));
+    pushing.play();
+    feed(&source, media::stream(5, STEP));
+    end(&source);
+    silent.accept();
+    pushing.pipeline.set_state(gst::State::Paused).unwrap();
+    pushing.stop();
+
+    let (pushing, source) =
+        Pushing::by_hand(&format!("location={} sync=false max-size-buffers=10 timeout=600000", silent.location()));
+    pushing.play();
+    for n in 0..100 {
+        feed(&source, if n == 0 { media::stream(1, STEP) } else { media::packet(n, STEP).to_vec() });
+    }
+    until("the log fills", || pushing.destination_stats().get::<u64>("packets-queued").unwrap_or(0) >= 10);
+    pushing.pipeline.set_state(gst::State::Paused).unwrap();
+    pushing.pipeline.set_state(gst::State::Playing).unwrap();
+    pushing.stop();
+}
+
+/// Back-pressure: with a server that is slow to begin, upstream waits and nothing is dropped.
+#[test]
+fn files_are_held_back_and_lose_nothing() {
+    let (peer, pushing, source) = pushing("max-size-buffers=50");
+    feed(&source, media::header());
+    for n in 0..2000 {
+        feed(&source, media::packet(n, STEP));
+    }
+    end(&source);
+    let received = || pushing.sink.property::<gst::Structure>("stats").get::<u64>("packets-received").unwrap();
+    let mut connection = peer.accept();
+    until("the log fills", || received() >= 50);
+    // What would have come all the same, had nobody held it back, has had its time now.
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(received() <= 52, "{}", received());
+    connection.set_up(&wms(204, "one"));
+    let packets = connection.until_the_end();
+    assert_eq!(media::numbers_of_push(&packets, STEP), (0..2000).collect::<Vec<_>>());
+    connection.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+    assert_eq!(pushing.destination_stats().get::<u64>("packets-dropped"), Ok(0));
+}
+
+/// Contract 5: so is a buffer that holds far more than may wait.
+#[test]
+fn a_large_buffer_is_held_back_and_loses_nothing() {
+    const PACKETS: u32 = 10_000;
+    const LIMIT: u64 = 1_000_000;
+    let (peer, pushing, source) = pushing(&format!("max-size-bytes={LIMIT} max-size-time=0 eos-timeout=30000"));
+    feed(&source, media::stream(PACKETS, STEP));
+    end(&source);
+    let mut connection = peer.accept();
+    until("the log fills", || pushing.count(0, "bytes-queued") >= LIMIT);
+    std::thread::sleep(Duration::from_millis(200));
+    let queued = pushing.count(0, "bytes-queued");
+    assert!(queued <= LIMIT + (1 << 20), "{queued}");
+    connection.set_up(&wms(204, "one"));
+    let packets = connection.until_the_end();
+    assert_eq!(media::numbers_of_push(&packets, STEP), (0..PACKETS).collect::<Vec<_>>());
+    connection.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+    assert_eq!(pushing.count(0, "packets-dropped"), 0);
+}
+
+/// `drop-policy=keyframe`: a server that comes late gets the newest key frame, and the gap is told and counted.
+#[test]
+fn lagging_skips_to_a_key_frame() {
+    let (peer, pushing, source) = pushing("max-size-buffers=25 drop-policy=keyframe");
+    let mut connection = peer.accept();
+    let setup = connection.request();
+    assert!(setup.is_setup());
+    feed(&source, media::stream(1, STEP));
+    for n in 1..1000 {
+        feed(&source, media::packet(n, STEP));
+    }
+    until("all received", || {
+        pushing.sink.property::<gst::Structure>("stats").get::<u64>("packets-received") == Ok(1000)
+    });
+    connection.answer(&wms(204, "one"));
+    connection.request();
+    end(&source);
+    let packets = connection.until_the_end();
+    assert_eq!(media::numbers_of_push(&packets, STEP), (990..1000).collect::<Vec<_>>());
+    connection.answer(&wms(204, "one"));
+    let mut told = 0;
+    pushing.wait_for(|message| {
+        if let gst::MessageView::Warning(warning) = message.view()
+            && let Some(details) = warning.details().filter(|details| details.name() == "asfpushsink-dropped")
+        {
+            told += details.get::<u64>("packets").unwrap();
+        }
+        matches!(message.view(), gst::MessageView::Eos(_)).then_some(())
+    });
+    let stats = pushing.destination_stats();
+    assert_eq!(stats.get::<u64>("packets-dropped"), Ok(990));
+    assert_eq!(stats.get::<u64>("packets-sent"), Ok(10));
+    assert_eq!(told, 990);
+}
+
+/// Pacing: packets of a file wait for their send times, here by a clock that the test turns.
+#[test]
+fn files_go_out_in_real_time() {
+    let peer = Peer::new();
+    let (pushing, source) = Pushing::by_hand(&format!("location={}", peer.location()));
+    let clock = gst_check::TestClock::new();
+    clock.set_time(gst::ClockTime::ZERO);
+    pushing.pipeline.use_clock(Some(&clock));
+    pushing.play();
+    feed(&source, media::stream(20, 1000));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    let Some(Packet::Header(header)) = connection.packet() else { panic!() };
+    let header = Header::parse(header).unwrap();
+    for n in 0..20 {
+        let payload = connection.data(1).remove(0);
+        assert_eq!(media::number(&header, &payload, 1000), n);
+        if n < 19 {
+            // The next one waits for its second.
+            let due = clock.wait_for_next_pending_id().time();
+            assert_eq!(due, gst::ClockTime::from_seconds(u64::from(n) + 1));
+            assert_eq!(pushing.destination_stats().get::<u64>("packets-sent"), Ok(u64::from(n) + 1));
+            assert!(clock.crank());
+        }
+    }
+    end(&source);
+    connection.until_the_end();
+    connection.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+}
+
+/// After a flush, which sets the running time back, the pace begins anew: nobody waits for the time before it again.
+#[test]
+fn the_pace_begins_anew_after_a_flush() {
+    const SECONDS: u32 = 20;
+    let peer = Peer::new();
+    let (pushing, source) = Pushing::by_hand(&format!("location={}", peer.location()));
+    let clock = gst_check::TestClock::new();
+    clock.set_time(gst::ClockTime::ZERO);
+    pushing.pipeline.use_clock(Some(&clock));
+    pushing.play();
+    feed(&source, media::stream(SECONDS, 1000));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    for _ in 1..SECONDS {
+        clock.wait_for_next_pending_id();
+        assert!(clock.crank());
+    }
+    until("all of it", || pushing.count(0, "packets-sent") == u64::from(SECONDS));
+    let pad = pushing.sink.static_pad("sink").unwrap();
+    assert!(pad.send_event(gst::event::FlushStart::new()));
+    assert!(pad.send_event(gst::event::FlushStop::new(true)));
+    assert!(pad.send_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new())));
+    // As near as the next packet, so that it is no splice by its send time.
+    feed(&source, media::packets(SECONDS..SECONDS + 2, 1000));
+    let due = clock.wait_for_next_pending_id().time();
+    assert_eq!(due, clock.time() + gst::ClockTime::SECOND);
+    assert!(clock.crank());
+    end(&source);
+    let packets = connection.until_the_end();
+    assert_eq!(media::numbers_of_push(&packets, 1000), (0..SECONDS + 2).collect::<Vec<_>>());
+    connection.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+}
+
+/// The 1000 hours that libav's Windows Media encoders add to timestamps make nobody wait, alone or beside sound.
+#[test]
+fn a_thousand_hours_are_not_waited_for() {
+    for (sound, frames) in [("", 50), ("audiotestsrc num-buffers=80 ! avenc_wmav2 ! mux.", 50)] {
+        let peer = Peer::new();
+        let pushing = Pushing::launch(
+            &format!(
+                "videotestsrc num-buffers={frames} ! video/x-raw,width=64,height=48,framerate=25/1 ! avenc_wmv2 ! mux. {sound} \
+                 asfmux name=mux streamable=true"
+            ),
+            &format!("location={} sync=true", peer.location()),
+        );
+        pushing.play();
+        let mut connection = peer.accept();
+        connection.set_up(&wms(204, "one"));
+        let packets = connection.until_the_end();
+        assert!(packets.len() > 2);
+        connection.answer(&wms(204, "one"));
+        pushing.wait_for_eos();
+    }
+}
+
+/// A push that has failed for good ends by its ERROR: EOS does not come first, however long an application takes to
+/// hear of the failure.
+#[test]
+fn eos_does_not_overtake_an_error() {
+    let (peer, pushing, source) = pushing("retries=0");
+    let (told, tell) = channel();
+    pushing.sink.connect("status", false, move |values| {
+        if glib::EnumValue::from_value(&values[2]).unwrap().1.nick() == "error" {
+            told.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        None
+    });
+    feed(&source, media::stream(10, STEP));
+    let mut connection = peer.accept();
+    connection.request();
+    connection.answer(&wms(404, "0"));
+    tell.recv_timeout(PATIENCE).unwrap();
+    end(&source);
+    pushing.wait_for_error();
+    pushing.wait_for_eos();
+}
+
+/// A bin may be freed as soon as the element has stopped, with a message for it on its way from the I/O thread: the
+/// element waits for whoever is in the midst of one, but not for itself.
+#[test]
+fn nothing_is_posted_after_the_stop() {
+    for by_application in [true, false] {
+        let silent = Peer::new();
+        let (pushing, _source) = Pushing::by_hand(&format!("location={} sync=false", silent.location()));
+        let (told, tell) = channel();
+        let plays = Arc::new(OnceLock::new());
+        let over = Arc::new(AtomicBool::new(false));
+        let (sink, is_over, played) = (pushing.sink.downgrade(), Arc::clone(&over), Arc::clone(&plays));
+        pushing.pipeline.bus().unwrap().set_sync_handler(move |_, message| {
+            if status(message).is_some() && told.send(()).is_ok() {
+                if by_application {
+                    std::thread::sleep(Duration::from_millis(300));
+                } else {
+                    played.wait();
+                    let sink = sink.upgrade().unwrap();
+                    // Else the pipeline, which is to play, sets it going again.
+                    sink.set_locked_state(true);
+                    sink.set_state(gst::State::Ready).unwrap();
+                }
+                is_over.store(true, Ordering::Release);
+            }
+            gst::BusSyncReply::Drop
+        });
+        pushing.play();
+        plays.set(()).unwrap();
+        tell.recv_timeout(PATIENCE).unwrap();
+        if by_application {
+            pushing.stop();
+            assert!(over.load(Ordering::Acquire), "a message was on its way");
+            while tell.try_recv().is_ok() {}
+        } else {
+            until("stopped by its own thread", || over.load(Ordering::Acquire));
+            pushing.sink.set_state(gst::State::Null).unwrap();
+            pushing.stop();
+        }
+        assert!(tell.recv_timeout(Duration::from_millis(200)).is_err(), "a message came after the stop");
+    }
+}

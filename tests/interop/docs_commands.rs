@@ -1,0 +1,301 @@
+//! Every command in the documentation, run: a page shows nothing that was not seen to work.
+//!
+//! Each block of shell is one of [`Way`]s. Servers, ports and files are the test's own; what a command names
+//! (`localhost:8080`, `concert.wmv`) is replaced by them.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
+use tempfile::TempDir;
+use test_support::decoded::ffmpeg_file;
+use test_support::pages::{Page, pages};
+use test_support::pipeline::{plugin_folder, until};
+use test_support::program::Program;
+use test_support::proxy::{Asks, Proxy};
+use test_support::server_program;
+
+/// How the commands of a block are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Pushes to publishing points of the test's, to its end or to Ctrl-C.
+    Push,
+    /// Plays what a publishing point of the test's has.
+    Play,
+    /// Asks a server that is pushed to.
+    Ask,
+    /// Takes half an hour of a quiet machine: by hand, before a release, as CONTRIBUTING.md says.
+    Measure,
+    /// Starts the server, with a port of its own.
+    Serve,
+    /// Runs by itself to its end.
+    Run,
+    /// Compiles the page's program, which is run too.
+    Compile,
+    /// Is one of the server's flags, by `--help`: the page of the publishing point, whose files are an operator's.
+    Flags,
+    /// This file runs it: it builds the project, installs something, or needs what only that file has.
+    Elsewhere(&'static str),
+}
+
+/// The way of a command, by how it begins.
+const WAYS: &[(&str, Way)] = &[
+    ("gst-launch-1.0 ", Way::Push),
+    ("ges-launch-1.0 ", Way::Push),
+    ("ffmpeg -re", Way::Push),
+    ("GST_DEBUG=asfpushsink:6 gst-launch-1.0 ", Way::Push),
+    ("GST_DEBUG=GST_PLUGIN_LOADING:4 gst-inspect-1.0 ", Way::Run),
+    ("gst-inspect-1.0 ", Way::Run),
+    ("export GST_PLUGIN_PATH=", Way::Elsewhere("scripts/demo")),
+    ("ffplay ", Way::Play),
+    ("mplayer ", Way::Play),
+    ("cvlc ", Way::Play),
+    ("ffmpeg -i 'http://", Way::Play),
+    ("curl ", Way::Ask),
+    ("benches/run", Way::Measure),
+    ("asf-publishing-point ", Way::Serve),
+    ("target/release/asf-publishing-point ", Way::Serve),
+    ("printf ", Way::Serve),
+    ("c++ ", Way::Compile),
+    ("cargo run --example ", Way::Elsewhere("tests/interop/examples.rs")),
+    ("python3 examples/push.py ", Way::Elsewhere("tests/interop/examples.rs")),
+    ("cc examples/push.c ", Way::Elsewhere("tests/interop/examples.rs")),
+    ("./push ", Way::Elsewhere("tests/interop/examples.rs")),
+    ("cargo build", Way::Elsewhere("scripts/demo")),
+    ("scripts/install-deps demo", Way::Elsewhere("scripts/demo")),
+    ("scripts/demo", Way::Elsewhere("scripts/test")),
+    ("scripts/test", Way::Elsewhere(".ci/run")),
+    ("scripts/soak ", Way::Elsewhere("scripts/test")),
+    ("meson ", Way::Elsewhere("scripts/test")),
+    ("scripts/package", Way::Elsewhere("scripts/test")),
+    ("scripts/cinstall", Way::Elsewhere("scripts/test")),
+    ("apt-get install ./target/debian", Way::Elsewhere("scripts/package")),
+    ("systemctl ", Way::Elsewhere("scripts/package")),
+];
+
+/// The commands of a block, each in one line.
+fn commands(block: &str) -> Vec<String> {
+    block.replace("\\\n", " ").lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+fn way(page: &Page, command: &str) -> Way {
+    let known = WAYS.iter().find(|(start, _)| command.starts_with(start.trim_end()));
+    let (_, way) = known.unwrap_or_else(|| panic!("{}: how to run this is unknown: {command}", page.name()));
+    if *way == Way::Serve && page.name() == "docs/publishing-point.md" { Way::Flags } else { *way }
+}
+
+/// All commands of the pages that are to be run in one of these ways.
+fn all(ways: &[Way]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for page in pages() {
+        for command in page.blocks("sh").iter().flat_map(|block| commands(block)) {
+            if ways.contains(&way(&page, &command)) {
+                found.push((page.name(), command));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{ways:?}");
+    found
+}
+
+/// A folder with what the commands name.
+fn folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    ffmpeg_file(&folder.path().join("concert.wmv"), 25);
+    let concert = folder.path().join("concert.mp4");
+    let made = Command::new("ffmpeg")
+        .args(["-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=duration=3:size=160x120:rate=25"])
+        .args(["-f", "lavfi", "-i", "sine=duration=3", "-c:v", "mpeg4", "-c:a", "aac"])
+        .arg(concert)
+        .status();
+    assert!(made.unwrap().success());
+    folder
+}
+
+fn point() -> BlockingServer {
+    Server::spawn(Config::with_points(["concert"], &PointConfig::default())).unwrap()
+}
+
+/// Runs a command in a folder, with the plugin of this build.
+fn run(folder: &Path, command: &str) -> Program {
+    let plugin = plugin_folder();
+    let plugin = plugin.display();
+    // The proxies of the environment are not the test's. Ctrl-C is for the program, whose end the shell waits for.
+    Program::shell(&format!(
+        "trap : INT; cd {} && unset http_proxy https_proxy all_proxy && \
+         export GST_PLUGIN_PATH={plugin} GST_REGISTRY={plugin}/registry-of-docs.bin && {command}",
+        folder.display()
+    ))
+}
+
+/// VLC does not run as root.
+fn not_root() -> &'static str {
+    let is_root = rustix::process::getuid().is_root();
+    if is_root { "setpriv --reuid=nobody --regid=nogroup --clear-groups env HOME=/tmp" } else { "env" }
+}
+
+/// A publishing point's address for the one that a command names.
+fn at(command: &str, points: [&BlockingServer; 2]) -> String {
+    let [first, second] = points.map(|point| point.addr().to_string());
+    let shown = ["localhost:8080", "127.0.0.1:8080", "media.example/"];
+    let by = [first.clone(), first.clone(), format!("{first}/")];
+    let command = shown.iter().zip(by).fold(command.to_owned(), |command, (shown, by)| command.replace(shown, &by));
+    command.replace("localhost:8081", &second)
+}
+
+#[test]
+fn every_command_has_its_way() {
+    let mut elsewhere = 0;
+    for page in pages() {
+        for command in page.blocks("sh").iter().flat_map(|block| commands(block)) {
+            let Way::Elsewhere(file) = way(&page, &command) else { continue };
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+            let text = fs::read_to_string(&file).unwrap().replace("\"$target\"", "target");
+            // Its first two words; options and files differ from run to run.
+            let words: Vec<&str> = command.split(['=', ' ']).take(2).collect();
+            let word = words.iter().find(|word| !["export", "cargo", "python3", "cc"].contains(word)).unwrap();
+            assert!(text.contains(word), "{} does not run `{command}` ({word})", file.display());
+            elsewhere += 1;
+        }
+    }
+    assert!(elsewhere > 10);
+}
+
+#[test]
+fn pushes() {
+    let folder = folder();
+    let squid = Proxy::squid(Asks::Nothing);
+    // Files take their time: all at once.
+    thread::scope(|scope| {
+        for (page, command) in all(&[Way::Push]) {
+            scope.spawn(|| pushes_by(folder.path(), &squid, page, command));
+        }
+    });
+}
+
+fn pushes_by(folder: &Path, squid: &Proxy, page: String, shown: String) {
+    let points = [point(), point()];
+    let command = at(&shown, [&points[0], &points[1]]).replace("proxy.example:3128", &squid.addr.to_string());
+    let program = run(folder, &command);
+    until(&format!("{page}: the stream of this arrives: {command}"), || {
+        points[0].stats("concert").unwrap().packets > 10
+    });
+    if command.contains("is-live=true") {
+        program.interrupt();
+    }
+    program.output();
+    if shown.contains("localhost:8081") {
+        assert!(points[1].stats("concert").unwrap().packets > 10, "{page}: {command}");
+    }
+}
+
+#[test]
+fn plays() {
+    let folder = folder();
+    for (page, command) in all(&[Way::Play]) {
+        let point = point();
+        let push = format!(
+            "gst-launch-1.0 videotestsrc is-live=true ! avenc_wmv2 ! identity single-segment=true \
+             ! asfmux streamable=true ! asfpushsink location=http://{}/concert",
+            point.addr()
+        );
+        let push = run(folder.path(), &push);
+        until("there is something to play", || point.stats("concert").unwrap().packets > 10);
+        let without_screen = [
+            ("ffplay ", "SDL_VIDEODRIVER=dummy SDL_AUDIODRIVER=dummy ffplay -autoexit "),
+            ("mplayer ", "mplayer -vo null -ao null "),
+            ("cvlc ", &format!("{} cvlc --no-audio --vout dummy ", not_root())),
+        ];
+        let command = at(&command, [&point, &point]);
+        let command = without_screen.iter().fold(command, |command, (player, headless)| {
+            command.strip_prefix(player).map(|rest| format!("{headless}{rest}")).unwrap_or(command)
+        });
+        let player = run(folder.path(), &command);
+        until(&format!("{page}: {command}"), || point.stats("concert").unwrap().players > 0);
+        drop(player);
+        drop(push);
+    }
+}
+
+/// In the order of the page: the last one ends the push.
+#[test]
+fn asks() {
+    let (folder, point) = (TempDir::new().unwrap(), point());
+    let push = format!(
+        "gst-launch-1.0 videotestsrc is-live=true ! avenc_wmv2 ! identity single-segment=true \
+         ! asfmux streamable=true ! asfpushsink location=http://{}/concert on-error=fail-all",
+        point.addr()
+    );
+    let push = run(folder.path(), &push);
+    until("a push", || point.stats("concert").unwrap().packets > 10);
+    for (_, command) in all(&[Way::Ask]) {
+        run(folder.path(), &at(&command, [&point, &point])).output();
+    }
+    drop(push);
+}
+
+#[test]
+fn serves() {
+    for page in pages() {
+        for block in page.blocks("sh") {
+            let commands = commands(&block);
+            if commands.is_empty() || commands.iter().any(|command| way(&page, command) != Way::Serve) {
+                continue;
+            }
+            let folder = TempDir::new().unwrap();
+            let block = commands.join(" && ").replace("--listen 127.0.0.1:8080", "");
+            let block = block.replace("target/release/", "");
+            let started = block.replace(
+                "asf-publishing-point ",
+                &format!("exec {} --listen 127.0.0.1:0 ", server_program().display()),
+            );
+            let server = run(folder.path(), &started);
+            server.wait_for("listening on http://127.0.0.1:");
+            server.interrupt();
+            server.output();
+        }
+    }
+}
+
+#[test]
+fn flags_are_the_servers() {
+    let help = Command::new(server_program()).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for (page, command) in all(&[Way::Flags, Way::Serve]) {
+        let (_, arguments) = command.split_once("asf-publishing-point").unwrap_or_default();
+        for flag in arguments.split([' ', '=']).filter(|word| word.starts_with("--")) {
+            assert!(help.contains(&format!("{flag} ")), "{page}: {flag} is none of the server's flags");
+        }
+    }
+}
+
+#[test]
+fn runs() {
+    let folder = TempDir::new().unwrap();
+    for (_, command) in all(&[Way::Run]) {
+        run(folder.path(), &command).output();
+    }
+}
+
+/// The page's program in C++, built by its command, pushes.
+#[test]
+fn compiles() {
+    for page in pages() {
+        for command in page.blocks("sh").iter().flat_map(|block| commands(block)) {
+            if way(&page, &command) != Way::Compile {
+                continue;
+            }
+            let (folder, point) = (TempDir::new().unwrap(), point());
+            let program = page.blocks("cpp").into_iter().find(|block| block.contains("int main(")).unwrap();
+            fs::write(folder.path().join("push.cpp"), at(&program, [&point, &point])).unwrap();
+            run(folder.path(), &command.replacen("c++ ", "c++ -Wall -Wextra -Werror ", 1)).output();
+            let output = run(folder.path(), "./push").output();
+            // WMT_OPENED with S_OK.
+            assert!(output.iter().any(|line| line == "status 1, hresult 0x00000000"), "{output:?}");
+            // It asks for the point to be removed at the end.
+            assert!(point.stats("concert").is_none());
+        }
+    }
+}

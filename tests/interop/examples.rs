@@ -1,0 +1,327 @@
+//! The examples, run as the README says, against publishing points.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use asf::{Padding, Parser, Settings};
+use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
+use bytes::Bytes;
+use tempfile::TempDir;
+use test_support::decoded::{assert_same_frames, ffmpeg_file, recordings};
+use test_support::pipeline::{plugin_folder, until};
+use test_support::program::{Program, outside_cargo};
+use test_support::terminal::Terminal;
+use wmhttp::server::access::AccessPolicy;
+
+const README: &str = include_str!("../../README.md");
+/// The publishing points in the README's commands.
+const POINTS: [&str; 2] = ["http://localhost:8080/concert", "http://localhost:8081/concert"];
+
+/// A server that records.
+struct Point {
+    server: BlockingServer,
+    recordings: TempDir,
+}
+
+impl Point {
+    fn new() -> Self {
+        Self::serving(None)
+    }
+
+    /// One that only bob may push to, by Digest with the password `secret`.
+    fn for_bob() -> Self {
+        // The MD5 of `bob:studio:secret`.
+        Self::serving(Some(AccessPolicy::new("bob:studio:07a73f56f46f6b4893bfb12feb103e80\n".parse().unwrap())))
+    }
+
+    fn serving(rights: Option<AccessPolicy>) -> Self {
+        let recordings = TempDir::new().unwrap();
+        Self { server: serve(recordings.path(), None, rights), recordings }
+    }
+
+    fn location(&self) -> String {
+        format!("http://{}/concert", self.server.addr())
+    }
+
+    /// Crashes, and is there again at the same address after `between`.
+    fn restart(self, between: impl FnOnce()) -> Self {
+        let address = self.server.addr();
+        self.server.kill();
+        between();
+        Self { server: serve(self.recordings.path(), Some(address), None), recordings: self.recordings }
+    }
+
+    /// The files, whole.
+    fn recorded(self) -> (Vec<PathBuf>, TempDir) {
+        self.server.stop();
+        (recordings(self.recordings.path()), self.recordings)
+    }
+
+    /// The packets in all its files, in order of their send times, each once.
+    fn packets(self) -> Vec<(u32, Vec<u8>)> {
+        let (files, _directory) = self.recorded();
+        let mut packets: Vec<_> = files.iter().flat_map(|file| packets(file)).collect();
+        packets.sort();
+        packets.dedup();
+        packets
+    }
+}
+
+fn serve(recordings: &Path, listen: Option<SocketAddr>, rights: Option<AccessPolicy>) -> BlockingServer {
+    let point = PointConfig { record: Some(recordings.to_owned()), ..PointConfig::default() };
+    let config = Config::with_points(["concert"], &point);
+    Server::spawn(Config { listen: listen.unwrap_or(config.listen), users: rights, ..config }).unwrap()
+}
+
+/// Send times and bytes of the packets in a file.
+fn packets(file: &Path) -> Vec<(u32, Vec<u8>)> {
+    let mut parser = Parser::new(Settings { padding: Padding::Keep, live_header: true });
+    parser.push(Bytes::from(fs::read(file).unwrap()));
+    let units = std::iter::from_fn(|| parser.next_packet().unwrap());
+    units.map(|unit| (unit.packet.send_time(), unit.packet.slices().concat())).collect()
+}
+
+/// Where cargo puts what it builds by the profile of these tests.
+fn built() -> PathBuf {
+    static BUILT: Once = Once::new();
+    let test = std::env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).unwrap();
+    BUILT.call_once(|| {
+        // `cargo test --test examples` builds no example.
+        let name = profile.file_name().unwrap().to_str().unwrap();
+        let built = outside_cargo(env!("CARGO"))
+            .args(["build", "--locked", "--example", "concert"])
+            .args(["--profile", if name == "debug" { "dev" } else { name }, "--target-dir"])
+            .arg(profile.parent().unwrap())
+            .status();
+        assert!(built.unwrap().success());
+    });
+    profile.to_owned()
+}
+
+/// The README's command that begins with `start`, with publishing points and files of the test's own.
+fn readme(start: &str, points: [&Point; 2], directory: &Path) -> String {
+    let line = README.lines().find(|line| line.starts_with(start)).unwrap();
+    assert!(POINTS.iter().all(|point| line.contains(point)) || start.starts_with("cc "), "{line}");
+    let mut line = line.to_owned();
+    for (shown, point) in POINTS.iter().zip(points) {
+        line = line.replace(shown, &point.location());
+    }
+    let file = |name: &str| directory.join(name).display().to_string();
+    // The system's Python is the one that has Debian's packages.
+    line.replace("concert.wmv", &file("concert.wmv"))
+        .replace("-o push", &format!("-Wall -Wextra -Wno-unused-parameter -Werror -o {}", file("push")))
+        .replace("./push", &file("push"))
+        .replace("python3 ", "/usr/bin/python3 ")
+}
+
+/// Runs a command line with the plugin and the folder of this build.
+fn run(line: &str) -> Program {
+    let built = built();
+    let target = built.parent().unwrap().display();
+    let plugin = plugin_folder();
+    let plugin = plugin.display();
+    Program::shell(&format!(
+        "export CARGO_TARGET_DIR={target} GST_PLUGIN_PATH={plugin} GST_REGISTRY={plugin}/registry.bin; exec {line}"
+    ))
+}
+
+/// The number after `name` in a line of the plain table.
+fn figure(row: &str, name: &str) -> usize {
+    let (_, after) = row.split_once(name).unwrap();
+    after.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// The last row of a publishing point.
+fn last_row<'a>(lines: &'a [String], name: &str) -> &'a str {
+    lines.iter().rfind(|line| line.starts_with(name) && line.contains(" sent=")).unwrap()
+}
+
+/// One of three servers crashes and comes back: the others get all, and what it missed is what is said.
+#[test]
+fn concert_outlives_a_server() {
+    let [first, second, third] = [Point::new(), Point::new(), Point::new()];
+    let command = readme("cargo run --example concert", [&first, &second], Path::new(""));
+    let concert = run(&format!("{command} {} --plain", third.location()));
+    for name in ["dest_0", "dest_1", "dest_2"] {
+        concert.wait_for(&format!("{name} started S_OK"));
+    }
+    until("the push flows", || second.server.stats("concert").unwrap().packets > 20);
+    let second = second.restart(|| concert.wait_for("dest_1 reconnect-start NS_E_"));
+    concert.wait_for("dest_1 reconnect-end S_OK");
+    until("the push flows again", || second.server.stats("concert").unwrap().packets > 20);
+    concert.interrupt();
+    let output = concert.output();
+    for name in ["dest_0", "dest_1", "dest_2"] {
+        assert!(output.contains(&format!("{name} stopped S_OK")), "{output:?}");
+        assert!(last_row(&output, name).starts_with(&format!("{name} closed")), "{output:?}");
+    }
+    let [sent, received, third] = [first, second, third].map(Point::packets);
+    assert_eq!(sent, third);
+    assert_eq!(sent.len(), figure(last_row(&output, "dest_0"), "sent="));
+    assert_eq!(figure(last_row(&output, "dest_0"), "dropped="), 0);
+    assert!(received.iter().all(|packet| sent.binary_search(packet).is_ok()));
+    assert_eq!(received.len() + figure(last_row(&output, "dest_1"), "dropped="), sent.len());
+}
+
+#[test]
+fn concert_ends_in_time() {
+    let points = [Point::new(), Point::new()];
+    let command = readme("cargo run --example concert", [&points[0], &points[1]], Path::new(""));
+    let output = run(&format!("{command} --plain --seconds 3")).output();
+    let row = last_row(&output, "dest_1");
+    assert!(figure(row, "sent=") > 20 && figure(row, "dropped=") == 0, "{row}");
+    let [first, second] = points.map(Point::packets);
+    assert_eq!((first.len(), &first), (figure(row, "sent="), &second));
+}
+
+/// The element comes with the program: no plugin of this project is where GStreamer looks for them.
+#[test]
+fn embedded_needs_no_plugin_file() {
+    let point = Point::new();
+    let command = "cargo run --locked --example embedded --";
+    let output = run(&format!("env --unset=GST_PLUGIN_PATH {command} {}", point.location())).output();
+    let packets = point.packets().len();
+    assert!(packets > 20 && output.contains(&format!("pushed {packets} packets")), "{packets}: {output:?}");
+}
+
+#[test]
+fn concert_pushes_a_file() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("concert.wmv");
+    ffmpeg_file(&file, 25);
+    let points = [Point::new(), Point::new()];
+    let command = readme("cargo run --example concert", [&points[0], &points[1]], Path::new(""));
+    run(&format!("{command} --plain --file {}", file.display())).output();
+    assert_recorded(&file, points);
+}
+
+/// The keys: a publishing point is added, disconnected, connected again, removed; another is told of the end.
+#[test]
+fn concert_takes_keys() {
+    let points = [Point::new(), Point::new(), Point::new()];
+    let [first, second, spare] = points.each_ref().map(Point::location);
+    let program = built().join("examples/concert");
+    let terminal = Terminal::running(&program, &[&first, &second, "--spare", &spare]);
+    let is = |name: &str, state: &str| {
+        let row = terminal.row(name);
+        row.is_some_and(|row| row.contains(state))
+    };
+    until("two publishing points", || is("dest_0", "streaming") && is("dest_1", "streaming"));
+    terminal.press("a");
+    until("the spare one is offered", || terminal.screen().contains(&format!("URL to add (Enter, Esc): {spare}")));
+    terminal.press("\r");
+    until("it is added", || is("dest_2", "streaming"));
+    terminal.press("\x1b[B\x1b[B");
+    until("it is selected", || is(">", "dest_2"));
+    terminal.press("k");
+    until("it is disconnected", || is("dest_2", "closed"));
+    terminal.press("c");
+    until("it is connected again", || is("dest_2", "streaming"));
+    terminal.press("r");
+    until("it is removed", || terminal.row("dest_2").is_none());
+    until("the end came to it", || !points[2].server.stats("concert").unwrap().pushing);
+    until("another is selected", || is(">", "dest_1"));
+    terminal.press("e");
+    until("its stream is ended", || is("dest_1", "closed"));
+    assert!(is("dest_0", "streaming"));
+    terminal.press("q");
+    terminal.wait();
+    let sessions = points.each_ref().map(|point| point.server.stats("concert").unwrap().sessions);
+    assert_eq!(sessions, [1, 1, 1]);
+    let [first, second, third] = points.map(Point::packets);
+    assert!(second.len() > 20 && first.starts_with(&second) && first.len() > second.len());
+    assert!(third.len() > 20 && third.iter().all(|packet| first.binary_search(packet).is_ok()));
+}
+
+/// What was pushed arrived at both, whole.
+fn assert_recorded(file: &Path, points: [Point; 2]) {
+    for point in points {
+        let (files, _directory) = point.recorded();
+        assert_eq!(files.len(), 1);
+        assert_same_frames(file, &files[0], 0);
+    }
+}
+
+/// Pushes a file by an example, once to its end and once to Ctrl-C. `prepare` makes the command ready to be run.
+fn pushes_a_file(command: &str, prepare: impl Fn(&Path)) {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("concert.wmv");
+    ffmpeg_file(&file, 25);
+    prepare(directory.path());
+
+    let points = [Point::new(), Point::new()];
+    let output = run(&readme(command, [&points[0], &points[1]], directory.path())).output();
+    for step in ["dest_0 opened", "dest_1 opened", "dest_0 stopped", "dest_1 closed"] {
+        let line = output.iter().find(|line| line.starts_with(step));
+        assert!(line.is_some_and(|line| line.contains("S_OK")), "{step}: {output:?}");
+    }
+    assert_recorded(&file, points);
+
+    let points = [Point::new(), Point::new()];
+    let push = run(&readme(command, [&points[0], &points[1]], directory.path()));
+    until("both are pushed to", || points.iter().all(|point| point.server.stats("concert").unwrap().packets > 10));
+    push.interrupt();
+    let output = push.output();
+    assert!(output.iter().any(|line| line.starts_with("dest_1 stopped") && line.contains("S_OK")), "{output:?}");
+    let whole = packets(&file);
+    for point in points {
+        let begun = point.packets();
+        let times = |packets: &[(u32, Vec<u8>)]| packets.iter().map(|(time, _)| *time).collect::<Vec<_>>();
+        assert!(begun.len() > 10 && begun.len() < whole.len());
+        assert_eq!(times(&begun), times(&whole[..begun.len()]));
+    }
+}
+
+#[test]
+fn push_in_python() {
+    pushes_a_file("python3 examples/push.py", |_| ());
+}
+
+#[test]
+fn push_in_c() {
+    pushes_a_file("./push", |directory| {
+        let points = [Point::new(), Point::new()];
+        run(&readme("cc examples/push.c", [&points[0], &points[1]], directory)).output();
+    });
+}
+
+/// A server that asks gets the user's answer, which comes from the standard input here.
+#[test]
+fn pushes_say_who_they_are() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("concert.wmv");
+    ffmpeg_file(&file, 25);
+    let none = [Point::new(), Point::new()];
+    run(&readme("cc examples/push.c", [&none[0], &none[1]], directory.path())).output();
+    for command in ["python3 examples/push.py", "./push"] {
+        let points = [Point::for_bob(), Point::new()];
+        let answers = directory.path().join("answers");
+        fs::write(&answers, "bob\nsecret\n").unwrap();
+        let command = readme(command, [&points[0], &points[1]], directory.path());
+        // Away from the terminal that the tests may run on, of which the password would be asked.
+        let output = run(&format!("setsid --wait {command} <{}", answers.display())).output();
+        assert!(!output.iter().any(|line| line.contains("secret")), "{output:?}");
+        assert_recorded(&file, points);
+    }
+}
+
+/// A location that cannot be is refused with its cause.
+#[test]
+fn all_say_what_is_wrong() {
+    let directory = TempDir::new().unwrap();
+    let points = [Point::new(), Point::new()];
+    run(&readme("cc examples/push.c", [&points[0], &points[1]], directory.path())).output();
+    for (command, says) in [
+        ("cargo run --example concert", "concert: location begins with rtsp:"),
+        ("python3 examples/push.py", "location begins with rtsp:"),
+        ("./push", "location begins with rtsp:"),
+    ] {
+        let command = readme(command, [&points[0], &points[1]], directory.path());
+        let wrong = command.replace("http:", "rtsp:") + if says.starts_with("concert") { " --plain" } else { "" };
+        let complaint = run(&wrong).complaint();
+        assert!(complaint.iter().any(|line| line.starts_with(says)), "{complaint:?}");
+    }
+}

@@ -1,0 +1,14 @@
+//! The element and the server with programs that others wrote: `cargo test --features interop --test interop`.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod docs_commands;
+mod end_to_end;
+mod examples;
+mod players_programs;
+mod proxies;
+mod proxy_apache;
+#[cfg(feature = "tls")]
+mod proxy_nginx;
+mod relay_programs;
+mod snapshots;
+mod status_page;

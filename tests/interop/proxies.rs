@@ -1,0 +1,234 @@
+//! Pushes through real proxies, squid and tinyproxy, to the real publishing point.
+
+use std::fs;
+use std::path::Path;
+
+use asf::{Padding, Parser, Settings};
+use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
+use bytes::Bytes;
+use tempfile::TempDir;
+use test_support::media;
+use test_support::pipeline::{Pushing, end, feed, gst_launch, until};
+use test_support::proxy::{Asks, Proxy};
+use wmhttp::Hresult;
+
+const STEP: u32 = 40;
+const PACKETS: u32 = 2000;
+/// Bytes of a body: the stream takes some twenty.
+const BODY: u32 = 100_000;
+
+/// A publishing point that records, and its location.
+fn server() -> (BlockingServer, TempDir, String) {
+    let directory = TempDir::new().unwrap();
+    let point = PointConfig { record: Some(directory.path().to_owned()), ..PointConfig::default() };
+    let server = Server::spawn(Config::with_points(["concert"], &point)).unwrap();
+    let location = format!("http://{}/concert", server.addr());
+    (server, directory, location)
+}
+
+/// The numbers of the packets in the one recording.
+fn recorded(directory: &Path) -> Vec<u32> {
+    let files: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "one session: {files:?}");
+    let mut parser = Parser::new(Settings { padding: Padding::Keep, live_header: true });
+    parser.push(Bytes::from(fs::read(&files[0]).unwrap()));
+    std::iter::from_fn(|| parser.next_packet().unwrap()).map(|unit| unit.packet.send_time() / STEP).collect()
+}
+
+/// Pushes the whole stream with `properties`, and looks at what the publishing point has of it.
+fn push_through(properties: &str, warnings: usize) -> gst::Structure {
+    let (server, directory, location) = server();
+    let (pushing, source) =
+        Pushing::by_hand(&format!("location={location} sync=false content-length={BODY} {properties}"));
+    pushing.play();
+    feed(&source, media::stream(PACKETS, STEP));
+    until("all sent", || pushing.destination_stats().get::<u64>("packets-sent") == Ok(u64::from(PACKETS)));
+    end(&source);
+    let mut warned = Vec::new();
+    pushing.wait_for(|message| {
+        if let gst::MessageView::Warning(warning) = message.view() {
+            warned.push(format!("{} {:?}", warning.error().message(), warning.debug()));
+        }
+        matches!(message.view(), gst::MessageView::Eos(_)).then_some(())
+    });
+    // The one that tinyproxy makes: the end is not confirmed.
+    warned.retain(|text| !text.contains("eos-timeout"));
+    assert_eq!(warned.len(), warnings, "{warned:?}");
+    let stats = pushing.destination_stats();
+    pushing.stop();
+    server.stop();
+    assert_eq!(recorded(directory.path()), (0..PACKETS).collect::<Vec<_>>());
+    assert!(stats.get::<u64>("rollovers").unwrap() > 10, "{stats}");
+    assert_eq!(stats.get::<u64>("packets-dropped"), Ok(0));
+    assert_eq!(stats.get::<u64>("reconnects"), Ok(0));
+    stats
+}
+
+/// Many bodies through squid, each answered through it.
+#[test]
+fn c7_c10_squid() {
+    let proxy = Proxy::squid(Asks::Nothing);
+    push_through(&format!("proxy={}", proxy.url()), 0);
+}
+
+/// The same through tinyproxy, which passes no answer on before a body is whole: the end is not confirmed.
+#[test]
+fn c7_c10_tinyproxy() {
+    let proxy = Proxy::tinyproxy(Asks::Nothing);
+    push_through(&format!("proxy={} eos-timeout=1000", proxy.url()), 0);
+}
+
+/// Where the property is not set, the environment counts; a host in no_proxy is reached directly.
+#[test]
+fn the_environment_counts() {
+    for (no_proxy, through) in [("", true), ("127.0.0.0/8", false)] {
+        let proxy = Proxy::squid(Asks::Nothing);
+        let (server, directory, location) = server();
+        let file = directory.path().join("source.wmv");
+        fs::write(&file, media::stream(PACKETS, STEP)).unwrap();
+        let pushed = gst_launch()
+            .args(["-q", "filesrc", &format!("location={}", file.display()), "!", "asfpushsink", "sync=false"])
+            .arg(format!("location={location}"))
+            // The capital ones count more.
+            .env_remove("HTTP_PROXY")
+            .env_remove("NO_PROXY")
+            .env("http_proxy", proxy.url())
+            .env("no_proxy", no_proxy)
+            .status()
+            .unwrap();
+        assert!(pushed.success());
+        server.stop();
+        fs::remove_file(&file).unwrap();
+        assert_eq!(recorded(directory.path()), (0..PACKETS).collect::<Vec<_>>());
+        if through {
+            until("squid has written a request down", || proxy.requests() > 0);
+        } else {
+            assert_eq!(proxy.requests(), 0);
+        }
+    }
+}
+
+/// 407, squid and tinyproxy (C-5, C-13): each request is authenticated, by Digest where the proxy knows it, by
+/// Basic only where that is allowed, and then with a WARNING. tinyproxy, which closes each time, too.
+#[test]
+fn c5_c13_proxies_that_ask() {
+    for (proxy, properties, eos, warnings) in [
+        (Proxy::squid(Asks::Digest), "", "", 0),
+        (Proxy::squid(Asks::Basic), "auth-methods=basic+digest", "", 1),
+        (Proxy::tinyproxy(Asks::Basic), "auth-methods=basic", "eos-timeout=1000", 1),
+    ] {
+        let stats = push_through(&format!("proxy={} {properties} {eos}", proxy.url_with_login()), warnings);
+        // One challenge, at the first request; then each body has its answer with it.
+        let requests = stats.get::<u64>("requests-sent").unwrap();
+        let bodies = stats.get::<u64>("rollovers").unwrap() + 1;
+        assert!(requests <= bodies + 5, "{requests} requests for {bodies} bodies");
+    }
+}
+
+/// A wrong password is a failure for good, after one attempt with it; Basic alone is not answered unasked.
+#[test]
+fn c5_a_proxy_that_refuses() {
+    let (server, _directory, location) = server();
+    for (asks, properties, says) in [
+        (Asks::Digest, "proxy-id=bob proxy-pw=wrong", "bob"),
+        (Asks::Basic, "auth-methods=basic proxy-id=eve proxy-pw=wrong", "eve"),
+        (Asks::Basic, "proxy-id=bob proxy-pw=pass-word", "auth-methods"),
+        (Asks::Digest, "user-id=bob user-pw=pass-word", "proxy-id"),
+    ] {
+        let proxy = Proxy::squid(asks);
+        let (pushing, _source) =
+            Pushing::by_hand(&format!("location={location} proxy={} retry-delay=1 {properties}", proxy.url()));
+        pushing.play();
+        let (error, details) = pushing.wait_for_error();
+        assert!(error.matches(gst::ResourceError::NotAuthorized), "{properties}: {error:?}");
+        assert_eq!(details.get::<u32>("hresult"), Ok(Hresult::PROXY_ACCESS_DENIED.0));
+        assert_eq!(details.get::<u32>("http-status-code"), Ok(407));
+        assert!(error.message().contains(says), "{properties}: {error:?}");
+        assert!(!error.message().contains("wrong"));
+        assert!(proxy.requests() <= 2, "{properties}: {}", proxy.requests());
+    }
+    server.stop();
+}
+
+/// What squid says when nobody listens behind it is not laid at the server's door, and tried again.
+#[test]
+fn a_server_that_is_down_behind_squid() {
+    let proxy = Proxy::squid(Asks::Nothing);
+    let (server, _directory, location) = server();
+    server.stop();
+    let (pushing, _source) =
+        Pushing::by_hand(&format!("location={location} proxy={} retries=1 retry-delay=1", proxy.url()));
+    pushing.play();
+    let (error, details) = pushing.wait_for_error();
+    assert!(error.message().contains("the proxy (squid/"), "{error:?}");
+    assert_eq!(details.get::<u32>("hresult"), Ok(Hresult::ERROR_FROM_PROXY.0));
+    assert_eq!(details.get::<u32>("http-status-code"), Ok(503));
+    assert_eq!(details.get::<u32>("attempt"), Ok(2));
+}
+
+#[cfg(feature = "tls")]
+mod tunnels {
+    use test_support::authority::Authority;
+    use test_support::peer::{Peer, wms};
+    use wmhttp::packet::Packet;
+
+    use super::*;
+
+    /// https goes through squid by CONNECT, with the password where it asks for one.
+    #[test]
+    fn https_by_connect() {
+        let authority = Authority::new();
+        for asks in [Asks::Nothing, Asks::Basic] {
+            let proxy = Proxy::squid(asks);
+            let peer = Peer::with_tls(authority.server("127.0.0.1", false));
+            let (pushing, source) = Pushing::by_hand(&format!(
+                "location={} sync=false content-length=2147483647 proxy={} {}",
+                peer.location(),
+                proxy.url_with_login(),
+                authority.trusted()
+            ));
+            pushing.play();
+            feed(&source, media::stream(PACKETS, STEP));
+            end(&source);
+            let mut connection = peer.accept();
+            connection.set_up(&wms(204, "one"));
+            let packets = connection.until_the_end();
+            connection.answer(&wms(204, "one"));
+            pushing.wait_for_eos();
+            let data = packets.iter().filter(|packet| matches!(packet, Packet::Data(_))).count();
+            assert_eq!(data, PACKETS as usize, "{asks:?}");
+            pushing.stop();
+            drop(connection);
+            until("the tunnel's line", || proxy.requests() > 0);
+            assert_eq!(proxy.requests(), 1, "{asks:?}: one tunnel");
+        }
+    }
+
+    /// A wrong password, and a proxy that takes no Basic, are failures for good that say so.
+    #[test]
+    fn a_tunnel_that_is_denied() {
+        let location = "https://127.0.0.1:9/concert";
+        for (asks, id) in [(Asks::Basic, "eve"), (Asks::Digest, "bob")] {
+            let proxy = Proxy::squid(asks);
+            let properties = format!("location={location} proxy={} proxy-id={id} proxy-pw=wrong", proxy.url());
+            let (pushing, _source) = Pushing::by_hand(&properties);
+            pushing.play();
+            let (error, details) = pushing.wait_for_error();
+            assert!(error.matches(gst::ResourceError::NotAuthorized), "{error:?}");
+            assert_eq!(details.get::<u32>("hresult"), Ok(Hresult::PROXY_ACCESS_DENIED.0));
+            assert!(error.message().contains("proxy-id"), "{error:?}");
+        }
+    }
+
+    /// A proxy that does not let CONNECT through, or finds nobody there, is told apart from both.
+    #[test]
+    fn a_tunnel_that_does_not_come_about() {
+        let proxy = Proxy::squid(Asks::Nothing);
+        let (pushing, _source) =
+            Pushing::by_hand(&format!("location=https://127.0.0.1:9/concert proxy={} retries=0", proxy.url()));
+        pushing.play();
+        let (error, details) = pushing.wait_for_error();
+        assert!(error.matches(gst::ResourceError::OpenWrite), "{error:?}");
+        assert_eq!(details.get::<u32>("hresult"), Ok(Hresult::ERROR_FROM_PROXY.0));
+    }
+}

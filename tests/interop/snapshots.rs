@@ -1,0 +1,55 @@
+//! The element's interface as applications see it, held fast: what changes here changes for them.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use test_support::pipeline::plugin_folder;
+
+/// Set, it has the snapshots written anew.
+const WRITE: &str = "WRITE_SNAPSHOTS";
+
+/// Lines of gst-inspect's that differ from one build to another.
+const OF_THE_BUILD: [&str; 3] = ["  Filename ", "  Version ", "  Source release date "];
+
+#[test]
+fn what_gst_inspect_says() {
+    let text = output(Command::new("gst-inspect-1.0").args(["--no-colors", "asfpushsink"]));
+    let of_the_build = |line: &&str| OF_THE_BUILD.iter().any(|start| line.starts_with(start));
+    assert_eq!(text.lines().filter(of_the_build).count(), OF_THE_BUILD.len(), "{text}");
+    let lasting = text.lines().filter(|line| !of_the_build(line)).map(|line| format!("{}\n", line.trim_end()));
+    compare("tests/snapshots/gst-inspect.txt", &lasting.collect::<String>());
+}
+
+/// GStreamer's documentation is made from such a file, and its history is the interface's.
+#[test]
+fn what_the_plugin_cache_says() {
+    compare("docs/plugins/gst_plugins_cache.json", &output(&mut Command::new("scripts/plugin-cache")));
+}
+
+/// What a program says that sees the plugin of this build.
+fn output(command: &mut Command) -> String {
+    let plugin = plugin_folder();
+    let output = command
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("GST_PLUGIN_PATH", &plugin)
+        .env("GST_REGISTRY", plugin.join("registry-of-snapshots.bin"))
+        .env("LC_ALL", "C.UTF-8")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn compare(name: &str, is: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    if std::env::var_os(WRITE).is_some() {
+        fs::write(&file, is).unwrap();
+    }
+    let was = fs::read_to_string(&file).unwrap_or_default();
+    let differs = is.lines().zip(was.lines().chain([""; 1000])).find(|(is, was)| is != was);
+    assert!(
+        was == is,
+        "{name} is not what it was; where that is meant, write it by: {WRITE}=1 cargo test --features interop --test interop snapshots\n{differs:?}"
+    );
+}

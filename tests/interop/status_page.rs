@@ -1,0 +1,204 @@
+//! The status page in Chromium: what it shows, that it follows, and that nothing from outside is more than text.
+
+use asf_publishing_point::config::{Config, PointConfig};
+use asf_publishing_point::{BlockingServer, RelayConfig, Server};
+use test_support::browser::{Browser, DESK, Look, PHONE};
+use test_support::encoder::{Encoder, Player, header};
+use test_support::pipeline::until;
+
+const AGENT: &str = "WMEncoder/12.0.0.0 test/1";
+
+fn server(points: &[&str]) -> BlockingServer {
+    Server::spawn(Config::with_points(points.iter().copied(), &PointConfig::default())).unwrap()
+}
+
+/// A browser on the server's page, which has its first answer.
+fn watching(server: &BlockingServer) -> Browser {
+    let browser = Browser::start();
+    browser.open(&format!("http://{}/", server.addr()));
+    browser.until("the first answer", "return document.getElementById('link').dataset.state === 'live'");
+    browser
+}
+
+/// The page asked its own server only, and its console is silent.
+fn is_quiet(browser: &Browser, server: &BlockingServer) {
+    let own = format!("http://{}/", server.addr());
+    let fetched = browser.fetched();
+    assert!(fetched.len() > 3, "{fetched:?}");
+    let others: Vec<_> = fetched.iter().filter(|url| !url.starts_with(&own)).collect();
+    assert!(others.is_empty(), "{others:?}");
+    assert_eq!(browser.console(), [] as [String; 0]);
+}
+
+/// Some point is pushed, and its header has come.
+const ON_AIR: &str = "return document.querySelector('.point[data-state=pushed] .chips li') !== null";
+const LINE: &str = "return document.querySelector('figure.in path.line').getAttribute('d')";
+
+#[test]
+fn a_push_is_shown_and_its_plot_moves() {
+    let server = server(&["concert", "quiet"]);
+    let browser = watching(&server);
+    browser.until("both are idle", "return document.querySelectorAll('.point[data-state=idle]').length === 2");
+    let encoder = Encoder::start(server.addr(), "concert", AGENT, header("Käse ☂", "Käthe"));
+    browser.until("the push", ON_AIR);
+    let player = Player::start(server.addr(), "concert", "NSPlayer/9.0", false);
+    browser.until("the player", "return /\\b1 player\\b/.test(document.body.innerText)");
+    let text = browser.text();
+    for expected in
+        ["Käse ☂", "by Käthe", AGENT, "Windows Media Audio 2", "320 × 240", "136 kbit/s", "44.1 kHz", "stereo"]
+    {
+        assert!(text.contains(expected), "{expected} is missing in\n{text}");
+    }
+
+    browser.until("a rate", "return / (kbit|Mbit)\\/s$/.test(document.querySelector('figure.in b').innerText)");
+    let mut lines = std::collections::HashSet::new();
+    until("the plot moves", || {
+        lines.insert(browser.run(LINE).as_str().unwrap().to_owned());
+        lines.len() >= 4
+    });
+    let label = browser.run("return document.querySelector('figure.in svg').getAttribute('aria-label')");
+    assert!(label.as_str().unwrap().starts_with("Bit rate from the pusher: "), "{label}");
+
+    drop(player);
+    browser.until("the player has gone", "return !/\\b1 player\\b/.test(document.body.innerText)");
+    drop(encoder);
+    browser.until("the end", &format!("return !({})", ON_AIR.trim_start_matches("return ")));
+    is_quiet(&browser, &server);
+}
+
+/// S-13: with AutoDestroy a point is made for a push and goes with it; the page follows without being loaded again.
+#[test]
+fn points_come_and_go() {
+    let server = server(&["template"]);
+    let browser = watching(&server);
+    browser.run("window.same = true");
+    let count = |count| format!("return document.querySelectorAll('.point').length === {count}");
+    browser.until("the template", &count(1));
+    let encoder = Encoder::from_template(server.addr(), "tonight", "/template", AGENT, header("Tonight", ""));
+    browser.until("the new point", &count(2));
+    browser.until("its push", ON_AIR);
+    drop(encoder);
+    browser.until("its end", &count(1));
+    assert_eq!(browser.run("return window.same"), true);
+    is_quiet(&browser, &server);
+}
+
+#[test]
+fn a_hostile_text_stays_text() {
+    let server = server(&["concert<b>x</b>"]);
+    let script = "<img src=x onerror=\"window.hurt=1\"><script>window.hurt=1</script>";
+    let agent = format!("{AGENT} {script}");
+    let browser = watching(&server);
+    let _encoder = Encoder::start(server.addr(), "concert%3Cb%3Ex%3C/b%3E", &agent, header(script, script));
+    browser.until("the push", ON_AIR);
+    let _player = Player::start(server.addr(), "concert%3Cb%3Ex%3C/b%3E", script, false);
+    browser.until("the player", "return /\\b1 player\\b/.test(document.body.innerText)");
+    browser.run("document.querySelectorAll('details').forEach((part) => { part.open = true; })");
+    let shown = format!("return document.body.innerText.split({}).length === 5", serde_json::json!(script));
+    browser.until("title, author and both agents, as they are", &shown);
+    assert!(browser.text().contains("concert<b>x</b>"));
+    assert_eq!(browser.run("return document.querySelectorAll('main img, main b b, main script').length"), 0);
+    assert_eq!(browser.run("return window.hurt === undefined"), true);
+    is_quiet(&browser, &server);
+}
+
+#[test]
+fn a_server_that_goes_away_is_said() {
+    let server = server(&["concert"]);
+    let browser = watching(&server);
+    server.stop();
+    browser.until(
+        "the alarm",
+        "return /No answer from the server since/.test(document.getElementById('alarm').innerText)",
+    );
+    assert!(browser.text().contains("concert"), "what was known last stays");
+}
+
+/// The disconnect button: the first click asks, the second acts (S-15).
+#[test]
+fn s15_the_pusher_is_disconnected() {
+    let server = server(&["concert"]);
+    let browser = watching(&server);
+    let encoder = Encoder::start(server.addr(), "concert", AGENT, header("", ""));
+    browser.until("the push", ON_AIR);
+    let button = "document.querySelector('[data-button=disconnect]')";
+    browser.run(&format!("{button}.click()"));
+    assert_eq!(browser.run(&format!("return {button}.innerText")), "Really disconnect?");
+    assert!(server.stats("concert").unwrap().pushing);
+    browser.run(&format!("{button}.click()"));
+    assert_eq!(encoder.expelled(), 403);
+    browser.until("the error", "return /ended by an operator/.test(document.body.textContent)");
+    is_quiet(&browser, &server);
+}
+
+/// Pictures to look at, in the folder that the environment's STATUS_PAGE_PICTURES names, if it names one.
+fn photograph(browser: &Browser, name: &str) {
+    if let Some(folder) = std::env::var_os("STATUS_PAGE_PICTURES") {
+        browser.photograph(&std::path::Path::new(&folder).join(format!("{name}.png")));
+    }
+}
+
+/// On any screen all fits in its width, in light and in dark; what is drawn has contrast.
+#[test]
+fn it_fits_every_screen() {
+    let long = format!("live/{}", "a-name-without-an-end-".repeat(8));
+    // One that takes the stream, one that is not there.
+    let further = server(&["concert"]);
+    let mut config = Config::with_points(["concert", &long, "quiet"], &PointConfig::default());
+    let forwards = [format!("http://{}/", further.addr()), format!("http://127.0.0.1:9/{long}")];
+    let forwards = forwards.map(|url| RelayConfig::to(&url).unwrap());
+    config.points.get_mut("concert").unwrap().forward = forwards.into();
+    let server = Server::spawn(config).unwrap();
+    let browser = watching(&server);
+    let title = "A title of many words that goes on and on ".repeat(6);
+    let _encoders = [
+        Encoder::start(server.addr(), "concert", AGENT, header("Summer concert", "City radio")),
+        Encoder::start(server.addr(), &long, &format!("{AGENT} {}", "x".repeat(200)), header(&title, "")),
+    ];
+    browser.until("the pushes", "return document.querySelectorAll('.point .chips li:first-child').length === 2");
+    let _players: Vec<_> = (0..50)
+        .map(|_| Player::start(server.addr(), "concert", "NSPlayer/11.0.5721.5262 WMFSDK/11.0", false))
+        .collect();
+    browser.until("the players", "return /\\b50 players\\b/.test(document.body.innerText)");
+    browser.until("the forwards", "return document.body.innerText.includes('Pushed on to 2 servers, 1 of them now')");
+    browser.run("document.querySelectorAll('details').forEach((part) => { part.open = true; })");
+    if std::env::var_os("STATUS_PAGE_PICTURES").is_some() {
+        std::thread::sleep(std::time::Duration::from_secs(25));
+    }
+    for width in [320, PHONE.width, 700, DESK.width, 2560] {
+        for dark in [false, true] {
+            browser.look(Look { dark, width, ..DESK });
+            let fits = "return document.documentElement.scrollWidth <= window.innerWidth";
+            browser.until(&format!("nothing sticks out at {width} pixels"), fits);
+            let poor = browser.run(CONTRAST);
+            assert_eq!(poor, serde_json::json!([]), "of little contrast, dark: {dark}, at {width} pixels");
+            photograph(&browser, &format!("{width}-{}", if dark { "dark" } else { "light" }));
+        }
+    }
+    is_quiet(&browser, &server);
+}
+
+/// The texts whose contrast with what is behind them is below 4.5, as WCAG measures it.
+const CONTRAST: &str = r#"
+    const parts = (colour) => colour.match(/[\d.]+/g).map(Number);
+    const light = (colour) => parts(colour).slice(0, 3)
+        .map((part) => part / 255)
+        .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);
+    const behind = (element) => {
+        for (let at = element; at; at = at.parentElement) {
+            const colour = getComputedStyle(at).backgroundColor;
+            if ((parts(colour)[3] ?? 1) > 0) return colour;
+        }
+    };
+    const poor = [];
+    for (const element of document.querySelectorAll('body *')) {
+        const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+        if (!own || !element.checkVisibility()) continue;
+        const style = getComputedStyle(element);
+        const [one, other] = [light(element.namespaceURI.endsWith('svg') ? style.fill : style.color), light(behind(element))];
+        const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+        if (contrast < 4.5) poor.push(`${element.tagName} ${element.className} ${element.textContent} ${contrast}`);
+    }
+    return poor;
+"#;

@@ -1,0 +1,7 @@
+//! The project's own texts, tables and snapshots against its sources.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod docs;
+mod min_gstreamer_symbols;
+mod rules;
+mod threats;

@@ -1,0 +1,139 @@
+//! The oldest that the plugin can do with, seen from what is here: GStreamer, by its libraries' own descriptions (GIR),
+//! and Rust, by what its dependencies ask for.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use quick_xml::Reader;
+use quick_xml::events::{BytesStart, Event};
+use test_support::pipeline::plugin_folder;
+
+/// As the features `v1_20` in Cargo.toml, and the versions in meson.build, say.
+const OLDEST: (u32, u32) = (1, 20);
+
+/// Functions behind macros of the C headers, there since 1.0; the descriptions leave out what begins with `_`.
+const OF_MACROS: [&str; 2] = ["_gst_debug_category_new", "_gst_debug_get_category"];
+
+/// What a description says of a function.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Told {
+    since: Option<(u32, u32)>,
+    deprecated: bool,
+}
+
+/// Functions by their names in C.
+fn functions(library: &str) -> BTreeMap<String, Told> {
+    // Newer Debians have them among the libraries, whatever pkg-config says.
+    let folders = ["girdir", "libdir"].map(|variable| {
+        let variable = format!("--variable={variable}");
+        let output = Command::new("pkg-config").args([&variable, "gstreamer-1.0"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    });
+    let [girdir, libdir] = folders.map(PathBuf::from);
+    let description = [girdir, libdir.join("gir-1.0")]
+        .map(|folder| folder.join(format!("{library}-1.0.gir")))
+        .into_iter()
+        .find_map(|file| fs::read_to_string(file).ok())
+        .unwrap_or_else(|| panic!("{library}-1.0.gir: scripts/install-deps test"));
+    let mut reader = Reader::from_str(&description);
+    let mut functions = BTreeMap::new();
+    // What a function stands in: where that came late, so did the function.
+    let mut around: Vec<Told> = Vec::new();
+    let mut note = |element: &BytesStart<'_>, around: Option<&Told>| {
+        let outside = around.cloned().unwrap_or_default();
+        // These tell the version of something else.
+        let is_about_itself = !["repository", "namespace"].map(str::as_bytes).contains(&element.name().as_ref());
+        let since = attribute(element, "version").filter(|_| is_about_itself);
+        let told = Told {
+            since: since.as_deref().map(version).max(outside.since),
+            deprecated: outside.deprecated || attribute(element, "deprecated").as_deref() == Some("1"),
+        };
+        for name in ["c:identifier", "glib:get-type"] {
+            if let Some(name) = attribute(element, name) {
+                functions.insert(name, told.clone());
+            }
+        }
+        told
+    };
+    loop {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is text")]
+        match reader.read_event().unwrap() {
+            Event::Start(element) => {
+                let told = note(&element, around.last());
+                around.push(told);
+            }
+            Event::Empty(element) => drop(note(&element, around.last())),
+            Event::End(_) => drop(around.pop()),
+            Event::Eof => break,
+            _ => {}
+        }
+    }
+    functions
+}
+
+fn attribute(element: &BytesStart<'_>, name: &str) -> Option<String> {
+    let attribute = element.try_get_attribute(name).unwrap()?;
+    Some(String::from_utf8(attribute.value.into_owned()).unwrap())
+}
+
+fn version(text: &str) -> (u32, u32) {
+    let mut numbers = text.split('.').map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+/// What the plugin expects others to define.
+fn wanted() -> Vec<String> {
+    let plugin = plugin_folder().join("libgstasfpush.so");
+    let nm = Command::new("nm").args(["--dynamic", "--undefined-only", "--format=just-symbols"]).arg(plugin).output();
+    let nm = nm.unwrap();
+    assert!(nm.status.success(), "{nm:?}");
+    let names = String::from_utf8(nm.stdout).unwrap();
+    names.lines().map(|name| name.split('@').next().unwrap().trim().to_owned()).collect()
+}
+
+#[test]
+fn nothing_younger_than_the_oldest_gstreamer_and_nothing_given_up() {
+    let told: BTreeMap<_, _> = ["Gst", "GstBase"].into_iter().flat_map(functions).collect();
+    // The descriptions are read rightly: some that came before, came after, and were given up.
+    let of = |name: &str| told.get(name).unwrap_or_else(|| panic!("{name} is not described"));
+    assert_eq!(*of("gst_element_get_static_pad"), Told::default());
+    assert_eq!(of("gst_base_sink_get_stats").since, Some((1, 18)));
+    assert_eq!(of("gst_child_proxy_get_child_by_name_recurse").since, Some((1, 22)));
+    assert!(of("gst_element_get_request_pad").deprecated);
+
+    let wanted = wanted();
+    let gst: Vec<&str> =
+        wanted.iter().map(String::as_str).filter(|name| name.trim_start_matches('_').starts_with("gst_")).collect();
+    assert!(gst.len() > 50, "{gst:?}");
+    for name in gst {
+        if OF_MACROS.contains(&name) {
+            continue;
+        }
+        let told = of(name);
+        assert!(told.since <= Some(OLDEST), "{name} is there since {:?}", told.since);
+        assert!(!told.deprecated, "{name} is deprecated");
+    }
+}
+
+#[test]
+fn no_dependency_asks_for_a_newer_rust() {
+    let cargo = Command::new(env!("CARGO"))
+        .args(["metadata", "--locked", "--offline", "--format-version=1", "--filter-platform=x86_64-unknown-linux-gnu"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(cargo.status.success(), "{cargo:?}");
+    let metadata: serde_json::Value = serde_json::from_slice(&cargo.stdout).unwrap();
+    let oldest = version(env!("CARGO_PKG_RUST_VERSION"));
+    let asked: Vec<_> = metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|package| Some((package["id"].as_str()?, version(package["rust_version"].as_str()?))))
+        .collect();
+    assert!(asked.len() > 100, "{asked:?}");
+    let newer: Vec<_> = asked.iter().filter(|(_, asked)| *asked > oldest).collect();
+    assert!(newer.is_empty(), "{newer:?}");
+}

@@ -1,0 +1,145 @@
+//! Each packet has arrived, or is counted: dropped, queued, or uncertain.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::Duration;
+
+use gst::prelude::*;
+use test_support::media;
+use test_support::peer::{Connection, Peer, wms};
+use test_support::pipeline::{Pushing, end, feed, pushing_to, until};
+
+const STEP: u32 = 40;
+/// Longer than a body counts as short.
+const NOT_SHORT: Duration = Duration::from_millis(2200);
+
+/// The numbers of the data packets that come until the pusher ends or closes.
+fn numbers_to_come(connection: &mut Connection) -> BTreeSet<u32> {
+    media::numbers(&connection.until_the_end(), STEP).into_iter().collect()
+}
+
+fn count(pushing: &Pushing, field: &str) -> u64 {
+    pushing.count(0, field)
+}
+
+/// C-15: a server dies with packets that its system has acknowledged and it has not read.
+#[test]
+fn c15_what_a_dead_server_had_not_read_is_uncertain() {
+    const READ: u32 = 500;
+    const UNREAD: u32 = 60;
+    let peer = Peer::new();
+    let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "retry-delay=10 max-size-time=0");
+    feed(&source, media::stream(READ, STEP));
+    let mut first = peer.accept();
+    first.set_up(&wms(204, "one"));
+    first.packet();
+    first.data(READ as usize);
+    thread::sleep(NOT_SHORT);
+    feed(&source, media::packets(READ..READ + UNREAD, STEP));
+    until("all acknowledged", || first.unread() > UNREAD as usize * 900);
+    // The acknowledgement has come by then as well.
+    thread::sleep(Duration::from_millis(200));
+    first.reset();
+    feed(&source, media::packets(READ + UNREAD..READ + UNREAD + 10, STEP));
+    end(&source);
+    let mut second = peer.accept();
+    assert!(!second.request().is_setup(), "the session is gone on with");
+    let came = numbers_to_come(&mut second);
+    second.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+    let missing = (READ..READ + UNREAD + 10).filter(|number| !came.contains(number)).count() as u64;
+    let [uncertain, sent, dropped] =
+        ["packets-uncertain", "packets-sent", "packets-dropped"].map(|field| count(&pushing, field));
+    assert!(missing > 0, "nothing was lost: {came:?}");
+    assert!((missing..sent).contains(&uncertain), "{missing} are missing, {uncertain} uncertain of {sent}");
+    assert_eq!((sent, dropped), (u64::from(READ + UNREAD + 10), 0));
+}
+
+/// C-10: a server has not read all of a body when the pusher gives up waiting for its answer.
+#[test]
+fn c10_what_an_unanswered_body_held_is_uncertain() {
+    const PACKETS: u32 = 400;
+    const READ: usize = 250;
+    let peer = Peer::new();
+    let (pushing, source) =
+        pushing_to(std::slice::from_ref(&peer), "content-length=300000 timeout=2500 max-size-time=0");
+    feed(&source, media::stream(PACKETS, STEP));
+    let mut first = peer.accept();
+    first.set_up(&wms(204, "one"));
+    first.packet();
+    first.data(READ);
+    let mut second = peer.accept();
+    second.set_up(&wms(204, "two"));
+    end(&source);
+    let came = numbers_to_come(&mut second);
+    second.answer(&wms(204, "two"));
+    pushing.wait_for_eos();
+    let missing = (READ as u32..PACKETS).filter(|number| !came.contains(number)).count() as u64;
+    let [uncertain, sent, dropped] =
+        ["packets-uncertain", "packets-sent", "packets-dropped"].map(|field| count(&pushing, field));
+    assert!(missing > 0, "nothing was lost: {came:?}");
+    assert!((missing..sent).contains(&uncertain), "{missing} are missing, {uncertain} uncertain of {sent}");
+    assert_eq!((sent, dropped), (u64::from(PACKETS), 0));
+}
+
+/// What an application's `disconnect` leaves behind in the process waits for the next connection.
+#[test]
+fn what_a_disconnection_cuts_off_comes_again() {
+    const PACKETS: u32 = 5000;
+    let peer = Peer::with_little_room();
+    let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "max-size-time=0 max-size-bytes=0 stall-timeout=0");
+    feed(&source, media::stream(PACKETS, STEP));
+    let mut first = peer.accept();
+    first.set_up(&wms(204, "one"));
+    let mut sent = 0;
+    until("the pipe is full", || {
+        thread::sleep(Duration::from_millis(500));
+        let before = std::mem::replace(&mut sent, count(&pushing, "packets-sent"));
+        sent > 100 && sent == before
+    });
+    assert!(pushing.sink.emit_by_name::<bool>("disconnect", &[&"dest_0"]));
+    until("it is closed", || pushing.state_of(0) == "closed");
+    let mut came = numbers_to_come(&mut first);
+    let [queued, uncertain, sent_by_now] =
+        ["packets-queued", "packets-uncertain", "packets-sent"].map(|field| count(&pushing, field));
+    assert!(sent_by_now < sent, "{sent_by_now} of {sent} have left the process");
+    assert!(
+        came.len() as u64 + uncertain >= sent_by_now,
+        "{} of {sent_by_now} came, {uncertain} uncertain",
+        came.len()
+    );
+    assert_eq!(sent_by_now + queued, u64::from(PACKETS));
+    end(&source);
+    assert!(pushing.sink.emit_by_name::<bool>("reconnect", &[&"dest_0"]));
+    let mut second = peer.accept();
+    second.request();
+    came.append(&mut numbers_to_come(&mut second));
+    second.answer(&wms(204, "one"));
+    pushing.wait_for_eos();
+    assert!(u64::from(PACKETS) - came.len() as u64 <= uncertain, "{} came, {uncertain} uncertain", came.len());
+    assert_eq!(count(&pushing, "packets-sent"), u64::from(PACKETS));
+}
+
+/// drop-policy=disconnect: what the stalled connection has not delivered was not sent.
+#[test]
+fn what_is_broken_off_was_not_sent() {
+    let peer = Peer::with_little_room();
+    let (pushing, source) = pushing_to(
+        std::slice::from_ref(&peer),
+        "drop-policy=disconnect max-size-time=0 max-size-buffers=100 stall-timeout=0 retry-delay=60000",
+    );
+    feed(&source, media::stream(1, STEP));
+    let mut connection = peer.accept();
+    connection.set_up(&wms(204, "one"));
+    until("it streams", || pushing.state_of(0) == "streaming");
+    let mut fed = 1;
+    until("it is broken off", || {
+        feed(&source, media::packets(fed..fed + 100, STEP));
+        fed += 100;
+        matches!(pushing.state_of(0).as_str(), "reconnecting" | "locating" | "connecting")
+    });
+    let [sent, uncertain] = ["packets-sent", "packets-uncertain"].map(|field| count(&pushing, field));
+    let came = numbers_to_come(&mut connection).len() as u64;
+    assert!(sent <= came + uncertain, "{sent} sent, {uncertain} of them uncertain, {came} came");
+    assert!(uncertain < 300, "{uncertain}");
+}
