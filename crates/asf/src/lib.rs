@@ -43,6 +43,8 @@ mod warning;
 pub use error::Error;
 pub use header::{Description, Header, Stream, StreamDescription, StreamKind};
 pub use index::SimpleIndex;
-pub use packet::{Borrowed, Packet, PacketBytes, Padding, PayloadFacts, Selected, key_frames, restore, select};
+pub use packet::{
+    Borrowed, Packet, PacketBytes, Padding, PayloadFacts, Selected, StartFilter, key_frames, restore, select,
+};
 pub use parser::{ParsedPacket, Parser, Settings};
 pub use warning::Warning;

@@ -5,6 +5,7 @@ mod key_frames;
 mod layout;
 mod packet_bytes;
 mod pad;
+mod start_filter;
 
 use bytes::{Buf, BufMut, Bytes};
 
@@ -16,6 +17,7 @@ pub use filter::{PayloadFacts, Selected, select};
 pub use key_frames::key_frames;
 pub use packet_bytes::{Borrowed, PacketBytes};
 pub use pad::restore;
+pub use start_filter::StartFilter;
 
 /// One ASF data packet, ready for `$D`.
 ///

@@ -151,6 +151,8 @@ struct ReaderState {
     position: u64,
     /// Set where the next packet must start a key frame.
     seeks_key_frame: bool,
+    /// Sequence number of the packet with which it began, or resumed after a gap, for the key frame in it.
+    starts_at: Option<u64>,
     /// Sequence number of the first packet that it no longer takes, where it has an end of its own.
     end: Option<u64>,
     /// Whether the far end takes packets now; see [`PacketBuffer::wait_for_room`].

@@ -79,7 +79,9 @@ impl Reader {
             StartPosition::Oldest => (ring.tail(), false),
         };
         let position = ring.position(next);
-        let reader = ReaderState { options, joined: next, next, position, seeks_key_frame, ..ReaderState::default() };
+        let starts_at = (start == StartPosition::LatestKeyframe && !seeks_key_frame).then_some(next);
+        let reader =
+            ReaderState { options, joined: next, next, position, seeks_key_frame, starts_at, ..ReaderState::default() };
         let slot = match state.readers.iter().position(Option::is_none) {
             Some(free) => free,
             None => {
@@ -175,6 +177,7 @@ impl Reader {
             }
             let mut batch = state.ring.take(next, max_packets, max_bytes)?;
             let reader = state.reader(slot)?;
+            batch.starts = reader.starts_at == Some(next);
             batch.skipped = reader.dropped - std::mem::replace(&mut reader.dropped_reported, reader.dropped);
             reader.next += batch.sizes.len() as u64;
             reader.position += batch.len();
@@ -396,6 +399,7 @@ impl State {
         if reader.seeks_key_frame {
             let key = ring.key_frame_from(reader.next);
             reader.seeks_key_frame = key.is_none();
+            reader.starts_at = key;
             reader.skip_to(ring, key.unwrap_or_else(|| reader.head(ring)));
         }
         Some(reader.next)
@@ -426,6 +430,7 @@ impl ReaderState {
                 // A key frame that lies beyond the limits itself would be a gap again at once.
                 let near = newest.filter(|key| *key >= self.next && !limits.exceeded_by(&ring.lag(*key)));
                 self.seeks_key_frame = near.is_none();
+                self.starts_at = near;
                 near.unwrap_or_else(|| self.head(ring))
             }
         }

@@ -87,6 +87,10 @@ pub struct Batch {
     pub padding_saved: u64,
     /// Packets that the cursor missed before these.
     pub skipped: u64,
+    /// The reader began, or resumed after a gap, with the first of these packets, for a key frame that begins in it.
+    /// That packet can hold the end of older frames too, which nobody can decode there: [`Batch::trim_start`] and
+    /// [`asf::StartFilter`] leave it out.
+    pub starts: bool,
 }
 
 impl Batch {
@@ -98,6 +102,33 @@ impl Batch {
     /// Whether there are no packets.
     pub fn is_empty(&self) -> bool {
         self.sizes.is_empty()
+    }
+
+    /// The ASF data packet with which the reader began or resumed for a key frame in it, if it is the first here.
+    ///
+    /// `None` as well where no key frame begins in it: it is the first packet of its stream, before which there was
+    /// nothing.
+    pub fn start_packet(&self) -> Option<&[u8]> {
+        let size = usize::try_from(*self.sizes.first().filter(|_| self.starts)?).ok()?;
+        let packet = self.frames.first()?.get(FRAMING_LEN..size)?;
+        (!asf::key_frames(packet, &self.header).is_empty()).then_some(packet)
+    }
+
+    /// Leaves out of the first packet what belongs to frames before the key frame with which the reader began or
+    /// resumed. The packet keeps its size, and so does the batch.
+    pub fn trim_start(&mut self) {
+        let mut filter = asf::StartFilter::new(&self.header);
+        let Some(packet) = self.start_packet() else { return };
+        let len = FRAMING_LEN + packet.len();
+        let asf::Selected::Part(part) = filter.select(packet, &mut BytesMut::new()) else { return };
+        let Some(first) = self.frames.first_mut() else { return };
+        let framing = first.split_to(len).split_to(FRAMING_LEN);
+        let trimmed = [framing, part].concat().into();
+        if first.is_empty() {
+            *first = trimmed;
+        } else {
+            self.frames.insert(0, trimmed);
+        }
     }
 }
 
@@ -309,7 +340,7 @@ impl Ring {
             position = to;
             index += 1;
         }
-        Some(Batch { header, frames, sizes, padding_saved: saved - saved_before, skipped: 0 })
+        Some(Batch { header, frames, sizes, padding_saved: saved - saved_before, skipped: 0, starts: false })
     }
 
     /// How many packets from `floor` to before `sequence` the last `bytes` before it touch, and how many bytes those

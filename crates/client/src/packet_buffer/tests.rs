@@ -512,3 +512,59 @@ fn memory_follows_the_limits() {
     assert!(packets <= 100_000 / 1004 + 1, "{packets}");
     assert!(bytes <= 100_000 + 2 * 64 * 1024, "{bytes}");
 }
+
+/// The packet with which a reader begins or resumes for a key frame says so, also when it is taken again.
+#[test]
+fn a_batch_tells_where_its_reader_begins() {
+    let buffer = of_packets(15);
+    let header = header(200);
+    append(&buffer, &header, 0..15);
+    let mut latest = buffer.reader(StartPosition::LatestKeyframe, by(DropPolicy::Keyframe));
+    let mut live = buffer.reader(StartPosition::Live, by(DropPolicy::Keyframe));
+    let starts = |reader: &mut Reader| reader.take(u64::MAX).map(|batch| (numbers(&batch)[0], batch.starts));
+    assert_eq!(starts(&mut latest), Some((10, true)));
+    latest.rewind(u64::MAX);
+    assert_eq!(starts(&mut latest), Some((10, true)));
+    append(&buffer, &header, 15..20);
+    assert_eq!(starts(&mut latest), Some((15, false)));
+    assert_eq!(starts(&mut live), Some((15, false)));
+    append(&buffer, &header, 20..45);
+    assert_eq!(starts(&mut latest), Some((40, true)), "after a gap");
+    append(&buffer, &header, 45..46);
+    assert_eq!(starts(&mut latest), Some((45, false)));
+}
+
+#[test]
+fn what_is_before_the_key_frame_is_left_out_of_the_first_packet() {
+    let header = header(400);
+    let payloads = vec![
+        Payload::new(VIDEO, &[1; 20]).at(40),
+        Payload::new(1, &[2; 20]),
+        Payload::new(VIDEO, &[3; 20]),
+        Payload::new(VIDEO, &[4; 20]).key(),
+        Payload::new(VIDEO, &[5; 20]),
+    ];
+    let bytes = PacketBuilder::asfmux(400, payloads).build();
+    let first = Packet::parse([bytes, Bytes::new()], &header, Padding::Keep);
+    let buffer = unlimited();
+    buffer.append(&header, [packet(&header, 0, true), packet(&header, 1, false), first, packet(&header, 2, false)]);
+    let mut late = buffer.reader(StartPosition::LatestKeyframe, ReaderOptions::default());
+    let mut batch = late.take(u64::MAX).unwrap();
+    let before = (batch.sizes.clone(), batch.frames.concat());
+    batch.trim_start();
+    let after = (batch.sizes.clone(), batch.frames.concat());
+    assert_eq!((&before.0, before.1.len()), (&after.0, after.1.len()), "the sizes stay");
+    assert_eq!(numbers(&batch), [0, 2]);
+    let size = batch.sizes[0] as usize;
+    assert_eq!(before.1[size..], after.1[size..], "only the first packet is another");
+    let has = |n: u8| after.1.windows(20).any(|window| window == [n; 20]);
+    assert_eq!([1, 2, 3, 4, 5].map(has), [false, true, false, true, true]);
+    // Before the first packet of a stream there was nothing: it stays whole, though no key frame begins in it.
+    let buffer = unlimited();
+    buffer.append(&header, [packet(&header, 1, false)]);
+    let mut early = buffer.reader(StartPosition::LatestKeyframe, ReaderOptions::default());
+    let mut batch = early.take(u64::MAX).unwrap();
+    let before = batch.frames.concat();
+    batch.trim_start();
+    assert_eq!(batch.frames.concat(), before);
+}

@@ -400,10 +400,13 @@ impl DestinationTask {
             }
             self.has_room();
             // The writer may have lapped the cursor since: what comes next is looked at once more then.
-            let Some(batch) = self.reader.take_if_header(&next.header, granted.min(room.max(next.size as u64))) else {
+            let Some(mut batch) = self.reader.take_if_header(&next.header, granted.min(room.max(next.size as u64)))
+            else {
                 continue;
             };
             self.note_dropped(batch.skipped);
+            // Players at the server may show all that it gets.
+            batch.trim_start();
             let len = batch.len();
             for frame in batch.frames {
                 self.client.send(frame);

@@ -180,6 +180,9 @@ impl PlayerStream {
             let filter = self.filter.get_or_insert_with(|| PayloadFilter::everything(&batch.header));
             filter.apply(&choice, &batch.header);
         }
+        if batch.start_packet().is_some() {
+            self.filter.get_or_insert_with(|| PayloadFilter::beginning(&batch.header)).restart();
+        }
         let mut heads = BytesMut::with_capacity(batch.sizes.len() * framing::HEAD_LEN);
         let mut media: BufList = batch.frames.into_iter().collect();
         for size in batch.sizes {
@@ -192,11 +195,13 @@ impl PlayerStream {
 
     /// One packet, the next of `media`, or what the player wants of it.
     fn add_packet(&mut self, media: &mut BufList, len: usize, heads: &mut BytesMut) {
-        let part = match &mut self.filter {
+        let part = match self.filter.as_mut().filter(|filter| !filter.passes_all()) {
             None => None,
             Some(filter) => {
                 let packet = media.copy_to_bytes(len);
-                match asf::select(&packet, &mut self.parts, |payload| filter.wants(payload)) {
+                let selected = asf::select(&packet, &mut self.parts, |payload| filter.wants(payload));
+                filter.packet_done();
+                match selected {
                     Selected::Whole => Some(packet),
                     Selected::Part(part) => Some(part),
                     Selected::Nothing => return,

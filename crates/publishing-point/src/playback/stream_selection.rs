@@ -1,6 +1,6 @@
 //! Which streams a player asked for ([MS-WMSP] 2.2.1.4: `stream-switch-entry`), and which payloads that are.
 
-use asf::{Header, PayloadFacts, StreamKind};
+use asf::{Header, PayloadFacts, StartFilter};
 
 /// Streams that a header can have.
 const MAX_ENTRIES: usize = 127;
@@ -88,18 +88,16 @@ impl Entry<RawStreamNumber> {
 pub(crate) struct PayloadFilter {
     all: u128,
     key_frames: u128,
-    /// Streams whose payloads were sent since they were switched on: others begin with a key frame.
-    begun: u128,
-    video: u128,
     streams: u128,
+    /// Streams that are switched on, and all where the player begins in mid-stream, begin with what can be decoded.
+    start: StartFilter,
 }
 
 impl PayloadFilter {
     /// The streams that a Play asks for; `None` where that is everything, as it is where it names none that there is:
     /// the document gives such a player nothing, which no player in the field wants.
     pub(crate) fn of(choice: &StreamSelection, header: &Header) -> Option<Self> {
-        let mut filter = Self { all: 0, key_frames: 0, ..Self::everything(header) };
-        filter.begun = 0;
+        let mut filter = Self { all: 0, ..Self::beginning(header) };
         filter.apply(choice, header);
         let wanted = (filter.all | filter.key_frames) & filter.streams;
         (wanted != 0 && !filter.is_everything()).then_some(filter)
@@ -107,16 +105,23 @@ impl PayloadFilter {
 
     /// Every stream, all of them under way.
     pub(crate) fn everything(header: &Header) -> Self {
-        let bits = |wanted: fn(StreamKind) -> bool| {
-            header.streams().iter().filter(|stream| wanted(stream.kind)).fold(0, |bits, s| bits | bit(s.number))
-        };
-        let streams = bits(|_| true);
-        Self { all: streams, key_frames: 0, begun: streams, video: bits(|kind| kind == StreamKind::Video), streams }
+        Self { start: StartFilter::under_way(header), ..Self::beginning(header) }
+    }
+
+    /// Every stream, each from what can be decoded on.
+    pub(crate) fn beginning(header: &Header) -> Self {
+        let streams = header.streams().iter().fold(0, |bits, stream| bits | bit(stream.number));
+        Self { all: streams, key_frames: 0, streams, start: StartFilter::new(header) }
+    }
+
+    /// The next packet is the first after a gap, and one in which a key frame begins.
+    pub(crate) fn restart(&mut self) {
+        self.start.restart();
     }
 
     /// Whether no payload is left out any more.
     pub(crate) fn passes_all(&self) -> bool {
-        self.is_everything() && self.begun & self.streams == self.streams
+        self.is_everything() && self.start.is_done()
     }
 
     fn is_everything(&self) -> bool {
@@ -131,7 +136,7 @@ impl PayloadFilter {
             }
             self.set(to, level);
         }
-        self.begun &= self.all | self.key_frames;
+        self.start.begin_again(!(self.all | self.key_frames));
     }
 
     fn set(&mut self, number: u16, level: ThinningLevel) {
@@ -149,15 +154,13 @@ impl PayloadFilter {
     /// Whether the player gets this payload; asked for each, in their order.
     pub(crate) fn wants(&mut self, payload: PayloadFacts) -> bool {
         let bit = bit(payload.stream);
-        // Audio is flagged key always, or never.
-        let key = payload.key || self.video & bit == 0;
-        if (self.all | self.key_frames) & bit == 0 || (self.all & bit == 0 && !key) {
-            return false;
-        }
-        if payload.begins && key {
-            self.begun |= bit;
-        }
-        self.begun & bit != 0
+        let is_wanted = self.all & bit != 0 || (self.key_frames & bit != 0 && self.start.is_decodable_alone(payload));
+        is_wanted && self.start.admits(payload)
+    }
+
+    /// To be called after each packet.
+    pub(crate) fn packet_done(&mut self) {
+        self.start.packet_done();
     }
 }
 

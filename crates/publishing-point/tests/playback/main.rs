@@ -1,6 +1,7 @@
 //! What comes out of the server: players, recordings, relays.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod key_frames;
 mod players;
 mod players_log;
 mod players_many;
