@@ -36,6 +36,8 @@ enum Way {
     Compile,
     /// Is one of the server's flags, by `--help`: the page of the publishing point, whose files are an operator's.
     Flags,
+    /// `live_sources.rs` runs it, with stand-ins for the devices.
+    LiveSource,
     /// This file runs it: it builds the project, installs something, or needs what only that file has.
     Elsewhere(&'static str),
 }
@@ -61,6 +63,7 @@ const WAYS: &[(&str, Way)] = &[
     ("c++ ", Way::Compile),
     ("cargo run --example ", Way::Elsewhere("tests/interop/examples.rs")),
     ("python3 examples/push.py ", Way::Elsewhere("tests/interop/examples.rs")),
+    ("python3 examples/monitor.py ", Way::Elsewhere("tests/interop/examples.rs")),
     ("cc examples/push.c ", Way::Elsewhere("tests/interop/examples.rs")),
     ("./push ", Way::Elsewhere("tests/interop/examples.rs")),
     ("cargo build", Way::Elsewhere("scripts/demo")),
@@ -81,6 +84,10 @@ fn commands(block: &str) -> Vec<String> {
 }
 
 fn way(page: &Page, command: &str) -> Way {
+    // Its sources are not on every machine.
+    if page.name() == "docs/live-sources.md" {
+        return Way::LiveSource;
+    }
     let known = WAYS.iter().find(|(start, _)| command.starts_with(start.trim_end()));
     let (_, way) = known.unwrap_or_else(|| panic!("{}: how to run this is unknown: {command}", page.name()));
     if *way == Way::Serve && page.name() == "docs/publishing-point.md" { Way::Flags } else { *way }

@@ -280,6 +280,26 @@ fn push_in_python() {
     pushes_a_file("python3 examples/push.py", |_| ());
 }
 
+/// It reads enums, flags, arrays of structures and answers `should-reconnect`, as docs/bindings.md says.
+#[test]
+fn monitor_in_python() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("concert.wmv");
+    ffmpeg_file(&file, 25);
+    let point = Point::new();
+    let monitor = |location: &str| format!("/usr/bin/python3 examples/monitor.py {} {location}", file.display());
+    let output = run(&monitor(&point.location())).output();
+    for line in ["dest_0: started (0x00000000)", "dest_0: closed (0x00000000)"] {
+        assert!(output.iter().any(|printed| printed == line), "{line}: {output:?}");
+    }
+    let sent = output.iter().find(|line| line.contains(" packets sent, 0 dropped"));
+    assert!(sent.is_some_and(|line| line.starts_with(&point.location())), "{output:?}");
+
+    // Nothing listens on port 9. Three retries are what the destination's own properties allow.
+    let complaint = run(&monitor("http://127.0.0.1:9/concert")).complaint();
+    assert!(complaint.iter().any(|line| line.contains("refused")), "{complaint:?}");
+}
+
 #[test]
 fn push_in_c() {
     pushes_a_file("./push", |directory| {
