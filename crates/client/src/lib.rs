@@ -7,7 +7,7 @@
 //! ```
 //!
 //! * [`packet_buffer`]: one bounded copy of the stream, framed once, with a reader for each destination.
-//! * [`transport`]: the HTTP client, restricted to what the protocol needs.
+//! * [`transport`]: the HTTP client, restricted to what the protocol needs; also for a stream that is fetched.
 //! * [`publish`]: a task for each destination, back-off, statistics.
 //!
 //! This crate knows neither GStreamer nor the server. The protocol itself is in `wmhttp`, as values.

@@ -380,7 +380,7 @@ fn row_of_cause(cause: Cause) -> FailureSpec {
 }
 
 /// `Retry-After`: seconds, or a date, which is measured by the server's own clock where it tells that.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),

@@ -22,6 +22,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::Hresult;
+use crate::frame_buffer::FrameBuffer;
 
 /// Bytes of the framing header (P-1).
 pub const FRAMING_LEN: usize = 4;
@@ -187,23 +188,12 @@ fn checked_length(letter: u8, len: usize) -> Result<u16, Malformed> {
 /// A packet that lies in one chunk is a slice of it; only one that straddles
 /// chunks is copied. What is held never exceeds one packet and one chunk.
 #[derive(Debug, Default)]
-pub struct Decoder {
-    /// The beginning of a packet whose end has not come yet.
-    partial: BytesMut,
-    chunk: Bytes,
-}
+pub struct Decoder(FrameBuffer);
 
 impl Decoder {
     /// Takes the next bytes of the body.
     pub fn push(&mut self, chunk: Bytes) {
-        if self.chunk.is_empty() {
-            self.chunk = chunk;
-        } else {
-            let mut joined = BytesMut::with_capacity(self.chunk.len() + chunk.len());
-            joined.put_slice(&self.chunk);
-            joined.put_slice(&chunk);
-            self.chunk = joined.freeze();
-        }
+        self.0.push(chunk);
     }
 
     /// The next whole packet; `None` wants more bytes.
@@ -212,47 +202,27 @@ impl Decoder {
     /// [`Malformed`] where the bytes are no packet. The position is lost then:
     /// nothing sensible can follow.
     pub fn next_packet(&mut self) -> Result<Option<Packet>, Malformed> {
-        if self.partial.is_empty() {
-            match peek(&self.chunk)? {
-                Some((letter, total)) if self.chunk.len() >= total => {
-                    let mut packet = self.chunk.split_to(total);
-                    packet.advance(FRAMING_LEN);
-                    return Packet::decode(letter, packet).map(Some);
-                }
-                Some(_) | None => {}
-            }
-        }
-        self.fill_to(FRAMING_LEN);
-        let Some((letter, total)) = peek(&self.partial)? else { return Ok(None) };
-        self.fill_to(total);
-        if self.partial.len() < total {
-            return Ok(None);
-        }
-        let mut packet = self.partial.split_to(total).freeze();
+        let Some(mut packet) = self.0.next_frame(FRAMING_LEN, peek)? else { return Ok(None) };
+        let letter = packet.get(1).copied().unwrap_or_default();
         packet.advance(FRAMING_LEN);
         Packet::decode(letter, packet).map(Some)
     }
 
     /// Whether the bytes so far end at a packet's end.
     pub fn is_aligned(&self) -> bool {
-        self.partial.is_empty() && self.chunk.is_empty()
-    }
-
-    fn fill_to(&mut self, total: usize) {
-        let missing = total.saturating_sub(self.partial.len()).min(self.chunk.len());
-        self.partial.put_slice(&self.chunk.split_to(missing));
+        self.0.is_aligned()
     }
 }
 
-/// Letter and whole length of the packet that begins here, once its framing header is complete.
-fn peek(bytes: &[u8]) -> Result<Option<(u8, usize)>, Malformed> {
+/// Whole length of the packet that begins here, once its framing header is complete.
+fn peek(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
     match *bytes {
         [] => Ok(None),
         [first, ..] if first != DOLLAR => Err(Malformed::NotFramed(first)),
         [_, letter, low, high, ..] => {
             let len = usize::from(u16::from_le_bytes([low, high]));
             checked_length(letter, len)?;
-            Ok(Some((letter, FRAMING_LEN + len)))
+            Ok(Some(FRAMING_LEN + len))
         }
         _ => Ok(None),
     }

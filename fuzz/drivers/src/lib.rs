@@ -7,6 +7,7 @@ pub mod asf;
 pub mod heads;
 pub mod http;
 pub mod packets;
+pub mod pull;
 pub mod reception;
 pub mod session;
 pub mod source;
@@ -25,4 +26,5 @@ pub const DRIVERS: &[Driver] = &[
     Driver { name: "heads", run: heads::run, seeds: heads::seeds },
     Driver { name: "reception", run: reception::run, seeds: reception::seeds },
     Driver { name: "session", run: session::run, seeds: session::seeds },
+    Driver { name: "pull", run: pull::run, seeds: pull::seeds },
 ];

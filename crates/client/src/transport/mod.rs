@@ -16,9 +16,11 @@
 //! * https is an option (`tls`); what the far end has acknowledged is then more than the requests'
 //!   bytes, and a lost connection may lose packets that were on their way;
 //! * Kerberos tickets come from the system's library (`kerberos`);
-//! * SIGPIPE is blocked in the I/O thread (`runtime`).
+//! * SIGPIPE is blocked in the I/O thread (`runtime`);
+//! * what a relay fetches instead is read as it arrives ([`download`]).
 
 mod body;
+pub mod download;
 mod error;
 pub mod kerberos;
 pub mod proxy;
@@ -38,7 +40,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, HeaderMap, HeaderValue};
 use hyper_util::client::legacy::connect::HttpInfo;
 use tokio::time::Instant;
-use url::Position;
+use url::{Position, Url};
 
 use body::Queue;
 use single_connection::ConnectionInfo;
@@ -47,6 +49,7 @@ pub use socket::Telemetry;
 use tls::Tls;
 use wmhttp::client::{Connection, Request, ResponseHead};
 use wmhttp::failure::Cause;
+use wmhttp::proxy::Proxy;
 
 /// Bytes of body that wait here at most, beside what the kernel holds.
 const BODY_QUEUE_BYTES: usize = 64 * 1024;
@@ -158,7 +161,7 @@ impl Client {
         let connect_by = Instant::now() + self.settings.connect_timeout;
         let resolving = match request.connection {
             Connection::New => {
-                let resolving = peers(&request, connect_by);
+                let resolving = peers(&request.url, request.proxy.as_deref(), connect_by);
                 if request.url.scheme() == "https" { prepared(self.settings.tls.clone(), resolving) } else { resolving }
             }
             Connection::Same => Box::pin(async { Ok(Vec::new()) }),
@@ -268,7 +271,14 @@ impl Client {
             (Connection::Same, None) => Err(Failed { cause: Cause::Stale, detail: String::new() }),
             (Connection::New, _) => {
                 let once = single_connection::SingleConnection::new(&exchange.peers, Arc::clone(&self.made));
-                connect(&self.settings, &request, &exchange.peers, exchange.connect_by, once)
+                connect(
+                    &self.settings,
+                    &request.url,
+                    request.proxy.as_deref(),
+                    &exchange.peers,
+                    exchange.connect_by,
+                    once,
+                )
             }
         };
         let prepared = connection.and_then(|connection| {
@@ -364,9 +374,9 @@ impl Failed {
 type Resolving = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Failed>> + Send>>;
 
 /// The addresses to connect to for a request: the server's, or the proxy's.
-fn peers(request: &Request, by: Instant) -> Resolving {
-    match &request.proxy {
-        None => Box::pin(resolve::resolve(request.url.clone(), by)),
+fn peers(url: &Url, proxy: Option<&Proxy>, by: Instant) -> Resolving {
+    match proxy {
+        None => Box::pin(resolve::resolve(url.clone(), by)),
         Some(proxy) => {
             let resolving = resolve::resolve(proxy.url.clone(), by);
             Box::pin(
@@ -404,7 +414,8 @@ fn reachable(peers: &[SocketAddr], local: Option<IpAddr>) -> Result<Vec<SocketAd
 /// A client that makes one connection, to one of `peers`.
 fn connect(
     settings: &Settings,
-    request: &Request,
+    url: &Url,
+    proxy: Option<&Proxy>,
     peers: &[SocketAddr],
     connect_by: Instant,
     once: single_connection::SingleConnection,
@@ -412,10 +423,10 @@ fn connect(
     let peers = reachable(peers, settings.local_address)?;
     let stall_timeout = (!settings.stall_timeout.is_zero()).then_some(settings.stall_timeout);
     let left = connect_by.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    let https = request.url.scheme() == "https";
+    let https = url.scheme() == "https";
     let builder = settings.tls.apply(reqwest::Client::builder(), https);
-    let host = request.proxy.as_ref().map_or(&request.url, |proxy| &proxy.url).host_str();
-    proxy::apply(builder, request.proxy.as_deref(), https)
+    let host = proxy.map_or(url, |proxy| &proxy.url).host_str();
+    proxy::apply(builder, proxy, https)
         .http1_only()
         .http1_title_case_headers()
         .http1_allow_obsolete_multiline_headers_in_responses(true)
@@ -432,7 +443,7 @@ fn connect(
         .resolve_to_addrs(host.unwrap_or_default(), &peers)
         .connector_layer(once)
         .build()
-        .map_err(|error| Failed::of(&error, request.proxy.is_some()))
+        .map_err(|error| Failed::of(&error, proxy.is_some()))
 }
 
 /// Host first comes from the URL as the user wrote it; Accept is the library's own and is stated

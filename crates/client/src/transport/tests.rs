@@ -1,5 +1,6 @@
 //! The client against raw sockets: one test for each trap of the HTTP library.
 
+mod download;
 mod proxy;
 
 use std::io::{Read, Write};

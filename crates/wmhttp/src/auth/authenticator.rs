@@ -148,11 +148,16 @@ impl Authenticator {
 
     /// The answer header's value for the next request, marked sensitive; `None` before a challenge (C-5).
     pub fn authorize(&mut self, url: &Url) -> Option<HeaderValue> {
+        self.authorize_request("POST", url)
+    }
+
+    /// As [`Authenticator::authorize`], for a request with another method.
+    pub fn authorize_request(&mut self, method: &str, url: &Url) -> Option<HeaderValue> {
         let target = match url.query() {
             Some(query) => format!("{}?{query}", url.path()),
             None => url.path().to_owned(),
         };
-        let text = self.exchange.as_mut()?.mechanism.authorize(RequestLine { method: "POST", target: &target })?;
+        let text = self.exchange.as_mut()?.mechanism.authorize(RequestLine { method, target: &target })?;
         let mut value = HeaderValue::from_bytes(text.reveal().as_bytes()).ok()?;
         value.set_sensitive(true);
         Some(value)

@@ -1,0 +1,106 @@
+//! An ASF file header out of the `$H` packets that carry it.
+
+use asf::Header;
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Bytes of a header that are taken: players take no more than a `$H` carries, some of them 16 KiB.
+const MAX_HEADER: usize = 1 << 20;
+/// Bytes of the Data Object that follow the Header Object in `$H`.
+const DATA_HEAD: usize = 50;
+/// The GUID of the Header Object, and its size.
+const OBJECT_HEAD: usize = 24;
+
+/// Why the pieces are not a header.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum HeaderError {
+    #[error("its header says that it has {0} bytes; up to {MAX_HEADER} are taken")]
+    TooLong(u64),
+    #[error("its header says that it has {expected} bytes, and {got} arrived")]
+    Incomplete { expected: u64, got: usize },
+    #[error("its header cannot be read: {0}")]
+    Invalid(#[from] asf::Error),
+}
+
+/// Collects pieces until the header's own size is reached: not every server flags them.
+#[derive(Debug, Default)]
+pub(super) struct HeaderPieces(BytesMut);
+
+impl HeaderPieces {
+    /// Takes a piece; gives the header once it is complete.
+    ///
+    /// # Errors
+    /// Where the pieces are not, or will never be, a header.
+    pub(super) fn push(&mut self, piece: &Bytes, first: bool, last: bool) -> Result<Option<Header>, HeaderError> {
+        if first {
+            self.0.clear();
+        }
+        self.0.put_slice(piece);
+        let expected = self.expected_len();
+        if let Some(expected) = expected.filter(|expected| *expected > MAX_HEADER as u64) {
+            return Err(HeaderError::TooLong(expected));
+        }
+        let Some(whole) = expected.and_then(|len| usize::try_from(len).ok()).filter(|len| self.0.len() >= *len) else {
+            if last || self.0.len() > MAX_HEADER {
+                let got = self.0.len();
+                return Err(HeaderError::Incomplete { expected: expected.unwrap_or_default(), got });
+            }
+            return Ok(None);
+        };
+        let header = std::mem::take(&mut self.0).split_to(whole).freeze();
+        Ok(Some(Header::parse(header)?))
+    }
+
+    /// What the Header Object says of its size, with the beginning of the Data Object.
+    fn expected_len(&self) -> Option<u64> {
+        let size = self.0.get(16..OBJECT_HEAD)?.first_chunk::<8>()?;
+        Some(u64::from_le_bytes(*size).saturating_add(DATA_HEAD as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use asf::test_util::HeaderBuilder;
+
+    use super::*;
+
+    #[test]
+    fn pieces_of_any_size_become_the_header() {
+        let whole = HeaderBuilder::default().packet_size(200).build();
+        for flagged in [true, false] {
+            for size in [1, 20, 77, whole.len()] {
+                let mut pieces = HeaderPieces::default();
+                let count = whole.len().div_ceil(size);
+                let mut header = None;
+                for (index, piece) in whole.chunks(size).enumerate() {
+                    assert!(header.is_none());
+                    let (first, last) = (flagged && index == 0, flagged && index + 1 == count);
+                    header = pieces.push(&Bytes::copy_from_slice(piece), first, last).unwrap();
+                }
+                assert_eq!(header.unwrap().bytes(), &whole);
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_that_lies_about_its_size_is_refused() {
+        let whole = HeaderBuilder::default().build();
+        let with_size = |size: u64| {
+            let mut bytes = BytesMut::from(&whole[..]);
+            bytes[16..24].copy_from_slice(&size.to_le_bytes());
+            HeaderPieces::default().push(&bytes.freeze(), true, true)
+        };
+        assert!(matches!(with_size(u64::MAX), Err(HeaderError::TooLong(_))));
+        assert!(matches!(with_size(whole.len() as u64 + 1), Err(HeaderError::Incomplete { .. })));
+        assert!(matches!(with_size(0), Err(HeaderError::Invalid(_))));
+        let mut pieces = HeaderPieces::default();
+        assert!(matches!(pieces.push(&Bytes::from_static(b"0&"), false, true), Err(HeaderError::Incomplete { .. })));
+    }
+
+    #[test]
+    fn another_first_piece_begins_again() {
+        let whole = HeaderBuilder::default().build();
+        let mut pieces = HeaderPieces::default();
+        assert!(pieces.push(&whole.slice(..30), true, false).unwrap().is_none());
+        assert!(pieces.push(&whole, true, true).unwrap().is_some());
+    }
+}

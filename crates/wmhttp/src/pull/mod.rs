@@ -1,0 +1,586 @@
+//! The player's end of the pull protocol ([MS-WMSP] 3.1) as a state machine: a relay fetches a live stream by it.
+//!
+//! A [`Session`] is told what happened (`connect`, `handle_…`) and says through [`Session::poll`] what to do. It
+//! does no I/O and has no clock. Each request travels on a new connection.
+//!
+//! ```text
+//!           connect              header            200
+//!  Down ───────────▶ Describing ───────▶ Playing ───────▶ Streaming
+//!   ▲                    │ an ASF file over plain HTTP        ▲ │ $E(1): Describe again
+//!   └─ failure, $E(0)    └────────────────────────────────────┘ ▼
+//! ```
+//!
+//! The first answer decides what the origin is: one of the protocol (its body begins with `$`), or a plain HTTP
+//! server of an ASF stream (it begins with a Header Object), whose body is the stream already.
+
+mod failure;
+mod header_pieces;
+pub mod packet;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{
+    ACCEPT, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, PRAGMA, USER_AGENT, VIA,
+};
+use url::Url;
+
+use crate::Hresult;
+use crate::auth::{AuthContext, AuthStep, Authenticator, Login, Methods, Target};
+use crate::failure::Cause;
+use crate::headers;
+use crate::redirect::RedirectChain;
+use crate::via::Via;
+use header_pieces::HeaderPieces;
+use packet::{Decoder, Packet};
+
+pub use failure::{Failure, Kind};
+
+/// Times that Describe and Play are repeated, each less than [`RESTART_WINDOW`] after the one before: an origin whose
+/// header changes faster than it can be asked for, or that ends each stream at once.
+const MAX_RESTARTS: u32 = 3;
+const RESTART_WINDOW: Duration = Duration::from_secs(10);
+/// Bytes of the first body that show what it is.
+const SNIFFED: usize = 4;
+/// First bytes of a Header Object's GUID.
+const ASF: [u8; SNIFFED] = [0x30, 0x26, 0xB2, 0x75];
+
+/// What a session is to fetch, and as whom.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The origin's publishing point, or any URL of a live ASF stream.
+    pub url: Url,
+    /// `User-Agent`; servers speak the protocol to one that begins with `NSPlayer/`.
+    pub user_agent: String,
+    /// Schemes of authentication that are used.
+    pub auth_methods: Methods,
+    /// The user at the server of `url`, and there only.
+    pub login: Login,
+    /// A source of random values that nobody can guess.
+    pub random: fn() -> [u8; 16],
+    /// Name in `Via` of the publishing point that fetches the stream, which nobody else has.
+    pub via_pseudonym: String,
+    /// Which way the request has come that makes it fetch.
+    pub via: Via,
+    /// Whether a redirect may lead to an https URL: whether there is TLS below.
+    pub https: bool,
+    /// How long to wait for an answer, and for the header.
+    pub response_timeout: Duration,
+    /// How long the stream may pause.
+    pub stall_timeout: Duration,
+}
+
+/// A GET on a new connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Where to.
+    pub url: Url,
+    /// Its headers.
+    pub headers: HeaderMap,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a request; the connection before it is closed.
+    Request(Request),
+    /// The stream, or another in its place, begins: the way that it has come before this point.
+    Started(Via),
+    /// The header of the packets that follow.
+    Header(Box<asf::Header>),
+    /// A data packet, with or without its padding, not longer than its header says.
+    Data(Bytes),
+    /// Bytes of an ASF stream without framing, header and data packets.
+    Plain(Bytes),
+    /// The origin has ended the stream.
+    Ended,
+    /// The stream is not fetched, or not any longer.
+    Failed(Failure),
+}
+
+#[derive(Debug)]
+enum State {
+    Down,
+    /// Describe is out.
+    Describing {
+        deadline: Instant,
+    },
+    /// Its body arrives, of which too little is there to tell what it is.
+    Sniffing {
+        begun: BytesMut,
+        via: Via,
+        deadline: Instant,
+    },
+    /// Its body arrives.
+    Described {
+        decoder: Decoder,
+        pieces: HeaderPieces,
+        deadline: Instant,
+    },
+    /// Play is out, for these streams.
+    Playing {
+        selected: Vec<u8>,
+        deadline: Instant,
+    },
+    /// Its body arrives.
+    Streaming(Box<Streaming>),
+    /// A plain ASF stream arrives.
+    Plain {
+        deadline: Instant,
+    },
+}
+
+#[derive(Debug)]
+struct Streaming {
+    decoder: Decoder,
+    pieces: HeaderPieces,
+    /// The streams that were asked for.
+    selected: Vec<u8>,
+    /// Most bytes of a data packet, once the header is there.
+    packet_size: Option<usize>,
+    deadline: Instant,
+}
+
+/// One fetch of one stream. See the module's text.
+#[derive(Debug)]
+pub struct Session {
+    config: Config,
+    route: RedirectChain,
+    authenticator: Authenticator,
+    /// The session's number at the origin (client-id), as that wrote it.
+    client_id: Option<String>,
+    guid: String,
+    state: State,
+    restarts: u32,
+    restarted: Option<Instant>,
+    outputs: VecDeque<Output>,
+}
+
+impl Session {
+    /// A session that does nothing yet.
+    pub fn new(config: Config) -> Self {
+        Self {
+            route: RedirectChain::new(config.url.clone()),
+            guid: guid((config.random)()),
+            config,
+            authenticator: Authenticator::new(Target::Server),
+            client_id: None,
+            state: State::Down,
+            restarts: 0,
+            restarted: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// What to do next; to be asked until `None` after each call of another method.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Session::handle_timeout`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Down => None,
+            State::Describing { deadline }
+            | State::Sniffing { deadline, .. }
+            | State::Described { deadline, .. }
+            | State::Playing { deadline, .. }
+            | State::Plain { deadline } => Some(*deadline),
+            State::Streaming(streaming) => Some(streaming.deadline),
+        }
+    }
+
+    /// Begins to fetch. The way that redirects have led before is forgotten, what the origin wants to know of the
+    /// user is not.
+    pub fn connect(&mut self, now: Instant) {
+        self.route = RedirectChain::new(self.config.url.clone());
+        self.client_id = None;
+        self.restarts = 0;
+        self.describe(now);
+    }
+
+    /// Gives up; the connection closes.
+    pub fn disconnect(&mut self) {
+        self.state = State::Down;
+        self.outputs.clear();
+    }
+
+    /// The origin answered the request under way.
+    pub fn handle_response(&mut self, status: u16, headers: &HeaderMap, now: Instant) {
+        let selected = match &mut self.state {
+            State::Describing { .. } => None,
+            State::Playing { selected, .. } => Some(std::mem::take(selected)),
+            State::Down
+            | State::Sniffing { .. }
+            | State::Described { .. }
+            | State::Streaming(_)
+            | State::Plain { .. } => {
+                return;
+            }
+        };
+        if status == 401 {
+            return self.challenged(headers, selected, now);
+        }
+        self.authenticator.accepted();
+        match status {
+            200..=299 => {}
+            301 | 302 | 303 | 307 | 308 => return self.redirected(status, headers, now),
+            _ => return self.fail(Failure::from_status(status, headers)),
+        }
+        let via = Via::from_headers(headers);
+        if via.leads_through(&self.config.via_pseudonym) {
+            return self.fail(Failure::looped());
+        }
+        if let Some(id) = client_id(headers) {
+            self.client_id = Some(id);
+        }
+        match selected {
+            None => {
+                if let Some(what) = other_content(headers) {
+                    return self.fail(Failure::malformed(format!("the origin answered with {what}, not a stream")));
+                }
+                self.state =
+                    State::Sniffing { begun: BytesMut::new(), via, deadline: now + self.config.response_timeout };
+            }
+            Some(selected) => {
+                self.outputs.push_back(Output::Started(via));
+                self.state = State::Streaming(Box::new(Streaming {
+                    decoder: Decoder::default(),
+                    pieces: HeaderPieces::default(),
+                    selected,
+                    packet_size: None,
+                    deadline: now + self.config.response_timeout,
+                }));
+            }
+        }
+    }
+
+    /// Bytes of the answer's body arrived.
+    pub fn handle_body(&mut self, bytes: Bytes, now: Instant) {
+        match &mut self.state {
+            State::Down | State::Describing { .. } | State::Playing { .. } => {}
+            State::Plain { deadline } => {
+                *deadline = now + self.config.stall_timeout;
+                self.outputs.push_back(Output::Plain(bytes));
+            }
+            State::Sniffing { .. } => self.sniff(bytes, now),
+            State::Described { decoder, .. } => {
+                decoder.push(bytes);
+                self.read_description(now);
+            }
+            State::Streaming(streaming) => {
+                streaming.decoder.push(bytes);
+                self.read_stream(now);
+            }
+        }
+    }
+
+    /// The answer's body ended where the origin wanted it to.
+    pub fn handle_body_end(&mut self) {
+        match &mut self.state {
+            State::Down => {}
+            // Its end is the stream's, as with a file.
+            State::Plain { .. } => self.ended(),
+            State::Sniffing { begun, .. } if begun.is_empty() => {
+                self.fail(Failure::malformed("the origin's answer is empty".to_owned()));
+            }
+            State::Sniffing { .. } | State::Described { .. } => {
+                self.fail(Failure::malformed("the origin's answer ends before the header's end".to_owned()));
+            }
+            State::Describing { .. } | State::Playing { .. } | State::Streaming(_) => self.fail(Failure::ended_early()),
+        }
+    }
+
+    /// There is no connection, or not any longer.
+    pub fn handle_lost(&mut self, cause: Cause, detail: &str) {
+        if !matches!(self.state, State::Down) {
+            self.fail(Failure::lost(cause, detail));
+        }
+    }
+
+    /// Time has passed [`Session::deadline`].
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        let (wait, stall) = (self.config.response_timeout.as_secs_f64(), self.config.stall_timeout.as_secs_f64());
+        let text = match &self.state {
+            State::Down => return,
+            State::Describing { .. } | State::Playing { .. } => format!("the origin did not answer within {wait} s"),
+            State::Sniffing { .. } | State::Described { .. } => format!("the origin sent no header within {wait} s"),
+            State::Streaming(streaming) if streaming.packet_size.is_none() => {
+                format!("the origin sent no header within {wait} s")
+            }
+            State::Streaming(_) | State::Plain { .. } => format!("the origin sent no packet for {stall} s"),
+        };
+        self.fail(Failure::stalled(text));
+    }
+
+    /// The stream cannot be used, as who reads it has found: as if the origin had failed.
+    pub fn refuse(&mut self, failure: Failure) {
+        if !matches!(self.state, State::Down) {
+            self.fail(failure);
+        }
+    }
+
+    fn describe(&mut self, now: Instant) {
+        self.request(&["no-cache,rate=1.000000,stream-time=0,stream-offset=0:0,request-context=1,max-duration=0"]);
+        self.state = State::Describing { deadline: now + self.config.response_timeout };
+    }
+
+    /// Asks for all streams: a server sends none that is not named (2.2.1.4.23).
+    fn play(&mut self, selected: Vec<u8>, now: Instant) {
+        let entries: Vec<String> = selected.iter().map(|stream| format!("ffff:{stream:x}:0")).collect();
+        // A line each: some servers compare whole lines.
+        self.request(&[
+            "no-cache,rate=1.000000,stream-time=0,stream-offset=4294967295:4294967295,request-context=2,max-duration=0",
+            "xPlayStrm=1",
+            &format!("stream-switch-count={}", entries.len()),
+            &format!("stream-switch-entry={}", entries.join(" ")),
+        ]);
+        self.state = State::Playing { selected, deadline: now + self.config.response_timeout };
+    }
+
+    fn request(&mut self, pragmas: &[&str]) {
+        let url = self.route.url().clone();
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        let mut put = |name: HeaderName, value: &str| {
+            // What cannot travel in a header is left out; the URL and the agent were read before.
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.append(name, value);
+            }
+        };
+        put(USER_AGENT, &self.config.user_agent);
+        let host = url.host_str().unwrap_or_default();
+        put(HOST, &url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")));
+        for pragma in pragmas {
+            put(PRAGMA, pragma);
+        }
+        put(PRAGMA, &format!("xClientGUID={{{}}}", self.guid));
+        if let Some(id) = &self.client_id {
+            put(PRAGMA, &format!("client-id={id}"));
+        }
+        put(CONNECTION, "close");
+        if let Some(via) = self.config.via.through(&self.config.via_pseudonym).to_value() {
+            headers.insert(VIA, via);
+        }
+        self.authenticator.connection_changes();
+        if let Some(value) = self.authenticator.authorize_request("GET", &url) {
+            headers.insert(Target::Server.answer_header(), value);
+        }
+        self.outputs.push_back(Output::Request(Request { url, headers }));
+    }
+
+    fn challenged(&mut self, headers: &HeaderMap, selected: Option<Vec<u8>>, now: Instant) {
+        let nobody = Login::default();
+        // Where a redirect has led, another server asks: it gets nothing that was meant for the first.
+        let at_home = self.route.url().origin() == self.config.url.origin();
+        let context = AuthContext {
+            kind: headers::Kind::Setup,
+            url: self.route.url(),
+            methods: Methods { negotiate: false, ntlm: false, ..self.config.auth_methods },
+            login: if at_home { &self.config.login } else { &nobody },
+            random: self.config.random,
+            kept: false,
+            tickets: false,
+        };
+        let mut step = self.authenticator.challenged(headers, &context);
+        if let AuthStep::Ask(_) = step {
+            // Nobody can be asked from here.
+            step = self.authenticator.supply(None, &context);
+        }
+        match step {
+            AuthStep::Again => match selected {
+                None => self.describe(now),
+                Some(selected) => self.play(selected, now),
+            },
+            AuthStep::Refused(failure) => self.fail(Failure::unauthorized(failure.text)),
+            AuthStep::Ask(_) | AuthStep::Ticket(_) | AuthStep::SetUp => {
+                self.fail(Failure::unauthorized(
+                    "the server answered 401 and offers no scheme that is used".to_owned(),
+                ));
+            }
+        }
+    }
+
+    fn redirected(&mut self, status: u16, headers: &HeaderMap, now: Instant) {
+        match self.route.follow(status, headers, self.config.https) {
+            Ok(elsewhere) => {
+                if elsewhere {
+                    self.authenticator.forget();
+                    self.client_id = None;
+                }
+                self.describe(now);
+            }
+            Err(failure) => self.fail(Failure::redirect(failure.text)),
+        }
+    }
+
+    /// Finds out what the first body is.
+    fn sniff(&mut self, bytes: Bytes, now: Instant) {
+        let State::Sniffing { begun, via, deadline } = &mut self.state else { return };
+        let (via, deadline) = (via.clone(), *deadline);
+        let bytes = if begun.is_empty() && bytes.len() >= SNIFFED {
+            bytes
+        } else {
+            begun.put_slice(&bytes);
+            if begun.len() < SNIFFED {
+                return;
+            }
+            std::mem::take(begun).freeze()
+        };
+        match bytes.first_chunk::<SNIFFED>() {
+            Some(&ASF) => {
+                // Until the header is there the answer is due.
+                self.state = State::Plain { deadline };
+                self.outputs.push_back(Output::Started(via));
+                self.outputs.push_back(Output::Plain(bytes));
+            }
+            Some(b"<ASX" | b"<asx" | b"<Asx" | b"[Ref") => {
+                let text = "the origin answered with a playlist (ASX), not a stream".to_owned();
+                self.fail(Failure::malformed(text));
+            }
+            Some(_) | None => {
+                let mut decoder = Decoder::default();
+                decoder.push(bytes);
+                self.state = State::Described { decoder, pieces: HeaderPieces::default(), deadline };
+                self.read_description(now);
+            }
+        }
+    }
+
+    fn read_description(&mut self, now: Instant) {
+        let State::Described { decoder, pieces, .. } = &mut self.state else { return };
+        loop {
+            let packet = match decoder.next_packet() {
+                Ok(Some(packet)) => packet,
+                Ok(None) => return,
+                Err(error) => return self.fail(not_a_stream(&error)),
+            };
+            let Packet::Header { piece, first, last } = packet else {
+                if matches!(packet, Packet::Other) {
+                    continue;
+                }
+                let text = "the origin sent media, or their end, before the header".to_owned();
+                return self.fail(Failure::malformed(text));
+            };
+            match pieces.push(&piece, first, last) {
+                Ok(None) => {}
+                Ok(Some(header)) => {
+                    // What else it would say, up to its end, is not waited for.
+                    return self.play(stream_numbers(&header), now);
+                }
+                Err(error) => return self.fail(Failure::malformed(format!("the origin's stream: {error}"))),
+            }
+        }
+    }
+
+    fn read_stream(&mut self, now: Instant) {
+        let State::Streaming(streaming) = &mut self.state else { return };
+        loop {
+            let packet = match streaming.decoder.next_packet() {
+                Ok(Some(packet)) => packet,
+                Ok(None) => return,
+                Err(error) => return self.fail(not_a_stream(&error)),
+            };
+            match packet {
+                // Neither fills a pause of the media.
+                Packet::Other => continue,
+                Packet::StreamChange => {
+                    streaming.pieces = HeaderPieces::default();
+                    continue;
+                }
+                Packet::Header { piece, first, last } => match streaming.pieces.push(&piece, first, last) {
+                    Ok(None) => continue,
+                    Ok(Some(header)) => {
+                        let selects_all =
+                            stream_numbers(&header).iter().all(|stream| streaming.selected.contains(stream));
+                        if !selects_all {
+                            // Of the new streams nothing would be sent.
+                            return self.restart(now);
+                        }
+                        streaming.packet_size = Some(header.packet_size());
+                        self.outputs.push_back(Output::Header(Box::new(header)));
+                    }
+                    Err(error) => return self.fail(Failure::malformed(format!("the origin's stream: {error}"))),
+                },
+                Packet::Data(bytes) => {
+                    let len = bytes.len();
+                    match streaming.packet_size {
+                        Some(size) if len <= size => self.outputs.push_back(Output::Data(bytes)),
+                        Some(size) => {
+                            let text = format!("the origin sent a data packet of {len} bytes; its header says {size}");
+                            return self.fail(Failure::malformed(text));
+                        }
+                        None => {
+                            return self.fail(Failure::malformed("the origin sent media before the header".to_owned()));
+                        }
+                    }
+                }
+                // Players in the field ask again at that, and servers are used to it.
+                Packet::End(Hresult::FALSE) => return self.restart(now),
+                Packet::End(_) => return self.ended(),
+            }
+            streaming.deadline = now + self.config.stall_timeout;
+        }
+    }
+
+    /// Another stream takes the place of this one: asks for it from the beginning.
+    fn restart(&mut self, now: Instant) {
+        let recent = self.restarted.is_some_and(|at| now.saturating_duration_since(at) < RESTART_WINDOW);
+        self.restarts = if recent { self.restarts + 1 } else { 1 };
+        self.restarted = Some(now);
+        if self.restarts > MAX_RESTARTS {
+            let text = format!("the origin ended its stream {} times within seconds", self.restarts);
+            return self.fail(Failure::malformed(text));
+        }
+        self.describe(now);
+    }
+
+    fn ended(&mut self) {
+        self.state = State::Down;
+        self.outputs.push_back(Output::Ended);
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.state = State::Down;
+        self.outputs.push_back(Output::Failed(failure));
+    }
+}
+
+fn not_a_stream(error: &packet::Malformed) -> Failure {
+    Failure::malformed(format!("the origin sends what is not a stream, or lost its place: {error}"))
+}
+
+fn stream_numbers(header: &asf::Header) -> Vec<u8> {
+    header.streams().iter().map(|stream| stream.number).collect()
+}
+
+/// The number of the session (2.2.1.4.4), if it can be one: up to 10 digits.
+fn client_id(headers: &HeaderMap) -> Option<String> {
+    let values = headers.get_all(PRAGMA).iter().filter_map(|value| value.to_str().ok());
+    let mut tokens = values.flat_map(|value| value.split(','));
+    let id = tokens.find_map(|token| token.trim().strip_prefix("client-id=").map(str::to_owned))?;
+    (!id.is_empty() && id.len() <= 10 && id.bytes().all(|byte| byte.is_ascii_digit())).then_some(id)
+}
+
+/// What the answer is where its type says that it is a page or a picture.
+fn other_content(headers: &HeaderMap) -> Option<String> {
+    let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let kind = content_type.split(['/', ';']).next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_other = ["text", "image", "font", "multipart"].contains(&kind.as_str());
+    is_other.then(|| content_type.chars().filter(|char| !char.is_control()).take(80).collect())
+}
+
+/// A GUID as text, random (version 4).
+fn guid(random: [u8; 16]) -> String {
+    let number = u128::from_be_bytes(random) & !(0xF000 << 64) & !(0xC << 60) | (4 << 76) | (8 << 60);
+    let text = format!("{number:032X}");
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| text.get(range).unwrap_or_default());
+    parts.join("-")
+}
+
+#[cfg(test)]
+mod tests;
