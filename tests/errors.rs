@@ -24,17 +24,17 @@ mod name_service {
     extern "C" fn getaddrinfo(
         node: *const c_char,
         _service: *const c_char,
-        _hints: *const libc::addrinfo,
-        _result: *mut *mut libc::addrinfo,
+        _hints: *const nix::libc::addrinfo,
+        _result: *mut *mut nix::libc::addrinfo,
     ) -> c_int {
         // SAFETY: callers of this function pass a string that ends.
         match unsafe { CStr::from_ptr(node) }.to_bytes() {
-            b"down.test" => libc::EAI_AGAIN,
+            b"down.test" => nix::libc::EAI_AGAIN,
             b"silent.test" => {
                 std::thread::sleep(Duration::from_secs(5));
-                libc::EAI_AGAIN
+                nix::libc::EAI_AGAIN
             }
-            _ => libc::EAI_NONAME,
+            _ => nix::libc::EAI_NONAME,
         }
     }
 }

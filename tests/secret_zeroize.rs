@@ -30,9 +30,6 @@ static WIDE: [u8; 2 * PASSWORD.len()] = {
     wide
 };
 
-/// What frees a copy of its own that it does not wipe, as `docs/threats.md` says: the library that makes NTLM's messages.
-const LEFT_BY_OTHERS: &str = "sspi::ntlm::messages::computations::compute_ntlm_v2_hash";
-
 struct Watching;
 
 #[global_allocator]
@@ -50,9 +47,7 @@ fn look(bytes: &[u8]) {
     let found = bytes.len() >= PASSWORD.len() && (is_like(PASSWORD.as_bytes()) || is_like(&WIDE));
     if found && LOOKS.with(|looks| !looks.replace(true)) {
         let place = Backtrace::force_capture().to_string();
-        if !place.contains(LEFT_BY_OTHERS) {
-            FOUND.lock().unwrap().push(format!("{} bytes\n{place}", bytes.len()));
-        }
+        FOUND.lock().unwrap().push(format!("{} bytes\n{place}", bytes.len()));
         LOOKS.with(|looks| looks.set(false));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use url::Url;
 
@@ -170,6 +170,7 @@ impl Settings {
                 login: self.login.clone(),
                 tickets: kerberos::AVAILABLE,
                 random: rand::random,
+                wall_clock: SystemTime::now,
                 directives: Directives { template, auto_destroy: self.auto_destroy },
                 via: Via::default(),
                 content_length: (self.content_length > 0).then_some(self.content_length),

@@ -136,21 +136,37 @@ fn c13_push_start_is_refused_first() {
     assert_eq!(pushing.destination_stats().get::<u64>("packets-dropped"), Ok(0));
 }
 
-/// C-5: NTLM and Negotiate satisfy another implementation, on the one connection that carries PushStart too.
+/// C-5: NTLM and Negotiate satisfy another implementation, on the one connection that carries PushStart too: with a
+/// domain's user, with a principal's name, and with letters that are not ASCII's.
 #[cfg(feature = "ntlm")]
 #[test]
 fn c5_ntlm_and_negotiate() {
-    for scheme in ["NTLM", "Negotiate"] {
+    for (scheme, user_id, user, password) in [
+        ("NTLM", "STUDIO\\bob", "bob", "hush"),
+        ("Negotiate", "STUDIO\\bob", "bob", "hush"),
+        ("NTLM", "bob", "bob", "hush"),
+        ("NTLM", "bob@studio.invalid", "bob@studio.invalid", "hush"),
+        ("Negotiate", "bob@studio.invalid", "bob@studio.invalid", "hush"),
+        ("NTLM", "STUDIO\\Пётр", "Пётр", "pässwörd €"),
+        ("Negotiate", "STUDIO\\jürgen", "jürgen", "пароль"),
+    ] {
         let peer = Peer::new();
-        let pushing = pushing(&peer, "");
-        let mut acceptor = Acceptor::new(scheme, "bob", "hush");
+        let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
+        pushing.sink.set_property("user-id", user_id);
+        pushing.sink.set_property("user-pw", password);
+        pushing.play();
+        feed(&source, media::stream(PACKETS, STEP));
+        end(&source);
+        let mut acceptor = Acceptor::new(scheme, user, password);
         let mut connection = peer.accept();
         assert_eq!(connection.request().header("X-Accept-Authentication"), Some("Negotiate, NTLM, Digest"));
         connection.answer(&unauthorized(&[scheme]));
         let Verdict::Continue(challenge) = acceptor.step(token(&connection.request())) else { panic!("{scheme}") };
         connection.answer(&unauthorized(&[&format!("{scheme} {challenge}")]));
-        let Verdict::Accepted(user) = acceptor.step(token(&connection.request())) else { panic!("{scheme}") };
-        assert!(user.contains("bob") && user.contains("STUDIO"), "{user}");
+        let verdict = acceptor.step(token(&connection.request()));
+        let Verdict::Accepted(accepted) = &verdict else { panic!("{scheme} {user_id}: {verdict:?}") };
+        assert!(accepted.contains(user), "{accepted}");
+        assert_eq!(accepted.contains("STUDIO"), user_id.contains("STUDIO"), "{accepted}");
         connection.answer(&wms(204, "one"));
         let start = connection.request();
         assert!(!start.is_setup() && start.header("Authorization").is_none(), "C-13: {}", start.text);

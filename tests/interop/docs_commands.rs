@@ -139,7 +139,7 @@ fn run(folder: &Path, command: &str) -> Program {
 
 /// VLC does not run as root.
 fn not_root() -> &'static str {
-    let is_root = rustix::process::getuid().is_root();
+    let is_root = nix::unistd::getuid().is_root();
     if is_root { "setpriv --reuid=nobody --regid=nogroup --clear-groups env HOME=/tmp" } else { "env" }
 }
 

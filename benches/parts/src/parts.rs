@@ -3,7 +3,7 @@
 //! `pure.rs` times them, `instructions` counts what they take.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use asf::{self, Header, Packet, Padding, ParsedPacket, Parser, Settings};
 use asfpush_client::packet_buffer::{DropPolicy, Limits, PacketBuffer, Reader, ReaderOptions, StartPosition};
@@ -197,8 +197,12 @@ fn path(media: Media) -> Work {
 /// A session that has begun its first body.
 fn streaming(header: &Arc<Header>) -> Session {
     let now = Instant::now();
-    let mut session =
-        Session::new(Config::new("http://localhost/p".parse().unwrap(), "WMEncoder/12.0.0.0", || [0; 16]));
+    let mut session = Session::new(Config::new(
+        "http://localhost/p".parse().unwrap(),
+        "WMEncoder/12.0.0.0",
+        || [0; 16],
+        || SystemTime::UNIX_EPOCH,
+    ));
     session.connect(now);
     let request = session.poll();
     assert!(matches!(request, Some(Output::Request(_))), "{request:?}");

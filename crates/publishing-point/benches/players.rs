@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use rustix::process::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use test_support::daemon::{Daemon, folder, program};
 use test_support::player_load::{self, PACKET, Received, listen};
 use test_support::wire::{CONCERT, Wire};
@@ -122,8 +122,8 @@ fn report(name: &str, process: u32, before: f64, began: Instant, received: &[Rec
 
 fn main() {
     let Arguments { players, seconds, .. } = Arguments::parse();
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let (_, maximum) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, maximum, maximum).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let wait = |clients: Vec<JoinHandle<Received>>| -> Vec<Received> {
         clients.into_iter().map(|client| runtime.block_on(client).unwrap()).collect()

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use test_support::pipeline::until;
 use test_support::server_process::PointProgram;
 use test_support::watched_push::Show;
@@ -206,10 +206,12 @@ fn a_flood_of_requests_on_one_connection_holds_nobody_up() {
 fn ten_thousand_idle_connections() {
     const IDLE: usize = 10_000;
     let _alone = alone();
-    let limit = getrlimit(Resource::Nofile);
-    let enough = limit.maximum.is_none_or(|maximum| maximum > IDLE as u64 + 500);
-    assert!(enough, "the system's limit of descriptors is too low for this test: ulimit -Hn 20000");
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let (_, maximum) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    assert!(
+        maximum > IDLE as u64 + 500,
+        "the system's limit of descriptors is too low for this test: ulimit -Hn 20000"
+    );
+    setrlimit(Resource::RLIMIT_NOFILE, maximum, maximum).unwrap();
     let config = format!(
         "[bounds]\nuncounted = ['127.0.0.0/8']\nmax-connections = {}\nhead-timeout = '10m'\n[point.concert]\n",
         IDLE + 100

@@ -25,11 +25,12 @@ pub enum Verdict {
 }
 
 impl Acceptor {
-    /// `scheme` is NTLM or Negotiate; `user` belongs to the domain STUDIO.
+    /// `scheme` is NTLM or Negotiate; `user` belongs to the domain STUDIO, or is a principal's name, which has none.
     pub fn new(scheme: &str, user: &str, password: &str) -> Self {
         let users = TempDir::new().unwrap();
         let file = users.path().join("users");
-        fs::write(&file, format!("STUDIO:{user}:{password}\n")).unwrap();
+        let domain = if user.contains('@') { "" } else { "STUDIO" };
+        fs::write(&file, format!("{domain}:{user}:{password}\n")).unwrap();
         // The Debian package belongs to Debian's own interpreter.
         let mut process = Command::new("/usr/bin/python3")
             .args([concat!(env!("CARGO_MANIFEST_DIR"), "/src/acceptor.py"), scheme])

@@ -23,7 +23,7 @@ pub fn watch() {
     TRACER.set(tracer).expect("one watch");
     #[expect(unsafe_code, reason = "a test program's exit has no other hook")]
     // SAFETY: the function belongs to this program, and does not unwind.
-    let refused = unsafe { libc::atexit(at_exit) };
+    let refused = unsafe { nix::libc::atexit(at_exit) };
     assert_eq!(refused, 0);
 }
 
@@ -108,7 +108,7 @@ extern "C" fn at_exit() {
         #[expect(unsafe_code, reason = "an exit within an exit")]
         // SAFETY: nothing of this program's runs after it.
         unsafe {
-            libc::_exit(101)
+            nix::libc::_exit(101)
         }
     }
 }

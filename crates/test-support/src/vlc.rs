@@ -22,7 +22,7 @@ impl Vlc {
         fs::set_permissions(scenes.path(), Permissions::from_mode(0o777)).unwrap();
         let log = File::create(scenes.path().join("log")).unwrap();
         let mut command = Command::new("setpriv");
-        if rustix::process::getuid().is_root() {
+        if nix::unistd::getuid().is_root() {
             command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
         }
         let child = command

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use asf::Header;
 use asf::test_util::HeaderBuilder;
@@ -74,7 +74,12 @@ impl Pair {
         let config = Config {
             content_length,
             header_change,
-            ..Config::new(Url::parse("http://media/concert").unwrap(), "WMEncoder/12.0.0.0", || [0; 16])
+            ..Config::new(
+                Url::parse("http://media/concert").unwrap(),
+                "WMEncoder/12.0.0.0",
+                || [0; 16],
+                || SystemTime::UNIX_EPOCH,
+            )
         };
         let now = Instant::now();
         let mut client = Session::new(config);

@@ -1,7 +1,7 @@
 //! The pusher's end of the protocol under any order of events.
 
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use asf::Header;
 use asf::test_util::HeaderBuilder;
@@ -54,7 +54,12 @@ fn config(source: &mut Source<'_>) -> Config {
         automatic_redirect: source.byte() % 4 != 3,
         https: source.byte().is_multiple_of(2),
         header_change: source.of(&[HeaderChange::Auto, HeaderChange::StreamChange, HeaderChange::Reconnect]),
-        ..Config::new(Url::parse("http://media/concert").expect("a URL"), "WMEncoder/12.0.0.0", || [7; 16])
+        ..Config::new(
+            Url::parse("http://media/concert").expect("a URL"),
+            "WMEncoder/12.0.0.0",
+            || [7; 16],
+            || SystemTime::UNIX_EPOCH,
+        )
     }
 }
 

@@ -7,10 +7,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use nix::libc;
 use socket2::SockRef;
 
 /// Unsent bytes that the kernel takes before it makes the library wait: enough for one turn of the
@@ -100,7 +100,6 @@ struct Candidate {
 
 /// The process's connections to one of `peers` that have not been found yet.
 fn candidates(peers: &[SocketAddr]) -> impl Iterator<Item = Candidate> {
-    let process = pidfd_open(getpid(), PidfdFlags::empty()).ok();
     let descriptors = fs::read_dir("/proc/self/fd").ok();
     let known = CLAIMED_INODES.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let sockets = descriptors.into_iter().flatten().filter_map(|entry| {
@@ -110,12 +109,23 @@ fn candidates(peers: &[SocketAddr]) -> impl Iterator<Item = Candidate> {
         Some((fd, inode))
     });
     sockets.filter(move |(_, inode)| !known.contains(inode)).filter_map(move |(fd, inode)| {
-        let fd = pidfd_getfd(process.as_ref()?, fd, PidfdGetfdFlags::empty()).ok()?;
+        let fd = duplicate(fd)?;
         let socket = SockRef::from(&fd);
         let local = socket.local_addr().ok()?.as_socket()?;
         let peer = socket.peer_addr().ok()?.as_socket()?;
         peers.contains(&peer).then_some(Candidate { fd, inode, local })
     })
+}
+
+/// A duplicate of a descriptor that may be closed at any time by its owner, or be another one by now.
+fn duplicate(fd: RawFd) -> Option<OwnedFd> {
+    #[expect(unsafe_code, reason = "safe bindings duplicate only what they know to be open")]
+    // SAFETY: the call takes numbers only; one that is no descriptor is refused. What it returns is a new
+    // descriptor, which nobody else has.
+    unsafe {
+        let duplicate = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0);
+        (duplicate >= 0).then(|| OwnedFd::from_raw_fd(duplicate))
+    }
 }
 
 /// Bytes of the kernel's `struct tcp_info` that are read; the C library's own declaration ends earlier.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
@@ -78,7 +78,7 @@ impl RelayConfig {
                 via,
                 https: transport::tls::AVAILABLE,
                 proxy: transport::proxy::by_environment(Login::default()),
-                ..Session::new(url, USER_AGENT, rand::random)
+                ..Session::new(url, USER_AGENT, rand::random, SystemTime::now)
             },
             transport: transport::Settings {
                 connect_timeout: Duration::from_secs(10),

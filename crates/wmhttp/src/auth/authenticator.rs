@@ -1,5 +1,7 @@
 //! One far end's challenges, and what becomes of the request that they refuse.
 
+use std::time::SystemTime;
+
 use http::HeaderValue;
 use http::header::HeaderMap;
 use url::Url;
@@ -80,6 +82,8 @@ pub struct AuthContext<'a> {
     pub login: &'a Login,
     /// A source of random values.
     pub random: fn() -> [u8; 16],
+    /// The time of day.
+    pub wall_clock: fn() -> SystemTime,
     /// Whether the connection of the challenge goes on.
     pub kept: bool,
     /// Whether Kerberos tickets can be had for this far end.
@@ -318,6 +322,7 @@ impl Authenticator {
                 challenge: &open.challenge,
                 credentials: &credentials,
                 random: now.random,
+                wall_clock: now.wall_clock,
                 host: (self.target == Target::Server).then(|| now.url.host_str()).flatten(),
             })
         });

@@ -34,6 +34,8 @@ impl Mechanism for Basic {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use crate::auth::Credentials;
 
@@ -46,8 +48,13 @@ mod tests {
         ] {
             let credentials = Credentials::new(user, password);
             let challenge = Challenge::default();
-            let beginning =
-                InitialState { challenge: &challenge, credentials: &credentials, random: || [0; 16], host: None };
+            let beginning = InitialState {
+                challenge: &challenge,
+                credentials: &credentials,
+                random: || [0; 16],
+                wall_clock: || SystemTime::UNIX_EPOCH,
+                host: None,
+            };
             let mut basic = begin(&beginning).unwrap();
             let line = RequestLine { method: "POST", target: "/" };
             assert_eq!(basic.authorize(line).unwrap().reveal(), value);

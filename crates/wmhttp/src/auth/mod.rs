@@ -5,8 +5,7 @@
 //! sent again with the header that [`Authenticator::authorize`] gives, or credentials are
 //! asked for, or it has failed. Each set of credentials is tried once.
 //!
-//! No I/O, no clock, no lock: random values come in as arguments. (NTLM draws its own, and puts in the
-//! time where the server does not tell its own, inside of the library that makes its messages.)
+//! No I/O, no clock, no lock: random values and the time come in as arguments.
 
 mod authenticator;
 mod basic;
@@ -18,6 +17,8 @@ mod kerberos;
 mod negotiate;
 #[cfg(feature = "ntlm")]
 mod ntlm;
+#[cfg(feature = "ntlm")]
+mod spnego;
 #[cfg(test)]
 #[cfg(feature = "ntlm")]
 pub(crate) mod test_acceptor;
@@ -25,6 +26,7 @@ pub(crate) mod test_acceptor;
 mod token_exchange;
 
 use std::fmt;
+use std::time::SystemTime;
 
 use http::HeaderName;
 use http::header::{AUTHORIZATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, WWW_AUTHENTICATE};
@@ -171,6 +173,9 @@ struct InitialState<'a> {
     challenge: &'a Challenge,
     credentials: &'a Credentials,
     random: fn() -> [u8; 16],
+    /// The time of day, which NTLM tells a server that does not tell its own.
+    #[cfg_attr(not(feature = "ntlm"), expect(dead_code, reason = "for the schemes that are left out"))]
+    wall_clock: fn() -> SystemTime,
     /// The host that asks, where it is known.
     #[cfg_attr(not(feature = "ntlm"), expect(dead_code, reason = "for the schemes that are left out"))]
     host: Option<&'a str>,

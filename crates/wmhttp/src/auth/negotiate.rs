@@ -1,33 +1,34 @@
 //! Negotiate: SPNEGO (RFC 4178, in HTTP by RFC 4559) with NTLM inside.
 
-use sspi::ntlm::NtlmConfig;
-use sspi::{CredentialsBuffers, Negotiate, NegotiateConfig};
-
-use super::token_exchange::{Handshake, Package, identity, step};
+use super::ntlm::{Client, messages};
+use super::spnego::{self, NegState, NegTokenResp};
+use super::token_exchange::{Handshake, Step, TokenSource};
 use super::{InitialState, Mechanism, Scheme};
 
-/// The library would also do what needs a network.
-const PACKAGES: &str = "ntlm,!kerberos,!pku2u";
-
-struct Messages {
-    negotiate: Negotiate,
-    credentials: Option<CredentialsBuffers>,
-    /// The service's name, `HTTP/host`.
-    service: String,
+struct Wrapped {
+    ntlm: Client,
 }
 
 pub(super) fn begin(beginning: &InitialState<'_>) -> Result<Box<dyn Mechanism>, String> {
-    let config = NegotiateConfig::new(Box::new(NtlmConfig::default()), Some(PACKAGES.to_owned()), String::new());
-    let messages = Messages {
-        negotiate: Negotiate::new_client(config).map_err(|error| error.description)?,
-        credentials: Some(CredentialsBuffers::AuthIdentity(identity(beginning.credentials)?.into())),
-        service: format!("HTTP/{}", beginning.host.unwrap_or_default()),
-    };
-    Ok(Box::new(Handshake::begin(Scheme::Negotiate, Box::new(messages))?))
+    Ok(Box::new(Handshake::begin(Scheme::Negotiate, Box::new(Wrapped { ntlm: Client::new(beginning) }))))
 }
 
-impl Package for Messages {
-    fn next(&mut self, received: Option<Vec<u8>>) -> Result<(Vec<u8>, bool), String> {
-        step(&mut self.negotiate, &mut self.credentials, &self.service, received)
+impl TokenSource for Wrapped {
+    fn first(&mut self) -> Vec<u8> {
+        spnego::initial(&messages::negotiate())
+    }
+
+    fn answer(&mut self, received: &[u8]) -> Result<Step, String> {
+        let received = NegTokenResp::parse(received).ok_or("it is not a token of SPNEGO")?;
+        if received.state == Some(NegState::Rejected) {
+            return Ok(Step::Refused);
+        }
+        if received.mechanism.is_some_and(|mechanism| mechanism != spnego::NTLM) {
+            return Err("it chooses another mechanism than NTLM, the only one that was offered".to_owned());
+        }
+        let answer = self.ntlm.authenticate(received.token.unwrap_or_default())?;
+        // Servers of Windows and MIT's want the list's signature where NTLM's last message has a MIC.
+        let signature = answer.sign(&spnego::mechanisms());
+        Ok(Step::Last(spnego::response(&answer.message, signature.as_ref().map(<[u8; 16]>::as_slice))))
     }
 }

@@ -1,31 +1,36 @@
-//! What NTLM and Negotiate have in common: base64 tokens that go back and forth on one connection,
-//! made by the library `sspi`.
+//! What NTLM and Negotiate have in common: base64 tokens that go back and forth on one connection.
 
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sspi::{
-    AuthIdentity, BufferType, ClientRequestFlags, DataRepresentation, SecurityBuffer, SecurityStatus, Sspi, SspiImpl,
-    Username,
-};
-use tracing::subscriber::{NoSubscriber, with_default};
 
-use super::{Challenge, Credentials, Mechanism, RequestLine, Scheme, Secret};
+use super::{Challenge, Mechanism, RequestLine, Scheme, Secret};
 
-/// The library's part of a scheme.
-pub(super) trait Package: Send {
-    /// The next message for the far end, and whether it is the last.
+/// Makes the client's tokens.
+pub(super) trait TokenSource: Send {
+    /// The token that the client begins with.
+    fn first(&mut self) -> Vec<u8>;
+
+    /// Answers a token of the server's.
     ///
     /// # Errors
-    /// Why what was received cannot be answered.
-    fn next(&mut self, received: Option<Vec<u8>>) -> Result<(Vec<u8>, bool), String>;
+    /// Why it cannot be answered.
+    fn answer(&mut self, received: &[u8]) -> Result<Step, String>;
+}
+
+/// How the exchange continues.
+pub(super) enum Step {
+    /// The server gets this token, and then decides.
+    Last(Vec<u8>),
+    /// The server has refused the user.
+    Refused,
 }
 
 /// The exchange of tokens on one connection.
 pub(super) struct Handshake {
     scheme: Scheme,
-    package: Box<dyn Package>,
+    source: Box<dyn TokenSource>,
     stage: Stage,
     /// The last token was made.
     complete: bool,
@@ -35,16 +40,16 @@ pub(super) struct Handshake {
 enum Stage {
     /// The first token, which can go on any connection.
     First(Secret),
-    /// The answer to a token of the far end's, for its connection.
+    /// The answer to a token of the server's, for its connection.
     Answer(Secret),
     /// All is sent.
     Sent,
 }
 
 impl Handshake {
-    pub(super) fn begin(scheme: Scheme, mut package: Box<dyn Package>) -> Result<Self, String> {
-        let (token, _) = package.next(None)?;
-        Ok(Self { scheme, package, stage: Stage::First(value(scheme, &token)), complete: false })
+    pub(super) fn begin(scheme: Scheme, mut source: Box<dyn TokenSource>) -> Self {
+        let stage = Stage::First(value(scheme, &source.first()));
+        Self { scheme, source, stage, complete: false }
     }
 }
 
@@ -70,51 +75,18 @@ impl Mechanism for Handshake {
     fn challenged(&mut self, challenge: &Challenge) -> Result<bool, String> {
         let Some(token) = challenge.token.as_ref().filter(|_| !self.complete) else { return Ok(false) };
         let received = STANDARD.decode(token).map_err(|_| "its token is no base64".to_owned())?;
-        let (token, complete) = self.package.next(Some(received))?;
-        if token.is_empty() {
-            return Ok(false);
+        match self.source.answer(&received) {
+            Ok(Step::Last(token)) => {
+                self.complete = true;
+                self.stage = Stage::Answer(value(self.scheme, &token));
+                Ok(true)
+            }
+            Ok(Step::Refused) => Ok(false),
+            Err(why) => Err(format!("its token cannot be answered: {why}")),
         }
-        self.complete = complete;
-        self.stage = Stage::Answer(value(self.scheme, &token));
-        Ok(true)
     }
 
     fn survives_connection(&self) -> bool {
         matches!(self.stage, Stage::First(_))
     }
-}
-
-/// `DOMAIN\user`, `user@REALM` or a plain name, as the library wants it.
-pub(super) fn identity(credentials: &Credentials) -> Result<AuthIdentity, String> {
-    let username = Username::parse(&credentials.user)
-        .map_err(|_| "the user name is neither user, DOMAIN\\user nor user@REALM".to_owned())?;
-    Ok(AuthIdentity { username, password: credentials.password.reveal().to_owned().into() })
-}
-
-/// One step of a package's.
-pub(super) fn step<P: Sspi + SspiImpl>(
-    package: &mut P,
-    credentials: &mut P::CredentialsHandle,
-    target: &str,
-    received: Option<Vec<u8>>,
-) -> Result<(Vec<u8>, bool), String> {
-    let mut input = vec![SecurityBuffer::new(received.unwrap_or_default(), BufferType::Token)];
-    let mut output = vec![SecurityBuffer::new(Vec::new(), BufferType::Token)];
-    let mut builder = package
-        .initialize_security_context()
-        .with_credentials_handle(credentials)
-        // Without integrity SPNEGO's own check fails.
-        .with_context_requirements(ClientRequestFlags::INTEGRITY | ClientRequestFlags::ALLOCATE_MEMORY)
-        .with_target_data_representation(DataRepresentation::Native)
-        .with_target_name(target)
-        .with_input(&mut input)
-        .with_output(&mut output);
-    let unanswerable = |error: sspi::Error| format!("its token cannot be answered: {}", error.description);
-    // The library traces its messages, which are the value of the header.
-    let result = with_default(NoSubscriber::default(), || {
-        package.initialize_security_context_impl(&mut builder).and_then(|mut context| context.resolve_to_result())
-    })
-    .map_err(unanswerable)?;
-    let token = output.pop().map(|buffer| buffer.buffer).unwrap_or_default();
-    Ok((token, result.status == SecurityStatus::Ok))
 }

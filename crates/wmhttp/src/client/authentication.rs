@@ -168,6 +168,7 @@ impl Session {
             methods: self.config.auth_methods,
             login,
             random: self.config.random,
+            wall_clock: self.config.wall_clock,
             kept,
             tickets: self.config.tickets && at_home,
         };

@@ -6,6 +6,8 @@ mod broken;
 mod proxy;
 mod redirects;
 
+use std::time::SystemTime;
+
 use http::header::{HeaderName, SERVER, VIA};
 use http::{HeaderMap, HeaderValue};
 
@@ -48,7 +50,12 @@ struct Played {
 }
 
 fn config() -> Config {
-    Config::new(Url::parse("http://media:8080/concert").unwrap(), "WMEncoder/12.0.0.0 test/1", || [0xA5; 16])
+    Config::new(
+        Url::parse("http://media:8080/concert").unwrap(),
+        "WMEncoder/12.0.0.0 test/1",
+        || [0xA5; 16],
+        || SystemTime::UNIX_EPOCH,
+    )
 }
 
 fn header() -> Arc<asf::Header> {

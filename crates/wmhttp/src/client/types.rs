@@ -1,7 +1,7 @@
 //! What a session is told, and what it says.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::HeaderMap;
@@ -40,6 +40,8 @@ pub struct Config {
     pub tickets: bool,
     /// A source of random values that nobody can guess.
     pub random: fn() -> [u8; 16],
+    /// The time of day, such as `SystemTime::now`: NTLM tells it to servers that do not tell their own.
+    pub wall_clock: fn() -> SystemTime,
     /// What PushSetup asks of the server (C-3).
     pub directives: Directives,
     /// Which way the stream has come, for a server that pushes on; an encoder is where it begins.
@@ -64,8 +66,13 @@ pub struct Config {
 
 impl Config {
     /// A push to `url` as an encoder does it without being asked for more: nobody logs in, nothing is asked of the
-    /// server, no proxy, no TLS. `random` is as the field.
-    pub fn new(url: Url, user_agent: impl Into<String>, random: fn() -> [u8; 16]) -> Self {
+    /// server, no proxy, no TLS. `random` and `wall_clock` are as the fields.
+    pub fn new(
+        url: Url,
+        user_agent: impl Into<String>,
+        random: fn() -> [u8; 16],
+        wall_clock: fn() -> SystemTime,
+    ) -> Self {
         Self {
             url,
             user_agent: user_agent.into(),
@@ -73,6 +80,7 @@ impl Config {
             login: Login::default(),
             tickets: false,
             random,
+            wall_clock,
             directives: Directives::default(),
             via: Via::default(),
             content_length: None,

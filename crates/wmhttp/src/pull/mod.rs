@@ -18,7 +18,7 @@ mod header_pieces;
 pub mod packet;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{
@@ -383,6 +383,8 @@ impl Session {
             methods: Methods { negotiate: false, ntlm: false, ..self.config.auth_methods },
             login: if at_home { &self.config.login } else { &nobody },
             random: self.config.random,
+            // NTLM alone asks for the time, and is left out above.
+            wall_clock: || SystemTime::UNIX_EPOCH,
             kept: false,
             tickets: false,
         };

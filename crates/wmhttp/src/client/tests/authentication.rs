@@ -434,9 +434,16 @@ mod on_one_connection {
     /// then neither PushStart nor the next on that connection carries any (C-13).
     #[test]
     fn c5_c13_tokens_and_no_more() {
-        for scheme in ["NTLM", "Negotiate"] {
-            for (user, password, right) in [("bob", "hush", true), ("D\\bob", "hush", true), ("bob", "wrong", false)] {
-                let mut acceptor = Acceptor::new(scheme, user, "hush");
+        for (scheme, old) in [("NTLM", false), ("NTLM", true), ("Negotiate", false), ("Negotiate", true)] {
+            for (user, password, right) in [
+                ("bob", "hush", true),
+                ("D\\bob", "hush", true),
+                ("bob@studio.example", "hush", true),
+                ("Stüdio\\Пётр", "hush", true),
+                ("bob", "wrong", false),
+            ] {
+                let begin = if old { Acceptor::old } else { Acceptor::new };
+                let mut acceptor = begin(scheme, user, "hush");
                 let mut peer = begun(Config { content_length: Some(1), login: login(user, password), ..bobs() });
                 peer.respond(&unauthorized(&[scheme]));
                 let first = peer.authorization().unwrap().to_owned();
