@@ -13,8 +13,9 @@ use crate::Header;
 use crate::cursor::Cursor;
 use layout::{Layout, PACKET_LENGTH_WORD, Scan};
 
-pub use filter::{PayloadFacts, Selected, select};
+pub use filter::{Selected, select};
 pub use key_frames::key_frames;
+pub use layout::PayloadFacts;
 pub use packet_bytes::{Borrowed, PacketBytes};
 pub use pad::restore;
 pub use start_filter::StartFilter;

@@ -14,6 +14,7 @@
 
 mod headers;
 mod input;
+mod state;
 mod zero_copy;
 
 use std::collections::VecDeque;
@@ -21,8 +22,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use self::headers::Expected;
-use self::input::{InputPosition, PendingSeek};
+use self::state::{Expected, InputPosition, Packets, PendingSeek, State, TrailingData};
 use crate::byte_queue::Queue;
 use crate::header::HEADER_HEAD;
 use crate::header_search::{self, HeaderSearch};
@@ -85,36 +85,6 @@ pub struct Parser {
     caps_header: Option<Bytes>,
     warnings: VecDeque<Warning>,
     warned_unparsed: bool,
-}
-
-#[derive(Debug)]
-enum State {
-    Header(Expected),
-    Packets(Packets),
-    Trailing(TrailingData),
-    Failed(Error),
-}
-
-/// Among data packets.
-#[derive(Debug)]
-struct Packets {
-    /// Where in the stream the first packet begins.
-    start: u64,
-    /// Where in the stream the packets end, if that is known.
-    end: Option<u64>,
-    /// The end of the last packet, if a header may have begun there.
-    begun_header: Bytes,
-    /// Packets in a row that made no sense, and where in the stream they began.
-    unparsed: u32,
-    unparsed_from: u64,
-}
-
-/// Behind the data: nothing counts but another header.
-#[derive(Clone, Copy, Debug, Default)]
-struct TrailingData {
-    broken_headers: u32,
-    /// What the data before it was, for a seek back into it.
-    data: Option<(u64, Option<u64>)>,
 }
 
 enum ParseStep {

@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::Networks;
-use crate::config::file::{ConfigError, ConfigFile, LogFormat, TlsTable, http_url};
+use crate::admission::networks::Networks;
+use crate::config::file::{ConfigError, ConfigFile, LogFormat, TlsTable};
+use crate::config::input::http_url;
 use crate::config::relay::RawForward;
-use crate::{Faults, StatusAccess};
+use crate::fault_injection::Faults;
+use crate::status::access::StatusAccess;
 use bytesize::ByteSize;
 use clap::Parser;
 use url::Url;

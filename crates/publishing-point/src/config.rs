@@ -1,6 +1,8 @@
 //! What a server is started with, and what a reload may change.
 
+mod error;
 pub mod file;
+pub(crate) mod input;
 mod playback;
 pub mod relay;
 
@@ -16,7 +18,7 @@ use crate::admission::networks::Networks;
 use crate::fault_injection::Faults;
 use crate::http::tls::Tls;
 use crate::recording::limits::RecordLimits;
-use crate::status::StatusAccess;
+use crate::status::access::StatusAccess;
 use asfpush_client::packet_buffer::Limits;
 use wmhttp::server::Policy;
 use wmhttp::server::access::AccessPolicy;
@@ -180,9 +182,4 @@ impl Principals {
     pub(crate) fn is_nobodys(&self) -> bool {
         matches!(self, Self::Only(names) if names.is_empty())
     }
-}
-
-/// A point's name as it is looked up: names differ in more than case.
-pub(crate) fn key(name: &str) -> String {
-    name.trim_start_matches('/').to_lowercase()
 }

@@ -8,19 +8,19 @@
 //! it then acts at that moment, and says so in the log. [`kinds`] lists the kinds.
 //!
 //! ```
-//! use asf_publishing_point::{Fault, Moment, Progress};
+//! use asf_publishing_point::{Fault, Progress, Trigger};
 //!
 //! let fault: Fault = "503:retry-after=5s@200/every:3".parse()?;
-//! assert_eq!(fault.moment, Moment::Body(Progress::Packets(200)));
+//! assert_eq!(fault.moment, Trigger::Body(Progress::Packets(200)));
 //! assert_eq!(fault.to_string(), "503:retry-after=5s@200/every:3");
-//! # Ok::<(), asf_publishing_point::BadFault>(())
+//! # Ok::<(), asf_publishing_point::FaultError>(())
 //! ```
 
-mod body_faults;
+pub(crate) mod body_faults;
 mod grammar;
-mod request_faults;
+pub(crate) mod request_faults;
 mod schedule;
-mod write_faults;
+pub(crate) mod write_faults;
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,12 +31,9 @@ use bytesize::ByteSize;
 
 use wmhttp::headers::PushId;
 
-pub(crate) use body_faults::BodyFaults;
 pub use grammar::{FaultError, KindRow, kinds};
-pub(crate) use request_faults::ActiveFaults;
 use schedule::Counter;
 pub use schedule::Schedule;
-pub(crate) use write_faults::{FaultyStream, WriteFaults};
 
 /// A fault, when it acts, and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +44,13 @@ pub struct Fault {
     pub moment: Trigger,
     /// On which of the requests that have such a moment.
     pub turns: Schedule,
+}
+
+impl Fault {
+    /// Says in the log that it acts at the point `point`, at the moment it does.
+    fn log(&self, point: &str) {
+        tracing::warn!(point, fault = %self, "a fault switch acts");
+    }
 }
 
 /// What goes wrong.

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::admission::authorization::Access;
 use crate::config::Config;
-use crate::points::publishing_point::PointStats;
+use crate::points::names::{is_reserved, reserved};
+use crate::points::publishing_point::{PointStats, PublishingPoint};
 use crate::points::registry::Registry;
 
 /// A running server's addresses, figures and switches. [`Server`](crate::Server) and
@@ -16,9 +18,22 @@ pub struct ServerHandle {
     pub(crate) tls_address: Option<SocketAddr>,
     pub(crate) status_address: Option<SocketAddr>,
     pub(crate) registry: Arc<Registry>,
+    access: Arc<Access>,
+    /// One reload at a time.
+    reloading: Arc<Mutex<()>>,
 }
 
 impl ServerHandle {
+    pub(crate) fn new(
+        address: SocketAddr,
+        tls_address: Option<SocketAddr>,
+        status_address: Option<SocketAddr>,
+        registry: Arc<Registry>,
+        access: Arc<Access>,
+    ) -> Self {
+        Self { address, tls_address, status_address, registry, access, reloading: Arc::default() }
+    }
+
     /// The address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.address
@@ -42,12 +57,31 @@ impl ServerHandle {
     /// Takes another configuration while it serves: points come, go and change, and so do users and limits. The
     /// addresses that it listens on stay.
     ///
+    /// It makes directories and starts threads, and waits for another reload to end: call it from a thread that may
+    /// wait.
+    ///
     /// # Errors
     /// Where a directory or a recorder for a new point cannot be had: then all stays as it is.
     pub fn reload(&self, config: Config) -> io::Result<()> {
+        let _turn = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         make_directories(&config)?;
+        check_names(&config)?;
+        let mut fresh = Vec::new();
+        let mut recorders = Vec::new();
+        for (name, settings) in &config.points {
+            match self.registry.point_named(name) {
+                None => fresh.push(PublishingPoint::create(name, &Arc::new(settings.clone()))?),
+                Some(point) if point.recorder().is_none() => {
+                    let recorder = PublishingPoint::create_recorder(name, settings)?;
+                    recorders.extend(recorder.map(|recorder| (point, recorder)));
+                }
+                Some(_) => {}
+            }
+        }
         let moved = moved(&self.registry.config(), &config);
-        self.registry.set_config(config)?;
+        // First: a new point that asks for users must not be there before they are.
+        self.access.set_users(config.users.clone());
+        self.registry.set_config(config, fresh, recorders);
         for key in moved {
             tracing::warn!(
                 "another `{key}` counts from the next start on; until then the server listens where it does"
@@ -86,4 +120,13 @@ pub(crate) fn make_directories(config: &Config) -> io::Result<()> {
         };
         std::fs::create_dir_all(directory).map_err(named)
     })
+}
+
+/// Whether all points can have their names.
+///
+/// # Errors
+/// Which name is reserved.
+pub(crate) fn check_names(config: &Config) -> io::Result<()> {
+    let name = config.points.keys().find(|name| is_reserved(name));
+    name.map_or(Ok(()), |name| Err(io::Error::new(io::ErrorKind::InvalidInput, reserved(name))))
 }

@@ -1,14 +1,24 @@
 //! The server: publishing points that take pushes ([MS-WMHTTP]) and serve players ([MS-WMSP]).
 //!
 //! ```text
-//!  pusher ──▶ push ──▶ session (a task each) ──▶ point ──▶ log ──▶ player (a body each) ──▶ player
-//!                        └ wmhttp::server          ├ recorder (a thread) ──▶ file
-//!                                                  └ forwards ──▶ publish ──▶ other servers
+//!                            server, handle            start, stop, reload
+//!                                   ▼
+//!                               dispatch               which part answers a request
+//!             ┌─────────────────────┼──────────────────┐
+//!             ▼                     ▼                  ▼
+//!          ingest                playback            status
+//!  encoder ─▶ session (a task)      stream ─▶ player   JSON, metrics, page
+//!             │  └ wmhttp::server   ▲
+//!             ▼                     │
+//!          points ─▶ publishing point ─▶ packet buffer  registry: a table of points and sessions
+//!             ├ recording (a thread) ─▶ file
+//!             └ relay ─▶ asfpush_client ─▶ other servers
+//!          http, admission, config, fault_injection     know nothing of those above
 //! ```
 //!
-//! A session owns its protocol machine and writes into one point. The point's log is the
+//! A session owns its protocol machine and writes into one point. The point's packet buffer is the
 //! only copy of the media that players are served from. Every queue is bounded: a pusher
-//! is held back by TCP, a slow player is lapped by the log, a slow disk loses packets of
+//! is held back by TCP, a slow player is overrun in the buffer, a slow disk loses packets of
 //! the recording.
 //!
 //! ```
@@ -25,12 +35,14 @@ mod admission;
 pub mod arguments;
 mod blocking;
 pub mod config;
+mod dispatch;
 mod fault_injection;
 mod handle;
 mod http;
 mod ingest;
 mod playback;
 mod points;
+mod random;
 mod recording;
 mod relay;
 mod server;
@@ -50,4 +62,4 @@ pub use points::publishing_point::PointStats;
 pub use recording::limits::RecordLimits;
 pub use relay::RelayStats;
 pub use server::Server;
-pub use status::StatusAccess;
+pub use status::access::StatusAccess;

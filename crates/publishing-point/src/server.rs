@@ -11,13 +11,20 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use crate::admission::authorization::Access;
 use crate::admission::client_limits::ClientLimits;
 use crate::config::Config;
-use crate::handle::{ServerHandle, make_directories};
-use crate::http::connection;
-use crate::points::publishing_point::PointStats;
+use crate::dispatch::Dispatcher;
+use crate::handle::{ServerHandle, check_names, make_directories};
+use crate::http::connection::{self, ConnectionSettings};
+use crate::ingest::setup::Ingest;
+use crate::playback::handlers::Playback;
+use crate::points::publishing_point::{PointStats, PublishingPoint};
+use crate::points::push_session::SessionControl;
 use crate::points::registry::Registry;
-use crate::status::{self, StatusListener};
+use crate::status::listener::StatusListener;
+use crate::status::routes::Status;
+use crate::status::sampler;
 
 /// Pause after a failed accept, such as for want of descriptors, so that it does not spin.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -51,30 +58,41 @@ impl Server {
             Some(address) => Some(StatusListener::bind(address).await?),
             None => None,
         };
-        let registry = Registry::new(config)?;
+        check_names(&config)?;
+        let points = config.points.iter().map(|(name, point)| PublishingPoint::create(name, &Arc::new(point.clone())));
+        let points = points.collect::<io::Result<Vec<_>>>()?;
+        let access = Arc::new(Access::new(config.users.clone()));
+        let registry = Arc::new(Registry::new(config, points));
         let mut watching = JoinSet::new();
-        watching.spawn(status::sample(Arc::downgrade(&registry)));
+        watching.spawn(sampler::sample(Arc::downgrade(&registry)));
         let gate = ClientLimits::new();
         let status_address = status_listener.as_ref().map(StatusListener::address);
+        let status = Arc::new(Status::new(Arc::clone(&registry), Arc::clone(&access), status_listener.is_some()));
         if let Some(listener) = status_listener {
-            watching.spawn(listener.serve(Arc::clone(&registry), Arc::clone(&gate)));
+            watching.spawn(listener.serve(Arc::clone(&status), Arc::clone(&gate)));
         }
+        let dispatcher = Arc::new(Dispatcher {
+            registry: Arc::clone(&registry),
+            ingest: Ingest::new(Arc::clone(&registry), Arc::clone(&access)),
+            playback: Playback::new(Arc::clone(&registry), Arc::clone(&access)),
+            status,
+        });
         let (stop, stopped) = watch::channel(false);
-        let doors = [(Some(listener), Scheme::Plain), (tls_listener, Scheme::Tls)];
-        let accepting = doors.into_iter().filter_map(|(listener, speech)| {
-            let door =
-                Listener { listener: listener?, speech, registry: Arc::clone(&registry), gate: Arc::clone(&gate) };
-            Some(tokio::spawn(door.keep(stopped.clone())))
+        let listeners = [(Some(listener), Scheme::Plain), (tls_listener, Scheme::Tls)];
+        let accepting = listeners.into_iter().filter_map(|(listener, scheme)| {
+            let dispatcher = Arc::clone(&dispatcher);
+            let listener = Listener { listener: listener?, scheme, dispatcher, gate: Arc::clone(&gate) };
+            Some(tokio::spawn(listener.keep(stopped.clone())))
         });
         let accepting = accepting.collect();
-        let controls = ServerHandle { address, tls_address, status_address, registry };
+        let controls = ServerHandle::new(address, tls_address, status_address, registry, access);
         Ok(Self { controls, stop, accepting, _watching: watching })
     }
 
     /// Ends pushes with 503 and players' streams with `$E`, and makes the recordings whole. Gives
     /// what each point has done, by name.
     pub async fn shutdown(self) -> Vec<(String, PointStats)> {
-        let points = self.controls.registry.stop().await;
+        let points = end_points(&self.controls.registry).await;
         self.stop.send_replace(true);
         for door in self.accepting {
             // Fails only where the task panicked or was aborted: it is over then too.
@@ -82,6 +100,30 @@ impl Server {
         }
         points
     }
+}
+
+/// Ends all sessions with 503; when they are over and the recordings whole it gives what each point has done, by name.
+async fn end_points(registry: &Registry) -> Vec<(String, PointStats)> {
+    let (sessions, points) = registry.close();
+    for session in &sessions {
+        session.control(SessionControl::Expelled(503));
+    }
+    for session in &sessions {
+        session.closed().await;
+    }
+    for point in &points {
+        point.end();
+    }
+    let mut all = Vec::with_capacity(points.len());
+    for point in points {
+        point.relays().through().await;
+        if let Some(recorder) = point.recorder() {
+            recorder.finish().await;
+        }
+        all.push((point.name().to_owned(), point.stats()));
+    }
+    all.sort_by(|(one, _), (other, _)| one.cmp(other));
+    all
 }
 
 impl Deref for Server {
@@ -109,8 +151,8 @@ enum Scheme {
 /// An address that connections come in by.
 struct Listener {
     listener: TcpListener,
-    speech: Scheme,
-    registry: Arc<Registry>,
+    scheme: Scheme,
+    dispatcher: Arc<Dispatcher>,
     gate: Arc<ClientLimits>,
 }
 
@@ -141,20 +183,26 @@ impl Listener {
     /// One too many is closed at once.
     fn accept(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
         let address = peer.ip();
-        let registry = Arc::clone(&self.registry);
+        let registry = &self.dispatcher.registry;
         let config = registry.config();
         let visit = match self.gate.enter(address, config.room(), &config.bounds, Instant::now()) {
             Ok(visit) => visit,
             Err(refused) => return tracing::debug!(%address, %refused, "a connection is closed"),
         };
-        let tls = match self.speech {
+        let tls = match self.scheme {
             Scheme::Plain => None,
             // The certificate of now: a reload may have brought another.
             Scheme::Tls => config.tls.as_ref().map(|tls| Arc::clone(&tls.config)),
         };
-        if self.speech == Scheme::Tls && tls.is_none() {
+        if self.scheme == Scheme::Tls && tls.is_none() {
             return;
         }
-        connections.spawn(connection::serve(registry, stream, peer, tls, visit));
+        let settings = ConnectionSettings {
+            limits: config.bounds.clone(),
+            inactivity_timeout: config.policy.inactivity_timeout,
+            small_receive_buffer: config.points.values().any(|point| point.faults.hold_back()),
+            tls,
+        };
+        connections.spawn(connection::serve(Arc::clone(&self.dispatcher), stream, peer, settings, visit));
     }
 }

@@ -13,9 +13,4 @@ mod page;
 mod recording_sizes;
 pub(crate) mod routes;
 pub(crate) mod sampler;
-pub(crate) mod snapshot;
-
-pub use access::StatusAccess;
-pub(crate) use listener::StatusListener;
-pub(crate) use routes::{answer, is_reserved, set_client_from_request};
-pub(crate) use sampler::{ServerStatusState, sample};
+mod snapshot;

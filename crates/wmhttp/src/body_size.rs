@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::DEFAULT_CONTENT_LENGTH;
+/// The Content-Length of a PushStart where nothing asks for another (C-7).
+pub const DEFAULT_CONTENT_LENGTH: u64 = 2_147_483_647;
 
 /// How much of the stream a body carries.
 const TARGET_BODY_TIME: Duration = Duration::from_secs(60);

@@ -31,6 +31,7 @@ use url::Url;
 
 use crate::auth::{Authenticator, Target};
 use crate::body_size::BodySizeEstimator;
+pub use crate::body_size::DEFAULT_CONTENT_LENGTH;
 use crate::failure::{Cause, Failure};
 use crate::headers::{Cookies, Kind, RequestHead};
 use crate::packet::{FRAMING_LEN, Packet};
@@ -39,8 +40,6 @@ use crate::redirect::RedirectChain;
 pub use peer::Peer;
 pub use types::{Config, Connection, Event, HeaderChange, Output, Request, ResponseHead, RestartReason};
 
-/// The Content-Length of a PushStart where nothing asks for another (C-7).
-pub const DEFAULT_CONTENT_LENGTH: u64 = 2_147_483_647;
 /// Least room after a packet that a `$F` can fill: its framing header and one byte, since an
 /// empty `$F` stops a server in the field (receivers, Framing 1).
 const LEAST_FILLER: u64 = FRAMING_LEN as u64 + 1;

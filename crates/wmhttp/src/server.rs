@@ -27,6 +27,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use crate::Hresult;
 use crate::headers::{Directives, Kind, PushId, RequestHead, SUPPORTED, is_encoder, pragma, set_cookie};
 use crate::packet::{Decoder, Malformed, Packet};
+use crate::via::Via;
 
 /// The shortest Idle-Timeout that the document allows (S-2).
 const LEAST_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,11 +86,27 @@ pub enum PointLookup {
     UseProxy(String),
 }
 
+/// What became of the request that a [`Reply`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was granted.
+    Accepted,
+    /// It was refused, or sent elsewhere.
+    Refused,
+    /// The client must show who it is (S-6).
+    Unauthorized {
+        /// It did so rightly, but with a nonce that no longer counts.
+        stale: bool,
+    },
+}
+
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// HTTP status.
     pub status: u16,
+    /// What it says of the request.
+    pub outcome: Outcome,
     /// The session's id, to be set as a cookie (S-9).
     pub push_id: Option<PushId>,
     /// Where to go instead (S-5).
@@ -109,6 +126,7 @@ impl Reply {
     fn new(policy: &Policy, status: u16) -> Self {
         Self {
             status,
+            outcome: Outcome::Refused,
             push_id: None,
             location: None,
             challenges: Box::default(),
@@ -121,7 +139,7 @@ impl Reply {
 
     /// 204, the connection stays open (S-9, S-12).
     fn success(policy: &Policy, push_id: &PushId) -> Self {
-        Self { push_id: Some(push_id.clone()), ..Self::new(policy, 204) }
+        Self { push_id: Some(push_id.clone()), outcome: Outcome::Accepted, ..Self::new(policy, 204) }
     }
 
     /// An error with a sentence for the pusher's log; the connection closes, since a body may still
@@ -234,6 +252,12 @@ fn escape_attribute(text: &str) -> String {
 /// while 404 would tell it that the publishing point is missing and 400 that it is at fault itself.
 pub fn unknown_session(policy: &Policy) -> Reply {
     Reply::error(policy, 412, "no session has this push-id: begin anew with push-id=0")
+}
+
+/// Refuses a push that has come through the publishing point called `pseudonym` before, or through too many relays:
+/// 508 (RFC 5842, 7.2), with the remedy. `None` admits it.
+pub fn loop_refusal(via: &Via, pseudonym: Option<&str>, policy: &Policy) -> Option<Reply> {
+    via.refusal(pseudonym).map(|why| Reply::error(policy, 508, &why))
 }
 
 /// What a [`ServerSession`] wants done.
@@ -489,6 +513,17 @@ impl ServerSession {
         self.end(Hresult::ABORT);
     }
 
+    /// The higher layer cannot use what came, a header or a data packet: ends the session with 400 and `why` (S-11).
+    /// A refusal is final: nothing that came behind what is refused is handed on.
+    pub fn refuse(&mut self, why: &str) {
+        if self.is_over() && self.outputs.is_empty() {
+            return;
+        }
+        self.outputs.clear();
+        self.outputs.push_back(Output::Reply(Reply::error(&self.policy, 400, why)));
+        self.end(Hresult::BAD_REQUEST);
+    }
+
     fn take_packets(&mut self, now: Instant) -> Result<(), Violation> {
         // An end empties the decoder, so that nothing after it is looked at.
         while let Some(packet) = self.decoder.next_packet()? {
@@ -517,7 +552,7 @@ impl ServerSession {
                 }
                 Packet::End(reason) => {
                     // S-13 lets the server close without an answer; one shows the pusher that the end arrived.
-                    let reply = Reply { close: true, ..Reply::new(&self.policy, 204) };
+                    let reply = Reply { close: true, outcome: Outcome::Accepted, ..Reply::new(&self.policy, 204) };
                     self.outputs.push_back(Output::Reply(reply));
                     self.end(reason);
                 }

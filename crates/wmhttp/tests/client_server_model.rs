@@ -119,7 +119,7 @@ impl Pair {
                         Kind::Start => self.start(&head),
                     }
                 }
-                Output::Send(bytes) => self.wire.push_back(bytes),
+                Output::Send(bytes) | Output::Filler(bytes) => self.wire.push_back(bytes),
                 Output::Close => {
                     self.wire.clear();
                     if let Some(server) = &mut self.server

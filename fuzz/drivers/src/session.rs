@@ -157,7 +157,7 @@ impl Run {
                     self.room = request.body.is_none().then_some(request.head.content_length);
                     self.asked = true;
                 }
-                Output::Send(bytes) => self.take(bytes.len()),
+                Output::Send(bytes) | Output::Filler(bytes) => self.take(bytes.len()),
                 Output::Close => {
                     self.asked = false;
                     self.room = None;

@@ -4,21 +4,10 @@ use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::layout::{self, Layout, PACKET_LENGTH_WORD, PayloadHead};
+use super::layout::{self, Layout, PACKET_LENGTH_WORD, PayloadFacts, PayloadHead};
 use crate::cursor::Cursor;
 
 const PAYLOADS: u8 = 0x3f;
-
-/// What a payload says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PayloadFacts {
-    /// Stream number, 1 to 127.
-    pub stream: u8,
-    /// Whether it is of a key frame.
-    pub key: bool,
-    /// Whether a media object begins in it.
-    pub begins: bool,
-}
 
 /// What is left of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]

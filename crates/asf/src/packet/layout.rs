@@ -1,6 +1,5 @@
 //! Where the fields of a data packet lie and what they say (ASF 5.2).
 
-use super::filter::PayloadFacts;
 use crate::Header;
 use crate::cursor::Cursor;
 pub(super) use crate::cursor::width;
@@ -11,6 +10,17 @@ pub(super) const LENGTH_AND_PADDING: u8 = 0b0111_1000;
 pub(super) const PACKET_LENGTH_WORD: u8 = 0b0100_0000;
 const MULTIPLE_PAYLOADS: u8 = 1;
 const KEY_FRAME: u8 = 0x80;
+
+/// What a payload says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PayloadFacts {
+    /// Stream number, 1 to 127.
+    pub stream: u8,
+    /// Whether it is of a key frame.
+    pub key: bool,
+    /// Whether a media object begins in it.
+    pub begins: bool,
+}
 
 /// The start of a packet, up to its payloads.
 #[derive(Clone, Copy, Debug)]

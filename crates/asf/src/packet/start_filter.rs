@@ -2,7 +2,8 @@
 
 use bytes::BytesMut;
 
-use super::filter::{PayloadFacts, Selected, select};
+use super::filter::{Selected, select};
+use super::layout::PayloadFacts;
 use crate::{Header, StreamKind};
 
 /// Packets after which a stream that has not shown up counts as begun: a header may describe streams that are

@@ -5,24 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memchr::memmem;
 
-use super::input::InputPosition;
-use super::{Packets, ParseStep, Parser, State, TrailingData};
+use super::state::{Expected, InputPosition, Packets, State};
+use super::{ParseStep, Parser};
 use crate::header::{DATA_HEAD, HEADER_HEAD, MAX_READ, header_size};
 use crate::{Error, Header, Warning, guid, header_search};
 
 /// Things behind the data that look like a header and are none, before giving up.
 const BROKEN_HEADERS: u32 = 8;
-
-/// Waiting for a whole header.
-#[derive(Debug, Default)]
-pub(super) struct Expected {
-    /// Whether it was found behind the data, where it may as well be none.
-    pub(super) behind_data: Option<TrailingData>,
-    /// Whether the bytes begin somewhere in the middle of a file.
-    pub(super) in_middle: bool,
-    /// Bytes already searched for the Data Object, where the header's size is open.
-    pub(super) searched: usize,
-}
 
 impl Parser {
     pub(super) fn expect_header(&mut self) -> Result<ParseStep, Error> {

@@ -2,28 +2,9 @@
 
 use bytes::{Buf, Bytes};
 
-use super::headers::Expected;
-use super::{Packets, Parser, State};
+use super::Parser;
+use super::state::{Expected, InputPosition, Packets, PendingSeek, State};
 use crate::Warning;
-
-/// What becomes of the next bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum InputPosition {
-    /// They follow those before.
-    InOrder,
-    /// They replace bytes of the header still waited for, from this offset.
-    Overwrite(usize),
-    /// They replace what was sent long ago.
-    Discard,
-    /// So many of them are the rest of a packet whose start is missing.
-    Skip(u64),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PendingSeek {
-    NewStream,
-    Flushed,
-}
 
 impl Parser {
     /// Takes the next bytes of the stream.

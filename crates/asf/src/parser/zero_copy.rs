@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::input::InputPosition;
-use super::{ParsedPacket, Parser, State};
+use super::state::{InputPosition, State};
+use super::{ParsedPacket, Parser};
 use crate::cursor::Cursor;
 use crate::{Borrowed, Error, guid};
 

@@ -10,6 +10,7 @@
 //! The log knows no runtime: cursors wait by `std::task::Waker`, the writer by a
 //! condition variable, and no lock is held over either.
 
+mod lag;
 mod reader;
 mod ring;
 
@@ -21,7 +22,8 @@ use std::time::Duration;
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
-pub use reader::{Lag, NextPacket, Progress, Reader, ReaderMonitor};
+pub use lag::Lag;
+pub use reader::{NextPacket, Progress, Reader, ReaderMonitor};
 pub use ring::Batch;
 use ring::Ring;
 

@@ -4,21 +4,10 @@ use std::future::poll_fn;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
+use super::lag::Lag;
 use super::ring::Ring;
 use super::{Batch, DropPolicy, Limits, PacketBuffer, ReaderOptions, ReaderState, StartPosition, State};
-
-/// How far a cursor is behind the head of the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lag {
-    /// Packets not taken yet, those included that the log no longer keeps.
-    pub packets: u64,
-    /// Framed bytes not taken yet, likewise.
-    pub bytes: u64,
-    /// Stream time from the first of them that is kept to the newest.
-    pub time: Duration,
-}
 
 /// The packet that a cursor would take next.
 #[derive(Clone, Debug)]

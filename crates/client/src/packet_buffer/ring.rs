@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Limits;
-use super::reader::Lag;
+use super::lag::Lag;
 use wmhttp::packet::{FRAMING_LEN, data_framing};
 
 /// Bytes of a block at most, but for a packet that is longer.

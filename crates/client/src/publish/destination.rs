@@ -9,6 +9,7 @@ mod retries;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep_until;
@@ -441,20 +442,21 @@ impl DestinationTask {
                 self.has_room();
                 self.client.request(request);
             }
-            Output::Send(bytes) => {
-                let len = bytes.len() as u64;
-                self.body.control(len);
-                let mut stats = lock(&self.stats);
-                stats.note_sent(len, Instant::now());
-                if bytes.get(1) == Some(&b'F') {
-                    stats.filler_bytes_sent += len;
-                }
-                drop(stats);
-                self.client.send(bytes);
+            Output::Filler(bytes) => {
+                lock(&self.stats).filler_bytes_sent += bytes.len() as u64;
+                self.send_control(bytes);
             }
+            Output::Send(bytes) => self.send_control(bytes),
             Output::Close => self.client.close(),
             Output::Event(event) => self.handle_session_event(event),
         }
+    }
+
+    fn send_control(&mut self, bytes: Bytes) {
+        let len = bytes.len() as u64;
+        self.body.control(len);
+        lock(&self.stats).note_sent(len, Instant::now());
+        self.client.send(bytes);
     }
 
     fn handle_session_event(&mut self, event: Event) {

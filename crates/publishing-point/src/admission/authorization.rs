@@ -5,12 +5,11 @@ use std::time::Instant;
 
 use http::Response;
 use http::header::{self, HeaderMap, HeaderValue};
-use rand::TryRng;
-use rand::rngs::SysRng;
 
 use crate::config::Principals;
+use crate::random::random_digits;
 use wmhttp::headers::{RequestHead, accepted_schemes};
-use wmhttp::server::access::{AccessPolicy, Authenticator, RequestLine};
+use wmhttp::server::access::{AccessPolicy, Authenticator, RequestLine, Unauthorized};
 use wmhttp::server::{Policy, Reply};
 
 /// Looks at whoever comes. Without users everybody is let in.
@@ -19,8 +18,8 @@ pub(crate) struct Access(Mutex<Option<Authenticator>>);
 /// Why a player, or one who acts by the status API, is not let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AccessDenied {
-    /// It must show who it is, in answer to one of these challenges.
-    Unknown(Vec<String>),
+    /// It must show who it is, in answer to a challenge.
+    Unknown(Unauthorized),
     /// The user has no right here.
     NoRight,
     /// There is no randomness for a challenge.
@@ -170,11 +169,4 @@ impl Access {
         let user = authenticate(guard, &nonce)?;
         Ok(if rights.iter().all(|who| who.has(&user)) { AuthOutcome::User(user) } else { AuthOutcome::NoRight(user) })
     }
-}
-
-/// 192 bits from the system's random source, in hexadecimal digits.
-pub(crate) fn random_digits() -> Option<String> {
-    let mut random = [0; 24];
-    SysRng.try_fill_bytes(&mut random).ok()?;
-    Some(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -40,6 +40,11 @@ impl Networks {
         self.0.iter().any(|network| network.contains(&address))
     }
 
+    /// Whether the address is in these networks; all addresses are if none are named.
+    pub(crate) fn allow(networks: Option<&Self>, address: IpAddr) -> bool {
+        networks.is_none_or(|networks| networks.has(address))
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,9 +1,9 @@
 //! The configuration as an operator writes it: a TOML file, and flags laid over it.
 //!
 //! ```
-//! use asf_publishing_point::config::file::File;
+//! use asf_publishing_point::config::file::ConfigFile;
 //!
-//! let file: File = r#"
+//! let file: ConfigFile = r#"
 //!     listen = "[::]:8080"
 //!     idle-timeout = "30s"
 //!     [defaults]
@@ -14,7 +14,7 @@
 //! "#.parse()?;
 //! let config = file.into_config()?;
 //! assert_eq!(config.points.len(), 2);
-//! # Ok::<(), asf_publishing_point::config::file::BadConfig>(())
+//! # Ok::<(), asf_publishing_point::config::file::ConfigError>(())
 //! ```
 
 mod limits;
@@ -25,129 +25,29 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
-use std::{fs, io};
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
 pub use self::limits::BoundsTable;
+pub use super::error::ConfigError;
+use super::input::{http_url, read};
 use super::{Config, HeaderChange, PointConfig, Principals, SlowPlayers, relay};
-use crate::Networks;
+use crate::admission::networks::Networks;
 use crate::fault_injection::Fault;
-use crate::http::tls::{Tls, TlsError};
+use crate::http::tls::Tls;
+use crate::points::names::{is_reserved, key};
 use crate::recording::limits::RecordLimits;
-use crate::status::{self, StatusAccess};
+use crate::status::access::StatusAccess;
 use asfpush_client::packet_buffer::Limits;
 use wmhttp::server::Policy;
-use wmhttp::server::access::{AccessPolicy, Scheme, Users, UsersError};
+use wmhttp::server::access::{AccessPolicy, Scheme, Users};
 
 /// The shortest Idle-Timeout of the protocol (S-2).
 const SHORTEST_IDLE: Duration = Duration::from_secs(10);
 /// The shortest Inactivity-Timeout (S-3): an encoder's next request is on its way for some of it.
 const SHORTEST_INACTIVITY: Duration = Duration::from_secs(1);
-
-/// Why a configuration cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A file cannot be read.
-    #[error("{}: {error}", .path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// The text is no such TOML.
-    #[error("{error}")]
-    Toml {
-        /// Line, cause, and what could stand there.
-        #[from]
-        error: toml::de::Error,
-    },
-    /// The configuration file is no such TOML.
-    #[error("{}: {error}", .path.display())]
-    TomlFile {
-        /// The file.
-        path: PathBuf,
-        /// Line, cause, and what could stand there.
-        error: toml::de::Error,
-    },
-    /// There can be no TLS.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The file of users is none.
-    #[error("{}: {error}", .path.display())]
-    Users {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong in it.
-        error: UsersError,
-    },
-    /// Users are named, or must be known, and there is no file of them.
-    #[error("`{0}` counts only where there are users: name their file by `users` (flag `--users`)")]
-    NoUsers(&'static str),
-    /// A right is for a user who does not exist.
-    #[error("point `{point}` gives a right to `{user}`, who is not in the file of users")]
-    UnknownUser {
-        /// The point.
-        point: String,
-        /// The name.
-        user: String,
-    },
-    /// Whoever comes could end a point's pushes.
-    #[error("point `{0}`: `operate` cannot be everybody's: give it to \"users\", or to a list of them")]
-    OperatedByEverybody(String),
-    /// Two points whose names differ only in case.
-    #[error("the points `{0}` and `{1}` are one: names do not differ by case alone")]
-    SamePoint(String, String),
-    /// A point is to be pushed on to what is no place for it.
-    #[error("point `{point}` has a `forward` that cannot be: {cause}")]
-    Forward {
-        /// The point.
-        point: String,
-        /// What is wrong.
-        cause: &'static str,
-    },
-    /// A point has a path of the server's own.
-    #[error("no point can be named `{0}`: `/api`, `/metrics` and `/status` are the server's own; choose another name")]
-    ReservedName(String),
-    /// The status has an address, and nobody may see it.
-    #[error("`status-listen` is of no use where `status` is `off`: leave one of them out")]
-    StatusOff,
-    /// A point is sent to two places.
-    #[error("point `{0}` has both a `redirect` and a `proxy-redirect`: leave one of them out")]
-    TwoRedirects(String),
-    /// Recordings that would be crumbs, or none.
-    #[error("point `{point}`: `{key}` is less than {least}: that would be a file for each moment, or none")]
-    RecordLimit {
-        /// The point.
-        point: String,
-        /// The key.
-        key: &'static str,
-        /// What it is at least.
-        least: &'static str,
-    },
-    /// Too short an Idle-Timeout.
-    #[error("`idle-timeout` is less than 10 s, which the protocol does not allow")]
-    IdleTimeout,
-    /// Too short an Inactivity-Timeout.
-    #[error("`inactivity-timeout` is less than 1 s: an encoder's session would be over before its stream comes")]
-    InactivityTimeout,
-    /// A point whose log would have no bound.
-    #[error(
-        "point `{0}`: `keep-time` and `keep-bytes` are both 0, no limit: all its stream would stay in memory; set one"
-    )]
-    KeepsAll(String),
-    /// A bound that leaves no room for a single request.
-    #[error("`{key}` in `[bounds]` is less than {least}, which would let nobody in")]
-    Bound {
-        /// The key.
-        key: &'static str,
-        /// The least that it may be; seconds where it is a time.
-        least: usize,
-    },
-}
 
 /// The configuration file. Everything may be left out; flags fill in and override.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -460,10 +360,10 @@ fn record_limits(point: &str, limits: RecordLimits) -> Result<RecordLimits, Conf
 fn check_names<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), ConfigError> {
     let mut known: BTreeMap<String, &str> = BTreeMap::new();
     for name in names {
-        if status::is_reserved(name) {
+        if is_reserved(name) {
             return Err(ConfigError::ReservedName(name.clone()));
         }
-        if let Some(before) = known.insert(super::key(name), name) {
+        if let Some(before) = known.insert(key(name), name) {
             return Err(ConfigError::SamePoint(before.to_owned(), name.clone()));
         }
     }
@@ -488,10 +388,6 @@ fn parse(text: &str) -> Result<ConfigFile, toml::de::Error> {
     })
 }
 
-pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
-    fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })
-}
-
 fn parsed_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
     let text = String::deserialize(deserializer)?;
     http_url(&text).map(Some).map_err(de::Error::custom)
@@ -503,18 +399,6 @@ fn each_parsed<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
     let texts = Vec::<String>::deserialize(deserializer)?;
     let values = texts.iter().map(|text| text.parse().map_err(de::Error::custom)).collect::<Result<_, _>>()?;
     Ok(Some(values))
-}
-
-/// A URL of a server.
-///
-/// # Errors
-/// What is wrong with it, in words.
-pub fn http_url(text: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(text).map_err(|_| "this is no URL, such as http://server:8080/concert")?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err("the URL begins neither with http: nor with https:");
-    }
-    Ok(url)
 }
 
 #[cfg(test)]

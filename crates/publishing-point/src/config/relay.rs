@@ -9,7 +9,8 @@ use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use super::file::{ConfigError, http_url, read};
+use super::error::ConfigError;
+use super::input::{http_url, read};
 use asfpush_client::publish::{self, backoff};
 use asfpush_client::transport::{self, tls::Tls};
 use wmhttp::auth::{Login, Methods, Secret};

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::request_faults::{GARBAGE, tell};
+use super::write_faults::GARBAGE;
 use super::{Fault, Kind, Progress, Trigger};
 use crate::http::connection::Connection;
-use crate::ingest::session::{BodyChunk, PublishSession, SessionControl};
+use crate::points::push_session::{BodyChunk, PublishSession, SessionControl};
 use wmhttp::Hresult;
 use wmhttp::packet::{Decoder, FRAMING_LEN, Packet};
 
@@ -116,7 +116,7 @@ impl BodyFaults {
     async fn act(&mut self, session: &mpsc::Sender<BodyChunk>) -> BodyAction {
         while let Some(at) = self.due.iter().position(|due| !due.kind.is_about_packets() && self.has_come(due.moment)) {
             let fault = self.due.remove(at);
-            tell(&self.point, &fault);
+            fault.log(&self.point);
             if let Kind::Stall(time) = fault.kind {
                 pause(time, session).await;
             } else if let Kind::Slow(rate) = fault.kind {
@@ -139,9 +139,9 @@ impl BodyFaults {
             connection.reset();
         } else if *kind == Kind::Garbage {
             connection.wire().say_first(GARBAGE);
-            self.session.decide(SessionControl::Expelled(500));
+            self.session.control(SessionControl::Expelled(500));
         } else if let Kind::Status { status, .. } = kind {
-            self.session.decide(SessionControl::Expelled(*status));
+            self.session.control(SessionControl::Expelled(*status));
         }
     }
 
@@ -164,7 +164,7 @@ impl BodyFaults {
             (fault.kind == Kind::NoFiller && matches!(packet, Packet::Filler(_)))
                 || (fault.kind == Kind::NoStreamChange && *packet == Packet::End(Hresult::FALSE))
         });
-        fault.inspect(|fault| tell(&self.point, fault)).is_some()
+        fault.inspect(|fault| fault.log(&self.point)).is_some()
     }
 
     /// Bytes from here to where a fault acts next.

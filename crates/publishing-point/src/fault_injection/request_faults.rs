@@ -8,15 +8,15 @@ use http::{HeaderName, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::sleep;
 
-use super::{BodyFaults, Fault, Faults, Kind, OmittedHeader, Trigger};
+use super::body_faults::BodyFaults;
+use super::write_faults::GARBAGE;
+use super::{Fault, Faults, Kind, OmittedHeader, Trigger};
 use crate::http::body::Body;
 use crate::http::connection::{Closed, Connection};
-use crate::ingest::session::PublishSession;
+use crate::points::push_session::PublishSession;
 use wmhttp::headers::{Kind as RequestKind, PushId, SUPPORTED};
 use wmhttp::server::{Policy, Reply};
 
-/// What is no HTTP, however tolerant its reader.
-pub(super) const GARBAGE: &[u8] = b"\0\x01\x02garbage\r\n\r\n";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"fault\"");
 const REASON: &str = "a fault switch of this publishing point answers so";
@@ -68,7 +68,7 @@ impl ActiveFaults {
     pub(crate) async fn instead(&self, policy: &Policy) -> Result<Option<Reply>, Closed> {
         let unwelcome = self.due.iter().find(|fault| fault.kind == Kind::NoDirectives && self.has_directives);
         if let Some(fault) = unwelcome {
-            self.tell(fault);
+            fault.log(&self.point);
             return Err(Closed);
         }
         let moment = if self.request == RequestKind::Setup { Trigger::Setup } else { Trigger::Start };
@@ -124,7 +124,7 @@ impl ActiveFaults {
     async fn distort_by(&self, fault: &Fault, response: &mut Response<Body>) {
         match &fault.kind {
             Kind::Late(time) => {
-                self.tell(fault);
+                fault.log(&self.point);
                 sleep(*time).await;
                 return;
             }
@@ -162,7 +162,7 @@ impl ActiveFaults {
             | Kind::NoFiller
             | Kind::NoStreamChange => return,
         }
-        self.tell(fault);
+        fault.log(&self.point);
     }
 
     /// What is due at this moment and ends the request.
@@ -170,17 +170,17 @@ impl ActiveFaults {
         for fault in self.due.iter().filter(|fault| fault.moment == moment) {
             let reply = match fault.kind {
                 Kind::Reset => {
-                    self.tell(fault);
+                    fault.log(&self.point);
                     self.connection.reset();
                     return pending().await;
                 }
                 Kind::NoAnswer => {
-                    self.tell(fault);
+                    fault.log(&self.point);
                     // The HTTP library drops this with the connection.
                     return pending().await;
                 }
                 Kind::Close => {
-                    self.tell(fault);
+                    fault.log(&self.point);
                     return Err(Closed);
                 }
                 Kind::Garbage => {
@@ -202,20 +202,11 @@ impl ActiveFaults {
                 | Kind::NoFiller
                 | Kind::NoStreamChange => continue,
             };
-            self.tell(fault);
+            fault.log(&self.point);
             return Ok(Some(reply));
         }
         Ok(None)
     }
-
-    fn tell(&self, fault: &Fault) {
-        tell(&self.point, fault);
-    }
-}
-
-/// In the log, at the moment it acts.
-pub(super) fn tell(point: &str, fault: &Fault) {
-    tracing::warn!(point, %fault, "a fault switch acts");
 }
 
 /// Whether a request has the fault's moment.

@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+/// What is no HTTP, however tolerant its reader.
+pub(super) const GARBAGE: &[u8] = b"\0\x01\x02garbage\r\n\r\n";
 /// Bytes of an answer that goes out in pieces, before the pause: not even its first word.
 const FIRST_PIECE: usize = 7;
 /// The pause.

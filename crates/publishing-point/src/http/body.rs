@@ -8,14 +8,19 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use super::buf_list::BufList;
-use crate::playback::stream::PlayerStream;
+
+/// Bytes of unknown length, such as what a player gets.
+pub(crate) trait BodyStream: Send {
+    /// The next bytes, all that have gathered; `None` at the end.
+    fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<BufList>>;
+}
 
 /// The body of a response.
 pub(crate) enum Body {
     /// All of it; taken once it is sent.
     Full(Option<Bytes>),
     /// A stream of unknown length.
-    Play(Box<PlayerStream>),
+    Stream(Box<dyn BodyStream>),
 }
 
 impl Body {
@@ -35,7 +40,7 @@ impl http_body::Body for Body {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<BufList>, Infallible>>> {
         let bytes = match self.get_mut() {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(BufList::from)),
-            Self::Play(play) => play.poll_bytes(context),
+            Self::Stream(stream) => stream.poll_bytes(context),
         };
         bytes.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -47,7 +52,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Play(_) => SizeHint::default(),
+            Self::Stream(_) => SizeHint::default(),
         }
     }
 }

@@ -19,11 +19,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, interval_at, timeout, timeout_at};
 
 use super::body::Body;
-use super::dispatch;
 use super::io::MaybeTlsStream;
 use crate::admission::client_limits::ConnectionPermit;
-use crate::fault_injection::{FaultyStream, WriteFaults};
-use crate::points::registry::Registry;
+use crate::admission::limits::ServerLimits;
+use crate::fault_injection::write_faults::{FaultyStream, WriteFaults};
 
 /// Bytes that the HTTP library reads ahead of a pusher's session.
 const READ_AHEAD: usize = 64 * 1024;
@@ -140,38 +139,61 @@ impl Connection {
 #[error("the connection closes without an answer")]
 pub(crate) struct Closed;
 
+/// Answers the requests of a connection.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// [`Closed`] where the protocol wants the connection closed without an answer.
+    fn handle(
+        &self,
+        connection: &Arc<Connection>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Body>, Closed>> + Send;
+}
+
+/// What a connection is served by.
+pub(crate) struct ConnectionSettings {
+    pub(crate) limits: ServerLimits,
+    /// How long an encoder's session lives between requests; its connection lives a little longer.
+    pub(crate) inactivity_timeout: Duration,
+    /// The system must not take in much that the server does not read.
+    pub(crate) small_receive_buffer: bool,
+    /// The certificate, if TLS is spoken.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+}
+
 /// Serves a connection from `peer` until it ends.
-pub(crate) async fn serve(
-    registry: Arc<Registry>,
+pub(crate) async fn serve<H: Handler>(
+    handler: Arc<H>,
     stream: TcpStream,
     peer: SocketAddr,
-    tls: Option<Arc<ServerConfig>>,
+    settings: ConnectionSettings,
     visit: ConnectionPermit,
 ) {
-    if let Err(error) = set_options(&stream, &registry) {
+    if let Err(error) = set_options(&stream, &settings) {
         tracing::debug!(%error, "socket options");
     }
-    let config = registry.config();
-    let bounds = &config.bounds;
+    let ConnectionSettings { limits, inactivity_timeout, tls, .. } = settings;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let stream = match timeout(bounds.head_timeout, MaybeTlsStream::accept(stream, tls)).await {
+    let stream = match timeout(limits.head_timeout, MaybeTlsStream::accept(stream, tls)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
         Err(_) => return tracing::debug!("no TLS handshake in time"),
     };
     let connection = Arc::new(Connection::new(peer, scheme, visit));
     // It bounds the time between requests too.
-    let head_timeout = config.policy.inactivity_timeout + AFTER_INACTIVITY;
+    let head_timeout = inactivity_timeout + AFTER_INACTIVITY;
     let service = {
         let connection = Arc::downgrade(&connection);
         service_fn(move |request: Request<Incoming>| {
-            let registry = Arc::clone(&registry);
+            let handler = Arc::clone(&handler);
             let connection = connection.clone();
             Box::pin(async move {
                 let connection = connection.upgrade().ok_or(Closed)?;
                 connection.requests.fetch_add(1, Ordering::Relaxed);
                 connection.busy.fetch_add(1, Ordering::Relaxed);
-                let answer = dispatch::answer(&registry, &connection, request).await;
+                let answer = handler.handle(&connection, request).await;
                 connection.busy.fetch_sub(1, Ordering::Relaxed);
                 answer
             })
@@ -180,13 +202,13 @@ pub(crate) async fn serve(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .title_case_headers(true)
-        .max_header_size(bounds.max_head_bytes)
-        .max_headers(bounds.max_head_lines)
+        .max_header_size(limits.max_head_bytes)
+        .max_headers(limits.max_head_lines)
         .max_buf_size(READ_AHEAD)
         .header_read_timeout(head_timeout);
     let mut http =
         http.serve_connection(TokioIo::new(FaultyStream::new(stream, Arc::clone(&connection.wire))), service);
-    let mut look = interval_at(Instant::now() + bounds.head_timeout, bounds.head_timeout);
+    let mut look = interval_at(Instant::now() + limits.head_timeout, limits.head_timeout);
     loop {
         tokio::select! {
             result = poll_fn(|context| http.poll_without_shutdown(context)) => {
@@ -212,14 +234,14 @@ pub(crate) async fn serve(
     linger(stream).await;
 }
 
-fn set_options(stream: &TcpStream, registry: &Registry) -> io::Result<()> {
+fn set_options(stream: &TcpStream, settings: &ConnectionSettings) -> io::Result<()> {
     let socket = SockRef::from(stream);
-    if registry.throttles_publishers() {
+    if settings.small_receive_buffer {
         socket.set_recv_buffer_size(SMALL_RECV_BUFFER)?;
     }
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE))?;
-    socket.set_tcp_user_timeout(Some(registry.config().bounds.stall_timeout))
+    socket.set_tcp_user_timeout(Some(settings.limits.stall_timeout))
 }
 
 /// Ends the connection for writing, and reads until the far end has done so too.

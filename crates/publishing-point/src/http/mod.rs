@@ -1,8 +1,8 @@
-//! The HTTP server: connections, TLS, dispatch of requests, and response bodies.
+//! The HTTP server: connections, TLS, and response bodies. It knows nothing of encoders and players.
 
 pub(crate) mod body;
 pub(crate) mod buf_list;
 pub(crate) mod connection;
-pub(crate) mod dispatch;
+pub(crate) mod handled;
 pub(crate) mod io;
 pub(crate) mod tls;

@@ -1,5 +1,6 @@
-//! Encoders push in: the handlers of PushSetup and PushStart, and the publishing session.
+//! Encoders push in: the handlers of PushSetup and PushStart, and the push session.
 
 pub(crate) mod handlers;
 pub(crate) mod rate_limit;
 pub(crate) mod session;
+pub(crate) mod setup;

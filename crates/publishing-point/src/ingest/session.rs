@@ -11,10 +11,9 @@ use crate::http::connection::Connection;
 use crate::playback::framing;
 use crate::points::activity::Pusher;
 use crate::points::publishing_point::PublishingPoint;
-use crate::points::registry::Registry;
+use crate::points::push_session::{BodyChunk, PublishSession, SessionControl, SessionRequest};
 use asf::{self, Header, Packet, Padding};
 use wmhttp::Hresult;
-use wmhttp::headers::{Directives, RequestHead};
 use wmhttp::server::{Output, Reply, ServerSession};
 
 /// Requests that wait for the session.
@@ -25,84 +24,29 @@ const PREVIOUS_REQUEST_GRACE: Duration = Duration::from_millis(500);
 /// Bytes of restored packets that share an allocation.
 const PACKET_BLOCK_BYTES: usize = 64 * 1024;
 
-/// A request to a session.
-pub(crate) enum SessionRequest {
-    SetUpAgain { directives: Directives, connection: Weak<Connection>, answer: oneshot::Sender<Reply> },
-    Start(Start),
-}
+/// What is called once, when the session is deleted; told whether its point goes with it (S-13).
+type OnEnd = Box<dyn FnOnce(bool) + Send>;
 
-/// A PushStart.
-pub(crate) struct Start {
-    pub(crate) head: RequestHead,
-    pub(crate) connection: Weak<Connection>,
-    pub(crate) chunks: mpsc::Receiver<BodyChunk>,
-    /// Dropped unused, it closes the connection without an answer.
-    pub(crate) answer: oneshot::Sender<Reply>,
-}
-
-/// A piece of a PushStart's body. A channel that closes before [`BodyChunk::End`] is a lost connection.
-pub(crate) enum BodyChunk {
-    Bytes(Bytes),
-    End,
-}
-
-/// What the server decides about a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SessionControl {
-    Stay,
-    /// Ended with an HTTP status (S-15).
-    Expelled(u16),
-    /// Another session goes on in its point: it vanishes, and the stream does not end.
-    Displaced,
-}
-
-/// The way to a session's task.
-#[derive(Clone)]
-pub(crate) struct PublishSession {
-    messages: mpsc::Sender<SessionRequest>,
-    fate: watch::Sender<SessionControl>,
-    /// The connection of the session's latest request.
-    connection: watch::Receiver<Weak<Connection>>,
-}
-
-impl PublishSession {
-    /// Hands a request over; a session that is gone drops it, and its answer with it.
-    pub(crate) async fn tell(&self, message: SessionRequest) {
-        let _ = self.messages.send(message).await;
-    }
-
-    pub(crate) fn decide(&self, fate: SessionControl) {
-        self.fate.send_replace(fate);
-    }
-
-    /// Whether the pusher is there.
-    pub(crate) fn is_connected(&self) -> bool {
-        self.connection.borrow().strong_count() > 0
-    }
-
-    /// Waits until the session's task is over.
-    pub(crate) async fn gone(&self) {
-        self.messages.closed().await;
-    }
+/// What a session's task starts with.
+pub(crate) struct SessionStart {
+    pub(crate) point: Arc<PublishingPoint>,
+    pub(crate) session: ServerSession,
+    pub(crate) pusher: Arc<Pusher>,
+    pub(crate) on_end: OnEnd,
 }
 
 /// Starts the session's task.
-pub(crate) fn spawn(
-    registry: Arc<Registry>,
-    point: Arc<PublishingPoint>,
-    reception: ServerSession,
-    connection: &Arc<Connection>,
-    pusher: Arc<Pusher>,
-) -> PublishSession {
-    let (to_session, messages) = mpsc::channel(REQUEST_QUEUE_LEN);
-    let (fate, decided) = watch::channel(SessionControl::Stay);
+pub(crate) fn spawn(start: SessionStart, connection: &Arc<Connection>) -> PublishSession {
+    let (to_session, requests) = mpsc::channel(REQUEST_QUEUE_LEN);
+    let (control, controlled) = watch::channel(SessionControl::Stay);
     let request = connection.requests();
     let (connected, connection) = watch::channel(Arc::downgrade(connection));
+    let SessionStart { point, session, pusher, on_end } = start;
     let session = Session {
-        registry,
         point,
         pusher,
-        reception,
+        session,
+        on_end: Some(on_end),
         connected,
         request,
         current: None,
@@ -111,15 +55,15 @@ pub(crate) fn spawn(
         block: BytesMut::new(),
         displaced: false,
     };
-    tokio::spawn(session.run(messages, decided));
-    PublishSession { messages: to_session, fate, connection }
+    tokio::spawn(session.run(requests, controlled));
+    PublishSession::new(to_session, control, connection)
 }
 
 struct Session {
-    registry: Arc<Registry>,
     point: Arc<PublishingPoint>,
     pusher: Arc<Pusher>,
-    reception: ServerSession,
+    session: ServerSession,
+    on_end: Option<OnEnd>,
     connected: watch::Sender<Weak<Connection>>,
     /// Which of its connection's requests is the session's latest.
     request: u64,
@@ -146,14 +90,14 @@ enum Event {
 
 impl Session {
     async fn run(mut self, mut messages: mpsc::Receiver<SessionRequest>, mut fate: watch::Receiver<SessionControl>) {
-        while !self.reception.is_over() && !self.displaced {
+        while !self.session.is_over() && !self.displaced {
             let event = self.next_event(&mut messages, &mut fate).await;
             self.take(event);
             self.process_outputs().await;
             self.take_waiting();
             self.process_outputs().await;
-            if !self.displaced && !self.reception.is_over() {
-                self.point.set_pushing(self.reception.is_streaming());
+            if !self.displaced && !self.session.is_over() {
+                self.point.set_pushing(self.session.is_streaming());
             }
         }
     }
@@ -163,7 +107,7 @@ impl Session {
         messages: &mut mpsc::Receiver<SessionRequest>,
         fate: &mut watch::Receiver<SessionControl>,
     ) -> Event {
-        let deadline = self.reception.deadline();
+        let deadline = self.session.deadline();
         let patience = self.waiting.as_ref().map(|(_, until)| *until);
         let wake_at = deadline.into_iter().chain(patience).min();
         // Chunks come last: a body that never pauses must not keep the rest waiting.
@@ -180,20 +124,20 @@ impl Session {
     fn take(&mut self, event: Event) {
         let now = Instant::now();
         match event {
-            Event::Chunk(Some(BodyChunk::Bytes(bytes))) => self.reception.body(bytes, now),
-            Event::Chunk(Some(BodyChunk::End)) => self.reception.body_end(now),
+            Event::Chunk(Some(BodyChunk::Bytes(bytes))) => self.session.body(bytes, now),
+            Event::Chunk(Some(BodyChunk::End)) => self.session.body_end(now),
             Event::Chunk(None) => {
                 tracing::info!(point = self.point.name(), "the pusher's connection is lost");
                 self.pusher.lost();
                 self.current = None;
-                self.reception.connection_lost(now);
+                self.session.connection_lost(now);
             }
             Event::Message(Some(message)) => self.waiting = Some((message, now + PREVIOUS_REQUEST_GRACE)),
             // Nobody can reach the session any more: the server is gone.
             Event::Message(None) | Event::Fate(SessionControl::Displaced) => self.displaced = true,
-            Event::Fate(SessionControl::Expelled(status)) => self.reception.terminate(status, now),
+            Event::Fate(SessionControl::Expelled(status)) => self.session.terminate(status, now),
             Event::Fate(SessionControl::Stay) => {}
-            Event::Time => self.reception.timed_out(now),
+            Event::Time => self.session.timed_out(now),
         }
     }
 
@@ -209,9 +153,9 @@ impl Session {
                 if self.current.is_none() {
                     self.set_connection(connection);
                 }
-                drop(answer.send(self.reception.set_up_again(&directives, now)));
+                drop(answer.send(self.session.set_up_again(&directives, now)));
             }
-            SessionRequest::Start(start) => match self.reception.start(&start.head, now) {
+            SessionRequest::Start(start) => match self.session.start(&start.head, now) {
                 Ok(()) => {
                     self.pusher.started();
                     self.set_connection(start.connection);
@@ -234,7 +178,7 @@ impl Session {
         let mut received = 0;
         // Who is told that a session is over may begin the next at once: the point must be free by then.
         let mut last_reply = None;
-        while let Some(output) = self.reception.poll() {
+        while let Some(output) = self.session.poll() {
             match output {
                 Output::Data(bytes) => {
                     received += bytes.len() as u64;
@@ -245,7 +189,7 @@ impl Session {
                             }
                             packets.push(packet);
                         }
-                        Err(error) => last_reply = last_reply.or(Some(self.refuse(&error))),
+                        Err(error) => self.refuse(&error),
                     }
                     continue;
                 }
@@ -253,12 +197,11 @@ impl Session {
                     self.append(&mut packets, &mut received);
                     match Header::parse(bytes) {
                         Ok(header) => self.begin(header).await,
-                        Err(error) => last_reply = last_reply.or(Some(self.refuse(&error))),
+                        Err(error) => self.refuse(&error),
                     }
                 }
                 Output::EntryEnded => {}
-                // What was refused here has its answer already, whatever the machine's is.
-                Output::Reply(reply) if self.reception.is_over() => last_reply = last_reply.or(Some(reply)),
+                Output::Reply(reply) if self.session.is_over() => last_reply = Some(reply),
                 Output::Reply(reply) => self.answer(reply),
                 Output::Close => {
                     self.current = None;
@@ -280,7 +223,9 @@ impl Session {
                         recorder.finish().await;
                     }
                     self.point.set_pushing(false);
-                    self.registry.remove_session(self.reception.push_id(), destroy.then(|| self.point.name()));
+                    if let Some(on_end) = self.on_end.take() {
+                        on_end(destroy);
+                    }
                 }
             }
         }
@@ -336,11 +281,10 @@ impl Session {
         }
     }
 
-    /// Ends the session over media that are no ASF; gives what to answer.
-    fn refuse(&mut self, error: &asf::Error) -> Reply {
+    /// Ends the session over media that are not ASF.
+    fn refuse(&mut self, error: &asf::Error) {
         tracing::warn!(point = self.point.name(), %error, "the push is refused");
-        self.reception.terminate(400, Instant::now());
-        Reply::error(&self.registry.config().policy, 400, &error.to_string())
+        self.session.refuse(&error.to_string());
     }
 }
 

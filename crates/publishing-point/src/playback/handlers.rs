@@ -1,6 +1,7 @@
 //! The answers to the pull protocol's requests ([MS-WMSP] 3.2), to browsers, and to players without that protocol.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderName, HeaderValue};
@@ -10,15 +11,17 @@ use tokio::time::timeout;
 
 use super::player_log::{self, PlayerLog};
 use super::request::{PlayerRequest, client_id, without_asx};
-use super::sessions::{self, SessionState};
-use super::stream::{OutputFormat, PlayRequest};
+use super::sessions::{self, PlayerSessions, SessionState};
+use super::stream::{OutputFormat, PlayRequest, PlayerStream};
 use super::{asx, framing};
-use crate::admission::authorization::{AccessDenied, challenge};
+use crate::admission::authorization::{Access, AccessDenied, challenge};
 use crate::http::body::Body;
-use crate::points::registry::{PlayError, Registry};
+use crate::http::handled::{Answer, Handled};
+use crate::points::client::Client;
+use crate::points::registry::Registry;
 use asf::Header;
 use wmhttp::server::PointLookup;
-use wmhttp::server::access::RequestLine;
+use wmhttp::server::access::{RequestLine, Unauthorized};
 
 /// A Windows encoder's own server: it owes players no `$M`, which those in the field do not take.
 const SERVER: &str = "Rex/9.0.0.2980";
@@ -31,65 +34,107 @@ const METHODS: &str = "OPTIONS, GET, HEAD, POST";
 /// How long the body of a player's log may take.
 const LOG_TIME: Duration = Duration::from_secs(10);
 
-/// Answers a request that is no push; `scheme` is that of the URLs by which clients come on this connection.
-pub(crate) async fn answer(registry: &Arc<Registry>, scheme: &str, request: Request<Incoming>) -> Response<Body> {
-    let path = request.uri().path().to_owned();
-    let wish = PlayerRequest::of(request.method(), &path, request.uri().query(), request.headers());
-    if let (PlayerRequest::Describe | PlayerRequest::Play { .. }, Some(PointLookup::Moved(url))) =
-        (&wish, registry.redirect(&path))
-    {
-        return moved(&url);
+/// Where players are served.
+pub(crate) struct Playback {
+    registry: Arc<Registry>,
+    access: Arc<Access>,
+    sessions: PlayerSessions,
+    /// Players of all points.
+    playing: Arc<AtomicUsize>,
+}
+
+/// Why a player gets no stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PlayError {
+    UnknownPoint,
+    NotPushed,
+    TooManyPlayers,
+}
+
+impl Playback {
+    pub(crate) fn new(registry: Arc<Registry>, access: Arc<Access>) -> Self {
+        Self { registry, access, sessions: PlayerSessions::default(), playing: Arc::default() }
     }
-    let client = client_id(request.headers());
-    if let Err(error) = authorize(registry, &wish, &request) {
-        return no_entry(error);
-    }
-    match wish {
-        PlayerRequest::Describe => describe(registry, &path, client),
-        PlayerRequest::Play { order, .. } if order.form == OutputFormat::Plain => {
-            play_plain(registry, &path, &order, request.method())
+
+    /// Answers a request of `client` that is no push; `scheme` is that of the URLs by which clients come on this
+    /// connection.
+    pub(crate) async fn answer(&self, client: Client, scheme: &str, request: Request<Incoming>) -> Answer {
+        let path = request.uri().path().to_owned();
+        let wish = PlayerRequest::of(request.method(), &path, request.uri().query(), request.headers());
+        if let (PlayerRequest::Describe | PlayerRequest::Play { .. }, Some(PointLookup::Moved(url))) =
+            (&wish, self.registry.point(&path).and_then(|point| point.redirect()))
+        {
+            return moved(&url).into();
         }
-        PlayerRequest::Play { order, chunked } => {
-            let mut response = play(registry, &path, &order, client);
-            if chunked && request.version() == Version::HTTP_11 {
-                *response.version_mut() = Version::HTTP_11;
+        let id = client_id(request.headers());
+        if let Err(error) = authorize(self, &wish, &request) {
+            return no_entry(error);
+        }
+        match wish {
+            PlayerRequest::Describe => describe(self, &path, id).into(),
+            PlayerRequest::Play { order, .. } if order.form == OutputFormat::Plain => {
+                play_plain(self, &path, &order, request.method(), client)
             }
-            response
+            PlayerRequest::Play { order, chunked } => {
+                let mut answer = play(self, &path, &order, id, client);
+                if chunked && request.version() == Version::HTTP_11 {
+                    *answer.response.version_mut() = Version::HTTP_11;
+                }
+                answer
+            }
+            PlayerRequest::Options => options(request.version()).into(),
+            PlayerRequest::Asx => asx(self, &request, scheme).into(),
+            PlayerRequest::Log { line } => log(&path, id, line, request.into_body()).await.into(),
+            PlayerRequest::Event => response(StatusCode::OK, None, Body::empty()).into(),
+            PlayerRequest::Stop | PlayerRequest::KeepAlive | PlayerRequest::Select(_) => {
+                in_session(self, id, wish).into()
+            }
+            PlayerRequest::Nothing(why) => text(StatusCode::BAD_REQUEST, why).into(),
+            PlayerRequest::NoMethod => {
+                let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "no player or encoder uses this method\n");
+                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
+                response.into()
+            }
         }
-        PlayerRequest::Options => options(request.version()),
-        PlayerRequest::Asx => asx(registry, &request, scheme),
-        PlayerRequest::Log { line } => log(&path, client, line, request.into_body()).await,
-        PlayerRequest::Event => response(StatusCode::OK, None, Body::empty()),
-        PlayerRequest::Stop | PlayerRequest::KeepAlive | PlayerRequest::Select(_) => in_session(registry, client, wish),
-        PlayerRequest::Nothing(why) => text(StatusCode::BAD_REQUEST, why),
-        PlayerRequest::NoMethod => {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "no player or encoder uses this method\n");
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
-            response
+    }
+
+    /// The stream of a new player, `client`, at the point that `path` names.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn begin_stream(&self, path: &str, order: &PlayRequest, client: Client) -> Result<PlayerStream, PlayError> {
+        let point = self.registry.point(path).ok_or(PlayError::UnknownPoint)?;
+        if self.playing.load(Ordering::Relaxed) >= self.registry.config().max_players {
+            point.ledger().trouble("a player was refused: the server has as many as it may have");
+            return Err(PlayError::TooManyPlayers);
         }
+        let joined = point.join(&self.playing).ok_or(PlayError::NotPushed)?;
+        let mut stream = PlayerStream::new(joined, order, &point.config());
+        stream.set_client(client);
+        Ok(stream)
     }
 }
 
-/// Whether the player is let in. OPTIONS asks about the server and no point of it.
-fn authorize(registry: &Registry, wish: &PlayerRequest, request: &Request<Incoming>) -> Result<(), AccessDenied> {
-    if *wish == PlayerRequest::Options {
-        return Ok(());
-    }
+/// Whether the player may play. OPTIONS asks about the server, not about a point; a point that does not exist is
+/// answered later.
+fn authorize(playback: &Playback, wish: &PlayerRequest, request: &Request<Incoming>) -> Result<(), AccessDenied> {
+    let path = request.uri().path();
+    let Some(point) = playback.registry.point(path).filter(|_| *wish != PlayerRequest::Options) else { return Ok(()) };
     let target = request.uri().to_string();
     let line = RequestLine { method: request.method().as_str(), target: &target };
-    registry.admit_player(request.headers(), line, request.uri().path())
+    playback.access.player(request.headers(), line, &point.config().read, path)
 }
 
 /// A session for a Describe or a Play, that of `client` where there is one (3.2.5.1).
 ///
 /// # Errors
 /// Where that one streams already.
-fn session(registry: &Registry, client: Option<u32>) -> Result<Session, SessionError> {
+fn session(playback: &Playback, client: Option<u32>) -> Result<Session, SessionError> {
     let now = Instant::now();
-    match client.map(|id| (id, registry.viewers().look_up(id, now))) {
+    match client.map(|id| (id, playback.sessions.look_up(id, now))) {
         Some((_, SessionState::Streams(_))) => Err(SessionError::Streams),
         Some((id, SessionState::Idle)) => Ok(Session { id, reset: false }),
-        known @ (Some((_, SessionState::Nothing)) | None) => match registry.viewers().begin(now) {
+        known @ (Some((_, SessionState::Nothing)) | None) => match playback.sessions.begin(now) {
             Some(id) => Ok(Session { id, reset: known.is_some() }),
             None => Err(SessionError::NoRandomness),
         },
@@ -130,12 +175,12 @@ impl Session {
     }
 }
 
-fn describe(registry: &Registry, path: &str, client: Option<u32>) -> Response<Body> {
-    let header = match header_of(registry, path) {
+fn describe(playback: &Playback, path: &str, client: Option<u32>) -> Response<Body> {
+    let header = match header_of(playback, path) {
         Ok(header) => header,
         Err(error) => return no_stream(error),
     };
-    let session = match session(registry, client) {
+    let session = match session(playback, client) {
         Ok(session) => session,
         Err(error) => return no_session(error),
     };
@@ -144,46 +189,51 @@ fn describe(registry: &Registry, path: &str, client: Option<u32>) -> Response<Bo
     response
 }
 
-fn header_of(registry: &Registry, path: &str) -> Result<Arc<Header>, PlayError> {
-    registry.point(path).ok_or(PlayError::UnknownPoint)?.header().ok_or(PlayError::NotPushed)
+fn header_of(playback: &Playback, path: &str) -> Result<Arc<Header>, PlayError> {
+    playback.registry.point(path).ok_or(PlayError::UnknownPoint)?.header().ok_or(PlayError::NotPushed)
 }
 
-fn play(registry: &Registry, path: &str, order: &PlayRequest, client: Option<u32>) -> Response<Body> {
-    let play = match registry.play(path, order) {
+fn play(playback: &Playback, path: &str, order: &PlayRequest, id: Option<u32>, client: Client) -> Answer {
+    let play = match playback.begin_stream(path, order, client) {
         Ok(play) => play,
-        Err(error) => return no_stream(error),
+        Err(error) => return no_stream(error).into(),
     };
-    let session = match session(registry, client) {
+    let session = match session(playback, id) {
         Ok(session) => session,
-        Err(error) => return no_session(error),
+        Err(error) => return no_session(error).into(),
     };
     // Another Play of this session may have come between.
-    if !registry.viewers().stream(session.id, play.control(), Instant::now()) {
-        return no_session(SessionError::Streams);
+    if !playback.sessions.stream(session.id, play.control(), Instant::now()) {
+        return no_session(SessionError::Streams).into();
     }
-    let mut response = response(StatusCode::OK, Some(PLAY_TYPE), Body::Play(Box::new(play)));
+    let mut response = response(StatusCode::OK, Some(PLAY_TYPE), Body::Stream(Box::new(play)));
     session.write_headers(&mut response);
-    response
+    Answer::new(Handled::Player, response)
 }
 
 /// The stream as a file that never ends; to HEAD no more than its type.
-fn play_plain(registry: &Registry, path: &str, order: &PlayRequest, method: &Method) -> Response<Body> {
-    let body = match method {
-        &Method::HEAD => header_of(registry, path).map(|_| Body::empty()),
-        _ => registry.play(path, order).map(|play| Body::Play(Box::new(play))),
-    };
-    match body {
-        Ok(body) => response(StatusCode::OK, Some(PLAIN_TYPE), body),
-        Err(error) => no_stream(error),
+fn play_plain(playback: &Playback, path: &str, order: &PlayRequest, method: &Method, client: Client) -> Answer {
+    if method == Method::HEAD {
+        return match header_of(playback, path) {
+            Ok(_) => response(StatusCode::OK, Some(PLAIN_TYPE), Body::empty()).into(),
+            Err(error) => no_stream(error).into(),
+        };
+    }
+    match playback.begin_stream(path, order, client) {
+        Ok(play) => {
+            let body = Body::Stream(Box::new(play));
+            Answer::new(Handled::Player, response(StatusCode::OK, Some(PLAIN_TYPE), body))
+        }
+        Err(error) => no_stream(error).into(),
     }
 }
 
 /// What counts only in a session that there is (3.2.5.1).
-fn in_session(registry: &Registry, client: Option<u32>, wish: PlayerRequest) -> Response<Body> {
+fn in_session(playback: &Playback, client: Option<u32>, wish: PlayerRequest) -> Response<Body> {
     let Some(id) = client else {
         return text(StatusCode::BAD_REQUEST, "this request needs the client-id of a session\n");
     };
-    match (registry.viewers().look_up(id, Instant::now()), wish) {
+    match (playback.sessions.look_up(id, Instant::now()), wish) {
         (SessionState::Nothing, _) => return text(StatusCode::BAD_REQUEST, "no session has this client-id\n"),
         (SessionState::Streams(control), PlayerRequest::Stop) => control.stop(),
         (SessionState::Streams(control), PlayerRequest::Select(choice)) => control.choose(choice),
@@ -207,13 +257,13 @@ fn options(version: Version) -> Response<Body> {
     response
 }
 
-fn asx(registry: &Registry, request: &Request<Incoming>, scheme: &str) -> Response<Body> {
+fn asx(playback: &Playback, request: &Request<Incoming>, scheme: &str) -> Response<Body> {
     let path = request.uri().path();
-    let exists = |path| registry.point(path).is_some();
+    let exists = |path| playback.registry.point(path).is_some();
     if !exists(path) && !without_asx(path).is_some_and(exists) {
         return no_stream(PlayError::UnknownPoint);
     }
-    let (content_type, text) = asx::file(&registry.config().policy, &asx::url_of(request, scheme));
+    let (content_type, text) = asx::file(&playback.registry.config().policy, &asx::url_of(request, scheme));
     response(StatusCode::OK, Some(content_type), Body::full(text))
 }
 
@@ -243,16 +293,16 @@ fn no_stream(error: PlayError) -> Response<Body> {
     }
 }
 
-fn no_entry(error: AccessDenied) -> Response<Body> {
+fn no_entry(error: AccessDenied) -> Answer {
     match error {
-        AccessDenied::Unknown(challenges) => {
+        AccessDenied::Unknown(Unauthorized { challenges, stale }) => {
             let text = "who plays here must name a user and the right password\n";
             let mut response = self::text(StatusCode::UNAUTHORIZED, text);
             challenge(&mut response, &challenges);
-            response
+            Answer::new(Handled::Unauthorized { stale }, response)
         }
-        AccessDenied::NoRight => text(StatusCode::FORBIDDEN, "this user may not play here\n"),
-        AccessDenied::NoRandomness => text(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a challenge\n"),
+        AccessDenied::NoRight => text(StatusCode::FORBIDDEN, "this user may not play here\n").into(),
+        AccessDenied::NoRandomness => text(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a challenge\n").into(),
     }
 }
 

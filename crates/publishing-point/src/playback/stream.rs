@@ -10,9 +10,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::framing;
 use super::stream_selection::{PayloadFilter, StreamSelection};
 use crate::config::{HeaderChange, PointConfig, SlowPlayers};
+use crate::http::body::BodyStream;
 use crate::http::buf_list::BufList;
-use crate::points::activity::{Client, PlayerGuard};
-use crate::points::publishing_point::PlayerCountGuard;
+use crate::points::activity::PlayerGuard;
+use crate::points::client::Client;
+use crate::points::publishing_point::{Joined, PlayerCountGuard};
 use asf::{self, Header, Selected};
 use asfpush_client::packet_buffer::{Batch, Reader, ReaderMonitor};
 use wmhttp::packet::FRAMING_LEN;
@@ -94,14 +96,9 @@ pub(crate) struct PlayerStream {
 }
 
 impl PlayerStream {
-    /// Begins with `header`, which describes the first packets behind the cursor.
-    pub(crate) fn new(
-        reader: Reader,
-        header: Arc<Header>,
-        order: &PlayRequest,
-        config: &PointConfig,
-        count: PlayerCountGuard,
-    ) -> Self {
+    /// The stream of a player that has joined a point with this configuration.
+    pub(crate) fn new(joined: Joined, order: &PlayRequest, config: &PointConfig) -> Self {
+        let Joined { reader, header, count } = joined;
         let change = match config.header_change {
             HeaderChange::Auto if order.takes_one_header => HeaderChange::Reconnect,
             change @ (HeaderChange::Auto | HeaderChange::InPlace | HeaderChange::Reconnect) => change,
@@ -138,7 +135,7 @@ impl PlayerStream {
     }
 
     /// The next bytes of the body, all that have gathered; `None` at its end.
-    pub(crate) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<BufList>> {
+    fn next_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<BufList>> {
         loop {
             if !self.pending.is_empty() {
                 let slices = std::mem::take(&mut self.pending);
@@ -257,6 +254,12 @@ impl PlayerStream {
             self.pending.push(last);
         }
         self.ended = true;
+    }
+}
+
+impl BodyStream for PlayerStream {
+    fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<BufList>> {
+        self.next_bytes(context)
     }
 }
 

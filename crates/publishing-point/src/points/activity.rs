@@ -3,39 +3,14 @@
 //! The way of the media touches atomics only. Locks are taken when somebody comes, goes or looks.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
 
-use http::header::{self, HeaderMap};
-
 use super::bitrate_history::{History, Sample};
+use super::client::{Client, shortened};
 use super::recent_errors::RecentErrors;
 use asfpush_client::packet_buffer::{Progress, ReaderMonitor};
-
-/// Characters of a text from outside that are kept.
-const MAX_TEXT: usize = 300;
-
-/// The far end of a connection.
-#[derive(Clone, Debug)]
-pub(crate) struct Client {
-    pub(crate) address: SocketAddr,
-    pub(crate) agent: Option<String>,
-}
-
-impl Client {
-    /// The client at `address` that sends these headers.
-    pub(crate) fn of(address: SocketAddr, headers: &HeaderMap) -> Self {
-        Self::new(address, headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()))
-    }
-
-    /// A client by its address, and its User-Agent if it sent one.
-    pub(crate) fn new(address: SocketAddr, agent: Option<&str>) -> Self {
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self { address, agent: agent.map(shortened) }
-    }
-}
 
 /// What a point remembers for its status.
 #[derive(Default)]
@@ -227,26 +202,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Text from outside: without control characters, and not longer than [`MAX_TEXT`].
-pub(crate) fn shortened(text: &str) -> String {
-    let mut kept: String = text.chars().filter(|char| !char.is_control()).take(MAX_TEXT + 1).collect();
-    if let Some((at, _)) = kept.char_indices().nth(MAX_TEXT) {
-        kept.truncate(at);
-        kept.push('…');
-    }
-    kept
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn texts_from_outside_are_bounded() {
-        assert_eq!(shortened("a\r\nb\u{7}c"), "abc");
-        assert_eq!(shortened(&"ß".repeat(MAX_TEXT)), "ß".repeat(MAX_TEXT));
-        assert_eq!(shortened(&"ß".repeat(70_000)), "ß".repeat(MAX_TEXT) + "…");
-    }
 
     #[test]
     fn a_pusher_is_known_as_long_as_its_session_lives() {

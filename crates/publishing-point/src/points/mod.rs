@@ -1,7 +1,10 @@
-//! The publishing points: their registry, their live streams, and what is recorded of their activity.
+//! The publishing points: their table, their live streams, and what is recorded of their activity.
 
 pub(crate) mod activity;
 pub(crate) mod bitrate_history;
+pub(crate) mod client;
+pub(crate) mod names;
 pub(crate) mod publishing_point;
+pub(crate) mod push_session;
 pub(crate) mod recent_errors;
 pub(crate) mod registry;

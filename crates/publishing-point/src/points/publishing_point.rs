@@ -1,16 +1,19 @@
 //! A publishing point: the stream that one pusher gives it, and what came of it.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
+use super::activity::{PointActivity, Pusher};
+use super::client::Client;
 use crate::config::PointConfig;
-use crate::playback::stream::{PlayRequest, PlayerStream};
-use crate::points::activity::{Client, PointActivity, Pusher};
+use crate::random::random_digits;
 use crate::recording::recorder::Recorder;
 use crate::relay::{RelayStats, Relays};
 use asf::{Header, Packet};
-use asfpush_client::packet_buffer::{PacketBuffer, ReaderOptions, StartPosition};
+use asfpush_client::packet_buffer::{PacketBuffer, Reader, ReaderOptions, StartPosition};
+use wmhttp::server::PointLookup;
 
 /// What a publishing point has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,8 +100,35 @@ impl Drop for PlayerCountGuard {
     }
 }
 
+/// A place in the stream for a new player.
+pub(crate) struct Joined {
+    pub(crate) reader: Reader,
+    /// Describes the first packets behind the reader.
+    pub(crate) header: Arc<Header>,
+    pub(crate) count: PlayerCountGuard,
+}
+
 impl PublishingPoint {
-    pub(crate) fn new(name: &str, config: Arc<PointConfig>, recorder: Option<Recorder>, relays: Relays) -> Self {
+    /// A point with its recorder, which is a thread, and its relays: nothing for a thread that must not wait.
+    ///
+    /// # Errors
+    /// If the recorder cannot be started, or the system has no randomness for the point's name in Via.
+    pub(crate) fn create(name: &str, config: &Arc<PointConfig>) -> io::Result<Arc<Self>> {
+        let recorder = Self::create_recorder(name, config)?;
+        let via_pseudonym = random_digits().ok_or_else(|| io::Error::other("no randomness for a name"))?;
+        let relays = Relays::new(name, via_pseudonym, config.forward.clone());
+        Ok(Arc::new(Self::new(name, Arc::clone(config), recorder, relays)))
+    }
+
+    /// The recorder that a point with this configuration needs.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub(crate) fn create_recorder(name: &str, config: &PointConfig) -> io::Result<Option<Recorder>> {
+        config.record.as_deref().map(|directory| Recorder::start(directory, name)).transpose()
+    }
+
+    fn new(name: &str, config: Arc<PointConfig>, recorder: Option<Recorder>, relays: Relays) -> Self {
         let recorder = recorder.map_or_else(OnceLock::new, OnceLock::from);
         Self {
             name: name.to_owned(),
@@ -220,19 +250,26 @@ impl PublishingPoint {
         self.lock().as_ref().map(|broadcast| Arc::clone(&broadcast.header))
     }
 
-    /// A new player of the stream there is.
-    pub(crate) fn play(&self, order: &PlayRequest, of_server: &Arc<AtomicUsize>) -> Option<PlayerStream> {
-        let config = self.config();
+    /// A place in the current stream for a new player, counted at the point and in `of_server`; `None` without a
+    /// stream.
+    pub(crate) fn join(&self, of_server: &Arc<AtomicUsize>) -> Option<Joined> {
         let LiveStream { buffer, header } = self.lock().clone()?;
-        let start = if config.fast_start { StartPosition::LatestKeyframe } else { StartPosition::NextKeyframe };
+        let latest = self.config().fast_start;
+        let start = if latest { StartPosition::LatestKeyframe } else { StartPosition::NextKeyframe };
         let mut reader = buffer.reader(start, ReaderOptions::default());
         if reader.peek().is_some_and(|next| !Arc::ptr_eq(&next.header, &header)) {
             // The packets kept are those of the stream before: the first of the new one is a start.
             reader = buffer.reader(StartPosition::NextKeyframe, ReaderOptions::default());
         }
         self.counters.players.fetch_add(1, Ordering::Relaxed);
-        let count = PlayerCountGuard::new(self, of_server);
-        Some(PlayerStream::new(reader, header, order, &config, count))
+        Some(Joined { reader, header, count: PlayerCountGuard::new(self, of_server) })
+    }
+
+    /// Where the point's encoders and players are sent instead, if anywhere (S-5).
+    pub(crate) fn redirect(&self) -> Option<PointLookup> {
+        let config = self.config();
+        let moved = config.redirect.as_ref().map(|url| PointLookup::Moved(url.to_string()));
+        moved.or_else(|| config.proxy_redirect.as_ref().map(|url| PointLookup::UseProxy(url.to_string())))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<LiveStream>> {

@@ -15,10 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use super::routes::answer_own;
+use super::routes::Status;
 use crate::admission::client_limits::{Caller, ClientLimits};
 use crate::http::body::Body;
-use crate::points::registry::Registry;
 
 /// Connections at one time.
 const MAX_CONNECTIONS: usize = 64;
@@ -55,7 +54,7 @@ impl StatusListener {
     }
 
     /// Serves until it is dropped.
-    pub(crate) async fn serve(self, registry: Arc<Registry>, gate: Arc<ClientLimits>) {
+    pub(crate) async fn serve(self, status: Arc<Status>, gate: Arc<ClientLimits>) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = tokio::task::JoinSet::new();
         loop {
@@ -65,7 +64,7 @@ impl StatusListener {
                     // One too many is closed at once.
                     Ok((stream, peer)) => if let Ok(place) = Arc::clone(&room).try_acquire_owned() {
                         let caller = gate.caller(peer.ip());
-                        connections.spawn(serve(Arc::clone(&registry), stream, peer, caller, place));
+                        connections.spawn(serve(Arc::clone(&status), stream, peer, caller, place));
                     },
                     Err(error) => {
                         tracing::warn!(%error, "accept");
@@ -77,17 +76,11 @@ impl StatusListener {
     }
 }
 
-async fn serve(
-    registry: Arc<Registry>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    caller: Caller,
-    _place: OwnedSemaphorePermit,
-) {
+async fn serve(status: Arc<Status>, stream: TcpStream, peer: SocketAddr, caller: Caller, _place: OwnedSemaphorePermit) {
     let service = service_fn(|request: Request<Incoming>| {
-        let (registry, caller) = (&registry, &caller);
+        let (status, caller) = (&status, &caller);
         async move {
-            let answer = answer_own(registry, peer, caller, &request).await;
+            let answer = status.answer_own(peer, caller, &request).await;
             Ok::<_, Infallible>(answer.unwrap_or_else(|| {
                 let mut response = Response::new(Body::full("only the status of the server is here\n"));
                 *response.status_mut() = StatusCode::NOT_FOUND;

@@ -2,25 +2,26 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::json;
 
 use super::access::{StatusAccess, is_of_no_other_site, may_act};
-use super::snapshot::{PointStatus, ServerStatus};
+use super::recording_sizes::RecordingSizeCache;
+use super::snapshot::{PointStatus, ServerStatus, Started};
 use super::{metrics, page};
-use crate::admission::authorization::{AccessDenied, challenge};
+use crate::admission::authorization::{Access, AccessDenied, challenge};
 use crate::admission::client_limits::Caller;
+use crate::admission::login_attempts::{LOCKED_OUT, record_failed_login, retry_after};
 use crate::http::body::Body;
-use crate::http::dispatch::{LOCKED_OUT, record_failed_login, retry_after};
-use crate::points::activity::Client;
 use crate::points::bitrate_history as history;
+use crate::points::names::is_reserved;
 use crate::points::registry::Registry;
-use wmhttp::server::access::RequestLine;
+use wmhttp::server::access::{RequestLine, Unauthorized};
 
 const POINTS: &str = "/api/v1/points/";
 /// Seconds of history, where the request does not say how many.
@@ -30,13 +31,14 @@ const TERMINATED_STATUS: u16 = 403;
 const JSON: &str = "application/json";
 const POLICY: HeaderName = header::CONTENT_SECURITY_POLICY;
 
-/// The first segments of paths that are the server's own, in lower case.
-const RESERVED: [&str; 3] = ["api", "metrics", "status"];
-
-/// Whether a point cannot have this name: its URL is one of the server's own.
-pub(crate) fn is_reserved(name: &str) -> bool {
-    let first = name.trim_start_matches('/').split('/').next().unwrap_or_default();
-    RESERVED.iter().any(|reserved| first.eq_ignore_ascii_case(reserved))
+/// The status of the server: answers requests for it.
+pub(crate) struct Status {
+    registry: Arc<Registry>,
+    access: Arc<Access>,
+    started: Started,
+    /// The status has an address of its own.
+    apart: bool,
+    sizes: RecordingSizeCache,
 }
 
 /// What is asked for.
@@ -84,147 +86,159 @@ impl Route {
     }
 }
 
-/// Answers on the server's main address; `None` where the request is for a point, or where the status has an
-/// address of its own.
-pub(crate) async fn answer<B>(
-    registry: &Arc<Registry>,
-    peer: SocketAddr,
-    caller: &Caller,
-    request: &Request<B>,
-) -> Option<Response<Body>> {
-    let path = request.uri().path();
-    let is_point = path == "/" && (registry.point(path).is_some() || registry.redirect(path).is_some());
-    if registry.board().apart || is_point {
-        return None;
+impl Status {
+    /// The status of a server that starts now; `apart`: it has an address of its own.
+    pub(crate) fn new(registry: Arc<Registry>, access: Arc<Access>, apart: bool) -> Self {
+        let started = Started { at: Instant::now(), time: SystemTime::now() };
+        Self { registry, access, started, apart, sizes: RecordingSizeCache::default() }
     }
-    answer_own(registry, peer, caller, request).await
-}
 
-/// Answers where the status has an address of its own.
-pub(super) async fn answer_own<B>(
-    registry: &Arc<Registry>,
-    peer: SocketAddr,
-    caller: &Caller,
-    request: &Request<B>,
-) -> Option<Response<Body>> {
-    let wish = Route::of(request.method(), request.uri().path())?;
-    let access = registry.config().status;
-    // Who may act is a question of its own, where there is a status at all.
-    let acts = access != StatusAccess::Off && matches!(wish, Route::Disconnect(_));
-    if !acts && !access.lets(peer, request.headers()) {
-        // Whom the status is not for learns nothing of it at the root, where players may ask too.
-        return (request.uri().path() != "/").then(|| {
-            refusal(StatusCode::FORBIDDEN, "the status of this server is not shown to you: see its setting `status`")
-        });
-    }
-    let asks = matches!(*request.method(), Method::GET | Method::HEAD);
-    if asks == matches!(wish, Route::Disconnect(_)) {
-        let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "another method is due here");
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(wish.method()));
-        return Some(response);
-    }
-    let seconds = seconds(request.uri().query().unwrap_or_default());
-    Some(match wish {
-        Route::File(name) => match page::file(&name) {
-            Some(file) => response(StatusCode::OK, file.content_type, file.bytes),
-            None => refusal(StatusCode::NOT_FOUND, "no such file"),
-        },
-        Route::Server => json(StatusCode::OK, &server(registry, seconds).await),
-        Route::Metrics => match metrics::text(server(registry, 0).await) {
-            Ok(text) => response(StatusCode::OK, metrics::CONTENT_TYPE, text),
-            Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"),
-        },
-        Route::Point(name) => match registry.point_named(&name) {
-            Some(point) => {
-                let sizes = registry.board().sizer.sizes(point.stats().recordings).await;
-                json(StatusCode::OK, &PointStatus::of(&point, &sizes, seconds))
-            }
-            None => refusal(StatusCode::NOT_FOUND, "no such publishing point"),
-        },
-        Route::Disconnect(name) => match may_operate(registry, peer, caller, request, &name) {
-            Ok(user) => disconnect(registry, &name, user.as_deref()),
-            Err(refusal) => *refusal,
-        },
-        Route::Unknown => refusal(StatusCode::NOT_FOUND, "no such part of the status"),
-    })
-}
-
-/// The answer to a client: where it is a stream, the status knows whose.
-pub(crate) fn set_client_from_request(client: Client, mut answer: Response<Body>) -> Response<Body> {
-    if let Body::Play(play) = answer.body_mut() {
-        play.set_client(client);
-    }
-    answer
-}
-
-async fn server(registry: &Registry, seconds: usize) -> ServerStatus {
-    let files = registry.points().iter().flat_map(|point| point.stats().recordings).collect();
-    let sizes = registry.board().sizer.sizes(files).await;
-    ServerStatus::of(registry, &sizes, seconds)
-}
-
-/// Whether the client may act at the point of this name: as a client of this machine, or as the user that it gives.
-///
-/// # Errors
-/// What to answer where it may not.
-fn may_operate<B>(
-    registry: &Registry,
-    peer: SocketAddr,
-    caller: &Caller,
-    request: &Request<B>,
-    name: &str,
-) -> Result<Option<String>, Box<Response<Body>>> {
-    let headers = request.headers();
-    if may_act(peer, headers) {
-        return Ok(None);
-    }
-    let forbidden = || {
-        let text = "only clients of the server's own machine, users with the right `operate`, and no page of another \
-                    site, may do this";
-        Box::new(refusal(StatusCode::FORBIDDEN, text))
-    };
-    if !is_of_no_other_site(headers) {
-        return Err(forbidden());
-    }
-    let bounds = &registry.config().bounds;
-    let has_credentials = headers.contains_key(header::AUTHORIZATION);
-    if let Some(wait) = caller.locked_out(bounds, Instant::now()).filter(|_| has_credentials) {
-        return Err(Box::new(retry_after(refusal(StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT), wait)));
-    }
-    let target = request.uri().to_string();
-    let line = RequestLine { method: request.method().as_str(), target: &target };
-    match registry.admit_operator(headers, line, name) {
-        Ok(user) => Ok(Some(user)),
-        Err(AccessDenied::NoRight) => Err(forbidden()),
-        Err(AccessDenied::NoRandomness) => {
-            Err(Box::new(refusal(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a challenge")))
+    /// Answers on the server's main address; `None` where the request is for a point, or where the status has an
+    /// address of its own.
+    pub(crate) async fn answer<B>(
+        &self,
+        peer: SocketAddr,
+        caller: &Caller,
+        request: &Request<B>,
+    ) -> Option<Response<Body>> {
+        let path = request.uri().path();
+        let is_point = path == "/" && self.registry.point(path).is_some();
+        if self.apart || is_point {
+            return None;
         }
-        Err(AccessDenied::Unknown(challenges)) => {
-            let text = "who does this must name a user and the right password";
-            let mut response = refusal(StatusCode::UNAUTHORIZED, text);
-            challenge(&mut response, &challenges);
-            // A challenge costs a nonce: one a connection.
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            if has_credentials {
-                record_failed_login(caller, bounds, response.headers());
+        self.answer_own(peer, caller, request).await
+    }
+
+    /// Answers where the status has an address of its own.
+    pub(super) async fn answer_own<B>(
+        &self,
+        peer: SocketAddr,
+        caller: &Caller,
+        request: &Request<B>,
+    ) -> Option<Response<Body>> {
+        let wish = Route::of(request.method(), request.uri().path())?;
+        let access = self.registry.config().status;
+        // Who may act is a question of its own, where there is a status at all.
+        let acts = access != StatusAccess::Off && matches!(wish, Route::Disconnect(_));
+        if !acts && !access.lets(peer, request.headers()) {
+            // Whom the status is not for learns nothing of it at the root, where players may ask too.
+            return (request.uri().path() != "/").then(|| {
+                refusal(
+                    StatusCode::FORBIDDEN,
+                    "the status of this server is not shown to you: see its setting `status`",
+                )
+            });
+        }
+        let asks = matches!(*request.method(), Method::GET | Method::HEAD);
+        if asks == matches!(wish, Route::Disconnect(_)) {
+            let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "another method is due here");
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(wish.method()));
+            return Some(response);
+        }
+        let seconds = seconds(request.uri().query().unwrap_or_default());
+        Some(match wish {
+            Route::File(name) => match page::file(&name) {
+                Some(file) => response(StatusCode::OK, file.content_type, file.bytes),
+                None => refusal(StatusCode::NOT_FOUND, "no such file"),
+            },
+            Route::Server => json(StatusCode::OK, &self.server(seconds).await),
+            Route::Metrics => match metrics::text(self.server(0).await) {
+                Ok(text) => response(StatusCode::OK, metrics::CONTENT_TYPE, text),
+                Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"),
+            },
+            Route::Point(name) => match self.registry.point_named(&name) {
+                Some(point) => {
+                    let sizes = self.sizes.sizes(point.stats().recordings).await;
+                    json(StatusCode::OK, &PointStatus::of(&point, &sizes, seconds))
+                }
+                None => refusal(StatusCode::NOT_FOUND, "no such publishing point"),
+            },
+            Route::Disconnect(name) => match self.may_operate(peer, caller, request, &name) {
+                Ok(user) => self.disconnect(&name, user.as_deref()),
+                Err(refusal) => *refusal,
+            },
+            Route::Unknown => refusal(StatusCode::NOT_FOUND, "no such part of the status"),
+        })
+    }
+
+    async fn server(&self, seconds: usize) -> ServerStatus {
+        let files = self.registry.points().iter().flat_map(|point| point.stats().recordings).collect();
+        let sizes = self.sizes.sizes(files).await;
+        ServerStatus::of(&self.registry, self.started, &sizes, seconds)
+    }
+
+    /// Whether the client may act at the point of this name: as a client of this machine, or as the user that it gives.
+    ///
+    /// # Errors
+    /// What to answer where it may not.
+    fn may_operate<B>(
+        &self,
+        peer: SocketAddr,
+        caller: &Caller,
+        request: &Request<B>,
+        name: &str,
+    ) -> Result<Option<String>, Box<Response<Body>>> {
+        let headers = request.headers();
+        if may_act(peer, headers) {
+            return Ok(None);
+        }
+        let forbidden = || {
+            let text = "only clients of the server's own machine, users with the right `operate`, and no page of another \
+                        site, may do this";
+            Box::new(refusal(StatusCode::FORBIDDEN, text))
+        };
+        if !is_of_no_other_site(headers) {
+            return Err(forbidden());
+        }
+        let bounds = &self.registry.config().bounds;
+        let has_credentials = headers.contains_key(header::AUTHORIZATION);
+        if let Some(wait) = caller.locked_out(bounds, Instant::now()).filter(|_| has_credentials) {
+            return Err(Box::new(retry_after(refusal(StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT), wait)));
+        }
+        let target = request.uri().to_string();
+        let line = RequestLine { method: request.method().as_str(), target: &target };
+        match self.operator(headers, line, name) {
+            Ok(user) => Ok(Some(user)),
+            Err(AccessDenied::NoRight) => Err(forbidden()),
+            Err(AccessDenied::NoRandomness) => {
+                Err(Box::new(refusal(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a challenge")))
             }
-            Err(Box::new(response))
+            Err(AccessDenied::Unknown(Unauthorized { challenges, stale })) => {
+                let text = "who does this must name a user and the right password";
+                let mut response = refusal(StatusCode::UNAUTHORIZED, text);
+                challenge(&mut response, &challenges);
+                // A challenge costs a nonce: one a connection.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                if has_credentials && !stale {
+                    record_failed_login(caller, bounds);
+                }
+                Err(Box::new(response))
+            }
         }
     }
-}
 
-fn disconnect(registry: &Registry, name: &str, user: Option<&str>) -> Response<Body> {
-    let Some(point) = registry.point_named(name) else {
-        return refusal(StatusCode::NOT_FOUND, "no such publishing point");
-    };
-    if !registry.disconnect_pusher(name, TERMINATED_STATUS) {
-        return refusal(StatusCode::CONFLICT, "nobody pushes to this publishing point");
+    fn disconnect(&self, name: &str, user: Option<&str>) -> Response<Body> {
+        let Some(point) = self.registry.point_named(name) else {
+            return refusal(StatusCode::NOT_FOUND, "no such publishing point");
+        };
+        if !self.registry.disconnect_pusher(name, TERMINATED_STATUS) {
+            return refusal(StatusCode::CONFLICT, "nobody pushes to this publishing point");
+        }
+        tracing::info!(point = point.name(), user, "the pusher is disconnected by request");
+        point.ledger().trouble("the push was ended by an operator");
+        let mut response = response(StatusCode::NO_CONTENT, JSON, "");
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        response
     }
-    tracing::info!(point = point.name(), user, "the pusher is disconnected by request");
-    point.ledger().trouble("the push was ended by an operator");
-    let mut response = response(StatusCode::NO_CONTENT, JSON, "");
-    response.headers_mut().remove(header::CONTENT_TYPE);
-    response
+
+    /// The name of a user who may act at the point of this name.
+    ///
+    /// # Errors
+    /// Why the client may not.
+    fn operator(&self, headers: &HeaderMap, line: RequestLine<'_>, point: &str) -> Result<String, AccessDenied> {
+        let point = self.registry.point_named(point).ok_or(AccessDenied::NoRight)?;
+        self.access.operator(headers, line, &point.config().operate, point.name())
+    }
 }
 
 /// The parameter `history`.
@@ -289,16 +303,6 @@ mod tests {
         }
         let wish = Route::of(&Method::POST, "/api/v1/points/live/eins/disconnect");
         assert_eq!(wish, Some(Route::Disconnect("live/eins".to_owned())));
-    }
-
-    #[test]
-    fn reserved_names() {
-        for name in ["api", "API/x", "/metrics", "Status", "status/x", "//status"] {
-            assert!(is_reserved(name), "{name}");
-        }
-        for name in ["", "/", "concert", "apis", "live/api", "state"] {
-            assert!(!is_reserved(name), "{name}");
-        }
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use super::recording_sizes::Sizes;
-use crate::points::activity::{PlayerInfo, shortened};
+use crate::points::activity::PlayerInfo;
+use crate::points::client::shortened;
 use crate::points::publishing_point::PublishingPoint;
 use crate::points::registry::Registry;
 use crate::relay::RelayStats;
@@ -20,6 +21,13 @@ const MAX_PLAYERS: usize = 100;
 const MAX_RECORDINGS: usize = 20;
 /// What stays as it is in the path of a point's URL.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// When the server started.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Started {
+    pub(super) at: Instant,
+    pub(super) time: SystemTime,
+}
 
 /// The server. Times are Unix times in milliseconds.
 #[derive(Debug, Serialize)]
@@ -226,16 +234,15 @@ pub(super) struct HistoryStatus {
 
 impl ServerStatus {
     /// The server now, with `seconds` of each point's history.
-    pub(super) fn of(registry: &Registry, sizes: &Sizes, seconds: usize) -> Self {
-        let started = registry.board().started();
+    pub(super) fn of(registry: &Registry, started: Started, sizes: &Sizes, seconds: usize) -> Self {
         let mut points: Vec<_> = registry.points().iter().map(|point| PointStatus::of(point, sizes, seconds)).collect();
         points.sort_by(|one, other| one.name.cmp(&other.name));
         Self {
             product: "asf-publishing-point",
             version: env!("CARGO_PKG_VERSION"),
             now_ms: unix_ms(SystemTime::now()),
-            started_ms: unix_ms(started.1),
-            uptime_ms: milliseconds(started.0.elapsed()),
+            started_ms: unix_ms(started.time),
+            uptime_ms: milliseconds(started.at.elapsed()),
             sessions: registry.sessions(),
             players: points.iter().map(|point| point.players.count).sum(),
             points,

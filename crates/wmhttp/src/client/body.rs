@@ -135,7 +135,12 @@ impl Session {
                 if let State::Open { remaining, .. } = &mut self.state {
                     *remaining = remaining.saturating_sub(bytes.len() as u64);
                 }
-                self.outputs.push_back(Output::Send(bytes));
+                self.outputs.push_back(match packet {
+                    Packet::Filler(_) => Output::Filler(bytes),
+                    Packet::Header(_) | Packet::Data(_) | Packet::StreamChange(_) | Packet::End(_) => {
+                        Output::Send(bytes)
+                    }
+                });
             }
             // The parser has shrunk or refused every header that is too big for a packet.
             Err(malformed) => debug_assert!(false, "{malformed}"),

@@ -153,7 +153,7 @@ impl Played {
                     }
                 }
             }
-            Output::Send(bytes) => {
+            Output::Send(bytes) | Output::Filler(bytes) => {
                 self.count(bytes.len() as u64);
                 self.decoder.push(bytes);
                 let packet = self.decoder.next_packet().unwrap().unwrap();

@@ -126,6 +126,8 @@ pub enum Output {
     Request(Request),
     /// Append bytes to the PushStart's body.
     Send(Bytes),
+    /// Append a `$F` to the PushStart's body: it carries nothing, but its bytes count.
+    Filler(Bytes),
     /// Close the connection.
     Close,
     /// Tell the higher layer.

@@ -4,13 +4,13 @@
 //! time and the text of a new nonce are arguments.
 //!
 //! ```
-//! use wmhttp::server::access::{Rights, Scheme, Users};
+//! use wmhttp::server::access::{AccessPolicy, Scheme, Users};
 //!
 //! // What `htdigest` writes: the MD5 of `bob:push:secret`.
 //! let users: Users = "bob:push:0786f66609ee7d38256a25b55563aa64\n".parse()?;
-//! let rights = Rights { schemes: vec![Scheme::Digest], ..AccessPolicy::new(users) };
+//! let rights = AccessPolicy { schemes: vec![Scheme::Digest], ..AccessPolicy::new(users) };
 //! # let _ = rights;
-//! # Ok::<(), wmhttp::server::access::BadUsers>(())
+//! # Ok::<(), wmhttp::server::access::UsersError>(())
 //! ```
 
 mod digest;
@@ -25,7 +25,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::header::{self, HeaderValue};
 
-use super::{Policy, Reply, RequestHead};
+use super::{Outcome, Policy, Reply, RequestHead};
 use crate::headers::Kind;
 use users::Algorithm;
 pub use users::{Users, UsersError};
@@ -106,6 +106,15 @@ enum Refusal {
     Stale,
 }
 
+/// Nobody is let in: what a 401 answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unauthorized {
+    /// The values of its WWW-Authenticate headers, the preferred first.
+    pub challenges: Vec<String>,
+    /// The password was right, and only the nonce no longer counts: no attempt at guessing it.
+    pub stale: bool,
+}
+
 /// Looks at the requests of a server's pushers.
 #[derive(Debug)]
 pub struct Authenticator {
@@ -142,10 +151,11 @@ impl Authenticator {
     ) -> Result<String, Reply> {
         let authorization = head.authorization.iter().find(|(name, _)| name == header::AUTHORIZATION);
         let authorization = authorization.map(|(_, value)| value);
-        self.authenticate(authorization, &head.accept_authentication, line, fresh, now).map_err(|challenges| {
+        self.authenticate(authorization, &head.accept_authentication, line, fresh, now).map_err(|denied| {
             let text = "who pushes to this publishing point must name a user and the right password";
-            let reply = Reply::error(policy, 401, text);
-            Reply { challenges: challenges.into(), close: head.kind == Kind::Start, ..reply }
+            let outcome = Outcome::Unauthorized { stale: denied.stale };
+            let close = head.kind == Kind::Start;
+            Reply { challenges: denied.challenges.into(), close, outcome, ..Reply::error(policy, 401, text) }
         })
     }
 
@@ -153,7 +163,7 @@ impl Authenticator {
     /// the schemes that the client says it can do (H-4), `fresh` is as in [`Authenticator::admit`].
     ///
     /// # Errors
-    /// The challenges that a 401 carries, the preferred first.
+    /// What a 401 answers.
     pub fn authenticate(
         &mut self,
         authorization: Option<&HeaderValue>,
@@ -161,7 +171,7 @@ impl Authenticator {
         line: RequestLine<'_>,
         fresh: &str,
         now: Instant,
-    ) -> Result<String, Vec<String>> {
+    ) -> Result<String, Unauthorized> {
         let refusal = match self.look_at(authorization, line, now) {
             Ok(user) => return Ok(user),
             Err(refusal) => refusal,
@@ -170,7 +180,8 @@ impl Authenticator {
         if offered.contains(&Scheme::Digest) {
             self.nonces.issue_nonce(fresh, now + self.rights.nonce_lifetime);
         }
-        Err(offered.into_iter().flat_map(|scheme| self.challenges(scheme, fresh, refusal)).collect())
+        let challenges = offered.into_iter().flat_map(|scheme| self.challenges(scheme, fresh, refusal)).collect();
+        Err(Unauthorized { challenges, stale: refusal == Refusal::Stale })
     }
 
     fn look_at(

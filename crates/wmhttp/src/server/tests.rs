@@ -82,7 +82,7 @@ fn bytes_of(packets: &[Packet]) -> Bytes {
 
 fn no_content(close: bool) -> Output {
     let push_id = (!close).then(id);
-    Output::Reply(Reply { close, push_id, ..Reply::new(&Policy::default(), 204) })
+    Output::Reply(Reply { close, push_id, outcome: Outcome::Accepted, ..Reply::new(&Policy::default(), 204) })
 }
 
 fn ended(reason: Hresult) -> Output {
@@ -612,5 +612,19 @@ fn p8_p5_data_is_a_slice_of_the_chunk_it_came_in() {
     for address in addresses {
         let Some(Output::Data(payload)) = reception.poll() else { panic!("no data") };
         assert_eq!(payload.as_ptr(), address);
+    }
+}
+
+/// S-11: a refusal is final. What lies behind the refused packet in the same read is not handed on, an `$E` neither.
+#[test]
+fn s11_nothing_behind_a_refused_packet_is_handed_on() {
+    for last in [data("three"), Packet::End(Hresult::OK), Packet::End(Hresult::FALSE), change()] {
+        let (mut session, now) = streaming();
+        session.body(bytes_of(&[data("one"), data("two"), last]), now);
+        assert_eq!(session.poll(), Some(Output::Data("one".into())));
+        session.refuse("one is no ASF data packet");
+        assert_ended(&mut session, 400, Hresult::BAD_REQUEST, now);
+        session.refuse("again");
+        assert_eq!(session.poll(), None);
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-use super::ConfigError;
-use crate::{Networks, ServerLimits};
+use super::super::error::ConfigError;
+use crate::admission::limits::ServerLimits;
+use crate::admission::networks::Networks;
 
 /// The table `[bounds]`; the keys are the fields of [`ServerLimits`].
 #[derive(Clone, Debug, Default, Deserialize)]

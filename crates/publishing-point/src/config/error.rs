@@ -1,0 +1,109 @@
+//! Why a configuration cannot be had.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::http::tls::TlsError;
+use wmhttp::server::access::UsersError;
+
+/// Why a configuration cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("{}: {error}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The text is no such TOML.
+    #[error("{error}")]
+    Toml {
+        /// Line, cause, and what could stand there.
+        #[from]
+        error: toml::de::Error,
+    },
+    /// The configuration file is no such TOML.
+    #[error("{}: {error}", .path.display())]
+    TomlFile {
+        /// The file.
+        path: PathBuf,
+        /// Line, cause, and what could stand there.
+        error: toml::de::Error,
+    },
+    /// There can be no TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The file of users is none.
+    #[error("{}: {error}", .path.display())]
+    Users {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        error: UsersError,
+    },
+    /// Users are named, or must be known, and there is no file of them.
+    #[error("`{0}` counts only where there are users: name their file by `users` (flag `--users`)")]
+    NoUsers(&'static str),
+    /// A right is for a user who does not exist.
+    #[error("point `{point}` gives a right to `{user}`, who is not in the file of users")]
+    UnknownUser {
+        /// The point.
+        point: String,
+        /// The name.
+        user: String,
+    },
+    /// Whoever comes could end a point's pushes.
+    #[error("point `{0}`: `operate` cannot be everybody's: give it to \"users\", or to a list of them")]
+    OperatedByEverybody(String),
+    /// Two points whose names differ only in case.
+    #[error("the points `{0}` and `{1}` are one: names do not differ by case alone")]
+    SamePoint(String, String),
+    /// A point is to be pushed on to what is no place for it.
+    #[error("point `{point}` has a `forward` that cannot be: {cause}")]
+    Forward {
+        /// The point.
+        point: String,
+        /// What is wrong.
+        cause: &'static str,
+    },
+    /// A point has a path of the server's own.
+    #[error("no point can be named `{0}`: `/api`, `/metrics` and `/status` are the server's own; choose another name")]
+    ReservedName(String),
+    /// The status has an address, and nobody may see it.
+    #[error("`status-listen` is of no use where `status` is `off`: leave one of them out")]
+    StatusOff,
+    /// A point is sent to two places.
+    #[error("point `{0}` has both a `redirect` and a `proxy-redirect`: leave one of them out")]
+    TwoRedirects(String),
+    /// Recordings that would be crumbs, or none.
+    #[error("point `{point}`: `{key}` is less than {least}: that would be a file for each moment, or none")]
+    RecordLimit {
+        /// The point.
+        point: String,
+        /// The key.
+        key: &'static str,
+        /// What it is at least.
+        least: &'static str,
+    },
+    /// Too short an Idle-Timeout.
+    #[error("`idle-timeout` is less than 10 s, which the protocol does not allow")]
+    IdleTimeout,
+    /// Too short an Inactivity-Timeout.
+    #[error("`inactivity-timeout` is less than 1 s: an encoder's session would be over before its stream comes")]
+    InactivityTimeout,
+    /// A point whose log would have no bound.
+    #[error(
+        "point `{0}`: `keep-time` and `keep-bytes` are both 0, no limit: all its stream would stay in memory; set one"
+    )]
+    KeepsAll(String),
+    /// A bound that leaves no room for a single request.
+    #[error("`{key}` in `[bounds]` is less than {least}, which would let nobody in")]
+    Bound {
+        /// The key.
+        key: &'static str,
+        /// The least that it may be; seconds where it is a time.
+        least: usize,
+    },
+}

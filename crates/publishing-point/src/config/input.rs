@@ -1,0 +1,28 @@
+//! What several parts of the configuration read: text files, and URLs of servers.
+
+use std::fs;
+use std::path::Path;
+
+use url::Url;
+
+use super::error::ConfigError;
+
+/// The text of a file.
+///
+/// # Errors
+/// If it cannot be read; names the file.
+pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })
+}
+
+/// A URL of a server.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(crate) fn http_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "this is no URL, such as http://server:8080/concert")?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("the URL begins neither with http: nor with https:");
+    }
+    Ok(url)
+}

@@ -1,0 +1,227 @@
+//! Who may push, and the opening of push sessions.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::session::{self, SessionStart};
+use crate::admission::authorization::Access;
+use crate::admission::networks::Networks;
+use crate::config::{PointConfig, Principals};
+use crate::http::connection::Connection;
+use crate::points::client::Client;
+use crate::points::names::{is_reserved, key, name_of, reserved};
+use crate::points::publishing_point::PublishingPoint;
+use crate::points::push_session::SessionControl;
+use crate::points::registry::{Registry, Table};
+use crate::random::random_digits;
+use wmhttp::headers::{Directives, PushId, RequestHead};
+use wmhttp::server::access::RequestLine;
+use wmhttp::server::{PointLookup, Reply, ServerSession, accept, loop_refusal};
+
+/// Where encoders push in.
+pub(crate) struct Ingest {
+    pub(super) registry: Arc<Registry>,
+    access: Arc<Access>,
+}
+
+/// What the table says to a PushSetup.
+struct Opened {
+    session: ServerSession,
+    point: Arc<PublishingPoint>,
+    reply: Reply,
+}
+
+impl Ingest {
+    pub(crate) fn new(registry: Arc<Registry>, access: Arc<Access>) -> Self {
+        Self { registry, access }
+    }
+
+    /// Whether the encoder may push to the point that `path` names, or make it from the template in `directives`.
+    ///
+    /// # Errors
+    /// What to answer if it may not.
+    pub(super) fn authorize(
+        &self,
+        head: &RequestHead,
+        line: RequestLine<'_>,
+        path: &str,
+        directives: Option<&Directives>,
+    ) -> Result<(), Reply> {
+        let template = || directives.and_then(|directives| self.template(directives));
+        let rights = match self.registry.point(path) {
+            Some(point) => vec![point.config().write.clone()],
+            // A client that is unknown is not told which points exist.
+            None => template().map_or(vec![Principals::Users], |template| {
+                let template = template.config();
+                vec![template.write.clone(), template.create.clone()]
+            }),
+        };
+        self.access.pusher(head, line, &rights, &self.registry.config().policy, path)
+    }
+
+    /// Opens a session at the point that `path` names, and makes the point if it comes from a template.
+    ///
+    /// # Errors
+    /// What to answer instead.
+    pub(super) async fn open(
+        &self,
+        path: &str,
+        head: &RequestHead,
+        directives: &Directives,
+        connection: &Arc<Connection>,
+    ) -> Result<Reply, Reply> {
+        let config = self.registry.config();
+        let policy = &config.policy;
+        let fresh = new_push_id().ok_or_else(|| Reply::error(policy, 500, "no randomness for a new session"))?;
+        let name = name_of(path);
+        let made = match self.template_for(&name, directives, connection)? {
+            Some(template) => Some(self.make_point(&name, template).await?),
+            None => None,
+        };
+        if let Some(reply) = self.loop_refusal(&name, made.as_ref(), head) {
+            tracing::warn!(point = name, "a push is refused that goes in a circle, or through too many relays");
+            return Err(reply);
+        }
+        let key = key(&name);
+        let mut table = self.registry.table();
+        let Opened { session, point, reply } = match self.admit(&mut table, &key, made, head, directives, fresh) {
+            Ok(opened) => opened,
+            Err(reply) => {
+                drop(table);
+                if let (Some(point), 400.., Some((_, text))) =
+                    (self.registry.point_named(&name), reply.status, &reply.body)
+                {
+                    point.ledger().trouble(&format!("a pusher was refused: {} {}", reply.status, text.trim_end()));
+                }
+                return Err(reply);
+            }
+        };
+        let id = session.push_id().clone();
+        let handle = session::spawn(
+            SessionStart {
+                pusher: point.count_session(Client::new(connection.peer(), Some(&head.user_agent))),
+                point: Arc::clone(&point),
+                session,
+                on_end: {
+                    let (registry, point, id) = (Arc::clone(&self.registry), Arc::clone(&point), id.clone());
+                    Box::new(move |destroy| registry.remove_session(&id, destroy.then(|| point.name())))
+                },
+            },
+            connection,
+        );
+        table.insert_session(id, handle, key);
+        drop(table);
+        tracing::info!(point = point.name(), "a push session begins");
+        point.relays().set_connection(&head.via);
+        Ok(reply)
+    }
+
+    /// Looks at the table and at what is asked; displaces a session that gives way.
+    ///
+    /// # Errors
+    /// What to answer.
+    fn admit(
+        &self,
+        table: &mut Table,
+        key: &str,
+        made: Option<Arc<PublishingPoint>>,
+        head: &RequestHead,
+        directives: &Directives,
+        fresh: PushId,
+    ) -> Result<Opened, Reply> {
+        let config = self.registry.config();
+        let policy = &config.policy;
+        let known = table.point(key).map(Arc::clone);
+        let before = table.session_at(key).map(|(id, session)| (id.clone(), session.is_connected()));
+        let lookup = match (&known, &made) {
+            // A session whose encoder is not connected gives way: it may be the same encoder, started again.
+            (Some(point), _) => point.redirect().unwrap_or(match before {
+                Some((_, true)) => PointLookup::Busy,
+                Some((_, false)) | None => PointLookup::Exists,
+            }),
+            (None, Some(_)) => PointLookup::FromTemplate,
+            (None, None) => PointLookup::Missing,
+        };
+        let full = table.sessions_len() >= config.max_sessions && before.is_none();
+        if table.is_stopping() || (full && matches!(lookup, PointLookup::Exists | PointLookup::FromTemplate)) {
+            return Err(Reply::error(policy, 503, "no room for another push session"));
+        }
+        if lookup == PointLookup::FromTemplate && table.points_len() >= config.max_points {
+            return Err(Reply::error(policy, 503, "no room for another publishing point"));
+        }
+        let (session, reply) = accept(head, directives, lookup, fresh, policy, Instant::now());
+        let Some((session, point)) = session.zip(known.or(made)) else { return Err(reply) };
+        let point = table.insert_point(point);
+        if let Some(session) = before.and_then(|(id, _)| table.remove_session(&id)) {
+            session.control(SessionControl::Displaced);
+        }
+        Ok(Opened { session, point, reply })
+    }
+
+    /// The settings of a point that has to be made from a template first.
+    ///
+    /// # Errors
+    /// What to answer if it cannot be made.
+    fn template_for(
+        &self,
+        name: &str,
+        directives: &Directives,
+        connection: &Connection,
+    ) -> Result<Option<Arc<PointConfig>>, Reply> {
+        let policy = &self.registry.config().policy;
+        if key(name).is_empty() || self.registry.point_named(name).is_some() {
+            return Ok(None);
+        }
+        let Some(template) = self.template(directives).map(|template| template.config()) else { return Ok(None) };
+        if !Networks::allow(template.allow_push.as_ref(), connection.visit().address()) {
+            return Err(Reply::error(policy, 403, "your address is in none of the template's allowed networks"));
+        }
+        if is_reserved(name) {
+            return Err(Reply::error(policy, 403, &reserved(name)));
+        }
+        Ok(Some(template))
+    }
+
+    /// The point whose settings a new one would get (S-8).
+    fn template(&self, directives: &Directives) -> Option<Arc<PublishingPoint>> {
+        self.registry.point_named(&name_of(directives.template.as_deref()?))
+    }
+
+    /// Makes a point, without holding up the runtime: its recorder is a thread.
+    async fn make_point(&self, name: &str, config: Arc<PointConfig>) -> Result<Arc<PublishingPoint>, Reply> {
+        let owned = name.to_owned();
+        let made = tokio::task::spawn_blocking(move || PublishingPoint::create(&owned, &config)).await;
+        // Fails only where the task panicked or the runtime ends.
+        made.unwrap_or_else(|error| Err(error.into())).map_err(|error| {
+            tracing::error!(point = name, %error, "the publishing point cannot be made");
+            Reply::error(&self.registry.config().policy, 500, "the publishing point cannot be made")
+        })
+    }
+
+    /// The refusal of a push that has come through this point before, or through too many relays.
+    fn loop_refusal(&self, name: &str, made: Option<&Arc<PublishingPoint>>, head: &RequestHead) -> Option<Reply> {
+        let known = self.registry.point_named(name);
+        if known.as_ref().or(made).is_none_or(|point| point.redirect().is_some()) {
+            return None;
+        }
+        let via_pseudonym = known.as_ref().map(|point| point.relays().via_pseudonym());
+        loop_refusal(&head.via, via_pseudonym, &self.registry.config().policy)
+    }
+}
+
+/// A session's id (S-1).
+fn new_push_id() -> Option<PushId> {
+    PushId::parse(&random_digits()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s1_push_ids_are_long_and_differ() {
+        let (one, other) = (new_push_id().unwrap(), new_push_id().unwrap());
+        assert_eq!(one.as_str().len(), 48);
+        assert_ne!(one, other);
+    }
+}

@@ -1,0 +1,11 @@
+//! Randomness that nobody can guess, from the system's source.
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+/// 192 bits from the system's random source, in hexadecimal digits.
+pub(crate) fn random_digits() -> Option<String> {
+    let mut random = [0; 24];
+    SysRng.try_fill_bytes(&mut random).ok()?;
+    Some(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
