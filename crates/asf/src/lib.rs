@@ -36,6 +36,7 @@ mod header_search;
 mod index;
 mod packet;
 mod parser;
+mod stream_time;
 #[cfg(any(test, feature = "test-util"))]
 pub mod test_util;
 mod warning;
@@ -47,4 +48,5 @@ pub use packet::{
     Borrowed, Packet, PacketBytes, Padding, PayloadFacts, Selected, StartFilter, key_frames, restore, select,
 };
 pub use parser::{ParsedPacket, Parser, Settings};
+pub use stream_time::StreamTime;
 pub use warning::Warning;

@@ -19,8 +19,6 @@ const BLOCK_BYTES: usize = 64 * 1024;
 /// Packets beyond the oldest kept whose sizes are still known: a connection that breaks after a stall has
 /// not delivered some that the log let go meanwhile, and they are to be counted.
 const REMEMBERED_SIZES: usize = 64 * 1024;
-/// A step of the send time beyond this, milliseconds, is a splice and no passing of time.
-const MAX_STEP_MS: u32 = 10_000;
 
 #[derive(Default)]
 pub(super) struct Ring {
@@ -39,9 +37,8 @@ pub(super) struct Ring {
     /// Sequence numbers of the packets at which decoding can start.
     key_frames: VecDeque<u64>,
     last_header: Option<Arc<asf::Header>>,
-    last_send_time: u32,
-    /// Stream time appended so far, milliseconds.
-    time: u64,
+    /// Stream time appended so far.
+    time: asf::StreamTime,
     /// Bytes of padding that were removed from all packets so far, and from those before `entries[0]`.
     padding_saved: u64,
     padding_saved_at_tail: u64,
@@ -178,13 +175,12 @@ impl Ring {
         open.block.put_slice(&framing);
         packet.write_to(&mut open.block);
 
+        if new_stream {
+            self.time.splice();
+        }
         // What could not be parsed has no send time.
         if packet.is_parsed() {
-            let step = packet.send_time().wrapping_sub(self.last_send_time);
-            if !new_stream && step <= MAX_STEP_MS {
-                self.time += u64::from(step);
-            }
-            self.last_send_time = packet.send_time();
+            self.time.packet(packet.send_time());
         }
         // The first packet of a stream is as good a start as a key frame: nothing came before it.
         if new_stream || packet.starts_key_frame() {
@@ -194,7 +190,7 @@ impl Ring {
             self.last_header = Some(Arc::clone(header));
         }
         self.padding_saved += u64::from(packet.padding_removed());
-        let Self { time, padding_saved, .. } = *self;
+        let (time, padding_saved) = (self.time(), self.padding_saved);
         self.entries.push_back(Entry { end: position + wire_len as u64, time, padding_saved });
     }
 
@@ -237,7 +233,12 @@ impl Ring {
 
     /// Stream time appended so far, milliseconds.
     pub(super) fn time(&self) -> u64 {
-        self.time
+        self.time.elapsed_ms()
+    }
+
+    /// The send time of the next packet has nothing to do with those before.
+    pub(super) fn splice(&mut self) {
+        self.time.splice();
     }
 
     /// The oldest packet from `sequence` on whose lag `limits` allow.
@@ -274,7 +275,7 @@ impl Ring {
         Lag {
             packets: self.entries.len() as u64,
             bytes: last.end - self.tail_position,
-            time: Duration::from_millis(self.time - first.time),
+            time: Duration::from_millis(self.time() - first.time),
         }
     }
 
@@ -288,8 +289,8 @@ impl Ring {
 
     /// Stream time from `sequence` (or from the oldest packet kept) to the newest.
     pub(super) fn time_after(&self, sequence: u64) -> Duration {
-        let first = self.entry(sequence.max(self.tail)).map_or(self.time, |entry| entry.time);
-        Duration::from_millis(self.time - first)
+        let first = self.entry(sequence.max(self.tail)).map_or(self.time(), |entry| entry.time);
+        Duration::from_millis(self.time() - first)
     }
 
     /// The stream and the framed size of the packet `sequence`.

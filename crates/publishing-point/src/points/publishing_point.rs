@@ -212,7 +212,10 @@ impl PublishingPoint {
         self.counters.headers.fetch_add(1, Ordering::Relaxed);
         let mut broadcast = self.lock();
         match broadcast.as_mut() {
-            Some(known) if known.header.bytes() == header.bytes() => Arc::clone(&known.header),
+            Some(known) if known.header.bytes() == header.bytes() => {
+                known.buffer.splice();
+                Arc::clone(&known.header)
+            }
             Some(known) => {
                 known.header = Arc::new(header);
                 Arc::clone(&known.header)

@@ -3,7 +3,8 @@
 //! While it grows its header is that of a live stream, whose sizes mean nothing: players read
 //! on to where the file ends. At the end the fields that tell sizes, counts and durations are
 //! written in place, and an index behind the packets. Packets are kept as they came, with the
-//! times they have: those of all files of a stream, one after the other, are the stream.
+//! times they have: those of all files of a stream, one after the other, are the stream. Only
+//! after a gap is left out what cannot be decoded without what is missing.
 
 use super::folder::Folder;
 use super::limits::RecordLimits;
@@ -14,14 +15,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-use asf::{self, Header, SimpleIndex, StreamKind};
+use asf::{self, Header, Selected, SimpleIndex, StartFilter, StreamKind, StreamTime};
 
 /// Bytes gathered before they go to the system.
 const WRITE_BUFFER_BYTES: usize = 64 * 1024;
-/// A step of the send time beyond this, milliseconds, is a splice and no passing of time.
-const MAX_STEP_MS: u32 = 10_000;
+/// How long, in milliseconds of the stream, video is left out after a gap where no key frame comes: its encoder may
+/// mark none.
+const MAX_WAIT_FOR_KEY_FRAME_MS: u64 = 10_000;
 /// Bytes of a Header Object before its children (ASF 3.1).
 const HEADER_HEAD: usize = 30;
 /// Bytes of a Data Object before its packets (ASF 5.1).
@@ -43,13 +45,22 @@ pub(crate) struct Recording {
     /// Where the File Properties Object begins in it.
     properties_at: Option<usize>,
     packets: u64,
-    last_send_time: Option<u32>,
-    /// Stream time from the first packet's send time to the last one's, milliseconds.
-    time_ms: u64,
-    last_duration: u16,
+    /// Stream time from the first packet's send time on.
+    time: StreamTime,
+    /// Stream time at which the last packet ends, milliseconds.
+    end_ms: u64,
+    /// After a gap: what cannot be decoded is left out.
+    resuming: Option<Resuming>,
     /// By the number of its video stream, in which order they stand in the file.
     indexes: BTreeMap<u8, SimpleIndex>,
     finished: bool,
+}
+
+/// A file that goes on after a gap in the stream.
+struct Resuming {
+    filter: StartFilter,
+    /// Stream time at the gap, milliseconds.
+    since_ms: u64,
 }
 
 /// A packet at its full size.
@@ -61,6 +72,8 @@ pub(crate) struct RecordedPacket {
     pub(crate) duration: u16,
     /// Whether a player can begin with it.
     pub(crate) starts_key_frame: bool,
+    /// Whether packets before it are missing.
+    pub(crate) after_gap: bool,
 }
 
 impl Recording {
@@ -83,9 +96,9 @@ impl Recording {
             properties_at: file_properties(&live),
             live,
             packets: 0,
-            last_send_time: None,
-            time_ms: 0,
-            last_duration: 0,
+            time: StreamTime::default(),
+            end_ms: 0,
+            resuming: None,
             finished: false,
         };
         Ok((recording, path))
@@ -105,32 +118,49 @@ impl Recording {
 
     /// Whether this packet is to be the first of another file.
     pub(crate) fn is_full(&self, limits: &RecordLimits, packet: &RecordedPacket) -> bool {
-        self.packets > 0 && limits.is_full(self.data_end(), self.time_ms, packet.starts_key_frame)
+        self.packets > 0 && limits.is_full(self.data_end(), self.time.elapsed_ms(), packet.starts_key_frame)
     }
 
-    /// Appends a packet.
+    /// Packets are missing before the next one: what depends on them, or on what was before them, is left out. So
+    /// each video stream goes on with a key frame.
+    pub(crate) fn gap(&mut self) {
+        self.resuming = Some(Resuming { filter: StartFilter::new(&self.header), since_ms: self.time.elapsed_ms() });
+    }
+
+    /// Appends a packet, or what can be decoded of it.
     ///
     /// # Errors
     /// Those of the file system.
     pub(crate) fn write(&mut self, packet: &RecordedPacket) -> io::Result<()> {
-        self.file.write_all(&packet.bytes)?;
+        let at = self.time.packet(packet.send_time);
+        let bytes = match self.decodable(&packet.bytes) {
+            Selected::Whole => packet.bytes.clone(),
+            Selected::Part(part) => part,
+            Selected::Nothing => return Ok(()),
+        };
+        self.file.write_all(&bytes)?;
         if packet.starts_key_frame && !self.indexes.is_empty() {
             let number = u32::try_from(self.packets).unwrap_or(u32::MAX);
-            for (stream, time) in asf::key_frames(&packet.bytes, &self.header) {
+            for (stream, time) in asf::key_frames(&bytes, &self.header) {
                 if let Some(index) = self.indexes.get_mut(&stream) {
                     index.add(time, number);
                 }
             }
         }
         self.packets += 1;
-        if let Some(step) = self.last_send_time.map(|last| packet.send_time.wrapping_sub(last))
-            && step <= MAX_STEP_MS
-        {
-            self.time_ms += u64::from(step);
-        }
-        self.last_send_time = Some(packet.send_time);
-        self.last_duration = packet.duration;
+        self.end_ms = self.end_ms.max(at + u64::from(packet.duration));
         Ok(())
+    }
+
+    fn decodable(&mut self, packet: &[u8]) -> Selected {
+        let now = self.time.elapsed_ms();
+        let over =
+            |resuming: &mut Resuming| resuming.filter.is_done() || now - resuming.since_ms >= MAX_WAIT_FOR_KEY_FRAME_MS;
+        self.resuming.take_if(over);
+        match &mut self.resuming {
+            Some(resuming) => resuming.filter.select(packet, &mut BytesMut::new()),
+            None => Selected::Whole,
+        }
     }
 
     /// Hands to the system what has gathered.
@@ -156,7 +186,7 @@ impl Recording {
         self.file.get_ref().sync_data()
     }
 
-    /// Takes back [`Recording::finish`] where the stream goes on after all.
+    /// Takes back [`Recording::finish`] where the stream goes on after all, with send times of its own.
     ///
     /// # Errors
     /// Those of the file system.
@@ -165,6 +195,8 @@ impl Recording {
             self.file.get_ref().set_len(self.data_end())?;
             self.write_header(&self.live.clone())?;
             self.finished = false;
+            self.time.splice();
+            self.gap();
         }
         Ok(())
     }
@@ -227,7 +259,7 @@ impl Recording {
         let mut header = self.live.to_vec();
         let data_at = header.len().saturating_sub(DATA_HEAD);
         let data_size = DATA_HEAD as u64 + packets * self.packet_size();
-        let send_ms = self.time_ms + u64::from(self.last_duration);
+        let send_ms = self.end_ms;
         if let Some(at) = self.properties_at {
             put(&mut header, at + FILE_SIZE, data_at as u64 + data_size + index_len as u64);
             put(&mut header, at + PACKETS, packets);

@@ -2,39 +2,20 @@
 //!
 //! `<point>-<UTC time>-<number>.asf`: names sort as the files began, and nobody else's look so.
 
+use std::fmt::Write;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 use super::limits::RecordLimits;
 
-/// What is not in names of files, and what would make two points' names one.
-const UNSAFE: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'%')
-    .add(b'*')
-    .add(b'/')
-    .add(b':')
-    .add(b'<')
-    .add(b'>')
-    .add(b'?')
-    .add(b'\\')
-    .add(b'|')
-    .add(b'~')
-    .add(b'\'')
-    .add(b'`')
-    .add(b'$')
-    .add(b'&')
-    .add(b';')
-    .add(b'#')
-    .add(b'!')
-    .add(b'(')
-    .add(b')');
+/// What stands before the two hexadecimal digits of a byte that is not safe in a file's name.
+const ESCAPE: &str = "_x";
+/// The escape of `-`, which needs none: no name is encoded so.
+const NO_NAME: &str = "_x2D";
 /// Bytes of a point's name in a file's; longer ones are cut, and told apart by a digest.
 const MAX_NAME: usize = 120;
 /// Bytes left of a name that is cut.
@@ -156,23 +137,40 @@ fn stamp(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string().replace(['-', ':'], "")
 }
 
-/// A point's name as the beginning of a file's: none leads out of the folder, and no two points have the same.
+/// A point's name as the beginning of a file's: letters and digits of ASCII, `-`, `_` and `.`, which is not the first.
+/// None leads out of the folder, and no two points have the same.
 fn file_name(point: &str) -> String {
-    let mut name = utf8_percent_encode(point, UNSAFE).to_string();
-    // Hidden ones, and the folder's own.
-    if let Some(rest) = name.strip_prefix('.') {
-        name = format!("%2E{rest}");
+    let mut name = String::with_capacity(point.len());
+    for (at, byte) in point.bytes().enumerate() {
+        let is_safe = match byte {
+            // Hidden ones, and the folder's own.
+            b'.' => at > 0,
+            // What would read as an escape is escaped itself.
+            b'_' => !begins_with_escape(point.as_bytes().get(at..).unwrap_or_default()),
+            b'-' => true,
+            _ => byte.is_ascii_alphanumeric(),
+        };
+        if is_safe {
+            name.push(char::from(byte));
+        } else {
+            // Writing into a string never fails.
+            let _ = write!(name, "{ESCAPE}{byte:02X}");
+        }
     }
     if name.is_empty() {
-        // No name is encoded so.
-        return "~".to_owned();
+        return NO_NAME.to_owned();
     }
     if name.len() <= MAX_NAME {
         return name;
     }
     let digest: String = Sha256::digest(point).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let cut: String = name.chars().take(CUT_NAME).collect();
-    format!("{cut}~{digest}")
+    format!("{cut}{NO_NAME}{digest}")
+}
+
+fn begins_with_escape(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(ESCAPE.as_bytes()).and_then(|rest| rest.first_chunk::<2>());
+    digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 #[cfg(test)]
@@ -188,13 +186,18 @@ mod tests {
     fn names_are_readable_where_they_can_be() {
         for (point, name) in [
             ("concert", "concert"),
-            ("Hall 2", "Hall%202"),
-            ("live/eins", "live%2Feins"),
+            ("Hall 2", "Hall_x202"),
+            ("live/eins", "live_x2Feins"),
             ("live_eins", "live_eins"),
-            ("größe", "gr%C3%B6%C3%9Fe"),
-            ("../../etc/x", "%2E.%2F..%2Fetc%2Fx"),
-            ("..", "%2E."),
-            ("", "~"),
+            ("cam_01-a.b", "cam_01-a.b"),
+            ("a_x20", "a_x5Fx20"),
+            ("a_xbc", "a_x5Fxbc"),
+            ("a_xyz", "a_xyz"),
+            ("größe", "gr_xC3_xB6_xC3_x9Fe"),
+            ("a+b@c=d", "a_x2Bb_x40c_x3Dd"),
+            ("../../etc/x", "_x2E._x2F.._x2Fetc_x2Fx"),
+            ("..", "_x2E."),
+            ("", "_x2D"),
         ] {
             assert_eq!(file_name(point), name);
         }
@@ -206,11 +209,18 @@ mod tests {
     proptest! {
         /// Whatever a point is called, its files are in the folder, and are no other point's.
         #[test]
-        fn hostile_names_stay_in_the_folder(point in ".{0,300}", other in ".{0,300}") {
+        fn hostile_names_stay_in_the_folder(
+            point in ".{0,300}|[_x2D./]{0,9}",
+            other in ".{0,300}|[_x2D./]{0,9}",
+        ) {
             let directory = tempfile::tempdir().unwrap();
             let folder = Folder::new(directory.path(), &point);
             let (_, path) = folder.create().unwrap();
             prop_assert_eq!(path.parent(), Some(directory.path()));
+            // As docs/threats.md says.
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap();
+            let is_safe = |char: char| char.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&char);
+            prop_assert!(name.chars().all(is_safe) && !name.starts_with('.') && name.len() < 200, "{name}");
             prop_assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
             prop_assert_eq!(folder.files().unwrap().len(), 1);
             let theirs = Folder::new(directory.path(), &other).files().unwrap().len();
@@ -239,6 +249,10 @@ mod tests {
             "a-20261125T001500Z-0001.asf",
             "\u{202e}gpj",
             "a~b",
+            "a_x2Fb",
+            "a_x2D",
+            "_x2D",
+            "",
         ];
         let directory = tempfile::tempdir().unwrap();
         let inside = directory.path().join("recordings");

@@ -38,6 +38,8 @@ pub(crate) struct Recorder {
     stalled: AtomicBool,
     /// Packets that found no room.
     lost: AtomicU64,
+    /// The last packet found no room.
+    gap: AtomicBool,
 }
 
 enum Item {
@@ -71,14 +73,20 @@ impl Recorder {
             retry_at: None,
         };
         thread::Builder::new().name("recorder".to_owned()).spawn(move || worker.run(items))?;
-        Ok(Self { queue, files, stalled: AtomicBool::new(false), lost: AtomicU64::new(0) })
+        Ok(Self { queue, files, stalled: AtomicBool::new(false), lost: AtomicU64::new(0), gap: AtomicBool::new(false) })
     }
 
     /// A recorder whose disk does not move until what comes with it is dropped; a header finds room in its queue.
     #[cfg(test)]
     pub(crate) fn stalled() -> (Self, impl Sized) {
         let (queue, items) = mpsc::channel(1);
-        let recorder = Self { queue, files: Arc::default(), stalled: AtomicBool::new(false), lost: AtomicU64::new(0) };
+        let recorder = Self {
+            queue,
+            files: Arc::default(),
+            stalled: AtomicBool::new(false),
+            lost: AtomicU64::new(0),
+            gap: AtomicBool::new(false),
+        };
         (recorder, items)
     }
 
@@ -102,10 +110,12 @@ impl Recorder {
             send_time: packet.send_time(),
             duration: packet.duration(),
             starts_key_frame: packet.starts_key_frame(),
+            after_gap: self.gap.load(Ordering::Relaxed),
         });
         let item = match self.queue.try_send(item) {
             Ok(()) => {
                 self.stalled.store(false, Ordering::Relaxed);
+                self.gap.store(false, Ordering::Relaxed);
                 return;
             }
             Err(TrySendError::Closed(_)) => return,
@@ -117,6 +127,9 @@ impl Recorder {
                 tracing::warn!("the disk is too slow: the recording misses packets");
             }
             self.lost.fetch_add(1, Ordering::Relaxed);
+            self.gap.store(true, Ordering::Relaxed);
+        } else {
+            self.gap.store(false, Ordering::Relaxed);
         }
     }
 
@@ -206,10 +219,15 @@ impl Worker {
             Some(recording) => recording.is_full(&self.limits, packet),
             None => packet.starts_key_frame && self.retry_at.is_some_and(|at| at <= Instant::now()),
         };
+        let after_error = is_due && self.recording.is_none();
         if let Some(header) = self.header.clone().filter(|_| is_due) {
             self.open(&header)?;
         }
-        self.recording.as_mut().map_or(Ok(()), |recording| recording.write(packet))
+        let Some(recording) = &mut self.recording else { return Ok(()) };
+        if packet.after_gap || after_error {
+            recording.gap();
+        }
+        recording.write(packet)
     }
 
     /// Ends the file there is, if any, for good.
@@ -305,7 +323,13 @@ mod tests {
         for (packets, kept) in [(0, 0), (1, 1), (0, 1)] {
             worker.open(&header).unwrap();
             for _ in 0..packets {
-                let packet = RecordedPacket { bytes: bytes.clone(), send_time: 0, duration: 0, starts_key_frame: true };
+                let packet = RecordedPacket {
+                    bytes: bytes.clone(),
+                    send_time: 0,
+                    duration: 0,
+                    starts_key_frame: true,
+                    after_gap: false,
+                };
                 worker.packet(&packet).unwrap();
                 worker.recording.as_mut().map(Recording::flush).unwrap().unwrap();
             }

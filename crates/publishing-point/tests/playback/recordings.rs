@@ -10,7 +10,7 @@ use std::time::Duration;
 use asf::test_util::{PacketBuilder, Payload};
 use asf::{Header, Padding, Parser, Settings};
 use asf_publishing_point::{BlockingServer, Config, PointConfig, RecordLimits, Server};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use bytesize::ByteSize;
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -232,6 +232,79 @@ proptest! {
             prop_assert!(reached(bytes, size) || reached(ms, time), "{} packets, then key: {}", file.len(), factor == 2);
         }
     }
+}
+
+// ---- what a file tells ----
+
+/// The send duration in milliseconds, by the File Properties.
+fn send_duration(file: &Path) -> u64 {
+    let bytes = fs::read(file).unwrap();
+    let properties = bytes.windows(4).position(|guid| guid == [0xa1, 0xdc, 0xab, 0x8c]).unwrap();
+    number(&bytes, properties + 72) / 10_000
+}
+
+/// Send times that step back make a file no longer, and no earlier to change.
+#[test]
+fn a_step_back_of_the_send_time_adds_nothing() {
+    // 0, 80, 40, 120, 80, 160 and so on to 4040; each packet lasts as long as the fixture says: 0 ms.
+    let times: Vec<u32> = (0..100).flat_map(|n| [n * 40, n * 40 + 80]).collect();
+    let packet = |time: &u32| {
+        let payload = Payload::new(2, &[0xA5; SIZE - 100]);
+        let payload = if *time == 0 { payload.key() } else { payload };
+        PacketBuilder::windows(SIZE, payload).send_time(*time).build()
+    };
+    let stream = Stream { header: media::header(), packets: times.iter().map(packet).collect() };
+    let directory = TempDir::new().unwrap();
+    let limits = RecordLimits { max_time: Some(Duration::from_secs(4)), ..RecordLimits::default() };
+    let server = server(directory.path(), limits);
+    stream.push(&server);
+    server.stop();
+    let files = recordings(directory.path());
+    assert_eq!(files.len(), 1, "all of it is shorter than half as much again");
+    assert_eq!(packets(&files[0]).len(), 200);
+    assert_eq!(send_duration(&files[0]), 4040);
+}
+
+/// A session that goes on in the file of the one before does so with a key frame; sound is not left out.
+#[test]
+fn a_resumed_recording_goes_on_with_a_key_frame() {
+    let whole = Stream::numbered(20, 40, |n| n.is_multiple_of(10));
+    let (video, sound) = (Payload::new(2, &[7; 50]), Payload::new(1, &[8; 50]));
+    let mixed = |payloads: Vec<Payload>| PacketBuilder::asfmux(SIZE, payloads).send_time(200).build();
+    let directory = TempDir::new().unwrap();
+    let server = server(directory.path(), RecordLimits::default());
+    whole.push(&server);
+    let resumed = Stream {
+        header: whole.header.clone(),
+        packets: [
+            whole.packets[5].clone(),
+            mixed(vec![video.clone().at(50), sound.clone(), video.clone()]),
+            mixed(vec![video.clone(), video.clone().key(), video.clone()]),
+            whole.packets[9].clone(),
+        ]
+        .into(),
+    };
+    resumed.push(&server);
+    server.stop();
+    let [file] = &recordings(directory.path())[..] else { panic!("one file") };
+    let recorded = packets(file);
+    assert!(recorded.starts_with(&whole.packets));
+    let [with_sound, with_key_frame, last] = &recorded[20..] else { panic!("{}", recorded.len()) };
+    assert_eq!(payloads(with_sound), [(1, false)]);
+    assert_eq!(payloads(with_key_frame), [(2, true), (2, false)]);
+    assert!(*last == whole.packets[9]);
+    // 760 ms of the first, and of the other from 200 ms on to 360 ms.
+    assert_eq!(send_duration(file), 760 + 160);
+}
+
+/// Of each payload of a packet the stream, and whether it is of a key frame.
+fn payloads(packet: &[u8]) -> Vec<(u8, bool)> {
+    let mut found = Vec::new();
+    asf::select(packet, &mut BytesMut::new(), |payload| {
+        found.push((payload.stream, payload.key));
+        true
+    });
+    found
 }
 
 // ---- players ----

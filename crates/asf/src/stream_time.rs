@@ -1,0 +1,75 @@
+//! How much stream time packets have covered, by their send times.
+
+/// A step of the send time beyond this, milliseconds, is a splice and no passing of time.
+const MAX_STEP_MS: u32 = 10_000;
+
+/// Counts stream time by the send times of packets.
+///
+/// Send times can step back: multiplexers write packets of several streams in the order of their decoding, and
+/// others put a packet late. A step back adds nothing, and neither does the way up to the largest send time so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamTime {
+    /// The largest send time since the last splice.
+    largest: Option<u32>,
+    /// Milliseconds up to it.
+    elapsed_ms: u64,
+}
+
+impl StreamTime {
+    /// Takes the send time of the next packet, milliseconds; gives the stream time at which that packet is.
+    pub fn packet(&mut self, send_time: u32) -> u64 {
+        let Some(largest) = self.largest else {
+            self.largest = Some(send_time);
+            return self.elapsed_ms;
+        };
+        let (forward, back) = (send_time.wrapping_sub(largest), largest.wrapping_sub(send_time));
+        if back <= MAX_STEP_MS {
+            return self.elapsed_ms.saturating_sub(back.into());
+        }
+        if forward <= MAX_STEP_MS {
+            self.elapsed_ms += u64::from(forward);
+        }
+        self.largest = Some(send_time);
+        self.elapsed_ms
+    }
+
+    /// The send time of the next packet has nothing to do with those before.
+    pub fn splice(&mut self) {
+        self.largest = None;
+    }
+
+    /// Stream time from the first packet on, milliseconds.
+    #[must_use]
+    pub fn elapsed_ms(&self) -> u64 {
+        self.elapsed_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stream times of packets with these send times.
+    fn at(send_times: &[u32]) -> Vec<u64> {
+        let mut time = StreamTime::default();
+        send_times.iter().map(|send_time| time.packet(*send_time)).collect()
+    }
+
+    #[test]
+    fn a_step_back_adds_nothing() {
+        assert_eq!(at(&[500, 540, 500, 580, 540, 620]), [0, 40, 0, 80, 40, 120]);
+        assert_eq!(at(&[9000, 0, 9000, 9040]), [0, 0, 0, 40]);
+        // The send time has 32 bits.
+        assert_eq!(at(&[u32::MAX, 9, u32::MAX - 1, 10]), [0, 10, 0, 11]);
+    }
+
+    #[test]
+    fn a_splice_adds_nothing() {
+        assert_eq!(at(&[0, 10_000, 30_000, 30_040, 5, 45]), [0, 10_000, 10_000, 10_040, 10_040, 10_080]);
+        let mut time = StreamTime::default();
+        time.packet(0);
+        time.packet(400);
+        time.splice();
+        assert_eq!((time.packet(0), time.packet(40), time.elapsed_ms()), (400, 440, 440));
+    }
+}
