@@ -10,7 +10,7 @@ use std::time::Duration;
 use gst::ResourceError as Code;
 use gst::prelude::*;
 use test_support::media;
-use test_support::peer::{Connection, Peer, relay, wms};
+use test_support::peer::{Connection, Peer, ours, relay, wms};
 use test_support::pipeline::{Pushing, end, feed, status, status_nick};
 use wmhttp::Hresult;
 
@@ -364,19 +364,19 @@ fn c15_session_not_found() {
         pushing.play();
         feed(&source, media::stream(10, 40));
         let mut connection = peer.accept();
-        connection.set_up(&wms(204, "one"));
+        connection.set_up(&ours(204, "one"));
         connection.packet();
         connection.data(10);
         connection.reset();
         feed(&source, media::packet(10, 40));
         let mut connection = peer.accept();
         assert_eq!(connection.request().push_id(), "one");
-        connection.answer(&wms(status, "one"));
+        connection.answer(&ours(status, "one"));
         let mut connection = peer.accept();
-        assert_eq!(connection.set_up(&wms(204, "two")).push_id(), "two");
+        assert_eq!(connection.set_up(&ours(204, "two")).push_id(), "two");
         end(&source);
         connection.until_the_end();
-        connection.answer(&wms(204, "two"));
+        connection.answer(&ours(204, "two"));
         let mut told = Vec::new();
         pushing.wait_for(|message| {
             if let gst::MessageView::Warning(warning) = message.view() {

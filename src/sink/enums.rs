@@ -97,9 +97,9 @@ impl From<Padding> for asf::Padding {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstAsfPushHeaderChange")]
 pub enum HeaderChange {
-    /// As the server can.
+    /// As the server is known to do.
     #[default]
-    #[enum_value(name = "In the session where the server can, else by a new session", nick = "auto")]
+    #[enum_value(name = "In the session where the server is known to apply it, else by a new session", nick = "auto")]
     Auto,
     /// `$E`(1) and `$C`.
     #[enum_value(name = "In the session, by a stream change packet", nick = "stream-change")]
@@ -115,6 +115,32 @@ impl From<HeaderChange> for client::HeaderChange {
             HeaderChange::Auto => Self::Auto,
             HeaderChange::StreamChange => Self::StreamChange,
             HeaderChange::Reconnect => Self::Reconnect,
+        }
+    }
+}
+
+/// `resume`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstAsfPushResume")]
+pub enum Resume {
+    /// Where the server shows that it holds the session.
+    #[default]
+    #[enum_value(name = "Where the server shows that it still holds the session, else a new session", nick = "auto")]
+    Auto,
+    /// Wherever the server gave a push-id.
+    #[enum_value(name = "Wherever the server gave a push-id, also where it may have lost the session", nick = "always")]
+    Always,
+    /// Nowhere.
+    #[enum_value(name = "A new session after each lost connection", nick = "never")]
+    Never,
+}
+
+impl From<Resume> for client::Resume {
+    fn from(resume: Resume) -> Self {
+        match resume {
+            Resume::Auto => Self::Auto,
+            Resume::Always => Self::Always,
+            Resume::Never => Self::Never,
         }
     }
 }
@@ -268,6 +294,7 @@ pub(super) fn register() {
         DestinationState::static_type(),
         DropPolicy::static_type(),
         HeaderChange::static_type(),
+        Resume::static_type(),
         OnError::static_type(),
         Padding::static_type(),
         Status::static_type(),

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use glib::{ParamFlags, ParamSpec, Value};
 use gst::prelude::*;
 
-use super::enums::{AuthMethods, DropPolicy, HeaderChange, OnError, Padding, SyncMethod};
+use super::enums::{AuthMethods, DropPolicy, HeaderChange, OnError, Padding, Resume, SyncMethod};
 use super::location;
 use super::settings::Settings;
 use wmhttp::auth::Secret;
@@ -472,6 +472,16 @@ fn table() -> Vec<Property> {
             |s, v| put(&mut s.header_change, v),
         ),
         row(
+            glib::ParamSpecEnum::builder_with_default("resume", Resume::Auto)
+                .nick("Resume")
+                .blurb("Whether a push goes on in its session after a lost connection, by its push-id and without a header")
+                .flags(FLAGS)
+                .mutable_playing()
+                .build(),
+            |s| s.resume.to_value(),
+            |s, v| put(&mut s.resume, v),
+        ),
+        row(
             glib::ParamSpecEnum::builder_with_default("on-error", OnError::FailAll)
                 .nick("On error")
                 .blurb("When the failure of publishing points is an ERROR of the element")
@@ -514,6 +524,7 @@ const NAMES_OF_DESTINATIONS: &[&str] = &[
     "sync-method",
     "content-length",
     "header-change",
+    "resume",
 ];
 
 const FLAGS: ParamFlags = ParamFlags::READWRITE;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use url::Url;
 
-use super::enums::{AuthMethods, DropPolicy, HeaderChange, OnError, Padding, SyncMethod};
+use super::enums::{AuthMethods, DropPolicy, HeaderChange, OnError, Padding, Resume, SyncMethod};
 use super::location;
 use super::proxy::ProxySettings;
 use asfpush_client::packet_buffer::{Limits, ReaderOptions};
@@ -55,6 +55,7 @@ pub(super) struct Settings {
     pub(super) qos_dscp: i32,
     pub(super) content_length: u64,
     pub(super) header_change: HeaderChange,
+    pub(super) resume: Resume,
     pub(super) on_error: OnError,
     pub(super) stats_update_interval: u32,
     /// Why the value that was set last is not used, by the name of the property: a push does not begin without it.
@@ -95,6 +96,7 @@ impl Default for Settings {
             qos_dscp: -1,
             content_length: 0,
             header_change: HeaderChange::Auto,
+            resume: Resume::Auto,
             on_error: OnError::FailAll,
             stats_update_interval: 0,
             refusals: BTreeMap::new(),
@@ -180,6 +182,7 @@ impl Settings {
                 // One that cannot be used was refused before anything began.
                 proxy: self.proxy.choice().unwrap_or_default(),
                 header_change: self.header_change.into(),
+                resume: self.resume.into(),
                 response_timeout: ms(self.timeout),
                 end_timeout: ms(self.eos_timeout),
             },

@@ -6,7 +6,7 @@ use gst::prelude::*;
 use rcgen::KeyPair;
 use test_support::authority::Authority;
 use test_support::media;
-use test_support::peer::{Peer, wms};
+use test_support::peer::{Peer, ours, wms};
 use test_support::pipeline::{Pushing, end, feed, until};
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
@@ -55,10 +55,10 @@ fn roll_overs_and_a_reset() {
         pushing(&peer.location(), &format!("{} content-length=10000 retry-delay=10", authority.trusted()));
     feed(&source, media::stream(500, STEP));
     let mut connection = peer.accept();
-    connection.set_up(&wms(204, "one"));
+    connection.set_up(&ours(204, "one"));
     for _ in 0..10 {
         assert!(matches!(connection.until_the_end().last(), Some(Packet::Filler(_) | Packet::Data(_))));
-        connection.answer(&wms(204, "one"));
+        connection.answer(&ours(204, "one"));
         assert!(!connection.request().is_setup());
     }
     connection.reset();
@@ -67,7 +67,7 @@ fn roll_overs_and_a_reset() {
     end(&source);
     loop {
         let packets = connection.until_the_end();
-        connection.answer(&wms(204, "one"));
+        connection.answer(&ours(204, "one"));
         if packets.last() == Some(&Packet::End(Hresult::OK)) {
             break;
         }
@@ -227,7 +227,7 @@ fn c15_what_was_on_its_way_is_repeated() {
     let (pushing, source) = pushing(&peer.location(), &format!("{} retry-delay=10", authority.trusted()));
     feed(&source, media::stream(PACKETS as u32, STEP));
     let mut first = peer.accept();
-    first.set_up(&wms(204, "one"));
+    first.set_up(&ours(204, "one"));
     until("all sent", || pushing.destination_stats().get::<u64>("packets-sent") == Ok(PACKETS as u64));
     first.packet();
     first.data(10);
@@ -236,7 +236,7 @@ fn c15_what_was_on_its_way_is_repeated() {
     let mut second = peer.accept();
     assert_eq!(second.request().push_id(), "one");
     let packets = second.until_the_end();
-    second.answer(&wms(204, "one"));
+    second.answer(&ours(204, "one"));
     pushing.wait_for_eos();
     let data = packets.iter().filter(|packet| matches!(packet, Packet::Data(_))).count();
     // All of it, where the reset comes soon after the beginning.

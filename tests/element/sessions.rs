@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use test_support::media;
-use test_support::peer::{Peer, relay, wms};
+use test_support::peer::{Peer, ours, relay, wms};
 use test_support::pipeline::{Pushing, end, feed, pushing_to_one as pushing, until};
 use test_support::server::listen;
 use wmhttp::Hresult;
@@ -45,7 +45,7 @@ fn c15_a_reset_loses_nothing() {
     let (peer, pushing, source) = pushing("retry-delay=10");
     feed(&source, media::stream(500, STEP));
     let mut first = peer.accept();
-    first.set_up(&wms(204, "one"));
+    first.set_up(&ours(204, "one"));
     let Some(Packet::Header(_header)) = first.packet() else { panic!() };
     let got = first.data(500);
     first.reset();
@@ -56,7 +56,7 @@ fn c15_a_reset_loses_nothing() {
     assert!(!start.is_setup());
     assert_eq!(start.push_id(), "one");
     let packets = second.until_the_end();
-    second.answer(&wms(204, "one"));
+    second.answer(&ours(204, "one"));
     pushing.wait_for_eos();
     let before: Vec<Packet> = got.into_iter().map(Packet::Data).collect();
     assert_eq!(media::numbers(&before, STEP), (0..500).collect::<Vec<_>>());

@@ -152,7 +152,7 @@ fn the_sum_holds_under_faults() {
     let mut connection = peer.accept();
     feed_some(333);
     connection.request();
-    connection.answer(&wms(404, "0"));
+    connection.answer(&wms(503, "0"));
     feed_some(1);
     let mut stalled = peer.accept();
     stalled.request();

@@ -3,7 +3,7 @@
 use asf::Header;
 use gst::prelude::*;
 use test_support::media;
-use test_support::peer::{Connection, Peer, wms};
+use test_support::peer::{Connection, Peer, ours, wms};
 use test_support::pipeline::{Pushing, end, feed, pushing_to as pushing, status, status_nick, until};
 use wmhttp::packet::Packet;
 
@@ -178,7 +178,7 @@ fn steering() {
         .iter()
         .map(|peer| {
             let mut connection = peer.accept();
-            connection.set_up(&wms(204, "one"));
+            connection.set_up(&ours(204, "one"));
             connection.packet();
             connection.data(20);
             connection
@@ -186,7 +186,7 @@ fn steering() {
         .collect();
     assert!(pushing.sink.emit_by_name::<bool>("end-session", &[&"dest_0"]));
     assert_eq!(connections[0].until_the_end().len(), 1, "`$E` alone");
-    connections[0].answer(&wms(204, "one"));
+    connections[0].answer(&ours(204, "one"));
     assert!(pushing.sink.emit_by_name::<bool>("disconnect", &[&"dest_1"]));
     assert_eq!(connections[1].packet(), None);
     feed(&source, media::packets(20..30, STEP));
@@ -199,7 +199,7 @@ fn steering() {
     assert_eq!(again.data(10).len(), 10);
     end(&source);
     again.until_the_end();
-    again.answer(&wms(204, "one"));
+    again.answer(&ours(204, "one"));
     pushing.wait_for_eos();
     let one = pushing.sink.emit_by_name::<Option<gst::Structure>>("get-stats", &[&"dest_1"]).unwrap();
     assert_eq!(one.get::<u64>("packets-sent"), Ok(30));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gst::prelude::*;
 use test_support::media;
-use test_support::peer::{Connection, Peer, wms};
+use test_support::peer::{Connection, Peer, ours, wms};
 use test_support::pipeline::{Pushing, end, feed, pushing_to, until};
 
 const STEP: u32 = 40;
@@ -31,7 +31,7 @@ fn c15_what_a_dead_server_had_not_read_is_uncertain() {
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "retry-delay=10 max-size-time=0");
     feed(&source, media::stream(READ, STEP));
     let mut first = peer.accept();
-    first.set_up(&wms(204, "one"));
+    first.set_up(&ours(204, "one"));
     first.packet();
     first.data(READ as usize);
     thread::sleep(NOT_SHORT);
@@ -45,7 +45,7 @@ fn c15_what_a_dead_server_had_not_read_is_uncertain() {
     let mut second = peer.accept();
     assert!(!second.request().is_setup(), "the session is gone on with");
     let came = numbers_to_come(&mut second);
-    second.answer(&wms(204, "one"));
+    second.answer(&ours(204, "one"));
     pushing.wait_for_eos();
     let missing = (READ..READ + UNREAD + 10).filter(|number| !came.contains(number)).count() as u64;
     let [uncertain, sent, dropped] =
@@ -90,7 +90,7 @@ fn what_a_disconnection_cuts_off_comes_again() {
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "max-size-time=0 max-size-bytes=0 stall-timeout=0");
     feed(&source, media::stream(PACKETS, STEP));
     let mut first = peer.accept();
-    first.set_up(&wms(204, "one"));
+    first.set_up(&ours(204, "one"));
     let mut sent = 0;
     until("the pipe is full", || {
         thread::sleep(Duration::from_millis(500));
@@ -114,7 +114,7 @@ fn what_a_disconnection_cuts_off_comes_again() {
     let mut second = peer.accept();
     second.request();
     came.append(&mut numbers_to_come(&mut second));
-    second.answer(&wms(204, "one"));
+    second.answer(&ours(204, "one"));
     pushing.wait_for_eos();
     assert!(u64::from(PACKETS) - came.len() as u64 <= uncertain, "{} came, {uncertain} uncertain", came.len());
     assert_eq!(count(&pushing, "packets-sent"), u64::from(PACKETS));

@@ -21,6 +21,11 @@ pub fn wms(status: u16, push_id: &str) -> String {
     )
 }
 
+/// What this project's server answers: it is known to refuse a push-id that it does not have.
+pub fn ours(status: u16, push_id: &str) -> String {
+    wms(status, push_id).replace("Cougar/9.6.7600.16564", "Cougar/9.6.7600.16564 asf-publishing-point/0.1.0")
+}
+
 /// What a plain relay answers: no cookie, no Pragma.
 pub fn relay(status: u16) -> String {
     format!("HTTP/1.1 {status} Said\r\nServer: Cougar/9.0\r\nContent-Length: 0\r\n\r\n")

@@ -8,11 +8,13 @@
 //! ```text
 //!          connect          2xx           offer           filled up
 //!  Down ───────────▶ Setup ─────▶ Ready ─────────▶ Open ───────────▶ Full
-//!   ▲ ╲                              ▲               │                 │ 2xx
-//!   │  ╲ connect (resume)            └───────────────┼─────────────────┘
-//!   │   ╲────────────────────────────────────────▶   │ end, or another header
+//!   ▲ ╲                 ╲ resume    ▲ ▲               │                 │ 2xx
+//!   │  ╲ connect (resume) ╲─────────┘ └───────────────┼─────────────────┘
+//!   │   ╲───────────────────────────┘                 │ end, or another header
 //!   └── failure, from any state              Ending ─┴──▶ Down, or Setup anew
 //! ```
+//!
+//! Which sessions go on after their connection was lost is told in `resume`.
 //!
 //! A redirect of PushSetup stays in `Setup`, at another URL (`redirect`). A request that is to be
 //! authenticated is sent again (`authentication`), from `Asking` where credentials are needed first.
@@ -20,11 +22,12 @@
 mod authentication;
 mod body;
 mod peer;
+mod resume;
 mod types;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use url::Url;
@@ -33,23 +36,22 @@ use crate::auth::{Authenticator, Target};
 use crate::body_size::BodySizeEstimator;
 pub use crate::body_size::DEFAULT_CONTENT_LENGTH;
 use crate::failure::{Cause, Failure};
-use crate::headers::{Cookies, Kind, RequestHead};
+use crate::headers::{Cookies, Kind, PushId, RequestHead};
 use crate::packet::{FRAMING_LEN, Packet};
 use crate::proxy::Proxy;
 use crate::redirect::RedirectChain;
-pub use peer::Peer;
-pub use types::{Config, Connection, Event, HeaderChange, Output, Request, ResponseHead, RestartReason};
+pub use peer::{Peer, Server};
+use resume::{LostSession, Resumed};
+pub use types::{Config, Connection, Event, HeaderChange, Output, Request, ResponseHead, RestartReason, Resume};
 
 /// Least room after a packet that a `$F` can fill: its framing header and one byte, since an
 /// empty `$F` stops a server in the field (receivers, Framing 1).
 const LEAST_FILLER: u64 = FRAMING_LEN as u64 + 1;
-/// The same for a server that does not know the session that is resumed.
-const RESUME_REJECT_WINDOW: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 enum State {
-    /// No request under way, no connection. `resume_until`: the server keeps the session till then.
-    Down { resume_until: Option<Instant> },
+    /// No request under way, no connection.
+    Down,
     /// PushSetup is under way, on `connection`.
     Setup { deadline: Instant, connection: Connection },
     /// `target` is to be authenticated to, with credentials or a ticket that were asked for; then a request
@@ -66,12 +68,6 @@ enum State {
     Ending { deadline: Instant, then: AfterEnd },
     /// The end was reached.
     Closed,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Resumed {
-    at: Instant,
-    until: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +100,9 @@ pub struct Session {
     between_entries: bool,
     /// When `$E`(1) went out, until the server has shown that it lives with it.
     changed_at: Option<Instant>,
-    /// When the request that resumes a lost session was sent, and until when the server keeps it (C-15).
+    /// The session that was lost last, while the server may hold it.
+    lost: Option<LostSession>,
+    /// The session goes on after it was lost (C-15).
     resumed: Option<Resumed>,
     /// When the PushStart under way was begun, or its first data came, …
     begun_at: Option<Instant>,
@@ -134,7 +132,7 @@ impl Session {
             config,
             proxy: None,
             body_size: BodySizeEstimator::default(),
-            state: State::Down { resume_until: None },
+            state: State::Down,
             cookies: Cookies::default(),
             peer: Peer::default(),
             to_server: Authenticator::new(Target::Server),
@@ -144,6 +142,7 @@ impl Session {
             announced_in_request: false,
             between_entries: false,
             changed_at: None,
+            lost: None,
             resumed: None,
             begun_at: None,
             kept_by_proxy: false,
@@ -190,7 +189,7 @@ impl Session {
             | State::Asking { deadline, .. }
             | State::Full { deadline }
             | State::Ending { deadline, .. } => Some(deadline),
-            State::Down { .. } | State::Ready { .. } | State::Open { .. } | State::Closed => None,
+            State::Down | State::Ready { .. } | State::Open { .. } | State::Closed => None,
         }
     }
 
@@ -201,7 +200,7 @@ impl Session {
 
     /// Whether there is neither a connection nor an attempt at one.
     pub fn is_down(&self) -> bool {
-        matches!(self.state, State::Down { .. } | State::Closed)
+        matches!(self.state, State::Down | State::Closed)
     }
 
     /// Whether the end was reached: then nothing begins again.
@@ -214,28 +213,15 @@ impl Session {
         matches!(self.state, State::Open { connected: true, .. } | State::Full { .. })
     }
 
-    /// Whether the request that resumes a lost session is so young that its loss may be the server's refusal (C-15).
-    /// A server that refuses a body and closes resets the connection, which can destroy its answer; whatever the far
-    /// end's system has acknowledged of that body, nobody has read.
-    pub fn resume_is_unproven(&self, now: Instant) -> bool {
-        self.resumed.is_some_and(|resumed| now.saturating_duration_since(resumed.at) <= RESUME_REJECT_WINDOW)
-    }
-
     /// Begins: a PushSetup (C-2), or after a lost connection a PushStart that
-    /// goes on with the session while the server keeps it (C-15).
+    /// goes on with the session where the server holds it (C-15): see [`Resume`].
     pub fn connect(&mut self, now: Instant) {
-        let State::Down { resume_until } = self.state else { return };
+        if !matches!(self.state, State::Down) {
+            return;
+        }
         self.started = false;
         self.sent_back_to_setup = false;
-        // Another URL since is another publishing point.
-        let same_point = *self.route.begins_at() == self.config.url;
-        match resume_until.filter(|until| now < *until && self.announced.is_some() && same_point) {
-            Some(until) => {
-                self.resumed = Some(Resumed { at: now, until });
-                self.state = State::Ready { connection: Connection::New };
-            }
-            None => self.set_up(now),
-        }
+        self.go_on_or_begin(now);
     }
 
     /// Offers the next data packet: the header that describes it, and its framed size.
@@ -298,8 +284,16 @@ impl Session {
     /// The server answered the request under way, whenever it did so (C-16).
     pub fn handle_response(&mut self, head: &ResponseHead, now: Instant) {
         // H-6: on every response.
+        let before: PushId = self.cookies.push_id().clone();
         self.cookies.absorb(&head.headers);
         self.note_peer(&head.headers);
+        if self.ends_resume(head, &before, now) {
+            if self.asks_for_credentials(head, now).is_none() {
+                self.authenticated();
+            }
+            self.resume_refused(head, &before, now);
+            return;
+        }
         if let Some((target, kind)) = self.asks_for_credentials(head, now) {
             self.challenged(target, kind, head, now);
             return;
@@ -307,16 +301,14 @@ impl Session {
         self.authenticated();
         let success = (200..300).contains(&head.status);
         match self.state {
-            State::Down { .. } | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
-            // It is all of the body that is refused, not its end.
-            State::Ending { .. } if self.is_resuming(now) && !success => {
-                self.restart(RestartReason::SessionGone, self.sent_in_request, now);
-            }
+            State::Down | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
             State::Ending { then, .. } => self.ended(then, true, now),
             State::Setup { .. } if success => {
                 if self.refuses_server(head) {
                     return;
                 }
+                self.lost = None;
+                self.note_new_id();
                 self.state = State::Ready { connection: self.next_connection(head) };
                 self.event(Event::Opened);
                 self.advance_end(now);
@@ -334,15 +326,15 @@ impl Session {
                 self.advance_end(now);
             }
             State::Open { .. } if self.header_change_rejected(now) => self.restart_after_change(now),
-            State::Open { .. } | State::Full { .. } if self.is_resuming(now) && !success => {
-                let rewind = self.sent_in_request;
-                self.restart(RestartReason::SessionGone, rewind, now);
-            }
-            State::Open { .. } if success => self.fail(Failure::displaced(head.status), None),
+            State::Open { .. } if success => self.fail(Failure::displaced(head.status)),
             State::Setup { .. } | State::Open { .. } | State::Full { .. } => {
                 let had_template = self.config.directives.template.is_some();
                 let failure = Failure::from_status(head.status, &head.headers, had_template, self.uses_proxy());
-                self.fail(failure, None);
+                let is_setup = matches!(self.state, State::Setup { .. });
+                if !(is_setup && self.is_taken_by_own_session(head, &failure, now)) {
+                    let lost = self.lost.take().filter(|_| is_setup && head.status == 409);
+                    self.fail_keeping(failure, lost);
+                }
             }
         }
     }
@@ -352,7 +344,7 @@ impl Session {
     pub fn handle_disconnect(&mut self, cause: Cause, detail: &str, delivered: bool, now: Instant) {
         match self.state {
             // Between requests the loss shows when the next one finds its connection stale.
-            State::Down { .. } | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
+            State::Down | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
             State::Open { .. } | State::Full { .. } | State::Ending { .. }
                 if cause == Cause::Stale || self.proxy_closed_reused_connection(cause, delivered, now) =>
             {
@@ -372,14 +364,14 @@ impl Session {
                 self.close();
                 self.ask_to_push(Connection::New, now);
             }
-            State::Setup { .. } => self.fail(Failure::lost(cause, detail), None),
+            State::Setup { .. } => {
+                let lost = self.lost.take().filter(|_| self.may_survive(cause));
+                self.fail_keeping(Failure::lost(cause, detail), lost);
+            }
             State::Open { .. } | State::Full { .. } | State::Ending { .. } => {
                 self.note_large_payloads(cause, now);
-                let until = match self.resumed {
-                    Some(resumed) if self.is_resuming(now) => resumed.until,
-                    Some(_) | None => now + self.idle_timeout(),
-                };
-                self.fail(Failure::lost(cause, detail), self.keeps_sessions().then_some(until));
+                let lost = self.survivor(cause, now);
+                self.fail_keeping(Failure::lost(cause, detail), lost);
             }
         }
     }
@@ -390,12 +382,15 @@ impl Session {
             return;
         }
         match self.state {
-            State::Setup { .. } => self.fail(Failure::no_answer(self.config.response_timeout), None),
+            State::Setup { .. } => {
+                let lost = self.lost.take();
+                self.fail_keeping(Failure::no_answer(self.config.response_timeout), lost);
+            }
             State::Asking { target, .. } => self.unanswered(target),
             // Five of six servers in the field do not answer here: a new session serves them all.
             State::Full { .. } => self.restart(RestartReason::NoAnswer, 0, now),
             State::Ending { then, .. } => self.ended(then, false, now),
-            State::Down { .. } | State::Ready { .. } | State::Open { .. } | State::Closed => {}
+            State::Down | State::Ready { .. } | State::Open { .. } | State::Closed => {}
         }
     }
 
@@ -405,16 +400,19 @@ impl Session {
         if self.is_down() {
             return;
         }
-        let resume_until = (self.announced.is_some() && self.keeps_sessions()).then(|| now + self.idle_timeout());
+        // While it is asked for a lost session, that one may go on later.
+        let lost = self.lost.take().or_else(|| self.lost_session(now + self.idle_timeout()));
         self.close();
-        self.state = State::Down { resume_until };
+        self.lost = lost;
+        self.state = State::Down;
     }
 
     /// As [`Session::disconnect`], for good: `connect` begins a new session.
     pub fn abandon(&mut self) {
         if !self.is_down() {
             self.close();
-            self.state = State::Down { resume_until: None };
+            self.lost = None;
+            self.state = State::Down;
         }
     }
 
@@ -446,7 +444,7 @@ impl Session {
                 self.close();
                 self.set_up_there(now);
             }
-            Err(failure) => self.fail(failure, None),
+            Err(failure) => self.fail(failure),
         }
     }
 
@@ -476,7 +474,7 @@ impl Session {
             self.to_proxy.forget();
         }
         if let Some(proxy) = self.proxy.as_ref().filter(|proxy| proxy.url.scheme() != "http") {
-            self.fail(Failure::bad_proxy(proxy.url.scheme()), None);
+            self.fail(Failure::bad_proxy(proxy.url.scheme()));
             return;
         }
         self.ask_to_push(Connection::New, now);
@@ -501,6 +499,10 @@ impl Session {
         let content_length = self.content_length(header);
         self.body_size.begin(content_length, now);
         self.begun_at = Some(now);
+        // It is now that the server is asked to go on.
+        if let Some(resumed) = &mut self.resumed {
+            resumed.at = now;
+        }
         self.kept_by_proxy = connection == Connection::Same && self.uses_proxy();
         self.state = State::Open { remaining: content_length, connected: connection == Connection::Same };
         self.sent_in_request = 0;
@@ -535,10 +537,16 @@ impl Session {
 
     // ---- turns ----
 
-    fn fail(&mut self, failure: Failure, resume_until: Option<Instant>) {
+    fn fail(&mut self, failure: Failure) {
+        self.fail_keeping(failure, None);
+    }
+
+    /// As [`Session::fail`], and `lost` may go on at the next connect.
+    fn fail_keeping(&mut self, failure: Failure, lost: Option<LostSession>) {
         self.end_wanted = false;
         self.close();
-        self.state = State::Down { resume_until };
+        self.lost = lost;
+        self.state = State::Down;
         self.event(Event::Failed(failure));
     }
 
@@ -546,6 +554,7 @@ impl Session {
     fn restart(&mut self, reason: RestartReason, rewind: u64, now: Instant) {
         self.end_wanted = false;
         self.close();
+        self.lost = None;
         self.event(Event::Restarted { reason, rewind });
         self.set_up(now);
     }

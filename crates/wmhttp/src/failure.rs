@@ -175,8 +175,10 @@ pub enum Cause {
     NameNotFound,
     /// The name service did not answer.
     NameTimeout,
-    /// Nobody listens, or no way leads there.
+    /// Nobody listens.
     Refused,
+    /// No way leads there.
+    Unreachable,
     /// The connection cannot begin at the address that it should.
     LocalAddress,
     /// No TCP connection in time.
@@ -218,7 +220,7 @@ impl Cause {
         match self {
             Self::NameNotFound => Self::ProxyNameNotFound,
             Self::NameTimeout => Self::ProxyNameTimeout,
-            Self::Refused => Self::ProxyRefused,
+            Self::Refused | Self::Unreachable => Self::ProxyRefused,
             Self::ConnectTimeout => Self::ProxyConnectTimeout,
             Self::ProxyNameNotFound
             | Self::ProxyNameTimeout
@@ -342,6 +344,8 @@ fn row_of_cause(cause: Cause) -> FailureSpec {
             "the name service did not answer", "check the name service, or raise connect-timeout"),
         Cause::Refused => retried(Hresult::PUSH_CANNOT_CONNECT, Class::Open,
             "the connection was refused", "check that the server runs and listens on the port in location"),
+        Cause::Unreachable => retried(Hresult::PUSH_CANNOT_CONNECT, Class::Open,
+            "no way leads to the server", "check the network, and the address in location"),
         Cause::LocalAddress => retried(Hresult::PUSH_CANNOT_CONNECT, Class::Open,
             "no connection can begin at this machine's address", "set bind-address to an address that this machine has, of the server's family, or to nothing"),
         Cause::ConnectTimeout => retried(Hresult::CONNECT_TIMEOUT, Class::Open,

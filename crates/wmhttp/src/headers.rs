@@ -111,6 +111,11 @@ impl Cookies {
         self.push_id = PushId::new_session();
     }
 
+    /// Goes back to the session with this id, keeping the other cookies.
+    pub fn set_push_id(&mut self, push_id: PushId) {
+        self.push_id = push_id;
+    }
+
     /// Takes what a response sets (H-6): on any status, 401 included.
     pub fn absorb(&mut self, response: &HeaderMap) {
         for (name, value) in cookie_pairs(response, &header::SET_COOKIE, first_pair_only) {

@@ -33,6 +33,8 @@ use crate::via::Via;
 const LEAST_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The protocol's own part of the `Server` header, for where the policy's cannot travel in HTTP.
 const SERVER: &str = "Cougar/9.6.7600.16564";
+/// The product that stands behind it: the name of the server that is made of this.
+pub(crate) const PRODUCT: &str = "asf-publishing-point";
 /// What a Windows Media server lists in `Supported` ([MS-WMHTTP] 4.8).
 const EXTENSIONS: &str = "com.microsoft.wm.srvppair, com.microsoft.wm.sswitch, com.microsoft.wm.predstrm, \
                           com.microsoft.wm.fastcache, com.microsoft.wm.startupprofile";
@@ -57,7 +59,7 @@ impl Default for Policy {
         Self {
             idle_timeout: Duration::from_secs(60),
             inactivity_timeout: Duration::from_secs(120),
-            server: format!("{SERVER} asf-publishing-point/{}", env!("CARGO_PKG_VERSION")),
+            server: format!("{SERVER} {PRODUCT}/{}", env!("CARGO_PKG_VERSION")),
         }
     }
 }

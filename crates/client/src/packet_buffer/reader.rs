@@ -204,6 +204,40 @@ impl Reader {
         });
     }
 
+    /// Moves to where decoding can start, for a far end that has none of what was taken before: back to the newest
+    /// key frame that is kept, but not over a gap; where there is none, and packets may be left out, on to the next
+    /// that waits. Without either it stays, as it does with [`StartPosition::Live`].
+    ///
+    /// Returns how many framed bytes that were taken will be taken again.
+    pub fn move_to_key_frame(&mut self) -> u64 {
+        self.with(|state, slot| {
+            let Some(next) = state.settle(slot) else { return 0 };
+            let State { ring, readers, policy, limits, .. } = state;
+            let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else { return 0 };
+            if reader.options.resync == StartPosition::Live {
+                return 0;
+            }
+            let limits = reader.options.limits.unwrap_or(*limits);
+            let policy = reader.policy(*policy);
+            // Beyond its limits it would be moved on again at once, unless it holds the writer back instead.
+            let is_near = |key: &u64| policy == DropPolicy::Block || !limits.exceeded_by(&ring.lag(*key));
+            let floor = reader.behind_gap().max(ring.tail());
+            let behind = ring.key_frame_before(next).filter(|key| *key >= floor);
+            if let Some(key) = behind.filter(is_near) {
+                let back = reader.position.saturating_sub(ring.position(key));
+                reader.taken = reader.taken.saturating_sub(reader.next - key);
+                reader.next = key;
+                reader.position -= back;
+                return back;
+            }
+            let drops = matches!(policy, DropPolicy::Keyframe | DropPolicy::Disconnect);
+            if let Some(key) = ring.key_frame_from(next).filter(|_| drops) {
+                reader.skip_to(ring, key);
+            }
+            0
+        })
+    }
+
     /// How many packets the last `bytes` taken touch, gaps left out.
     pub fn packets_in_last(&self, bytes: u64) -> u64 {
         self.with(|state, slot| {

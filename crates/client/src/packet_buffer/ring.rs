@@ -231,6 +231,12 @@ impl Ring {
         self.key_frames.get(index).copied()
     }
 
+    /// The newest packet up to `sequence`, itself included, at which decoding can start.
+    pub(super) fn key_frame_before(&self, sequence: u64) -> Option<u64> {
+        let index = self.key_frames.partition_point(|key| *key <= sequence).checked_sub(1)?;
+        self.key_frames.get(index).copied()
+    }
+
     /// Stream time appended so far, milliseconds.
     pub(super) fn time(&self) -> u64 {
         self.time.elapsed_ms()

@@ -271,6 +271,55 @@ fn rewinding_repeats_whole_packets() {
 }
 
 /// What a connection did not deliver is counted to the packet, also where the log has let it go.
+/// For a far end that has nothing: back to a key frame, or on to one where packets may be left out; what was taken is
+/// taken again, not lost.
+#[test]
+fn moving_to_a_key_frame() {
+    let header = header(300);
+    for policy in [DropPolicy::Keyframe, DropPolicy::Block] {
+        let buffer = unlimited();
+        let mut reader = buffer.reader(StartPosition::Oldest, by(policy));
+        assert_eq!(reader.move_to_key_frame(), 0);
+        append(&buffer, &header, 0..25);
+        assert_eq!(numbers(&reader.take(304 * 13).unwrap()), (0..13).collect::<Vec<_>>());
+        assert_eq!(reader.move_to_key_frame(), 304 * 3);
+        assert_eq!((counts(&reader), reader.move_to_key_frame()), ((10, 0), 0), "it is there");
+        assert_eq!(take_all(&mut reader), (10..25).collect::<Vec<_>>());
+        // All was taken, and nothing waits.
+        assert_eq!(reader.move_to_key_frame(), 304 * 5);
+        assert_eq!(take_all(&mut reader), (20..25).collect::<Vec<_>>());
+        // Another stream's packets are none to go back to.
+        append(&buffer, &self::header(400), 31..33);
+        assert_eq!(reader.move_to_key_frame(), 0);
+        assert_eq!(take_all(&mut reader), [31, 32]);
+        assert_eq!(reader.move_to_key_frame(), 404 * 2);
+        assert_eq!(counts(&reader), (25, 0));
+    }
+    // The key frame is kept no more.
+    for (policy, first, dropped) in
+        [(DropPolicy::Keyframe, 20, 5), (DropPolicy::Oldest, 15, 0), (DropPolicy::Block, 15, 0)]
+    {
+        let buffer = of_packets(12);
+        let mut reader = buffer.reader(StartPosition::Oldest, by(policy));
+        append(&buffer, &header, 0..12);
+        reader.take(304 * 12).unwrap();
+        append(&buffer, &header, 12..15);
+        reader.take(304 * 3).unwrap();
+        append(&buffer, &header, 15..23);
+        assert_eq!(reader.move_to_key_frame(), 0);
+        assert_eq!(take_all(&mut reader), (first..23).collect::<Vec<_>>(), "{policy:?}");
+        assert_eq!(counts(&reader).1, dropped, "{policy:?}");
+    }
+    // Nowhere to go.
+    let buffer = unlimited();
+    let mut reader =
+        buffer.reader(StartPosition::Live, ReaderOptions { resync: StartPosition::Live, ..by(DropPolicy::Keyframe) });
+    append(&buffer, &header, 0..5);
+    reader.take(304 * 3).unwrap();
+    assert_eq!(reader.move_to_key_frame(), 0);
+    assert_eq!(take_all(&mut reader), [3, 4]);
+}
+
 #[test]
 fn rewinding_beyond_what_is_kept_counts_what_is_lost() {
     let header = header(300);

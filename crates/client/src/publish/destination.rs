@@ -87,6 +87,9 @@ pub(super) struct DestinationTask {
     was_opened: bool,
     reconnecting: bool,
     body: BodyMap,
+    /// The server has lost what it had of the stream, or is another: what a new session begins with is to be
+    /// decodable by itself.
+    begins_anew: bool,
     /// Bytes at the end of the body that the far end had not acknowledged when it answered or was lost.
     undelivered: u64,
     /// The task is over.
@@ -160,6 +163,7 @@ impl DestinationTask {
             was_opened: false,
             reconnecting: false,
             body: BodyMap::default(),
+            begins_anew: false,
             undelivered: 0,
             done: false,
         }
@@ -469,6 +473,9 @@ impl DestinationTask {
                     self.set_state(State::Opened);
                 }
                 self.connected();
+                if std::mem::take(&mut self.begins_anew) {
+                    self.begin_at_key_frame();
+                }
                 // A new session in mid-stream: whoever joins there can show nothing before a key frame.
                 if self.reader.progress().received > 0 {
                     self.want_key_frame();
@@ -476,6 +483,7 @@ impl DestinationTask {
             }
             Event::Started => {
                 self.streaming_since = Some(Instant::now());
+                self.begins_anew = false;
                 self.connected();
                 self.step(Status::Started, State::Streaming, Hresult::OK, None);
             }
@@ -549,6 +557,7 @@ impl DestinationTask {
                 return;
             }
             RestartReason::SessionGone => {
+                self.begins_anew = true;
                 ("the server no longer knew the session; a new one begins", "nothing needs to be done")
             }
             RestartReason::HeaderChangeRefused => (

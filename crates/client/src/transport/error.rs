@@ -68,6 +68,7 @@ fn of_io(error: &io::Error, connecting: bool) -> Option<Cause> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "io::ErrorKind is non-exhaustive")]
     match error.kind() {
         Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => Some(Cause::Reset),
+        Kind::NetworkUnreachable | Kind::HostUnreachable | Kind::NetworkDown if connecting => Some(Cause::Unreachable),
         Kind::AddrNotAvailable if connecting => Some(Cause::LocalAddress),
         Kind::TimedOut if connecting => Some(Cause::ConnectTimeout),
         Kind::TimedOut => Some(Cause::Stalled),

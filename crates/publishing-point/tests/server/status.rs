@@ -12,7 +12,7 @@ use asf_publishing_point::{BlockingServer, Networks, RelayConfig, Server, Server
 use serde_json::Value;
 use test_support::curl::get;
 use test_support::encoder::{Encoder, Player, header};
-use test_support::peer::{Peer, wms};
+use test_support::peer::{Peer, ours};
 use test_support::pipeline::until;
 use wmhttp::server::access::AccessPolicy;
 
@@ -380,7 +380,7 @@ fn c15_what_a_broken_forward_leaves_open_is_shown() {
     let forward = || concert(&server)["forwards"][0].clone();
     let _encoder = push(&server, header("", ""));
     let mut connection = peer.accept();
-    connection.set_up(&wms(204, "one"));
+    connection.set_up(&ours(204, "one"));
     connection.packet();
     connection.data(20);
     assert_eq!(forward()["packets_uncertain"], 0);

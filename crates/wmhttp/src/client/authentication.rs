@@ -62,7 +62,7 @@ impl Session {
             State::Open { .. }
             | State::Full { .. }
             | State::Ending { .. }
-            | State::Down { .. }
+            | State::Down
             | State::Asking { .. }
             | State::Ready { .. }
             | State::Closed => return None,
@@ -86,7 +86,7 @@ impl Session {
             State::Open { .. } | State::Ending { .. } => Connection::New,
             State::Setup { .. }
             | State::Full { .. }
-            | State::Down { .. }
+            | State::Down
             | State::Asking { .. }
             | State::Ready { .. }
             | State::Closed => self.next_connection(head),
@@ -107,7 +107,7 @@ impl Session {
             Target::Server => self.to_server.unanswered(),
             Target::Proxy => self.to_proxy.unanswered(),
         };
-        self.fail(failure, None);
+        self.fail(failure);
     }
 
     fn take_turn(&mut self, turn: AuthStep, target: Target, kind: Kind, connection: Connection, now: Instant) {
@@ -134,15 +134,17 @@ impl Session {
             }
             AuthStep::SetUp if std::mem::replace(&mut self.sent_back_to_setup, true) => {
                 let text = "it asks each PushStart for what only a PushSetup can do";
-                self.fail(Failure::unauthorized(target, text, "allow Digest at the far end"), None);
+                self.fail(Failure::unauthorized(target, text, "allow Digest at the far end"));
             }
             AuthStep::SetUp => {
                 if connection == Connection::Same {
                     self.close();
                 }
+                // On the connection that PushSetup authenticates the session may go on.
+                self.lost = self.resumed.take().and_then(|resumed| self.lost_session(resumed.until));
                 self.set_up(now);
             }
-            AuthStep::Refused(failure) => self.fail(failure, None),
+            AuthStep::Refused(failure) => self.fail(failure),
         }
     }
 

@@ -62,6 +62,7 @@ impl Session {
     pub fn not_delivered(&mut self, bytes: u64) {
         if self.announced_in_request && bytes > self.sent_since_change {
             self.announced = None;
+            self.lost = None;
         }
     }
 
@@ -69,12 +70,7 @@ impl Session {
         match self.config.header_change {
             HeaderChange::StreamChange => true,
             HeaderChange::Reconnect => false,
-            HeaderChange::Auto => {
-                self.keeps_sessions()
-                    && self.peer.idle_timeout.is_some()
-                    && self.peer.supported
-                    && !self.peer.refuses_change
-            }
+            HeaderChange::Auto => self.applies_stream_change(),
         }
     }
 
@@ -93,7 +89,7 @@ impl Session {
                 None => self.ended(AfterEnd::Close, true, now),
             },
             State::Open { .. } => self.send_end(AfterEnd::Close, now),
-            State::Down { .. }
+            State::Down
             | State::Setup { .. }
             | State::Asking { .. }
             | State::Full { .. }

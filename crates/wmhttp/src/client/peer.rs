@@ -6,7 +6,8 @@ use http::header::{HeaderMap, SERVER, VIA};
 
 use super::{Connection, Event, HeaderChange, ResponseHead, Session, State};
 use crate::failure::{Cause, Failure};
-use crate::headers::{Product, SUPPORTED, idle_timeout};
+use crate::headers::{Product, PushId, SUPPORTED, idle_timeout};
+use crate::server::PRODUCT as PUBLISHING_POINT;
 
 /// How long a server keeps a lost session where it did not say (C-15).
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -19,17 +20,57 @@ const LARGEST_PAYLOAD_TAKEN: usize = 8_192;
 /// It closes within this time of a larger one.
 const CLOSED_ON_LARGE: Duration = Duration::from_secs(2);
 
+/// Which server answers, by its `Server` header: what it is known to do where nothing in the protocol shows it.
+///
+/// Imitations announce more than they do, so that push-id, Pragma and Supported prove nothing. Those in the field say
+/// that they are builds 9.00 and 9.01 of Windows Media Services, or give a version that these never had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Server {
+    /// `asf-publishing-point`: keeps sessions whose connection was lost, answers 412 to a push-id that it does not
+    /// have, and applies `$C`.
+    PublishingPoint,
+    /// Windows Media Services, of Windows Server 2008 or later: applies `$C` (C-12). For a push-id that it does not
+    /// have it begins a new session (S-10), which then has no header.
+    WindowsMediaServices,
+    /// Anything else: nothing is known of it.
+    #[default]
+    Other,
+}
+
+impl Server {
+    /// Reads a `Server` header's value.
+    fn from_value(value: &str) -> Self {
+        let mut products = value.split_whitespace();
+        if products.clone().any(|product| product.split('/').next() == Some(PUBLISHING_POINT)) {
+            return Self::PublishingPoint;
+        }
+        let version = products.next().and_then(|product| product.strip_prefix("Cougar/"));
+        let numbers: Option<Vec<u32>> =
+            version.map(|version| version.split('.').map(str::parse).collect()).and_then(Result::ok);
+        match numbers.as_deref() {
+            Some([9, 5 | 6, _, _]) if products.next().is_none() => Self::WindowsMediaServices,
+            Some(_) | None => Self::Other,
+        }
+    }
+}
+
 /// What a server has shown of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
     /// Its `Server` header.
     pub server: Option<String>,
+    /// Which server that is.
+    pub product: Server,
     /// Its Idle-Timeout (H-8).
     pub idle_timeout: Option<Duration>,
     /// Whether a proxy shows in its answers (H-7).
     pub(super) via_proxy: bool,
     /// Whether it lists protocol extensions in `Supported`.
     pub(super) supported: bool,
+    /// The push-id that it gave last.
+    pub(super) given_id: Option<PushId>,
+    /// Whether it has given the same push-id to two sessions, as no server does that keeps sessions apart (S-1).
+    pub(super) repeats_ids: bool,
     /// Whether it was seen to end a session at `$E`(1).
     pub(super) refuses_change: bool,
     /// Whether a proxy closes the connection after its answer without saying so.
@@ -40,6 +81,7 @@ impl Session {
     pub(super) fn note_peer(&mut self, headers: &HeaderMap) {
         if let Some(server) = headers.get(SERVER).and_then(|value| value.to_str().ok()) {
             self.peer.server = Some(server.to_owned());
+            self.peer.product = Server::from_value(server);
         }
         self.peer.idle_timeout = idle_timeout(headers).or(self.peer.idle_timeout);
         self.peer.via_proxy |= headers.contains_key(VIA);
@@ -51,7 +93,7 @@ impl Session {
             return false;
         }
         let server = head.headers.get(SERVER).and_then(|value| value.to_str().ok());
-        self.fail(Failure::incompatible(server), None);
+        self.fail(Failure::incompatible(server));
         true
     }
 
@@ -100,13 +142,29 @@ impl Session {
         !self.cookies.push_id().is_new_session()
     }
 
-    /// Whether an answer now is the server's answer to a resume, not to what the session did later.
-    pub(super) fn is_resuming(&self, now: Instant) -> bool {
-        self.resumed.is_some_and(|resumed| now.saturating_duration_since(resumed.at) <= self.config.response_timeout)
-    }
-
     pub(super) fn idle_timeout(&self) -> Duration {
         self.peer.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT)
+    }
+
+    /// A PushSetup with push-id 0 was accepted: compares the id with that of the session before.
+    pub(super) fn note_new_id(&mut self) {
+        let id = self.cookies.push_id().clone();
+        if id.is_new_session() {
+            return;
+        }
+        self.peer.repeats_ids |= self.peer.given_id.as_ref() == Some(&id);
+        self.peer.given_id = Some(id);
+    }
+
+    /// Whether the server is known to go on with a `$C` (C-12).
+    pub(super) fn applies_stream_change(&self) -> bool {
+        let imitates = self.peer.repeats_ids || !self.peer.supported || self.peer.idle_timeout.is_none();
+        let known = match self.peer.product {
+            Server::PublishingPoint => true,
+            Server::WindowsMediaServices => self.keeps_sessions() && !imitates,
+            Server::Other => false,
+        };
+        known && !self.peer.refuses_change
     }
 
     /// Whether what ends the request now is the server's answer to `$E`(1).

@@ -5,10 +5,13 @@ mod bodies;
 mod broken;
 mod proxy;
 mod redirects;
+mod resume;
 
 use std::time::SystemTime;
 
 use http::header::{HeaderName, SERVER, VIA};
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderValue};
 
 use super::*;
@@ -82,6 +85,13 @@ fn wms(status: u16, push_id: &str) -> ResponseHead {
             ("supported", "com.microsoft.wm.sswitch"),
         ],
     )
+}
+
+/// What this project's server answers.
+fn ours(status: u16, push_id: &str) -> ResponseHead {
+    let mut answer = wms(status, push_id);
+    answer.headers.insert(SERVER, HeaderValue::from_static("Cougar/9.6.7600.16564 asf-publishing-point/0.1.0"));
+    answer
 }
 
 /// What a plain relay answers: no cookie, no Pragma.

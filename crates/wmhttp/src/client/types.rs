@@ -16,13 +16,33 @@ use crate::via::Via;
 /// How a changed header reaches the server (C-12).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeaderChange {
-    /// `StreamChange` where the server has shown the whole of the protocol, else `Reconnect`.
+    /// `StreamChange` at a server that is known to apply it, else `Reconnect`. What a server announces proves
+    /// nothing: see [`Server`](super::Server).
     #[default]
     Auto,
     /// `$E`(1) and `$C` in the session.
     StreamChange,
     /// `$E`(0), and a new session with `$H`.
     Reconnect,
+}
+
+/// Whether a session whose connection was lost goes on by its push-id, or a new one begins (C-15).
+///
+/// A PushStart with an old push-id carries no header. A server that has lost the session, and takes the request all
+/// the same, then has packets that no player can decode, and nothing ever tells the encoder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resume {
+    /// Goes on at once at a server that is known to refuse a push-id that it does not have
+    /// ([`Server::PublishingPoint`](super::Server)), unless a connection was refused meanwhile. Everywhere else a
+    /// PushSetup with push-id 0 asks first: where it is accepted a new session begins, with its header, and where it
+    /// is refused since the publishing point is taken, by 404 or 409, the server still holds the session, which
+    /// then goes on.
+    #[default]
+    Auto,
+    /// Goes on at once wherever the server gave a push-id and its Idle-Timeout is not over.
+    Always,
+    /// Begins a new session each time.
+    Never,
 }
 
 /// What a session is to do.
@@ -58,6 +78,8 @@ pub struct Config {
     pub proxy: ProxyConfig,
     /// See [`HeaderChange`].
     pub header_change: HeaderChange,
+    /// See [`Resume`].
+    pub resume: Resume,
     /// How long to wait for an answer (C-17).
     pub response_timeout: Duration,
     /// How long to wait after `$E`(0) for the server to answer or close.
@@ -89,6 +111,7 @@ impl Config {
             https: false,
             proxy: ProxyConfig::Direct,
             header_change: HeaderChange::Auto,
+            resume: Resume::Auto,
             response_timeout: Duration::from_secs(15),
             end_timeout: Duration::from_secs(5),
         }
@@ -180,7 +203,7 @@ pub enum Event {
 pub enum RestartReason {
     /// The idle connection had been closed.
     Stale,
-    /// The server no longer knew the session (C-15).
+    /// The session that was to go on does not exist any more (C-15).
     SessionGone,
     /// The server ended the session at `$E`(1).
     HeaderChangeRefused,

@@ -176,7 +176,7 @@ impl Failure {
             Cause::NameNotFound | Cause::NameTimeout => {
                 (Kind::Unreachable, "Check the host in `source`, and the name service.")
             }
-            Cause::Refused | Cause::ConnectTimeout | Cause::LocalAddress => {
+            Cause::Refused | Cause::Unreachable | Cause::ConnectTimeout | Cause::LocalAddress => {
                 (Kind::Unreachable, "Check host and port in `source`, and that the origin runs.")
             }
             Cause::ProxyNameNotFound

@@ -78,6 +78,15 @@ impl DestinationTask {
         self.session.not_delivered(self.undelivered);
         self.client.close();
         self.on_body_interrupted(0);
+        self.begins_anew = true;
+    }
+
+    /// A new session has nothing of the one before: its first packets are those from the newest key frame on, which
+    /// the server before has had already, so that no packet is lost and the first picture is whole.
+    pub(super) fn begin_at_key_frame(&mut self) {
+        let again = self.reader.move_to_key_frame();
+        let mut stats = lock(&self.stats);
+        stats.bytes_sent = stats.bytes_sent.saturating_sub(again);
     }
 
     /// The last `bytes` of data have not reached the server: they are taken again.

@@ -38,6 +38,7 @@ impl DestinationTask {
     pub(super) fn failed(&mut self, failure: Failure) {
         let lost = matches!(failure.condition, Condition::Lost(_));
         self.on_body_interrupted(0);
+        self.begins_anew = true;
         let policy = lock(&self.settings).retry;
         let streamed = self.has_streamed(&failure);
         let begun = self.streaming_since.take().is_some();

@@ -379,16 +379,44 @@ fn c5_proxy_and_server() {
 #[test]
 fn c15_a_resume_is_authenticated() {
     let header = header();
-    let mut peer = Played::open(bobs(), &wms(204, "abc"), &header);
+    let mut peer = Played::open(bobs(), &ours(204, "abc"), &header);
     peer.lose(Cause::Reset);
     peer.session.connect(peer.now);
     peer.send(&header, 1);
     peer.did.clear();
-    peer.respond(&unauthorized(&[DIGEST]));
+    let mut refusal = ours(401, "abc");
+    refusal.headers.insert("www-authenticate", HeaderValue::from_static(DIGEST));
+    peer.respond(&refusal);
     peer.send(&header, 1);
-    assert_eq!(peer.requests(), [start("refused", Connection::New)]);
+    assert_eq!(peer.requests(), [start("abc", Connection::New)]);
     assert_eq!(peer.packets(), [], "C-15: it goes on with $D");
     assert!(peer.authorization().is_some());
+}
+
+/// C-15, H-6: a 401 that sets another push-id says that the session is gone: a new one begins in the same attempt,
+/// authenticated by the new nonce, and what went into the old one comes again.
+#[test]
+fn c15_h6_a_401_with_another_id_ends_a_resume() {
+    let header = header();
+    let mut peer = begun(bobs());
+    peer.respond(&unauthorized(&[DIGEST]));
+    peer.respond(&ours(204, "abc"));
+    peer.send(&header, 1);
+    peer.lose(Cause::Reset);
+    peer.session.connect(peer.now);
+    assert_eq!(peer.send(&header, 2), 2);
+    assert!(peer.authorization().is_some());
+    peer.did.clear();
+    let stale = [DIGEST.replace("one", "two"), "stale=true".to_owned()].join(", ");
+    peer.respond(&unauthorized(&[&stale]));
+    let restarted = Event::Restarted { reason: RestartReason::SessionGone, rewind: 2 * FRAMED as u64 };
+    assert_eq!(peer.did, [Did::Close, Did::Event(restarted), setup("0")]);
+    peer.respond(&unauthorized(&[&stale]));
+    assert_eq!(parameter(peer.authorization().unwrap(), "nonce"), "two");
+    peer.respond(&ours(204, "new"));
+    assert_eq!(peer.send(&header, 2), 2);
+    assert_eq!(peer.packets(), [Packet::Header(header.bytes().clone())]);
+    assert_eq!(peer.failure(), None);
 }
 
 /// The connection of a challenge may be gone before the answer: it goes on a new one, once.
@@ -607,16 +635,21 @@ mod on_one_connection {
         peer.respond(&unauthorized(&["NTLM"]));
         let challenge = acceptor.challenge(token(peer.authorization().unwrap()).1);
         peer.respond(&unauthorized(&[&format!("NTLM {challenge}")]));
-        peer.respond(&wms(204, "abc"));
+        peer.respond(&ours(204, "abc"));
         peer.send(&header, 1);
         peer.lose(Cause::Reset);
         peer.session.connect(peer.now);
         peer.send(&header, 1);
-        peer.respond(&unauthorized(&["NTLM"]));
+        peer.respond(&response(401, &[("server", "Cougar/9.6"), ("www-authenticate", "NTLM")]));
         assert!(matches!(peer.requests().last(), Some(Did::Setup { .. })), "C-13");
         assert_eq!(peer.authorization(), None);
         peer.respond(&unauthorized(&["NTLM"]));
         assert!(peer.authorization().unwrap().starts_with("NTLM TlRMTVNTUAAB"));
+        // C-15: the connection is authenticated now, and the session holds the publishing point still.
+        peer.did.clear();
+        peer.respond(&wms(409, "0"));
+        assert_eq!(peer.send(&header, 1), 1);
+        assert_eq!((peer.requests(), peer.packets()), (vec![start("abc", Connection::Same)], vec![]));
     }
 
     /// A server's token that is none is a failure that says so.

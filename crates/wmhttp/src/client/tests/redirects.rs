@@ -104,7 +104,7 @@ fn c4_refused_redirects() {
 /// C-4: a lost session is resumed where it was; a new one begins at the original URL, with nothing of the other server's.
 #[test]
 fn c4_a_new_session_begins_at_the_original() {
-    let answers = [redirect(302, "http://other/live"), wms(204, "abc")];
+    let answers = [redirect(302, "http://other/live"), ours(204, "abc")];
     let mut peer = redirected(config(), &answers);
     let header = header();
     peer.send(&header, 1);
@@ -112,7 +112,7 @@ fn c4_a_new_session_begins_at_the_original() {
     peer.session.connect(peer.now);
     peer.send(&header, 1);
     assert_eq!(peer.asked.last().unwrap(), &("http://other/live".to_owned(), "push-id=abc".to_owned()));
-    let mut answer = wms(408, "abc");
+    let mut answer = ours(408, "abc");
     answer.headers.append("set-cookie", HeaderValue::from_static("route=7"));
     peer.respond(&answer);
     assert_eq!(peer.asked.last().unwrap(), &("http://media:8080/concert".to_owned(), "push-id=0".to_owned()));
@@ -121,6 +121,31 @@ fn c4_a_new_session_begins_at_the_original() {
     }
     assert_eq!(peer.session.url().as_str(), "http://other/live");
     assert_eq!(peer.events().iter().filter(|event| **event == Event::Opened).count(), 2);
+}
+
+/// C-4, C-15: where it is to be asked first, the way leads by the original URL; only the server that has the session
+/// can say that it is taken by it.
+#[test]
+fn c4_c15_a_lost_session_is_asked_for_by_the_redirect() {
+    for (elsewhere, goes_on) in [("http://other/live", true), ("http://third/live", false)] {
+        let mut peer = redirected(config(), &[redirect(302, "http://other/live"), wms(204, "abc")]);
+        let header = header();
+        peer.send(&header, 1);
+        peer.lose(Cause::Reset);
+        peer.session.connect(peer.now);
+        peer.run();
+        assert_eq!(peer.asked.last().unwrap(), &("http://media:8080/concert".to_owned(), "push-id=0".to_owned()));
+        peer.respond(&redirect(302, elsewhere));
+        peer.respond(&response(409, &[("server", "Cougar/9.6.7600.16564")]));
+        peer.did.clear();
+        if goes_on {
+            assert_eq!(peer.send(&header, 1), 1);
+            assert_eq!(peer.asked.last().unwrap(), &(elsewhere.to_owned(), "push-id=abc".to_owned()));
+            assert_eq!(peer.packets(), []);
+        } else {
+            assert!(peer.session.is_down());
+        }
+    }
 }
 
 /// C-4 is about PushSetup: a PushStart that is redirected has failed.
