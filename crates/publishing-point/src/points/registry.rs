@@ -102,13 +102,21 @@ impl Registry {
         table.sessions.get(id).filter(|entry| entry.point == key).map(|entry| entry.session.clone())
     }
 
-    /// Removes a session that has ended; `destroy` names the point that goes with it, unless another session has it by
-    /// now.
+    /// Removes a session that has ended. `destroy` names the point that its AutoDestroy asks to remove ([MS-WMHTTP]
+    /// 2.2.2.2): only a point that a push made from a template, and only if no other session has it by now. A point
+    /// that the configuration names stays, since it is the operator's and not the encoder's.
     pub(crate) fn remove_session(&self, id: &PushId, destroy: Option<&str>) {
+        let config = self.config();
         let mut table = self.table();
         let was_there = table.sessions.remove(id).is_some();
-        if let Some(name) = destroy.filter(|_| was_there) {
+        let Some(name) = destroy.filter(|_| was_there) else { return };
+        let is_configured = config.points.keys().any(|configured| key(configured) == key(name));
+        if !is_configured {
             table.points.remove(&key(name));
+        }
+        drop(table);
+        if is_configured {
+            tracing::info!(point = name, "AutoDestroy ignored: the configuration names this publishing point");
         }
     }
 

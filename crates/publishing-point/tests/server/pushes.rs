@@ -217,6 +217,23 @@ fn s8_s13_template_and_auto_destroy() {
     assert!(server.stats("concert").is_some());
 }
 
+/// S-13 removes what a push made. A point of the configuration stays, whatever an encoder asks for.
+#[test]
+fn s13_a_configured_point_is_never_removed() {
+    let server = server();
+    let mut wire = Wire::to(server.addr());
+    let setup = wire.setup(CONCERT, "AutoDestroy: 1\r\n");
+    assert_eq!(setup.status, 204);
+    wire.start(CONCERT.id(&setup.push_id()), []);
+    wire.packet(Packet::Header(header()));
+    until("the header", || server.stats("concert").unwrap().headers == 1);
+    wire.packet(Packet::End(Hresult::OK));
+    assert_eq!(wire.response().status, 204);
+    // The session is over when the next one is admitted.
+    until("another session", || Wire::to(server.addr()).setup(CONCERT, "").status == 204);
+    assert_eq!(server.stats("concert").unwrap().headers, 1);
+}
+
 /// S-15: an error status goes out while the body is still coming in, and can be read.
 #[test]
 fn s15_administrative_disconnect() {
