@@ -8,6 +8,7 @@ use bytes::Bytes;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
+use smallvec::SmallVec;
 
 use super::bus::plain_details;
 use super::imp::AsfPushSink;
@@ -26,15 +27,14 @@ const FED_AT_ONCE: usize = 512 * 1024;
 /// How often upstream is asked for a key frame at most.
 const KEY_FRAME_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Packets that are due and not yet fed. A muxer's buffer holds few of them, and four need no allocation.
+type ReadyPackets<B> = SmallVec<[asf::Packet<B>; 4]>;
+
 /// The stream from start to stop.
 pub(super) struct Stream {
     publisher: Arc<Publisher>,
     parser: asf::Parser,
     pacer: Pacer,
-    /// Room for packets that are due and not yet fed; empty between buffers.
-    ready: Vec<asf::Packet>,
-    /// The same for those that end in the buffer at hand.
-    ready_here: Vec<asf::Packet<asf::Borrowed<'static>>>,
     ready_header: Option<Arc<asf::Header>>,
     /// Packets wait for their time where upstream is not live: `sync`, as it was when the buffer came.
     paced: bool,
@@ -61,8 +61,6 @@ impl Stream {
             publisher,
             parser: asf::Parser::new(settings),
             pacer: Pacer::default(),
-            ready: Vec::new(),
-            ready_here: Vec::new(),
             ready_header: None,
             paced: false,
             seen_data: false,
@@ -161,9 +159,7 @@ impl AsfPushSink {
         let map = buffer.peek_memory(index).map_readable().map_err(|_| self.unreadable())?;
         let mut rest = map.as_slice();
         loop {
-            let ready = std::mem::take(&mut stream.ready_here);
-            let ready = self.push_units(stream, buffer, ready, |parser| parser.read_unit(&mut rest), totals)?;
-            stream.ready_here = recycle_vec(ready);
+            self.push_units(stream, buffer, |parser| parser.read_unit(&mut rest), totals)?;
             if rest.is_empty() {
                 return Ok(());
             }
@@ -177,8 +173,7 @@ impl AsfPushSink {
                 stream.parser.push(Bytes::from_owner(memory).slice(from..from + next.len()));
             }
             rest = after;
-            let ready = std::mem::take(&mut stream.ready);
-            stream.ready = self.push_units(stream, buffer, ready, asf::Parser::next_packet, totals)?;
+            self.push_units(stream, buffer, asf::Parser::next_packet, totals)?;
         }
     }
 
@@ -213,15 +208,14 @@ impl AsfPushSink {
     }
 
     /// Takes all units that there are, and feeds them, each when it is due; the last of them came with this buffer.
-    /// `ready` is empty, and comes back so.
     fn push_units<B: asf::PacketBytes>(
         &self,
         stream: &mut Stream,
         buffer: &gst::Buffer,
-        mut ready: Vec<asf::Packet<B>>,
         mut next: impl FnMut(&mut asf::Parser) -> Result<Option<asf::ParsedPacket<B>>, asf::Error>,
         totals: &mut Totals,
-    ) -> Result<Vec<asf::Packet<B>>, gst::FlowError> {
+    ) -> Result<(), gst::FlowError> {
+        let mut ready = ReadyPackets::new();
         let mut bytes = 0;
         loop {
             let unit = next(&mut stream.parser);
@@ -258,8 +252,7 @@ impl AsfPushSink {
                 bytes = 0;
             }
         }
-        self.feed(stream, &mut ready)?;
-        Ok(ready)
+        self.feed(stream, &mut ready)
     }
 
     /// Waits by the clock, once what is due before has been fed.
@@ -267,7 +260,7 @@ impl AsfPushSink {
         &self,
         stream: &mut Stream,
         buffer: &gst::Buffer,
-        ready: &mut Vec<asf::Packet<B>>,
+        ready: &mut ReadyPackets<B>,
         unit: &asf::ParsedPacket<B>,
     ) -> Result<(), gst::FlowError> {
         let now = || self.obj().current_running_time().unwrap_or(gst::ClockTime::ZERO);
@@ -313,7 +306,7 @@ impl AsfPushSink {
     fn feed<B: asf::PacketBytes>(
         &self,
         stream: &mut Stream,
-        ready: &mut Vec<asf::Packet<B>>,
+        ready: &mut ReadyPackets<B>,
     ) -> Result<(), gst::FlowError> {
         let Some(header) = &stream.ready_header else { return Ok(()) };
         if ready.is_empty() {
@@ -388,13 +381,6 @@ impl AsfPushSink {
         let answered = self.obj().static_pad("sink").is_some_and(|pad| pad.peer_query(&mut query));
         answered && query.result().0
     }
-}
-
-/// The same memory, free of the bytes that its packets have borrowed.
-fn recycle_vec(mut ready: Vec<asf::Packet<asf::Borrowed>>) -> Vec<asf::Packet<asf::Borrowed<'static>>> {
-    ready.clear();
-    // The standard library collects in place what comes of a vector and is of the same size.
-    ready.into_iter().map_while(|_| None).collect()
 }
 
 /// The Windows code for input that cannot be pushed.
