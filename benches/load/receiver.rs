@@ -1,6 +1,7 @@
 //! A receiver that does as little as can be: it reads, and forgets.
 //!
-//! Two ports, which it prints: one takes bytes, the other HTTP, as much of it as uploads of any kind need. It
+//! Three ports, which it prints: one takes bytes, the second HTTP, as much of it as uploads of any kind need, and the
+//! third is the second but for the end of a push, which it neither answers nor closes at, as many servers do. It
 //! shares one buffer among all connections, and wakes once for whatever has come on all of them.
 
 use std::cell::RefCell;
@@ -28,13 +29,13 @@ pub fn run() {
         std::process::exit(0);
     });
     LocalSet::new().block_on(&runtime, async {
-        let listeners = [listen().await, listen().await];
-        let [raw, http] = listeners.each_ref().map(|listener| listener.local_addr().unwrap().port());
-        println!("{raw} {http}");
+        let listeners = [listen().await, listen().await, listen().await];
+        let [raw, http, silent] = listeners.each_ref().map(|listener| listener.local_addr().unwrap().port());
+        println!("{raw} {http} {silent}");
         io::stdout().flush().unwrap();
         let buffer = Rc::new(RefCell::new(vec![0; BUFFER]));
-        let [raw, http] = listeners;
-        let (for_raw, for_http) = (Rc::clone(&buffer), buffer);
+        let [raw, http, silent] = listeners;
+        let (for_raw, for_silent) = (Rc::clone(&buffer), Rc::clone(&buffer));
         spawn_local(async move {
             loop {
                 let (stream, _) = raw.accept().await.unwrap();
@@ -42,15 +43,20 @@ pub fn run() {
                 spawn_local(async move { while read(&stream, &buffer, |_| ()).await.is_ok() {} });
             }
         });
-        loop {
-            let (stream, _) = http.accept().await.unwrap();
-            let buffer = Rc::clone(&for_http);
-            spawn_local(async move {
-                let mut connection = Connection { stream, buffer, waiting: Vec::new() };
-                while connection.exchange().await.is_ok() {}
-            });
-        }
+        spawn_local(serve(silent, for_silent, false));
+        serve(http, buffer, true).await;
     });
+}
+
+async fn serve(listener: TcpListener, buffer: Buffer, confirms_end: bool) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let buffer = Rc::clone(&buffer);
+        spawn_local(async move {
+            let mut connection = Connection { stream, buffer, waiting: Vec::new(), confirms_end };
+            while connection.exchange().await.is_ok() {}
+        });
+    }
 }
 
 async fn listen() -> TcpListener {
@@ -84,6 +90,8 @@ struct Connection {
     buffer: Buffer,
     /// Bytes that came with the head before them.
     waiting: Vec<u8>,
+    /// Answers the end of a push.
+    confirms_end: bool,
 }
 
 impl Connection {
@@ -103,6 +111,10 @@ impl Connection {
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
         self.body(ends).await?;
+        if is_push && !self.confirms_end {
+            // Until the encoder closes.
+            return read(&self.stream, &self.buffer, |_| ()).await;
+        }
         self.write(SETUP_ANSWER).await
     }
 

@@ -6,16 +6,21 @@ import os
 import sys
 import time
 
+import build
 import cpu
 import fanout
 import latency
 import memory
 import plots
 import pure
+import size
 import syscalls
 import table
 
-PARTS = {"cpu": cpu, "fanout": fanout, "latency": latency, "memory": memory, "syscalls": syscalls, "pure": pure}
+PARTS = {"cpu": cpu, "fanout": fanout, "latency": latency, "memory": memory, "syscalls": syscalls, "pure": pure,
+         "size": size}
+# Those that run only by their name.
+BY_NAME = {"build": build}
 # Other names of what is measured together.
 ALSO = {"allocations": "memory", "wakeups": "latency"}
 RESULTS = "bench-out/results.json"
@@ -24,10 +29,10 @@ RESULTS = "bench-out/results.json"
 def main():
     parser = argparse.ArgumentParser(prog="benches/run", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="counted runs of each contender (5)")
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"any of {', '.join([*PARTS, *ALSO])}; all without")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"any of {', '.join([*PARTS, *ALSO, *BY_NAME])}; all but the last without a name")
     chosen = parser.parse_args()
     parts = [ALSO.get(name, name) for name in chosen.parts] or list(PARTS)
-    for unknown in set(parts) - set(PARTS):
+    for unknown in set(parts) - set(PARTS) - set(BY_NAME):
         parser.error(f"there is no part {unknown}")
     # What an earlier run has measured of the other parts stays in the table.
     results = {}
@@ -36,7 +41,7 @@ def main():
             results = json.load(file)
     for name in dict.fromkeys(parts):
         print(f"{name}:", file=sys.stderr, flush=True)
-        results[name] = PARTS[name].measure(chosen.rounds)
+        results[name] = (PARTS | BY_NAME)[name].measure(chosen.rounds)
         results[name]["at"] = time.strftime("%Y-%m-%d %H:%M")
         with open(RESULTS, "w") as file:
             json.dump(results, file, indent=1)

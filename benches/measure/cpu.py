@@ -11,6 +11,8 @@ PUSH = "asfpushsink, blocks of 3200"
 TCP = "tcpclientsink, blocks of 3200"
 CURL = "curl"
 PUSH_64K = "asfpushsink, blocks of 65536"
+FAKE = "fakesink, blocks of 3200"
+SILENT = "asfpushsink, a server that never answers the end"
 
 
 def measure(rounds):
@@ -24,7 +26,8 @@ def measure(rounds):
             TCP: (usual, contenders.tcp(usual, 3200, raw)),
             CURL: (usual, contenders.curl(usual, http)),
             "asfparse ! tcpclientsink, blocks of 3200": (usual, contenders.parsed_tcp(usual, 3200, raw)),
-            "fakesink, blocks of 3200": (usual, contenders.fake(usual, 3200)),
+            SILENT: (usual, contenders.push(usual, 3200, receiver.silent)),
+            FAKE: (usual, contenders.fake(usual, 3200)),
             "asfpushsink, blocks of 3200 that cut packets": (cut, contenders.push(cut, 3200, http)),
             "asfpushsink, blocks of 4096": (usual, contenders.push(usual, 4096, http)),
             "tcpclientsink, blocks of 4096": (usual, contenders.tcp(usual, 4096, raw)),
@@ -58,13 +61,22 @@ def measure(rounds):
     return {
         "rows": rows,
         "push/tcp": ratio(measured, PUSH, TCP),
+        "push/tcp without source": ratio(measured, PUSH, TCP, FAKE),
         "push/curl": ratio(measured, PUSH, CURL),
         "push 64K/curl": ratio(measured, PUSH_64K, CURL),
+        "silent/tcp wall": ratio(measured, SILENT, TCP, of="wall"),
+        "rss": median_of(measured, PUSH, "rss"),
+        "rss of tcp": median_of(measured, TCP, "rss"),
     }
 
 
-def ratio(measured, one, other):
-    """The median of the ratios of runs side by side."""
-    pairs = zip(measured.get(one, []), measured.get(other, []))
-    ratios = [a.cpu / b.cpu for a, b in pairs]
+def ratio(measured, one, other, without=None, of="cpu"):
+    """The median of the ratios of runs side by side, what `without` takes subtracted from both."""
+    columns = [[getattr(result, of) for result in measured.get(name, [])] for name in (one, other)]
+    columns.append([result.cpu for result in measured.get(without, [])] if without else [0] * len(columns[0]))
+    ratios = [(a - c) / (b - c) for a, b, c in zip(*columns) if b > c]
     return median(ratios) if ratios else None
+
+
+def median_of(measured, name, key):
+    return median(getattr(result, key) for result in measured[name]) if measured.get(name) else None

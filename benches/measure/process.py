@@ -82,11 +82,11 @@ def median(values):
 
 
 class Receiver:
-    """The null receiver, while the block runs: `raw` and `http` are its ports."""
+    """The null receiver, while the block runs: its ports are `raw`, `http`, and `silent`, which never answers the end."""
 
     def __enter__(self):
         self.process = subprocess.Popen([LOAD, "receive"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.raw, self.http = self.process.stdout.readline().split()
+        self.raw, self.http, self.silent = self.process.stdout.readline().split()
         return self
 
     def __exit__(self, *_):

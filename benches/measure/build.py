@@ -1,0 +1,22 @@
+"""Cold release builds: of the plugin with all its features, and of the server after it."""
+
+import os
+import shutil
+
+from process import usage
+
+FOLDER = "bench-out/cold"
+STEPS = (("plugin", ["--package", "gst-plugin-asfpush"]),
+         ("plugin and server", ["--package", "gst-plugin-asfpush", "--package", "asf-publishing-point", "--bins"]))
+
+
+def measure(_rounds):
+    """Rows of {name, cpu, wall}, seconds from nothing. Once: it takes minutes, and what else runs shows in `wall` only."""
+    rows = []
+    for name, packages in STEPS:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+        cargo = ["cargo", "build", "--release", "--locked", "--target-dir", FOLDER, "--timings"]
+        used = usage([*cargo, "--lib", *packages], timeout=3600)
+        rows.append({"name": name, "cpu": used.cpu, "wall": used.wall})
+    shutil.rmtree(FOLDER)
+    return {"rows": rows, **{row["name"]: row["wall"] for row in rows}}
