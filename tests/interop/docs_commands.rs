@@ -78,6 +78,9 @@ const WAYS: &[(&str, Way)] = &[
     ("systemctl ", Way::Elsewhere("scripts/package")),
 ];
 
+/// Pages whose server commands name files and addresses of the reader's machine: only their flags are checked.
+const FLAGS_ONLY: [&str; 3] = ["docs/publishing-point.md", "docs/recordings.md", "docs/fault-injection.md"];
+
 /// The commands of a block, each in one line.
 fn commands(block: &str) -> Vec<String> {
     block.replace("\\\n", " ").lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
@@ -90,7 +93,7 @@ fn way(page: &Page, command: &str) -> Way {
     }
     let known = WAYS.iter().find(|(start, _)| command.starts_with(start.trim_end()));
     let (_, way) = known.unwrap_or_else(|| panic!("{}: how to run this is unknown: {command}", page.name()));
-    if *way == Way::Serve && page.name() == "docs/publishing-point.md" { Way::Flags } else { *way }
+    if *way == Way::Serve && FLAGS_ONLY.contains(&page.name().as_str()) { Way::Flags } else { *way }
 }
 
 /// All commands of the pages that are to be run in one of these ways.

@@ -1,4 +1,4 @@
-//! docs/publishing-point.md names the keys and flags that there are.
+//! docs/server-configuration.md lists every key and flag.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use asf_publishing_point::config::file::ConfigFile;
 
 /// Texts in back quotes in a section's tables: cells of this number, of the rows that begin with such a text.
 fn column(section: &str, number: usize) -> Vec<String> {
-    let text = fs::read_to_string(test_support::root().join("docs/publishing-point.md")).unwrap();
+    let text = fs::read_to_string(test_support::root().join("docs/server-configuration.md")).unwrap();
     let tables = text.split(&format!("\n## {section}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
     let rows = tables.lines().filter(|line| line.starts_with("| `"));
     let cells = rows.filter_map(|row| row.split('|').nth(number).map(str::trim));

@@ -20,7 +20,7 @@ use test_support::wire::{CONCERT, END, Push, Wire, push_id};
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
 
-const DOCUMENT: &str = include_str!("../../../../docs/publishing-point.md");
+const DOCUMENT: &str = include_str!("../../../../docs/fault-injection.md");
 
 // ---- by a pusher of few words ----
 
@@ -581,5 +581,5 @@ fn the_table_of_faults_is_true() {
         .into_iter()
         .chain(rows)
         .collect();
-    assert_eq!(table, expected, "docs/publishing-point.md (left) and the code's list (right)");
+    assert_eq!(table, expected, "docs/fault-injection.md (left) and the code's list (right)");
 }

@@ -427,12 +427,12 @@ fn metrics_are_what_prometheus_reads() {
         let is_count = answer.body.contains(&format!("# TYPE {name}_total counter"));
         assert_eq!(kind == "counter", is_count, "{name}");
     }
-    let documented: BTreeSet<_> = include_str!("../../../../docs/publishing-point.md")
+    let documented: BTreeSet<_> = include_str!("../../../../docs/status.md")
         .lines()
         .filter_map(|line| line.strip_prefix("| `asf_")?.split('`').next())
         .collect();
     let types = answer.body.lines().filter_map(|line| line.strip_prefix("# TYPE asf_")?.split(' ').next());
-    assert_eq!(documented, types.collect(), "docs/publishing-point.md");
+    assert_eq!(documented, types.collect(), "docs/status.md");
 }
 
 /// Type, help, and the samples by name and point, of each family.
