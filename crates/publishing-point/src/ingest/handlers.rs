@@ -198,8 +198,8 @@ async fn pump(
 pub(crate) fn answer(reply: Reply) -> Answer {
     let handled = match reply.outcome {
         Outcome::Accepted => Handled::PushAccepted,
-        Outcome::Refused => Handled::Plain,
-        Outcome::Unauthorized { stale } => Handled::Unauthorized { stale },
+        Outcome::Refused | Outcome::SessionEnded => Handled::Plain,
+        Outcome::Unauthorized(ref denied) => Handled::Unauthorized { stale: denied.stale },
     };
     let headers = reply.to_headers();
     let body = reply.body.map_or_else(Body::empty, |(_, text)| Body::full(text));

@@ -295,7 +295,7 @@ fn no_stream(error: PlayError) -> Response<Body> {
 
 fn no_entry(error: AccessDenied) -> Answer {
     match error {
-        AccessDenied::Unknown(Unauthorized { challenges, stale }) => {
+        AccessDenied::Unknown(Unauthorized { challenges, stale, .. }) => {
             let text = "who plays here must name a user and the right password\n";
             let mut response = self::text(StatusCode::UNAUTHORIZED, text);
             challenge(&mut response, &challenges);

@@ -203,7 +203,7 @@ impl Status {
             Err(AccessDenied::NoRandomness) => {
                 Err(Box::new(refusal(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a challenge")))
             }
-            Err(AccessDenied::Unknown(Unauthorized { challenges, stale })) => {
+            Err(AccessDenied::Unknown(Unauthorized { challenges, stale, .. })) => {
                 let text = "who does this must name a user and the right password";
                 let mut response = refusal(StatusCode::UNAUTHORIZED, text);
                 challenge(&mut response, &challenges);
