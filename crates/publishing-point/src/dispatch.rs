@@ -15,6 +15,7 @@ use crate::events::{self, Wanted, record_failed_login};
 use crate::http::body::Body;
 use crate::http::connection::{Closed, Connection, Handler};
 use crate::http::handled::{Answer, Handled};
+use crate::http::header_case::write_challenge_names;
 use crate::ingest::handlers::{self as push, is_push};
 use crate::ingest::setup::Ingest;
 use crate::playback::handlers::{self as play, Playback};
@@ -49,7 +50,7 @@ impl Handler for Dispatcher {
             return Ok(response);
         }
         let refusal = self.refusal(visit, pushes, &path, has_credentials);
-        let Answer { response, handled } = match refusal {
+        let Answer { mut response, handled } = match refusal {
             Some(refusal) => refusal,
             None if pushes => self.ingest.answer(connection, request).await?,
             None => self.playback.answer(client.clone(), visit, connection.scheme(), request).await,
@@ -65,6 +66,7 @@ impl Handler for Dispatcher {
                 if has_credentials && !stale {
                     record_failed_login(visit, bounds, user.as_deref(), &path);
                 }
+                write_challenge_names(&mut response).await;
                 return Ok(connection.asked(response));
             }
             Handled::Player | Handled::PushAccepted => connection.mark_established(),

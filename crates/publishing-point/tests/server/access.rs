@@ -90,7 +90,7 @@ fn s10_a_push_start_is_refused_at_once() {
     wire.send(CONCERT.start(body.len() as u64));
     let answer = wire.response().head;
     assert!(answer.starts_with("HTTP/1.1 401 Unauthorized\r\n") && !answer.contains("Connection: close"), "{answer}");
-    assert_eq!(answer.matches("\r\nWww-Authenticate: ").count(), 2, "{answer}");
+    assert_eq!(answer.matches("\r\nWWW-Authenticate: ").count(), 2, "{answer}");
     wire.send(&body);
     let basic = format!("Authorization: Basic {}\r\n", "Ym9iOnNlY3JldA==");
     assert_eq!(wire.setup(CONCERT.further(&basic), "").status, 204);
@@ -121,7 +121,7 @@ fn s6_h4_who_is_asked_and_how() {
         let further = format!("X-Accept-Authentication: {listed}\r\nConnection: close\r\n");
         let answer = program.ask(&CONCERT.further(&further).setup(0));
         assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
-        let challenged = |scheme| answer.contains(&format!("\r\nWww-Authenticate: {scheme} realm=\"push\""));
+        let challenged = |scheme| answer.contains(&format!("\r\nWWW-Authenticate: {scheme} realm=\"push\""));
         assert_eq!((challenged("Digest"), challenged("Basic")), (digest, basic), "{answer}");
     }
     let player = program.ask("GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/12.0\r\n\r\n");
