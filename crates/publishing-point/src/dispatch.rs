@@ -16,6 +16,7 @@ use crate::http::body::Body;
 use crate::http::connection::{Closed, Connection, Handler};
 use crate::http::handled::{Answer, Handled};
 use crate::http::header_case::write_challenge_names;
+use crate::http::hygiene;
 use crate::ingest::handlers::{self as push, is_push};
 use crate::ingest::setup::Ingest;
 use crate::playback::handlers::{self as play, Playback};
@@ -36,7 +37,7 @@ impl Handler for Dispatcher {
     async fn handle(
         &self,
         connection: &Arc<Connection>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Closed> {
         let pushes = is_push(&request);
         let path = request.uri().path().to_owned();
@@ -45,11 +46,16 @@ impl Handler for Dispatcher {
         let has_credentials = request.headers().contains_key(header::AUTHORIZATION);
         let visit = connection.visit();
         let bounds = &self.registry.config().bounds;
-        // Who may see the status is a question of its own.
-        if !pushes && let Some(response) = self.status.answer(connection.peer(), visit, &request).await {
-            return Ok(response);
-        }
-        let refusal = self.refusal(visit, pushes, &path, has_credentials);
+        let refusal = match hygiene::check(&mut request) {
+            Err((status, reason)) => Some(self.refuse(pushes, status, reason)),
+            Ok(()) => {
+                // Who may see the status is a question of its own.
+                if !pushes && let Some(response) = self.status.answer(connection.peer(), visit, &request).await {
+                    return Ok(response);
+                }
+                self.refusal(visit, pushes, &path, has_credentials)
+            }
+        };
         let Answer { mut response, handled } = match refusal {
             Some(refusal) => refusal,
             None if pushes => self.ingest.answer(connection, request).await?,

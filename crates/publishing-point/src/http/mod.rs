@@ -5,5 +5,6 @@ pub(crate) mod buf_list;
 pub(crate) mod connection;
 pub(crate) mod handled;
 pub(crate) mod header_case;
+pub(crate) mod hygiene;
 pub(crate) mod io;
 pub(crate) mod tls;
