@@ -280,11 +280,12 @@ fn s2_c15_a_pusher_stands_still() {
     server.stop();
     let pushed = packets(directory.path().join("pushed"), &[file]);
     let came = packets(directory.path().join("came"), &recordings(&into));
-    assert!(came.is_subset(&pushed));
-    let missing = (pushed.len() - came.len()) as u64;
+    // The recording resumes with a key frame: the packet in which that begins is recorded without what precedes it.
+    assert!(came.difference(&pushed).count() <= 1);
+    let missing = pushed.difference(&came).count() as u64;
     let [uncertain, dropped] = ["packets-uncertain", "packets-dropped"].map(|counter| told(&output, counter));
     println!("{missing} of {} are missing, {uncertain} uncertain, {dropped} dropped", pushed.len());
-    assert!(missing <= uncertain + dropped, "{}", output.join("\n"));
+    assert!(missing <= uncertain + dropped + 1, "{}", output.join("\n"));
     assert!(came.len() * 2 > pushed.len(), "{missing} are missing");
 }
 
