@@ -52,6 +52,25 @@ pub struct Stream {
     pub kind: StreamKind,
 }
 
+/// Objects that no decoder needs (ASF 3 and 4). What matters of the File Properties is compared separately.
+const NOT_FOR_DECODING: [guid::Guid; 15] = [
+    guid::FILE_PROPERTIES,
+    guid::CONTENT_DESCRIPTION,
+    guid::EXTENDED_CONTENT_DESCRIPTION,
+    guid::METADATA_LIBRARY,
+    guid::PADDING,
+    guid::CODEC_LIST,
+    guid::SCRIPT_COMMAND,
+    guid::MARKER,
+    guid::CONTENT_BRANDING,
+    guid::STREAM_BITRATE_PROPERTIES,
+    guid::DIGITAL_SIGNATURE,
+    guid::INDEX_PARAMETERS,
+    guid::MEDIA_OBJECT_INDEX_PARAMETERS,
+    guid::TIMECODE_INDEX_PARAMETERS,
+    guid::INDEX_PLACEHOLDER,
+];
+
 /// What a stream carries, by its Stream Type (ASF 10.4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StreamKind {
@@ -141,6 +160,39 @@ impl Header {
     #[must_use]
     pub fn preroll_ms(&self) -> u64 {
         self.file.preroll_ms
+    }
+
+    /// Whether a player that has this header can decode the packets of `other` without having that one: the packet sizes
+    /// and prerolls are equal, the streams have the same numbers and properties, byte for byte, and the headers differ only
+    /// in titles and other texts, sizes, times and bit rates.
+    #[must_use]
+    pub fn decodes_as(&self, other: &Self) -> bool {
+        let of = |header: &Self| Some((header.packet_size(), header.preroll_ms(), header.objects_for_decoding()?));
+        self.bytes == other.bytes || of(self).is_some_and(|ours| of(other) == Some(ours))
+    }
+
+    /// The objects that a decoder may need, including those inside the Header Extension, sorted, because their order has
+    /// no meaning. `None` if one of them is broken.
+    fn objects_for_decoding(&self) -> Option<Vec<Vec<u8>>> {
+        let (header, _) = self.split();
+        let mut needed = Vec::new();
+        for child in Objects::new(header.get(HEADER_HEAD..)?, HEADER_HEAD) {
+            let child = child.ok()?;
+            if child.guid == guid::HEADER_EXTENSION {
+                for inner in extension_children(&child) {
+                    needed.push(inner.ok()?);
+                }
+            } else {
+                needed.push(child);
+            }
+        }
+        let mut needed: Vec<_> = needed
+            .into_iter()
+            .filter(|object| !NOT_FOR_DECODING.contains(&object.guid))
+            .map(|object| object.bytes.to_vec())
+            .collect();
+        needed.sort_unstable();
+        Some(needed)
     }
 
     /// Maximum bit rate of the whole stream in bit/s; 0 where the muxer did not know.
@@ -442,6 +494,28 @@ mod tests {
         assert!(header.has_video() && header.is_video(2));
         assert!(!header.is_video(1) && !header.is_video(127) && !header.is_video(255));
         assert!(!format!("{header:?}").contains("75, 82"), "bytes in Debug");
+    }
+
+    #[test]
+    fn headers_that_differ_in_texts_alone_decode_the_same() {
+        let plain = parse(&HeaderBuilder::default()).unwrap();
+        let like = |builder: HeaderBuilder| plain.decodes_as(&parse(&builder).unwrap());
+        assert!(like(HeaderBuilder::default()));
+        assert!(like(HeaderBuilder::default().object(guid::CONTENT_DESCRIPTION, &test_util::title("another"))));
+        assert!(like(HeaderBuilder { max_bitrate: 1, ..HeaderBuilder::default() }.finite(3)));
+        assert!(like(HeaderBuilder::default().extension(guid::METADATA_LIBRARY, b"xyz")));
+        for other in [
+            HeaderBuilder::default().packet_size(300),
+            HeaderBuilder { preroll: 4000, ..HeaderBuilder::default() },
+            HeaderBuilder::default().audio_only(),
+            HeaderBuilder { streams: vec![(2, guid::AUDIO_MEDIA), (1, guid::VIDEO_MEDIA)], ..HeaderBuilder::default() },
+            HeaderBuilder::default().extension(guid::METADATA, b"xyz"),
+            HeaderBuilder::default().object(guid::CONTENT_ENCRYPTION, b"xyz"),
+            HeaderBuilder::default().object([7; 16], b"nobody knows it"),
+        ] {
+            let other = parse(&other).unwrap();
+            assert!(!plain.decodes_as(&other) && !other.decodes_as(&plain));
+        }
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub use header::{Description, Header, Stream, StreamDescription, StreamKind};
 pub use index::SimpleIndex;
 pub use packet::{
     Borrowed, Packet, PacketBytes, Padding, PayloadFacts, Selected, StartFilter, key_frames, restore, select,
+    send_time, shift_times,
 };
 pub use parser::{ParsedPacket, Parser, Settings};
 pub use stream_time::StreamTime;

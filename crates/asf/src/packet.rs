@@ -5,6 +5,7 @@ mod key_frames;
 mod layout;
 mod packet_bytes;
 mod pad;
+mod shift;
 mod start_filter;
 
 use bytes::{Buf, BufMut, Bytes};
@@ -18,6 +19,7 @@ pub use key_frames::key_frames;
 pub use layout::PayloadFacts;
 pub use packet_bytes::{Borrowed, PacketBytes};
 pub use pad::restore;
+pub use shift::{send_time, shift_times};
 pub use start_filter::StartFilter;
 
 /// One ASF data packet, ready for `$D`.

@@ -183,6 +183,8 @@ pub(super) struct PayloadHead {
     stream: u8,
     /// Offset Into Media Object in bytes; a time where the payload is compressed.
     object_offset: u32,
+    /// Offset of that field in the packet.
+    object_offset_at: usize,
     compressed: bool,
     /// Offset in the packet, and bytes, of the Replicated Data.
     replicated: (usize, u32),
@@ -193,6 +195,7 @@ impl PayloadHead {
         let properties = layout.properties;
         let stream = packet.u8()?;
         packet.typed(properties >> 4)?;
+        let object_offset_at = packet.position();
         let object_offset = packet.typed(properties >> 2)?;
         let replicated = packet.typed(properties)?;
         if matches!(replicated, 2..=7) {
@@ -200,7 +203,8 @@ impl PayloadHead {
         }
         let replicated_at = packet.position();
         packet.skip(usize::try_from(replicated).ok()?)?;
-        Some(Self { stream, object_offset, compressed: replicated == 1, replicated: (replicated_at, replicated) })
+        let compressed = replicated == 1;
+        Some(Self { stream, object_offset, object_offset_at, compressed, replicated: (replicated_at, replicated) })
     }
 
     pub(super) fn stream(&self) -> u8 {
@@ -217,6 +221,17 @@ impl PayloadHead {
         let mut replicated = Cursor::new(packet.get(at..)?.get(..usize::try_from(len).ok()?)?);
         replicated.skip(4)?;
         replicated.u32()
+    }
+
+    /// Where in the packet the DWORD of the presentation time is. `None` where it has another width, or is not there.
+    pub(super) fn presentation_time_at(&self, layout: &Layout) -> Option<usize> {
+        /// The size of the media object and its presentation time (ASF 5.2.3.1).
+        const REPLICATED: u32 = 8;
+        if self.compressed {
+            return (width(layout.properties >> 2) == 4).then_some(self.object_offset_at);
+        }
+        let (at, len) = self.replicated;
+        (len >= REPLICATED).then_some(at + 4)
     }
 
     pub(super) fn facts(&self) -> PayloadFacts {
