@@ -4,6 +4,7 @@
 mod docs_commands;
 mod end_to_end;
 mod examples;
+mod header_changes;
 mod live_sources;
 mod players_programs;
 mod proxies;

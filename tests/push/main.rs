@@ -4,6 +4,5 @@
 mod fan_out;
 mod faults;
 mod packet_loss;
-mod resume;
 mod rollover;
 mod server_compat;

@@ -36,7 +36,6 @@ pub mod arguments;
 mod blocking;
 pub mod config;
 mod dispatch;
-mod events;
 mod fault_injection;
 mod handle;
 mod http;

@@ -27,12 +27,18 @@ pub struct Media {
 
 impl Media {
     pub fn of(seconds: u32) -> Self {
+        Self::showing("testsrc=size=176x144:rate=15", seconds)
+    }
+
+    /// With the pictures of a source of libavfilter.
+    pub fn showing(source: &str, seconds: u32) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("source.asf");
         let status = Command::new("ffmpeg")
-            .args(["-v", "error", "-f", "lavfi", "-i", &format!("testsrc=duration={seconds}:size=176x144:rate=15")])
+            .args(["-v", "error", "-f", "lavfi", "-i", source])
             .args(["-f", "lavfi", "-i", &format!("sine=duration={seconds}")])
             .args(["-c:v", "wmv2", "-g", "15", "-b:v", "200k", "-c:a", "wmav2", "-f", "asf"])
+            .args(["-t", &seconds.to_string()])
             .arg(&file)
             .status()
             .unwrap();

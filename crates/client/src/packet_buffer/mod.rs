@@ -223,11 +223,6 @@ impl PacketBuffer {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// The stream goes on under the same header, but its send times begin anew.
-    pub fn splice(&self) {
-        self.lock().ring.splice();
-    }
-
     /// Nothing follows: cursors come to their end once they have taken all.
     pub fn end(&self) {
         let mut state = self.lock();

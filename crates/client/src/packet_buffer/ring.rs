@@ -242,11 +242,6 @@ impl Ring {
         self.time.elapsed_ms()
     }
 
-    /// The send time of the next packet has nothing to do with those before.
-    pub(super) fn splice(&mut self) {
-        self.time.splice();
-    }
-
     /// The oldest packet from `sequence` on whose lag `limits` allow.
     pub(super) fn oldest_within(&self, limits: &Limits, sequence: u64) -> u64 {
         let (mut from, mut to) = (sequence.max(self.tail), self.head());

@@ -6,10 +6,11 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HeaderChange {
-    /// By its User-Agent: VLC, which stops at a second header, reconnects; all others take it in place.
+    /// What the player can do. Players of Windows, by their User-Agent, receive the header in place. All others continue
+    /// under the header that they have if it decodes the new packets too; else their stream ends, without an error.
     #[default]
     Auto,
-    /// `$C` and `$H`, and on with the same response.
+    /// `$C` and `$H` in the same response; a plain stream as with [`HeaderChange::Auto`].
     InPlace,
     /// `$E` with Reason 1, after which players begin anew.
     Reconnect,

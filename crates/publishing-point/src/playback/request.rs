@@ -10,9 +10,11 @@ use super::stream_selection::StreamSelection;
 /// Players of the protocol, by what their User-Agent begins with.
 const PLAYERS: [&str; 3] = ["nsplayer", "nsserver", "wmcacheproxy"];
 /// Programs that play ASF over plain HTTP.
-const PROGRAMS: [&str; 8] = ["vlc", "libvlc", "lavf", "mplayer", "mpv", "gstreamer", "libmms", "xine"];
-/// VLC 3 stops at a second header of one stream.
-const VLC: &str = "nsplayer/7.10.0.3059";
+const PROGRAMS: [&str; 9] = ["vlc", "libvlc", "lavf", "mplayer", "mpv", "libmpv", "gstreamer", "libmms", "xine"];
+/// The first major version of `NSPlayer` that only Windows Media Player claims to be. Other programs, which stop at a second
+/// header or decode what follows it by the first, call themselves `NSPlayer/4.1.0.3856` (ffmpeg, MPlayer,
+/// libmms), `NSPlayer/7.0.0.1956` or `NSPlayer/7.10.0.3059` (VLC).
+const WINDOWS_MAJOR: u32 = 9;
 
 /// What a player wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +93,8 @@ impl PlayerRequest {
         }
         let choice = StreamSelection::read(pragma);
         if has("xplaystrm=1") {
-            let order = PlayRequest { form: OutputFormat::Framed, choice, takes_one_header: agent.starts_with(VLC) };
+            let order =
+                PlayRequest { form: OutputFormat::Framed, choice, takes_other_headers: takes_other_headers(&agent) };
             Self::Play { order, chunked: has("version11-enabled=1") }
         } else if has("xplaynextentry=1") || has("pipeline-request=1") || !choice.is_empty() {
             Self::Nothing("a live stream has no other entries\n")
@@ -102,6 +105,18 @@ impl PlayerRequest {
         } else {
             Self::Asx
         }
+    }
+}
+
+/// Whether the player, by its User-Agent in lower case, accepts another header in mid-stream ([MS-WMSP] 2.2.3).
+fn takes_other_headers(agent: &str) -> bool {
+    match agent.strip_prefix("nsplayer/") {
+        Some(version) => version
+            .split('.')
+            .next()
+            .and_then(|major| major.parse().ok())
+            .is_some_and(|major: u32| major >= WINDOWS_MAJOR),
+        None => agent.starts_with("nsserver/") || agent.starts_with("wmcacheproxy/"),
     }
 }
 
@@ -154,9 +169,13 @@ mod tests {
         PlayerRequest::of(&method, "/concert", None, &headers(lines))
     }
 
-    fn play(choice: &str, chunked: bool, takes_one_header: bool) -> PlayerRequest {
+    fn play(choice: &str, chunked: bool, takes_other_headers: bool) -> PlayerRequest {
         PlayerRequest::Play {
-            order: PlayRequest { form: OutputFormat::Framed, choice: StreamSelection::read(choice), takes_one_header },
+            order: PlayRequest {
+                form: OutputFormat::Framed,
+                choice: StreamSelection::read(choice),
+                takes_other_headers,
+            },
             chunked,
         }
     }
@@ -183,7 +202,10 @@ mod tests {
         let new = [("pragma", "XPLAYSTRM=1, version11-enabled=1")];
         assert_eq!(wish(Method::GET, &new), play("", true, false));
         let vlc = [("pragma", "xPlayStrm=1"), ("user-agent", "NSPlayer/7.10.0.3059")];
-        assert_eq!(wish(Method::GET, &vlc), play("", false, true));
+        assert_eq!(wish(Method::GET, &vlc), play("", false, false));
+        for windows in ["NSPlayer/12.0.19041.1", "NSPlayer/9.0.0.2980", "NSServer/9.1.1.5001", "WMCacheProxy/9.0"] {
+            assert_eq!(wish(Method::GET, &[vlc[0], ("user-agent", windows)]), play("", false, true));
+        }
         let log = [("content-type", "application/x-wms-LogStats;charset=UTF-8")];
         assert_eq!(wish(Method::POST, &log), PlayerRequest::Log { line: None });
         let line = [("pragma", "Log-Line=0.0.0.0 2003-09-10 A")];
@@ -205,7 +227,9 @@ mod tests {
     fn browsers_are_led_to_players_and_programs_get_the_stream() {
         assert_eq!(wish(Method::GET, &[("user-agent", "Mozilla/5.0 (X11)")]), PlayerRequest::Asx);
         assert_eq!(wish(Method::HEAD, &[]), PlayerRequest::Asx);
-        for agent in ["VLC/3.0.24 LibVLC/3.0.24", "Lavf/59.27.100", "GStreamer souphttpsrc 1.22", "MPlayer 1.5"] {
+        for agent in
+            ["VLC/3.0.24 LibVLC/3.0.24", "Lavf/59.27.100", "libmpv", "GStreamer souphttpsrc 1.22", "MPlayer 1.5"]
+        {
             assert_eq!(wish(Method::GET, &[("user-agent", agent)]), plain());
         }
         let of = |path, query| PlayerRequest::of(&Method::GET, path, query, &headers(&[("user-agent", "VLC/3.0.24")]));

@@ -29,8 +29,8 @@ pub(crate) struct PlayRequest {
     pub(crate) form: OutputFormat,
     /// The streams it wants.
     pub(crate) choice: StreamSelection,
-    /// A header in mid-stream is the end to it.
-    pub(crate) takes_one_header: bool,
+    /// It accepts another header in mid-stream, as players of Windows do.
+    pub(crate) takes_other_headers: bool,
 }
 
 /// How the stream is written.
@@ -41,6 +41,18 @@ pub(crate) enum OutputFormat {
     Framed,
     /// As a file that never ends: header and data packets back to back.
     Plain,
+}
+
+/// What a player receives when another header arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnHeader {
+    /// `$C` and the header, and what follows.
+    Send,
+    /// Only the packets that follow, if the header that it has decodes them too, else the end of its stream: of all
+    /// programs that play ASF only those of Windows decode by the new header what follows it.
+    EndUnlessDecodable,
+    /// The end of its stream, and that more follows for a player that asks again.
+    End,
 }
 
 /// What other requests of a player change about its stream.
@@ -76,7 +88,7 @@ pub(crate) struct PlayerStream {
     reader: Reader,
     control: Arc<StreamControl>,
     form: OutputFormat,
-    change: HeaderChange,
+    on_header: OnHeader,
     slow: SlowPlayers,
     /// The header that the player decodes by.
     header: Arc<Header>,
@@ -99,9 +111,12 @@ impl PlayerStream {
     /// The stream of a player that has joined a point with this configuration.
     pub(crate) fn new(joined: Joined, order: &PlayRequest, config: &PointConfig) -> Self {
         let Joined { reader, header, count } = joined;
-        let change = match config.header_change {
-            HeaderChange::Auto if order.takes_one_header => HeaderChange::Reconnect,
-            change @ (HeaderChange::Auto | HeaderChange::InPlace | HeaderChange::Reconnect) => change,
+        let on_header = match (order.form, config.header_change) {
+            (OutputFormat::Framed, HeaderChange::InPlace) => OnHeader::Send,
+            (OutputFormat::Framed, HeaderChange::Auto) if order.takes_other_headers => OnHeader::Send,
+            (_, HeaderChange::Reconnect) => OnHeader::End,
+            // A file has one header.
+            (OutputFormat::Plain, HeaderChange::InPlace) | (_, HeaderChange::Auto) => OnHeader::EndUnlessDecodable,
         };
         let first = match order.form {
             OutputFormat::Framed => framing::header(header.bytes()),
@@ -112,7 +127,7 @@ impl PlayerStream {
             control: Arc::new(StreamControl::new(&reader)),
             reader,
             form: order.form,
-            change,
+            on_header,
             slow: config.slow_players,
             filter: PayloadFilter::of(&order.choice, &header),
             header,
@@ -127,7 +142,7 @@ impl PlayerStream {
 
     /// The status shall know who plays.
     pub(crate) fn set_client(&mut self, client: Client) {
-        self.player = Some(self.count.ledger().player(self.count.point(), client, self.reader.monitor()));
+        self.player = Some(self.count.ledger().player(client, self.reader.monitor()));
     }
 
     pub(crate) fn control(&self) -> &Arc<StreamControl> {
@@ -160,7 +175,7 @@ impl PlayerStream {
         }
     }
 
-    fn add(&mut self, batch: Batch) {
+    fn add(&mut self, mut batch: Batch) {
         if batch.header.packet_size() > framing::MAX_PAYLOAD && self.form == OutputFormat::Framed {
             // The pull protocol has no way to say so large a packet.
             let (size, limit) = (batch.header.packet_size(), framing::MAX_PAYLOAD);
@@ -170,8 +185,12 @@ impl PlayerStream {
         if self.sent > 0 && batch.skipped > 0 && !self.record_skip(batch.skipped) {
             return self.end(framing::end());
         }
-        if !Arc::ptr_eq(&batch.header, &self.header) && !self.change_header(&batch.header) {
-            return;
+        if !Arc::ptr_eq(&batch.header, &self.header) {
+            if !self.change_header(&batch.header) {
+                return;
+            }
+            // What depends on frames of the stream before cannot be decoded by those of this one.
+            batch.starts = true;
         }
         if let Some(choice) = self.control.take_choice() {
             let filter = self.filter.get_or_insert_with(|| PayloadFilter::everything(&batch.header));
@@ -218,17 +237,22 @@ impl PlayerStream {
 
     /// Goes on under another header; `false` where the stream ends instead.
     fn change_header(&mut self, header: &Arc<Header>) -> bool {
-        if self.form == OutputFormat::Plain {
-            // A file has one header.
-            self.ended = true;
-            return false;
+        match self.on_header {
+            OnHeader::Send => {
+                self.pending.push(framing::stream_change());
+                self.pending.push(framing::header(header.bytes()));
+            }
+            OnHeader::EndUnlessDecodable if self.header.decodes_as(header) => {}
+            // Without Reason 1: VLC would ask again, but take the header that it receives for packets, and hang.
+            OnHeader::EndUnlessDecodable => {
+                self.end(framing::end());
+                return false;
+            }
+            OnHeader::End => {
+                self.end(framing::end_of_entry());
+                return false;
+            }
         }
-        if self.change == HeaderChange::Reconnect {
-            self.end(framing::end_of_entry());
-            return false;
-        }
-        self.pending.push(framing::stream_change());
-        self.pending.push(framing::header(header.bytes()));
         if header.streams() != self.header.streams() {
             // What was chosen are streams of another kind now.
             self.filter = None;
@@ -240,12 +264,7 @@ impl PlayerStream {
     /// Counts packets that the player was too slow for; `false` where its stream ends for it.
     fn record_skip(&mut self, missed: u64) -> bool {
         if self.missed == 0 {
-            let address = self.player.as_ref().map(|player| player.address());
-            let policy = match self.slow {
-                SlowPlayers::Skip => "skip",
-                SlowPlayers::Disconnect => "disconnect",
-            };
-            tracing::info!(point = self.count.point(), address, missed, policy, "player too slow for the stream");
+            tracing::info!(missed, policy = ?self.slow, "a player is too slow for the stream");
         }
         self.missed += missed;
         if let Some(player) = &self.player {
@@ -265,5 +284,13 @@ impl PlayerStream {
 impl BodyStream for PlayerStream {
     fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<BufList>> {
         self.next_bytes(context)
+    }
+}
+
+impl Drop for PlayerStream {
+    fn drop(&mut self) {
+        if self.missed > 0 {
+            tracing::info!(missed = self.missed, sent = self.sent, "a slow player is gone");
+        }
     }
 }

@@ -8,3 +8,4 @@ pub(crate) mod publishing_point;
 pub(crate) mod push_session;
 pub(crate) mod recent_errors;
 pub(crate) mod registry;
+pub(crate) mod timeline;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use super::activity::{PointActivity, Pusher};
 use super::client::Client;
+use super::timeline::Timeline;
 use crate::config::PointConfig;
 use crate::random::random_digits;
 use crate::recording::recorder::Recorder;
@@ -59,6 +60,8 @@ pub(crate) struct PublishingPoint {
 struct LiveStream {
     buffer: Arc<PacketBuffer>,
     header: Arc<Header>,
+    /// The stream's times, over all sessions that push it.
+    timeline: Arc<Mutex<Timeline>>,
 }
 
 #[derive(Default)]
@@ -74,7 +77,6 @@ struct Counters {
 /// A player as long as it is there: counted at its point and in the server.
 pub(crate) struct PlayerCountGuard {
     counts: [Arc<AtomicUsize>; 2],
-    point: String,
     ledger: Arc<PointActivity>,
 }
 
@@ -84,12 +86,7 @@ impl PlayerCountGuard {
         for count in &counts {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Self { counts, point: point.name.clone(), ledger: Arc::clone(&point.ledger) }
-    }
-
-    /// The name of the player's point.
-    pub(crate) fn point(&self) -> &str {
-        &self.point
+        Self { counts, ledger: Arc::clone(&point.ledger) }
     }
 
     /// What the player's point remembers for the status.
@@ -212,26 +209,32 @@ impl PublishingPoint {
         self.counters.pushing.store(u64::from(pushing), Ordering::Relaxed);
     }
 
-    /// Takes a header. One that is equal byte for byte goes on with the stream there is, under the header
-    /// there is: to players another one, by its identity, is another stream.
-    pub(crate) fn begin(&self, header: Header) -> Arc<Header> {
+    /// Takes a header and returns the current one, with the times of the stream that follows. A header that is equal
+    /// byte for byte continues the current stream under the current header: for players, another header, by its identity,
+    /// is another stream.
+    pub(crate) fn begin(&self, header: Header) -> (Arc<Header>, Arc<Mutex<Timeline>>) {
         self.counters.headers.fetch_add(1, Ordering::Relaxed);
         let mut broadcast = self.lock();
         match broadcast.as_mut() {
-            Some(known) if known.header.bytes() == header.bytes() => {
-                known.buffer.splice();
-                Arc::clone(&known.header)
-            }
             Some(known) => {
-                known.header = Arc::new(header);
-                Arc::clone(&known.header)
+                let is_equal = known.header.bytes() == header.bytes();
+                if known.header.decodes_as(&header) {
+                    known.timeline.lock().unwrap_or_else(PoisonError::into_inner).begin_again(is_equal);
+                } else {
+                    known.timeline = Arc::default();
+                }
+                if !is_equal {
+                    known.header = Arc::new(header);
+                }
+                (Arc::clone(&known.header), Arc::clone(&known.timeline))
             }
             None => {
                 let header = Arc::new(header);
                 let buffer = PacketBuffer::new(self.config().limits);
                 self.relays.begin(&buffer);
-                *broadcast = Some(LiveStream { buffer, header: Arc::clone(&header) });
-                header
+                let timeline = Arc::default();
+                *broadcast = Some(LiveStream { buffer, header: Arc::clone(&header), timeline: Arc::clone(&timeline) });
+                (header, timeline)
             }
         }
     }
@@ -262,7 +265,7 @@ impl PublishingPoint {
     /// A place in the current stream for a new player, counted at the point and in `of_server`; `None` without a
     /// stream.
     pub(crate) fn join(&self, of_server: &Arc<AtomicUsize>) -> Option<Joined> {
-        let LiveStream { buffer, header } = self.lock().clone()?;
+        let LiveStream { buffer, header, .. } = self.lock().clone()?;
         let latest = self.config().fast_start;
         let start = if latest { StartPosition::LatestKeyframe } else { StartPosition::NextKeyframe };
         let mut reader = buffer.reader(start, ReaderOptions::default());

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -17,7 +17,6 @@ use tokio::time::{sleep, timeout};
 
 use super::routes::Status;
 use crate::admission::client_limits::{Caller, ClientLimits};
-use crate::events::{ACCEPT_REMEDY, Repeated};
 use crate::http::body::Body;
 
 /// Connections at one time.
@@ -58,7 +57,6 @@ impl StatusListener {
     pub(crate) async fn serve(self, status: Arc<Status>, gate: Arc<ClientLimits>) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = tokio::task::JoinSet::new();
-        let mut failures = Repeated::default();
         loop {
             tokio::select! {
                 Some(_) = connections.join_next() => {}
@@ -69,9 +67,7 @@ impl StatusListener {
                         connections.spawn(serve(Arc::clone(&status), stream, peer, caller, place));
                     },
                     Err(error) => {
-                        if let Some(left_out) = failures.takes_log_line(Instant::now()) {
-                            tracing::warn!(%error, left_out, "cannot accept connections to the status. {}", ACCEPT_REMEDY);
-                        }
+                        tracing::warn!(%error, "accept");
                         sleep(ACCEPT_RETRY_DELAY).await;
                     }
                 }

@@ -127,7 +127,10 @@ fn other_requests_of_players() {
 fn a_stream_change_reaches_players_in_place() {
     let server = server();
     let (mut wire, _) = push(&server, 1);
-    let mut player = play(&server, &header());
+    let mut player = Wire::to(server.addr());
+    player.send("GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/9.0.0.2980\r\nPragma: xPlayStrm=1\r\n\r\n");
+    player.head();
+    assert_eq!(player.pulled().0, 'H');
     assert!(carries(&player.pulled_data().2, 0));
     wire.packet(Packet::End(Hresult::FALSE));
     wire.packet(Packet::StreamChange(header_with(4000)));

@@ -204,16 +204,19 @@ fn fast_start_is_a_setting() {
     }
 }
 
-/// `$E` with Reason 1 for those who stop at a second header, by their name or by the point's setting.
+/// Another header that decodes something else: in place for players of Windows, the end for all others, unless the point
+/// says another thing.
 #[test]
-fn a_header_change_makes_some_players_reconnect() {
+fn another_header_goes_to_those_who_take_it() {
+    const WINDOWS: &str = "GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/12.0.7601\r\nPragma: xPlayStrm=1\r\n\r\n";
     const VLC: &str = "GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/7.10.0.3059\r\nPragma: xPlayStrm=1\r\n\r\n";
-    const OTHER: &str = "GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/4.1.0.3856\r\nPragma: xPlayStrm=1\r\n\r\n";
-    for (change, request, reconnects) in [
-        (HeaderChange::Auto, VLC, true),
-        (HeaderChange::Auto, OTHER, false),
-        (HeaderChange::InPlace, VLC, false),
-        (HeaderChange::Reconnect, OTHER, true),
+    const FFMPEG: &str = "GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/4.1.0.3856\r\nPragma: xPlayStrm=1\r\n\r\n";
+    for (change, request, end) in [
+        (HeaderChange::Auto, WINDOWS, None),
+        (HeaderChange::Auto, VLC, Some(0)),
+        (HeaderChange::Auto, FFMPEG, Some(0)),
+        (HeaderChange::InPlace, VLC, None),
+        (HeaderChange::Reconnect, WINDOWS, Some(1)),
     ] {
         let server = point_with(|point| point.header_change = change);
         let (mut pusher, _) = push(&server, 1);
@@ -225,8 +228,8 @@ fn a_header_change_makes_some_players_reconnect() {
         pusher.packet(Packet::End(Hresult::FALSE));
         pusher.packet(Packet::StreamChange(header_with(4000)));
         pusher.packet(Packet::Data(stripped(1)));
-        if reconnects {
-            assert_eq!(player.pulled(), ('E', vec![1, 0, 0, 0]), "{change:?}");
+        if let Some(reason) = end {
+            assert_eq!(player.pulled(), ('E', vec![reason, 0, 0, 0]), "{change:?}");
             assert!(player.is_closed());
             let mut player = play(&server, &header_with(4000));
             assert!(carries(&player.pulled_data().2, 1));
@@ -236,6 +239,44 @@ fn a_header_change_makes_some_players_reconnect() {
             assert!(carries(&player.pulled_data().2, 1));
         }
     }
+}
+
+/// Another header by which the same decodes, as when an encoder is started again: players go on without it, and their
+/// clock does too.
+#[test]
+fn an_encoder_that_begins_again_is_not_noticed() {
+    let server = point_with(|_| {});
+    let (mut pusher, id) = Wire::set_up(server.addr(), CONCERT);
+    let packet = |n: u8, send_time: u32| {
+        let payloads = vec![Payload::new(1, &[n; 50])];
+        Packet::Data(PacketBuilder::asfmux(200, payloads).send_time(send_time).build())
+    };
+    pusher.start(CONCERT.id(&id), [Packet::Header(header()), packet(0, 20_000), packet(1, 20_040)]);
+    until("the packets", || server.stats("concert").unwrap().packets == 2);
+    let mut player = Wire::to(server.addr());
+    player.send("GET /concert HTTP/1.0\r\nPragma: xPlayStrm=1\r\n\r\n");
+    player.head();
+    assert_eq!(player.pulled().0, 'H');
+    let mut plain = Wire::to(server.addr());
+    plain.send("GET /concert?format=asf HTTP/1.0\r\n\r\n");
+    plain.head();
+    assert_eq!(plain.take(header().len()), header());
+    let builder = HeaderBuilder { preroll: 3000, flags: 1, max_bitrate: 1, ..HeaderBuilder::default() };
+    let another = builder.audio_only().build();
+    assert_ne!(another, header());
+    pusher.packet(Packet::End(Hresult::FALSE));
+    pusher.packets([Packet::StreamChange(another.clone()), packet(2, 0), packet(3, 40)]);
+    let both = [(1, 20_040), (2, 20_080), (3, 20_120)];
+    for (location, (n, send_time)) in both.into_iter().enumerate() {
+        let (found, _, framed) = player.pulled_data();
+        assert_eq!(found as usize, location);
+        for bytes in [framed, plain.take(200)] {
+            assert!(carries(&bytes, n));
+            assert_eq!(asf::send_time(&bytes), Some(send_time));
+        }
+    }
+    // Who comes later has the new header.
+    play(&server, &another);
 }
 
 /// A player that does not keep up is ended where the point says so, and what it missed is counted.
