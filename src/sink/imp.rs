@@ -1,5 +1,6 @@
 //! GstBaseSink's hooks.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -264,7 +265,7 @@ impl URIHandlerImpl for AsfPushSink {
     }
 
     fn uri(&self) -> Option<String> {
-        let url = location::parse(self.shared().settings.location.as_ref().map(Secret::reveal)).ok()?;
+        let url = location::parse(self.shared().settings.location.as_deref().map(Secret::reveal)).ok()?;
         Some(format!("{URI_SCHEME}{}", url.as_str().strip_prefix("http")?))
     }
 
@@ -275,7 +276,7 @@ impl URIHandlerImpl for AsfPushSink {
         if self.is_pushing() {
             return Err(glib::Error::new(gst::URIError::BadState, "the URI can be changed only in NULL and READY"));
         }
-        self.shared().settings.location = Some(Secret::new(uri));
+        self.shared().settings.location = Some(Arc::new(Secret::new(uri)));
         self.rebuild_destinations();
         Ok(())
     }
@@ -417,8 +418,9 @@ impl AsfPushSink {
         };
         let Some(publisher) = publisher else { return };
         publisher.set_limits(settings.limits());
+        let by_name: HashMap<_, _> = destinations.iter().map(|destination| (destination.name(), destination)).collect();
         publisher.update(|name, running| {
-            if let Some(destination) = destinations.iter().find(|destination| destination.name() == name) {
+            if let Some(destination) = by_name.get(name) {
                 let url = location::parse(Some(&destination.location()));
                 let url = url.unwrap_or_else(|_| running.session.url.clone());
                 *running = destination.settings(&settings).destination(url);
@@ -433,9 +435,8 @@ impl AsfPushSink {
             (shared.settings.on_error, shared.publisher.clone(), shared.destinations.len())
         };
         let all_failed = publisher.is_some_and(|publisher| {
-            let stats = publisher.stats();
             // Fewer while the push begins.
-            stats.len() >= destinations && stats.iter().all(|stats| stats.state == State::Failed)
+            publisher.all_are(State::Failed, destinations)
         });
         let is_error = match policy {
             OnError::FailAny => true,
@@ -552,7 +553,9 @@ impl AsfPushSink {
     }
 
     fn connected(&self) -> u32 {
-        saturating_u32(self.destination_stats().iter().filter(|stats| stats.state == State::Streaming).count())
+        let publisher = self.shared().publisher.clone();
+        // After a push nothing is connected.
+        saturating_u32(publisher.map_or(0, |publisher| publisher.count(State::Streaming)))
     }
 }
 

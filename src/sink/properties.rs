@@ -3,7 +3,7 @@
 //! A row is a property: its specification, how it is read from the settings, and how
 //! it is written into them. The table in `docs/element.md` is checked against it.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use glib::{ParamFlags, ParamSpec, Value};
 use gst::prelude::*;
@@ -46,9 +46,9 @@ fn table() -> Vec<Property> {
             )
             .mutable_ready()
             .build(),
-            |s| s.location.as_ref().map(Secret::reveal).and_then(location::redacted).to_value(),
+            |s| s.location.as_deref().map(Secret::reveal).and_then(location::redacted).to_value(),
             |s, v| {
-                s.location = text(v).map(Secret::new);
+                s.location = text(v).map(Secret::new).map(Arc::new);
                 Ok(())
             },
         ),
@@ -57,12 +57,12 @@ fn table() -> Vec<Property> {
                 .mutable_ready()
                 .build(),
             |s| {
-                let locations = s.locations.as_ref().map(Secret::reveal);
+                let locations = s.locations.as_deref().map(Secret::reveal);
                 let redacted: Vec<String> = location::split(locations).filter_map(location::redacted).collect();
                 (!redacted.is_empty()).then(|| redacted.join(",")).to_value()
             },
             |s, v| {
-                s.locations = text(v).map(Secret::new);
+                s.locations = text(v).map(Secret::new).map(Arc::new);
                 Ok(())
             },
         ),

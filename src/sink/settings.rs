@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use url::Url;
@@ -23,9 +24,10 @@ use wmhttp::via::Via;
 /// What the properties hold. Times are milliseconds but for `max_size_time`, nanoseconds.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    /// As the user wrote it, maybe with a password; see `locations` too.
-    pub(super) location: Option<Secret>,
-    pub(super) locations: Option<Secret>,
+    /// As the user wrote it, maybe with a password; see `locations` too. Shared, since each destination's settings begin
+    /// as a copy of these, and the locations of thousands are long.
+    pub(super) location: Option<Arc<Secret>>,
+    pub(super) locations: Option<Arc<Secret>>,
     pub(super) template_url: Option<String>,
     pub(super) auto_destroy: bool,
     pub(super) login: Login,
@@ -137,8 +139,8 @@ impl Settings {
 
     /// The single locations that `location` and `locations` name.
     pub(super) fn locations(&self) -> Vec<&str> {
-        let one = self.location.as_ref().map(Secret::reveal);
-        one.into_iter().chain(location::split(self.locations.as_ref().map(Secret::reveal))).collect()
+        let one = self.location.as_deref().map(Secret::reveal);
+        one.into_iter().chain(location::split(self.locations.as_deref().map(Secret::reveal))).collect()
     }
 
     pub(super) fn limits(&self) -> Limits {

@@ -81,9 +81,9 @@ unsafe extern "C" fn wait_event(
     if event.type_() != gst::EventType::Eos {
         return waited;
     }
-    let drained = element.imp().drain();
-    match drained {
-        Ok(()) => waited,
-        Err(error) => error.into_glib(),
-    }
+    // A panic must not unwind into C.
+    gst::panic_to_error!(element.imp(), gst::FlowReturn::Error, {
+        element.imp().drain().map_or_else(gst::FlowReturn::from, |()| gst::FlowReturn::Ok)
+    })
+    .into_glib()
 }

@@ -340,7 +340,7 @@ fn of_status(status: u16, speaker: Option<&'static str>) -> Failure {
 }
 
 /// All of them, in the order of their declaration.
-const CAUSES: [Cause; 19] = [
+const CAUSES: [Cause; 20] = [
     Cause::NameNotFound,
     Cause::NameTimeout,
     Cause::Refused,
@@ -359,5 +359,6 @@ const CAUSES: [Cause; 19] = [
     Cause::NotHttp,
     Cause::Untrusted,
     Cause::Tls,
+    Cause::Resources,
     Cause::Other,
 ];

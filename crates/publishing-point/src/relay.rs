@@ -17,14 +17,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinHandle;
-
 use crate::config::relay::RelayConfig;
 use asfpush_client::packet_buffer::PacketBuffer;
 use asfpush_client::publish::stats::Stats;
 use asfpush_client::publish::status::{DestinationEvent, State as Stage, Status};
 use asfpush_client::publish::{Command, DestinationObserver, Publisher};
-use asfpush_client::transport::runtime;
+use asfpush_client::transport::runtime::{self, BlockingTask};
 use wmhttp::auth::{CredentialRequest, Credentials};
 use wmhttp::failure::Failure;
 use wmhttp::via::Via;
@@ -111,7 +109,7 @@ struct State {
 
 struct Ending {
     publisher: Arc<Publisher>,
-    through: JoinHandle<()>,
+    through: BlockingTask<()>,
 }
 
 impl Relays {
@@ -244,15 +242,18 @@ impl Shared {
     /// Lets a stream that has ended go out, beside what comes after it.
     fn drain(self: &Arc<Self>, state: &mut State, publisher: Arc<Publisher>) {
         let until = Instant::now() + DRAIN_TIMEOUT;
-        // Without that thread nothing was ever sent.
-        let Ok(runtime) = runtime::handle() else { return };
         let (shared, stream) = (Arc::clone(self), Arc::clone(&publisher));
-        let through = runtime.spawn_blocking(move || {
+        let through = runtime::spawn_blocking(move || {
             // Nobody interrupts this publisher.
             let _ = stream.wait_until_ended(until);
             shared.merge_stats(&stream);
         });
-        state.ending.push(Ending { publisher, through });
+        match through {
+            Ok(through) => state.ending.push(Ending { publisher, through }),
+            Err(error) => {
+                tracing::error!(point = self.point, %error, "no thread to wait for the end of a relayed stream")
+            }
+        }
     }
 
     /// Keeps the counters of a stream that is through.

@@ -209,6 +209,8 @@ pub enum Cause {
     Untrusted,
     /// TLS failed otherwise.
     Tls,
+    /// This process has no descriptor, thread or memory left for a connection.
+    Resources,
     /// Anything else.
     Other,
 }
@@ -236,6 +238,7 @@ impl Cause {
             | Self::NotHttp
             | Self::Untrusted
             | Self::Tls
+            | Self::Resources
             | Self::Other => self,
         }
     }
@@ -378,6 +381,8 @@ fn row_of_cause(cause: Cause) -> FailureSpec {
             "the server's certificate is not trusted", "check the host in location, or name the authority that issued the certificate by tls-ca-file"),
         Cause::Tls => retried(Hresult::TLS_FAILED, Class::Open,
             "no encrypted connection came about", "check that the port in location is one for https, and which client certificates the server takes"),
+        Cause::Resources => retried(Hresult::OUT_OF_MEMORY, Class::Open,
+            "this process has no resources left for a connection", "raise the limits of descriptors and threads (ulimit -n, ulimit -u), or push to fewer publishing points"),
         Cause::Other => retried(Hresult::CONNECTION_FAILURE, Class::Write,
             "the connection failed", "check the network"),
     }

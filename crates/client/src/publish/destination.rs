@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep_until;
 
 use self::batching::{WriteCoalescer, wait_for_batch};
@@ -25,6 +24,7 @@ use super::stats::Stats;
 use super::status::{State, Status};
 use super::{DestinationObserver, Settings, lock};
 use crate::packet_buffer::{DropPolicy, Reader};
+use crate::transport::runtime::{BlockingTask, spawn_blocking};
 use crate::transport::{Client, TransportEvent, kerberos};
 use wmhttp::Hresult;
 use wmhttp::auth::{Credentials, Target};
@@ -66,7 +66,7 @@ pub(super) struct DestinationTask {
     /// The application is being asked whether to try again.
     question: Option<PendingRetryDecision>,
     /// Credentials or a ticket are being asked for.
-    asking: Option<JoinHandle<AuthReply>>,
+    asking: Option<BlockingTask<AuthReply>>,
     /// The session is to end with what waits in the log, by this time.
     drain_by: Option<Instant>,
     /// It is to end whatever waits: [`Command::EndSession`] counts until it is at rest.
@@ -494,10 +494,10 @@ impl DestinationTask {
             }
             Event::CredentialsNeeded(question) => {
                 let observer = Arc::clone(&self.observer);
-                self.asking = Some(spawn_blocking(move || AuthReply::Credentials(observer.credentials(&question))));
+                self.ask(move || AuthReply::Credentials(observer.credentials(&question)));
             }
             Event::TicketNeeded(request) => {
-                self.asking = Some(spawn_blocking(move || AuthReply::Ticket(kerberos::ticket(&request))));
+                self.ask(move || AuthReply::Ticket(kerberos::ticket(&request)));
             }
             Event::PasswordExposed(target) => {
                 let to = match target {
@@ -527,6 +527,17 @@ impl DestinationTask {
                 self.body_arrived();
                 self.step(Status::Stopped, State::Ending, hresult, None);
                 self.stop_with(Status::Closed, State::Closed, Hresult::OK, None);
+            }
+        }
+    }
+
+    /// Asks for credentials or a ticket where that may block. Without a thread for it this attempt has failed.
+    fn ask(&mut self, call: impl FnOnce() -> AuthReply + Send + 'static) {
+        match spawn_blocking(call) {
+            Ok(asking) => self.asking = Some(asking),
+            Err(error) => {
+                self.session.abandon();
+                self.failed(Failure::lost(Cause::Resources, &error.to_string()));
             }
         }
     }
@@ -586,7 +597,7 @@ impl DestinationTask {
 }
 
 /// Where the application's code has panicked, it has no credentials.
-async fn auth_reply(asking: &mut Option<JoinHandle<AuthReply>>) -> AuthReply {
+async fn auth_reply(asking: &mut Option<BlockingTask<AuthReply>>) -> AuthReply {
     match asking {
         Some(asking) => asking.await.unwrap_or(AuthReply::Credentials(None)),
         None => std::future::pending().await,

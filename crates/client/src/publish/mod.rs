@@ -273,6 +273,19 @@ impl Publisher {
         Ok(())
     }
 
+    /// How many destinations are in `state`.
+    pub fn count(&self, state: status::State) -> usize {
+        self.shared.lock().all.iter().filter(|destination| lock(&destination.stats).state == state).count()
+    }
+
+    /// Whether there are `number` destinations or more, and all of them are in `state`.
+    pub fn all_are(&self, state: status::State, number: usize) -> bool {
+        let destinations = self.shared.lock();
+        // Those added last get there last: this is asked for each of thousands, and answered by looking at one.
+        destinations.all.len() >= number
+            && destinations.all.iter().rev().all(|destination| lock(&destination.stats).state == state)
+    }
+
     /// The counters of each destination.
     pub fn stats(&self) -> Vec<Stats> {
         // The stream's own times say how fast it is, once there is enough of it.

@@ -62,8 +62,24 @@ fn of_hyper(error: &hyper::Error) -> Option<Cause> {
     }
 }
 
+/// Whether this process, or the system, is at its limit: of descriptors, or of memory. The standard library names only
+/// the last of the kinds.
+fn is_exhausted(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let by_code = matches!(error.raw_os_error(), Some(nix::libc::EMFILE | nix::libc::ENFILE | nix::libc::ENOBUFS));
+    // WSAEMFILE, WSAENOBUFS
+    #[cfg(windows)]
+    let by_code = matches!(error.raw_os_error(), Some(10_024 | 10_055));
+    #[cfg(not(any(unix, windows)))]
+    let by_code = false;
+    by_code || error.kind() == io::ErrorKind::OutOfMemory
+}
+
 fn of_io(error: &io::Error, connecting: bool) -> Option<Cause> {
     use io::ErrorKind as Kind;
+    if is_exhausted(error) {
+        return Some(Cause::Resources);
+    }
     // The list of kinds is open by design; what is not named stays with the caller.
     #[expect(clippy::wildcard_enum_match_arm, reason = "io::ErrorKind is non-exhaustive")]
     match error.kind() {

@@ -4,9 +4,9 @@
 //! calls may wait for files and for the realm's servers: they are for threads that may block.
 
 /// Whether this build can ask for tickets.
-pub const AVAILABLE: bool = cfg!(feature = "kerberos");
+pub const AVAILABLE: bool = cfg!(gssapi);
 
-#[cfg(not(feature = "kerberos"))]
+#[cfg(not(gssapi))]
 /// There are none in this build.
 ///
 /// # Errors
@@ -15,16 +15,16 @@ pub fn ticket(_request: &wmhttp::auth::TicketRequest) -> Result<Vec<u8>, String>
     Err("this build has no Kerberos".to_owned())
 }
 
-#[cfg(feature = "kerberos")]
+#[cfg(gssapi)]
 pub use gssapi::ticket;
 
-#[cfg(feature = "kerberos")]
+#[cfg(gssapi)]
 mod gssapi {
     use std::ffi::{c_int, c_void};
     use std::ptr;
-    use std::sync::LazyLock;
 
     use libloading::Library;
+    use once_cell::sync::OnceCell;
     use zeroize::Zeroizing;
 
     use wmhttp::auth::{Credentials, TicketRequest};
@@ -126,17 +126,22 @@ mod gssapi {
         delete_sec_context: DeleteSecContext,
     }
 
-    static FUNCTIONS: LazyLock<Result<Functions, String>> =
-        LazyLock::new(|| Functions::load().map_err(|error| format!("the system has no GSSAPI library: {error}")));
+    /// A library that is missing is looked for again the next time: it may be installed meanwhile.
+    static FUNCTIONS: OnceCell<Functions> = OnceCell::new();
+
+    fn functions() -> Result<&'static Functions, String> {
+        let load = || Functions::load(LIBRARY).map_err(|error| format!("the system has no GSSAPI library: {error}"));
+        FUNCTIONS.get_or_try_init(load)
+    }
 
     impl Functions {
         #[expect(unsafe_code, reason = "a library is loaded, and its functions get their types")]
-        fn load() -> Result<Self, libloading::Error> {
+        fn load(library: &str) -> Result<Self, libloading::Error> {
             // SAFETY: MIT's library does nothing at loading but set itself up, and stays loaded, so
             // that its functions outlive all uses. The types are those of RFC 2744 and gssapi_ext.h.
             unsafe {
-                let library: &'static Library = Box::leak(Box::new(Library::new(LIBRARY)?));
-                Ok(Self {
+                let library = Library::new(library)?;
+                let functions = Self {
                     import_name: *library.get(b"gss_import_name\0")?,
                     acquire_cred: *library.get(b"gss_acquire_cred\0")?,
                     acquire_cred_with_password: *library.get(b"gss_acquire_cred_with_password\0")?,
@@ -147,7 +152,10 @@ mod gssapi {
                     release_name: *library.get(b"gss_release_name\0")?,
                     release_cred: *library.get(b"gss_release_cred\0")?,
                     delete_sec_context: *library.get(b"gss_delete_sec_context\0")?,
-                })
+                };
+                // All are there: it stays.
+                std::mem::forget(library);
+                Ok(functions)
             }
         }
 
@@ -248,7 +256,7 @@ mod gssapi {
     /// # Errors
     /// Why there is none, in the library's words.
     pub fn ticket(request: &TicketRequest) -> Result<Vec<u8>, String> {
-        let functions = FUNCTIONS.as_ref().map_err(Clone::clone)?;
+        let functions = functions()?;
         let service = name(functions, &format!("HTTP@{}", request.host), HOST_BASED_SERVICE)?;
         let user = credentials(functions, request.credentials.as_ref())?;
         let spnego = oid(SPNEGO);

@@ -16,7 +16,7 @@
 //! * https is an option (`tls`); what the far end has acknowledged is then more than the requests'
 //!   bytes, and a lost connection may lose packets that were on their way;
 //! * Kerberos tickets come from the system's library (`kerberos`);
-//! * SIGPIPE is blocked in the I/O thread (`runtime`);
+//! * SIGPIPE is blocked in the I/O thread, and what the system refuses is an error, never a panic (`runtime`);
 //! * what a relay fetches instead is read as it arrives ([`download`]).
 
 mod body;
@@ -31,6 +31,7 @@ mod socket;
 pub mod tls;
 
 use std::future::Future;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -365,6 +366,11 @@ impl InFlightRequest {
 }
 
 impl Failed {
+    /// The system had no thread for what has to be done first.
+    fn resources(error: io::Error) -> Self {
+        Self { cause: Cause::Resources, detail: error.to_string() }
+    }
+
     fn of(error: &reqwest::Error, by_proxy: bool) -> Self {
         let (cause, detail) = error::of(error, by_proxy);
         Self { cause, detail }
@@ -389,11 +395,10 @@ fn peers(url: &Url, proxy: Option<&Proxy>, by: Instant) -> Resolving {
 /// Reads certificates, where that was not done yet, and goes on. They are files, and may be many.
 fn prepared(tls: Tls, then: Resolving) -> Resolving {
     Box::pin(async move {
-        let prepared = tokio::task::spawn_blocking(move || tls.prepare()).await;
-        match prepared {
-            Ok(Ok(())) => then.await,
-            Ok(Err(bad)) => Err(Failed { cause: Cause::Tls, detail: bad.to_string() }),
-            Err(error) => Err(Failed { cause: Cause::Other, detail: error.to_string() }),
+        match runtime::spawn_blocking(move || tls.prepare()).map_err(Failed::resources)?.await {
+            Some(Ok(())) => then.await,
+            Some(Err(bad)) => Err(Failed { cause: Cause::Tls, detail: bad.to_string() }),
+            None => Err(Failed { cause: Cause::Other, detail: "reading the certificates panicked".to_owned() }),
         }
     })
 }
@@ -421,10 +426,14 @@ fn connect(
     once: single_connection::SingleConnection,
 ) -> Result<reqwest::Client, Failed> {
     let peers = reachable(peers, settings.local_address)?;
+    #[cfg(target_os = "linux")]
     let stall_timeout = (!settings.stall_timeout.is_zero()).then_some(settings.stall_timeout);
     let left = connect_by.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     let https = url.scheme() == "https";
     let builder = settings.tls.apply(reqwest::Client::builder(), https);
+    // Elsewhere the session's own time-outs find a server that takes nothing.
+    #[cfg(target_os = "linux")]
+    let builder = builder.tcp_user_timeout(stall_timeout);
     let host = proxy.map_or(url, |proxy| &proxy.url).host_str();
     proxy::apply(builder, proxy, https)
         .http1_only()
@@ -437,7 +446,6 @@ fn connect(
         .referer(false)
         .pool_idle_timeout(None)
         .pool_max_idle_per_host(1)
-        .tcp_user_timeout(stall_timeout)
         .connect_timeout(left)
         .local_address(settings.local_address)
         .resolve_to_addrs(host.unwrap_or_default(), &peers)

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use url::{Host, Url};
 
 use super::Failed;
+use super::runtime::spawn_blocking;
 use wmhttp::failure::Cause;
 
 /// The addresses of a URL's host, with its port.
@@ -23,11 +24,12 @@ pub(super) async fn resolve(url: Url, by: Instant) -> Result<Vec<SocketAddr>, Fa
 
 /// Asks the system, which may block for long.
 async fn look_up(name: String, by: Instant) -> Result<Vec<IpAddr>, Failed> {
-    let asked = tokio::task::spawn_blocking(move || dns_lookup::lookup_host(&name).map(Vec::from_iter));
+    let asked =
+        spawn_blocking(move || dns_lookup::lookup_host(&name).map(Vec::from_iter)).map_err(Failed::resources)?;
     match tokio::time::timeout_at(by, asked).await {
-        Ok(Ok(Ok(found))) => Ok(found),
-        Ok(Ok(Err(error))) => Err(Failed { cause: cause(&error), detail: error.to_string() }),
-        Ok(Err(error)) => Err(Failed { cause: Cause::Other, detail: error.to_string() }),
+        Ok(Some(Ok(found))) => Ok(found),
+        Ok(Some(Err(error))) => Err(Failed { cause: cause(&error), detail: error.to_string() }),
+        Ok(None) => Err(Failed { cause: Cause::Other, detail: "the name lookup panicked".to_owned() }),
         Err(_) => Err(Failed { cause: Cause::NameTimeout, detail: String::new() }),
     }
 }

@@ -36,7 +36,7 @@ pub struct Tls(Arc<Shared>);
 struct Shared {
     options: Options,
     #[cfg(feature = "tls")]
-    built: std::sync::OnceLock<Result<rustls::ClientConfig, TlsOptionsError>>,
+    built: once_cell::sync::OnceCell<rustls::ClientConfig>,
 }
 
 /// Why TLS cannot be had by these options: a sentence that names the file and the remedy.
@@ -50,7 +50,7 @@ impl Tls {
         Self(Arc::new(Shared {
             options,
             #[cfg(feature = "tls")]
-            built: std::sync::OnceLock::new(),
+            built: once_cell::sync::OnceCell::new(),
         }))
     }
 
@@ -119,7 +119,8 @@ mod with_rustls {
         }
 
         fn config(&self) -> Result<&ClientConfig, TlsOptionsError> {
-            self.0.built.get_or_init(|| build(&self.0.options)).as_ref().map_err(Clone::clone)
+            // What fails is tried again at the next connection: the file may be mended meanwhile, or a descriptor free.
+            self.0.built.get_or_try_init(|| build(&self.0.options))
         }
 
         /// Gives a connection's client its TLS. Plain http gets one that trusts nobody and costs

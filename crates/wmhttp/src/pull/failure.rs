@@ -187,6 +187,7 @@ impl Failure {
             | Cause::ProxyNoTunnel => (Kind::Unreachable, "Check the proxy that the environment names."),
             Cause::Untrusted | Cause::Tls => (Kind::Unreachable, "Check the origin's certificate."),
             Cause::Stalled => (Kind::Stalled, "Check the network."),
+            Cause::Resources => (Kind::Unreachable, "Raise the server's limits of descriptors and threads."),
             Cause::NotHttp => (Kind::Malformed, "Check host and port in `source`."),
             Cause::Reset | Cause::Closed | Cause::Stale | Cause::Other => (Kind::Lost, "See the origin's log."),
         };

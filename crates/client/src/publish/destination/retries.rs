@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::{JoinHandle, spawn_blocking};
-
 use super::DestinationTask;
 use crate::publish::lock;
 use crate::publish::status::{State, Status};
+use crate::transport::runtime::{BlockingTask, spawn_blocking};
 use wmhttp::failure::{Condition, Failure};
 
 /// A failure, how long to wait after it, and the answer that is awaited.
 pub(super) struct PendingRetryDecision {
     failure: Failure,
     delay: Duration,
-    answer: JoinHandle<bool>,
+    answer: BlockingTask<bool>,
 }
 
 impl DestinationTask {
@@ -68,13 +67,15 @@ impl DestinationTask {
             self.stop_with(Status::Error, State::Failed, failure.hresult, Some(failure));
             return;
         };
-        if self.observer.has_retry_handler() {
+        let answer = self.observer.has_retry_handler().then(|| {
             let (observer, asked) = (Arc::clone(&self.observer), failure.clone());
             // It may take its time, and other destinations have the I/O thread.
-            let answer = spawn_blocking(move || observer.should_retry(&asked));
-            self.question = Some(PendingRetryDecision { failure, delay, answer });
-        } else {
-            self.retry_after(failure, delay);
+            spawn_blocking(move || observer.should_retry(&asked))
+        });
+        match answer {
+            Some(Ok(answer)) => self.question = Some(PendingRetryDecision { failure, delay, answer }),
+            // Without a thread to ask on the answer is the default, as without a handler.
+            Some(Err(_)) | None => self.retry_after(failure, delay),
         }
     }
 

@@ -6,13 +6,16 @@ mod rlimit;
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::thread;
 
 use asf_publishing_point::arguments::Arguments;
 use asf_publishing_point::config::file::ConfigError;
 use asf_publishing_point::{Config, Server};
 use clap::Parser;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio::sync::mpsc;
 
 /// Exit code for what the user can mend, as clap has it.
 const USAGE: u8 = 2;
@@ -40,13 +43,26 @@ fn configure(arguments: &Arguments) -> Result<Config, Box<dyn Error>> {
     Ok(file.into_config()?)
 }
 
+/// The signals that the program goes by, as they come. Not tokio's: its feature `signal` would be the plugin's too where
+/// one build makes both, and panics in the plugin's host where that has no descriptors left.
+fn signals() -> io::Result<mpsc::Receiver<i32>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let (sender, receiver) = mpsc::channel(8);
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            if sender.blocking_send(signal).is_err() {
+                break;
+            }
+        }
+    })?;
+    Ok(receiver)
+}
+
 #[tokio::main]
 async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
     rlimit::raise_fd_limit();
     warn_if_no_points(&config);
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut reload = signal(SignalKind::hangup())?;
+    let mut signals = signals()?;
     let server = Server::start(config).await?;
     println_flushed(&format!("listening on http://{}", server.addr()))?;
     if let Some(address) = server.tls_addr() {
@@ -56,12 +72,8 @@ async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
         println_flushed(&format!("status on http://{address}"))?;
     }
     notify_systemd(&[NotifyState::Ready]);
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = reload.recv() => reload_config(arguments, &server),
-        }
+    while signals.recv().await == Some(SIGHUP) {
+        reload_config(arguments, &server);
     }
     notify_systemd(&[NotifyState::Stopping]);
     for (name, stats) in server.shutdown().await {

@@ -1,0 +1,146 @@
+//! Threads for calls that block: name lookup, certificate files, tickets, the application's callbacks.
+//!
+//! tokio's `spawn_blocking` panics where the system refuses the first thread, and its tasks wait for ever where it
+//! refuses a later one while only the I/O thread runs. Here either is an error.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+/// Threads at the same time; calls beyond that wait for their turn. A name server that is down blocks a thread for
+/// each destination.
+const MAX_THREADS: usize = 256;
+/// How long a thread waits for another call before it ends.
+const IDLE_TIME: Duration = Duration::from_secs(10);
+
+static POOL: Pool =
+    Pool { queue: Mutex::new(Queue { jobs: VecDeque::new(), threads: 0, idle: 0 }), job_added: Condvar::new() };
+
+type Job = Box<dyn FnOnce() + Send>;
+
+struct Pool {
+    queue: Mutex<Queue>,
+    job_added: Condvar,
+}
+
+struct Queue {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    /// Threads that wait for a call.
+    idle: usize,
+}
+
+/// A call under way: a future of its result, `None` where the call panicked. Dropping it does not stop the call.
+pub struct BlockingTask<T>(oneshot::Receiver<T>);
+
+impl<T> Future for BlockingTask<T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        Pin::new(&mut self.0).poll(context).map(Result::ok)
+    }
+}
+
+/// Makes a call on a thread where it may block.
+///
+/// # Errors
+/// The system's, where there is no thread for it and none can be had.
+pub fn spawn_blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> io::Result<BlockingTask<T>> {
+    let (sender, receiver) = oneshot::channel();
+    // Nobody may wait for the result any more.
+    POOL.run(Box::new(move || drop(sender.send(call()))))?;
+    Ok(BlockingTask(receiver))
+}
+
+impl Pool {
+    fn run(&'static self, job: Job) -> io::Result<()> {
+        let mut queue = self.lock();
+        queue.jobs.push_back(job);
+        if queue.jobs.len() <= queue.idle {
+            self.job_added.notify_one();
+            return Ok(());
+        }
+        if queue.threads >= MAX_THREADS {
+            return Ok(());
+        }
+        // Under the lock: a thread that has just started waits for it, and then finds the job.
+        match thread::Builder::new().name("asfpush-wait".to_owned()).spawn(|| self.work()) {
+            Ok(_) => queue.threads += 1,
+            // The others come to it in their turn.
+            Err(_) if queue.threads > 0 => {}
+            Err(error) => {
+                queue.jobs.pop_back();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// A thread's life.
+    fn work(&self) {
+        let mut queue = self.lock();
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                drop(queue);
+                // What panicked has told so itself; whoever waits for the result learns that there is none.
+                let _ = catch_unwind(AssertUnwindSafe(job));
+                queue = self.lock();
+                continue;
+            }
+            queue.idle += 1;
+            let waited = self.job_added.wait_timeout(queue, IDLE_TIME).unwrap_or_else(PoisonError::into_inner);
+            queue = waited.0;
+            queue.idle -= 1;
+            if waited.1.timed_out() && queue.jobs.is_empty() {
+                queue.threads -= 1;
+                return;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    fn wait<T>(task: BlockingTask<T>) -> Option<T> {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(task)
+    }
+
+    #[test]
+    fn results_come_back_and_threads_serve_again() {
+        assert_eq!(wait(spawn_blocking(|| 7).unwrap()), Some(7));
+        let names = (0..20).map(|_| wait(spawn_blocking(|| thread::current().id()).unwrap()).unwrap());
+        let distinct: std::collections::HashSet<_> = names.collect();
+        assert!(distinct.len() < 20, "a thread for each call");
+    }
+
+    /// Calls that wait for each other need a thread each.
+    #[test]
+    fn a_call_that_blocks_holds_up_no_other() {
+        let (sender, receiver) = mpsc::channel();
+        let first = spawn_blocking(move || receiver.recv().unwrap()).unwrap();
+        let second = spawn_blocking(move || sender.send(3).unwrap()).unwrap();
+        assert_eq!((wait(second), wait(first)), (Some(()), Some(3)));
+    }
+
+    #[test]
+    fn a_panic_is_no_result() {
+        let task = spawn_blocking(|| assert!(Vec::<u8>::with_capacity(1).capacity() == 0, "expected by this test"));
+        assert_eq!(wait(task.unwrap()), None);
+        assert_eq!(wait(spawn_blocking(|| 1).unwrap()), Some(1));
+    }
+}

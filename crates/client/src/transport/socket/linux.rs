@@ -1,0 +1,135 @@
+//! On Linux: the socket is found by its addresses among the process's descriptors, and duplicated.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
+
+use nix::libc;
+use socket2::SockRef;
+
+use super::Telemetry;
+
+/// Unsent bytes that the kernel takes before it makes the library wait: enough for one turn of the
+/// I/O thread, little enough that a stall shows soon and a reconnect repeats little.
+const NOT_SENT_LOW_WATER: u32 = 128 * 1024;
+
+/// A duplicate of a connection's descriptor. The connection closes for the far
+/// end only when this is dropped too.
+pub(in crate::transport) struct Socket {
+    fd: OwnedFd,
+    inode: u64,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        CLAIMED_INODES.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.inode);
+    }
+}
+
+/// The sockets that have been found, by their inodes: none is taken for another, and none looked at again, which
+/// with hundreds of connections would be most of what connecting costs.
+static CLAIMED_INODES: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+
+impl Socket {
+    /// Finds the socket that leads from `local` to one of `peers`.
+    pub(in crate::transport) fn find_by_local_addr(local: SocketAddr, peers: &[SocketAddr]) -> Option<Self> {
+        candidates(peers).find(|found| found.local == local).and_then(Self::claim)
+    }
+
+    /// Finds the socket that leads to one of `peers` and was not found before, where there is just one.
+    pub(in crate::transport) fn find_unclaimed(peers: &[SocketAddr]) -> Option<Self> {
+        let mut new = candidates(peers);
+        let first = new.next()?;
+        // The duplicate of the first may come by as well.
+        new.all(|other| other.inode == first.inode).then_some(first).and_then(Self::claim)
+    }
+
+    fn claim(found: Candidate) -> Option<Self> {
+        if !CLAIMED_INODES.lock().unwrap_or_else(PoisonError::into_inner).insert(found.inode) {
+            return None;
+        }
+        let socket = Self { fd: found.fd, inode: found.inode };
+        // Only latency under load is lost where the option is refused.
+        let _ = SockRef::from(&socket.fd).set_tcp_notsent_lowat(NOT_SENT_LOW_WATER);
+        Some(socket)
+    }
+
+    /// Sets the Differentiated Services code point of what is sent from now on.
+    pub(in crate::transport) fn set_dscp(&self, dscp: u8) {
+        // The lower two bits are ECN's, which are the kernel's.
+        let class = u32::from(dscp) << 2;
+        let socket = SockRef::from(&self.fd);
+        // One of them is of the other family, and marks are a wish: networks may change them too.
+        let _ = socket.set_tos_v4(class);
+        let _ = socket.set_tclass_v6(class);
+    }
+
+    /// Bytes of requests that the far end has acknowledged.
+    pub(in crate::transport) fn acknowledged(&self) -> Option<u64> {
+        // The SYN counts as one.
+        Some(self.telemetry()?.acknowledged.saturating_sub(1))
+    }
+
+    /// Asks the kernel.
+    pub(in crate::transport) fn telemetry(&self) -> Option<Telemetry> {
+        tcp_info(&self.fd)
+    }
+}
+
+/// A connection of this process.
+struct Candidate {
+    fd: OwnedFd,
+    inode: u64,
+    local: SocketAddr,
+}
+
+/// The process's connections to one of `peers` that have not been found yet.
+fn candidates(peers: &[SocketAddr]) -> impl Iterator<Item = Candidate> {
+    let descriptors = fs::read_dir("/proc/self/fd").ok();
+    let known = CLAIMED_INODES.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let sockets = descriptors.into_iter().flatten().filter_map(|entry| {
+        let fd: RawFd = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        let target = fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
+        let inode: u64 = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()?;
+        Some((fd, inode))
+    });
+    sockets.filter(move |(_, inode)| !known.contains(inode)).filter_map(move |(fd, inode)| {
+        let fd = duplicate(fd)?;
+        let socket = SockRef::from(&fd);
+        let local = socket.local_addr().ok()?.as_socket()?;
+        let peer = socket.peer_addr().ok()?.as_socket()?;
+        peers.contains(&peer).then_some(Candidate { fd, inode, local })
+    })
+}
+
+/// A duplicate of a descriptor that may be closed at any time by its owner, or be another one by now.
+fn duplicate(fd: RawFd) -> Option<OwnedFd> {
+    #[expect(unsafe_code, reason = "safe bindings duplicate only what they know to be open")]
+    // SAFETY: the call takes numbers only; one that is no descriptor is refused. What it returns is a new
+    // descriptor, which nobody else has.
+    unsafe {
+        let duplicate = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0);
+        (duplicate >= 0).then(|| OwnedFd::from_raw_fd(duplicate))
+    }
+}
+
+/// Bytes of the kernel's `struct tcp_info` that are read; the C library's own declaration ends earlier.
+const TCP_INFO_LEN: usize = 152;
+
+fn tcp_info(fd: &OwnedFd) -> Option<Telemetry> {
+    let mut info = [0_u8; TCP_INFO_LEN];
+    let mut len = libc::socklen_t::try_from(info.len()).ok()?;
+    #[expect(unsafe_code, reason = "no safe binding offers TCP_INFO")]
+    // SAFETY: the descriptor is owned, and the kernel writes at most `len` bytes into `info`.
+    let result = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut len)
+    };
+    if result != 0 || usize::try_from(len).ok()? < TCP_INFO_LEN {
+        return None;
+    }
+    let u32_at = |at: usize| Some(u32::from_ne_bytes(info.get(at..at + 4)?.try_into().ok()?));
+    let u64_at = |at: usize| Some(u64::from_ne_bytes(info.get(at..at + 8)?.try_into().ok()?));
+    Some(Telemetry { rtt: u32_at(68)?, unsent: u32_at(144)?, acknowledged: u64_at(120)? })
+}

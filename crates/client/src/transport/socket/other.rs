@@ -1,0 +1,33 @@
+//! On other systems than Linux: the socket is not found.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use super::Telemetry;
+
+/// There is none.
+pub(in crate::transport) struct Socket(Infallible);
+
+impl Socket {
+    /// Finds nothing.
+    pub(in crate::transport) fn find_by_local_addr(_local: SocketAddr, _peers: &[SocketAddr]) -> Option<Self> {
+        None
+    }
+
+    /// Finds nothing.
+    pub(in crate::transport) fn find_unclaimed(_peers: &[SocketAddr]) -> Option<Self> {
+        None
+    }
+
+    pub(in crate::transport) fn set_dscp(&self, _dscp: u8) {
+        match self.0 {}
+    }
+
+    pub(in crate::transport) fn acknowledged(&self) -> Option<u64> {
+        match self.0 {}
+    }
+
+    pub(in crate::transport) fn telemetry(&self) -> Option<Telemetry> {
+        match self.0 {}
+    }
+}
