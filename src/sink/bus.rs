@@ -1,6 +1,7 @@
 //! What a destination tells, and asks, becomes bus messages and signals.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -9,6 +10,7 @@ use super::actions;
 use super::credentials;
 use super::destination::Destination;
 use super::enums::Status as StatusEnum;
+use super::location;
 use super::post_guard::PostGuard;
 use super::{AsfPushSink, CAT};
 use asfpush_client::publish::DestinationObserver;
@@ -22,8 +24,20 @@ pub(super) struct BusReporter {
     element: glib::WeakRef<AsfPushSink>,
     destination: Destination,
     post_guard: Arc<PostGuard>,
-    /// The step whose PROGRESS message is open.
-    progress: Mutex<Option<&'static str>>,
+    /// The step that goes on.
+    progress: Mutex<Option<OpenStep>>,
+    /// A WARNING or an ERROR has said which URL the destination's name stands for.
+    is_introduced: AtomicBool,
+}
+
+/// A step for which PROGRESS messages are posted.
+#[derive(Clone, Copy)]
+struct OpenStep {
+    code: &'static str,
+    text: &'static str,
+    /// Its START was posted. Before PLAYING it is not: applications, gst-launch-1.0 among them, stay in PAUSED while a
+    /// step is open, and PLAYING must not depend on a server's answer.
+    is_announced: bool,
 }
 
 impl DestinationObserver for BusReporter {
@@ -51,7 +65,45 @@ impl DestinationObserver for BusReporter {
 
 impl BusReporter {
     pub(super) fn new(element: &AsfPushSink, destination: Destination, post_guard: Arc<PostGuard>) -> Self {
-        Self { element: element.downgrade(), destination, post_guard, progress: Mutex::new(None) }
+        let is_introduced = AtomicBool::new(false);
+        Self { element: element.downgrade(), destination, post_guard, progress: Mutex::new(None), is_introduced }
+    }
+
+    /// PLAYING is reached: a step that began before is announced. Called on the I/O thread, as reports are, so that no
+    /// outcome overtakes it.
+    pub(super) fn announce(&self) {
+        let Some(element) = self.element.upgrade() else { return };
+        let begun = {
+            let mut open = self.open_step();
+            let begun = open.as_mut().filter(|step| !step.is_announced);
+            begun.map(|step| {
+                step.is_announced = true;
+                *step
+            })
+        };
+        if let Some(step) = begun {
+            self.post_progress(&element, gst::ProgressType::Start, step.code, step.text);
+        }
+    }
+
+    /// The destination's name, the first time with its URL: of `locations` there may be many.
+    fn name(&self) -> String {
+        let name = self.destination.name();
+        if self.is_introduced.swap(true, Ordering::Relaxed) {
+            return name.to_string();
+        }
+        match location::redacted(&self.destination.location()) {
+            Some(location) => format!("{name} ({location})"),
+            None => name.to_string(),
+        }
+    }
+
+    fn open_step(&self) -> MutexGuard<'_, Option<OpenStep>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn post_progress(&self, element: &AsfPushSink, kind: gst::ProgressType, code: &str, text: &str) {
+        self.post(element, gst::message::Progress::builder(kind, code, text).src(element).build());
     }
 
     fn deliver(&self, report: DestinationEvent) {
@@ -65,7 +117,8 @@ impl BusReporter {
                     .field("text", &text)
                     .field("remedy", remedy)
                     .build();
-                self.warn(&element, gst::ResourceError::Failed, &format!("{destination}: {text}; {remedy}"), details);
+                let text = format!("{}: {text}; {remedy}", self.name());
+                self.warn(&element, gst::ResourceError::Failed, &text, details);
             }
             DestinationEvent::KeyFrameWanted { destination } => {
                 gst::debug!(CAT, obj = element, "{destination} needs a key frame");
@@ -84,8 +137,9 @@ impl BusReporter {
                     .field("packets-dropped", dropped)
                     .build();
                 let text = format!(
-                    "{destination} was away, or lagged beyond its limits: {packets} packets dropped; lower the bit rate, \
-                     or raise max-size-time and max-size-bytes"
+                    "{} was away, or lagged beyond its limits: {packets} packets dropped; lower the bit rate, \
+                     or raise max-size-time and max-size-bytes",
+                    self.name()
                 );
                 self.warn(&element, gst::ResourceError::TooLazy, &text, details);
                 self.post_guard.speak(|| element.imp().post_qos());
@@ -118,13 +172,16 @@ impl BusReporter {
         match step.status {
             Status::ReconnectStart => {
                 let wait = step.retry_in.unwrap_or_default().as_millis();
-                let text = format!("{}: {}; trying again in {wait} ms", step.destination, failure.text);
-                let debug = format!("{}: {}", step.location, failure.remedy);
+                let Failure { text, remedy, hresult, .. } = failure;
+                let text = format!("{}: {text}; {remedy}; trying again in {wait} ms", self.name());
+                let debug = format!("{}: {hresult}", step.location);
                 self.post_guard.speak(|| {
                     gst::element_warning!(element, gst::ResourceError::Write, ("{text}"), ["{debug}"], details: info);
                 });
             }
-            Status::Error => self.post_guard.speak(|| element.imp().destination_failed(step, failure, info)),
+            Status::Error => {
+                self.post_guard.speak(|| element.imp().destination_failed(&self.name(), step, failure, info))
+            }
             Status::Opened
             | Status::Locating
             | Status::Connecting
@@ -147,13 +204,17 @@ impl BusReporter {
 
     /// GStreamer's progress design: one open step at a time.
     fn progress(&self, element: &AsfPushSink, step: &StateChange, failure: Option<&str>) {
-        let post = |kind, code: &str, text: &str| {
-            self.post(element, gst::message::Progress::builder(kind, code, text).src(element).build());
+        let post = |kind, code: &str, text: &str| self.post_progress(element, kind, code, text);
+        let close = |step: OpenStep, kind, text: &str| {
+            if !step.is_announced {
+                post(gst::ProgressType::Start, step.code, step.text);
+            }
+            post(kind, step.code, text);
         };
-        let mut open = self.progress.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let open = self.open_step().take();
         if let Some(failure) = failure {
-            if let Some(code) = open.take() {
-                post(gst::ProgressType::Error, code, failure);
+            if let Some(step) = open {
+                close(step, gst::ProgressType::Error, failure);
             }
             return;
         }
@@ -164,26 +225,26 @@ impl BusReporter {
             Status::Locating => Some(("name-lookup", "Looking the server up")),
             Status::Connecting => Some(("connect", "Connecting to the server")),
             Status::Stopped => Some(("disconnect", "Closing the connection")),
-            // Nothing may stay open here that waits for data: applications wait for it before PLAYING.
             Status::Opened | Status::Started | Status::Closed => None,
             Status::Error | Status::SourceSwitch | Status::ReconnectStart | Status::ReconnectEnd => {
-                *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = open;
+                *self.open_step() = open;
                 return;
             }
         };
-        if let Some(code) = open {
-            let canceled = step.status == Status::Closed && code != "disconnect";
+        if let Some(open) = open {
+            let canceled = step.status == Status::Closed && open.code != "disconnect";
             let kind = if canceled { gst::ProgressType::Canceled } else { gst::ProgressType::Complete };
-            post(kind, code, step.new_state.name());
+            close(open, kind, step.new_state.name());
         }
         if step.status == Status::Opened {
             post(gst::ProgressType::Start, "request", "Asking the server to take the push");
             post(gst::ProgressType::Complete, "request", step.new_state.name());
         }
-        if let Some((code, text)) = next {
+        let is_announced = element.imp().is_playing();
+        if let Some((code, text)) = next.filter(|_| is_announced) {
             post(gst::ProgressType::Start, code, text);
         }
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = next.map(|(code, _)| code);
+        *self.open_step() = next.map(|(code, text)| OpenStep { code, text, is_announced });
     }
 }
 
@@ -214,18 +275,18 @@ fn of_failure(structure: gst::structure::Builder, failure: &Failure) -> gst::str
         .field_if_some("http-status-code", failure.status().map(u32::from))
 }
 
-/// A message for a push that failed for good: an ERROR where the element has failed with it. It says which of several.
+/// A message for a push that failed for good: an ERROR where the element has failed with it. `name` says which of several.
 pub(super) fn post_failure(
     element: &AsfPushSink,
+    name: &str,
     step: &StateChange,
     failure: &Failure,
     details: gst::Structure,
     is_error: bool,
 ) {
     let Failure { text, remedy, hresult, .. } = failure;
-    let StateChange { destination, location, .. } = step;
-    let text = format!("{destination}: {text}; {remedy}");
-    let debug = format!("{location}: {hresult}");
+    let text = format!("{name}: {text}; {remedy}");
+    let debug = format!("{}: {hresult}", step.location);
     let code = resource_error(failure);
     if is_error {
         gst::element_error!(element, code, ("{text}"), ["{debug}"], details: details);

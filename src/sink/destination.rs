@@ -1,12 +1,13 @@
 //! A destination as applications see it: a child of the element, which overrides settings.
 
 use std::collections::BTreeSet;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::AsfPushSink;
+use super::bus::BusReporter;
 use super::enums::DestinationState;
 use super::location;
 use super::properties::{DESTINATION_PROPERTIES, Property};
@@ -28,6 +29,8 @@ struct Own {
     /// The user's name and password came with it.
     has_login: bool,
     state: DestinationState,
+    /// What posts for the push under way.
+    reporter: Weak<BusReporter>,
     /// Its own values, …
     values: Settings,
     /// … of which these were set.
@@ -229,6 +232,15 @@ impl Destination {
             let _ = (property.set)(&mut settings, &(property.get)(&own.values));
         }
         settings
+    }
+
+    pub(super) fn set_reporter(&self, reporter: &Arc<BusReporter>) {
+        self.imp().own().reporter = Arc::downgrade(reporter);
+    }
+
+    /// What posts for the push under way, if any.
+    pub(super) fn reporter(&self) -> Option<Arc<BusReporter>> {
+        self.imp().own().reporter.upgrade()
     }
 
     /// Sets where the push stands and tells those who listen.

@@ -26,6 +26,7 @@ use super::{CAT, vfuncs};
 use asfpush_client::publish::Publisher;
 use asfpush_client::publish::stats::Stats;
 use asfpush_client::publish::status::{State, StateChange};
+use asfpush_client::transport::runtime;
 use asfpush_client::transport::tls::Tls;
 use wmhttp::Hresult;
 use wmhttp::auth::Secret;
@@ -43,6 +44,8 @@ pub struct AsfPushSink {
     stream: Mutex<Option<Box<Stream>>>,
     /// A destination needs a key frame; the streaming thread asks upstream for it.
     key_frame_wanted: AtomicBool,
+    /// Whether PLAYING was asked for, if not reached. See [`BusReporter::announce`].
+    is_playing: AtomicBool,
     /// When QOS was last posted.
     qos_posted_at: Mutex<Option<Instant>>,
 }
@@ -176,7 +179,14 @@ impl ElementImpl for AsfPushSink {
         if transition == gst::StateChange::ReadyToPaused {
             self.start_push(None).inspect_err(|_| self.stop_push())?;
         }
+        if transition == gst::StateChange::PlayingToPaused {
+            self.is_playing.store(false, Ordering::SeqCst);
+        }
         let result = self.parent_change_state(transition);
+        if transition == gst::StateChange::PausedToPlaying && result.is_ok() {
+            self.is_playing.store(true, Ordering::SeqCst);
+            self.announce_steps();
+        }
         if transition == gst::StateChange::PausedToReady
             || (transition == gst::StateChange::ReadyToPaused && result.is_err())
         {
@@ -371,11 +381,24 @@ impl AsfPushSink {
     ) -> Result<(), String> {
         let url = location::parse(Some(&destination.location())).map_err(|bad| bad.to_string())?;
         let post_guard = Arc::clone(&self.shared().post_guard);
-        let bus_reporter = BusReporter::new(&self.obj(), destination.clone(), post_guard);
+        let bus_reporter = Arc::new(BusReporter::new(&self.obj(), destination.clone(), post_guard));
+        destination.set_reporter(&bus_reporter);
         let settings = destination.settings(settings).destination(url);
         publisher
-            .add(&destination.name(), settings, Arc::new(bus_reporter))
+            .add(&destination.name(), settings, bus_reporter)
             .map_err(|error| format!("the I/O thread cannot be started: {error}; see the process's limits"))
+    }
+
+    /// In PLAYING an application may learn what has begun in PAUSED and goes on.
+    fn announce_steps(&self) {
+        let destinations = self.shared().destinations.clone();
+        let reporters: Vec<_> = destinations.iter().filter_map(Destination::reporter).collect();
+        // Only an element without a push has no I/O thread.
+        let _ = runtime::spawn(async move { reporters.iter().for_each(|reporter| reporter.announce()) });
+    }
+
+    pub(super) fn is_playing(&self) -> bool {
+        self.is_playing.load(Ordering::SeqCst)
     }
 
     /// Makes the destinations that `location` and `locations` name.
@@ -429,7 +452,13 @@ impl AsfPushSink {
     }
 
     /// A destination has failed for good: whether that is an ERROR, `on-error` says.
-    pub(super) fn destination_failed(&self, step: &StateChange, failure: &Failure, details: gst::Structure) {
+    pub(super) fn destination_failed(
+        &self,
+        name: &str,
+        step: &StateChange,
+        failure: &Failure,
+        details: gst::Structure,
+    ) {
         let (policy, publisher, destinations) = {
             let shared = self.shared();
             (shared.settings.on_error, shared.publisher.clone(), shared.destinations.len())
@@ -443,7 +472,7 @@ impl AsfPushSink {
             OnError::FailAll => all_failed,
             OnError::Never => false,
         };
-        post_failure(&self.obj(), step, failure, details, is_error);
+        post_failure(&self.obj(), name, step, failure, details, is_error);
     }
 
     /// PAUSED→READY: connections close, without the end of the stream where it was not reached.

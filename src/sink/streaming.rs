@@ -11,10 +11,12 @@ use gst_base::prelude::*;
 use smallvec::SmallVec;
 
 use super::bus::plain_details;
+use super::enums::OnError;
 use super::imp::AsfPushSink;
 use super::pacing::{Due, Pacer};
 use super::stats::Totals;
 use super::{CAT, vfuncs};
+use asfpush_client::publish::stats::Stats;
 use asfpush_client::publish::{DrainOutcome, Publisher};
 use wmhttp::Hresult;
 
@@ -336,9 +338,11 @@ impl AsfPushSink {
         }
         if stream.ready_header.is_none() {
             let text =
-                "the stream ended before its first Data Packet: nothing was pushed; see that the muxer gets data";
+                "the stream ended before its first data packet: nothing was pushed; check that the muxer receives data";
             gst::element_imp_warning!(self, gst::StreamError::Format, ("{text}"));
         }
+        // Without data there is nothing to connect for, and the WARNING above says so.
+        let has_data = stream.ready_header.is_some();
         let until = Instant::now() + self.shared().settings.eos_timeout();
         stream.publisher.end();
         stream.ended = true;
@@ -346,10 +350,21 @@ impl AsfPushSink {
             match stream.publisher.wait_until_ended(until) {
                 Ok(DrainOutcome::All) => return Ok(()),
                 Ok(DrainOutcome::TimedOut(waiting)) => {
+                    let unreached = stream.publisher.unreached();
+                    // After the EOS message nobody expects a connection.
+                    stream.publisher.stop_connecting();
+                    let waiting = waiting.saturating_sub(unreached.len());
+                    if has_data {
+                        self.report_unreached(&unreached);
+                    }
+                    if waiting == 0 {
+                        return Ok(());
+                    }
                     gst::element_imp_warning!(
                         self,
                         gst::ResourceError::Write,
-                        ("{waiting} publishing point(s) did not confirm the end within eos-timeout; the tail may be lost")
+                        ("{waiting} publishing point(s) did not confirm the end within eos-timeout; the tail may be lost; \
+                         check the network and the server's log, or raise eos-timeout")
                     );
                     return Ok(());
                 }
@@ -357,6 +372,39 @@ impl AsfPushSink {
                     self.obj().wait_preroll()?;
                 }
             }
+        }
+    }
+
+    /// The stream is over, and these publishing points were never connected: what that is, `on-error` says.
+    fn report_unreached(&self, unreached: &[Stats]) {
+        let Some(first) = unreached.first() else { return };
+        let (policy, destinations) = {
+            let shared = self.shared();
+            (shared.settings.on_error, shared.destinations.len())
+        };
+        let why = first.last_error.as_ref().map_or_else(
+            || "no server answered; check location and the network, or raise eos-timeout".to_owned(),
+            |failure| format!("{}; {}", failure.text, failure.remedy),
+        );
+        let hresult = first.last_error.as_ref().map_or(Hresult::TIMEOUT, |failure| failure.hresult);
+        let others = match unreached.len() - 1 {
+            0 => String::new(),
+            more => format!("; as with {more} more publishing point(s)"),
+        };
+        let text = format!(
+            "{} ({}): the stream has ended, and nothing of it was pushed: {why}{others}",
+            first.name, first.location
+        );
+        let details = plain_details(hresult);
+        let is_error = match policy {
+            OnError::FailAny => true,
+            OnError::FailAll => unreached.len() >= destinations,
+            OnError::Never => false,
+        };
+        if is_error {
+            gst::element_imp_error!(self, gst::ResourceError::OpenWrite, ("{text}"), ["{hresult}"], details: details);
+        } else {
+            gst::element_imp_warning!(self, gst::ResourceError::OpenWrite, ("{text}"), ["{hresult}"], details: details);
         }
     }
 

@@ -288,7 +288,7 @@ fn a_header_alone_is_told() {
     feed(&source, media::header());
     end(&source);
     let warning = wait_for_warning(&pushing);
-    assert!(warning.contains("first Data Packet") && warning.contains("nothing was pushed"), "{warning}");
+    assert!(warning.contains("first data packet") && warning.contains("nothing was pushed"), "{warning}");
     pushing.wait_for_eos();
 }
 

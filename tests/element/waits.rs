@@ -112,8 +112,50 @@ fn eos_is_bounded() {
         pushing.play();
         feed(&source, media::stream(5, STEP));
         end(&source);
-        pushing.wait_for_eos();
+        let (error, _) = pushing.wait_for_error();
+        assert!(error.matches(gst::ResourceError::OpenWrite), "{error}");
+        let text = error.message();
+        assert!(text.contains(&format!("({location})")) && text.contains("nothing of it was pushed"), "{text}");
     }
+}
+
+/// No PROGRESS step stays open in PAUSED: gst-launch-1.0 and other applications wait for its end before they go to PLAYING,
+/// and a server that never answers would hold up the push to all others.
+#[test]
+fn an_unanswered_request_does_not_hold_up_playing() {
+    let silent = Peer::new();
+    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", silent.location()));
+    pushing.pipeline.set_state(gst::State::Paused).unwrap();
+    feed(&source, media::stream(5, STEP));
+    let mut connection = silent.accept();
+    connection.request();
+    let kind = |message: &gst::Message| {
+        let gst::MessageView::Progress(progress) = message.view() else { return None };
+        Some(progress.get().0)
+    };
+    let kinds: Vec<_> = pushing.messages().iter().filter_map(kind).collect();
+    let pair = [gst::ProgressType::Start, gst::ProgressType::Complete];
+    assert!(kinds.chunks(2).all(|step| step == pair), "{kinds:?}");
+    pushing.play();
+    assert_eq!(pushing.wait_for(kind), gst::ProgressType::Start);
+}
+
+/// Once EOS was posted nothing connects any more, though a retry was due.
+#[test]
+fn nothing_connects_after_eos() {
+    let refused = Peer::new();
+    let location = refused.location();
+    let address = location.trim_start_matches("http://").trim_end_matches("/concert").parse().unwrap();
+    drop(refused);
+    let (pushing, source) =
+        Pushing::by_hand(&format!("location={location} sync=false eos-timeout=100 retry-delay=200 on-error=never"));
+    pushing.play();
+    feed(&source, media::stream(5, STEP));
+    end(&source);
+    pushing.wait_for_eos();
+    let late = Peer::on(address);
+    assert!(late.accept_within(Duration::from_millis(900)).is_none(), "connected after EOS");
+    assert_eq!(pushing.state_of(0), "closed");
 }
 
 /// An end that the server leaves unanswered is a WARNING before EOS, also where the destination's own time is

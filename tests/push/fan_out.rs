@@ -87,7 +87,8 @@ fn on_error_decides() {
             Some((false, told.error().message().to_owned(), told.debug()?))
         });
         assert_eq!(is_error, error, "{policy}");
-        assert!(text.starts_with("dest_1: ") && debug.contains(&peers[1].location()), "{text}\n{debug}");
+        let location = peers[1].location();
+        assert!(text.starts_with(&format!("dest_1 ({location}): ")) && debug.contains(&location), "{text}\n{debug}");
     }
     let peers: Vec<Peer> = (0..2).map(|_| Peer::new()).collect();
     let (pushing, _source) = pushing(&peers, "");

@@ -45,6 +45,9 @@ pub enum Command {
     Reconnect,
     /// The cursor has an end: end the session by `$E`(0) once it is reached, by then at the latest, and be done.
     Drain(Instant),
+    /// The stream's time is over: what is not connected stays so until [`Command::Reconnect`]; an end that is under way
+    /// may arrive.
+    StopConnecting,
 }
 
 /// The task. It awaits in one place, [`DestinationTask::next_event`].
@@ -69,6 +72,8 @@ pub(super) struct DestinationTask {
     asking: Option<BlockingTask<AuthReply>>,
     /// The session is to end with what waits in the log, by this time.
     drain_by: Option<Instant>,
+    /// See [`Command::StopConnecting`].
+    may_connect: bool,
     /// It is to end whatever waits: [`Command::EndSession`] counts until it is at rest.
     ending: bool,
     coalescer: WriteCoalescer,
@@ -151,6 +156,7 @@ impl DestinationTask {
             question: None,
             asking: None,
             drain_by: None,
+            may_connect: true,
             ending: false,
             coalescer: WriteCoalescer::default(),
             dropped: Dropped::default(),
@@ -305,11 +311,20 @@ impl DestinationTask {
                 }
             }
             Command::Reconnect => {
+                self.may_connect = true;
                 if self.state.is_final() {
                     self.restart();
                 } else if self.session.is_down() {
                     self.reset_backoff();
                     self.connect();
+                }
+            }
+            Command::StopConnecting => {
+                self.may_connect = false;
+                if !self.state.is_final() && !matches!(self.state, State::Streaming | State::Ending) {
+                    self.cancel_retry();
+                    self.break_off(now);
+                    self.stop_with(Status::Closed, State::Closed, Hresult::OK, None);
                 }
             }
             Command::Drain(by) => {

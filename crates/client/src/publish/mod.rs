@@ -224,6 +224,23 @@ impl Publisher {
         }
     }
 
+    /// Connects nothing any more: the time for the end of the stream is over. See [`Command::StopConnecting`].
+    pub fn stop_connecting(&self) {
+        self.command(None, Command::StopConnecting);
+    }
+
+    /// The destinations that were never connected, nor failed for good, nor were closed on request: what they hold of
+    /// the stream waits for a first connection.
+    pub fn unreached(&self) -> Vec<Stats> {
+        let waits = |stats: &&Stats| stats.connected_at.is_none() && !stats.state.is_final();
+        let destinations = self.shared.lock();
+        destinations
+            .all
+            .iter()
+            .filter_map(|destination| Some(lock(&destination.stats)).as_deref().filter(waits).cloned())
+            .collect()
+    }
+
     /// Breaks off the waits of the caller's thread from now on, or allows them again.
     pub fn interrupt(&self, interrupted: bool) {
         self.buffer.interrupt(interrupted);

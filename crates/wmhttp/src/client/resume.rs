@@ -117,6 +117,7 @@ impl Session {
             | Cause::Stale
             | Cause::Untrusted
             | Cause::Tls
+            | Cause::Resources
             | Cause::Other => true,
         }
     }

@@ -415,11 +415,14 @@ fn example_of_section_4_8() {
     let now = Instant::now();
     session.connect(now);
     let Some(Output::Request(setup)) = session.poll() else { panic!() };
+    // A build without the feature `ntlm` has one scheme of the three.
+    let schemes = if cfg!(feature = "ntlm") { "Negotiate, NTLM, Digest" } else { "Digest" };
+    let schemes = format!("X-Accept-Authentication: {schemes}\r\n");
     assert_eq!(
-        on_the_wire(&setup),
+        on_the_wire(&setup).replace(&schemes, "(schemes)"),
         "POST /pubPoint HTTP/1.1\r\n\
          Content-Type: application/x-wms-pushsetup\r\n\
-         X-Accept-Authentication: Negotiate, NTLM, Digest\r\n\
+         (schemes)\
          User-Agent: WMEncoder/11.0.5721.5145\r\n\
          Host: MediaServer\r\n\
          Content-Length: 16\r\n\
@@ -435,10 +438,10 @@ fn example_of_section_4_8() {
     session.offer(&header(), FRAMED, now);
     let Some(Output::Request(start)) = session.poll() else { panic!() };
     assert_eq!(
-        on_the_wire(&start),
+        on_the_wire(&start).replace(&schemes, "(schemes)"),
         "POST /pubPoint HTTP/1.1\r\n\
          Content-Type: application/x-wms-pushstart\r\n\
-         X-Accept-Authentication: Negotiate, NTLM, Digest\r\n\
+         (schemes)\
          User-Agent: WMEncoder/11.0.5721.5145\r\n\
          Host: MediaServer\r\n\
          Content-Length: 2147483647\r\n\

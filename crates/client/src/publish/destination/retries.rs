@@ -57,7 +57,7 @@ impl DestinationTask {
         if !self.was_opened && self.backoff.failures() <= 1 {
             self.step(Status::Opened, self.state, failure.hresult, Some(failure.clone()));
         }
-        if self.ending {
+        if self.ending || !self.may_connect {
             // Nobody wants it any more; what had not arrived stays so.
             lock(&self.stats).end_unconfirmed = begun;
             self.stop_with(Status::Closed, State::Closed, failure.hresult, Some(failure));
