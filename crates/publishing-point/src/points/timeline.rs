@@ -7,6 +7,8 @@ const MAX_STEP_BACK_MS: u32 = 1000;
 /// The same where the header is equal byte for byte: an encoder that reconnects sends again what it is not sure of, from
 /// a key frame on.
 const MAX_REPEAT_MS: u32 = 10_000;
+/// How near to its first send time a restarted encoder begins, milliseconds.
+const FIRST_SPREAD_MS: i32 = 1000;
 /// How far the send time may step forward, beyond the time that has passed, milliseconds.
 const MAX_STEP_FORWARD_MS: u32 = 10_000;
 /// The longest time from one packet to the next that is taken for the stream's own, milliseconds.
@@ -22,6 +24,8 @@ pub(crate) struct Timeline {
     shift: u32,
     /// The largest send time so far, as players have it, and when it came.
     newest: Option<(u32, Instant)>,
+    /// The encoder's own first send time.
+    first: Option<u32>,
     /// Milliseconds between the newest packets.
     interval: u32,
     /// The next packet is the first under another header: how far its time may step back without a shift, milliseconds.
@@ -38,13 +42,18 @@ impl Timeline {
     /// read stays as it is.
     pub(crate) fn fit(&mut self, packet: &mut [u8], now: Instant) {
         let Some(send_time) = asf::send_time(packet) else { return };
+        let first = *self.first.get_or_insert(send_time);
         if let Some(step_back) = self.step_back.take()
             && let Some((newest, came)) = self.newest
         {
+            // An encoder that repeats from its first packet on cannot be told from one that was restarted soon.
+            let from_first = send_time.wrapping_sub(first).cast_signed() <= FIRST_SPREAD_MS;
+            let step_back = if from_first { MAX_STEP_BACK_MS } else { step_back };
             let step = i64::from(send_time.wrapping_add(self.shift).wrapping_sub(newest).cast_signed());
             let passed = i64::try_from(now.saturating_duration_since(came).as_millis()).unwrap_or(i64::MAX);
             if step < -i64::from(step_back) || step > passed.saturating_add(MAX_STEP_FORWARD_MS.into()) {
                 self.shift = newest.wrapping_add(self.interval).wrapping_sub(send_time);
+                self.first = Some(send_time);
             }
         }
         if self.shift != 0 {
@@ -105,14 +114,17 @@ mod tests {
         // With the same header as well: 20 s are more than an encoder repeats.
         assert_eq!(fitted(&mut timeline, &[3_600_020_000]), [25_320]);
         timeline.begin_again(true);
-        assert_eq!(fitted(&mut timeline, &[0]), [26_320]);
+        assert_eq!(fitted(&mut timeline, &[0, 5000]), [26_320, 31_320]);
+        // 5 s are not, but that it begins with its first packet again.
+        timeline.begin_again(true);
+        assert_eq!(fitted(&mut timeline, &[40, 80]), [32_320, 32_360]);
     }
 
     #[test]
     fn an_encoder_that_reconnects_may_repeat_and_leave_out() {
         let mut timeline = Timeline::default();
         let now = Instant::now();
-        assert_eq!(fitted_at(&mut timeline, now, &[20_000, 30_000]), [20_000, 30_000]);
+        assert_eq!(fitted_at(&mut timeline, now, &[0, 20_000, 30_000]), [0, 20_000, 30_000]);
         timeline.begin_again(true);
         assert_eq!(fitted_at(&mut timeline, now, &[20_000, 30_040]), [20_000, 30_040]);
         timeline.begin_again(true);
