@@ -3,16 +3,20 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
-use crate::admission::login_attempts::{LOCKED_OUT, record_failed_login, retry_after};
+use crate::admission::client_limits::ConnectionPermit;
+use crate::admission::login_attempts::{LOCKED_OUT, retry_after};
 use crate::admission::networks::Networks;
+use crate::events::{self, Wanted, record_failed_login};
 use crate::http::body::Body;
 use crate::http::connection::{Closed, Connection, Handler};
 use crate::http::handled::{Answer, Handled};
+use crate::http::header_case::write_challenge_names;
+use crate::http::hygiene;
 use crate::ingest::handlers::{self as push, is_push};
 use crate::ingest::setup::Ingest;
 use crate::playback::handlers::{self as play, Playback};
@@ -20,9 +24,6 @@ use crate::points::client::Client;
 use crate::points::registry::Registry;
 use crate::status::routes::Status;
 use wmhttp::server::Reply;
-
-/// When a player is to come again if its address has too many players.
-const PLAYERS_RETRY: Duration = Duration::from_secs(30);
 
 /// All that answers requests on the server's addresses.
 pub(crate) struct Dispatcher {
@@ -33,49 +34,64 @@ pub(crate) struct Dispatcher {
 }
 
 impl Handler for Dispatcher {
-    async fn handle(&self, connection: &Arc<Connection>, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
-        let bounds = &self.registry.config().bounds;
-        let visit = connection.visit();
+    async fn handle(
+        &self,
+        connection: &Arc<Connection>,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Body>, Closed> {
         let pushes = is_push(&request);
-        // Who may see the status is a question of its own.
-        if !pushes && let Some(response) = self.status.answer(connection.peer(), visit, &request).await {
-            return Ok(response);
-        }
-        if !self.is_network_allowed(pushes, request.uri().path(), visit.address()) {
-            tracing::debug!(address = %visit.address(), pushes, "an address outside the allowed networks is refused");
-            return Ok(self.refuse(pushes, StatusCode::FORBIDDEN, "your address is in none of the allowed networks"));
-        }
+        let path = request.uri().path().to_owned();
+        let mut client = Client::of(connection.peer(), request.headers());
         // Credentials for a proxy before the server are no guess at this one's passwords.
         let has_credentials = request.headers().contains_key(header::AUTHORIZATION);
-        if let Some(wait) = visit.locked_out(bounds, Instant::now()).filter(|_| has_credentials) {
-            return Ok(retry_after(self.refuse(pushes, StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT), wait));
-        }
-        let Answer { response, handled } = if pushes {
-            self.ingest.answer(connection, request).await?
-        } else {
-            let client = Client::of(connection.peer(), request.headers());
-            self.playback.answer(client, connection.scheme(), request).await
+        let visit = connection.visit();
+        let bounds = &self.registry.config().bounds;
+        let refusal = match hygiene::check(&mut request) {
+            Err((status, reason)) => Some(self.refuse(pushes, status, reason)),
+            Ok(()) => {
+                // Who may see the status is a question of its own.
+                if !pushes && let Some(response) = self.status.answer(connection.peer(), visit, &request).await {
+                    return Ok(response);
+                }
+                self.refusal(visit, pushes, &path, has_credentials)
+            }
+        };
+        let Answer { mut response, handled } = match refusal {
+            Some(refusal) => refusal,
+            None if pushes => self.ingest.answer(connection, request).await?,
+            None => self.playback.answer(client.clone(), visit, connection.scheme(), request).await,
         };
         match handled {
             Handled::Plain => {}
-            Handled::Unauthorized { stale } => {
+            Handled::Refused(refusal) => {
+                client.user = refusal.user;
+                let wanted = if pushes { Wanted::Push } else { Wanted::Play };
+                events::refused(visit, wanted, response.status(), &refusal.reason, &client, &path);
+            }
+            Handled::Unauthorized { stale, user } => {
                 if has_credentials && !stale {
-                    record_failed_login(visit, bounds);
+                    record_failed_login(visit, bounds, user.as_deref(), &path);
                 }
+                write_challenge_names(&mut response).await;
                 return Ok(connection.asked(response));
             }
-            Handled::Player if visit.play(bounds) => connection.mark_established(),
-            Handled::Player => {
-                let text = "too many players of your address are there";
-                return Ok(retry_after(self.refuse(false, StatusCode::SERVICE_UNAVAILABLE, text), PLAYERS_RETRY));
-            }
-            Handled::PushAccepted => connection.mark_established(),
+            Handled::Player | Handled::PushAccepted => connection.mark_established(),
         }
         Ok(response)
     }
 }
 
 impl Dispatcher {
+    /// The answer to an address outside the allowed networks, and to one that has made too many wrong guesses.
+    fn refusal(&self, visit: &ConnectionPermit, pushes: bool, path: &str, has_credentials: bool) -> Option<Answer> {
+        if !self.is_network_allowed(pushes, path, visit.address()) {
+            return Some(self.refuse(pushes, StatusCode::FORBIDDEN, "your address is in none of the allowed networks"));
+        }
+        let wait = visit.locked_out(&self.registry.config().bounds, Instant::now()).filter(|_| has_credentials)?;
+        let Answer { response, handled } = self.refuse(pushes, StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT);
+        Some(Answer::new(handled, retry_after(response, wait)))
+    }
+
     /// Whether the address may push, or play, by the server's networks and the point's.
     fn is_network_allowed(&self, pushes: bool, path: &str, address: IpAddr) -> bool {
         let config = self.registry.config();
@@ -85,11 +101,11 @@ impl Dispatcher {
         Networks::allow(of_server.as_ref(), address) && Networks::allow(of_point.and_then(Option::as_ref), address)
     }
 
-    fn refuse(&self, pushes: bool, status: StatusCode, text: &'static str) -> Response<Body> {
+    fn refuse(&self, pushes: bool, status: StatusCode, reason: &'static str) -> Answer {
         if pushes {
-            push::answer(Reply::error(&self.registry.config().policy, status.as_u16(), text)).response
+            push::answer(Reply::error(&self.registry.config().policy, status.as_u16(), reason), None)
         } else {
-            play::text(status, text)
+            play::text(status, reason)
         }
     }
 }

@@ -36,6 +36,7 @@ pub mod arguments;
 mod blocking;
 pub mod config;
 mod dispatch;
+mod events;
 mod fault_injection;
 mod handle;
 mod http;

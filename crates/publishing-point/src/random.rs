@@ -9,3 +9,13 @@ pub(crate) fn random_digits() -> Option<String> {
     SysRng.try_fill_bytes(&mut random).ok()?;
     Some(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
+
+/// 64 bits from the system's random source as a decimal number that is not 0.
+pub(crate) fn random_number() -> Option<String> {
+    loop {
+        let number = SysRng.try_next_u64().ok()?;
+        if number != 0 {
+            return Some(number.to_string());
+        }
+    }
+}

@@ -15,6 +15,7 @@ use crate::admission::authorization::Access;
 use crate::admission::client_limits::ClientLimits;
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
+use crate::events::{ACCEPT_REMEDY, Repeated};
 use crate::handle::{ServerHandle, check_names, make_directories};
 use crate::http::connection::{self, ConnectionSettings};
 use crate::ingest::setup::Ingest;
@@ -160,6 +161,7 @@ impl Listener {
     /// Lets connections in until it is told to stop, and waits for their ends.
     async fn keep(self, mut stopped: watch::Receiver<bool>) {
         let mut connections = JoinSet::new();
+        let mut failures = Repeated::default();
         loop {
             tokio::select! {
                 // Fails where the server is gone.
@@ -168,7 +170,9 @@ impl Listener {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => self.accept(stream, peer, &mut connections),
                     Err(error) => {
-                        tracing::warn!(%error, "accept");
+                        if let Some(left_out) = failures.takes_log_line(Instant::now()) {
+                            tracing::warn!(%error, left_out, "cannot accept connections. {}", ACCEPT_REMEDY);
+                        }
                         sleep(ACCEPT_RETRY_DELAY).await;
                     }
                 }

@@ -185,7 +185,7 @@ fn a_flood_of_requests_on_one_connection_holds_nobody_up() {
     served_throughout(&program, |_| {
         // Players keep alive by OPTIONS: whoever sends them gets an answer to each, in turn.
         let options = "OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(5000);
-        let answer = say(&program, format!("{options}OPTIONS / HTTP/1.1\r\nConnection: close\r\n\r\n"));
+        let answer = say(&program, format!("{options}OPTIONS / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
         assert_eq!(answer.matches("HTTP/1.").count(), 5001);
         let answer = say(&program, "GET /concert HTTP/1.1\r\nHost: x\r\n\r\n".repeat(50_000));
         assert_eq!(answer.matches("HTTP/1.").count(), 1, "the first answer closes");

@@ -4,6 +4,7 @@
 //! two ends cannot disagree. Header names go out in Title-Case one value a line:
 //! servers in the field compare them letter by letter.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -246,12 +247,13 @@ impl RequestHead {
         let kind = text(headers, &header::CONTENT_TYPE)
             .and_then(Kind::from_content_type)
             .ok_or("Content-Type is neither application/x-wms-pushsetup nor application/x-wms-pushstart")?;
-        let user_agent = text(headers, &header::USER_AGENT).ok_or("User-Agent is missing")?.to_owned();
-        let content_length = text(headers, &header::CONTENT_LENGTH)
-            .ok_or("Content-Length is missing")?
-            .trim()
-            .parse()
-            .map_err(|_| "Content-Length is no number")?;
+        let user_agent = headers.get(header::USER_AGENT).map(lenient_text).ok_or("User-Agent is missing")?.into_owned();
+        let content_length = match (text(headers, &header::CONTENT_LENGTH), kind) {
+            (Some(length), _) => length.trim().parse().map_err(|_| "Content-Length is no number")?,
+            // An encoder in the field sends none. The request ends with its head then (RFC 9112, 6.3).
+            (None, Kind::Setup) => 0,
+            (None, Kind::Start) => return Err("Content-Length is missing"),
+        };
         let cookies = Cookies::from_request(headers).ok_or("Cookie has no push-id of 1 to 255 visible characters")?;
         let accept_authentication = accepted_schemes(headers);
         let authorization = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION]
@@ -277,6 +279,20 @@ pub fn accepted_schemes(headers: &HeaderMap) -> Vec<String> {
         .map(|scheme| scheme.trim().to_owned())
         .filter(|scheme| !scheme.is_empty())
         .collect()
+}
+
+/// A header's value as text. Bytes beyond ASCII are UTF-8, or what old clients write: Latin-1, whose code points they
+/// are.
+pub fn lenient_text(value: &HeaderValue) -> Cow<'_, str> {
+    utf8_or_latin1(value.as_bytes())
+}
+
+/// Text in UTF-8, or in Latin-1.
+pub(crate) fn utf8_or_latin1(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(bytes.iter().copied().map(char::from).collect()),
+    }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -560,6 +576,29 @@ mod tests {
             let mut headers = headers.clone();
             headers.remove(missing);
             assert!(RequestHead::from_headers(&headers).is_err());
+        }
+    }
+
+    /// A PushSetup without Content-Length ends with its head (RFC 9112, 6.3).
+    #[test]
+    fn c2_a_setup_without_content_length_is_empty() {
+        let lines = [
+            ("content-type", Kind::Setup.content_type()),
+            ("user-agent", "WMEncoder/12.0.0.0"),
+            ("cookie", "push-id=0"),
+        ];
+        assert_eq!(RequestHead::from_headers(&headers(&lines)).map(|head| head.content_length), Ok(0));
+    }
+
+    /// A User-Agent beyond ASCII is read, in UTF-8 and in Latin-1.
+    #[test]
+    fn h3_a_user_agent_beyond_ascii_is_read() {
+        for bytes in ["WMEncoder/12.0.0.0 Bj\u{f6}rn".as_bytes(), b"WMEncoder/12.0.0.0 Bj\xf6rn"] {
+            let mut headers = headers(&[("content-type", Kind::Setup.content_type()), ("cookie", "push-id=0")]);
+            headers.insert(header::USER_AGENT, HeaderValue::from_bytes(bytes).unwrap());
+            let head = RequestHead::from_headers(&headers).unwrap();
+            assert!(is_encoder(&head.user_agent));
+            assert_eq!(head.user_agent, "WMEncoder/12.0.0.0 Bj\u{f6}rn");
         }
     }
 }

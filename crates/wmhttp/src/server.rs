@@ -28,6 +28,7 @@ use crate::Hresult;
 use crate::headers::{Directives, Kind, PushId, RequestHead, SUPPORTED, is_encoder, pragma, set_cookie};
 use crate::packet::{Decoder, Malformed, Packet};
 use crate::via::Via;
+use access::Unauthorized;
 
 /// The shortest Idle-Timeout that the document allows (S-2).
 const LEAST_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,17 +90,16 @@ pub enum PointLookup {
 }
 
 /// What became of the request that a [`Reply`] answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It was granted.
     Accepted,
     /// It was refused, or sent elsewhere.
     Refused,
+    /// The session that it belongs to ends with this error: what [`Output::Ended`] tells.
+    SessionEnded,
     /// The client must show who it is (S-6).
-    Unauthorized {
-        /// It did so rightly, but with a nonce that no longer counts.
-        stale: bool,
-    },
+    Unauthorized(Box<Unauthorized>),
 }
 
 /// An answer.
@@ -113,8 +113,6 @@ pub struct Reply {
     pub push_id: Option<PushId>,
     /// Where to go instead (S-5).
     pub location: Option<Box<str>>,
-    /// How the pusher can show who it is: a WWW-Authenticate header each (S-6).
-    pub challenges: Box<[String]>,
     /// Content type and text; `None` is an empty body.
     pub body: Option<(&'static str, String)>,
     /// Whether the connection closes after it.
@@ -131,7 +129,6 @@ impl Reply {
             outcome: Outcome::Refused,
             push_id: None,
             location: None,
-            challenges: Box::default(),
             body: None,
             close: false,
             server: policy.server.as_str().into(),
@@ -148,6 +145,11 @@ impl Reply {
     /// be under way on it.
     pub fn error(policy: &Policy, status: u16, text: &str) -> Self {
         Self { body: Some((TEXT, format!("{text}\n"))), close: true, ..Self::new(policy, status) }
+    }
+
+    /// The error that a session ends with.
+    fn last(policy: &Policy, status: u16, text: &str) -> Self {
+        Self { outcome: Outcome::SessionEnded, ..Self::error(policy, status, text) }
     }
 
     fn redirect(policy: &Policy, status: u16, location: String) -> Self {
@@ -171,8 +173,10 @@ impl Reply {
         if let Some(location) = self.location.as_deref().and_then(|url| HeaderValue::from_str(url).ok()) {
             headers.insert(header::LOCATION, location);
         }
-        for challenge in self.challenges.iter().filter_map(|challenge| HeaderValue::from_str(challenge).ok()) {
-            headers.append(header::WWW_AUTHENTICATE, challenge);
+        if let Outcome::Unauthorized(unauthorized) = &self.outcome {
+            for challenge in unauthorized.challenges.iter().filter_map(|text| HeaderValue::from_str(text).ok()) {
+                headers.append(header::WWW_AUTHENTICATE, challenge);
+            }
         }
         if let Some((content_type, _)) = &self.body {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -486,7 +490,7 @@ impl ServerSession {
         }
         match self.state {
             State::Streaming { .. } => {
-                let reply = Reply::error(&self.policy, 408, "nothing of the stream came within the Idle-Timeout");
+                let reply = Reply::last(&self.policy, 408, "nothing of the stream came within the Idle-Timeout");
                 self.outputs.push_back(Output::Reply(reply));
                 self.end(Hresult::TIMEOUT);
             }
@@ -505,7 +509,7 @@ impl ServerSession {
     pub fn terminate(&mut self, status: u16, _now: Instant) {
         match self.state {
             State::Streaming { .. } => {
-                let reply = Reply::error(&self.policy, status, "the publishing point has ended the push");
+                let reply = Reply::last(&self.policy, status, "the publishing point has ended the push");
                 self.outputs.push_back(Output::Reply(reply));
             }
             State::Idle { .. } => self.outputs.push_back(Output::Close),
@@ -522,7 +526,7 @@ impl ServerSession {
             return;
         }
         self.outputs.clear();
-        self.outputs.push_back(Output::Reply(Reply::error(&self.policy, 400, why)));
+        self.outputs.push_back(Output::Reply(Reply::last(&self.policy, 400, why)));
         self.end(Hresult::BAD_REQUEST);
     }
 
@@ -566,7 +570,7 @@ impl ServerSession {
 
     /// Ends the session over a body that is no push: nothing after the fault can be trusted (S-11).
     fn reject(&mut self, violation: &Violation) {
-        self.outputs.push_back(Output::Reply(Reply::error(&self.policy, 400, &violation.to_string())));
+        self.outputs.push_back(Output::Reply(Reply::last(&self.policy, 400, &violation.to_string())));
         self.end(Hresult::BAD_REQUEST);
     }
 

@@ -20,10 +20,23 @@ pub(crate) struct Access(Mutex<Option<Authenticator>>);
 pub(crate) enum AccessDenied {
     /// It must show who it is, in answer to a challenge.
     Unknown(Unauthorized),
-    /// The user has no right here.
-    NoRight,
+    /// The user, if it is known, has no right here.
+    NoRight(Option<String>),
     /// There is no randomness for a challenge.
     NoRandomness,
+}
+
+/// The answer to a request that is refused, and whose it was.
+pub(crate) struct Refused {
+    pub(crate) reply: Reply,
+    /// The user, if the encoder has shown who it is.
+    pub(crate) user: Option<String>,
+}
+
+impl From<Reply> for Box<Refused> {
+    fn from(reply: Reply) -> Self {
+        Box::new(Refused { reply, user: None })
+    }
 }
 
 /// Puts on a response what a client is to show who it is by.
@@ -55,7 +68,7 @@ impl Access {
         }
     }
 
-    /// Lets a pusher in who has all of these rights at the point `path`.
+    /// The name of an encoder's user who has all of these rights; `None` where nobody is asked.
     ///
     /// # Errors
     /// What to answer where it may not push (S-6).
@@ -65,29 +78,27 @@ impl Access {
         line: RequestLine<'_>,
         rights: &[Principals],
         policy: &Policy,
-        path: &str,
-    ) -> Result<(), Reply> {
+    ) -> Result<Option<String>, Box<Refused>> {
         match self.ask(rights, |guard, nonce| guard.admit(head, line, nonce, policy, Instant::now())) {
-            Ok(AuthOutcome::Unasked) => Ok(()),
-            Ok(AuthOutcome::User(user)) => {
-                tracing::debug!(point = path, user, "a pusher is let in");
-                Ok(())
-            }
+            Ok(AuthOutcome::Unasked) => Ok(None),
+            Ok(AuthOutcome::User(user)) => Ok(Some(user)),
             Ok(AuthOutcome::NoRight(user)) => {
-                tracing::info!(point = path, user, "a pusher has no right here");
-                Err(Reply::error(policy, 403, "this user may not push here: the server's operator gives the right"))
+                let text = "this user may not push here: the server's operator gives the right";
+                Err(Box::new(Refused { reply: Reply::error(policy, 403, text), user: Some(user) }))
             }
-            Ok(AuthOutcome::NoRandomness) => Err(Reply::error(policy, 500, "no randomness for a challenge")),
-            Err(reply) => {
-                // The first request of every pusher has none.
-                let with_credentials = !head.authorization.is_empty();
-                tracing::info!(point = path, with_credentials, "a pusher is asked for credentials");
-                Err(reply)
-            }
+            Ok(AuthOutcome::NoRandomness) => Err(Reply::error(policy, 500, "no randomness for a challenge").into()),
+            Err(reply) => Err(reply.into()),
         }
     }
 
-    /// Lets a player in who has this right at the point `path`.
+    /// Whether this user, who has shown who it is before, still exists and has all of these rights.
+    pub(crate) fn still_has(&self, user: &str, rights: &[Principals]) -> bool {
+        let guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = guard.as_ref().is_none_or(|guard| guard.knows(user));
+        known && rights.iter().all(|who| who.has(user))
+    }
+
+    /// The name of a player's user who has this right; `None` where nobody is asked.
     ///
     /// # Errors
     /// Why it may not play.
@@ -96,23 +107,16 @@ impl Access {
         headers: &HeaderMap,
         line: RequestLine<'_>,
         right: &Principals,
-        path: &str,
-    ) -> Result<(), AccessDenied> {
+    ) -> Result<Option<String>, AccessDenied> {
         match self.admit(headers, line, right)? {
-            AuthOutcome::Unasked => Ok(()),
-            AuthOutcome::User(user) => {
-                tracing::debug!(point = path, user, "a player is let in");
-                Ok(())
-            }
-            AuthOutcome::NoRight(user) => {
-                tracing::info!(point = path, user, "a player has no right here");
-                Err(AccessDenied::NoRight)
-            }
+            AuthOutcome::Unasked => Ok(None),
+            AuthOutcome::User(user) => Ok(Some(user)),
+            AuthOutcome::NoRight(user) => Err(AccessDenied::NoRight(Some(user))),
             AuthOutcome::NoRandomness => Err(AccessDenied::NoRandomness),
         }
     }
 
-    /// Gives the name of a user who may act at the point `path`; nobody may without having shown who it is.
+    /// The name of a user who has this right; nobody may act without having shown who it is.
     ///
     /// # Errors
     /// Why the client may not.
@@ -121,18 +125,14 @@ impl Access {
         headers: &HeaderMap,
         line: RequestLine<'_>,
         right: &Principals,
-        path: &str,
     ) -> Result<String, AccessDenied> {
         if right.is_nobodys() {
-            return Err(AccessDenied::NoRight);
+            return Err(AccessDenied::NoRight(None));
         }
         match self.admit(headers, line, right)? {
             AuthOutcome::User(user) => Ok(user),
-            AuthOutcome::Unasked => Err(AccessDenied::NoRight),
-            AuthOutcome::NoRight(user) => {
-                tracing::info!(point = path, user, "a user has no right to act here");
-                Err(AccessDenied::NoRight)
-            }
+            AuthOutcome::Unasked => Err(AccessDenied::NoRight(None)),
+            AuthOutcome::NoRight(user) => Err(AccessDenied::NoRight(Some(user))),
             AuthOutcome::NoRandomness => Err(AccessDenied::NoRandomness),
         }
     }

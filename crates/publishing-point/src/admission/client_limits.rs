@@ -16,10 +16,15 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 
 use super::limits::ServerLimits;
-use super::token_bucket::TokenBucket;
+use super::token_bucket::{Rate, TokenBucket};
 
 /// Addresses whose rate of connections, or wrong passwords, are remembered.
 const MAX_REMEMBERED_ADDRESSES: NonZeroUsize = NonZeroUsize::new(16_384).expect("it is not 0");
+
+/// Lines of the log about refusals of one address: more than an operator or a ban of addresses needs to see.
+const LINES_OF_ADDRESS: Rate = Rate { burst: 30.0, per_second: 0.2 };
+/// Those of all addresses together.
+const LINES_OF_ALL: Rate = Rate { burst: 600.0, per_second: 20.0 };
 
 /// What counts as one address: an IPv4 address, or an IPv6 /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +50,9 @@ struct State {
     there: HashMap<AddressKey, AddressUsage>,
     arrivals: LruCache<AddressKey, TokenBucket>,
     guesses: LruCache<AddressKey, TokenBucket>,
+    /// Lines of the log about an address, and how many were left out since the last.
+    lines: LruCache<AddressKey, (TokenBucket, u64)>,
+    all_lines: Option<TokenBucket>,
 }
 
 /// What there is of one address.
@@ -72,6 +80,8 @@ impl ClientLimits {
             there: HashMap::new(),
             arrivals: LruCache::new(MAX_REMEMBERED_ADDRESSES),
             guesses: LruCache::new(MAX_REMEMBERED_ADDRESSES),
+            lines: LruCache::new(MAX_REMEMBERED_ADDRESSES),
+            all_lines: None,
         })))
     }
 
@@ -137,6 +147,20 @@ impl Caller {
         // Looking does not make the entry younger: who only knocks is forgotten in time.
         let mut bucket = *self.gate.lock().guesses.peek(&self.site)?;
         Some(bucket.wait(1.0, bounds.guesses(), now)).filter(|wait| !wait.is_zero())
+    }
+
+    /// Whether a refusal of this address is to be logged: not where a client would fill the log. Gives how many were
+    /// left out since the last that was.
+    pub(crate) fn takes_log_line(&self, now: Instant) -> Option<u64> {
+        let mut state = self.gate.lock();
+        let State { lines, all_lines, .. } = &mut *state;
+        let (bucket, left_out) = lines.get_or_insert_mut(self.site, || (TokenBucket::full(LINES_OF_ADDRESS, now), 0));
+        let all_lines = all_lines.get_or_insert_with(|| TokenBucket::full(LINES_OF_ALL, now));
+        if bucket.take(1.0, LINES_OF_ADDRESS, now) && all_lines.take(1.0, LINES_OF_ALL, now) {
+            return Some(std::mem::take(left_out));
+        }
+        *left_out += 1;
+        None
     }
 
     /// Remembers a wrong password; `true` where it is the one that locks the address out.
@@ -229,6 +253,18 @@ mod tests {
         assert_eq!(enter("2001:db8::9").err(), Some(Refused::FullOfAddress));
         assert!(enter("2001:db8:0:1::1").is_ok());
         assert!(enter("192.0.2.1").is_ok());
+    }
+
+    /// One event is one line, but no client fills the log: what is left out is counted.
+    #[test]
+    fn an_address_has_a_share_of_the_log() {
+        let (gate, now) = (ClientLimits::new(), Instant::now());
+        let caller = gate.caller(address("192.0.2.1"));
+        assert_eq!((0..1000).filter_map(|_| caller.takes_log_line(now)).collect::<Vec<_>>(), [0; 30]);
+        assert_eq!(gate.caller(address("192.0.2.2")).takes_log_line(now), Some(0), "another address has its own");
+        assert_eq!(caller.takes_log_line(now + Duration::from_secs(5)), Some(970));
+        let many = (0..10_000_u32).map(|host| gate.caller(IpAddr::from(host.to_be_bytes())));
+        assert!(many.filter_map(|caller| caller.takes_log_line(now)).count() < 600, "many addresses do not either");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::write_faults::GARBAGE;
 use super::{Fault, Faults, Kind, OmittedHeader, Trigger};
 use crate::http::body::Body;
 use crate::http::connection::{Closed, Connection};
+use crate::http::handled::{Answer, Handled};
 use crate::points::push_session::PublishSession;
 use wmhttp::headers::{Kind as RequestKind, PushId, SUPPORTED};
 use wmhttp::server::{Policy, Reply};
@@ -86,18 +87,19 @@ impl ActiveFaults {
         (!due.is_empty()).then(|| BodyFaults::new(&self.point, due, &self.connection, session.clone()))
     }
 
-    /// What comes in place of `reply`.
+    /// What comes in place of the answer to a PushStart that was granted.
     ///
     /// # Errors
     /// Where the connection is to close.
-    pub(crate) async fn change(&self, reply: Reply, policy: &Policy) -> Result<Reply, Closed> {
-        let at_end = self.request == RequestKind::Start && reply.status == 204;
-        let instead = if at_end { self.break_off(Trigger::End, policy).await? } else { None };
-        Ok(instead.unwrap_or(reply))
+    pub(crate) async fn at_end(&self, handled: &Handled, policy: &Policy) -> Result<Option<Reply>, Closed> {
+        let at_end = self.request == RequestKind::Start && *handled == Handled::PushAccepted;
+        if at_end { self.break_off(Trigger::End, policy).await } else { Ok(None) }
     }
 
     /// Does to an answer what is due.
-    pub(crate) async fn distort(&self, response: &mut Response<Body>) {
+    pub(crate) async fn distort(&self, answer: &mut Answer) {
+        let is_accepted = answer.handled == Handled::PushAccepted;
+        let response = &mut answer.response;
         for fault in &self.due {
             if let Kind::Status { status, retry_after } = fault.kind
                 && response.status() == status
@@ -116,12 +118,12 @@ impl ActiveFaults {
                 Trigger::Start | Trigger::Body(_) => false,
             };
             if is_answers {
-                self.distort_by(fault, response).await;
+                self.distort_by(fault, is_accepted, response).await;
             }
         }
     }
 
-    async fn distort_by(&self, fault: &Fault, response: &mut Response<Body>) {
+    async fn distort_by(&self, fault: &Fault, is_accepted: bool, response: &mut Response<Body>) {
         match &fault.kind {
             Kind::Late(time) => {
                 fault.log(&self.point);
@@ -139,7 +141,7 @@ impl ActiveFaults {
             }
             Kind::SplitAnswer => self.connection.wire().split(),
             Kind::ExtraContinue => self.connection.wire().say_first(CONTINUE),
-            Kind::CloseAfterSetup(time) if response.status() == 204 => {
+            Kind::CloseAfterSetup(time) if is_accepted => {
                 let (connection, time) = (Arc::downgrade(&self.connection), *time);
                 let requests = self.connection.requests();
                 tokio::spawn(async move {

@@ -4,5 +4,7 @@ pub(crate) mod body;
 pub(crate) mod buf_list;
 pub(crate) mod connection;
 pub(crate) mod handled;
+pub(crate) mod header_case;
+pub(crate) mod hygiene;
 pub(crate) mod io;
 pub(crate) mod tls;

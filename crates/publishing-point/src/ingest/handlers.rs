@@ -12,20 +12,25 @@ use tokio::time::timeout;
 
 use super::rate_limit::RateLimiter;
 use super::setup::Ingest;
+use crate::admission::authorization::Refused;
 use crate::fault_injection::body_faults::BodyFaults;
 use crate::fault_injection::request_faults::ActiveFaults;
 use crate::http::body::Body;
 use crate::http::connection::{Closed, Connection};
-use crate::http::handled::{Answer, Handled};
+use crate::http::handled::{Answer, Handled, Refusal};
 use crate::playback::asx;
 use crate::points::publishing_point::PublishingPoint;
 use crate::points::push_session::{BodyChunk, SessionRequest, Start};
-use wmhttp::headers::{Cookies, Directives, Kind, RequestHead, is_encoder};
+use wmhttp::headers::{Cookies, Directives, Kind, RequestHead, is_encoder, lenient_text};
 use wmhttp::server::access::RequestLine;
-use wmhttp::server::{Outcome, Reply, reply_to_non_encoder, unknown_session};
+use wmhttp::server::{Outcome, Policy, Reply, reply_to_non_encoder, unknown_session};
 
 /// Bytes of a PushSetup's body.
 const MAX_SETUP: usize = 8 * 1024;
+/// Bytes of a PushStart's body that are read and dropped after a 401; the connection closes at more.
+const MAX_DRAINED: usize = 64 << 20;
+/// How long that takes at most.
+const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// Chunks that wait for the session; each is what the HTTP library read at one time.
 const BODY_CHUNK_QUEUE_LEN: usize = 4;
 
@@ -55,16 +60,19 @@ impl Ingest {
             Some(acting) => acting.instead(policy).await?,
             None => None,
         };
-        let reply = match instead {
-            Some(reply) => reply,
+        let mut answer = match instead {
+            Some(reply) => faulty_answer(reply),
             None => match self.push(connection, request, acting.as_ref()).await {
-                Ok(reply) => reply.ok_or(Closed)?,
-                Err(reply) => reply,
+                Ok(reply) => answer(reply.ok_or(Closed)?, None),
+                Err(refused) => answer(refused.reply, refused.user),
             },
         };
-        let Some(acting) = acting else { return Ok(answer(reply)) };
-        let mut answer = answer(acting.change(reply, policy).await?);
-        acting.distort(&mut answer.response).await;
+        if let Some(acting) = acting {
+            if let Some(reply) = acting.at_end(&answer.handled, policy).await? {
+                answer = faulty_answer(reply);
+            }
+            acting.distort(&mut answer).await;
+        }
         Ok(answer)
     }
 
@@ -73,13 +81,16 @@ impl Ingest {
         connection: &Arc<Connection>,
         request: Request<Incoming>,
         acting: Option<&ActiveFaults>,
-    ) -> Result<Option<Reply>, Reply> {
+    ) -> Result<Option<Reply>, Box<Refused>> {
         let registry = &self.registry;
         let config = registry.config();
         let policy = &config.policy;
-        let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        if !agent.is_some_and(is_encoder) {
-            return Err(reply_to_non_encoder(policy, &asx::url_of(&request, connection.scheme())));
+        let agent = request.headers().get(header::USER_AGENT).map(lenient_text);
+        if !agent.as_deref().is_some_and(is_encoder) {
+            return Err(reply_to_non_encoder(policy, &asx::url_of(&request, connection.scheme())).into());
+        }
+        if let Some(text) = lacks_length(&request) {
+            return Err(Reply::error(policy, 411, text).into());
         }
         let mut head = RequestHead::from_headers(request.headers()).map_err(|text| Reply::error(policy, 400, text))?;
         let path = request.uri().path().to_owned();
@@ -101,21 +112,50 @@ impl Ingest {
                     })?;
                 let directives = Directives::from_body(&body).map_err(|text| Reply::error(policy, 400, text))?;
                 // An encoder that is sent elsewhere need not show who it is here.
-                if registry.point(&path).is_none_or(|point| point.redirect().is_none()) {
-                    self.authorize(&head, line, &path, Some(&directives))?;
-                }
+                let user = if registry.point(&path).is_none_or(|point| point.redirect().is_none()) {
+                    self.authorize(&head, line, &path, Some(&directives))?
+                } else {
+                    None
+                };
                 if id.is_new_session() {
-                    return self.open(&path, &head, &directives, connection).await.map(Some);
+                    let opened = self.open(&path, &head, &directives, connection, user.clone()).await;
+                    return opened.map(Some).map_err(|reply| Box::new(Refused { reply, user }));
                 }
                 let session = registry.session(&id, &path).ok_or_else(|| unknown_session(policy))?;
+                if !session.belongs_to(user.as_deref()) {
+                    return Err(Box::new(Refused { reply: anothers_session(policy), user }));
+                }
                 let (answer, reply) = oneshot::channel();
                 let connection = Arc::downgrade(connection);
                 session.request(SessionRequest::SetUpAgain { directives, connection, answer }).await;
                 Ok(Some(reply.await.unwrap_or_else(|_| unknown_session(policy))))
             }
             Kind::Start => {
-                self.authorize(&head, line, &path, None)?;
-                let session = registry.session(&id, &path).ok_or_else(|| unknown_session(policy))?;
+                let session = registry.session_on(&id, &path, connection);
+                let is_authorized = head.authorization.iter().any(|(name, _)| name == header::AUTHORIZATION);
+                // Windows Media Encoder shows who it is at PushSetup only: the connection and the push-id are the
+                // proof from then on.
+                let proven = session.as_ref().is_some_and(|(_, session)| {
+                    !is_authorized && session.is_on(connection) && self.owner_may_push(session, &path)
+                });
+                let user = if proven {
+                    session.as_ref().and_then(|(_, session)| session.owner().map(str::to_owned))
+                } else {
+                    match self.authorize(&head, line, &path, None) {
+                        Ok(user) => user,
+                        Err(refused) => {
+                            if !refused.reply.close {
+                                tokio::spawn(timeout(DRAIN_TIME, drain(body)));
+                            }
+                            return Err(refused);
+                        }
+                    }
+                };
+                let (id, session) = session.ok_or_else(|| unknown_session(policy))?;
+                if !session.belongs_to(user.as_deref()) {
+                    return Err(Box::new(Refused { reply: anothers_session(policy), user }));
+                }
+                head.cookies = Cookies::of_session(id);
                 let (to_session, chunks) = mpsc::channel(BODY_CHUNK_QUEUE_LEN);
                 let (answer, reply) = oneshot::channel();
                 let start = Start { head, connection: Arc::downgrade(connection), chunks, answer };
@@ -125,6 +165,37 @@ impl Ingest {
                 tokio::spawn(pump(body, to_session, faults, registry.point(&path)));
                 Ok(reply.await.ok())
             }
+        }
+    }
+}
+
+/// Why the request cannot be read without the Content-Length that it lacks (C-2, C-7). A PushSetup without one ends with
+/// its head (RFC 9112, 6.3), but for one in chunks.
+fn lacks_length(request: &Request<Incoming>) -> Option<&'static str> {
+    let headers = request.headers();
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        Some("a push needs a Content-Length, and no Transfer-Encoding")
+    } else if headers.contains_key(header::CONTENT_LENGTH) {
+        None
+    } else {
+        let is_start = content_type.and_then(Kind::from_content_type) == Some(Kind::Start);
+        is_start.then_some("a PushStart needs a Content-Length")
+    }
+}
+
+/// The answer to a user that uses the push-id of another.
+fn anothers_session(policy: &Policy) -> Reply {
+    Reply::error(policy, 403, "this push session belongs to another user")
+}
+
+/// Reads what comes of a body that nobody wants, so that the connection can carry the next request.
+async fn drain(mut body: Incoming) {
+    let mut left = MAX_DRAINED;
+    while let Some(Ok(frame)) = body.frame().await {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(rest) => left = rest,
+            None => return,
         }
     }
 }
@@ -194,17 +265,33 @@ async fn pump(
     }
 }
 
-/// A reply of the protocol as HTTP, and what it says of the request.
-pub(crate) fn answer(reply: Reply) -> Answer {
+/// The reply of a fault switch, which has logged it.
+fn faulty_answer(reply: Reply) -> Answer {
+    Answer { handled: Handled::Plain, ..answer(reply, None) }
+}
+
+/// A reply of the protocol as HTTP, and what it says of the request, which is this user's.
+pub(crate) fn answer(reply: Reply, user: Option<String>) -> Answer {
+    let headers = reply.to_headers();
+    let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let text = reply.body.map(|(_, text)| text);
     let handled = match reply.outcome {
         Outcome::Accepted => Handled::PushAccepted,
-        Outcome::Refused => Handled::Plain,
-        Outcome::Unauthorized { stale } => Handled::Unauthorized { stale },
+        // The session says how it ended.
+        Outcome::SessionEnded => Handled::Plain,
+        Outcome::Refused => {
+            let reason = match &text {
+                // An ASX for a player in place of an error.
+                Some(_) if status.is_success() => "the User-Agent is no WMEncoder of this protocol".to_owned(),
+                Some(text) => text.clone(),
+                None => status.canonical_reason().unwrap_or("refused").to_owned(),
+            };
+            Handled::Refused(Refusal { reason: reason.into(), user })
+        }
+        Outcome::Unauthorized(denied) => Handled::Unauthorized { stale: denied.stale, user: denied.user },
     };
-    let headers = reply.to_headers();
-    let body = reply.body.map_or_else(Body::empty, |(_, text)| Body::full(text));
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = Response::new(text.map_or_else(Body::empty, Body::full));
+    *response.status_mut() = status;
     *response.headers_mut() = headers;
     Answer::new(handled, response)
 }

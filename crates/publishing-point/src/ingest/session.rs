@@ -33,6 +33,8 @@ pub(crate) struct SessionStart {
     pub(crate) point: Arc<PublishingPoint>,
     pub(crate) session: ServerSession,
     pub(crate) pusher: Arc<Pusher>,
+    /// The user that opens it; `None` where nobody was asked.
+    pub(crate) owner: Option<Arc<str>>,
     pub(crate) on_end: OnEnd,
 }
 
@@ -42,7 +44,7 @@ pub(crate) fn spawn(start: SessionStart, connection: &Arc<Connection>) -> Publis
     let (control, controlled) = watch::channel(SessionControl::Stay);
     let request = connection.requests();
     let (connected, connection) = watch::channel(Arc::downgrade(connection));
-    let SessionStart { point, session, pusher, on_end } = start;
+    let SessionStart { point, session, pusher, owner, on_end } = start;
     let session = Session {
         point,
         pusher,
@@ -55,10 +57,11 @@ pub(crate) fn spawn(start: SessionStart, connection: &Arc<Connection>) -> Publis
         header: None,
         timeline: Arc::default(),
         block: BytesMut::new(),
-        displaced: false,
+        displaced: None,
+        refusal: None,
     };
     tokio::spawn(session.run(requests, controlled));
-    PublishSession::new(to_session, control, connection)
+    PublishSession::new(to_session, control, connection, owner)
 }
 
 struct Session {
@@ -76,7 +79,10 @@ struct Session {
     header: Option<Arc<Header>>,
     timeline: Arc<Mutex<Timeline>>,
     block: BytesMut,
-    displaced: bool,
+    /// Why the session is no longer in its point, where the stream continues.
+    displaced: Option<&'static str>,
+    /// The error that the session ends with.
+    refusal: Option<String>,
 }
 
 struct ActivePush {
@@ -93,15 +99,18 @@ enum Event {
 
 impl Session {
     async fn run(mut self, mut messages: mpsc::Receiver<SessionRequest>, mut fate: watch::Receiver<SessionControl>) {
-        while !self.session.is_over() && !self.displaced {
+        while !self.session.is_over() && self.displaced.is_none() {
             let event = self.next_event(&mut messages, &mut fate).await;
             self.take(event);
             self.process_outputs().await;
             self.take_waiting();
             self.process_outputs().await;
-            if !self.displaced && !self.session.is_over() {
+            if self.displaced.is_none() && !self.session.is_over() {
                 self.point.set_pushing(self.session.is_streaming());
             }
+        }
+        if let Some(reason) = self.displaced {
+            self.pusher.log_end(self.point.name(), reason, false);
         }
     }
 
@@ -130,14 +139,15 @@ impl Session {
             Event::Chunk(Some(BodyChunk::Bytes(bytes))) => self.session.body(bytes, now),
             Event::Chunk(Some(BodyChunk::End)) => self.session.body_end(now),
             Event::Chunk(None) => {
-                tracing::info!(point = self.point.name(), "the pusher's connection is lost");
+                self.pusher.log(self.point.name(), "encoder's connection lost: waiting for it to return");
                 self.pusher.lost();
                 self.current = None;
                 self.session.connection_lost(now);
             }
             Event::Message(Some(message)) => self.waiting = Some((message, now + PREVIOUS_REQUEST_GRACE)),
-            // Nobody can reach the session any more: the server is gone.
-            Event::Message(None) | Event::Fate(SessionControl::Displaced) => self.displaced = true,
+            // Nobody can reach the session any more.
+            Event::Message(None) => self.displaced = Some("the server stopped"),
+            Event::Fate(SessionControl::Displaced) => self.displaced = Some("an encoder opened another session"),
             Event::Fate(SessionControl::Expelled(status)) => self.session.terminate(status, now),
             Event::Fate(SessionControl::Stay) => {}
             Event::Time => self.session.timed_out(now),
@@ -204,7 +214,12 @@ impl Session {
                     }
                 }
                 Output::EntryEnded => {}
-                Output::Reply(reply) if self.session.is_over() => last_reply = Some(reply),
+                Output::Reply(reply) if self.session.is_over() => {
+                    if let (400.., Some((_, text))) = (reply.status, &reply.body) {
+                        self.refusal = Some(format!("{} {}", reply.status, text.trim_end()));
+                    }
+                    last_reply = Some(reply);
+                }
                 Output::Reply(reply) => self.answer(reply),
                 Output::Close => {
                     self.current = None;
@@ -216,7 +231,9 @@ impl Session {
                 }
                 Output::Ended { reason, destroy } => {
                     self.append(&mut packets, &mut received);
-                    tracing::info!(point = self.point.name(), %reason, destroy, "the push session is over");
+                    let why = self.refusal.take();
+                    let is_refused = matches!(reason, Hresult::BAD_REQUEST | Hresult::TIMEOUT);
+                    self.pusher.log_end(self.point.name(), why.as_deref().unwrap_or_else(|| words(reason)), is_refused);
                     // The others were answered, or are no errors.
                     if ![Hresult::OK, Hresult::ABORT, Hresult::TIMEOUT, Hresult::BAD_REQUEST].contains(&reason) {
                         self.point.ledger().trouble(&format!("the push session is over: {reason}"));
@@ -253,7 +270,7 @@ impl Session {
             tracing::warn!(
                 point = self.point.name(),
                 packet_size = header.packet_size(),
-                "packets are too large for players"
+                "packets too large for players of MMS over HTTP: they get nothing. Lower the muxer's packet size"
             );
         }
         let (header, timeline) = self.point.begin(header);
@@ -283,14 +300,25 @@ impl Session {
 
     fn append(&self, packets: &mut Vec<Packet>, received: &mut u64) {
         if let Some(header) = self.header.as_ref().filter(|_| !packets.is_empty()) {
+            self.pusher.received(packets.len(), *received);
             self.point.append(header, std::mem::take(packets), std::mem::take(received));
         }
     }
 
     /// Ends the session over media that are not ASF.
     fn refuse(&mut self, error: &asf::Error) {
-        tracing::warn!(point = self.point.name(), %error, "the push is refused");
         self.session.refuse(&error.to_string());
+    }
+}
+
+/// Why a session ended that was not refused, in words.
+fn words(reason: Hresult) -> &'static str {
+    match reason {
+        Hresult::OK => "the encoder ended the stream",
+        Hresult::ABORT => "the server ended the session",
+        Hresult::TIMEOUT => "no request came from the encoder in time",
+        Hresult::RESET_CONNECTION => "the connection was lost, and the encoder did not return in time",
+        _ => "the encoder ended the stream with an error",
     }
 }
 

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::session::{self, SessionStart};
-use crate::admission::authorization::Access;
+use crate::admission::authorization::{Access, Refused};
 use crate::admission::networks::Networks;
 use crate::config::{PointConfig, Principals};
 use crate::http::connection::Connection;
 use crate::points::client::Client;
 use crate::points::names::{is_reserved, key, name_of, reserved};
 use crate::points::publishing_point::PublishingPoint;
-use crate::points::push_session::SessionControl;
+use crate::points::push_session::{PublishSession, SessionControl};
 use crate::points::registry::{Registry, Table};
-use crate::random::random_digits;
+use crate::random::random_number;
 use wmhttp::headers::{Directives, PushId, RequestHead};
 use wmhttp::server::access::RequestLine;
 use wmhttp::server::{PointLookup, Reply, ServerSession, accept, loop_refusal};
@@ -36,7 +36,8 @@ impl Ingest {
         Self { registry, access }
     }
 
-    /// Whether the encoder may push to the point that `path` names, or make it from the template in `directives`.
+    /// The user who may push to the point that `path` names, or make it from the template in `directives`; `None` where
+    /// nobody is asked.
     ///
     /// # Errors
     /// What to answer if it may not.
@@ -46,17 +47,27 @@ impl Ingest {
         line: RequestLine<'_>,
         path: &str,
         directives: Option<&Directives>,
-    ) -> Result<(), Reply> {
+    ) -> Result<Option<String>, Box<Refused>> {
+        let rights = self.rights(path, directives);
+        self.access.pusher(head, line, &rights, &self.registry.config().policy)
+    }
+
+    /// Whether the user that opened this session may still push to the point that `path` names.
+    pub(super) fn owner_may_push(&self, session: &PublishSession, path: &str) -> bool {
+        session.owner().is_some_and(|owner| self.access.still_has(owner, &self.rights(path, None)))
+    }
+
+    /// The rights that a push needs.
+    fn rights(&self, path: &str, directives: Option<&Directives>) -> Vec<Principals> {
         let template = || directives.and_then(|directives| self.template(directives));
-        let rights = match self.registry.point(path) {
+        match self.registry.point(path) {
             Some(point) => vec![point.config().write.clone()],
             // A client that is unknown is not told which points exist.
             None => template().map_or(vec![Principals::Users], |template| {
                 let template = template.config();
                 vec![template.write.clone(), template.create.clone()]
             }),
-        };
-        self.access.pusher(head, line, &rights, &self.registry.config().policy, path)
+        }
     }
 
     /// Opens a session at the point that `path` names, and makes the point if it comes from a template.
@@ -69,6 +80,7 @@ impl Ingest {
         head: &RequestHead,
         directives: &Directives,
         connection: &Arc<Connection>,
+        user: Option<String>,
     ) -> Result<Reply, Reply> {
         let config = self.registry.config();
         let policy = &config.policy;
@@ -79,7 +91,6 @@ impl Ingest {
             None => None,
         };
         if let Some(reply) = self.loop_refusal(&name, made.as_ref(), head) {
-            tracing::warn!(point = name, "a push is refused that goes in a circle, or through too many relays");
             return Err(reply);
         }
         let key = key(&name);
@@ -97,21 +108,22 @@ impl Ingest {
             }
         };
         let id = session.push_id().clone();
-        let handle = session::spawn(
-            SessionStart {
-                pusher: point.count_session(Client::new(connection.peer(), Some(&head.user_agent))),
-                point: Arc::clone(&point),
-                session,
-                on_end: {
-                    let (registry, point, id) = (Arc::clone(&self.registry), Arc::clone(&point), id.clone());
-                    Box::new(move |destroy| registry.remove_session(&id, destroy.then(|| point.name())))
-                },
+        let client = Client { user: user.clone(), ..Client::new(connection.peer(), Some(&head.user_agent)) };
+        let start = SessionStart {
+            pusher: point.count_session(client.clone()),
+            point: Arc::clone(&point),
+            session,
+            owner: user.map(Arc::from),
+            on_end: {
+                let (registry, point, id) = (Arc::clone(&self.registry), Arc::clone(&point), id.clone());
+                Box::new(move |destroy| registry.remove_session(&id, destroy.then(|| point.name())))
             },
-            connection,
-        );
+        };
+        let handle = session::spawn(start, connection);
         table.insert_session(id, handle, key);
         drop(table);
-        tracing::info!(point = point.name(), "a push session begins");
+        let (address, user, user_agent) = (client.address, client.user, client.agent);
+        tracing::info!(point = point.name(), %address, user, user_agent, "push session opened");
         point.relays().set_connection(&head.via);
         Ok(reply)
     }
@@ -209,19 +221,25 @@ impl Ingest {
     }
 }
 
-/// A session's id (S-1).
+/// A session's id (S-1): a decimal number of 64 random bits, since encoders in the field read digits only.
 fn new_push_id() -> Option<PushId> {
-    PushId::parse(&random_digits()?)
+    PushId::parse(&random_number()?)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
-    fn s1_push_ids_are_long_and_differ() {
-        let (one, other) = (new_push_id().unwrap(), new_push_id().unwrap());
-        assert_eq!(one.as_str().len(), 48);
-        assert_ne!(one, other);
+    fn s1_push_ids_are_random_numbers() {
+        let ids: HashSet<String> = (0..1000).map(|_| new_push_id().unwrap().as_str().to_owned()).collect();
+        assert_eq!(ids.len(), 1000);
+        let numbers: Vec<u64> = ids.iter().map(|id| id.parse().unwrap()).collect();
+        for bit in 0..64 {
+            let set = numbers.iter().filter(|number| *number >> bit & 1 == 1).count();
+            assert!((350..650).contains(&set), "bit {bit} is set in {set} of 1000");
+        }
     }
 }

@@ -15,8 +15,10 @@ use super::sessions::{self, PlayerSessions, SessionState};
 use super::stream::{OutputFormat, PlayRequest, PlayerStream};
 use super::{asx, framing};
 use crate::admission::authorization::{Access, AccessDenied, challenge};
+use crate::admission::client_limits::ConnectionPermit;
+use crate::admission::login_attempts::retry_after;
 use crate::http::body::Body;
-use crate::http::handled::{Answer, Handled};
+use crate::http::handled::{Answer, Handled, Refusal};
 use crate::points::client::Client;
 use crate::points::registry::Registry;
 use asf::Header;
@@ -31,6 +33,10 @@ const PUBLIC: HeaderName = HeaderName::from_static("public");
 const PLAIN_TYPE: &str = "video/x-ms-asf";
 const METHODS: &str = "OPTIONS, GET, HEAD, POST";
 
+/// The answer to an address with too many players.
+const TOO_MANY_OF_ADDRESS: &str = "too many players of your address are there";
+/// When a player is to come again if its address has too many players.
+const PLAYERS_RETRY: Duration = Duration::from_secs(30);
 /// How long the body of a player's log may take.
 const LOG_TIME: Duration = Duration::from_secs(10);
 
@@ -58,20 +64,32 @@ impl Playback {
 
     /// Answers a request of `client` that is no push; `scheme` is that of the URLs by which clients come on this
     /// connection.
-    pub(crate) async fn answer(&self, client: Client, scheme: &str, request: Request<Incoming>) -> Answer {
+    pub(crate) async fn answer(
+        &self,
+        mut client: Client,
+        visit: &ConnectionPermit,
+        scheme: &str,
+        request: Request<Incoming>,
+    ) -> Answer {
         let path = request.uri().path().to_owned();
         let wish = PlayerRequest::of(request.method(), &path, request.uri().query(), request.headers());
         if let (PlayerRequest::Describe | PlayerRequest::Play { .. }, Some(PointLookup::Moved(url))) =
             (&wish, self.registry.point(&path).and_then(|point| point.redirect()))
         {
-            return moved(&url).into();
+            return moved(&url);
         }
         let id = client_id(request.headers());
-        if let Err(error) = authorize(self, &wish, &request) {
-            return no_entry(error);
+        match authorize(self, &wish, &request) {
+            Ok(user) => client.user = user,
+            Err(error) => return no_entry(error),
+        }
+        let plays = matches!(wish, PlayerRequest::Play { .. }) && request.method() != Method::HEAD;
+        if plays && !visit.play(&self.registry.config().bounds) {
+            let Answer { response, handled } = text(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_OF_ADDRESS);
+            return Answer::new(handled, retry_after(response, PLAYERS_RETRY));
         }
         match wish {
-            PlayerRequest::Describe => describe(self, &path, id).into(),
+            PlayerRequest::Describe => describe(self, &path, id),
             PlayerRequest::Play { order, .. } if order.form == OutputFormat::Plain => {
                 play_plain(self, &path, &order, request.method(), client)
             }
@@ -83,46 +101,48 @@ impl Playback {
                 answer
             }
             PlayerRequest::Options => options(request.version()).into(),
-            PlayerRequest::Asx => asx(self, &request, scheme).into(),
-            PlayerRequest::Log { line } => log(&path, id, line, request.into_body()).await.into(),
+            PlayerRequest::Asx => asx(self, &request, scheme),
+            PlayerRequest::Log { line } => log(&path, id, line, request.into_body()).await,
             PlayerRequest::Event => response(StatusCode::OK, None, Body::empty()).into(),
-            PlayerRequest::Stop | PlayerRequest::KeepAlive | PlayerRequest::Select(_) => {
-                in_session(self, id, wish).into()
-            }
-            PlayerRequest::Nothing(why) => text(StatusCode::BAD_REQUEST, why).into(),
+            PlayerRequest::Stop | PlayerRequest::KeepAlive | PlayerRequest::Select(_) => in_session(self, id, wish),
+            PlayerRequest::Nothing(why) => text(StatusCode::BAD_REQUEST, why),
             PlayerRequest::NoMethod => {
-                let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "no player or encoder uses this method\n");
-                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
-                response.into()
+                let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "no player or encoder uses this method\n");
+                answer.response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
+                answer
             }
         }
     }
 
-    /// The stream of a new player, `client`, at the point that `path` names.
+    /// The stream of a new player at the point that `path` names.
     ///
     /// # Errors
     /// Why there is none.
-    fn begin_stream(&self, path: &str, order: &PlayRequest, client: Client) -> Result<PlayerStream, PlayError> {
+    fn begin_stream(&self, path: &str, order: &PlayRequest) -> Result<PlayerStream, PlayError> {
         let point = self.registry.point(path).ok_or(PlayError::UnknownPoint)?;
         if self.playing.load(Ordering::Relaxed) >= self.registry.config().max_players {
             point.ledger().trouble("a player was refused: the server has as many as it may have");
             return Err(PlayError::TooManyPlayers);
         }
         let joined = point.join(&self.playing).ok_or(PlayError::NotPushed)?;
-        let mut stream = PlayerStream::new(joined, order, &point.config());
-        stream.set_client(client);
-        Ok(stream)
+        Ok(PlayerStream::new(joined, order, &point.config()))
     }
 }
 
-/// Whether the player may play. OPTIONS asks about the server, not about a point; a point that does not exist is
+/// The user who may play, if anybody is asked. OPTIONS asks about the server, not about a point; a point that does not exist is
 /// answered later.
-fn authorize(playback: &Playback, wish: &PlayerRequest, request: &Request<Incoming>) -> Result<(), AccessDenied> {
+fn authorize(
+    playback: &Playback,
+    wish: &PlayerRequest,
+    request: &Request<Incoming>,
+) -> Result<Option<String>, AccessDenied> {
     let path = request.uri().path();
-    let Some(point) = playback.registry.point(path).filter(|_| *wish != PlayerRequest::Options) else { return Ok(()) };
+    let Some(point) = playback.registry.point(path).filter(|_| *wish != PlayerRequest::Options) else {
+        return Ok(None);
+    };
     let target = request.uri().to_string();
     let line = RequestLine { method: request.method().as_str(), target: &target };
-    playback.access.player(request.headers(), line, &point.config().read, path)
+    playback.access.player(request.headers(), line, &point.config().read)
 }
 
 /// A session for a Describe or a Play, that of `client` where there is one (3.2.5.1).
@@ -148,7 +168,7 @@ enum SessionError {
     NoRandomness,
 }
 
-fn no_session(error: SessionError) -> Response<Body> {
+fn no_session(error: SessionError) -> Answer {
     match error {
         SessionError::Streams => {
             text(StatusCode::BAD_REQUEST, "a stream is under way in the session with this client-id\n")
@@ -175,7 +195,7 @@ impl Session {
     }
 }
 
-fn describe(playback: &Playback, path: &str, client: Option<u32>) -> Response<Body> {
+fn describe(playback: &Playback, path: &str, client: Option<u32>) -> Answer {
     let header = match header_of(playback, path) {
         Ok(header) => header,
         Err(error) => return no_stream(error),
@@ -186,7 +206,7 @@ fn describe(playback: &Playback, path: &str, client: Option<u32>) -> Response<Bo
     };
     let mut response = response(StatusCode::OK, Some(DESCRIBE_TYPE), Body::full(framing::header(header.bytes())));
     session.write_headers(&mut response);
-    response
+    response.into()
 }
 
 fn header_of(playback: &Playback, path: &str) -> Result<Arc<Header>, PlayError> {
@@ -194,18 +214,19 @@ fn header_of(playback: &Playback, path: &str) -> Result<Arc<Header>, PlayError> 
 }
 
 fn play(playback: &Playback, path: &str, order: &PlayRequest, id: Option<u32>, client: Client) -> Answer {
-    let play = match playback.begin_stream(path, order, client) {
+    let mut play = match playback.begin_stream(path, order) {
         Ok(play) => play,
-        Err(error) => return no_stream(error).into(),
+        Err(error) => return no_stream(error),
     };
     let session = match session(playback, id) {
         Ok(session) => session,
-        Err(error) => return no_session(error).into(),
+        Err(error) => return no_session(error),
     };
     // Another Play of this session may have come between.
     if !playback.sessions.stream(session.id, play.control(), Instant::now()) {
-        return no_session(SessionError::Streams).into();
+        return no_session(SessionError::Streams);
     }
+    play.set_client(client);
     let mut response = response(StatusCode::OK, Some(PLAY_TYPE), Body::Stream(Box::new(play)));
     session.write_headers(&mut response);
     Answer::new(Handled::Player, response)
@@ -216,20 +237,21 @@ fn play_plain(playback: &Playback, path: &str, order: &PlayRequest, method: &Met
     if method == Method::HEAD {
         return match header_of(playback, path) {
             Ok(_) => response(StatusCode::OK, Some(PLAIN_TYPE), Body::empty()).into(),
-            Err(error) => no_stream(error).into(),
+            Err(error) => no_stream(error),
         };
     }
-    match playback.begin_stream(path, order, client) {
-        Ok(play) => {
+    match playback.begin_stream(path, order) {
+        Ok(mut play) => {
+            play.set_client(client);
             let body = Body::Stream(Box::new(play));
             Answer::new(Handled::Player, response(StatusCode::OK, Some(PLAIN_TYPE), body))
         }
-        Err(error) => no_stream(error).into(),
+        Err(error) => no_stream(error),
     }
 }
 
 /// What counts only in a session that there is (3.2.5.1).
-fn in_session(playback: &Playback, client: Option<u32>, wish: PlayerRequest) -> Response<Body> {
+fn in_session(playback: &Playback, client: Option<u32>, wish: PlayerRequest) -> Answer {
     let Some(id) = client else {
         return text(StatusCode::BAD_REQUEST, "this request needs the client-id of a session\n");
     };
@@ -241,7 +263,7 @@ fn in_session(playback: &Playback, client: Option<u32>, wish: PlayerRequest) -> 
     }
     let mut response = response(StatusCode::OK, None, Body::empty());
     Session { id, reset: false }.write_headers(&mut response);
-    response
+    response.into()
 }
 
 /// The only answer after which a connection stays open: players ask this on it to keep it (pipelined KeepAlive).
@@ -257,18 +279,18 @@ fn options(version: Version) -> Response<Body> {
     response
 }
 
-fn asx(playback: &Playback, request: &Request<Incoming>, scheme: &str) -> Response<Body> {
+fn asx(playback: &Playback, request: &Request<Incoming>, scheme: &str) -> Answer {
     let path = request.uri().path();
     let exists = |path| playback.registry.point(path).is_some();
     if !exists(path) && !without_asx(path).is_some_and(exists) {
         return no_stream(PlayError::UnknownPoint);
     }
     let (content_type, text) = asx::file(&playback.registry.config().policy, &asx::url_of(request, scheme));
-    response(StatusCode::OK, Some(content_type), Body::full(text))
+    response(StatusCode::OK, Some(content_type), Body::full(text)).into()
 }
 
 /// A log counts without a session too: it may come when that is over, and nothing follows from it.
-async fn log(path: &str, client: Option<u32>, line: Option<String>, body: Incoming) -> Response<Body> {
+async fn log(path: &str, client: Option<u32>, line: Option<String>, body: Incoming) -> Answer {
     let log = match line {
         Some(line) => PlayerLog::of_line(&line),
         None => match timeout(LOG_TIME, player_log::read(body)).await {
@@ -282,10 +304,10 @@ async fn log(path: &str, client: Option<u32>, line: Option<String>, body: Incomi
         },
     };
     log.tell(path, client);
-    response(StatusCode::NO_CONTENT, None, Body::empty())
+    response(StatusCode::NO_CONTENT, None, Body::empty()).into()
 }
 
-fn no_stream(error: PlayError) -> Response<Body> {
+fn no_stream(error: PlayError) -> Answer {
     match error {
         PlayError::UnknownPoint => text(StatusCode::NOT_FOUND, "no such publishing point\n"),
         PlayError::NotPushed => text(StatusCode::SERVICE_UNAVAILABLE, "nobody pushes to this publishing point\n"),
@@ -295,29 +317,36 @@ fn no_stream(error: PlayError) -> Response<Body> {
 
 fn no_entry(error: AccessDenied) -> Answer {
     match error {
-        AccessDenied::Unknown(Unauthorized { challenges, stale }) => {
-            let text = "who plays here must name a user and the right password\n";
-            let mut response = self::text(StatusCode::UNAUTHORIZED, text);
+        AccessDenied::Unknown(Unauthorized { challenges, stale, user }) => {
+            let mut response = plain_text(StatusCode::UNAUTHORIZED, "Authentication required\n");
             challenge(&mut response, &challenges);
-            Answer::new(Handled::Unauthorized { stale }, response)
+            Answer::new(Handled::Unauthorized { stale, user }, response)
         }
-        AccessDenied::NoRight => text(StatusCode::FORBIDDEN, "this user may not play here\n").into(),
-        AccessDenied::NoRandomness => text(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a challenge\n").into(),
+        AccessDenied::NoRight(user) => {
+            let reason = "this user may not play here\n";
+            let refusal = Refusal { reason: reason.into(), user };
+            Answer::new(Handled::Refused(refusal), plain_text(StatusCode::FORBIDDEN, reason))
+        }
+        AccessDenied::NoRandomness => text(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a challenge\n"),
     }
 }
 
 /// Sends a player where the pushers are sent.
-fn moved(url: &str) -> Response<Body> {
+fn moved(url: &str) -> Answer {
     let Ok(location) = HeaderValue::from_str(url) else {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "the redirect of this publishing point is no URL\n");
     };
     let mut response = response(StatusCode::FOUND, None, Body::empty());
     response.headers_mut().insert(header::LOCATION, location);
-    response
+    response.into()
 }
 
 /// A refusal in plain words; the connection closes.
-pub(crate) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
+pub(crate) fn text(status: StatusCode, text: &'static str) -> Answer {
+    Answer::new(Handled::Refused(Refusal::new(text)), plain_text(status, text))
+}
+
+fn plain_text(status: StatusCode, text: &'static str) -> Response<Body> {
     response(status, Some("text/plain; charset=utf-8"), Body::full(text))
 }
 

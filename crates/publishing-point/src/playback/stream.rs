@@ -142,7 +142,7 @@ impl PlayerStream {
 
     /// The status shall know who plays.
     pub(crate) fn set_client(&mut self, client: Client) {
-        self.player = Some(self.count.ledger().player(client, self.reader.monitor()));
+        self.player = Some(self.count.ledger().player(self.count.point(), client, self.reader.monitor()));
     }
 
     pub(crate) fn control(&self) -> &Arc<StreamControl> {
@@ -264,7 +264,12 @@ impl PlayerStream {
     /// Counts packets that the player was too slow for; `false` where its stream ends for it.
     fn record_skip(&mut self, missed: u64) -> bool {
         if self.missed == 0 {
-            tracing::info!(missed, policy = ?self.slow, "a player is too slow for the stream");
+            let address = self.player.as_ref().map(|player| player.address());
+            let policy = match self.slow {
+                SlowPlayers::Skip => "skip",
+                SlowPlayers::Disconnect => "disconnect",
+            };
+            tracing::info!(point = self.count.point(), address, missed, policy, "player too slow for the stream");
         }
         self.missed += missed;
         if let Some(player) = &self.player {
@@ -284,13 +289,5 @@ impl PlayerStream {
 impl BodyStream for PlayerStream {
     fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<BufList>> {
         self.next_bytes(context)
-    }
-}
-
-impl Drop for PlayerStream {
-    fn drop(&mut self) {
-        if self.missed > 0 {
-            tracing::info!(missed = self.missed, sent = self.sent, "a slow player is gone");
-        }
     }
 }

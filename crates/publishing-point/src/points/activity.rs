@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime};
 use super::bitrate_history::{History, Sample};
 use super::client::{Client, shortened};
 use super::recent_errors::RecentErrors;
+use crate::events::whole_seconds;
 use asfpush_client::packet_buffer::{Progress, ReaderMonitor};
 
 /// What a point remembers for its status.
@@ -46,6 +47,10 @@ pub(crate) struct Pusher {
     ledger: Arc<PointActivity>,
     pub(crate) client: Client,
     pub(crate) since: SystemTime,
+    begun: Instant,
+    /// Data packets of the session, and their bytes as received.
+    packets: AtomicU64,
+    bytes: AtomicU64,
     /// What the point had received when it came: packets and bytes.
     pub(crate) before: (u64, u64),
     away: AtomicBool,
@@ -56,7 +61,9 @@ pub(crate) struct Pusher {
 /// A player, as long as it is there.
 pub(crate) struct PlayerGuard {
     ledger: Arc<PointActivity>,
+    point: String,
     number: u64,
+    begun: Instant,
     viewer: Arc<PlayerInfo>,
 }
 
@@ -78,6 +85,9 @@ impl PointActivity {
             ledger: Arc::clone(self),
             client,
             since: SystemTime::now(),
+            begun: Instant::now(),
+            packets: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             before,
             away: AtomicBool::new(false),
             breaks: AtomicU64::new(0),
@@ -87,8 +97,10 @@ impl PointActivity {
         pusher
     }
 
-    /// A player comes, whose place in the log `observer` sees.
-    pub(crate) fn player(self: &Arc<Self>, client: Client, observer: ReaderMonitor) -> PlayerGuard {
+    /// A player joins the point `point`; `observer` sees its place in the packet buffer.
+    pub(crate) fn player(self: &Arc<Self>, point: &str, client: Client, observer: ReaderMonitor) -> PlayerGuard {
+        let (user, user_agent) = (client.user.as_deref(), client.agent.as_deref());
+        tracing::info!(point, address = %client.address, user, user_agent, "player joined");
         let viewer = Arc::new(PlayerInfo {
             client,
             since: SystemTime::now(),
@@ -101,7 +113,7 @@ impl PointActivity {
         players.next += 1;
         players.now.insert(number, Arc::clone(&viewer));
         drop(players);
-        PlayerGuard { ledger: Arc::clone(self), number, viewer }
+        PlayerGuard { ledger: Arc::clone(self), point: point.to_owned(), number, begun: Instant::now(), viewer }
     }
 
     /// Something went wrong. `text` holds no secret: everybody who may see the status reads it.
@@ -157,6 +169,31 @@ impl PointActivity {
 }
 
 impl Pusher {
+    /// Logs something that happened to the session at the point `point`.
+    pub(crate) fn log(&self, point: &str, what: &str) {
+        let Client { address, user, .. } = &self.client;
+        tracing::info!(point, %address, user = user.as_deref(), "{what}");
+    }
+
+    /// Logs the session's end, and what it brought; `is_refused` where the encoder or its stream was at fault.
+    pub(crate) fn log_end(&self, point: &str, reason: &str, is_refused: bool) {
+        let Client { address, user, .. } = &self.client;
+        let (user, reason) = (user.as_deref(), shortened(reason));
+        let duration = whole_seconds(self.begun.elapsed());
+        let [packets, bytes] = [&self.packets, &self.bytes].map(|count| count.load(Ordering::Relaxed));
+        if is_refused {
+            tracing::warn!(point, %address, user, reason, %duration, packets, bytes, "push session ended");
+        } else {
+            tracing::info!(point, %address, user, reason, %duration, packets, bytes, "push session ended");
+        }
+    }
+
+    /// Data packets of the session came.
+    pub(crate) fn received(&self, packets: usize, bytes: u64) {
+        self.packets.fetch_add(packets as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// The connection is lost in the middle of a PushStart.
     pub(crate) fn lost(&self) {
         self.away.store(true, Ordering::Relaxed);
@@ -177,6 +214,11 @@ impl Pusher {
 }
 
 impl PlayerGuard {
+    /// The player's address, for the log.
+    pub(crate) fn address(&self) -> String {
+        self.viewer.client.address.to_string()
+    }
+
     /// Bytes are handed over to the player's connection.
     pub(crate) fn sent(&self, bytes: usize) {
         self.viewer.sent.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -190,10 +232,18 @@ impl PlayerGuard {
 
 impl Drop for PlayerGuard {
     fn drop(&mut self) {
+        let bytes = self.viewer.sent.load(Ordering::Relaxed);
+        let lost = self.viewer.lost.load(Ordering::Relaxed);
         let mut players = lock(&self.ledger.players);
         players.now.remove(&self.number);
-        players.gone.bytes += self.viewer.sent.load(Ordering::Relaxed);
-        players.gone.lost += self.viewer.lost.load(Ordering::Relaxed);
+        players.gone.bytes += bytes;
+        players.gone.lost += lost;
+        drop(players);
+        let Client { address, user, .. } = &self.viewer.client;
+        let (point, user) = (self.point.as_str(), user.as_deref());
+        let duration = whole_seconds(self.begun.elapsed());
+        let packets_lost = (lost > 0).then_some(lost);
+        tracing::info!(point, %address, user, %duration, bytes, packets_lost, "player left");
     }
 }
 

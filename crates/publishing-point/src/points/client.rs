@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use http::header::{self, HeaderMap};
+use wmhttp::headers::lenient_text;
 
 /// Characters of a text from outside that are kept.
 const MAX_TEXT: usize = 300;
@@ -12,18 +13,20 @@ const MAX_TEXT: usize = 300;
 pub(crate) struct Client {
     pub(crate) address: SocketAddr,
     pub(crate) agent: Option<String>,
+    /// Who it has shown to be.
+    pub(crate) user: Option<String>,
 }
 
 impl Client {
     /// The client at `address` that sends these headers.
     pub(crate) fn of(address: SocketAddr, headers: &HeaderMap) -> Self {
-        Self::new(address, headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()))
+        Self::new(address, headers.get(header::USER_AGENT).map(lenient_text).as_deref())
     }
 
     /// A client by its address, and its User-Agent if it sent one.
     pub(crate) fn new(address: SocketAddr, agent: Option<&str>) -> Self {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self { address, agent: agent.map(shortened) }
+        Self { address, agent: agent.map(shortened), user: None }
     }
 }
 

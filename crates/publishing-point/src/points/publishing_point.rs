@@ -77,6 +77,7 @@ struct Counters {
 /// A player as long as it is there: counted at its point and in the server.
 pub(crate) struct PlayerCountGuard {
     counts: [Arc<AtomicUsize>; 2],
+    point: String,
     ledger: Arc<PointActivity>,
 }
 
@@ -86,7 +87,12 @@ impl PlayerCountGuard {
         for count in &counts {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Self { counts, ledger: Arc::clone(&point.ledger) }
+        Self { counts, point: point.name.clone(), ledger: Arc::clone(&point.ledger) }
+    }
+
+    /// The name of the player's point.
+    pub(crate) fn point(&self) -> &str {
+        &self.point
     }
 
     /// What the player's point remembers for the status.

@@ -1,6 +1,6 @@
 //! The way to a push session: its handle, which the registry keeps, and what is sent to its task.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -47,6 +47,8 @@ pub(crate) struct PublishSession {
     control: watch::Sender<SessionControl>,
     /// The connection of the session's latest request.
     connection: watch::Receiver<Weak<Connection>>,
+    /// The user that opened it; `None` where nobody was asked.
+    owner: Option<Arc<str>>,
 }
 
 impl PublishSession {
@@ -54,8 +56,24 @@ impl PublishSession {
         requests: mpsc::Sender<SessionRequest>,
         control: watch::Sender<SessionControl>,
         connection: watch::Receiver<Weak<Connection>>,
+        owner: Option<Arc<str>>,
     ) -> Self {
-        Self { requests, control, connection }
+        Self { requests, control, connection, owner }
+    }
+
+    /// The user that opened the session; `None` where nobody was asked.
+    pub(crate) fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
+    }
+
+    /// Whether this user may act in the session: it belongs to the user that opened it.
+    pub(crate) fn belongs_to(&self, user: Option<&str>) -> bool {
+        self.owner().is_none_or(|owner| user == Some(owner))
+    }
+
+    /// Whether the session's latest request came on this connection.
+    pub(crate) fn is_on(&self, connection: &Arc<Connection>) -> bool {
+        self.connection.borrow().as_ptr() == Arc::as_ptr(connection)
     }
 
     /// Hands a request over; a session that has ended drops it, and its answer with it.

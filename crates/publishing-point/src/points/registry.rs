@@ -7,8 +7,12 @@ use super::names::{key, name_of};
 use super::publishing_point::PublishingPoint;
 use super::push_session::{PublishSession, SessionControl};
 use crate::config::Config;
+use crate::http::connection::Connection;
 use crate::recording::recorder::Recorder;
 use wmhttp::headers::PushId;
+
+/// Digits of a push-id that is cut short: what fits a number of 32 bits.
+const LEAST_PUSH_ID_DIGITS: usize = 9;
 
 /// The table of publishing points and push sessions. It decides nothing: who may push is decided where encoders push
 /// in, who may play where players are served.
@@ -100,6 +104,24 @@ impl Registry {
         let key = key(&name_of(path));
         let table = self.table();
         table.sessions.get(id).filter(|entry| entry.point == key).map(|entry| entry.session.clone())
+    }
+
+    /// The session that this id names at the point that `path` names, where it may have been cut short: on the
+    /// connection of the session's latest request, which is a proof of its own, clumsy encoders send back the first
+    /// digits only.
+    pub(crate) fn session_on(
+        &self,
+        id: &PushId,
+        path: &str,
+        connection: &Arc<Connection>,
+    ) -> Option<(PushId, PublishSession)> {
+        if let Some(session) = self.session(id, path) {
+            return Some((id.clone(), session));
+        }
+        let table = self.table();
+        let (known, session) = table.session_at(&key(&name_of(path)))?;
+        let is_cut_short = id.as_str().len() >= LEAST_PUSH_ID_DIGITS && known.as_str().starts_with(id.as_str());
+        (is_cut_short && session.is_on(connection)).then(|| (known.clone(), session.clone()))
     }
 
     /// Removes a session that has ended. `destroy` names the point that its AutoDestroy asks to remove ([MS-WMHTTP]

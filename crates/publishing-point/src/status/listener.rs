@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use super::routes::Status;
 use crate::admission::client_limits::{Caller, ClientLimits};
+use crate::events::{ACCEPT_REMEDY, Repeated};
 use crate::http::body::Body;
 
 /// Connections at one time.
@@ -57,6 +58,7 @@ impl StatusListener {
     pub(crate) async fn serve(self, status: Arc<Status>, gate: Arc<ClientLimits>) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = tokio::task::JoinSet::new();
+        let mut failures = Repeated::default();
         loop {
             tokio::select! {
                 Some(_) = connections.join_next() => {}
@@ -67,7 +69,9 @@ impl StatusListener {
                         connections.spawn(serve(Arc::clone(&status), stream, peer, caller, place));
                     },
                     Err(error) => {
-                        tracing::warn!(%error, "accept");
+                        if let Some(left_out) = failures.takes_log_line(Instant::now()) {
+                            tracing::warn!(%error, left_out, "cannot accept connections to the status. {}", ACCEPT_REMEDY);
+                        }
                         sleep(ACCEPT_RETRY_DELAY).await;
                     }
                 }

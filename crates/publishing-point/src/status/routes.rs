@@ -16,9 +16,11 @@ use super::snapshot::{PointStatus, ServerStatus, Started};
 use super::{metrics, page};
 use crate::admission::authorization::{Access, AccessDenied, challenge};
 use crate::admission::client_limits::Caller;
-use crate::admission::login_attempts::{LOCKED_OUT, record_failed_login, retry_after};
+use crate::admission::login_attempts::{LOCKED_OUT, retry_after};
+use crate::events::{self, Wanted, record_failed_login};
 use crate::http::body::Body;
 use crate::points::bitrate_history as history;
+use crate::points::client::Client;
 use crate::points::names::is_reserved;
 use crate::points::registry::Registry;
 use wmhttp::server::access::{RequestLine, Unauthorized};
@@ -199,18 +201,22 @@ impl Status {
         let line = RequestLine { method: request.method().as_str(), target: &target };
         match self.operator(headers, line, name) {
             Ok(user) => Ok(Some(user)),
-            Err(AccessDenied::NoRight) => Err(forbidden()),
+            Err(AccessDenied::NoRight(user)) => {
+                let client = Client { user, ..Client::of(peer, headers) };
+                events::refused(caller, Wanted::Operate, StatusCode::FORBIDDEN, "no right to operate", &client, name);
+                Err(forbidden())
+            }
             Err(AccessDenied::NoRandomness) => {
                 Err(Box::new(refusal(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a challenge")))
             }
-            Err(AccessDenied::Unknown(Unauthorized { challenges, stale })) => {
+            Err(AccessDenied::Unknown(Unauthorized { challenges, stale, user })) => {
                 let text = "who does this must name a user and the right password";
                 let mut response = refusal(StatusCode::UNAUTHORIZED, text);
                 challenge(&mut response, &challenges);
                 // A challenge costs a nonce: one a connection.
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 if has_credentials && !stale {
-                    record_failed_login(caller, bounds);
+                    record_failed_login(caller, bounds, user.as_deref(), request.uri().path());
                 }
                 Err(Box::new(response))
             }
@@ -236,8 +242,8 @@ impl Status {
     /// # Errors
     /// Why the client may not.
     fn operator(&self, headers: &HeaderMap, line: RequestLine<'_>, point: &str) -> Result<String, AccessDenied> {
-        let point = self.registry.point_named(point).ok_or(AccessDenied::NoRight)?;
-        self.access.operator(headers, line, &point.config().operate, point.name())
+        let point = self.registry.point_named(point).ok_or(AccessDenied::NoRight(None))?;
+        self.access.operator(headers, line, &point.config().operate)
     }
 }
 

@@ -238,7 +238,7 @@ fn the_log_shows_no_secret() {
         assert!((400..500).contains(&ask_over(Wire::from(NEAR, program.address), &request).0), "{request}");
     }
     let (_, log) = program.stop();
-    for expected in ["a pusher is let in", "asked for credentials", "too many wrong passwords"] {
+    for expected in ["push session opened", "login failed", "too many failed logins"] {
         assert!(log.contains(expected), "{expected} is not looked at:\n{log}");
     }
     for secret in [

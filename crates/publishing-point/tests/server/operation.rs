@@ -259,7 +259,7 @@ fn the_log_can_be_json() {
     assert_eq!(set_up(&program, "concert", &[]), 204);
     let log = program.stop().1;
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let begins = lines.iter().find(|line| line["message"] == "a push session begins").unwrap();
+    let begins = lines.iter().find(|line| line["message"] == "push session opened").unwrap();
     assert_eq!((&begins["point"], &begins["level"]), (&"concert".into(), &"INFO".into()), "{log}");
     assert!(begins["timestamp"].as_str().unwrap().starts_with("20"), "{log}");
 }

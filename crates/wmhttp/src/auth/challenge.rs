@@ -5,6 +5,7 @@
 use http::header::{HeaderMap, HeaderName};
 
 use super::Scheme;
+use crate::headers::lenient_text;
 
 /// Challenges of one answer that are looked at; a bound, not a rule.
 const MAX_CHALLENGES: usize = 16;
@@ -27,12 +28,7 @@ impl Challenge {
     pub(super) fn read(headers: &HeaderMap, name: &HeaderName) -> Vec<Self> {
         let mut challenges = Vec::new();
         for value in headers.get_all(name) {
-            let text = match std::str::from_utf8(value.as_bytes()) {
-                Ok(text) => text.to_owned(),
-                // The bytes of old servers are Latin-1, whose code points these are.
-                Err(_) => value.as_bytes().iter().copied().map(char::from).collect(),
-            };
-            challenges.extend(parse(&text));
+            challenges.extend(parse(&lenient_text(value)));
         }
         challenges.truncate(MAX_CHALLENGES);
         challenges

@@ -26,7 +26,7 @@ use base64::prelude::BASE64_STANDARD;
 use http::header::{self, HeaderValue};
 
 use super::{Outcome, Policy, Reply, RequestHead};
-use crate::headers::Kind;
+use crate::headers::{lenient_text, utf8_or_latin1};
 use users::Algorithm;
 pub use users::{Users, UsersError};
 
@@ -113,6 +113,8 @@ pub struct Unauthorized {
     pub challenges: Vec<String>,
     /// The password was right, and only the nonce no longer counts: no attempt at guessing it.
     pub stale: bool,
+    /// The user that the client says it is, if it says so.
+    pub user: Option<String>,
 }
 
 /// Looks at the requests of a server's pushers.
@@ -133,14 +135,18 @@ impl Authenticator {
         self.rights = rights;
     }
 
+    /// Whether there is a user of this name.
+    pub fn knows(&self, user: &str) -> bool {
+        self.rights.users.has(user)
+    }
+
     /// Lets a pusher in: gives the user's name.
     ///
     /// `fresh` becomes the nonce of a challenge: it must come from a cryptographic random source and
     /// consist of letters and digits.
     ///
     /// # Errors
-    /// The 401 to answer (S-6). The connection of a PushSetup stays open; that of a PushStart
-    /// closes, since its body is under way (S-10).
+    /// The 401 to answer (S-6). The connection stays open, that of a PushStart too (3.2.5.2).
     pub fn admit(
         &mut self,
         head: &RequestHead,
@@ -153,9 +159,8 @@ impl Authenticator {
         let authorization = authorization.map(|(_, value)| value);
         self.authenticate(authorization, &head.accept_authentication, line, fresh, now).map_err(|denied| {
             let text = "who pushes to this publishing point must name a user and the right password";
-            let outcome = Outcome::Unauthorized { stale: denied.stale };
-            let close = head.kind == Kind::Start;
-            Reply { challenges: denied.challenges.into(), close, outcome, ..Reply::error(policy, 401, text) }
+            let outcome = Outcome::Unauthorized(Box::new(denied));
+            Reply { close: false, outcome, ..Reply::error(policy, 401, text) }
         })
     }
 
@@ -172,7 +177,8 @@ impl Authenticator {
         fresh: &str,
         now: Instant,
     ) -> Result<String, Unauthorized> {
-        let refusal = match self.look_at(authorization, line, now) {
+        let text = authorization.map(|value| lenient_text(value).trim().to_owned());
+        let refusal = match self.look_at(text.as_deref(), line, now) {
             Ok(user) => return Ok(user),
             Err(refusal) => refusal,
         };
@@ -181,16 +187,11 @@ impl Authenticator {
             self.nonces.issue_nonce(fresh, now + self.rights.nonce_lifetime);
         }
         let challenges = offered.into_iter().flat_map(|scheme| self.challenges(scheme, fresh, refusal)).collect();
-        Err(Unauthorized { challenges, stale: refusal == Refusal::Stale })
+        Err(Unauthorized { challenges, stale: refusal == Refusal::Stale, user: text.as_deref().and_then(claimed_user) })
     }
 
-    fn look_at(
-        &mut self,
-        authorization: Option<&HeaderValue>,
-        line: RequestLine<'_>,
-        now: Instant,
-    ) -> Result<String, Refusal> {
-        let text = authorization.and_then(|value| value.to_str().ok()).ok_or(Refusal::Unknown)?.trim();
+    fn look_at(&mut self, authorization: Option<&str>, line: RequestLine<'_>, now: Instant) -> Result<String, Refusal> {
+        let text = authorization.ok_or(Refusal::Unknown)?;
         let (scheme, rest) = text.split_once(' ').ok_or(Refusal::Unknown)?;
         let scheme = scheme.parse().map_err(|_| Refusal::Unknown)?;
         if !self.rights.schemes.contains(&scheme) {
@@ -205,7 +206,7 @@ impl Authenticator {
                 }
                 // Only who knows the password is told what became of a nonce.
                 if self.nonces.consume_nonce(answer.nonce(), answer.count(), now) {
-                    Ok(answer.user().to_owned())
+                    Ok(answer.user().into_owned())
                 } else {
                     Err(Refusal::Stale)
                 }
@@ -229,9 +230,10 @@ impl Authenticator {
             Scheme::Basic => vec![format!("Basic realm=\"{realm}\", charset=\"UTF-8\"")],
             Scheme::Digest => {
                 let stale = if refusal == Refusal::Stale { ", stale=true" } else { "" };
+                let charset = if users.has_names_beyond_ascii() { ", charset=UTF-8" } else { "" };
                 let challenge = |algorithm: Algorithm| {
                     format!(
-                        "Digest realm=\"{realm}\", nonce=\"{nonce}\", qop=\"auth\", algorithm={}{stale}",
+                        "Digest realm=\"{realm}\", nonce=\"{nonce}\", qop=\"auth\", algorithm={}{charset}{stale}",
                         algorithm.name()
                     )
                 };
@@ -243,9 +245,24 @@ impl Authenticator {
 
 /// The user of Basic credentials, where the password is right.
 fn basic(users: &Users, credentials: &str) -> Option<String> {
-    let text = String::from_utf8(BASE64_STANDARD.decode(credentials).ok()?).ok()?;
-    let (user, password) = text.split_once(':')?;
-    users.has_password(user, password).then(|| user.to_owned())
+    let (user, password) = basic_pair(credentials)?;
+    users.has_password(&user, &password).then_some(user)
+}
+
+/// User and password of Basic credentials, in UTF-8 or Latin-1.
+fn basic_pair(credentials: &str) -> Option<(String, String)> {
+    let bytes = BASE64_STANDARD.decode(credentials).ok()?;
+    let text = utf8_or_latin1(&bytes);
+    text.split_once(':').map(|(user, password)| (user.to_owned(), password.to_owned()))
+}
+
+/// Who a client says it is, right or wrong.
+fn claimed_user(authorization: &str) -> Option<String> {
+    let (scheme, rest) = authorization.split_once(' ')?;
+    match scheme.parse().ok()? {
+        Scheme::Basic => basic_pair(rest.trim()).map(|(user, _)| user),
+        Scheme::Digest => digest::Answer::parse(authorization).map(|answer| answer.user().into_owned()),
+    }
 }
 
 /// The nonces that count, the oldest first.

@@ -1,5 +1,9 @@
 //! A Digest Authorization header, read and checked (RFC 7616).
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
 use super::RequestLine;
 use super::users::{Algorithm, Users, is_same};
 use crate::auth::challenge::Challenge;
@@ -17,8 +21,10 @@ impl Answer {
         self.0.get(name).unwrap_or_default()
     }
 
-    pub(super) fn user(&self) -> &str {
-        self.get("username")
+    /// The user's name: `username*` (RFC 8187), or `username` as its bytes have it.
+    pub(super) fn user(&self) -> Cow<'_, str> {
+        let extended = self.0.get("username*").and_then(extended_value);
+        extended.map_or_else(|| Cow::Borrowed(self.get("username")), Cow::Owned)
     }
 
     pub(super) fn nonce(&self) -> &str {
@@ -45,8 +51,6 @@ impl Answer {
         if self.get("realm") != users.realm() || path_of(self.get("uri")) != path_of(line.target) {
             return false;
         }
-        // Somebody unknown takes as long as a wrong password.
-        let known = users.hash(algorithm, self.user());
         let request = algorithm.hash()(&[line.method, self.get("uri")]);
         let counted = match self.0.get("qop") {
             None => None,
@@ -54,8 +58,29 @@ impl Answer {
             Some(_) => return false,
         };
         let hash = algorithm.hash();
-        let right = response(hash, known.unwrap_or_default(), self.nonce(), counted, request.reveal());
-        is_same(right.reveal(), &self.get("response").to_ascii_lowercase()) && known.is_some()
+        let given = self.get("response").to_ascii_lowercase();
+        let is_right = |known: &str| {
+            let right = response(hash, known, self.nonce(), counted, request.reveal());
+            is_same(right.reveal(), &given)
+        };
+        let known = users.hashes(algorithm, &self.user());
+        // Somebody unknown takes as long as a wrong password.
+        let is_right = known.iter().map(String::as_str).chain(known.is_empty().then_some("")).any(is_right);
+        is_right && !known.is_empty()
+    }
+}
+
+/// The text of an extended parameter (RFC 8187, 3.2.1): `UTF-8''bj%C3%B6rn`.
+fn extended_value(value: &str) -> Option<String> {
+    let (charset, rest) = value.split_once('\'')?;
+    let (_language, encoded) = rest.split_once('\'')?;
+    let bytes: Cow<'_, [u8]> = percent_decode_str(encoded).into();
+    if charset.eq_ignore_ascii_case("UTF-8") {
+        String::from_utf8(bytes.into_owned()).ok()
+    } else if charset.eq_ignore_ascii_case("ISO-8859-1") {
+        Some(bytes.iter().copied().map(char::from).collect())
+    } else {
+        None
     }
 }
 

@@ -69,7 +69,7 @@ pub enum UsersError {
     #[error("the realm in line {0} differs from that before: a server has one")]
     SecondRealm(usize),
     /// A line repeats another.
-    #[error("line {0} names its user again with a hash of the same kind")]
+    #[error("line {0} repeats the line of a user before it")]
     Again(usize),
     /// There is no line.
     #[error("no user is named")]
@@ -82,12 +82,13 @@ pub enum UsersError {
 /// Those who may push: their names, and hashes of their passwords.
 ///
 /// Parsed from lines `user:realm:hash`, as `htdigest` writes them with MD5; a hash of 64 digits is
-/// SHA-256, and a user may have a line of each. All lines have one realm. Empty lines and those that
+/// SHA-256, and a user may have a line of each. A user whose name is not ASCII may have several of a kind: clients hash
+/// the name in UTF-8 or in their system's code page. All lines have one realm. Empty lines and those that
 /// begin with `#` are ignored.
 #[derive(Clone)]
 pub struct Users {
     realm: String,
-    hashes: HashMap<(Algorithm, String), String>,
+    hashes: HashMap<(Algorithm, String), Vec<String>>,
     /// Those by which every user has a hash.
     algorithms: Vec<Algorithm>,
 }
@@ -102,20 +103,25 @@ impl Users {
         self.algorithms.iter().copied()
     }
 
-    /// The hash of `user:realm:password` that is on file.
-    pub(super) fn hash(&self, algorithm: Algorithm, user: &str) -> Option<&str> {
-        self.hashes.get(&(algorithm, user.to_owned())).map(String::as_str)
+    /// The hashes of `user:realm:password` that are on file; none for an unknown user.
+    pub(super) fn hashes(&self, algorithm: Algorithm, user: &str) -> &[String] {
+        self.hashes.get(&(algorithm, user.to_owned())).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a name is not ASCII, so that clients must be told in which charset to hash it.
+    pub(super) fn has_names_beyond_ascii(&self) -> bool {
+        self.hashes.keys().any(|(_, user)| !user.is_ascii())
     }
 
     /// Whether there is a user of this name.
     pub fn has(&self, user: &str) -> bool {
-        self.algorithms.first().is_some_and(|&algorithm| self.hash(algorithm, user).is_some())
+        self.algorithms.first().is_some_and(|&algorithm| !self.hashes(algorithm, user).is_empty())
     }
 
     pub(super) fn has_password(&self, user: &str, password: &str) -> bool {
         self.algorithms.first().is_some_and(|&algorithm| {
             let given = algorithm.hash()(&[user, &self.realm, password]);
-            self.hash(algorithm, user).is_some_and(|known| is_same(known, given.reveal()))
+            self.hashes(algorithm, user).iter().any(|known| is_same(known, given.reveal()))
         })
     }
 }
@@ -144,9 +150,11 @@ impl FromStr for Users {
             if *realm.get_or_insert(its_realm) != its_realm {
                 return Err(UsersError::SecondRealm(number));
             }
-            if hashes.insert((algorithm, user.to_owned()), hash.to_ascii_lowercase()).is_some() {
+            let of_user: &mut Vec<String> = hashes.entry((algorithm, user.to_owned())).or_default();
+            if user.is_ascii() && !of_user.is_empty() {
                 return Err(UsersError::Again(number));
             }
+            of_user.push(hash.to_ascii_lowercase());
         }
         let realm = realm.ok_or(UsersError::Nobody)?.to_owned();
         let everybody_has =
