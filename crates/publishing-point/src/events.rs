@@ -48,7 +48,7 @@ pub(crate) fn record_failed_login(caller: &Caller, bounds: &ServerLimits, user: 
     if let Some(left_out) = caller.takes_log_line(now) {
         let (user, path) = (user.map(shortened), shortened(path));
         let left_out = (left_out > 0).then_some(left_out);
-        tracing::warn!(address = %caller.address(), user, path, left_out, "login failed");
+        tracing::warn!(address = %caller.address(), status = 401, user, path, left_out, "login failed");
     }
     if caller.guessed(bounds, now) {
         tracing::warn!(address = %caller.address(), "address blocked for a while: too many failed logins");
@@ -58,6 +58,11 @@ pub(crate) fn record_failed_login(caller: &Caller, bounds: &ServerLimits, user: 
 /// How long something took, in whole seconds: `1h 2m 3s`.
 pub(crate) fn whole_seconds(time: Duration) -> FormattedDuration {
     format_duration(Duration::from_secs(time.as_secs()))
+}
+
+/// How long something takes, in whole milliseconds: `1s 500ms`.
+pub(crate) fn whole_milliseconds(time: Duration) -> FormattedDuration {
+    format_duration(Duration::from_millis(time.as_millis().try_into().unwrap_or(u64::MAX)))
 }
 
 /// An event that repeats without end while its cause lasts: it is logged once a minute, with a count.

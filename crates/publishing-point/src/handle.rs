@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::points::names::{is_reserved, reserved};
 use crate::points::publishing_point::{PointStats, PublishingPoint};
 use crate::points::registry::Registry;
+use crate::urls::Urls;
 
 /// A running server's addresses, figures and switches. [`Server`](crate::Server) and
 /// [`BlockingServer`](crate::RunningServer) both give them.
@@ -19,11 +20,13 @@ pub struct ServerHandle {
     pub(crate) status_address: Option<SocketAddr>,
     pub(crate) registry: Arc<Registry>,
     access: Arc<Access>,
+    urls: Urls,
     /// One reload at a time.
     reloading: Arc<Mutex<()>>,
 }
 
 impl ServerHandle {
+    /// Logs the URLs of what the server has.
     pub(crate) fn new(
         address: SocketAddr,
         tls_address: Option<SocketAddr>,
@@ -31,7 +34,13 @@ impl ServerHandle {
         registry: Arc<Registry>,
         access: Arc<Access>,
     ) -> Self {
-        Self { address, tls_address, status_address, registry, access, reloading: Arc::default() }
+        let urls = Urls::new(address, tls_address, status_address);
+        let config = registry.config();
+        urls.log_status(&config);
+        for (name, point) in &config.points {
+            urls.log_point(name, point);
+        }
+        Self { address, tls_address, status_address, registry, access, urls, reloading: Arc::default() }
     }
 
     /// The address that it listens on.
@@ -78,14 +87,15 @@ impl ServerHandle {
                 Some(_) => {}
             }
         }
+        for point in &fresh {
+            self.urls.log_point(point.name(), &point.config());
+        }
         let moved = moved(&self.registry.config(), &config);
         // First: a new point that asks for users must not be there before they are.
         self.access.set_users(config.users.clone());
         self.registry.set_config(config, fresh, recorders);
         for key in moved {
-            tracing::warn!(
-                "another `{key}` counts from the next start on; until then the server listens where it does"
-            );
+            tracing::warn!("`{key}` changed: restart the server to apply it. Until then it listens on the old address");
         }
         Ok(())
     }

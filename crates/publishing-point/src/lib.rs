@@ -48,6 +48,7 @@ mod recording;
 mod relay;
 mod server;
 mod status;
+mod urls;
 
 pub use self::http::tls::{Tls, TlsError};
 pub use admission::limits::ServerLimits;

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::relay::RelayConfig;
+use crate::events::whole_milliseconds;
 use asfpush_client::packet_buffer::PacketBuffer;
 use asfpush_client::publish::stats::Stats;
 use asfpush_client::publish::status::{DestinationEvent, State as Stage, Status};
@@ -283,16 +284,17 @@ impl DestinationObserver for RelayLogger {
         let Self { point, to } = self;
         match report {
             DestinationEvent::StateChange(step) => match (step.status, step.failure) {
-                (Status::Started, _) => tracing::info!(point, to, "the stream is pushed on"),
+                (Status::Started, _) => tracing::info!(point, to, "relay started"),
                 (Status::ReconnectStart, Some(failure)) => {
-                    tracing::warn!(point, to, error = %failure, retry_in = ?step.retry_in, "pushing on fails");
+                    let retry_in = step.retry_in.map(|time| whole_milliseconds(time).to_string());
+                    tracing::warn!(point, to, error = %failure, retry_in, "relay connection failed");
                 }
-                (Status::Stopped, _) => tracing::info!(point, to, "the end is pushed on"),
-                (status, _) => tracing::debug!(point, to, ?status, "pushing on"),
+                (Status::Stopped, _) => tracing::info!(point, to, "relay ended"),
+                (status, _) => tracing::debug!(point, to, ?status, "relay status"),
             },
-            DestinationEvent::Notice { text, remedy, .. } => tracing::warn!(point, to, remedy, "pushing on: {text}"),
+            DestinationEvent::Notice { text, remedy, .. } => tracing::warn!(point, to, remedy, "relay: {text}"),
             DestinationEvent::Dropped { packets, .. } => {
-                tracing::warn!(point, to, packets, "packets are not pushed on: too slow")
+                tracing::warn!(point, to, packets, "packets not relayed: the other server or the way to it is too slow")
             }
             // The encoder cannot be asked from here.
             DestinationEvent::KeyFrameWanted { .. } => {}

@@ -4,7 +4,9 @@
 mod access;
 mod addresses;
 mod docs;
+mod encoders;
 mod fault_switches;
+mod log;
 mod operation;
 mod pushes;
 mod status;

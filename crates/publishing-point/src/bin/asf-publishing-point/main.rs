@@ -93,8 +93,8 @@ fn reload_config(arguments: &Arguments, server: &Server) {
     let read: Result<Config, ConfigError> = arguments.file().and_then(|file| file.into_config());
     let outcome = read.map_err(|error| error.to_string());
     match outcome.and_then(|config| server.reload(config).map_err(|error| error.to_string())) {
-        Ok(()) => tracing::info!("the configuration is read anew"),
-        Err(error) => tracing::error!(%error, "the configuration stays as it was"),
+        Ok(()) => tracing::info!("configuration reloaded"),
+        Err(error) => tracing::error!(%error, "reload failed: the old configuration stays in force"),
     }
     notify_systemd(&[NotifyState::Ready]);
 }
@@ -103,7 +103,7 @@ fn reload_config(arguments: &Arguments, server: &Server) {
 fn warn_if_no_points(config: &Config) {
     if config.points.is_empty() {
         tracing::warn!(
-            "there is no publishing point, and each push is refused: name one by --point, or in the configuration file"
+            "no publishing point configured: every push is refused. Name one with --point or in the configuration file"
         );
     }
 }
@@ -111,7 +111,7 @@ fn warn_if_no_points(config: &Config) {
 /// Says what becomes of the service, where systemd has started it and wants to know.
 fn notify_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd is not told");
+        tracing::warn!(%error, "cannot notify systemd");
     }
 }
 

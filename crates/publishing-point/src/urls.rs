@@ -1,0 +1,84 @@
+//! The URLs by which encoders, players and operators reach the server, for its log.
+
+use std::net::SocketAddr;
+
+use nix::unistd::gethostname;
+use url::Url;
+
+use crate::config::{Config, PointConfig};
+use crate::status::access::StatusAccess;
+
+/// Where the server listens, as hosts of URLs.
+#[derive(Clone, Debug)]
+pub(crate) struct Urls {
+    plain: String,
+    tls: Option<String>,
+    status: Option<String>,
+}
+
+impl Urls {
+    /// Those of a server that listens on these addresses.
+    pub(crate) fn new(plain: SocketAddr, tls: Option<SocketAddr>, status: Option<SocketAddr>) -> Self {
+        Self { plain: host(plain), tls: tls.map(host), status: status.map(host) }
+    }
+
+    /// Logs the URL of the status page, unless nobody may see it.
+    pub(crate) fn log_status(&self, config: &Config) {
+        if config.status != StatusAccess::Off {
+            let page = format!("http://{}/status", self.status.as_ref().unwrap_or(&self.plain));
+            tracing::info!(page, access = %config.status, "status page ready");
+        }
+    }
+
+    /// Logs where a point is pushed to and played from.
+    pub(crate) fn log_point(&self, name: &str, config: &PointConfig) {
+        let Some(push) = url("http", &self.plain, name) else { return };
+        if let Some(target) = config.redirect.as_ref().or(config.proxy_redirect.as_ref()) {
+            // The path of a redirect may be somebody's secret; its host is not.
+            let to = target.host_str();
+            tracing::info!(point = name, url = push, to, "publishing point ready: clients are redirected");
+            return;
+        }
+        let push_tls = self.tls.as_ref().and_then(|host| url("https", host, name));
+        let play_mms = url("mmsh", &self.plain, name);
+        let play_http = format!("{push}?format=asf");
+        tracing::info!(point = name, push, push_tls, play_mms, play_http, "publishing point ready");
+    }
+}
+
+/// The URL of the point `name`, with whatever a path cannot hold encoded.
+fn url(scheme: &str, host: &str, name: &str) -> Option<String> {
+    // The scheme of a URL cannot be changed from one that `url` knows to one that it does not.
+    let mut url = Url::parse(&format!("http://{host}/")).ok()?;
+    url.set_path(name);
+    Some(format!("{scheme}://{host}{}", url.path()))
+}
+
+/// An address as the host of a URL: this machine's name where the server listens on all addresses.
+fn host(address: SocketAddr) -> String {
+    let name = address.ip().is_unspecified().then(gethostname).and_then(Result::ok);
+    match name.and_then(|name| name.into_string().ok()) {
+        Some(name) => format!("{name}:{}", address.port()),
+        None => address.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_encoded() {
+        assert_eq!(url("mmsh", "[::1]:8080", "gr\u{fc}n x?").as_deref(), Some("mmsh://[::1]:8080/gr%C3%BCn%20x%3F"));
+        assert_eq!(url("http", "media:80", "live/1").as_deref(), Some("http://media:80/live/1"));
+    }
+
+    #[test]
+    fn an_unspecified_address_becomes_the_machines_name() {
+        assert_eq!(host("192.0.2.1:80".parse().unwrap()), "192.0.2.1:80");
+        let name = gethostname().unwrap().into_string().unwrap();
+        for any in ["0.0.0.0:80", "[::]:80"] {
+            assert_eq!(host(any.parse().unwrap()), format!("{name}:80"));
+        }
+    }
+}
