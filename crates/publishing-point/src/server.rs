@@ -23,6 +23,7 @@ use crate::playback::handlers::Playback;
 use crate::points::publishing_point::{PointStats, PublishingPoint};
 use crate::points::push_session::SessionControl;
 use crate::points::registry::Registry;
+use crate::recording::recorder::SHUTDOWN_FINISH_TIMEOUT;
 use crate::status::listener::StatusListener;
 use crate::status::routes::Status;
 use crate::status::sampler;
@@ -119,7 +120,7 @@ async fn end_points(registry: &Registry) -> Vec<(String, PointStats)> {
     for point in points {
         point.relays().through().await;
         if let Some(recorder) = point.recorder() {
-            recorder.finish().await;
+            recorder.finish(SHUTDOWN_FINISH_TIMEOUT).await;
         }
         all.push((point.name().to_owned(), point.stats()));
     }

@@ -13,6 +13,7 @@ use crate::points::activity::Pusher;
 use crate::points::publishing_point::PublishingPoint;
 use crate::points::push_session::{BodyChunk, PublishSession, SessionControl, SessionRequest};
 use crate::points::timeline::Timeline;
+use crate::recording::recorder::SESSION_FINISH_TIMEOUT;
 use asf::{self, Header, Packet, Padding};
 use wmhttp::Hresult;
 use wmhttp::server::{Output, Reply, ServerSession};
@@ -240,7 +241,7 @@ impl Session {
                     }
                     self.point.end();
                     if let Some(recorder) = self.point.recorder() {
-                        recorder.finish().await;
+                        recorder.finish(SESSION_FINISH_TIMEOUT).await;
                     }
                     self.point.set_pushing(false);
                     if let Some(on_end) = self.on_end.take() {

@@ -2,17 +2,19 @@
 //!
 //! File systems stall for seconds at times. The runtime never waits for them: a disk
 //! that is slower than the stream holds the pusher back for [`QUEUE_FULL_TIMEOUT`] and then
-//! costs packets of the recording, and nothing else.
+//! costs packets of the recording, and nothing else. One that does not move at all is left behind: what begins and ends
+//! recordings is handed over when it moves again, and until then nothing is recorded.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{timeout, timeout_at};
 
 use super::file::{RecordedPacket, Recording};
 use super::folder::Folder;
@@ -24,6 +26,10 @@ use asf::{Header, Packet};
 const QUEUE_LEN: usize = 256;
 /// How long a full queue holds the pusher back.
 const QUEUE_FULL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the end of a session waits for its file to be whole.
+pub(crate) const SESSION_FINISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the end of the server does.
+pub(crate) const SHUTDOWN_FINISH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Pause after a disk error.
 const DISK_RETRY_DELAY: Duration = Duration::from_secs(5);
@@ -40,6 +46,8 @@ pub(crate) struct Recorder {
     lost: AtomicU64,
     /// The last packet found no room.
     gap: AtomicBool,
+    /// What the disk has to take first, where it did not in time; nothing is recorded until it has.
+    deferred: Arc<Mutex<Option<Item>>>,
 }
 
 enum Item {
@@ -73,21 +81,25 @@ impl Recorder {
             retry_at: None,
         };
         thread::Builder::new().name("recorder".to_owned()).spawn(move || worker.run(items))?;
-        Ok(Self { queue, files, stalled: AtomicBool::new(false), lost: AtomicU64::new(0), gap: AtomicBool::new(false) })
+        Ok(Self::new(queue, files))
+    }
+
+    fn new(queue: mpsc::Sender<Item>, files: Arc<Mutex<Vec<PathBuf>>>) -> Self {
+        Self {
+            queue,
+            files,
+            stalled: AtomicBool::new(false),
+            lost: AtomicU64::new(0),
+            gap: AtomicBool::new(false),
+            deferred: Arc::default(),
+        }
     }
 
     /// A recorder whose disk does not move until what comes with it is dropped; a header finds room in its queue.
     #[cfg(test)]
     pub(crate) fn stalled() -> (Self, impl Sized) {
         let (queue, items) = mpsc::channel(1);
-        let recorder = Self {
-            queue,
-            files: Arc::default(),
-            stalled: AtomicBool::new(false),
-            lost: AtomicU64::new(0),
-            gap: AtomicBool::new(false),
-        };
-        (recorder, items)
+        (Self::new(queue, Arc::default()), items)
     }
 
     /// The newest files that it made and did not delete.
@@ -99,8 +111,44 @@ impl Recorder {
     /// What the configuration says of recordings counts from here on.
     pub(crate) async fn header(&self, header: &Arc<Header>, config: &PointConfig) {
         let (directory, limits) = (config.record.clone(), config.record_limits);
-        // Fails only where the thread is gone, which it has reported.
-        let _ = self.queue.send(Item::Header { header: Arc::clone(header), directory, limits }).await;
+        self.hand_over(Item::Header { header: Arc::clone(header), directory, limits }, QUEUE_FULL_TIMEOUT).await;
+    }
+
+    /// Hands over what must not be lost, now or, where the disk takes nothing for so long, when it does again.
+    async fn hand_over(&self, item: Item, patience: Duration) {
+        if self.deferred().is_some() {
+            return self.defer(item);
+        }
+        match timeout(patience, self.queue.reserve()).await {
+            Ok(Ok(permit)) => permit.send(item),
+            // The thread is gone, which it has reported.
+            Ok(Err(_)) => {}
+            Err(_) => self.defer(item),
+        }
+    }
+
+    /// Has the item handed over as soon as the disk moves. A later one makes an earlier one pointless: a header begins
+    /// another file, and the end of the stream ends the file there is.
+    fn defer(&self, item: Item) {
+        self.gap.store(true, Ordering::Relaxed);
+        if self.deferred().replace(item).is_some() {
+            return;
+        }
+        tracing::error!("the disk does not respond: nothing is recorded until it does; the stream continues");
+        let (queue, deferred) = (self.queue.clone(), Arc::clone(&self.deferred));
+        tokio::spawn(async move {
+            let permit = queue.reserve().await;
+            // Locked until it is sent: no packet may come between.
+            let mut deferred = deferred.lock().unwrap_or_else(PoisonError::into_inner);
+            if let (Some(item), Ok(permit)) = (deferred.take(), permit) {
+                permit.send(item);
+            }
+        });
+    }
+
+    fn deferred(&self) -> MutexGuard<'_, Option<Item>> {
+        // Plain data, consistent after every statement.
+        self.deferred.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One packet at its full size, parsed and as bytes.
@@ -112,7 +160,14 @@ impl Recorder {
             starts_key_frame: packet.starts_key_frame(),
             after_gap: self.gap.load(Ordering::Relaxed),
         });
-        let item = match self.queue.try_send(item) {
+        let sent = match &*self.deferred() {
+            Some(_) => {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            None => self.queue.try_send(item),
+        };
+        let item = match sent {
             Ok(()) => {
                 self.stalled.store(false, Ordering::Relaxed);
                 self.gap.store(false, Ordering::Relaxed);
@@ -122,7 +177,7 @@ impl Recorder {
             Err(TrySendError::Full(item)) => item,
         };
         let waited = self.stalled.load(Ordering::Relaxed);
-        if waited || tokio::time::timeout(QUEUE_FULL_TIMEOUT, self.queue.send(item)).await.is_err() {
+        if waited || timeout(QUEUE_FULL_TIMEOUT, self.queue.send(item)).await.is_err() {
             if !self.stalled.swap(true, Ordering::Relaxed) {
                 tracing::warn!("the disk is too slow: the recording misses packets");
             }
@@ -133,12 +188,14 @@ impl Recorder {
         }
     }
 
-    /// Makes the file whole; gives when it is.
-    pub(crate) async fn finish(&self) {
+    /// Makes the file whole; gives when it is, or when that takes longer than `patience`: it is made whole later then.
+    pub(crate) async fn finish(&self, patience: Duration) {
         let (done, finished) = oneshot::channel();
-        if self.queue.send(Item::Finish(done)).await.is_ok() {
-            // Dropped unanswered only where the thread is gone.
-            let _ = finished.await;
+        let until = tokio::time::Instant::now() + patience;
+        self.hand_over(Item::Finish(done), patience).await;
+        // Dropped unanswered where the thread is gone, or a header has taken the place.
+        if timeout_at(until, finished).await.is_err() {
+            tracing::warn!("the recording is not complete yet: the disk is too slow");
         }
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
@@ -303,6 +360,32 @@ fn remedy(error: &io::Error) -> &'static str {
 mod tests {
     use super::*;
     use asf::test_util::{self, HeaderBuilder};
+
+    /// A disk that does not move holds neither the stream nor its end up; when it moves again it gets what counts then.
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_holds_nothing_up() {
+        let (queue, mut items) = mpsc::channel(1);
+        let recorder = Recorder::new(queue, Arc::default());
+        let header = |size| Arc::new(Header::parse(HeaderBuilder::default().packet_size(size).build()).unwrap());
+        let (one, other, third) = (header(200), header(300), header(400));
+        let config = PointConfig { record: Some("/recordings".into()), ..PointConfig::default() };
+        let bytes = test_util::packets(200, 1).remove(0);
+        let packet = Packet::parse([bytes.clone(), Bytes::new()], &one, asf::Padding::Keep);
+        let begun = tokio::time::Instant::now();
+        recorder.header(&one, &config).await;
+        recorder.packet(&packet, &bytes).await;
+        for header in [&other, &third] {
+            recorder.header(header, &config).await;
+            recorder.packet(&packet, &bytes).await;
+        }
+        recorder.finish(SESSION_FINISH_TIMEOUT).await;
+        recorder.header(&other, &config).await;
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert!(matches!(items.recv().await, Some(Item::Header { header, .. }) if Arc::ptr_eq(&header, &one)));
+        assert!(matches!(items.recv().await, Some(Item::Header { header, .. }) if Arc::ptr_eq(&header, &other)));
+        recorder.packet(&packet, &bytes).await;
+        assert!(matches!(items.recv().await, Some(Item::Packet(packet)) if packet.after_gap));
+    }
 
     /// A file that an error ends stays where packets are in it, and only there.
     #[test]
