@@ -205,7 +205,6 @@ impl Listener {
         let settings = ConnectionSettings {
             limits: config.bounds.clone(),
             inactivity_timeout: config.policy.inactivity_timeout,
-            small_receive_buffer: config.points.values().any(|point| point.faults.hold_back()),
             tls,
         };
         connections.spawn(connection::serve(Arc::clone(&self.dispatcher), stream, peer, settings, visit));

@@ -46,6 +46,9 @@ impl ActiveFaults {
         }
         let content_type = request.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
         let kind = RequestKind::from_content_type(content_type)?;
+        if faults.hold_back() {
+            connection.wire().hold_back();
+        }
         let aliases = faults.iter().filter_map(|fault| {
             if let Kind::Cookie(id) = &fault.kind {
                 return Some(id.clone());

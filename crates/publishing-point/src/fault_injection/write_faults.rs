@@ -7,13 +7,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
+
+use crate::http::io::MaybeTlsStream;
 
 /// What is no HTTP, however tolerant its reader.
 pub(super) const GARBAGE: &[u8] = b"\0\x01\x02garbage\r\n\r\n";
 /// Bytes of an answer that goes out in pieces, before the pause: not even its first word.
 const FIRST_PIECE: usize = 7;
+/// What the system may take in for a server that holds encoders back on purpose.
+const SMALL_RECV_BUFFER: usize = 16 * 1024;
 /// The pause.
 const WRITE_PAUSE: Duration = Duration::from_millis(300);
 
@@ -23,6 +28,8 @@ pub(crate) struct WriteFaults {
     /// Looked at with each write, unlike the plan.
     armed: AtomicBool,
     plan: Mutex<WritePlan>,
+    /// The system must not take in much that the server does not read.
+    small_recv_buffer: AtomicBool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -40,6 +47,11 @@ impl WriteFaults {
     /// The answer comes in two pieces.
     pub(super) fn split(&self) {
         self.change(|plan| plan.split = true);
+    }
+
+    /// Has the system take in little from now on: of this connection alone.
+    pub(super) fn hold_back(&self) {
+        self.small_recv_buffer.store(true, Ordering::Relaxed);
     }
 
     fn change(&self, change: impl FnOnce(&mut WritePlan)) {
@@ -131,8 +143,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FaultyStream<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for FaultyStream<S> {
+impl AsyncRead for FaultyStream<MaybeTlsStream> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(context, buffer)
+        let this = self.get_mut();
+        let small = &this.faults.small_recv_buffer;
+        if small.load(Ordering::Relaxed) && small.swap(false, Ordering::Relaxed) {
+            SockRef::from(this.stream.tcp()).set_recv_buffer_size(SMALL_RECV_BUFFER)?;
+        }
+        Pin::new(&mut this.stream).poll_read(context, buffer)
     }
 }

@@ -35,8 +35,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long what still comes is read and dropped after the last answer, so that the far end can read
 /// that: a socket closed over unread bytes resets the connection.
 const LINGERING_CLOSE_TIME: Duration = Duration::from_secs(1);
-/// What the system may take in for a server that holds pushers back on purpose.
-const SMALL_RECV_BUFFER: usize = 16 * 1024;
 /// Bytes dropped at most in that time.
 const LINGER_BYTES: usize = 64 << 20;
 
@@ -157,8 +155,6 @@ pub(crate) struct ConnectionSettings {
     pub(crate) limits: ServerLimits,
     /// How long an encoder's session lives between requests; its connection lives a little longer.
     pub(crate) inactivity_timeout: Duration,
-    /// The system must not take in much that the server does not read.
-    pub(crate) small_receive_buffer: bool,
     /// The certificate, if TLS is spoken.
     pub(crate) tls: Option<Arc<ServerConfig>>,
 }
@@ -236,9 +232,6 @@ pub(crate) async fn serve<H: Handler>(
 
 fn set_options(stream: &TcpStream, settings: &ConnectionSettings) -> io::Result<()> {
     let socket = SockRef::from(stream);
-    if settings.small_receive_buffer {
-        socket.set_recv_buffer_size(SMALL_RECV_BUFFER)?;
-    }
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE))?;
     socket.set_tcp_user_timeout(Some(settings.limits.stall_timeout))

@@ -311,6 +311,31 @@ fn a_stall_holds_the_pusher_back() {
     assert_eq!(taken(&server), 20_000);
 }
 
+/// A fault that holds encoders back makes the system take in little for its own point, and for no other.
+#[test]
+fn a_slow_point_leaves_the_connections_of_others_alone() {
+    let mut config = config("slow:50kB", None);
+    config.points.insert("good".to_owned(), PointConfig::default());
+    let server = Server::spawn(config).unwrap();
+    // What the system may take in on the server's end of this connection.
+    let recv_buffer = |stream: &Wire| -> usize {
+        let ports = (server.addr().port(), stream.0.local_addr().unwrap().port());
+        let filter = format!("( sport = :{} and dport = :{} )", ports.0, ports.1);
+        let output = Command::new("ss").args(["-tmnH", &filter]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let size = text.split(",rb").nth(1).and_then(|rest| rest.split(',').next());
+        size.unwrap_or_else(|| panic!("{text}")).parse().unwrap()
+    };
+    let pushing = |point| {
+        let (mut stream, id) = Wire::set_up(server.addr(), Push::to(point));
+        stream.start(Push::to(point).id(&id), media::numbered(5));
+        stream
+    };
+    let (slow, good) = (pushing("concert"), pushing("good"));
+    until("the small buffer", || recv_buffer(&slow) <= 64 * 1024);
+    assert!(recv_buffer(&good) > 100_000, "{}", recv_buffer(&good));
+}
+
 #[test]
 fn a_slow_reader_takes_so_many_bytes_a_second() {
     let server = server("slow:50kB");
