@@ -144,6 +144,7 @@ mod tests {
         for (text, location, user, password) in [
             ("mms://bob:se%40cret@a/p;x", "http://a/p;x", Some("bob"), Some("se@cret")),
             ("http:D%5Cbob@a/", "http://a/", Some("D\\bob"), None),
+            ("http://D\\bob:hush@a:80/p;x", "http://a/p;x", Some("D\\bob"), Some("hush")),
             ("http://:hush@a/", "http://a/", None, Some("hush")),
             ("mms://a/p;x#y", "mms://a/p;x#y", None, None),
             ("bob:secret", "bob:secret", None, None),
