@@ -15,7 +15,8 @@ const SERVER: &str = "asf-publishing-point";
 fn main() -> Result<(), Box<dyn Error>> {
     let directory = PathBuf::from(std::env::args_os().nth(1).ok_or("usage: manual DIRECTORY")?);
     fs::create_dir_all(&directory)?;
-    let mut command = Arguments::command().name(SERVER);
+    // What installed servers are built without, and this example has from the tests.
+    let mut command = Arguments::command().name(SERVER).mut_arg("faults", |fault| fault.hide(true));
     let mut page = fs::File::create(directory.join(format!("{SERVER}.1")))?;
     clap_mangen::Man::new(command.clone()).render(&mut page)?;
     clap_complete::generate_to(Shell::Bash, &mut command, SERVER, &directory)?;

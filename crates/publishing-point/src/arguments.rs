@@ -48,6 +48,7 @@ pub struct Arguments {
     /// Let a point misbehave, to test encoders: `concert=stall:10s@5s,503/every:3`; may be given several times
     ///
     /// A fault is `KIND[:VALUE][@MOMENT][/TURNS]`. docs/fault-injection.md lists them all.
+    #[cfg_attr(not(feature = "fault-injection"), arg(hide = true))]
     #[arg(long = "fault", value_name = "POINT=FAULT,…", value_parser = of_point(|text| text.parse::<Faults>()))]
     faults: Vec<(String, Faults)>,
     /// How long a push may be silent, or its connection lost, 10s at least [default: 60s]

@@ -37,6 +37,10 @@ mod blocking;
 pub mod config;
 mod dispatch;
 mod events;
+#[cfg(feature = "fault-injection")]
+mod fault_injection;
+#[cfg(not(feature = "fault-injection"))]
+#[path = "fault_injection/disabled.rs"]
 mod fault_injection;
 mod handle;
 mod http;
@@ -56,9 +60,9 @@ pub use admission::networks::{NetworkError, Networks};
 pub use blocking::BlockingServer;
 pub use config::relay::RelayConfig;
 pub use config::{Config, PointConfig};
-pub use fault_injection::{
-    Fault, FaultError, Faults, Kind, KindRow, OmittedHeader, Progress, Schedule, Trigger, kinds,
-};
+pub use fault_injection::{Fault, FaultError, Faults};
+#[cfg(feature = "fault-injection")]
+pub use fault_injection::{Kind, KindRow, OmittedHeader, Progress, Schedule, Trigger, kinds};
 pub use handle::ServerHandle;
 pub use points::publishing_point::PointStats;
 pub use recording::limits::RecordLimits;

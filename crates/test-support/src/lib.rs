@@ -91,6 +91,10 @@ pub fn root() -> PathBuf {
 /// The server's program, which cargo has put beside the folder of the test that runs.
 pub fn server_program() -> PathBuf {
     let program = std::env::current_exe().unwrap().parent().unwrap().with_file_name("asf-publishing-point");
-    assert!(program.exists(), "{} is missing: cargo build -p asf-publishing-point", program.display());
+    assert!(
+        program.exists(),
+        "{} is missing: cargo build -p asf-publishing-point -F fault-injection",
+        program.display()
+    );
     program
 }

@@ -116,6 +116,7 @@ impl Connection {
     }
 
     /// Resets the connection.
+    #[cfg(feature = "fault-injection")]
     pub(crate) fn reset(&self) {
         self.resets.store(true, Ordering::Relaxed);
         self.close();
@@ -127,6 +128,7 @@ impl Connection {
     }
 
     /// What is to befall its next answer on its way out.
+    #[cfg(feature = "fault-injection")]
     pub(crate) fn wire(&self) -> &WriteFaults {
         &self.wire
     }
@@ -220,7 +222,9 @@ pub(crate) async fn serve<H: Handler>(
             },
         }
     }
-    let stream = http.into_parts().io.into_inner().into_inner();
+    let stream = http.into_parts().io.into_inner();
+    #[cfg(feature = "fault-injection")]
+    let stream = stream.into_inner();
     if connection.resets.load(Ordering::Relaxed) {
         // Closed with that, as it is here, it is a reset.
         let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
