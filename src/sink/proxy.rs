@@ -3,7 +3,7 @@
 use url::Url;
 
 use asfpush_client::transport;
-use wmhttp::auth::{Login, Secret};
+use wmhttp::auth::Login;
 use wmhttp::proxy::{Proxy, ProxyConfig};
 
 /// What the three properties hold.
@@ -38,13 +38,11 @@ impl ProxySettings {
             self.url = text.map(str::to_owned);
             return;
         };
-        let scheme = if text.contains("://") { "" } else { "http://" };
-        let text = Secret::new([scheme, text].concat());
-        let (url, login) = Login::apart(text.reveal());
+        let (url, login) = transport::proxy::apart(text);
         if login.user.is_some() {
             self.login = login;
         }
-        self.url = Some(url.into_owned());
+        self.url = Some(url);
     }
 
     /// The URL as it may be shown: nothing of it where it cannot be read, since it may hold a password.
@@ -81,6 +79,7 @@ fn plain(text: &str) -> Result<Url, ProxyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wmhttp::auth::Secret;
 
     fn set(text: &str) -> ProxySettings {
         let mut settings = ProxySettings::default();

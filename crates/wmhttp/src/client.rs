@@ -468,8 +468,14 @@ impl Session {
         self.sent_in_request = 0;
         self.sent_since_change = 0;
         let before = self.proxy.take();
-        let chosen = || self.config.proxy.proxy_for(self.route.url());
-        self.proxy = self.route.proxy().cloned().or_else(chosen).map(Arc::new);
+        let chosen = match self.route.proxy() {
+            Some(named) => Ok(Some(named.clone())),
+            None => self.config.proxy.proxy_for(self.route.url()),
+        };
+        match chosen {
+            Ok(proxy) => self.proxy = proxy.map(Arc::new),
+            Err(why) => return self.fail(Failure::unreadable_proxy(&why)),
+        }
         if self.proxy != before {
             self.to_proxy.forget();
         }

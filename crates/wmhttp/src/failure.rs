@@ -126,6 +126,11 @@ impl Failure {
         Self::new(Condition::InvalidProxy, row, text)
     }
 
+    /// What is set as a proxy names none, for the reason `why`.
+    pub fn unreadable_proxy(why: &str) -> Self {
+        Self::new(Condition::InvalidProxy, row_of_condition(Condition::InvalidProxy), why.to_owned())
+    }
+
     /// The connection failed.
     pub fn lost(cause: Cause, detail: &str) -> Self {
         let row = row_of_condition(Condition::Lost(cause));

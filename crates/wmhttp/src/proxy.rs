@@ -30,15 +30,18 @@ pub enum ProxyConfig {
     Rule(Rule),
 }
 
-/// Names the proxy for a URL.
-pub type Rule = Arc<dyn Fn(&Url) -> Option<Proxy> + Send + Sync>;
+/// Names the proxy for a URL; an error says what was set that names none, and no secret.
+pub type Rule = Arc<dyn Fn(&Url) -> Result<Option<Proxy>, String> + Send + Sync>;
 
 impl ProxyConfig {
     /// The proxy for `url`.
-    pub fn proxy_for(&self, url: &Url) -> Option<Proxy> {
+    ///
+    /// # Errors
+    /// What the user has set that names no proxy.
+    pub fn proxy_for(&self, url: &Url) -> Result<Option<Proxy>, String> {
         match self {
-            Self::Direct => None,
-            Self::Always(proxy) => Some(proxy.clone()),
+            Self::Direct => Ok(None),
+            Self::Always(proxy) => Ok(Some(proxy.clone())),
             Self::Rule(rule) => rule(url),
         }
     }

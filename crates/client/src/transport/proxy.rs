@@ -1,11 +1,10 @@
 //! The way through a proxy: whose rules name it, and what the library is told of it.
 
 use std::error::Error;
+use std::ffi::OsString;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use http::Uri;
-use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use hyper_util::client::proxy::matcher::Matcher;
 use url::Url;
 
 use wmhttp::auth::{Login, Secret};
@@ -13,26 +12,93 @@ use wmhttp::failure::Cause;
 use wmhttp::proxy::{Proxy, ProxyConfig};
 
 /// As the environment says now: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, in either case.
-/// `login` counts instead of the credentials there.
+/// `login` counts instead of the credentials there. A variable that cannot be read is an error for the URLs that it is
+/// about: to go past a proxy without a word is what nobody has asked for.
 pub fn by_environment(login: Login) -> ProxyConfig {
-    by(Matcher::from_env(), login)
+    // In the environment of a CGI program the client names HTTP_PROXY, by its header Proxy.
+    if std::env::var_os("REQUEST_METHOD").is_some() {
+        return ProxyConfig::Direct;
+    }
+    by(Environment::read(|name| std::env::var_os(name)), login)
 }
 
-fn by(matcher: Matcher, login: Login) -> ProxyConfig {
+fn by(environment: Environment, login: Login) -> ProxyConfig {
     ProxyConfig::Rule(std::sync::Arc::new(move |url| {
-        let found = matcher.intercept(&url.as_str().parse::<Uri>().ok()?)?;
-        let url = Url::parse(&found.uri().to_string()).ok()?;
-        let login = if login.user.is_some() { login.clone() } else { login_of(&found).unwrap_or_default() };
-        Some(Proxy { url, login })
+        let mut found = environment.proxy_for(url)?;
+        if let Some(proxy) = found.as_mut().filter(|_| login.user.is_some()) {
+            proxy.login = login.clone();
+        }
+        Ok(found)
     }))
 }
 
-/// The library keeps the credentials of a proxy's URL ready for the wire only.
-fn login_of(found: &Intercept) -> Option<Login> {
-    let basic = found.basic_auth()?.to_str().ok()?.strip_prefix("Basic ")?;
-    let text = String::from_utf8(BASE64_STANDARD.decode(basic).ok()?).ok()?;
-    let (id, password) = text.split_once(':')?;
-    Some(Login { user: Some(id.to_owned()), password: Some(Secret::new(password)) })
+/// The text of a proxy as users write it, `host:port` alone among others, as a URL without credentials, and these.
+pub fn apart(text: &str) -> (String, Login) {
+    let scheme = if text.contains("://") { "" } else { "http://" };
+    let text = Secret::new([scheme, text].concat());
+    let (url, login) = Login::apart(text.reveal());
+    (url.into_owned(), login)
+}
+
+/// What the variables say, each with its error.
+struct Environment {
+    http: Result<Option<Proxy>, String>,
+    https: Result<Option<Proxy>, String>,
+    /// The library's rules of `no_proxy`; the proxy in it is any.
+    intercepted: Result<Matcher, String>,
+}
+
+impl Environment {
+    fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let first = |names: [&'static str; 2]| {
+            let (name, value) = names.into_iter().find_map(|name| Some((name, variable(name)?)))?;
+            let value = value.into_string();
+            Some((name, value.map_err(|_| format!("{name} in the environment is no UTF-8"))))
+        };
+        let proxy = |names| {
+            first(names).map_or(Ok(None), |(name, value)| match value?.trim() {
+                "" => Ok(None),
+                text => parse(name, text).map(Some),
+            })
+        };
+        let all = proxy(["ALL_PROXY", "all_proxy"]);
+        let or_all = |own: Result<Option<Proxy>, String>| match own {
+            Ok(None) => all.clone(),
+            own => own,
+        };
+        let no = first(["NO_PROXY", "no_proxy"]).map_or(Ok(String::new()), |(_, value)| value);
+        Self {
+            http: or_all(proxy(["HTTP_PROXY", "http_proxy"])),
+            https: or_all(proxy(["HTTPS_PROXY", "https_proxy"])),
+            intercepted: no.map(|no| Matcher::builder().all("http://proxy.invalid").no(no).build()),
+        }
+    }
+
+    fn proxy_for(&self, url: &Url) -> Result<Option<Proxy>, String> {
+        let of_scheme = if url.scheme() == "https" { &self.https } else { &self.http };
+        if let Ok(None) = of_scheme {
+            return Ok(None);
+        }
+        let intercepted = self.intercepted.as_ref().map_err(Clone::clone)?;
+        match url.as_str().parse::<Uri>() {
+            Ok(uri) if intercepted.intercept(&uri).is_some() => of_scheme.clone(),
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+}
+
+/// The proxy in the variable `name`. What its value is the error does not say: there may be a password in it.
+fn parse(name: &str, text: &str) -> Result<Proxy, String> {
+    let (url, login) = apart(text);
+    let unusable = |why: &dyn std::fmt::Display| format!("{name} in the environment is no URL of a proxy ({why})");
+    let mut url = Url::parse(&url).map_err(|error| unusable(&error))?;
+    if !url.has_host() {
+        return Err(unusable(&url::ParseError::EmptyHost));
+    }
+    url.set_path("/");
+    url.set_query(None);
+    url.set_fragment(None);
+    Ok(Proxy { url, login })
 }
 
 /// What the library is to do. It knows only Basic, and only at CONNECT is there no other way than its own;
@@ -61,29 +127,72 @@ pub(super) fn of_tunnel(error: &(dyn Error + 'static)) -> Option<Cause> {
 mod tests {
     use super::*;
 
-    /// The rules are the library's; the credentials come out of it as they went in.
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        let found = |name: &str| variables.iter().find(|(known, _)| *known == name);
+        Environment::read(|name| found(name).map(|(_, value)| OsString::from(value)))
+    }
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
     #[test]
     fn the_environment_names_a_proxy() {
-        let matcher = || {
-            Matcher::builder()
-                .http("http://b%40b:p%3aw@proxy.example:3128")
-                .https("tls.example:8080")
-                .no("localhost, 10.0.0.0/8, .direct.example")
-                .build()
+        let variables = || {
+            environment(&[
+                ("http_proxy", "http://b%40b:p%3aw@proxy.example:3128"),
+                ("HTTPS_PROXY", "tls.example:8080"),
+                ("no_proxy", "localhost, 10.0.0.0/8, .direct.example"),
+            ])
         };
-        let url = |text: &str| Url::parse(text).unwrap();
-        let choice = by(matcher(), Login::default());
-        let found = choice.proxy_for(&url("http://media.example/concert;x")).unwrap();
+        let choice = by(variables(), Login::default());
+        let found = choice.proxy_for(&url("http://media.example/concert;x")).unwrap().unwrap();
         assert_eq!(found.url.as_str(), "http://proxy.example:3128/");
         let login = found.login.credentials().unwrap();
         assert_eq!((login.user.as_str(), login.password.reveal()), ("b@b", "p:w"));
-        let found = choice.proxy_for(&url("https://media.example/concert")).unwrap();
+        let found = choice.proxy_for(&url("https://media.example/concert")).unwrap().unwrap();
         assert_eq!((found.url.as_str(), found.login), ("http://tls.example:8080/", Login::default()));
         for direct in ["http://localhost/x", "http://10.1.2.3:80/x", "http://a.direct.example/x"] {
-            assert_eq!(choice.proxy_for(&url(direct)), None, "{direct}");
+            assert_eq!(choice.proxy_for(&url(direct)), Ok(None), "{direct}");
         }
         let own = Login { user: Some("me".to_owned()), password: Some(Secret::new("mine")) };
-        let found = by(matcher(), own.clone()).proxy_for(&url("http://media.example/")).unwrap();
+        let found = by(variables(), own.clone()).proxy_for(&url("http://media.example/")).unwrap().unwrap();
         assert_eq!(found.login, own);
+    }
+
+    #[test]
+    fn a_domain_user_of_the_environment_is_read() {
+        let found = environment(&[("all_proxy", "CORP\\bob:hush@proxy:3128")]).proxy_for(&url("http://a/")).unwrap();
+        let Proxy { url, login } = found.unwrap();
+        assert_eq!((url.as_str(), login.user.as_deref()), ("http://proxy:3128/", Some("CORP\\bob")));
+        assert_eq!(login.password.unwrap().reveal(), "hush");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_where_it_counts() {
+        for text in ["http://127.0.0.1:99999", "http://[bad:3128", "http://bob:hush@", "a b", "http:///x y"] {
+            let variables = environment(&[("http_proxy", text), ("no_proxy", "near")]);
+            let error = variables.proxy_for(&url("http://far/")).unwrap_err();
+            assert!(error.starts_with("http_proxy ") && !error.contains("hush"), "{text}: {error}");
+            assert_eq!(variables.proxy_for(&url("http://near/")), Ok(None), "no_proxy");
+            assert_eq!(variables.proxy_for(&url("https://far/")), Ok(None), "it is for http alone");
+        }
+        assert_eq!(environment(&[("http_proxy", " ")]).proxy_for(&url("http://far/")), Ok(None));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn bytes_that_are_no_text_are_an_error() {
+        use std::os::unix::ffi::OsStringExt;
+        let unreadable = || OsString::from_vec(vec![b'a', 0xFF]);
+        let proxy = Environment::read(|name| (name == "http_proxy").then(unreadable));
+        assert!(proxy.proxy_for(&url("http://far/")).unwrap_err().starts_with("http_proxy "));
+        let exceptions = Environment::read(|name| match name {
+            "no_proxy" => Some(unreadable()),
+            "http_proxy" => Some("proxy:3128".into()),
+            _ => None,
+        });
+        assert!(exceptions.proxy_for(&url("http://far/")).unwrap_err().starts_with("no_proxy "));
+        assert_eq!(exceptions.proxy_for(&url("https://far/")), Ok(None), "no proxy, no exceptions");
     }
 }

@@ -56,7 +56,7 @@ fn c7_bodies_through_a_chosen_proxy() {
 #[test]
 fn c4_305_leads_through_a_proxy() {
     for choice in [ProxyConfig::Direct, ProxyConfig::Always(proxy("http://own:3128/"))] {
-        let first = choice.proxy_for(&Url::parse("http://media:8080/").unwrap());
+        let first = choice.proxy_for(&Url::parse("http://media:8080/").unwrap()).unwrap();
         let mut peer = redirected(by(choice), &[redirect(305, "http://eve:x@named:81/ignored")]);
         assert_eq!(peer.did, [setup("0"), Did::Close, setup("0")]);
         peer.respond(&wms(204, "abc"));
@@ -112,7 +112,7 @@ fn c4_305_hops_are_bounded() {
 #[test]
 fn c4_a_redirect_leaves_the_named_proxy() {
     let rule: crate::proxy::Rule =
-        Arc::new(|url| url.host_str().is_some_and(|host| host == "far").then(|| proxy("http://own:3128/")));
+        Arc::new(|url| Ok(url.host_str().is_some_and(|host| host == "far").then(|| proxy("http://own:3128/"))));
     let peer =
         redirected(by(ProxyConfig::Rule(rule)), &[redirect(305, "http://named:81"), redirect(302, "http://far/live")]);
     assert_eq!(peer.proxies, [None, Some(unknown("http://named:81/")), Some(proxy("http://own:3128/"))]);
@@ -185,4 +185,14 @@ fn other_losses_are_losses() {
     ended.session.handle_disconnect(Cause::Closed, "", true, ended.now);
     ended.run();
     assert_eq!(ended.events(), [Event::Ended { clean: true }]);
+}
+
+/// A proxy that is set and cannot be read ends the push: nothing goes past it.
+#[test]
+fn a_proxy_that_cannot_be_read_is_not_passed_by() {
+    let rule: crate::proxy::Rule = Arc::new(|_| Err("http_proxy is no URL".to_owned()));
+    let peer = redirected(by(ProxyConfig::Rule(rule)), &[]);
+    let failure = peer.failure().unwrap();
+    assert!(failure.permanent && failure.text.contains("http_proxy"), "{failure}");
+    assert!(peer.requests().is_empty());
 }
