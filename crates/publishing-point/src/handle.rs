@@ -117,7 +117,7 @@ fn moved(before: &Config, now: &Config) -> Vec<&'static str> {
     keys.into_iter().filter_map(|(key, moved)| moved.then_some(key)).collect()
 }
 
-/// Makes the directories that recordings go to.
+/// Makes the directories that recordings go to, and tries to write there: better to fail now than at the first header.
 ///
 /// # Errors
 /// The system's, with the directory.
@@ -128,7 +128,19 @@ pub(crate) fn make_directories(config: &Config) -> io::Result<()> {
             let text = format!("the directory for recordings {} cannot be made: {error}", directory.display());
             io::Error::new(error.kind(), text)
         };
-        std::fs::create_dir_all(directory).map_err(named)
+        std::fs::create_dir_all(directory).map_err(named)?;
+        let trial = directory.join(format!(".asf-publishing-point-{}", std::process::id()));
+        // A full disk passes, and a stream without a recording is better than none: the recorder logs it.
+        let passes = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let written = std::fs::write(&trial, []).and_then(|()| std::fs::remove_file(&trial));
+        written.or_else(|error| if passes(&error) { Ok(()) } else { Err(error) }).map_err(|error| {
+            let text = format!(
+                "cannot write recordings to {}: {error}. Give the server's user the right to write there, or set another \
+                 `record`",
+                directory.display()
+            );
+            io::Error::new(error.kind(), text)
+        })
     })
 }
 

@@ -18,14 +18,14 @@ pub enum ConfigError {
         error: io::Error,
     },
     /// The text is no such TOML.
-    #[error("{error}")]
+    #[error("{error}{}", toml_hint(.error))]
     Toml {
         /// Line, cause, and what could stand there.
         #[from]
         error: toml::de::Error,
     },
     /// The configuration file is no such TOML.
-    #[error("{}: {error}", .path.display())]
+    #[error("{}: {error}{}", .path.display(), toml_hint(.error))]
     TomlFile {
         /// The file.
         path: PathBuf,
@@ -87,6 +87,14 @@ pub enum ConfigError {
         /// What it is at least.
         least: &'static str,
     },
+    /// Limits of recordings where nothing is recorded.
+    #[error("{place} has `{key}`, but nothing is recorded there: set `record` to a directory, or leave `{key}` out")]
+    LimitWithoutRecord {
+        /// The point, or `[defaults]`.
+        place: String,
+        /// The key.
+        key: &'static str,
+    },
     /// Too short an Idle-Timeout.
     #[error("`idle-timeout` is less than 10 s, which the protocol does not allow")]
     IdleTimeout,
@@ -106,4 +114,21 @@ pub enum ConfigError {
         /// The least that it may be; seconds where it is a time.
         least: usize,
     },
+}
+
+/// What to write in place of a value that the TOML library rejects in its own words; empty where those suffice.
+fn toml_hint(error: &toml::de::Error) -> &'static str {
+    let message = error.message();
+    if message.contains("expected a duration") {
+        "Write a time in quotes with its unit, such as \"60s\", \"5m\" or \"1h 30m\".\n"
+    } else if message.contains("expected parsable string") {
+        "Write a size in quotes with its unit, such as \"500MB\" or \"1GiB\", or a number of bytes without quotes.\n"
+    } else if ["must be quoted", "invalid float", "invalid integer", "expected nothing"]
+        .iter()
+        .any(|it| message.contains(it))
+    {
+        "Write names, addresses, paths, times and sizes in quotes, such as listen = \"0.0.0.0:8080\".\n"
+    } else {
+        ""
+    }
 }

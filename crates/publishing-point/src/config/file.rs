@@ -245,6 +245,11 @@ impl ConfigFile {
             .map(|(name, table)| Ok((name.clone(), table.into_config(&name, &self.defaults, users.as_ref())?)))
             .collect::<Result<_, ConfigError>>()?;
         check_names(points.keys())?;
+        if let Some(key) =
+            self.defaults.recording_limit().filter(|_| points.values().all(|point| point.record.is_none()))
+        {
+            return Err(ConfigError::LimitWithoutRecord { place: "`[defaults]`".to_owned(), key });
+        }
         let status = self.status.unwrap_or_default();
         if status == StatusAccess::Off && self.status_listen.is_some() {
             return Err(ConfigError::StatusOff);
@@ -268,6 +273,17 @@ impl ConfigFile {
 }
 
 impl PointTable {
+    /// The first key that limits recordings, if any.
+    fn recording_limit(&self) -> Option<&'static str> {
+        let limits = [
+            (self.record_max_size.is_some(), "record-max-size"),
+            (self.record_max_time.is_some(), "record-max-time"),
+            (self.record_keep.is_some(), "record-keep"),
+            (self.record_max_total.is_some(), "record-max-total"),
+        ];
+        limits.into_iter().find_map(|(is_set, key)| is_set.then_some(key))
+    }
+
     fn into_config(
         self,
         name: &str,
@@ -277,6 +293,7 @@ impl PointTable {
         if self.redirect.is_some() && self.proxy_redirect.is_some() {
             return Err(ConfigError::TwoRedirects(name.to_owned()));
         }
+        let limit = self.recording_limit();
         let kept = Limits::default();
         let keep_bytes = self.keep_bytes.or(defaults.keep_bytes);
         let limits = Limits {
@@ -291,7 +308,7 @@ impl PointTable {
         let who = |key, names: Option<PrincipalsToml>, default: &Option<PrincipalsToml>, unset| {
             names.or_else(|| default.clone()).map_or(Ok(unset), |names| who(key, name, names, users))
         };
-        Ok(PointConfig {
+        let config = PointConfig {
             redirect: self.redirect.or_else(|| defaults.redirect.clone()),
             proxy_redirect: self.proxy_redirect.or_else(|| defaults.proxy_redirect.clone()),
             forward: relay::each(self.forward.or_else(|| defaults.forward.clone()).unwrap_or_default(), name)?,
@@ -320,7 +337,11 @@ impl PointTable {
             allow_push: self.allow_push.or_else(|| defaults.allow_push.clone()),
             allow_play: self.allow_play.or_else(|| defaults.allow_play.clone()),
             max_bitrate: self.max_bitrate.or(defaults.max_bitrate).unwrap_or(unset.max_bitrate),
-        })
+        };
+        match limit.filter(|_| config.record.is_none()) {
+            Some(key) => Err(ConfigError::LimitWithoutRecord { place: format!("point `{name}`"), key }),
+            None => Ok(config),
+        }
     }
 }
 

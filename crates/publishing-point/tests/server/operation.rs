@@ -241,6 +241,12 @@ fn what_cannot_be_is_said() {
         // It could not listen there.
         (&["--listen", "192.0.2.1:1", "--log", "verbose"], &["`verbose` is no level", "debug"]),
         (&["--listen", "127.0.0.1:0", "--point", "a", "--record", "/dev/null/x"], &["recordings /dev/null/x", "made"]),
+        // Nobody can make a file there, the superuser neither.
+        (
+            &["--listen", "127.0.0.1:0", "--point", "a", "--record", "/proc"],
+            &["cannot write recordings to /proc", "right"],
+        ),
+        (&["--point", "a", "--record-keep", "5"], &["`record-keep`", "nothing is recorded", "`record`"]),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_asf-publishing-point")).args(arguments).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();

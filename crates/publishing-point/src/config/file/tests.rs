@@ -57,7 +57,7 @@ fn a_point_says_what_differs_from_the_defaults() {
 
 #[test]
 fn recordings_and_faults_of_a_point() {
-    let text = "[defaults]\nrecord-max-time = '1h'\nrecord-keep = 24\nfaults = ['late:1s']\n\
+    let text = "[defaults]\nrecord = 'here'\nrecord-max-time = '1h'\nrecord-keep = 24\nfaults = ['late:1s']\n\
                 [point.concert]\nrecord-max-size = '1GiB'\nrecord-keep = 3\nrecord-max-total = '5GB'\n\
                 faults = ['stall:10s@5s/once', '503:retry-after=5s']\n[point.hall]\n";
     let config = config(text).unwrap();
@@ -137,4 +137,36 @@ fn a_file_is_named_where_it_is_wrong() {
     file.write_all(b"listen = 5").unwrap();
     let error = ConfigFile::read(file.path()).unwrap_err().to_string();
     assert!(error.contains(&file.path().display().to_string()) && error.contains("line 1"), "{error}");
+}
+
+/// The library's words about a value are followed by what to write.
+#[test]
+fn messages_say_what_to_write() {
+    for (text, hint) in [
+        ("idle-timeout = 60", "\"60s\""),
+        ("[point.a]\nkeep-time = '5'", "\"60s\""),
+        ("[point.a]\nrecord-max-size = '1 gigabyte'", "\"1GiB\""),
+        ("[point.a]\nrecord-max-size = 1GiB", "in quotes"),
+        ("[point.a]\nrecord = /srv/media", "in quotes"),
+        ("listen = 0.0.0.0:8080", "listen = \"0.0.0.0:8080\""),
+        ("status = everyone", "in quotes"),
+        // Where a password may be near, the line is not shown, and the hint is.
+        ("# bob@example\nidle-timeout = 60", "\"60s\""),
+    ] {
+        let message = config(text).unwrap_err().to_string();
+        assert!(message.contains(hint), "{text}: {message}");
+    }
+}
+
+#[test]
+fn limits_of_recordings_need_recordings() {
+    for (text, place) in [
+        ("[point.a]\nrecord-keep = 5", "point `a` has `record-keep`"),
+        ("[defaults]\nrecord-max-total = '1GiB'\n[point.a]", "`[defaults]` has `record-max-total`"),
+    ] {
+        let message = config(text).unwrap_err().to_string();
+        assert!(message.contains(place), "{message}");
+    }
+    assert!(config("[defaults]\nrecord-keep = 5\n[point.a]\nrecord = 'here'\n[point.b]").is_ok());
+    assert!(config("[defaults]\nrecord = 'here'\n[point.a]\nrecord-keep = 5").is_ok());
 }
