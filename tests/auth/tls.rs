@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gst::prelude::*;
 use rcgen::KeyPair;
-use test_support::authority::Authority;
+use test_support::authority::{Authority, self_signed_server};
 use test_support::media;
 use test_support::peer::{Peer, ours, wms};
 use test_support::pipeline::{Pushing, end, feed, until};
@@ -94,6 +94,44 @@ fn an_untrusted_certificate_is_refused() {
             assert!(error.message().contains("not trusted") && error.message().contains("tls-ca-file"), "{error:?}");
         });
         assert!(peer.accept_within(Duration::from_millis(100)).is_none(), "no second attempt");
+    }
+}
+
+/// A self-signed certificate that `tls-ca-file` lists is trusted, whatever it says of authorities; not for another host,
+/// and not where another one is listed.
+#[test]
+fn a_listed_certificate_is_trusted() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("listed.pem");
+    let properties = format!("tls-ca-file={} retry-delay=1", file.display());
+    for is_authority in [true, false] {
+        let (server, listed) = self_signed_server(&["127.0.0.1"], is_authority);
+        std::fs::write(&file, listed).unwrap();
+        let peer = Peer::with_tls(server);
+        let (pushing, source) = pushing(&peer.location(), &properties);
+        feed(&source, media::stream(5, STEP));
+        end(&source);
+        take(&peer, 5);
+        pushing.wait_for(|message| matches!(message.view(), gst::MessageView::Eos(_)).then_some(()));
+    }
+    let other = self_signed_server(&["127.0.0.1"], true).1;
+    for (names, listed, words) in [
+        (&["elsewhere.example"][..], None, "elsewhere.example"),
+        (&["127.0.0.1"], Some(other), "basicConstraints"),
+        (&[], None, "subjectAltName"),
+    ] {
+        let (server, own) = self_signed_server(names, true);
+        std::fs::write(&file, listed.unwrap_or(own)).unwrap();
+        let peer = Peer::with_tls(server);
+        let (pushing, source) = pushing(&peer.location(), &properties);
+        feed(&source, media::stream(5, STEP));
+        std::thread::scope(|scope| {
+            let mut connection = peer.accept();
+            scope.spawn(move || assert!(connection.is_closed()));
+            let (error, details) = pushing.wait_for_error();
+            assert_eq!(details.get::<u32>("hresult"), Ok(Hresult::NOT_TRUSTED.0));
+            assert!(error.message().contains(words), "{error:?}");
+        });
     }
 }
 

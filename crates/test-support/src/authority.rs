@@ -71,3 +71,18 @@ impl Authority {
         format!("tls-ca-file={}", self.file("ca.pem").display())
     }
 }
+
+/// The side of a server with a certificate signed by itself, for these names, marked as an authority's or not; and that
+/// certificate, PEM.
+pub fn self_signed_server(names: &[&str], is_authority: bool) -> (Arc<ServerConfig>, String) {
+    let key = KeyPair::generate().unwrap();
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.is_ca = if is_authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+    let certificate = params.self_signed(&key).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key.into());
+    (Arc::new(config.unwrap()), certificate.pem())
+}

@@ -49,7 +49,7 @@ fn of_tls(error: &(dyn Error + 'static)) -> Option<(Cause, String)> {
     }
     let tls = inner.downcast_ref::<rustls::Error>()?;
     let cause = if matches!(tls, rustls::Error::InvalidCertificate(_)) { Cause::Untrusted } else { Cause::Tls };
-    Some((cause, tls.to_string()))
+    Some((cause, super::tls::describe(tls)))
 }
 
 fn of_hyper(error: &hyper::Error) -> Option<Cause> {

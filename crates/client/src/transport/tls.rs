@@ -3,8 +3,14 @@
 //! Trust is the system's, read anew at each start, and what the user adds. Without the
 //! crate's feature `tls` the options are there and have no effect.
 
+#[cfg(feature = "tls")]
+mod listed_certificates;
+
 use std::fmt;
 use std::sync::Arc;
+
+#[cfg(feature = "tls")]
+pub(super) use listed_certificates::describe;
 
 /// Whether https URLs can be reached.
 pub const AVAILABLE: bool = cfg!(feature = "tls");
@@ -105,6 +111,7 @@ mod with_rustls {
     use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
     use rustls_platform_verifier::Verifier;
 
+    use super::listed_certificates::ListedCertificates;
     use super::{Options, Tls, TlsOptionsError};
 
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));
@@ -154,12 +161,14 @@ mod with_rustls {
                 ))
             })?),
             (true, Some(file)) => {
-                let authorities = certificates("tls-ca-file", file)?;
-                Arc::new(Verifier::new_with_extra_roots(authorities, Arc::clone(&PROVIDER)).map_err(|error| {
+                let listed = certificates("tls-ca-file", file)?;
+                let verifier = Verifier::new_with_extra_roots(listed.clone(), Arc::clone(&PROVIDER));
+                let inner = Arc::new(verifier.map_err(|error| {
                     TlsOptionsError(format!(
                         "tls-ca-file {file} holds what cannot be trusted in ({error}); name another"
                     ))
-                })?)
+                })?);
+                Arc::new(ListedCertificates { inner, listed })
             }
         };
         let config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))

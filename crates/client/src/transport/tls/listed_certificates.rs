@@ -1,0 +1,90 @@
+//! Servers whose own certificate the user has listed.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_name;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+
+/// Trusts as `inner` does, and beside that the certificates of `listed` where a server shows one as its own, though it
+/// is marked as an authority's. `openssl req -x509` marks all that it signs by themselves so.
+#[derive(Debug)]
+pub(super) struct ListedCertificates {
+    pub(super) inner: Arc<dyn ServerCertVerifier>,
+    pub(super) listed: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for ListedCertificates {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verified {
+            // Its validity in time is what the library looks at before.
+            Err(error) if is_authority(&error) && self.listed.contains(end_entity) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// Why the library refuses a certificate, where the reason has a type of that library's and no words.
+fn reason(error: &Error) -> Option<&webpki::Error> {
+    let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return None };
+    other.0.downcast_ref()
+}
+
+fn is_authority(error: &Error) -> bool {
+    matches!(reason(error), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+/// What TLS says, in words that help where a certificate was made by hand.
+pub(in crate::transport) fn describe(error: &Error) -> String {
+    /// Where it has no names, X.509 v1 among others, which has no place for them.
+    const NO_NAMES: &str = "the certificate names no host: it has no subjectAltName, and its common name does not count; \
+                            make one with openssl req -x509 -addext subjectAltName=DNS:name,IP:address";
+    if let Error::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. }) = error
+        && presented.is_empty()
+    {
+        return NO_NAMES.to_owned();
+    }
+    match reason(error) {
+        Some(webpki::Error::UnsupportedCertVersion) => NO_NAMES.to_owned(),
+        Some(webpki::Error::CaUsedAsEndEntity) => {
+            "the certificate is an authority's (basicConstraints CA:TRUE); list it in tls-ca-file to trust it"
+                .to_owned()
+        }
+        Some(_) | None => error.to_string(),
+    }
+}
