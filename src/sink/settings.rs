@@ -206,6 +206,7 @@ impl Settings {
                 policy: self.drop_policy.policy(),
                 limits: Some(self.limits()),
                 resync: self.sync_method.into(),
+                ..ReaderOptions::default()
             },
         }
     }

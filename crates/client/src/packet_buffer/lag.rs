@@ -5,7 +5,7 @@ use std::time::Duration;
 /// How far a reader is behind the head of the packet buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lag {
-    /// Packets not taken yet, those included that the buffer no longer keeps.
+    /// Packets not taken yet; the buffer keeps all of them.
     pub packets: u64,
     /// Framed bytes not taken yet, likewise.
     pub bytes: u64,

@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 pub use lag::Lag;
-pub use reader::{NextPacket, Progress, Reader, ReaderMonitor};
+pub use reader::{Acknowledged, NextPacket, Progress, Reader, ReaderMonitor};
 pub use ring::Batch;
 use ring::Ring;
 
@@ -94,6 +94,9 @@ pub struct ReaderOptions {
     pub limits: Option<Limits>,
     /// Where it goes on after a gap that [`DropPolicy::Oldest`] does not settle.
     pub resync: StartPosition,
+    /// Whether [`DropPolicy::Block`] holds on to what was taken until [`Reader::acknowledge`] says that it has arrived: so
+    /// much can be taken again after a [`Reader::rewind`]. It counts towards the limits.
+    pub keeps_unacknowledged: bool,
 }
 
 /// Where a new cursor starts, or one goes on after a gap.
@@ -151,10 +154,14 @@ struct ReaderState {
     /// Sequence number of the next packet to take, and the byte position at which that begins.
     next: u64,
     position: u64,
+    /// Sequence number of the first packet that has not arrived, as far as is known; `next` at most.
+    acknowledged: u64,
     /// Set where the next packet must start a key frame.
     seeks_key_frame: bool,
     /// Sequence number of the packet with which it began, or resumed after a gap, for the key frame in it.
     starts_at: Option<u64>,
+    /// Packets were dropped before it: it goes on where its policy says.
+    resync_due: bool,
     /// Sequence number of the first packet that it no longer takes, where it has an end of its own.
     end: Option<u64>,
     /// Whether the far end takes packets now; see [`PacketBuffer::wait_for_room`].
@@ -174,7 +181,12 @@ struct ReaderState {
     wake_at: u64,
     /// Wakes the cursor's task once it lags beyond its limits.
     overrun_waker: Option<Waker>,
+    /// Wakes the reader's task once packets are dropped.
+    dropped_waker: Option<Waker>,
 }
+
+/// The part of its limits from which on a reader that keeps what is not acknowledged asks for acknowledgements.
+const ACKNOWLEDGE_FROM: f64 = 0.5;
 
 impl PacketBuffer {
     /// An empty log that keeps what `limits` allow.
@@ -217,7 +229,8 @@ impl PacketBuffer {
         for packet in packets {
             state.ring.append(header, &packet);
         }
-        state.trim();
+        let limits = state.trim();
+        state.drop_unreachable(limits);
         let wakers = state.take_due_wakers();
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
@@ -293,6 +306,27 @@ impl ReaderState {
         self.options.limits.unwrap_or(default).exceeded_by(&self.lag(ring))
     }
 
+    /// Sequence number of the first packet that is kept for it where it blocks.
+    fn needed_from(&self) -> u64 {
+        if self.options.keeps_unacknowledged { self.acknowledged } else { self.next }
+    }
+
+    /// The part of the limits that a blocking reader uses up, and whether that is more than they allow.
+    fn held(&self, ring: &Ring, default: Limits) -> (f64, bool) {
+        let lag =
+            if self.options.keeps_unacknowledged { self.lag_from(ring, self.acknowledged) } else { self.lag(ring) };
+        let limits = self.options.limits.unwrap_or(default);
+        (limits.used_by(&lag), limits.exceeded_by(&lag))
+    }
+
+    /// Whether acknowledgements are worth asking for: it keeps packets for the want of them.
+    fn needs_acknowledgement(&self, ring: &Ring, policy: DropPolicy, limits: Limits) -> bool {
+        self.options.keeps_unacknowledged
+            && self.acknowledged < self.next
+            && self.policy(policy) == DropPolicy::Block
+            && self.held(ring, limits).0 >= ACKNOWLEDGE_FROM
+    }
+
     /// Whether packets wait and have `bytes`, or as many that waiting for more would cost some of them.
     fn has(&self, bytes: u64, ring: &Ring, default: Limits) -> bool {
         let limits = self.options.limits.unwrap_or(default);
@@ -316,13 +350,12 @@ impl State {
     }
 
     fn is_held_back(&self) -> bool {
-        self.is_blocked(|reader| reader.exceeds_limits(&self.ring, self.limits))
+        self.is_blocked(|reader| reader.held(&self.ring, self.limits).1)
     }
 
     /// Whether the writer waits, and there is room for so much that it is worth waking it.
     fn should_notify_writer(&self) -> bool {
-        let used = |reader: &ReaderState| reader.options.limits.unwrap_or(self.limits).used_by(&reader.lag(&self.ring));
-        self.writer_waits && !self.is_blocked(|reader| used(reader) > WAKE_WRITER_BELOW)
+        self.writer_waits && !self.is_blocked(|reader| reader.held(&self.ring, self.limits).0 > WAKE_WRITER_BELOW)
     }
 
     /// Whether the cursors that may hold the writer back do so, of which `full` says which would.
@@ -335,19 +368,20 @@ impl State {
         }
     }
 
-    /// Drops the oldest packets beyond the limits, but none that the writer waits for a cursor to take.
-    fn trim(&mut self) {
+    /// Drops the oldest packets beyond the limits, but none that the writer waits for a reader to take, or to have
+    /// acknowledged. Returns the limits, those of all readers.
+    fn trim(&mut self) -> Limits {
         let own =
             self.readers.iter().flatten().filter(|reader| !reader.idle).filter_map(|reader| reader.options.limits);
         let limits = own.fold(self.limits, Limits::loosest);
         // Mostly there is nothing to drop, and whom it would be dropped from does not matter.
         if !limits.exceeded_by(&self.ring.kept_lag()) {
-            return;
+            return limits;
         }
         let first_needed = match self.blockers().next() {
-            Some(first) if first.streaming => self.blockers().map(|reader| reader.next).min(),
+            Some(first) if first.streaming => self.blockers().map(ReaderState::needed_from).min(),
             // None streams: the furthest of them ends the writer's wait, so it is the one to keep whole.
-            Some(_) => self.blockers().map(|reader| reader.next).max(),
+            Some(_) => self.blockers().map(ReaderState::needed_from).max(),
             None => None,
         }
         .unwrap_or(u64::MAX);
@@ -355,6 +389,20 @@ impl State {
             self.ring.drop_oldest();
             if !limits.exceeded_by(&self.ring.kept_lag()) {
                 break;
+            }
+        }
+        limits
+    }
+
+    /// Counts as dropped, for each reader, what is not kept any more, or not for it: where the buffer keeps what
+    /// `kept` allow, a reader may have tighter limits.
+    fn drop_unreachable(&mut self, kept: Limits) {
+        let Self { ring, readers, policy, limits, .. } = self;
+        let is_beyond = kept.exceeded_by(&ring.kept_lag());
+        for reader in readers.iter_mut().flatten() {
+            let own = reader.options.limits.unwrap_or(*limits);
+            if reader.next < ring.tail() || is_beyond || own != kept {
+                reader.drop_unreachable(ring, *policy, own);
             }
         }
     }
@@ -366,8 +414,11 @@ impl State {
             if reader.waker.is_some() && (*ended || reader.has(reader.wake_at, ring, *limits)) {
                 due.extend(reader.waker.take());
             }
-            if reader.overrun_waker.is_some() && reader.exceeds_limits(ring, *limits) {
+            if reader.overrun_waker.is_some() && (reader.resync_due || reader.exceeds_limits(ring, *limits)) {
                 due.extend(reader.overrun_waker.take());
+            }
+            if reader.dropped_waker.is_some() && reader.dropped > reader.dropped_reported {
+                due.extend(reader.dropped_waker.take());
             }
         }
         due

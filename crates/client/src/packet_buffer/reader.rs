@@ -7,7 +7,18 @@ use std::task::Poll;
 
 use super::lag::Lag;
 use super::ring::Ring;
-use super::{Batch, DropPolicy, Limits, PacketBuffer, ReaderOptions, ReaderState, StartPosition, State};
+use super::{
+    ACKNOWLEDGE_FROM, Batch, DropPolicy, Limits, PacketBuffer, ReaderOptions, ReaderState, StartPosition, State,
+};
+
+/// What an acknowledgement has brought; see [`Reader::acknowledge`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// Some packets that were kept need not be any more.
+    pub advanced: bool,
+    /// What is kept still uses up much of the limits.
+    pub more_needed: bool,
+}
 
 /// The packet that a cursor would take next.
 #[derive(Clone, Debug)]
@@ -52,7 +63,8 @@ pub struct Progress {
     pub dropped_bytes: u64,
     /// What waits.
     pub lag: Lag,
-    /// How much of its limits the lag uses up, from 0 to 1; 0 where there are none.
+    /// How much of its limits the lag uses up, from 0 to 1, or what is not acknowledged does where that is kept and is much;
+    /// 0 where there are none.
     pub congestion: f64,
 }
 
@@ -69,8 +81,16 @@ impl Reader {
         };
         let position = ring.position(next);
         let starts_at = (start == StartPosition::LatestKeyframe && !seeks_key_frame).then_some(next);
-        let reader =
-            ReaderState { options, joined: next, next, position, seeks_key_frame, starts_at, ..ReaderState::default() };
+        let reader = ReaderState {
+            options,
+            joined: next,
+            next,
+            position,
+            acknowledged: next,
+            seeks_key_frame,
+            starts_at,
+            ..ReaderState::default()
+        };
         let slot = match state.readers.iter().position(Option::is_none) {
             Some(free) => free,
             None => {
@@ -121,7 +141,7 @@ impl Reader {
             self.with(|state, slot| {
                 let State { ring, readers, limits, .. } = state;
                 let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else { return Poll::Ready(()) };
-                if reader.exceeds_limits(ring, *limits) {
+                if reader.resync_due || reader.exceeds_limits(ring, *limits) {
                     return Poll::Ready(());
                 }
                 reader.overrun_waker = Some(context.waker().clone());
@@ -129,6 +149,26 @@ impl Reader {
             })
         })
         .await;
+    }
+
+    /// Waits until packets are dropped that no batch and no [`Reader::take_dropped`] has told of.
+    pub async fn wait_until_dropped(&self) {
+        poll_fn(|context| {
+            self.with(|state, slot| {
+                let Some(reader) = state.reader(slot) else { return Poll::Ready(()) };
+                if reader.dropped > reader.dropped_reported {
+                    return Poll::Ready(());
+                }
+                reader.dropped_waker = Some(context.waker().clone());
+                Poll::Pending
+            })
+        })
+        .await;
+    }
+
+    /// How many packets were dropped that no batch, and no call before, has told of.
+    pub fn take_dropped(&self) -> u64 {
+        self.with(|state, slot| state.reader(slot).map_or(0, ReaderState::take_dropped))
     }
 
     /// What would be taken next; `None` where nothing waits.
@@ -165,13 +205,18 @@ impl Reader {
                 return None;
             }
             let mut batch = state.ring.take(next, max_packets, max_bytes)?;
-            let reader = state.reader(slot)?;
+            let State { ring, readers, policy, limits, .. } = state;
+            let reader = readers.get_mut(slot).and_then(Option::as_mut)?;
             batch.starts = reader.starts_at == Some(next);
-            batch.skipped = reader.dropped - std::mem::replace(&mut reader.dropped_reported, reader.dropped);
+            batch.skipped = reader.take_dropped();
             reader.next += batch.sizes.len() as u64;
             reader.position += batch.len();
             reader.taken += batch.sizes.len() as u64;
             reader.padding_saved += batch.padding_saved;
+            if !reader.options.keeps_unacknowledged || reader.policy(*policy) != DropPolicy::Block {
+                reader.acknowledged = reader.next;
+            }
+            batch.needs_acknowledgement = reader.needs_acknowledgement(ring, *policy, *limits);
             Some((batch, state.should_notify_writer()))
         })?;
         if notify_writer {
@@ -188,19 +233,43 @@ impl Reader {
         })
     }
 
+    /// All that was taken has arrived, but for the last `outstanding` bytes: that is not kept for this reader any more, see
+    /// [`ReaderOptions::keeps_unacknowledged`]. Returns whether it has brought anything, and whether more of it is needed.
+    pub fn acknowledge(&self, outstanding: u64) -> Acknowledged {
+        let (acknowledged, notify_writer) = self.with(|state, slot| {
+            let State { ring, readers, policy, limits, .. } = state;
+            let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else {
+                return (Acknowledged::default(), false);
+            };
+            // What was taken before a gap is not gone back to.
+            let arrived = ring.sequence_at(reader.position.saturating_sub(outstanding)).max(reader.behind_gap());
+            let arrived = arrived.min(reader.next);
+            let advanced = arrived > reader.acknowledged;
+            reader.acknowledged = reader.acknowledged.max(arrived);
+            let more_needed = reader.needs_acknowledgement(ring, *policy, *limits);
+            (Acknowledged { advanced, more_needed }, advanced && state.should_notify_writer())
+        });
+        if notify_writer {
+            self.place.buffer.room.notify_all();
+        }
+        acknowledged
+    }
+
     /// Goes back over the last `bytes` taken, to the beginning of the packet that holds the first of them, but not
     /// over a gap; they are taken again, or count as dropped where the log keeps them no more.
     ///
     /// What was taken before a gap makes the gap longer: going back there would bring what was left out of it.
     pub fn rewind(&mut self, bytes: u64) {
         self.with(|state, slot| {
-            let State { ring, readers, .. } = state;
+            let State { ring, readers, policy, limits, .. } = state;
             let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else { return };
             let (packets, back) = ring.back(reader.next, reader.behind_gap(), bytes);
             reader.next -= packets;
             reader.position -= back;
+            reader.acknowledged = reader.acknowledged.min(reader.next);
             reader.taken = reader.taken.saturating_sub(packets);
             reader.lengthen_gaps(ring, bytes.saturating_sub(back));
+            reader.drop_unreachable(ring, *policy, reader.options.limits.unwrap_or(*limits));
         });
     }
 
@@ -326,6 +395,7 @@ impl Drop for Reader {
                 reader.streaming = false;
                 reader.waker = None;
                 reader.overrun_waker = None;
+                reader.dropped_waker = None;
             }
         });
         self.place.buffer.notify_writer();
@@ -369,7 +439,11 @@ impl Slot {
                 dropped_bytes += lag.bytes;
                 lag = Lag::default();
             }
-            let congestion = reader.options.limits.unwrap_or(state.limits).used_by(&lag);
+            let queued = reader.options.limits.unwrap_or(state.limits).used_by(&lag);
+            let blocks = !reader.idle && reader.policy(state.policy) == DropPolicy::Block;
+            // Below that nobody asks what has been acknowledged.
+            let held = reader.held(&state.ring, state.limits).0;
+            let congestion = if blocks && held >= ACKNOWLEDGE_FROM { held } else { queued };
             Progress { received, taken, padding_saved, dropped, dropped_bytes, lag, congestion }
         })
     }
@@ -411,7 +485,7 @@ impl State {
         let reader = readers.get_mut(slot)?.as_mut()?;
         let policy = reader.policy(*policy);
         let limits = reader.options.limits.unwrap_or(*limits);
-        let gone = reader.next < ring.tail();
+        let gone = std::mem::take(&mut reader.resync_due) || reader.next < ring.tail();
         if gone || (policy != DropPolicy::Block && limits.exceeded_by(&reader.lag(ring))) {
             let to = match policy {
                 DropPolicy::Oldest => ring.oldest_within(&limits, reader.next),
@@ -436,6 +510,40 @@ impl ReaderState {
             packets: head.saturating_sub(self.next),
             bytes: ring.position(head).saturating_sub(self.position),
             time: ring.time_between(self.next, head),
+        }
+    }
+
+    /// What there is from `sequence` on.
+    pub(super) fn lag_from(&self, ring: &Ring, sequence: u64) -> Lag {
+        let head = self.head(ring);
+        Lag {
+            packets: head.saturating_sub(sequence),
+            bytes: ring.position(head).saturating_sub(ring.position(sequence)),
+            time: ring.time_between(sequence, head),
+        }
+    }
+
+    /// How many packets were dropped since the owner was told.
+    fn take_dropped(&mut self) -> u64 {
+        self.dropped - std::mem::replace(&mut self.dropped_reported, self.dropped)
+    }
+
+    /// Counts as dropped what waits and is not kept any more, or lies beyond its own limits. Where it goes on is decided
+    /// when it takes next.
+    pub(super) fn drop_unreachable(&mut self, ring: &Ring, default: DropPolicy, limits: Limits) {
+        if self.idle {
+            return;
+        }
+        let policy = self.policy(default);
+        let to = match policy {
+            DropPolicy::Block => ring.tail(),
+            DropPolicy::Keyframe | DropPolicy::Oldest | DropPolicy::Disconnect => {
+                if limits.exceeded_by(&self.lag(ring)) { ring.oldest_within(&limits, self.next) } else { ring.tail() }
+            }
+        };
+        if to > self.next {
+            self.skip_to(ring, to);
+            self.resync_due |= policy != DropPolicy::Oldest;
         }
     }
 
@@ -470,6 +578,8 @@ impl ReaderState {
         self.dropped_bytes += position.saturating_sub(self.position);
         self.position = position;
         self.next += skipped;
+        // Nobody goes back over the gap.
+        self.acknowledged = self.next;
     }
 
     /// Sequence number of the first packet after the last gap.

@@ -88,6 +88,9 @@ pub struct Batch {
     /// That packet can hold the end of older frames too, which nobody can decode there: [`Batch::trim_start`] and
     /// [`asf::StartFilter`] leave it out.
     pub starts: bool,
+    /// The reader keeps so much that is not acknowledged that [`Reader::acknowledge`](super::Reader::acknowledge) is
+    /// waited for.
+    pub needs_acknowledgement: bool,
 }
 
 impl Batch {
@@ -342,7 +345,15 @@ impl Ring {
             position = to;
             index += 1;
         }
-        Some(Batch { header, frames, sizes, padding_saved: saved - saved_before, skipped: 0, starts: false })
+        Some(Batch {
+            header,
+            frames,
+            sizes,
+            padding_saved: saved - saved_before,
+            skipped: 0,
+            starts: false,
+            needs_acknowledgement: false,
+        })
     }
 
     /// How many packets from `floor` to before `sequence` the last `bytes` before it touch, and how many bytes those
@@ -386,6 +397,11 @@ impl Ring {
                 entry.map_or(self.tail_position, |entry| entry.end)
             }
         }
+    }
+
+    /// Sequence number of the packet that holds the byte `position`, or of the oldest kept where that is gone.
+    pub(super) fn sequence_at(&self, position: u64) -> u64 {
+        self.tail + self.entries.partition_point(|entry| entry.end <= position) as u64
     }
 
     fn entry(&self, sequence: u64) -> Option<&Entry> {

@@ -332,7 +332,7 @@ fn rewinding_beyond_what_is_kept_counts_what_is_lost() {
     take_all(&mut reader);
     assert_eq!(counts(&reader), (35, 30));
     reader.rewind(304 * 22 + 1);
-    assert_eq!((counts(&reader), reader.progress().lag.packets), ((12, 30), 23));
+    assert_eq!((counts(&reader), reader.progress().lag.packets), ((12, 33), 20));
     let batch = reader.take(u64::MAX).unwrap();
     assert_eq!((batch.skipped, numbers(&batch)[0]), (3, 45));
     assert_eq!(counts(&reader), (32, 33));
@@ -359,6 +359,65 @@ fn rewinding_over_a_gap_leaves_it_a_gap() {
     reader.rewind(304 * 6);
     assert_eq!((take_all(&mut reader), counts(&reader)), (vec![40, 41, 42, 43], (5, 39)));
     assert_eq!(reader.packets_in_last(u64::MAX), 5);
+}
+
+fn keeps() -> ReaderOptions {
+    ReaderOptions { keeps_unacknowledged: true, ..by(DropPolicy::Block) }
+}
+
+/// What a blocking reader has taken is kept until the far end has acknowledged it, and holds the writer back.
+#[test]
+fn what_is_not_acknowledged_is_kept() {
+    let header = header(300);
+    let buffer = of_packets(10);
+    let mut reader = buffer.reader(StartPosition::Oldest, keeps());
+    reader.set_streaming(true);
+    append(&buffer, &header, 0..4);
+    assert!(!reader.take(u64::MAX).unwrap().needs_acknowledgement, "4 of 10");
+    append(&buffer, &header, 4..6);
+    assert!(reader.take(304).unwrap().needs_acknowledgement, "6 of 10");
+    append(&buffer, &header, 6..11);
+    take_all(&mut reader);
+    assert!(buffer.lock().is_held_back(), "all is taken, and none acknowledged");
+    assert_eq!(reader.progress().lag, Lag::default(), "nothing is queued");
+    assert_eq!(reader.progress().congestion, 1.0);
+    let nothing = Acknowledged { advanced: false, more_needed: true };
+    assert_eq!(reader.acknowledge(11 * 304 - 303), nothing, "not even the first packet whole");
+    assert_eq!(reader.acknowledge(7 * 304 + 1), Acknowledged { advanced: true, more_needed: true });
+    assert_eq!(reader.acknowledge(11 * 304), nothing, "nothing is taken back");
+    assert!(!buffer.lock().is_held_back());
+    append(&buffer, &header, 11..14);
+    assert_eq!(buffer.lock().ring.tail(), 3, "kept from the packet that has arrived in part");
+    reader.rewind(8 * 304);
+    assert_eq!(take_all(&mut reader), (3..14).collect::<Vec<_>>());
+    assert_eq!(reader.acknowledge(304), Acknowledged { advanced: true, more_needed: false });
+    append(&buffer, &header, 14..23);
+    assert_eq!(buffer.lock().ring.tail(), 13);
+    assert_eq!(reader.progress().dropped, 0);
+}
+
+/// Under another policy nothing is kept for it, whether it says so or not.
+#[test]
+fn only_who_blocks_keeps() {
+    let header = header(300);
+    for options in [by(DropPolicy::Block), ReaderOptions { policy: Some(DropPolicy::Keyframe), ..keeps() }] {
+        let buffer = of_packets(10);
+        let mut reader = buffer.reader(StartPosition::Oldest, options);
+        reader.set_streaming(true);
+        append(&buffer, &header, 0..11);
+        take_all(&mut reader);
+        assert!(!buffer.lock().is_held_back(), "{options:?}");
+        append(&buffer, &header, 11..12);
+        assert!(!reader.take(u64::MAX).unwrap().needs_acknowledgement);
+        assert_eq!(buffer.lock().ring.tail(), 2);
+        // A change of mind counts from then on.
+        reader.set_options(keeps());
+        append(&buffer, &header, 12..20);
+        take_all(&mut reader);
+        assert!(!buffer.lock().is_held_back(), "{options:?}");
+        append(&buffer, &header, 20..23);
+        assert!(buffer.lock().is_held_back(), "{options:?}");
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -411,6 +470,77 @@ proptest! {
         prop_assert!(arrived.is_sorted_by(|one, next| one < next), "{:?}", arrived);
         let Progress { taken, dropped, lag, .. } = reader.progress();
         prop_assert_eq!((taken, dropped + lag.packets), (arrived.len() as u64, u64::from(appended) - taken));
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Transfer {
+    Append,
+    Take(u64),
+    /// The far end has acknowledged all but so many of the bytes that are on their way.
+    Arrive(u64),
+    /// The connection is lost, with all that is on its way.
+    Lose,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A blocking reader loses nothing and gets nothing twice, whatever is acknowledged and lost when; and what is kept
+    /// stays within the limits.
+    #[test]
+    fn what_blocks_loses_nothing(
+        deeds in prop::collection::vec(prop_oneof![
+            3 => Just(Transfer::Append),
+            3 => (0_u64..3000).prop_map(Transfer::Take),
+            3 => (0_u64..3000).prop_map(Transfer::Arrive),
+            1 => Just(Transfer::Lose),
+        ], 1..120),
+    ) {
+        let headers = [header(300), header(400)];
+        let buffer = of_packets(8);
+        let mut reader = buffer.reader(StartPosition::Oldest, keeps());
+        reader.set_streaming(true);
+        let (mut appended, mut arrived) = (0, Vec::new());
+        let mut on_the_way = VecDeque::<(u32, u32)>::new();
+        let all = [Transfer::Take(u64::MAX), Transfer::Arrive(0)].into_iter().cycle().take(40);
+        for (step, deed) in deeds.into_iter().chain(all).enumerate() {
+            let bytes = |packets: &VecDeque<(u32, u32)>| packets.iter().map(|(_, size)| u64::from(*size)).sum::<u64>();
+            match deed {
+                Transfer::Append if !buffer.lock().is_held_back() => {
+                    append(&buffer, &headers[step % 2], appended..appended + 1);
+                    appended += 1;
+                }
+                Transfer::Append => {}
+                Transfer::Take(most) => {
+                    if let Some(batch) = reader.take(most) {
+                        on_the_way.extend(numbers(&batch).into_iter().zip(batch.sizes.iter().copied()));
+                    }
+                }
+                Transfer::Arrive(outstanding) => {
+                    reader.acknowledge(outstanding.min(bytes(&on_the_way)));
+                    while bytes(&on_the_way) > outstanding
+                        && let Some((number, size)) = on_the_way.pop_front()
+                    {
+                        // The last of them came in part, and comes again if the connection is lost now.
+                        if bytes(&on_the_way) < outstanding {
+                            on_the_way.push_front((number, size));
+                            break;
+                        }
+                        arrived.push(number);
+                    }
+                }
+                Transfer::Lose => {
+                    reader.rewind(bytes(&on_the_way));
+                    on_the_way.clear();
+                    reader.acknowledge(0);
+                }
+            }
+            let Progress { received, taken, dropped, lag, .. } = reader.progress();
+            prop_assert_eq!((dropped, taken + lag.packets), (0, received));
+            prop_assert!(buffer.lock().ring.kept().0 <= 9);
+        }
+        prop_assert_eq!(arrived, (0..appended).collect::<Vec<_>>());
     }
 }
 
@@ -532,6 +662,50 @@ fn counts_add_up_whatever_happens() {
     }
 }
 
+/// At any moment what is queued can be had, and what cannot counts as dropped: a reader that is away as well, and one that
+/// has tighter limits than the buffer.
+#[test]
+fn what_is_not_kept_is_dropped_at_once() {
+    let header = header(300);
+    let few = Limits { time: Duration::ZERO, bytes: 0, packets: 4 };
+    for (policy, limits, queued) in [
+        (DropPolicy::Keyframe, None, 10),
+        (DropPolicy::Oldest, None, 10),
+        (DropPolicy::Disconnect, None, 10),
+        (DropPolicy::Block, None, 10),
+        (DropPolicy::Keyframe, Some(few), 4),
+        (DropPolicy::Oldest, Some(few), 4),
+        (DropPolicy::Disconnect, Some(few), 4),
+    ] {
+        let buffer = of_packets(10);
+        let mut reader = buffer.reader(StartPosition::Oldest, ReaderOptions { limits, ..by(policy) });
+        // Who streams and has room lets the writer go on.
+        let mut streams = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+        streams.set_streaming(true);
+        let mut dropped = 0;
+        for n in 0..35 {
+            assert!(!buffer.lock().is_held_back());
+            append(&buffer, &header, n..n + 1);
+            take_all(&mut streams);
+            let now = reader.progress();
+            assert!(now.lag.packets <= queued && now.lag.bytes <= queued * 304, "{policy:?}: {now:?}");
+            assert_eq!(now.dropped + now.lag.packets, u64::from(n) + 1, "{policy:?}");
+            assert!(now.dropped >= dropped);
+            dropped = now.dropped;
+        }
+        assert_eq!(reader.take_dropped(), 35 - queued, "{policy:?}");
+        assert_eq!(reader.take_dropped(), 0);
+        // It goes on where its policy says, not where the buffer happens to begin.
+        let first = take_all(&mut reader).first().copied();
+        match policy {
+            DropPolicy::Oldest => assert_eq!(first, Some(35 - u32::try_from(queued).unwrap())),
+            DropPolicy::Keyframe | DropPolicy::Disconnect | DropPolicy::Block => {
+                assert_eq!(first, if queued == 10 { Some(30) } else { None }, "{policy:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn observers_only_look() {
     let header = header(300);
@@ -539,7 +713,7 @@ fn observers_only_look() {
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
     let observer = reader.monitor();
     append(&buffer, &header, 0..48);
-    assert_eq!(observer.progress().lag.packets, 48);
+    assert_eq!((observer.progress().dropped, observer.progress().lag.packets), (23, 25), "what is kept is queued");
     append(&buffer, &header, 48..55);
     assert_eq!(take_all(&mut reader), [50, 51, 52, 53, 54], "the newest key frame when it took");
     assert_eq!(observer.progress().dropped, 50);

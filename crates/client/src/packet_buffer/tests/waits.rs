@@ -141,6 +141,51 @@ fn the_writer_that_waits_is_woken_once_there_is_room_for_many() {
     writer.join().unwrap().unwrap();
 }
 
+/// An acknowledgement wakes the writer as room does.
+#[test]
+fn the_writer_that_waits_is_woken_by_acknowledgements() {
+    let header = header(300);
+    let buffer = of_packets(8);
+    let mut reader = buffer.reader(StartPosition::Oldest, keeps());
+    reader.set_streaming(true);
+    append(&buffer, &header, 0..9);
+    take_all(&mut reader);
+    let writer = std::thread::spawn({
+        let buffer = Arc::clone(&buffer);
+        move || buffer.wait_for_room()
+    });
+    while !buffer.lock().writer_waits {
+        std::thread::yield_now();
+    }
+    for outstanding in [8, 7] {
+        assert!(reader.acknowledge(outstanding * 304).advanced);
+        assert!(!buffer.lock().should_notify_writer(), "{outstanding} of 8");
+    }
+    reader.acknowledge(6 * 304);
+    writer.join().unwrap().unwrap();
+}
+
+/// Who does not take is told of what it loses meanwhile.
+#[test]
+fn who_is_away_is_woken_by_what_is_dropped() {
+    let header = header(300);
+    let buffer = of_packets(5);
+    let reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&count));
+    let mut context = Context::from_waker(&waker);
+    let mut dropped = pin!(reader.wait_until_dropped());
+    assert!(dropped.as_mut().poll(&mut context).is_pending());
+    append(&buffer, &header, 0..5);
+    assert_eq!(count.0.load(Ordering::SeqCst), 0);
+    append(&buffer, &header, 5..8);
+    append(&buffer, &header, 8..9);
+    assert_eq!(count.0.load(Ordering::SeqCst), 1, "once");
+    assert!(dropped.as_mut().poll(&mut context).is_ready());
+    assert_eq!(reader.take_dropped(), 4);
+    assert!(pin!(reader.wait_until_dropped()).poll(&mut context).is_pending());
+}
+
 /// Whether the writer would have to wait now.
 fn held_back(buffer: &PacketBuffer) -> bool {
     buffer.lock().is_held_back()
