@@ -363,8 +363,8 @@ impl AsfPushSink {
                     gst::element_imp_warning!(
                         self,
                         gst::ResourceError::Write,
-                        ("{waiting} publishing point(s) did not confirm the end within eos-timeout; the tail may be lost; \
-                         check the network and the server's log, or raise eos-timeout")
+                        ("{waiting} publishing point(s) did not take the end of the stream within eos-timeout, so that the \
+                             tail may be lost; raise eos-timeout, or lower the bit rate to what the network carries")
                     );
                     return Ok(());
                 }

@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 use gst::prelude::*;
 use test_support::media;
 use test_support::peer::{Connection, Peer, wms};
-use test_support::pipeline::{end, feed, pushing_to, until};
+use test_support::pipeline::{Pushing, end, feed, pushing_to, until};
 use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
@@ -208,14 +208,50 @@ fn quality_of_service() {
         feed(&source, media::packet(n, STEP));
     }
     until("the packets are in the log", || pushing.count(0, "packets-received") == 200);
+    let next_qos = || {
+        pushing.wait_for(|message| {
+            let gst::MessageView::Qos(qos) = message.view() else { return None };
+            let (processed, dropped) = qos.stats();
+            Some((processed.value(), dropped.value()))
+        })
+    };
+    // It has not begun yet, and what is not kept for it any more is dropped already.
+    let (processed, dropped) = next_qos();
+    assert!(processed == 0 && (1..=175).contains(&dropped), "{processed}, {dropped}");
+    assert_eq!((pushing.count(0, "packets-dropped"), pushing.count(0, "packets-queued")), (175, 25));
     connection.answer(&wms(204, "one"));
     connection.request();
-    let (processed, dropped) = pushing.wait_for(|message| {
-        let gst::MessageView::Qos(qos) = message.view() else { return None };
-        let (processed, dropped) = qos.stats();
-        Some((processed.value(), dropped.value()))
-    });
-    assert_eq!((processed, dropped), (10, 190));
+    while next_qos() != (10, 190) {}
+}
+
+/// A server that cannot be reached: at any moment what is queued is what is kept, and the rest is dropped and told; after
+/// the push nothing is queued any more.
+#[test]
+fn a_destination_that_is_away_loses_in_the_open() {
+    let (pushing, source) = Pushing::by_hand(
+        "location=http://127.0.0.1:9/concert drop-policy=keyframe max-size-time=0 max-size-bytes=20000 retry-delay=60000",
+    );
+    pushing.play();
+    let sum = || {
+        let stats = pushing.destination_stats();
+        let [received, sent, dropped, queued] =
+            ["received", "sent", "dropped", "queued"].map(|what| stats.get::<u64>(&format!("packets-{what}")).unwrap());
+        assert_eq!((sent, dropped + queued), (0, received));
+        (received, dropped, queued)
+    };
+    feed(&source, media::stream(1, STEP));
+    for n in 1..300 {
+        feed(&source, media::packet(n, STEP));
+        sum();
+        assert!(pushing.count(0, "bytes-queued") <= 20_000);
+    }
+    until("all are in the buffer", || sum().0 == 300);
+    let (_, dropped, queued) = sum();
+    assert!(dropped > 250 && queued > 10, "{dropped}, {queued}");
+    pushing.wait_for(|message| matches!(message.view(), gst::MessageView::Qos(_)).then_some(()));
+    pushing.stop();
+    assert_eq!(sum(), (300, 300, 0), "after NULL");
+    assert_eq!(pushing.count(0, "bytes-queued"), 0);
 }
 
 /// `retry-count` is of failures in a row, and a push that has flowed for `retry-delay` ends the row.

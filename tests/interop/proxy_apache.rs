@@ -85,9 +85,9 @@ fn what_apache_passes_on() {
 }
 
 /// H-7, C-10: what was pushed through a proxy that names itself decodes as what was received, in one body
-/// and in many on one connection. Apache holds the answer to the end back, since its body is not whole: the
-/// element waits for `eos-timeout` and says so, unless Apache sees in time that the publishing point has
-/// closed. Nothing is lost either way.
+/// and in many on one connection. Apache holds the answer to the end back, since its body is not whole: where bodies before
+/// were answered the element says so, unless Apache sees in time that the publishing point has closed. Nothing is lost
+/// either way.
 #[test]
 fn h7_c10_what_was_pushed_is_received() {
     for length in [0, 40_000] {
@@ -98,13 +98,13 @@ fn h7_c10_what_was_pushed_is_received() {
         let apache = Apache::new(server.addr(), Asking::Nobody, "ProxyVia On");
         let pushing = Pushing::launch(
             &format!("filesrc location={}", source.display()),
-            &format!("location={} sync=false content-length={length} eos-timeout=1000", apache.location()),
+            &format!("location={} sync=false content-length={length} eos-timeout=600000", apache.location()),
         );
         pushing.play();
         pushing.wait_for(|message| {
             if let gst::MessageView::Warning(warning) = message.view() {
                 let text = warning.error();
-                assert!(text.message().contains("did not confirm the end"), "{text}");
+                assert!(length > 0 && text.message().contains("did not come through"), "{text}");
             }
             matches!(message.view(), gst::MessageView::Eos(_)).then_some(())
         });

@@ -83,7 +83,7 @@ fn c7_bodies_that_are_held_back_arrive_whole() {
     let server = point(&directory);
     let authority = Authority::new();
     let nginx = Nginx::new(&authority, server.addr(), BUFFERING);
-    let (pushing, source) = by_hand(&nginx, &authority, "content-length=20000 eos-timeout=1000 retry-delay=60000");
+    let (pushing, source) = by_hand(&nginx, &authority, "content-length=20000 eos-timeout=600000 retry-delay=60000");
     let received = || server.stats("concert").unwrap().packets;
     // Too little for a body.
     feed(&source, media::stream(10, 40));
@@ -102,8 +102,9 @@ fn c7_bodies_that_are_held_back_arrive_whole() {
         let gst::MessageView::Warning(warning) = message.view() else { return None };
         Some(warning.error())
     });
-    assert!(warning.matches(gst::ResourceError::Write), "{warning:?}");
-    assert!(warning.message().contains("the tail may be lost"), "{warning}");
+    assert!(warning.matches(gst::ResourceError::Failed), "{warning:?}");
+    assert!(warning.message().contains("the last one is lost"), "{warning}");
+    assert!(warning.message().contains("proxy_request_buffering off"), "{warning}");
     pushing.wait_for_eos();
     pushing.stop();
     until("nginx gives the body up", || exchanges(&nginx).iter().any(|(_, status, _)| status == "400"));

@@ -8,6 +8,7 @@ use gst::prelude::*;
 use test_support::media;
 use test_support::peer::{Connection, Peer, ours, wms};
 use test_support::pipeline::{Pushing, end, feed, pushing_to, until};
+use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
 /// Longer than a body counts as short.
@@ -80,6 +81,49 @@ fn c10_what_an_unanswered_body_held_is_uncertain() {
     assert!(missing > 0, "nothing was lost: {came:?}");
     assert!((missing..sent).contains(&uncertain), "{missing} are missing, {uncertain} uncertain of {sent}");
     assert_eq!((sent, dropped), (u64::from(PACKETS), 0));
+}
+
+/// `drop-policy=block`, which files get by `auto`: a reset loses nothing, however fast upstream is, whatever the server has
+/// read by then, and however much of it only its system has: a stream of 12 s at the speed of the machine.
+#[test]
+fn a_reset_loses_nothing_where_upstream_is_held_back() {
+    const PACKETS: u32 = 768;
+    const STEP: u32 = 16;
+    let push = |policy: &str, peer: &Peer, read: u32| {
+        let (pushing, source) =
+            Pushing::by_hand(&format!("location={} sync=false retry-delay=10 {policy}", peer.location()));
+        pushing.play();
+        feed(&source, media::stream(PACKETS, STEP));
+        end(&source);
+        let mut first = peer.accept();
+        first.set_up(&wms(204, "one"));
+        first.packet();
+        let before: Vec<Packet> = first.data(read as usize).into_iter().map(Packet::Data).collect();
+        // As much as comes without being read.
+        until("the rest waits", || first.unread() > 0 || count(&pushing, "packets-sent") == u64::from(read));
+        first.reset();
+        let mut second = peer.accept();
+        if second.request().is_setup() {
+            second.answer(&wms(204, "two"));
+            second.request();
+        }
+        let after = second.until_the_end();
+        second.answer(&wms(204, "two"));
+        pushing.wait_for_eos();
+        let came: BTreeSet<u32> = [before, after].iter().flat_map(|packets| media::numbers(packets, STEP)).collect();
+        let missing: Vec<u32> = (0..PACKETS).filter(|number| !came.contains(number)).collect();
+        assert!(missing.is_empty(), "{policy}, reset after {read}: {missing:?} are missing");
+        let [sent, dropped] = ["packets-sent", "packets-dropped"].map(|field| count(&pushing, field));
+        assert_eq!((sent, dropped), (u64::from(PACKETS), 0), "{policy}, reset after {read}");
+    };
+    thread::scope(|scope| {
+        for policy in ["", "drop-policy=block"] {
+            for read in [0, 1, 40, 150, 300] {
+                scope.spawn(move || push(policy, &Peer::new(), read));
+                scope.spawn(move || push(policy, &Peer::with_little_room(), read));
+            }
+        }
+    });
 }
 
 /// What an application's `disconnect` leaves behind in the process waits for the next connection.

@@ -11,10 +11,14 @@
 //!   ▲ ╲                 ╲ resume    ▲ ▲               │                 │ 2xx
 //!   │  ╲ connect (resume) ╲─────────┘ └───────────────┼─────────────────┘
 //!   │   ╲───────────────────────────┘                 │ end, or another header
-//!   └── failure, from any state              Ending ─┴──▶ Down, or Setup anew
+//!   └── failure, from any state                       ▼
+//!                    Down, or Setup anew ◀── Closing ◀── Ending
 //! ```
 //!
 //! Which sessions go on after their connection was lost is told in `resume`.
+//!
+//! `Ending` lasts until the server answers `$E`, or its system has acknowledged it and a short time for an answer is
+//! over (C-11: many servers give none); `Closing`, until the connection is closed in order.
 //!
 //! A redirect of PushSetup stays in `Setup`, at another URL (`redirect`). A request that is to be
 //! authenticated is sent again (`authentication`), from `Asking` where credentials are needed first.
@@ -27,7 +31,7 @@ mod types;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use url::Url;
@@ -64,8 +68,11 @@ enum State {
     Open { remaining: u64, connected: bool },
     /// PushStart's body is complete; its answer is due.
     Full { deadline: Instant },
-    /// `$E` with a Reason other than 1 is out.
-    Ending { deadline: Instant, then: AfterEnd },
+    /// `$E` with a Reason other than 1 is out, and has to arrive by `deadline`. `answer_by`: the far end's system has
+    /// acknowledged it, and nobody waits longer than that for an answer.
+    Ending { deadline: Instant, answer_by: Option<Instant>, then: AfterEnd },
+    /// The connection is being closed in order, by `deadline`. `confirmed`: the server has answered `$E`.
+    Closing { deadline: Instant, confirmed: bool, then: AfterEnd },
     /// The end was reached.
     Closed,
 }
@@ -188,7 +195,8 @@ impl Session {
             State::Setup { deadline, .. }
             | State::Asking { deadline, .. }
             | State::Full { deadline }
-            | State::Ending { deadline, .. } => Some(deadline),
+            | State::Closing { deadline, .. } => Some(deadline),
+            State::Ending { deadline, answer_by, .. } => Some(answer_by.map_or(deadline, |by| by.min(deadline))),
             State::Down | State::Ready { .. } | State::Open { .. } | State::Closed => None,
         }
     }
@@ -208,9 +216,36 @@ impl Session {
         matches!(self.state, State::Closed)
     }
 
-    /// Whether a PushStart is under way whose body goes on.
+    /// Whether a PushStart is under way whose body goes on, or that ends only because another header needs a session
+    /// of its own.
     pub fn is_streaming(&self) -> bool {
         matches!(self.state, State::Open { connected: true, .. } | State::Full { .. })
+    }
+
+    /// Whether `$E`(0) is out, and the session not over.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.state, State::Ending { .. } | State::Closing { .. })
+    }
+
+    /// Whether `$E`(0) is out, and [`Session::handle_acknowledged`] is waited for.
+    pub fn awaits_acknowledgement(&self) -> bool {
+        matches!(self.state, State::Ending { answer_by: None, .. })
+    }
+
+    /// By when the connection has to be closed, while that is done in order: [`Output::CloseGracefully`] was said, and
+    /// [`Session::handle_closed`] is waited for.
+    pub fn close_by(&self) -> Option<Instant> {
+        match self.state {
+            State::Closing { deadline, .. } => Some(deadline),
+            State::Down
+            | State::Setup { .. }
+            | State::Asking { .. }
+            | State::Ready { .. }
+            | State::Open { .. }
+            | State::Full { .. }
+            | State::Ending { .. }
+            | State::Closed => None,
+        }
     }
 
     /// Begins: a PushSetup (C-2), or after a lost connection a PushStart that
@@ -302,7 +337,9 @@ impl Session {
         let success = (200..300).contains(&head.status);
         match self.state {
             State::Down | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
-            State::Ending { then, .. } => self.ended(then, true, now),
+            State::Ending { deadline, then, .. } => self.close_after_end(deadline, true, then),
+            // It comes after the wait for it.
+            State::Closing { deadline, then, .. } => self.state = State::Closing { deadline, confirmed: true, then },
             State::Setup { .. } if success => {
                 if self.refuses_server(head) {
                     return;
@@ -353,6 +390,7 @@ impl Session {
             }
             // C-11: the server may close first, without a response.
             State::Ending { then, .. } if delivered || cause == Cause::Closed => self.ended(then, true, now),
+            State::Closing { confirmed, then, .. } => self.ended(then, confirmed || delivered, now),
             State::Open { .. } | State::Full { .. } if self.header_change_rejected(now) => {
                 self.restart_after_change(now)
             }
@@ -376,6 +414,22 @@ impl Session {
         }
     }
 
+    /// The far end's system has acknowledged all of the body, `$E` included: it is waited `grace` at most for an
+    /// answer (C-11), since many servers give none.
+    pub fn handle_acknowledged(&mut self, grace: Duration, now: Instant) {
+        if let State::Ending { answer_by: answer_by @ None, .. } = &mut self.state {
+            *answer_by = Some(now + grace);
+        }
+    }
+
+    /// The connection is closed in order, as [`Output::CloseGracefully`] wanted it. `delivered` tells whether the far
+    /// end's system has acknowledged every byte.
+    pub fn handle_closed(&mut self, delivered: bool, now: Instant) {
+        if let State::Closing { confirmed, then, .. } = self.state {
+            self.ended(then, confirmed || delivered, now);
+        }
+    }
+
     /// Time has passed [`Session::deadline`].
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.deadline().is_none_or(|deadline| now < deadline) {
@@ -389,7 +443,11 @@ impl Session {
             State::Asking { target, .. } => self.unanswered(target),
             // Five of six servers in the field do not answer here: a new session serves them all.
             State::Full { .. } => self.restart(RestartReason::NoAnswer, 0, now),
-            State::Ending { then, .. } => self.ended(then, false, now),
+            State::Ending { deadline, answer_by: Some(_), then } if now < deadline => {
+                self.close_after_end(deadline, false, then);
+            }
+            State::Ending { answer_by, then, .. } => self.ended(then, answer_by.is_some(), now),
+            State::Closing { confirmed, then, .. } => self.ended(then, confirmed, now),
             State::Down | State::Ready { .. } | State::Open { .. } | State::Closed => {}
         }
     }
@@ -400,8 +458,9 @@ impl Session {
         if self.is_down() {
             return;
         }
-        // While it is asked for a lost session, that one may go on later.
-        let lost = self.lost.take().or_else(|| self.lost_session(now + self.idle_timeout()));
+        // While it is asked for a lost session, that one may go on later. One whose `$E` is out may not.
+        let over = self.is_ending();
+        let lost = self.lost.take().or_else(|| self.lost_session(now + self.idle_timeout())).filter(|_| !over);
         self.close();
         self.lost = lost;
         self.state = State::Down;
@@ -593,6 +652,16 @@ impl Session {
             self.close();
         }
         self.event(Event::Restarted { reason, rewind: self.sent_in_request });
+    }
+
+    /// C-11: the client closes. In order, since a close with unread input is a reset, which can destroy what the
+    /// server has not read yet.
+    fn close_after_end(&mut self, deadline: Instant, confirmed: bool, then: AfterEnd) {
+        if !confirmed {
+            self.event(Event::EndUnanswered);
+        }
+        self.outputs.push_back(Output::CloseGracefully);
+        self.state = State::Closing { deadline, confirmed, then };
     }
 
     fn ended(&mut self, then: AfterEnd, clean: bool, now: Instant) {

@@ -120,6 +120,11 @@ impl Pair {
                     }
                 }
                 Output::Send(bytes) | Output::Filler(bytes) => self.wire.push_back(bytes),
+                // All that was on its way has been read by then.
+                Output::CloseGracefully => {
+                    self.answering = false;
+                    self.client.handle_closed(true, self.now);
+                }
                 Output::Close => {
                     self.wire.clear();
                     if let Some(server) = &mut self.server

@@ -42,6 +42,8 @@ struct Run {
     room: Option<u64>,
     /// A request waits for its answer.
     asked: bool,
+    /// The connection is being closed in order.
+    closing: bool,
     ended: bool,
 }
 
@@ -67,7 +69,8 @@ fn config(source: &mut Source<'_>) -> Config {
 pub fn run(data: &[u8]) {
     let mut source = Source(data);
     let config = config(&mut source);
-    let mut run = Run { session: Session::new(config), now: Instant::now(), room: None, asked: false, ended: false };
+    let session = Session::new(config);
+    let mut run = Run { session, now: Instant::now(), room: None, asked: false, closing: false, ended: false };
     while !source.is_empty() {
         run.event(&mut source);
         run.carry_out();
@@ -102,6 +105,9 @@ impl Run {
             }
             13 if source.byte() == 0 => self.session.end(now),
             14 if source.byte() == 0 => self.session.disconnect(now),
+            15 if source.byte() == 0 => self.session.handle_acknowledged(Duration::from_millis(100), now),
+            // Also where nothing is being closed.
+            15 => self.session.handle_closed(source.byte().is_multiple_of(2), now),
             _ => self.now += Duration::from_millis(1),
         }
     }
@@ -158,7 +164,9 @@ impl Run {
                     self.asked = true;
                 }
                 Output::Send(bytes) | Output::Filler(bytes) => self.take(bytes.len()),
+                Output::CloseGracefully => self.closing = true,
                 Output::Close => {
+                    self.closing = false;
                     self.asked = false;
                     self.room = None;
                 }
@@ -186,6 +194,10 @@ impl Run {
             if self.asked && self.room.is_none_or(|room| room == 0) {
                 let server = HeaderValue::from_static("Cougar/9.0");
                 self.answer(204, HeaderMap::from_iter([(header::SERVER, server)]), true);
+            }
+            self.carry_out();
+            if std::mem::take(&mut self.closing) {
+                self.session.handle_closed(true, self.now);
             }
             self.carry_out();
             if let Some(deadline) = self.session.deadline() {

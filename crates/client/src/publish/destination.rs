@@ -1,5 +1,6 @@
 //! One destination: a task that carries out what its protocol session says.
 
+mod acknowledgement;
 mod batching;
 mod early_warnings;
 mod reporting;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
+use self::acknowledgement::AcknowledgementPoll;
 use self::batching::{WriteCoalescer, wait_for_batch};
 use self::early_warnings::EarlyWarnings;
 use self::reporting::Dropped;
@@ -81,6 +83,10 @@ pub(super) struct DestinationTask {
     /// Upstream was asked for the key frame that the cursor waits for.
     key_frame_wanted: bool,
     asked_kernel_at: Option<Instant>,
+    /// When the kernel is asked next what the far end has acknowledged.
+    acknowledgement: AcknowledgementPoll,
+    /// The reader keeps packets for the want of acknowledgements.
+    acknowledgement_needed: bool,
     /// The connection's queue is full: data waits for so many bytes of room, not for packets.
     wants_room: Option<usize>,
     /// Since when, while it is.
@@ -113,6 +119,10 @@ enum TaskEvent {
     Deadline,
     Retry,
     Overrun,
+    /// The kernel is to be asked what the far end has acknowledged.
+    AcknowledgementDue,
+    /// Packets were dropped while none are taken.
+    Dropped,
     /// Packets that were missed are to be reported.
     DroppedDue,
     /// What threatens the push is to be told.
@@ -162,6 +172,8 @@ impl DestinationTask {
             dropped: Dropped::default(),
             key_frame_wanted: false,
             asked_kernel_at: None,
+            acknowledgement: AcknowledgementPoll::default(),
+            acknowledgement_needed: false,
             wants_room: None,
             full_since: None,
             early_warnings: EarlyWarnings::default(),
@@ -213,6 +225,7 @@ impl DestinationTask {
             }
         }
         self.note_connection();
+        self.watch_acknowledgement();
     }
 
     async fn next_event(&mut self) -> TaskEvent {
@@ -221,6 +234,7 @@ impl DestinationTask {
         let gather_until = self.coalescer.until(Instant::now());
         let breaks_off = self.disconnects_on_overrun();
         let early_warning_at = self.early_warning().map(|(at, _)| at);
+        let acknowledgement_at = self.acknowledgement.at();
         let dropped_at = self.dropped.report_at.filter(|_| self.dropped.packets > 0);
         let Self { client, reader, commands, retry_at, wants_room, question, asking, drain_by, .. } = self;
         tokio::select! {
@@ -229,6 +243,9 @@ impl DestinationTask {
             () = at(deadline), if deadline.is_some() => TaskEvent::Deadline,
             () = at(*retry_at), if retry_at.is_some() => TaskEvent::Retry,
             () = reader.wait_until_overrun(), if breaks_off => TaskEvent::Overrun,
+            () = at(acknowledgement_at), if acknowledgement_at.is_some() => TaskEvent::AcknowledgementDue,
+            // Those that are dropped while packets are taken are told with the next.
+            () = reader.wait_until_dropped(), if !wants_data && dropped_at.is_none() => TaskEvent::Dropped,
             () = at(dropped_at), if dropped_at.is_some() => TaskEvent::DroppedDue,
             () = at(early_warning_at), if early_warning_at.is_some() => TaskEvent::EarlyWarning,
             answer = answer_to(question), if question.is_some() => TaskEvent::Answer(answer),
@@ -266,12 +283,25 @@ impl DestinationTask {
                 self.session.not_delivered(undelivered);
             }
             TaskEvent::Deadline => {
-                // Where it is an answer that does not come, this is the end of the body.
-                self.undelivered = self.client.undelivered();
+                // Where it is an answer that does not come, this is the end of the body. After `$E` nothing is sent again
+                // that has left this process.
+                self.undelivered =
+                    if self.session.is_ending() { self.client.waiting() } else { self.client.undelivered() };
                 self.session.handle_timeout(now);
             }
             TaskEvent::Retry => self.connect(),
             TaskEvent::Overrun => self.wait_until_overrun(),
+            TaskEvent::Transport(TransportEvent::Closed { delivered }) => {
+                if delivered {
+                    self.undelivered = 0;
+                }
+                self.session.handle_closed(delivered, now);
+            }
+            TaskEvent::AcknowledgementDue => self.check_acknowledged(now),
+            TaskEvent::Dropped => {
+                let dropped = self.reader.take_dropped();
+                self.note_dropped(dropped);
+            }
             TaskEvent::DroppedDue => self.report_dropped(),
             TaskEvent::EarlyWarning => self.report_early_warning(),
             TaskEvent::Answer(resume) => self.answered(resume),
@@ -340,7 +370,7 @@ impl DestinationTask {
         let settings = lock(&self.settings).clone();
         self.location = settings.session.url.to_string();
         lock(&self.stats).location.clone_from(&self.location);
-        self.reader.set_options(settings.options);
+        self.reader.set_options(settings.reader_options());
         self.client.set_settings(settings.transport);
         self.session.set_config(settings.session);
     }
@@ -358,6 +388,7 @@ impl DestinationTask {
 
     /// Nothing more happens by itself: what the log has is for others.
     fn stop_with(&mut self, status: Status, state: State, hresult: Hresult, failure: Option<Failure>) {
+        self.report_last_dropped();
         self.reader.pause();
         self.ending = false;
         self.step(status, state, hresult, failure);
@@ -401,6 +432,10 @@ impl DestinationTask {
                 self.session.end(now);
                 return true;
             }
+            // Where a reader that was lapped goes on is decided by looking: not before something can be taken.
+            if self.wants_room.is_some() {
+                return false;
+            }
             let Some(next) = self.reader.peek() else {
                 if self.reader.at_end() {
                     self.session.end(now);
@@ -425,6 +460,7 @@ impl DestinationTask {
                 continue;
             };
             self.note_dropped(batch.skipped);
+            self.acknowledgement_needed |= batch.needs_acknowledgement;
             // Players at the server may show all that it gets.
             batch.trim_start();
             let len = batch.len();
@@ -467,6 +503,7 @@ impl DestinationTask {
             }
             Output::Send(bytes) => self.send_control(bytes),
             Output::Close => self.client.close(),
+            Output::CloseGracefully => self.close_gracefully(),
             Output::Event(event) => self.handle_session_event(event),
         }
     }
@@ -527,7 +564,7 @@ impl DestinationTask {
                 "set packet-size at asfmux to 8192 or less, and keep the ASF header small",
             ),
             Event::RolledOver => {
-                self.body_arrived();
+                self.forget_body();
                 lock(&self.stats).rollovers += 1;
             }
             Event::HeaderChanged => {
@@ -536,10 +573,22 @@ impl DestinationTask {
             }
             Event::Restarted { reason, rewind } => self.restarted(reason, rewind),
             Event::Failed(failure) => self.failed(failure),
+            // The server answers at the end of a body; who does not pass its answer on may keep the body as well.
+            Event::EndUnanswered if lock(&self.stats).rollovers > 0 => self.notice(
+                "the server's answer to the end of the stream did not come through, as those before did: where a proxy \
+                 holds requests back until they are whole, the last one is lost"
+                    .to_owned(),
+                "let the proxy pass requests on as they come (nginx: proxy_request_buffering off)",
+            ),
+            Event::EndUnanswered => {}
             Event::Ended { clean } => {
                 let hresult = if clean { Hresult::OK } else { Hresult::TIMEOUT };
                 lock(&self.stats).end_unconfirmed = !clean;
-                self.body_arrived();
+                if clean {
+                    self.forget_body();
+                } else {
+                    self.on_body_interrupted(0);
+                }
                 self.step(Status::Stopped, State::Ending, hresult, None);
                 self.stop_with(Status::Closed, State::Closed, Hresult::OK, None);
             }

@@ -44,6 +44,13 @@ pub struct Settings {
     pub options: ReaderOptions,
 }
 
+impl Settings {
+    /// What was taken may have to be taken again, until the far end has acknowledged it.
+    fn reader_options(&self) -> ReaderOptions {
+        ReaderOptions { keeps_unacknowledged: true, ..self.options }
+    }
+}
+
 /// Who hears of a destination, and is asked.
 pub trait DestinationObserver: Send + Sync {
     /// Something happened. Called on the I/O thread with no lock held; it must not block.
@@ -124,7 +131,7 @@ impl Publisher {
         // First: a destination that nothing drives would be waited for at the end.
         let io = runtime::handle()?;
         let start = if self.buffer.head() == 0 { StartPosition::Oldest } else { settings.options.resync };
-        let reader = self.buffer.reader(start, settings.options);
+        let reader = self.buffer.reader(start, settings.reader_options());
         let monitor = reader.monitor();
         let (to_actor, commands) = mpsc::channel(COMMAND_QUEUE_LEN);
         let location = settings.session.url.to_string();
@@ -156,9 +163,12 @@ impl Publisher {
             removed.monitor.end_here();
             removed.commands.try_send(Command::Drain(Instant::now() + drain)).is_ok()
         });
-        if drains {
+        let stats = if drains {
             destinations.draining.push(removed);
-        }
+            stats
+        } else {
+            stats.let_go()
+        };
         drop(destinations);
         self.shared.notify_waiters();
         Some(stats)

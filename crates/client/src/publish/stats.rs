@@ -54,7 +54,7 @@ pub struct Stats {
     pub last_error: Option<Failure>,
     /// The last HTTP status.
     pub last_http_status: Option<u16>,
-    /// Packets not sent yet.
+    /// Packets not sent yet; all of them are kept, and can be sent.
     pub packets_queued: u64,
     /// Their framed bytes.
     pub bytes_queued: u64,
@@ -115,9 +115,14 @@ impl Stats {
         if connected.is_zero() { 0 } else { (self.bytes_sent as f64 * 8.0 / connected.as_secs_f64()) as u64 }
     }
 
-    /// The same once the publisher has let go of the destination, whose connection closes then.
+    /// The same once the publisher has let go of the destination, whose connection closes then: what waits is sent to
+    /// nobody.
     #[must_use]
     pub fn let_go(mut self) -> Self {
+        self.packets_dropped += std::mem::take(&mut self.packets_queued);
+        self.bytes_dropped += std::mem::take(&mut self.bytes_queued);
+        self.time_queued = Duration::ZERO;
+        self.congestion = 0.0;
         if !self.state.is_final() {
             self.note_state(State::Closed);
         }

@@ -35,8 +35,11 @@ struct State {
     /// Bytes of the Content-Length that the library has not pulled yet.
     remaining: u64,
     aborted: bool,
+    /// The library has let go of the body, and of the connection before.
+    released: bool,
     puller: Option<Waker>,
     pusher: Option<(Waker, usize)>,
+    releaser: Option<Waker>,
 }
 
 impl State {
@@ -57,8 +60,10 @@ impl Queue {
                 pushed: 0,
                 remaining: content_length,
                 aborted: false,
+                released: false,
                 puller: None,
                 pusher: None,
+                releaser: None,
             }),
         })
     }
@@ -87,6 +92,25 @@ impl Queue {
 
     pub(super) fn queued(&self) -> usize {
         self.lock().queued
+    }
+
+    /// Bytes that have not left this process, as far as is known: TLS may hold some more.
+    pub(super) fn unwritten(&self) -> usize {
+        let state = self.lock();
+        state.queued + state.in_flight
+    }
+
+    /// Waits until the library has let go of the body; the connection is closed then, as far as it is the library's.
+    pub(super) async fn released(&self) {
+        poll_fn(|context| {
+            let mut state = self.lock();
+            if state.released {
+                return Poll::Ready(());
+            }
+            state.releaser = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Bytes pushed since the beginning.
@@ -158,6 +182,16 @@ pub(super) struct PushBody {
 impl PushBody {
     pub(super) fn new(queue: Arc<Queue>) -> Self {
         Self { queue }
+    }
+}
+
+impl Drop for PushBody {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        state.released = true;
+        let releaser = state.releaser.take();
+        drop(state);
+        wake(releaser);
     }
 }
 

@@ -8,13 +8,14 @@
 //!   PushSetup and PushStart on the same one;
 //! * a PushStart's body never ends before its Content-Length (`body`): ending it
 //!   would throw away what the library still holds. It is left open until the
-//!   server answers or closes;
+//!   server answers or closes, or the connection is closed in order
+//!   ([`Client::close_gracefully`]);
 //! * the kernel holds little unsent data, and tells what the far end has
 //!   acknowledged (`socket`), so that a lost connection loses no packet;
 //! * a proxy is the way where the session says so (`proxy`): requests then name the whole URL, and https
 //!   goes through a tunnel. What is told of the connection is told of the one to the proxy;
 //! * https is an option (`tls`); what the far end has acknowledged is then more than the requests'
-//!   bytes, and a lost connection may lose packets that were on their way;
+//!   bytes, so that a lost connection repeats some packets that had arrived, rather than lose one;
 //! * Kerberos tickets come from the system's library (`kerberos`);
 //! * SIGPIPE is blocked in the I/O thread, and what the system refuses is an error, never a panic (`runtime`);
 //! * what a relay fetches instead is read as it arrives ([`download`]).
@@ -54,6 +55,10 @@ use wmhttp::proxy::Proxy;
 
 /// Bytes of body that wait here at most, beside what the kernel holds.
 const BODY_QUEUE_BYTES: usize = 64 * 1024;
+/// Bytes that the HTTP and the TLS library hold at most while the kernel takes none.
+const TLS_BUFFER_BYTES: u64 = 128 * 1024;
+/// Bytes of the TLS record that takes leave, at most. A data packet's record has more than its framing as overhead.
+const CLOSE_NOTIFY_BYTES: u64 = 31;
 /// Bytes of a response's body that are read, so that its connection can serve again.
 const MAX_RESPONSE_BODY: usize = 64 * 1024;
 /// How long a response's body may take.
@@ -99,6 +104,11 @@ pub enum TransportEvent {
         /// Bytes at the end of the body that the far end's system has not acknowledged.
         undelivered: u64,
     },
+    /// The connection is closed in order, as [`Client::close_gracefully`] asked.
+    Closed {
+        /// Whether the far end's system has acknowledged all that was sent. A proxy is such a far end.
+        delivered: bool,
+    },
 }
 
 /// One destination's HTTP client. See the module's text.
@@ -106,13 +116,19 @@ pub struct Client {
     settings: Settings,
     connection: Option<reqwest::Client>,
     made: Arc<ConnectionInfo>,
+    /// The connection carries TLS, so that its bytes are not those of the requests.
+    encrypted: bool,
     /// Bytes of all requests of this connection before the body under way.
     sent_before_body: u64,
     exchange: Option<InFlightRequest>,
     /// The body of the exchange before. Where the answer came early the library goes on pulling from it
     /// until it is aborted.
     answered: Option<Arc<Queue>>,
+    /// The connection is being closed in order.
+    closing: Option<Closing>,
 }
+
+type Closing = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 struct InFlightRequest {
     stage: RequestStage,
@@ -140,7 +156,16 @@ struct Failed {
 impl Client {
     /// A client without a connection.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, connection: None, made: Arc::default(), sent_before_body: 0, exchange: None, answered: None }
+        Self {
+            settings,
+            connection: None,
+            made: Arc::default(),
+            encrypted: false,
+            sent_before_body: 0,
+            exchange: None,
+            answered: None,
+            closing: None,
+        }
     }
 
     /// Changes how the next connection is made.
@@ -188,9 +213,14 @@ impl Client {
         BODY_QUEUE_BYTES
     }
 
-    /// What happens next. Never returns while no request is under way. `wanted_room` asks
+    /// What happens next. Never returns while no request is under way and no connection is being closed. `wanted_room` asks
     /// for [`TransportEvent::Room`] too, once [`Client::room`] is so many bytes, or [`Client::capacity`] where that is less.
     pub async fn next(&mut self, wanted_room: Option<usize>) -> TransportEvent {
+        if let Some(closing) = &mut self.closing {
+            let delivered = closing.await;
+            self.closing = None;
+            return TransportEvent::Closed { delivered };
+        }
         let Some(exchange) = &mut self.exchange else { return std::future::pending().await };
         let body = exchange.body.clone();
         let room = async {
@@ -237,10 +267,48 @@ impl Client {
         if let Some(body) = self.answered.take() {
             body.abort();
         }
+        self.closing = None;
         self.connection = None;
         // The gate of a connection that is still being made keeps the old one.
         self.made = Arc::default();
         self.sent_before_body = 0;
+    }
+
+    /// Closes the connection so that nothing is lost that was sent: the library writes what it holds and shuts the
+    /// sending side down (TLS says so first, by close_notify), and what the far end still says is read until it closes
+    /// too, for `grace` at most. [`TransportEvent::Closed`] follows, by `by`.
+    ///
+    /// Where the far end has answered before the body's end, the library closes at once and TLS without a word: whoever
+    /// has answered has read what it answers.
+    pub fn close_gracefully(&mut self, grace: Duration, by: Instant) {
+        let socket = self.socket().take();
+        let answered = self.answered.take();
+        if let Some(body) = &answered {
+            body.abort();
+        }
+        // The response is no longer waited for, which makes the library close.
+        let body = self.exchange.take().and_then(|exchange| exchange.is_sent().then_some(exchange.body)).flatten();
+        self.close();
+        self.closing = Some(Box::pin(async move {
+            let released = async {
+                for body in answered.iter().chain(&body) {
+                    body.released().await;
+                }
+            };
+            let released = tokio::time::timeout_at(by, released).await.is_ok();
+            match socket {
+                Some(socket) => socket.finish(grace, by).await && released,
+                // Nobody knows what has arrived.
+                None => false,
+            }
+        }));
+    }
+
+    /// Whether the far end's system has acknowledged all that was sent; `None` where the kernel does not tell. With TLS
+    /// some bytes may be in the library still, until [`Client::close_gracefully`] is through.
+    pub fn is_acknowledged(&self) -> Option<bool> {
+        let told = self.telemetry()?;
+        Some(told.outstanding == 0 && self.body().is_none_or(|body| body.unwritten() == 0))
     }
 
     /// Has the kernel mark the connection's packets, where that is wanted and its socket is known.
@@ -300,6 +368,7 @@ impl Client {
             (None, fixed) => reqwest::Body::from(fixed.unwrap_or_default()),
         };
         self.connection = Some(connection.clone());
+        self.encrypted = request.url.scheme() == "https";
         let by_proxy = request.proxy.is_some();
         exchange.stage = RequestStage::Waiting(Box::pin(async move {
             let sent = connection.post(request.url).headers(headers).body(body).send().await;
@@ -339,14 +408,23 @@ impl Client {
         self.body().map_or(0, |body| body.queued() as u64)
     }
 
-    /// Bytes at the end of the body under way that the far end's system has not acknowledged.
+    /// Bytes at the end of the body under way that the far end's system has not acknowledged. With TLS they are not less,
+    /// but may be more.
     pub fn undelivered(&self) -> u64 {
         let Some(body) = self.body() else { return 0 };
         // Sure is what has not even left this process.
         let waiting = body.queued() as u64;
-        let Some(acknowledged) = self.socket().as_ref().and_then(Socket::acknowledged) else { return waiting };
-        // TLS acknowledges bytes of its own too, which makes this too little then, never too much.
-        let missing = (self.sent_before_body + body.pushed()).saturating_sub(acknowledged);
+        let Some(told) = self.telemetry() else { return waiting };
+        let missing = if self.encrypted {
+            let unwritten = body.unwritten() as u64;
+            // The library has more only while the kernel takes no more.
+            let held = if told.unsent > 0 || unwritten > waiting { TLS_BUFFER_BYTES } else { 0 };
+            // Records are longer than what they carry. One that takes leave is sent to a far end that has closed, too.
+            unwritten + held + told.outstanding.saturating_sub(CLOSE_NOTIFY_BYTES)
+        } else {
+            // The SYN counts as one.
+            (self.sent_before_body + body.pushed()).saturating_sub(told.acknowledged.saturating_sub(1))
+        };
         missing.max(waiting).min(body.pushed())
     }
 }
@@ -358,6 +436,11 @@ impl Drop for Client {
 }
 
 impl InFlightRequest {
+    /// Whether the library has the request.
+    fn is_sent(&self) -> bool {
+        matches!(self.stage, RequestStage::Waiting(_))
+    }
+
     fn abort(&self) {
         if let Some(body) = &self.body {
             body.abort();

@@ -23,4 +23,9 @@ pub struct Telemetry {
     pub unsent: u32,
     /// Bytes that the far end has acknowledged since the connection began.
     pub acknowledged: u64,
+    /// Bytes that the kernel has taken, and the far end has not acknowledged: `unsent`, and those on their way. On a
+    /// connection that is lost, those that were when it was lost.
+    pub outstanding: u64,
+    /// Whether the connection is over on both sides, or was reset.
+    pub is_closed: bool,
 }

@@ -1,5 +1,6 @@
 //! The client against raw sockets: one test for each trap of the HTTP library.
 
+mod closing;
 mod download;
 mod proxy;
 
@@ -75,7 +76,10 @@ async fn next(client: &mut Client) -> TransportEvent {
     loop {
         match client.next(None).await {
             TransportEvent::Resolved | TransportEvent::Connected => {}
-            other @ (TransportEvent::Room | TransportEvent::Response { .. } | TransportEvent::Lost { .. }) => {
+            other @ (TransportEvent::Room
+            | TransportEvent::Response { .. }
+            | TransportEvent::Lost { .. }
+            | TransportEvent::Closed { .. }) => {
                 return other;
             }
         }
@@ -88,6 +92,7 @@ async fn status(client: &mut Client) -> u16 {
         other @ (TransportEvent::Resolved
         | TransportEvent::Connected
         | TransportEvent::Room
+        | TransportEvent::Closed { .. }
         | TransportEvent::Lost { .. }) => {
             panic!("{other:?}")
         }
@@ -340,6 +345,7 @@ fn undelivered_bytes_are_known() {
             | TransportEvent::Connected
             | TransportEvent::Room
             | TransportEvent::Response { .. }
+            | TransportEvent::Closed { .. }
             | TransportEvent::Lost { .. }) => panic!("{other:?}"),
         }
     });

@@ -533,7 +533,7 @@ fn the_element_gets_over_it() {
         ("close-after-setup", "", 1),
         ("no-filler,no-stream-change,no-directives,small-packets", "", 0),
         ("422@end", "", 0),
-        ("no-answer@end", "eos-timeout=1000", 0),
+        ("no-answer@end", "eos-timeout=600000", 0),
         ("close@end", "", 0),
         ("401@start/once", "user-id=bob user-pw=secret auth-methods=basic", 0),
         ("reset@20/once", "", 1),

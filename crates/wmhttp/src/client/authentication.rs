@@ -62,6 +62,7 @@ impl Session {
             State::Open { .. }
             | State::Full { .. }
             | State::Ending { .. }
+            | State::Closing { .. }
             | State::Down
             | State::Asking { .. }
             | State::Ready { .. }
@@ -86,6 +87,7 @@ impl Session {
             State::Open { .. } | State::Ending { .. } => Connection::New,
             State::Setup { .. }
             | State::Full { .. }
+            | State::Closing { .. }
             | State::Down
             | State::Asking { .. }
             | State::Ready { .. }

@@ -94,6 +94,7 @@ impl Session {
             | State::Asking { .. }
             | State::Full { .. }
             | State::Ending { .. }
+            | State::Closing { .. }
             | State::Closed => {}
         }
     }
@@ -106,7 +107,7 @@ impl Session {
             return;
         }
         self.send(&Packet::End(Hresult::OK));
-        self.state = State::Ending { deadline: now + self.config.end_timeout, then };
+        self.state = State::Ending { deadline: now + self.config.end_timeout, answer_by: None, then };
     }
 
     /// C-9: `$F`s to the end of the body; then its answer is awaited (C-10).

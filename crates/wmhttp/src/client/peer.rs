@@ -98,7 +98,7 @@ impl Session {
     }
 
     /// UsingProxy (C-4, C-7): one was chosen, or shows in the answers.
-    pub(super) fn uses_proxy(&self) -> bool {
+    pub fn uses_proxy(&self) -> bool {
         self.proxy.is_some() || self.peer.via_proxy
     }
 

@@ -32,8 +32,12 @@ enum Did {
     Packet(Packet),
     Data(u64),
     Close,
+    CloseGracefully,
     Event(Event),
 }
+
+/// How long an answer to `$E` is waited for once that has arrived.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// A session, the clock, and everything it has done.
 struct Played {
@@ -171,6 +175,7 @@ impl Played {
                 Did::Packet(packet)
             }
             Output::Close => Did::Close,
+            Output::CloseGracefully => Did::CloseGracefully,
             Output::Event(event) => Did::Event(event),
         };
         self.did.push(did);
@@ -209,6 +214,18 @@ impl Played {
 
     fn respond(&mut self, head: &ResponseHead) {
         self.session.handle_response(head, self.now);
+        self.run();
+    }
+
+    /// The far end's system has all of the body.
+    fn acknowledge(&mut self) {
+        self.session.handle_acknowledged(GRACE, self.now);
+        self.run();
+    }
+
+    /// The connection is closed in order.
+    fn closed(&mut self, delivered: bool) {
+        self.session.handle_closed(delivered, self.now);
         self.run();
     }
 
@@ -353,26 +370,95 @@ fn h6_newest_push_id() {
 #[test]
 fn c11_end() {
     type Act = fn(&mut Played);
-    let ways: [(Act, bool); 5] = [
-        (|peer| peer.respond(&wms(204, "a")), true),
-        (|peer| peer.respond(&relay(422)), true),
-        (|peer| peer.lose(Cause::Closed), true),
-        (|peer| peer.pass(Duration::from_secs(4)), true),
-        (|peer| peer.pass(Duration::from_secs(6)), false),
+    let (graceful, end) = (Did::CloseGracefully, |clean| Did::Event(Event::Ended { clean }));
+    let ways: [(Act, Vec<Did>); 9] = [
+        (|peer| peer.respond(&wms(204, "a")), vec![graceful.clone()]),
+        (|peer| peer.respond(&relay(422)), vec![graceful.clone()]),
+        (|peer| peer.lose(Cause::Closed), vec![Did::Close, end(true)]),
+        (|peer| peer.pass(Duration::from_secs(4)), vec![]),
+        (|peer| peer.pass(Duration::from_secs(6)), vec![Did::Close, end(false)]),
+        (Played::acknowledge, vec![]),
+        (
+            |peer| {
+                peer.acknowledge();
+                peer.pass(GRACE / 2);
+                peer.acknowledge();
+                peer.pass(GRACE / 2);
+            },
+            vec![Did::Event(Event::EndUnanswered), graceful.clone()],
+        ),
+        (
+            |peer| {
+                peer.acknowledge();
+                peer.respond(&wms(204, "a"));
+            },
+            vec![graceful],
+        ),
+        // The grace is never longer than the time for it all.
+        (
+            |peer| {
+                peer.pass(Duration::from_secs(5) - GRACE / 2);
+                peer.acknowledge();
+                peer.pass(GRACE / 2);
+            },
+            vec![Did::Close, end(true)],
+        ),
     ];
-    for (index, (act, clean)) in ways.into_iter().enumerate() {
+    for (index, (act, did)) in ways.into_iter().enumerate() {
         let mut peer = Played::open(config(), &wms(204, "a"), &header());
         peer.end();
         assert_eq!(peer.did, [Did::Packet(Packet::End(Hresult::OK))]);
         peer.did.clear();
         act(&mut peer);
-        if index == 3 {
-            assert_eq!(peer.did, [], "still waiting");
-            continue;
-        }
-        assert_eq!(peer.did, [Did::Close, Did::Event(Event::Ended { clean })], "way {index}");
-        assert!(peer.session.is_down());
+        assert_eq!(peer.did, did, "way {index}");
     }
+}
+
+/// C-11: an end that was answered is confirmed; else it is where the far end's system has acknowledged it to the last.
+#[test]
+fn c11_close_in_order() {
+    type Act = fn(&mut Played);
+    let ways: [(Act, bool); 4] = [
+        (|peer| peer.closed(true), true),
+        (|peer| peer.closed(false), false),
+        (|peer| peer.lose(Cause::Reset), false),
+        (|peer| peer.pass(Duration::from_secs(6)), false),
+    ];
+    for answered in [false, true] {
+        for (index, (act, delivered)) in ways.into_iter().enumerate() {
+            let mut peer = Played::open(config(), &wms(204, "a"), &header());
+            peer.end();
+            if answered {
+                peer.respond(&wms(204, "a"));
+            } else {
+                peer.acknowledge();
+                peer.pass(GRACE);
+            }
+            assert!(peer.session.close_by().is_some() && !peer.session.is_down());
+            peer.did.clear();
+            act(&mut peer);
+            let clean = answered || delivered;
+            assert_eq!(peer.did, [Did::Close, Did::Event(Event::Ended { clean })], "way {index}, answered: {answered}");
+            assert!(peer.session.is_down());
+        }
+    }
+}
+
+/// C-12: a header that a new session carries waits no longer than the end of a stream does.
+#[test]
+fn c12_new_session_at_a_silent_server() {
+    let config = Config { header_change: HeaderChange::Reconnect, ..config() };
+    let first = header();
+    let mut peer = Played::open(config, &wms(204, "a"), &first);
+    assert_eq!(peer.send(&header(), 1), 0);
+    assert_eq!(peer.did, [Did::Packet(Packet::End(Hresult::OK))]);
+    peer.did.clear();
+    peer.acknowledge();
+    peer.pass(GRACE);
+    peer.closed(true);
+    let restarted = Event::Restarted { reason: RestartReason::HeaderChange, rewind: 0 };
+    let unanswered = Did::Event(Event::EndUnanswered);
+    assert_eq!(peer.did, [unanswered, Did::CloseGracefully, Did::Close, Did::Event(restarted), setup("0")]);
 }
 
 /// C-11: where fewer than 8 bytes remain, `$F` fills them and `$E` goes in a PushStart of its own.

@@ -82,7 +82,7 @@ pub struct Config {
     pub resume: Resume,
     /// How long to wait for an answer (C-17).
     pub response_timeout: Duration,
-    /// How long to wait after `$E`(0) for the server to answer or close.
+    /// How long `$E`(0) may take to arrive: the bound for a server that does not take the data.
     pub end_timeout: Duration,
 }
 
@@ -151,8 +151,11 @@ pub enum Output {
     Send(Bytes),
     /// Append a `$F` to the PushStart's body: it carries nothing, but its bytes count.
     Filler(Bytes),
-    /// Close the connection.
+    /// Close the connection; what has not been sent is given up.
     Close,
+    /// Close the connection in order: shut the sending side down, TLS included, and read what still comes for a moment.
+    /// [`Session::handle_closed`](super::Session::handle_closed) is to be told of it.
+    CloseGracefully,
     /// Tell the higher layer.
     Event(Event),
 }
@@ -191,9 +194,12 @@ pub enum Event {
     },
     /// The attempt or the push failed: nothing more happens until `connect`.
     Failed(Failure),
-    /// `$E`(0) is out and the connection done with (C-11). `clean` where the server confirmed it.
+    /// The far end's system has acknowledged `$E`, and the server has neither answered nor closed: the connection is closed
+    /// without (C-11).
+    EndUnanswered,
+    /// `$E`(0) is out and the connection done with (C-11).
     Ended {
-        /// Whether the server answered or closed before the time-out.
+        /// Whether the server answered or closed, or its system acknowledged every byte, before the time-out.
         clean: bool,
     },
 }

@@ -60,13 +60,27 @@ impl DestinationTask {
     }
 
     pub(super) fn report_dropped(&mut self) {
-        self.dropped.report_at = Some(Instant::now() + DROPPED_INTERVAL);
+        self.dropped.packets += self.reader.take_dropped();
         let progress = self.reader.progress();
+        self.tell_dropped(progress.taken, progress.dropped);
+    }
+
+    /// Before nothing more is sent: what was not reported yet, and what waits, since nobody will send it.
+    pub(super) fn report_last_dropped(&mut self) {
+        let progress = self.reader.progress();
+        self.dropped.packets += self.reader.take_dropped() + progress.lag.packets;
+        if self.dropped.packets > 0 {
+            self.tell_dropped(progress.taken, progress.dropped + progress.lag.packets);
+        }
+    }
+
+    fn tell_dropped(&mut self, sent: u64, dropped: u64) {
+        self.dropped.report_at = Some(Instant::now() + DROPPED_INTERVAL);
         self.observer.report(DestinationEvent::Dropped {
             destination: self.name.clone(),
             packets: std::mem::take(&mut self.dropped.packets),
-            sent: progress.taken,
-            dropped: progress.dropped,
+            sent,
+            dropped,
         });
     }
 

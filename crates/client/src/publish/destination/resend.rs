@@ -2,7 +2,8 @@
 //!
 //! The far end's system acknowledges bytes that the server has not read, and there is no word of the server's own
 //! before the body's end. What the system has not acknowledged is taken again. So is all of a body that was so
-//! short that it may have been refused: better twice than never. Of the rest, what is fresh counts as uncertain.
+//! short that it may have been refused, or that nobody has read: better twice than never. Of the rest, what is fresh
+//! counts as uncertain. A reader that blocks keeps the packets for that (`acknowledgement`).
 
 use std::time::{Duration, Instant};
 
@@ -40,10 +41,23 @@ impl DestinationTask {
         if all { self.body.len() } else { undelivered }
     }
 
+    /// Whether all of the body would be taken again if the connection were lost now, though the far end's system has
+    /// acknowledged all but `undelivered`: it is so short that this could be a refusal, or nobody seems to read it.
+    pub(super) fn may_be_unread(&self, undelivered: u64, now: Instant) -> bool {
+        self.body.age(now) <= REFUSAL_RESEND_WINDOW || self.is_stuck(undelivered)
+    }
+
+    /// Whether the far end takes nothing now, and has taken so little that this may be its system alone.
+    fn is_stuck(&self, undelivered: u64) -> bool {
+        self.full_since.is_some() && self.body.len().saturating_sub(undelivered) <= STALL_RESEND_BYTES
+    }
+
     /// Whether nobody has read any of the body, though the far end's system has acknowledged all but `undelivered`.
     pub(super) fn peer_read_nothing(&self, cause: Cause, undelivered: u64, now: Instant) -> bool {
-        let taken = self.body.len().saturating_sub(undelivered);
-        cause == Cause::Stalled && taken <= STALL_RESEND_BYTES || self.session.resume_is_unproven(now)
+        let took_little = self.body.len().saturating_sub(undelivered) <= STALL_RESEND_BYTES;
+        let stuck = took_little && cause == Cause::Stalled
+            || self.is_stuck(undelivered) && matches!(cause, Cause::Reset | Cause::Closed);
+        stuck || self.session.resume_is_unproven(now)
     }
 
     /// The body is over without an answer to the whole of it: what has not arrived, and the last `rewind` bytes of
@@ -60,15 +74,19 @@ impl DestinationTask {
     pub(super) fn rewind_for_resend(&mut self, rewind: u64) -> u64 {
         let undelivered = std::mem::take(&mut self.undelivered);
         let lost = self.body.data_in_last(undelivered).max(rewind);
-        self.body = BodyMap::default();
         self.rewind(lost);
+        self.forget_body();
         lost
     }
 
-    /// The body is over at its end.
-    pub(super) fn body_arrived(&mut self) {
+    /// The body is over: nothing waits for room in it, and all that was taken and is not taken again has arrived, as far
+    /// as will ever be known.
+    pub(super) fn forget_body(&mut self) {
         self.body = BodyMap::default();
         self.undelivered = 0;
+        self.has_room();
+        self.acknowledgement_needed = false;
+        let _ = self.reader.acknowledge(0);
     }
 
     /// Closes the connection without `$E`. What has left this process may still arrive; the rest is taken again.

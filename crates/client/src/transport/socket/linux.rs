@@ -2,18 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use nix::libc;
 use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::Telemetry;
 
 /// Unsent bytes that the kernel takes before it makes the library wait: enough for one turn of the
 /// I/O thread, little enough that a stall shows soon and a reconnect repeats little.
 const NOT_SENT_LOW_WATER: u32 = 128 * 1024;
+
+/// How often the kernel is asked whether the last bytes are acknowledged, since it does not tell by itself.
+const ACKNOWLEDGEMENT_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A duplicate of a connection's descriptor. The connection closes for the far
 /// end only when this is dropped too.
@@ -66,15 +73,51 @@ impl Socket {
         let _ = socket.set_tclass_v6(class);
     }
 
-    /// Bytes of requests that the far end has acknowledged.
-    pub(in crate::transport) fn acknowledged(&self) -> Option<u64> {
-        // The SYN counts as one.
-        Some(self.telemetry()?.acknowledged.saturating_sub(1))
+    /// Shuts the sending side down and reads on until the far end has closed too, or `grace` is over; then returns
+    /// whether the far end has acknowledged all that was sent, and waits for that until `by`.
+    ///
+    /// A close with unread input is a reset, which destroys what the far end has received and not read yet.
+    pub(in crate::transport) async fn finish(self, grace: Duration, by: Instant) -> bool {
+        // The library has done so; but it gives up a connection that was answered before its body's end.
+        let _ = SockRef::from(&self.fd).shutdown(Shutdown::Write);
+        if let Ok(stream) = self.fd.try_clone().and_then(|fd| TcpStream::from_std(fd.into())) {
+            let read_until = (Instant::now() + grace).min(by);
+            // Closed, or not in time.
+            let _ = tokio::time::timeout_at(read_until, read_to_end(&stream)).await;
+        }
+        while !self.is_all_acknowledged() {
+            if Instant::now() >= by || self.is_lost() {
+                return false;
+            }
+            tokio::time::sleep(ACKNOWLEDGEMENT_INTERVAL).await;
+        }
+        true
+    }
+
+    fn is_all_acknowledged(&self) -> bool {
+        self.telemetry().is_some_and(|told| told.outstanding == 0)
+    }
+
+    /// Whether the connection is no more, so that nothing will be acknowledged.
+    fn is_lost(&self) -> bool {
+        self.telemetry().is_none_or(|told| told.is_closed)
     }
 
     /// Asks the kernel.
     pub(in crate::transport) fn telemetry(&self) -> Option<Telemetry> {
         tcp_info(&self.fd)
+    }
+}
+
+/// Throws away what comes, until nothing more can.
+async fn read_to_end(stream: &TcpStream) {
+    let mut input = [0; 4096];
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut input) {
+            Ok(1..) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => return,
+        }
     }
 }
 
@@ -116,7 +159,9 @@ fn duplicate(fd: RawFd) -> Option<OwnedFd> {
 }
 
 /// Bytes of the kernel's `struct tcp_info` that are read; the C library's own declaration ends earlier.
-const TCP_INFO_LEN: usize = 152;
+const TCP_INFO_LEN: usize = 216;
+/// TCP_CLOSE: the connection is over on both sides, or was reset.
+const TCP_CLOSE: u8 = 7;
 
 fn tcp_info(fd: &OwnedFd) -> Option<Telemetry> {
     let mut info = [0_u8; TCP_INFO_LEN];
@@ -131,5 +176,9 @@ fn tcp_info(fd: &OwnedFd) -> Option<Telemetry> {
     }
     let u32_at = |at: usize| Some(u32::from_ne_bytes(info.get(at..at + 4)?.try_into().ok()?));
     let u64_at = |at: usize| Some(u64::from_ne_bytes(info.get(at..at + 8)?.try_into().ok()?));
-    Some(Telemetry { rtt: u32_at(68)?, unsent: u32_at(144)?, acknowledged: u64_at(120)? })
+    let (acknowledged, unsent) = (u64_at(120)?, u32_at(144)?);
+    // Data alone, each byte once; what is acknowledged counts the SYN, and a FIN, as a byte too.
+    let sent = u64_at(200)?.saturating_sub(u64_at(208)?);
+    let outstanding = u64::from(unsent) + sent.saturating_sub(acknowledged.saturating_sub(1));
+    Some(Telemetry { rtt: u32_at(68)?, unsent, acknowledged, outstanding, is_closed: info.first() == Some(&TCP_CLOSE) })
 }

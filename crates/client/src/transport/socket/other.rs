@@ -2,6 +2,9 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Telemetry;
 
@@ -23,7 +26,7 @@ impl Socket {
         match self.0 {}
     }
 
-    pub(in crate::transport) fn acknowledged(&self) -> Option<u64> {
+    pub(in crate::transport) async fn finish(self, _grace: Duration, _by: Instant) -> bool {
         match self.0 {}
     }
 

@@ -20,6 +20,7 @@ async fn lost(request: Request) -> Cause {
         other @ (TransportEvent::Resolved
         | TransportEvent::Connected
         | TransportEvent::Room
+        | TransportEvent::Closed { .. }
         | TransportEvent::Response { .. }) => {
             panic!("{other:?}")
         }

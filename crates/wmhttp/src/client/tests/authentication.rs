@@ -142,11 +142,13 @@ fn c13_refused_after_the_end() {
     peer.end();
     assert_eq!(peer.packets(), [Packet::Header(header.bytes().clone()), Packet::End(Hresult::OK)]);
     peer.respond(&wms(204, "a"));
+    peer.closed(true);
     assert_eq!(peer.events().last(), Some(&Event::Ended { clean: true }));
     // Without a challenge it is an answer to the end like any other.
     let mut peer = Played::open(bobs(), &wms(204, "a"), &header);
     peer.end();
     peer.respond(&relay(401));
+    peer.closed(true);
     assert_eq!(peer.events(), [Event::Ended { clean: true }]);
 }
 

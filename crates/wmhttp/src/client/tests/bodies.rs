@@ -135,11 +135,13 @@ fn c12_header_change_by_a_new_session() {
     assert_eq!(peer.did, [Did::Packet(Packet::End(Hresult::OK))]);
     peer.did.clear();
     peer.respond(&relay(204));
+    peer.closed(true);
     peer.respond(&relay(204));
     assert_eq!(peer.send(&second, 1), 1);
     assert_eq!(
         peer.did,
         [
+            Did::CloseGracefully,
             Did::Close,
             Did::Event(Event::Restarted { reason: RestartReason::HeaderChange, rewind: 0 }),
             setup("0"),

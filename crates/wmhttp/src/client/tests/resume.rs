@@ -106,6 +106,9 @@ fn c15_resume_refused_at_its_end() {
     peer.run();
     peer.did.clear();
     peer.respond(&ours(422, "new"));
+    assert_eq!(peer.did, [Did::CloseGracefully]);
+    peer.did.clear();
+    peer.closed(true);
     assert_eq!(peer.did, [Did::Close, Did::Event(Event::Ended { clean: true })]);
 }
 
@@ -345,6 +348,7 @@ fn c15_h6_another_id_ends_a_resume() {
     let mut peer = resumed(&header);
     peer.end();
     peer.respond(&ours(204, "0"));
+    peer.closed(true);
     assert_eq!(peer.did.last(), Some(&Did::Event(Event::Ended { clean: true })));
 }
 
