@@ -364,7 +364,7 @@ impl AsfPushSink {
                         self,
                         gst::ResourceError::Write,
                         ("{waiting} publishing point(s) did not take the end of the stream within eos-timeout, so that the \
-                             tail may be lost; raise eos-timeout, or lower the bit rate to what the network carries")
+                         tail may be lost; raise eos-timeout, or lower the bit rate to what the network carries")
                     );
                     return Ok(());
                 }
