@@ -36,6 +36,12 @@ pub enum Warning {
         /// Bytes dropped.
         len: usize,
     },
+    /// Packets of one stream are 1000 hours away from those before: libav's video encoders add them in GStreamer, and its
+    /// sound encoders do not.
+    HoursAdded {
+        /// Bytes of the stream before the first packet that is so far away.
+        offset: u64,
+    },
     /// What looked like another header behind the end of the data is none, and was
     /// passed over.
     BrokenHeader(Error),
@@ -67,6 +73,11 @@ impl fmt::Display for Warning {
                 f,
                 "Data Packet at byte {offset} of the stream ends after {len} bytes and was \
                  dropped; the stream was cut there"
+            ),
+            Self::HoursAdded { offset } => write!(
+                f,
+                "Data Packet at byte {offset} of the stream is 1000 hours away from the one before it, which no player \
+                 can play: libav's video encoders add these hours; put identity single-segment=true behind each of them"
             ),
             Self::BrokenHeader(error) => {
                 write!(f, "{error}; it was passed over, check the file behind its data")

@@ -118,6 +118,7 @@ impl Parser {
         });
         let header = self.prepare(header)?;
         self.header = Some(Arc::new(header));
+        self.last_send_time = None;
         self.received_header = Some(bytes);
         Ok(())
     }

@@ -153,6 +153,33 @@ fn a_header_behind_the_data_that_is_none_is_passed_over() {
     assert!(matches!(run.error, Some(Error::InvalidHeader { .. })));
 }
 
+/// What libav's encoders add is said once, in whatever order the streams come. Other steps, and another header, are none.
+#[test]
+fn a_thousand_hours_between_packets_are_said() {
+    const HOURS: u32 = 3_600_000_000;
+    let packet = |time| PacketBuilder::asfmux(200, vec![Payload::new(1, &[1; 20])]).send_time(time).build();
+    for (times, warned) in [
+        (&[0, 40, HOURS - 12, HOURS + 28, 80, HOURS][..], true),
+        (&[HOURS, HOURS + 40, 46, 92], true),
+        (&[HOURS, HOURS + 40], false),
+        (&[0, 40_000_000, 0, u32::MAX, 10, 7_200_000], false),
+    ] {
+        let mut run = Run::new();
+        run.push(header());
+        times.iter().for_each(|time| {
+            run.push(packet(*time));
+        });
+        assert_eq!(run.units.len(), times.len());
+        let warnings = run.warnings();
+        assert_eq!(warnings.len(), usize::from(warned), "{times:?}: {warnings:?}");
+        let remedy = |warning: &Warning| warning.to_string().contains("identity single-segment=true");
+        assert!(warnings.iter().all(remedy), "{warnings:?}");
+    }
+    let mut run = Run::new();
+    run.push(header()).push(packet(0)).push(header()).push(packet(HOURS));
+    assert_eq!((run.streams(), run.warnings()), (vec![1, 1], vec![]));
+}
+
 #[test]
 fn eight_packets_of_nonsense_are_the_end() {
     let mut run = Run::new();
