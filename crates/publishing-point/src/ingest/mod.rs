@@ -4,3 +4,4 @@ pub(crate) mod handlers;
 pub(crate) mod rate_limit;
 pub(crate) mod session;
 pub(crate) mod setup;
+pub(crate) mod stream_writer;

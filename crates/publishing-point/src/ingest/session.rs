@@ -1,20 +1,18 @@
 //! One push session: a task that owns the protocol machine and writes into a point.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
+use super::stream_writer::StreamWriter;
 use crate::http::connection::Connection;
-use crate::playback::framing;
 use crate::points::activity::Pusher;
 use crate::points::publishing_point::PublishingPoint;
 use crate::points::push_session::{BodyChunk, PublishSession, SessionControl, SessionRequest};
-use crate::points::timeline::Timeline;
 use crate::recording::recorder::SESSION_FINISH_TIMEOUT;
-use asf::{self, Header, Packet, Padding};
+use asf::{self, Header};
 use wmhttp::Hresult;
 use wmhttp::server::{Output, Reply, ServerSession};
 
@@ -23,8 +21,6 @@ const REQUEST_QUEUE_LEN: usize = 4;
 /// How long a request waits for the end of the PushStart before: a pusher that reconnects at once may be
 /// seen on the new connection before the old one's end is.
 const PREVIOUS_REQUEST_GRACE: Duration = Duration::from_millis(500);
-/// Bytes of restored packets that share an allocation.
-const PACKET_BLOCK_BYTES: usize = 64 * 1024;
 
 /// What is called once, when the session is deleted; told whether its point goes with it (S-13).
 type OnEnd = Box<dyn FnOnce(bool) + Send>;
@@ -47,7 +43,7 @@ pub(crate) fn spawn(start: SessionStart, connection: &Arc<Connection>) -> Publis
     let (connected, connection) = watch::channel(Arc::downgrade(connection));
     let SessionStart { point, session, pusher, owner, on_end } = start;
     let session = Session {
-        point,
+        point: Arc::clone(&point),
         pusher,
         session,
         on_end: Some(on_end),
@@ -55,9 +51,7 @@ pub(crate) fn spawn(start: SessionStart, connection: &Arc<Connection>) -> Publis
         request,
         current: None,
         waiting: None,
-        header: None,
-        timeline: Arc::default(),
-        block: BytesMut::new(),
+        writer: StreamWriter::new(point),
         displaced: None,
         refusal: None,
     };
@@ -77,9 +71,7 @@ struct Session {
     current: Option<ActivePush>,
     /// A request that waits for the end of `current`, and how long.
     waiting: Option<(SessionRequest, Instant)>,
-    header: Option<Arc<Header>>,
-    timeline: Arc<Mutex<Timeline>>,
-    block: BytesMut,
+    writer: StreamWriter,
     /// Why the session is no longer in its point, where the stream continues.
     displaced: Option<&'static str>,
     /// The error that the session ends with.
@@ -188,29 +180,20 @@ impl Session {
 
     /// Does what the machine wants done.
     async fn process_outputs(&mut self) {
-        let mut packets = Vec::new();
-        let mut received = 0;
         // Who is told that a session is over may begin the next at once: the point must be free by then.
         let mut last_reply = None;
         while let Some(output) = self.session.poll() {
             match output {
                 Output::Data(bytes) => {
-                    received += bytes.len() as u64;
-                    match self.restore(&bytes) {
-                        Ok((packet, bytes)) => {
-                            if let Some(recorder) = self.point.recorder() {
-                                recorder.packet(&packet, &bytes).await;
-                            }
-                            packets.push(packet);
-                        }
-                        Err(error) => self.refuse(&error),
+                    if let Err(error) = self.writer.packet(&bytes).await {
+                        self.refuse(&error);
                     }
-                    continue;
                 }
                 Output::Header(bytes) | Output::StreamChange(bytes) => {
-                    self.append(&mut packets, &mut received);
+                    // The packets before it are counted as the session's.
+                    self.flush();
                     match Header::parse(bytes) {
-                        Ok(header) => self.begin(header).await,
+                        Ok(header) => self.writer.header(header).await,
                         Err(error) => self.refuse(&error),
                     }
                 }
@@ -231,7 +214,7 @@ impl Session {
                     }
                 }
                 Output::Ended { reason, destroy } => {
-                    self.append(&mut packets, &mut received);
+                    self.flush();
                     let why = self.refusal.take();
                     let is_refused = matches!(reason, Hresult::BAD_REQUEST | Hresult::TIMEOUT);
                     self.pusher.log_end(self.point.name(), why.as_deref().unwrap_or_else(|| words(reason)), is_refused);
@@ -239,10 +222,7 @@ impl Session {
                     if ![Hresult::OK, Hresult::ABORT, Hresult::TIMEOUT, Hresult::BAD_REQUEST].contains(&reason) {
                         self.point.ledger().trouble(&format!("the push session is over: {reason}"));
                     }
-                    self.point.end();
-                    if let Some(recorder) = self.point.recorder() {
-                        recorder.finish(SESSION_FINISH_TIMEOUT).await;
-                    }
+                    self.writer.end(SESSION_FINISH_TIMEOUT).await;
                     self.point.set_pushing(false);
                     if let Some(on_end) = self.on_end.take() {
                         on_end(destroy);
@@ -250,7 +230,7 @@ impl Session {
                 }
             }
         }
-        self.append(&mut packets, &mut received);
+        self.flush();
         if let Some(reply) = last_reply {
             self.answer(reply);
         }
@@ -266,43 +246,11 @@ impl Session {
         }
     }
 
-    async fn begin(&mut self, header: Header) {
-        if header.packet_size() > framing::MAX_PAYLOAD {
-            tracing::warn!(
-                point = self.point.name(),
-                packet_size = header.packet_size(),
-                "packets too large for players of MMS over HTTP: they get nothing. Lower the muxer's packet size"
-            );
-        }
-        let (header, timeline) = self.point.begin(header);
-        self.timeline = timeline;
-        if let Some(recorder) = self.point.recorder() {
-            recorder.header(&header, &self.point.config()).await;
-        }
-        self.header = Some(header);
-    }
-
-    /// The packet at its full size, as players and files have it.
-    fn restore(&mut self, packet: &[u8]) -> Result<(Packet, Bytes), asf::Error> {
-        let Some(header) = &self.header else {
-            // The machine lets no packet come before a header.
-            return Err(asf::Error::OverlongPacket { len: packet.len(), size: 0 });
-        };
-        let size = header.packet_size();
-        if self.block.capacity() < size {
-            self.block = BytesMut::with_capacity(size.max(PACKET_BLOCK_BYTES));
-        }
-        asf::restore(packet, size, &mut self.block)?;
-        let mut bytes = self.block.split();
-        self.timeline.lock().unwrap_or_else(PoisonError::into_inner).fit(&mut bytes, Instant::now());
-        let bytes = bytes.freeze();
-        Ok((Packet::parse([bytes.clone(), Bytes::new()], header, Padding::Keep), bytes))
-    }
-
-    fn append(&self, packets: &mut Vec<Packet>, received: &mut u64) {
-        if let Some(header) = self.header.as_ref().filter(|_| !packets.is_empty()) {
-            self.pusher.received(packets.len(), *received);
-            self.point.append(header, std::mem::take(packets), std::mem::take(received));
+    /// Hands the packets so far to the players.
+    fn flush(&mut self) {
+        let (packets, received) = self.writer.flush();
+        if packets > 0 {
+            self.pusher.received(packets, received);
         }
     }
 
@@ -342,6 +290,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
     use tokio::time::sleep;
+
+    use bytes::Bytes;
 
     use super::*;
     use crate::recording::recorder::Recorder;
