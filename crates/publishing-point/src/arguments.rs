@@ -10,6 +10,7 @@ use crate::admission::networks::Networks;
 use crate::config::file::{ConfigError, ConfigFile, LogFormat, TlsTable};
 use crate::config::input::http_url;
 use crate::config::relay::RawForward;
+use crate::config::source::RawSource;
 use crate::fault_injection::Faults;
 use crate::status::access::StatusAccess;
 use bytesize::ByteSize;
@@ -86,6 +87,19 @@ pub struct Arguments {
     /// Send pushers of a point through a proxy; may be given several times
     #[arg(long = "proxy-redirect", value_name = "POINT=URL", value_parser = of_point(http_url))]
     proxy_redirects: Vec<(String, Url)>,
+    /// Pull a point's stream from another server, http://user:password@server/point or mmsh://server/point; may be
+    /// given several times
+    ///
+    /// Other users of this machine can see a password on the command line: the configuration file has a better
+    /// place for it.
+    #[arg(long = "source", value_name = "POINT=URL", value_parser = of_point(any))]
+    sources: Vec<(String, String)>,
+    /// Pull sources only while somebody plays
+    #[arg(long)]
+    source_on_demand: bool,
+    /// Let players go to other servers for this time before the server ends, such as 30s [default: 0s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    drain_time: Option<Duration>,
     /// Push a point's stream on to another server, http://user:password@server/point; may be given several times
     ///
     /// Other users of this machine can see a password on the command line: the configuration file has a better
@@ -139,6 +153,13 @@ impl Arguments {
         for (name, url) in &self.proxy_redirects {
             table(&mut file.point, name).proxy_redirect = Some(url.clone());
         }
+        for (name, url) in &self.sources {
+            table(&mut file.point, name).source = Some(RawSource::from(url.as_str()));
+        }
+        if self.source_on_demand {
+            file.defaults.source_on_demand = Some(true);
+        }
+        set(&mut file.drain_time, &self.drain_time);
         for (name, _) in &self.relays {
             table(&mut file.point, name).forward = None;
         }

@@ -5,14 +5,18 @@ pub mod file;
 pub(crate) mod input;
 mod playback;
 pub mod relay;
+mod remote;
+pub mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use url::Url;
 
 use self::relay::RelayConfig;
+use self::source::SourceConfig;
 use crate::admission::limits::ServerLimits;
 use crate::admission::networks::Networks;
 use crate::fault_injection::Faults;
@@ -59,6 +63,8 @@ pub struct Config {
     pub allow_play: Option<Networks>,
     /// What the server bears of those whom it does not know.
     pub bounds: ServerLimits,
+    /// How long a server that is to end lets its players go elsewhere first ([`Server::drain`](crate::Server::drain)).
+    pub drain_time: Duration,
 }
 
 impl Default for Config {
@@ -77,6 +83,7 @@ impl Default for Config {
             allow_push: None,
             allow_play: None,
             bounds: ServerLimits::default(),
+            drain_time: Duration::ZERO,
         }
     }
 }
@@ -101,6 +108,8 @@ pub struct PointConfig {
     pub redirect: Option<Url>,
     /// The proxy that pushers are told to come through (S-5).
     pub proxy_redirect: Option<Url>,
+    /// Where the point pulls its stream from; encoders cannot push to it then.
+    pub source: Option<SourceConfig>,
     /// Where the point pushes its stream on to.
     pub forward: Vec<RelayConfig>,
     /// Directory for recordings; `None` records nothing. A reload changes it from the next header on.
@@ -139,6 +148,7 @@ impl Default for PointConfig {
         Self {
             redirect: None,
             proxy_redirect: None,
+            source: None,
             forward: Vec::new(),
             record: None,
             record_limits: RecordLimits::default(),

@@ -4,11 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::runtime::Handle;
+
 use crate::admission::authorization::Access;
 use crate::config::Config;
 use crate::points::names::{is_reserved, reserved};
 use crate::points::publishing_point::{PointStats, PublishingPoint};
 use crate::points::registry::Registry;
+use crate::source;
 use crate::urls::Urls;
 
 /// A running server's addresses, figures and switches. [`Server`](crate::Server) and
@@ -23,10 +26,11 @@ pub struct ServerHandle {
     urls: Urls,
     /// One reload at a time.
     reloading: Arc<Mutex<()>>,
+    runtime: Handle,
 }
 
 impl ServerHandle {
-    /// Logs the URLs of what the server has.
+    /// The handle of a server in the runtime that this is called in. Logs the URLs of what the server has.
     pub(crate) fn new(
         address: SocketAddr,
         tls_address: Option<SocketAddr>,
@@ -34,13 +38,14 @@ impl ServerHandle {
         registry: Arc<Registry>,
         access: Arc<Access>,
     ) -> Self {
+        let runtime = Handle::current();
         let urls = Urls::new(address, tls_address, status_address);
         let config = registry.config();
         urls.log_status(&config);
         for (name, point) in &config.points {
             urls.log_point(name, point);
         }
-        Self { address, tls_address, status_address, registry, access, urls, reloading: Arc::default() }
+        Self { address, tls_address, status_address, registry, access, urls, reloading: Arc::default(), runtime }
     }
 
     /// The address that it listens on.
@@ -94,6 +99,9 @@ impl ServerHandle {
         // First: a new point that asks for users must not be there before they are.
         self.access.set_users(config.users.clone());
         self.registry.set_config(config, fresh, recorders);
+        for point in self.registry.points() {
+            source::ensure(&point, &self.runtime);
+        }
         for key in moved {
             tracing::warn!("`{key}` changed: restart the server to apply it. Until then it listens on the old address");
         }

@@ -36,6 +36,7 @@ pub mod arguments;
 mod blocking;
 pub mod config;
 mod dispatch;
+mod drain;
 mod events;
 #[cfg(feature = "fault-injection")]
 mod fault_injection;
@@ -51,6 +52,7 @@ mod random;
 mod recording;
 mod relay;
 mod server;
+mod source;
 mod status;
 mod urls;
 
@@ -59,6 +61,7 @@ pub use admission::limits::ServerLimits;
 pub use admission::networks::{NetworkError, Networks};
 pub use blocking::BlockingServer;
 pub use config::relay::RelayConfig;
+pub use config::source::SourceConfig;
 pub use config::{Config, PointConfig};
 pub use fault_injection::{Fault, FaultError, Faults};
 #[cfg(feature = "fault-injection")]

@@ -174,6 +174,11 @@ impl Relays {
         }
     }
 
+    /// Which way the stream has come.
+    pub(crate) fn via(&self) -> Via {
+        self.shared.lock().via.clone()
+    }
+
     /// Takes other forwards: what is new begins now, what is gone ends with what waits for it, what has
     /// changed counts from the next connection on, and waits no longer for that.
     pub(crate) fn set(&self, wanted: Vec<RelayConfig>) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -15,6 +16,7 @@ use crate::admission::authorization::Access;
 use crate::admission::client_limits::ClientLimits;
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
+use crate::drain;
 use crate::events::{ACCEPT_REMEDY, Repeated};
 use crate::handle::{ServerHandle, check_names, make_directories};
 use crate::http::connection::{self, ConnectionSettings};
@@ -24,6 +26,7 @@ use crate::points::publishing_point::{PointStats, PublishingPoint};
 use crate::points::push_session::SessionControl;
 use crate::points::registry::Registry;
 use crate::recording::recorder::SHUTDOWN_FINISH_TIMEOUT;
+use crate::source;
 use crate::status::listener::StatusListener;
 use crate::status::routes::Status;
 use crate::status::sampler;
@@ -87,8 +90,20 @@ impl Server {
             Some(tokio::spawn(listener.keep(stopped.clone())))
         });
         let accepting = accepting.collect();
+        for point in registry.points() {
+            source::ensure(&point, &Handle::current());
+        }
         let controls = ServerHandle::new(address, tls_address, status_address, registry, access);
         Ok(Self { controls, stop, accepting, _watching: watching })
+    }
+
+    /// Lets the players go elsewhere, for [`Config::drain_time`] at most: health checks fail from now on, and players'
+    /// streams end one after the other. Does nothing where that time is 0.
+    pub async fn drain(&self) {
+        let time = self.controls.registry.config().drain_time;
+        if !time.is_zero() {
+            drain::drain(&self.controls.registry, time).await;
+        }
     }
 
     /// Ends pushes with 503 and players' streams with `$E`, and makes the recordings whole. Gives
@@ -114,7 +129,7 @@ async fn end_points(registry: &Registry) -> Vec<(String, PointStats)> {
         session.closed().await;
     }
     for point in &points {
-        point.end();
+        point.close();
     }
     let mut all = Vec::with_capacity(points.len());
     for point in points {

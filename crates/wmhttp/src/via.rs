@@ -40,7 +40,7 @@ impl Via {
     }
 
     /// The header's value; `None` where there is nothing to say.
-    pub(super) fn to_value(&self) -> Option<HeaderValue> {
+    pub fn to_value(&self) -> Option<HeaderValue> {
         if self.0.is_empty() { None } else { HeaderValue::from_str(&self.0.join(", ")).ok() }
     }
 

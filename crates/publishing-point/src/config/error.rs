@@ -68,8 +68,18 @@ pub enum ConfigError {
         /// What is wrong.
         cause: &'static str,
     },
+    /// A point is to pull its stream from what is no place for it.
+    #[error("point `{point}` has a `source` that cannot be: {cause}")]
+    Source {
+        /// The point.
+        point: String,
+        /// What is wrong.
+        cause: &'static str,
+    },
     /// A point has a path of the server's own.
-    #[error("no point can be named `{0}`: `/api`, `/metrics` and `/status` are the server's own; choose another name")]
+    #[error(
+        "no point can be named `{0}`: `/api`, `/healthz`, `/metrics` and `/status` are the server's own; choose another name"
+    )]
     ReservedName(String),
     /// The status has an address, and nobody may see it.
     #[error("`status-listen` is of no use where `status` is `off`: leave one of them out")]

@@ -33,6 +33,7 @@ use url::Url;
 pub use self::limits::BoundsTable;
 pub use super::error::ConfigError;
 use super::input::{http_url, read};
+use super::source::{RawSource, SourceConfig, SourceKeys};
 use super::{Config, HeaderChange, PointConfig, Principals, SlowPlayers, relay};
 use crate::admission::networks::Networks;
 use crate::fault_injection::Fault;
@@ -86,6 +87,9 @@ pub struct ConfigFile {
     pub allow_push: Option<Networks>,
     /// [`Config::allow_play`].
     pub allow_play: Option<Networks>,
+    /// [`Config::drain_time`], such as `30s`.
+    #[serde(with = "humantime_serde")]
+    pub drain_time: Option<Duration>,
     /// [`Config::bounds`].
     pub bounds: BoundsTable,
     /// What counts for each point that does not say otherwise.
@@ -139,6 +143,16 @@ pub struct PointTable {
     /// [`PointConfig::proxy_redirect`].
     #[serde(deserialize_with = "parsed_url")]
     pub proxy_redirect: Option<Url>,
+    /// [`PointConfig::source`]: a URL, or a table with one.
+    pub source: Option<RawSource>,
+    /// [`SourceConfig::on_demand`](super::source::SourceConfig::on_demand): whether it is pulled only while somebody plays.
+    pub source_on_demand: Option<bool>,
+    /// [`SourceConfig::on_demand`](super::source::SourceConfig::on_demand): how long after the last player has left, such as `10s`.
+    #[serde(with = "humantime_serde")]
+    pub source_linger: Option<Duration>,
+    /// [`SourceConfig::timeout`](super::source::SourceConfig::timeout), such as `15s`.
+    #[serde(with = "humantime_serde")]
+    pub source_timeout: Option<Duration>,
     /// [`PointConfig::forward`].
     pub forward: Option<relay::List>,
     /// [`PointConfig::record`].
@@ -242,7 +256,9 @@ impl ConfigFile {
         let points: BTreeMap<_, _> = self
             .point
             .into_iter()
-            .map(|(name, table)| Ok((name.clone(), table.into_config(&name, &self.defaults, users.as_ref())?)))
+            .map(|(name, table)| {
+                Ok((name.clone(), table.into_config(&name, &self.defaults, users.as_ref(), idle_timeout)?))
+            })
             .collect::<Result<_, ConfigError>>()?;
         check_names(points.keys())?;
         if let Some(key) =
@@ -268,6 +284,7 @@ impl ConfigFile {
             allow_push: self.allow_push,
             allow_play: self.allow_play,
             bounds: self.bounds.into_bounds()?,
+            drain_time: self.drain_time.unwrap_or_default(),
         })
     }
 }
@@ -289,11 +306,28 @@ impl PointTable {
         name: &str,
         defaults: &Self,
         users: Option<&AccessPolicy>,
+        hold_time: Duration,
     ) -> Result<PointConfig, ConfigError> {
         if self.redirect.is_some() && self.proxy_redirect.is_some() {
             return Err(ConfigError::TwoRedirects(name.to_owned()));
         }
         let limit = self.recording_limit();
+        let keys = SourceKeys {
+            on_demand: self.source_on_demand.or(defaults.source_on_demand),
+            linger: self.source_linger.or(defaults.source_linger),
+            timeout: self.source_timeout.or(defaults.source_timeout),
+        };
+        let source_error = |cause| ConfigError::Source { point: name.to_owned(), cause };
+        let source = match self.source.or_else(|| defaults.source.clone()) {
+            Some(_) if self.redirect.is_some() || self.proxy_redirect.is_some() => {
+                return Err(source_error("the point has a `redirect` or a `proxy-redirect`: leave one of them out"));
+            }
+            Some(source) => Some(SourceConfig { hold_time, ..source.into_source(name, keys)? }),
+            None if self.source_on_demand == Some(true) => {
+                return Err(source_error("it is not there, and `source-on-demand` needs it: add it"));
+            }
+            None => None,
+        };
         let kept = Limits::default();
         let keep_bytes = self.keep_bytes.or(defaults.keep_bytes);
         let limits = Limits {
@@ -311,6 +345,7 @@ impl PointTable {
         let config = PointConfig {
             redirect: self.redirect.or_else(|| defaults.redirect.clone()),
             proxy_redirect: self.proxy_redirect.or_else(|| defaults.proxy_redirect.clone()),
+            source,
             forward: relay::each(self.forward.or_else(|| defaults.forward.clone()).unwrap_or_default(), name)?,
             record: self.record.or_else(|| defaults.record.clone()),
             record_limits: record_limits(

@@ -10,7 +10,8 @@ use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use super::error::ConfigError;
-use super::input::{http_url, read};
+use super::input::http_url;
+use super::remote::{RedactedText, login, url_or_table};
 use asfpush_client::publish::{self, backoff};
 use asfpush_client::transport::{self, tls::Tls};
 use wmhttp::auth::{Login, Methods, Secret};
@@ -52,13 +53,7 @@ impl RelayConfig {
 
     /// The publishing point that the point `name` is pushed on to.
     pub(crate) fn target(&self, name: &str) -> Url {
-        let mut url = self.url.clone();
-        if url.path().ends_with('/')
-            && let Ok(mut segments) = url.path_segments_mut()
-        {
-            segments.pop_if_empty().extend(name.split('/'));
-        }
-        url
+        with_name(&self.url, name)
     }
 
     /// What the element's engine needs to push the stream of the point `name`, which has come this way.
@@ -94,6 +89,17 @@ impl RelayConfig {
     }
 }
 
+/// The URL of the point `name` at another server: to a path that ends with `/` the name is added.
+pub(super) fn with_name(url: &Url, name: &str) -> Url {
+    let mut url = url.clone();
+    if url.path().ends_with('/')
+        && let Ok(mut segments) = url.path_segments_mut()
+    {
+        segments.pop_if_empty().extend(name.split('/'));
+    }
+    url
+}
+
 /// A forward as it is written: a URL, or a table with one. What is wrong with a URL is said where it is
 /// used, since the parser's message would show the line, and a password in it.
 #[derive(Clone, Debug)]
@@ -107,9 +113,9 @@ pub struct List(pub Vec<RawForward>);
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "expected a URL, or a table with `url` in it")]
 struct ForwardTable {
-    url: Option<RedactedUrl>,
+    url: Option<RedactedText>,
     user: Option<String>,
-    password: Option<RedactedUrl>,
+    password: Option<RedactedText>,
     password_file: Option<PathBuf>,
     template_url: Option<String>,
     #[serde(default)]
@@ -118,42 +124,21 @@ struct ForwardTable {
     retry_delay_max: Option<Duration>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct RedactedUrl(Secret);
-
-impl<'de> Deserialize<'de> for RedactedUrl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The parser's own message would show what stands there.
-        let text = String::deserialize(deserializer).map_err(|_| D::Error::custom("expected a text in quotes"))?;
-        Ok(Self(Secret::new(text)))
+impl From<&str> for RawForward {
+    fn from(url: &str) -> Self {
+        Self(ForwardTable { url: Some(RedactedText(Secret::new(url))), ..ForwardTable::default() })
     }
 }
 
-impl From<&str> for RawForward {
-    fn from(url: &str) -> Self {
-        Self(ForwardTable { url: Some(RedactedUrl(Secret::new(url))), ..ForwardTable::default() })
+impl From<RedactedText> for ForwardTable {
+    fn from(url: RedactedText) -> Self {
+        Self { url: Some(url), ..Self::default() }
     }
 }
 
 impl<'de> Deserialize<'de> for RawForward {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct UrlOrTable;
-        impl<'de> Visitor<'de> for UrlOrTable {
-            type Value = RawForward;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a URL, or a table with `url` in it")
-            }
-
-            fn visit_str<E: Error>(self, url: &str) -> Result<RawForward, E> {
-                Ok(RawForward::from(url))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawForward, A::Error> {
-                ForwardTable::deserialize(MapAccessDeserializer::new(map)).map(RawForward)
-            }
-        }
-        deserializer.deserialize_any(UrlOrTable)
+        url_or_table(deserializer).map(Self)
     }
 }
 
@@ -191,11 +176,8 @@ impl RawForward {
     pub(super) fn into_forward(self, name: &str) -> Result<RelayConfig, ConfigError> {
         let bad = |cause| ConfigError::Forward { point: name.to_owned(), cause };
         let Self(table) = self;
-        let Some(RedactedUrl(url)) = table.url else { return Err(bad("it has no `url`")) };
+        let Some(RedactedText(url)) = table.url else { return Err(bad("it has no `url`")) };
         let mut forward = RelayConfig::to(url.reveal()).map_err(bad)?;
-        if table.password.is_some() && table.password_file.is_some() {
-            return Err(bad("it has both `password` and `password-file`: leave one of them out"));
-        }
         let template = table.template_url.as_deref().map(Directives::template_path);
         forward.directives = Directives {
             template: template
@@ -203,19 +185,7 @@ impl RawForward {
                 .transpose()?,
             auto_destroy: table.auto_destroy,
         };
-        if let Some(user) = table.user {
-            forward.login.user = Some(user);
-        }
-        if let Some(RedactedUrl(password)) = table.password {
-            forward.login.password = Some(password);
-        }
-        if let Some(file) = table.password_file {
-            let text = Secret::new(read(&file)?);
-            forward.login.password = Some(Secret::new(text.reveal().trim_end_matches(['\r', '\n'])));
-        }
-        if forward.login.password.is_some() && forward.login.user.is_none() {
-            return Err(bad("it has a password and no user: write `user = \"…\"`"));
-        }
+        forward.login = login(forward.login, table.user, table.password, table.password_file.as_deref(), bad)?;
         if let Some(delay) = table.retry_delay_max {
             if delay.is_zero() {
                 return Err(bad(

@@ -86,6 +86,9 @@ impl Ingest {
         let policy = &config.policy;
         let fresh = new_push_id().ok_or_else(|| Reply::error(policy, 500, "no randomness for a new session"))?;
         let name = name_of(path);
+        if let Some(reply) = self.source_refusal(&name, directives) {
+            return Err(reply);
+        }
         let made = match self.template_for(&name, directives, connection)? {
             Some(template) => Some(self.make_point(&name, template).await?),
             None => None,
@@ -168,6 +171,16 @@ impl Ingest {
             session.control(SessionControl::Displaced);
         }
         Ok(Opened { session, point, reply })
+    }
+
+    /// The refusal of a push to a point that pulls its stream, or would do so once it is made from its template.
+    fn source_refusal(&self, name: &str, directives: &Directives) -> Option<Reply> {
+        let point = self.registry.point_named(name).or_else(|| self.template(directives))?;
+        point.config().source.as_ref()?;
+        point.ledger().trouble("a pusher was refused: the point has a `source`");
+        let text = "this publishing point pulls its stream from another server (`source` in its configuration): push to \
+                    that server, or to another publishing point, or remove `source`";
+        Some(Reply::error(&self.registry.config().policy, 403, text))
     }
 
     /// The settings of a point that has to be made from a template first.

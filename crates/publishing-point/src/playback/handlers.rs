@@ -9,6 +9,7 @@ use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
+use super::on_demand;
 use super::player_log::{self, PlayerLog};
 use super::request::{PlayerRequest, client_id, without_asx};
 use super::sessions::{self, PlayerSessions, SessionState};
@@ -88,13 +89,41 @@ impl Playback {
             let Answer { response, handled } = text(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_OF_ADDRESS);
             return Answer::new(handled, retry_after(response, PLAYERS_RETRY));
         }
+        let needs_stream = plays || matches!(wish, PlayerRequest::Describe);
+        let point = self.registry.point(&path).filter(|_| needs_stream && !self.is_full());
+        // Until the player is counted, so that its stream is pulled meanwhile.
+        let _demand = match &point {
+            Some(point) => match on_demand::stream(point, request.headers()).await {
+                Ok(demand) => demand,
+                Err(answer) => return answer,
+            },
+            None => None,
+        };
+        let by_relay = request.headers().contains_key(header::VIA);
+        let mut answer = self.answer_to(wish, &path, id, client, scheme, request).await;
+        if let Some(point) = point {
+            on_demand::set_via(&point, by_relay, &mut answer.response);
+        }
+        answer
+    }
+
+    /// Answers a request that may be answered.
+    async fn answer_to(
+        &self,
+        wish: PlayerRequest,
+        path: &str,
+        id: Option<u32>,
+        client: Client,
+        scheme: &str,
+        request: Request<Incoming>,
+    ) -> Answer {
         match wish {
-            PlayerRequest::Describe => describe(self, &path, id),
+            PlayerRequest::Describe => describe(self, path, id),
             PlayerRequest::Play { order, .. } if order.form == OutputFormat::Plain => {
-                play_plain(self, &path, &order, request.method(), client)
+                play_plain(self, path, &order, request.method(), client)
             }
             PlayerRequest::Play { order, chunked } => {
-                let mut answer = play(self, &path, &order, id, client);
+                let mut answer = play(self, path, &order, id, client);
                 if chunked && request.version() == Version::HTTP_11 {
                     *answer.response.version_mut() = Version::HTTP_11;
                 }
@@ -102,7 +131,7 @@ impl Playback {
             }
             PlayerRequest::Options => options(request.version()).into(),
             PlayerRequest::Asx => asx(self, &request, scheme),
-            PlayerRequest::Log { line } => log(&path, id, line, request.into_body()).await,
+            PlayerRequest::Log { line } => log(path, id, line, request.into_body()).await,
             PlayerRequest::Event => response(StatusCode::OK, None, Body::empty()).into(),
             PlayerRequest::Stop | PlayerRequest::KeepAlive | PlayerRequest::Select(_) => in_session(self, id, wish),
             PlayerRequest::Nothing(why) => text(StatusCode::BAD_REQUEST, why),
@@ -114,13 +143,17 @@ impl Playback {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.playing.load(Ordering::Relaxed) >= self.registry.config().max_players
+    }
+
     /// The stream of a new player at the point that `path` names.
     ///
     /// # Errors
     /// Why there is none.
     fn begin_stream(&self, path: &str, order: &PlayRequest) -> Result<PlayerStream, PlayError> {
         let point = self.registry.point(path).ok_or(PlayError::UnknownPoint)?;
-        if self.playing.load(Ordering::Relaxed) >= self.registry.config().max_players {
+        if self.is_full() {
             point.ledger().trouble("a player was refused: the server has as many as it may have");
             return Err(PlayError::TooManyPlayers);
         }

@@ -3,6 +3,7 @@
 pub(crate) mod asx;
 pub(crate) mod framing;
 pub(crate) mod handlers;
+pub(crate) mod on_demand;
 pub(crate) mod player_log;
 pub(crate) mod request;
 pub(crate) mod sessions;

@@ -168,7 +168,11 @@ impl PlayerStream {
             }
             match self.reader.take(READ_BATCH_BYTES) {
                 Some(batch) => self.add(batch),
-                None if self.reader.at_end() => self.end(framing::end()),
+                None if self.reader.at_end() => {
+                    // The stream itself may go on, at another server behind the same name.
+                    let dismissed = self.player.as_ref().is_some_and(PlayerGuard::is_dismissed);
+                    self.end(if dismissed { framing::end_of_entry() } else { framing::end() });
+                }
                 // It was moved: what waited is gone.
                 None => {}
             }

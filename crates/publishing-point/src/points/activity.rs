@@ -76,6 +76,25 @@ pub(crate) struct PlayerInfo {
     /// Packets that it was too slow for, since it began.
     pub(crate) lost: AtomicU64,
     pub(crate) observer: ReaderMonitor,
+    /// It is to go and ask elsewhere.
+    dismissed: AtomicBool,
+}
+
+impl PlayerInfo {
+    /// Ends the player's stream with what has arrived by now, so that it asks again, elsewhere; `false` if that was
+    /// done before.
+    pub(crate) fn dismiss(&self) -> bool {
+        let first = !self.dismissed.swap(true, Ordering::Relaxed);
+        if first {
+            self.observer.end_here();
+        }
+        first
+    }
+
+    /// Whether its stream ends so that it asks again.
+    pub(crate) fn is_dismissed(&self) -> bool {
+        self.dismissed.load(Ordering::Relaxed)
+    }
 }
 
 impl PointActivity {
@@ -107,6 +126,7 @@ impl PointActivity {
             sent: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             observer,
+            dismissed: AtomicBool::new(false),
         });
         let mut players = lock(&self.players);
         let number = players.next;
@@ -222,6 +242,11 @@ impl PlayerGuard {
     /// Bytes are handed over to the player's connection.
     pub(crate) fn sent(&self, bytes: usize) {
         self.viewer.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Whether the player is to go and ask elsewhere.
+    pub(crate) fn is_dismissed(&self) -> bool {
+        self.viewer.is_dismissed()
     }
 
     /// The player was too slow for so many packets.

@@ -1,7 +1,7 @@
 //! The names of publishing points: how they stand in URLs, when two are one, and which the server keeps for itself.
 
 /// The first segments of paths that are the server's own, in lower case.
-const RESERVED: [&str; 3] = ["api", "metrics", "status"];
+const RESERVED: [&str; 4] = ["api", "healthz", "metrics", "status"];
 
 /// A point's name as it is looked up. Names that differ only in case are one.
 pub(crate) fn key(name: &str) -> String {
@@ -33,7 +33,7 @@ pub(crate) fn is_reserved(name: &str) -> bool {
 /// Why no point can have this reserved name, and what to do.
 pub(crate) fn reserved(name: &str) -> String {
     format!(
-        "no publishing point can be named `{name}`: /api, /metrics and /status are the server's own; choose another"
+        "no publishing point can be named `{name}`: /api, /healthz, /metrics and /status are the server's own; choose another"
     )
 }
 
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn reserved_names() {
-        for name in ["api", "API/x", "/metrics", "Status", "status/x", "//status"] {
+        for name in ["api", "API/x", "healthz", "healthz/concert", "/metrics", "Status", "status/x", "//status"] {
             assert!(is_reserved(name), "{name}");
         }
         for name in ["", "/", "concert", "apis", "live/api", "state"] {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use super::activity::{PointActivity, Pusher};
 use super::client::Client;
+use super::source_state::{SourceDemand, SourceState};
 use super::timeline::Timeline;
 use crate::config::PointConfig;
 use crate::random::random_digits;
@@ -50,6 +51,8 @@ pub(crate) struct PublishingPoint {
     /// There from the first configuration on that wants recordings.
     recorder: OnceLock<Recorder>,
     relays: Relays,
+    /// Of the source that the stream is pulled from, whether there is one or not.
+    source: Arc<SourceState>,
     counters: Counters,
     playing: Arc<AtomicUsize>,
     ledger: Arc<PointActivity>,
@@ -79,6 +82,8 @@ pub(crate) struct PlayerCountGuard {
     counts: [Arc<AtomicUsize>; 2],
     point: String,
     ledger: Arc<PointActivity>,
+    /// A source that is pulled on demand is pulled as long.
+    _demand: SourceDemand,
 }
 
 impl PlayerCountGuard {
@@ -87,7 +92,7 @@ impl PlayerCountGuard {
         for count in &counts {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Self { counts, point: point.name.clone(), ledger: Arc::clone(&point.ledger) }
+        Self { counts, point: point.name.clone(), ledger: Arc::clone(&point.ledger), _demand: point.source.demand() }
     }
 
     /// The name of the player's point.
@@ -144,6 +149,7 @@ impl PublishingPoint {
             config: RwLock::new(config),
             broadcast: Mutex::new(None),
             recorder,
+            source: SourceState::new(relays.via_pseudonym().to_owned()),
             relays,
             counters: Counters::default(),
             playing: Arc::default(),
@@ -163,6 +169,12 @@ impl PublishingPoint {
     pub(crate) fn set_config(&self, config: Arc<PointConfig>) {
         self.relays.set(config.forward.clone());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        self.source.notify();
+    }
+
+    /// What is known of the source that the stream is pulled from.
+    pub(crate) fn source(&self) -> &Arc<SourceState> {
+        &self.source
     }
 
     pub(crate) fn relays(&self) -> &Relays {
@@ -261,6 +273,12 @@ impl PublishingPoint {
             broadcast.buffer.end();
             self.relays.end();
         }
+    }
+
+    /// The point itself is over: its stream ends, and nothing is pulled any more.
+    pub(crate) fn close(&self) {
+        self.source.close();
+        self.end();
     }
 
     /// The header of the stream there is.

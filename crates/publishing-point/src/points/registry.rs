@@ -1,6 +1,7 @@
 //! The table of publishing points and push sessions, and the configuration in force.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::names::{key, name_of};
@@ -20,6 +21,8 @@ pub(crate) struct Registry {
     /// Replaced as a whole by a reload.
     config: RwLock<Arc<Config>>,
     table: Mutex<Table>,
+    /// The server is about to end, and lets its players go elsewhere.
+    draining: AtomicBool,
 }
 
 /// The rows. Whoever has to look and then act takes the table with [`Registry::table`], and lets go of it before any
@@ -44,7 +47,7 @@ impl Registry {
     pub(crate) fn new(config: Config, points: impl IntoIterator<Item = Arc<PublishingPoint>>) -> Self {
         let points = points.into_iter().map(|point| (key(point.name()), point)).collect();
         let table = Table { points, ..Table::default() };
-        Self { config: RwLock::new(Arc::new(config)), table: Mutex::new(table) }
+        Self { config: RwLock::new(Arc::new(config)), table: Mutex::new(table), draining: AtomicBool::new(false) }
     }
 
     /// The configuration in force now: read it when you act, a reload replaces it.
@@ -72,7 +75,7 @@ impl Registry {
                 session.control(SessionControl::Expelled(404));
             }
             if let Some(point) = table.points.remove(&name) {
-                point.end();
+                point.close();
             }
         }
         for (name, point) in &table.points {
@@ -167,6 +170,16 @@ impl Registry {
         let table = self.table();
         let session = table.session_at(&key(point));
         session.inspect(|(_, session)| session.control(SessionControl::Expelled(status))).is_some()
+    }
+
+    /// From now on health checks fail.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server is about to end.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// Admits no new session from now on; gives the sessions and points of this moment.

@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::snapshot::{ForwardStatus, PointStatus, ServerStatus, State};
+use super::snapshot::{ForwardStatus, PointStatus, ServerStatus, SourceStatus, State};
 
 pub(super) use prometheus_text::CONTENT_TYPE;
 
@@ -73,6 +73,33 @@ const FORWARD_COUNTERS: &[ForwardRow] = &[
     ("asf_forward_reconnects", "Pushes on to the server taken up again", None, |forward| forward.reconnects),
 ];
 
+/// The same of the server that a point pulls its stream from.
+type SourceRow = (&'static str, &'static str, Option<Unit>, fn(&SourceStatus) -> u64);
+
+const SOURCE_GAUGES: &[SourceRow] = &[
+    (
+        "asf_source_streaming",
+        "Whether the stream arrives from the server that the point pulls it from",
+        None,
+        |source| u64::from(source.state == "streaming"),
+    ),
+    ("asf_source_failures_in_a_row", "Attempts to pull that have failed since the last success", None, |source| {
+        u64::from(source.failures_in_a_row)
+    }),
+    ("asf_source_players_waiting", "Players that wait for the pulled stream to begin", None, |source| {
+        source.players_waiting as u64
+    }),
+];
+
+const SOURCE_COUNTERS: &[SourceRow] = &[
+    ("asf_source_attempts", "Attempts to pull the stream", None, |source| source.attempts),
+    ("asf_source_connects", "Times that the pulled stream began", None, |source| source.connects),
+    ("asf_source_ends", "Times that the origin ended the pulled stream", None, |source| source.ends),
+    ("asf_source_duplicates", "Data packets that arrived twice, around a lost connection", None, |source| {
+        source.duplicates
+    }),
+];
+
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let Self(status) = self;
@@ -100,6 +127,33 @@ impl Collector for Metrics {
             for point in &status.points {
                 let label = [("point", point.name.as_str())];
                 ConstCounter::new(value(point)).encode(family.encode_family(&label)?)?;
+            }
+        }
+        let sources = || {
+            let all = status.points.iter();
+            all.filter_map(|point| Some((point.name.as_str(), point.source.as_ref()?)))
+        };
+        for (name, help, unit, value) in SOURCE_GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+            for (point, source) in sources() {
+                let labels = [("point", point), ("location", source.location.as_str())];
+                let value = i64::try_from(value(source)).unwrap_or(i64::MAX);
+                ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        for (name, help, unit, value) in SOURCE_COUNTERS {
+            let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
+            for (point, source) in sources() {
+                let labels = [("point", point), ("location", source.location.as_str())];
+                ConstCounter::new(value(source)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let mut failures =
+            encoder.encode_descriptor("asf_source_failures", "Failed pulls, by kind", None, MetricType::Counter)?;
+        for (point, source) in sources() {
+            for (kind, count) in &source.failures {
+                let labels = [("point", point), ("location", source.location.as_str()), ("kind", kind)];
+                ConstCounter::new(*count).encode(failures.encode_family(&labels)?)?;
             }
         }
         let relays = || {

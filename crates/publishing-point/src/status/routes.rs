@@ -25,6 +25,8 @@ use crate::points::names::is_reserved;
 use crate::points::registry::Registry;
 use wmhttp::server::access::{RequestLine, Unauthorized};
 
+/// What health checks ask for; a point's name may follow.
+const HEALTH: &str = "/healthz";
 const POINTS: &str = "/api/v1/points/";
 /// Seconds of history, where the request does not say how many.
 const DEFAULT_HISTORY_SECONDS: usize = 120;
@@ -105,6 +107,10 @@ impl Status {
     ) -> Option<Response<Body>> {
         let path = request.uri().path();
         let is_point = path == "/" && self.registry.point(path).is_some();
+        // A load balancer asks where the players come.
+        if let Some(response) = self.health(request) {
+            return Some(response);
+        }
         if self.apart || is_point {
             return None;
         }
@@ -118,6 +124,9 @@ impl Status {
         caller: &Caller,
         request: &Request<B>,
     ) -> Option<Response<Body>> {
+        if let Some(response) = self.health(request) {
+            return Some(response);
+        }
         let wish = Route::of(request.method(), request.uri().path())?;
         let access = self.registry.config().status;
         // Who may act is a question of its own, where there is a status at all.
@@ -161,6 +170,26 @@ impl Status {
             },
             Route::Unknown => refusal(StatusCode::NOT_FOUND, "no such part of the status"),
         })
+    }
+
+    /// Whether the server, or a point of it, can take another player; `None` if something else is asked for. Anybody
+    /// may ask: the answer tells no more than a player finds out.
+    fn health<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
+        let path = percent_decode_str(request.uri().path()).decode_utf8_lossy();
+        let rest = path.strip_prefix(HEALTH)?;
+        let point = match rest {
+            "" | "/" => None,
+            _ => Some(rest.strip_prefix('/')?),
+        };
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "another method is due here");
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return Some(response);
+        }
+        let health = self.registry.health(point);
+        let mut response = text_response(health.status(), health.text());
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        Some(response)
     }
 
     async fn server(&self, seconds: usize) -> ServerStatus {
@@ -256,6 +285,10 @@ fn seconds(query: &str) -> usize {
 
 fn refusal(status: StatusCode, text: &str) -> Response<Body> {
     json(status, &json!({ "error": text }))
+}
+
+fn text_response(status: StatusCode, text: &'static str) -> Response<Body> {
+    response(status, "text/plain; charset=utf-8", text)
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {

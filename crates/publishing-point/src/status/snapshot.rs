@@ -1,5 +1,6 @@
 //! The whole server at one moment: what the status API, the metrics and the page are made of.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -12,6 +13,7 @@ use crate::points::activity::PlayerInfo;
 use crate::points::client::shortened;
 use crate::points::publishing_point::PublishingPoint;
 use crate::points::registry::Registry;
+use crate::points::source_state::SourceStage;
 use crate::relay::RelayStats;
 use asf::{Header, StreamKind};
 
@@ -62,6 +64,8 @@ pub(super) struct PointStatus {
     /// bit/s to all players now.
     pub(super) bit_rate_out: u64,
     pub(super) recordings: Recordings,
+    /// The server that the stream is pulled from, if it is pulled.
+    pub(super) source: Option<SourceStatus>,
     /// The servers that the stream is pushed on to.
     pub(super) forwards: Vec<ForwardStatus>,
     /// What went wrong last, the latest first.
@@ -111,6 +115,63 @@ impl ForwardStatus {
     }
 }
 
+/// The server that a point pulls its stream from; what is counted is that of all attempts.
+#[derive(Debug, Serialize)]
+pub(super) struct SourceStatus {
+    /// URL without credentials.
+    pub(super) location: String,
+    /// `idle`, `connecting`, `streaming` or `waiting`.
+    pub(super) state: &'static str,
+    pub(super) since_ms: u64,
+    pub(super) on_demand: bool,
+    /// Where the stream comes from now, by redirects.
+    pub(super) address: Option<String>,
+    pub(super) attempts: u64,
+    /// Times that the stream began.
+    pub(super) connects: u64,
+    /// Times that the origin ended it.
+    pub(super) ends: u64,
+    /// Failures ever, by kind.
+    pub(super) failures: BTreeMap<&'static str, u64>,
+    /// Attempts in a row that have failed.
+    pub(super) failures_in_a_row: u32,
+    /// Data packets that arrived twice, around a lost connection.
+    pub(super) duplicates: u64,
+    /// Players that wait for the stream.
+    pub(super) players_waiting: usize,
+    /// When the next attempt comes, if one is waited for.
+    pub(super) retry_in_ms: Option<u64>,
+    /// What failed last, and the remedy.
+    pub(super) last_error: Option<String>,
+}
+
+impl SourceStatus {
+    fn of(point: &PublishingPoint) -> Option<Self> {
+        let config = point.config().source.clone()?;
+        let stats = point.source().stats();
+        let retry_in = match stats.stage {
+            SourceStage::Waiting { until } => Some(milliseconds(until.saturating_duration_since(Instant::now()))),
+            SourceStage::Idle | SourceStage::Connecting | SourceStage::Streaming => None,
+        };
+        Some(Self {
+            location: config.target(point.name()).into(),
+            state: stats.stage.name(),
+            since_ms: unix_ms(stats.since),
+            on_demand: config.on_demand.is_some(),
+            address: stats.address,
+            attempts: stats.attempts,
+            connects: stats.connects,
+            ends: stats.ends,
+            failures: stats.failures,
+            failures_in_a_row: stats.failures_in_a_row,
+            duplicates: stats.duplicates,
+            players_waiting: stats.waiting,
+            retry_in_ms: retry_in,
+            last_error: stats.last_error,
+        })
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum State {
@@ -118,7 +179,9 @@ pub(super) enum State {
     Idle,
     /// A PushStart is under way.
     Pushed,
-    /// There is a session, and its pusher is away: the connection is lost, or the next request not there yet.
+    /// The stream is pulled from another server, and arrives.
+    Pulled,
+    /// There is a stream, and the one who brings it is away: the connection is lost, or the next request not there yet.
     Waiting,
 }
 
@@ -256,10 +319,13 @@ impl PointStatus {
         let stats = point.stats();
         let ledger = point.ledger();
         let pusher = ledger.pusher_now();
-        let state = match (&pusher, stats.pushing) {
+        let source = SourceStatus::of(point);
+        let state = match (&pusher, &source) {
+            (Some(_), _) if stats.pushing => State::Pushed,
+            (Some(_), _) => State::Waiting,
+            (None, Some(source)) if source.state == SourceStage::Streaming.name() => State::Pulled,
+            (None, Some(_)) if point.header().is_some() => State::Waiting,
             (None, _) => State::Idle,
-            (Some(_), true) => State::Pushed,
-            (Some(_), false) => State::Waiting,
         };
         let (viewers, handed) = ledger.players();
         let count = viewers.len() as u64;
@@ -306,6 +372,7 @@ impl PointStatus {
             bit_rate_in: rates.input,
             bit_rate_out: rates.output,
             recordings: Recordings::of(&stats.recordings, sizes),
+            source,
             forwards: stats.relays.iter().cloned().map(ForwardStatus::of).collect(),
             errors: ledger
                 .troubles()

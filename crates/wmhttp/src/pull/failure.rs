@@ -155,6 +155,11 @@ impl Failure {
         Self::new(Kind::Malformed, text, "Check that `source` leads to a live stream of Windows Media (ASF).")
     }
 
+    /// The way to the origin leads over a proxy, and what the user has set names none: `text` says what.
+    pub fn proxy_setting(text: String) -> Self {
+        Self::new(Kind::Unreachable, text, "Correct or remove the proxy that the environment names.")
+    }
+
     pub(super) fn stalled(text: String) -> Self {
         Self::new(
             Kind::Stalled,

@@ -76,6 +76,11 @@ async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
         reload_config(arguments, &server);
     }
     notify_systemd(&[NotifyState::Stopping]);
+    tokio::select! {
+        () = server.drain() => {}
+        // Who asks again does not want to wait.
+        () = asked_to_end(&mut signals) => {}
+    }
     for (name, stats) in server.shutdown().await {
         println_flushed(&format!(
             "point {name}: sessions={} headers={} packets={} bytes={} players={}",
@@ -83,6 +88,11 @@ async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// Waits for a signal that is no wish for a reload.
+async fn asked_to_end(signals: &mut mpsc::Receiver<i32>) {
+    while signals.recv().await == Some(SIGHUP) {}
 }
 
 /// Reads the files again. Where something is wrong in them all stays as it is.

@@ -7,7 +7,7 @@ const PERIOD_MS = 1000;
 const PATIENCE_MS = 10_000;
 // Why a click does nothing at once: how long the second one may take.
 const SURE_MS = 4000;
-const STATES = { pushed: "On air", waiting: "Waiting for the pusher", idle: "Idle" };
+const STATES = { pushed: "On air", pulled: "On air", waiting: "Waiting for the pusher", idle: "Idle" };
 
 const byId = (id) => document.getElementById(id);
 
@@ -102,7 +102,7 @@ class PointView {
 
   update(point, now) {
     this.root.dataset.state = point.state;
-    this.text("state", STATES[point.state] ?? point.state);
+    this.text("state", point.source && point.state === "waiting" ? "Waiting for the origin" : STATES[point.state] ?? point.state);
     this.stream(point.stream);
     this.rates(point);
     this.show("pusher", point.pusher !== null);
@@ -114,6 +114,7 @@ class PointView {
     }
     this.facts(point, now);
     this.players(point, now);
+    this.source(point.source);
     this.forwards(point.forwards);
     this.recordings(point.recordings);
     this.errors(point.errors);
@@ -210,10 +211,23 @@ class PointView {
       put(cells[4], number.format(player.packets_lost));
       put(cells[5], `${number.format(player.lag_ms)} ms`);
       cells[4].classList.toggle("warn", player.packets_lost > 0);
-      cells[5].classList.toggle("warn", player.lag_ms >= 1000 && state === "pushed");
+      cells[5].classList.toggle("warn", player.lag_ms >= 1000 && (state === "pushed" || state === "pulled"));
     });
     const more = players.count - players.listed.length;
     this.text("more-players", more > 0 ? `and ${count(more, "player")} more, who fare better` : "");
+  }
+
+  source(source) {
+    this.show("source", source !== null);
+    if (source === null) return;
+    const parts = [source.state];
+    if (source.on_demand) parts.push("on demand");
+    if (source.players_waiting > 0) parts.push(`${count(source.players_waiting, "player")} waiting`);
+    if (source.retry_in_ms !== null) parts.push(`next attempt in ${duration(source.retry_in_ms)}`);
+    if (source.failures_in_a_row > 0) parts.push(count(source.failures_in_a_row, "failure"));
+    this.text("source-location", source.location);
+    this.text("source-how", parts.join(" · "));
+    this.text("source-cause", source.state === "streaming" ? "" : source.last_error ?? "");
   }
 
   forwards(forwards) {
@@ -316,7 +330,7 @@ function showLink(state, text) {
 }
 
 function show(status) {
-  const pushed = status.points.filter((point) => point.state === "pushed").length;
+  const pushed = status.points.filter((point) => point.state === "pushed" || point.state === "pulled").length;
   const sum = (key) => status.points.reduce((total, point) => total + point[key], 0);
   document.title = pushed > 0 ? `${pushed} on air · ${status.product}` : status.product;
   put(byId("server"), `${status.product} ${status.version}`);

@@ -1,0 +1,83 @@
+//! What another server is written as: a URL, or a table with one, and as whom to appear there.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::Path;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::error::ConfigError;
+use super::input::read;
+use wmhttp::auth::{Login, Secret};
+
+/// A text that may hold a password: no message shows it, and neither does `Debug`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RedactedText(pub(super) Secret);
+
+impl<'de> Deserialize<'de> for RedactedText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The parser's own message would show what stands there.
+        let text = String::deserialize(deserializer).map_err(|_| D::Error::custom("expected a text in quotes"))?;
+        Ok(Self(Secret::new(text)))
+    }
+}
+
+/// Reads a `T` from a URL, or from its table. What is wrong with a URL is said where it is used, since the parser's
+/// message would show the line, and a password in it.
+///
+/// # Errors
+/// Where it is neither.
+pub(super) fn url_or_table<'de, D: Deserializer<'de>, T: From<RedactedText> + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    struct UrlOrTable<T>(PhantomData<T>);
+    impl<'de, T: From<RedactedText> + Deserialize<'de>> Visitor<'de> for UrlOrTable<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a URL, or a table with `url` in it")
+        }
+
+        fn visit_str<E: Error>(self, url: &str) -> Result<T, E> {
+            Ok(T::from(RedactedText(Secret::new(url))))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    deserializer.deserialize_any(UrlOrTable(PhantomData))
+}
+
+/// The login that a table's keys make of that in the URL; reads the password's file.
+///
+/// # Errors
+/// Where that cannot be read, or the keys contradict each other: `bad` makes the error of a cause.
+pub(super) fn login(
+    in_url: Login,
+    user: Option<String>,
+    password: Option<RedactedText>,
+    password_file: Option<&Path>,
+    bad: impl Fn(&'static str) -> ConfigError,
+) -> Result<Login, ConfigError> {
+    if password.is_some() && password_file.is_some() {
+        return Err(bad("it has both `password` and `password-file`: leave one of them out"));
+    }
+    let mut login = in_url;
+    if user.is_some() {
+        login.user = user;
+    }
+    if let Some(RedactedText(password)) = password {
+        login.password = Some(password);
+    }
+    if let Some(file) = password_file {
+        let text = Secret::new(read(file)?);
+        login.password = Some(Secret::new(text.reveal().trim_end_matches(['\r', '\n'])));
+    }
+    if login.password.is_some() && login.user.is_none() {
+        return Err(bad("it has a password and no user: write `user = \"…\"`"));
+    }
+    Ok(login)
+}

@@ -1,0 +1,46 @@
+//! The orderly end of a server behind a load balancer: its players go to other servers first.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::points::registry::Registry;
+
+/// Time in which load balancers notice that health checks fail, before the first player is sent away: two or three of
+/// the checks that they make.
+const NOTICE: Duration = Duration::from_secs(5);
+/// Its part of the whole time, if that is short.
+const NOTICE_PART: u32 = 3;
+/// Time between two looks at the players.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Health checks fail from now on. A while later the players' streams end one after the other, evenly over the rest of
+/// `time`, so that they do not all come to the other servers in the same second. Ends when no player is left, or when
+/// the time is over.
+pub(crate) async fn drain(registry: &Registry, time: Duration) {
+    let begun = Instant::now();
+    let (until, notice) = (begun + time, begun + NOTICE.min(time / NOTICE_PART));
+    registry.drain();
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let now = Instant::now();
+        if now < notice {
+            continue;
+        }
+        let players: Vec<_> =
+            registry.points().iter().flat_map(|point| point.ledger().players().0).map(|(player, _)| player).collect();
+        if players.is_empty() || now >= until {
+            return;
+        }
+        let stay: Vec<_> = players.iter().filter(|player| !player.is_dismissed()).map(Arc::clone).collect();
+        let ticks_left = usize::try_from((until - now).as_millis() / TICK.as_millis()).unwrap_or(usize::MAX);
+        // The last ones have a tick to read their end.
+        let due = stay.len().div_ceil(ticks_left.saturating_sub(2).max(1));
+        for player in stay.iter().take(due) {
+            player.dismiss();
+        }
+    }
+}

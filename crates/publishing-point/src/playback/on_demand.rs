@@ -1,0 +1,67 @@
+//! Players of points whose stream is pulled from another server: the wait for it, and the way that it has come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{HeaderMap, RETRY_AFTER, VIA};
+use http::{HeaderValue, Response, StatusCode};
+
+use super::handlers::text;
+use crate::http::body::Body;
+use crate::http::handled::Answer;
+use crate::points::publishing_point::PublishingPoint;
+use crate::points::source_state::{SourceDemand, SourceUnavailable};
+use wmhttp::via::Via;
+
+/// How long a player waits for a stream that is pulled on demand: players in the field give up after 10 s and more.
+const PATIENCE: Duration = Duration::from_secs(9);
+
+/// Waits for the stream of a point that pulls it on demand, and has it pulled as long as what it gives lives. Other
+/// points have their stream, or not.
+///
+/// # Errors
+/// What to answer: a player that waits in vain, or a request that has come through the point before.
+pub(super) async fn stream(point: &Arc<PublishingPoint>, headers: &HeaderMap) -> Result<Option<SourceDemand>, Answer> {
+    let via = Via::from_headers(headers);
+    let source = point.source();
+    if via.leads_through(source.via_pseudonym()) {
+        return Err(unavailable(point, SourceUnavailable::Loop));
+    }
+    let on_demand = point.config().source.as_ref().is_some_and(|source| source.on_demand.is_some());
+    if !on_demand {
+        return Ok(None);
+    }
+    let demand = source.wait(&via, PATIENCE, || point.header().is_some()).await;
+    demand.map(Some).map_err(|error| unavailable(point, error))
+}
+
+/// Tells who asked with a `Via`, a relay or a proxy, which way the stream has come.
+pub(super) fn set_via(point: &PublishingPoint, asked: bool, response: &mut Response<Body>) {
+    let way = point.relays().via().through(point.source().via_pseudonym());
+    if let Some(value) = way.to_value().filter(|_| asked && response.status().is_success()) {
+        response.headers_mut().insert(VIA, value);
+    }
+}
+
+fn unavailable(point: &PublishingPoint, error: SourceUnavailable) -> Answer {
+    match error {
+        SourceUnavailable::Failed { retry_in } => {
+            let mut answer =
+                text(StatusCode::SERVICE_UNAVAILABLE, "the stream of this publishing point cannot be fetched now\n");
+            answer.response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_in.as_secs().saturating_add(1)));
+            answer
+        }
+        SourceUnavailable::TooSlow => {
+            text(StatusCode::GATEWAY_TIMEOUT, "the stream of this publishing point did not come in time\n")
+        }
+        SourceUnavailable::Loop => {
+            tracing::warn!(
+                point = point.name(),
+                "a player is refused whose request has come through this point before"
+            );
+            point.ledger().trouble("a relay asked for the stream that it is fetched from: sources form a circle");
+            let why = "this request comes from this publishing point itself: remove one `source` from the circle\n";
+            text(StatusCode::LOOP_DETECTED, why)
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! Pulls a point's stream from another server.
+//!
+//! ```text
+//!  origin ──▶ transport::download ──▶ wmhttp::pull::Session ──▶ StreamWriter ──▶ the point's packet buffer ──▶ players
+//! ```
+//!
+//! A task for each point with a source. It pulls always, or on demand: while somebody plays, or waits to play, and a
+//! little longer. A lost connection does not end the stream: the players keep theirs, and where the origin sends again
+//! what has arrived before, that is left out. The stream ends when the origin ends it, when nobody needs it, or when
+//! the origin stays away for longer than an encoder may.
+
+mod recent_packets;
+mod stream;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::sleep_until;
+
+use self::stream::StreamInput;
+use crate::config::source::SourceConfig;
+use crate::points::publishing_point::PublishingPoint;
+use crate::points::source_state::Needed;
+use asfpush_client::publish::backoff::{Backoff, Policy};
+use asfpush_client::transport::download::{Download, Lost};
+use wmhttp::pull::{Failure, Output, Request, Session};
+
+/// A stream that has arrived for so long is no failed attempt.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// Begins to pull what the point's configuration names, if it names anything and nothing is pulled yet.
+pub(crate) fn ensure(point: &Arc<PublishingPoint>, runtime: &Handle) {
+    if point.config().source.is_none() || !point.source().begin_task() {
+        return;
+    }
+    let point = Arc::clone(point);
+    runtime.spawn(async move {
+        let mut changes = point.source().changes();
+        while let Some(config) = point.config().source.clone().filter(|_| !point.source().is_closed()) {
+            Puller::new(&point, config, &mut changes).run().await;
+        }
+        point.source().end_task();
+        // A reload may have come in between.
+        if point.config().source.is_some() {
+            ensure(&point, &Handle::current());
+        }
+    });
+}
+
+/// Why a pull pauses, or does not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Pause {
+    /// The point has another source now, or none.
+    Reconfigured,
+    /// Nobody needs the stream.
+    NotNeeded,
+    /// The origin has ended the stream.
+    Ended,
+    Failed(Failure),
+}
+
+/// Pulls from one source.
+struct Puller<'a> {
+    point: &'a Arc<PublishingPoint>,
+    config: SourceConfig,
+    changes: &'a mut watch::Receiver<u64>,
+    input: StreamInput,
+    backoff: Backoff,
+    /// Before then no other attempt is made, whoever asks for one.
+    not_before: Option<Instant>,
+}
+
+/// What the task waits for on its way to the origin.
+enum Exchange {
+    Nothing,
+    Asking(Pin<Box<dyn Future<Output = Result<Download, Lost>> + Send>>),
+    Answered(Download),
+}
+
+enum Event {
+    Interrupted(Pause),
+    Timeout,
+    Answer(Result<Download, Lost>),
+    Body(Result<Option<bytes::Bytes>, Lost>),
+}
+
+impl<'a> Puller<'a> {
+    fn new(point: &'a Arc<PublishingPoint>, config: SourceConfig, changes: &'a mut watch::Receiver<u64>) -> Self {
+        let input = StreamInput::new(Arc::clone(point));
+        Self { point, config, changes, input, backoff: Backoff::default(), not_before: None }
+    }
+
+    /// Until the point has another source.
+    async fn run(mut self) {
+        let location = self.config.target(self.point.name());
+        loop {
+            if !self.wait_until_due().await {
+                break;
+            }
+            let pause = self.pull().await;
+            let now = Instant::now();
+            let streamed = self.input.disconnected().map(|since| now.saturating_duration_since(since));
+            // An origin that closes after each first packet must not be asked again without a pause.
+            if streamed.is_some_and(|time| time >= STABLE_AFTER) {
+                self.backoff.reset();
+            }
+            match pause {
+                Pause::Reconfigured => break,
+                Pause::NotNeeded => {
+                    tracing::info!(point = self.point.name(), from = %location, "source closed: no player needs it");
+                    self.input.end().await;
+                    self.backoff.reset();
+                    // A second player may come at once; a flood of them is no more than an attempt each time.
+                    self.not_before = None;
+                    self.point.source().set_idle();
+                }
+                Pause::Ended => {
+                    self.input.end().await;
+                    let delay = self.delay(None, false);
+                    tracing::info!(point = self.point.name(), from = %location, "the origin ended the stream");
+                    self.point.source().set_ended(now + delay);
+                    self.not_before = Some(now + delay);
+                }
+                Pause::Failed(failure) => self.failed(&failure, streamed.is_some(), now, location.as_str()),
+            }
+        }
+        self.input.end().await;
+    }
+
+    fn failed(&mut self, failure: &Failure, had_streamed: bool, now: Instant, location: &str) {
+        let delay = self.delay(Some(failure), had_streamed);
+        let failures = self.backoff.failures();
+        tracing::warn!(point = self.point.name(), from = location, error = %failure, retry_in = ?delay, "source failed");
+        self.point.ledger().trouble(&format!("source failed: {failure}"));
+        self.point.source().set_failed(failure, failures, now + delay);
+        self.not_before = Some(now + delay);
+    }
+
+    /// How long to leave the origin alone after what happened.
+    fn delay(&mut self, failure: Option<&Failure>, had_streamed: bool) -> Duration {
+        let delay_max = self.config.retry_delay_max;
+        let policy = Policy {
+            delay: Policy::default().delay.min(delay_max),
+            delay_max,
+            after_refusal: Some(delay_max.saturating_mul(SourceConfig::REFUSED_RETRY_FACTOR)),
+            ..Policy::default()
+        };
+        let delay = match failure {
+            Some(failure) if failure.permanent => self.backoff.refused(&policy),
+            // A stream that had begun and broke is asked for at once, once.
+            Some(failure) => self.backoff.fail(&policy, had_streamed, failure.retry_after, rand::random()),
+            None => self.backoff.fail(&policy, false, None, rand::random()),
+        };
+        delay.unwrap_or(delay_max)
+    }
+
+    /// Waits until the stream is needed and the delay after a failure is over. Ends a stream that the origin has left
+    /// for too long. `false` if the source is another one now.
+    async fn wait_until_due(&mut self) -> bool {
+        loop {
+            if self.is_reconfigured() {
+                return false;
+            }
+            let now = Instant::now();
+            let lost = self.input.held_until(self.config.hold_time);
+            if lost.is_some_and(|until| now >= until) {
+                tracing::warn!(point = self.point.name(), "the stream ends: its origin stayed away for too long");
+                self.input.end().await;
+                continue;
+            }
+            let needed = self.needed(now);
+            if needed == Needed::No && self.input.is_open() {
+                self.input.end().await;
+            }
+            let due = self.not_before.filter(|until| now < *until);
+            if needed != Needed::No && due.is_none() {
+                return true;
+            }
+            let needed_until = if let Needed::Until(until) = needed { Some(until) } else { None };
+            let wake_at = [due, lost, needed_until].into_iter().flatten().min();
+            tokio::select! {
+                // The point has the sender as long as this task has the point.
+                _ = self.changes.changed() => {}
+                () = sleep_to(wake_at) => {}
+            }
+        }
+    }
+
+    /// One attempt, to its end.
+    async fn pull(&mut self) -> Pause {
+        let source = Arc::clone(self.point.source());
+        source.set_connecting();
+        let mut session = Session::new(self.config.session(self.point.name(), source.via_pseudonym(), source.via()));
+        let transport = self.config.transport();
+        let mut exchange = Exchange::Nothing;
+        session.connect(Instant::now());
+        loop {
+            while let Some(output) = session.poll() {
+                match output {
+                    Output::Request(Request { url, headers }) => {
+                        source.set_address(url.as_str().to_owned());
+                        let proxy = match self.config.proxy_for(&url) {
+                            Ok(proxy) => proxy,
+                            Err(text) => {
+                                session.refuse(Failure::proxy_setting(text));
+                                continue;
+                            }
+                        };
+                        let settings = transport.clone();
+                        exchange =
+                            Exchange::Asking(Box::pin(
+                                async move { Download::get(&settings, url, headers, proxy).await },
+                            ));
+                    }
+                    Output::Started(via) => self.point.relays().set_connection(&via),
+                    Output::Header(header) => {
+                        let size = header.packet_size();
+                        self.input.header(*header).await;
+                        source.set_streaming();
+                        let address = source.stats().address;
+                        tracing::info!(
+                            point = self.point.name(),
+                            from = address,
+                            packet_size = size,
+                            "source connected"
+                        );
+                    }
+                    Output::Data(bytes) => {
+                        if let Err(error) = self.input.packet(&bytes).await {
+                            session.refuse(Failure::malformed(format!("the origin's stream: {error}")));
+                        }
+                    }
+                    Output::Plain(bytes) => match self.input.plain(bytes).await {
+                        Ok(true) => source.set_streaming(),
+                        Ok(false) => {}
+                        Err(error) => {
+                            session.refuse(Failure::malformed(format!("the origin's stream: {error}")));
+                        }
+                    },
+                    Output::Ended => return Pause::Ended,
+                    Output::Failed(failure) => return Pause::Failed(failure),
+                }
+            }
+            source.add_duplicates(self.input.flush());
+            let deadline = session.deadline();
+            let event = tokio::select! {
+                // Chunks come last: a body that never pauses must not keep the rest waiting.
+                biased;
+                pause = self.interruption() => Event::Interrupted(pause),
+                () = sleep_to(deadline) => Event::Timeout,
+                event = exchange.next() => event,
+            };
+            let now = Instant::now();
+            match event {
+                Event::Interrupted(pause) => return pause,
+                Event::Timeout => session.handle_timeout(now),
+                Event::Answer(Ok(download)) => {
+                    session.handle_response(download.status(), download.headers(), now);
+                    exchange = Exchange::Answered(download);
+                }
+                Event::Body(Ok(Some(bytes))) => session.handle_body(bytes, now),
+                Event::Body(Ok(None)) => {
+                    exchange = Exchange::Nothing;
+                    session.handle_body_end();
+                }
+                Event::Answer(Err(Lost { cause, detail })) | Event::Body(Err(Lost { cause, detail })) => {
+                    exchange = Exchange::Nothing;
+                    session.handle_lost(cause, &detail);
+                }
+            }
+        }
+    }
+
+    /// Waits for a reason to stop that is none of the origin's.
+    async fn interruption(&mut self) -> Pause {
+        loop {
+            if self.is_reconfigured() {
+                return Pause::Reconfigured;
+            }
+            let until = match self.needed(Instant::now()) {
+                Needed::Yes => None,
+                Needed::Until(until) => Some(until),
+                Needed::No => return Pause::NotNeeded,
+            };
+            tokio::select! {
+                _ = self.changes.changed() => {}
+                () = sleep_to(until) => {}
+            }
+        }
+    }
+
+    fn is_reconfigured(&self) -> bool {
+        self.point.source().is_closed() || self.point.config().source.as_ref() != Some(&self.config)
+    }
+
+    fn needed(&self, now: Instant) -> Needed {
+        match self.config.on_demand {
+            None => Needed::Yes,
+            Some(linger) => self.point.source().is_needed(linger, now),
+        }
+    }
+}
+
+impl Exchange {
+    async fn next(&mut self) -> Event {
+        match self {
+            Self::Nothing => std::future::pending().await,
+            Self::Asking(asking) => Event::Answer(asking.await),
+            Self::Answered(download) => Event::Body(download.chunk().await),
+        }
+    }
+}
+
+async fn sleep_to(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}

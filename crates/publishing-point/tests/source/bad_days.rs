@@ -1,0 +1,210 @@
+//! Origins that misbehave: each costs little, and says in the status and the metrics what is wrong.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use asf_publishing_point::SourceConfig;
+use test_support::media;
+use test_support::pipeline::until;
+use test_support::server_fixture::FFMPEG_PLAY;
+use test_support::wire::Wire;
+
+use crate::support::*;
+
+/// A server that does with each connection what a test says, once its request is read.
+struct Origin {
+    address: SocketAddr,
+    connections: Arc<AtomicU64>,
+}
+
+impl Origin {
+    fn new(script: impl Fn(&mut TcpStream, &str) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, connections) = (listener.local_addr().unwrap(), Arc::<AtomicU64>::default());
+        let (counter, script) = (Arc::clone(&connections), Arc::new(script));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                counter.fetch_add(1, Ordering::Relaxed);
+                let (mut stream, script) = (stream.unwrap(), Arc::clone(&script));
+                thread::spawn(move || {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        let mut byte = [0];
+                        if stream.read(&mut byte).unwrap_or(0) == 0 {
+                            return;
+                        }
+                        head.push(byte[0]);
+                    }
+                    script(&mut stream, &String::from_utf8_lossy(&head));
+                });
+            }
+        });
+        Self { address, connections }
+    }
+
+    fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+fn framed(letter: u8, payload: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(payload.len() + 8).unwrap().to_le_bytes();
+    [&[b'$', letter], &len[..], &[0, 0, 0, 0, 0, 0x0c], &len[..], payload].concat()
+}
+
+const OK: &[u8] = b"HTTP/1.0 200 OK\r\nServer: Rex/9.0\r\n\r\n";
+
+/// The answer to each request of a good origin, up to the header.
+fn begin(stream: &mut TcpStream) {
+    let _ = stream.write_all(&[OK, &framed(b'H', &media::header())].concat());
+}
+
+/// Waits until the edge has closed.
+fn until_left(stream: &mut TcpStream) {
+    while stream.read(&mut [0; 64]).is_ok_and(|len| len > 0) {}
+}
+
+fn quick(source: SourceConfig) -> SourceConfig {
+    SourceConfig { timeout: Duration::from_secs(1), retry_delay_max: Duration::from_secs(3600), ..source }
+}
+
+/// What an origin does, the kind of failure, and words of what is said about it.
+#[test]
+fn each_bad_origin_is_named() {
+    type Script = fn(&mut TcpStream, &str);
+    let cases: &[(&str, &str, Script)] = &[
+        ("stalled", "did not answer within 1 s", |stream, _| until_left(stream)),
+        ("stalled", "sent no header within 1 s", |stream, _| {
+            let _ = stream.write_all(OK);
+            until_left(stream);
+        }),
+        ("stalled", "sent no packet for 1 s", |stream, _| {
+            begin(stream);
+            until_left(stream);
+        }),
+        ("malformed", "what is not a stream", |stream, _| {
+            let _ = stream.write_all(&[OK, &[b'x'; 1000]].concat());
+        }),
+        ("malformed", "answered with text/html, not a stream", |stream, _| {
+            let _ = stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<html></html>");
+        }),
+        ("malformed", "a data packet of 1001 bytes; its header says 1000", |stream, head| {
+            begin(stream);
+            if head.contains("xPlayStrm=1") {
+                let _ = stream.write_all(&framed(b'D', &[1; 1001]));
+            }
+            until_left(stream);
+        }),
+        ("malformed", "its header says that it has", |stream, _| {
+            let mut header = media::header().to_vec();
+            header[16..24].copy_from_slice(&(1_u64 << 40).to_le_bytes());
+            let _ = stream.write_all(&[OK, &framed(b'H', &header)].concat());
+        }),
+        ("lost", "the server closed the connection", |_, _| {}),
+        ("lost", "closed the connection before the end of the stream", |stream, _| begin(stream)),
+        ("redirect", "in a circle", |stream, _| {
+            let _ = stream.write_all(b"HTTP/1.0 302 Found\r\nLocation: /concert\r\n\r\n");
+        }),
+        ("unauthorized", "Set `user` and `password-file`", |stream, _| {
+            let _ = stream.write_all(b"HTTP/1.0 401 No\r\nWWW-Authenticate: Digest realm=\"x\", nonce=\"y\"\r\n\r\n");
+        }),
+        ("refused", "the origin answered 403", |stream, _| {
+            let _ = stream.write_all(b"HTTP/1.0 403 No\r\n\r\n");
+        }),
+        ("no-stream", "the origin answered 404", |stream, _| {
+            let _ = stream.write_all(b"HTTP/1.0 404 No\r\n\r\n");
+        }),
+        ("loop", "Remove one `source` or `forward`", |stream, head| {
+            let via =
+                head.lines().find_map(|line| line.to_lowercase().strip_prefix("via: ").map(str::to_owned)).unwrap();
+            let _ = stream.write_all(format!("HTTP/1.0 200 OK\r\nVia: {via}, 1.1 other\r\n\r\n").as_bytes());
+        }),
+    ];
+    let edges: Vec<_> = cases
+        .iter()
+        .map(|(_, _, script)| {
+            let origin = Origin::new(*script);
+            (server(quick(source(origin.address))), origin)
+        })
+        .collect();
+    for ((kind, words, _), (edge, _)) in cases.iter().zip(&edges) {
+        until(words, || failures(edge, kind) > 0);
+        let error = last_error(edge);
+        assert!(error.contains(words), "{kind}: {error}");
+        let metrics = get(edge.addr(), "/metrics");
+        let metrics = String::from_utf8(metrics.body).unwrap();
+        let line = format!(
+            "asf_source_failures_total{{point=\"concert\",location=\"{}\",kind=\"{kind}\"}}",
+            status(edge)["location"].as_str().unwrap()
+        );
+        assert!(metrics.lines().any(|text| text.starts_with(&line) && !text.ends_with(" 0")), "{line}: {metrics}");
+        assert!(point(edge)["errors"].to_string().contains("source failed"), "{}", point(edge)["errors"]);
+    }
+}
+
+/// An origin that closes at once, or after each first packet, is asked less and less often.
+#[test]
+fn an_origin_that_closes_is_not_asked_without_a_pause() {
+    let closes = Origin::new(|_, _| {});
+    let after_a_packet = Origin::new(|stream, head| {
+        begin(stream);
+        if head.contains("xPlayStrm=1") {
+            let _ = stream.write_all(&framed(b'D', &media::packet(0, 40)));
+        }
+    });
+    let begun = Instant::now();
+    let edges = [&closes, &after_a_packet].map(|origin| {
+        let source = SourceConfig::at(&format!("http://{}/concert", origin.address)).unwrap();
+        server(source)
+    });
+    until("three attempts failed", || edges.iter().all(|edge| failures(edge, "lost") >= 3));
+    // Delays of 1 s and 1.5 s, less a fifth; the second origin's first retry comes at once, and each attempt of it is two
+    // requests.
+    assert!(begun.elapsed() >= Duration::from_millis(1600), "{:?}", begun.elapsed());
+    let allowed = 4 + begun.elapsed().as_secs();
+    assert!(closes.connections() <= allowed, "{}", closes.connections());
+    assert!(after_a_packet.connections() <= 2 * (allowed + 1), "{}", after_a_packet.connections());
+}
+
+/// Players of an origin that stalls get an answer in time, and then leave nothing behind.
+#[test]
+fn players_do_not_wait_for_an_origin_that_stalls() {
+    let origin = Origin::new(|stream, _| until_left(stream));
+    let edge = server(on_demand(quick(source(origin.address))));
+    let mut players: Vec<Wire> = (0..50)
+        .map(|_| {
+            let mut wire = Wire::to(edge.addr());
+            wire.send(FFMPEG_PLAY);
+            wire
+        })
+        .collect();
+    for wire in &mut players {
+        let response = wire.response();
+        assert_eq!(response.status, 503, "{}", response.head);
+        assert!(response.header("Retry-After").is_some(), "{}", response.head);
+    }
+    // One pull for all of them, or two where some of them came after the first had failed.
+    assert!(origin.connections() <= 2, "{}", origin.connections());
+    assert_eq!(status(&edge)["players_waiting"], 0);
+}
+
+/// A stream without end of which each byte is late: it counts as a pause.
+#[test]
+fn bytes_that_are_no_packet_keep_no_connection() {
+    let origin = Origin::new(|stream, head| {
+        begin(stream);
+        if head.contains("xPlayStrm=1") {
+            let _ = stream.write_all(b"$D\xff\xff");
+            while stream.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(50));
+            }
+        }
+        until_left(stream);
+    });
+    let edge = server(quick(source(origin.address)));
+    until("it counts as stalled", || failures(&edge, "stalled") == 1);
+}

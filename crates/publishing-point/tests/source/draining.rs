@@ -1,0 +1,72 @@
+//! Health checks, and the orderly end of a server.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use test_support::pipeline::until;
+use test_support::server_fixture::{self, FFMPEG_PLAY};
+use test_support::server_process::PointProgram;
+use test_support::wire::{CONCERT, Wire};
+use wmhttp::packet::Packet;
+
+use crate::support::*;
+
+#[test]
+fn health_of_the_server_and_of_points() {
+    let edge = server(None);
+    for (path, status) in [("/healthz", 200), ("/healthz/", 200), ("/healthz/concert", 503), ("/healthz/none", 404)] {
+        assert_eq!(get(edge.addr(), path).status, status, "{path}");
+    }
+    // As HAProxy asks.
+    let mut wire = Wire::to(edge.addr());
+    wire.send("OPTIONS /healthz HTTP/1.0\r\n\r\n");
+    assert_eq!(wire.response().status, 405);
+    let _push = {
+        let (mut wire, id) = Wire::set_up(edge.addr(), CONCERT);
+        wire.start(CONCERT.id(&id), [Packet::Header(server_fixture::header())]);
+        wire
+    };
+    until("it is pushed to", || get(edge.addr(), "/healthz/Concert").status == 200);
+}
+
+/// SIGTERM: the health check fails first, then the players are sent away one after the other, told to ask again.
+#[test]
+fn a_server_that_ends_lets_its_players_go_elsewhere() {
+    let program = PointProgram::start(&["--point", "concert", "--drain-time", "3s"]);
+    let (mut push, id) = Wire::set_up(program.address, CONCERT);
+    let packets = (0..5).map(|n| Packet::Data(server_fixture::stripped(n)));
+    push.start(CONCERT.id(&id), [Packet::Header(server_fixture::header())].into_iter().chain(packets));
+    until("there is a stream", || get(program.address, "/healthz/concert").status == 200);
+    let players: Vec<Wire> = (0..10)
+        .map(|_| {
+            let mut wire = Wire::to(program.address);
+            wire.send(FFMPEG_PLAY);
+            assert!(wire.head().contains(" 200 OK"));
+            wire
+        })
+        .collect();
+    program.signal(Signal::SIGTERM);
+    until("health checks fail", || get(program.address, "/healthz").status == 503);
+    assert_eq!(get(program.address, "/healthz/concert").status, 503);
+    // Players that still come are served.
+    let mut late = Wire::to(program.address);
+    late.send(FFMPEG_PLAY);
+    assert!(late.head().contains(" 200 OK"));
+    let left = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for mut wire in players.into_iter().chain([late]) {
+            let left = &left;
+            scope.spawn(move || {
+                let rest = wire.rest();
+                left.lock().unwrap().push(std::time::Instant::now());
+                assert!(rest.ends_with(b"$E\x04\0\x01\0\0\0"), "told to ask again");
+            });
+        }
+    });
+    let left = left.into_inner().unwrap();
+    let (first, last) = (left.iter().min().unwrap(), left.iter().max().unwrap());
+    assert!(*last - *first > Duration::from_millis(300), "not all at once");
+    let (out, log) = program.stop();
+    assert!(out.contains("players=11"), "{out} {log}");
+}
