@@ -1,7 +1,3 @@
 #![no_main]
-#![allow(dead_code, reason = "each target drives one layer")]
 
-#[path = "../drivers/mod.rs"]
-mod drivers;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| drivers::asf::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_drivers::asf::run(data));

@@ -1,8 +1,4 @@
 #![no_main]
-#![allow(dead_code, reason = "each target drives one layer")]
-
-#[path = "../drivers/mod.rs"]
-mod drivers;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
@@ -17,5 +13,5 @@ static SERVER: LazyLock<BlockingServer> = LazyLock::new(|| {
 });
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    drivers::http::attack(SERVER.addr(), data);
+    fuzz_drivers::http::attack(SERVER.addr(), data);
 });

@@ -1,7 +1,3 @@
 #![no_main]
-#![allow(dead_code, reason = "each target drives one layer")]
 
-#[path = "../drivers/mod.rs"]
-mod drivers;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| drivers::session::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_drivers::session::run(data));

@@ -1,6 +1,6 @@
 //! What a fuzzer does with each layer: bytes in, and what must hold whatever they are.
 //!
-//! Shared by the targets of `cargo fuzz` and by `tests/fuzz.rs`, which needs no nightly compiler.
+//! Shared by the targets of `cargo fuzz` and by `crates/publishing-point/tests/fuzz.rs`, which needs no nightly compiler.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 pub mod asf;
