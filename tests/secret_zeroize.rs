@@ -18,6 +18,9 @@ use test_support::pipeline::{Pushing, end, feed};
 
 /// What is never in any other text.
 const PASSWORD: &str = "OPENSESAME";
+/// The server's side of NTLM is gss-ntlmssp, which a build does not need.
+const SCHEMES: &[&str] =
+    if cfg!(feature = "interop") { &["Basic", "Digest", "NTLM", "Negotiate"] } else { &["Basic", "Digest"] };
 
 /// As NTLM has it. A constant, since what stands on the stack gets into the gaps of what is made there later.
 static WIDE: [u8; 2 * PASSWORD.len()] = {
@@ -109,7 +112,7 @@ fn push(scheme: &str, in_location: bool) {
 fn passwords_are_wiped() {
     drop(format!("a text with {PASSWORD}"));
     assert_eq!(found().len(), 1, "the watch sees what is freed");
-    for scheme in ["Basic", "Digest", "NTLM", "Negotiate"] {
+    for scheme in SCHEMES {
         for in_location in [false, true] {
             push(scheme, in_location);
             let found = found();

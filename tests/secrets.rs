@@ -14,6 +14,9 @@ use test_support::peer::Peer;
 use test_support::pipeline::{Pushing, end, feed};
 
 const PASSWORD: &str = "OPENSESAME";
+/// The server's side of NTLM is gss-ntlmssp, which a build does not need.
+const SCHEMES: &[&str] =
+    if cfg!(feature = "interop") { &["Basic", "Digest", "NTLM", "Negotiate"] } else { &["Basic", "Digest"] };
 const PUSH_ID: &str = "PUSHIDENTIFIER";
 
 /// All that was said, by whatever way.
@@ -64,7 +67,7 @@ fn no_secret_is_shown() {
     let messages = ["4E544C4D535350", "4e544c4d535350", "78, 84, 76, 77, 83, 83, 80", "NTLMSSP"];
     let mut secrets: Vec<String> =
         [PASSWORD, PUSH_ID, "REFUSED"].into_iter().chain(messages).map(str::to_owned).collect();
-    for scheme in ["Basic", "Digest", "NTLM", "Negotiate"] {
+    for scheme in SCHEMES {
         let peer = Peer::new();
         let (pushing, source) = Pushing::by_hand("sync=false auth-methods=basic+digest+ntlm+negotiate");
         let watch = pushing.pipeline.add_property_deep_notify_watch(None, true);

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use asf::Header;
 use gst::prelude::*;
-#[cfg(feature = "ntlm")]
-use test_support::acceptor::{Acceptor, Verdict};
 use test_support::media;
 use test_support::peer::{Connection, Head, Peer, unauthorized, wms};
 use test_support::pipeline::{Pushing, end, feed, status, until};
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
+
+#[cfg(all(feature = "interop", feature = "ntlm"))]
+mod interop;
 
 const STEP: u32 = 40;
 const PACKETS: u32 = 50;
@@ -55,11 +56,11 @@ fn authorization(head: &Head) -> &str {
     head.header("Authorization").unwrap_or_else(|| panic!("no Authorization in {}", head.text))
 }
 
+/// The destination's states that the bus tells until the end of the stream.
 fn token(head: &Head) -> &str {
     authorization(head).split_once(' ').unwrap().1
 }
 
-/// The destination's states that the bus tells until the end of the stream.
 fn states(pushing: &Pushing) -> Vec<String> {
     let mut states = Vec::new();
     pushing.wait_for(|message| {
@@ -134,103 +135,6 @@ fn c13_push_start_is_refused_first() {
     assert_eq!(take(&mut second), all());
     pushing.wait_for_eos();
     assert_eq!(pushing.destination_stats().get::<u64>("packets-dropped"), Ok(0));
-}
-
-/// C-5: NTLM and Negotiate satisfy another implementation, on the one connection that carries PushStart too: with a
-/// domain's user, with a principal's name, and with letters that are not ASCII's.
-#[cfg(feature = "ntlm")]
-#[test]
-fn c5_ntlm_and_negotiate() {
-    for (scheme, user_id, user, password) in [
-        ("NTLM", "STUDIO\\bob", "bob", "hush"),
-        ("Negotiate", "STUDIO\\bob", "bob", "hush"),
-        ("NTLM", "bob", "bob", "hush"),
-        ("NTLM", "bob@studio.invalid", "bob@studio.invalid", "hush"),
-        ("Negotiate", "bob@studio.invalid", "bob@studio.invalid", "hush"),
-        ("NTLM", "STUDIO\\Пётр", "Пётр", "pässwörd €"),
-        ("Negotiate", "STUDIO\\jürgen", "jürgen", "пароль"),
-    ] {
-        let peer = Peer::new();
-        let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
-        pushing.sink.set_property("user-id", user_id);
-        pushing.sink.set_property("user-pw", password);
-        pushing.play();
-        feed(&source, media::stream(PACKETS, STEP));
-        end(&source);
-        let mut acceptor = Acceptor::new(scheme, user, password);
-        let mut connection = peer.accept();
-        assert_eq!(connection.request().header("X-Accept-Authentication"), Some("Negotiate, NTLM, Digest"));
-        connection.answer(&unauthorized(&[scheme]));
-        let Verdict::Continue(challenge) = acceptor.step(token(&connection.request())) else { panic!("{scheme}") };
-        connection.answer(&unauthorized(&[&format!("{scheme} {challenge}")]));
-        let verdict = acceptor.step(token(&connection.request()));
-        let Verdict::Accepted(accepted) = &verdict else { panic!("{scheme} {user_id}: {verdict:?}") };
-        assert!(accepted.contains(user), "{accepted}");
-        assert_eq!(accepted.contains("STUDIO"), user_id.contains("STUDIO"), "{accepted}");
-        connection.answer(&wms(204, "one"));
-        let start = connection.request();
-        assert!(!start.is_setup() && start.header("Authorization").is_none(), "C-13: {}", start.text);
-        assert_eq!(take(&mut connection), all());
-        pushing.wait_for_eos();
-        assert_eq!(pushing.destination_stats().get::<&str>("auth-scheme"), Ok(scheme));
-    }
-}
-
-/// C-5: the same for a proxy, whose connection it is then; the server behind it hears nothing of it.
-#[cfg(feature = "ntlm")]
-#[test]
-fn c5_ntlm_for_a_proxy() {
-    let proxy = Peer::new();
-    let (pushing, source) = Pushing::by_hand("location=http://media.invalid/concert sync=false");
-    pushing.sink.set_property("proxy", format!("http://{}", proxy.addr));
-    pushing.sink.set_property("proxy-id", "STUDIO\\bob");
-    pushing.sink.set_property("proxy-pw", "hush");
-    pushing.play();
-    feed(&source, media::stream(PACKETS, STEP));
-    end(&source);
-    let mut acceptor = Acceptor::new("NTLM", "bob", "hush");
-    let asks = |challenge: &str| {
-        let asks = unauthorized(&[challenge]);
-        asks.replace("401 Unauthorized", "407 Asked").replace("WWW-Authenticate", "Proxy-Authenticate")
-    };
-    let token = |head: &Head| {
-        assert!(head.text.starts_with("POST http://media.invalid/concert HTTP/1.1\r\n"), "{}", head.text);
-        assert!(head.header("Authorization").is_none());
-        head.header("Proxy-Authorization").unwrap().strip_prefix("NTLM ").unwrap().to_owned()
-    };
-    let mut connection = proxy.accept();
-    assert!(connection.request().header("Proxy-Authorization").is_none(), "nothing before it is asked for");
-    connection.answer(&asks("NTLM"));
-    let Verdict::Continue(challenge) = acceptor.step(&token(&connection.request())) else { panic!() };
-    connection.answer(&asks(&format!("NTLM {challenge}")));
-    let Verdict::Accepted(user) = acceptor.step(&token(&connection.request())) else { panic!() };
-    assert!(user.contains("bob"), "{user}");
-    connection.answer(&wms(204, "one"));
-    let start = connection.request();
-    assert!(!start.is_setup() && start.header("Proxy-Authorization").is_none(), "C-13: {}", start.text);
-    assert_eq!(take(&mut connection), all());
-    pushing.wait_for_eos();
-}
-
-/// A wrong password is refused once and is not tried again.
-#[cfg(feature = "ntlm")]
-#[test]
-fn c5_a_wrong_password() {
-    let peer = Peer::new();
-    let pushing = pushing(&peer, "retry-delay=1 user-id=bob user-pw=wrong");
-    let mut acceptor = Acceptor::new("NTLM", "bob", "hush");
-    let mut connection = peer.accept();
-    connection.request();
-    connection.answer(&unauthorized(&["NTLM"]));
-    let Verdict::Continue(challenge) = acceptor.step(token(&connection.request())) else { panic!() };
-    connection.answer(&unauthorized(&[&format!("NTLM {challenge}")]));
-    assert_eq!(acceptor.step(token(&connection.request())), Verdict::Refused);
-    connection.answer(&unauthorized(&["NTLM"]));
-    let (error, _) = pushing.wait_for_error();
-    assert_eq!(error.kind(), Some(gst::ResourceError::NotAuthorized));
-    assert!(error.message().contains("bob") && error.message().contains("refused"), "{error}");
-    assert!(connection.is_closed());
-    assert!(peer.accept_within(Duration::from_millis(300)).is_none(), "never tried again");
 }
 
 /// A refusal is an ERROR that names cause and remedy, in numbers too; no more than one request carries credentials.

@@ -386,7 +386,7 @@ fn a_flush_after_eos_keeps_the_header_of_the_caps() {
 fn a_new_link_is_no_new_stream() {
     let peer = Peer::new();
     let properties = format!("location={} sync=false", peer.location());
-    let pushing = Pushing::launch("appsrc name=feed format=bytes ! identity name=before", &properties);
+    let pushing = Pushing::launch("feedsrc name=feed ! identity name=before", &properties);
     let source = pushing.pipeline.by_name("feed").unwrap();
     pushing.play();
     // The last packet is cut.

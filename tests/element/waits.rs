@@ -13,6 +13,9 @@ use test_support::pipeline::{Pushing, end, feed, pushing_to_one as pushing, stat
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
 
+#[cfg(feature = "interop")]
+mod interop;
+
 const STEP: u32 = 40;
 
 fn wait_for_notice(pushing: &Pushing, words: &str) -> gst::Structure {
@@ -71,36 +74,6 @@ fn a_stall_is_told_in_time() {
     connection.set_up(&wms(204, "one"));
     wait_for_notice(&pushing, "takes no more data");
     pushing.wait_for_status("reconnect-start");
-}
-
-/// PLAYING is reached, and left, with a server that refuses, accepts and says nothing, or answers garbage.
-#[test]
-fn states_never_wait_for_the_network() {
-    let refusing = Peer::new();
-    let refused = refusing.location();
-    drop(refusing);
-    let silent = Peer::new();
-    let garbage = Peer::new();
-    let garbled = garbage.location();
-    std::thread::spawn(move || {
-        while let Some(mut connection) = garbage.accept_within(Duration::from_secs(20)) {
-            connection.answer("\0\u{1}\u{2}garbage\r\n\r\n");
-        }
-    });
-    for location in [refused, silent.location(), garbled] {
-        let pushing = Pushing::launch(
-            "videotestsrc is-live=true ! video/x-raw,width=64,height=48 ! avenc_wmv2 ! identity single-segment=true ! \
-             asfmux streamable=true",
-            &format!("location={location} timeout=600000 connect-timeout=600000 eos-timeout=600000"),
-        );
-        for _ in 0..3 {
-            pushing.play();
-            let (change, state, _) = pushing.pipeline.state(gst::ClockTime::from_seconds(20));
-            change.unwrap();
-            assert_eq!(state, gst::State::Playing, "{location}");
-            pushing.stop();
-        }
-    }
 }
 
 /// EOS with a server that is down, or never answers, comes after `eos-timeout` and not later.
@@ -405,28 +378,6 @@ fn the_pace_begins_anew_after_a_flush() {
     assert_eq!(media::numbers_of_push(&packets, 1000), (0..SECONDS + 2).collect::<Vec<_>>());
     connection.answer(&wms(204, "one"));
     pushing.wait_for_eos();
-}
-
-/// The 1000 hours that libav's Windows Media encoders add to timestamps make nobody wait, alone or beside sound.
-#[test]
-fn a_thousand_hours_are_not_waited_for() {
-    for (sound, frames) in [("", 50), ("audiotestsrc num-buffers=80 ! avenc_wmav2 ! mux.", 50)] {
-        let peer = Peer::new();
-        let pushing = Pushing::launch(
-            &format!(
-                "videotestsrc num-buffers={frames} ! video/x-raw,width=64,height=48,framerate=25/1 ! avenc_wmv2 ! mux. {sound} \
-                 asfmux name=mux streamable=true"
-            ),
-            &format!("location={} sync=true", peer.location()),
-        );
-        pushing.play();
-        let mut connection = peer.accept();
-        connection.set_up(&wms(204, "one"));
-        let packets = connection.until_the_end();
-        assert!(packets.len() > 2);
-        connection.answer(&wms(204, "one"));
-        pushing.wait_for_eos();
-    }
 }
 
 /// A push that has failed for good ends by its ERROR: EOS does not come first, however long an application takes to

@@ -3,7 +3,6 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 
 use asf::{Padding, Parser, Settings};
 use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
@@ -11,7 +10,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 use test_support::decoded::{assert_same_frames, ffmpeg_file, recordings};
 use test_support::pipeline::{plugin_folder, until};
-use test_support::program::{Program, outside_cargo};
+use test_support::program::Program;
 use test_support::terminal::Terminal;
 use wmhttp::server::access::AccessPolicy;
 
@@ -83,22 +82,16 @@ fn packets(file: &Path) -> Vec<(u32, Vec<u8>)> {
     units.map(|unit| (unit.packet.send_time(), unit.packet.slices().concat())).collect()
 }
 
-/// Where cargo puts what it builds by the profile of these tests.
+/// Where cargo has put what it built by the profile of these tests.
 fn built() -> PathBuf {
-    static BUILT: Once = Once::new();
-    let test = std::env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).unwrap();
-    BUILT.call_once(|| {
-        // `cargo test --test examples` builds no example.
-        let name = profile.file_name().unwrap().to_str().unwrap();
-        let built = outside_cargo(env!("CARGO"))
-            .args(["build", "--locked", "--example", "concert"])
-            .args(["--profile", if name == "debug" { "dev" } else { name }, "--target-dir"])
-            .arg(profile.parent().unwrap())
-            .status();
-        assert!(built.unwrap().success());
-    });
-    profile.to_owned()
+    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
+}
+
+/// An example, which cargo has built with the tests.
+fn example(name: &str) -> PathBuf {
+    let program = built().join("examples").join(name);
+    assert!(program.exists(), "{} is missing: cargo build --examples", program.display());
+    program
 }
 
 /// The README's command that begins with `start`, with publishing points and files of the test's own.
@@ -117,15 +110,18 @@ fn readme(start: &str, points: [&Point; 2], directory: &Path) -> String {
         .replace("python3 ", "/usr/bin/python3 ")
 }
 
-/// Runs a command line with the plugin and the folder of this build.
+/// Runs a command line with the plugin of this build; the example that `cargo run` begins with is there already.
 fn run(line: &str) -> Program {
-    let built = built();
-    let target = built.parent().unwrap().display();
+    let line = match line.split_once(" --example ").filter(|(command, _)| command.starts_with("cargo run")) {
+        Some((_, rest)) => {
+            let (name, arguments) = rest.split_once(" -- ").unwrap();
+            format!("{} {arguments}", example(name).display())
+        }
+        None => line.to_owned(),
+    };
     let plugin = plugin_folder();
     let plugin = plugin.display();
-    Program::shell(&format!(
-        "export CARGO_TARGET_DIR={target} GST_PLUGIN_PATH={plugin} GST_REGISTRY={plugin}/registry.bin; exec {line}"
-    ))
+    Program::shell(&format!("export GST_PLUGIN_PATH={plugin} GST_REGISTRY={plugin}/registry.bin; exec {line}"))
 }
 
 /// The number after `name` in a line of the plain table.
@@ -181,8 +177,8 @@ fn concert_ends_in_time() {
 #[test]
 fn embedded_needs_no_plugin_file() {
     let point = Point::new();
-    let command = "cargo run --locked --example embedded --";
-    let output = run(&format!("env --unset=GST_PLUGIN_PATH {command} {}", point.location())).output();
+    let program = example("embedded");
+    let output = run(&format!("env --unset=GST_PLUGIN_PATH {} {}", program.display(), point.location())).output();
     let packets = point.packets().len();
     assert!(packets > 20 && output.contains(&format!("pushed {packets} packets")), "{packets}: {output:?}");
 }
@@ -203,7 +199,7 @@ fn concert_pushes_a_file() {
 fn concert_takes_keys() {
     let points = [Point::new(), Point::new(), Point::new()];
     let [first, second, spare] = points.each_ref().map(Point::location);
-    let program = built().join("examples/concert");
+    let program = example("concert");
     let terminal = Terminal::running(&program, &[&first, &second, "--spare", &spare]);
     let is = |name: &str, state: &str| {
         let row = terminal.row(name);

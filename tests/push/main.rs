@@ -2,6 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod fan_out;
+// Its cables are laid by iproute2.
+#[cfg(feature = "interop")]
 mod faults;
 mod packet_loss;
 mod rollover;

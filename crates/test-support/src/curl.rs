@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::web::Answer;
+
 /// What came back.
 #[derive(Debug)]
 pub struct Outcome {
@@ -86,22 +88,6 @@ impl<'a> Curl<'a> {
     }
 }
 
-/// An answer with its body.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    head: String,
-    pub body: String,
-}
-
-impl Answer {
-    /// The first value of a header.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-    }
-}
-
 /// Asks for a URL, or does with it what the arguments say.
 pub fn get(url: &str, arguments: &[&str]) -> Answer {
     let output = Command::new("curl")
@@ -111,8 +97,6 @@ pub fn get(url: &str, arguments: &[&str]) -> Answer {
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let (head, body) =
-        text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("curl: {text} {output:?}", output = output.status));
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, head: head.to_owned(), body: body.to_owned() }
+    assert!(!text.is_empty(), "curl: {:?}", output.status);
+    Answer::read(&text)
 }

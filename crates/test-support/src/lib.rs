@@ -32,6 +32,8 @@ pub mod faults;
 #[cfg(feature = "element")]
 pub mod faulty_server;
 #[cfg(feature = "element")]
+pub mod feed_source;
+#[cfg(feature = "element")]
 pub mod kerberos;
 #[cfg(feature = "element")]
 pub mod leaks;
@@ -78,6 +80,8 @@ pub mod usage;
 pub mod vlc;
 #[cfg(feature = "element")]
 pub mod watched_push;
+#[cfg(feature = "element")]
+pub mod web;
 #[cfg(feature = "element")]
 pub mod wire;
 

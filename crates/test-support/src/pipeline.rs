@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 
 use crate::peer::{PATIENCE, Peer};
-use crate::{leaks, media};
+use crate::{feed_source, leaks, media};
 
 pub fn init() {
     static INIT: Once = Once::new();
     INIT.call_once(|| {
         gst::init().unwrap();
         gstasfpush::plugin_register_static().unwrap();
+        feed_source::register().unwrap();
         leaks::watch();
     });
 }
@@ -63,7 +64,7 @@ impl Pushing {
 
     /// A pipeline that a test feeds by hand.
     pub fn by_hand(properties: &str) -> (Self, gst::Element) {
-        let pushing = Self::launch("appsrc name=feed format=bytes", properties);
+        let pushing = Self::launch("feedsrc name=feed", properties);
         let feed = pushing.pipeline.by_name("feed").unwrap();
         (pushing, feed)
     }
@@ -179,7 +180,7 @@ pub fn status_nick(status: &gst::Structure) -> String {
     glib::EnumValue::from_value(value).unwrap().1.nick().to_owned()
 }
 
-/// Hands bytes to an appsrc.
+/// Hands bytes to a source of [`Pushing::by_hand`].
 pub fn feed(source: &gst::Element, bytes: impl AsRef<[u8]> + Send + 'static) {
     let flow = source.emit_by_name::<gst::FlowReturn>("push-buffer", &[&gst::Buffer::from_slice(bytes)]);
     assert_eq!(flow, gst::FlowReturn::Ok);
@@ -190,7 +191,7 @@ pub fn end(source: &gst::Element) {
     assert_eq!(flow, gst::FlowReturn::Ok);
 }
 
-/// Hands a header and 40 packets to an appsrc, one each 100 ms, and ends.
+/// Hands a header and 40 packets to such a source, one each 100 ms, and ends.
 pub fn feed_for_four_seconds(source: &gst::Element) {
     feed(source, media::stream(1, 40));
     for n in 1..40 {

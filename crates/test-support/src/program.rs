@@ -11,8 +11,8 @@ use nix::unistd::Pid;
 
 use crate::pipeline::until;
 
-/// A command without what cargo tells its tests: a cargo among what it runs would build anew what depends on it.
-pub fn outside_cargo(program: &str) -> Command {
+/// A command without what cargo tells its tests.
+fn outside_cargo(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let told = name.to_str().is_some_and(|name| name.starts_with("CARGO_") && name != "CARGO_HOME");

@@ -2,25 +2,25 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::Path;
 use std::time::Duration;
 
 use asf_publishing_point::{BlockingServer, Config, PointConfig, RelayConfig, RelayStats, Server};
-use asfpush_client::packet_buffer::Limits;
 use asfpush_client::publish::status::State;
 use gst::prelude::*;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
-use test_support::curl::Curl;
-use test_support::decoded::{assert_same_frames, ffmpeg_file, recordings};
 use test_support::media;
 use test_support::peer::{Peer, wms};
 use test_support::pipeline::{Pushing, end, feed, until};
 use test_support::puller::Puller;
 use test_support::server_process::PointProgram;
+use test_support::wire::{CONCERT, Wire};
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
 use wmhttp::server::access::{AccessPolicy, Scheme};
+
+#[cfg(feature = "interop")]
+mod interop;
 
 const STEP: u32 = 40;
 
@@ -52,10 +52,6 @@ fn server_on(listen: SocketAddr, point: &PointConfig) -> BlockingServer {
 /// The address of a server that is to come.
 fn address() -> SocketAddr {
     server([]).addr()
-}
-
-fn recorded(directory: &Path) -> PointConfig {
-    PointConfig { record: Some(directory.to_owned()), ..PointConfig::default() }
 }
 
 fn packets(server: &BlockingServer) -> u64 {
@@ -107,68 +103,6 @@ fn a_tree() {
         assert_eq!((&forward.location, forward.packets, forward.dropped), (&url(leaf), 100, 0));
         assert!(forward.bytes > 100 * u64::from(media::SIZE) && forward.last_error.is_none(), "{forward:?}");
     }
-}
-
-/// A stream that ends and one that begins anew: the forward follows, with a session each.
-#[test]
-fn a_point_that_ends_and_begins_anew() {
-    let directory = TempDir::new().unwrap();
-    let leaf = Server::spawn(config(&recorded(&directory.path().join("leaf")))).unwrap();
-    let root = server([to(&url(&leaf))]);
-    let sources = [25, 10].map(|rate| {
-        let file = directory.path().join(format!("{rate}.wmv"));
-        ffmpeg_file(&file, rate);
-        file
-    });
-    for (source, count) in sources.iter().zip(1..) {
-        let pushing = Pushing::launch(
-            &format!("filesrc location={}", source.display()),
-            &format!("sync=false location={}", url(&root)),
-        );
-        pushing.play();
-        pushing.wait_for_eos();
-        until("the leaf has all of it", || {
-            let stats = leaf.stats("concert").unwrap();
-            stats.sessions == count && !stats.pushing && stats.packets == packets(&root)
-        });
-    }
-    leaf.stop();
-    for (source, recording) in sources.iter().zip(recordings(&directory.path().join("leaf"))) {
-        assert_same_frames(source, &recording, 0);
-    }
-}
-
-/// Another header in mid-push reaches the leaf in the same session.
-#[test]
-fn c12_a_header_change() {
-    let directory = TempDir::new().unwrap();
-    let leaf = Server::spawn(config(&recorded(&directory.path().join("leaf")))).unwrap();
-    // Eight seconds of the stream come at once.
-    let limits = Limits { time: Duration::from_secs(60), ..Limits::default() };
-    let root = Server::spawn(config(&PointConfig { limits, ..point([to(&url(&leaf))]) })).unwrap();
-    let [first, second] = [25, 10].map(|rate| {
-        let file = directory.path().join(format!("{rate}.wmv"));
-        ffmpeg_file(&file, rate);
-        file
-    });
-    let pushing = Pushing::launch(
-        &format!(
-            "concat name=c filesrc location={} ! c. filesrc location={} ! c. c.",
-            first.display(),
-            second.display()
-        ),
-        &format!("sync=false location={}", url(&root)),
-    );
-    pushing.play();
-    pushing.wait_for_eos();
-    until("the leaf has all of it", || packets(&leaf) == packets(&root));
-    assert_eq!(leaf.stats("concert").unwrap().sessions, 1);
-    root.stop();
-    leaf.stop();
-    let files = recordings(&directory.path().join("leaf"));
-    assert_eq!(files.len(), 2);
-    assert_same_frames(&first, &files[0], 0);
-    assert_same_frames(&second, &files[1], 0);
 }
 
 /// C-15: a leaf that breaks and comes back gets what came meanwhile; the others see nothing of it.
@@ -333,8 +267,8 @@ fn a_stream_that_comes_by_another_way() {
     assert!(matches!(first.packet(), Some(Packet::Header(_))));
     pushing.sink.emit_by_name::<bool>("disconnect", &[&None::<&str>]);
     pushing.wait_for_status("closed");
-    let by_relay = Curl::new(&["--header", "Via: 1.0 fred (a, b), 1.1 other"]);
-    until("the other pusher is taken", || by_relay.set_up(&url(&root)).status == 204);
+    let by_relay = CONCERT.further("Via: 1.0 fred (a, b), 1.1 other\r\n");
+    until("the other pusher is taken", || Wire::to(root.addr()).setup(by_relay, "").status == 204);
     let setup = leaf.accept().request();
     assert!(setup.is_setup() && setup.push_id() == "0", "{setup:?}");
     assert_eq!(setup.header("Via"), Some(&format!("1.0 fred, 1.1 other, {direct}")[..]));

@@ -3,7 +3,6 @@
 use std::fs;
 
 use tempfile::TempDir;
-use test_support::curl::Curl;
 use test_support::media;
 use test_support::pipeline::until;
 use test_support::server_process::PointProgram;
@@ -80,8 +79,11 @@ fn h2_a_push_id_cut_to_its_first_digits_is_taken() {
 }
 
 /// S-6: a name beyond ASCII, by Digest as by Basic: curl sends it in UTF-8.
+#[cfg(feature = "interop")]
 #[test]
 fn s6_a_name_beyond_ascii_is_let_in() {
+    use test_support::curl::Curl;
+
     // MD5 of `björn:push:secret` in UTF-8.
     let program = program("bj\u{f6}rn:push:a86e832af619bd803808fddaa9f5d66c\n");
     for scheme in ["--digest", "--basic"] {

@@ -311,7 +311,8 @@ fn a_stall_holds_the_pusher_back() {
     assert_eq!(taken(&server), 20_000);
 }
 
-/// A fault that holds encoders back makes the system take in little for its own point, and for no other.
+/// A fault that holds encoders back makes the system take in little for its own point, and for no other. `ss` shows it.
+#[cfg(feature = "interop")]
 #[test]
 fn a_slow_point_leaves_the_connections_of_others_alone() {
     let mut config = config("slow:50kB", None);

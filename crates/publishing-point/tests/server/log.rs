@@ -1,8 +1,6 @@
 //! The log that an operator reads: one event, one line, and no more lines than that, whatever a client repeats.
 
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -144,8 +142,12 @@ fn a_client_that_repeats_itself_does_not_fill_the_log() {
 }
 
 /// The filter for fail2ban in the documentation finds who to ban in the lines that the server writes, and nobody else.
+#[cfg(feature = "interop")]
 #[test]
 fn the_filter_for_fail2ban_matches() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
     let program = with_users("[point.concert]\n");
     let (_encoder, _) = Wire::set_up(program.address, CONCERT.further(BOB));
     assert_eq!(Wire::to(program.address).setup(CONCERT.further(WRONG), "").status, 401);

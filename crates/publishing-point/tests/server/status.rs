@@ -1,20 +1,20 @@
 //! The status API and the metrics: what they tell, to whom, and what may be done by them.
 
-use std::collections::{BTreeSet, HashMap};
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use asf_publishing_point::config::{Config, PointConfig, Principals};
-use asf_publishing_point::{BlockingServer, Networks, RelayConfig, Server, ServerLimits, StatusAccess};
+use asf_publishing_point::config::{Config, PointConfig};
+use asf_publishing_point::{BlockingServer, RelayConfig, Server, StatusAccess};
 use serde_json::Value;
-use test_support::curl::get;
 use test_support::encoder::{Encoder, Player, header};
 use test_support::peer::{Peer, ours};
 use test_support::pipeline::until;
-use wmhttp::server::access::AccessPolicy;
+use test_support::web::{ask, get};
+use test_support::wire::{CONCERT, Push, Wire};
+
+#[cfg(feature = "interop")]
+mod interop;
 
 const AGENT: &str = "WMEncoder/12.0.0.0 test/1";
 
@@ -25,13 +25,13 @@ fn server_with(change: impl FnOnce(&mut Config)) -> BlockingServer {
 }
 
 /// The JSON at a path, with its status.
-fn ask(server: &BlockingServer, path: &str) -> (u16, Value) {
+fn json(server: &BlockingServer, path: &str) -> (u16, Value) {
     let answer = get(&format!("http://{}{path}", server.addr()), &[]);
     (answer.status, serde_json::from_str(&answer.body).unwrap_or(Value::Null))
 }
 
 fn concert(server: &BlockingServer) -> Value {
-    let (status, point) = ask(server, "/api/v1/points/concert");
+    let (status, point) = json(server, "/api/v1/points/concert");
     assert_eq!(status, 200);
     point
 }
@@ -59,7 +59,7 @@ fn s14_the_status_of_a_push() {
         let seconds = |way: &str| point["history"][way].as_array().unwrap().iter().filter(|rate| **rate != 0).count();
         seconds("in") >= 3 && seconds("out") >= 2
     });
-    let (status, all) = ask(&server, "/api/v1/status");
+    let (status, all) = json(&server, "/api/v1/status");
     assert_eq!(status, 200);
     assert_eq!(
         (&all["product"], &all["sessions"], &all["players"]),
@@ -68,7 +68,7 @@ fn s14_the_status_of_a_push() {
     let names: Vec<_> = all["points"].as_array().unwrap().iter().map(|point| point["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["concert", "live/grün x", "template"]);
     assert_eq!(all["points"][1]["path"], "/live/gr%C3%BCn%20x");
-    assert_eq!(ask(&server, "/api/v1/points/live/gr%C3%BCn%20x").1["name"], "live/grün x");
+    assert_eq!(json(&server, "/api/v1/points/live/gr%C3%BCn%20x").1["name"], "live/grün x");
 
     let point = &all["points"][0];
     assert_eq!(point["state"], "pushed");
@@ -157,96 +157,23 @@ fn the_list_of_players_is_bounded() {
 fn s15_disconnect() {
     let server = server_with(|_| {});
     let url = format!("http://{}/api/v1/points/concert/disconnect", server.addr());
-    let post = |extra: &[&str]| get(&url, &[&["--request", "POST"], extra].concat()).status;
+    let post = |headers: &[&str]| ask("POST", &url, headers).status;
     assert_eq!(post(&[]), 409, "nobody pushes");
     let encoder = push(&server, header("", ""));
     assert_eq!(get(&url, &[]).status, 404, "no GET changes anything");
-    assert_eq!(post(&["--header", "Origin: http://evil.example"]), 403);
-    assert_eq!(post(&["--header", "Origin: null"]), 403);
-    assert_eq!(post(&["--header", "X-Forwarded-For: 192.0.2.1"]), 403);
-    assert_eq!(post(&["--header", "Host: evil.example"]), 403);
+    assert_eq!(post(&["Origin: http://evil.example"]), 403);
+    assert_eq!(post(&["Origin: null"]), 403);
+    assert_eq!(post(&["X-Forwarded-For: 192.0.2.1"]), 403);
+    assert_eq!(post(&["Host: evil.example"]), 403);
     assert!(server.stats("concert").unwrap().pushing);
-    assert_eq!(post(&["--header", &format!("Origin: http://{}", server.addr())]), 204);
+    assert_eq!(post(&[&format!("Origin: http://{}", server.addr())]), 204);
     assert_eq!(encoder.expelled(), 403);
     until("the end", || concert(&server)["state"] == "idle");
     let errors = concert(&server)["errors"].to_string();
     assert!(errors.contains("ended by an operator"), "{errors}");
-    let unknown = get(&url.replace("concert", "nowhere"), &["--request", "POST"]);
+    let unknown = ask("POST", &url.replace("concert", "nowhere"), &[]);
     assert_eq!(unknown.status, 404);
-    assert_eq!(get(&url.replace("/disconnect", ""), &["--request", "DELETE"]).status, 405);
-}
-
-/// S-15: so it does for a user who has that right, wherever they are; not for another, nor where nobody has it.
-#[test]
-fn s15_disconnect_by_a_user() {
-    const DIGEST: [&str; 3] = ["--digest", "--user", "bob:secret"];
-    const USERS: &str = "bob:push:0786f66609ee7d38256a25b55563aa64\neve:push:1e353811dc7ee6da20d7e55c9da5a0b4\n";
-    let with_users = |change: fn(&mut Config)| {
-        server_with(|config| {
-            config.users = Some(AccessPolicy::new(USERS.parse().unwrap()));
-            config.points.get_mut("concert").unwrap().operate = Principals::Only(["bob".to_owned()].into());
-            config.points.get_mut("concert").unwrap().write = Principals::Everybody;
-            config.bounds = ServerLimits { uncounted: Networks::default(), max_guesses: 3, ..ServerLimits::default() };
-            change(config);
-        })
-    };
-    let path = "api/v1/points/concert/disconnect";
-    // As one from elsewhere: the first answer, and the status of the last.
-    let ask = |address: SocketAddr, arguments: &[&str]| {
-        let far: &[&str] = &["--request", "POST", "--header", "X-Forwarded-For: 192.0.2.1"];
-        let answer =
-            get(&format!("http://{address}/{path}"), &[far, &["--write-out", "\n%{http_code}"], arguments].concat());
-        let last: u16 = answer.body.lines().last().unwrap().parse().unwrap();
-        (answer, last)
-    };
-    let post = |address, arguments: &[&str]| ask(address, arguments).1;
-
-    let server = with_users(|_| {});
-    assert_eq!(post(server.addr(), &DIGEST), 409, "nobody pushes");
-    for scheme in ["--digest", "--basic", "--anyauth"] {
-        let encoder = push(&server, header("", ""));
-        assert_eq!(post(server.addr(), &[scheme, "--user", "bob:secret"]), 204, "{scheme}");
-        assert_eq!(encoder.expelled(), 403);
-        until("the end", || concert(&server)["state"] == "idle");
-    }
-    let _encoder = push(&server, header("", ""));
-    let (unasked, status) = ask(server.addr(), &[]);
-    assert_eq!(status, 401);
-    assert!(unasked.header("WWW-Authenticate").unwrap().contains("realm=\"push\""));
-    assert_eq!(post(server.addr(), &["--digest", "--user", "eve:secret"]), 403);
-    assert_eq!(post(server.addr(), &[&DIGEST[..], &["--header", "Origin: http://evil.example"]].concat()), 403);
-    let other = get(
-        &format!("http://{}/{}", server.addr(), path.replace("concert", "template")),
-        &["--request", "POST", "--header", "Via: 1.1 proxy", "--basic", "--user", "bob:secret"],
-    );
-    assert_eq!(other.status, 403, "the right is of one point");
-    // The status itself is shown to nobody more.
-    let status = get(
-        &format!("http://{}/api/v1/status", server.addr()),
-        &["--header", "Via: 1.1 proxy", "--basic", "--user", "bob:secret"],
-    );
-    assert_eq!(status.status, 403);
-    for _ in 0..3 {
-        assert_eq!(post(server.addr(), &["--basic", "--user", "bob:wrong"]), 401);
-    }
-    let (locked_out, status) = ask(server.addr(), &["--basic", "--user", "bob:secret"]);
-    assert_eq!(status, 429);
-    assert!(locked_out.header("Retry-After").is_some());
-    assert!(server.stats("concert").unwrap().pushing);
-
-    let apart = with_users(|config| config.status_listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))));
-    let _encoder = Encoder::start(apart.addr(), "concert", AGENT, header("", ""));
-    until("the push", || apart.stats("concert").unwrap().pushing);
-    assert_eq!(post(apart.addr(), &DIGEST), 400, "it is no request of a player");
-    for _ in 0..3 {
-        assert_eq!(post(apart.status_addr().unwrap(), &["--basic", "--user", "eve:wrong"]), 401);
-    }
-    assert_eq!(post(apart.status_addr().unwrap(), &["--basic", "--user", "bob:secret"]), 429);
-    let closed = with_users(|config| config.status = StatusAccess::Off);
-    assert_eq!(post(closed.addr(), &DIGEST), 403);
-    // Without users nobody is one.
-    let open = server_with(|config| config.points.get_mut("concert").unwrap().operate = Principals::Users);
-    assert_eq!(post(open.addr(), &DIGEST), 403);
+    assert_eq!(ask("DELETE", &url.replace("/disconnect", ""), &[]).status, 405);
 }
 
 /// S-8: a second pusher is refused, which the first one's operator learns.
@@ -255,8 +182,7 @@ fn s8_refusals_are_told() {
     let server = server_with(|_| {});
     let _encoder = push(&server, header("", ""));
     for _ in 0..3 {
-        let url = format!("http://{}/concert", server.addr());
-        assert_eq!(test_support::curl::Curl::default().set_up(&url).status, 409);
+        assert_eq!(Wire::to(server.addr()).setup(CONCERT, "").status, 409);
     }
     let errors = concert(&server)["errors"].clone();
     assert_eq!((errors.as_array().unwrap().len(), &errors[0]["count"]), (1, &3.into()), "{errors}");
@@ -273,15 +199,15 @@ fn only_those_see_it_whom_it_is_for() {
         assert_eq!(answer.status, 200, "{path}");
         assert_eq!(answer.header("Cache-Control"), Some("no-store"));
         assert!(answer.header("Content-Security-Policy").unwrap().contains("default-src 'none'"));
-        let far = get(&address(&server, path), &["--header", "Via: 1.1 proxy"]);
+        let far = get(&address(&server, path), &["Via: 1.1 proxy"]);
         assert_eq!(far.status, if path == "/" { 404 } else { 403 }, "{path}");
-        let rebound = get(&address(&server, path), &["--header", "Host: evil.example"]);
+        let rebound = get(&address(&server, path), &["Host: evil.example"]);
         assert!(rebound.status >= 400 && !rebound.body.contains("concert"), "{path}");
     }
     let open = server_with(|config| config.status = StatusAccess::Everyone);
     let closed = server_with(|config| config.status = StatusAccess::Off);
     for path in paths {
-        assert_eq!(get(&address(&open, path), &["--header", "Via: 1.1 proxy"]).status, 200, "{path}");
+        assert_eq!(get(&address(&open, path), &["Via: 1.1 proxy"]).status, 200, "{path}");
         assert!(get(&address(&closed, path), &[]).status >= 400, "{path}");
     }
 }
@@ -308,23 +234,11 @@ fn s8_reserved_names() {
     }
     let server = server_with(|_| {});
     let body = "Template-URL: \"/template\"\r\nAutoDestroy: 1\r\n";
-    for (path, status) in [("/API/x", 403), ("/%73tatus", 403), ("/tonight", 204)] {
-        let url = format!("http://{}{path}", server.addr());
-        let answer = get(
-            &url,
-            &[
-                "--data-binary",
-                body,
-                "--user-agent",
-                AGENT,
-                "--header",
-                "Content-Type: application/x-wms-pushsetup",
-                "--header",
-                "Cookie: push-id=0",
-            ],
-        );
-        assert_eq!(answer.status, status, "{path}: {}", answer.body);
-        assert_eq!(answer.body.contains("the server's own"), status == 403);
+    for (path, status) in [("API/x", 403), ("%73tatus", 403), ("tonight", 204)] {
+        let answer = Wire::to(server.addr()).setup(Push::to(path).agent(AGENT), body);
+        let text = String::from_utf8(answer.body).unwrap();
+        assert_eq!(answer.status, status, "{path}: {text}");
+        assert_eq!(text.contains("the server's own"), status == 403);
     }
 }
 
@@ -394,63 +308,4 @@ fn c15_what_a_broken_forward_leaves_open_is_shown() {
     let metrics = get(&format!("http://{}/metrics", server.addr()), &[]).body;
     let labels = format!("{{point=\"concert\",location=\"{}\"}}", peer.location());
     assert!(metrics.contains(&format!("asf_forward_packets_uncertain_total{labels} {uncertain}\n")), "{metrics}");
-}
-
-/// Prometheus' own parser reads the metrics.
-#[test]
-fn metrics_are_what_prometheus_reads() {
-    let server = server_with(|config| {
-        config.points.insert("a \"b\\c\nd".to_owned(), PointConfig::default());
-    });
-    let _encoder = push(&server, header("", ""));
-    let _player = Player::start(server.addr(), "concert", "NSPlayer/9.0", false);
-    until("a player", || concert(&server)["players"]["count"] == 1);
-    until("packets", || server.stats("concert").unwrap().packets > 20);
-    let answer = get(&format!("http://{}/metrics", server.addr()), &[]);
-    assert!(answer.header("Content-Type").unwrap().starts_with("text/plain; version=0.0.4"), "{answer:?}");
-    let families = parse_metrics(&answer.body);
-    let value = |family: &str, sample: &str, point: &str| {
-        let (_, help, samples) = families.get(family).unwrap_or_else(|| panic!("{family} in {}", answer.body));
-        assert!(!help.is_empty(), "{family}");
-        samples[&format!("{sample} {point}")]
-    };
-    // The parser calls a counter by its name without `_total`.
-    assert_eq!(value("asf_point_sessions", "asf_point_sessions_total", "concert"), 1.0);
-    assert!(value("asf_point_packets_received", "asf_point_packets_received_total", "concert") > 20.0);
-    assert!(value("asf_point_received_bytes", "asf_point_received_bytes_total", "concert") > 1000.0);
-    assert!(value("asf_point_sent_bytes", "asf_point_sent_bytes_total", "concert") > 1000.0);
-    assert_eq!(value("asf_point_players_connected", "asf_point_players_connected", "concert"), 1.0);
-    assert_eq!(value("asf_point_pushed", "asf_point_pushed", "concert"), 1.0);
-    assert_eq!(value("asf_point_pushed", "asf_point_pushed", "a \"b\\c\nd"), 0.0);
-    assert!(value("asf_server_uptime_seconds", "asf_server_uptime_seconds", "") > 0.0);
-    for (name, (kind, ..)) in &families {
-        let is_count = answer.body.contains(&format!("# TYPE {name}_total counter"));
-        assert_eq!(kind == "counter", is_count, "{name}");
-    }
-    let documented: BTreeSet<_> = include_str!("../../../../docs/status.md")
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `asf_")?.split('`').next())
-        .collect();
-    let types = answer.body.lines().filter_map(|line| line.strip_prefix("# TYPE asf_")?.split(' ').next());
-    assert_eq!(documented, types.collect(), "docs/status.md");
-}
-
-/// Type, help, and the samples by name and point, of each family.
-type Families = HashMap<String, (String, String, HashMap<String, f64>)>;
-
-fn parse_metrics(text: &str) -> Families {
-    let script = "import json, sys\n\
-                  from prometheus_client.parser import text_string_to_metric_families as parse\n\
-                  print(json.dumps({f.name: (f.type, f.documentation, {s.name + ' ' + s.labels.get('point', ''): \
-                  s.value for s in f.samples}) for f in parse(sys.stdin.read())}))";
-    let mut parser = Command::new("/usr/bin/python3")
-        .args(["-c", script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    parser.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = parser.wait_with_output().unwrap();
-    assert!(output.status.success(), "{text}");
-    serde_json::from_slice(&output.stdout).unwrap()
 }

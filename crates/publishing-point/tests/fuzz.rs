@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -67,7 +66,7 @@ fn input(seeds: &[Vec<u8>], seed: u64, n: u64) -> Vec<u8> {
 
 /// What the fuzzer has found for a driver, each a file.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+    let folder = test_support::root().join("fuzz/corpus").join(name);
     let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
     assert!(files.len() >= 10, "{} has {} files", folder.display(), files.len());
     files.sort();

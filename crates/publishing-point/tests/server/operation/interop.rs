@@ -1,0 +1,163 @@
+//! The operator's side of the server, seen by curl and systemd.
+
+use std::process::Command;
+
+use test_support::authority::Authority;
+use test_support::curl::Curl;
+
+use super::*;
+
+/// The password of both is `secret`.
+const USERS: &str = "bob:push:0786f66609ee7d38256a25b55563aa64\neve:push:1e353811dc7ee6da20d7e55c9da5a0b4\n";
+
+const BOB: &str = "bob:secret";
+
+/// The status that curl gets as a player, with these arguments.
+fn curl_gets(program: &PointProgram, point: &str, arguments: &[&str]) -> String {
+    let output = Command::new("curl")
+        .args(["--silent", "--noproxy", "*", "--max-time", "60", "--output", "/dev/null"])
+        .args(["--write-out", "%{http_code}", "--user-agent", "NSPlayer/12.0"])
+        .args(arguments)
+        .arg(program.url(point))
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn curl_sets_up(program: &PointProgram, point: &str, arguments: &[&str]) -> u16 {
+    Curl::new(arguments).set_up(&program.url(point)).status
+}
+/// A push by https arrives, a player gets it by https; a new certificate counts from the reload on, and for new
+/// connections alone.
+#[test]
+fn tls_with_a_certificate_that_is_renewed() {
+    const CONFIG: &str = "[tls]\nlisten = '127.0.0.1:0'\ncertificate = 'DIR/tls.crt'\nkey = 'DIR/tls.key'\n\
+        [point.concert]\n";
+    let authority = Authority::new();
+    let [certificate, key] = authority.signed_files("127.0.0.1", "first");
+    let directory = TempDir::new().unwrap();
+    let install = |directory: &Path, certificate: &Path, key: &Path| {
+        fs::copy(certificate, directory.join("tls.crt")).unwrap();
+        fs::copy(key, directory.join("tls.key")).unwrap();
+    };
+    install(directory.path(), &certificate, &key);
+    let file = directory.path().join("config.toml");
+    write(&file, CONFIG, directory.path());
+    let file = file.display().to_string();
+    let mut program = PointProgram::start_in(directory, &["--config", &file]);
+    let address = program.next_address("https");
+
+    let location = format!("https://{address}/concert");
+    let (pushing, source) = pushing(&location, &format!("sync=false {}", authority.trusted()));
+    feed(&source, media::stream(100, 10));
+    until("packets", || pushing.count(0, "packets-sent") == 100);
+
+    let other = Authority::new();
+    let [certificate, key] = other.signed_files("127.0.0.1", "second");
+    install(program.directory(), &certificate, &key);
+    let describe = |authority: &Authority| {
+        let output = Command::new("curl")
+            .args(["--silent", "--noproxy", "*", "--max-time", "60", "--user-agent", "NSPlayer/12.0", "--cacert"])
+            .args([authority.file("ca.pem").as_os_str(), location.as_ref()])
+            .output()
+            .unwrap();
+        (output.status.success(), output.stdout)
+    };
+    let (trusted, header) = describe(&authority);
+    assert!(trusted && header.starts_with(b"$H"), "{header:?}");
+    assert!(!describe(&other).0);
+    // S-4: the ASX to one who is no encoder names the URL by which it came.
+    let stranger = Command::new("curl")
+        .args(["--silent", "--noproxy", "*", "--max-time", "60", "--data", "", "--user-agent", "stranger"])
+        .args(["--header", "Content-Type: application/x-wms-pushsetup", "--cacert"])
+        .args([authority.file("ca.pem").as_os_str(), location.as_ref()])
+        .output()
+        .unwrap();
+    let asx = String::from_utf8(stranger.stdout).unwrap();
+    assert!(asx.contains(&format!("\"{location}\"")), "{asx}");
+    reload(&program, CONFIG);
+    assert!(!describe(&authority).0);
+    let (trusted, header) = describe(&other);
+    assert!(trusted && header.starts_with(b"$H"), "{header:?}");
+
+    // A file that is no certificate leaves the one there is.
+    fs::write(program.directory().join("tls.crt"), "nothing").unwrap();
+    reload(&program, CONFIG);
+    assert!(program.log().contains("tls.crt: "), "{}", program.log());
+    assert!(describe(&other).0);
+
+    feed(&source, media::packets(100..200, 10));
+    end(&source);
+    pushing.wait_for_eos();
+    let (words, log) = program.stop();
+    assert!(words.contains("point concert: sessions=1 headers=1 packets=200 "), "{words}{log}");
+}
+
+/// Who speaks no TLS to the address that does, or the other way round, is refused and harms nobody.
+#[test]
+fn tls_and_none_do_not_mix() {
+    let authority = Authority::new();
+    let [certificate, key] = authority.signed_files("127.0.0.1", "one").map(|file| file.display().to_string());
+    let arguments = ["--point", "concert", "--tls-listen", "127.0.0.1:0", "--tls-certificate", &certificate];
+    let mut program = PointProgram::start(&[&arguments[..], &["--tls-key", &key]].concat());
+    let address = program.next_address("https");
+    let wrong = |url: String| {
+        let arguments = ["--silent", "--insecure", "--noproxy", "*", "--max-time", "60", &url];
+        !Command::new("curl").args(arguments).output().unwrap().status.success()
+    };
+    assert!(wrong(format!("http://{address}/concert")));
+    assert!(wrong(format!("https://{}/concert", program.address)));
+    assert_eq!(status_of_get(&program, "concert"), 503);
+}
+
+/// Each point says who may push, make others from it, and play.
+#[test]
+fn s6_s8_rights_of_each_point() {
+    let directory = TempDir::new().unwrap();
+    let users = directory.path().join("users");
+    fs::write(&users, USERS).unwrap();
+    let file = directory.path().join("config.toml");
+    let text = "users = 'DIR/users'\n\
+        [point.open]\nwrite = 'everybody'\n\
+        [point.bobs]\nwrite = ['bob']\nread = ['bob']\n\
+        [point.template]\ncreate = ['bob']\n\
+        [point.users]\nread = 'users'\n";
+    write(&file, text, directory.path());
+    let file = file.display().to_string();
+    let program = PointProgram::start_in(directory, &["--config", &file]);
+    let (nobody, bob, eve) = (&[][..], &["--digest", "--user", BOB][..], &["--digest", "--user", "eve:secret"][..]);
+
+    assert_eq!(curl_sets_up(&program, "open", nobody), 204);
+    assert_eq!([nobody, eve, bob].map(|who| curl_sets_up(&program, "bobs", who)), [401, 403, 204]);
+    assert_eq!(curl_sets_up(&program, "template", eve), 204);
+    // Who is unknown is not told what there is.
+    assert_eq!([nobody, bob].map(|who| curl_sets_up(&program, "nowhere", who)), [401, 404]);
+    let template = |who: &[&str], template: &str| {
+        let url = program.url(&format!("made-{template}"));
+        Curl::new(who).set_up_from(&url, &format!("/{template}")).status
+    };
+    assert_eq!([nobody, eve, bob].map(|who| template(who, "template")), [401, 403, 204]);
+    assert_eq!(template(eve, "bobs"), 403);
+
+    assert_eq!([nobody, eve, bob].map(|who| curl_gets(&program, "open", who)), ["503"; 3]);
+    assert_eq!([nobody, eve, bob].map(|who| curl_gets(&program, "bobs", who)), ["401", "403", "503"]);
+    assert_eq!([nobody, eve, bob].map(|who| curl_gets(&program, "users", who)), ["401", "503", "503"]);
+    let basic = ["--basic", "--user", BOB];
+    assert_eq!(curl_gets(&program, "bobs", &basic), "503");
+}
+
+/// systemd of this system understands the unit, and finds little to object to.
+#[test]
+fn the_unit_is_in_order() {
+    let directory = TempDir::new().unwrap();
+    let text = fs::read_to_string(test_support::root().join("packaging/asf-publishing-point.service")).unwrap();
+    let unit = directory.path().join("asf-publishing-point.service");
+    fs::write(&unit, text.replace("/usr/bin/asf-publishing-point", env!("CARGO_BIN_EXE_asf-publishing-point")))
+        .unwrap();
+    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!said.contains("asf-publishing-point.service"), "{said}");
+    let arguments = ["security", "--offline=true", "--threshold=20"];
+    let output = Command::new("systemd-analyze").args(arguments).arg(&unit).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
