@@ -95,7 +95,7 @@ fn a_process_at_its_limits_lives() {
     if let Ok(limit) = std::env::var(CHILD) {
         return at_limit(&limit);
     }
-    let again = "ok WARNING dest_0: the connection was refused";
+    let again = "ok WARNING dest_0 (http://127.0.0.1:9/x): the connection was refused";
     for limit in ["threads none", "address-space none", "descriptors 0", "descriptors 1"] {
         let found = child(limit);
         let (first, second) = found.split_once('\n').unwrap();
@@ -106,7 +106,10 @@ fn a_process_at_its_limits_lives() {
     for free in 2..8 {
         let found = child(&format!("descriptors {free}"));
         let (first, second) = found.split_once('\n').unwrap();
-        assert!(first.starts_with("failed ERROR ") || first.starts_with("ok WARNING dest_0: "), "{free} free: {first}");
+        assert!(
+            first.starts_with("failed ERROR ") || first.starts_with("ok WARNING dest_0 (http://127.0.0.1:9/x): "),
+            "{free} free: {first}"
+        );
         assert!(!first.contains("refused: Too many"), "{free} free: {first}");
         assert!(second.starts_with(again), "{free} free, after it: {second}");
         println!("{free} descriptors: {first}");

@@ -20,6 +20,7 @@ struct State {
     ended: bool,
     flushing: bool,
     caps: Option<gst::Caps>,
+    format: Option<gst::Format>,
     min_latency: Option<gst::ClockTime>,
     max_latency: Option<gst::ClockTime>,
 }
@@ -79,11 +80,29 @@ impl ObjectImpl for FeedSource {
         &PROPERTIES
     }
 
+    /// For those that look at every property, as a dump of a pipeline does.
+    fn property(&self, _id: usize, spec: &glib::ParamSpec) -> glib::Value {
+        let state = self.state.lock().unwrap();
+        let latency = |time: Option<gst::ClockTime>| time.map_or(-1, |time| i64::try_from(time.nseconds()).unwrap());
+        match spec.name() {
+            "caps" => state.caps.to_value(),
+            "format" => state.format.unwrap_or(gst::Format::Bytes).to_value(),
+            "is-live" => self.obj().is_live().to_value(),
+            "min-latency" => latency(state.min_latency).to_value(),
+            "max-latency" => latency(state.max_latency).to_value(),
+            other => panic!("{FACTORY} has no property {other}"),
+        }
+    }
+
     fn set_property(&self, _id: usize, value: &glib::Value, spec: &glib::ParamSpec) {
         let latency = || u64::try_from(value.get::<i64>().unwrap()).ok().map(gst::ClockTime::from_nseconds);
         match spec.name() {
             "caps" => self.change(|state| state.caps = value.get().unwrap()),
-            "format" => self.obj().set_format(value.get().unwrap()),
+            "format" => {
+                let format = value.get().unwrap();
+                self.change(|state| state.format = Some(format));
+                self.obj().set_format(format);
+            }
             "is-live" => self.obj().set_live(value.get().unwrap()),
             "min-latency" => self.change(|state| state.min_latency = latency()),
             "max-latency" => self.change(|state| state.max_latency = latency()),

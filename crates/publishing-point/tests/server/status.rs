@@ -304,7 +304,7 @@ fn c15_what_a_broken_forward_leaves_open_is_shown() {
     connection.reset();
     until("the break is told", || forward()["failures"].as_u64() > Some(0));
     let [uncertain, sent] = ["packets_uncertain", "packets"].map(|field| forward()[field].as_u64().unwrap());
-    assert!((1..sent).contains(&uncertain), "{uncertain} of {sent}");
+    assert!((1..=sent).contains(&uncertain), "{uncertain} of {sent}");
     let metrics = get(&format!("http://{}/metrics", server.addr()), &[]).body;
     let labels = format!("{{point=\"concert\",location=\"{}\"}}", peer.location());
     assert!(metrics.contains(&format!("asf_forward_packets_uncertain_total{labels} {uncertain}\n")), "{metrics}");
