@@ -161,8 +161,8 @@ fn curl_sees_each_status() {
         ("by way of a proxy", 305, none.set_up(&at("proxied"))),
         ("a push-id that nobody has", 412, none.start(&at("concert"), "1234", Path::new("/dev/null"))),
         (
-            "a length that is not told",
-            400,
+            "a length that is not given",
+            411,
             Curl::new(&["--header", "Transfer-Encoding: chunked"]).set_up(&at("concert")),
         ),
         ("no user agent of an encoder", 200, Curl::new(&["--user-agent", "curl"]).set_up(&at("concert"))),
