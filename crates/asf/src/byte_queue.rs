@@ -1,20 +1,20 @@
-//! The bytes received and not yet used.
+//! A queue of bytes that were received and not yet parsed.
 
 use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Chunks shorter than this are copied together instead of kept one by one, so that
-/// a stream in single bytes costs neither a chunk's memory nor a chunk's time a byte.
+/// Chunks shorter than this are appended to one buffer instead of being kept one by one. A stream that arrives in
+/// single bytes would otherwise need a chunk for each byte.
 const COALESCE_BELOW_BYTES: usize = 1024;
 
-/// Chunks in the order of the stream, shared, not copied, where they are big enough.
+/// Chunks in the order of the stream. Large chunks are shared, small ones are copied.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     chunks: VecDeque<Bytes>,
-    /// Bytes behind the chunks that were copied together.
+    /// Bytes after the last chunk, copied from small chunks.
     tail: BytesMut,
-    /// Everything is in the tail and goes there.
+    /// Whether all bytes are in the tail and new ones are appended to it.
     collecting: bool,
     len: usize,
 }
@@ -55,7 +55,7 @@ impl Queue {
         *self = Self::default();
     }
 
-    /// The first `N` bytes, where they are there.
+    /// The first `N` bytes; `None` if the queue is shorter.
     pub(super) fn peek<const N: usize>(&self) -> Option<[u8; N]> {
         if let Some(bytes) = self.chunks.front().and_then(|chunk| chunk.first_chunk()) {
             return Some(*bytes);
@@ -64,7 +64,7 @@ impl Queue {
         (self.peek_into(&mut bytes) == N).then_some(bytes)
     }
 
-    /// Copies the first bytes, as many as fit and are there, and says how many.
+    /// Copies the first bytes into `bytes`, up to the length of either, and returns how many.
     pub(super) fn peek_into(&self, bytes: &mut [u8]) -> usize {
         let mut filled = 0;
         for slice in self.slices() {
@@ -80,8 +80,8 @@ impl Queue {
         filled
     }
 
-    /// The first `count` bytes in place, in one slice or two. Copies them together
-    /// first where they lie in more.
+    /// The first `count` bytes as one or two slices. If they are spread over more than two chunks, they are first
+    /// copied into one.
     pub(super) fn front(&mut self, count: usize) -> [&[u8]; 2] {
         let count = count.min(self.len);
         if count == 0 {
@@ -100,8 +100,8 @@ impl Queue {
         [first.get(..in_first).unwrap_or_default(), second.get(..in_second).unwrap_or_default()]
     }
 
-    /// Takes the first `count` bytes, or all where there are fewer: shared where they
-    /// lie in one chunk or two, else copied into one.
+    /// Takes the first `count` bytes, or all if there are fewer. They are shared if they are in one or two chunks, and
+    /// copied into one otherwise.
     pub(super) fn take(&mut self, count: usize) -> [Bytes; 2] {
         let count = count.min(self.len);
         if count == 0 {
@@ -124,7 +124,7 @@ impl Queue {
         [whole.freeze(), Bytes::new()]
     }
 
-    /// Takes the first `count` bytes as a copy, which keeps no chunk alive.
+    /// Takes the first `count` bytes as a copy, so that the result does not keep a chunk's memory alive.
     pub(super) fn take_copy(&mut self, count: usize) -> Bytes {
         let [first, second] = self.take(count);
         if second.is_empty() {
@@ -142,7 +142,7 @@ impl Queue {
         }
     }
 
-    /// All bytes in one place that can be written to, until some are taken.
+    /// All bytes in one writable buffer. They stay in it until some are taken.
     pub(super) fn collect(&mut self) -> &mut [u8] {
         if !self.collecting {
             let mut all = BytesMut::with_capacity(self.len);
@@ -168,7 +168,7 @@ impl Queue {
         self.chunks.iter().map(|chunk| &**chunk).chain(std::iter::once(&*self.tail))
     }
 
-    /// Makes the tail a chunk where the first `count` bytes reach into it.
+    /// Turns the tail into a chunk if the first `count` bytes reach into it.
     fn thaw(&mut self, count: usize) {
         self.collecting = false;
         if count > self.len - self.tail.len() {
@@ -182,7 +182,7 @@ impl Queue {
         }
     }
 
-    /// At most `count` bytes of the first chunk.
+    /// Takes up to `count` bytes of the first chunk.
     fn take_from_chunk(&mut self, count: usize) -> Bytes {
         let taken = match self.chunks.front_mut() {
             Some(chunk) if chunk.remaining() > count => chunk.split_to(count),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_front_lies_in_at_most_two_slices() {
+    fn the_front_has_up_to_two_slices() {
         let mut queue = queue(&[&BIG, &BIG, &BIG]);
         let front = queue.front(9000);
         assert_eq!(front.map(<[u8]>::len), [9000, 0]);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn collected_bytes_can_be_written_to_and_go_on() {
+    fn collected_bytes_can_be_written_to_and_extended() {
         let mut queue = queue(&[b"abc", &BIG]);
         queue.collect()[1] = b'X';
         queue.push(Bytes::from_static(&BIG));
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn taking_more_than_there_is_gives_what_there_is() {
+    fn taking_more_than_the_length_gives_all_bytes() {
         let mut queue = queue(&[b"abc"]);
         queue.skip(1);
         assert_eq!(queue.front(9), [&b"bc"[..], &[]]);

@@ -1,9 +1,8 @@
 //! Reading little-endian fields.
 
-/// Reads from bytes that lie in one slice or in two, one behind the other.
+/// Reads little-endian fields from one slice, or from two as if they were joined.
 ///
-/// Every read gives `None` where the bytes end before the field does, and then
-/// leaves the position where it was.
+/// A read returns `None` and does not move the position if the bytes end before the field does.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor<'a> {
     first: &'a [u8],
@@ -20,12 +19,12 @@ impl<'a> Cursor<'a> {
         Self { first, second, at: 0 }
     }
 
-    /// Bytes in front of the position.
+    /// Number of bytes before the position.
     pub(super) fn position(&self) -> usize {
         self.at
     }
 
-    /// Bytes in all, read or not.
+    /// Total number of bytes, read or not.
     pub(super) fn len(&self) -> usize {
         self.first.len() + self.second.len()
     }
@@ -60,7 +59,7 @@ impl<'a> Cursor<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// A field whose two-bit type says how wide it is (ASF 5.2.2): 0 for an absent one.
+    /// Reads a field whose two-bit type gives its width (ASF 5.2.2); 0 if the field is absent.
     pub(super) fn typed(&mut self, kind: u8) -> Option<u32> {
         match width(kind) {
             0 => Some(0),
@@ -83,7 +82,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Bytes of a field by its two-bit type (ASF 5.2.2): none, BYTE, WORD, DWORD.
+/// Width in bytes of a field with this two-bit type (ASF 5.2.2): absent, BYTE, WORD, DWORD.
 pub(super) const fn width(kind: u8) -> usize {
     match kind & 3 {
         3 => 4,

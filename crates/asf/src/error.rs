@@ -1,30 +1,29 @@
-//! What can be wrong with an ASF stream.
+//! Errors in an ASF stream.
 
 /// Why a stream or a packet cannot be pushed.
 ///
-/// The text names the object and the byte (counted from the first byte of the
-/// header, or of the stream where it says so), the cause, and a remedy where
-/// there is one.
+/// The message names the object and the byte offset (from the first byte of the header, or of the stream if the
+/// message says so), the cause, and the remedy if there is one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The bytes are no ASF at all.
+    /// The bytes are not ASF.
     #[error(
         "no Header Object at byte {offset} of the stream: this is not ASF (it begins with \
-         {found}); put asfmux, or another ASF muxer, before the sink"
+         {found}). Put asfmux or another ASF muxer before the sink"
     )]
     NotAsf {
-        /// Bytes of the stream before the place of the header.
+        /// Byte offset in the stream at which the header was expected.
         offset: u64,
         /// The first bytes found there, in hexadecimal.
         found: String,
     },
-    /// The bytes are ASF cut into `$H` and `$D` chunks, as `ffmpeg -f asf_stream` writes it.
+    /// The bytes are ASF framed in `$H` and `$D` chunks, as `ffmpeg -f asf_stream` writes it.
     #[error(
         "no Header Object at byte {offset} of the stream but a $H chunk: this is ASF already \
-         framed for MMS; use the plain muxer (`ffmpeg -f asf`, avmux_asf)"
+         framed for MMS. Use the plain muxer (`ffmpeg -f asf`, avmux_asf)"
     )]
     AsfStream {
-        /// Bytes of the stream before the chunk.
+        /// Byte offset of the chunk in the stream.
         offset: u64,
     },
     /// An object of the header breaks the format.
@@ -32,30 +31,30 @@ pub enum Error {
     InvalidHeader {
         /// The object's name in the ASF specification.
         object: &'static str,
-        /// Bytes from the start of the header to the object or field at fault.
+        /// Byte offset of the faulty object or field in the header.
         offset: u64,
         /// What is wrong with it.
         reason: String,
     },
-    /// The header does not fit the protocol, or no memory should be spent on it.
+    /// The header is larger than the protocol allows, or larger than the parser buffers.
     #[error(
-        "ASF header too big: {object} at byte {offset}: {size} bytes, at most {limit} can be \
-         sent; take out metadata such as pictures, or streams"
+        "ASF header too big: {object} at byte {offset} has {size} bytes; the limit is {limit}. \
+         Remove metadata such as pictures, or streams"
     )]
     HeaderTooBig {
         /// The object that is too big.
         object: &'static str,
-        /// Bytes from the start of the header to its size.
+        /// Byte offset of the object's size field in the header.
         offset: u64,
-        /// Bytes it takes or claims.
+        /// Actual or claimed size in bytes.
         size: u64,
-        /// Bytes it may take.
+        /// Maximum size in bytes.
         limit: u64,
     },
-    /// Data packets have no fixed size, or one too small for a packet.
+    /// Data packets do not have a fixed size, or the size is too small for a packet.
     #[error(
         "unusable packet size: File Properties Object at byte {offset}: minimum {minimum}, \
-         maximum {maximum} bytes; both must be the same, from 16 to 65535"
+         maximum {maximum} bytes. Both must be equal, from 16 to 65535"
     )]
     PacketSize {
         /// Bytes from the start of the header to the field.
@@ -67,51 +66,50 @@ pub enum Error {
     },
     /// Data packets are bigger than a `$D` packet can be.
     #[error(
-        "packets too big: File Properties Object at byte {offset}: data packets of {size} bytes, \
-         at most {limit} can be sent; make them smaller (asfmux packet-size, \
-         ffmpeg -packet_size)"
+        "packets too big: File Properties Object at byte {offset}: data packets have {size} bytes; \
+         the limit is {limit}. Reduce the packet size (asfmux packet-size, ffmpeg -packet_size)"
     )]
     PacketTooBig {
         /// Bytes from the start of the header to the field.
         offset: u64,
         /// Data Packet Size in bytes.
         size: u32,
-        /// Bytes a data packet may take.
+        /// Maximum size of a data packet in bytes.
         limit: u32,
     },
-    /// A received packet is longer than the packet size its header names.
-    #[error("Data Packet too long: {len} bytes where the header says {size} (excess at byte {size})")]
+    /// A received packet is longer than the packet size in its header.
+    #[error("Data Packet too long: {len} bytes, but the header's packet size is {size} (excess at byte {size})")]
     OverlongPacket {
         /// Bytes received.
         len: usize,
-        /// Packet size by the header, in bytes.
+        /// Packet size in the header, in bytes.
         size: usize,
     },
-    /// Packet after packet makes no sense: bytes were lost or put in between.
+    /// Several consecutive packets are invalid: bytes were lost or inserted.
     #[error(
-        "lost the packets: Data Packet at byte {offset} of the stream is the first of {packets} \
-         in a row that are none; bytes were lost or added before the sink (a leaky queue on \
-         unparsed ASF?)"
+        "lost packet alignment: Data Packet at byte {offset} of the stream is the first of {packets} \
+         consecutive invalid packets. Bytes were lost or added before the sink: check for a \
+         leaky queue on unparsed ASF"
     )]
     LostAlignment {
-        /// Bytes of the stream before the first of them.
+        /// Byte offset of the first invalid packet in the stream.
         offset: u64,
-        /// How many.
+        /// Number of consecutive invalid packets.
         packets: u32,
     },
-    /// The stream ended, and no whole header had come.
+    /// The stream ended before a whole header was received.
     #[error(
         "no ASF header: the stream ended at byte {received} before the end of the Header Object; \
-         nothing could be sent"
+         nothing was sent. Check that the muxer receives data"
     )]
     NoHeader {
-        /// Bytes of the stream received where the header should be.
+        /// Number of header bytes received.
         received: u64,
     },
 }
 
 impl Error {
-    /// Whether the stream is another format, not a broken stream of this one.
+    /// Whether the stream has another format, as opposed to being invalid ASF.
     #[must_use]
     pub fn is_wrong_type(&self) -> bool {
         matches!(self, Self::NotAsf { .. } | Self::AsfStream { .. })

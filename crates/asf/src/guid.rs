@@ -1,9 +1,9 @@
-//! The GUIDs of ASF objects and stream types (ASF 10), as they lie on the wire.
+//! The GUIDs of ASF objects and stream types (ASF 10) in their stored byte order.
 
 /// A GUID as stored: its first three groups little-endian.
 pub type Guid = [u8; 16];
 
-/// From the printed form's number to the stored form.
+/// Converts the printed form, read as one number, to the stored form.
 const fn guid(printed: u128) -> Guid {
     let [a, b, c, d, e, f, g, h, rest @ ..] = printed.to_be_bytes();
     let [i, j, k, l, m, n, o, p] = rest;

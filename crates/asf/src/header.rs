@@ -1,4 +1,4 @@
-//! The ASF header: what describes a stream and goes out as `$H` or `$C`.
+//! The ASF header, which describes a stream and is sent as `$H` or `$C`.
 
 mod description;
 mod live;
@@ -15,17 +15,17 @@ use crate::guid;
 pub use description::{Description, StreamDescription};
 use objects::{Object, Objects};
 
-/// Bytes of the Header Object before its children (ASF 3.1).
+/// Size in bytes of the Header Object before its children (ASF 3.1).
 pub(super) const HEADER_HEAD: usize = 30;
-/// Bytes of the Data Object before its packets (ASF 5.1).
+/// Size in bytes of the Data Object before its packets (ASF 5.1).
 pub(super) const DATA_HEAD: usize = 50;
-/// Bytes a Header Object may claim before it is refused unread. Real ones stay below 128 KiB.
+/// Maximum size in bytes of a Header Object that is read; larger ones are rejected. Real ones stay below 128 KiB.
 pub(super) const MAX_READ: u64 = 16 << 20;
 /// Offset of the first child in a Header Extension Object (ASF 3.4).
 const EXTENSION_HEAD: usize = 46;
-/// A `$D` packet counts its bytes in a WORD.
+/// Maximum data packet size: the length field of `$D` is a WORD.
 const MAX_PACKET: u32 = 65_535;
-/// Below it not even the fixed fields of a packet fit.
+/// Minimum data packet size: the fixed fields of a packet do not fit into less.
 const MIN_PACKET: u32 = 16;
 
 /// An ASF file header as [MS-WMHTTP] sends it: the Header Object and the first 50
@@ -35,7 +35,7 @@ pub struct Header {
     bytes: Bytes,
     file: FileProperties,
     streams: Vec<Stream>,
-    /// One bit a stream number.
+    /// One bit per stream number, set for video streams.
     video: u128,
     title: Option<String>,
     /// Data Object Size, in bytes.
@@ -46,13 +46,13 @@ pub struct Header {
 /// A stream of the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stream {
-    /// Stream number, 1 to 127; 0, which belongs to no stream, where the header has that.
+    /// Stream number, 1 to 127; 0 if the header contains this invalid number.
     pub number: u8,
     /// What the stream carries.
     pub kind: StreamKind,
 }
 
-/// Objects that no decoder needs (ASF 3 and 4). What matters of the File Properties is compared separately.
+/// Objects that decoders do not need (ASF 3 and 4). The relevant File Properties are compared separately.
 const NOT_FOR_DECODING: [guid::Guid; 15] = [
     guid::FILE_PROPERTIES,
     guid::CONTENT_DESCRIPTION,
@@ -86,19 +86,19 @@ pub enum StreamKind {
 }
 
 impl Header {
-    /// Bytes a header may have to fit into `$C` as well as into `$H`: a `$C` packet
-    /// carries a DWORD before it.
+    /// Maximum size in bytes of a header that fits into `$C` as well as into `$H`: in a `$C` packet a DWORD precedes
+    /// the header.
     pub const MAX_LEN: usize = 65_527;
 
-    /// Reads a header: exactly the Header Object and 50 bytes of the Data Object.
+    /// Parses a header: exactly the Header Object and 50 bytes of the Data Object.
     ///
-    /// Wrong object counts, reserved bytes, File IDs and packet counts are taken as
-    /// they are, and so is a broken object behind those that are needed.
+    /// Wrong object counts, reserved bytes, File IDs and packet counts are accepted, and so is an invalid object after
+    /// the required ones.
     ///
     /// # Errors
     ///
-    /// Where the bytes are no header, an object needed is missing or broken, or the
-    /// data packets have no one size that fits `$D`.
+    /// If the bytes are not a header, a required object is missing or invalid, or the data packets do not have a fixed
+    /// size that fits into `$D`.
     pub fn parse(bytes: Bytes) -> Result<Self, Error> {
         let size = header_size(&bytes)?;
         let object = size.and_then(|size| {
@@ -107,7 +107,7 @@ impl Header {
         });
         let Some((object, data)) = object.and_then(|size| bytes.split_at_checked(size)) else {
             let reason = format!(
-                "claims {} bytes, and 50 of the Data Object; {} bytes are there",
+                "claims {} bytes plus 50 of the Data Object, but {} bytes were received",
                 size.unwrap_or(u64::MAX),
                 bytes.len()
             );
@@ -132,7 +132,7 @@ impl Header {
         &self.bytes
     }
 
-    /// Bytes of every data packet before its padding is removed.
+    /// Size in bytes of every data packet before its padding is removed.
     #[must_use]
     pub fn packet_size(&self) -> usize {
         self.file.packet_size as usize
@@ -156,15 +156,15 @@ impl Header {
         self.video != 0
     }
 
-    /// How long a player buffers before it plays, in milliseconds.
+    /// Preroll in milliseconds: how long a player buffers before it starts playback.
     #[must_use]
     pub fn preroll_ms(&self) -> u64 {
         self.file.preroll_ms
     }
 
-    /// Whether a player that has this header can decode the packets of `other` without having that one: the packet sizes
-    /// and prerolls are equal, the streams have the same numbers and properties, byte for byte, and the headers differ only
-    /// in titles and other texts, sizes, times and bit rates.
+    /// Whether a player that has this header can decode the packets that follow `other`. This is so if the packet
+    /// sizes and prerolls are equal, the streams have the same numbers and properties, byte for byte, and the headers
+    /// differ only in titles and other texts, sizes, times and bit rates.
     #[must_use]
     pub fn decodes_as(&self, other: &Self) -> bool {
         let of = |header: &Self| Some((header.packet_size(), header.preroll_ms(), header.objects_for_decoding()?));
@@ -195,28 +195,28 @@ impl Header {
         Some(needed)
     }
 
-    /// Maximum bit rate of the whole stream in bit/s; 0 where the muxer did not know.
+    /// Maximum bit rate of the whole stream in bit/s; 0 if unknown.
     #[must_use]
     pub fn max_bitrate(&self) -> u32 {
         self.file.max_bitrate
     }
 
-    /// Whether the header is that of a live stream: sizes and durations mean nothing.
+    /// Whether the header is that of a live stream, in which sizes and durations are meaningless.
     #[must_use]
     pub fn is_broadcast(&self) -> bool {
         self.file.flags & FileProperties::BROADCAST != 0
     }
 
-    /// The title of the Content Description, if there is one that is not empty.
+    /// The title of the Content Description, if present and not empty.
     #[must_use]
     pub fn title(&self) -> Option<String> {
         self.title.clone()
     }
 
-    /// Bytes of all data packets, where the header knows.
+    /// Total size of all data packets in bytes, if the header contains it.
     ///
-    /// The Broadcast flag alone does not tell: some muxers leave it clear while they
-    /// do not know the size yet.
+    /// The Broadcast flag alone is not enough to decide this: some muxers leave it clear while they do not know the
+    /// size yet.
     #[must_use]
     pub fn data_bytes(&self) -> Option<u64> {
         let known = !self.is_broadcast() && i64::try_from(self.data_size).is_ok();
@@ -224,7 +224,7 @@ impl Header {
         (known && size > 0).then_some(size)
     }
 
-    /// The first broken child object, behind which nothing was read.
+    /// The error in the first invalid child object. The objects after it were not read.
     pub(super) fn broken_child(&self) -> Option<&Error> {
         self.broken_child.as_ref()
     }
@@ -249,14 +249,14 @@ impl fmt::Debug for Header {
     }
 }
 
-/// The size a Header Object claims, where it is one that can be (ASF 3.1).
+/// Reads the size field of a Header Object (ASF 3.1).
 ///
-/// `None` is 2^64-1: written by ffmpeg, which does not know the size of a long
-/// header when it writes the first part of it. `bytes` need only hold the first 24.
+/// `None` stands for 2^64-1, which ffmpeg writes if it does not know the size of a long header when it writes the
+/// first part of it. `bytes` needs only the first 24 bytes.
 ///
 /// # Errors
 ///
-/// Where the GUID is another, or the size is absurd.
+/// If the GUID is a different one, or the size is impossible.
 pub(super) fn header_size(bytes: &[u8]) -> Result<Option<u64>, Error> {
     let mut cursor = Cursor::new(bytes);
     if cursor.array() != Some(guid::HEADER) {
@@ -266,7 +266,7 @@ pub(super) fn header_size(bytes: &[u8]) -> Result<Option<u64>, Error> {
     match cursor.u64() {
         Some(u64::MAX) => Ok(None),
         Some(size) if size < HEADER_HEAD as u64 => {
-            let reason = format!("claims {size} bytes, at least 30 are needed");
+            let reason = format!("claims {size} bytes, but needs at least 30");
             Err(invalid("Header Object", 16, reason))
         }
         Some(size) if size > MAX_READ => {
@@ -280,7 +280,7 @@ pub(super) fn header_size(bytes: &[u8]) -> Result<Option<u64>, Error> {
     }
 }
 
-/// What the children of a Header Object say.
+/// Values read from the children of a Header Object.
 struct Children {
     file: FileProperties,
     streams: Vec<Stream>,
@@ -313,11 +313,11 @@ impl Children {
                 _ => {}
             }
         }
-        // The broken object, if there is one, is why the search ended early.
+        // An invalid object ends the search early, so it is named as the cause.
         let missing = |object: &'static str| {
             let (offset, cause) = match &broken {
                 Some(Error::InvalidHeader { offset, reason, .. }) => {
-                    (*offset, format!(", and the object at its place {reason}"))
+                    (*offset, format!("; the object at this offset {reason}"))
                 }
                 _ => (header.len() as u64, String::new()),
             };
@@ -336,7 +336,7 @@ impl Children {
     }
 }
 
-/// The fields of the File Properties Object that count here (ASF 3.2).
+/// The fields of the File Properties Object that this crate uses (ASF 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileProperties {
     preroll_ms: u64,
@@ -368,14 +368,14 @@ impl FileProperties {
             preroll_ms,
             flags,
             packet_size: maximum,
-            // avmux_asf writes the highest number where it does not know.
+            // avmux_asf writes the highest number if the bit rate is unknown.
             max_bitrate: if max_bitrate == u32::MAX { 0 } else { max_bitrate },
         })
     }
 }
 
 impl Stream {
-    /// Bytes of a Stream Properties Object before its type-specific data (ASF 3.3).
+    /// Size in bytes of a Stream Properties Object before its type-specific data (ASF 3.3).
     const LEN: usize = 78;
 
     fn read(object: &Object<'_>) -> Result<Self, Error> {
@@ -398,8 +398,8 @@ impl Stream {
     }
 }
 
-/// Streams that old players shall not see: their Stream Properties lie at the end of
-/// an Extended Stream Properties Object in the Header Extension (ASF 4.1).
+/// Streams that are hidden from old players: their Stream Properties are at the end of an Extended Stream Properties
+/// Object in the Header Extension (ASF 4.1).
 fn hidden_streams(extension: &Object<'_>) -> Vec<Stream> {
     extension_children(extension)
         .map_while(Result::ok)
@@ -440,7 +440,7 @@ fn read_title(object: &Object<'_>) -> Option<String> {
     text(object.bytes.get(34..)?.get(..len.into())?)
 }
 
-/// UTF-16 up to its end or a NUL, if it is not empty.
+/// Decodes UTF-16 up to its end or a NUL, and trims it; `None` if the result is empty.
 fn text(bytes: &[u8]) -> Option<String> {
     let (units, _) = bytes.as_chunks::<2>();
     let units: Vec<u16> = units.iter().map(|unit| u16::from_le_bytes(*unit)).take_while(|&unit| unit != 0).collect();
@@ -448,20 +448,20 @@ fn text(bytes: &[u8]) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Checks the first 50 bytes of the Data Object and gives its size (ASF 5.1).
+/// Checks the first 50 bytes of the Data Object and returns its size (ASF 5.1).
 fn data_size(data: &[u8], offset: usize) -> Result<u64, Error> {
     let mut cursor = Cursor::new(data);
     match (cursor.array(), cursor.u64()) {
         (Some(guid::DATA), Some(size)) => Ok(size),
         _ => {
-            let reason = "missing behind the Header Object: its GUID is not there".to_owned();
+            let reason = "missing after the Header Object: its GUID was not found".to_owned();
             Err(invalid("Data Object", offset, reason))
         }
     }
 }
 
 fn too_short(name: &'static str, object: &Object<'_>, needed: usize) -> Error {
-    let reason = format!("has {} bytes, at least {needed} are needed", object.bytes.len());
+    let reason = format!("has {} bytes, but needs at least {needed}", object.bytes.len());
     invalid(name, object.offset, reason)
 }
 

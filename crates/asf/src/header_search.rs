@@ -1,4 +1,4 @@
-//! Finding a header among other bytes.
+//! Searches for a Header Object within other bytes.
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
@@ -7,7 +7,7 @@ use crate::cursor::Cursor;
 use crate::guid;
 use crate::header::{HEADER_HEAD, MAX_READ};
 
-/// Finds Header Objects inside packets that were cut short, and behind an index.
+/// Finds Header Objects inside truncated packets and after an index.
 #[derive(Debug)]
 pub(super) struct HeaderSearch {
     finder: Finder<'static>,
@@ -19,7 +19,7 @@ impl HeaderSearch {
         Self { finder: Finder::new(HEADER_OBJECT_ID) }
     }
 
-    /// The first offset at which the start of a Header Object lies whole.
+    /// The first offset at which the fixed part of a Header Object is complete.
     pub(super) fn find(&self, [first, second]: [&[u8]; 2]) -> Option<usize> {
         let bytes = Cursor::joined(first, second);
         let plausible = |&at: &usize| {
@@ -51,8 +51,7 @@ impl HeaderSearch {
     }
 }
 
-/// Whether a Header Object can begin like this: its GUID, a size that can be, and
-/// both reserved bytes (ASF 3.1).
+/// Whether `head` can be the start of a Header Object: its GUID, a possible size and both reserved bytes (ASF 3.1).
 pub(super) fn is_header(head: &[u8; HEADER_HEAD]) -> bool {
     let mut cursor = Cursor::new(head);
     cursor.array() == Some(guid::HEADER)
@@ -60,8 +59,7 @@ pub(super) fn is_header(head: &[u8; HEADER_HEAD]) -> bool {
         && head.ends_with(&[1, 2])
 }
 
-/// The last bytes, at most 29, where they may be the start of a Header Object that
-/// goes on behind them. Empty where they cannot.
+/// The last bytes, up to 29, if they may be the start of a Header Object that continues after them; otherwise empty.
 pub(super) fn begun_at_end(first: &[u8], second: &[u8]) -> Bytes {
     const MAX_PARTIAL_BYTES: usize = HEADER_HEAD - 1;
     let last = if second.is_empty() { first } else { second };
@@ -84,7 +82,7 @@ fn begun(end: &[u8]) -> Bytes {
         .map_or_else(Bytes::new, Bytes::copy_from_slice)
 }
 
-/// Whether the bytes agree with the GUID of the Header Object, as far as both go.
+/// Whether the bytes match the GUID of the Header Object, compared up to the shorter length.
 pub(super) fn agrees(bytes: &[u8]) -> bool {
     bytes.iter().zip(&guid::HEADER).all(|(a, b)| a == b)
 }

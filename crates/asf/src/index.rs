@@ -4,18 +4,18 @@ use bytes::BufMut;
 
 use crate::guid;
 
-/// Key frames remembered; with more of them each second one is left out, and so on.
+/// Maximum number of key frames kept in memory. When it is exceeded, every second one is dropped.
 const MAX_FRAMES: usize = 16_384;
-/// Entries written.
+/// Maximum number of entries written.
 const MAX_ENTRIES: u32 = 20_000;
 /// Bytes of the object before its entries.
 const HEAD: usize = 56;
 /// Bytes of an entry.
 const ENTRY: usize = 6;
-/// Milliseconds from one entry to the next, at least.
+/// Minimum interval between two entries, in milliseconds.
 const LEAST_INTERVAL: u32 = 1000;
 
-/// The key frames of a video stream, gathered while a file is written.
+/// Collects the key frames of a video stream while a file is written.
 ///
 /// ```
 /// use asf::SimpleIndex;
@@ -24,15 +24,15 @@ const LEAST_INTERVAL: u32 = 1000;
 /// index.add(3000, 0);
 /// index.add(5000, 17);
 /// let object = index.to_object(&[1; 16]);
-/// // One entry a second: of the last, the packet of the key frame before it or there.
+/// // One entry per second. Each names the packet of the latest key frame up to its time.
 /// assert_eq!(object.len(), 56 + 6 * 6);
 /// assert_eq!(object[56 + 5 * 6..][..4], [17, 0, 0, 0]);
 /// ```
 #[derive(Clone, Debug)]
 pub struct SimpleIndex {
-    /// Presentation time in milliseconds and packet number, both rising.
+    /// Presentation time in milliseconds and packet number, both ascending.
     frames: Vec<(u32, u32)>,
-    /// Milliseconds from one to the next at least.
+    /// Minimum distance between two key frames, in milliseconds.
     distance: u32,
 }
 
@@ -43,8 +43,8 @@ impl Default for SimpleIndex {
 }
 
 impl SimpleIndex {
-    /// A key frame with this presentation time in milliseconds, preroll included, begins in the packet with
-    /// this number, counted from 0. One that is not later than those before is left out.
+    /// Adds a key frame that begins in the packet with this number, counted from 0. `time` is its presentation time in
+    /// milliseconds, including the preroll. A key frame that is not later than the previous one is ignored.
     pub fn add(&mut self, time: u32, packet: u32) {
         let earliest = self.frames.last().map_or(0, |(last, _)| last.saturating_add(self.distance));
         if time < earliest {
@@ -68,7 +68,7 @@ impl SimpleIndex {
         self.frames.is_empty()
     }
 
-    /// The object, for the file with this File ID.
+    /// Returns the bytes of the Simple Index Object for the file with this File ID.
     #[must_use]
     pub fn to_object(&self, file_id: &[u8; 16]) -> Vec<u8> {
         let last = self.frames.last().map_or(0, |(time, _)| *time);
@@ -84,11 +84,11 @@ impl SimpleIndex {
         object.put_slice(file_id);
         // Units of 100 ns.
         object.put_u64_le(u64::from(interval) * 10_000);
-        // Most packets of an entry.
+        // Maximum Packet Count: how many packets the key frame of any entry spans.
         object.put_u32_le(1);
         object.put_u32_le(entries);
         let mut frames = self.frames.iter().peekable();
-        // Before the first key frame there is nothing better than that.
+        // Entries before the first key frame point to that key frame: decoding cannot start earlier.
         let mut packet = frames.peek().map_or(0, |(_, packet)| *packet);
         for entry in 0..entries {
             let time = entry.saturating_mul(interval);

@@ -1,8 +1,8 @@
-//! ASF byte streams: any chunking of bytes in, data packets with their header out.
+//! Parses ASF byte streams, in chunks of any size, into data packets with their header.
 //!
-//! Pure: no clock, no lock, no log, no I/O. [`Parser`] takes the bytes and the few
-//! stream events that matter, and gives [`ParsedPacket`]s. [`Header`] and [`Packet`] are
-//! what [MS-WMHTTP] sends as `$H`/`$C` and `$D`. [`restore`] is the receiving side.
+//! The crate uses no clock, lock, logging or I/O. [`Parser`] takes the bytes and the relevant stream events and
+//! returns [`ParsedPacket`]s. [MS-WMHTTP] sends a [`Header`] as `$H` or `$C` and a [`Packet`] as `$D`. Receivers call
+//! [`restore`] to bring packets back to their full size.
 //!
 //! "ASF n.n" in these modules names a section of the Advanced Systems Format
 //! specification.

@@ -1,4 +1,4 @@
-//! ASF data packets on their way into `$D`: what they say, and without their padding.
+//! Parses ASF data packets for `$D` and removes their padding.
 
 mod filter;
 mod key_frames;
@@ -24,8 +24,8 @@ pub use start_filter::StartFilter;
 
 /// One ASF data packet, ready for `$D`.
 ///
-/// Shares the memory it was parsed from, or borrows it (`B`). Where padding was removed, the first few
-/// bytes are rewritten and lie in the packet itself.
+/// Shares the memory it was parsed from, or borrows it (`B`). If padding was removed, the first few bytes are
+/// rewritten and stored in the packet itself.
 #[derive(Clone, Debug)]
 pub struct Packet<B = Bytes> {
     head: Head,
@@ -37,28 +37,26 @@ pub struct Packet<B = Bytes> {
     parsed: bool,
 }
 
-/// What to do with the padding of a packet.
+/// How padding in a packet is handled.
 ///
-/// Removing it is what [MS-WMHTTP] 2.2.3.3 asks for. Receivers differ in how they
-/// take a packet without.
+/// [MS-WMHTTP] 2.2.3.3 requires that it is removed. Receivers differ in how they handle a packet without padding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Padding {
-    /// Removed; the packet says its real length and has no Padding Length field.
-    /// Every receiver and player known decodes it.
+    /// Removed; the packet states its actual length and has no Padding Length field. All known receivers and players
+    /// decode it.
     #[default]
     Explicit,
-    /// Removed; the Padding Length field stays and is 0, as Windows Media Services
-    /// sends it. Where a receiver fills up with zeros and leaves it so, single
-    /// payloads grow by the zeros.
+    /// Removed; the Padding Length field stays and is 0, as Windows Media Services sends it. If a receiver only
+    /// appends zeros to such a packet, a single payload grows by the zeros.
     Zero,
-    /// Left in.
+    /// Not removed.
     Keep,
 }
 
 impl<B: PacketBytes> Packet<B> {
-    /// Reads one packet, which lies in one buffer (the other empty) or in two.
+    /// Parses one packet from one buffer (the other is empty) or from two.
     ///
-    /// Never fails: a packet that makes no sense goes out as it is.
+    /// Never fails: a packet that cannot be parsed is sent unchanged.
     #[must_use]
     pub fn parse(parts: [B; 2], header: &Header, padding: Padding) -> Packet<B> {
         let [first, second] = &parts;
@@ -89,13 +87,13 @@ impl<B: PacketBytes> Packet<B> {
         packet
     }
 
-    /// Bytes as sent, after the removal of padding.
+    /// Size in bytes as sent, after padding was removed.
     #[must_use]
     pub fn len(&self) -> usize {
         self.head.as_slice().len() + self.body_len()
     }
 
-    /// Whether there are no bytes.
+    /// Whether the packet has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -109,33 +107,31 @@ impl<B: PacketBytes> Packet<B> {
         }
     }
 
-    /// Send time in milliseconds; 0 where the packet is not parsed.
+    /// Send time in milliseconds; 0 if the packet could not be parsed.
     #[must_use]
     pub fn send_time(&self) -> u32 {
         self.send_time
     }
 
-    /// Duration in milliseconds; 0 where the packet is not parsed. Some muxers write
-    /// 0 always.
+    /// Duration in milliseconds; 0 if the packet could not be parsed. Some muxers always write 0.
     #[must_use]
     pub fn duration(&self) -> u16 {
         self.duration
     }
 
-    /// Whether a player can begin with this packet: a video key frame begins in it,
-    /// or there is no video.
+    /// Whether a player can start with this packet: a video key frame begins in it, or the stream has no video.
     #[must_use]
     pub fn starts_key_frame(&self) -> bool {
         self.starts_key_frame
     }
 
-    /// Bytes by which the packet is shorter than it was.
+    /// Number of padding bytes by which the packet was shortened.
     #[must_use]
     pub fn padding_removed(&self) -> u32 {
         self.padding_removed
     }
 
-    /// Whether the packet made sense.
+    /// Whether the packet could be parsed.
     #[must_use]
     pub fn is_parsed(&self) -> bool {
         self.parsed
@@ -169,8 +165,7 @@ impl<B: PacketBytes> Packet<B> {
 }
 
 impl Packet {
-    /// All bytes as a head, which is copied and small, and two slices that share
-    /// memory. Any of them may be empty.
+    /// Returns all bytes as a small copied head and two slices that share memory. Any of them may be empty.
     #[must_use]
     pub fn slices(&self) -> [Bytes; 3] {
         let [first, second] = self.body.clone();
@@ -181,7 +176,7 @@ impl Packet {
 /// The rewritten start of a packet, and the first byte of the original that follows.
 type Rewritten = (Head, usize);
 
-/// Padding gone, its length field too, Packet Length a WORD with the real length.
+/// Removes the padding and its length field; Packet Length becomes a WORD with the actual length.
 fn explicit(scan: &Scan, mut original: Cursor<'_>) -> Option<Rewritten> {
     if !scan.has_padding {
         return None;
@@ -189,7 +184,7 @@ fn explicit(scan: &Scan, mut original: Cursor<'_>) -> Option<Rewritten> {
     let Layout { flags_at, flags, times_at, .. } = scan.layout;
     let fields = layout::width(flags >> 5) + layout::width(flags >> 3);
     let len = scan.end - fields + 2;
-    // One byte of padding with a BYTE for its length is no more than the WORD.
+    // One byte of padding and its BYTE length field do not take more room than the WORD that is added here.
     if len >= original.len() {
         return None;
     }
@@ -204,8 +199,8 @@ fn explicit(scan: &Scan, mut original: Cursor<'_>) -> Option<Rewritten> {
     Some((head, times_at))
 }
 
-/// Padding gone, the fields at their places: Padding Length 0, and Packet Length the
-/// real length where it was that of the padded packet.
+/// Removes the padding and keeps the fields: Padding Length becomes 0, and Packet Length the actual length if it was
+/// that of the padded packet.
 fn zeroed(scan: &Scan, mut original: Cursor<'_>) -> Option<Rewritten> {
     if !scan.has_padding {
         return None;
@@ -227,8 +222,8 @@ fn zeroed(scan: &Scan, mut original: Cursor<'_>) -> Option<Rewritten> {
     Some((head, times_at))
 }
 
-/// The rewritten start of a packet: error correction (at most 16 bytes), two bytes of
-/// flags, three fields of at most 4 bytes each.
+/// The rewritten start of a packet: error correction (up to 16 bytes), two bytes of flags, and three fields of up to 4
+/// bytes each.
 #[derive(Clone, Copy, Debug, Default)]
 struct Head {
     bytes: [u8; 32],
@@ -284,9 +279,9 @@ mod tests {
         out
     }
 
-    /// How a player reads a packet of a file: offset and data of each payload, by a
-    /// walk of its own. As ffmpeg does, it takes Packet Length to include padding and
-    /// what it leaves of the packet for padding too.
+    /// Reads a packet of a file as a player does, independently of the code under test, and returns stream, offset and
+    /// data of each payload. Like ffmpeg, it assumes that Packet Length includes padding, and that the bytes after it
+    /// are padding too.
     fn played(packet: &[u8]) -> Vec<(u8, u32, Vec<u8>)> {
         let mut at = 0;
         let mut take = |kind: u8| {
@@ -344,7 +339,7 @@ mod tests {
         payloads
     }
 
-    /// Every way to write a packet with padding.
+    /// All ways to write a packet with padding.
     fn variants() -> Vec<PacketBuilder> {
         let mut variants = Vec::new();
         let corrections = [vec![], vec![0x82, 0, 0], vec![0x8F; 16]];
@@ -396,7 +391,7 @@ mod tests {
                 let (width, length) = builder.length;
                 let implied = width != Width::Absent && length == Length::WithoutPadding;
                 if builder.padding == Width::Absent && !implied {
-                    // Nothing says that what follows the payloads is padding.
+                    // No field states that the bytes after the payloads are padding.
                     assert_eq!(sent, bytes, "{builder:?}");
                     continue;
                 }
@@ -460,7 +455,7 @@ mod tests {
             odd(|p| p.length = (Width::Word, Length::Is(33))),
             odd(|p| p.length = (Width::Word, Length::Is(201))),
             odd(|p| p.length = (Width::Dword, Length::Is(u32::MAX))),
-            // No padding at all.
+            // Without padding.
             odd(|p| p.payloads = vec![Payload::new(1, &[1; 172])]),
             odd(|p| p.padding = Width::Absent),
         ];
@@ -483,7 +478,7 @@ mod tests {
             let bytes = Bytes::from(bytes);
             assert_eq!(sent(&parse(&bytes, Padding::Explicit)), bytes);
         }
-        // More padding than there is room behind the head.
+        // More padding than fits after the head.
         let mut bytes = PacketBuilder::windows(200, Payload::new(1, &[1; 9])).build().to_vec();
         for padding in [186, 190, 200, 0xFFFF_u16] {
             bytes[5..7].copy_from_slice(&padding.to_le_bytes());
@@ -493,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_that_are_none_go_out_as_they_are() {
+    fn invalid_packets_are_sent_unchanged() {
         let good = PacketBuilder::default().build().to_vec();
         let changed = |at: usize, value: u8| {
             let mut bytes = good.clone();

@@ -1,16 +1,16 @@
-//! Bytes in, units out.
+//! The parser: takes bytes and returns packets.
 //!
 //! ```text
 //!             Header Object + 50 bytes                 index, end of the data
-//!  ┌────────┐ ─────────────────────────▶ ┌─────────┐ ─────────────────────▶ ┌───────┐
-//!  │ Header │                            │ Packets │                        │ After │
-//!  └────────┘ ◀───────────────────────── └─────────┘                        └───────┘
-//!       ▲      another header, new stream                                       │
-//!       └───────────────────────────────────────────────────────────────────────┘
+//!  ┌────────┐ ─────────────────────────▶ ┌─────────┐ ─────────────────────▶ ┌──────────┐
+//!  │ Header │                            │ Packets │                        │ Trailing │
+//!  └────────┘ ◀───────────────────────── └─────────┘                        └──────────┘
+//!       ▲      another header, new stream                                        │
+//!       └────────────────────────────────────────────────────────────────────────┘
 //!                                  another header
 //! ```
 //!
-//! Bytes decide; what caps and events say only helps where the bytes cannot.
+//! The bytes decide. Caps and events are used only if the bytes are not sufficient.
 
 mod headers;
 mod input;
@@ -28,17 +28,17 @@ use crate::header::HEADER_HEAD;
 use crate::header_search::{self, HeaderSearch};
 use crate::{Error, Header, Packet, PacketBytes, Padding, Warning, guid};
 
-/// Packets in a row that make no sense before the stream is given up.
+/// Number of consecutive invalid packets after which the parser fails.
 const LOST_AFTER: u32 = 8;
-/// Warnings kept for one who does not ask for them.
+/// Maximum number of warnings kept until the caller takes them.
 const WARNINGS: usize = 16;
 
-/// What the parser does to the stream.
+/// How the parser modifies the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// What becomes of the packets' padding.
+    /// How padding in packets is handled.
     pub padding: Padding,
-    /// Whether headers become those of a live stream: [`Header::to_live`].
+    /// Whether headers are converted to those of a live stream, see [`Header::to_live`].
     pub live_header: bool,
 }
 
@@ -50,38 +50,37 @@ impl Default for Settings {
 
 /// A data packet and the header that describes it.
 ///
-/// The stream's identity is that of the [`Arc`]: a new header in the bytes is a new
-/// one even where it is equal byte for byte, since its send times start anew.
+/// The [`Arc`] identifies the stream: each header in the bytes gets a new one, even if it is equal byte for byte,
+/// because send times start again after it.
 #[derive(Clone, Debug)]
 pub struct ParsedPacket<B = Bytes> {
-    /// The header, as it is to be sent.
+    /// The header as it must be sent.
     pub header: Arc<Header>,
     /// The packet.
     pub packet: Packet<B>,
 }
 
-/// Cuts an ASF byte stream, in any chunks, into [`ParsedPacket`]s.
+/// Splits an ASF byte stream, in chunks of any size, into [`ParsedPacket`]s.
 ///
-/// After each [`Parser::push`], and before any event, call [`Parser::next_packet`]
-/// until it gives `None`. Memory is bounded by the bytes of one packet, or of one
-/// header of at most 16 MiB, whatever sizes the bytes claim.
+/// After each [`Parser::push`], and before any event, call [`Parser::next_packet`] until it returns `None`. Memory is
+/// bounded by the size of one packet, or of one header of up to 16 MiB, whatever sizes the bytes claim.
 #[derive(Debug)]
 pub struct Parser {
     settings: Settings,
     state: State,
     queue: Queue,
     search: HeaderSearch,
-    /// Bytes of the stream so far, counted as BYTES segments count.
+    /// Stream offset after the last received byte, as in BYTES segments.
     received: u64,
-    /// How the next bytes lie in the stream.
+    /// How the next bytes relate to those before.
     arrival: InputPosition,
-    /// No byte has come since the start of the stream, or since a flush: the next
-    /// segment says where they come from.
+    /// Set if no byte was received since the start of the stream or since a flush. The next segment then gives the
+    /// position of the next bytes.
     unplaced: Option<PendingSeek>,
     header: Option<Arc<Header>>,
-    /// The bytes of the current header as they came.
+    /// The current header as received, before it is modified.
     received_header: Option<Bytes>,
-    /// The header in the caps.
+    /// The `streamheader` of the caps.
     caps_header: Option<Bytes>,
     warnings: VecDeque<Warning>,
     warned_unparsed: bool,
@@ -105,7 +104,7 @@ enum ParseStep {
 }
 
 impl Parser {
-    /// A parser at the start of a stream.
+    /// Creates a parser at the start of a stream.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
@@ -126,12 +125,11 @@ impl Parser {
         }
     }
 
-    /// The next packet; `None` where more bytes are needed.
+    /// Returns the next packet; `None` if more bytes are needed.
     ///
     /// # Errors
     ///
-    /// Where the stream cannot be pushed. The parser then gives the same error for
-    /// ever.
+    /// If the stream cannot be pushed. All further calls then return the same error.
     pub fn next_packet(&mut self) -> Result<Option<ParsedPacket>, Error> {
         loop {
             let step = match &self.state {
@@ -157,8 +155,8 @@ impl Parser {
         self.state = State::Failed(error.clone());
     }
 
-    /// Takes the `streamheader` of the caps. It counts only where the bytes do not
-    /// begin with a header. One that differs from that before announces another stream.
+    /// Takes the `streamheader` of the caps. It is used only if the bytes do not begin with a header. A value that
+    /// differs from the previous one announces another stream.
     pub fn stream_header(&mut self, header: Bytes) {
         if self.caps_header.as_ref() == Some(&header) {
             return;
@@ -171,12 +169,11 @@ impl Parser {
         }
     }
 
-    /// The stream has ended. A packet or a later header of which only a part has come
-    /// is dropped.
+    /// Ends the stream. An incomplete packet or later header is dropped.
     ///
     /// # Errors
     ///
-    /// That of [`Parser::next_packet`], or where no header has ever come.
+    /// Those of [`Parser::next_packet`], or [`Error::NoHeader`] or [`Error::NotAsf`] if no header was received.
     pub fn finish(&mut self) -> Result<(), Error> {
         if let State::Failed(error) = &self.state {
             return Err(error.clone());
@@ -190,8 +187,8 @@ impl Parser {
         Ok(())
     }
 
-    /// The parser itself; in place of one that has failed, another at the start of a stream, which knows the caps'
-    /// header still.
+    /// Returns the parser unchanged, or, if it has failed, a new one at the start of a stream that keeps the
+    /// `streamheader` of the caps.
     #[must_use]
     pub fn reset_after_error(self) -> Self {
         match self.state {
@@ -200,18 +197,18 @@ impl Parser {
         }
     }
 
-    /// The header of the packets that come now, as it is to be sent.
+    /// The current header, as it must be sent.
     #[must_use]
     pub fn header(&self) -> Option<&Arc<Header>> {
         self.header.as_ref()
     }
 
-    /// The oldest warning not yet taken.
+    /// Takes the oldest warning.
     pub fn take_warning(&mut self) -> Option<Warning> {
         self.warnings.pop_front()
     }
 
-    /// Where in the stream the first byte of the queue lies.
+    /// Stream offset of the first byte in the queue.
     fn offset(&self) -> u64 {
         self.received.saturating_sub(self.queue.len() as u64)
     }
@@ -223,7 +220,7 @@ impl Parser {
     }
 }
 
-/// The state Packets.
+/// State `Packets`.
 impl Parser {
     fn packet_step(&mut self) -> Result<ParseStep, Error> {
         let offset = self.offset();
@@ -262,7 +259,7 @@ impl Parser {
         self.unit(parts, offset).map(ParseStep::Packet)
     }
 
-    /// The packet in these bytes, which begin at `offset` in the stream.
+    /// Parses the packet in these bytes, which begin at `offset` in the stream.
     fn unit<B: PacketBytes>(&mut self, parts: [B; 2], offset: u64) -> Result<ParsedPacket<B>, Error> {
         let (State::Packets(packets), Some(header)) = (&mut self.state, &self.header) else {
             return Err(self.not_a_header());
@@ -286,8 +283,8 @@ impl Parser {
         Ok(ParsedPacket { header: Arc::clone(header), packet })
     }
 
-    /// The last packet ended like the start of a header. If the next bytes make it
-    /// one, the stream was cut within that packet.
+    /// Checks the bytes after a packet that ended like the start of a header. If they complete a header, the stream
+    /// was interrupted within that packet.
     fn finish_begun_header(&mut self) -> ParseStep {
         let State::Packets(packets) = &mut self.state else {
             return ParseStep::Again;
@@ -329,7 +326,7 @@ impl Packets {
     }
 }
 
-/// The state After.
+/// State `Trailing`.
 impl Parser {
     fn search_header(&mut self) -> ParseStep {
         let len = self.queue.len();

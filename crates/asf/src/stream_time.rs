@@ -1,22 +1,22 @@
-//! How much stream time packets have covered, by their send times.
+//! Measures stream time from the send times of packets.
 
-/// A step of the send time beyond this, milliseconds, is a splice and no passing of time.
+/// A step of the send time larger than this, in milliseconds, is a splice and not elapsed time.
 const MAX_STEP_MS: u32 = 10_000;
 
-/// Counts stream time by the send times of packets.
+/// Counts stream time from the send times of packets.
 ///
-/// Send times can step back: multiplexers write packets of several streams in the order of their decoding, and
-/// others put a packet late. A step back adds nothing, and neither does the way up to the largest send time so far.
+/// Send times can step back, because some muxers write the packets of several streams in decoding order and others
+/// write a packet late. Stream time advances only when the send time exceeds the largest one so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamTime {
     /// The largest send time since the last splice.
     largest: Option<u32>,
-    /// Milliseconds up to it.
+    /// Stream time at that send time, in milliseconds.
     elapsed_ms: u64,
 }
 
 impl StreamTime {
-    /// Takes the send time of the next packet, milliseconds; gives the stream time at which that packet is.
+    /// Takes the send time of the next packet and returns its stream time, both in milliseconds.
     pub fn packet(&mut self, send_time: u32) -> u64 {
         let Some(largest) = self.largest else {
             self.largest = Some(send_time);
@@ -33,12 +33,12 @@ impl StreamTime {
         self.elapsed_ms
     }
 
-    /// The send time of the next packet has nothing to do with those before.
+    /// Declares that the next packet's send time is unrelated to the previous ones.
     pub fn splice(&mut self) {
         self.largest = None;
     }
 
-    /// Stream time from the first packet on, milliseconds.
+    /// Stream time since the first packet, in milliseconds.
     #[must_use]
     pub fn elapsed_ms(&self) -> u64 {
         self.elapsed_ms

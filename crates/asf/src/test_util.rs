@@ -1,5 +1,5 @@
-//! Headers and packets for tests, byte by byte from the ASF specification and
-//! independent of the code that reads them.
+//! Builds headers and packets for tests, byte by byte from the ASF specification and independently of the code that
+//! parses them.
 
 use bytes::{BufMut, Bytes};
 
@@ -31,7 +31,7 @@ pub struct HeaderBuilder {
     pub streams: Vec<(u16, Guid)>,
     /// Whole objects before the streams.
     pub before_streams: Vec<Vec<u8>>,
-    /// Whole objects behind the streams.
+    /// Whole objects after the streams.
     pub objects: Vec<Vec<u8>>,
     /// Whole objects in the Header Extension.
     pub extension: Vec<Vec<u8>>,
@@ -88,7 +88,7 @@ impl HeaderBuilder {
         self
     }
 
-    /// With one more object behind the streams.
+    /// With one more object after the streams.
     #[must_use]
     pub fn object(mut self, guid: Guid, content: &[u8]) -> Self {
         self.objects.push(object(guid, content));
@@ -175,7 +175,7 @@ pub fn stream_properties(number: u16, kind: Guid) -> Vec<u8> {
     object(guid::STREAM_PROPERTIES, &out)
 }
 
-/// A Stream Properties Object of audio: number, format tag, channels, samples a second, bytes a second.
+/// A Stream Properties Object of audio: number, format tag, channels, samples per second, bytes per second.
 #[must_use]
 pub fn audio_properties(number: u16, tag: u16, channels: u16, rate: u32, bytes: u32) -> Vec<u8> {
     let mut format = Vec::new();
@@ -254,7 +254,7 @@ pub fn bit_rates(records: &[(u16, u32)]) -> Vec<u8> {
     out
 }
 
-/// The content of a Codec List Object: type, name and what identifies the codec, of each.
+/// The content of a Codec List Object: type, name and codec information of each codec.
 #[must_use]
 pub fn codecs(entries: &[(u16, &str, &[u8])]) -> Vec<u8> {
     let mut out = vec![0x22; 16];
@@ -312,7 +312,7 @@ fn utf16(text: &str) -> Vec<u8> {
 /// How a field is written: absent, BYTE, WORD or DWORD.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Width {
-    /// Not there.
+    /// Absent.
     #[default]
     Absent,
     /// One byte.
@@ -382,24 +382,24 @@ impl Payload {
     }
 }
 
-/// What the Packet Length field says.
+/// Value of the Packet Length field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
     /// The size of the packet with its padding.
     Whole,
     /// Without the padding, as asfmux writes it.
     WithoutPadding,
-    /// Just this.
+    /// This value.
     Is(u32),
 }
 
-/// Builds a data packet. The default has the error correction most muxers write, no
-/// field that can be absent, one payload of stream 1, and fills its 200 bytes.
+/// Builds a data packet. The default has the error correction that most muxers write, no optional fields, one payload
+/// of stream 1, and fills its 200 bytes.
 #[derive(Clone, Debug)]
 pub struct PacketBuilder {
-    /// Bytes in all.
+    /// Total size in bytes.
     pub size: usize,
-    /// Error correction with its first byte, if there is one.
+    /// Error correction with its first byte, or empty.
     pub correction: Vec<u8>,
     /// The Packet Length field.
     pub length: (Width, Length),
@@ -407,7 +407,7 @@ pub struct PacketBuilder {
     pub sequence: Width,
     /// The Padding Length field.
     pub padding: Width,
-    /// What the padding consists of.
+    /// Value of the padding bytes.
     pub filler: u8,
     /// Property Flags.
     pub properties: u8,
@@ -415,7 +415,7 @@ pub struct PacketBuilder {
     pub send_time: u32,
     /// Milliseconds.
     pub duration: u16,
-    /// Whether it has the form with several payloads, and how their lengths are written.
+    /// Width of the payload lengths in the form with multiple payloads; `None` for a single payload.
     pub multiple: Option<Width>,
     /// The payloads.
     pub payloads: Vec<Payload>,
@@ -468,11 +468,10 @@ impl PacketBuilder {
         self
     }
 
-    /// The packet. What its payloads leave of it is padding, counted by the Padding
-    /// Length where there is one.
+    /// The packet. The bytes after its payloads are padding, counted by the Padding Length if that field is present.
     #[must_use]
     pub fn build(&self) -> Bytes {
-        // The fields have fixed widths, so a first draft knows the padding.
+        // The fields have fixed widths, so building the packet once gives the size of the padding.
         let used = self.write(0).len();
         let padding = self.size.saturating_sub(used);
         let mut out = self.write(u32::try_from(padding).unwrap_or(0));

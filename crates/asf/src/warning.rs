@@ -1,49 +1,48 @@
-//! What was wrong with a stream and could be mended.
+//! Problems in a stream that the parser repaired or skipped.
 
 use std::fmt;
 
 use crate::Error;
 
-/// Something the parser mended or passed over. `Display` gives it with a remedy.
+/// A problem that the parser repaired or skipped. `Display` includes a remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
-    /// The header was too big, and lost what players can do without.
+    /// The header was too big; objects that players do not need were removed.
     HeaderShrunk {
-        /// Bytes the header had.
+        /// Original size in bytes.
         from: usize,
-        /// Bytes it has now.
+        /// New size in bytes.
         to: usize,
-        /// What was dropped.
+        /// Names of the removed objects and attributes.
         dropped: Vec<&'static str>,
     },
-    /// The muxer did not know the size of its header, as it had written the first
-    /// part of it already.
+    /// The muxer did not write the size of its header, because it had already written the first part when the size was
+    /// known.
     HeaderSizeRepaired {
         /// The size found, in bytes.
         size: usize,
     },
-    /// An object of the header is broken, and those behind it were not read.
+    /// A header object is invalid; the objects after it were not read.
     BrokenObject(Error),
-    /// A packet makes no sense; it and those like it are sent as they are.
+    /// A packet could not be parsed; it is sent unchanged, as are other such packets.
     UnparsedPacket {
         /// Bytes of the stream before it.
         offset: u64,
     },
-    /// The stream was cut within a packet, which was dropped.
+    /// The stream was interrupted within a packet, which was dropped.
     PartialPacket {
         /// Bytes of the stream before it.
         offset: u64,
-        /// Bytes dropped.
+        /// Number of bytes dropped.
         len: usize,
     },
-    /// Packets of one stream are 1000 hours away from those before: libav's video encoders add them in GStreamer, and its
-    /// sound encoders do not.
+    /// Packets of one stream are 1000 hours away from the packets before: GStreamer's libav video encoders add these hours,
+    /// the sound encoders do not.
     HoursAdded {
-        /// Bytes of the stream before the first packet that is so far away.
+        /// Offset in the stream of the first packet that is that far away, in bytes.
         offset: u64,
     },
-    /// What looked like another header behind the end of the data is none, and was
-    /// passed over.
+    /// Bytes after the end of the data looked like another header but are invalid, and were skipped.
     BrokenHeader(Error),
 }
 
@@ -52,27 +51,27 @@ impl fmt::Display for Warning {
         match self {
             Self::HeaderShrunk { from, to, dropped } => write!(
                 f,
-                "the ASF header had {from} bytes and was shrunk to {to}, without {}; take them \
-                 out before the sink to choose yourself",
+                "ASF header shrunk from {from} to {to} bytes; removed: {}. To choose what is removed, \
+                 remove metadata before the sink",
                 dropped.join(", ")
             ),
             Self::HeaderSizeRepaired { size } => write!(
                 f,
-                "Header Object at byte 16: the muxer left its size open; it was found to be \
-                 {size} bytes. Write to a seekable file or use less metadata to have it right"
+                "Header Object at byte 16: the muxer did not write the size; it was detected as \
+                 {size} bytes. Write to a seekable file or use less metadata to get a correct size"
             ),
             Self::BrokenObject(error) => {
-                write!(f, "{error}; it is sent as it is, check the muxer")
+                write!(f, "{error}. The object is sent unchanged; check the muxer")
             }
             Self::UnparsedPacket { offset } => write!(
                 f,
-                "Data Packet at byte {offset} of the stream makes no sense; such packets are \
-                 sent as they are, check that no bytes are lost before the sink"
+                "Data Packet at byte {offset} of the stream cannot be parsed; such packets are \
+                 sent unchanged. Check that no bytes are lost before the sink"
             ),
             Self::PartialPacket { offset, len } => write!(
                 f,
                 "Data Packet at byte {offset} of the stream ends after {len} bytes and was \
-                 dropped; the stream was cut there"
+                 dropped: the stream was interrupted there"
             ),
             Self::HoursAdded { offset } => write!(
                 f,
@@ -80,7 +79,7 @@ impl fmt::Display for Warning {
                  can play: libav's video encoders add these hours; put identity single-segment=true behind each of them"
             ),
             Self::BrokenHeader(error) => {
-                write!(f, "{error}; it was passed over, check the file behind its data")
+                write!(f, "{error}. It was skipped; check what follows the data in the file")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What must hold of the ASF parser for any bytes in any chunks.
+//! Properties that the ASF parser must have for any bytes in any chunks.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use asf::{Error, Header, Packet, PacketBytes, Padding, ParsedPacket, Parser, Set
 use bytes::Bytes;
 use proptest::prelude::*;
 
-/// All that a run of the parser gives, in a form to compare.
+/// Everything that a run of the parser returns, in a comparable form.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     /// Number of the header, and the bytes sent.
@@ -53,7 +53,7 @@ impl Run {
         }
     }
 
-    /// As the element does it.
+    /// In the same way as the element.
     fn read(&mut self, chunk: &Bytes) {
         let mut rest = &chunk[..];
         loop {
@@ -107,7 +107,7 @@ fn cut(bytes: &Bytes, lens: &[usize]) -> Vec<Bytes> {
     chunks
 }
 
-/// All that can follow each other in a stream.
+/// Everything that can occur in a stream.
 fn stream() -> Bytes {
     let file = HeaderBuilder::default().finite(6);
     let live = HeaderBuilder::default().packet_size(512);
@@ -151,7 +151,7 @@ proptest! {
         prop_assert_eq!(read(cut(&bytes, &lens)), whole);
     }
 
-    /// Where packets are whole, they are read where they lie: the ends of some look like the start of a header.
+    /// Complete packets are parsed without copying; the ends of some look like the start of a header.
     #[test]
     fn whole_packets_are_read_where_they_lie(ends in prop::collection::vec(0_usize..17, 1..20)) {
         let header = HeaderBuilder::default().build();

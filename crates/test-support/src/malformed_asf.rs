@@ -47,11 +47,11 @@ pub fn cases() -> Vec<Case> {
         ("size 2^63", size(1 << 63), &["Header Object", "byte 16", "9223372036854775808"]),
         ("size 16 MiB + 1", size((16 << 20) + 1), &["Header Object", "byte 16", "too big"]),
         ("size 2^64-2", size(u64::MAX - 1), &["Header Object", "byte 16", "too big"]),
-        ("size one less", size(object as u64 - 1), &["Data Object", "missing behind", "at byte"]),
+        ("size one less", size(object as u64 - 1), &["Data Object", "missing after", "at byte"]),
         (
             "size one more",
             [size(object as u64 + 1), vec![0; 99]].concat(),
-            &["Data Object", "missing behind", "at byte"],
+            &["Data Object", "missing after", "at byte"],
         ),
         ("size 30", size(30), &["File Properties Object", "byte 30", "missing"]),
         ("no Data Object", changed(object, b"data"), &["Data Object", &format!("byte {object}"), "GUID"]),

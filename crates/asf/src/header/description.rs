@@ -1,14 +1,13 @@
-//! What a header tells people about its stream: title, author, codecs, sizes, bit rates.
+//! Descriptive information in a header: title, author, codecs, sizes, bit rates.
 //!
-//! Nothing here is needed to send or to receive the stream, so nothing here is an error: what is
-//! missing, broken or nonsense is just not told.
+//! Sending and receiving the stream need none of it, so missing or invalid values are left out and are not an error.
 
 use super::objects::{self, Object, Objects};
 use super::{HEADER_HEAD, Header, Stream, StreamKind, extension_children};
 use crate::cursor::Cursor;
 use crate::guid;
 
-/// Stream Properties before their type-specific data (ASF 3.3).
+/// Size in bytes of Stream Properties before their type-specific data (ASF 3.3).
 const SPECIFIC: usize = 78;
 /// Units of 100 ns in a second.
 const PER_SECOND: f64 = 1e7;
@@ -16,41 +15,41 @@ const PER_SECOND: f64 = 1e7;
 const VIDEO_CODEC: u16 = 1;
 const AUDIO_CODEC: u16 = 2;
 
-/// What a header tells about its stream. All texts are those of whoever made the header: they may be of
-/// any length and hold any character.
+/// Description of a stream. The texts are untrusted: they come from the encoder, may have any length and may contain
+/// any character.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Description {
-    /// The title, if there is one that is not empty.
+    /// The title, if present and not empty.
     pub title: Option<String>,
-    /// The author, likewise.
+    /// The author, if present and not empty.
     pub author: Option<String>,
     /// The streams, in the order of the header.
     pub streams: Vec<StreamDescription>,
 }
 
-/// What a header tells about one of its streams.
+/// Description of one stream of a header.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StreamDescription {
     /// Stream number, 1 to 127.
     pub number: u8,
     /// What the stream carries.
     pub kind: StreamKind,
-    /// Name of the codec: that of the header's list, else the usual one of its code, else the code.
+    /// Name of the codec: from the header's Codec List, else the common name of its code, else the code.
     pub codec: Option<String>,
     /// Bit rate in bit/s.
     pub bit_rate: Option<u32>,
     /// Width and height of video in pixels.
     pub size: Option<(u32, u32)>,
-    /// Frames a second of video.
+    /// Video frames per second.
     pub frame_rate: Option<f64>,
-    /// Samples a second of audio.
+    /// Audio samples per second.
     pub sample_rate: Option<u32>,
-    /// Channels of audio.
+    /// Number of audio channels.
     pub channels: Option<u16>,
 }
 
 impl Header {
-    /// What the header tells about its stream. Reads the header anew each time.
+    /// Returns the descriptive information of the header, which is parsed on each call.
     #[must_use]
     pub fn describe(&self) -> Description {
         let (object, _) = self.split();
@@ -65,7 +64,7 @@ impl Header {
     }
 }
 
-/// What the objects of a header say, before it is put together.
+/// Values collected from the objects of a header, before they are merged per stream.
 #[derive(Default)]
 struct CollectedInfo {
     /// Title and author.
@@ -74,7 +73,7 @@ struct CollectedInfo {
     codecs: Codecs,
 }
 
-/// What some object says about a stream; several may, each a part.
+/// Values that one object gives for a stream. Several objects may each give a part.
 #[derive(Default)]
 struct StreamDetails {
     number: u8,
@@ -86,7 +85,7 @@ struct StreamDetails {
     channels: Option<u16>,
 }
 
-/// How a stream names its codec.
+/// A codec identifier in Stream Properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CodecId {
     /// The FOURCC of a BITMAPINFOHEADER (ASF 9.2).
@@ -95,7 +94,7 @@ enum CodecId {
     FormatTag(u16),
 }
 
-/// The Codec List (ASF 3.5): type, name and what identifies the codec.
+/// The Codec List (ASF 3.5): type, name and codec information of each entry.
 #[derive(Default)]
 struct Codecs(Vec<(u16, String, Vec<u8>)>);
 
@@ -140,7 +139,8 @@ impl Codecs {
         described
     }
 
-    /// The name of a codec. Muxers leave out what identifies it at times: then the only one of its type counts.
+    /// Returns the name of a codec. Some muxers leave the codec information empty; the entry is then used if it is the
+    /// only one of its type.
     fn name(&self, kind: StreamKind, code: Option<CodecId>) -> Option<String> {
         let wanted = match kind {
             StreamKind::Video => VIDEO_CODEC,
@@ -162,7 +162,7 @@ impl Codecs {
 }
 
 impl CodecId {
-    /// The usual name; the code itself where there is none.
+    /// Returns the common name, or the code itself if there is none.
     fn name(self) -> String {
         let known = match self {
             Self::FourCc(code) => match &code.map(|byte| byte.to_ascii_uppercase()) {
@@ -289,7 +289,7 @@ impl Entries<'_> {
         Some((u16::from_le_bytes([low, high]), super::text(&name).unwrap_or_default(), information))
     }
 
-    /// What follows a WORD that counts it in units of `unit` bytes.
+    /// Returns the bytes after a WORD that gives their count in units of `unit` bytes.
     fn counted(&mut self, unit: usize) -> Option<&[u8]> {
         let count = u16::from_le_bytes(*self.take(2)?.first_chunk()?);
         self.take(usize::from(count) * unit)
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_a_whole_header_says() {
+    fn a_complete_header_is_described() {
         let streams = vec![
             test_util::audio_properties(1, 0x161, 2, 44_100, 8000),
             test_util::video_properties(2, *b"WMV2", 320, 240),
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_codec_has_its_name_of_the_list_or_of_its_code() {
+    fn a_codec_is_named_by_the_list_or_by_its_code() {
         let names = |code: [u8; 4], list: &[(u16, &str, &[u8])]| {
             let builder = described(vec![test_util::video_properties(2, code, 1, 1)]);
             describe(&builder.object(guid::CODEC_LIST, &test_util::codecs(list))).streams[0].codec.clone().unwrap()
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_is_not_told() {
+    fn missing_values_are_left_out() {
         let described = describe(&HeaderBuilder::default());
         assert_eq!((described.title, described.author), (None, None));
         let numbers: Vec<_> = described.streams.iter().map(|stream| (stream.number, stream.bit_rate)).collect();

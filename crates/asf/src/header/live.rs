@@ -7,12 +7,11 @@ use super::{FileProperties, HEADER_HEAD, Header};
 use crate::guid;
 
 impl Header {
-    /// This header as that of a live stream: Broadcast set, Seekable clear, all that
-    /// counts the packets or measures the whole 0, the Data Object's size 50, and no
-    /// File ID that ends in 0.
+    /// Returns this header as that of a live stream: Broadcast is set, Seekable is clear, packet counts, file size and
+    /// durations are 0, the Data Object's size is 50, and the File ID does not end in 0.
     ///
-    /// Players of a live stream need no other, and some servers find the end of the
-    /// header by a search that other values mislead. Doing it twice changes nothing.
+    /// Players of a live stream do not need these values, and some servers find the end of the header with a search
+    /// that other values mislead. The operation is idempotent.
     #[must_use]
     pub fn to_live(&self) -> Header {
         let (object, data) = self.split();
@@ -62,7 +61,7 @@ fn live_data_object(object: &mut [u8]) {
     put(object, 40, &0_u64.to_le_bytes());
 }
 
-/// The File ID lies at the same place in both objects.
+/// Makes the File ID end in 1 if it ends in 0. It has the same offset in both objects.
 fn end_file_id(object: &mut [u8]) {
     if let Some(last @ 0) = object.get_mut(39) {
         *last = 1;

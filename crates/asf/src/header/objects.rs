@@ -1,13 +1,13 @@
-//! Walking a list of ASF objects.
+//! Iterates over a list of ASF objects.
 
 use crate::Error;
 use crate::cursor::Cursor;
 use crate::guid::Guid;
 
-/// Bytes of GUID and size, with which every object begins (ASF 2.1).
+/// Size in bytes of the GUID and size fields at the start of every object (ASF 2.1).
 pub(super) const HEAD: usize = 24;
 
-/// One object, with its own head.
+/// One object, including its GUID and size fields.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Object<'a> {
     pub(super) guid: Guid,
@@ -17,14 +17,14 @@ pub(super) struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// A cursor `at` bytes behind the object's start; at the end where it is shorter.
+    /// Returns a cursor at offset `at` in the object; at its end if the object is shorter.
     pub(super) fn from(&self, at: usize) -> Cursor<'a> {
         Cursor::new(self.bytes.get(at..).unwrap_or_default())
     }
 }
 
-/// The objects in a part of the header, by their sizes: the counts written by
-/// muxers are wrong too often. Ends behind the first broken one.
+/// Iterates over the objects in a part of the header by their sizes, because the counts that muxers write are often
+/// wrong. Ends after the first invalid object.
 #[derive(Clone, Debug)]
 pub(super) struct Objects<'a> {
     rest: &'a [u8],
@@ -32,7 +32,7 @@ pub(super) struct Objects<'a> {
 }
 
 impl<'a> Objects<'a> {
-    /// `offset` is where `bytes` lie in the header.
+    /// `offset` is the offset of `bytes` in the header.
     pub(super) fn new(bytes: &'a [u8], offset: usize) -> Self {
         Self { rest: bytes, offset }
     }
@@ -41,13 +41,13 @@ impl<'a> Objects<'a> {
         let broken = |reason| Error::InvalidHeader { object: "object", offset: self.offset as u64, reason };
         let mut head = Cursor::new(self.rest);
         let (Some(guid), Some(size)) = (head.array(), head.u64()) else {
-            let reason = format!("{} bytes are left, an object has 24", self.rest.len());
+            let reason = format!("only {} bytes are left, but an object has at least 24", self.rest.len());
             return Err(broken(reason));
         };
         let split =
             usize::try_from(size).ok().filter(|&size| size >= HEAD).and_then(|size| self.rest.split_at_checked(size));
         let Some((bytes, rest)) = split else {
-            let reason = format!("claims {size} bytes, from 24 to {} fit", self.rest.len());
+            let reason = format!("claims {size} bytes, but its size must be from 24 to {}", self.rest.len());
             return Err(broken(reason));
         };
         let offset = self.offset;

@@ -1,4 +1,4 @@
-//! Making a header fit: dropping, in order, what players can best do without.
+//! Shrinks a header to the protocol's limit by removing what players need least, in a fixed order.
 
 use bytes::{BufMut, Bytes};
 
@@ -8,16 +8,16 @@ use crate::Error;
 use crate::cursor::Cursor;
 use crate::guid::{self, Guid};
 
-/// A value longer than this, in bytes, is more than a text to read.
+/// Attribute values longer than this, in bytes, are unlikely to be text for people to read.
 const LONG_VALUE: usize = 1024;
 
 impl Header {
-    /// Drops what players can do without until the header has at most
-    /// [`Header::MAX_LEN`] bytes, and says what was dropped.
+    /// Removes what players do not need until the header has no more than [`Header::MAX_LEN`] bytes. Returns the
+    /// header and the names of what was removed.
     ///
     /// # Errors
     ///
-    /// [`Error::HeaderTooBig`] where it still does not fit.
+    /// [`Error::HeaderTooBig`] if it still does not fit.
     pub fn shrink(&self) -> Result<(Header, Vec<&'static str>), Error> {
         if self.bytes.len() <= Self::MAX_LEN {
             return Ok((self.clone(), Vec::new()));
@@ -35,7 +35,7 @@ impl Header {
                 dropped.push(*name);
             }
         }
-        // It signs what is gone now.
+        // The signature covers objects that were removed, so it is no longer valid.
         let before = draft.len();
         draft.apply(&RemovalStep::Objects(|guid| *guid == guid::DIGITAL_SIGNATURE));
         if draft.len() < before {
@@ -61,7 +61,7 @@ enum RemovalStep {
     Attributes(fn(&Attribute<'_>) -> bool),
 }
 
-/// What is dropped, the first first.
+/// What is removed, in this order.
 const STEPS: [(&str, RemovalStep); 10] = [
     ("Padding", RemovalStep::Objects(|guid| *guid == guid::PADDING)),
     ("pictures", RemovalStep::Attributes(|attribute| attribute.is_picture())),
@@ -85,8 +85,8 @@ fn is_index_parameters(guid: &Guid) -> bool {
     .contains(guid)
 }
 
-/// Whether an object is none of those that must stay: they describe the streams, or
-/// others point into them (Language List), or hold the aspect ratio (Metadata).
+/// Whether an object is not known to be needed. Needed objects describe the streams, are referred to by others
+/// (Language List), or hold the aspect ratio (Metadata).
 fn is_unknown(guid: &Guid) -> bool {
     ![
         guid::FILE_PROPERTIES,
@@ -108,18 +108,18 @@ fn is_unknown(guid: &Guid) -> bool {
         guid::EXTENDED_CONTENT_ENCRYPTION,
         guid::ADVANCED_CONTENT_ENCRYPTION,
         guid::SCRIPT_COMMAND,
-        // These two have a step of their own.
+        // These two have separate steps.
         guid::CONTENT_DESCRIPTION,
         guid::DIGITAL_SIGNATURE,
     ]
     .contains(guid)
 }
 
-/// A Header Object taken apart.
+/// A Header Object split into its children.
 struct EditableHeader<'a> {
     head: &'a [u8],
     children: Vec<Child<'a>>,
-    /// What follows the last object that can be walked, as it is.
+    /// Unchanged bytes after the last valid object.
     rest: &'a [u8],
 }
 
@@ -128,7 +128,7 @@ enum Child<'a> {
     Extension { head: &'a [u8], children: Vec<ObjectEdit<'a>>, rest: &'a [u8] },
 }
 
-/// An object as it is, or without some of its attributes.
+/// An object, unchanged or rewritten without some of its attributes.
 struct ObjectEdit<'a> {
     object: Object<'a>,
     rewritten: Option<Vec<u8>>,
@@ -157,7 +157,7 @@ impl<'a> EditableHeader<'a> {
         });
     }
 
-    /// With sizes and count as they are now (ASF 3.1, 3.4).
+    /// Serialises the header with updated sizes and object count (ASF 3.1, 3.4).
     fn write(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.len());
         out.put_slice(&guid::HEADER);
@@ -217,7 +217,7 @@ impl<'a> ObjectEdit<'a> {
         self.rewritten.as_deref().unwrap_or(self.object.bytes)
     }
 
-    /// Whether the object stays.
+    /// Applies the step and returns whether the object stays.
     fn apply(&mut self, drop: &RemovalStep) -> bool {
         match drop {
             RemovalStep::Objects(drops) => !drops(&self.object.guid),
@@ -232,14 +232,14 @@ impl<'a> ObjectEdit<'a> {
     }
 }
 
-/// The objects of a list, and the bytes behind the last good one.
+/// Returns the valid objects of a list, and the bytes after the last of them.
 fn walk<'a>(list: &'a [u8], objects: Objects<'a>) -> (Vec<Object<'a>>, &'a [u8]) {
     let objects: Vec<_> = objects.map_while(Result::ok).collect();
     let len: usize = objects.iter().map(|object| object.bytes.len()).sum();
     (objects, list.get(len..).unwrap_or_default())
 }
 
-/// One name with its value, in any of the three objects that have them.
+/// A name with its value, in any of the three objects that contain attributes.
 struct Attribute<'a> {
     bytes: &'a [u8],
     name: &'a [u8],
@@ -276,8 +276,8 @@ impl<'a> Attribute<'a> {
     }
 }
 
-/// The object without the attributes `drops` names; `None` where that changes nothing
-/// or its list cannot be read.
+/// Returns the object without the attributes for which `drops` is true; `None` if nothing changes or the list cannot
+/// be read.
 fn without_attributes(guid: Guid, object: &[u8], drops: fn(&Attribute<'_>) -> bool) -> Option<Vec<u8>> {
     let read = match guid {
         guid::EXTENDED_CONTENT_DESCRIPTION => Attribute::read_described,
@@ -421,7 +421,7 @@ mod tests {
             let text = error.to_string();
             assert!(matches!(error, Error::HeaderTooBig { limit: 65_527, .. }), "{text}");
             assert!(text.contains("Header Object at byte 16"), "{text}");
-            assert!(text.contains("take out metadata"), "{text}");
+            assert!(text.contains("Remove metadata"), "{text}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! A packet with some of its payloads only, for players that do not take every stream.
+//! Removes payloads from packets, for players that did not select every stream.
 
 use std::ops::Range;
 
@@ -9,21 +9,21 @@ use crate::cursor::Cursor;
 
 const PAYLOADS: u8 = 0x3f;
 
-/// What is left of a packet.
+/// Result of [`select`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selected {
-    /// All of it: the packet as it is.
+    /// All payloads are kept: send the packet unchanged.
     Whole,
-    /// The wanted payloads, at the packet's full size.
+    /// A packet with the kept payloads, padded to its full size.
     Part(Bytes),
-    /// Nothing.
+    /// No payload is kept.
     Nothing,
 }
 
-/// Leaves out the payloads that `wanted` does not want; it is asked once for each, in their order.
+/// Removes the payloads for which `wanted` returns false. It is called once for each payload, in order.
 ///
-/// What is left has the size of `packet`, and says in its Packet Length how much of that counts. A packet that
-/// makes no sense stays whole, and `wanted` may have been asked about its first payloads. `out` lends its memory.
+/// The result has the size of `packet`, and its Packet Length excludes the padding. A packet that cannot be parsed is
+/// kept whole; `wanted` may have been called for its first payloads. The result is allocated from `out`.
 pub fn select(packet: &[u8], out: &mut BytesMut, mut wanted: impl FnMut(PayloadFacts) -> bool) -> Selected {
     match payloads(packet) {
         None => Selected::Whole,
@@ -39,7 +39,7 @@ pub fn select(packet: &[u8], out: &mut BytesMut, mut wanted: impl FnMut(PayloadF
             }
             out.reserve(packet.len());
             let part = write(packet, &layout, flags_at, &kept, out);
-            // Fails only where a packet is longer than any that a header allows.
+            // Fails only if the packet is longer than a header can allow.
             part.map_or(Selected::Whole, |()| Selected::Part(out.split().freeze()))
         }
     }
@@ -80,7 +80,8 @@ fn payloads(packet: &[u8]) -> Option<Payloads> {
     Some(Payloads::Several { layout, flags_at, all })
 }
 
-/// Writes no more than all of `packet`: Padding Length goes, Packet Length takes two bytes where payloads went.
+/// Writes a packet with the payloads in `kept`. It is never longer than `packet`: the Padding Length field is removed,
+/// and the two bytes of Packet Length fit where payloads were removed.
 fn write(packet: &[u8], layout: &Layout, flags_at: usize, kept: &[Range<usize>], out: &mut BytesMut) -> Option<()> {
     let Layout { flags_at: length_types_at, flags, times_at, .. } = *layout;
     let before = packet.get(..length_types_at)?;
@@ -118,7 +119,7 @@ mod tests {
         select(packet, &mut BytesMut::new(), |facts| streams.contains(&facts.stream))
     }
 
-    /// Stream, and whether all of the data is there.
+    /// The facts and the bytes of each payload.
     fn found(packet: &[u8]) -> Vec<(PayloadFacts, Vec<u8>)> {
         match payloads(packet) {
             Some(Payloads::Several { all, .. }) => {
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn unwanted_payloads_go_and_the_size_stays() {
+    fn unwanted_payloads_are_removed_and_the_size_stays() {
         let payloads =
             vec![Payload::new(1, &[1; 20]).key(), Payload::new(2, &[2; 30]).at(9), Payload::new(1, &[3; 10]).key()];
         for correction in [vec![], vec![0x82, 0, 0]] {
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_packet_stays_whole() {
+    fn invalid_packets_stay_whole() {
         let packet = PacketBuilder::asfmux(200, vec![Payload::new(1, &[1; 20]), Payload::new(2, &[1; 20])]).build();
         for packet in [&[][..], &[0xFF; 200], &packet[..30], &[0x82; 5]] {
             assert_eq!(kept(packet, &[1]), Selected::Whole);

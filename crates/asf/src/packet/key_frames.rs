@@ -1,12 +1,11 @@
-//! The video key frames that begin in a packet.
+//! Finds the video key frames that begin in a packet.
 
 use super::layout::{Layout, visit_payloads};
 use crate::Header;
 use crate::cursor::Cursor;
 
-/// The video key frames that begin in a packet: the stream's number, and the presentation time in
-/// milliseconds, preroll included (ASF 5.2.3). Of a packet that makes no sense, those before the place
-/// where it does not.
+/// Returns the video key frames that begin in a packet: stream number and presentation time in milliseconds, including
+/// the preroll (ASF 5.2.3). If the packet is invalid, returns those before the error.
 #[must_use]
 pub fn key_frames(packet: &[u8], header: &Header) -> Vec<(u8, u32)> {
     let mut cursor = Cursor::new(packet);
@@ -36,7 +35,7 @@ mod tests {
         assert_eq!(key_frames(&several, &header), [(2, 4000)]);
         let single = PacketBuilder::windows(200, video.clone().key()).send_time(6000).build();
         assert_eq!(key_frames(&single, &header), [(2, 6000)]);
-        // In the compressed form the time stands in the offset's place.
+        // In the compressed form the offset field contains the time.
         let compressed = PacketBuilder::windows(200, video.key().compressed().at(77)).build();
         assert_eq!(key_frames(&compressed, &header), [(2, 77)]);
         assert_eq!(key_frames(&several[..30], &header), []);

@@ -1,4 +1,4 @@
-//! Where the fields of a data packet lie and what they say (ASF 5.2).
+//! Offsets and values of the fields of a data packet (ASF 5.2).
 
 use crate::Header;
 use crate::cursor::Cursor;
@@ -11,12 +11,12 @@ pub(super) const PACKET_LENGTH_WORD: u8 = 0b0100_0000;
 const MULTIPLE_PAYLOADS: u8 = 1;
 const KEY_FRAME: u8 = 0x80;
 
-/// What a payload says of itself.
+/// Properties of a payload, from its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PayloadFacts {
     /// Stream number, 1 to 127.
     pub stream: u8,
-    /// Whether it is of a key frame.
+    /// Whether it belongs to a key frame.
     pub key: bool,
     /// Whether a media object begins in it.
     pub begins: bool,
@@ -25,17 +25,17 @@ pub struct PayloadFacts {
 /// The start of a packet, up to its payloads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
-    /// Offset of the Length Type Flags, behind the error correction.
+    /// Offset of the Length Type Flags, after the error correction.
     pub(super) flags_at: usize,
     /// Length Type Flags.
     pub(super) flags: u8,
     /// Property Flags.
     pub(super) properties: u8,
-    /// Packet Length in bytes; 0 where absent.
+    /// Packet Length in bytes; 0 if absent.
     pub(super) packet_length: u32,
-    /// Padding Length in bytes; 0 where absent.
+    /// Padding Length in bytes; 0 if absent.
     pub(super) padding: u32,
-    /// Offset of the Send Time, behind the fields of variable width.
+    /// Offset of the Send Time, after the fields of variable width.
     pub(super) times_at: usize,
     /// Milliseconds.
     pub(super) send_time: u32,
@@ -44,12 +44,12 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// `None` where the packet is too short or says what no packet says.
+    /// Reads the start of a packet; `None` if it is too short or has an invalid value.
     pub(super) fn read(packet: &mut Cursor<'_>) -> Option<Self> {
         let mut flags_at = 0;
         let mut flags = packet.u8()?;
         if flags & 0x80 != 0 {
-            // Opaque data, or a length that is not in the low bits: of no known use.
+            // Opaque data, or a length that is not in the low bits: not known to be used.
             if flags & 0x70 != 0 {
                 return None;
             }
@@ -81,26 +81,26 @@ impl Layout {
     }
 }
 
-/// What one pass over a packet finds.
+/// Result of one pass over a packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scan {
     pub(super) layout: Layout,
     /// Offset of the end of the payloads, where the padding begins.
     pub(super) end: usize,
-    /// Whether there is padding that can be removed without a doubt.
+    /// Whether there is padding that can be removed safely.
     pub(super) has_padding: bool,
-    /// Whether a video key frame begins here.
+    /// Whether a video key frame begins in the packet.
     pub(super) starts_key_frame: bool,
 }
 
 impl Scan {
-    /// `None` where the bytes are no packet.
+    /// Scans a packet; `None` if the bytes are not a valid packet.
     pub(super) fn read(mut packet: Cursor<'_>, header: &Header) -> Option<Self> {
         let layout = Layout::read(&mut packet)?;
         let removable = removable_end(&layout, packet.position(), packet.len());
         let payloads = Payloads::read(&layout, packet.clone(), header)?;
         let (end, has_padding) = match (removable, payloads.end) {
-            // A single payload has no end of its own.
+            // A single payload has no length field: it ends where the padding begins.
             (Some(end), None) => (end, payloads.data_at <= end),
             (Some(end), Some(payloads_end)) => (end, payloads_end == end),
             (None, _) => (packet.len(), false),
@@ -109,11 +109,10 @@ impl Scan {
     }
 }
 
-/// Where the padding begins, if there is any and the two length fields agree on it.
+/// Returns the offset at which the padding begins, if there is any and the two length fields agree on it.
 ///
-/// Packet Length may count the padding (as specified) or not (asfmux). It may also be
-/// the shorter one with no Padding Length at all: what is left of the packet then is
-/// padding too.
+/// Packet Length may include the padding (as specified) or not (asfmux). It may also be the shorter length without a
+/// Padding Length field; the rest of the packet is then padding too.
 fn removable_end(layout: &Layout, head: usize, size: usize) -> Option<usize> {
     let packet_length = usize::try_from(layout.packet_length).ok()?;
     let padding = usize::try_from(layout.padding).ok()?;
@@ -132,12 +131,12 @@ fn removable_end(layout: &Layout, head: usize, size: usize) -> Option<usize> {
     (end < size && end >= head).then_some(end)
 }
 
-/// What the payloads say together.
+/// Values combined from all payloads.
 struct Payloads {
     start_key_frame: bool,
-    /// Offset behind the heads read, and in the multiple form behind the data as well.
+    /// Offset after the heads, and in the form with multiple payloads after their data as well.
     data_at: usize,
-    /// Offset of the end of the last payload, in the multiple form.
+    /// Offset of the end of the last payload, in the form with multiple payloads.
     end: Option<usize>,
 }
 
@@ -149,15 +148,15 @@ impl Payloads {
     }
 }
 
-/// Shows the head of each payload to `visit`. Gives the offset behind the heads read, and in the multiple
-/// form behind the data as well, and that of the end of the last payload, in the multiple form.
+/// Calls `visit` with the head of each payload. Returns the offset after the heads, and in the form with multiple
+/// payloads after their data as well, and the offset of the end of the last payload, in the form with multiple
+/// payloads.
 pub(super) fn visit_payloads(
     layout: &Layout,
     mut packet: Cursor<'_>,
     mut visit: impl FnMut(&PayloadHead),
 ) -> Option<(usize, Option<usize>)> {
-    // The type of the stream number must be BYTE; where it is not, the bytes most
-    // likely are no packet.
+    // The type of the stream number must be BYTE. If it is not, the bytes are most likely not a packet.
     if layout.properties >> 6 != 1 {
         return None;
     }
@@ -181,12 +180,12 @@ pub(super) fn visit_payloads(
 pub(super) struct PayloadHead {
     /// Stream number, and the key frame bit.
     stream: u8,
-    /// Offset Into Media Object in bytes; a time where the payload is compressed.
+    /// Offset Into Media Object in bytes; a presentation time if the payload is compressed.
     object_offset: u32,
     /// Offset of that field in the packet.
     object_offset_at: usize,
     compressed: bool,
-    /// Offset in the packet, and bytes, of the Replicated Data.
+    /// Offset in the packet and size in bytes of the Replicated Data.
     replicated: (usize, u32),
 }
 
@@ -211,7 +210,7 @@ impl PayloadHead {
         self.stream & !KEY_FRAME
     }
 
-    /// The presentation time in milliseconds, preroll included, by the bytes of the whole packet.
+    /// The presentation time in milliseconds, including the preroll. `packet` is the whole packet.
     pub(super) fn presentation_time(&self, packet: &[u8]) -> Option<u32> {
         if self.compressed {
             return Some(self.object_offset);
@@ -223,7 +222,7 @@ impl PayloadHead {
         replicated.u32()
     }
 
-    /// Where in the packet the DWORD of the presentation time is. `None` where it has another width, or is not there.
+    /// Offset in the packet of the presentation time, a DWORD. `None` if the field has another width or is absent.
     pub(super) fn presentation_time_at(&self, layout: &Layout) -> Option<usize> {
         /// The size of the media object and its presentation time (ASF 5.2.3.1).
         const REPLICATED: u32 = 8;

@@ -1,19 +1,19 @@
-//! What a packet's bytes lie in.
+//! Storage for the bytes of a packet.
 
 use bytes::{Buf, Bytes};
 
-/// Bytes of a packet: shared, or borrowed from somebody who keeps them.
+/// Bytes of a packet, shared or borrowed.
 pub trait PacketBytes: AsRef<[u8]> + Buf {
-    /// Lets go of the bytes behind the first `len`.
+    /// Keeps only the first `len` bytes.
     fn truncate(&mut self, len: usize);
 }
 
-/// Bytes where they were found.
+/// Bytes that are borrowed from the caller's buffer if possible.
 #[derive(Clone, Debug)]
 pub enum Borrowed<'a> {
-    /// In the memory that was given to be read.
+    /// In the caller's buffer.
     Here(&'a [u8]),
-    /// In what was kept of the memory before.
+    /// Kept from earlier buffers.
     Kept(Bytes),
 }
 

@@ -1,4 +1,4 @@
-//! Packets back to their full size, for players and files.
+//! Pads packets to their full size, for players and files.
 
 use bytes::BufMut;
 
@@ -10,17 +10,14 @@ const PADDING_BYTE: u8 = 0b0000_1000;
 const PADDING_WORD: u8 = 0b0001_0000;
 const PADDING_TYPE: u8 = 0b0001_1000;
 
-/// Appends a received packet, with or without padding, to `out` at its full `size`
-/// in bytes.
+/// Appends a received packet, with or without padding, to `out`, padded to its full `size` in bytes.
 ///
-/// What is appended as padding is accounted for in the packet: players that find
-/// zeros nobody speaks of take them for the end of a single payload. A packet that
-/// makes no sense is only filled up.
+/// The packet's length fields are updated to include the padding, because players would otherwise take the zeros for
+/// the end of a single payload. A packet that cannot be parsed is only filled with zeros.
 ///
 /// # Errors
 ///
-/// [`Error::OverlongPacket`] where the packet has more bytes than `size`; nothing
-/// is appended then.
+/// [`Error::OverlongPacket`] if the packet has more bytes than `size`; nothing is appended then.
 pub fn restore(packet: &[u8], size: usize, out: &mut impl BufMut) -> Result<(), Error> {
     let len = packet.len();
     let missing = size.checked_sub(len).ok_or(Error::OverlongPacket { len, size })?;
@@ -38,16 +35,16 @@ pub fn restore(packet: &[u8], size: usize, out: &mut impl BufMut) -> Result<(), 
     Ok(())
 }
 
-/// Writes the packet with a Padding Length of what will be appended, and gives that.
-/// `None`, and nothing written, where the packet is right as it is.
+/// Writes the packet with a Padding Length for the padding to be appended, and returns that length. Returns `None` and
+/// writes nothing if the packet is correct unchanged.
 fn account(packet: &[u8], layout: &Layout, missing: usize, out: &mut impl BufMut) -> Option<usize> {
     let Layout { flags_at, flags, packet_length, padding, times_at, .. } = *layout;
     let field = width(flags >> 3);
     let field_at = times_at.checked_sub(field)?;
     let rest = packet.get(times_at..)?;
     if width(flags >> 5) > 0 && packet_length > 0 {
-        // What Packet Length leaves out is padding already. Only asfmux's way of
-        // naming that again in Padding Length must go: players subtract it twice.
+        // The bytes after Packet Length are padding already. asfmux repeats them in Padding Length; that must be set
+        // to 0, because players subtract both.
         let len = packet_length as usize;
         let whole = packet.len() + missing;
         let twice = layout.has_multiple_payloads() && padding > 0 && len.checked_add(padding as usize)? == whole;
@@ -59,7 +56,7 @@ fn account(packet: &[u8], layout: &Layout, missing: usize, out: &mut impl BufMut
         out.put_slice(rest);
         return Some(missing);
     }
-    // A sender that cut the padding off and left its length has accounted for it.
+    // If the sender removed the padding but kept its length, the field is already correct.
     if missing == 0 || padding > 0 {
         return None;
     }
@@ -94,7 +91,7 @@ mod tests {
         out.split_off(6)
     }
 
-    /// A packet that fills its bytes, and has a Padding Length of 0 where it has one.
+    /// A packet without padding, and with a Padding Length of 0 if it has that field.
     fn full(padding: Width, size: usize) -> Vec<u8> {
         let builder = PacketBuilder {
             size: 0,
@@ -147,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_padding_of_asfmux_is_named_once() {
+    fn the_padding_of_asfmux_is_counted_once() {
         let packet = PacketBuilder::asfmux(200, vec![Payload::new(1, b"abc")]).build();
         let out = restored(&packet, 200);
         assert_eq!(out[..4], packet[..4]);

@@ -1,4 +1,4 @@
-//! Moving packets to another time of the stream.
+//! Shifts the times of packets.
 
 use super::layout::{Layout, visit_payloads};
 use crate::cursor::Cursor;
@@ -10,7 +10,7 @@ pub fn send_time(packet: &[u8]) -> Option<u32> {
 }
 
 /// Adds `by` milliseconds to the send time of a packet and to the presentation times of its payloads (ASF 5.2.2 and
-/// 5.2.3), all of which have 32 bits and wrap. A packet that cannot be parsed stays as it is.
+/// 5.2.3). All of them have 32 bits and wrap. A packet that cannot be parsed is not changed.
 pub fn shift_times(packet: &mut [u8], by: u32) {
     let mut cursor = Cursor::new(packet);
     let Some(layout) = Layout::read(&mut cursor) else { return };
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_packet_stays() {
+    fn invalid_packets_are_not_changed() {
         let packet = PacketBuilder::asfmux(200, vec![Payload::new(1, &[1; 20])]).build();
         for bytes in [&[][..], &[0xFF; 50], &packet[..20]] {
             let mut shifted = bytes.to_vec();

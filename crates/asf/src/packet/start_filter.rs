@@ -1,4 +1,4 @@
-//! Where a reader begins in mid-stream: what it cannot decode is left out.
+//! Removes payloads that a reader cannot decode because it starts in mid-stream.
 
 use bytes::BytesMut;
 
@@ -6,28 +6,28 @@ use super::filter::{Selected, select};
 use super::layout::PayloadFacts;
 use crate::{Header, StreamKind};
 
-/// Packets after which a stream that has not shown up counts as begun: a header may describe streams that are
-/// never sent, and looking for them in every packet would never end.
+/// Number of packets after which a stream without payloads counts as started. A header may describe streams that are
+/// never sent, and the filter would otherwise inspect every packet for them forever.
 const MAX_PACKETS: u16 = 256;
 
-/// Leaves out of packets, from where a reader begins or resumes in mid-stream, what cannot be decoded there.
+/// Removes the payloads that a reader cannot decode after it starts or resumes in mid-stream.
 ///
-/// A video stream begins with a key frame: the packet in which that begins can hold the end of older frames too,
-/// as can those that follow where there are several video streams. All other streams begin with a whole media
-/// object (ASF 5.2.3). One bit a stream number.
+/// A video stream starts with a key frame. The packet in which the key frame begins can also contain the end of older
+/// frames, and so can later packets if there are several video streams. All other streams start with a whole media
+/// object (ASF 5.2.3). The bit masks have one bit per stream number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartFilter {
     streams: u128,
     video: u128,
-    /// Streams of which nothing is left out any more.
+    /// Streams that have started: their payloads are no longer removed.
     begun: u128,
-    /// Streams of which there was a payload since the start.
+    /// Streams with at least one payload since the start.
     seen: u128,
     packets: u16,
 }
 
 impl StartFilter {
-    /// For a reader that begins with the next packet: no stream has begun.
+    /// Creates a filter for a reader that starts with the next packet: no stream has started.
     #[must_use]
     pub fn new(header: &Header) -> Self {
         let bits = |wanted: fn(StreamKind) -> bool| {
@@ -37,26 +37,26 @@ impl StartFilter {
         Self { streams: bits(|_| true), video, begun: 0, seen: 0, packets: 0 }
     }
 
-    /// For a reader that has all streams: each of them has begun.
+    /// Creates a filter for a reader that already receives all streams: each of them has started.
     #[must_use]
     pub fn under_way(header: &Header) -> Self {
         let filter = Self::new(header);
         Self { begun: filter.streams, ..filter }
     }
 
-    /// The reader resumes with the next packet after a gap: all streams begin again.
+    /// Restarts all streams, because the reader resumes with the next packet after a gap.
     pub fn restart(&mut self) {
         self.begin_again(u128::MAX);
     }
 
-    /// The streams whose bits are set begin again.
+    /// Restarts the streams whose bits are set.
     pub fn begin_again(&mut self, streams: u128) {
         self.begun &= !streams;
         self.seen = 0;
         self.packets = 0;
     }
 
-    /// Whether a payload can be decoded; to be asked once for each of a packet, in their order.
+    /// Whether a payload can be decoded. Call it once for each payload of a packet, in order.
     pub fn admits(&mut self, payload: PayloadFacts) -> bool {
         let bit = bit(payload.stream);
         self.seen |= bit;
@@ -66,14 +66,14 @@ impl StartFilter {
         self.begun & bit != 0
     }
 
-    /// Whether a payload is of a media object that needs no other: a key frame, or anything but video. Audio has
-    /// the key frame bit always or never.
+    /// Whether a payload's media object can be decoded without others: a key frame, or anything but video. For audio
+    /// the key frame bit has no meaning: muxers set it always or never.
     #[must_use]
     pub fn is_decodable_alone(&self, payload: PayloadFacts) -> bool {
         payload.key || self.video & bit(payload.stream) == 0
     }
 
-    /// To be called after each packet.
+    /// Counts a packet. Call it after each packet.
     pub fn packet_done(&mut self) {
         self.packets = self.packets.saturating_add(1);
         if self.packets >= MAX_PACKETS {
@@ -81,13 +81,13 @@ impl StartFilter {
         }
     }
 
-    /// Whether nothing is left out any more.
+    /// Whether all streams have started, so that nothing more is removed.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.begun & self.streams == self.streams
     }
 
-    /// What a packet is without that which cannot be decoded; see [`select`].
+    /// Removes the payloads that cannot be decoded from a packet; see [`select`].
     pub fn select(&mut self, packet: &[u8], out: &mut BytesMut) -> Selected {
         let selected = select(packet, out, |payload| self.admits(payload));
         self.packet_done();
@@ -110,7 +110,8 @@ mod tests {
         Header::parse(HeaderBuilder { streams, ..HeaderBuilder::default() }.build()).unwrap()
     }
 
-    /// What is left of a packet: the stream of each payload, whether it is of a key frame, and whether that begins there.
+    /// The payloads left in a packet: stream, whether it belongs to a key frame, and whether a media object begins
+    /// there.
     fn left(filter: &mut StartFilter, payloads: Vec<Payload>) -> Vec<(u8, bool, bool)> {
         let packet = PacketBuilder::asfmux(400, payloads).build();
         let left = match filter.select(&packet, &mut BytesMut::new()) {
@@ -172,7 +173,7 @@ mod tests {
             assert_eq!(left(&mut filter, vec![Payload::new(2, &[3; 9])]), [(2, false, true)]);
         }
         assert!(filter.is_done());
-        // One that has been seen, without a key frame, is waited for.
+        // A stream that has been seen but has not had a key frame is waited for.
         filter.restart();
         for _ in 0..2 * MAX_PACKETS {
             assert_eq!(left(&mut filter, vec![Payload::new(3, &[4; 9]), Payload::new(1, &[5; 9])]), [(1, false, true)]);

@@ -1,4 +1,4 @@
-//! The state Header: a header is waited for, and accepted.
+//! State `Header`: waits for a header and accepts it.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use super::{ParseStep, Parser};
 use crate::header::{DATA_HEAD, HEADER_HEAD, MAX_READ, header_size};
 use crate::{Error, Header, Warning, guid, header_search};
 
-/// Things behind the data that look like a header and are none, before giving up.
+/// Number of invalid headers after the data at which the parser fails.
 const BROKEN_HEADERS: u32 = 8;
 
 impl Parser {
     pub(super) fn expect_header(&mut self) -> Result<ParseStep, Error> {
-        // Bytes that are being replaced must not be read before the last is.
+        // While a muxer overwrites bytes of the header, the header is incomplete and must not be read.
         if matches!(self.arrival, InputPosition::Overwrite(_)) {
             return Ok(ParseStep::Wait);
         }
@@ -41,7 +41,7 @@ impl Parser {
         Ok(ParseStep::Again)
     }
 
-    /// The bytes do not begin with a header, but the caps may have one.
+    /// Uses the header in the caps, if any, because the bytes do not begin with one.
     fn start_from_caps(&mut self) -> Result<ParseStep, Error> {
         let Some(caps) = self.caps_header.clone() else {
             return Err(self.not_a_header());
@@ -63,7 +63,7 @@ impl Parser {
         Ok(ParseStep::Again)
     }
 
-    /// Finds the end of a header whose size the muxer left open, by the Data Object.
+    /// Finds the end of a header whose size the muxer did not write, by searching for the Data Object.
     fn repair_size(&mut self) -> Result<ParseStep, Error> {
         let State::Header(expected) = &mut self.state else {
             return Ok(ParseStep::Again);
@@ -123,7 +123,7 @@ impl Parser {
         Ok(())
     }
 
-    /// The header as it is to be sent.
+    /// Modifies the header as the settings and the protocol require.
     fn prepare(&mut self, mut header: Header) -> Result<Header, Error> {
         if self.settings.live_header {
             header = header.to_live();
@@ -135,7 +135,8 @@ impl Parser {
         Ok(shrunk)
     }
 
-    /// Behind the data anything may lie: what looked like a header need not be one.
+    /// Skips an invalid header after the data. Any bytes may follow the data, so this is an error only after it has
+    /// happened several times.
     fn skip_broken_header(&mut self, bytes: Bytes, error: Error) -> Result<(), Error> {
         let State::Header(Expected { behind_data: Some(after), .. }) = &self.state else {
             return Err(error);
@@ -163,7 +164,7 @@ impl Parser {
         Error::NotAsf { offset, found: hex.join(" ") }
     }
 
-    /// Why there is no header at the end of the stream.
+    /// The error for a stream that ended without a header.
     pub(super) fn missing_header(&self) -> Error {
         let mut start = [0; 16];
         let count = self.queue.peek_into(&mut start);

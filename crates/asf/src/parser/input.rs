@@ -1,4 +1,4 @@
-//! Where the bytes that come belong: behind those before, in the place of others, or elsewhere in the stream.
+//! Places input bytes: after the previous ones, over earlier ones, or elsewhere in the stream.
 
 use bytes::{Buf, Bytes};
 
@@ -42,7 +42,7 @@ impl Parser {
         self.queue.push(bytes);
     }
 
-    /// A segment in BYTES begins: the next bytes lie at `start` in the stream.
+    /// Handles the start of a BYTES segment: the next bytes have the offset `start` in the stream.
     pub fn segment(&mut self, start: u64) {
         match self.unplaced {
             Some(PendingSeek::NewStream) => {
@@ -52,7 +52,7 @@ impl Parser {
                 }
                 return;
             }
-            // To where it is, too: what was there of a packet is gone.
+            // Even if the offset is unchanged: the flush discarded the incomplete packet.
             Some(PendingSeek::Flushed) => return self.seek(start),
             None => {}
         }
@@ -65,7 +65,7 @@ impl Parser {
         }
     }
 
-    /// The same after a seek that has not flushed: the next bytes are no other version of those that were there.
+    /// As [`Parser::segment`], after a seek without a flush: the next bytes do not replace those received before.
     pub fn seek_to(&mut self, start: u64) {
         if self.unplaced.is_none() && start != self.received {
             self.seek(start);
@@ -74,8 +74,7 @@ impl Parser {
         }
     }
 
-    /// Bytes are missing here (FLUSH_STOP, or DISCONT on a later buffer): what is
-    /// there of a packet or of a header is dropped.
+    /// Handles missing bytes (FLUSH_STOP, or DISCONT on a later buffer): an incomplete packet or header is dropped.
     pub fn discontinuity(&mut self) {
         self.drop_partial();
         if matches!(self.arrival, InputPosition::Overwrite(_)) {
@@ -86,7 +85,7 @@ impl Parser {
         }
     }
 
-    /// Another stream begins (STREAM_START): a header comes next.
+    /// Handles the start of another stream (STREAM_START): a header must follow.
     pub fn new_stream(&mut self) {
         if matches!(self.state, State::Failed(_)) {
             return;
@@ -97,11 +96,11 @@ impl Parser {
         self.state = State::Header(Expected::default());
     }
 
-    /// Bytes that lie before the end of those received come again, changed.
+    /// Handles a segment before the end of the received bytes: the muxer rewrites them.
     ///
-    /// A muxer that completes its header before it is whole must be heard. One that
-    /// completes it at the end of the file says nothing a live stream needs, and its
-    /// bytes must not be taken for another stream.
+    /// A muxer that fills in its header before the header is complete is followed. If it fills in the header at the
+    /// end of the file, a live stream does not need the new values, and the bytes must not be taken for another
+    /// stream.
     fn rewrite(&mut self, start: u64) {
         let in_queue = start.checked_sub(self.offset());
         let is_header = matches!(self.state, State::Header(_));
@@ -118,7 +117,7 @@ impl Parser {
         };
     }
 
-    /// The next bytes come from another place in the stream.
+    /// Continues at another offset of the stream.
     fn seek(&mut self, start: u64) {
         self.drop_partial();
         self.received = start;
@@ -148,7 +147,7 @@ impl Parser {
 
     pub(super) fn drop_partial(&mut self) {
         let (offset, len) = (self.offset(), self.queue.len());
-        // What `ffmpeg -f asf` writes to a pipe ends with an MMS `$E` chunk.
+        // The output of `ffmpeg -f asf` to a pipe ends with an MMS `$E` chunk, which is not a packet.
         let end_of_stream = self.queue.peek::<2>() == Some(*b"$E");
         if let State::Packets(packets) = &mut self.state {
             packets.begun_header.clear();
@@ -159,8 +158,8 @@ impl Parser {
         self.queue.clear();
     }
 
-    /// Goes on at the first packet, of those that begin at `start`, in the queue or
-    /// still to come.
+    /// Continues at the next packet boundary, in the queue or in later bytes. The first packet of the stream begins at
+    /// `start`.
     pub(super) fn align(&mut self, start: u64) {
         let Some(size) = self.header.as_ref().map(|header| header.packet_size()) else {
             return;

@@ -1,4 +1,4 @@
-//! Where a parser is in the stream, and what becomes of the bytes that come next.
+//! The states of the parser.
 
 use bytes::Bytes;
 
@@ -12,52 +12,53 @@ pub(super) enum State {
     Failed(Error),
 }
 
-/// Among data packets.
+/// Parsing data packets.
 #[derive(Debug)]
 pub(super) struct Packets {
-    /// Where in the stream the first packet begins.
+    /// Stream offset of the first packet.
     pub(super) start: u64,
-    /// Where in the stream the packets end, if that is known.
+    /// Stream offset of the end of the packets, if known.
     pub(super) end: Option<u64>,
-    /// The end of the last packet, if a header may have begun there.
+    /// The end of the last packet, if it may be the start of a header.
     pub(super) begun_header: Bytes,
-    /// Packets in a row that made no sense, and where in the stream they began.
+    /// Number of consecutive invalid packets, and the stream offset of the first.
     pub(super) unparsed: u32,
     pub(super) unparsed_from: u64,
 }
 
-/// Behind the data: nothing counts but another header.
+/// After the data: everything except another header is ignored.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct TrailingData {
     pub(super) broken_headers: u32,
-    /// What the data before it was, for a seek back into it.
+    /// Start and end of the data before, for a seek back into it.
     pub(super) data: Option<(u64, Option<u64>)>,
 }
 
 /// Waiting for a whole header.
 #[derive(Debug, Default)]
 pub(super) struct Expected {
-    /// Whether it was found behind the data, where it may as well be none.
+    /// Set if it was found after the data, where it may be other data that looks like a header.
     pub(super) behind_data: Option<TrailingData>,
-    /// Whether the bytes begin somewhere in the middle of a file.
+    /// Whether the bytes begin in the middle of a file.
     pub(super) in_middle: bool,
-    /// Bytes already searched for the Data Object, where the header's size is open.
+    /// Number of bytes already searched for the Data Object, if the header's size is unknown.
     pub(super) searched: usize,
 }
 
-/// What becomes of the next bytes.
+/// How the next bytes are handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InputPosition {
-    /// They follow those before.
+    /// They follow the previous ones.
     InOrder,
-    /// They replace bytes of the header still waited for, from this offset.
+    /// They replace bytes of the incomplete header, from this offset in the queue.
     Overwrite(usize),
-    /// They replace what was sent long ago.
+    /// They replace bytes that were already sent, and are ignored.
     Discard,
-    /// So many of them are the rest of a packet whose start is missing.
+    /// This many of them are the rest of a packet whose start is missing, and are skipped.
     Skip(u64),
 }
 
+/// Why the next segment gives the position of the next bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PendingSeek {
     NewStream,

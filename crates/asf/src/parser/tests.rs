@@ -1,7 +1,7 @@
 use super::*;
 use crate::test_util::{self, HeaderBuilder, PacketBuilder, Payload};
 
-/// A parser, what it gave and what it said.
+/// A parser with its packets, warnings and errors.
 struct Run {
     parser: Parser,
     units: Vec<ParsedPacket>,
@@ -43,7 +43,7 @@ impl Run {
         sent.collect()
     }
 
-    /// How many packets each header has.
+    /// Number of packets of each header.
     fn streams(&self) -> Vec<usize> {
         self.units.chunk_by(|a, b| Arc::ptr_eq(&a.header, &b.header)).map(<[ParsedPacket]>::len).collect()
     }
@@ -133,7 +133,7 @@ fn a_header_inside_a_packet_cuts_it() {
         run.push(header()).push(packets(3));
         assert_eq!(run.error, None, "cut at {cut}");
         let lens = run.streams();
-        // Where the new header's start fills the packet, it is known too late.
+        // If the new header's start completes the packet, it is recognised too late.
         assert!(lens == [2, 3] || (cut > 170 && lens == [3, 3]), "{cut}: {lens:?}");
     }
 }
@@ -237,7 +237,7 @@ fn a_header_of_open_size_ends_at_the_data_object() {
 
 #[test]
 fn a_header_completed_before_it_is_whole_is_heard() {
-    // As avmux_asf writes more than 4096 bytes.
+    // avmux_asf writes headers of more than 4096 bytes in this way.
     let whole = HeaderBuilder::default().object(test_util::CODEC_LIST, &vec![1; 5000]).build();
     let object = whole.len() - 50;
     let mut draft = whole.to_vec();
@@ -266,11 +266,11 @@ fn a_header_rewritten_at_the_end_is_no_other_stream() {
     run.event(|p| p.segment(0)).push(header()).push(packets(3));
     run.event(|p| p.segment(0)).push(header()).push(packets(3));
     assert_eq!(run.streams(), [3]);
-    // Back at the end, it goes on.
+    // Back at the end, parsing continues.
     let end = header().len() as u64 + 600;
     run.event(|p| p.segment(end)).push(packets(2));
     assert_eq!(run.streams(), [5]);
-    // And another stream is heard even while it is rewritten.
+    // Another stream is recognised even while it is rewritten.
     run.event(|p| p.segment(70)).push([0; 64]);
     run.event(Parser::new_stream).event(|p| p.segment(9999));
     run.push(header()).push(packets(1));
@@ -288,7 +288,7 @@ fn a_seek_goes_on_at_the_next_whole_packet() {
         run.event(|p| p.segment(at as u64)).push(&all[at..at + 20]).push(&all[at + 20..]);
         let wanted: Vec<u32> = [0, 1].into_iter().chain(next..9).collect();
         assert_eq!(run.numbers(), wanted);
-        // Behind a flush, back as well.
+        // After a flush, also backwards.
         run.event(Parser::discontinuity).event(|p| p.segment(first as u64 + 200));
         run.push(&all[first + 200..first + 600]);
         assert_eq!(run.numbers()[wanted.len()..], [1, 2]);
@@ -307,12 +307,12 @@ fn a_seek_without_a_flush_goes_back_too() {
     assert_eq!(run.numbers(), [0, 1, 1, 2]);
     run.event(|p| p.seek_to(0)).push(&all);
     assert_eq!(run.streams(), [4, 9]);
-    // To where it is.
+    // To the same offset.
     run.push(&packets(1)[..100]).event(|p| p.seek_to(all.len() as u64 + 100)).push(&packets(1)[100..]);
     assert_eq!(run.streams(), [4, 10]);
 }
 
-/// What was there of a packet went with the flush: its rest, which comes again, begins no packet.
+/// A flush discards an incomplete packet: its rest, which is sent again, does not begin a packet.
 #[test]
 fn a_flushing_seek_to_where_it_is_finds_the_packets_too() {
     let all = [&header()[..], &packets(9)].concat();
@@ -321,7 +321,7 @@ fn a_flushing_seek_to_where_it_is_finds_the_packets_too() {
     run.event(|p| p.segment(0)).push(&all[..at]);
     run.event(Parser::discontinuity).event(|p| p.segment(at as u64)).push(&all[at..]);
     assert_eq!(run.numbers(), [0, 1, 3, 4, 5, 6, 7, 8]);
-    // Twice, before anything has come.
+    // Twice, before any byte.
     let mut run = Run::new();
     run.event(|p| p.segment(0)).push(&all[..at + 50]);
     for _ in 0..2 {
@@ -369,12 +369,12 @@ fn the_header_in_the_caps_and_in_the_bytes_is_one() {
     run.event(|p| p.stream_header(header())).push(header()).push(packets(1));
     run.event(|p| p.stream_header(header())).push(packets(1));
     assert_eq!(run.streams(), [2]);
-    // Caps that come late, too.
+    // Also caps that arrive late.
     let mut run = Run::new();
     run.push(header()).push(packets(1));
     run.event(|p| p.stream_header(header())).push(packets(1));
     assert_eq!(run.streams(), [2]);
-    // Others are another stream, with or without a header in the bytes.
+    // Different caps announce another stream, with or without a header in the bytes.
     let other = HeaderBuilder::default().packet_size(400).build();
     run.event(|p| p.stream_header(other)).push(test_util::packets(400, 2).concat());
     assert_eq!(run.streams(), [2, 2]);
@@ -390,7 +390,7 @@ fn a_header_too_big_is_shrunk_and_said() {
     assert_eq!(run.numbers(), [0]);
     let warnings = run.warnings();
     assert!(matches!(warnings[..], [Warning::HeaderShrunk { .. }]));
-    assert!(warnings[0].to_string().contains("without Padding"));
+    assert!(warnings[0].to_string().contains("removed: Padding"));
 }
 
 #[test]

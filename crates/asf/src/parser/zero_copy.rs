@@ -1,4 +1,4 @@
-//! Packets that are read where they lie: most of them lie whole in the memory at hand.
+//! Parses packets in the caller's buffer without copying: most packets are complete in one buffer.
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use crate::cursor::Cursor;
 use crate::{Borrowed, Error, guid};
 
 impl Parser {
-    /// Bytes that the packet which has begun lacks, where one has.
+    /// Number of bytes missing from the incomplete packet, if any.
     #[must_use]
     pub fn missing(&self) -> Option<usize> {
         let (State::Packets(_), Some(header)) = (&self.state, &self.header) else { return None };
@@ -16,7 +16,8 @@ impl Parser {
         header.packet_size().checked_sub(self.queue.len()).filter(|missing| begun && *missing > 0)
     }
 
-    /// As [`Parser::push`], by a copy: for so few bytes that to keep the memory they lie in costs more.
+    /// As [`Parser::push`], but copies the bytes. Use it if there are so few bytes that keeping their buffer costs
+    /// more.
     pub fn push_copied(&mut self, bytes: &[u8]) {
         if self.arrival != InputPosition::InOrder || !matches!(self.state, State::Packets(_)) {
             return self.push(Bytes::copy_from_slice(bytes));
@@ -26,15 +27,15 @@ impl Parser {
         self.queue.push_copy(bytes);
     }
 
-    /// The packet whose end, or all of it, lies at the start of `bytes`, which follow all that were pushed; moves on
-    /// past it.
+    /// Returns the packet that ends in `bytes` and is completed by their start, and advances `bytes` past it. `bytes`
+    /// must follow all bytes pushed before.
     ///
-    /// `None` where there is none, or any doubt: then the bytes are to be pushed, for [`Parser::next_packet`]. This is
-    /// the way of most packets: it takes no memory and copies nothing.
+    /// `None` if there is no such packet or the parser cannot be certain. Push the bytes then, and call
+    /// [`Parser::next_packet`]. Most packets are returned here, without an allocation or a copy.
     ///
     /// # Errors
     ///
-    /// As [`Parser::next_packet`].
+    /// Those of [`Parser::next_packet`].
     pub fn read_unit<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<ParsedPacket<Borrowed<'a>>>, Error> {
         let Some((here, rest)) = self.end_of_packet(bytes) else { return Ok(None) };
         let offset = self.offset();
@@ -49,7 +50,7 @@ impl Parser {
         self.unit(parts, offset).map(Some).inspect_err(|error| self.fail(error))
     }
 
-    /// Splits `bytes` behind the packet that is next, where that is one without a doubt.
+    /// Splits `bytes` after the next packet, if that certainly is a packet.
     fn end_of_packet<'a>(&mut self, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
         let offset = self.offset();
         let (State::Packets(packets), Some(header)) = (&mut self.state, &self.header) else { return None };
@@ -65,7 +66,7 @@ impl Parser {
             return None;
         }
         if !packets.begun_header.is_empty() {
-            // The last packet ended like the start of a header; mostly, it was none.
+            // The last packet ended like the start of a header. In most cases it was not one.
             if id.starts_with(guid::HEADER.get(packets.begun_header.len()..).unwrap_or_default()) {
                 return None;
             }
