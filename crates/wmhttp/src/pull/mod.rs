@@ -258,6 +258,10 @@ impl Session {
 
     /// Bytes of the answer's body arrived.
     pub fn handle_body(&mut self, bytes: Bytes, now: Instant) {
+        // Without bytes the origin has sent nothing: that is neither data nor a sign of life.
+        if bytes.is_empty() {
+            return;
+        }
         match &mut self.state {
             State::Down | State::Describing { .. } | State::Playing { .. } => {}
             State::Plain { deadline } => {
