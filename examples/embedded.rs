@@ -1,4 +1,4 @@
-//! An application with the element inside: no plugin file is looked for.
+//! An application that contains the element, so that no plugin file is needed.
 //!
 //! Pushes five seconds of a test picture:
 //!

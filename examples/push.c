@@ -127,7 +127,7 @@ on_interrupt (gpointer user_data)
   Push *push = user_data;
 
   if (push->ending) {
-    g_printerr ("left before all publishing points were told of the end\n");
+    g_printerr ("quit before all publishing points were notified of the end of the stream\n");
     push->code = EXIT_FAILURE;
     g_main_loop_quit (push->loop);
   }

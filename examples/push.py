@@ -77,7 +77,7 @@ class Push:
     def end(self):
         """EOS goes down behind the last packet, and the publishing points are told of the end."""
         if self.ending:
-            self.stop("left before all publishing points were told of the end")
+            self.stop("quit before all publishing points were notified of the end of the stream")
         self.ending = True
         self.pipeline.send_event(Gst.Event.new_eos())
         return GLib.SOURCE_CONTINUE

@@ -1,4 +1,4 @@
-//! When the stream ends: in time, by a signal, or by a key.
+//! Ends the stream: after a given time, on a signal, or on a key press.
 
 use std::error::Error;
 use std::io;
@@ -17,10 +17,10 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    /// After `time`, where there is one, or when SIGINT or SIGTERM comes.
+    /// Ends the stream after `time`, if given, or on SIGINT or SIGTERM.
     ///
     /// # Errors
-    /// Where the system does not let the signals be taken.
+    /// If the signal handlers cannot be installed.
     pub(crate) fn new(time: Option<Duration>) -> io::Result<Self> {
         let signalled = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
@@ -30,7 +30,7 @@ impl Ending {
         Ok(Self { at, signalled, under_way: false })
     }
 
-    /// Ends the stream where it is time to.
+    /// Ends the stream if the time has passed or a signal was received.
     ///
     /// # Errors
     /// As [`Ending::ask`].
@@ -44,13 +44,13 @@ impl Ending {
         if self.signalled.swap(false, Ordering::Relaxed) { self.ask(concert) } else { Ok(()) }
     }
 
-    /// Ends the stream; all publishing points are told of it.
+    /// Ends the stream and notifies all publishing points.
     ///
     /// # Errors
-    /// When asked again, which is not to wait for them.
+    /// On the second call, which means that the user does not want to wait for the publishing points.
     pub(crate) fn ask(&mut self, concert: &Concert) -> Result<(), Box<dyn Error>> {
         if std::mem::replace(&mut self.under_way, true) {
-            return Err("left before all publishing points were told of the end".into());
+            return Err("quit before all publishing points were notified of the end of the stream".into());
         }
         concert.end();
         Ok(())

@@ -1,17 +1,17 @@
-//! What keys mean.
+//! Keyboard commands.
 
 use std::collections::VecDeque;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-/// What the keys do, as the screen's last line has it.
+/// Help text in the screen's last line.
 pub(crate) const HELP: &str =
     "↑ ↓ select   a add   r remove, sending the rest   k disconnect   c reconnect   e end of stream   q quit";
 
-/// What a key asks for.
+/// Command of a key.
 pub(crate) enum Wish {
     Add(String),
-    /// Those of the publishing point that is selected.
+    /// Commands for the selected publishing point.
     Remove,
     Act(&'static str),
     Up,
@@ -19,9 +19,9 @@ pub(crate) enum Wish {
     Quit,
 }
 
-/// Keys, and the URL that is being typed.
+/// State of the keyboard input, including a URL that is being typed.
 pub(crate) struct Keys {
-    /// URLs to offer, the next first.
+    /// URLs offered when adding a publishing point, next one first.
     spares: VecDeque<String>,
     typed: Option<String>,
 }
@@ -31,7 +31,7 @@ impl Keys {
         Self { spares: spares.into(), typed: None }
     }
 
-    /// The URL as far as it is typed, where one is asked for.
+    /// The URL typed so far, while one is being entered.
     pub(crate) fn typed(&self) -> Option<&str> {
         self.typed.as_deref()
     }
@@ -60,7 +60,7 @@ impl Keys {
         }
     }
 
-    /// The URL, once it is whole.
+    /// The URL, once it is complete.
     fn edit(&mut self, key: KeyCode) -> Option<String> {
         let typed = self.typed.as_mut()?;
         #[expect(clippy::wildcard_enum_match_arm, reason = "the other keys mean nothing")]

@@ -1,11 +1,11 @@
-//! One live encoder, any number of publishing points, and a table of how each of them takes the stream.
+//! Pushes one live stream to several publishing points, and shows a table of their state.
 //!
 //! ```sh
 //! cargo run --example concert -- http://localhost:8080/concert http://localhost:8081/concert
 //! ```
 //!
-//! `pipeline` is what an application does with the element, `told` what it reads from the bus,
-//! `ending` when it ends; `keys` and `table` are the terminal, `plain` goes without one.
+//! `pipeline` shows how an application uses the element, `told` how it reads the bus, and `ending` how it ends the
+//! stream. `keys` and `table` implement the terminal, and `plain` the output without one.
 
 mod ending;
 mod keys;
@@ -24,23 +24,23 @@ use ending::Ending;
 use keys::Keys;
 use pipeline::Concert;
 
-/// Pushes one live stream to several publishing points and shows how each of them takes it
+/// Push one live stream to several publishing points and show the state of each
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
     /// Publishing points to push to
     #[arg(required = true, value_name = "URL")]
     locations: Vec<String>,
-    /// Publishing point that the key `a` offers to add; may be given several times
+    /// Publishing point offered by the key `a`; may be given several times
     #[arg(long = "spare", value_name = "URL")]
     spares: Vec<String>,
-    /// Push this ASF file in real time, in place of a test picture and its sound
+    /// Push this ASF file in real time instead of a test picture with sound
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// End the stream after this time, in seconds
+    /// End the stream after this number of seconds
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
-    /// Print lines in place of the table, and take no keys
+    /// Print lines instead of the table, and do not read keys
     #[arg(long)]
     plain: bool,
 }
@@ -64,7 +64,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         concert.begin()?;
         plain::run(&concert, ending)
     } else {
-        // Somebody is there to try again by hand, so that a failure of all is no end.
+        // The user can retry by hand, so the stream continues if all publishing points fail.
         concert.survive_failures();
         concert.begin()?;
         ratatui::run(|terminal| table::run(terminal, &concert, Keys::new(arguments.spares), ending))

@@ -1,4 +1,4 @@
-//! The pipeline, and what can be done to its publishing points while it plays.
+//! The pipeline, and operations on its publishing points while it plays.
 
 use std::error::Error;
 use std::path::Path;
@@ -16,10 +16,10 @@ const ENCODER: &str = "asfmux name=mux streamable=true ! asfpushsink name=push \
     audiotestsrc is-live=true wave=ticks ! audio/x-raw,rate=44100,channels=2 \
     ! audioconvert ! avenc_wmav2 bitrate=96000 ! queue ! mux.";
 const FILE: &str = "filesrc name=file ! asfpushsink name=push";
-/// Milliseconds between two statistics.
+/// Interval between two statistics messages, in milliseconds.
 const STATS_INTERVAL: u32 = 1000;
 
-/// One stream on its way to its publishing points.
+/// A stream that is pushed to one or more publishing points.
 pub(crate) struct Concert {
     pipeline: gst::Pipeline,
     push: gst::Element,
@@ -27,13 +27,13 @@ pub(crate) struct Concert {
 }
 
 impl Concert {
-    /// A stream from `file`, or from a test picture and its sound.
+    /// Creates a stream from `file`, or from a test picture with sound.
     ///
     /// # Errors
-    /// Where an element is not installed.
+    /// If an element is not installed.
     pub(crate) fn new(locations: &[String], file: Option<&Path>) -> Result<Self, Box<dyn Error>> {
         let pipeline = gst::parse::launch(if file.is_some() { FILE } else { ENCODER })?;
-        let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| "the description is no pipeline")?;
+        let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| "the description is not a pipeline")?;
         if let Some(file) = file {
             pipeline.by_name("file").ok_or("no filesrc")?.set_property("location", file);
         }
@@ -44,15 +44,15 @@ impl Concert {
         Ok(Self { pipeline, push, bus })
     }
 
-    /// Goes on also when all publishing points have failed for good.
+    /// Continues even if all publishing points have failed permanently.
     pub(crate) fn survive_failures(&self) {
         self.push.set_property_from_str("on-error", "never");
     }
 
-    /// Begins to push. Connecting goes on by itself; the bus tells of it.
+    /// Starts the push. Connections are made in the background; the bus reports their progress.
     ///
     /// # Errors
-    /// What the element says of a location that cannot be.
+    /// If the element rejects a location.
     pub(crate) fn begin(&self) -> Result<(), Box<dyn Error>> {
         if let Err(failed) = self.pipeline.set_state(gst::State::Playing) {
             let error = self.bus.pop_filtered(&[gst::MessageType::Error]).and_then(|message| Told::of(&message));
@@ -64,7 +64,7 @@ impl Concert {
         Ok(())
     }
 
-    /// The next thing that the bus tells, where there is one within `wait`.
+    /// Returns the next event from the bus, if any arrives within `wait`.
     pub(crate) fn told(&self, wait: Duration) -> Option<Told> {
         let mut wait = gst::ClockTime::try_from(wait).ok();
         loop {
@@ -76,18 +76,18 @@ impl Concert {
         }
     }
 
-    /// The counters as they are now.
+    /// Returns the current counters.
     pub(crate) fn rows(&self) -> Vec<Row> {
         let stats = self.push.property::<gst::Structure>("stats");
         told::rows(&stats).unwrap_or_default()
     }
 
-    /// Adds a publishing point; where it cannot be one, a WARNING tells.
+    /// Adds a publishing point. If it is invalid, the element posts a WARNING.
     pub(crate) fn add(&self, location: &str) {
         self.push.emit_by_name::<Option<gst::Object>>("add", &[&location, &None::<gst::Structure>]);
     }
 
-    /// Takes a publishing point out, after what waits for it and the end of the stream.
+    /// Removes a publishing point after its queued packets and the end of the stream were sent.
     pub(crate) fn remove(&self, name: &str) {
         self.push.emit_by_name::<bool>("remove", &[&name, &true]);
     }
@@ -97,7 +97,7 @@ impl Concert {
         self.push.emit_by_name::<bool>(action, &[&name]);
     }
 
-    /// Ends the stream; [`Told::Ended`] follows when all have been told.
+    /// Ends the stream. [`Told::Ended`] follows when all publishing points have been notified.
     pub(crate) fn end(&self) {
         self.pipeline.send_event(gst::event::Eos::new());
     }
@@ -105,7 +105,7 @@ impl Concert {
 
 impl Drop for Concert {
     fn drop(&mut self) {
-        // Fails only for elements that are broken, and then there is nothing left to do.
+        // The state change fails only if an element is broken, and nothing can be done about it here.
         let _ = self.pipeline.set_state(gst::State::Null);
     }
 }

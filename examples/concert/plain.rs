@@ -1,4 +1,4 @@
-//! Without a terminal: a line for each step, and one a second for each publishing point.
+//! Output without a terminal: a line for each event, and one per second for each publishing point.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -8,13 +8,13 @@ use crate::ending::Ending;
 use crate::pipeline::Concert;
 use crate::told::Told;
 
-/// How long a signal, or the time to end, may go unnoticed.
+/// Maximum delay in noticing a signal or the end time.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Prints until the stream has ended.
 ///
 /// # Errors
-/// What the pipeline says of why it cannot go on, and where nothing can be printed.
+/// If the pipeline fails, or if printing fails.
 pub(crate) fn run(concert: &Concert, mut ending: Ending) -> Result<(), Box<dyn Error>> {
     let mut out = io::stdout();
     loop {

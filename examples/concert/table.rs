@@ -1,4 +1,4 @@
-//! The terminal: a row for each publishing point, and the last steps.
+//! The terminal display: a row for each publishing point, and the latest events.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -16,10 +16,10 @@ use crate::keys::{HELP, Keys, Wish};
 use crate::pipeline::Concert;
 use crate::told::{Row, Told};
 
-/// How long a key waits for the screen, and the bus for its turn.
+/// Maximum delay before a key press or a bus message is handled.
 const FRAME: Duration = Duration::from_millis(100);
 const LINES_KEPT: usize = 100;
-/// Cells of the bar that shows congestion.
+/// Width in cells of the bar that shows congestion.
 const BAR: usize = 10;
 const COLUMNS: [(&str, Constraint); 8] = [
     ("", Constraint::Length(10)),
@@ -32,7 +32,7 @@ const COLUMNS: [(&str, Constraint); 8] = [
     ("rtt", Constraint::Fill(1)),
 ];
 
-/// What is on the screen.
+/// State of the screen.
 struct Screen {
     rows: Vec<Row>,
     selected: usize,
@@ -40,10 +40,10 @@ struct Screen {
     keys: Keys,
 }
 
-/// Shows the stream and takes keys until it has ended.
+/// Shows the stream and handles keys until the stream has ended.
 ///
 /// # Errors
-/// What the pipeline says of why it cannot go on, and where the terminal fails.
+/// If the pipeline or the terminal fails.
 pub(crate) fn run(
     terminal: &mut DefaultTerminal,
     concert: &Concert,
@@ -91,7 +91,7 @@ impl Screen {
             (Wish::Quit, _) => ending.ask(concert)?,
             (Wish::Remove | Wish::Act(_), None) => {}
         }
-        // The counters come once a second; what a key has done shows at once.
+        // Statistics arrive once per second; reading them here shows the effect of a key immediately.
         self.rows = concert.rows();
         self.selected = self.selected.min(self.rows.len().saturating_sub(1));
         Ok(())
@@ -113,7 +113,7 @@ impl Screen {
         frame.render_widget(bottom_line, bottom);
     }
 
-    /// Two lines for each publishing point: its figures, and below them where it is and what has failed last.
+    /// Two lines for each publishing point: its figures, and below them its location and last error.
     fn draw_table(&self, frame: &mut Frame<'_>, area: Rect) {
         let columns = u16::try_from(COLUMNS.len()).unwrap_or(u16::MAX);
         let rows = self.rows.iter().enumerate().flat_map(|(index, row)| {
@@ -135,7 +135,7 @@ impl Screen {
             }
             [figures.style(style), TableRow::new([Cell::new(place.dim()).column_span(columns)])]
         });
-        // Those above the selected one go where there is no room for all.
+        // If not all rows fit, rows above the selected one are hidden.
         let shown = usize::from(area.height.saturating_sub(2) / 2).max(1);
         let hidden = (self.selected + 1).saturating_sub(shown) * 2;
         let table = Table::new(rows.skip(hidden), COLUMNS.map(|(_, width)| width))
@@ -150,7 +150,7 @@ fn right(figure: impl ToString) -> Cell<'static> {
 }
 
 fn bar(share: f64) -> String {
-    // From 0 to 1 by its definition; a cast saturates anyway.
+    // The value is from 0 to 1 by definition, and a cast saturates anyway.
     let full = ((share * BAR as f64).round() as usize).min(BAR);
     "█".repeat(full) + &"░".repeat(BAR - full)
 }

@@ -1,17 +1,17 @@
-//! What the bus tells, in words and figures.
+//! Converts bus messages to text and figures.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A message that is shown.
+/// An event that is shown.
 pub(crate) enum Told {
     /// The counters of all publishing points.
     Rows(Vec<Row>),
-    /// A step of a push, or a warning.
+    /// A state change of a push, or a warning.
     Line(String),
-    /// The stream cannot go on.
+    /// The stream failed.
     Failed(String),
-    /// The end has been delivered.
+    /// The end of the stream was delivered.
     Ended,
 }
 
@@ -20,22 +20,22 @@ pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) location: String,
     pub(crate) state: String,
-    /// Bits a second.
+    /// Bit rate in bit/s.
     pub(crate) rate: u64,
-    /// Packets.
+    /// In packets.
     pub(crate) sent: u64,
     pub(crate) dropped: u64,
     pub(crate) queued: u64,
-    /// How much of the limits the packets queued use up, from 0 to 1.
+    /// Fraction of the limits used by the queued packets, from 0 to 1.
     pub(crate) congestion: f64,
-    /// Attempts in a row that have failed.
+    /// Number of consecutive failed attempts.
     pub(crate) retries: u32,
     pub(crate) rtt: Option<Duration>,
     pub(crate) last_error: Option<String>,
 }
 
 impl Told {
-    /// `None` where the message is none of those.
+    /// `None` for other messages.
     pub(crate) fn of(message: &gst::Message) -> Option<Self> {
         #[expect(clippy::wildcard_enum_match_arm, reason = "the other messages are not shown")]
         match message.view() {
@@ -47,7 +47,7 @@ impl Told {
                     _ => None,
                 }
             }
-            // A warning of a step repeats what its status says.
+            // The warning of a state change repeats the text of its status.
             gst::MessageView::Warning(warning) => {
                 let is_step = warning.details().is_some_and(|details| details.name() == "asfpushsink-status");
                 (!is_step).then(|| Self::Line(format!("WARNING {}", warning.error())))
@@ -59,7 +59,7 @@ impl Told {
     }
 }
 
-/// The counters in the statistics, whether of a message or of the property `stats`.
+/// Reads the counters from the statistics, either of a message or of the property `stats`.
 pub(crate) fn rows(stats: &gst::StructureRef) -> Option<Vec<Row>> {
     let destinations = stats.get::<gst::Array>("destinations").ok()?;
     destinations.iter().map(|stats| Row::of(&*stats.get::<gst::Structure>().ok()?)).collect()
@@ -82,7 +82,7 @@ impl Row {
         })
     }
 
-    /// Round-trip time, where it is known.
+    /// Round-trip time, if known.
     pub(crate) fn rtt(&self) -> String {
         self.rtt.map_or_else(|| "-".to_owned(), |rtt| format!("{:.2} ms", rtt.as_secs_f64() * 1000.0))
     }
@@ -110,7 +110,7 @@ impl fmt::Display for Row {
     }
 }
 
-/// A step in words: who, what, with which outcome, and what comes next.
+/// Describes a state change: destination, step, result, and the next attempt.
 fn status(status: &gst::StructureRef) -> Option<String> {
     let (_, step) = glib::EnumValue::from_value(status.value("status").ok()?)?;
     let text = |field| status.get::<&str>(field).ok();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::source::Source;
 
-/// The first two bytes say how the rest is cut.
+/// The first two bytes determine how the rest is split.
 pub fn run(data: &[u8]) {
     let mut source = Source(data);
     let cut = usize::from(source.word()).max(1);
@@ -30,11 +30,11 @@ pub fn run(data: &[u8]) {
         }
         while parser.take_warning().is_some() {}
     }
-    // Whether the end is one is the stream's matter.
+    // An error at the end is allowed: it depends on the input.
     let _ = parser.finish();
     assert!(sent <= input.len(), "more came out than went in");
     if let Ok(header) = Header::parse(input.clone()) {
-        // What was parsed once can be parsed again, as a live one too.
+        // A parsed header can be parsed again, also as that of a live stream.
         let live = header.to_live();
         Header::parse(live.bytes().clone()).expect("the live header of a header is one");
     }

@@ -1,4 +1,4 @@
-//! What is read of HTTP heads, and of the file of users.
+//! Parsers of HTTP heads and of the users file.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ pub fn run(data: &[u8]) {
     let _ = (Product::from_headers(&headers), idle_timeout(&headers));
     if let Ok(head) = RequestHead::from_headers(&headers) {
         let _ = is_encoder(&head.user_agent);
-        // Only what can travel travels; what does is read as it was.
+        // Some heads cannot be sent. Those that can are read back unchanged.
         if let Ok(again) = head.to_headers("host") {
             let again = RequestHead::from_headers(&again).expect("what was written can be read");
             assert_eq!((again.kind, again.content_length), (head.kind, head.content_length));
@@ -51,7 +51,7 @@ pub fn run(data: &[u8]) {
         let (policy, now) = (Policy::default(), Instant::now());
         for at in [now, now + Duration::from_secs(1000)] {
             if let Ok(user) = guard.admit(&head, line, "0123456789", &policy, at) {
-                // Nobody guesses a Digest here, but Basic may come to the right password.
+                // The fuzzer cannot guess a valid Digest response, but it may find the right password for Basic.
                 assert_eq!(user, "bob");
             }
         }

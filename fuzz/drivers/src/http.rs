@@ -1,4 +1,5 @@
-//! The server's whole HTTP layer, over sockets: what no player and no encoder would send, and pushes that go wrong.
+//! The server's complete HTTP layer over sockets: requests that players and encoders do not send, and pushes that
+//! fail.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -11,9 +12,9 @@ use wmhttp::packet::Packet;
 
 use super::source::Source;
 
-/// Nothing here takes so long unless the server hangs.
+/// Time-out: no operation takes this long unless the server hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Answers are not longer; a player's stream is left after that.
+/// Maximum size of a response; the driver stops reading a player's stream after that.
 const ENOUGH: usize = 64 * 1024;
 const METHODS: &[&str] =
     &["GET", "POST", "OPTIONS", "PUT", "HEAD", "CONNECT", "PRI", "get", "G\0T", "", "GETGETGETGETGETGET"];
@@ -72,10 +73,10 @@ const LINES: &[&str] = &[
     "X\0Y: z",
 ];
 
-/// Sends what `data` says on one connection: a few requests, or a push. Returns how many.
+/// Sends the requests or the push that `data` encodes on one connection. Returns the number of requests.
 ///
 /// # Panics
-/// Where the server does not answer, or does by what is no HTTP.
+/// If the server does not respond, or its response is not HTTP.
 pub fn attack(address: SocketAddr, data: &[u8]) -> usize {
     let mut source = Source(data);
     let mut stream = TcpStream::connect(address).expect("the server takes connections");
@@ -94,7 +95,7 @@ pub fn attack(address: SocketAddr, data: &[u8]) -> usize {
     requests
 }
 
-/// One request, more or less.
+/// Writes one request, which may be invalid.
 fn request(source: &mut Source<'_>, out: &mut Vec<u8>) {
     if source.byte() % 16 == 15 {
         out.extend_from_slice(source.piece());
@@ -124,7 +125,7 @@ fn request(source: &mut Source<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// A push that begins well.
+/// Starts a valid push.
 fn push(stream: &mut TcpStream, source: &mut Source<'_>) {
     let head = |kind: &str, id: &str, length: u32| {
         format!(
@@ -134,7 +135,7 @@ fn push(stream: &mut TcpStream, source: &mut Source<'_>) {
     };
     let answer = say_and_hear(stream, head("setup", "0", 0).as_bytes());
     let Some(id) = answer.split("push-id=").nth(1).and_then(|rest| rest.split_whitespace().next()) else {
-        // Another pusher may have the point.
+        // Another encoder may be using the publishing point.
         return;
     };
     let mut bytes = head("start", id, source.of(&[1 << 31, 2000, 7])).into_bytes();
@@ -166,9 +167,9 @@ fn push(stream: &mut TcpStream, source: &mut Source<'_>) {
     finish(stream, &bytes);
 }
 
-/// Sends the rest, says that it was all, and reads what comes until the server closes.
+/// Sends the rest, closes the sending side, and reads until the server closes.
 fn finish(stream: &mut TcpStream, bytes: &[u8]) {
-    // A server that has closed meanwhile need not take it all.
+    // The server may already have closed the connection, so this write may fail.
     let _ = stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write));
     let mut answer = Vec::new();
     let mut chunk = [0; 16 * 1024];
@@ -186,7 +187,7 @@ fn finish(stream: &mut TcpStream, bytes: &[u8]) {
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "{:?}", String::from_utf8_lossy(&answer));
 }
 
-/// Whether one of the answers is what players get: that may be silent as long as its pusher may be.
+/// Whether one of the responses is a stream for a player. Such a response may stay silent as long as its encoder may.
 fn is_stream(answers: &[u8]) -> bool {
     String::from_utf8_lossy(answers).contains("x-mms-framed")
 }
@@ -206,7 +207,7 @@ fn say_and_hear(stream: &mut TcpStream, bytes: &[u8]) -> String {
 
 pub fn seeds() -> Vec<Vec<u8>> {
     vec![
-        // A play, a setup with a body, a push, and both lengths of a smuggler.
+        // A play request, a setup with a body, a push, and a request with both lengths as used for request smuggling.
         b"\x00\x00\x00\x00\x00\x00\x02\x00\x00\x17\x00\x00\x02".to_vec(),
         b"\x00\x00\x01\x00\x00\x00\x05\x00\x00\x01\x00\x04\x00\x06\x00\x09\x00\x00\x00\x04\r\n\r\n".to_vec(),
         b"\x07\x00\x01\x05\x00\x00\x05\x09\x01\x00\x10abcdefghijklmnop\x03\x05\x00\x00\x01\x00".to_vec(),

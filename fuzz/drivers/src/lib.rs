@@ -1,6 +1,6 @@
-//! What a fuzzer does with each layer: bytes in, and what must hold whatever they are.
+//! Fuzz drivers for each layer: they take arbitrary bytes and check invariants.
 //!
-//! Shared by the targets of `cargo fuzz` and by `crates/publishing-point/tests/fuzz.rs`, which needs no nightly compiler.
+//! Shared by the targets of `cargo fuzz` and by `tests/fuzz.rs`, which does not need a nightly compiler.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 pub mod asf;
@@ -12,14 +12,14 @@ pub mod reception;
 pub mod session;
 pub mod source;
 
-/// A layer's driver, and some inputs to begin with.
+/// The driver of a layer, with some initial inputs.
 pub struct Driver {
     pub name: &'static str,
     pub run: fn(&[u8]),
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
-/// All that need no socket.
+/// All drivers that do not need a socket.
 pub const DRIVERS: &[Driver] = &[
     Driver { name: "asf", run: asf::run, seeds: asf::seeds },
     Driver { name: "packets", run: packets::run, seeds: packets::seeds },

@@ -6,7 +6,7 @@ use wmhttp::packet::{Decoder, Packet};
 
 use super::source::Source;
 
-/// The first two bytes say how the rest is cut.
+/// The first two bytes determine how the rest is split.
 pub fn run(data: &[u8]) {
     let mut source = Source(data);
     let cut = usize::from(source.word()).max(1);
@@ -22,7 +22,7 @@ pub fn run(data: &[u8]) {
                     let came = &input[taken..taken + wire.len()];
                     match packet {
                         Packet::Header(_) | Packet::Data(_) | Packet::End(_) => assert_eq!(wire, came),
-                        // Its Reason is not looked at, and neither are a filler's bytes.
+                        // The Reason of this packet and the bytes of a filler are not compared.
                         Packet::StreamChange(_) => assert_eq!((&wire[..4], &wire[8..]), (&came[..4], &came[8..])),
                         Packet::Filler(_) => assert_eq!(wire[..4], came[..4]),
                     }

@@ -1,4 +1,4 @@
-//! The player's end of the pull protocol under any order of events.
+//! The player side of the pull protocol with events in any order.
 
 use std::time::{Duration, Instant};
 
@@ -17,20 +17,20 @@ const NAMES: [HeaderName; 5] =
     [header::WWW_AUTHENTICATE, header::LOCATION, header::PRAGMA, header::VIA, header::CONTENT_TYPE];
 const STATUSES: [u16; 12] = [200, 200, 200, 401, 302, 307, 404, 503, 508, 100, 407, 999];
 const CAUSES: [Cause; 4] = [Cause::Reset, Cause::Closed, Cause::Stale, Cause::Refused];
-/// With a byte that no header can have.
+/// Contains a byte that is not allowed in a header.
 const PASSWORD: &str = "secret\u{1}";
-/// Requests in a row that nobody has answered are none; a chunk gives as many outputs as it has packets.
+/// Maximum number of outputs in response to one event. A chunk produces as many outputs as it has packets.
 const MANY: usize = 100_000;
 
 struct Run {
     session: Session,
     now: Instant,
     packet_size: usize,
-    /// A request waits for its answer.
+    /// Whether a request waits for its response.
     asked: bool,
 }
 
-/// Each byte is an event, some with what follows as their matter.
+/// Each byte is an event; some events use the following bytes as data.
 pub fn run(data: &[u8]) {
     let mut source = Source(data);
     let config = Config {
@@ -52,7 +52,7 @@ pub fn run(data: &[u8]) {
         run.event(&mut source);
         run.carry_out();
     }
-    // Time alone ends whatever is under way.
+    // A time-out must end any pending operation.
     if let Some(deadline) = run.session.deadline() {
         run.now = run.now.max(deadline);
         run.session.handle_timeout(run.now);

@@ -1,4 +1,4 @@
-//! The server's end of the protocol under any order of events.
+//! The server side of the protocol with events in any order.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ struct Run {
     reception: ServerSession,
     now: Instant,
     ended: bool,
-    /// A PushStart waits for its answer.
+    /// Whether a PushStart waits for its response.
     asked: bool,
 }
 
@@ -34,7 +34,7 @@ fn head(kind: Kind, id: &str) -> RequestHead {
     }
 }
 
-/// Each byte is an event, some with what follows as their matter.
+/// Each byte is an event; some events use the following bytes as data.
 pub fn run(data: &[u8]) {
     let now = Instant::now();
     let fresh = PushId::parse("abc").expect("an id");
@@ -48,7 +48,7 @@ pub fn run(data: &[u8]) {
         run.event(&mut source);
         run.carry_out();
     }
-    // No state without a way out: time alone ends it.
+    // Every state has a time-out that ends the session.
     for _ in 0..4 {
         let Some(deadline) = run.reception.deadline() else { break };
         run.now = run.now.max(deadline);
@@ -106,7 +106,7 @@ impl Run {
     }
 
     fn packet(&mut self, packet: &Packet) {
-        // A payload of no bytes has no wire form.
+        // An empty payload does not have a wire form.
         if let Ok(bytes) = packet.to_bytes() {
             self.reception.body(bytes, self.now);
         }

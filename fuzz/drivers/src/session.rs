@@ -1,4 +1,4 @@
-//! The pusher's end of the protocol under any order of events.
+//! The client side of the push protocol with events in any order.
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -25,9 +25,9 @@ const NAMES: [HeaderName; 7] = [
 ];
 const STATUSES: [u16; 18] = [204, 200, 204, 401, 407, 302, 305, 307, 408, 404, 412, 409, 503, 500, 100, 304, 429, 999];
 const CAUSES: [Cause; 4] = [Cause::Reset, Cause::Closed, Cause::Stale, Cause::Refused];
-/// With a byte that no header of a server's can have.
+/// Contains a byte that a server cannot send in a header.
 const PASSWORD: &str = "secret\u{1}";
-/// Outputs at one time; what comes of one event is a handful.
+/// Maximum number of outputs at one time; one event produces only a few.
 const MANY: usize = 64;
 
 static HEADERS: LazyLock<[Arc<Header>; 2]> = LazyLock::new(|| {
@@ -38,9 +38,9 @@ static HEADERS: LazyLock<[Arc<Header>; 2]> = LazyLock::new(|| {
 struct Run {
     session: Session,
     now: Instant,
-    /// Bytes that the PushStart under way may still carry.
+    /// Number of bytes that the current PushStart may still carry.
     room: Option<u64>,
-    /// A request waits for its answer.
+    /// Whether a request waits for its response.
     asked: bool,
     /// The connection is being closed in order.
     closing: bool,
@@ -65,7 +65,7 @@ fn config(source: &mut Source<'_>) -> Config {
     }
 }
 
-/// Eight bytes of settings; then each byte is an event, some with what follows as their matter.
+/// The first eight bytes are settings. After that, each byte is an event; some events use the following bytes as data.
 pub fn run(data: &[u8]) {
     let mut source = Source(data);
     let config = config(&mut source);
@@ -116,14 +116,14 @@ impl Run {
         let header = &HEADERS[header];
         let size = header.packet_size() + 4;
         let granted = self.session.offer(header, size, self.now);
-        // What is to be carried out comes before the packet.
+        // Pending outputs must be handled before the packet.
         if granted >= size as u64 && !self.session.has_output() {
             self.take(size);
             self.session.sent(size as u64);
         }
     }
 
-    /// C-9: no byte beyond the Content-Length.
+    /// C-9: no bytes are sent beyond the Content-Length.
     fn take(&mut self, bytes: usize) {
         let room = self.room.as_mut().expect("a body to write into");
         *room = room.checked_sub(bytes as u64).expect("C-9: bytes beyond the Content-Length");
@@ -180,7 +180,7 @@ impl Run {
         panic!("outputs without an end: {:?}", self.session);
     }
 
-    /// No state without a way out: a server that answers, and time, bring any session to its end.
+    /// Every session ends if the server responds and time passes: no state is a dead end.
     fn finish(&mut self) {
         for _ in 0..200 {
             if self.ended || self.session.is_closed() {
@@ -216,7 +216,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let stream = b"\x02\x00\x05\x02\x00\x02\x00\x02\x00";
     vec![
         [&settings[..], setup, stream, b"\x02\x01\x02\x01\x0d\x00"].concat(),
-        // Small bodies, filled up and gone on from.
+        // Small bodies that are filled up, and continued in the next body.
         [&[0, 0, 0, 7, 0, 0, 0, 0], &setup[..], stream, b"\x02\x70\x07\x00\x01\x00\x00\x05\x02\x80\x02\x71\x07\x00"]
             .concat(),
         [&[1, 1, 0x40, 0x60, 0, 0, 0, 1], &setup[..], stream, &stream[..], b"\x09\x00\x00\x0a\x05\x00"].concat(),

@@ -1,6 +1,6 @@
-//! Decisions out of the fuzzer's bytes. Where they are used up, all decisions are 0.
+//! Takes decisions from the fuzzer's bytes. After the last byte, all decisions are 0.
 
-/// What is left of the input.
+/// The rest of the input.
 pub struct Source<'a>(pub &'a [u8]);
 
 impl<'a> Source<'a> {
@@ -18,7 +18,7 @@ impl<'a> Source<'a> {
         u16::from_le_bytes([self.byte(), self.byte()])
     }
 
-    /// As many bytes as the next one says.
+    /// Takes as many bytes as the next byte specifies.
     pub fn piece(&mut self) -> &'a [u8] {
         let len = usize::from(self.byte()).min(self.0.len());
         let (piece, rest) = self.0.split_at(len);
