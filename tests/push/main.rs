@@ -6,5 +6,6 @@ mod fan_out;
 #[cfg(feature = "interop")]
 mod faults;
 mod packet_loss;
+mod resume;
 mod rollover;
 mod server_compat;

@@ -15,7 +15,7 @@ use crate::source;
 use crate::urls::Urls;
 
 /// A running server's addresses, figures and switches. [`Server`](crate::Server) and
-/// [`BlockingServer`](crate::RunningServer) both give them.
+/// [`BlockingServer`](crate::BlockingServer) both give them.
 #[derive(Clone)]
 pub struct ServerHandle {
     pub(crate) address: SocketAddr,

@@ -67,7 +67,7 @@ impl Login {
         let authority = after.split(['/', '?', '#']).next().unwrap_or_default();
         let Some((login, host)) = authority.rsplit_once('@') else { return (text.into(), Self::default()) };
         // What follows must not become the host where there is none.
-        let no_host = if host.is_empty() { "@" } else { "" };
+        let no_host = if host.is_empty() || host.starts_with('\\') { "@" } else { "" };
         let (user, password) = login.split_once(':').map_or((login, None), |(user, password)| (user, Some(password)));
         let slashes = rest.strip_suffix(after).unwrap_or_default();
         let rest = after.strip_prefix(login).and_then(|rest| rest.strip_prefix('@')).unwrap_or_default();
@@ -136,6 +136,7 @@ mod tests {
             ("http://a\\b/c:d@e", "http://a\\b/c:d@e", None, None),
             ("http://b%ffob:%F0%9F%8E%B5%@a/", "http://a/", Some("b\u{fffd}ob"), Some("\u{1f3b5}%")),
             ("http:bob:hush@/a", "http:@/a", Some("bob"), Some("hush")),
+            ("http:bob:hush@\\/a", "http:@\\/a", Some("bob"), Some("hush")),
             ("bob:hush", "bob:hush", None, None),
             ("hush", "hush", None, None),
         ] {
@@ -147,7 +148,8 @@ mod tests {
 
     /// The text with `\` escaped where it belongs to the user's name or password.
     fn escaped(text: &str) -> String {
-        let after = text.trim_start_matches("https").trim_start_matches("http").trim_start_matches([':', '/', '\\']);
+        let (_, rest) = text.split_once(':').unwrap();
+        let after = rest.trim_start_matches(['/', '\\']);
         let end = after.find(['/', '?', '#']).unwrap_or(after.len());
         let Some(at) = after[..end].rfind('@') else { return text.to_owned() };
         let (start, login, rest) = (text.strip_suffix(after).unwrap(), &after[..at], &after[at..]);
