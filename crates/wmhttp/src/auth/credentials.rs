@@ -66,7 +66,8 @@ impl Login {
         let after = rest.trim_start_matches(['/', '\\', '\t', '\n', '\r']);
         let authority = after.split(['/', '?', '#']).next().unwrap_or_default();
         let Some((login, host)) = authority.rsplit_once('@') else { return (text.into(), Self::default()) };
-        // What follows must not become the host where there is none.
+        // What follows must not become the host if there is none: the library ignores tabs and line breaks, and reads `\` as `/`.
+        let host = host.trim_start_matches(|c: char| c <= ' ');
         let no_host = if host.is_empty() || host.starts_with('\\') { "@" } else { "" };
         let (user, password) = login.split_once(':').map_or((login, None), |(user, password)| (user, Some(password)));
         let slashes = rest.strip_suffix(after).unwrap_or_default();
@@ -137,12 +138,26 @@ mod tests {
             ("http://b%ffob:%F0%9F%8E%B5%@a/", "http://a/", Some("b\u{fffd}ob"), Some("\u{1f3b5}%")),
             ("http:bob:hush@/a", "http:@/a", Some("bob"), Some("hush")),
             ("http:bob:hush@\\/a", "http:@\\/a", Some("bob"), Some("hush")),
+            ("http:@\\a", "http:@\\a", None, None),
+            ("http://bob@\t/a", "http://@\t/a", Some("bob"), None),
+            ("http://bob@\r\n\\a", "http://@\r\n\\a", Some("bob"), None),
             ("bob:hush", "bob:hush", None, None),
             ("hush", "hush", None, None),
         ] {
             let (url, login) = Login::apart(text);
             assert_eq!((url.as_ref(), login.user.as_deref()), (bare, user), "{text}");
             assert_eq!(login.password.as_ref().map(Secret::reveal), password, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_without_a_host_stays_without_one() {
+        for end in ["/a", "\\a", "\\/a", "\t/a", "\r\n\\a", "", " "] {
+            for start in ["http:", "http://", "http://bob", "http://bob:hush"] {
+                let text = format!("{start}@{end}");
+                let (bare, _) = Login::apart(&text);
+                assert_eq!(Url::parse(&bare), Err(url::ParseError::EmptyHost), "{text:?} became {bare:?}");
+            }
         }
     }
 
