@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use std::time::Duration;
 use asf::Header;
 use bytes::Bytes;
 use test_support::media;
-use test_support::peer::{Connection, PATIENCE, wms};
+use test_support::peer::wms;
 use test_support::pipeline::{Pushing, until};
-use test_support::server::{listen, listen_on};
+use test_support::server::{accept_on, listen, listen_again};
 use test_support::upstream::Upstream;
 use wmhttp::packet::Packet;
 
@@ -71,7 +71,7 @@ impl Servers {
         // Each second one has lost its sessions.
         let forgetful = generation.is_multiple_of(2) || matches!(end, End::InSetup);
         let listener = listen_again(self.addr);
-        let accept = || accept(&listener);
+        let accept = || accept_on(&listener);
         let mut connection = accept();
         loop {
             if matches!(end, End::Unheard) {
@@ -120,30 +120,6 @@ impl Servers {
             upstream.hold(false);
         }
     }
-}
-
-/// The listener before may still be on its way out of the system.
-fn listen_again(addr: SocketAddr) -> TcpListener {
-    let mut listener = None;
-    until("the address is free", || {
-        listener = listen_on(addr, 16, None).ok();
-        listener.is_some()
-    });
-    let listener = listener.unwrap();
-    listener.set_nonblocking(true).unwrap();
-    listener
-}
-
-fn accept(listener: &TcpListener) -> Connection {
-    let mut stream = None;
-    until("a connection", || {
-        stream = listener.accept().ok();
-        stream.is_some()
-    });
-    let (stream, _) = stream.unwrap();
-    stream.set_nonblocking(false).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    Connection::new(stream, None)
 }
 
 /// The stream, as live as its send times.
@@ -232,7 +208,7 @@ fn restart_again_and_again(properties: &str, pause: Duration) -> (Servers, u32, 
         let listener = listen_again(servers.addr);
         feed.enough.store(true, Ordering::SeqCst);
         'last: loop {
-            let mut last = accept(&listener);
+            let mut last = accept_on(&listener);
             while let Some(head) = last.try_request() {
                 let mut ended = false;
                 if !head.is_setup() {

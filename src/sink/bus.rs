@@ -24,7 +24,7 @@ pub(super) struct BusReporter {
     element: glib::WeakRef<AsfPushSink>,
     destination: Destination,
     post_guard: Arc<PostGuard>,
-    /// The step that goes on.
+    /// The step in progress.
     progress: Mutex<Option<OpenStep>>,
     /// A WARNING or an ERROR has said which URL the destination's name stands for.
     is_introduced: AtomicBool,
@@ -275,7 +275,8 @@ fn of_failure(structure: gst::structure::Builder, failure: &Failure) -> gst::str
         .field_if_some("http-status-code", failure.status().map(u32::from))
 }
 
-/// A message for a push that failed for good: an ERROR where the element has failed with it. `name` says which of several.
+/// Posts the message for a push that failed for good: an ERROR if the element has failed with it. `name` identifies the
+/// destination.
 pub(super) fn post_failure(
     element: &AsfPushSink,
     name: &str,

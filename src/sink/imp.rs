@@ -301,7 +301,8 @@ impl AsfPushSink {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// READY→PAUSED, or a flush behind the stream `with_buffer`: the publisher begins to connect; nothing is waited for.
+    /// READY→PAUSED, or a flush behind the stream `with_buffer`: the publisher begins to connect; nothing is waited
+    /// for.
     fn start_push(&self, with_buffer: Option<Box<Stream>>) -> Result<(), gst::StateChangeError> {
         let settings = self.shared().settings.for_new_push();
         let destinations = self.shared().destinations.clone();
@@ -389,7 +390,7 @@ impl AsfPushSink {
             .map_err(|error| format!("the I/O thread cannot be started: {error}; see the process's limits"))
     }
 
-    /// In PLAYING an application may learn what has begun in PAUSED and goes on.
+    /// Posts, on reaching PLAYING, the steps that began in PAUSED and are still in progress.
     fn announce_steps(&self) {
         let destinations = self.shared().destinations.clone();
         let reporters: Vec<_> = destinations.iter().filter_map(Destination::reporter).collect();

@@ -351,7 +351,7 @@ impl AsfPushSink {
                 Ok(DrainOutcome::All) => return Ok(()),
                 Ok(DrainOutcome::TimedOut(waiting)) => {
                     let unreached = stream.publisher.unreached();
-                    // After the EOS message nobody expects a connection.
+                    // After the EOS message no connection may begin.
                     stream.publisher.stop_connecting();
                     let waiting = waiting.saturating_sub(unreached.len());
                     if has_data {
@@ -375,7 +375,8 @@ impl AsfPushSink {
         }
     }
 
-    /// The stream is over, and these publishing points were never connected: what that is, `on-error` says.
+    /// Reports publishing points that were never connected by the end of the stream; `on-error` decides whether as an
+    /// ERROR.
     fn report_unreached(&self, unreached: &[Stats]) {
         let Some(first) = unreached.first() else { return };
         let (policy, destinations) = {

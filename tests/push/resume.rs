@@ -12,8 +12,8 @@ use std::time::Duration;
 use asf::Header;
 use test_support::media;
 use test_support::peer::{Connection, Head, PATIENCE, ours, wms};
-use test_support::pipeline::{Pushing, end, feed, until};
-use test_support::server::{listen, listen_on};
+use test_support::pipeline::{Pushing, end, feed};
+use test_support::server::{accept_on, listen, listen_again};
 use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
@@ -195,7 +195,7 @@ impl Server {
 
     /// Plays the server to the end of the push; says when it has all that came before the loss.
     fn run(&mut self, mut listener: TcpListener, loss: Loss, lost: &Sender<()>) {
-        let mut connection = accept(&listener);
+        let mut connection = accept_on(&listener);
         assert!(self.take_requests(&mut connection));
         let mut taken = 0;
         while taken < BEFORE {
@@ -223,7 +223,7 @@ impl Server {
             }
         }
         loop {
-            let mut connection = accept(&listener);
+            let mut connection = accept_on(&listener);
             if !self.take_requests(&mut connection) {
                 continue;
             }
@@ -237,29 +237,6 @@ impl Server {
             }
         }
     }
-}
-
-fn listen_again(addr: SocketAddr) -> TcpListener {
-    let mut listener = None;
-    until("the address is free", || {
-        listener = listen_on(addr, 16, None).ok();
-        listener.is_some()
-    });
-    let listener = listener.unwrap();
-    listener.set_nonblocking(true).unwrap();
-    listener
-}
-
-fn accept(listener: &TcpListener) -> Connection {
-    let mut stream = None;
-    until("a connection", || {
-        stream = listener.accept().ok();
-        stream.is_some()
-    });
-    let (stream, _) = stream.unwrap();
-    stream.set_nonblocking(false).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    Connection::new(stream, None)
 }
 
 /// Passes connections on, and answers 502 where nobody is there, until it is dropped.

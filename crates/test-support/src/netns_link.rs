@@ -1,6 +1,7 @@
-//! A server at the far end of a cable that can be pulled: another network namespace, and a pair of virtual interfaces.
+//! A server at the peer of a cable that can be pulled: another network namespace, and a pair of virtual interfaces.
 //!
-//! The namespace is that of the server's threads alone, so it and the interfaces are gone when they are, however the test ends.
+//! The namespace is that of the server's threads alone, so it and the interfaces are gone when they are, however the
+//! test ends.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -71,7 +72,8 @@ pub fn server_behind(serve: impl Fn(Connection, &Arc<Listening>) + Clone + Send 
     server
 }
 
-/// To be called by a thread that serves a connection behind the cable: nothing goes in or out any more, and nobody is told.
+/// To be called by a thread that serves a connection behind the cable: nothing goes in or out any more, and nobody is
+/// told.
 pub fn pull() {
     ip(&format!("link set {FAR} down"));
 }

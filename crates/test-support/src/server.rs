@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::peer::{Connection, PATIENCE};
+use crate::pipeline::until;
 
 /// Takes no more connections when dropped; those that it has end when the pusher closes them.
 pub struct Server {
@@ -46,6 +47,31 @@ pub fn listen_on(addr: SocketAddr, backlog: i32, room: Option<usize>) -> io::Res
     socket.bind(&addr.into())?;
     socket.listen(backlog)?;
     Ok(socket.into())
+}
+
+/// Listens again on an address that a listener before may not have released yet. Accepts do not block.
+pub fn listen_again(addr: SocketAddr) -> TcpListener {
+    let mut listener = None;
+    until("the address is free", || {
+        listener = listen_on(addr, 16, None).ok();
+        listener.is_some()
+    });
+    let listener = listener.unwrap();
+    listener.set_nonblocking(true).unwrap();
+    listener
+}
+
+/// The next connection on a listener whose accepts do not block.
+pub fn accept_on(listener: &TcpListener) -> Connection {
+    let mut stream = None;
+    until("a connection", || {
+        stream = listener.accept().ok();
+        stream.is_some()
+    });
+    let (stream, _) = stream.unwrap();
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    Connection::new(stream, None)
 }
 
 impl Server {

@@ -68,7 +68,7 @@ enum State {
     Open { remaining: u64, connected: bool },
     /// PushStart's body is complete; its answer is due.
     Full { deadline: Instant },
-    /// `$E` with a Reason other than 1 is out, and has to arrive by `deadline`. `answer_by`: the far end's system has
+    /// `$E` with a Reason other than 1 is out, and has to arrive by `deadline`. `answer_by`: the peer's system has
     /// acknowledged it, and nobody waits longer than that for an answer.
     Ending { deadline: Instant, answer_by: Option<Instant>, then: AfterEnd },
     /// The connection is being closed in order, by `deadline`. `confirmed`: the server has answered `$E`.
@@ -376,8 +376,8 @@ impl Session {
         }
     }
 
-    /// The connection of the request under way is gone (C-14). `delivered` tells whether the
-    /// far end's system has acknowledged every byte.
+    /// The connection of the request under way is gone (C-14). `delivered` tells whether the peer's system has
+    /// acknowledged every byte.
     pub fn handle_disconnect(&mut self, cause: Cause, detail: &str, delivered: bool, now: Instant) {
         match self.state {
             // Between requests the loss shows when the next one finds its connection stale.
@@ -414,7 +414,7 @@ impl Session {
         }
     }
 
-    /// The far end's system has acknowledged all of the body, `$E` included: it is waited `grace` at most for an
+    /// The peer's system has acknowledged all of the body, `$E` included: it is waited `grace` at most for an
     /// answer (C-11), since many servers give none.
     pub fn handle_acknowledged(&mut self, grace: Duration, now: Instant) {
         if let State::Ending { answer_by: answer_by @ None, .. } = &mut self.state {
@@ -422,8 +422,8 @@ impl Session {
         }
     }
 
-    /// The connection is closed in order, as [`Output::CloseGracefully`] wanted it. `delivered` tells whether the far
-    /// end's system has acknowledged every byte.
+    /// The connection is closed in order, as [`Output::CloseGracefully`] wanted it. `delivered` tells whether the
+    /// peer's system has acknowledged every byte.
     pub fn handle_closed(&mut self, delivered: bool, now: Instant) {
         if let State::Closing { confirmed, then, .. } = self.state {
             self.ended(then, confirmed || delivered, now);

@@ -24,7 +24,7 @@ pub struct Failure {
     pub condition: Condition,
     /// What kind of trouble that is for an application.
     pub class: Class,
-    /// What the far end said or did, for people.
+    /// What the peer said or did, for people.
     pub text: String,
     /// What to do about it, for people.
     pub remedy: &'static str,
@@ -332,7 +332,7 @@ fn row_of_condition(condition: Condition) -> FailureSpec {
     match condition {
         Condition::Status(status) => row_of(status),
         Condition::Incompatible => permanent(Hresult::INCOMPATIBLE_PUSH_SERVER, Class::Settings,
-            "the far end is no Windows Media server", "check host and port, or set strict-server=false if this server takes pushes all the same"),
+            "the peer is no Windows Media server", "check host and port, or set strict-server=false if this server takes pushes all the same"),
         Condition::NoAnswer => retried(Hresult::TIMEOUT, Class::Open,
             "no answer", "check that the server is alive, or raise timeout"),
         Condition::Displaced => retried(Hresult::PUSH_DUPLICATE, Class::Busy,

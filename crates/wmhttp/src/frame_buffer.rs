@@ -51,7 +51,7 @@ impl FrameBuffer {
         Ok(Some(self.partial.split_to(total).freeze()))
     }
 
-    /// Whether the bytes so far end at a frame's end.
+    /// Whether the bytes so peer at a frame's end.
     pub(crate) fn is_aligned(&self) -> bool {
         self.partial.is_empty() && self.chunk.is_empty()
     }

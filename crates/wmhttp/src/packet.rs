@@ -208,7 +208,7 @@ impl Decoder {
         Packet::decode(letter, packet).map(Some)
     }
 
-    /// Whether the bytes so far end at a packet's end.
+    /// Whether the bytes so peer at a packet's end.
     pub fn is_aligned(&self) -> bool {
         self.0.is_aligned()
     }

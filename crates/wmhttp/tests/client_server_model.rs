@@ -274,7 +274,7 @@ impl Pair {
         self.undelivered = 0;
     }
 
-    /// The connection breaks with everything on the wire acknowledged by the far end's system, and read by nobody.
+    /// The connection breaks with everything on the wire acknowledged by the peer's system, and read by nobody.
     fn break_unread(&mut self) {
         let on_the_wire = self.data_on_the_wire();
         self.unread.extend(self.sent.iter().rev().take(on_the_wire as usize));

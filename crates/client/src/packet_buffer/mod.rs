@@ -94,8 +94,8 @@ pub struct ReaderOptions {
     pub limits: Option<Limits>,
     /// Where it goes on after a gap that [`DropPolicy::Oldest`] does not settle.
     pub resync: StartPosition,
-    /// Whether [`DropPolicy::Block`] holds on to what was taken until [`Reader::acknowledge`] says that it has arrived: so
-    /// much can be taken again after a [`Reader::rewind`]. It counts towards the limits.
+    /// Whether [`DropPolicy::Block`] keeps taken packets until [`Reader::acknowledge`] reports their arrival, so that
+    /// [`Reader::rewind`] can take them again. They count towards the limits.
     pub keeps_unacknowledged: bool,
 }
 
@@ -154,17 +154,17 @@ struct ReaderState {
     /// Sequence number of the next packet to take, and the byte position at which that begins.
     next: u64,
     position: u64,
-    /// Sequence number of the first packet that has not arrived, as far as is known; `next` at most.
+    /// Sequence number of the first packet that is not known to have arrived; never more than `next`.
     acknowledged: u64,
     /// Set where the next packet must start a key frame.
     seeks_key_frame: bool,
     /// Sequence number of the packet with which it began, or resumed after a gap, for the key frame in it.
     starts_at: Option<u64>,
-    /// Packets were dropped before it: it goes on where its policy says.
+    /// Packets before it were dropped; its policy decides where it resumes.
     resync_due: bool,
     /// Sequence number of the first packet that it no longer takes, where it has an end of its own.
     end: Option<u64>,
-    /// Whether the far end takes packets now; see [`PacketBuffer::wait_for_room`].
+    /// Whether the peer takes packets now; see [`PacketBuffer::wait_for_room`].
     streaming: bool,
     /// What it has not taken, nobody will take: the cursor was dropped or parked.
     idle: bool,
@@ -185,7 +185,7 @@ struct ReaderState {
     dropped_waker: Option<Waker>,
 }
 
-/// The part of its limits from which on a reader that keeps what is not acknowledged asks for acknowledgements.
+/// Share of its limits above which a reader that keeps unacknowledged packets asks for acknowledgements.
 const ACKNOWLEDGE_FROM: f64 = 0.5;
 
 impl PacketBuffer {
@@ -306,12 +306,12 @@ impl ReaderState {
         self.options.limits.unwrap_or(default).exceeded_by(&self.lag(ring))
     }
 
-    /// Sequence number of the first packet that is kept for it where it blocks.
+    /// Sequence number of the first packet kept for it if its policy is to block.
     fn needed_from(&self) -> u64 {
         if self.options.keeps_unacknowledged { self.acknowledged } else { self.next }
     }
 
-    /// The part of the limits that a blocking reader uses up, and whether that is more than they allow.
+    /// Share of the limits that a blocking reader uses, and whether it exceeds them.
     fn held(&self, ring: &Ring, default: Limits) -> (f64, bool) {
         let lag =
             if self.options.keeps_unacknowledged { self.lag_from(ring, self.acknowledged) } else { self.lag(ring) };
@@ -319,7 +319,7 @@ impl ReaderState {
         (limits.used_by(&lag), limits.exceeded_by(&lag))
     }
 
-    /// Whether acknowledgements are worth asking for: it keeps packets for the want of them.
+    /// Whether packets are kept only because acknowledgements are missing.
     fn needs_acknowledgement(&self, ring: &Ring, policy: DropPolicy, limits: Limits) -> bool {
         self.options.keeps_unacknowledged
             && self.acknowledged < self.next
@@ -368,8 +368,8 @@ impl State {
         }
     }
 
-    /// Drops the oldest packets beyond the limits, but none that the writer waits for a reader to take, or to have
-    /// acknowledged. Returns the limits, those of all readers.
+    /// Drops the oldest packets beyond the limits, but none that a blocking reader has yet to take or to
+    /// acknowledge. Returns the limits, those of all readers.
     fn trim(&mut self) -> Limits {
         let own =
             self.readers.iter().flatten().filter(|reader| !reader.idle).filter_map(|reader| reader.options.limits);
@@ -394,8 +394,8 @@ impl State {
         limits
     }
 
-    /// Counts as dropped, for each reader, what is not kept any more, or not for it: where the buffer keeps what
-    /// `kept` allow, a reader may have tighter limits.
+    /// Counts as dropped, for each reader, the packets that are gone or exceed its own limits, which may be
+    /// tighter than `kept`.
     fn drop_unreachable(&mut self, kept: Limits) {
         let Self { ring, readers, policy, limits, .. } = self;
         let is_beyond = kept.exceeded_by(&ring.kept_lag());

@@ -11,12 +11,12 @@ use super::{
     ACKNOWLEDGE_FROM, Batch, DropPolicy, Limits, PacketBuffer, ReaderOptions, ReaderState, StartPosition, State,
 };
 
-/// What an acknowledgement has brought; see [`Reader::acknowledge`].
+/// Result of an acknowledgement; see [`Reader::acknowledge`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Acknowledged {
-    /// Some packets that were kept need not be any more.
+    /// Some packets no longer need to be kept.
     pub advanced: bool,
-    /// What is kept still uses up much of the limits.
+    /// The kept packets still use much of the limits.
     pub more_needed: bool,
 }
 
@@ -63,8 +63,8 @@ pub struct Progress {
     pub dropped_bytes: u64,
     /// What waits.
     pub lag: Lag,
-    /// How much of its limits the lag uses up, from 0 to 1, or what is not acknowledged does where that is kept and is much;
-    /// 0 where there are none.
+    /// Share of its limits that the lag uses, from 0 to 1; for a blocking reader with many unacknowledged packets, the
+    /// share that those use. 0 without limits.
     pub congestion: f64,
 }
 
@@ -151,7 +151,7 @@ impl Reader {
         .await;
     }
 
-    /// Waits until packets are dropped that no batch and no [`Reader::take_dropped`] has told of.
+    /// Waits until there are dropped packets that neither a batch nor [`Reader::take_dropped`] has reported.
     pub async fn wait_until_dropped(&self) {
         poll_fn(|context| {
             self.with(|state, slot| {
@@ -166,7 +166,7 @@ impl Reader {
         .await;
     }
 
-    /// How many packets were dropped that no batch, and no call before, has told of.
+    /// Returns the number of dropped packets that neither a batch nor an earlier call has reported.
     pub fn take_dropped(&self) -> u64 {
         self.with(|state, slot| state.reader(slot).map_or(0, ReaderState::take_dropped))
     }
@@ -233,15 +233,16 @@ impl Reader {
         })
     }
 
-    /// All that was taken has arrived, but for the last `outstanding` bytes: that is not kept for this reader any more, see
-    /// [`ReaderOptions::keeps_unacknowledged`]. Returns whether it has brought anything, and whether more of it is needed.
+    /// Everything taken has arrived except the last `outstanding` bytes, and need not be kept for this reader, see
+    /// [`ReaderOptions::keeps_unacknowledged`]. Returns whether packets were released, and whether further
+    /// acknowledgements are needed.
     pub fn acknowledge(&self, outstanding: u64) -> Acknowledged {
         let (acknowledged, notify_writer) = self.with(|state, slot| {
             let State { ring, readers, policy, limits, .. } = state;
             let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else {
                 return (Acknowledged::default(), false);
             };
-            // What was taken before a gap is not gone back to.
+            // A rewind never goes back over a gap.
             let arrived = ring.sequence_at(reader.position.saturating_sub(outstanding)).max(reader.behind_gap());
             let arrived = arrived.min(reader.next);
             let advanced = arrived > reader.acknowledged;
@@ -273,7 +274,7 @@ impl Reader {
         });
     }
 
-    /// Moves to where decoding can start, for a far end that has none of what was taken before: back to the newest
+    /// Moves to where decoding can start, for a peer that has none of what was taken before: back to the newest
     /// key frame that is kept, but not over a gap; where there is none, and packets may be left out, on to the next
     /// that waits. Without either it stays, as it does with [`StartPosition::Live`].
     ///
@@ -348,7 +349,7 @@ impl Reader {
         });
     }
 
-    /// Tells whether the far end takes packets now: a blocking cursor holds the writer back only then,
+    /// Tells whether the peer takes packets now: a blocking cursor holds the writer back only then,
     /// or where no other streams.
     pub fn set_streaming(&self, streaming: bool) {
         self.with(|state, slot| {
@@ -441,7 +442,7 @@ impl Slot {
             }
             let queued = reader.options.limits.unwrap_or(state.limits).used_by(&lag);
             let blocks = !reader.idle && reader.policy(state.policy) == DropPolicy::Block;
-            // Below that nobody asks what has been acknowledged.
+            // Below this share the reader does not ask for acknowledgements, so the figure would be out of date.
             let held = reader.held(&state.ring, state.limits).0;
             let congestion = if blocks && held >= ACKNOWLEDGE_FROM { held } else { queued };
             Progress { received, taken, padding_saved, dropped, dropped_bytes, lag, congestion }
@@ -513,7 +514,7 @@ impl ReaderState {
         }
     }
 
-    /// What there is from `sequence` on.
+    /// The packets from `sequence` to the end of the buffer.
     pub(super) fn lag_from(&self, ring: &Ring, sequence: u64) -> Lag {
         let head = self.head(ring);
         Lag {
@@ -523,13 +524,13 @@ impl ReaderState {
         }
     }
 
-    /// How many packets were dropped since the owner was told.
+    /// Returns the number of packets dropped since the last report to the owner.
     fn take_dropped(&mut self) -> u64 {
         self.dropped - std::mem::replace(&mut self.dropped_reported, self.dropped)
     }
 
-    /// Counts as dropped what waits and is not kept any more, or lies beyond its own limits. Where it goes on is decided
-    /// when it takes next.
+    /// Counts as dropped the waiting packets that are gone or exceed the reader's limits. Where it resumes is decided
+    /// when it next takes packets.
     pub(super) fn drop_unreachable(&mut self, ring: &Ring, default: DropPolicy, limits: Limits) {
         if self.idle {
             return;
@@ -578,7 +579,7 @@ impl ReaderState {
         self.dropped_bytes += position.saturating_sub(self.position);
         self.position = position;
         self.next += skipped;
-        // Nobody goes back over the gap.
+        // A rewind never goes back over the gap.
         self.acknowledged = self.next;
     }
 

@@ -88,8 +88,8 @@ pub struct Batch {
     /// That packet can hold the end of older frames too, which nobody can decode there: [`Batch::trim_start`] and
     /// [`asf::StartFilter`] leave it out.
     pub starts: bool,
-    /// The reader keeps so much that is not acknowledged that [`Reader::acknowledge`](super::Reader::acknowledge) is
-    /// waited for.
+    /// The reader keeps so many unacknowledged packets that it needs a call of
+    /// [`Reader::acknowledge`](super::Reader::acknowledge).
     pub needs_acknowledgement: bool,
 }
 
@@ -399,7 +399,7 @@ impl Ring {
         }
     }
 
-    /// Sequence number of the packet that holds the byte `position`, or of the oldest kept where that is gone.
+    /// Sequence number of the packet that holds the byte `position`, or of the oldest kept packet if that one is gone.
     pub(super) fn sequence_at(&self, position: u64) -> u64 {
         self.tail + self.entries.partition_point(|entry| entry.end <= position) as u64
     }

@@ -271,7 +271,7 @@ fn rewinding_repeats_whole_packets() {
 }
 
 /// What a connection did not deliver is counted to the packet, also where the log has let it go.
-/// For a far end that has nothing: back to a key frame, or on to one where packets may be left out; what was taken is
+/// For a peer that has nothing: back to a key frame, or on to one where packets may be left out; what was taken is
 /// taken again, not lost.
 #[test]
 fn moving_to_a_key_frame() {
@@ -365,7 +365,7 @@ fn keeps() -> ReaderOptions {
     ReaderOptions { keeps_unacknowledged: true, ..by(DropPolicy::Block) }
 }
 
-/// What a blocking reader has taken is kept until the far end has acknowledged it, and holds the writer back.
+/// Packets that a blocking reader has taken are kept until the peer acknowledges them, and hold the writer back.
 #[test]
 fn what_is_not_acknowledged_is_kept() {
     let header = header(300);
@@ -396,7 +396,7 @@ fn what_is_not_acknowledged_is_kept() {
     assert_eq!(reader.progress().dropped, 0);
 }
 
-/// Under another policy nothing is kept for it, whether it says so or not.
+/// Under any other policy nothing is kept, even if the reader asks for it.
 #[test]
 fn only_who_blocks_keeps() {
     let header = header(300);
@@ -410,7 +410,7 @@ fn only_who_blocks_keeps() {
         append(&buffer, &header, 11..12);
         assert!(!reader.take(u64::MAX).unwrap().needs_acknowledgement);
         assert_eq!(buffer.lock().ring.tail(), 2);
-        // A change of mind counts from then on.
+        // A changed option takes effect from then on.
         reader.set_options(keeps());
         append(&buffer, &header, 12..20);
         take_all(&mut reader);
@@ -424,7 +424,7 @@ fn only_who_blocks_keeps() {
 enum Deed {
     Append(u32),
     Take(u64),
-    /// The far end has not got so many of the last bytes.
+    /// The peer has not got so many of the last bytes.
     Lose(u64),
 }
 
@@ -477,17 +477,17 @@ proptest! {
 enum Transfer {
     Append,
     Take(u64),
-    /// The far end has acknowledged all but so many of the bytes that are on their way.
+    /// The peer has acknowledged all bytes in flight except this many.
     Arrive(u64),
-    /// The connection is lost, with all that is on its way.
+    /// The connection is lost, with all bytes in flight.
     Lose,
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A blocking reader loses nothing and gets nothing twice, whatever is acknowledged and lost when; and what is kept
-    /// stays within the limits.
+    /// A blocking reader loses no packet and gets none twice, for any order of acknowledgements and losses, and the
+    /// kept packets stay within the limits.
     #[test]
     fn what_blocks_loses_nothing(
         deeds in prop::collection::vec(prop_oneof![
@@ -522,7 +522,7 @@ proptest! {
                     while bytes(&on_the_way) > outstanding
                         && let Some((number, size)) = on_the_way.pop_front()
                     {
-                        // The last of them came in part, and comes again if the connection is lost now.
+                        // The last packet arrived in part, and is sent again if the connection is lost now.
                         if bytes(&on_the_way) < outstanding {
                             on_the_way.push_front((number, size));
                             break;
@@ -662,8 +662,8 @@ fn counts_add_up_whatever_happens() {
     }
 }
 
-/// At any moment what is queued can be had, and what cannot counts as dropped: a reader that is away as well, and one that
-/// has tighter limits than the buffer.
+/// At any moment every queued packet can be taken, and every other one counts as dropped, also for a disconnected
+/// reader and for one with tighter limits than the buffer.
 #[test]
 fn what_is_not_kept_is_dropped_at_once() {
     let header = header(300);
@@ -679,7 +679,7 @@ fn what_is_not_kept_is_dropped_at_once() {
     ] {
         let buffer = of_packets(10);
         let mut reader = buffer.reader(StartPosition::Oldest, ReaderOptions { limits, ..by(policy) });
-        // Who streams and has room lets the writer go on.
+        // A streaming reader with room lets the writer continue.
         let mut streams = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
         streams.set_streaming(true);
         let mut dropped = 0;
@@ -695,7 +695,7 @@ fn what_is_not_kept_is_dropped_at_once() {
         }
         assert_eq!(reader.take_dropped(), 35 - queued, "{policy:?}");
         assert_eq!(reader.take_dropped(), 0);
-        // It goes on where its policy says, not where the buffer happens to begin.
+        // It resumes where its policy says, not at the start of the buffer.
         let first = take_all(&mut reader).first().copied();
         match policy {
             DropPolicy::Oldest => assert_eq!(first, Some(35 - u32::try_from(queued).unwrap())),

@@ -47,8 +47,8 @@ pub enum Command {
     Reconnect,
     /// The cursor has an end: end the session by `$E`(0) once it is reached, by then at the latest, and be done.
     Drain(Instant),
-    /// The stream's time is over: what is not connected stays so until [`Command::Reconnect`]; an end that is under way
-    /// may arrive.
+    /// The time for the end of the stream is over: no connection is made until [`Command::Reconnect`], but an end in
+    /// progress may complete.
     StopConnecting,
 }
 
@@ -83,9 +83,9 @@ pub(super) struct DestinationTask {
     /// Upstream was asked for the key frame that the cursor waits for.
     key_frame_wanted: bool,
     asked_kernel_at: Option<Instant>,
-    /// When the kernel is asked next what the far end has acknowledged.
+    /// When to ask the kernel next what the peer has acknowledged.
     acknowledgement: AcknowledgementPoll,
-    /// The reader keeps packets for the want of acknowledgements.
+    /// The reader keeps packets only because acknowledgements are missing.
     acknowledgement_needed: bool,
     /// The connection's queue is full: data waits for so many bytes of room, not for packets.
     wants_room: Option<usize>,
@@ -101,7 +101,7 @@ pub(super) struct DestinationTask {
     /// The server has lost what it had of the stream, or is another: what a new session begins with is to be
     /// decodable by itself.
     begins_anew: bool,
-    /// Bytes at the end of the body that the far end had not acknowledged when it answered or was lost.
+    /// Bytes at the end of the body that the peer had not acknowledged when it answered or was lost.
     undelivered: u64,
     /// The task is over.
     done: bool,
@@ -119,9 +119,9 @@ enum TaskEvent {
     Deadline,
     Retry,
     Overrun,
-    /// The kernel is to be asked what the far end has acknowledged.
+    /// It is time to ask the kernel what the peer has acknowledged.
     AcknowledgementDue,
-    /// Packets were dropped while none are taken.
+    /// Packets were dropped while the task takes none.
     Dropped,
     /// Packets that were missed are to be reported.
     DroppedDue,
@@ -244,7 +244,7 @@ impl DestinationTask {
             () = at(*retry_at), if retry_at.is_some() => TaskEvent::Retry,
             () = reader.wait_until_overrun(), if breaks_off => TaskEvent::Overrun,
             () = at(acknowledgement_at), if acknowledgement_at.is_some() => TaskEvent::AcknowledgementDue,
-            // Those that are dropped while packets are taken are told with the next.
+            // While the task takes packets, the next batch reports the dropped ones.
             () = reader.wait_until_dropped(), if !wants_data && dropped_at.is_none() => TaskEvent::Dropped,
             () = at(dropped_at), if dropped_at.is_some() => TaskEvent::DroppedDue,
             () = at(early_warning_at), if early_warning_at.is_some() => TaskEvent::EarlyWarning,
@@ -283,8 +283,8 @@ impl DestinationTask {
                 self.session.not_delivered(undelivered);
             }
             TaskEvent::Deadline => {
-                // Where it is an answer that does not come, this is the end of the body. After `$E` nothing is sent again
-                // that has left this process.
+                // If a response is missing, this is the end of the body. After `$E`, nothing that has left this process
+                // is sent again.
                 self.undelivered =
                     if self.session.is_ending() { self.client.waiting() } else { self.client.undelivered() };
                 self.session.handle_timeout(now);
@@ -432,7 +432,7 @@ impl DestinationTask {
                 self.session.end(now);
                 return true;
             }
-            // Where a reader that was lapped goes on is decided by looking: not before something can be taken.
+            // Looking at the buffer decides where an overrun reader resumes, so only look when something can be taken.
             if self.wants_room.is_some() {
                 return false;
             }
@@ -557,7 +557,7 @@ impl DestinationTask {
                     Target::Proxy => "the proxy",
                 };
                 let text = format!("the password for {to} goes over the network readable, by Basic over http");
-                self.notice(text, "use https, or let the far end do Digest or NTLM");
+                self.notice(text, "use https, or let the peer do Digest or NTLM");
             }
             Event::LargePayloads { largest } => self.notice(
                 format!("the server closes as soon as data comes: it may take payloads of 8192 bytes at most, and this stream's have up to {largest}"),
@@ -573,7 +573,8 @@ impl DestinationTask {
             }
             Event::Restarted { reason, rewind } => self.restarted(reason, rewind),
             Event::Failed(failure) => self.failed(failure),
-            // The server answers at the end of a body; who does not pass its answer on may keep the body as well.
+            // The server responds at the end of a body; a proxy that does not forward the response may hold the body
+            // back as well.
             Event::EndUnanswered if lock(&self.stats).rollovers > 0 => self.notice(
                 "the server's answer to the end of the stream did not come through, as those before did: where a proxy \
                  holds requests back until they are whole, the last one is lost"
@@ -595,7 +596,7 @@ impl DestinationTask {
         }
     }
 
-    /// Asks for credentials or a ticket where that may block. Without a thread for it this attempt has failed.
+    /// Requests credentials or a ticket on a thread that may block. If no thread can be started, this attempt fails.
     fn ask(&mut self, call: impl FnOnce() -> AuthReply + Send + 'static) {
         match spawn_blocking(call) {
             Ok(asking) => self.asking = Some(asking),

@@ -45,7 +45,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What was taken may have to be taken again, until the far end has acknowledged it.
+    /// Taken packets may have to be sent again until the peer has acknowledged them.
     fn reader_options(&self) -> ReaderOptions {
         ReaderOptions { keeps_unacknowledged: true, ..self.options }
     }
@@ -234,13 +234,12 @@ impl Publisher {
         }
     }
 
-    /// Connects nothing any more: the time for the end of the stream is over. See [`Command::StopConnecting`].
+    /// Makes no further connection: the time for the end of the stream is over. See [`Command::StopConnecting`].
     pub fn stop_connecting(&self) {
         self.command(None, Command::StopConnecting);
     }
 
-    /// The destinations that were never connected, nor failed for good, nor were closed on request: what they hold of
-    /// the stream waits for a first connection.
+    /// The destinations that were never connected and have neither failed for good nor been closed on request.
     pub fn unreached(&self) -> Vec<Stats> {
         let waits = |stats: &&Stats| stats.connected_at.is_none() && !stats.state.is_final();
         let destinations = self.shared.lock();
@@ -308,7 +307,7 @@ impl Publisher {
     /// Whether there are `number` destinations or more, and all of them are in `state`.
     pub fn all_are(&self, state: status::State, number: usize) -> bool {
         let destinations = self.shared.lock();
-        // Those added last get there last: this is asked for each of thousands, and answered by looking at one.
+        // Destinations added last get there last, so looking at one usually answers this, even with thousands of them.
         destinations.all.len() >= number
             && destinations.all.iter().rev().all(|destination| lock(&destination.stats).state == state)
     }

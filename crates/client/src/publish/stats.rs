@@ -28,7 +28,7 @@ pub struct Stats {
     /// Packets handed to the connection, those repeated after a loss counted once.
     pub packets_sent: u64,
     /// Those of them that went so shortly before a connection broke that the server may not have read them: how many
-    /// of those sent can be missing at the far end.
+    /// of those sent can be missing at the peer.
     pub packets_uncertain: u64,
     /// Bytes of requests' bodies, framing and fillers included.
     pub bytes_sent: u64,
@@ -115,8 +115,8 @@ impl Stats {
         if connected.is_zero() { 0 } else { (self.bytes_sent as f64 * 8.0 / connected.as_secs_f64()) as u64 }
     }
 
-    /// The same once the publisher has let go of the destination, whose connection closes then: what waits is sent to
-    /// nobody.
+    /// The same after the publisher has released the destination and its connection closes: queued packets will not
+    /// be sent.
     #[must_use]
     pub fn let_go(mut self) -> Self {
         self.packets_dropped += std::mem::take(&mut self.packets_queued);

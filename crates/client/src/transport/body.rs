@@ -35,7 +35,7 @@ struct State {
     /// Bytes of the Content-Length that the library has not pulled yet.
     remaining: u64,
     aborted: bool,
-    /// The library has let go of the body, and of the connection before.
+    /// The library has released the body, and before that the connection.
     released: bool,
     puller: Option<Waker>,
     pusher: Option<(Waker, usize)>,
@@ -94,13 +94,13 @@ impl Queue {
         self.lock().queued
     }
 
-    /// Bytes that have not left this process, as far as is known: TLS may hold some more.
+    /// Bytes known not to have left this process; TLS may hold some more.
     pub(super) fn unwritten(&self) -> usize {
         let state = self.lock();
         state.queued + state.in_flight
     }
 
-    /// Waits until the library has let go of the body; the connection is closed then, as far as it is the library's.
+    /// Waits until the library has released the body; it has then closed its side of the connection.
     pub(super) async fn released(&self) {
         poll_fn(|context| {
             let mut state = self.lock();

@@ -126,7 +126,7 @@ mod gssapi {
         delete_sec_context: DeleteSecContext,
     }
 
-    /// A library that is missing is looked for again the next time: it may be installed meanwhile.
+    /// A missing library is looked up again next time, because it may have been installed meanwhile.
     static FUNCTIONS: OnceCell<Functions> = OnceCell::new();
 
     fn functions() -> Result<&'static Functions, String> {

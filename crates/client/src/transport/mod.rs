@@ -10,11 +10,11 @@
 //!   would throw away what the library still holds. It is left open until the
 //!   server answers or closes, or the connection is closed in order
 //!   ([`Client::close_gracefully`]);
-//! * the kernel holds little unsent data, and tells what the far end has
+//! * the kernel holds little unsent data, and tells what the peer has
 //!   acknowledged (`socket`), so that a lost connection loses no packet;
 //! * a proxy is the way where the session says so (`proxy`): requests then name the whole URL, and https
 //!   goes through a tunnel. What is told of the connection is told of the one to the proxy;
-//! * https is an option (`tls`); what the far end has acknowledged is then more than the requests'
+//! * https is an option (`tls`); what the peer has acknowledged is then more than the requests'
 //!   bytes, so that a lost connection repeats some packets that had arrived, rather than lose one;
 //! * Kerberos tickets come from the system's library (`kerberos`);
 //! * SIGPIPE is blocked in the I/O thread, and what the system refuses is an error, never a panic (`runtime`);
@@ -55,9 +55,9 @@ use wmhttp::proxy::Proxy;
 
 /// Bytes of body that wait here at most, beside what the kernel holds.
 const BODY_QUEUE_BYTES: usize = 64 * 1024;
-/// Bytes that the HTTP and the TLS library hold at most while the kernel takes none.
+/// Maximum number of bytes that the HTTP and TLS libraries hold while the kernel takes none.
 const TLS_BUFFER_BYTES: u64 = 128 * 1024;
-/// Bytes of the TLS record that takes leave, at most. A data packet's record has more than its framing as overhead.
+/// Maximum size of TLS's close_notify record, in bytes. It is less than the overhead of a data packet's record.
 const CLOSE_NOTIFY_BYTES: u64 = 31;
 /// Bytes of a response's body that are read, so that its connection can serve again.
 const MAX_RESPONSE_BODY: usize = 64 * 1024;
@@ -69,7 +69,7 @@ const RESPONSE_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Settings {
     /// Name lookup and TCP together.
     pub connect_timeout: Duration,
-    /// How long the far end may leave bytes unacknowledged; zero does not watch it.
+    /// How long the peer may leave bytes unacknowledged; zero does not watch it.
     pub stall_timeout: Duration,
     /// The address of this machine that connections begin at; `None` leaves it to the system.
     pub local_address: Option<IpAddr>,
@@ -101,12 +101,12 @@ pub enum TransportEvent {
         cause: Cause,
         /// What the system said.
         detail: String,
-        /// Bytes at the end of the body that the far end's system has not acknowledged.
+        /// Bytes at the end of the body that the peer's system has not acknowledged.
         undelivered: u64,
     },
     /// The connection is closed in order, as [`Client::close_gracefully`] asked.
     Closed {
-        /// Whether the far end's system has acknowledged all that was sent. A proxy is such a far end.
+        /// Whether the peer's system has acknowledged all that was sent. A proxy counts as the peer.
         delivered: bool,
     },
 }
@@ -213,8 +213,9 @@ impl Client {
         BODY_QUEUE_BYTES
     }
 
-    /// What happens next. Never returns while no request is under way and no connection is being closed. `wanted_room` asks
-    /// for [`TransportEvent::Room`] too, once [`Client::room`] is so many bytes, or [`Client::capacity`] where that is less.
+    /// What happens next. Never returns while no request is under way and no connection is being closed. `wanted_room`
+    /// asks for [`TransportEvent::Room`] too, once [`Client::room`] is so many bytes, or [`Client::capacity`] where
+    /// that is less.
     pub async fn next(&mut self, wanted_room: Option<usize>) -> TransportEvent {
         if let Some(closing) = &mut self.closing {
             let delivered = closing.await;
@@ -274,19 +275,19 @@ impl Client {
         self.sent_before_body = 0;
     }
 
-    /// Closes the connection so that nothing is lost that was sent: the library writes what it holds and shuts the
-    /// sending side down (TLS says so first, by close_notify), and what the far end still says is read until it closes
-    /// too, for `grace` at most. [`TransportEvent::Closed`] follows, by `by`.
+    /// Closes the connection without losing sent data: the library writes what it holds and shuts the sending side down
+    /// (TLS sends close_notify first), and input from the peer is read until it closes too, for up to `grace`.
+    /// [`TransportEvent::Closed`] follows, by `by`.
     ///
-    /// Where the far end has answered before the body's end, the library closes at once and TLS without a word: whoever
-    /// has answered has read what it answers.
+    /// If the peer has responded before the body's end, the library closes at once, and TLS without close_notify: a
+    /// peer that has responded has read the request.
     pub fn close_gracefully(&mut self, grace: Duration, by: Instant) {
         let socket = self.socket().take();
         let answered = self.answered.take();
         if let Some(body) = &answered {
             body.abort();
         }
-        // The response is no longer waited for, which makes the library close.
+        // Dropping the wait for the response makes the library close.
         let body = self.exchange.take().and_then(|exchange| exchange.is_sent().then_some(exchange.body)).flatten();
         self.close();
         self.closing = Some(Box::pin(async move {
@@ -298,14 +299,14 @@ impl Client {
             let released = tokio::time::timeout_at(by, released).await.is_ok();
             match socket {
                 Some(socket) => socket.finish(grace, by).await && released,
-                // Nobody knows what has arrived.
+                // What has arrived is unknown.
                 None => false,
             }
         }));
     }
 
-    /// Whether the far end's system has acknowledged all that was sent; `None` where the kernel does not tell. With TLS
-    /// some bytes may be in the library still, until [`Client::close_gracefully`] is through.
+    /// Whether the peer's system has acknowledged all that was sent; `None` if the kernel does not report it. With
+    /// TLS, some bytes may still be in the library until [`Client::close_gracefully`] is complete.
     pub fn is_acknowledged(&self) -> Option<bool> {
         let told = self.telemetry()?;
         Some(told.outstanding == 0 && self.body().is_none_or(|body| body.unwritten() == 0))
@@ -408,8 +409,8 @@ impl Client {
         self.body().map_or(0, |body| body.queued() as u64)
     }
 
-    /// Bytes at the end of the body under way that the far end's system has not acknowledged. With TLS they are not less,
-    /// but may be more.
+    /// Bytes at the end of the body under way that the peer's system has not acknowledged. With TLS this is an upper
+    /// estimate.
     pub fn undelivered(&self) -> u64 {
         let Some(body) = self.body() else { return 0 };
         // Sure is what has not even left this process.
@@ -419,7 +420,7 @@ impl Client {
             let unwritten = body.unwritten() as u64;
             // The library has more only while the kernel takes no more.
             let held = if told.unsent > 0 || unwritten > waiting { TLS_BUFFER_BYTES } else { 0 };
-            // Records are longer than what they carry. One that takes leave is sent to a far end that has closed, too.
+            // Records are longer than their content. A close_notify is also sent to a peer that has closed.
             unwritten + held + told.outstanding.saturating_sub(CLOSE_NOTIFY_BYTES)
         } else {
             // The SYN counts as one.
@@ -493,7 +494,7 @@ fn reachable(peers: &[SocketAddr], local: Option<IpAddr>) -> Result<Vec<SocketAd
     match local {
         Some(local) if reachable.is_empty() && !peers.is_empty() => Err(Failed {
             cause: Cause::LocalAddress,
-            detail: format!("none of the far end's addresses is of {local}'s family"),
+            detail: format!("none of the peer's addresses is of {local}'s family"),
         }),
         Some(_) | None => Ok(reachable),
     }

@@ -13,7 +13,7 @@ use wmhttp::proxy::{Proxy, ProxyConfig};
 
 /// As the environment says now: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, in either case.
 /// `login` counts instead of the credentials there. A variable that cannot be read is an error for the URLs that it is
-/// about: to go past a proxy without a word is what nobody has asked for.
+/// about, because silently bypassing a proxy is never what the user wants.
 pub fn by_environment(login: Login) -> ProxyConfig {
     // In the environment of a CGI program the client names HTTP_PROXY, by its header Proxy.
     if std::env::var_os("REQUEST_METHOD").is_some() {

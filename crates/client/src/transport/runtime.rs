@@ -23,7 +23,7 @@ static RUNTIME: OnceCell<Handle> = OnceCell::new();
 /// The runtime of the I/O thread, which is started where it does not run yet.
 ///
 /// # Errors
-/// The system's, where no thread or no descriptors can be had; the next call tries again.
+/// The system's error if it grants no thread or no descriptors; the next call tries again.
 pub fn handle() -> io::Result<Handle> {
     RUNTIME.get_or_try_init(start).cloned()
 }

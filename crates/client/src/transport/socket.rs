@@ -21,9 +21,9 @@ pub struct Telemetry {
     pub rtt: u32,
     /// Bytes in the kernel's queue that were not sent yet.
     pub unsent: u32,
-    /// Bytes that the far end has acknowledged since the connection began.
+    /// Bytes that the peer has acknowledged since the connection began.
     pub acknowledged: u64,
-    /// Bytes that the kernel has taken, and the far end has not acknowledged: `unsent`, and those on their way. On a
+    /// Bytes that the kernel has taken, and the peer has not acknowledged: `unsent`, and those on their way. On a
     /// connection that is lost, those that were when it was lost.
     pub outstanding: u64,
     /// Whether the connection is over on both sides, or was reset.

@@ -126,7 +126,7 @@ mod with_rustls {
         }
 
         fn config(&self) -> Result<&ClientConfig, TlsOptionsError> {
-            // What fails is tried again at the next connection: the file may be mended meanwhile, or a descriptor free.
+            // A failure is not remembered: by the next connection the file may be fixed, or a descriptor free.
             self.0.built.get_or_try_init(|| build(&self.0.options))
         }
 

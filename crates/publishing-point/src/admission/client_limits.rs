@@ -134,7 +134,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// The far end's address, an IPv4 one as such.
+    /// The peer's address, an IPv4 one as such.
     pub(crate) fn address(&self) -> IpAddr {
         self.address
     }

@@ -34,7 +34,7 @@ pub struct ServerLimits {
     pub head_timeout: Duration,
     /// Time for the body of a PushSetup.
     pub setup_timeout: Duration,
-    /// How long the far end of a connection may leave unacknowledged all that waits for it (`TCP_USER_TIMEOUT`); then
+    /// How long the peer of a connection may leave unacknowledged all that waits for it (`TCP_USER_TIMEOUT`); then
     /// it counts as dead.
     pub stall_timeout: Duration,
 }

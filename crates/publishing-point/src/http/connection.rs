@@ -30,9 +30,9 @@ const READ_AHEAD: usize = 64 * 1024;
 const MAX_ASKED: usize = 8;
 /// Time beyond the Inactivity-Timeout, at which the session itself closes its connection.
 const AFTER_INACTIVITY: Duration = Duration::from_secs(30);
-/// Silence after which the kernel asks whether the far end is still there.
+/// Silence after which the kernel asks whether the peer is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How long what still comes is read and dropped after the last answer, so that the far end can read
+/// How long what still comes is read and dropped after the last answer, so that the peer can read
 /// that: a socket closed over unread bytes resets the connection.
 const LINGERING_CLOSE_TIME: Duration = Duration::from_secs(1);
 /// Bytes dropped at most in that time.
@@ -75,7 +75,7 @@ impl Connection {
         }
     }
 
-    /// The address of the far end.
+    /// The address of the peer.
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
     }
@@ -241,10 +241,10 @@ fn set_options(stream: &TcpStream, settings: &ConnectionSettings) -> io::Result<
     socket.set_tcp_user_timeout(Some(settings.limits.stall_timeout))
 }
 
-/// Ends the connection for writing, and reads until the far end has done so too.
+/// Ends the connection for writing, and reads until the peer has done so too.
 async fn linger(stream: MaybeTlsStream) {
     let until = Instant::now() + LINGERING_CLOSE_TIME;
-    // Fails where the far end has gone already, or does not read.
+    // Fails where the peer has gone already, or does not read.
     let Ok(Ok(stream)) = timeout_at(until, stream.end()).await else { return };
     let mut dropped = [0; 8 * 1024];
     let mut left = LINGER_BYTES;

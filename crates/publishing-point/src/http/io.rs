@@ -21,7 +21,7 @@ impl MaybeTlsStream {
     /// Shakes hands, where TLS is spoken.
     ///
     /// # Errors
-    /// Where the far end speaks no TLS, or none that this server does.
+    /// Where the peer speaks no TLS, or none that this server does.
     pub(crate) async fn accept(stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
         Ok(match tls {
             None => Self::Plain(stream),
@@ -40,7 +40,7 @@ impl MaybeTlsStream {
     /// Says that nothing more is sent, and gives the connection that this can still be read from.
     ///
     /// # Errors
-    /// Where the far end has gone already.
+    /// Where the peer has gone already.
     pub(crate) async fn end(mut self) -> io::Result<TcpStream> {
         self.shutdown().await?;
         Ok(match self {

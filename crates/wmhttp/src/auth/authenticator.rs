@@ -1,4 +1,4 @@
-//! One far end's challenges, and what becomes of the request that they refuse.
+//! One peer's challenges, and what becomes of the request that they refuse.
 
 use std::time::SystemTime;
 
@@ -22,7 +22,7 @@ const MAX_TURNS: u32 = 2;
 pub struct Authenticator {
     target: Target,
     exchange: Option<Exchange>,
-    /// What the application has supplied for this far end.
+    /// What the application has supplied for this peer.
     supplied: Option<Credentials>,
     /// The sets that were refused since the last success, or the last failure for good.
     refused: Vec<Credentials>,
@@ -34,7 +34,7 @@ pub struct Authenticator {
 
 #[derive(Debug, Default)]
 struct Tickets {
-    /// The far end has taken one.
+    /// The peer has taken one.
     work: bool,
     /// There is none, or it was refused, since then.
     tried: bool,
@@ -49,7 +49,7 @@ struct Exchange {
     /// None where it is the system's ticket.
     credentials: Option<Credentials>,
     by_ticket: bool,
-    /// Further challenges that it has answered since the far end took a request.
+    /// Further challenges that it has answered since the peer took a request.
     turns: u32,
     /// A request that it authenticated was taken.
     accepted: bool,
@@ -78,7 +78,7 @@ pub struct AuthContext<'a> {
     pub url: &'a Url,
     /// What may be used.
     pub methods: Methods,
-    /// What is known of the user, at this far end.
+    /// What is known of the user, at this peer.
     pub login: &'a Login,
     /// A source of random values.
     pub random: fn() -> [u8; 16],
@@ -86,7 +86,7 @@ pub struct AuthContext<'a> {
     pub wall_clock: fn() -> SystemTime,
     /// Whether the connection of the challenge goes on.
     pub kept: bool,
-    /// Whether Kerberos tickets can be had for this far end.
+    /// Whether Kerberos tickets can be had for this peer.
     pub tickets: bool,
 }
 
@@ -95,7 +95,7 @@ pub struct AuthContext<'a> {
 pub struct CredentialRequest {
     /// Who asks.
     pub target: Target,
-    /// The realm, as the far end calls it.
+    /// The realm, as the peer calls it.
     pub realm: Option<String>,
     /// Host and port that the request goes to.
     pub site: String,
@@ -125,12 +125,12 @@ pub enum AuthStep {
 }
 
 impl Authenticator {
-    /// Nothing is known of this far end yet.
+    /// Nothing is known of this peer yet.
     pub fn new(target: Target) -> Self {
         Self { target, exchange: None, supplied: None, refused: Vec::new(), open: None, tickets: Tickets::default() }
     }
 
-    /// Another far end is asked next: it gets nothing of this one's.
+    /// Another peer is asked next: it gets nothing of this one's.
     pub fn forget(&mut self) {
         *self = Self::new(self.target);
     }
@@ -174,7 +174,7 @@ impl Authenticator {
         !std::mem::replace(&mut exchange.exposed, true)
     }
 
-    /// The far end has taken the request.
+    /// The peer has taken the request.
     pub fn accepted(&mut self) {
         self.refused.clear();
         if let Some(exchange) = &mut self.exchange {
@@ -184,7 +184,7 @@ impl Authenticator {
         }
     }
 
-    /// The far end refuses the request until it is authenticated.
+    /// The peer refuses the request until it is authenticated.
     pub fn challenged(&mut self, headers: &HeaderMap, now: &AuthContext<'_>) -> AuthStep {
         let challenges = Challenge::read(headers, &self.target.challenge_header());
         if let Some(mut exchange) = self.exchange.take() {
@@ -197,14 +197,14 @@ impl Authenticator {
                 Ok(true) if !now.kept && !exchange.mechanism.survives_connection() => {
                     return self.refuse(
                         "it closed the connection that it authenticates",
-                        "let the far end keep connections open, or set auth-methods=digest",
+                        "let the peer keep connections open, or set auth-methods=digest",
                     );
                 }
                 Ok(true) => {
                     self.exchange = Some(exchange);
                     return AuthStep::Again;
                 }
-                Err(text) => return self.refuse(&text, "see the far end's log, or set auth-methods to another scheme"),
+                Err(text) => return self.refuse(&text, "see the peer's log, or set auth-methods to another scheme"),
                 // What was taken once is taken again; only what belongs to it has grown old.
                 Ok(false) if exchange.accepted => {}
                 Ok(false) => {
@@ -214,7 +214,7 @@ impl Authenticator {
             }
         }
         if challenges.is_empty() {
-            return self.refuse("it asks for credentials without saying how", "correct the far end's settings");
+            return self.refuse("it asks for credentials without saying how", "correct the peer's settings");
         }
         let known = [self.supplied.clone(), now.login.credentials()];
         let credentials = known.into_iter().flatten().find(|known| !self.refused.contains(known));
@@ -239,7 +239,7 @@ impl Authenticator {
             Err(None) => AuthStep::SetUp,
             Err(Some(offered)) => self.refuse(
                 &format!("it takes {offered} only"),
-                "add that scheme to auth-methods, or allow another one at the far end",
+                "add that scheme to auth-methods, or allow another one at the peer",
             ),
         }
     }

@@ -12,10 +12,10 @@ const MAX_CHALLENGES: usize = 16;
 /// Parameters of a challenge that are kept.
 const MAX_PARAMETERS: usize = 32;
 
-/// One scheme that the far end offers.
+/// One scheme that the peer offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Challenge {
-    /// The scheme's name as the far end writes it.
+    /// The scheme's name as the peer writes it.
     pub(super) name: String,
     /// What follows the name of a scheme whose messages are single tokens.
     pub(super) token: Option<String>,

@@ -93,7 +93,7 @@ struct Digest {
     nonce: Nonce,
 }
 
-/// What one challenge of the far end's sets.
+/// What one challenge of the peer's sets.
 #[derive(Debug)]
 struct Nonce {
     challenge: Challenge,

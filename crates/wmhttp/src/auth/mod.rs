@@ -1,7 +1,7 @@
 //! Authentication to a server or a proxy (C-5, C-13).
 //!
 //! A file for each scheme, and a table with a row for each, the strongest first. An
-//! [`Authenticator`] takes one far end's challenges and says what becomes of the request: it is
+//! [`Authenticator`] takes one peer's challenges and says what becomes of the request: it is
 //! sent again with the header that [`Authenticator::authorize`] gives, or credentials are
 //! asked for, or it has failed. Each set of credentials is tried once.
 //!

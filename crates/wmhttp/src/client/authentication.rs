@@ -71,7 +71,7 @@ impl Session {
         Some((target, kind))
     }
 
-    /// The far end took a request, whatever it says about it otherwise.
+    /// The peer took a request, whatever it says about it otherwise.
     pub(super) fn authenticated(&mut self) {
         self.to_server.accepted();
         self.to_proxy.accepted();
@@ -136,7 +136,7 @@ impl Session {
             }
             AuthStep::SetUp if std::mem::replace(&mut self.sent_back_to_setup, true) => {
                 let text = "it asks each PushStart for what only a PushSetup can do";
-                self.fail(Failure::unauthorized(target, text, "allow Digest at the far end"));
+                self.fail(Failure::unauthorized(target, text, "allow Digest at the peer"));
             }
             AuthStep::SetUp => {
                 if connection == Connection::Same {

@@ -1,4 +1,4 @@
-//! What the far end shows of itself, and what is concluded from it.
+//! What the peer shows of itself, and what is concluded from it.
 
 use std::time::{Duration, Instant};
 

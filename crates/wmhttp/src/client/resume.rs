@@ -60,8 +60,8 @@ pub(super) struct Resumed {
 
 impl Session {
     /// Whether the request that resumes a lost session is so young that its loss may be the server's refusal (C-15).
-    /// A server that refuses a body and closes resets the connection, which can destroy its answer; whatever the far
-    /// end's system has acknowledged of that body, nobody has read.
+    /// A server that refuses a body and closes resets the connection, which can destroy its answer; whatever the
+    /// peer's system has acknowledged of that body, nobody has read.
     pub fn resume_is_unproven(&self, now: Instant) -> bool {
         let at = self.resumed.as_ref().map(|resumed| resumed.at);
         at.is_some_and(|at| now.saturating_duration_since(at) <= RESUME_REJECT_WINDOW)

@@ -217,7 +217,7 @@ impl Played {
         self.run();
     }
 
-    /// The far end's system has all of the body.
+    /// The peer's system has all of the body.
     fn acknowledge(&mut self) {
         self.session.handle_acknowledged(GRACE, self.now);
         self.run();
@@ -414,7 +414,7 @@ fn c11_end() {
     }
 }
 
-/// C-11: an end that was answered is confirmed; else it is where the far end's system has acknowledged it to the last.
+/// C-11: an end that was answered is confirmed; else it is where the peer's system has acknowledged it to the last.
 #[test]
 fn c11_close_in_order() {
     type Act = fn(&mut Played);

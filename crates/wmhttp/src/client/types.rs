@@ -194,8 +194,8 @@ pub enum Event {
     },
     /// The attempt or the push failed: nothing more happens until `connect`.
     Failed(Failure),
-    /// The far end's system has acknowledged `$E`, and the server has neither answered nor closed: the connection is closed
-    /// without (C-11).
+    /// The peer's system has acknowledged `$E`, and the server has neither answered nor closed: the connection is
+    /// closed without (C-11).
     EndUnanswered,
     /// `$E`(0) is out and the connection done with (C-11).
     Ended {

@@ -91,7 +91,7 @@ impl Decoder {
         Ok(self.0.next_frame(FRAMING_LEN, peek)?.map(decode))
     }
 
-    /// Whether the bytes so far end at a packet's end.
+    /// Whether the bytes so peer at a packet's end.
     pub fn is_aligned(&self) -> bool {
         self.0.is_aligned()
     }

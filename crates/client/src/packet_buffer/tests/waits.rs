@@ -165,7 +165,7 @@ fn the_writer_that_waits_is_woken_by_acknowledgements() {
     writer.join().unwrap().unwrap();
 }
 
-/// Who does not take is told of what it loses meanwhile.
+/// A reader that takes nothing still learns of the packets it loses.
 #[test]
 fn who_is_away_is_woken_by_what_is_dropped() {
     let header = header(300);

@@ -1,29 +1,29 @@
-//! What the far end's system has acknowledged: it need not be kept any more for a reader that blocks, and the end of a
-//! body is over by that.
+//! Acknowledgements of the peer's system: they release the packets kept for a blocking reader, and complete the
+//! end of a body.
 //!
-//! Three of six servers in the field neither answer `$E`(0) nor close. When all bytes are acknowledged they have arrived at
-//! the far end's system, and waiting proves no more: neither that the server has read them, nor, behind a proxy,
-//! that they have come further than to that. The kernel tells nobody of it, so it is asked, but only while something
-//! waits for it.
+//! Three of six servers in the field neither answer `$E`(0) nor close. When all bytes are acknowledged, they have
+//! arrived at the peer's system, and waiting longer proves nothing: not that the server has read them, nor that a proxy
+//! has forwarded them. The kernel does not notify about acknowledgements, so the task polls it, but only while
+//! something depends on the answer.
 
 use std::time::{Duration, Instant};
 
 use super::DestinationTask;
 
-/// How soon the kernel is asked for the first time; then each time twice as late, …
+/// Interval before the first poll; it doubles with each further one, …
 const FIRST_POLL: Duration = Duration::from_millis(1);
-/// … but so soon at least.
+/// … up to this interval.
 const SLOWEST_POLL: Duration = Duration::from_millis(20);
-/// How long an answer is waited for once `$E` has arrived, beside two round trips: a server that answers does so at
-/// once, and for those that do not, each end of a session takes this time twice.
+/// Time to wait for a response once `$E` has arrived, in addition to two round trips. Servers that respond do so
+/// at once; with the others, each end of a session takes this time twice.
 const ANSWER_GRACE: Duration = Duration::from_millis(100);
-/// The same where a proxy has it: the round trip behind it is unknown, and its close would be the end of what it
-/// has not passed on.
+/// The same behind a proxy: the round trip beyond it is unknown, and closing may discard what the proxy has not
+/// forwarded.
 const ANSWER_GRACE_OF_PROXY: Duration = Duration::from_millis(400);
-/// Round trips on a network that is choked take seconds, and tell nothing of the server.
+/// On a congested network, round trips take seconds and say nothing about the server.
 const LONGEST_GRACE: Duration = Duration::from_secs(2);
 
-/// When the kernel is asked.
+/// Schedule of the polls.
 #[derive(Debug, Default)]
 pub(super) struct AcknowledgementPoll {
     next: Option<(Instant, Duration)>,
@@ -34,12 +34,12 @@ impl AcknowledgementPoll {
         self.next.map(|(at, _)| at)
     }
 
-    /// Asks soon, where it is not waited for that already.
+    /// Schedules the first poll unless one is scheduled.
     fn start(&mut self, now: Instant) {
         self.next.get_or_insert((now + FIRST_POLL, FIRST_POLL));
     }
 
-    /// It was asked, and is to be asked again: soon, where that has brought something.
+    /// Schedules the next poll: soon if the last one released packets.
     fn again(&mut self, advanced: bool, now: Instant) {
         let interval = match self.next {
             Some((_, interval)) if !advanced => (interval * 2).min(SLOWEST_POLL),
@@ -54,7 +54,7 @@ impl AcknowledgementPoll {
 }
 
 impl DestinationTask {
-    /// Asks the kernel from now on, where its answer is waited for.
+    /// Starts polling if something depends on acknowledgements, otherwise stops it.
     pub(super) fn watch_acknowledgement(&mut self) {
         if self.session.awaits_acknowledgement() || self.acknowledgement_needed {
             self.acknowledgement.start(Instant::now());
@@ -68,14 +68,14 @@ impl DestinationTask {
         if self.acknowledgement_needed {
             advanced = self.acknowledge_packets(now);
         }
-        // Where the kernel does not tell, the answer, or the time for it, decides.
+        // If the kernel does not report it, the response or its timeout decides.
         if self.session.awaits_acknowledgement() && self.client.is_acknowledged() == Some(true) {
             self.session.handle_acknowledged(self.answer_grace(), now);
         }
         self.acknowledgement.again(advanced, now);
     }
 
-    /// Lets go of the packets that have arrived; true where some have.
+    /// Releases the packets that have arrived; returns whether there were any.
     fn acknowledge_packets(&mut self, now: Instant) -> bool {
         let undelivered = self.client.undelivered();
         if self.may_be_unread(undelivered, now) {
@@ -86,7 +86,7 @@ impl DestinationTask {
         acknowledged.advanced
     }
 
-    /// The body is at its end: what the far end has still to say is heard, and the connection closed in order.
+    /// The body has ended: reads what the peer still sends, and closes the connection in order.
     pub(super) fn close_gracefully(&mut self) {
         let by = self.session.close_by().unwrap_or_else(Instant::now);
         self.undelivered = self.client.waiting();

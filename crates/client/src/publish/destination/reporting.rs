@@ -65,7 +65,8 @@ impl DestinationTask {
         self.tell_dropped(progress.taken, progress.dropped);
     }
 
-    /// Before nothing more is sent: what was not reported yet, and what waits, since nobody will send it.
+    /// Called before sending stops: reports the dropped packets not reported yet, and those still queued, which will
+    /// not be sent.
     pub(super) fn report_last_dropped(&mut self) {
         let progress = self.reader.progress();
         self.dropped.packets += self.reader.take_dropped() + progress.lag.packets;

@@ -1,9 +1,9 @@
 //! What has not arrived, or may not have, when a body breaks.
 //!
-//! The far end's system acknowledges bytes that the server has not read, and there is no word of the server's own
+//! The peer's system acknowledges bytes that the server has not read, and there is no word of the server's own
 //! before the body's end. What the system has not acknowledged is taken again. So is all of a body that was so
-//! short that it may have been refused, or that nobody has read: better twice than never. Of the rest, what is fresh
-//! counts as uncertain. A reader that blocks keeps the packets for that (`acknowledgement`).
+//! short that it may have been refused, or that nobody has read: better twice than never. Of the rest, recent data
+//! counts as uncertain. A blocking reader keeps the packets for this (`acknowledgement`).
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ pub(super) enum BodyEnd {
 }
 
 impl DestinationTask {
-    /// How many bytes at the end of the body to take again, where the far end's system has acknowledged all but
+    /// How many bytes at the end of the body to take again, where the peer's system has acknowledged all but
     /// `undelivered`.
     pub(super) fn bytes_to_resend(&self, how: &BodyEnd, undelivered: u64, now: Instant) -> u64 {
         let is_short = self.body.age(now) <= REFUSAL_RESEND_WINDOW;
@@ -41,18 +41,19 @@ impl DestinationTask {
         if all { self.body.len() } else { undelivered }
     }
 
-    /// Whether all of the body would be taken again if the connection were lost now, though the far end's system has
-    /// acknowledged all but `undelivered`: it is so short that this could be a refusal, or nobody seems to read it.
+    /// Whether all of the body would be taken again if the connection were lost now, though the peer's system has
+    /// acknowledged all but `undelivered`: it is so short that this could be a refusal, or the server does not seem to
+    /// read it.
     pub(super) fn may_be_unread(&self, undelivered: u64, now: Instant) -> bool {
         self.body.age(now) <= REFUSAL_RESEND_WINDOW || self.is_stuck(undelivered)
     }
 
-    /// Whether the far end takes nothing now, and has taken so little that this may be its system alone.
+    /// Whether the peer takes nothing now, and has taken so little that all of it may be in its system's buffers.
     fn is_stuck(&self, undelivered: u64) -> bool {
         self.full_since.is_some() && self.body.len().saturating_sub(undelivered) <= STALL_RESEND_BYTES
     }
 
-    /// Whether nobody has read any of the body, though the far end's system has acknowledged all but `undelivered`.
+    /// Whether nobody has read any of the body, though the peer's system has acknowledged all but `undelivered`.
     pub(super) fn peer_read_nothing(&self, cause: Cause, undelivered: u64, now: Instant) -> bool {
         let took_little = self.body.len().saturating_sub(undelivered) <= STALL_RESEND_BYTES;
         let stuck = took_little && cause == Cause::Stalled
@@ -79,8 +80,7 @@ impl DestinationTask {
         lost
     }
 
-    /// The body is over: nothing waits for room in it, and all that was taken and is not taken again has arrived, as far
-    /// as will ever be known.
+    /// The body is over: nothing waits for room in it, and whatever is not sent again is considered delivered.
     pub(super) fn forget_body(&mut self) {
         self.body = BodyMap::default();
         self.undelivered = 0;

@@ -17,7 +17,8 @@ pub(super) struct PendingRetryDecision {
 }
 
 impl DestinationTask {
-    /// Whether the push has flowed for so long that `failure`, which follows or came before, is no further one in a row.
+    /// Whether the push has flowed for so long that `failure`, which follows or came before, is no further one in a
+    /// row.
     pub(super) fn has_streamed(&self, failure: &Failure) -> bool {
         let policy = lock(&self.settings).retry;
         // A server that takes each push and drops it at once is no success: one attempt a retry-delay.
@@ -74,7 +75,7 @@ impl DestinationTask {
         });
         match answer {
             Some(Ok(answer)) => self.question = Some(PendingRetryDecision { failure, delay, answer }),
-            // Without a thread to ask on the answer is the default, as without a handler.
+            // If no thread can be started, the default answer applies, as without a handler.
             Some(Err(_)) | None => self.retry_after(failure, delay),
         }
     }

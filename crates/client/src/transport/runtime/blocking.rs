@@ -52,10 +52,10 @@ impl<T> Future for BlockingTask<T> {
 /// Makes a call on a thread where it may block.
 ///
 /// # Errors
-/// The system's, where there is no thread for it and none can be had.
+/// The system's error if no thread is idle and none can be started.
 pub fn spawn_blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> io::Result<BlockingTask<T>> {
     let (sender, receiver) = oneshot::channel();
-    // Nobody may wait for the result any more.
+    // The receiver may be gone.
     POOL.run(Box::new(move || drop(sender.send(call()))))?;
     Ok(BlockingTask(receiver))
 }
@@ -90,7 +90,7 @@ impl Pool {
         loop {
             if let Some(job) = queue.jobs.pop_front() {
                 drop(queue);
-                // What panicked has told so itself; whoever waits for the result learns that there is none.
+                // The panic hook has reported it; the waiting caller gets `None`.
                 let _ = catch_unwind(AssertUnwindSafe(job));
                 queue = self.lock();
                 continue;

@@ -19,11 +19,11 @@ use super::Telemetry;
 /// I/O thread, little enough that a stall shows soon and a reconnect repeats little.
 const NOT_SENT_LOW_WATER: u32 = 128 * 1024;
 
-/// How often the kernel is asked whether the last bytes are acknowledged, since it does not tell by itself.
+/// How often the kernel is asked whether the last bytes are acknowledged, since it sends no notification.
 const ACKNOWLEDGEMENT_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A duplicate of a connection's descriptor. The connection closes for the far
-/// end only when this is dropped too.
+/// A duplicate of a connection's descriptor. The connection closes for the
+/// peer only when this is dropped too.
 pub(in crate::transport) struct Socket {
     fd: OwnedFd,
     inode: u64,
@@ -68,17 +68,18 @@ impl Socket {
         // The lower two bits are ECN's, which are the kernel's.
         let class = u32::from(dscp) << 2;
         let socket = SockRef::from(&self.fd);
-        // One of them is of the other family, and marks are a wish: networks may change them too.
+        // One of the calls fails because the socket is of the other family. Marks are only a request: networks may
+        // change them.
         let _ = socket.set_tos_v4(class);
         let _ = socket.set_tclass_v6(class);
     }
 
-    /// Shuts the sending side down and reads on until the far end has closed too, or `grace` is over; then returns
-    /// whether the far end has acknowledged all that was sent, and waits for that until `by`.
+    /// Shuts the sending side down and reads on until the peer has closed too, or `grace` is over; then returns
+    /// whether the peer has acknowledged all that was sent, and waits for that until `by`.
     ///
-    /// A close with unread input is a reset, which destroys what the far end has received and not read yet.
+    /// A close with unread input is a reset, which destroys what the peer has received and not read yet.
     pub(in crate::transport) async fn finish(self, grace: Duration, by: Instant) -> bool {
-        // The library has done so; but it gives up a connection that was answered before its body's end.
+        // The library has done this already, unless the response came before the body's end.
         let _ = SockRef::from(&self.fd).shutdown(Shutdown::Write);
         if let Ok(stream) = self.fd.try_clone().and_then(|fd| TcpStream::from_std(fd.into())) {
             let read_until = (Instant::now() + grace).min(by);
@@ -98,7 +99,7 @@ impl Socket {
         self.telemetry().is_some_and(|told| told.outstanding == 0)
     }
 
-    /// Whether the connection is no more, so that nothing will be acknowledged.
+    /// Whether the connection is gone, so that nothing will be acknowledged.
     fn is_lost(&self) -> bool {
         self.telemetry().is_none_or(|told| told.is_closed)
     }
@@ -109,7 +110,7 @@ impl Socket {
     }
 }
 
-/// Throws away what comes, until nothing more can.
+/// Reads and discards input until its end.
 async fn read_to_end(stream: &TcpStream) {
     let mut input = [0; 4096];
     while stream.readable().await.is_ok() {

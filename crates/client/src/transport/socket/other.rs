@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Telemetry;
 
-/// There is none.
+/// Never exists.
 pub(in crate::transport) struct Socket(Infallible);
 
 impl Socket {

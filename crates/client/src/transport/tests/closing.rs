@@ -1,4 +1,4 @@
-//! Closing in order, after the end of a body that nobody has answered, or somebody has.
+//! Closing in order after the end of a body, with and without a response.
 
 use std::sync::mpsc;
 
@@ -54,7 +54,7 @@ fn a_server_that_talks_before_it_reads_loses_nothing() {
     assert_eq!(server.done(), BYTES);
 }
 
-/// A server that never says anything is not waited for longer than the grace.
+/// The client waits for a silent server no longer than the grace.
 #[test]
 fn a_silent_server_is_left_after_the_grace() {
     let (closed, go) = mpsc::channel();
@@ -74,7 +74,7 @@ fn a_silent_server_is_left_after_the_grace() {
     assert_eq!(server.done(), BYTES);
 }
 
-/// One that has answered reads the rest, and the end of it, all the same.
+/// A server that has already responded still gets the rest and an orderly close.
 #[test]
 fn an_answer_before_is_no_hurry() {
     let server = Scripted::new(move |listener| {
@@ -105,7 +105,7 @@ fn an_answer_before_is_no_hurry() {
     assert_eq!(server.done(), BYTES);
 }
 
-/// A server that takes nothing more has not got it all, and is waited for as long as it may take.
+/// If the server takes no more data, the close waits until its limit and reports that not everything was delivered.
 #[test]
 fn what_is_not_taken_is_not_delivered() {
     let (closed, go) = mpsc::channel();

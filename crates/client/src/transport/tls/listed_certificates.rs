@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-/// Trusts as `inner` does, and beside that the certificates of `listed` where a server shows one as its own, though it
+/// Trusts what `inner` trusts, and also the certificates of `listed` if a server presents one as its own, even if it
 /// is marked as an authority's. `openssl req -x509` marks all that it signs by themselves so.
 #[derive(Debug)]
 pub(super) struct ListedCertificates {
@@ -69,7 +69,7 @@ fn is_authority(error: &Error) -> bool {
     matches!(reason(error), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
-/// What TLS says, in words that help where a certificate was made by hand.
+/// Words for TLS errors that help when a certificate was made by hand.
 pub(in crate::transport) fn describe(error: &Error) -> String {
     /// Where it has no names, X.509 v1 among others, which has no place for them.
     const NO_NAMES: &str = "the certificate names no host: it has no subjectAltName, and its common name does not count; \
