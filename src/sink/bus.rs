@@ -222,7 +222,7 @@ impl BusReporter {
             Status::Connecting if step.new_state == State::Authenticating => {
                 Some(("authenticate", "Telling the server who pushes"))
             }
-            Status::Locating => Some(("name-lookup", "Looking the server up")),
+            Status::Locating => Some(("name-lookup", "Looking up the server")),
             Status::Connecting => Some(("connect", "Connecting to the server")),
             Status::Stopped => Some(("disconnect", "Closing the connection")),
             Status::Opened | Status::Started | Status::Closed => None,
@@ -237,7 +237,7 @@ impl BusReporter {
             close(open, kind, step.new_state.name());
         }
         if step.status == Status::Opened {
-            post(gst::ProgressType::Start, "request", "Asking the server to take the push");
+            post(gst::ProgressType::Start, "request", "Requesting the push session");
             post(gst::ProgressType::Complete, "request", step.new_state.name());
         }
         let is_announced = element.imp().is_playing();

@@ -70,14 +70,12 @@ impl ObjectImpl for DestinationImp {
         static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let location = glib::ParamSpecString::builder("location")
                 .nick("Location")
-                .blurb(
-                    "The publishing point's URL, without credentials; another one counts from the next connection on",
-                )
+                .blurb("The publishing point's URL, without credentials; a new value applies to the next connection")
                 .readwrite()
                 .mutable_playing();
             let state = glib::ParamSpecEnum::builder::<DestinationState>("state")
                 .nick("State")
-                .blurb("Where the push to this publishing point stands")
+                .blurb("Current connection state")
                 .read_only();
             let stats = glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                 .nick("Statistics")
@@ -87,14 +85,14 @@ impl ObjectImpl for DestinationImp {
                 |name, nick, blurb| glib::ParamSpecString::builder(name).nick(nick).blurb(blurb).read_only().build();
             let retries = glib::ParamSpecUInt::builder("retry-count")
                 .nick("Retry count")
-                .blurb("Attempts in a row that have failed")
+                .blurb("Consecutive failed attempts")
                 .read_only();
             let own = [
                 location.build(),
                 state.build(),
                 stats.build(),
-                text("effective-location", "Effective location", "Where the last request went, after redirects"),
-                text("server", "Server", "What the server says it is"),
+                text("effective-location", "Effective location", "URL of the last request, after redirects"),
+                text("server", "Server", "The server's Server header"),
                 text("last-error", "Last error", "The last failure, and what to do about it"),
                 retries.build(),
             ];

@@ -13,19 +13,19 @@ use wmhttp::client;
 pub enum DropPolicy {
     /// `keyframe` where upstream is live, else `block`.
     #[default]
-    #[enum_value(name = "Keyframe where upstream is live, else block", nick = "auto")]
+    #[enum_value(name = "keyframe if upstream is live, otherwise block", nick = "auto")]
     Auto,
     /// Back-pressure.
-    #[enum_value(name = "Hold upstream back, nothing is lost", nick = "block")]
+    #[enum_value(name = "Hold upstream back; nothing is lost", nick = "block")]
     Block,
     /// Skip to the newest key frame.
     #[enum_value(name = "Skip to the newest packet that starts a key frame", nick = "keyframe")]
     Keyframe,
     /// Skip as little as possible.
-    #[enum_value(name = "Skip to the oldest packet kept", nick = "oldest")]
+    #[enum_value(name = "Skip to the oldest packet within the limits", nick = "oldest")]
     Oldest,
     /// Begin anew.
-    #[enum_value(name = "Disconnect and connect anew", nick = "disconnect")]
+    #[enum_value(name = "Disconnect and connect again", nick = "disconnect")]
     Disconnect,
 }
 
@@ -46,10 +46,10 @@ impl DropPolicy {
 #[enum_type(name = "GstAsfPushSyncMethod")]
 pub enum SyncMethod {
     /// At the next packet.
-    #[enum_value(name = "At the next packet to come", nick = "latest")]
+    #[enum_value(name = "At the next packet", nick = "latest")]
     Latest,
     /// At the next key frame.
-    #[enum_value(name = "At the next packet to come that starts a key frame", nick = "next-keyframe")]
+    #[enum_value(name = "At the next packet that starts a key frame", nick = "next-keyframe")]
     NextKeyframe,
     /// At the newest key frame.
     #[default]
@@ -79,7 +79,7 @@ pub enum Padding {
     #[enum_value(name = "Removed, with a Padding Length of 0", nick = "zero")]
     Zero,
     /// Untouched.
-    #[enum_value(name = "Left alone", nick = "keep")]
+    #[enum_value(name = "Kept", nick = "keep")]
     Keep,
 }
 
@@ -99,13 +99,13 @@ impl From<Padding> for asf::Padding {
 pub enum HeaderChange {
     /// As the server is known to do.
     #[default]
-    #[enum_value(name = "In the session where the server is known to apply it, else by a new session", nick = "auto")]
+    #[enum_value(name = "In the session if the server is known to apply it, otherwise in a new session", nick = "auto")]
     Auto,
     /// `$E`(1) and `$C`.
-    #[enum_value(name = "In the session, by a stream change packet", nick = "stream-change")]
+    #[enum_value(name = "In the session, with a stream change packet", nick = "stream-change")]
     StreamChange,
     /// A new session.
-    #[enum_value(name = "By a new session", nick = "reconnect")]
+    #[enum_value(name = "In a new session", nick = "reconnect")]
     Reconnect,
 }
 
@@ -125,10 +125,10 @@ impl From<HeaderChange> for client::HeaderChange {
 pub enum Resume {
     /// Where the server shows that it holds the session.
     #[default]
-    #[enum_value(name = "Where the server shows that it still holds the session, else a new session", nick = "auto")]
+    #[enum_value(name = "If the server shows that it still has the session, otherwise a new session", nick = "auto")]
     Auto,
     /// Wherever the server gave a push-id.
-    #[enum_value(name = "Wherever the server gave a push-id, also where it may have lost the session", nick = "always")]
+    #[enum_value(name = "Whenever the server gave a push-id, even if it may have lost the session", nick = "always")]
     Always,
     /// Nowhere.
     #[enum_value(name = "A new session after each lost connection", nick = "never")]
@@ -165,10 +165,10 @@ pub enum OnError {
 #[glib::flags(name = "GstAsfPushAuthMethods")]
 pub enum AuthMethods {
     /// User and password, readable on the way.
-    #[flags_value(name = "Basic, which sends the password readable", nick = "basic")]
+    #[flags_value(name = "Basic (sends the password in clear text)", nick = "basic")]
     BASIC = 1 << 0,
     /// RFC 7616.
-    #[flags_value(name = "Digest, by SHA-256 or MD5", nick = "digest")]
+    #[flags_value(name = "Digest with SHA-256 or MD5", nick = "digest")]
     DIGEST = 1 << 1,
     /// NTLM.
     #[flags_value(name = "NTLM", nick = "ntlm")]
@@ -195,23 +195,23 @@ impl From<AuthMethods> for Methods {
 #[allow(missing_docs)]
 pub enum DestinationState {
     #[default]
-    #[enum_value(name = "Not begun", nick = "idle")]
+    #[enum_value(name = "Not started", nick = "idle")]
     Idle,
-    #[enum_value(name = "Looking the server up", nick = "locating")]
+    #[enum_value(name = "Looking up the server", nick = "locating")]
     Locating,
-    #[enum_value(name = "Waiting for the connection and the server's answer", nick = "connecting")]
+    #[enum_value(name = "Connecting, and waiting for the server's response", nick = "connecting")]
     Connecting,
-    #[enum_value(name = "Telling the server or a proxy who pushes", nick = "authenticating")]
+    #[enum_value(name = "Authenticating with the server or proxy", nick = "authenticating")]
     Authenticating,
-    #[enum_value(name = "Accepted, no data yet", nick = "opened")]
+    #[enum_value(name = "Accepted, no data sent yet", nick = "opened")]
     Opened,
-    #[enum_value(name = "Data packets flow", nick = "streaming")]
+    #[enum_value(name = "Sending data packets", nick = "streaming")]
     Streaming,
-    #[enum_value(name = "The end is on its way", nick = "ending")]
+    #[enum_value(name = "Ending the stream", nick = "ending")]
     Ending,
-    #[enum_value(name = "Waiting to try again", nick = "reconnecting")]
+    #[enum_value(name = "Waiting for the next retry", nick = "reconnecting")]
     Reconnecting,
-    #[enum_value(name = "Given up", nick = "failed")]
+    #[enum_value(name = "Failed for good", nick = "failed")]
     Failed,
     #[enum_value(name = "Ended or disconnected", nick = "closed")]
     Closed,
@@ -243,31 +243,31 @@ pub enum Status {
     #[enum_value(name = "The destination failed for good", nick = "error")]
     Error = 0,
     #[allow(missing_docs)]
-    #[enum_value(name = "Outcome of connecting", nick = "opened")]
+    #[enum_value(name = "Result of connecting", nick = "opened")]
     Opened = 1,
     #[allow(missing_docs)]
-    #[enum_value(name = "Looking the server up", nick = "locating")]
+    #[enum_value(name = "Looking up the server", nick = "locating")]
     Locating = 7,
     #[allow(missing_docs)]
     #[enum_value(name = "Connecting to the server", nick = "connecting")]
     Connecting = 8,
     #[allow(missing_docs)]
-    #[enum_value(name = "Data packets flow", nick = "started")]
+    #[enum_value(name = "Sending data packets", nick = "started")]
     Started = 11,
     #[allow(missing_docs)]
-    #[enum_value(name = "The stream has been ended", nick = "stopped")]
+    #[enum_value(name = "The stream has ended", nick = "stopped")]
     Stopped = 12,
     #[allow(missing_docs)]
     #[enum_value(name = "The connection is closed", nick = "closed")]
     Closed = 13,
     #[allow(missing_docs)]
-    #[enum_value(name = "The server was told of another header", nick = "source-switch")]
+    #[enum_value(name = "A new header was sent to the server", nick = "source-switch")]
     SourceSwitch = 22,
     #[allow(missing_docs)]
-    #[enum_value(name = "The push broke off and is being taken up again", nick = "reconnect-start")]
+    #[enum_value(name = "The connection was lost; reconnecting", nick = "reconnect-start")]
     ReconnectStart = 35,
     #[allow(missing_docs)]
-    #[enum_value(name = "Outcome of taking the push up again", nick = "reconnect-end")]
+    #[enum_value(name = "Result of the reconnect", nick = "reconnect-end")]
     ReconnectEnd = 36,
 }
 

@@ -42,7 +42,7 @@ fn table() -> Vec<Property> {
             string(
                 "location",
                 "Location",
-                "URL of the publishing point: http://server:port/path, https, mms or mmsh likewise",
+                "URL of the publishing point, http://server:port/path; also https, mms and mmsh",
             )
             .mutable_ready()
             .build(),
@@ -70,7 +70,7 @@ fn table() -> Vec<Property> {
             string(
                 "template-url",
                 "Template URL",
-                "URL or path of the publishing point whose settings a new one copies",
+                "URL or path of the publishing point to copy settings from when a new one is created",
             )
             .mutable_ready()
             .build(),
@@ -104,7 +104,7 @@ fn table() -> Vec<Property> {
             },
         ),
         row(
-            string("user-pw", "User password", "Password at the server; cannot be read")
+            string("user-pw", "User password", "Password at the server (write-only)")
                 .flags(ParamFlags::WRITABLE)
                 .mutable_playing()
                 .build(),
@@ -118,7 +118,7 @@ fn table() -> Vec<Property> {
         row(
             glib::ParamSpecFlags::builder::<AuthMethods>("auth-methods")
                 .nick("Authentication methods")
-                .blurb("Ways to authenticate that may be used")
+                .blurb("Allowed authentication methods")
                 .flags(FLAGS)
                 .default_value(defaults.auth_methods)
                 .mutable_ready()
@@ -140,7 +140,7 @@ fn table() -> Vec<Property> {
                 let agent = text(v).unwrap_or_else(|| Settings::default().user_agent);
                 if !is_encoder(&agent) || !agent.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
                     return Err(
-                        "servers refuse what does not begin with WMEncoder/ and 9.0, 10.0, 11.0 or 12.0".to_owned()
+                        "must begin with WMEncoder/ and 9.0, 10.0, 11.0 or 12.0, because servers refuse anything else".to_owned()
                     );
                 }
                 s.user_agent = agent;
@@ -151,7 +151,7 @@ fn table() -> Vec<Property> {
             uint(
                 "connect-timeout",
                 "Connect timeout",
-                "Time for name lookup and connection, milliseconds",
+                "Timeout for name lookup and connection, in milliseconds",
                 defaults.connect_timeout,
             )
             .minimum(1)
@@ -161,7 +161,7 @@ fn table() -> Vec<Property> {
             |s, v| put(&mut s.connect_timeout, v),
         ),
         row(
-            uint("timeout", "Timeout", "Time for a response, milliseconds", defaults.timeout)
+            uint("timeout", "Timeout", "Timeout for a response, in milliseconds", defaults.timeout)
                 .minimum(1)
                 .mutable_playing()
                 .build(),
@@ -172,7 +172,7 @@ fn table() -> Vec<Property> {
             uint(
                 "stall-timeout",
                 "Stall timeout",
-                "Time that the server may leave data unacknowledged, milliseconds (0 = do not watch)",
+                "Maximum time without acknowledgement of sent data, in milliseconds (0 = unlimited)",
                 defaults.stall_timeout,
             )
             .mutable_playing()
@@ -184,7 +184,7 @@ fn table() -> Vec<Property> {
             uint(
                 "eos-timeout",
                 "EOS timeout",
-                "Time to deliver the tail and the end of the stream at EOS, milliseconds",
+                "Maximum time to deliver the rest and the end of the stream at EOS, in milliseconds",
                 defaults.eos_timeout,
             )
             .mutable_playing()
@@ -196,7 +196,7 @@ fn table() -> Vec<Property> {
             boolean(
                 "auto-reconnect",
                 "Automatic reconnect",
-                "Take the push up again when it breaks off",
+                "Reconnect automatically when the connection is lost",
                 defaults.auto_reconnect,
             )
             .mutable_playing()
@@ -207,7 +207,7 @@ fn table() -> Vec<Property> {
         row(
             glib::ParamSpecInt::builder("retries")
                 .nick("Retries")
-                .blurb("Failures in a row that are forgiven (-1 = all, 0 = none)")
+                .blurb("Maximum consecutive retries (-1 = unlimited, 0 = none)")
                 .flags(FLAGS)
                 .minimum(-1)
                 .default_value(defaults.retries)
@@ -220,7 +220,7 @@ fn table() -> Vec<Property> {
             uint(
                 "retry-delay",
                 "Retry delay",
-                "Time before the first retry, half as much again before each further one, milliseconds",
+                "Delay before the first retry, in milliseconds; each further delay is 1.5 times as long",
                 defaults.retry_delay,
             )
             .mutable_playing()
@@ -232,7 +232,7 @@ fn table() -> Vec<Property> {
             uint(
                 "retry-delay-max",
                 "Longest retry delay",
-                "Longest time before a retry, milliseconds",
+                "Maximum delay before a retry, in milliseconds",
                 defaults.retry_delay_max,
             )
             .mutable_playing()
@@ -243,7 +243,7 @@ fn table() -> Vec<Property> {
         row(
             glib::ParamSpecUInt64::builder("max-size-time")
                 .nick("Max. size (time)")
-                .blurb("Stream time that the server may lag behind, nanoseconds (0 = no limit)")
+                .blurb("Maximum lag of the server in stream time, in nanoseconds (0 = unlimited)")
                 .flags(FLAGS)
                 .default_value(defaults.max_size_time)
                 .mutable_playing()
@@ -255,7 +255,7 @@ fn table() -> Vec<Property> {
             uint(
                 "max-size-bytes",
                 "Max. size (bytes)",
-                "Bytes that the server may lag behind (0 = no limit)",
+                "Maximum lag of the server in bytes (0 = unlimited)",
                 defaults.max_size_bytes,
             )
             .mutable_playing()
@@ -267,7 +267,7 @@ fn table() -> Vec<Property> {
             uint(
                 "max-size-buffers",
                 "Max. size (packets)",
-                "ASF data packets that the server may lag behind (0 = no limit)",
+                "Maximum lag of the server in ASF data packets (0 = unlimited)",
                 defaults.max_size_buffers,
             )
             .mutable_playing()
@@ -278,7 +278,7 @@ fn table() -> Vec<Property> {
         row(
             glib::ParamSpecEnum::builder_with_default("drop-policy", DropPolicy::Auto)
                 .nick("Drop policy")
-                .blurb("What happens when the server lags beyond the limits")
+                .blurb("What to do when the server lags beyond the limits")
                 .flags(FLAGS)
                 .mutable_playing()
                 .build(),
@@ -288,7 +288,7 @@ fn table() -> Vec<Property> {
         row(
             glib::ParamSpecEnum::builder_with_default("sync-method", SyncMethod::LatestKeyframe)
                 .nick("Sync method")
-                .blurb("Where a publishing point begins that comes late, or goes on that has missed packets")
+                .blurb("Where a late-joining publishing point starts, or one resumes after dropped packets")
                 .flags(FLAGS)
                 .mutable_playing()
                 .build(),
@@ -299,7 +299,7 @@ fn table() -> Vec<Property> {
             boolean(
                 "request-keyframe",
                 "Request key frames",
-                "Ask upstream for a key frame when a publishing point needs one, at most one a second",
+                "Ask upstream for a key frame when a publishing point needs one, up to once per second",
                 defaults.request_keyframe,
             )
             .mutable_playing()
@@ -310,7 +310,7 @@ fn table() -> Vec<Property> {
         row(
             glib::ParamSpecEnum::builder_with_default("padding", Padding::Explicit)
                 .nick("Padding")
-                .blurb("What becomes of the padding of ASF data packets")
+                .blurb("How padding in ASF data packets is handled")
                 .flags(FLAGS)
                 .mutable_ready()
                 .build(),
@@ -318,7 +318,7 @@ fn table() -> Vec<Property> {
             |s, v| put(&mut s.padding, v),
         ),
         row(
-            boolean("live-header", "Live header", "Make the ASF header one of a live stream", defaults.live_header)
+            boolean("live-header", "Live header", "Mark the stream as live in the ASF header", defaults.live_header)
                 .mutable_ready()
                 .build(),
             |s| s.live_header.to_value(),
@@ -328,7 +328,7 @@ fn table() -> Vec<Property> {
             boolean(
                 "strict-server",
                 "Strict server",
-                "Refuse servers that are no Windows Media servers by their Server header",
+                "Refuse servers whose Server header does not name a Windows Media server",
                 defaults.strict_server,
             )
             .mutable_ready()
@@ -340,7 +340,7 @@ fn table() -> Vec<Property> {
             boolean(
                 "automatic-redirect",
                 "Automatic redirect",
-                "Follow the server's redirects, at most 8",
+                "Follow up to 8 redirects",
                 defaults.automatic_redirect,
             )
             .mutable_ready()
@@ -349,13 +349,13 @@ fn table() -> Vec<Property> {
             |s, v| put(&mut s.automatic_redirect, v),
         ),
         row(
-            string("proxy", "Proxy", "URL of the HTTP proxy to go through (NULL = by the environment, empty = none)")
+            string("proxy", "Proxy", "URL of the HTTP proxy (NULL = from the environment, empty = none)")
                 .mutable_ready()
                 .build(),
             |s| s.proxy.redacted().to_value(),
             |s, v| {
                 // Not by `text`: here an empty one has a meaning.
-                s.proxy.set_url(v.get().map_err(|_| "a value of another type".to_owned())?);
+                s.proxy.set_url(v.get().map_err(|_| "wrong value type".to_owned())?);
                 Ok(())
             },
         ),
@@ -368,7 +368,7 @@ fn table() -> Vec<Property> {
             },
         ),
         row(
-            string("proxy-pw", "Proxy password", "Password at the proxy")
+            string("proxy-pw", "Proxy password", "Password at the proxy (write-only)")
                 .flags(ParamFlags::WRITABLE)
                 .mutable_ready()
                 .build(),
@@ -379,7 +379,7 @@ fn table() -> Vec<Property> {
             },
         ),
         row(
-            string("tls-ca-file", "TLS CA file", "PEM file with certificates to trust beside the system's")
+            string("tls-ca-file", "TLS CA file", "PEM file with certificates to trust in addition to the system's")
                 .mutable_ready()
                 .build(),
             |s| s.tls.options().ca_file.to_value(),
@@ -401,7 +401,7 @@ fn table() -> Vec<Property> {
             },
         ),
         row(
-            string("tls-certificate-file", "TLS certificate file", "PEM file with the client's own certificate")
+            string("tls-certificate-file", "TLS certificate file", "PEM file with the client certificate")
                 .mutable_ready()
                 .build(),
             |s| s.tls.options().certificate_file.to_value(),
@@ -414,7 +414,7 @@ fn table() -> Vec<Property> {
             string(
                 "tls-private-key-file",
                 "TLS private key file",
-                "PEM file with the key of the client's certificate (NULL = in tls-certificate-file)",
+                "PEM file with the key of the client certificate (NULL = in tls-certificate-file)",
             )
             .mutable_ready()
             .build(),
@@ -425,7 +425,7 @@ fn table() -> Vec<Property> {
             },
         ),
         row(
-            string("bind-address", "Bind address", "IP address of this machine that connections begin at (NULL = any)")
+            string("bind-address", "Bind address", "Local IP address to bind to (NULL = any)")
                 .mutable_ready()
                 .build(),
             |s| s.bind_address.map(|address| address.to_string()).to_value(),
@@ -438,7 +438,7 @@ fn table() -> Vec<Property> {
         row(
             glib::ParamSpecInt::builder("qos-dscp")
                 .nick("QoS DSCP")
-                .blurb("Differentiated Services code point of what is sent, from the next connection on (-1 = the system's)")
+                .blurb("Differentiated Services code point for new connections (-1 = system default)")
                 .flags(FLAGS)
                 .minimum(-1)
                 .maximum(63)
@@ -452,7 +452,7 @@ fn table() -> Vec<Property> {
             glib::ParamSpecUInt64::builder("content-length")
                 .nick("Content length")
                 .blurb(
-                    "Content-Length of a PushStart request, bytes (0 = automatic: 2147483647, or 60 s through a proxy)",
+                    "Content-Length of a PushStart request, in bytes (0 = automatic: 2147483647, or 60 s of stream through a proxy)",
                 )
                 .flags(FLAGS)
                 .default_value(defaults.content_length)
@@ -464,7 +464,7 @@ fn table() -> Vec<Property> {
         row(
             glib::ParamSpecEnum::builder_with_default("header-change", HeaderChange::Auto)
                 .nick("Header change")
-                .blurb("How a changed ASF header reaches the server")
+                .blurb("How a changed ASF header is sent to the server")
                 .flags(FLAGS)
                 .mutable_playing()
                 .build(),
@@ -474,7 +474,7 @@ fn table() -> Vec<Property> {
         row(
             glib::ParamSpecEnum::builder_with_default("resume", Resume::Auto)
                 .nick("Resume")
-                .blurb("Whether a push goes on in its session after a lost connection, by its push-id and without a header")
+                .blurb("Whether to resume the session after a lost connection, with its push-id and without a header")
                 .flags(FLAGS)
                 .mutable_playing()
                 .build(),
@@ -484,7 +484,7 @@ fn table() -> Vec<Property> {
         row(
             glib::ParamSpecEnum::builder_with_default("on-error", OnError::FailAll)
                 .nick("On error")
-                .blurb("When the failure of publishing points is an ERROR of the element")
+                .blurb("When failed publishing points cause an ERROR of the element")
                 .flags(FLAGS)
                 .mutable_playing()
                 .build(),
@@ -495,7 +495,7 @@ fn table() -> Vec<Property> {
             uint(
                 "stats-update-interval",
                 "Statistics interval",
-                "Time between two messages with statistics, milliseconds (0 = none)",
+                "Interval of statistics messages, in milliseconds (0 = none)",
                 defaults.stats_update_interval,
             )
             .mutable_playing()
@@ -551,6 +551,6 @@ fn text(value: &Value) -> Option<String> {
 
 /// GObject has checked the type already.
 fn put<T: for<'v> glib::value::FromValue<'v> + 'static>(field: &mut T, value: &Value) -> Result<(), String> {
-    *field = value.get_owned().map_err(|_| "a value of another type".to_owned())?;
+    *field = value.get_owned().map_err(|_| "wrong value type".to_owned())?;
     Ok(())
 }

@@ -18,107 +18,107 @@ use clap::Parser;
 use url::Url;
 use wmhttp::server::access::Scheme;
 
-/// Takes live Windows Media pushed by encoders, and serves it to players
+/// Accept live Windows Media streams from encoders and serve them to players
 #[derive(Parser)]
 #[command(version)]
 pub struct Arguments {
-    /// Configuration file (TOML); flags override it. Read anew at SIGHUP
+    /// Configuration file (TOML); flags override it. SIGHUP reads it again
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Address and port to listen on; port 0 lets the system choose [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
-    /// Publishing point that exists from the beginning; may be given several times
+    /// Publishing point to create at the start; may be given several times
     #[arg(long = "point", value_name = "NAME")]
     points: Vec<String>,
-    /// Directory to record each stream in; made where it does not exist
+    /// Directory for recordings of each stream; created if it does not exist
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
-    /// Recorded files of so many bytes go on in another one, such as 1GiB
+    /// Start a new recording file after this many bytes, e.g. 1GiB
     #[arg(long, value_name = "BYTES")]
     record_max_size: Option<ByteSize>,
-    /// Recorded files of so much of the stream go on in another one, such as 1h
+    /// Start a new recording file after this much stream time, e.g. 1h
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     record_max_time: Option<Duration>,
-    /// Recorded files of a point that are kept; the oldest are deleted
+    /// Number of recordings to keep per point; older ones are deleted
     #[arg(long, value_name = "COUNT")]
     record_keep: Option<usize>,
-    /// Bytes of a point's recorded files; the oldest are deleted
+    /// Maximum size of all recordings of a point; the oldest are deleted
     #[arg(long, value_name = "BYTES")]
     record_max_total: Option<ByteSize>,
-    /// Let a point misbehave, to test encoders: `concert=stall:10s@5s,503/every:3`; may be given several times
+    /// Make a point misbehave, to test encoders: `concert=stall:10s@5s,503/every:3`; may be given several times
     ///
     /// A fault is `KIND[:VALUE][@MOMENT][/TURNS]`. docs/fault-injection.md lists them all.
     #[cfg_attr(not(feature = "fault-injection"), arg(hide = true))]
     #[arg(long = "fault", value_name = "POINT=FAULT,…", value_parser = of_point(|text| text.parse::<Faults>()))]
     faults: Vec<(String, Faults)>,
-    /// How long a push may be silent, or its connection lost, 10s at least [default: 60s]
+    /// How long a push may be silent or disconnected, at least 10s [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     idle_timeout: Option<Duration>,
     /// How long a session lives between requests [default: 2m]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     inactivity_timeout: Option<Duration>,
-    /// Users, who alone may push: a file of lines `user:realm:hash`, as htdigest writes them
+    /// File of users, who alone may push: lines `user:realm:hash`, as written by htdigest
     ///
     /// The hash is the MD5 or the SHA-256 of `user:realm:password` in hexadecimal digits. All lines
-    /// have the same realm.
+    /// must use the same realm.
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
-    /// How users may show who they are, the preferred first [default: digest,basic]
+    /// Authentication schemes, in order of preference [default: digest,basic]
     #[arg(long = "auth", value_name = "SCHEME", value_delimiter = ',')]
     schemes: Option<Vec<Scheme>>,
     /// Who may see the status page, the status API and the metrics: loopback, everyone or off [default: loopback]
     ///
-    /// They tell the addresses of pushers and players. `loopback` is who asks from this machine.
+    /// They show the addresses of encoders and players. `loopback` means clients on this machine.
     #[arg(long, value_name = "WHO")]
     status: Option<StatusAccess>,
-    /// Address and port for the status alone; without it, the status is where the points are
+    /// Separate address and port for the status; by default it is served with the points
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     status_listen: Option<SocketAddr>,
     /// Networks that may push: a list such as `192.0.2.0/24,2001:db8::/32` [default: all]
     #[arg(long, value_name = "NETWORKS")]
     allow_push: Option<Networks>,
-    /// Networks that may play, and ask for whatever else there is [default: all]
+    /// Networks that may play and make any other request [default: all]
     #[arg(long, value_name = "NETWORKS")]
     allow_play: Option<Networks>,
-    /// Send pushers and players of a point to another URL; may be given several times
+    /// Redirect encoders and players of a point to another URL; may be given several times
     #[arg(long = "redirect", value_name = "POINT=URL", value_parser = of_point(http_url))]
     redirects: Vec<(String, Url)>,
-    /// Send pushers of a point through a proxy; may be given several times
+    /// Tell encoders of a point to use a proxy; may be given several times
     #[arg(long = "proxy-redirect", value_name = "POINT=URL", value_parser = of_point(http_url))]
     proxy_redirects: Vec<(String, Url)>,
     /// Pull a point's stream from another server, http://user:password@server/point or mmsh://server/point; may be
     /// given several times
     ///
-    /// Other users of this machine can see a password on the command line: the configuration file has a better
-    /// place for it.
+    /// Other users of this machine can see a password on the command line; write it in the configuration file
+    /// instead.
     #[arg(long = "source", value_name = "POINT=URL", value_parser = of_point(any))]
     sources: Vec<(String, String)>,
-    /// Pull sources only while somebody plays
+    /// Pull sources only while there are players
     #[arg(long)]
     source_on_demand: bool,
-    /// Let players go to other servers for this time before the server ends, such as 30s [default: 0s]
+    /// Time for players to move to other servers before this one stops, e.g. 30s [default: 0s]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     drain_time: Option<Duration>,
-    /// Push a point's stream on to another server, http://user:password@server/point; may be given several times
+    /// Forward a point's stream to another server, http://user:password@server/point; may be given several times
     ///
-    /// Other users of this machine can see a password on the command line: the configuration file has a better
-    /// place for it.
+    /// Other users of this machine can see a password on the command line; write it in the configuration file
+    /// instead.
     #[arg(long = "forward", value_name = "POINT=URL", value_parser = of_point(any))]
     relays: Vec<(String, String)>,
-    /// Listen here for TLS too; needs a certificate and a key
+    /// Additional address and port for TLS; requires a certificate and a key
     #[arg(long, value_name = "ADDRESS", value_parser = address, requires = "tls_certificate", requires = "tls_key")]
     tls_listen: Option<SocketAddr>,
-    /// PEM file with the server's certificate, and those that lead from it to the authority
+    /// PEM file with the server's certificate, followed by its intermediate certificates
     #[arg(long, value_name = "FILE", requires = "tls_listen")]
     tls_certificate: Option<PathBuf>,
     /// PEM file with the certificate's private key
     #[arg(long, value_name = "FILE", requires = "tls_listen")]
     tls_key: Option<PathBuf>,
-    /// What to log on standard error: error, warn, info, debug or trace [default: info]
+    /// Log level on standard error: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
-    /// How to log: text, or json for a JSON object a line [default: text]
+    /// Log format: text, or json for one JSON object per line [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
 }

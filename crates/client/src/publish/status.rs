@@ -25,7 +25,7 @@ pub enum Status {
     Closed = 13,
     /// The server was told of another header.
     SourceSwitch = 22,
-    /// The push broke off and is being taken up again.
+    /// The connection was lost; a retry follows.
     ReconnectStart = 35,
     /// The outcome of taking it up again.
     ReconnectEnd = 36,
