@@ -634,7 +634,7 @@ impl DestinationTask {
             }
             RestartReason::SessionGone => {
                 self.begins_anew = true;
-                ("the server no longer knew the session; a new one begins", "nothing needs to be done")
+                ("the server no longer knew the session; a new one begins", "no action needed")
             }
             RestartReason::HeaderChangeRefused => (
                 "the server ended the session at a header change; a new session carries it, now and from now on",

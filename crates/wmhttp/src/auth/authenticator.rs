@@ -214,7 +214,7 @@ impl Authenticator {
             }
         }
         if challenges.is_empty() {
-            return self.refuse("it asks for credentials without saying how", "correct the peer's settings");
+            return self.refuse("authentication required, but without a challenge", "configure an authentication scheme at the server or proxy");
         }
         let known = [self.supplied.clone(), now.login.credentials()];
         let credentials = known.into_iter().flatten().find(|known| !self.refused.contains(known));
@@ -358,7 +358,7 @@ impl Authenticator {
         let text = match self.refused.last() {
             Some(refused) => format!("the credentials of {}{realm} are refused", refused.user),
             None if self.tickets.tried && self.tickets.missing.is_none() => "the Kerberos ticket is refused".to_owned(),
-            None => format!("it asks for credentials{realm}, and there are none"),
+            None => format!("authentication required{realm}, but no credentials are configured"),
         };
         self.refuse(&text, self.remedy())
     }

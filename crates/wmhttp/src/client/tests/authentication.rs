@@ -294,7 +294,7 @@ fn c5_credentials_are_asked_for() {
 fn c5_nobody_answers() {
     type Act = fn(&mut Played);
     let acts: [(Act, &str); 2] =
-        [(|peer| peer.supply(None), "there are none"), (|peer| peer.pass(SUPPLY_TIMEOUT), "time")];
+        [(|peer| peer.supply(None), "no credentials are configured"), (|peer| peer.pass(SUPPLY_TIMEOUT), "time")];
     for (act, word) in acts {
         let mut peer = begun(config());
         peer.respond(&unauthorized(&[DIGEST]));
