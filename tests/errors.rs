@@ -385,7 +385,7 @@ fn c15_session_not_found() {
             assert!(status_of_failure(message).is_none(), "{message:?}");
             matches!(message.view(), gst::MessageView::Eos(_)).then_some(())
         });
-        assert!(told.iter().any(|text| text.contains("no longer knew the session")), "{told:?}");
+        assert!(told.iter().any(|text| text.contains("has lost the session")), "{told:?}");
     }
 }
 

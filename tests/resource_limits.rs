@@ -99,7 +99,7 @@ fn a_process_at_its_limits_lives() {
     for limit in ["threads none", "address-space none", "descriptors 0", "descriptors 1"] {
         let found = child(limit);
         let (first, second) = found.split_once('\n').unwrap();
-        assert!(first.starts_with("failed ERROR the I/O thread cannot be started: "), "{limit}: {first}");
+        assert!(first.starts_with("failed ERROR failed to start the I/O thread: "), "{limit}: {first}");
         assert!(second.starts_with(again), "{limit}: after it: {second}");
     }
     // The I/O thread can be had, but no connection: retried, and said why.

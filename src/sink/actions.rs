@@ -118,7 +118,11 @@ impl AsfPushSink {
             if destination.find_property(name.as_str()).is_some_and(|spec| spec.value_type() == value.type_()) {
                 destination.set_property_from_value(name.as_str(), value);
             } else {
-                gst::element_warning!(self, gst::ResourceError::Settings, ("a destination has no {name} of this type"));
+                gst::element_warning!(
+                    self,
+                    gst::ResourceError::Settings,
+                    ("invalid destination option {name}: no such property, or wrong value type")
+                );
             }
         }
         let (settings, publisher) = {

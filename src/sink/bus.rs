@@ -220,7 +220,7 @@ impl BusReporter {
         }
         let next = match step.status {
             Status::Connecting if step.new_state == State::Authenticating => {
-                Some(("authenticate", "Telling the server who pushes"))
+                Some(("authenticate", "Authenticating with the server"))
             }
             Status::Locating => Some(("name-lookup", "Looking up the server")),
             Status::Connecting => Some(("connect", "Connecting to the server")),

@@ -33,7 +33,11 @@ pub(super) fn ask(
     let text = |field| answer.get::<Option<String>>(field).ok().flatten();
     let credentials = text("user-id").zip(text("user-pw"));
     if credentials.is_none() {
-        gst::warning!(super::CAT, obj = element, "the answer to {NAME} lacks user-id or user-pw; it is not used");
+        gst::warning!(
+            super::CAT,
+            obj = element,
+            "the structure returned by {NAME} lacks user-id or user-pw and is ignored"
+        );
     }
     credentials.map(|(user, password)| Credentials::new(user, password))
 }

@@ -93,7 +93,7 @@ impl ObjectImpl for DestinationImp {
                 stats.build(),
                 text("effective-location", "Effective location", "URL of the last request, after redirects"),
                 text("server", "Server", "The server's Server header"),
-                text("last-error", "Last error", "The last failure, and what to do about it"),
+                text("last-error", "Last error", "The last failure, with its remedy"),
                 retries.build(),
             ];
             own.into_iter().chain(DESTINATION_PROPERTIES.iter().map(|property| property.spec.clone())).collect()
@@ -215,7 +215,7 @@ impl Destination {
         self.imp().own().location.clone()
     }
 
-    /// A value that was refused, and not followed by one that was taken.
+    /// The first property whose last value was rejected, as `dest_N::NAME: REASON`.
     pub(super) fn first_rejection(&self) -> Option<String> {
         let first_rejection = self.imp().own().values.first_rejection()?;
         Some(format!("{}::{first_rejection}", self.name()))

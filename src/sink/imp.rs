@@ -87,14 +87,18 @@ impl ObjectImpl for AsfPushSink {
                 .build();
             let connected = glib::ParamSpecBoolean::builder("connected")
                 .nick("Connected")
-                .blurb("Whether data flows to at least one publishing point")
+                .blurb("Whether at least one publishing point is receiving data")
                 .read_only()
                 .build();
             let number =
                 |name, nick, blurb| glib::ParamSpecUInt::builder(name).nick(nick).blurb(blurb).read_only().build();
             let counts = [
                 number("num-destinations", "Destinations", "Number of publishing points"),
-                number("num-connected", "Connected destinations", "Number of publishing points to which data flows"),
+                number(
+                    "num-connected",
+                    "Connected destinations",
+                    "Number of publishing points that are receiving data",
+                ),
             ];
             let table = PROPERTIES.iter().map(|property| property.spec.clone());
             table.chain([stats, connected]).chain(counts).collect()
@@ -157,7 +161,7 @@ impl ElementImpl for AsfPushSink {
             gst::subclass::ElementMetadata::new(
                 "ASF push sink",
                 "Sink/Network",
-                "Pushes live ASF to publishing points by the Windows Media HTTP Push Distribution Protocol",
+                "Pushes live ASF to publishing points over the Windows Media HTTP Push Distribution Protocol",
                 env!("CARGO_PKG_AUTHORS"),
             )
         });
@@ -313,14 +317,15 @@ impl AsfPushSink {
         if destinations.is_empty() {
             return Err(refuse(LocationError::Missing));
         }
-        // Whoever set a value and was not heard would else push with another one.
-        if let Some(text) =
+        // A rejected property value must not be replaced silently by the old one.
+        if let Some(rejection) =
             settings.first_rejection().or_else(|| destinations.iter().find_map(Destination::first_rejection))
         {
+            let text = format!("invalid value for property {rejection}");
             self.post_plain_error(gst::ResourceError::Settings, &text, Hresult::INVALID_ARG);
             return Err(gst::StateChangeError);
         }
-        // All are looked at before any is connected to.
+        // All are checked before any is connected to.
         let mut over_tls = false;
         for destination in &destinations {
             over_tls |= location::parse(Some(&destination.location())).map_err(refuse)?.scheme() == "https";
@@ -367,7 +372,7 @@ impl AsfPushSink {
             gst::element_imp_warning!(
                 self,
                 gst::ResourceError::Settings,
-                ("any server's certificate is accepted; set tls-validation=true, and tls-ca-file for an authority of your own")
+                ("TLS certificate validation is disabled. Set tls-validation=true; use tls-ca-file to trust a private authority")
             );
         }
         Ok(())
@@ -385,9 +390,9 @@ impl AsfPushSink {
         let bus_reporter = Arc::new(BusReporter::new(&self.obj(), destination.clone(), post_guard));
         destination.set_reporter(&bus_reporter);
         let settings = destination.settings(settings).destination(url);
-        publisher
-            .add(&destination.name(), settings, bus_reporter)
-            .map_err(|error| format!("the I/O thread cannot be started: {error}; see the process's limits"))
+        publisher.add(&destination.name(), settings, bus_reporter).map_err(|error| {
+            format!("failed to start the I/O thread: {error}. Check the process's limits (ulimit -u, ulimit -n)")
+        })
     }
 
     /// Posts, on reaching PLAYING, the steps that began in PAUSED and are still in progress.
@@ -499,7 +504,7 @@ impl AsfPushSink {
 
     /// Tells that a property keeps its value, where there is a bus by now.
     pub(super) fn warn_rejected_value(&self, property: &str, why: &str) {
-        gst::element_imp_warning!(self, gst::ResourceError::Settings, ("{property} keeps its value: {why}"));
+        gst::element_imp_warning!(self, gst::ResourceError::Settings, ("property {property} not changed: {why}"));
     }
 
     /// Whether a push is under way.
@@ -544,7 +549,7 @@ impl AsfPushSink {
             element.notify("stats");
         });
         if let Err(error) = set {
-            gst::warning!(CAT, imp = self, "no statistics will be posted: {error}");
+            gst::warning!(CAT, imp = self, "statistics are not posted: {error}");
         }
     }
 

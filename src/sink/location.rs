@@ -19,11 +19,9 @@ pub(super) const URI_SCHEMES: &[&str] = if tls::AVAILABLE { &[URI_SCHEME, URI_SC
 pub(super) enum LocationError {
     #[error("no location is set; set location=http://server:port/publishing-point")]
     Missing,
-    #[error(
-        "location has no host that can be read ({0}); write http://server:port/publishing-point, an IPv6 address as [::1]"
-    )]
+    #[error("location has no valid host ({0}); write http://server:port/publishing-point, an IPv6 address as [::1]")]
     Unreadable(url::ParseError),
-    #[error("location begins with {0}:, which is no way to push; use http:, https:, mms: or mmsh:")]
+    #[error("unsupported scheme {0}: in location; use http:, https:, mms: or mmsh:")]
     Scheme(String),
     #[error("location is an https URL, and this build has no TLS; use http:, or build with the feature tls")]
     NoTls,

@@ -23,9 +23,9 @@ impl std::fmt::Debug for ProxySettings {
 /// Why a proxy cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ProxyError {
-    #[error("proxy cannot be read as a URL ({0}); write http://host:port")]
+    #[error("proxy is not a valid URL ({0}); write http://host:port")]
     Unreadable(url::ParseError),
-    #[error("proxy begins with {0}:, and only http proxies can be used; write http://host:port")]
+    #[error("unsupported scheme {0}: in proxy; only http proxies are supported, write http://host:port")]
     Scheme(String),
 }
 

@@ -125,9 +125,9 @@ impl Settings {
         }
     }
 
-    /// A value that was refused, and not followed by one that was taken.
+    /// The first property whose last value was rejected, as `NAME: REASON`.
     pub(super) fn first_rejection(&self) -> Option<String> {
-        self.refusals.iter().next().map(|(name, why)| format!("{name} was set to what cannot be used: {why}"))
+        self.refusals.iter().next().map(|(name, why)| format!("{name}: {why}"))
     }
 
     /// Changes an option of TLS.

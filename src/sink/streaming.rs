@@ -269,7 +269,7 @@ impl AsfPushSink {
         match stream.pacer.due(&unit.header, unit.packet.send_time(), now) {
             Due::Now => Ok(()),
             Due::Jumped(ms) => {
-                gst::warning!(CAT, imp = self, "the send time jumps by {ms} ms; pacing starts anew from here");
+                gst::warning!(CAT, imp = self, "the send time jumps by {ms} ms; pacing restarts from here");
                 Ok(())
             }
             Due::At(time) => {

@@ -221,7 +221,7 @@ fn bad_files_are_settings() {
         (format!("tls-private-key-file={}", name("other-key.pem")), "set tls-certificate-file"),
         (
             format!("tls-certificate-file={} tls-private-key-file={}", name("ca.pem"), name("other-key.pem")),
-            "belongs together",
+            "belong together",
         ),
     ] {
         for location in [peer.location(), "https://127.0.0.1:9/concert".to_owned()] {

@@ -72,7 +72,7 @@ fn a_stall_is_told_in_time() {
     feed(&source, media::stream(5000, STEP));
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
-    wait_for_notice(&pushing, "takes no more data");
+    wait_for_notice(&pushing, "stopped taking data");
     pushing.wait_for_status("reconnect-start");
 }
 

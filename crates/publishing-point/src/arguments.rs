@@ -204,7 +204,7 @@ fn of_point<T: 'static, E: Display + 'static>(
     parse: fn(&str) -> Result<T, E>,
 ) -> impl Fn(&str) -> Result<(String, T), String> + Clone {
     move |text| {
-        let (point, value) = text.split_once('=').ok_or("no `=` between the point and what follows")?;
+        let (point, value) = text.split_once('=').ok_or("expected POINT=VALUE")?;
         Ok((point.to_owned(), parse(value).map_err(|error| error.to_string())?))
     }
 }

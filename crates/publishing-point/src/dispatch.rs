@@ -85,7 +85,7 @@ impl Dispatcher {
     /// The answer to an address outside the allowed networks, and to one that has made too many wrong guesses.
     fn refusal(&self, visit: &ConnectionPermit, pushes: bool, path: &str, has_credentials: bool) -> Option<Answer> {
         if !self.is_network_allowed(pushes, path, visit.address()) {
-            return Some(self.refuse(pushes, StatusCode::FORBIDDEN, "your address is in none of the allowed networks"));
+            return Some(self.refuse(pushes, StatusCode::FORBIDDEN, "your address is not in an allowed network"));
         }
         let wait = visit.locked_out(&self.registry.config().bounds, Instant::now()).filter(|_| has_credentials)?;
         let Answer { response, handled } = self.refuse(pushes, StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT);

@@ -49,7 +49,7 @@ pub struct Fault {
 impl Fault {
     /// Says in the log that it acts at the point `point`, at the moment it does.
     fn log(&self, point: &str) {
-        tracing::warn!(point, fault = %self, "a fault switch acts");
+        tracing::warn!(point, fault = %self, "fault injected");
     }
 }
 

@@ -241,7 +241,7 @@ impl Shared {
         let location = self.location(forward);
         let logger = Arc::new(RelayLogger { point: self.point.clone(), to: location.clone() });
         if let Err(error) = publisher.add(&location, self.settings(forward, via), logger) {
-            tracing::error!(point = self.point, to = location, %error, "the stream is not pushed on: no I/O thread");
+            tracing::error!(point = self.point, to = location, %error, "cannot relay the stream: no I/O thread");
         }
     }
 
@@ -257,7 +257,7 @@ impl Shared {
         match through {
             Ok(through) => state.ending.push(Ending { publisher, through }),
             Err(error) => {
-                tracing::error!(point = self.point, %error, "no thread to wait for the end of a relayed stream")
+                tracing::error!(point = self.point, %error, "cannot start a thread that waits for the end of the relayed stream")
             }
         }
     }
@@ -299,7 +299,12 @@ impl DestinationObserver for RelayLogger {
             },
             DestinationEvent::Notice { text, remedy, .. } => tracing::warn!(point, to, remedy, "relay: {text}"),
             DestinationEvent::Dropped { packets, .. } => {
-                tracing::warn!(point, to, packets, "packets not relayed: the other server or the way to it is too slow")
+                tracing::warn!(
+                    point,
+                    to,
+                    packets,
+                    "packets not relayed: the other server or the network to it is too slow"
+                )
             }
             // The encoder cannot be asked from here.
             DestinationEvent::KeyFrameWanted { .. } => {}

@@ -288,7 +288,7 @@ fn a_pusher_is_held_to_its_bit_rate() {
         assert!(sent < taken + 12_000_000, "{sent}");
     });
     let (_, log) = program.stop();
-    assert!(log.contains("faster than the point's max-bitrate") && log.contains("loud"), "{log}");
+    assert!(log.contains("exceeds the point's max-bitrate") && log.contains("loud"), "{log}");
 }
 
 /// Names of points and templates lead nowhere but into the directory of recordings.

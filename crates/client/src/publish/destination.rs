@@ -556,11 +556,11 @@ impl DestinationTask {
                     Target::Server => "the server",
                     Target::Proxy => "the proxy",
                 };
-                let text = format!("the password for {to} goes over the network readable, by Basic over http");
-                self.notice(text, "use https, or let the peer do Digest or NTLM");
+                let text = format!("the password for {to} is sent in clear text (Basic over http)");
+                self.notice(text, "use https, or enable Digest or NTLM at the server or proxy");
             }
             Event::LargePayloads { largest } => self.notice(
-                format!("the server closes as soon as data comes: it may take payloads of 8192 bytes at most, and this stream's have up to {largest}"),
+                format!("the server closes when data arrives: its payload limit may be 8192 bytes, and this stream has up to {largest}"),
                 "set packet-size at asfmux to 8192 or less, and keep the ASF header small",
             ),
             Event::RolledOver => {
@@ -579,7 +579,7 @@ impl DestinationTask {
                 "the server's answer to the end of the stream did not come through, as those before did: where a proxy \
                  holds requests back until they are whole, the last one is lost"
                     .to_owned(),
-                "let the proxy pass requests on as they come (nginx: proxy_request_buffering off)",
+                "configure the proxy to stream requests (nginx: proxy_request_buffering off)",
             ),
             Event::EndUnanswered => {}
             Event::Ended { clean } => {
@@ -634,15 +634,15 @@ impl DestinationTask {
             }
             RestartReason::SessionGone => {
                 self.begins_anew = true;
-                ("the server no longer knew the session; a new one begins", "no action needed")
+                ("the server has lost the session; a new one begins", "no action needed")
             }
             RestartReason::HeaderChangeRefused => (
-                "the server ended the session at a header change; a new session carries it, now and from now on",
-                "set header-change=reconnect to spare the attempt",
+                "the server ended the session at a header change; a new session carries this and later header changes",
+                "set header-change=reconnect to skip the attempt",
             ),
             RestartReason::NoAnswer => (
                 "the server did not answer at the end of a request's body; a new session begins",
-                "leave content-length at 0 so that bodies end rarely",
+                "set content-length to 0 so that bodies rarely end",
             ),
         };
         self.notice(text.to_owned(), remedy);

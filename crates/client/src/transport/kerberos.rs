@@ -12,7 +12,7 @@ pub const AVAILABLE: bool = cfg!(gssapi);
 /// # Errors
 /// Always.
 pub fn ticket(_request: &wmhttp::auth::TicketRequest) -> Result<Vec<u8>, String> {
-    Err("this build has no Kerberos".to_owned())
+    Err("this build does not support Kerberos".to_owned())
 }
 
 #[cfg(gssapi)]
@@ -130,7 +130,7 @@ mod gssapi {
     static FUNCTIONS: OnceCell<Functions> = OnceCell::new();
 
     fn functions() -> Result<&'static Functions, String> {
-        let load = || Functions::load(LIBRARY).map_err(|error| format!("the system has no GSSAPI library: {error}"));
+        let load = || Functions::load(LIBRARY).map_err(|error| format!("cannot load the GSSAPI library: {error}"));
         FUNCTIONS.get_or_try_init(load)
     }
 
@@ -295,7 +295,7 @@ mod gssapi {
         let major = unsafe {
             (functions.import_name)(&raw mut minor, &raw const buffer, &raw const kind, &raw mut name.handle)
         };
-        functions.check("the name is none", major, minor)?;
+        functions.check("invalid name", major, minor)?;
         Ok(name)
     }
 
@@ -350,7 +350,7 @@ mod gssapi {
         #[expect(unsafe_code, reason = "a C function")]
         // SAFETY: the credentials are the library's; it copies the set.
         let major = unsafe { (functions.set_neg_mechs)(&raw mut minor, user.handle, &raw const inside) };
-        functions.check("SPNEGO cannot be had with Kerberos alone", major, minor)?;
+        functions.check("cannot limit SPNEGO to Kerberos", major, minor)?;
         Ok(user)
     }
 

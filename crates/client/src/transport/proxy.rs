@@ -53,7 +53,7 @@ impl Environment {
         let first = |names: [&'static str; 2]| {
             let (name, value) = names.into_iter().find_map(|name| Some((name, variable(name)?)))?;
             let value = value.into_string();
-            Some((name, value.map_err(|_| format!("{name} in the environment is no UTF-8"))))
+            Some((name, value.map_err(|_| format!("{name} in the environment is not UTF-8"))))
         };
         let proxy = |names| {
             first(names).map_or(Ok(None), |(name, value)| match value?.trim() {
@@ -90,7 +90,7 @@ impl Environment {
 /// The proxy in the variable `name`. What its value is the error does not say: there may be a password in it.
 fn parse(name: &str, text: &str) -> Result<Proxy, String> {
     let (url, login) = apart(text);
-    let unusable = |why: &dyn std::fmt::Display| format!("{name} in the environment is no URL of a proxy ({why})");
+    let unusable = |why: &dyn std::fmt::Display| format!("{name} in the environment is not a proxy URL ({why})");
     let mut url = Url::parse(&url).map_err(|error| unusable(&error))?;
     if !url.has_host() {
         return Err(unusable(&url::ParseError::EmptyHost));

@@ -157,7 +157,7 @@ mod with_rustls {
             (false, _) => Arc::new(NoVerification),
             (true, None) => Arc::new(Verifier::new(Arc::clone(&PROVIDER)).map_err(|error| {
                 TlsOptionsError(format!(
-                    "the system's trusted certificates cannot be read ({error}); install them, or set tls-ca-file"
+                    "cannot read the system's trusted certificates ({error}); install ca-certificates, or set tls-ca-file"
                 ))
             })?),
             (true, Some(file)) => {
@@ -165,7 +165,7 @@ mod with_rustls {
                 let verifier = Verifier::new_with_extra_roots(listed.clone(), Arc::clone(&PROVIDER));
                 let inner = Arc::new(verifier.map_err(|error| {
                     TlsOptionsError(format!(
-                        "tls-ca-file {file} holds what cannot be trusted in ({error}); name another"
+                        "tls-ca-file {file} contains an unusable certificate ({error}); set it to another file"
                     ))
                 })?);
                 Arc::new(ListedCertificates { inner, listed })
@@ -173,7 +173,7 @@ mod with_rustls {
         };
         let config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
             .with_safe_default_protocol_versions()
-            .map_err(|error| TlsOptionsError(format!("TLS cannot be set up ({error}); build the plugin anew")))?
+            .map_err(|error| TlsOptionsError(format!("cannot set up TLS ({error}); rebuild the plugin")))?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
         match (certificate_file, private_key_file) {
@@ -189,7 +189,7 @@ mod with_rustls {
                 };
                 config.with_client_auth_cert(own, key).map_err(|error| {
                     TlsOptionsError(format!(
-                        "tls-certificate-file {file} and its private key cannot be used ({error}); name a pair that belongs together"
+                        "tls-certificate-file {file} and its private key cannot be used ({error}); set a certificate and key that belong together"
                     ))
                 })
             }
@@ -205,10 +205,10 @@ mod with_rustls {
     fn certificates(property: &str, file: &str) -> Result<Vec<CertificateDer<'static>>, TlsOptionsError> {
         let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&read(property, file)?).collect();
         let found = found
-            .map_err(|error| TlsOptionsError(format!("{property} {file} is no PEM file ({error}); convert it")))?;
+            .map_err(|error| TlsOptionsError(format!("{property} {file} is not a PEM file ({error}); convert it")))?;
         if found.is_empty() {
             return Err(TlsOptionsError(format!(
-                "{property} {file} holds no certificate; name a PEM file with a part BEGIN CERTIFICATE"
+                "{property} {file} contains no certificate; set it to a PEM file with a BEGIN CERTIFICATE section"
             )));
         }
         Ok(found)
@@ -217,7 +217,7 @@ mod with_rustls {
     fn private_key(property: &str, file: &str) -> Result<PrivateKeyDer<'static>, TlsOptionsError> {
         PrivateKeyDer::from_pem_slice(&read(property, file)?).map_err(|_| {
             TlsOptionsError(format!(
-                "{property} {file} holds no private key; name a PEM file with one, without a pass-phrase, by tls-private-key-file"
+                "{property} {file} contains no private key; set tls-private-key-file to a PEM file with an unencrypted one"
             ))
         })
     }

@@ -22,7 +22,7 @@ pub(crate) enum AccessDenied {
     Unknown(Unauthorized),
     /// The user, if it is known, has no right here.
     NoRight(Option<String>),
-    /// There is no randomness for a challenge.
+    /// There is no random numbers available for a challenge.
     NoRandomness,
 }
 
@@ -86,7 +86,9 @@ impl Access {
                 let text = "this user may not push here: the server's operator gives the right";
                 Err(Box::new(Refused { reply: Reply::error(policy, 403, text), user: Some(user) }))
             }
-            Ok(AuthOutcome::NoRandomness) => Err(Reply::error(policy, 500, "no randomness for a challenge").into()),
+            Ok(AuthOutcome::NoRandomness) => {
+                Err(Reply::error(policy, 500, "no random numbers available for a challenge").into())
+            }
             Err(reply) => Err(reply.into()),
         }
     }

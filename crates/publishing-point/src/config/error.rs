@@ -55,13 +55,13 @@ pub enum ConfigError {
         user: String,
     },
     /// Whoever comes could end a point's pushes.
-    #[error("point `{0}`: `operate` cannot be everybody's: give it to \"users\", or to a list of them")]
+    #[error("point `{0}`: `operate` cannot be \"everybody\": give it to \"users\", or to a list of them")]
     OperatedByEverybody(String),
     /// Two points whose names differ only in case.
-    #[error("the points `{0}` and `{1}` are one: names do not differ by case alone")]
+    #[error("the points `{0}` and `{1}` are the same: names that differ only in case are equal")]
     SamePoint(String, String),
     /// A point is to be pushed on to what is no place for it.
-    #[error("point `{point}` has a `forward` that cannot be: {cause}")]
+    #[error("point `{point}` has an invalid `forward`: {cause}")]
     Forward {
         /// The point.
         point: String,
@@ -69,7 +69,7 @@ pub enum ConfigError {
         cause: &'static str,
     },
     /// A point is to pull its stream from what is no place for it.
-    #[error("point `{point}` has a `source` that cannot be: {cause}")]
+    #[error("point `{point}` has an invalid `source`: {cause}")]
     Source {
         /// The point.
         point: String,
@@ -78,7 +78,7 @@ pub enum ConfigError {
     },
     /// A point has a path of the server's own.
     #[error(
-        "no point can be named `{0}`: `/api`, `/healthz`, `/metrics` and `/status` are the server's own; choose another name"
+        "no point can be named `{0}`: `/api`, `/healthz`, `/metrics` and `/status` are reserved for the server; choose another name"
     )]
     ReservedName(String),
     /// The status has an address, and nobody may see it.
@@ -88,7 +88,7 @@ pub enum ConfigError {
     #[error("point `{0}` has both a `redirect` and a `proxy-redirect`: leave one of them out")]
     TwoRedirects(String),
     /// Recordings that would be crumbs, or none.
-    #[error("point `{point}`: `{key}` is less than {least}: that would be a file for each moment, or none")]
+    #[error("point `{point}`: `{key}` is less than {least}, which would create a file at every moment; raise it")]
     RecordLimit {
         /// The point.
         point: String,
@@ -113,7 +113,7 @@ pub enum ConfigError {
     InactivityTimeout,
     /// A point whose log would have no bound.
     #[error(
-        "point `{0}`: `keep-time` and `keep-bytes` are both 0, no limit: all its stream would stay in memory; set one"
+        "point `{0}`: `keep-time` and `keep-bytes` are both 0 (no limit), so the whole stream would stay in memory; set one of them"
     )]
     KeepsAll(String),
     /// A bound that leaves no room for a single request.

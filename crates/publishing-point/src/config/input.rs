@@ -20,7 +20,7 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
 /// # Errors
 /// What is wrong with it, in words.
 pub(crate) fn http_url(text: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(text).map_err(|_| "this is no URL, such as http://server:8080/concert")?;
+    let url = Url::parse(text).map_err(|_| "not a URL; write for example http://server:8080/concert")?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("the URL begins neither with http: nor with https:");
     }

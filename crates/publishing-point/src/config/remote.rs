@@ -19,7 +19,7 @@ pub(super) struct RedactedText(pub(super) Secret);
 impl<'de> Deserialize<'de> for RedactedText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // The parser's own message would show what stands there.
-        let text = String::deserialize(deserializer).map_err(|_| D::Error::custom("expected a text in quotes"))?;
+        let text = String::deserialize(deserializer).map_err(|_| D::Error::custom("expected a string in quotes"))?;
         Ok(Self(Secret::new(text)))
     }
 }

@@ -65,25 +65,25 @@ const BODY: &str = "PROGRESS";
 
 const KINDS: &[KindRow] = &[
     row("stall:TIME", BODY, "nothing of the body is read for this time"),
-    row("slow:BYTES", BODY, "from then on so many bytes of the body are read a second"),
+    row("slow:BYTES", BODY, "from then on, this many bytes of the body are read per second"),
     row("reset", BREAK, "the connection is reset (RST)"),
     row("close", BREAK, "the connection is closed (FIN) without an answer"),
     row("drop-after:PROGRESS", "none", "the same as `reset@PROGRESS`"),
-    row("garbage", BREAK, "the answer begins with bytes that are no HTTP"),
+    row("garbage", BREAK, "the answer begins with bytes that are not HTTP"),
     row("STATUS", "setup, start, PROGRESS, end", "that answer, from 200 to 599; in the body it ends the session"),
     row("STATUS:retry-after=TIME", "setup, start, PROGRESS, end", "the same, with a Retry-After header"),
     row("no-answer", "end, setup", "the answer never comes; the connection stays open"),
-    row("late:TIME", ANSWERS, "the answer comes so much later"),
+    row("late:TIME", ANSWERS, "the answer is delayed by this time"),
     row("no-cookie", ANSWERS, "no Set-Cookie header; a PushStart with push-id 0 is then one of the point's session"),
     row("cookie:ID", ANSWERS, "this push-id is set, whatever the session's; a PushStart with it is one of the point's"),
     row("no-server-header", ANSWERS, "no Server header"),
-    row("no-pragma", ANSWERS, "no Pragma header: nothing tells the Idle-Timeout"),
+    row("no-pragma", ANSWERS, "no Pragma header, so no Idle-Timeout"),
     row("no-supported", ANSWERS, "no Supported header"),
-    row("http-1.0", ANSWERS, "the answer is of HTTP/1.0, and the connection closes after it"),
-    row("split-answer", ANSWERS, "the answer comes in two pieces, 300 ms apart"),
-    row("extra-100-continue", ANSWERS, "a `100 Continue` that nobody asked for comes first"),
+    row("http-1.0", ANSWERS, "the answer is HTTP/1.0, and the connection closes after it"),
+    row("split-answer", ANSWERS, "the answer is sent in two pieces, 300 ms apart"),
+    row("extra-100-continue", ANSWERS, "an unsolicited `100 Continue` is sent first"),
     row("close-after-setup", "none", "the connection closes 200 ms after the answer to PushSetup, if still idle"),
-    row("close-after-setup:TIME", "none", "the same, so long after it"),
+    row("close-after-setup:TIME", "none", "the same, this long after it"),
     row("no-directives", "none", "the connection closes on a PushSetup that has a body"),
     row("small-packets", "none", "the connection closes on a packet whose payload exceeds 8,192 bytes"),
     row("small-packets:BYTES", "none", "the same with another limit"),
@@ -162,7 +162,7 @@ impl Moments {
             }
             Self::Body => "some packets, bytes or a time into the body: `100`, `64kB`, `5s`",
             Self::Answers | Self::NoAnswer => "`setup` or `end`",
-            Self::None(_) => "a moment of its own: leave `@` out",
+            Self::None(_) => "a fixed moment: leave `@` out",
         }
     }
 }
@@ -202,7 +202,7 @@ fn parse_kind(name: &str, value: Option<&str>) -> Result<Kind, FaultError> {
     if let Ok(status) = name.parse::<u16>() {
         let form = "STATUS:retry-after=TIME";
         if !(200..600).contains(&status) {
-            return Err(bad_value(name, "is no status from 200 to 599", "503"));
+            return Err(bad_value(name, "is not a status from 200 to 599", "503"));
         }
         let retry_after = |text: &str| parse_time(text.strip_prefix("retry-after=")?);
         let retry_after = value.map(|_| needed(name, value, form, retry_after)).transpose()?;

@@ -20,7 +20,7 @@ use wmhttp::server::{Policy, Reply};
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"fault\"");
-const REASON: &str = "a fault switch of this publishing point answers so";
+const REASON: &str = "injected by a fault of this publishing point";
 
 /// The faults that are due on one request.
 pub(crate) struct ActiveFaults {

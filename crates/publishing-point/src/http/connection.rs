@@ -136,7 +136,7 @@ impl Connection {
 
 /// No answer is due: the connection just closes.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection closes without an answer")]
+#[error("the connection closes without a response")]
 pub(crate) struct Closed;
 
 /// Answers the requests of a connection.

@@ -11,21 +11,21 @@ pub(crate) fn check<B>(request: &mut Request<B>) -> Result<(), (StatusCode, &'st
     let mut hosts = request.headers().get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) if request.version() >= Version::HTTP_11 => {
-            return Err((StatusCode::BAD_REQUEST, "an HTTP/1.1 request needs a Host header"));
+            return Err((StatusCode::BAD_REQUEST, "HTTP/1.1 requests must have a Host header"));
         }
-        (_, Some(_)) => return Err((StatusCode::BAD_REQUEST, "the request has two Host headers")),
+        (_, Some(_)) => return Err((StatusCode::BAD_REQUEST, "the request has more than one Host header")),
         (Some(host), None) if !is_host(host) => {
-            return Err((StatusCode::BAD_REQUEST, "the Host header names no host"));
+            return Err((StatusCode::BAD_REQUEST, "the Host header contains no host"));
         }
         (None | Some(_), None) => {}
     }
     let expects_more = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if request.headers().get_all(header::EXPECT).iter().any(expects_more) {
-        return Err((StatusCode::EXPECTATION_FAILED, "the server meets no expectation but 100-continue"));
+        return Err((StatusCode::EXPECTATION_FAILED, "the server supports no expectation other than 100-continue"));
     }
     if let Some(authority) = request.uri().authority() {
         let host = HeaderValue::from_str(authority.as_str());
-        let host = host.map_err(|_| (StatusCode::BAD_REQUEST, "the request's target names no host"))?;
+        let host = host.map_err(|_| (StatusCode::BAD_REQUEST, "the request target contains no host"))?;
         request.headers_mut().insert(header::HOST, host);
     }
     Ok(())

@@ -106,9 +106,9 @@ impl Ingest {
                 // Read in any case, since the connection stays open.
                 let body = timeout(config.bounds.setup_timeout, setup_body(body))
                     .await
-                    .map_err(|_| Reply::error(policy, 408, "the PushSetup body takes too long"))?
+                    .map_err(|_| Reply::error(policy, 408, "timeout while reading the PushSetup body"))?
                     .ok_or_else(|| {
-                        Reply::error(policy, 413, "the PushSetup body is cut off, or longer than 8192 bytes")
+                        Reply::error(policy, 413, "the PushSetup body is incomplete, or longer than 8192 bytes")
                     })?;
                 let directives = Directives::from_body(&body).map_err(|text| Reply::error(policy, 400, text))?;
                 // An encoder that is sent elsewhere need not show who it is here.
@@ -175,12 +175,12 @@ fn lacks_length(request: &Request<Incoming>) -> Option<&'static str> {
     let headers = request.headers();
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if headers.contains_key(header::TRANSFER_ENCODING) {
-        Some("a push needs a Content-Length, and no Transfer-Encoding")
+        Some("a push must have a Content-Length and no Transfer-Encoding")
     } else if headers.contains_key(header::CONTENT_LENGTH) {
         None
     } else {
         let is_start = content_type.and_then(Kind::from_content_type) == Some(Kind::Start);
-        is_start.then_some("a PushStart needs a Content-Length")
+        is_start.then_some("a PushStart must have a Content-Length")
     }
 }
 
@@ -282,7 +282,7 @@ pub(crate) fn answer(reply: Reply, user: Option<String>) -> Answer {
         Outcome::Refused => {
             let reason = match &text {
                 // An ASX for a player in place of an error.
-                Some(_) if status.is_success() => "the User-Agent is no WMEncoder of this protocol".to_owned(),
+                Some(_) if status.is_success() => "the User-Agent is not a supported WMEncoder".to_owned(),
                 Some(text) => text.clone(),
                 None => status.canonical_reason().unwrap_or("refused").to_owned(),
             };

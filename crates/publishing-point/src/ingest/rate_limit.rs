@@ -37,7 +37,7 @@ impl RateLimiter {
         let wait = self.bucket.get_or_insert_with(|| TokenBucket::full(rate, now)).owe(bytes, rate, now);
         if !wait.is_zero() && !self.told {
             self.told = true;
-            tracing::warn!(point, bits, "the push is faster than the point's max-bitrate, and is held back");
+            tracing::warn!(point, bits, "push slowed down: it exceeds the point's max-bitrate");
         }
         wait
     }

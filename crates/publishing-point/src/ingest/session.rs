@@ -220,7 +220,7 @@ impl Session {
                     self.pusher.log_end(self.point.name(), why.as_deref().unwrap_or_else(|| words(reason)), is_refused);
                     // The others were answered, or are no errors.
                     if ![Hresult::OK, Hresult::ABORT, Hresult::TIMEOUT, Hresult::BAD_REQUEST].contains(&reason) {
-                        self.point.ledger().trouble(&format!("the push session is over: {reason}"));
+                        self.point.ledger().trouble(&format!("push session ended: {reason}"));
                     }
                     self.writer.end(SESSION_FINISH_TIMEOUT).await;
                     self.point.set_pushing(false);
@@ -239,7 +239,7 @@ impl Session {
     /// Answers the PushStart under way; in vain where its connection is gone.
     fn answer(&mut self, reply: Reply) {
         if let (400.., Some((_, text))) = (reply.status, &reply.body) {
-            self.point.ledger().trouble(&format!("the push was ended: {} {}", reply.status, text.trim_end()));
+            self.point.ledger().trouble(&format!("push ended: {} {}", reply.status, text.trim_end()));
         }
         if let Some(current) = self.current.take() {
             let _ = current.answer.send(reply);

@@ -84,7 +84,8 @@ impl Ingest {
     ) -> Result<Reply, Reply> {
         let config = self.registry.config();
         let policy = &config.policy;
-        let fresh = new_push_id().ok_or_else(|| Reply::error(policy, 500, "no randomness for a new session"))?;
+        let fresh =
+            new_push_id().ok_or_else(|| Reply::error(policy, 500, "no random numbers available for a session"))?;
         let name = name_of(path);
         if let Some(reply) = self.source_refusal(&name, directives) {
             return Err(reply);
@@ -105,7 +106,7 @@ impl Ingest {
                 if let (Some(point), 400.., Some((_, text))) =
                     (self.registry.point_named(&name), reply.status, &reply.body)
                 {
-                    point.ledger().trouble(&format!("a pusher was refused: {} {}", reply.status, text.trim_end()));
+                    point.ledger().trouble(&format!("push refused: {} {}", reply.status, text.trim_end()));
                 }
                 return Err(reply);
             }
@@ -159,10 +160,10 @@ impl Ingest {
         };
         let full = table.sessions_len() >= config.max_sessions && before.is_none();
         if table.is_stopping() || (full && matches!(lookup, PointLookup::Exists | PointLookup::FromTemplate)) {
-            return Err(Reply::error(policy, 503, "no room for another push session"));
+            return Err(Reply::error(policy, 503, "push session limit reached"));
         }
         if lookup == PointLookup::FromTemplate && table.points_len() >= config.max_points {
-            return Err(Reply::error(policy, 503, "no room for another publishing point"));
+            return Err(Reply::error(policy, 503, "publishing point limit reached"));
         }
         let (session, reply) = accept(head, directives, lookup, fresh, policy, Instant::now());
         let Some((session, point)) = session.zip(known.or(made)) else { return Err(reply) };
@@ -177,7 +178,7 @@ impl Ingest {
     fn source_refusal(&self, name: &str, directives: &Directives) -> Option<Reply> {
         let point = self.registry.point_named(name).or_else(|| self.template(directives))?;
         point.config().source.as_ref()?;
-        point.ledger().trouble("a pusher was refused: the point has a `source`");
+        point.ledger().trouble("push refused: the point has a `source`");
         let text = "this publishing point pulls its stream from another server (`source` in its configuration): push to \
                     that server, or to another publishing point, or remove `source`";
         Some(Reply::error(&self.registry.config().policy, 403, text))
@@ -199,7 +200,7 @@ impl Ingest {
         }
         let Some(template) = self.template(directives).map(|template| template.config()) else { return Ok(None) };
         if !Networks::allow(template.allow_push.as_ref(), connection.visit().address()) {
-            return Err(Reply::error(policy, 403, "your address is in none of the template's allowed networks"));
+            return Err(Reply::error(policy, 403, "your address is not in a network that the template allows"));
         }
         if is_reserved(name) {
             return Err(Reply::error(policy, 403, &reserved(name)));
@@ -218,8 +219,8 @@ impl Ingest {
         let made = tokio::task::spawn_blocking(move || PublishingPoint::create(&owned, &config)).await;
         // Fails only where the task panicked or the runtime ends.
         made.unwrap_or_else(|error| Err(error.into())).map_err(|error| {
-            tracing::error!(point = name, %error, "the publishing point cannot be made");
-            Reply::error(&self.registry.config().policy, 500, "the publishing point cannot be made")
+            tracing::error!(point = name, %error, "cannot create the publishing point");
+            Reply::error(&self.registry.config().policy, 500, "cannot create the publishing point")
         })
     }
 

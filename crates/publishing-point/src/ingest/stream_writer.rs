@@ -37,7 +37,7 @@ impl StreamWriter {
             tracing::warn!(
                 point = self.point.name(),
                 packet_size = header.packet_size(),
-                "packets too large for players of MMS over HTTP: they get nothing. Lower the muxer's packet size"
+                "packets too large for players that use MMS over HTTP, which get nothing. Lower the muxer's packet size"
             );
         }
         let (header, timeline) = self.point.begin(header);

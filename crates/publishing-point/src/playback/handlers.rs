@@ -35,7 +35,7 @@ const PLAIN_TYPE: &str = "video/x-ms-asf";
 const METHODS: &str = "OPTIONS, GET, HEAD, POST";
 
 /// The answer to an address with too many players.
-const TOO_MANY_OF_ADDRESS: &str = "too many players of your address are there";
+const TOO_MANY_OF_ADDRESS: &str = "too many players from your address";
 /// When a player is to come again if its address has too many players.
 const PLAYERS_RETRY: Duration = Duration::from_secs(30);
 /// How long the body of a player's log may take.
@@ -136,7 +136,7 @@ impl Playback {
             PlayerRequest::Stop | PlayerRequest::KeepAlive | PlayerRequest::Select(_) => in_session(self, id, wish),
             PlayerRequest::Nothing(why) => text(StatusCode::BAD_REQUEST, why),
             PlayerRequest::NoMethod => {
-                let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "no player or encoder uses this method\n");
+                let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed\n");
                 answer.response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
                 answer
             }
@@ -154,7 +154,7 @@ impl Playback {
     fn begin_stream(&self, path: &str, order: &PlayRequest) -> Result<PlayerStream, PlayError> {
         let point = self.registry.point(path).ok_or(PlayError::UnknownPoint)?;
         if self.is_full() {
-            point.ledger().trouble("a player was refused: the server has as many as it may have");
+            point.ledger().trouble("player refused: the server's player limit is reached");
             return Err(PlayError::TooManyPlayers);
         }
         let joined = point.join(&self.playing).ok_or(PlayError::NotPushed)?;
@@ -204,9 +204,11 @@ enum SessionError {
 fn no_session(error: SessionError) -> Answer {
     match error {
         SessionError::Streams => {
-            text(StatusCode::BAD_REQUEST, "a stream is under way in the session with this client-id\n")
+            text(StatusCode::BAD_REQUEST, "the session with this client-id already has a stream\n")
         }
-        SessionError::NoRandomness => text(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a session\n"),
+        SessionError::NoRandomness => {
+            text(StatusCode::INTERNAL_SERVER_ERROR, "no random numbers available for a session\n")
+        }
     }
 }
 
@@ -286,7 +288,7 @@ fn play_plain(playback: &Playback, path: &str, order: &PlayRequest, method: &Met
 /// What counts only in a session that there is (3.2.5.1).
 fn in_session(playback: &Playback, client: Option<u32>, wish: PlayerRequest) -> Answer {
     let Some(id) = client else {
-        return text(StatusCode::BAD_REQUEST, "this request needs the client-id of a session\n");
+        return text(StatusCode::BAD_REQUEST, "this request must carry the client-id of a session\n");
     };
     match (playback.sessions.look_up(id, Instant::now()), wish) {
         (SessionState::Nothing, _) => return text(StatusCode::BAD_REQUEST, "no session has this client-id\n"),
@@ -329,10 +331,7 @@ async fn log(path: &str, client: Option<u32>, line: Option<String>, body: Incomi
         None => match timeout(LOG_TIME, player_log::read(body)).await {
             Ok(Some(text)) => PlayerLog::of_xml(&text),
             Ok(None) | Err(_) => {
-                return text(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "the log is cut off, takes too long, or has above 64 KiB\n",
-                );
+                return text(StatusCode::PAYLOAD_TOO_LARGE, "the log is incomplete, too slow, or larger than 64 KiB\n");
             }
         },
     };
@@ -343,8 +342,8 @@ async fn log(path: &str, client: Option<u32>, line: Option<String>, body: Incomi
 fn no_stream(error: PlayError) -> Answer {
     match error {
         PlayError::UnknownPoint => text(StatusCode::NOT_FOUND, "no such publishing point\n"),
-        PlayError::NotPushed => text(StatusCode::SERVICE_UNAVAILABLE, "nobody pushes to this publishing point\n"),
-        PlayError::TooManyPlayers => text(StatusCode::SERVICE_UNAVAILABLE, "no room for another player\n"),
+        PlayError::NotPushed => text(StatusCode::SERVICE_UNAVAILABLE, "no active stream at this publishing point\n"),
+        PlayError::TooManyPlayers => text(StatusCode::SERVICE_UNAVAILABLE, "player limit reached\n"),
     }
 }
 
@@ -356,18 +355,20 @@ fn no_entry(error: AccessDenied) -> Answer {
             Answer::new(Handled::Unauthorized { stale, user }, response)
         }
         AccessDenied::NoRight(user) => {
-            let reason = "this user may not play here\n";
+            let reason = "this user may not play this publishing point\n";
             let refusal = Refusal { reason: reason.into(), user };
             Answer::new(Handled::Refused(refusal), plain_text(StatusCode::FORBIDDEN, reason))
         }
-        AccessDenied::NoRandomness => text(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a challenge\n"),
+        AccessDenied::NoRandomness => {
+            text(StatusCode::INTERNAL_SERVER_ERROR, "no random numbers available for a challenge\n")
+        }
     }
 }
 
 /// Sends a player where the pushers are sent.
 fn moved(url: &str) -> Answer {
     let Ok(location) = HeaderValue::from_str(url) else {
-        return text(StatusCode::INTERNAL_SERVER_ERROR, "the redirect of this publishing point is no URL\n");
+        return text(StatusCode::INTERNAL_SERVER_ERROR, "the redirect of this publishing point is not a URL\n");
     };
     let mut response = response(StatusCode::FOUND, None, Body::empty());
     response.headers_mut().insert(header::LOCATION, location);

@@ -47,20 +47,17 @@ fn unavailable(point: &PublishingPoint, error: SourceUnavailable) -> Answer {
     match error {
         SourceUnavailable::Failed { retry_in } => {
             let mut answer =
-                text(StatusCode::SERVICE_UNAVAILABLE, "the stream of this publishing point cannot be fetched now\n");
+                text(StatusCode::SERVICE_UNAVAILABLE, "the source of this publishing point is not available now\n");
             answer.response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_in.as_secs().saturating_add(1)));
             answer
         }
         SourceUnavailable::TooSlow => {
-            text(StatusCode::GATEWAY_TIMEOUT, "the stream of this publishing point did not come in time\n")
+            text(StatusCode::GATEWAY_TIMEOUT, "the source of this publishing point did not respond in time\n")
         }
         SourceUnavailable::Loop => {
-            tracing::warn!(
-                point = point.name(),
-                "a player is refused whose request has come through this point before"
-            );
-            point.ledger().trouble("a relay asked for the stream that it is fetched from: sources form a circle");
-            let why = "this request comes from this publishing point itself: remove one `source` from the circle\n";
+            tracing::warn!(point = point.name(), "player refused: its request has come through this point before");
+            point.ledger().trouble("a relay requested the stream it is the source of: the sources form a loop");
+            let why = "this request comes from this publishing point itself: remove one `source` from the loop\n";
             text(StatusCode::LOOP_DETECTED, why)
         }
     }

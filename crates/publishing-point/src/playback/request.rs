@@ -69,7 +69,7 @@ impl PlayerRequest {
         } else if content_type.starts_with("application/x-wms-sendevent") {
             Self::Event
         } else {
-            Self::Nothing("no request of a player or an encoder\n")
+            Self::Nothing("not a request of a player or an encoder\n")
         }
     }
 
@@ -88,7 +88,7 @@ impl PlayerRequest {
         match format.as_deref() {
             Some("asf") => return plain(),
             Some("asx") => return Self::Asx,
-            Some(_) => return Self::Nothing("the formats there are: format=asf and format=asx\n"),
+            Some(_) => return Self::Nothing("unknown format; use format=asf or format=asx\n"),
             None => {}
         }
         let choice = StreamSelection::read(pragma);
@@ -97,7 +97,7 @@ impl PlayerRequest {
                 PlayRequest { form: OutputFormat::Framed, choice, takes_other_headers: takes_other_headers(&agent) };
             Self::Play { order, chunked: has("version11-enabled=1") }
         } else if has("xplaynextentry=1") || has("pipeline-request=1") || !choice.is_empty() {
-            Self::Nothing("a live stream has no other entries\n")
+            Self::Nothing("a live stream has no playlist entries to select\n")
         } else if speaks_mms {
             Self::Describe
         } else if begins(&PROGRAMS) && !is_asx(path) {

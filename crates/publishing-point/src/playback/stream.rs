@@ -183,7 +183,7 @@ impl PlayerStream {
         if batch.header.packet_size() > framing::MAX_PAYLOAD && self.form == OutputFormat::Framed {
             // The pull protocol has no way to say so large a packet.
             let (size, limit) = (batch.header.packet_size(), framing::MAX_PAYLOAD);
-            tracing::info!(size, limit, "packets are too large for players of MMS over HTTP: a plain GET gets them");
+            tracing::info!(size, limit, "packets are too large for MMS over HTTP; players can use a plain GET");
             return self.end(framing::end());
         }
         if self.sent > 0 && batch.skipped > 0 && !self.record_skip(batch.skipped) {
@@ -273,7 +273,7 @@ impl PlayerStream {
                 SlowPlayers::Skip => "skip",
                 SlowPlayers::Disconnect => "disconnect",
             };
-            tracing::info!(point = self.count.point(), address, missed, policy, "player too slow for the stream");
+            tracing::info!(point = self.count.point(), address, missed, policy, "player too slow");
         }
         self.missed += missed;
         if let Some(player) = &self.player {

@@ -220,7 +220,7 @@ impl Pusher {
         for breaks in [&self.breaks, &self.ledger.breaks] {
             breaks.fetch_add(1, Ordering::Relaxed);
         }
-        self.ledger.trouble("the pusher's connection was lost in the middle of its stream");
+        self.ledger.trouble("the encoder's connection was lost in mid-stream");
     }
 
     /// A PushStart begins.

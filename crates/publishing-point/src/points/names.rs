@@ -33,7 +33,7 @@ pub(crate) fn is_reserved(name: &str) -> bool {
 /// Why no point can have this reserved name, and what to do.
 pub(crate) fn reserved(name: &str) -> String {
     format!(
-        "no publishing point can be named `{name}`: /api, /healthz, /metrics and /status are the server's own; choose another"
+        "no publishing point can be named `{name}`: /api, /healthz, /metrics and /status are reserved for the server; choose another"
     )
 }
 

@@ -63,7 +63,7 @@ pub(crate) struct SourceStats {
     pub(crate) duplicates: u64,
     /// Players that wait for the stream now.
     pub(crate) waiting: usize,
-    /// The last failure, and what to do about it.
+    /// The last failure, with its remedy.
     pub(crate) last_error: Option<String>,
 }
 

@@ -167,7 +167,7 @@ impl<'a> Puller<'a> {
             let now = Instant::now();
             let lost = self.input.held_until(self.config.hold_time);
             if lost.is_some_and(|until| now >= until) {
-                tracing::warn!(point = self.point.name(), "the stream ends: its origin stayed away for too long");
+                tracing::warn!(point = self.point.name(), "stream ended: the origin was unreachable for too long");
                 self.input.end().await;
                 continue;
             }

@@ -86,7 +86,7 @@ async fn serve(status: Arc<Status>, stream: TcpStream, peer: SocketAddr, caller:
         async move {
             let answer = status.answer_own(peer, caller, &request).await;
             Ok::<_, Infallible>(answer.unwrap_or_else(|| {
-                let mut response = Response::new(Body::full("only the status of the server is here\n"));
+                let mut response = Response::new(Body::full("this address serves only the status\n"));
                 *response.status_mut() = StatusCode::NOT_FOUND;
                 response
             }))

@@ -136,13 +136,13 @@ impl Status {
             return (request.uri().path() != "/").then(|| {
                 refusal(
                     StatusCode::FORBIDDEN,
-                    "the status of this server is not shown to you: see its setting `status`",
+                    "the status of this server is not available to you; see its setting `status`",
                 )
             });
         }
         let asks = matches!(*request.method(), Method::GET | Method::HEAD);
         if asks == matches!(wish, Route::Disconnect(_)) {
-            let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "another method is due here");
+            let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(wish.method()));
             return Some(response);
         }
@@ -168,7 +168,7 @@ impl Status {
                 Ok(user) => self.disconnect(&name, user.as_deref()),
                 Err(refusal) => *refusal,
             },
-            Route::Unknown => refusal(StatusCode::NOT_FOUND, "no such part of the status"),
+            Route::Unknown => refusal(StatusCode::NOT_FOUND, "no such status page"),
         })
     }
 
@@ -182,7 +182,7 @@ impl Status {
             _ => Some(rest.strip_prefix('/')?),
         };
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "another method is due here");
+            let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return Some(response);
         }
@@ -236,7 +236,7 @@ impl Status {
                 Err(forbidden())
             }
             Err(AccessDenied::NoRandomness) => {
-                Err(Box::new(refusal(StatusCode::INTERNAL_SERVER_ERROR, "no randomness for a challenge")))
+                Err(Box::new(refusal(StatusCode::INTERNAL_SERVER_ERROR, "no random numbers available for a challenge")))
             }
             Err(AccessDenied::Unknown(Unauthorized { challenges, stale, user })) => {
                 let text = "who does this must name a user and the right password";
@@ -257,7 +257,7 @@ impl Status {
             return refusal(StatusCode::NOT_FOUND, "no such publishing point");
         };
         if !self.registry.disconnect_pusher(name, TERMINATED_STATUS) {
-            return refusal(StatusCode::CONFLICT, "nobody pushes to this publishing point");
+            return refusal(StatusCode::CONFLICT, "no active stream at this publishing point");
         }
         tracing::info!(point = point.name(), user, "the pusher is disconnected by request");
         point.ledger().trouble("the push was ended by an operator");

@@ -183,7 +183,7 @@ fn assert_circle_is_found(servers: &[BlockingServer]) {
     until("the circle is found", || relays(last)[0].last_error.is_some());
     let told = &relays(last)[0];
     let error = told.last_error.as_deref().unwrap();
-    assert!(error.contains("508") && error.contains("out of the circle"), "{error}");
+    assert!(error.contains("508") && error.contains("relay loop") && error.contains("remove one `forward`"), "{error}");
     assert_eq!((told.state, told.packets), (State::Reconnecting, 0));
     feed_some(&source, 20..50);
     until("all have the stream", || servers.iter().all(|server| packets(server) == 50));

@@ -100,8 +100,8 @@ fn bad_arguments_are_refused() {
         (vec!["--users", &file], "line 1 is not user:realm:hash"),
         (vec!["--auth", "digest"], "--users"),
         (vec!["--users", &good, "--auth", "ntlm"], "`digest` and `basic`"),
-        (vec!["--redirect", "concert"], "no `=`"),
-        (vec!["--redirect", "concert=elsewhere"], "no URL"),
+        (vec!["--redirect", "concert"], "expected POINT=VALUE"),
+        (vec!["--redirect", "concert=elsewhere"], "not a URL"),
         (vec!["--proxy-redirect", "concert=ftp://host/"], "neither with http: nor with https:"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_asf-publishing-point")).args(&arguments).output().unwrap();

@@ -404,18 +404,20 @@ fn a_fault_is_told_when_it_acts() {
         let mut stream = Wire::to(address);
         stream.send(CONCERT.setup(0));
         assert!(stream.head().contains(" 503 "));
-        until("the first", || told("a fault switch acts") == 1 && told("fault=503") == 1);
+        until("the first", || told("fault injected") == 1 && told("fault=503") == 1);
         let (mut stream, id) = Wire::set_up(address, CONCERT);
         stream.start(CONCERT.id(&id), media::numbered(3));
         assert_eq!(stream.rest_or_reset(), None);
-        until("the second", || told("a fault switch acts") == 2 && told("fault=reset@2") == 1);
+        until("the second", || told("fault injected") == 2 && told("fault=reset@2") == 1);
         assert_eq!(told("concert"), 2);
     }
 }
 
 #[test]
 fn a_fault_that_is_none_is_refused() {
-    for (fault, words) in [("concert=stall", "`stall:10s`"), ("concert=reset@never", "`64kB`"), ("503", "no `=`")] {
+    for (fault, words) in
+        [("concert=stall", "`stall:10s`"), ("concert=reset@never", "`64kB`"), ("503", "expected POINT=VALUE")]
+    {
         let output =
             Command::new(env!("CARGO_BIN_EXE_asf-publishing-point")).args(["--fault", fault]).output().unwrap();
         let text = String::from_utf8(output.stderr).unwrap();

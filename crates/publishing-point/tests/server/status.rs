@@ -238,7 +238,7 @@ fn s8_reserved_names() {
         let answer = Wire::to(server.addr()).setup(Push::to(path).agent(AGENT), body);
         let text = String::from_utf8(answer.body).unwrap();
         assert_eq!(answer.status, status, "{path}: {text}");
-        assert_eq!(text.contains("the server's own"), status == 403);
+        assert_eq!(text.contains("reserved for the server"), status == 403);
     }
 }
 

@@ -144,7 +144,7 @@ fn a_push_to_a_point_with_a_source_is_refused() {
     let text = String::from_utf8_lossy(response.body.as_ref()).into_owned();
     assert!(text.contains("`source`") && text.contains("push to that server"), "{text}");
     let errors = point(&edge)["errors"].to_string();
-    assert!(errors.contains("a pusher was refused: the point has a `source`"), "{errors}");
+    assert!(errors.contains("push refused: the point has a `source`"), "{errors}");
 }
 
 /// Two points that pull from each other: the player waits for nothing.

@@ -214,7 +214,10 @@ impl Authenticator {
             }
         }
         if challenges.is_empty() {
-            return self.refuse("authentication required, but without a challenge", "configure an authentication scheme at the server or proxy");
+            return self.refuse(
+                "authentication required, but without a challenge",
+                "configure an authentication scheme at the server or proxy",
+            );
         }
         let known = [self.supplied.clone(), now.login.credentials()];
         let credentials = known.into_iter().flatten().find(|known| !self.refused.contains(known));

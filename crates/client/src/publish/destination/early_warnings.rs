@@ -63,8 +63,8 @@ impl DestinationTask {
         self.early_warnings.handle_session_event();
         match threat {
             Threat::Stall => self.notice(
-                "the server takes no more data".to_owned(),
-                "check the network's capacity against the stream's bit rate; the push is taken up anew after stall-timeout",
+                "the server has stopped taking data".to_owned(),
+                "check that the network carries the stream's bit rate; the push reconnects after stall-timeout",
             ),
             Threat::Idle => self.notice(
                 "upstream has sent no packet for so long that the server will soon end the session".to_owned(),

@@ -105,7 +105,7 @@ fn an_answer_before_is_no_hurry() {
     assert_eq!(server.done(), BYTES);
 }
 
-/// If the server takes no more data, the close waits until its limit and reports that not everything was delivered.
+/// If the server has stopped taking data, the close waits until its limit and reports that not everything was delivered.
 #[test]
 fn what_is_not_taken_is_not_delivered() {
     let (closed, go) = mpsc::channel();
