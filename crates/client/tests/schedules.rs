@@ -116,8 +116,8 @@ fn an_interruption_is_heard() {
     drop(reader);
 }
 
-/// Who is lapped is told, and all that it did not take is counted, whoever looks.
-fn a_lapped_reader_is_told() {
+/// An overrun reader learns of it, and every packet it did not take is counted, for any observer.
+fn an_overrun_reader_is_told() {
     let buffer = of_packets(3);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
     let observer = reader.monitor();
@@ -201,7 +201,7 @@ fn main() {
         ("back_pressure", back_pressure),
         ("nobody_is_waited_for_in_vain", nobody_is_waited_for_in_vain),
         ("an_interruption_is_heard", an_interruption_is_heard),
-        ("a_lapped_reader_is_told", a_lapped_reader_is_told),
+        ("an_overrun_reader_is_told", an_overrun_reader_is_told),
         ("an_end_of_its_own_is_reached", an_end_of_its_own_is_reached),
         ("a_look_holds", a_look_holds),
         ("many_are_waited_for", many_are_waited_for),

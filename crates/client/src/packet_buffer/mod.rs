@@ -1,14 +1,13 @@
-//! One bounded log of framed packets, shared by one writer and many cursors.
+//! The packet buffer: a bounded buffer of framed packets with one writer and many readers.
 //!
-//! The writer appends each ASF data packet once, framed as `$D`; whoever sends it
-//! on, a destination of the sink or a player of the publishing point, is a
-//! [`Reader`] into the same bytes. Cursors never copy and never hold each other
-//! up: one that falls behind what the log keeps is lapped, goes on at a packet
-//! from which decoding can start, and is told how many it missed. A cursor whose
-//! policy is [`DropPolicy::Block`] holds the writer back instead.
+//! The writer appends each ASF data packet once, framed as `$D`. Everything that sends packets on, a destination of the
+//! element or a player of the publishing point, is a [`Reader`] of the same bytes. Readers never copy and never hold
+//! each other up: a reader that falls out of the retained window is moved to a packet from which decoding can start,
+//! and receives the number of packets it missed. A reader whose policy is [`DropPolicy::Block`] holds the writer back
+//! instead.
 //!
-//! The log knows no runtime: cursors wait by `std::task::Waker`, the writer by a
-//! condition variable, and no lock is held over either.
+//! The buffer depends on no runtime: readers wait through `std::task::Waker`, the writer on a condition variable, and
+//! no lock is held during either wait.
 
 mod lag;
 mod reader;
@@ -27,7 +26,7 @@ pub use reader::{Acknowledged, NextPacket, Progress, Reader, ReaderMonitor};
 pub use ring::Batch;
 use ring::Ring;
 
-/// How much the log keeps, and so how far a cursor may lag; 0 sets no limit of its kind.
+/// How much the buffer keeps, and therefore how far a reader may lag; 0 means no limit of that kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Stream time by the packets' send times.
@@ -71,13 +70,13 @@ impl Limits {
     }
 }
 
-/// What happens to a cursor that lags beyond the limits.
+/// What happens to a reader that lags beyond the limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DropPolicy {
-    /// It goes on at the newest packet that starts a key frame.
+    /// It resumes at the newest packet that starts a key frame.
     #[default]
     Keyframe,
-    /// It goes on at the oldest packet kept.
+    /// It resumes at the oldest packet kept.
     Oldest,
     /// The writer waits for it.
     Block,
@@ -85,21 +84,21 @@ pub enum DropPolicy {
     Disconnect,
 }
 
-/// How a cursor reads; what is `None` follows the log's own.
+/// How a reader reads; what is `None` follows the buffer's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReaderOptions {
     /// What happens when it lags beyond the limits.
     pub policy: Option<DropPolicy>,
-    /// How far it may lag. The log keeps what the loosest limits of all allow.
+    /// How far it may lag. The buffer keeps what the loosest limits of all allow.
     pub limits: Option<Limits>,
-    /// Where it goes on after a gap that [`DropPolicy::Oldest`] does not settle.
+    /// Where it resumes after a gap that [`DropPolicy::Oldest`] does not settle.
     pub resync: StartPosition,
     /// Whether [`DropPolicy::Block`] keeps taken packets until [`Reader::acknowledge`] reports their arrival, so that
     /// [`Reader::rewind`] can take them again. They count towards the limits.
     pub keeps_unacknowledged: bool,
 }
 
-/// Where a new cursor starts, or one goes on after a gap.
+/// Where a new reader starts, or one resumes after a gap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StartPosition {
     /// At the newest packet kept that starts a key frame, or at the next to come.
@@ -115,29 +114,29 @@ pub enum StartPosition {
 
 /// The writer's wait was broken off by [`PacketBuffer::interrupt`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the wait for room in the log was interrupted")]
+#[error("the wait for room in the buffer was interrupted")]
 pub struct Interrupted;
 
-/// The part of the limits that cursors may use up at most for the writer to be woken: a wake-up for each packet
+/// The part of the limits that readers may use up at most for the writer to be woken: a wake-up for each packet
 /// taken would cost more than the packet.
 const WAKE_WRITER_BELOW: f64 = 0.75;
 
-/// The part of its limits from which on a cursor is not left to wait for more.
+/// The part of its limits from which on a reader is not left to wait for more.
 const BATCH_BELOW: f64 = 0.5;
 
-/// The log. See the module's text.
+/// The buffer. See the module's text.
 pub struct PacketBuffer {
     state: Mutex<State>,
-    /// Told when a cursor has moved on, or the writer shall give up.
+    /// Notified when a reader has advanced, or the writer must stop waiting.
     room: Condvar,
 }
 
 struct State {
     ring: Ring,
     limits: Limits,
-    /// The policy of the cursors that have none of their own.
+    /// The policy of the readers that have none of their own.
     policy: DropPolicy,
-    /// A slot per cursor; freed slots are used again.
+    /// A slot per reader; freed slots are used again.
     readers: Vec<Option<ReaderState>>,
     ended: bool,
     interrupted: bool,
@@ -145,7 +144,7 @@ struct State {
     writer_waits: bool,
 }
 
-/// What the log knows of a cursor.
+/// The buffer's state of a reader.
 #[derive(Default)]
 struct ReaderState {
     options: ReaderOptions,
@@ -166,7 +165,7 @@ struct ReaderState {
     end: Option<u64>,
     /// Whether the peer takes packets now; see [`PacketBuffer::wait_for_room`].
     streaming: bool,
-    /// What it has not taken, nobody will take: the cursor was dropped or parked.
+    /// The reader was dropped or parked: packets it has not taken will not be taken.
     idle: bool,
     taken: u64,
     padding_saved: u64,
@@ -176,10 +175,10 @@ struct ReaderState {
     gaps: VecDeque<Range<u64>>,
     /// How much of `dropped` the owner has been told with a batch.
     dropped_reported: u64,
-    /// Wakes the cursor's task once `wake_at` bytes wait, or the end has come.
+    /// Wakes the reader's task once `wake_at` bytes wait, or the end has come.
     waker: Option<Waker>,
     wake_at: u64,
-    /// Wakes the cursor's task once it lags beyond its limits.
+    /// Wakes the reader's task once it lags beyond its limits.
     overrun_waker: Option<Waker>,
     /// Wakes the reader's task once packets are dropped.
     dropped_waker: Option<Waker>,
@@ -211,13 +210,13 @@ impl PacketBuffer {
         self.notify_writer();
     }
 
-    /// Changes the policy of the cursors that have none of their own.
+    /// Changes the policy of the readers that have none of their own.
     pub fn set_policy(&self, policy: DropPolicy) {
         self.lock().policy = policy;
         self.notify_writer();
     }
 
-    /// Appends packets of one stream and wakes the cursors that wait for them.
+    /// Appends packets of one stream and wakes the readers that wait for them.
     ///
     /// Never blocks: a writer that wants back-pressure calls [`PacketBuffer::wait_for_room`] before.
     pub fn append<B: asf::PacketBytes>(
@@ -236,7 +235,7 @@ impl PacketBuffer {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Nothing follows: cursors come to their end once they have taken all.
+    /// Nothing follows: readers come to their end once they have taken all.
     pub fn end(&self) {
         let mut state = self.lock();
         state.ended = true;
@@ -245,7 +244,7 @@ impl PacketBuffer {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Waits until the cursors with [`DropPolicy::Block`] leave room.
+    /// Waits until the readers with [`DropPolicy::Block`] leave room.
     ///
     /// The slowest of those that stream counts. Those that do not stream hold
     /// nobody up, unless none streams: then the first one to have room ends the wait.
@@ -268,7 +267,7 @@ impl PacketBuffer {
         self.room.notify_all();
     }
 
-    /// A new cursor.
+    /// A new reader.
     pub fn reader(self: &Arc<Self>, start: StartPosition, options: ReaderOptions) -> Reader {
         Reader::new(Arc::clone(self), start, options)
     }
@@ -341,7 +340,7 @@ impl ReaderState {
 }
 
 impl State {
-    /// The cursors that may hold the writer back now.
+    /// The readers that may hold the writer back now.
     fn blockers(&self) -> impl Iterator<Item = &ReaderState> {
         let default = self.policy;
         let blocking = move |reader: &&ReaderState| !reader.idle && reader.policy(default) == DropPolicy::Block;
@@ -358,7 +357,7 @@ impl State {
         self.writer_waits && !self.is_blocked(|reader| reader.held(&self.ring, self.limits).0 > WAKE_WRITER_BELOW)
     }
 
-    /// Whether the cursors that may hold the writer back do so, of which `full` says which would.
+    /// Whether the readers that may hold the writer back do so, of which `full` says which would.
     fn is_blocked(&self, full: impl Fn(&ReaderState) -> bool) -> bool {
         let mut blockers = self.blockers().peekable();
         match blockers.peek() {

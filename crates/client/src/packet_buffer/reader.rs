@@ -1,4 +1,4 @@
-//! A reader's place in the log.
+//! A reader's place in the buffer.
 
 use std::future::poll_fn;
 use std::ops::Range;
@@ -20,7 +20,7 @@ pub struct Acknowledged {
     pub more_needed: bool,
 }
 
-/// The packet that a cursor would take next.
+/// The packet that a reader would take next.
 #[derive(Clone, Debug)]
 pub struct NextPacket {
     /// The header that describes it.
@@ -29,29 +29,29 @@ pub struct NextPacket {
     pub size: usize,
 }
 
-/// A reader of the log.
+/// A reader of the buffer.
 pub struct Reader {
     place: Arc<Slot>,
 }
 
-/// Sees how far a cursor has come, and says how far it shall, from any thread, also after the cursor is gone.
+/// Observes a reader's progress and sets its end, from any thread, even after the reader is gone.
 #[derive(Clone)]
 pub struct ReaderMonitor {
     place: Arc<Slot>,
 }
 
-/// A reader's slot; it is free again once the cursor and its observers are gone.
+/// A reader's slot; it is free again once the reader and its observers are gone.
 struct Slot {
     buffer: Arc<PacketBuffer>,
     slot: usize,
 }
 
-/// What a cursor has taken, missed and left.
+/// What a reader has taken, missed and left.
 ///
 /// At any moment `taken + dropped + lag.packets` is `received`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Progress {
-    /// Packets appended since the cursor was made, those included that it began with.
+    /// Packets appended since the reader was made, those included that it began with.
     pub received: u64,
     /// Packets taken; those taken again count once.
     pub taken: u64,
@@ -135,7 +135,7 @@ impl Reader {
         .await;
     }
 
-    /// Waits until the cursor lags beyond its limits.
+    /// Waits until the reader lags beyond its limits.
     pub async fn wait_until_overrun(&self) {
         poll_fn(|context| {
             self.with(|state, slot| {
@@ -189,7 +189,7 @@ impl Reader {
 
     /// As [`Reader::take`], but `None` where what comes next is not of the stream of `header`.
     ///
-    /// For who has looked by [`Reader::peek`]: since then the writer may have gone on, and the cursor been lapped.
+    /// To be called after [`Reader::peek`]: since then the writer may have advanced and overrun the reader.
     pub fn take_if_header(&mut self, header: &Arc<asf::Header>, max_bytes: u64) -> Option<Batch> {
         self.take_where(max_bytes, |next| Arc::ptr_eq(next, header))
     }
@@ -225,7 +225,7 @@ impl Reader {
         Some(batch)
     }
 
-    /// Whether everything was taken up to the end, the log's or the cursor's own.
+    /// Whether everything was taken up to the end, the buffer's or the reader's own.
     pub fn at_end(&self) -> bool {
         self.with(|state, slot| {
             state.settle(slot);
@@ -257,7 +257,7 @@ impl Reader {
     }
 
     /// Goes back over the last `bytes` taken, to the beginning of the packet that holds the first of them, but not
-    /// over a gap; they are taken again, or count as dropped where the log keeps them no more.
+    /// over a gap; they are taken again, or count as dropped where the buffer keeps them no more.
     ///
     /// What was taken before a gap makes the gap longer: going back there would bring what was left out of it.
     pub fn rewind(&mut self, bytes: u64) {
@@ -349,7 +349,7 @@ impl Reader {
         });
     }
 
-    /// Tells whether the peer takes packets now: a blocking cursor holds the writer back only then,
+    /// Tells whether the peer takes packets now: a blocking reader holds the writer back only then,
     /// or where no other streams.
     pub fn set_streaming(&self, streaming: bool) {
         self.with(|state, slot| {
@@ -362,7 +362,7 @@ impl Reader {
         });
     }
 
-    /// Changes how the cursor reads.
+    /// Changes how the reader reads.
     pub fn set_options(&self, options: ReaderOptions) {
         self.with(|state, slot| {
             if let Some(reader) = state.reader(slot) {
@@ -377,7 +377,7 @@ impl Reader {
         self.with(|state, slot| state.reader(slot).is_some_and(|reader| reader.seeks_key_frame && !reader.idle))
     }
 
-    /// What was taken, missed and left, since the cursor was made.
+    /// What was taken, missed and left, since the reader was made.
     pub fn progress(&self) -> Progress {
         self.place.progress()
     }
@@ -404,7 +404,7 @@ impl Drop for Reader {
 }
 
 impl ReaderMonitor {
-    /// Gives the cursor an end of its own: what is appended from now on is not for it.
+    /// Gives the reader an end of its own: what is appended from now on is not for it.
     pub fn end_here(&self) {
         let waker = self.place.with(|state, slot| {
             let head = state.ring.head();
@@ -417,7 +417,7 @@ impl ReaderMonitor {
         }
     }
 
-    /// What the cursor has taken, missed and left.
+    /// What the reader has taken, missed and left.
     pub fn progress(&self) -> Progress {
         self.place.progress()
     }
@@ -428,7 +428,7 @@ impl Slot {
         f(&mut self.buffer.lock(), self.slot)
     }
 
-    /// Only looks: where a lapped cursor goes on is decided when it takes, not when somebody asks.
+    /// Only looks: where an overrun reader resumes is decided when it takes packets, not by this query.
     fn progress(&self) -> Progress {
         self.with(|state, slot| {
             let Some(reader) = state.readers.get(slot).and_then(Option::as_ref) else { return Progress::default() };
@@ -469,7 +469,7 @@ impl State {
         self.reader(slot).and_then(|reader| reader.end).is_some_and(|end| sequence >= end)
     }
 
-    /// Whether nothing is appended any more that the cursor takes.
+    /// Whether nothing is appended any more that the reader takes.
     fn has_end(&self, slot: usize) -> bool {
         self.ended || self.readers.get(slot).and_then(Option::as_ref).is_some_and(|reader| reader.end.is_some())
     }
@@ -479,7 +479,7 @@ impl State {
         self.has_end(slot) && reader.is_none_or(|reader| reader.next >= reader.head(&self.ring))
     }
 
-    /// Where the cursor stands, once it has been moved past what it cannot have:
+    /// Where the reader stands, once it has been moved past what it cannot have:
     /// packets that are gone or beyond its limits, and those before the key frame it waits for.
     fn settle(&mut self, slot: usize) -> Option<u64> {
         let Self { ring, readers, policy, limits, .. } = self;

@@ -1,6 +1,6 @@
-//! The log's storage: framed packets in shared blocks, and an index of them.
+//! The buffer's storage: framed packets in shared blocks, and an index of them.
 //!
-//! Packets are copied once into blocks of 64 KiB that all cursors share: a slice
+//! Packets are copied once into blocks of 64 KiB that all readers share: a slice
 //! of the upstream's memory for each costs more than the copy, in allocations,
 //! reference counts and entries of a vectored write.
 
@@ -17,7 +17,7 @@ use wmhttp::packet::{FRAMING_LEN, data_framing};
 /// Bytes of a block at most, but for a packet that is longer.
 const BLOCK_BYTES: usize = 64 * 1024;
 /// Packets beyond the oldest kept whose sizes are still known: a connection that breaks after a stall has
-/// not delivered some that the log let go meanwhile, and they are to be counted.
+/// not delivered some that the buffer let go meanwhile, and they are to be counted.
 const REMEMBERED_SIZES: usize = 64 * 1024;
 
 #[derive(Default)]
@@ -30,7 +30,7 @@ pub(super) struct Ring {
     /// Framed bytes of the packets before `entries[0]`, the newest last.
     past: VecDeque<u32>,
     runs: VecDeque<Segment>,
-    /// Packets that no cursor has taken yet, still growing; they follow the last run.
+    /// Packets that no reader has taken yet, still growing; they follow the last run.
     open: Option<OpenBlock>,
     /// A block that nobody reads any more, to be filled again.
     spare: Option<BytesMut>,
@@ -46,7 +46,7 @@ pub(super) struct Ring {
 
 /// One packet.
 struct Entry {
-    /// Byte position after the packet; positions count framed bytes since the log began.
+    /// Byte position after the packet; positions count framed bytes since the buffer began.
     end: u64,
     /// Stream time, milliseconds.
     time: u64,
@@ -71,7 +71,7 @@ struct OpenBlock {
     block: BytesMut,
 }
 
-/// Whole packets of one stream, as taken by a cursor.
+/// Whole packets of one stream, as taken by a reader.
 #[derive(Debug)]
 pub struct Batch {
     /// The header that describes the packets.
@@ -82,7 +82,7 @@ pub struct Batch {
     pub sizes: Vec<u32>,
     /// Bytes of padding that were removed from the packets.
     pub padding_saved: u64,
-    /// Packets that the cursor missed before these.
+    /// Packets that the reader missed before these.
     pub skipped: u64,
     /// The reader began, or resumed after a gap, with the first of these packets, for a key frame that begins in it.
     /// That packet can hold the end of older frames too, which nobody can decode there: [`Batch::trim_start`] and
@@ -264,7 +264,7 @@ impl Ring {
         self.position(self.head()) - self.position(sequence)
     }
 
-    /// How far a cursor at `sequence` is behind.
+    /// How far a reader at `sequence` is behind.
     pub(super) fn lag(&self, sequence: u64) -> Lag {
         Lag {
             packets: self.head().saturating_sub(sequence),
@@ -273,7 +273,7 @@ impl Ring {
         }
     }
 
-    /// How far a cursor at the oldest packet kept is behind. Looked at for each packet, so without a search.
+    /// How far a reader at the oldest packet kept is behind. Looked at for each packet, so without a search.
     pub(super) fn kept_lag(&self) -> Lag {
         let (Some(first), Some(last)) = (self.entries.front(), self.entries.back()) else { return Lag::default() };
         Lag {

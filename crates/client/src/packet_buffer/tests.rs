@@ -1,4 +1,4 @@
-//! The log and its cursors, with packets that tell who they are.
+//! The packet buffer and its readers, with numbered packets.
 
 mod waits;
 
@@ -136,7 +136,7 @@ fn a_batch_never_mixes_streams() {
 
 /// Who has looked at one stream does not take packets of another under it.
 #[test]
-fn a_cursor_that_is_lapped_after_a_look_takes_nothing() {
+fn a_reader_that_is_overrun_after_a_look_takes_nothing() {
     let (one, two) = (header(300), header(400));
     let buffer = of_packets(5);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
@@ -177,7 +177,7 @@ fn limits_of_packets_bytes_and_time() {
 }
 
 #[test]
-fn where_cursors_start() {
+fn where_readers_start() {
     let header = header(300);
     let buffer = unlimited();
     append(&buffer, &header, 0..25);
@@ -199,7 +199,7 @@ fn the_first_packet_of_a_stream_is_a_start() {
 }
 
 #[test]
-fn a_lapped_cursor_goes_on_at_the_newest_key_frame_and_knows_its_gap() {
+fn a_overrun_reader_resumes_at_the_newest_key_frame_and_knows_its_gap() {
     let header = header(300);
     let buffer = of_packets(15);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
@@ -213,9 +213,10 @@ fn a_lapped_cursor_goes_on_at_the_newest_key_frame_and_knows_its_gap() {
     assert_eq!(reader.progress().dropped_bytes, 35 * 304);
 }
 
-/// What comes after the end that a cursor has is no lag of its own: neither is it lapped by it, nor is the writer held.
+/// What comes after the end that a reader has is no lag of its own: neither is it overrun by it, nor is the writer
+/// held.
 #[test]
-fn a_cursor_with_an_end_lags_no_further() {
+fn a_reader_with_an_end_lags_no_further() {
     let header = header(300);
     let time = |limit| Limits { time: Duration::from_millis(limit), bytes: 0, packets: 0 };
     for policy in [DropPolicy::Keyframe, DropPolicy::Block] {
@@ -233,7 +234,7 @@ fn a_cursor_with_an_end_lags_no_further() {
 }
 
 #[test]
-fn policies_of_a_lapped_cursor() {
+fn policies_of_a_overrun_reader() {
     let header = header(300);
     for (policy, first) in [(DropPolicy::Keyframe, 40), (DropPolicy::Disconnect, 40), (DropPolicy::Oldest, 34)] {
         let buffer = of_packets(10);
@@ -245,7 +246,7 @@ fn policies_of_a_lapped_cursor() {
 }
 
 #[test]
-fn a_lapped_cursor_waits_for_a_key_frame_where_none_is_kept() {
+fn a_overrun_reader_waits_for_a_key_frame_where_none_is_kept() {
     let header = header(300);
     let buffer = of_packets(4);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
@@ -270,7 +271,7 @@ fn rewinding_repeats_whole_packets() {
     }
 }
 
-/// What a connection did not deliver is counted to the packet, also where the log has let it go.
+/// What a connection did not deliver is counted to the packet, also where the buffer has let it go.
 /// For a peer that has nothing: back to a key frame, or on to one where packets may be left out; what was taken is
 /// taken again, not lost.
 #[test]
@@ -556,7 +557,7 @@ fn a_rewind_further_than_anything_known_stays_sound() {
 }
 
 #[test]
-fn each_cursor_has_its_own_limits() {
+fn each_reader_has_its_own_limits() {
     let header = header(300);
     let buffer = of_packets(10);
     let few = Limits { time: Duration::ZERO, bytes: 0, packets: 4 };
@@ -589,7 +590,7 @@ fn a_key_frame_beyond_the_limits_is_not_gone_back_to() {
 }
 
 #[test]
-fn where_lapped_cursors_go_on() {
+fn where_overrun_readers_go_on() {
     let header = header(300);
     for (resync, first) in
         [(StartPosition::LatestKeyframe, 40), (StartPosition::Live, 44), (StartPosition::NextKeyframe, 50)]
@@ -607,7 +608,7 @@ fn where_lapped_cursors_go_on() {
 }
 
 #[test]
-fn a_cursor_may_end_before_the_log() {
+fn a_reader_may_end_before_the_buffer() {
     let header = header(300);
     let buffer = unlimited();
     let mut reader = buffer.reader(StartPosition::Oldest, ReaderOptions::default());

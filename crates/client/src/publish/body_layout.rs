@@ -14,7 +14,7 @@ const MAX_UNREAD_BYTES: u64 = 8 * 1024 * 1024;
 /// How far apart the body's lengths are noted.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Tells how much of a body's tail is data, which the log can give once more; control packets the session makes
+/// Tells how much of a body's tail is data, which the buffer can give once more; control packets the session makes
 /// anew.
 #[derive(Default)]
 pub(super) struct BodyMap {

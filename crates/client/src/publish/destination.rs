@@ -45,7 +45,7 @@ pub enum Command {
     Disconnect,
     /// Connect now, also where a retry is being waited for, or nothing was going to happen any more.
     Reconnect,
-    /// The cursor has an end: end the session by `$E`(0) once it is reached, by then at the latest, and be done.
+    /// The reader has an end: end the session by `$E`(0) once it is reached, by then at the latest, and be done.
     Drain(Instant),
     /// The time for the end of the stream is over: no connection is made until [`Command::Reconnect`], but an end in
     /// progress may complete.
@@ -72,7 +72,7 @@ pub(super) struct DestinationTask {
     question: Option<PendingRetryDecision>,
     /// Credentials or a ticket are being asked for.
     asking: Option<BlockingTask<AuthReply>>,
-    /// The session is to end with what waits in the log, by this time.
+    /// The session is to end with what waits in the buffer, by this time.
     drain_by: Option<Instant>,
     /// See [`Command::StopConnecting`].
     may_connect: bool,
@@ -80,7 +80,7 @@ pub(super) struct DestinationTask {
     ending: bool,
     coalescer: WriteCoalescer,
     dropped: Dropped,
-    /// Upstream was asked for the key frame that the cursor waits for.
+    /// Upstream was asked for the key frame that the reader waits for.
     key_frame_wanted: bool,
     asked_kernel_at: Option<Instant>,
     /// When to ask the kernel next what the peer has acknowledged.
@@ -386,7 +386,7 @@ impl DestinationTask {
         self.connect();
     }
 
-    /// Nothing more happens by itself: what the log has is for others.
+    /// Stops the push; packets that remain in the buffer are for other destinations.
     fn stop_with(&mut self, status: Status, state: State, hresult: Hresult, failure: Option<Failure>) {
         self.report_last_dropped();
         self.reader.pause();
@@ -424,7 +424,7 @@ impl DestinationTask {
         self.session.connect(Instant::now());
     }
 
-    /// Offers what the log has; true where the session has said something new.
+    /// Offers what the buffer has; true where the session has said something new.
     fn feed(&mut self) -> bool {
         while self.session.wants_data() {
             let now = Instant::now();
@@ -454,7 +454,7 @@ impl DestinationTask {
                 return false;
             }
             self.has_room();
-            // The writer may have lapped the cursor since: what comes next is looked at once more then.
+            // The writer may have overrun the reader since: what comes next is looked at once more then.
             let Some(mut batch) = self.reader.take_if_header(&next.header, granted.min(room.max(next.size as u64)))
             else {
                 continue;
@@ -528,7 +528,7 @@ impl DestinationTask {
                 if std::mem::take(&mut self.begins_anew) {
                     self.begin_at_key_frame();
                 }
-                // A new session in mid-stream: whoever joins there can show nothing before a key frame.
+                // A new session in mid-stream: players that join there can show nothing before a key frame.
                 if self.reader.progress().received > 0 {
                     self.want_key_frame();
                 }
@@ -652,7 +652,7 @@ impl DestinationTask {
         self.session.is_streaming() && lock(&self.settings).options.policy == Some(DropPolicy::Disconnect)
     }
 
-    /// The cursor fell behind its limits, and the policy is to break off then.
+    /// The reader fell behind its limits, and the policy is to break off then.
     fn wait_until_overrun(&mut self) {
         self.undelivered =
             self.bytes_to_resend(&BodyEnd::Loss(Cause::Stalled), self.client.undelivered(), Instant::now());

@@ -1,7 +1,7 @@
 //! Pushes one stream to publishing points: the shared log, and a task for each destination.
 //!
 //! Knows neither GStreamer nor the HTTP library. The caller's thread appends to
-//! the log (the one thread crossing) and is held back only by it; everything else
+//! the buffer (the one thread crossing) and is held back only by it; everything else
 //! happens on the I/O thread and comes back as [`DestinationEvent`]s.
 
 pub mod backoff;
@@ -187,7 +187,7 @@ impl Publisher {
         asked
     }
 
-    /// Waits until destinations with [`DropPolicy::Block`] leave room in the log.
+    /// Waits until destinations with [`DropPolicy::Block`] leave room in the buffer.
     ///
     /// # Errors
     /// [`Interrupted`] while [`Publisher::interrupt`] is in force.
@@ -262,7 +262,7 @@ impl Publisher {
         self.buffer.set_policy(if live { DropPolicy::Keyframe } else { DropPolicy::Block });
     }
 
-    /// Changes how much the log keeps.
+    /// Changes how much the buffer keeps.
     pub fn set_limits(&self, limits: Limits) {
         self.buffer.set_limits(limits);
     }

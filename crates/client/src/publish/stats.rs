@@ -46,7 +46,7 @@ pub struct Stats {
     pub rollovers: u64,
     /// Headers sent after the first of a session.
     pub header_changes: u64,
-    /// Pushes taken up again.
+    /// Number of reconnects.
     pub reconnects: u64,
     /// Attempts in a row that have failed.
     pub retry_count: u32,

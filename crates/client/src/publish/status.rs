@@ -85,7 +85,7 @@ impl State {
 pub enum DestinationEvent {
     /// A step was taken.
     StateChange(StateChange),
-    /// Something works otherwise than it should, and goes on.
+    /// A problem that does not stop the push.
     Notice {
         /// The destination's name.
         destination: String,
@@ -99,7 +99,8 @@ pub enum DestinationEvent {
         /// The destination's name.
         destination: String,
     },
-    /// Packets were missed, which is told once a second at most: the destination lagged beyond the limits, or a connection was lost for longer.
+    /// Packets were missed, which is told once a second at most: the destination lagged beyond the limits, or a
+    /// connection was lost for longer.
     Dropped {
         /// The destination's name.
         destination: String,

@@ -1,7 +1,7 @@
 //! The body of a PushStart: a queue that ends exactly at its Content-Length.
 //!
 //! The library would take hundreds of kilobytes that a stalled connection does not: each destination would keep
-//! them beyond the log's limits. So it gets the next frame only when it has written most of those before.
+//! them beyond the buffer's limits. So it gets the next frame only when it has written most of those before.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;

@@ -245,7 +245,7 @@ impl Client {
                 () = room => TransportEvent::Room,
             },
             RequestStage::Waiting(waiting) => tokio::select! {
-                // In this order: whoever hears of an answer has heard of its connection.
+                // In this order, so that the connection is known before the response.
                 biased;
                 () = self.made.connected.notified() => {
                     self.mark();

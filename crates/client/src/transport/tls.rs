@@ -222,7 +222,7 @@ mod with_rustls {
         })
     }
 
-    /// Whoever answers is believed: `tls-validation=false`.
+    /// Accepts any certificate: `tls-validation=false`.
     #[derive(Debug)]
     struct NoVerification;
 

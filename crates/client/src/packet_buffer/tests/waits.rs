@@ -17,7 +17,7 @@ impl Wake for Count {
 }
 
 #[test]
-fn waiting_cursors_are_woken_once_enough_is_there() {
+fn waiting_readers_are_woken_once_enough_is_there() {
     let header = header(300);
     let buffer = unlimited();
     let reader = buffer.reader(StartPosition::Oldest, ReaderOptions::default());
@@ -85,12 +85,12 @@ fn nobody_waits_for_more_than_will_come() {
     assert_eq!(count.0.load(Ordering::SeqCst), 1, "its own end");
     assert!(one.as_mut().poll(&mut context).is_ready() && other.as_mut().poll(&mut context).is_pending());
     buffer.end();
-    assert_eq!(count.0.load(Ordering::SeqCst), 2, "the log's");
+    assert_eq!(count.0.load(Ordering::SeqCst), 2, "the buffer's");
     assert!(other.as_mut().poll(&mut context).is_ready());
 }
 
 #[test]
-fn a_blocking_cursor_holds_the_writer_and_loses_nothing() {
+fn a_blocking_reader_holds_the_writer_and_loses_nothing() {
     let header = header(300);
     let buffer = of_packets(10);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
@@ -236,7 +236,7 @@ fn a_wait_for_room_can_be_interrupted() {
 }
 
 #[test]
-fn whoever_waits_to_be_lapped_is_woken() {
+fn a_reader_that_waits_to_be_overrun_is_woken() {
     let header = header(300);
     let buffer = of_packets(5);
     let reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Disconnect));
@@ -253,7 +253,7 @@ fn whoever_waits_to_be_lapped_is_woken() {
 }
 
 #[test]
-fn a_parked_cursor_holds_nobody_up_and_goes_on_at_a_key_frame() {
+fn a_parked_reader_holds_nobody_up_and_resumes_at_a_key_frame() {
     let header = header(300);
     let buffer = of_packets(15);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
