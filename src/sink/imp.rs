@@ -507,7 +507,7 @@ impl AsfPushSink {
         gst::element_imp_warning!(self, gst::ResourceError::Settings, ("property {property} not changed: {why}"));
     }
 
-    /// Whether a push is under way.
+    /// Whether an encoder is pushing.
     pub(super) fn is_pushing(&self) -> bool {
         self.shared().publisher.is_some()
     }

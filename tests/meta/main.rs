@@ -3,5 +3,6 @@
 
 mod docs;
 mod min_gstreamer_symbols;
+mod plain_words;
 mod rules;
 mod threats;

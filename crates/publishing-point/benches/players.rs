@@ -1,7 +1,7 @@
 //! A thousand players of one point, and beside it as many clients of nginx that pull the same bytes as a file.
 //!
 //! `cargo bench --bench players -- --players 1000 --seconds 20` prints a table. Server and clients share the machine.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a measurement that cannot go on ends")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a measurement that cannot continue ends")]
 
 use std::collections::HashSet;
 use std::fs;

@@ -249,7 +249,7 @@ impl RequestHead {
             .ok_or("Content-Type is neither application/x-wms-pushsetup nor application/x-wms-pushstart")?;
         let user_agent = headers.get(header::USER_AGENT).map(lenient_text).ok_or("User-Agent is missing")?.into_owned();
         let content_length = match (text(headers, &header::CONTENT_LENGTH), kind) {
-            (Some(length), _) => length.trim().parse().map_err(|_| "Content-Length is no number")?,
+            (Some(length), _) => length.trim().parse().map_err(|_| "Content-Length is not a number")?,
             // An encoder in the field sends none. The request ends with its head then (RFC 9112, 6.3).
             (None, Kind::Setup) => 0,
             (None, Kind::Start) => return Err("Content-Length is missing"),
@@ -395,7 +395,7 @@ impl Directives {
                 let path = value.trim_matches('"');
                 directives.template = Some(path.to_owned()).filter(|path| path.starts_with('/'));
                 if directives.template.is_none() {
-                    return Err("Template-URL is no absolute path in quotes");
+                    return Err("Template-URL is not an absolute path in quotes");
                 }
             } else if name.eq_ignore_ascii_case("AutoDestroy") {
                 directives.auto_destroy = match value {

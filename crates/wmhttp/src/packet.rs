@@ -57,7 +57,7 @@ pub enum Packet {
 pub enum Malformed {
     /// The first byte is not `$`, or has the B flag set.
     #[error(
-        "byte {0:#04x} where the `$` of a packet was due: the body is no [MS-WMHTTP] packet stream, or lost its alignment"
+        "byte {0:#04x} instead of the `$` of a packet: the body is not an [MS-WMHTTP] packet stream, or has lost its alignment"
     )]
     NotFramed(u8),
     /// The letter names no packet of a push.

@@ -219,7 +219,7 @@ fn refusal(head: &RequestHead, lookup: PointLookup, fresh: &PushId, policy: &Pol
     }
     if !is_encoder(&head.user_agent) {
         // S-4: who has the URL answers with `reply_to_non_encoder` instead.
-        return Some(Reply::error(policy, 400, "User-Agent is no WMEncoder/<version> of this protocol"));
+        return Some(Reply::error(policy, 400, "User-Agent is not a WMEncoder/<version> of this protocol"));
     }
     if !head.cookies.push_id().is_new_session() {
         return Some(unknown_session(policy));
@@ -257,7 +257,7 @@ fn escape_attribute(text: &str) -> String {
 /// 412: what the request presumes, a session, is not there. A pusher then begins anew with push-id 0,
 /// while 404 would tell it that the publishing point is missing and 400 that it is at fault itself.
 pub fn unknown_session(policy: &Policy) -> Reply {
-    Reply::error(policy, 412, "no session has this push-id: begin anew with push-id=0")
+    Reply::error(policy, 412, "no session has this push-id: begin again with push-id=0")
 }
 
 /// Refuses a push that has come through the publishing point called `pseudonym` before, or through too many relays:
@@ -431,7 +431,7 @@ impl ServerSession {
     /// over, or where another PushStart of it is under way; that one goes on undisturbed.
     pub fn start(&mut self, head: &RequestHead, now: Instant) -> Result<(), Reply> {
         if head.kind != Kind::Start {
-            return Err(Reply::error(&self.policy, 400, "the request is no PushStart"));
+            return Err(Reply::error(&self.policy, 400, "the request is not a PushStart"));
         }
         if *head.cookies.push_id() != self.push_id {
             return Err(unknown_session(&self.policy));

@@ -19,7 +19,9 @@ pub struct Networks(Vec<IpNet>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkError {
     /// Neither an address nor one with a prefix length.
-    #[error("`{0}` is no network: write an address, such as 192.0.2.7, or one with its prefix, such as 2001:db8::/32")]
+    #[error(
+        "`{0}` is not a network: write an address, such as 192.0.2.7, or one with its prefix, such as 2001:db8::/32"
+    )]
     Form(String),
     /// The address has bits behind the prefix: a slip of the pen that would let in, or keep out, too many.
     #[error("`{given}` has bits set behind its prefix: the network is {network}, the one address {address}")]
@@ -159,8 +161,8 @@ mod tests {
     #[test]
     fn what_is_no_network_is_told_with_a_remedy() {
         for (text, says) in [
-            ("10.0.0.0/33", "is no network: write"),
-            ("localhost", "is no network: write"),
+            ("10.0.0.0/33", "is not a network: write"),
+            ("localhost", "is not a network: write"),
             ("10.1.2.3/8", "the network is 10.0.0.0/8, the one address 10.1.2.3"),
         ] {
             let error = text.parse::<Networks>().unwrap_err().to_string();

@@ -21,7 +21,7 @@ const MAX_DELAY: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
     /// No kind has this name.
-    #[error("`{0}` is no kind of fault; there are: {kinds}", kinds = names())]
+    #[error("`{0}` is not a kind of fault; write one of: {kinds}", kinds = names())]
     UnknownKind(String),
     /// The value after `:` is missing, is none, or should not be there.
     #[error("the fault `{kind}` {problem}: write `{form}`")]
@@ -34,7 +34,7 @@ pub enum FaultError {
         form: &'static str,
     },
     /// The moment after `@` is none, or not one of this kind.
-    #[error("`@{moment}` is no moment of the fault `{kind}`: it acts at {allowed}")]
+    #[error("`@{moment}` is not a moment of the fault `{kind}`, which acts at {allowed}")]
     Moment {
         /// The kind's name.
         kind: String,

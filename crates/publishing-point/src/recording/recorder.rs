@@ -341,7 +341,7 @@ impl Worker {
             point = self.point,
             %error,
             folder = %self.folder.path().display(),
-            "the recording ends, the push goes on; another file is tried at the next header or key frame: {}",
+            "recording ended, the push continues; the next header or key frame starts another file: {}",
             remedy(error)
         );
     }
@@ -352,7 +352,7 @@ fn remedy(error: &io::Error) -> &'static str {
     if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
         "make room, or let the server do so by record-keep or record-max-total"
     } else {
-        "see that the folder is there, that the server may write to it, and that the disk works"
+        "check that the directory exists, that the server may write to it, and that the disk works"
     }
 }
 

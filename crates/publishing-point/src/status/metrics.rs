@@ -32,45 +32,52 @@ struct Metrics(ServerStatus);
 type Row = (&'static str, &'static str, Option<Unit>, fn(&PointStatus) -> u64);
 
 const GAUGES: &[Row] = &[
-    ("asf_point_pushed", "Whether a push is under way", None, |point| u64::from(point.state == State::Pushed)),
-    ("asf_point_sessions_open", "Push sessions now, one waiting for a lost pusher included", None, |point| {
-        u64::from(point.state != State::Idle)
-    }),
-    ("asf_point_players_connected", "Players now", None, |point| point.players.count),
+    ("asf_point_pushed", "Whether an encoder is pushing", None, |point| u64::from(point.state == State::Pushed)),
+    (
+        "asf_point_sessions_open",
+        "Current push sessions, including one that waits for a disconnected encoder",
+        None,
+        |point| u64::from(point.state != State::Idle),
+    ),
+    ("asf_point_players_connected", "Current players", None, |point| point.players.count),
 ];
 
 const COUNTERS: &[Row] = &[
-    ("asf_point_sessions", "Push sessions ever", None, |point| point.totals.sessions),
+    ("asf_point_sessions", "Push sessions", None, |point| point.totals.sessions),
     ("asf_point_headers", "Stream headers received", None, |point| point.totals.headers),
     ("asf_point_packets_received", "Data packets received", None, |point| point.totals.packets),
     ("asf_point_received", "Bytes of the data packets received", Some(Unit::Bytes), |point| point.totals.bytes),
-    ("asf_point_breaks", "Pushers' connections lost in the middle of a stream", None, |point| point.totals.breaks),
-    ("asf_point_resumes", "Pushes that went on after a lost connection", None, |point| point.totals.resumes),
-    ("asf_point_players", "Players ever", None, |point| point.totals.players),
+    ("asf_point_breaks", "Encoders' connections lost in mid-stream", None, |point| point.totals.breaks),
+    ("asf_point_resumes", "Pushes that continued after a lost connection", None, |point| point.totals.resumes),
+    ("asf_point_players", "Players", None, |point| point.totals.players),
     ("asf_point_sent", "Bytes handed to players", Some(Unit::Bytes), |point| point.totals.bytes_sent),
-    ("asf_point_packets_lost", "Data packets that players missed, being too slow", None, |point| {
-        point.totals.packets_lost
-    }),
+    ("asf_point_packets_lost", "Data packets that slow players missed", None, |point| point.totals.packets_lost),
 ];
 
 /// The same of each server that a point is pushed on to.
 type ForwardRow = (&'static str, &'static str, Option<Unit>, fn(&ForwardStatus) -> u64);
 
 const FORWARD_GAUGES: &[ForwardRow] =
-    &[("asf_forward_streaming", "Whether data flows to the server that the point is pushed on to", None, |forward| {
+    &[("asf_forward_streaming", "Whether data flows to the server that the point forwards to", None, |forward| {
         u64::from(forward.state == "streaming")
     })];
 
 const FORWARD_COUNTERS: &[ForwardRow] = &[
-    ("asf_forward_packets_sent", "Data packets pushed on", None, |forward| forward.packets),
-    ("asf_forward_sent", "Bytes pushed on", Some(Unit::Bytes), |forward| forward.bytes),
-    ("asf_forward_packets_lost", "Data packets that the server missed, being slow or away", None, |forward| {
-        forward.packets_lost
-    }),
-    ("asf_forward_packets_uncertain", "Data packets pushed on shortly before a connection broke", None, |forward| {
-        forward.packets_uncertain
-    }),
-    ("asf_forward_reconnects", "Pushes on to the server taken up again", None, |forward| forward.reconnects),
+    ("asf_forward_packets_sent", "Data packets forwarded", None, |forward| forward.packets),
+    ("asf_forward_sent", "Bytes forwarded", Some(Unit::Bytes), |forward| forward.bytes),
+    (
+        "asf_forward_packets_lost",
+        "Data packets that the other server missed, because it was slow or disconnected",
+        None,
+        |forward| forward.packets_lost,
+    ),
+    (
+        "asf_forward_packets_uncertain",
+        "Data packets forwarded shortly before a connection was lost, which may not have arrived",
+        None,
+        |forward| forward.packets_uncertain,
+    ),
+    ("asf_forward_reconnects", "Reconnects to the other server", None, |forward| forward.reconnects),
 ];
 
 /// The same of the server that a point pulls its stream from.

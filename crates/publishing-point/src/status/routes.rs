@@ -259,7 +259,7 @@ impl Status {
         if !self.registry.disconnect_pusher(name, TERMINATED_STATUS) {
             return refusal(StatusCode::CONFLICT, "no active stream at this publishing point");
         }
-        tracing::info!(point = point.name(), user, "the pusher is disconnected by request");
+        tracing::info!(point = point.name(), user, "push ended by request");
         point.ledger().trouble("the push was ended by an operator");
         let mut response = response(StatusCode::NO_CONTENT, JSON, "");
         response.headers_mut().remove(header::CONTENT_TYPE);

@@ -355,7 +355,8 @@ fn a_folder_that_is_gone_is_told() {
     let stream = Stream::numbered(10, 40, |n| n % 10 == 0);
     let (mut wire, id) = Wire::set_up(point.address, CONCERT);
     wire.start(CONCERT.id(&id), stream.body().take(2));
-    let complaint = || point.log().lines().find(|line| line.contains("the recording ends")).map(str::to_owned);
+    let complaint =
+        || point.log().lines().find(|line| line.contains("recording ended, the push continues")).map(str::to_owned);
     until("the complaint", || complaint().is_some());
     let complaint = complaint().unwrap();
     assert!(complaint.contains("the server may write to it") && !complaint.contains("room"), "{complaint}");
@@ -381,7 +382,8 @@ fn a_full_disk_is_got_over() {
     for packet in body.by_ref().take(400) {
         wire.packets([packet]);
     }
-    let complaint = || point.log().lines().find(|line| line.contains("the recording ends")).map(str::to_owned);
+    let complaint =
+        || point.log().lines().find(|line| line.contains("recording ended, the push continues")).map(str::to_owned);
     until("the complaint", || complaint().is_some());
     let complaint = complaint().unwrap();
     assert!(complaint.contains("No space left") && complaint.contains("record-keep"), "{complaint}");
@@ -398,7 +400,7 @@ fn a_full_disk_is_got_over() {
         assert!(!more.is_empty());
         wire.packets(more);
         std::thread::sleep(Duration::from_millis(60));
-        point.log().lines().filter(|line| line.contains("the recording ends")).count() > 1
+        point.log().lines().filter(|line| line.contains("recording ended, the push continues")).count() > 1
     });
     assert_eq!(recordings(&seen), files);
     fs::remove_file(&files[0]).unwrap();

@@ -108,7 +108,7 @@ fn what_cannot_be_is_said() {
         (&["--listen", "localhost:8080"][..], &["--listen", "0.0.0.0:8080"][..]),
         (&["--status-listen", "9090"], &["--status-listen", "0.0.0.0:8080"]),
         // It could not listen there.
-        (&["--listen", "192.0.2.1:1", "--log", "verbose"], &["`verbose` is no level", "debug"]),
+        (&["--listen", "192.0.2.1:1", "--log", "verbose"], &["`verbose` is not a log level", "debug"]),
         (&["--listen", "127.0.0.1:0", "--point", "a", "--record", "/dev/null/x"], &["recordings /dev/null/x", "made"]),
         // Nobody can make a file there, the superuser neither.
         (

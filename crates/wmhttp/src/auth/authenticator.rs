@@ -298,7 +298,7 @@ impl Authenticator {
     pub fn unanswered(&mut self) -> Failure {
         match self.open.take() {
             Some(open) if open.for_ticket => {
-                self.fail("no Kerberos ticket came in time", "see that the realm's servers answer")
+                self.fail("no Kerberos ticket came in time", "check that the realm's servers respond")
             }
             Some(_) | None => self.fail("no credentials were supplied in time", self.remedy()),
         }

@@ -74,7 +74,7 @@ impl Mechanism for Handshake {
 
     fn challenged(&mut self, challenge: &Challenge) -> Result<bool, String> {
         let Some(token) = challenge.token.as_ref().filter(|_| !self.complete) else { return Ok(false) };
-        let received = STANDARD.decode(token).map_err(|_| "its token is no base64".to_owned())?;
+        let received = STANDARD.decode(token).map_err(|_| "its token is not base64".to_owned())?;
         match self.source.answer(&received) {
             Ok(Step::Last(token)) => {
                 self.complete = true;

@@ -16,7 +16,9 @@ pub fn start(filter: Option<&str>, format: LogFormat) -> Result<(), Box<dyn Erro
     // A word alone that is no level would name a part of the program, and silence all others.
     let is_slip = |part: &&str| !part.contains('=') && part.parse::<LevelFilter>().is_err();
     if let Some(part) = text.split(',').map(str::trim).find(is_slip) {
-        return Err(format!("log `{text}`: `{part}` is no level: write error, warn, info, debug or trace").into());
+        return Err(
+            format!("log `{text}`: `{part}` is not a log level: write error, warn, info, debug or trace").into()
+        );
     }
     let filter = EnvFilter::try_new(text)
         .map_err(|error| format!("log `{text}`: {error}: write error, warn, info, debug or trace"))?;
