@@ -333,9 +333,9 @@ fn all_say_what_is_wrong() {
     let points = [Point::new(), Point::new()];
     run(&readme("cc examples/push.c", [&points[0], &points[1]], directory.path())).output();
     for (command, says) in [
-        ("cargo run --example concert", "concert: location begins with rtsp:"),
-        ("python3 examples/push.py", "location begins with rtsp:"),
-        ("./push", "location begins with rtsp:"),
+        ("cargo run --example concert", "concert: unsupported scheme rtsp: in location"),
+        ("python3 examples/push.py", "unsupported scheme rtsp: in location"),
+        ("./push", "unsupported scheme rtsp: in location"),
     ] {
         let command = readme(command, [&points[0], &points[1]], directory.path());
         let wrong = command.replace("http:", "rtsp:") + if says.starts_with("concert") { " --plain" } else { "" };
