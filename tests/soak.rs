@@ -305,10 +305,15 @@ fn four_publishing_points_in_trouble() {
             count("reconnects"),
             count("rollovers"),
         );
-        assert!(came.is_subset(&pushed), "{n}: what came was pushed");
+        // Where a recording begins or resumes, what belongs to a picture before its key frame is cut off the packet.
+        let cut = came.difference(&pushed).count() as u64;
+        assert!(cut <= count("reconnects") + 1, "{n}: {cut} packets arrived that were not pushed");
         assert_eq!(sent + dropped + queued, packets, "{n}");
         assert_eq!(queued, 0, "{n}");
-        assert!(missing <= dropped + uncertain, "{n}: {missing} are missing, {dropped} dropped, {uncertain} uncertain");
+        assert!(
+            missing <= dropped + uncertain + cut,
+            "{n}: {missing} are missing, {dropped} dropped, {uncertain} uncertain, {cut} cut"
+        );
         // In a short push, one time away is a large part.
         assert!(missing * 4 < packets * 3, "{n}: {missing} of {packets} are missing");
         assert!(decoded * 100 >= compressed * 95, "{n}: {decoded} of {compressed} pictures");
