@@ -57,7 +57,7 @@ fn a_push_is_shown_and_its_plot_moves() {
         lines.len() >= 4
     });
     let label = browser.run("return document.querySelector('figure.in svg').getAttribute('aria-label')");
-    assert!(label.as_str().unwrap().starts_with("Bit rate from the pusher: "), "{label}");
+    assert!(label.as_str().unwrap().starts_with("Bit rate from the encoder: "), "{label}");
 
     drop(player);
     browser.until("the player has gone", "return !/\\b1 player\\b/.test(document.body.innerText)");

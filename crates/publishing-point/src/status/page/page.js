@@ -7,7 +7,7 @@ const PERIOD_MS = 1000;
 const PATIENCE_MS = 10_000;
 // Why a click does nothing at once: how long the second one may take.
 const SURE_MS = 4000;
-const STATES = { pushed: "On air", pulled: "On air", waiting: "Waiting for the pusher", idle: "Idle" };
+const STATES = { pushed: "Streaming", pulled: "Streaming", waiting: "Waiting for the encoder", idle: "Idle" };
 
 const byId = (id) => document.getElementById(id);
 
@@ -80,7 +80,7 @@ class PointView {
     this.lists = all("list");
     const places = all("plot");
     this.plots = {
-      in: new Plot(places.in, "Bit rate from the pusher"),
+      in: new Plot(places.in, "Bit rate from the encoder"),
       out: new Plot(places.out, "Bit rate to players"),
     };
     this.history = { end: null, in: [], out: [] };
@@ -165,17 +165,17 @@ class PointView {
       fact("Pushing for", duration(now - pusher.since_ms));
       fact("Received", bytes(pusher.bytes));
       fact("Packets", number.format(pusher.packets));
-      fact("Breaks", pusher.breaks === 0 ? "none" : number.format(pusher.breaks), pusher.breaks > 0);
+      fact("Disconnects", pusher.breaks === 0 ? "none" : number.format(pusher.breaks), pusher.breaks > 0);
       if (pusher.breaks > 0) fact("Resumed", number.format(pusher.resumes));
     } else if (totals.sessions > 0) {
-      fact("Received ever", bytes(totals.bytes));
-      fact("Packets ever", number.format(totals.packets));
+      fact("Received in total", bytes(totals.bytes));
+      fact("Packets in total", number.format(totals.packets));
     }
-    if (totals.sessions > 1) fact("Pushes ever", number.format(totals.sessions));
+    if (totals.sessions > 1) fact("Pushes in total", number.format(totals.sessions));
     if (totals.players > 0) {
-      fact("Players ever", number.format(totals.players));
+      fact("Players in total", number.format(totals.players));
       fact("Sent", bytes(totals.bytes_sent));
-      fact("Players missed", totals.packets_lost === 0 ? "nothing" : count(totals.packets_lost, "packet"), totals.packets_lost > 0);
+      fact("Lost by players", totals.packets_lost === 0 ? "nothing" : count(totals.packets_lost, "packet"), totals.packets_lost > 0);
     }
     this.lists.facts.hidden = facts.length === 0;
     list(this.lists.facts, facts, () => {
@@ -214,7 +214,7 @@ class PointView {
       cells[5].classList.toggle("warn", player.lag_ms >= 1000 && (state === "pushed" || state === "pulled"));
     });
     const more = players.count - players.listed.length;
-    this.text("more-players", more > 0 ? `and ${count(more, "player")} more, who fare better` : "");
+    this.text("more-players", more > 0 ? `and ${count(more, "player")} more (with less loss)` : "");
   }
 
   source(source) {
@@ -293,7 +293,7 @@ class PointView {
       const answer = await fetch(path, { method: "POST", cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
       if (!answer.ok) say((await answer.json()).error);
     } catch {
-      say("The server did not answer the request to disconnect the pusher.");
+      say("The server did not respond to the request to disconnect the encoder.");
     }
   }
 
@@ -343,7 +343,7 @@ function show(status) {
   byId("sums").hidden = false;
   byId("empty").hidden = status.points.length > 0;
 
-  // By name, those without a pusher last: a point that loses its pusher stays where the reader looks.
+  // By name, those without an encoder last: a point that loses its encoder stays where the reader looks.
   const rank = (point) => (point.state === "idle" ? 1 : 0);
   const points = [...status.points].sort((one, other) => rank(one) - rank(other));
   const names = new Set(points.map((point) => point.name));
@@ -379,7 +379,7 @@ async function ask() {
     if (!answer.ok) throw new Error(status.error);
     lastAnswer = Date.now();
     lost = null;
-    showLink("live", "Live");
+    showLink("live", "Page connected");
     show(status);
   } catch (error) {
     const since = lastAnswer === null ? "" : ` since ${clock(lastAnswer)}`;
