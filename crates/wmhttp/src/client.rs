@@ -320,7 +320,7 @@ impl Session {
     pub fn handle_response(&mut self, head: &ResponseHead, now: Instant) {
         // H-6: on every response.
         let before: PushId = self.cookies.push_id().clone();
-        self.cookies.absorb(&head.headers);
+        self.cookies.absorb(&head.headers, (self.config.wall_clock)());
         self.note_peer(&head.headers);
         if self.ends_resume(head, &before, now) {
             if self.asks_for_credentials(head, now).is_none() {

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
@@ -117,10 +117,25 @@ impl Cookies {
         self.push_id = push_id;
     }
 
-    /// Takes what a response sets (H-6): on any status, 401 included.
-    pub fn absorb(&mut self, response: &HeaderMap) {
-        for (name, value) in cookie_pairs(response, &header::SET_COOKIE, first_pair_only) {
-            if name == PUSH_ID {
+    /// Applies the Set-Cookie lines of a response of any status (H-6). A line with a `Max-Age` of 0 or less, or an
+    /// `Expires` in the past, deletes its cookie (RFC 6265 5.3); a deleted push-id is that of no session.
+    ///
+    /// Dates are compared with the response's own `Date`, so that the two clocks need not agree, and with `now` if it
+    /// has none.
+    pub fn absorb(&mut self, response: &HeaderMap, now: SystemTime) {
+        let date = response.get(header::DATE).and_then(|value| cookie_date(value.to_str().ok()?));
+        let now = date.unwrap_or_else(|| {
+            let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        });
+        let lines = response.get_all(header::SET_COOKIE).iter().filter_map(|value| value.to_str().ok());
+        for (line, (name, value)) in lines.filter_map(|line| Some((line, cookie_pair(line.split(';').next()?)?))) {
+            if is_expired(line, now) {
+                if name == PUSH_ID {
+                    self.forget_session();
+                }
+                self.others.retain(|(known, _)| known != name);
+            } else if name == PUSH_ID {
                 if let Some(id) = PushId::parse(value) {
                     self.push_id = id;
                 }
@@ -136,7 +151,8 @@ impl Cookies {
     pub fn from_request(request: &HeaderMap) -> Option<Self> {
         let mut push_id = None;
         let mut others = Vec::new();
-        for (name, value) in cookie_pairs(request, &header::COOKIE, all_pairs) {
+        let lines = request.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        for (name, value) in lines.flat_map(|line| line.split(';')).filter_map(cookie_pair) {
             if name == PUSH_ID {
                 push_id = PushId::parse(value);
             } else if others.len() < MAX_COOKIES {
@@ -172,27 +188,68 @@ fn sensitive(text: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// A Set-Cookie carries one pair, its attributes after it.
-fn first_pair_only(line: &str) -> std::iter::Take<std::str::Split<'_, char>> {
-    line.split(';').take(1)
+/// Splits `name=value`.
+fn cookie_pair(pair: &str) -> Option<(&str, &str)> {
+    let (name, value) = pair.split_once('=')?;
+    Some((name.trim(), value.trim()))
 }
 
-fn all_pairs(line: &str) -> std::iter::Take<std::str::Split<'_, char>> {
-    line.split(';').take(usize::MAX)
+/// Whether the attributes of a Set-Cookie line say that the cookie has expired (RFC 6265 5.2.1, 5.2.2, 5.3). The last
+/// valid attribute of a name counts, and `Max-Age` more than `Expires`. Invalid ones are ignored.
+fn is_expired(line: &str, now: i64) -> bool {
+    let attribute = |wanted: &'static str| {
+        let pairs = line.split(';').skip(1).filter_map(cookie_pair);
+        pairs.filter(move |(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
+    };
+    let max_age = attribute("Max-Age").filter_map(|value| {
+        let digits = value.strip_prefix('-').unwrap_or(value);
+        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| value.starts_with('-') || digits.bytes().all(|byte| byte == b'0'))
+    });
+    let expires = attribute("Expires").filter_map(cookie_date).map(|date| date <= now);
+    max_age.last().or(expires.last()).unwrap_or(false)
 }
 
-fn cookie_pairs<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-    pairs: fn(&'a str) -> std::iter::Take<std::str::Split<'a, char>>,
-) -> impl Iterator<Item = (&'a str, &'a str)> {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(pairs)
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(name, value)| (name.trim(), value.trim()))
+/// The date of an `Expires` attribute. Servers write it in many forms, so that RFC 6265 5.1.1 looks for the parts of a
+/// date wherever they are: a time, a day, the name of a month, a year. Returns seconds since 1970.
+fn cookie_date(text: &str) -> Option<i64> {
+    const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+    let leading_number = |token: &str, digits: std::ops::RangeInclusive<usize>| -> Option<u32> {
+        let end = token.bytes().take_while(u8::is_ascii_digit).count();
+        digits.contains(&end).then(|| token.get(..end)?.parse().ok()).flatten()
+    };
+    let (mut time, mut day, mut month, mut year) = (None, None, None, None);
+    for token in text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != ':') {
+        let mut clock = token.split(':').map(|part| leading_number(part, 1..=2));
+        if let (None, Some(Some(hour)), Some(Some(minute)), Some(Some(second))) =
+            (time, clock.next(), clock.next(), clock.next())
+        {
+            time = Some((hour, minute, second));
+        } else if let (None, Some(number)) = (day, leading_number(token, 1..=2)) {
+            day = Some(number);
+        } else if let (None, Some(index)) = (month, (0..).zip(MONTHS).find(|(_, name)| begins_with(token, name))) {
+            month = Some(index.0);
+        } else if let (None, Some(number)) = (year, leading_number(token, 2..=4)) {
+            year = Some(number);
+        }
+    }
+    let (hour, minute, second) = time?;
+    let year = match year? {
+        short @ 0..=69 => short + 2000,
+        short @ 70..=99 => short + 1900,
+        whole => whole,
+    };
+    let (day, month) = (day?, month? + 1);
+    let is_valid = year >= 1601 && (1..=31).contains(&day) && hour <= 23 && minute <= 59 && second <= 59;
+    // Years begin in March here, so that the leap day is the last one and the lengths of the months before follow a line.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let days = i64::from(365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day) - 719_469;
+    is_valid.then_some(days * 86_400 + i64::from(hour * 3600 + minute * 60 + second))
+}
+
+/// Whether `text` begins with `prefix`, in letters of either case.
+fn begins_with(text: &str, prefix: &str) -> bool {
+    text.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix))
 }
 
 /// The head of a PushSetup or PushStart request ([MS-WMHTTP] 2.2.2.1, 2.2.2.3).
@@ -437,7 +494,10 @@ mod tests {
         }
         let mut cookies = Cookies::default();
         assert_eq!(cookies.to_value().unwrap(), "push-id=0");
-        cookies.absorb(&headers(&[("set-cookie", "push-id=4124758405; path=/"), ("set-cookie", "farm=west; Secure")]));
+        cookies.absorb(
+            &headers(&[("set-cookie", "push-id=4124758405; path=/"), ("set-cookie", "farm=west; Secure")]),
+            SystemTime::UNIX_EPOCH,
+        );
         assert_eq!(cookies.to_value().unwrap(), "push-id=4124758405; farm=west");
         let read = Cookies::from_request(&headers(&[("cookie", "farm=west; push-id=4124758405")])).unwrap();
         assert_eq!(read, cookies);
@@ -447,13 +507,84 @@ mod tests {
     #[test]
     fn h6_set_cookie_replaces() {
         let mut cookies = Cookies::default();
-        cookies.absorb(&headers(&[("set-cookie", "push-id=1")]));
-        cookies.absorb(&headers(&[("server", "Cougar/9.5")]));
+        cookies.absorb(&headers(&[("set-cookie", "push-id=1")]), SystemTime::UNIX_EPOCH);
+        cookies.absorb(&headers(&[("server", "Cougar/9.5")]), SystemTime::UNIX_EPOCH);
         assert_eq!(cookies.push_id().as_str(), "1");
-        cookies.absorb(&headers(&[("set-cookie", "push-id=abc")]));
+        cookies.absorb(&headers(&[("set-cookie", "push-id=abc")]), SystemTime::UNIX_EPOCH);
         assert_eq!(cookies.push_id().as_str(), "abc");
-        cookies.absorb(&headers(&[("set-cookie", "push-id=not valid")]));
+        cookies.absorb(&headers(&[("set-cookie", "push-id=not valid")]), SystemTime::UNIX_EPOCH);
         assert_eq!(cookies.push_id().as_str(), "abc");
+    }
+
+    /// RFC 6265 5.3: an expired cookie is deleted.
+    #[test]
+    fn h2_expired_cookies_are_deleted() {
+        let now = httpdate::parse_http_date("Sat, 28 Nov 2026 12:00:00 GMT").unwrap();
+        for (attributes, deletes) in [
+            ("", false),
+            ("; Max-Age=0", true),
+            ("; path=/; max-age=00", true),
+            ("; Max-Age=-1", true),
+            ("; Max-Age=60", false),
+            ("; Max-Age=", false),
+            ("; Max-Age=soon", false),
+            ("; Max-Age=-", false),
+            ("; Max-Age=99999999999999999999", false),
+            ("; Expires=Thu, 01 Jan 1970 00:00:00 GMT", true),
+            ("; expires=Thu, 01-Jan-1970 00:00:01 GMT; path=/", true),
+            ("; Expires=Thu, 01-Jan-70 00:00:01 GMT", true),
+            ("; Expires=Thu Jan  1 00:00:00 1970", true),
+            ("; Expires=Wed, 31 Dec 1969 23:59:59 GMT", true),
+            ("; Expires=Sat, 28 Nov 2026 12:00:00 GMT", true),
+            ("; Expires=Sat, 28 Nov 2026 12:00:01 GMT", false),
+            ("; Expires=Tue, 19 Jan 2038 03:14:07 GMT", false),
+            ("; Expires=Tue, 19-Jan-38 03:14:07 GMT", false),
+            ("; Expires=0", false),
+            ("; Expires=Thu, 32 Jan 1970 00:00:00 GMT", false),
+            ("; Expires=Thu, 01 Jan 1970 24:00:00 GMT", false),
+            ("; Expires=Wed, 99 Foo 1970 00:00:00 GMT", false),
+            ("; Expires=1 Jan 1970", false),
+            ("; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=60", false),
+            ("; Expires=Tue, 19 Jan 2038 03:14:07 GMT; Max-Age=0", true),
+            ("; Max-Age=0; Max-Age=60", false),
+            ("; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Expires=Tue, 19 Jan 2038 03:14:07 GMT", false),
+        ] {
+            let mut cookies = Cookies::default();
+            cookies.absorb(&headers(&[("set-cookie", "push-id=7"), ("set-cookie", "farm=west")]), now);
+            let lines = [format!("farm=east{attributes}"), format!("push-id=8{attributes}")];
+            let with = |line: &str| {
+                let mut map = HeaderMap::new();
+                map.append(header::SET_COOKIE, HeaderValue::from_str(line).unwrap());
+                map
+            };
+            for line in &lines {
+                cookies.absorb(&with(line), now);
+            }
+            let expected = if deletes { "push-id=0" } else { "push-id=8; farm=east" };
+            assert_eq!(cookies.to_value().unwrap(), expected, "{attributes:?}");
+        }
+    }
+
+    #[test]
+    fn cookie_dates_are_those_of_the_calendar() {
+        for date in ["Thu, 01 Jan 1970 00:00:00 GMT", "Thu, 29 Feb 2024 23:59:59 GMT", "Sun, 01 Mar 2026 00:00:00 GMT"]
+        {
+            let seconds = httpdate::parse_http_date(date).unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+            assert_eq!(cookie_date(date), i64::try_from(seconds.as_secs()).ok(), "{date}");
+        }
+        assert_eq!(cookie_date("Fri, 31 Dec 1999 23:59:59 GMT"), Some(946_684_799));
+    }
+
+    /// The server's clock decides what is past where the response has its Date.
+    #[test]
+    fn h2_cookies_expire_by_the_clock_of_the_server() {
+        let expires = ("set-cookie", "farm=west; Expires=Sat, 28 Nov 2026 12:00:00 GMT");
+        for (date, kept) in [("Sat, 28 Nov 2026 11:59:00 GMT", true), ("Sat, 28 Nov 2026 12:01:00 GMT", false)] {
+            let mut cookies = Cookies::default();
+            let client_clock = if kept { "Tue, 19 Jan 2038 03:14:07 GMT" } else { "Thu, 01 Jan 1970 00:00:00 GMT" };
+            cookies.absorb(&headers(&[expires, ("date", date)]), httpdate::parse_http_date(client_clock).unwrap());
+            assert_eq!(cookies.others.len(), usize::from(kept), "{date}");
+        }
     }
 
     #[test]
@@ -462,10 +593,10 @@ mod tests {
         for n in 0..100 {
             let mut map = HeaderMap::new();
             map.insert(header::SET_COOKIE, HeaderValue::from_str(&format!("c{n}=v")).unwrap());
-            cookies.absorb(&map);
+            cookies.absorb(&map, SystemTime::UNIX_EPOCH);
         }
         assert_eq!(cookies.others.len(), MAX_COOKIES);
-        cookies.absorb(&headers(&[("set-cookie", "push-id=secret")]));
+        cookies.absorb(&headers(&[("set-cookie", "push-id=secret")]), SystemTime::UNIX_EPOCH);
         assert!(!format!("{cookies:?}").contains("secret"));
     }
 

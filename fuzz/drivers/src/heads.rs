@@ -1,6 +1,6 @@
 //! Parsers of HTTP heads and of the users file.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use wmhttp::headers::{Cookies, Directives, Product, RequestHead, idle_timeout, is_encoder};
@@ -35,7 +35,7 @@ pub fn run(data: &[u8]) {
         }
     }
     let mut cookies = Cookies::default();
-    cookies.absorb(&headers);
+    cookies.absorb(&headers, SystemTime::UNIX_EPOCH);
     assert!(cookies.push_id().as_str().len() <= 255);
     let _ = (Product::from_headers(&headers), idle_timeout(&headers));
     if let Ok(head) = RequestHead::from_headers(&headers) {
