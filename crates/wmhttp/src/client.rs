@@ -25,6 +25,7 @@
 
 mod authentication;
 mod body;
+mod fields;
 mod peer;
 mod resume;
 mod types;
@@ -36,7 +37,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use url::Url;
 
-use crate::auth::{Authenticator, Target};
+use crate::auth::Target;
 use crate::body_size::BodySizeEstimator;
 pub use crate::body_size::DEFAULT_CONTENT_LENGTH;
 use crate::failure::{Cause, Failure};
@@ -44,8 +45,9 @@ use crate::headers::{Cookies, Kind, PushId, RequestHead};
 use crate::packet::{FRAMING_LEN, Packet};
 use crate::proxy::Proxy;
 use crate::redirect::RedirectChain;
+use fields::{Attempt, Authenticators, Entry, PushStart, Resumption};
 pub use peer::{Peer, Server};
-use resume::{LostSession, Resumed};
+use resume::LostSession;
 pub use types::{Config, Connection, Event, HeaderChange, Output, Request, ResponseHead, RestartReason, Resume};
 
 /// Least room after a packet that a `$F` can fill: its framing header and one byte, since an
@@ -95,39 +97,14 @@ pub struct Session {
     state: State,
     cookies: Cookies,
     peer: Peer,
-    to_server: Authenticator,
-    to_proxy: Authenticator,
-    /// A PushStart could not be authenticated, so that PushSetup was repeated for it since the last connect.
-    sent_back_to_setup: bool,
-    /// The header that the server has in this session, by identity.
-    announced: Option<Arc<asf::Header>>,
-    /// It went with the PushStart under way, whose answer alone tells that it arrived.
-    announced_in_request: bool,
-    /// `$E`(1) is out and its `$C` is not.
-    between_entries: bool,
-    /// When `$E`(1) went out, until the server has shown that it lives with it.
-    changed_at: Option<Instant>,
-    /// The session that was lost last, while the server may hold it.
-    lost: Option<LostSession>,
-    /// The session goes on after it was lost (C-15).
-    resumed: Option<Resumed>,
-    /// When the PushStart under way was begun, or its first data came, …
-    begun_at: Option<Instant>,
-    /// … and whether that is on a connection that a proxy seemed to keep.
-    kept_by_proxy: bool,
-    /// Attempts in a row that ended at once with payloads beyond [`LARGEST_PAYLOAD_TAKEN`].
+    authenticators: Authenticators,
+    attempt: Attempt,
+    entry: Entry,
+    push_start: PushStart,
+    resumption: Resumption,
+    /// Consecutive attempts that ended at once with payloads beyond [`LARGEST_PAYLOAD_TAKEN`].
     closed_on_large: u32,
-    /// What `announced` and `between_entries` were before the request under way.
-    before_request: (Option<Arc<asf::Header>>, bool),
-    /// The setup was repeated since its connection was gone before anything could start on it.
-    setup_repeated: bool,
-    /// [`Event::Started`] was given since the last connect.
-    started: bool,
     end_wanted: bool,
-    /// Framed bytes of data in the request under way.
-    sent_in_request: u64,
-    /// The same since the last `$C`, in whatever request.
-    sent_since_change: u64,
     outputs: VecDeque<Output>,
 }
 
@@ -142,24 +119,13 @@ impl Session {
             state: State::Down,
             cookies: Cookies::default(),
             peer: Peer::default(),
-            to_server: Authenticator::new(Target::Server),
-            to_proxy: Authenticator::new(Target::Proxy),
-            sent_back_to_setup: false,
-            announced: None,
-            announced_in_request: false,
-            between_entries: false,
-            changed_at: None,
-            lost: None,
-            resumed: None,
-            begun_at: None,
-            kept_by_proxy: false,
+            authenticators: Authenticators::default(),
+            attempt: Attempt::default(),
+            entry: Entry::default(),
+            push_start: PushStart::default(),
+            resumption: Resumption::default(),
             closed_on_large: 0,
-            before_request: (None, false),
-            setup_repeated: false,
-            started: false,
             end_wanted: false,
-            sent_in_request: 0,
-            sent_since_change: 0,
             outputs: VecDeque::new(),
         }
     }
@@ -254,8 +220,8 @@ impl Session {
         if !matches!(self.state, State::Down) {
             return;
         }
-        self.started = false;
-        self.sent_back_to_setup = false;
+        self.attempt.started = false;
+        self.attempt.sent_back_to_setup = false;
         self.go_on_or_begin(now);
     }
 
@@ -280,8 +246,8 @@ impl Session {
             self.fill_up(now);
             return 0;
         }
-        if self.sent_in_request == 0 {
-            self.begun_at = Some(now);
+        if self.push_start.bytes_sent == 0 {
+            self.push_start.begun_at = Some(now);
         }
         remaining - LEAST_FILLER
     }
@@ -291,11 +257,11 @@ impl Session {
         let State::Open { remaining, .. } = &mut self.state else { return };
         debug_assert!(bytes + LEAST_FILLER <= *remaining, "{bytes} of {remaining}");
         *remaining = remaining.saturating_sub(bytes);
-        self.sent_in_request += bytes;
-        self.sent_since_change += bytes;
-        if !self.started && bytes > 0 {
-            self.started = true;
-            self.setup_repeated = false;
+        self.push_start.bytes_sent += bytes;
+        self.entry.bytes_sent += bytes;
+        if !self.attempt.started && bytes > 0 {
+            self.attempt.started = true;
+            self.attempt.setup_repeated = false;
             self.event(Event::Started);
         }
     }
@@ -344,7 +310,7 @@ impl Session {
                 if self.refuses_server(head) {
                     return;
                 }
-                self.lost = None;
+                self.resumption.lost = None;
                 self.note_new_id();
                 self.state = State::Ready { connection: self.next_connection(head) };
                 self.event(Event::Opened);
@@ -355,9 +321,9 @@ impl Session {
                 if self.refuses_server(head) {
                     return;
                 }
-                self.changed_at = None;
-                self.resumed = None;
-                self.sent_back_to_setup = false;
+                self.entry.changed_at = None;
+                self.resumption.resumed = None;
+                self.attempt.sent_back_to_setup = false;
                 self.state = State::Ready { connection: self.next_connection(head) };
                 self.event(Event::RolledOver);
                 self.advance_end(now);
@@ -369,7 +335,7 @@ impl Session {
                 let failure = Failure::from_status(head.status, &head.headers, had_template, self.uses_proxy());
                 let is_setup = matches!(self.state, State::Setup { .. });
                 if !(is_setup && self.is_taken_by_own_session(head, &failure, now)) {
-                    let lost = self.lost.take().filter(|_| is_setup && head.status == 409);
+                    let lost = self.resumption.lost.take().filter(|_| is_setup && head.status == 409);
                     self.fail_keeping(failure, lost);
                 }
             }
@@ -396,14 +362,14 @@ impl Session {
             }
             // The connection of the challenge was gone before the answer to it.
             State::Setup { connection: Connection::Same, .. }
-                if matches!(cause, Cause::Stale | Cause::Closed | Cause::Reset) && !self.setup_repeated =>
+                if matches!(cause, Cause::Stale | Cause::Closed | Cause::Reset) && !self.attempt.setup_repeated =>
             {
-                self.setup_repeated = true;
+                self.attempt.setup_repeated = true;
                 self.close();
                 self.ask_to_push(Connection::New, now);
             }
             State::Setup { .. } => {
-                let lost = self.lost.take().filter(|_| self.may_survive(cause));
+                let lost = self.resumption.lost.take().filter(|_| self.may_survive(cause));
                 self.fail_keeping(Failure::lost(cause, detail), lost);
             }
             State::Open { .. } | State::Full { .. } | State::Ending { .. } => {
@@ -437,7 +403,7 @@ impl Session {
         }
         match self.state {
             State::Setup { .. } => {
-                let lost = self.lost.take();
+                let lost = self.resumption.lost.take();
                 self.fail_keeping(Failure::no_answer(self.config.response_timeout), lost);
             }
             State::Asking { target, .. } => self.unanswered(target),
@@ -460,9 +426,10 @@ impl Session {
         }
         // While it is asked for a lost session, that one may go on later. One whose `$E` is out may not.
         let over = self.is_ending();
-        let lost = self.lost.take().or_else(|| self.lost_session(now + self.idle_timeout())).filter(|_| !over);
+        let lost =
+            self.resumption.lost.take().or_else(|| self.lost_session(now + self.idle_timeout())).filter(|_| !over);
         self.close();
-        self.lost = lost;
+        self.resumption.lost = lost;
         self.state = State::Down;
     }
 
@@ -470,7 +437,7 @@ impl Session {
     pub fn abandon(&mut self) {
         if !self.is_down() {
             self.close();
-            self.lost = None;
+            self.resumption.lost = None;
             self.state = State::Down;
         }
     }
@@ -512,20 +479,16 @@ impl Session {
         self.cookies = Cookies::default();
         // The servers behind a redirect are asked anew each time: what one of them has refused is
         // remembered for all, or each header change would break its session.
-        self.to_server.forget();
+        self.authenticators.server.forget();
         self.peer = Peer { refuses_change: self.peer.refuses_change, ..Peer::default() };
     }
 
     fn set_up_there(&mut self, now: Instant) {
         self.cookies.forget_session();
-        self.announced = None;
-        self.announced_in_request = false;
-        self.between_entries = false;
-        self.changed_at = None;
-        self.resumed = None;
-        self.started = false;
-        self.sent_in_request = 0;
-        self.sent_since_change = 0;
+        self.entry = Entry::default();
+        self.resumption.resumed = None;
+        self.attempt.started = false;
+        self.push_start.bytes_sent = 0;
         let before = self.proxy.take();
         let chosen = match self.route.proxy() {
             Some(named) => Ok(Some(named.clone())),
@@ -536,7 +499,7 @@ impl Session {
             Err(why) => return self.fail(Failure::unreadable_proxy(&why)),
         }
         if self.proxy != before {
-            self.to_proxy.forget();
+            self.authenticators.proxy.forget();
         }
         if let Some(proxy) = self.proxy.as_ref().filter(|proxy| proxy.url.scheme() != "http") {
             self.fail(Failure::bad_proxy(proxy.url.scheme()));
@@ -563,16 +526,19 @@ impl Session {
     fn start(&mut self, connection: Connection, header: &Arc<asf::Header>, now: Instant) {
         let content_length = self.content_length(header);
         self.body_size.begin(content_length, now);
-        self.begun_at = Some(now);
         // It is now that the server is asked to go on.
-        if let Some(resumed) = &mut self.resumed {
+        if let Some(resumed) = &mut self.resumption.resumed {
             resumed.at = now;
         }
-        self.kept_by_proxy = connection == Connection::Same && self.uses_proxy();
+        self.push_start = PushStart {
+            begun_at: Some(now),
+            connection_kept_by_proxy: connection == Connection::Same && self.uses_proxy(),
+            bytes_sent: 0,
+            header_before: self.entry.header.clone(),
+            was_between: self.entry.is_between,
+        };
         self.state = State::Open { remaining: content_length, connected: connection == Connection::Same };
-        self.sent_in_request = 0;
-        self.announced_in_request = false;
-        self.before_request = (self.announced.clone(), self.between_entries);
+        self.entry.in_request = false;
         let head = self.head(Kind::Start, content_length, connection);
         self.outputs.push_back(Output::Request(Request {
             url: self.route.url().clone(),
@@ -581,10 +547,10 @@ impl Session {
             connection,
             body: None,
         }));
-        if self.announced.is_none() {
+        if self.entry.header.is_none() {
             self.send(&Packet::Header(header.bytes().clone()));
-            self.announced = Some(Arc::clone(header));
-            self.announced_in_request = true;
+            self.entry.header = Some(Arc::clone(header));
+            self.entry.in_request = true;
         }
     }
 
@@ -610,7 +576,7 @@ impl Session {
     fn fail_keeping(&mut self, failure: Failure, lost: Option<LostSession>) {
         self.end_wanted = false;
         self.close();
-        self.lost = lost;
+        self.resumption.lost = lost;
         self.state = State::Down;
         self.event(Event::Failed(failure));
     }
@@ -619,23 +585,23 @@ impl Session {
     fn restart(&mut self, reason: RestartReason, rewind: u64, now: Instant) {
         self.end_wanted = false;
         self.close();
-        self.lost = None;
+        self.resumption.lost = None;
         self.event(Event::Restarted { reason, rewind });
         self.set_up(now);
     }
 
     fn restart_after_change(&mut self, now: Instant) {
         self.peer.refuses_change = true;
-        let rewind = if self.between_entries { 0 } else { self.sent_since_change };
+        let rewind = if self.entry.is_between { 0 } else { self.entry.bytes_sent };
         self.restart(RestartReason::HeaderChangeRefused, rewind, now);
     }
 
     /// The kept connection was gone: nothing of the request has reached the server. Before the
     /// first `$H` the setup is repeated, once; else the same request goes on a new connection.
     fn repeat_request(&mut self, now: Instant) {
-        if self.before_request.0.is_none() && !self.setup_repeated && !self.peer.closes {
-            self.setup_repeated = true;
-            self.restart(RestartReason::Stale, self.sent_in_request, now);
+        if self.push_start.header_before.is_none() && !self.attempt.setup_repeated && !self.peer.closes {
+            self.attempt.setup_repeated = true;
+            self.restart(RestartReason::Stale, self.push_start.bytes_sent, now);
             return;
         }
         self.withdraw(RestartReason::Stale, Connection::New);
@@ -644,14 +610,15 @@ impl Session {
 
     /// The PushStart under way counts for nothing: what it carried is to be offered again, on `connection`.
     fn withdraw(&mut self, reason: RestartReason, connection: Connection) {
-        (self.announced, self.between_entries) = std::mem::take(&mut self.before_request);
-        self.announced_in_request = false;
-        self.sent_since_change = self.sent_since_change.saturating_sub(self.sent_in_request);
+        self.entry.header = self.push_start.header_before.take();
+        self.entry.is_between = std::mem::take(&mut self.push_start.was_between);
+        self.entry.in_request = false;
+        self.entry.bytes_sent = self.entry.bytes_sent.saturating_sub(self.push_start.bytes_sent);
         self.end_wanted = false;
         if connection == Connection::New {
             self.close();
         }
-        self.event(Event::Restarted { reason, rewind: self.sent_in_request });
+        self.event(Event::Restarted { reason, rewind: self.push_start.bytes_sent });
     }
 
     /// C-11: the client closes. In order, since a close with unread input is a reset, which can destroy what the

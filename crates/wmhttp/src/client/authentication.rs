@@ -30,13 +30,13 @@ impl Session {
 
     /// How the server authenticates this client: the scheme's name.
     pub fn auth_scheme(&self) -> Option<&'static str> {
-        self.to_server.scheme().map(|scheme| scheme.name())
+        self.authenticators.server.scheme().map(|scheme| scheme.name())
     }
 
     /// The headers that authenticate the next request, which goes on `connection`.
     pub(super) fn authorization(&mut self, connection: Connection) -> Vec<(HeaderName, HeaderValue)> {
         let mut headers = Vec::new();
-        for authenticator in [&mut self.to_server, &mut self.to_proxy] {
+        for authenticator in [&mut self.authenticators.server, &mut self.authenticators.proxy] {
             if connection == Connection::New {
                 authenticator.connection_changes();
             }
@@ -73,14 +73,14 @@ impl Session {
 
     /// The peer took a request, whatever it says about it otherwise.
     pub(super) fn authenticated(&mut self) {
-        self.to_server.accepted();
-        self.to_proxy.accepted();
+        self.authenticators.server.accepted();
+        self.authenticators.proxy.accepted();
     }
 
     pub(super) fn challenged(&mut self, target: Target, kind: Kind, head: &ResponseHead, now: Instant) {
         if target == Target::Server {
             // To ask for the server's credentials it had to pass.
-            self.to_proxy.accepted();
+            self.authenticators.proxy.accepted();
         }
         let connection = match self.state {
             // C-13: bytes of the body that are on their way would be read as the next request.
@@ -97,7 +97,7 @@ impl Session {
         let turn =
             self.authenticate(target, kind, kept, |authenticator, now| authenticator.challenged(&head.headers, now));
         if kind == Kind::Start && !matches!(turn, AuthStep::Refused(_)) {
-            self.started = false;
+            self.attempt.started = false;
             self.withdraw(RestartReason::Unauthenticated, connection);
         }
         self.take_turn(turn, target, kind, connection, now);
@@ -106,8 +106,8 @@ impl Session {
     /// Nobody has answered in time.
     pub(super) fn unanswered(&mut self, target: Target) {
         let failure = match target {
-            Target::Server => self.to_server.unanswered(),
-            Target::Proxy => self.to_proxy.unanswered(),
+            Target::Server => self.authenticators.server.unanswered(),
+            Target::Proxy => self.authenticators.proxy.unanswered(),
         };
         self.fail(failure);
     }
@@ -134,7 +134,7 @@ impl Session {
                 self.state = State::Asking { deadline: now + SUPPLY_TIMEOUT, target, kind, connection };
                 self.event(Event::TicketNeeded(request));
             }
-            AuthStep::SetUp if std::mem::replace(&mut self.sent_back_to_setup, true) => {
+            AuthStep::SetUp if std::mem::replace(&mut self.attempt.sent_back_to_setup, true) => {
                 let text = "it asks each PushStart for what only a PushSetup can do";
                 self.fail(Failure::unauthorized(target, text, "allow Digest at the peer"));
             }
@@ -143,7 +143,8 @@ impl Session {
                     self.close();
                 }
                 // On the connection that PushSetup authenticates the session may go on.
-                self.lost = self.resumed.take().and_then(|resumed| self.lost_session(resumed.until));
+                self.resumption.lost =
+                    self.resumption.resumed.take().and_then(|resumed| self.lost_session(resumed.until));
                 self.set_up(now);
             }
             AuthStep::Refused(failure) => self.fail(failure),
@@ -162,9 +163,11 @@ impl Session {
         // Where a redirect has led, another server asks: it gets nothing that was meant for the first.
         let at_home = self.route.url().origin() == self.config.url.origin();
         let (authenticator, login) = match target {
-            Target::Server if at_home => (&mut self.to_server, &self.config.login),
-            Target::Server => (&mut self.to_server, &nobody),
-            Target::Proxy => (&mut self.to_proxy, self.proxy.as_ref().map_or(&nobody, |proxy| &proxy.login)),
+            Target::Server if at_home => (&mut self.authenticators.server, &self.config.login),
+            Target::Server => (&mut self.authenticators.server, &nobody),
+            Target::Proxy => {
+                (&mut self.authenticators.proxy, self.proxy.as_ref().map_or(&nobody, |proxy| &proxy.login))
+            }
         };
         let now = AuthContext {
             kind,

@@ -24,33 +24,34 @@ impl Session {
     /// Brings the server to `header` (C-12); false where data must wait.
     pub(super) fn announce(&mut self, header: &Arc<asf::Header>, now: Instant) -> bool {
         let State::Open { remaining, .. } = self.state else { return false };
-        if self.announced.as_ref().is_some_and(|announced| Arc::ptr_eq(announced, header)) && !self.between_entries {
+        if self.entry.header.as_ref().is_some_and(|announced| Arc::ptr_eq(announced, header)) && !self.entry.is_between
+        {
             return true;
         }
-        if !self.between_entries && !self.may_change_in_session() {
+        if !self.entry.is_between && !self.may_change_in_session() {
             self.send_end(AfterEnd::NewSession, now);
             return false;
         }
         let change = Packet::StreamChange(header.bytes().clone());
-        let end_len = if self.between_entries { 0 } else { END_LEN as u64 };
+        let end_len = if self.entry.is_between { 0 } else { END_LEN as u64 };
         if remaining < end_len + LEAST_FILLER {
             self.fill_up(now);
             return false;
         }
-        if !self.between_entries {
+        if !self.entry.is_between {
             self.send(&Packet::End(Hresult::FALSE));
-            self.between_entries = true;
-            self.changed_at = Some(now);
+            self.entry.is_between = true;
+            self.entry.changed_at = Some(now);
         }
         if remaining < end_len + change.wire_len() as u64 + LEAST_FILLER {
             self.fill_up(now);
             return false;
         }
         self.send(&change);
-        self.between_entries = false;
-        self.announced = Some(Arc::clone(header));
-        self.announced_in_request = true;
-        self.sent_since_change = 0;
+        self.entry.is_between = false;
+        self.entry.header = Some(Arc::clone(header));
+        self.entry.in_request = true;
+        self.entry.bytes_sent = 0;
         self.event(Event::HeaderChanged);
         true
     }
@@ -60,9 +61,9 @@ impl Session {
     /// Where the header was among them the server would take data packets for those of the one before: then
     /// [`Session::connect`] begins a new session instead of going on with this one (C-15).
     pub fn not_delivered(&mut self, bytes: u64) {
-        if self.announced_in_request && bytes > self.sent_since_change {
-            self.announced = None;
-            self.lost = None;
+        if self.entry.in_request && bytes > self.entry.bytes_sent {
+            self.entry.header = None;
+            self.resumption.lost = None;
         }
     }
 
@@ -80,7 +81,7 @@ impl Session {
             return;
         }
         match self.state {
-            State::Ready { connection } => match self.announced.clone() {
+            State::Ready { connection } => match self.entry.header.clone() {
                 Some(header) => {
                     self.start(connection, &header, now);
                     self.send_end(AfterEnd::Close, now);
@@ -112,7 +113,7 @@ impl Session {
 
     /// C-9: `$F`s to the end of the body; then its answer is awaited (C-10).
     pub(super) fn fill_up(&mut self, now: Instant) {
-        self.body_size.measure(self.sent_in_request, now);
+        self.body_size.measure(self.push_start.bytes_sent, now);
         while let State::Open { remaining, .. } = self.state
             && remaining > 0
         {

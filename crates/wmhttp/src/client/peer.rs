@@ -111,20 +111,20 @@ impl Session {
     pub(super) fn proxy_closed_reused_connection(&self, cause: Cause, delivered: bool, now: Instant) -> bool {
         matches!(cause, Cause::Closed | Cause::Reset)
             && !(delivered && matches!(self.state, State::Ending { .. }))
-            && self.kept_by_proxy
+            && self.push_start.connection_kept_by_proxy
             && self.is_recent(REUSE_RACE_WINDOW, now)
     }
 
     /// Whether the PushStart under way, or its data, is no older than `time`.
     pub(super) fn is_recent(&self, time: Duration, now: Instant) -> bool {
-        self.begun_at.is_some_and(|at| now.saturating_duration_since(at) <= time)
+        self.push_start.begun_at.is_some_and(|at| now.saturating_duration_since(at) <= time)
     }
 
     /// Tells, once, that the server may be one that takes small payloads only (receivers, ASF 2): where it has
     /// closed twice in a row, without an answer, as soon as larger ones came. One crash or one lost connection
     /// is not enough, and a server that has taken them for longer is none.
     pub(super) fn note_large_payloads(&mut self, cause: Cause, now: Instant) {
-        let Some(header) = &self.announced else { return };
+        let Some(header) = &self.entry.header else { return };
         let largest = header.bytes().len().max(header.packet_size());
         let at_once = matches!(cause, Cause::Closed | Cause::Reset) && self.is_recent(CLOSED_ON_LARGE, now);
         if !at_once || largest <= LARGEST_PAYLOAD_TAKEN {
@@ -170,6 +170,6 @@ impl Session {
     /// Whether what ends the request now is the server's answer to `$E`(1).
     pub(super) fn header_change_rejected(&self, now: Instant) -> bool {
         self.config.header_change == HeaderChange::Auto
-            && self.changed_at.is_some_and(|at| now.saturating_duration_since(at) <= CHANGE_VERDICT)
+            && self.entry.changed_at.is_some_and(|at| now.saturating_duration_since(at) <= CHANGE_VERDICT)
     }
 }

@@ -63,25 +63,25 @@ impl Session {
     /// A server that refuses a body and closes resets the connection, which can destroy its answer; whatever the
     /// peer's system has acknowledged of that body, nobody has read.
     pub fn resume_is_unproven(&self, now: Instant) -> bool {
-        let at = self.resumed.as_ref().map(|resumed| resumed.at);
+        let at = self.resumption.resumed.as_ref().map(|resumed| resumed.at);
         at.is_some_and(|at| now.saturating_duration_since(at) <= RESUME_REJECT_WINDOW)
     }
 
     /// Whether an answer now is the server's answer to a resume, not to what the session did later.
     pub(super) fn is_resuming(&self, now: Instant) -> bool {
-        let at = self.resumed.as_ref().map(|resumed| resumed.at);
+        let at = self.resumption.resumed.as_ref().map(|resumed| resumed.at);
         at.is_some_and(|at| now.saturating_duration_since(at) <= self.config.response_timeout)
     }
 
     /// The session under way, which the server may hold until `until` once its connection is lost.
     pub(super) fn lost_session(&self, until: Instant) -> Option<LostSession> {
-        let announced = self.announced.as_ref().filter(|_| self.keeps_sessions())?;
+        let announced = self.entry.header.as_ref().filter(|_| self.keeps_sessions())?;
         Some(LostSession {
             until,
             url: self.route.url().clone(),
             push_id: self.cookies.push_id().clone(),
             announced: Arc::clone(announced),
-            between_entries: self.between_entries,
+            between_entries: self.entry.is_between,
             refuses_unknown: self.peer.product == Server::PublishingPoint,
             tried: false,
         })
@@ -89,7 +89,7 @@ impl Session {
 
     /// What is left of the session when its connection is lost by `cause` in the middle of a request.
     pub(super) fn survivor(&self, cause: Cause, now: Instant) -> Option<LostSession> {
-        let until = match &self.resumed {
+        let until = match &self.resumption.resumed {
             Some(resumed) if self.is_resuming(now) => resumed.until,
             Some(_) | None => now + self.idle_timeout(),
         };
@@ -126,12 +126,12 @@ impl Session {
     pub(super) fn go_on_or_begin(&mut self, now: Instant) {
         // Another URL since is another publishing point.
         let same_point = *self.route.begins_at() == self.config.url;
-        let lost = self.lost.take().filter(|lost| now < lost.until && same_point);
+        let lost = self.resumption.lost.take().filter(|lost| now < lost.until && same_point);
         match (self.config.resume, lost) {
             (Resume::Always, Some(lost)) => self.resume(lost, None, Connection::New, now),
             (Resume::Auto, Some(lost)) if lost.refuses_unknown => self.resume(lost, None, Connection::New, now),
             (Resume::Auto, Some(lost)) => {
-                self.lost = Some(LostSession { tried: false, ..lost });
+                self.resumption.lost = Some(LostSession { tried: false, ..lost });
                 self.set_up(now);
             }
             (Resume::Never, _) | (_, None) => self.set_up(now),
@@ -140,9 +140,9 @@ impl Session {
 
     fn resume(&mut self, lost: LostSession, refusal: Option<Failure>, connection: Connection, now: Instant) {
         self.cookies.set_push_id(lost.push_id);
-        self.announced = Some(lost.announced);
-        self.between_entries = lost.between_entries;
-        self.resumed = Some(Resumed { at: now, until: lost.until, refusal });
+        self.entry.header = Some(lost.announced);
+        self.entry.is_between = lost.between_entries;
+        self.resumption.resumed = Some(Resumed { at: now, until: lost.until, refusal });
         self.state = State::Ready { connection };
         self.advance_end(now);
     }
@@ -153,7 +153,9 @@ impl Session {
         let by_proxy = self.uses_proxy() && proxy::responding_proxy(&head.headers).is_some();
         let taken = matches!(head.status, 404 | 409) && !by_proxy;
         let url = self.route.url();
-        let Some(lost) = self.lost.take_if(|lost| taken && !lost.tried && now < lost.until && lost.url == *url) else {
+        let Some(lost) =
+            self.resumption.lost.take_if(|lost| taken && !lost.tried && now < lost.until && lost.url == *url)
+        else {
             return false;
         };
         let connection = self.next_connection(head);
@@ -168,7 +170,7 @@ impl Session {
     /// `before`.
     pub(super) fn ends_resume(&self, head: &ResponseHead, before: &PushId, now: Instant) -> bool {
         let under_way = matches!(self.state, State::Open { .. } | State::Full { .. } | State::Ending { .. });
-        if !under_way || self.resumed.is_none() {
+        if !under_way || self.resumption.resumed.is_none() {
             return false;
         }
         let success = (200..300).contains(&head.status);
@@ -182,20 +184,20 @@ impl Session {
 
     /// The session is none any more: what went into it comes again, in a new one.
     pub(super) fn resume_refused(&mut self, head: &ResponseHead, before: &PushId, now: Instant) {
-        let Some(Resumed { until, refusal, .. }) = self.resumed.take() else { return };
+        let Some(Resumed { until, refusal, .. }) = self.resumption.resumed.take() else { return };
         let kept = (head.status == 409 && self.cookies.push_id() == before).then_some(until);
         match refusal {
             None => {
-                let announced = self.before_request.0.clone();
+                let announced = self.push_start.header_before.clone();
                 let lost = kept.and_then(|until| {
-                    self.announced = announced;
-                    self.between_entries = self.before_request.1;
+                    self.entry.header = announced;
+                    self.entry.is_between = self.push_start.was_between;
                     self.lost_session(until)
                 });
-                self.restart(RestartReason::SessionGone, self.sent_in_request, now);
+                self.restart(RestartReason::SessionGone, self.push_start.bytes_sent, now);
                 // Where the publishing point is taken by the session still, the next attempt may find it free.
                 if matches!(self.state, State::Setup { .. }) {
-                    self.lost = lost.map(|lost| LostSession { tried: true, ..lost });
+                    self.resumption.lost = lost.map(|lost| LostSession { tried: true, ..lost });
                 }
             }
             Some(failure) => {

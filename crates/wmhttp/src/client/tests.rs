@@ -351,7 +351,7 @@ fn h5_refuses_other_servers() {
 #[test]
 fn h5_c10_checks_the_start_answer() {
     let mut peer = Played::open(Config { content_length: Some(1), ..config() }, &wms(204, "a"), &header());
-    let header = peer.session.announced.clone().unwrap();
+    let header = peer.session.entry.header.clone().unwrap();
     peer.send(&header, 100);
     peer.respond(&response(204, &[("server", "Apache")]));
     assert_eq!(peer.failure().unwrap().condition, Condition::Incompatible);

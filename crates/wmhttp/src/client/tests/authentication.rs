@@ -1,7 +1,7 @@
 //! 401 and 407 in virtual time.
 
 use super::*;
-use crate::auth::{CredentialRequest, Credentials, Login, Methods, Scheme, TicketRequest};
+use crate::auth::{CredentialRequest, Credentials, Login, Methods, Scheme};
 use crate::client::authentication::SUPPLY_TIMEOUT;
 use crate::proxy::ProxyConfig;
 
@@ -454,6 +454,7 @@ fn no_secret_in_debug_output() {
 #[cfg(feature = "ntlm")]
 mod on_one_connection {
     use super::*;
+    use crate::auth::TicketRequest;
     use crate::auth::test_acceptor::Acceptor;
 
     fn token(value: &str) -> (&str, &str) {
