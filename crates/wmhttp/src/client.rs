@@ -1,9 +1,8 @@
-//! The pusher's end of the protocol as a state machine ([MS-WMHTTP] 3.1).
+//! The encoder's side of the protocol as a state machine ([MS-WMHTTP] 3.1).
 //!
-//! A [`Session`] is told what happened (`connect`, `offer`, `end`, `handle_…`)
-//! and says through [`Session::poll`] what to do. It does no I/O, has no clock
-//! (time is an argument) and never sees the media: packets are offered by header
-//! and size, and the answer is how many bytes of them go now.
+//! The caller reports events to a [`Session`] (`connect`, `offer`, `end`, `handle_…`) and carries out the actions that
+//! [`Session::poll`] returns. The session does no I/O and reads no clock (the time is an argument). It never sees the
+//! media: the caller offers a packet by its header and size, and the session returns how many bytes to send now.
 //!
 //! ```text
 //!          connect          2xx           offer           filled up
@@ -15,13 +14,13 @@
 //!                    Down, or Setup anew ◀── Closing ◀── Ending
 //! ```
 //!
-//! Which sessions go on after their connection was lost is told in `resume`.
+//! The module `resume` decides whether a session continues after its connection was lost.
 //!
-//! `Ending` lasts until the server answers `$E`, or its system has acknowledged it and a short time for an answer is
-//! over (C-11: many servers give none); `Closing`, until the connection is closed in order.
+//! `Ending` lasts until the server responds to `$E`, or until its TCP stack has acknowledged `$E` and a short wait for
+//! a response is over (C-11: many servers send none). `Closing` lasts until the connection is shut down gracefully.
 //!
-//! A redirect of PushSetup stays in `Setup`, at another URL (`redirect`). A request that is to be
-//! authenticated is sent again (`authentication`), from `Asking` where credentials are needed first.
+//! After a redirect, PushSetup is sent to another URL and the state remains `Setup` (`redirect`). A request that needs
+//! authentication is sent again (`authentication`); if credentials are needed first, the state is `Asking`.
 
 mod authentication;
 mod body;
@@ -50,32 +49,32 @@ pub use peer::{Peer, Server};
 use resume::LostSession;
 pub use types::{Config, Connection, Event, HeaderChange, Output, Request, ResponseHead, RestartReason, Resume};
 
-/// Least room after a packet that a `$F` can fill: its framing header and one byte, since an
+/// Minimum space that must remain after a packet so that a `$F` can fill it: a framing header and one byte, because an
 /// empty `$F` stops a server in the field (receivers, Framing 1).
 const LEAST_FILLER: u64 = FRAMING_LEN as u64 + 1;
 
 #[derive(Debug)]
 enum State {
-    /// No request under way, no connection.
+    /// No request and no connection.
     Down,
-    /// PushSetup is under way, on `connection`.
+    /// A PushSetup was sent on `connection`.
     Setup { deadline: Instant, connection: Connection },
-    /// `target` is to be authenticated to, with credentials or a ticket that were asked for; then a request
-    /// of `kind` goes again.
+    /// Credentials or a ticket were requested to authenticate to `target`; then the request of type `kind` is sent
+    /// again.
     Asking { deadline: Instant, target: Target, kind: Kind, connection: Connection },
-    /// Between requests; `connection` for the next.
+    /// Between requests; the next one uses `connection`.
     Ready { connection: Connection },
-    /// PushStart is under way with `remaining` bytes of its Content-Length, always [`LEAST_FILLER`] or more.
-    /// Data waits until the request is `connected`, lest it pile up for a server that is not there.
+    /// A PushStart was sent, and `remaining` bytes of its body are left, always [`LEAST_FILLER`] or more. Data is held
+    /// back until the request is `connected`, so that it does not pile up for an unreachable server.
     Open { remaining: u64, connected: bool },
-    /// PushStart's body is complete; its answer is due.
+    /// The body of the PushStart is complete; its response is awaited.
     Full { deadline: Instant },
-    /// `$E` with a Reason other than 1 is out, and has to arrive by `deadline`. `answer_by`: the peer's system has
-    /// acknowledged it, and nobody waits longer than that for an answer.
+    /// `$E` with a reason other than 1 was sent and must arrive by `deadline`. `answer_by` is set once the peer's TCP
+    /// stack has acknowledged it: the session waits for a response until then.
     Ending { deadline: Instant, answer_by: Option<Instant>, then: AfterEnd },
-    /// The connection is being closed in order, by `deadline`. `confirmed`: the server has answered `$E`.
+    /// The connection is being shut down gracefully, by `deadline`. `confirmed`: the server has responded to `$E`.
     Closing { deadline: Instant, confirmed: bool, then: AfterEnd },
-    /// The end was reached.
+    /// The session has ended for good.
     Closed,
 }
 
@@ -85,14 +84,14 @@ enum AfterEnd {
     NewSession,
 }
 
-/// One session with one publishing point. See the module's text.
+/// One push session with one publishing point; see the module documentation.
 #[derive(Debug)]
 pub struct Session {
     config: Config,
     route: RedirectChain,
-    /// What the session's requests go through.
+    /// The proxy that the requests go through.
     proxy: Option<Arc<Proxy>>,
-    /// How much a PushStart through a proxy is to carry.
+    /// Chooses the size of a PushStart's body through a proxy.
     body_size: BodySizeEstimator,
     state: State,
     cookies: Cookies,
@@ -102,14 +101,14 @@ pub struct Session {
     entry: Entry,
     push_start: PushStart,
     resumption: Resumption,
-    /// Consecutive attempts that ended at once with payloads beyond [`LARGEST_PAYLOAD_TAKEN`].
+    /// Number of consecutive attempts that ended immediately with payloads larger than [`LARGEST_PAYLOAD_TAKEN`].
     closed_on_large: u32,
     end_wanted: bool,
     outputs: VecDeque<Output>,
 }
 
 impl Session {
-    /// A session that does nothing yet (C-1).
+    /// Creates a session in its initial state (C-1).
     pub fn new(config: Config) -> Self {
         Self {
             route: RedirectChain::new(config.url.clone()),
@@ -130,32 +129,32 @@ impl Session {
         }
     }
 
-    /// What the server has shown of itself.
+    /// Returns what is known about the server.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// Where requests go: the session's URL, or where redirects have led (C-4).
+    /// Returns the URL of the next request: the session's URL, or the target of redirects (C-4).
     pub fn url(&self) -> &Url {
         self.route.url()
     }
 
-    /// What to do next; to be asked until `None` after each call of another method.
+    /// Returns the next action. Call it until it returns `None` after each call of another method.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// Whether [`Session::poll`] has something to say.
+    /// Returns whether [`Session::poll`] has an action.
     pub fn has_output(&self) -> bool {
         !self.outputs.is_empty()
     }
 
-    /// Changes what the session is to do; a request under way goes on as it began.
+    /// Replaces the configuration; the current request continues with the old one.
     pub fn set_config(&mut self, config: Config) {
         self.config = config;
     }
 
-    /// When [`Session::handle_timeout`] is due.
+    /// Returns when [`Session::handle_timeout`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Setup { deadline, .. }
@@ -167,39 +166,39 @@ impl Session {
         }
     }
 
-    /// Whether an offer could be granted now.
+    /// Returns whether an offer could be granted now.
     pub fn wants_data(&self) -> bool {
         matches!(self.state, State::Ready { .. } | State::Open { connected: true, .. }) && !self.end_wanted
     }
 
-    /// Whether there is neither a connection nor an attempt at one.
+    /// Returns whether there is neither a connection nor an attempt at one.
     pub fn is_down(&self) -> bool {
         matches!(self.state, State::Down | State::Closed)
     }
 
-    /// Whether the end was reached: then nothing begins again.
+    /// Returns whether the session has ended for good, so that it cannot connect again.
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
     }
 
-    /// Whether a PushStart is under way whose body goes on, or that ends only because another header needs a session
-    /// of its own.
+    /// Returns whether a PushStart is in progress whose body continues, or ends only because the server needs a new
+    /// session for another header.
     pub fn is_streaming(&self) -> bool {
         matches!(self.state, State::Open { connected: true, .. } | State::Full { .. })
     }
 
-    /// Whether `$E`(0) is out, and the session not over.
+    /// Returns whether `$E`(0) was sent and the session is not yet over.
     pub fn is_ending(&self) -> bool {
         matches!(self.state, State::Ending { .. } | State::Closing { .. })
     }
 
-    /// Whether `$E`(0) is out, and [`Session::handle_acknowledged`] is waited for.
+    /// Returns whether `$E`(0) was sent and [`Session::handle_acknowledged`] is expected.
     pub fn awaits_acknowledgement(&self) -> bool {
         matches!(self.state, State::Ending { answer_by: None, .. })
     }
 
-    /// By when the connection has to be closed, while that is done in order: [`Output::CloseGracefully`] was said, and
-    /// [`Session::handle_closed`] is waited for.
+    /// Returns the time by which the connection must be closed, after [`Output::CloseGracefully`] and until
+    /// [`Session::handle_closed`].
     pub fn close_by(&self) -> Option<Instant> {
         match self.state {
             State::Closing { deadline, .. } => Some(deadline),
@@ -214,8 +213,8 @@ impl Session {
         }
     }
 
-    /// Begins: a PushSetup (C-2), or after a lost connection a PushStart that
-    /// goes on with the session where the server holds it (C-15): see [`Resume`].
+    /// Starts an attempt: a PushSetup (C-2), or after a lost connection a PushStart that resumes the session if the
+    /// server still has it (C-15); see [`Resume`].
     pub fn connect(&mut self, now: Instant) {
         if !matches!(self.state, State::Down) {
             return;
@@ -227,9 +226,9 @@ impl Session {
 
     /// Offers the next data packet: the header that describes it, and its framed size.
     ///
-    /// Returns how many framed bytes of packets of this header to send now;
-    /// [`Session::sent`] must then be told. 0 holds them back: ask again after
-    /// carrying out [`Session::poll`], or after the next event where that gave nothing (C-9).
+    /// Returns how many framed bytes of packets with this header to send now. Report the bytes sent with
+    /// [`Session::sent`]. 0 means that the packet must wait: offer it again after carrying out [`Session::poll`], or
+    /// after the next event if that returned nothing (C-9).
     pub fn offer(&mut self, header: &Arc<asf::Header>, size: usize, now: Instant) -> u64 {
         if self.end_wanted {
             return 0;
@@ -241,7 +240,7 @@ impl Session {
             return 0;
         }
         let State::Open { remaining, connected: true } = self.state else { return 0 };
-        // C-9: strictly more than the packet and a framing header, so that what is left can be filled.
+        // C-9: more than the packet and a framing header, so that the remainder can be filled.
         if remaining < size as u64 + LEAST_FILLER {
             self.fill_up(now);
             return 0;
@@ -252,7 +251,7 @@ impl Session {
         remaining - LEAST_FILLER
     }
 
-    /// So many framed bytes of data, at most what [`Session::offer`] granted, were appended to the body.
+    /// Records that `bytes` framed bytes of data, up to what [`Session::offer`] granted, were appended to the body.
     pub fn sent(&mut self, bytes: u64) {
         let State::Open { remaining, .. } = &mut self.state else { return };
         debug_assert!(bytes + LEAST_FILLER <= *remaining, "{bytes} of {remaining}");
@@ -266,25 +265,24 @@ impl Session {
         }
     }
 
-    /// The stream is over: `$E`(0) goes as soon as the protocol allows (C-11).
+    /// Ends the stream: sends `$E`(0) as soon as the protocol allows (C-11).
     ///
-    /// To be called again after [`Event::Failed`] and [`Event::Restarted`], which may ask for
-    /// data once more.
+    /// Must be called again after [`Event::Failed`] and [`Event::Restarted`], after which data may be requested again.
     pub fn end(&mut self, now: Instant) {
         self.end_wanted = true;
         self.advance_end(now);
     }
 
-    /// The connection of the request under way stands.
+    /// Records that the connection of the current request is established.
     pub fn handle_connected(&mut self) {
         if let State::Open { connected, .. } = &mut self.state {
             *connected = true;
         }
     }
 
-    /// The server answered the request under way, whenever it did so (C-16).
+    /// Processes the server's response to the current request, whenever it arrives (C-16).
     pub fn handle_response(&mut self, head: &ResponseHead, now: Instant) {
-        // H-6: on every response.
+        // H-6: cookies are taken from every response.
         let before: PushId = self.cookies.push_id().clone();
         self.cookies.absorb(&head.headers, (self.config.wall_clock)());
         self.note_peer(&head.headers);
@@ -304,7 +302,7 @@ impl Session {
         match self.state {
             State::Down | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
             State::Ending { deadline, then, .. } => self.close_after_end(deadline, true, then),
-            // It comes after the wait for it.
+            // The response arrived after the wait for it.
             State::Closing { deadline, then, .. } => self.state = State::Closing { deadline, confirmed: true, then },
             State::Setup { .. } if success => {
                 if self.refuses_server(head) {
@@ -342,11 +340,11 @@ impl Session {
         }
     }
 
-    /// The connection of the request under way is gone (C-14). `delivered` tells whether the peer's system has
+    /// Processes the loss of the current request's connection (C-14). `delivered` is whether the peer's TCP stack has
     /// acknowledged every byte.
     pub fn handle_disconnect(&mut self, cause: Cause, detail: &str, delivered: bool, now: Instant) {
         match self.state {
-            // Between requests the loss shows when the next one finds its connection stale.
+            // Between requests, the loss shows when the next request finds its connection stale.
             State::Down | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
             State::Open { .. } | State::Full { .. } | State::Ending { .. }
                 if cause == Cause::Stale || self.proxy_closed_reused_connection(cause, delivered, now) =>
@@ -360,7 +358,7 @@ impl Session {
             State::Open { .. } | State::Full { .. } if self.header_change_rejected(now) => {
                 self.restart_after_change(now)
             }
-            // The connection of the challenge was gone before the answer to it.
+            // The connection that received the challenge was closed before the authenticated request arrived.
             State::Setup { connection: Connection::Same, .. }
                 if matches!(cause, Cause::Stale | Cause::Closed | Cause::Reset) && !self.attempt.setup_repeated =>
             {
@@ -380,23 +378,23 @@ impl Session {
         }
     }
 
-    /// The peer's system has acknowledged all of the body, `$E` included: it is waited `grace` at most for an
-    /// answer (C-11), since many servers give none.
+    /// Records that the peer's TCP stack has acknowledged the whole body including `$E`. The session waits for a
+    /// response no longer than `grace` (C-11), because many servers send none.
     pub fn handle_acknowledged(&mut self, grace: Duration, now: Instant) {
         if let State::Ending { answer_by: answer_by @ None, .. } = &mut self.state {
             *answer_by = Some(now + grace);
         }
     }
 
-    /// The connection is closed in order, as [`Output::CloseGracefully`] wanted it. `delivered` tells whether the
-    /// peer's system has acknowledged every byte.
+    /// Records that the connection was shut down gracefully after [`Output::CloseGracefully`]. `delivered` is whether
+    /// the peer's TCP stack has acknowledged every byte.
     pub fn handle_closed(&mut self, delivered: bool, now: Instant) {
         if let State::Closing { confirmed, then, .. } = self.state {
             self.ended(then, confirmed || delivered, now);
         }
     }
 
-    /// Time has passed [`Session::deadline`].
+    /// Handles the expiry of [`Session::deadline`].
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
@@ -407,7 +405,7 @@ impl Session {
                 self.fail_keeping(Failure::no_answer(self.config.response_timeout), lost);
             }
             State::Asking { target, .. } => self.unanswered(target),
-            // Five of six servers in the field do not answer here: a new session serves them all.
+            // Five of six known servers do not respond here. A new session works with all of them.
             State::Full { .. } => self.restart(RestartReason::NoAnswer, 0, now),
             State::Ending { deadline, answer_by: Some(_), then } if now < deadline => {
                 self.close_after_end(deadline, false, then);
@@ -418,13 +416,13 @@ impl Session {
         }
     }
 
-    /// Gives up what is under way: the connection closes without `$E`, and the
-    /// session may be resumed by `connect` while the server keeps it.
+    /// Aborts the current attempt: closes the connection without `$E`. `connect` may resume the session while the
+    /// server keeps it.
     pub fn disconnect(&mut self, now: Instant) {
         if self.is_down() {
             return;
         }
-        // While it is asked for a lost session, that one may go on later. One whose `$E` is out may not.
+        // An attempt to resume a lost session does not prevent a later attempt, unless `$E` was already sent.
         let over = self.is_ending();
         let lost =
             self.resumption.lost.take().or_else(|| self.lost_session(now + self.idle_timeout())).filter(|_| !over);
@@ -433,7 +431,7 @@ impl Session {
         self.state = State::Down;
     }
 
-    /// As [`Session::disconnect`], for good: `connect` begins a new session.
+    /// Like [`Session::disconnect`], but the next `connect` begins a new session.
     pub fn abandon(&mut self) {
         if !self.is_down() {
             self.close();
@@ -444,7 +442,7 @@ impl Session {
 
     // ---- requests ----
 
-    /// A new session, from its own URL on: where a redirect leads may have changed since.
+    /// Begins a new session at the configured URL, because the target of a redirect may have changed.
     fn set_up(&mut self, now: Instant) {
         let route = RedirectChain::new(self.config.url.clone());
         if route.url().origin() != self.route.url().origin() {
@@ -454,7 +452,7 @@ impl Session {
         self.set_up_there(now);
     }
 
-    /// C-4: PushSetup once more, on a new connection, where the answer leads.
+    /// C-4: sends PushSetup again to the redirect target, on a new connection.
     fn redirect(&mut self, head: &ResponseHead, now: Instant) {
         let (status, headers) = (head.status, &head.headers);
         let followed = match status {
@@ -474,11 +472,11 @@ impl Session {
         }
     }
 
-    /// Another server is asked next: it gets no cookie of this one's, and has shown nothing of itself yet.
+    /// Prepares for another server: it must not receive the old one's cookies, and nothing is known about it yet.
     fn forget_server(&mut self) {
         self.cookies = Cookies::default();
-        // The servers behind a redirect are asked anew each time: what one of them has refused is
-        // remembered for all, or each header change would break its session.
+        // A redirect may lead to different servers. Rejected header changes are remembered for all of them; otherwise
+        // each header change would break the session again.
         self.authenticators.server.forget();
         self.peer = Peer { refuses_change: self.peer.refuses_change, ..Peer::default() };
     }
@@ -508,7 +506,7 @@ impl Session {
         self.ask_to_push(Connection::New, now);
     }
 
-    /// PushSetup itself (C-2), with the cookies there are.
+    /// Sends PushSetup (C-2) with the current cookies.
     fn ask_to_push(&mut self, connection: Connection, now: Instant) {
         let body = self.config.directives.to_body();
         let head = self.head(Kind::Setup, body.len() as u64, connection);
@@ -522,11 +520,11 @@ impl Session {
         }));
     }
 
-    /// Sends a PushStart's head (C-7), and for a new session its `$H` with it (C-8).
+    /// Sends the head of a PushStart (C-7), and for a new session the `$H` (C-8).
     fn start(&mut self, connection: Connection, header: &Arc<asf::Header>, now: Instant) {
         let content_length = self.content_length(header);
         self.body_size.begin(content_length, now);
-        // It is now that the server is asked to go on.
+        // The server receives the request to resume only now.
         if let Some(resumed) = &mut self.resumption.resumed {
             resumed.at = now;
         }
@@ -566,13 +564,13 @@ impl Session {
         }
     }
 
-    // ---- turns ----
+    // ---- state changes ----
 
     fn fail(&mut self, failure: Failure) {
         self.fail_keeping(failure, None);
     }
 
-    /// As [`Session::fail`], and `lost` may go on at the next connect.
+    /// Like [`Session::fail`], but the next connect may resume `lost`.
     fn fail_keeping(&mut self, failure: Failure, lost: Option<LostSession>) {
         self.end_wanted = false;
         self.close();
@@ -581,7 +579,7 @@ impl Session {
         self.event(Event::Failed(failure));
     }
 
-    /// A new session at once, by the protocol's own reasons.
+    /// Begins a new session immediately, because the protocol requires it.
     fn restart(&mut self, reason: RestartReason, rewind: u64, now: Instant) {
         self.end_wanted = false;
         self.close();
@@ -596,8 +594,8 @@ impl Session {
         self.restart(RestartReason::HeaderChangeRefused, rewind, now);
     }
 
-    /// The kept connection was gone: nothing of the request has reached the server. Before the
-    /// first `$H` the setup is repeated, once; else the same request goes on a new connection.
+    /// The kept connection was stale, so the server received nothing of the request. Before the first `$H` the setup is
+    /// repeated once; after it the same request is sent on a new connection.
     fn repeat_request(&mut self, now: Instant) {
         if self.push_start.header_before.is_none() && !self.attempt.setup_repeated && !self.peer.closes {
             self.attempt.setup_repeated = true;
@@ -608,7 +606,7 @@ impl Session {
         self.state = State::Ready { connection: Connection::New };
     }
 
-    /// The PushStart under way counts for nothing: what it carried is to be offered again, on `connection`.
+    /// Discards the current PushStart; its data must be offered again, on `connection`.
     fn withdraw(&mut self, reason: RestartReason, connection: Connection) {
         self.entry.header = self.push_start.header_before.take();
         self.entry.is_between = std::mem::take(&mut self.push_start.was_between);
@@ -621,8 +619,8 @@ impl Session {
         self.event(Event::Restarted { reason, rewind: self.push_start.bytes_sent });
     }
 
-    /// C-11: the client closes. In order, since a close with unread input is a reset, which can destroy what the
-    /// server has not read yet.
+    /// C-11: the client closes the connection. It does so gracefully, because closing with unread input sends a reset,
+    /// which can destroy data that the server has not read yet.
     fn close_after_end(&mut self, deadline: Instant, confirmed: bool, then: AfterEnd) {
         if !confirmed {
             self.event(Event::EndUnanswered);

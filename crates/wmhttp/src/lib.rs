@@ -1,11 +1,11 @@
-//! [MS-WMHTTP], the Windows Media HTTP Push Distribution Protocol, as values.
+//! The Windows Media HTTP Push Distribution Protocol, [MS-WMHTTP], without I/O.
 //!
-//! No I/O, no clock, no lock: heads, packets and two state machines that are told
-//! what happened and answer what to do. [`client::Session`] is the pusher's end,
-//! [`server::ServerSession`] the publishing point's; they are tested against each
-//! other in virtual time. The rule ids (`C-9`, `S-11`, …) in comments and tests
-//! number the statements of the document. [`pull`] is the player's end of the sister protocol [MS-WMSP], by which
-//! a publishing point fetches a stream from another server.
+//! The crate does no I/O, reads no clock and takes no lock. It contains the message headers, the packets and two state
+//! machines: the caller reports events and carries out the actions that they return. [`client::Session`] implements the
+//! encoder's side and [`server::ServerSession`] the publishing point's side; the tests run them against each other in
+//! virtual time. The rule ids (`C-9`, `S-11`, …) in comments and tests number the statements of the document. [`pull`]
+//! implements the player's side of the related protocol [MS-WMSP], which a publishing point uses to pull a stream from
+//! another server.
 
 pub mod auth;
 mod body_size;

@@ -1,4 +1,4 @@
-//! One peer's challenges, and what becomes of the request that they refuse.
+//! Answers one peer's challenges and decides what happens to the rejected request.
 
 use std::time::SystemTime;
 
@@ -12,33 +12,33 @@ use super::{Credentials, InitialState, Login, Mechanism, Methods, RequestLine, R
 use crate::failure::Failure;
 use crate::headers::Kind;
 
-/// Sets of credentials that one request is tried with; a bound on an application that always has another.
+/// Sets of credentials that are tried for one request: a bound in case the application always supplies another set.
 const MAX_SETS: usize = 5;
-/// Further challenges that one exchange answers: NTLM has one, and a nonce may grow old.
+/// Further challenges that are answered in one exchange: NTLM sends one, and a nonce may expire.
 const MAX_TURNS: u32 = 2;
 
-/// The authentication to a server, or to a proxy.
+/// Authenticates to a server or to a proxy.
 #[derive(Debug)]
 pub struct Authenticator {
     target: Target,
     exchange: Option<Exchange>,
-    /// What the application has supplied for this peer.
+    /// The credentials that the application has supplied for this peer.
     supplied: Option<Credentials>,
-    /// The sets that were refused since the last success, or the last failure for good.
+    /// The credentials that were rejected since the last success or final failure.
     refused: Vec<Credentials>,
-    /// The challenge that credentials or a ticket were asked for.
+    /// The challenge for which credentials or a ticket were requested.
     open: Option<PendingAuth>,
-    /// What has come of Kerberos.
+    /// State of Kerberos authentication with this peer.
     tickets: Tickets,
 }
 
 #[derive(Debug, Default)]
 struct Tickets {
-    /// The peer has taken one.
+    /// The peer has accepted a ticket.
     work: bool,
-    /// There is none, or it was refused, since then.
+    /// Since then, no ticket could be obtained, or the ticket was rejected.
     tried: bool,
-    /// Why there is none.
+    /// Why no ticket could be obtained.
     missing: Option<String>,
 }
 
@@ -46,14 +46,14 @@ struct Tickets {
 struct Exchange {
     scheme: Scheme,
     mechanism: Box<dyn Mechanism>,
-    /// None where it is the system's ticket.
+    /// `None` if the ticket comes from the system's credential cache.
     credentials: Option<Credentials>,
     by_ticket: bool,
-    /// Further challenges that it has answered since the peer took a request.
+    /// Number of further challenges answered since the peer last accepted a request.
     turns: u32,
-    /// A request that it authenticated was taken.
+    /// The peer has accepted a request that this exchange authenticated.
     accepted: bool,
-    /// Told already that the password can be read on the way.
+    /// The caller was already warned that the password is readable in transit.
     exposed: bool,
 }
 
@@ -61,101 +61,102 @@ struct Exchange {
 struct PendingAuth {
     scheme: Scheme,
     challenge: Challenge,
-    /// Its place in [`TABLE`].
+    /// Index in [`TABLE`].
     row: usize,
-    /// What is known already.
+    /// The credentials that are already known.
     credentials: Option<Credentials>,
-    /// A ticket is waited for, and not the application.
+    /// Whether a ticket is awaited, and not the application's credentials.
     for_ticket: bool,
 }
 
-/// What a request goes by.
+/// The circumstances of the request to authenticate.
 #[derive(Clone, Copy, Debug)]
 pub struct AuthContext<'a> {
-    /// Setup or start.
+    /// Whether the request is a PushSetup or a PushStart.
     pub kind: Kind,
-    /// Where the request goes.
+    /// The URL of the request.
     pub url: &'a Url,
-    /// What may be used.
+    /// The schemes that may be used.
     pub methods: Methods,
-    /// What is known of the user, at this peer.
+    /// What is configured about the user at this peer.
     pub login: &'a Login,
     /// A source of random values.
     pub random: fn() -> [u8; 16],
-    /// The time of day.
+    /// Returns the current time.
     pub wall_clock: fn() -> SystemTime,
-    /// Whether the connection of the challenge goes on.
+    /// Whether the connection that received the challenge stays open.
     pub kept: bool,
-    /// Whether Kerberos tickets can be had for this peer.
+    /// Whether Kerberos tickets may be requested for this peer.
     pub tickets: bool,
 }
 
-/// Asks the application for credentials.
+/// A request for credentials, to be answered by the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialRequest {
-    /// Who asks.
+    /// Whether the server or the proxy requires them.
     pub target: Target,
-    /// The realm, as the peer calls it.
+    /// The realm in the challenge.
     pub realm: Option<String>,
-    /// Host and port that the request goes to.
+    /// Host and port of the request's URL.
     pub site: String,
-    /// How the credentials would be used.
+    /// The scheme that would use the credentials.
     pub scheme: Scheme,
-    /// Whether who listens will be able to read the password.
+    /// Whether the password would be readable in transit.
     pub clear_text: bool,
-    /// 1 for the first set of credentials, and so on.
+    /// 1 for the first set of credentials, 2 for the second, and so on.
     pub attempt: u32,
-    /// The user's name that is set, or was refused.
+    /// The user name that is configured or was rejected.
     pub user: Option<String>,
 }
 
-/// What becomes of a request that was refused.
+/// The next step for a request that was rejected.
 #[derive(Debug)]
 pub enum AuthStep {
-    /// It is sent again.
+    /// Send the request again.
     Again,
-    /// Credentials are needed first: [`Authenticator::supply`].
+    /// Credentials are needed first; call [`Authenticator::supply`].
     Ask(CredentialRequest),
-    /// A ticket is needed first, if there is one: [`Authenticator::ticket`].
+    /// A Kerberos ticket is needed first; call [`Authenticator::ticket`].
     Ticket(TicketRequest),
-    /// Only a PushSetup can be authenticated by what is offered (C-13).
+    /// The offered schemes can authenticate only a PushSetup (C-13).
     SetUp,
-    /// It has failed.
+    /// Authentication failed.
     Refused(Failure),
 }
 
 impl Authenticator {
-    /// Nothing is known of this peer yet.
+    /// Creates an authenticator that knows nothing about its peer.
     pub fn new(target: Target) -> Self {
         Self { target, exchange: None, supplied: None, refused: Vec::new(), open: None, tickets: Tickets::default() }
     }
 
-    /// Another peer is asked next: it gets nothing of this one's.
+    /// Resets all state, because the next request goes to another peer.
     pub fn forget(&mut self) {
         *self = Self::new(self.target);
     }
 
-    /// Whose challenges these are.
+    /// Returns whether this authenticates to the server or to the proxy.
     pub fn target(&self) -> Target {
         self.target
     }
 
-    /// The scheme in use.
+    /// Returns the scheme in use, if any.
     pub fn scheme(&self) -> Option<Scheme> {
         self.exchange.as_ref().map(|exchange| exchange.scheme)
     }
 
-    /// The next request goes on another connection.
+    /// Records that the next request uses another connection.
     pub fn connection_changes(&mut self) {
         self.exchange.take_if(|exchange| !exchange.mechanism.survives_connection());
     }
 
-    /// The answer header's value for the next request, marked sensitive; `None` before a challenge (C-5).
+    /// Returns the value of the authentication header for the next request, marked sensitive; `None` before a challenge
+    /// (C-5).
     pub fn authorize(&mut self, url: &Url) -> Option<HeaderValue> {
         self.authorize_request("POST", url)
     }
 
-    /// As [`Authenticator::authorize`], for a request with another method.
+    /// Like [`Authenticator::authorize`], for a request with another method.
     pub fn authorize_request(&mut self, method: &str, url: &Url) -> Option<HeaderValue> {
         let target = match url.query() {
             Some(query) => format!("{}?{query}", url.path()),
@@ -167,14 +168,14 @@ impl Authenticator {
         Some(value)
     }
 
-    /// Whether a password is about to go where it can be read; true once for each exchange.
+    /// Returns whether the next request sends the password in readable form; true only once per exchange.
     pub fn exposes(&mut self, url: &Url) -> bool {
         let clear = self.exchange.as_ref().is_some_and(|exchange| self.is_readable(exchange.scheme, url));
         let Some(exchange) = self.exchange.as_mut().filter(|_| clear) else { return false };
         !std::mem::replace(&mut exchange.exposed, true)
     }
 
-    /// The peer has taken the request.
+    /// Records that the peer accepted the request.
     pub fn accepted(&mut self) {
         self.refused.clear();
         if let Some(exchange) = &mut self.exchange {
@@ -184,7 +185,7 @@ impl Authenticator {
         }
     }
 
-    /// The peer refuses the request until it is authenticated.
+    /// Processes a 401 or 407 response and returns the next step.
     pub fn challenged(&mut self, headers: &HeaderMap, now: &AuthContext<'_>) -> AuthStep {
         let challenges = Challenge::read(headers, &self.target.challenge_header());
         if let Some(mut exchange) = self.exchange.take() {
@@ -205,7 +206,8 @@ impl Authenticator {
                     return AuthStep::Again;
                 }
                 Err(text) => return self.refuse(&text, "see the peer's log, or set auth-methods to another scheme"),
-                // What was taken once is taken again; only what belongs to it has grown old.
+                // The same credentials were accepted before, so only the nonce or the connection has expired. Begin
+                // another exchange.
                 Ok(false) if exchange.accepted => {}
                 Ok(false) => {
                     self.tickets.tried |= exchange.by_ticket;
@@ -247,7 +249,7 @@ impl Authenticator {
         }
     }
 
-    /// The answer to [`AuthStep::Ticket`]: a SPNEGO token, or why there is none.
+    /// Processes the answer to [`AuthStep::Ticket`]: a SPNEGO token, or why no ticket could be obtained.
     pub fn ticket(&mut self, answer: Result<Vec<u8>, String>, now: &AuthContext<'_>) -> AuthStep {
         let Some(open) = self.open.take() else { return self.give_up() };
         match answer {
@@ -275,7 +277,7 @@ impl Authenticator {
         }
     }
 
-    /// Kerberos is for those whose name names a realm, or who leave it to the system who they are.
+    /// Kerberos is tried for user names that contain a realm, and for the system's own user if no name is configured.
     fn may_have_ticket(&self, credentials: Option<&Credentials>, now: &AuthContext<'_>) -> bool {
         let user_fits = match credentials {
             Some(credentials) => names_realm(credentials),
@@ -284,7 +286,7 @@ impl Authenticator {
         now.tickets && !self.tickets.tried && self.target == Target::Server && user_fits
     }
 
-    /// The application's answer to [`AuthStep::Ask`].
+    /// Processes the application's answer to [`AuthStep::Ask`].
     pub fn supply(&mut self, answer: Option<Credentials>, now: &AuthContext<'_>) -> AuthStep {
         let fresh = answer.filter(|answer| !self.refused.contains(answer));
         if fresh.is_none() {
@@ -294,7 +296,7 @@ impl Authenticator {
         self.proceed(fresh, now)
     }
 
-    /// No answer came in time.
+    /// Returns the failure to report when no answer arrived in time.
     pub fn unanswered(&mut self) -> Failure {
         match self.open.take() {
             Some(open) if open.for_ticket => {
@@ -349,7 +351,7 @@ impl Authenticator {
         }
     }
 
-    /// Whether the password of `scheme` can be read on its way. A proxy's is reached by plain http.
+    /// Whether `scheme` sends the password in readable form to `url`. The connection to a proxy is always plain HTTP.
     fn is_readable(&self, scheme: Scheme, url: &Url) -> bool {
         scheme.is_clear_text() && (self.target == Target::Proxy || url.scheme() != "https")
     }
@@ -382,15 +384,15 @@ impl Authenticator {
         AuthStep::Refused(self.fail(text, remedy))
     }
 
-    /// It has failed for good. Whoever connects again after that has mended something, and all counts as untried.
+    /// Ends the attempt. A later connection attempt may follow a corrected configuration, so it tries everything again.
     fn fail(&mut self, text: &str, remedy: &'static str) -> Failure {
-        // Why it came to other means than the first.
+        // The first choice was Kerberos; report why it was not used.
         let failure = match &self.tickets.missing {
             Some(why) => Failure::unauthorized(self.target, &format!("{text} (Kerberos: {why})"), remedy),
             None => Failure::unauthorized(self.target, text, remedy),
         };
         let Self { supplied, refused, tickets, .. } = self;
-        // The application is asked anew.
+        // Forget rejected credentials, so that the application is asked again.
         supplied.take_if(|supplied| refused.contains(supplied));
         refused.clear();
         *tickets = Tickets { work: tickets.work, ..Tickets::default() };
@@ -398,11 +400,11 @@ impl Authenticator {
     }
 }
 
-/// The strongest scheme that both sides have, with its row in [`TABLE`]; `by_ticket` where Negotiate goes by
+/// Selects the strongest scheme that both sides support, with its row in [`TABLE`]. With `by_ticket`, Negotiate uses
 /// Kerberos, which can authenticate each request.
 ///
 /// # Errors
-/// What is offered in vain; `None` where some of it would do for a PushSetup.
+/// The schemes that the peer offers, if none can be used; `None` if one of them could authenticate a PushSetup.
 fn choose<'a>(
     challenges: &'a [Challenge],
     now: &AuthContext<'_>,

@@ -1,4 +1,4 @@
-//! Basic (RFC 7617): user and password, readable by all who see the request.
+//! Basic authentication (RFC 7617): user name and password, readable by anyone who sees the request.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +15,7 @@ pub(super) fn begin(beginning: &InitialState<'_>) -> Result<Box<dyn Mechanism>, 
     if credentials.user.contains(':') {
         return Err("Basic cannot carry a user name with a colon".to_owned());
     }
-    // At once, since what grows leaves pieces behind.
+    // Concatenate in one allocation: a growing buffer would leave copies of the password in freed memory.
     let pair = Secret::new([&credentials.user, ":", credentials.password.reveal()].concat());
     let encoded = Secret::new(STANDARD.encode(pair.reveal()));
     Ok(Box::new(Basic { value: Secret::new(["Basic ", encoded.reveal()].concat()) }))
@@ -26,7 +26,7 @@ impl Mechanism for Basic {
         Some(self.value.clone())
     }
 
-    /// There is nothing more to say.
+    /// A further challenge after Basic credentials always means rejection.
     fn challenged(&mut self, _challenge: &Challenge) -> Result<bool, String> {
         Ok(false)
     }

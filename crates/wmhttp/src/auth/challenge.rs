@@ -1,30 +1,29 @@
-//! Reads `WWW-Authenticate` and `Proxy-Authenticate` (RFC 9110 11.6.1), and what servers write in
-//! their place: several challenges in one header or in several, values without quotes, any case, no
-//! blanks (receivers, HTTP 5).
+//! Parses `WWW-Authenticate` and `Proxy-Authenticate` (RFC 9110 11.6.1), and the malformed variants that servers send:
+//! several challenges in one header or in several, values without quotes, any case, missing spaces (receivers, HTTP 5).
 
 use http::header::{HeaderMap, HeaderName};
 
 use super::Scheme;
 use crate::headers::lenient_text;
 
-/// Challenges of one answer that are looked at; a bound, not a rule.
+/// Maximum number of challenges that are read from one response.
 const MAX_CHALLENGES: usize = 16;
-/// Parameters of a challenge that are kept.
+/// Maximum number of parameters that are kept per challenge.
 const MAX_PARAMETERS: usize = 32;
 
-/// One scheme that the peer offers.
+/// One scheme offered by the peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Challenge {
-    /// The scheme's name as the peer writes it.
+    /// The scheme's name as the peer wrote it.
     pub(super) name: String,
-    /// What follows the name of a scheme whose messages are single tokens.
+    /// The token after the scheme's name, for schemes that use a single token.
     pub(super) token: Option<String>,
-    /// Names in lower case, values without quotes.
+    /// Parameter names in lower case, and values without quotes.
     parameters: Vec<(String, String)>,
 }
 
 impl Challenge {
-    /// All challenges of an answer, in their order.
+    /// Returns all challenges of a response in their order.
     pub(super) fn read(headers: &HeaderMap, name: &HeaderName) -> Vec<Self> {
         let mut challenges = Vec::new();
         for value in headers.get_all(name) {
@@ -34,7 +33,7 @@ impl Challenge {
         challenges
     }
 
-    /// What answers a challenge has the same form; the first, where there are several.
+    /// Parses an `Authorization` value, which has the same syntax; the first one if there are several.
     pub(crate) fn first(text: &str) -> Option<Self> {
         parse(text).into_iter().next()
     }
@@ -43,12 +42,12 @@ impl Challenge {
         self.name.eq_ignore_ascii_case(scheme.name())
     }
 
-    /// A parameter by its name in lower case.
+    /// Returns the parameter with this lower-case name.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// Whether a parameter says `true`.
+    /// Whether the parameter has the value `true`.
     pub(super) fn says(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
@@ -66,7 +65,7 @@ fn parse(text: &str) -> Vec<Challenge> {
         let spaced = after.trim_start_matches(is_blank);
         let current = challenges.last_mut();
         rest = if word.is_empty() {
-            // A stray sign: passed over.
+            // Skip a stray character.
             let mut chars = rest.chars();
             chars.next();
             chars.as_str()
@@ -82,7 +81,7 @@ fn parse(text: &str) -> Vec<Challenge> {
             }
             after
         } else if word.eq_ignore_ascii_case("auth") || word.eq_ignore_ascii_case("auth-int") {
-            // The rest of a `qop=auth,auth-int` without quotes.
+            // The remainder of an unquoted `qop=auth,auth-int`.
             if let Some((_, value)) =
                 current.and_then(|challenge| challenge.parameters.last_mut().filter(|(name, _)| name == "qop"))
             {
@@ -107,12 +106,12 @@ fn is_gap(letter: char) -> bool {
     is_blank(letter) || letter == ','
 }
 
-/// A name, up to what can follow one.
+/// Splits off a name, up to the first character that ends one.
 fn word(text: &str) -> (&str, &str) {
     text.split_at(text.find(|letter| is_gap(letter) || letter == '=' || letter == '"').unwrap_or(text.len()))
 }
 
-/// A token68, where the text begins with one and not with another challenge or a parameter.
+/// Splits off a token68, unless the text begins with another challenge or with a parameter.
 fn token(text: &str) -> Option<(&str, &str)> {
     let (token, after) = text.split_at(text.find(is_gap).unwrap_or(text.len()));
     let body = token.trim_end_matches('=');
@@ -122,7 +121,7 @@ fn token(text: &str) -> Option<(&str, &str)> {
     (is_token && !is_name && !body.is_empty()).then_some((token, after))
 }
 
-/// A value with or without quotes, and what follows it.
+/// Splits off a value with or without quotes.
 fn value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let (value, after) = text.split_at(text.find(is_gap).unwrap_or(text.len()));
@@ -147,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    /// Name, token and parameters of each challenge, as one line.
+    /// Name, token and parameters of each challenge on one line.
     fn shown(lines: &[&str]) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for line in lines {

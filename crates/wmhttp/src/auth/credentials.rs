@@ -1,4 +1,4 @@
-//! User names and passwords, which no log shows.
+//! User names and passwords. Passwords never appear in `Debug` output.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,17 +6,17 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
-/// A text that is not shown, and is wiped when it is dropped.
+/// A string that `Debug` does not show and that is wiped from memory on drop.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Hides a text.
+    /// Wraps a string.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself, for the wire only.
+    /// Returns the string itself. Use it only for what is sent to the peer.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -28,7 +28,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A user and the password that goes with the name.
+/// A user name and its password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// `user`, `DOMAIN\user` or `user@REALM`.
@@ -38,13 +38,13 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// A user's credentials.
+    /// Creates credentials from a user name and a password.
     pub fn new(user: impl Into<String>, password: impl Into<String>) -> Self {
         Self { user: user.into(), password: Secret::new(password) }
     }
 }
 
-/// What is known of a user beforehand: all, a name, or nothing.
+/// What is configured about a user: name and password, the name only, or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Login {
     /// The user's name.
@@ -54,19 +54,22 @@ pub struct Login {
 }
 
 impl Login {
-    /// Takes a URL of `http` or of another name for it apart: the URL without user name and password, and these,
-    /// unescaped. A text that is no URL has none.
+    /// Splits a URL into the URL without credentials and the percent-decoded user name and password in it. Any scheme
+    /// that has the syntax of `http` is accepted; a string that is not a URL is returned unchanged, without
+    /// credentials.
     ///
-    /// This comes before the URL is read, since nothing wipes what a [`url::Url`] holds.
+    /// Call this before parsing the URL, because a [`url::Url`] does not wipe its memory.
     pub fn apart(text: &str) -> (Cow<'_, str>, Self) {
-        // Where the parts are, by the URL standard ("authority state"), but for `\` before the last `@`. The standard reads
-        // that as `/`, and `http://DOMAIN\user:password@host/` as a path on the host DOMAIN, with the password in it. By
-        // RFC 3986 the authority goes on to `/`, `?` or `#`, and `\` belongs to the user's name or password, as for curl.
+        // The parts are found as in the URL standard ("authority state"), except for `\` before the last `@`. The
+        // standard treats it as `/`, so `http://DOMAIN\user:password@host/` would be a path on the host DOMAIN that
+        // contains the password. By RFC 3986 the authority extends to the first `/`, `?` or `#`, and `\` is part of the
+        // user name or password; curl does the same.
         let Some((scheme, rest)) = text.split_once(':') else { return (text.into(), Self::default()) };
         let after = rest.trim_start_matches(['/', '\\', '\t', '\n', '\r']);
         let authority = after.split(['/', '?', '#']).next().unwrap_or_default();
         let Some((login, host)) = authority.rsplit_once('@') else { return (text.into(), Self::default()) };
-        // What follows must not become the host if there is none: the library ignores tabs and line breaks, and reads `\` as `/`.
+        // If there is no host, the text that follows must not become the host: the URL library ignores tabs and line
+        // breaks, and treats `\` as `/`.
         let host = host.trim_start_matches(|c: char| c <= ' ');
         let no_host = if host.is_empty() || host.starts_with('\\') { "@" } else { "" };
         let (user, password) = login.split_once(':').map_or((login, None), |(user, password)| (user, Some(password)));
@@ -77,14 +80,14 @@ impl Login {
         (format!("{scheme}:{slashes}{no_host}{rest}").into(), Self { user, password })
     }
 
-    /// The credentials, where both parts are known.
+    /// Returns the credentials if both parts are known.
     pub fn credentials(&self) -> Option<Credentials> {
         Some(Credentials { user: self.user.clone()?, password: self.password.clone()? })
     }
 }
 
-/// What stands for itself, and `%40` for `@`; each piece that is no UTF-8 becomes U+FFFD. The text never moves, so that
-/// it leaves nothing behind.
+/// Decodes percent escapes; each sequence that is not UTF-8 becomes U+FFFD. The buffers never reallocate, so that no
+/// copy of the text is left in freed memory.
 fn unescaped(text: &str) -> Secret {
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
     bytes.extend(percent_decode_str(text));
@@ -112,7 +115,7 @@ mod tests {
         assert!(shown.contains("bob") && !shown.contains("hush"), "{shown}");
     }
 
-    /// The same by the library that reads URLs.
+    /// The same result from the URL library.
     fn by_library(text: &str) -> Option<(Url, Login)> {
         let mut url = Url::parse(text).ok()?;
         let unescaped = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
@@ -124,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_comes_apart() {
+    fn a_url_is_split() {
         for (text, bare, user, password) in [
             ("mms://bob:se%40cret@a:80/p;x", "mms://a:80/p;x", Some("bob"), Some("se@cret")),
             ("http:D%5Cbob@a/", "http:a/", Some("D\\bob"), None),
@@ -161,7 +164,7 @@ mod tests {
         }
     }
 
-    /// The text with `\` escaped where it belongs to the user's name or password.
+    /// Escapes each `\` that belongs to the user name or password.
     fn escaped(text: &str) -> String {
         let (_, rest) = text.split_once(':').unwrap();
         let after = rest.trim_start_matches(['/', '\\']);
@@ -172,7 +175,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the library takes for a URL comes apart as it would, but for `\` before `@`.
+        /// Every URL that the library accepts is split as the library would, except for `\` before `@`.
         #[test]
         fn as_the_library_would(text in "https?:[/\\\\]{0,3}([a-c:@%/?#\\\\é]|%[4-6][0-9a-f]|%ff){0,12}(a|b\\.c|\\[::1\\])?(:8)?[/?#@a]{0,5}") {
             let (bare, login) = Login::apart(&text);

@@ -1,6 +1,6 @@
-//! Digest (RFC 7616), also without qop as in RFC 2069: MD5 and SHA-256, for one request or for a session.
+//! Digest authentication (RFC 7616), also without qop as in RFC 2069, with MD5 and SHA-256 and their session variants.
 //!
-//! Once the nonce is known each request carries an answer of its own, with the count of those before it.
+//! Once the nonce is known, each request carries its own response with a request counter.
 
 use md5::Md5;
 use sha2::Sha256;
@@ -11,11 +11,11 @@ use super::{Challenge, Credentials, InitialState, Mechanism, RequestLine, Secret
 struct Algorithm {
     name: &'static str,
     hash: fn(&[&str]) -> Secret,
-    /// Whether the password's hash is of a session: of this nonce.
+    /// Whether the hash of user and password also covers the nonce (`-sess`).
     session: bool,
 }
 
-/// The strongest first.
+/// The strongest algorithm comes first.
 const ALGORITHMS: [Algorithm; 4] = [
     Algorithm { name: "SHA-256", hash: hash::<Sha256>, session: false },
     Algorithm { name: "SHA-256-sess", hash: hash::<Sha256>, session: true },
@@ -23,10 +23,10 @@ const ALGORITHMS: [Algorithm; 4] = [
     Algorithm { name: "MD5-sess", hash: hash::<Md5>, session: true },
 ];
 
-/// A challenge without `algorithm` means this one.
+/// The algorithm of a challenge without `algorithm`.
 const DEFAULT_ALGORITHM: &str = "MD5";
 
-/// The hash of parts joined by colons, in lower-case hexadecimal digits.
+/// Returns the hash of the parts, joined by colons, as lower-case hexadecimal digits.
 pub(crate) fn hash<H: Hash>(parts: &[&str]) -> Secret {
     let mut hash = H::new();
     for (index, part) in parts.iter().enumerate() {
@@ -38,9 +38,9 @@ pub(crate) fn hash<H: Hash>(parts: &[&str]) -> Secret {
     Secret::new(hexadecimal(&hash.finalize()))
 }
 
-/// The `response` of an answer to a challenge with this nonce. `secret` is the hash of user, realm and
-/// password, `request` that of method and target; `counted` has the nonce count and the cnonce where
-/// there is a qop, which is `auth`.
+/// Computes the `response` parameter for a challenge with this nonce. `secret` is the hash of user, realm and password,
+/// and `request` that of method and target. `counted` holds the nonce count and the cnonce if the challenge has a qop,
+/// which is `auth`.
 pub(crate) fn response(
     hash: fn(&[&str]) -> Secret,
     secret: &str,
@@ -67,12 +67,13 @@ fn is_answerable(challenge: &Challenge) -> bool {
     challenge.get("nonce").is_some() && (challenge.get("qop").is_none() || has_qop_auth(challenge))
 }
 
-/// `auth-int` would need the whole body, which a PushStart does not have.
+/// Whether qop `auth` is offered. `auth-int` would have to hash the whole body, which a PushStart does not have in
+/// advance.
 fn has_qop_auth(challenge: &Challenge) -> bool {
     challenge.get("qop").is_some_and(|qop| qop.split(',').any(|one| one.trim().eq_ignore_ascii_case("auth")))
 }
 
-/// The challenge with the strongest algorithm.
+/// Returns the challenge with the strongest supported algorithm.
 pub(super) fn strongest<'a>(challenges: &[&'a Challenge]) -> Option<&'a Challenge> {
     let answerable = challenges.iter().copied().filter(|challenge| is_answerable(challenge));
     let ranked = answerable.filter_map(|challenge| rank(challenge).map(|rank| (rank, challenge)));
@@ -81,7 +82,7 @@ pub(super) fn strongest<'a>(challenges: &[&'a Challenge]) -> Option<&'a Challeng
 
 pub(super) fn begin(beginning: &InitialState<'_>) -> Result<Box<dyn Mechanism>, String> {
     if beginning.credentials.user.chars().any(char::is_control) {
-        return Err("a user name with control characters cannot travel in HTTP".to_owned());
+        return Err("a user name with control characters cannot be sent in HTTP".to_owned());
     }
     Ok(Box::new(Digest::new(beginning.challenge, beginning.credentials.clone(), beginning.random)?))
 }
@@ -93,14 +94,14 @@ struct Digest {
     nonce: Nonce,
 }
 
-/// What one challenge of the peer's sets.
+/// The state that belongs to one nonce.
 #[derive(Debug)]
 struct Nonce {
     challenge: Challenge,
-    /// Place in [`ALGORITHMS`].
+    /// Index in [`ALGORITHMS`].
     rank: usize,
     cnonce: String,
-    /// Requests with this nonce.
+    /// Number of requests sent with this nonce.
     count: u32,
 }
 
@@ -113,8 +114,9 @@ impl Digest {
 impl Nonce {
     fn new(challenge: &Challenge, random: fn() -> [u8; 16]) -> Result<Self, String> {
         let rank = rank(challenge).filter(|_| is_answerable(challenge));
-        let rank =
-            rank.ok_or_else(|| "its Digest challenge has no nonce, or asks for what cannot be done".to_owned())?;
+        let rank = rank.ok_or_else(|| {
+            "its Digest challenge has no nonce, or requires an unsupported algorithm or qop".to_owned()
+        })?;
         Ok(Self { challenge: challenge.clone(), rank, cnonce: hexadecimal(&random()), count: 0 })
     }
 
@@ -171,7 +173,7 @@ impl Mechanism for Digest {
         Some(Secret::new(value))
     }
 
-    /// Only a nonce that has grown old is no refusal.
+    /// A challenge means rejection, unless it only replaces an expired nonce.
     fn challenged(&mut self, challenge: &Challenge) -> Result<bool, String> {
         if !challenge.says("stale") {
             return Ok(false);
@@ -194,7 +196,7 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-/// RFC 8187 3.2.1.
+/// Percent-encodes an extended parameter value (RFC 8187 3.2.1).
 fn percent_encoded(text: &str) -> String {
     let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte);
     text.bytes().map(|byte| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
@@ -256,7 +258,7 @@ mod tests {
         }
     }
 
-    /// Computed by hand with another implementation of MD5 and SHA-256.
+    /// The expected values were computed with another implementation of MD5 and SHA-256.
     #[test]
     fn sessions_and_no_qop() {
         let line = |more: &str| format!("Digest realm=r, nonce=n{more}");

@@ -1,21 +1,21 @@
-//! Negotiate with a Kerberos ticket inside. Whoever may wait for the realm's servers gets the ticket;
-//! here it only takes its place in the header.
+//! Negotiate with a Kerberos ticket. Requesting a ticket can wait for the realm's servers, so the caller requests it;
+//! this module only puts it into the header.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Challenge, Credentials, Mechanism, RequestLine, Scheme, Secret};
 
-/// Asks for a ticket.
+/// A request for a Kerberos ticket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TicketRequest {
-    /// Whose service `HTTP` it is for.
+    /// The host whose `HTTP` service the ticket is for.
     pub host: String,
-    /// Whose it is; without them it is the one that the system has.
+    /// The user's credentials; if absent, the ticket in the system's credential cache is used.
     pub credentials: Option<Credentials>,
 }
 
-/// One token, which serves once.
+/// A Negotiate token, which can be sent only once.
 #[derive(Debug)]
 pub(super) struct Ticket {
     value: Option<Secret>,
@@ -41,7 +41,7 @@ impl Mechanism for Ticket {
     }
 }
 
-/// Whether a user name names a Kerberos realm.
+/// Whether the user name contains a Kerberos realm.
 pub(super) fn names_realm(credentials: &Credentials) -> bool {
     !credentials.user.contains('\\') && credentials.user.rsplit_once('@').is_some_and(|(_, realm)| !realm.is_empty())
 }

@@ -1,11 +1,11 @@
 //! Authentication to a server or a proxy (C-5, C-13).
 //!
-//! A file for each scheme, and a table with a row for each, the strongest first. An
-//! [`Authenticator`] takes one peer's challenges and says what becomes of the request: it is
-//! sent again with the header that [`Authenticator::authorize`] gives, or credentials are
-//! asked for, or it has failed. Each set of credentials is tried once.
+//! Each scheme has its own file and a row in a table, the strongest first. An [`Authenticator`] processes one peer's
+//! challenges and decides what happens to the request: it is sent again with the header that
+//! [`Authenticator::authorize`] returns, credentials are requested, or it has failed. Each set of credentials is tried
+//! once.
 //!
-//! No I/O, no clock, no lock: random values and the time come in as arguments.
+//! No I/O, no clock, no lock: random values and the time are arguments.
 
 mod authenticator;
 mod basic;
@@ -36,17 +36,17 @@ use challenge::Challenge;
 pub use credentials::{Credentials, Login, Secret};
 pub use kerberos::TicketRequest;
 
-/// Who asks for credentials.
+/// The peer that requires authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// The server, by 401.
+    /// The server, with status 401.
     Server,
-    /// A proxy before it, by 407.
+    /// A proxy on the way to it, with status 407.
     Proxy,
 }
 
 impl Target {
-    /// Who asks by this status, if any.
+    /// Returns the peer that requires authentication with this status, if any.
     pub fn from_status(status: u16) -> Option<Self> {
         match status {
             401 => Some(Self::Server),
@@ -55,7 +55,7 @@ impl Target {
         }
     }
 
-    /// The header of its challenges.
+    /// Returns the name of the header that carries its challenges.
     pub fn challenge_header(self) -> HeaderName {
         match self {
             Self::Server => WWW_AUTHENTICATE,
@@ -63,7 +63,7 @@ impl Target {
         }
     }
 
-    /// The header that answers them.
+    /// Returns the name of the request header that answers them.
     pub fn answer_header(self) -> HeaderName {
         match self {
             Self::Server => AUTHORIZATION,
@@ -72,21 +72,21 @@ impl Target {
     }
 }
 
-/// A way to authenticate.
+/// An authentication scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// SPNEGO (RFC 4559).
     Negotiate,
-    /// [MS-NTHT].
+    /// NTLM ([MS-NTHT]).
     Ntlm,
-    /// RFC 7616.
+    /// Digest (RFC 7616).
     Digest,
-    /// RFC 7617.
+    /// Basic (RFC 7617).
     Basic,
 }
 
 impl Scheme {
-    /// Its name in HTTP.
+    /// Returns the scheme's name in HTTP.
     pub fn name(self) -> &'static str {
         match self {
             Self::Negotiate => "Negotiate",
@@ -96,12 +96,13 @@ impl Scheme {
         }
     }
 
-    /// Whether who listens can read the password.
+    /// Returns whether the password is readable in transit.
     pub fn is_clear_text(self) -> bool {
         self == Self::Basic
     }
 
-    /// Whether it authenticates a TCP connection and not a request: then it is for PushSetup only (C-13).
+    /// Whether the scheme authenticates a TCP connection instead of a request. Such a scheme is used for PushSetup only
+    /// (C-13).
     fn is_of_connection(self) -> bool {
         matches!(self, Self::Negotiate | Self::Ntlm)
     }
@@ -116,7 +117,7 @@ pub struct Methods {
     pub ntlm: bool,
     /// Digest.
     pub digest: bool,
-    /// Basic, also over plain http.
+    /// Basic, also over plain HTTP.
     pub basic: bool,
 }
 
@@ -127,7 +128,7 @@ impl Default for Methods {
 }
 
 impl Methods {
-    /// Whether `scheme` may be used.
+    /// Returns whether `scheme` may be used.
     pub fn allow(self, scheme: Scheme) -> bool {
         match scheme {
             Scheme::Negotiate => self.negotiate,
@@ -137,61 +138,65 @@ impl Methods {
         }
     }
 
-    /// `X-Accept-Authentication` (H-4): what is allowed and built in, the preferred first.
+    /// Returns the value of `X-Accept-Authentication` (H-4): the schemes that are allowed and built in, the preferred
+    /// one first.
     pub fn accepted(self) -> Vec<String> {
         TABLE.iter().map(|row| row.scheme).filter(|scheme| self.allow(*scheme)).map(|s| s.name().to_owned()).collect()
     }
 }
 
-/// What a request's authentication depends on.
+/// The parts of a request line that an authentication response covers.
 #[derive(Clone, Copy, Debug)]
 struct RequestLine<'a> {
     method: &'a str,
-    /// Path and query, as they are sent.
+    /// Path and query as sent.
     target: &'a str,
 }
 
-/// One exchange by one scheme, from its first challenge on.
+/// One authentication exchange with one scheme, beginning with its first challenge.
 trait Mechanism: fmt::Debug + Send {
-    /// The answer header's value for the next request; `None` where it needs none.
+    /// Returns the value of the authentication header for the next request; `None` if it needs none.
     fn authorize(&mut self, line: RequestLine<'_>) -> Option<Secret>;
 
-    /// Another challenge of the same scheme: true where the exchange goes on, false where it is refused.
+    /// Processes another challenge of the same scheme. Returns true if the exchange continues, and false if the peer
+    /// rejected it.
     ///
     /// # Errors
     /// Why the challenge cannot be answered.
     fn challenged(&mut self, challenge: &Challenge) -> Result<bool, String>;
 
-    /// The next request goes on another connection: false where the exchange ends with the old one.
+    /// Whether the exchange remains valid if the next request uses another connection.
     fn survives_connection(&self) -> bool {
         true
     }
 }
 
-/// What an exchange begins with.
+/// The inputs of a new exchange.
 struct InitialState<'a> {
     challenge: &'a Challenge,
     credentials: &'a Credentials,
     random: fn() -> [u8; 16],
-    /// The time of day, which NTLM tells a server that does not tell its own.
+    /// The current time, which NTLM sends to a server whose challenge has no timestamp.
     #[cfg_attr(not(feature = "ntlm"), expect(dead_code, reason = "for the schemes that are left out"))]
     wall_clock: fn() -> SystemTime,
-    /// The host that asks, where it is known.
+    /// The server's host name, if known.
     #[cfg_attr(not(feature = "ntlm"), expect(dead_code, reason = "for the schemes that are left out"))]
     host: Option<&'a str>,
 }
 
-/// A scheme's row.
+/// A scheme's entry in [`TABLE`].
 struct Row {
     scheme: Scheme,
-    /// The best of a scheme's challenges that can be answered.
+    /// Selects the best of a scheme's challenges that can be answered.
     choose: for<'a> fn(&[&'a Challenge]) -> Option<&'a Challenge>,
+    /// Begins an exchange.
+    ///
     /// # Errors
-    /// Why it cannot begin.
+    /// Why the exchange cannot begin.
     begin: fn(&InitialState<'_>) -> Result<Box<dyn Mechanism>, String>,
 }
 
-/// The schemes of this build, the strongest first; the order of Windows encoders.
+/// The schemes of this build, the strongest first. Windows encoders use the same order.
 const TABLE: &[Row] = &[
     #[cfg(feature = "ntlm")]
     Row { scheme: Scheme::Negotiate, choose: first, begin: negotiate::begin },
@@ -209,7 +214,7 @@ fn first<'a>(challenges: &[&'a Challenge]) -> Option<&'a Challenge> {
 mod tests {
     use super::*;
 
-    /// H-4: what is allowed, in the order of Windows encoders; Basic only where it is named.
+    /// H-4: the allowed schemes in the order of Windows encoders; Basic only if it is named.
     #[test]
     fn h4_accepted_schemes() {
         let all = Methods { basic: true, ..Methods::default() };

@@ -1,4 +1,4 @@
-//! Negotiate: SPNEGO (RFC 4178, in HTTP by RFC 4559) with NTLM inside.
+//! Negotiate: SPNEGO (RFC 4178, over HTTP by RFC 4559) with NTLM inside.
 
 use super::ntlm::{Client, messages};
 use super::spnego::{self, NegState, NegTokenResp};
@@ -19,15 +19,15 @@ impl TokenSource for Wrapped {
     }
 
     fn answer(&mut self, received: &[u8]) -> Result<Step, String> {
-        let received = NegTokenResp::parse(received).ok_or("it is not a token of SPNEGO")?;
+        let received = NegTokenResp::parse(received).ok_or("it is not a SPNEGO token")?;
         if received.state == Some(NegState::Rejected) {
             return Ok(Step::Refused);
         }
         if received.mechanism.is_some_and(|mechanism| mechanism != spnego::NTLM) {
-            return Err("it chooses another mechanism than NTLM, the only one that was offered".to_owned());
+            return Err("it chose a mechanism other than NTLM, the only one offered".to_owned());
         }
         let answer = self.ntlm.authenticate(received.token.unwrap_or_default())?;
-        // Servers of Windows and MIT's want the list's signature where NTLM's last message has a MIC.
+        // Windows and MIT Kerberos servers require a signature of the mechanism list if NTLM's last message has a MIC.
         let signature = answer.sign(&spnego::mechanisms());
         Ok(Step::Last(spnego::response(&answer.message, signature.as_ref().map(<[u8; 16]>::as_slice))))
     }

@@ -1,7 +1,8 @@
-//! NTLM, version 2 ([MS-NLMP], in HTTP by [MS-NTHT]).
+//! NTLM version 2 ([MS-NLMP], over HTTP by [MS-NTHT]).
 //!
-//! What a client needs to authenticate, and no more: version 1 is never sent, and of session security there is
-//! the one signature that SPNEGO asks for. Keys are not exchanged and nothing is encrypted, so RC4 is not needed.
+//! This implements only what a client needs to authenticate. Version 1 is never sent, and the only part of session
+//! security is the signature that SPNEGO requires. No keys are exchanged and nothing is encrypted, so RC4 is not
+//! needed.
 
 pub(super) mod hashes;
 pub(super) mod messages;
@@ -14,7 +15,7 @@ use messages::{Authenticate, Challenge, flags};
 use super::token_exchange::{Handshake, Step, TokenSource};
 use super::{Credentials, InitialState, Mechanism, Scheme};
 
-/// From 1601-01-01, where FILETIME begins, to 1970-01-01, in steps of 100 ns.
+/// Time from 1601-01-01, the origin of FILETIME, to 1970-01-01, in steps of 100 ns.
 const FILETIME_OF_UNIX_EPOCH: u128 = 116_444_736_000_000_000;
 
 pub(super) fn begin(beginning: &InitialState<'_>) -> Result<Box<dyn Mechanism>, String> {
@@ -25,15 +26,15 @@ pub(super) fn begin(beginning: &InitialState<'_>) -> Result<Box<dyn Mechanism>, 
 pub(super) struct Client {
     user: String,
     domain: String,
-    /// Made of the password, which is not kept.
+    /// Derived from the password, which is not kept.
     key: Key,
-    /// The service's name, `HTTP/host`, if the host is known.
+    /// The service principal name `HTTP/host`, if the host is known.
     service: Option<String>,
     random: fn() -> [u8; 16],
     wall_clock: fn() -> SystemTime,
 }
 
-/// The last message, with what SPNEGO needs to know.
+/// The last message, with the data that SPNEGO needs.
 pub(super) struct Answer {
     pub(super) message: Vec<u8>,
     session_key: Key,
@@ -54,15 +55,16 @@ impl Client {
         }
     }
 
-    /// Answers the server's challenge.
+    /// Processes the server's challenge.
     ///
     /// # Errors
-    /// Why it cannot be answered.
+    /// Why the challenge cannot be answered.
     pub(super) fn authenticate(&self, received: &[u8]) -> Result<Answer, String> {
         let challenge = Challenge::parse(received)?;
         let [a, b, c, d, e, f, g, h, ..] = (self.random)();
         let client_challenge = [a, b, c, d, e, f, g, h];
-        // A server that sends its own time can check the whole exchange, and needs no second response ([MS-NLMP] 3.1.5.1.2).
+        // A server that sends a timestamp can verify the integrity of the whole exchange, and ignores the LM response
+        // ([MS-NLMP] 3.1.5.1.2).
         let has_mic = challenge.timestamp().is_some();
         let time = challenge.timestamp().unwrap_or_else(|| filetime((self.wall_clock)()));
         let target_info = challenge.answer_to_target_info(has_mic, self.service.as_deref())?;
@@ -87,7 +89,8 @@ impl Client {
 }
 
 impl Answer {
-    /// The first signature that the client makes with the keys of this exchange (`GSS_GetMIC`).
+    /// Returns the client's first signature with the keys of this exchange (`GSS_GetMIC`); `None` if signing was not
+    /// negotiated.
     pub(super) fn sign(&self, message: &[u8]) -> Option<[u8; 16]> {
         self.signs.then(|| hashes::signature(&self.session_key, message))
     }
@@ -103,12 +106,12 @@ impl TokenSource for Client {
     }
 }
 
-/// `DOMAIN\user` comes apart; `user@REALM` is the whole name of a user, and a plain name has no domain.
+/// Splits `DOMAIN\user`. `user@REALM` is a complete user name, and a plain name has no domain.
 fn domain_and_user(credentials: &Credentials) -> (&str, &str) {
     credentials.user.split_once('\\').unwrap_or(("", &credentials.user))
 }
 
-/// Steps of 100 ns since 1601-01-01, UTC.
+/// Converts to FILETIME: steps of 100 ns since 1601-01-01, UTC.
 fn filetime(time: SystemTime) -> u64 {
     let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() / 100;
     u64::try_from(since_epoch + FILETIME_OF_UNIX_EPOCH).unwrap_or(u64::MAX)

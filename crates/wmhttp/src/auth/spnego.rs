@@ -1,16 +1,16 @@
-//! The tokens of SPNEGO (RFC 4178) for a client that offers NTLM alone, in DER.
+//! SPNEGO tokens (RFC 4178) in DER, for a client that offers only NTLM.
 
 /// 1.3.6.1.5.5.2, in DER.
 const SPNEGO: &[u8] = b"\x06\x06\x2b\x06\x01\x05\x05\x02";
 /// 1.3.6.1.4.1.311.2.2.10, in DER.
 pub(super) const NTLM: &[u8] = b"\x06\x0a\x2b\x06\x01\x04\x01\x82\x37\x02\x02\x0a";
 
-/// The tags of DER that the tokens are made of.
+/// The DER tags that occur in the tokens.
 mod tag {
     pub(super) const OCTET_STRING: u8 = 0x04;
     pub(super) const ENUMERATED: u8 = 0x0a;
     pub(super) const SEQUENCE: u8 = 0x30;
-    /// `[APPLICATION 0]`: a token of the GSS-API (RFC 2743, 3.1).
+    /// `[APPLICATION 0]`: a GSS-API token (RFC 2743, 3.1).
     pub(super) const INITIAL_TOKEN: u8 = 0x60;
     /// `[n]`, explicit.
     pub(super) const fn context(number: u8) -> u8 {
@@ -27,22 +27,22 @@ pub(super) enum NegState {
     MicRequested,
 }
 
-/// What a server sends.
+/// A server's token.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NegTokenResp<'a> {
     pub(super) state: Option<NegState>,
-    /// The mechanism that it has chosen, an object identifier in DER.
+    /// The mechanism that the server chose, as an object identifier in DER.
     pub(super) mechanism: Option<&'a [u8]>,
     /// The mechanism's own token.
     pub(super) token: Option<&'a [u8]>,
 }
 
-/// The mechanisms that the client offers, as the signature of their list covers them.
+/// The list of mechanisms that the client offers, in the form that its signature covers.
 pub(super) fn mechanisms() -> Vec<u8> {
     element(tag::SEQUENCE, &[NTLM])
 }
 
-/// The first token: `NegTokenInit` with a first token of NTLM's.
+/// Returns the first token: `NegTokenInit` with an NTLM token.
 pub(super) fn initial(token: &[u8]) -> Vec<u8> {
     let mechanisms = element(tag::context(0), &[&mechanisms()]);
     let token = element(tag::context(2), &[&element(tag::OCTET_STRING, &[token])]);
@@ -50,7 +50,7 @@ pub(super) fn initial(token: &[u8]) -> Vec<u8> {
     element(tag::INITIAL_TOKEN, &[SPNEGO, &init])
 }
 
-/// The client's answer: `NegTokenResp` with a token of NTLM's and the signature of [`mechanisms`].
+/// Returns the client's last token: `NegTokenResp` with an NTLM token and the signature of [`mechanisms`].
 pub(super) fn response(token: &[u8], signature: Option<&[u8]>) -> Vec<u8> {
     let state = element(tag::context(0), &[&element(tag::ENUMERATED, &[&[1]])]);
     let token = element(tag::context(2), &[&element(tag::OCTET_STRING, &[token])]);
@@ -60,7 +60,7 @@ pub(super) fn response(token: &[u8], signature: Option<&[u8]>) -> Vec<u8> {
 }
 
 impl<'a> NegTokenResp<'a> {
-    /// `None` where it is not one.
+    /// Parses a token; `None` if it is not a `NegTokenResp`.
     pub(super) fn parse(token: &'a [u8]) -> Option<Self> {
         let mut fields = whole(whole(token, tag::context(1))?, tag::SEQUENCE)?;
         let (mut state, mut mechanism, mut token) = (None, None, None);
@@ -85,7 +85,7 @@ impl<'a> NegTokenResp<'a> {
     }
 }
 
-/// An element of DER: its tag, the length of its contents, its contents.
+/// Encodes a DER element: tag, length, contents.
 fn element(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
     let contents = contents.concat();
     let mut element = vec![tag];
@@ -94,7 +94,7 @@ fn element(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
     match *digits.as_slice() {
         [] => element.push(0),
         [short @ 0..0x80] => element.push(short),
-        // As many bytes as a usize has at most.
+        // The length takes up to the number of bytes of a usize.
         _ => {
             element.push(0x80 | u8::try_from(digits.len()).unwrap_or(0));
             element.extend(digits);
@@ -104,14 +104,14 @@ fn element(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
     element
 }
 
-/// The first element: its tag and its contents, and what follows it.
+/// Splits off the first element: its tag, its contents, and the rest.
 fn split(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[tag, first], rest) = bytes.split_first_chunk()?;
     let (len, rest) = match first {
         ..0x80 => (usize::from(first), rest),
         _ => {
             let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            // No token is as long as 2^32 bytes; 0x80 alone, a length that is told later, is none of DER's.
+            // No token has 2^32 bytes or more. 0x80 alone means an indefinite length, which DER does not allow.
             if digits.is_empty() || digits.len() > 4 {
                 return None;
             }
@@ -123,7 +123,7 @@ fn split(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, contents, rest))
 }
 
-/// The contents of the one element that the bytes are, if its tag is this.
+/// Returns the contents if the bytes are exactly one element with this tag.
 fn whole(bytes: &[u8], tag: u8) -> Option<&[u8]> {
     split(bytes).filter(|(found, _, rest)| *found == tag && rest.is_empty()).map(|(_, contents, _)| contents)
 }

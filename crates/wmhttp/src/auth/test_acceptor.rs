@@ -1,5 +1,5 @@
-//! The server's side of NTLM and Negotiate, for tests: it knows one user's password. It reads messages by its own
-//! code; the hashes are the client's, which the specification's example and another implementation prove elsewhere.
+//! The server's side of NTLM and Negotiate for one user, for tests. It parses messages with its own code. It shares the
+//! hashes with the client; the specification's example and another implementation verify those elsewhere.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,13 +12,13 @@ pub(crate) struct Acceptor {
     is_wrapped: bool,
     user: String,
     password: String,
-    /// The time that its challenge tells, if any: an old server's tells none.
+    /// The timestamp in its challenge, if any; old servers send none.
     time: Option<u64>,
     sent: Vec<u8>,
 }
 
 const NONCE: [u8; 8] = *b"CHALENGE";
-/// Unicode, NTLM, extended session security and the like, with a target's description.
+/// Unicode, NTLM, extended session security and so on, with target info.
 const FLAGS: u32 = messages::flags::ANSWER;
 
 impl Acceptor {
@@ -27,12 +27,12 @@ impl Acceptor {
         Self { is_wrapped, user: user.to_owned(), password: password.to_owned(), time: Some(1), sent: Vec::new() }
     }
 
-    /// A server of before Windows Vista: it tells no time, and wants neither MIC nor signature.
+    /// A server older than Windows Vista: it sends no timestamp, and requires neither a MIC nor a signature.
     pub(crate) fn old(scheme: &str, user: &str, password: &str) -> Self {
         Self { time: None, ..Self::new(scheme, user, password) }
     }
 
-    /// The token that answers the client's first.
+    /// Returns the challenge that answers the client's first token.
     pub(crate) fn challenge(&mut self, token: &str) -> String {
         let token = STANDARD.decode(token).unwrap();
         let first = if self.is_wrapped {
@@ -58,7 +58,7 @@ impl Acceptor {
         STANDARD.encode(answer)
     }
 
-    /// Whether the client's last token shows that it knows the password.
+    /// Returns whether the client's last token proves that it knows the password.
     pub(crate) fn accepts(&self, token: &str) -> bool {
         let token = STANDARD.decode(token).unwrap();
         let at = token.windows(8).position(|window| window == messages::SIGNATURE).unwrap();
@@ -69,7 +69,7 @@ impl Acceptor {
         let (proof, covered) = response.split_at(16);
         let (time, client) = (&covered[8..16], covered[16..24].try_into().unwrap());
         let time = u64::from_le_bytes(time.try_into().unwrap());
-        // 1970-01-01, by the test's clock.
+        // 1970-01-01, the time of the test's clock.
         assert_eq!(time, self.time.unwrap_or(116_444_736_000_000_000));
         let description = &covered[28..covered.len() - 4];
         let key = hashes::response_key(user, domain, &self.password);
@@ -81,7 +81,7 @@ impl Acceptor {
             return part(message, 12) == expected.lm;
         }
         assert_eq!(part(message, 12), [0; 24]);
-        // MsvAvFlags with the bit of the MIC, and the service's name.
+        // MsvAvFlags with the MIC bit, and the service principal name.
         let has = |bytes: &[u8]| description.windows(bytes.len()).any(|window| window == bytes);
         assert!(has(b"\x06\0\x04\0\x02\0\0\0") && has(b"\x09\0\x14\0H\0T\0T\0P\0/\0m\0e\0d\0i\0a\0"));
         let mut without_mic = message[..part_end(message)].to_vec();
@@ -98,7 +98,7 @@ fn part(message: &[u8], at: usize) -> &[u8] {
     &message[offset..][..len]
 }
 
-/// Where the message ends: its last part is the user's name.
+/// The end of the message: its last part is the user name.
 fn part_end(message: &[u8]) -> usize {
     u32::from_le_bytes(message[40..44].try_into().unwrap()) as usize + part(message, 36).len()
 }

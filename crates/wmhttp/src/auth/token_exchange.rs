@@ -1,4 +1,4 @@
-//! What NTLM and Negotiate have in common: base64 tokens that go back and forth on one connection.
+//! The common part of NTLM and Negotiate: an exchange of base64 tokens on one connection.
 
 use std::fmt;
 
@@ -9,21 +9,21 @@ use super::{Challenge, Mechanism, RequestLine, Scheme, Secret};
 
 /// Makes the client's tokens.
 pub(super) trait TokenSource: Send {
-    /// The token that the client begins with.
+    /// Returns the client's first token.
     fn first(&mut self) -> Vec<u8>;
 
-    /// Answers a token of the server's.
+    /// Answers a token of the server.
     ///
     /// # Errors
-    /// Why it cannot be answered.
+    /// Why the token cannot be answered.
     fn answer(&mut self, received: &[u8]) -> Result<Step, String>;
 }
 
 /// How the exchange continues.
 pub(super) enum Step {
-    /// The server gets this token, and then decides.
+    /// Send this token; the server then decides.
     Last(Vec<u8>),
-    /// The server has refused the user.
+    /// The server rejected the user.
     Refused,
 }
 
@@ -32,17 +32,17 @@ pub(super) struct Handshake {
     scheme: Scheme,
     source: Box<dyn TokenSource>,
     stage: Stage,
-    /// The last token was made.
+    /// Whether the last token was created.
     complete: bool,
 }
 
 #[derive(Debug)]
 enum Stage {
-    /// The first token, which can go on any connection.
+    /// The first token, which can be sent on any connection.
     First(Secret),
-    /// The answer to a token of the server's, for its connection.
+    /// The answer to the server's token, which must be sent on the same connection.
     Answer(Secret),
-    /// All is sent.
+    /// Both tokens were sent.
     Sent,
 }
 
@@ -53,7 +53,7 @@ impl Handshake {
     }
 }
 
-/// Shows how far it is, and nothing of the tokens.
+/// Shows the progress of the exchange, but not the tokens.
 impl fmt::Debug for Handshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handshake").field("scheme", &self.scheme).field("stage", &self.stage).finish_non_exhaustive()

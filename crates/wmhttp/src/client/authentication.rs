@@ -1,4 +1,4 @@
-//! What a session does about 401 and 407 (C-5, C-13).
+//! Handles 401 and 407 responses of a session (C-5, C-13).
 
 use std::time::{Duration, Instant};
 
@@ -9,31 +9,31 @@ use crate::auth::{AuthContext, AuthStep, Authenticator, Credentials, Login, Targ
 use crate::failure::Failure;
 use crate::headers::Kind;
 
-/// How long an application may take to supply credentials: as long as a person needs to type them.
+/// How long an application may take to supply credentials: enough for a person to type them.
 pub(super) const SUPPLY_TIMEOUT: Duration = Duration::from_secs(120);
 
 impl Session {
-    /// The application's answer to [`Event::CredentialsNeeded`]; `None` where it has none.
+    /// Processes the application's answer to [`Event::CredentialsNeeded`]; `None` if it has no credentials.
     pub fn supply(&mut self, answer: Option<Credentials>, now: Instant) {
         let State::Asking { target, kind, connection, .. } = self.state else { return };
-        // The connection has been left alone meanwhile; where it has gone, the next request finds that out.
+        // If the idle connection was closed meanwhile, the next request will detect it.
         let turn = self.authenticate(target, kind, true, |authenticator, now| authenticator.supply(answer, now));
         self.take_turn(turn, target, kind, connection, now);
     }
 
-    /// The answer to [`Event::TicketNeeded`]: a SPNEGO token, or why there is none.
+    /// Processes the answer to [`Event::TicketNeeded`]: a SPNEGO token, or why no ticket could be obtained.
     pub fn ticket(&mut self, answer: Result<Vec<u8>, String>, now: Instant) {
         let State::Asking { target, kind, connection, .. } = self.state else { return };
         let turn = self.authenticate(target, kind, true, |authenticator, now| authenticator.ticket(answer, now));
         self.take_turn(turn, target, kind, connection, now);
     }
 
-    /// How the server authenticates this client: the scheme's name.
+    /// Returns the name of the scheme that authenticates this client to the server.
     pub fn auth_scheme(&self) -> Option<&'static str> {
         self.authenticators.server.scheme().map(|scheme| scheme.name())
     }
 
-    /// The headers that authenticate the next request, which goes on `connection`.
+    /// Returns the authentication headers of the next request, which is sent on `connection`.
     pub(super) fn authorization(&mut self, connection: Connection) -> Vec<(HeaderName, HeaderValue)> {
         let mut headers = Vec::new();
         for authenticator in [&mut self.authenticators.server, &mut self.authenticators.proxy] {
@@ -50,13 +50,13 @@ impl Session {
         headers
     }
 
-    /// The request under way that this answer asks to authenticate, and for whom.
+    /// If the response requires authentication of the current request, returns the target and the request's type.
     pub(super) fn asks_for_credentials(&self, head: &ResponseHead, now: Instant) -> Option<(Target, Kind)> {
         let target = Target::from_status(head.status)?;
         let asks = head.headers.contains_key(target.challenge_header());
         let kind = match self.state {
             State::Setup { .. } => Kind::Setup,
-            // Without a challenge it may be a server's way not to know a session any more, or to confirm its end.
+            // Without a challenge, the status may be a server's way to reject an unknown session or to confirm the end.
             State::Open { .. } | State::Full { .. } if asks || !self.is_resuming(now) => Kind::Start,
             State::Ending { .. } if asks => Kind::Start,
             State::Open { .. }
@@ -71,7 +71,7 @@ impl Session {
         Some((target, kind))
     }
 
-    /// The peer took a request, whatever it says about it otherwise.
+    /// Records that the peer accepted a request, whatever else the response means.
     pub(super) fn authenticated(&mut self) {
         self.authenticators.server.accepted();
         self.authenticators.proxy.accepted();
@@ -79,11 +79,11 @@ impl Session {
 
     pub(super) fn challenged(&mut self, target: Target, kind: Kind, head: &ResponseHead, now: Instant) {
         if target == Target::Server {
-            // To ask for the server's credentials it had to pass.
+            // The proxy forwarded the request to the server, so it accepted the authentication.
             self.authenticators.proxy.accepted();
         }
         let connection = match self.state {
-            // C-13: bytes of the body that are on their way would be read as the next request.
+            // C-13: body bytes already sent on this connection would be parsed as the next request.
             State::Open { .. } | State::Ending { .. } => Connection::New,
             State::Setup { .. }
             | State::Full { .. }
@@ -103,7 +103,7 @@ impl Session {
         self.take_turn(turn, target, kind, connection, now);
     }
 
-    /// Nobody has answered in time.
+    /// Handles that neither credentials nor a ticket arrived in time.
     pub(super) fn unanswered(&mut self, target: Target) {
         let failure = match target {
             Target::Server => self.authenticators.server.unanswered(),
@@ -151,7 +151,7 @@ impl Session {
         }
     }
 
-    /// Calls the authenticator of `target` with what a request of `kind` goes by.
+    /// Calls the authenticator of `target` with the circumstances of a request of type `kind`.
     fn authenticate(
         &mut self,
         target: Target,
@@ -160,7 +160,7 @@ impl Session {
         call: impl FnOnce(&mut Authenticator, &AuthContext<'_>) -> AuthStep,
     ) -> AuthStep {
         let nobody = Login::default();
-        // Where a redirect has led, another server asks: it gets nothing that was meant for the first.
+        // After a redirect another server requires authentication. It must not receive the credentials of the first.
         let at_home = self.route.url().origin() == self.config.url.origin();
         let (authenticator, login) = match target {
             Target::Server if at_home => (&mut self.authenticators.server, &self.config.login),

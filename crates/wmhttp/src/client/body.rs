@@ -1,4 +1,5 @@
-//! How long a PushStart's body is, and what goes into it beside data: headers, fillers, the end (C-7, C-9, C-11, C-12).
+//! The length of a PushStart's body, and what it contains besides data: headers, fillers, the end (C-7, C-9, C-11,
+//! C-12).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,11 +8,12 @@ use super::{AfterEnd, DEFAULT_CONTENT_LENGTH, Event, HeaderChange, LEAST_FILLER,
 use crate::Hresult;
 use crate::packet::{END_LEN, FRAMING_LEN, Packet};
 
-/// Largest payload of a `$F` that all servers in the field take.
+/// Largest payload of a `$F` that all known servers accept.
 const MAX_FILLER: u64 = 8_192;
 
 impl Session {
-    /// C-7: never less than three of the largest data packets and the header, with room to end or fill.
+    /// C-7: the body has space for at least three of the largest data packets and the header, and for an end or a
+    /// filler.
     pub(super) fn content_length(&self, header: &asf::Header) -> u64 {
         let chosen = self.config.content_length.unwrap_or_else(|| {
             if self.uses_proxy() { self.body_size.next(header.max_bitrate()) } else { DEFAULT_CONTENT_LENGTH }
@@ -21,7 +23,7 @@ impl Session {
         chosen.max(least as u64 + LEAST_FILLER)
     }
 
-    /// Brings the server to `header` (C-12); false where data must wait.
+    /// Sends `header` to the server if it does not have it (C-12); returns false if data must wait.
     pub(super) fn announce(&mut self, header: &Arc<asf::Header>, now: Instant) -> bool {
         let State::Open { remaining, .. } = self.state else { return false };
         if self.entry.header.as_ref().is_some_and(|announced| Arc::ptr_eq(announced, header)) && !self.entry.is_between
@@ -56,10 +58,10 @@ impl Session {
         true
     }
 
-    /// The connection is gone, and the last `bytes` of the body that was under way have not arrived.
+    /// Reports that the connection was lost before the last `bytes` of the current body arrived.
     ///
-    /// Where the header was among them the server would take data packets for those of the one before: then
-    /// [`Session::connect`] begins a new session instead of going on with this one (C-15).
+    /// If the header was among them, the server would take the data packets for packets of the previous header.
+    /// [`Session::connect`] then begins a new session instead of resuming this one (C-15).
     pub fn not_delivered(&mut self, bytes: u64) {
         if self.entry.in_request && bytes > self.entry.bytes_sent {
             self.entry.header = None;
@@ -75,7 +77,7 @@ impl Session {
         }
     }
 
-    /// Goes on towards the end that [`Session::end`] asked for.
+    /// Advances towards the end that [`Session::end`] requested.
     pub(super) fn advance_end(&mut self, now: Instant) {
         if !self.end_wanted {
             return;
@@ -86,7 +88,7 @@ impl Session {
                     self.start(connection, &header, now);
                     self.send_end(AfterEnd::Close, now);
                 }
-                // Nothing was ever sent: there is nothing to end.
+                // Nothing was sent, so there is nothing to end.
                 None => self.ended(AfterEnd::Close, true, now),
             },
             State::Open { .. } => self.send_end(AfterEnd::Close, now),
@@ -100,7 +102,7 @@ impl Session {
         }
     }
 
-    /// C-11: `$E`(0), or `$F`s where it does not fit.
+    /// C-11: sends `$E`(0), or fills the body with `$F` if `$E` does not fit.
     pub(super) fn send_end(&mut self, then: AfterEnd, now: Instant) {
         let State::Open { remaining, .. } = self.state else { return };
         if remaining < END_LEN as u64 {
@@ -111,7 +113,7 @@ impl Session {
         self.state = State::Ending { deadline: now + self.config.end_timeout, answer_by: None, then };
     }
 
-    /// C-9: `$F`s to the end of the body; then its answer is awaited (C-10).
+    /// C-9: fills the body with `$F`, then waits for the response (C-10).
     pub(super) fn fill_up(&mut self, now: Instant) {
         self.body_size.measure(self.push_start.bytes_sent, now);
         while let State::Open { remaining, .. } = self.state
@@ -140,7 +142,7 @@ impl Session {
                     }
                 });
             }
-            // The parser has shrunk or refused every header that is too big for a packet.
+            // The parser has shrunk or rejected every header that is too large for a packet.
             Err(malformed) => debug_assert!(false, "{malformed}"),
         }
     }

@@ -1,4 +1,4 @@
-//! What the peer shows of itself, and what is concluded from it.
+//! Observes the peer and draws conclusions about it.
 
 use std::time::{Duration, Instant};
 
@@ -9,30 +9,30 @@ use crate::failure::{Cause, Failure};
 use crate::headers::{Product, PushId, SUPPORTED, idle_timeout};
 use crate::server::PRODUCT as PUBLISHING_POINT;
 
-/// How long a server keeps a lost session where it did not say (C-15).
+/// How long a server keeps a lost session if it sends no Idle-Timeout (C-15).
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// A server that ends the session at `$E`(1) does so at once; what breaks later has other reasons.
+/// A server that ends the session on `$E`(1) does so immediately; a later loss has other causes.
 const CHANGE_VERDICT: Duration = Duration::from_secs(2);
-/// A proxy that closes after its answer has closed within this time of the next request.
+/// A proxy that closes the connection after its response does so within this time of the next request.
 const REUSE_RACE_WINDOW: Duration = Duration::from_secs(1);
-/// Largest payload that a server in the field takes.
+/// Largest payload that every known server accepts.
 const LARGEST_PAYLOAD_TAKEN: usize = 8_192;
-/// It closes within this time of a larger one.
+/// A server that does not accept a larger payload closes the connection within this time.
 const CLOSED_ON_LARGE: Duration = Duration::from_secs(2);
 
-/// Which server answers, by its `Server` header: what it is known to do where nothing in the protocol shows it.
+/// The server product, from the `Server` header: determines known behavior that the protocol does not reveal.
 ///
-/// Imitations announce more than they do, so that push-id, Pragma and Supported prove nothing. Those in the field say
-/// that they are builds 9.00 and 9.01 of Windows Media Services, or give a version that these never had.
+/// Imitations announce features that they do not have, so push-id, Pragma and Supported prove nothing. Known imitations
+/// claim builds 9.00 and 9.01 of Windows Media Services, or a version that never existed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Server {
-    /// `asf-publishing-point`: keeps sessions whose connection was lost, answers 412 to a push-id that it does not
-    /// have, and applies `$C`.
+    /// `asf-publishing-point`: keeps sessions whose connection was lost, responds with 412 to an unknown push-id, and
+    /// applies `$C`.
     PublishingPoint,
-    /// Windows Media Services, of Windows Server 2008 or later: applies `$C` (C-12). For a push-id that it does not
-    /// have it begins a new session (S-10), which then has no header.
+    /// Windows Media Services of Windows Server 2008 or later: applies `$C` (C-12). For an unknown push-id it begins a
+    /// new session (S-10), which has no header.
     WindowsMediaServices,
-    /// Anything else: nothing is known of it.
+    /// Any other server, of which nothing is known.
     #[default]
     Other,
 }
@@ -54,26 +54,27 @@ impl Server {
     }
 }
 
-/// What a server has shown of itself.
+/// What is known about a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
     /// Its `Server` header.
     pub server: Option<String>,
-    /// Which server that is.
+    /// The product that the header identifies.
     pub product: Server,
     /// Its Idle-Timeout (H-8).
     pub idle_timeout: Option<Duration>,
-    /// Whether a proxy shows in its answers (H-7).
+    /// Whether its responses show a proxy (H-7).
     pub(super) via_proxy: bool,
     /// Whether it lists protocol extensions in `Supported`.
     pub(super) supported: bool,
-    /// The push-id that it gave last.
+    /// The last push-id that it assigned.
     pub(super) given_id: Option<PushId>,
-    /// Whether it has given the same push-id to two sessions, as no server does that keeps sessions apart (S-1).
+    /// Whether it has assigned the same push-id to two sessions, which a server that keeps sessions apart never does
+    /// (S-1).
     pub(super) repeats_ids: bool,
-    /// Whether it was seen to end a session at `$E`(1).
+    /// Whether it ended a session on `$E`(1).
     pub(super) refuses_change: bool,
-    /// Whether a proxy closes the connection after its answer without saying so.
+    /// Whether a proxy closes the connection after its response without announcing it.
     pub(super) closes: bool,
 }
 
@@ -97,7 +98,7 @@ impl Session {
         true
     }
 
-    /// UsingProxy (C-4, C-7): one was chosen, or shows in the answers.
+    /// UsingProxy (C-4, C-7): a proxy is configured, or shows in the responses.
     pub fn uses_proxy(&self) -> bool {
         self.proxy.is_some() || self.peer.via_proxy
     }
@@ -106,8 +107,8 @@ impl Session {
         if head.keep_alive && !self.peer.closes { Connection::Same } else { Connection::New }
     }
 
-    /// Whether a proxy has closed the connection on which it answered just when the next request came:
-    /// tinyproxy does so each time. After `$E` a close may as well be the server's own.
+    /// Whether a proxy closed the reused connection just when the next request was sent; tinyproxy does so after every
+    /// response. After `$E`, the server itself may have closed it.
     pub(super) fn proxy_closed_reused_connection(&self, cause: Cause, delivered: bool, now: Instant) -> bool {
         matches!(cause, Cause::Closed | Cause::Reset)
             && !(delivered && matches!(self.state, State::Ending { .. }))
@@ -115,14 +116,14 @@ impl Session {
             && self.is_recent(REUSE_RACE_WINDOW, now)
     }
 
-    /// Whether the PushStart under way, or its data, is no older than `time`.
+    /// Whether the current PushStart, or its first data, is no older than `time`.
     pub(super) fn is_recent(&self, time: Duration, now: Instant) -> bool {
         self.push_start.begun_at.is_some_and(|at| now.saturating_duration_since(at) <= time)
     }
 
-    /// Tells, once, that the server may be one that takes small payloads only (receivers, ASF 2): where it has
-    /// closed twice in a row, without an answer, as soon as larger ones came. One crash or one lost connection
-    /// is not enough, and a server that has taken them for longer is none.
+    /// Reports, once, that the server may accept only small payloads (receivers, ASF 2): it closed the connection twice
+    /// in a row, without a response, as soon as larger ones arrived. A single crash or lost connection is not enough,
+    /// and a server that accepted them for longer is not such a server.
     pub(super) fn note_large_payloads(&mut self, cause: Cause, now: Instant) {
         let Some(header) = &self.entry.header else { return };
         let largest = header.bytes().len().max(header.packet_size());
@@ -137,7 +138,7 @@ impl Session {
         }
     }
 
-    /// Only who gives out ids can find a session by one again.
+    /// Only a server that assigns ids can find a session by its id.
     pub(super) fn keeps_sessions(&self) -> bool {
         !self.cookies.push_id().is_new_session()
     }
@@ -146,7 +147,7 @@ impl Session {
         self.peer.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT)
     }
 
-    /// A PushSetup with push-id 0 was accepted: compares the id with that of the session before.
+    /// Compares the id of a new session, after a PushSetup with push-id 0, with that of the previous session.
     pub(super) fn note_new_id(&mut self) {
         let id = self.cookies.push_id().clone();
         if id.is_new_session() {
@@ -156,7 +157,7 @@ impl Session {
         self.peer.given_id = Some(id);
     }
 
-    /// Whether the server is known to go on with a `$C` (C-12).
+    /// Whether the server is known to apply a `$C` (C-12).
     pub(super) fn applies_stream_change(&self) -> bool {
         let imitates = self.peer.repeats_ids || !self.peer.supported || self.peer.idle_timeout.is_none();
         let known = match self.peer.product {
@@ -167,7 +168,7 @@ impl Session {
         known && !self.peer.refuses_change
     }
 
-    /// Whether what ends the request now is the server's answer to `$E`(1).
+    /// Whether the loss of the current request is the server's reaction to `$E`(1).
     pub(super) fn header_change_rejected(&self, now: Instant) -> bool {
         self.config.header_change == HeaderChange::Auto
             && self.entry.changed_at.is_some_and(|at| now.saturating_duration_since(at) <= CHANGE_VERDICT)

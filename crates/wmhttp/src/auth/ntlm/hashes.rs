@@ -1,31 +1,32 @@
-//! The arithmetic of NTLM version 2 ([MS-NLMP] 3.3.2 and 3.4.4).
+//! The cryptographic computations of NTLM version 2 ([MS-NLMP] 3.3.2 and 3.4.4).
 //!
-//! MD4 and MD5 are broken as hashes; the protocol knows no others.
+//! MD4 and MD5 are broken as hashes, but the protocol has no others.
 
 use hmac::{Hmac, KeyInit, Mac};
 use md4::Md4;
 use md5::{Digest, Md5};
 use zeroize::Zeroizing;
 
-/// A key, wiped when it is dropped.
+/// A key that is wiped from memory on drop.
 pub(crate) type Key = Zeroizing<[u8; 16]>;
 
-/// [MS-NLMP] 3.4.5.2, from the client to the server.
+/// [MS-NLMP] 3.4.5.2, for the direction from the client to the server.
 const SIGNING_KEY_MAGIC: &[u8] = b"session key to client-to-server signing key magic constant\0";
 
-/// The answers to a challenge.
+/// The responses to a challenge.
 pub(crate) struct Response {
-    /// LMv2, for servers that send no time.
+    /// LMv2, for servers that send no timestamp.
     pub(crate) lm: [u8; 24],
-    /// `NTProofStr` and what it covers.
+    /// `NTProofStr` and the data that it covers.
     pub(crate) nt: Vec<u8>,
-    /// The session's base key, which is its only one where keys are not exchanged.
+    /// The session base key, which is also the session key because no keys are exchanged.
     pub(crate) session_key: Key,
 }
 
-/// `NTOWFv2`: what the password becomes for this user ([MS-NLMP] 3.3.2).
+/// `NTOWFv2`: derives the user's key from the password ([MS-NLMP] 3.3.2).
 pub(crate) fn response_key(user: &str, domain: &str, password: &str) -> Key {
-    // No text has more UTF-16 units than UTF-8 bytes: the vector never grows, which would leave a copy behind.
+    // A string never has more UTF-16 units than UTF-8 bytes, so the vector does not reallocate and leaves no copy in
+    // freed memory.
     let mut wide = Zeroizing::new(Vec::with_capacity(2 * password.len()));
     wide.extend(password.encode_utf16().flat_map(u16::to_le_bytes));
     let hash: Key = Zeroizing::new(Md4::digest(&*wide).into());
@@ -34,7 +35,8 @@ pub(crate) fn response_key(user: &str, domain: &str, password: &str) -> Key {
     hmac_md5(&hash, [name.as_slice()])
 }
 
-/// Windows has upper case for single units: what has none of its own length stays, such as ß.
+/// Windows converts single UTF-16 units to upper case; a character whose upper case is longer, such as ß, stays as it
+/// is.
 fn upper_case(unit: u16) -> u16 {
     let Some(letter) = char::from_u32(unit.into()) else { return unit };
     let mut upper = letter.to_uppercase();
@@ -44,7 +46,7 @@ fn upper_case(unit: u16) -> u16 {
     }
 }
 
-/// `ComputeResponse` ([MS-NLMP] 3.3.2). `time` is a FILETIME, `target_info` a list of `AV_PAIR` with its end.
+/// `ComputeResponse` ([MS-NLMP] 3.3.2). `time` is a FILETIME, `target_info` a terminated list of `AV_PAIR`.
 pub(crate) fn response(key: &Key, server: [u8; 8], client: [u8; 8], time: u64, target_info: &[u8]) -> Response {
     let version = [1, 1, 0, 0, 0, 0, 0, 0];
     let time = time.to_le_bytes();
@@ -58,19 +60,19 @@ pub(crate) fn response(key: &Key, server: [u8; 8], client: [u8; 8], time: u64, t
     Response { lm, session_key: hmac_md5(key, [&proof[..]]), nt: [&proof[..], &temporary].concat() }
 }
 
-/// The integrity of all three messages, the last with zeros in this one's place ([MS-NLMP] 3.1.5.1.2).
+/// The integrity code over all three messages, with zeros in its own place in the last ([MS-NLMP] 3.1.5.1.2).
 pub(crate) fn mic(session_key: &Key, messages: [&[u8]; 3]) -> [u8; 16] {
     *hmac_md5(session_key, messages)
 }
 
-/// The client's first signature, with extended session security and without an exchange of keys ([MS-NLMP] 3.4.4.2).
+/// The client's first signature, with extended session security and without key exchange ([MS-NLMP] 3.4.4.2).
 pub(crate) fn signature(session_key: &Key, message: &[u8]) -> [u8; 16] {
     let mut signing_key = Md5::new();
     signing_key.update(**session_key);
     signing_key.update(SIGNING_KEY_MAGIC);
     let signing_key: Key = Zeroizing::new(signing_key.finalize().into());
     let checksum = hmac_md5(&signing_key, [&[0; 4], message]);
-    // Version 1, the checksum's first half, number 0.
+    // Version 1, the first half of the checksum, sequence number 0.
     let mut signature = [0; 16];
     for (to, from) in signature.iter_mut().zip([1, 0, 0, 0].iter().chain(checksum.iter().take(8))) {
         *to = *from;
@@ -79,7 +81,7 @@ pub(crate) fn signature(session_key: &Key, message: &[u8]) -> [u8; 16] {
 }
 
 fn hmac_md5<P: AsRef<[u8]>>(key: &Key, parts: impl IntoIterator<Item = P>) -> Key {
-    // A key that is shorter than a block of the hash is padded by zeros (RFC 2104).
+    // A key shorter than the hash's block is padded with zeros (RFC 2104).
     let mut block = Zeroizing::new([0_u8; 64]);
     for (to, from) in block.iter_mut().zip(key.iter()) {
         *to = *from;
@@ -95,7 +97,7 @@ fn hmac_md5<P: AsRef<[u8]>>(key: &Key, parts: impl IntoIterator<Item = P>) -> Ke
 mod tests {
     use super::*;
 
-    /// [MS-NLMP] 4.2.1 and 4.2.4: the specification's own example.
+    /// [MS-NLMP] 4.2.1 and 4.2.4: the example in the specification.
     #[test]
     fn the_specifications_example() {
         let key = response_key("User", "Domain", "Password");
@@ -111,7 +113,7 @@ mod tests {
         assert_eq!(*response.session_key, 0x8de4_0cca_dbc1_4a82_f15c_b0ad_0de9_5ca3_u128.to_be_bytes());
     }
 
-    /// The case of a user's name does not matter, that of its domain does, and what has no upper case stays.
+    /// The user name is case-insensitive, its domain is case-sensitive, and characters without upper case stay.
     #[test]
     fn upper_case_of_names() {
         let key = |user, domain| *response_key(user, domain, "hush");
@@ -121,6 +123,6 @@ mod tests {
         for (unit, upper) in [('ß', 'ß'), ('ﬁ', 'ﬁ'), ('ÿ', 'Ÿ'), ('µ', 'Μ'), ('\u{fffd}', '\u{fffd}')] {
             assert_eq!(u16::try_from(upper), Ok(upper_case(unit.try_into().unwrap())), "{unit}");
         }
-        assert_eq!(upper_case(0xd801), 0xd801, "half of a letter");
+        assert_eq!(upper_case(0xd801), 0xd801, "half of a surrogate pair");
     }
 }

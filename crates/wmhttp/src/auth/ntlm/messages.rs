@@ -1,6 +1,6 @@
-//! NTLM's three messages ([MS-NLMP] 2.2.1): all numbers are little-endian, all texts UTF-16.
+//! The three messages of NTLM ([MS-NLMP] 2.2.1). All numbers are little-endian, all strings UTF-16.
 
-/// The flags that all messages carry ([MS-NLMP] 2.2.2.5).
+/// The flags of all messages ([MS-NLMP] 2.2.2.5).
 pub(crate) mod flags {
     pub(crate) const UNICODE: u32 = 0x0000_0001;
     pub(crate) const REQUEST_TARGET: u32 = 0x0000_0004;
@@ -12,18 +12,18 @@ pub(crate) mod flags {
     pub(crate) const VERSION: u32 = 0x0200_0000;
     pub(crate) const KEYS_OF_128_BITS: u32 = 0x2000_0000;
 
-    /// What the client offers.
+    /// The flags that the client offers.
     pub(crate) const OFFER: u32 =
         UNICODE | REQUEST_TARGET | SIGN | NTLM | ALWAYS_SIGN | EXTENDED_SESSION_SECURITY | VERSION | KEYS_OF_128_BITS;
-    /// What may be in its answer, of what the server has chosen.
+    /// The flags that the client's last message may repeat from the server's selection.
     pub(crate) const ANSWER: u32 = OFFER | TARGET_INFO;
-    /// What a signature needs.
+    /// The flags that a signature requires.
     pub(crate) const SIGNATURE: u32 = SIGN | EXTENDED_SESSION_SECURITY;
 }
 
-/// How all messages begin.
+/// The signature at the start of all messages.
 pub(crate) const SIGNATURE: [u8; 8] = *b"NTLMSSP\0";
-/// Windows 7, whose encoder the User-Agent names too; servers log it. Some refuse a first message without any.
+/// Windows 7, which also matches the User-Agent. Servers log this version, and some reject a first message without one.
 const VERSION: [u8; 8] = [6, 1, 0xb0, 0x1d, 0, 0, 0, 15];
 
 /// The identifiers of `AV_PAIR` ([MS-NLMP] 2.2.2.1).
@@ -35,10 +35,11 @@ mod pair {
     pub(super) const CHANNEL_BINDINGS: u16 = 10;
 }
 
-/// `MsvAvFlags`: the last message has a MIC.
+/// `MsvAvFlags`: the last message contains a MIC.
 const HAS_MIC: u32 = 2;
 
-/// `NEGOTIATE_MESSAGE`, the same for all: no domain and no workstation is told before the server is known.
+/// Returns the `NEGOTIATE_MESSAGE`, which is the same for all servers. It contains no domain and no workstation, so
+/// that nothing is disclosed to an unknown server.
 pub(crate) fn negotiate() -> [u8; 40] {
     let mut message = [0; 40];
     let parts = SIGNATURE.into_iter().chain(1_u32.to_le_bytes()).chain(flags::OFFER.to_le_bytes());
@@ -48,19 +49,21 @@ pub(crate) fn negotiate() -> [u8; 40] {
     message
 }
 
-/// What the client needs of a `CHALLENGE_MESSAGE`.
+/// The parts of a `CHALLENGE_MESSAGE` that the client needs.
 #[derive(Debug)]
 pub(crate) struct Challenge {
     pub(crate) flags: u32,
     /// The server's challenge.
     pub(crate) nonce: [u8; 8],
-    /// `AV_PAIR`s without the end of their list.
+    /// The `AV_PAIR`s without the terminator of their list.
     target_info: Vec<(u16, Vec<u8>)>,
 }
 
 impl Challenge {
+    /// Parses the message.
+    ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the message.
     pub(crate) fn parse(message: &[u8]) -> Result<Self, String> {
         let fixed = || -> Option<(u32, [u8; 8])> {
             let is_challenge = message.starts_with(&SIGNATURE) && u32_at(message, 8)? == 2;
@@ -69,7 +72,7 @@ impl Challenge {
         };
         let (flags, nonce) = fixed().ok_or("it is not an NTLM challenge")?;
         if flags & flags::UNICODE == 0 {
-            return Err("the server's NTLM knows no Unicode".to_owned());
+            return Err("the server's NTLM does not support Unicode".to_owned());
         }
         let target_info = match flags & flags::TARGET_INFO {
             0 => Vec::new(),
@@ -78,17 +81,17 @@ impl Challenge {
         Ok(Self { flags, nonce, target_info })
     }
 
-    /// The server's time, a FILETIME.
+    /// Returns the server's time, a FILETIME, if it was sent.
     pub(crate) fn timestamp(&self) -> Option<u64> {
         let (_, value) = self.target_info.iter().find(|(id, _)| *id == pair::TIMESTAMP)?;
         Some(u64::from_le_bytes(value.as_slice().try_into().ok()?))
     }
 
-    /// The server's description of itself with the client's additions, as the response has it
-    /// ([MS-NLMP] 3.1.5.1.2): whether there is a MIC, no channel bindings, and the service that is meant.
+    /// Returns the server's target info with the client's additions for the response ([MS-NLMP] 3.1.5.1.2): whether
+    /// there is a MIC, empty channel bindings, and the service principal name.
     ///
     /// # Errors
-    /// It is too long for a message.
+    /// The target info is too long for a message.
     pub(crate) fn answer_to_target_info(&self, has_mic: bool, service: Option<&str>) -> Result<Vec<u8>, String> {
         let of_client = [pair::FLAGS, pair::CHANNEL_BINDINGS, pair::TARGET_NAME];
         let is_flags = |(id, _): &&(u16, Vec<u8>)| *id == pair::FLAGS;
@@ -98,7 +101,7 @@ impl Challenge {
         for (id, value) in self.target_info.iter().filter(|(id, _)| !of_client.contains(id)) {
             append_pair(&mut list, *id, value)?;
         }
-        // A server too old for these has told nothing of itself, and is not told either.
+        // A server that sends no target info is too old to understand these additions.
         if !self.target_info.is_empty() {
             if flags != 0 {
                 append_pair(&mut list, pair::FLAGS, &flags.to_le_bytes())?;
@@ -113,7 +116,7 @@ impl Challenge {
     }
 }
 
-/// What an `AUTHENTICATE_MESSAGE` is made of.
+/// The contents of an `AUTHENTICATE_MESSAGE`.
 pub(crate) struct Authenticate<'a> {
     pub(crate) flags: u32,
     pub(crate) lm_response: [u8; 24],
@@ -123,11 +126,11 @@ pub(crate) struct Authenticate<'a> {
 }
 
 impl Authenticate<'_> {
-    /// Where the MIC is.
+    /// Offset of the MIC in the message.
     const MIC_OFFSET: usize = 72;
     const MIC_LEN: usize = 16;
 
-    /// The message. `mic` gets it with zeros in the MIC's place, and makes the MIC if there is to be one.
+    /// Encodes the message. `mic` receives it with zeros in place of the MIC, and returns the MIC if one is needed.
     ///
     /// # Errors
     /// A name is too long for a message.
@@ -135,7 +138,7 @@ impl Authenticate<'_> {
         let mut message = [&SIGNATURE[..], &3_u32.to_le_bytes()].concat();
         let mut payload: Vec<u8> = Vec::new();
         let (domain, user) = (wide(self.domain), wide(self.user));
-        // No workstation, and no key is exchanged.
+        // The workstation name and the exchanged key are empty.
         for part in [&self.lm_response[..], self.nt_response, &domain, &user, &[], &[]] {
             let offset = Self::MIC_OFFSET + Self::MIC_LEN + payload.len();
             let len = u16::try_from(part.len()).map_err(|_| TOO_LONG)?.to_le_bytes();
@@ -156,7 +159,7 @@ impl Authenticate<'_> {
     }
 }
 
-const TOO_LONG: &str = "the user's name, or the server's description of itself, is too long for NTLM";
+const TOO_LONG: &str = "the user name or the server's target info is too long for NTLM";
 
 fn wide(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
@@ -170,7 +173,7 @@ fn u32_at(message: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(message.get(at..)?.get(..4)?.try_into().ok()?))
 }
 
-/// The part of a message that the fields at `at` lead to.
+/// Returns the payload to which the length and offset fields at `at` refer.
 fn payload(message: &[u8], at: usize) -> Option<&[u8]> {
     let (len, offset) = (u16_at(message, at)?, u32_at(message, at + 4)?);
     message.get(usize::try_from(offset).ok()?..)?.get(..usize::from(len))
@@ -204,7 +207,7 @@ mod tests {
 
     use super::*;
 
-    /// A challenge with these pairs.
+    /// A challenge message with this target info.
     fn challenge(flags: u32, target_info: &[u8]) -> Vec<u8> {
         let len = u16::try_from(target_info.len()).unwrap().to_le_bytes();
         let mut message = [&SIGNATURE[..], &[2, 0, 0, 0], &[0, 0, 0, 0, 56, 0, 0, 0], &flags.to_le_bytes()].concat();
@@ -220,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_description_comes_back_with_ours() {
+    fn the_response_repeats_the_servers_target_info_and_adds_ours() {
         let of_server = b"\x02\0\x02\0D\0\x07\0\x08\0\x01\0\0\0\0\0\0\0\x06\0\x04\0\x01\0\0\0\x09\0\x02\0x\0\0\0\0\0";
         let challenge = Challenge::parse(&challenge(flags::ANSWER, of_server)).unwrap();
         assert_eq!((challenge.nonce, challenge.timestamp()), ([7; 8], Some(1)));
@@ -230,9 +233,9 @@ mod tests {
         assert_eq!(ours, expected);
     }
 
-    /// A server of before the year 2000 says nothing of itself.
+    /// Servers from before the year 2000 send no target info.
     #[test]
-    fn a_challenge_without_a_description() {
+    fn a_challenge_without_target_info() {
         let mut message = challenge(flags::OFFER, b"");
         message.truncate(32);
         let challenge = Challenge::parse(&message).unwrap();
@@ -241,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_answered_says_why() {
+    fn an_unanswerable_challenge_gives_a_reason() {
         let good = challenge(flags::ANSWER, b"\x02\0\x02\0D\0\0\0\0\0");
         assert!(Challenge::parse(&good).is_ok());
         for (message, why) in [
@@ -261,7 +264,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a server sends, the client answers or says why not.
+        /// The client answers any challenge, or returns why it cannot.
         #[test]
         fn any_challenge(mut bytes in proptest::collection::vec(any::<u8>(), 0..120), is_like_one: bool) {
             if is_like_one {
