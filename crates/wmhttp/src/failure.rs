@@ -1,7 +1,7 @@
-//! What an unwelcome answer or a broken connection means: one table, a row a condition.
+//! Maps error responses and connection errors to failures, with one table row per condition.
 //!
-//! No Microsoft document maps HTTP statuses to HRESULTs; the codes here are those
-//! whose Windows message fits the condition best.
+//! No Microsoft document maps HTTP statuses to HRESULTs. Each condition has the code whose Windows message describes it
+//! best.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,25 +12,25 @@ use crate::Hresult;
 use crate::auth::Target;
 use crate::proxy;
 
-/// Longest `Retry-After` that is honoured; a server that wants more gets asked again all the same.
+/// Longest `Retry-After` that is honored; a longer one is shortened to this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
-/// Why an attempt to push failed, or a push broke off.
+/// Why an attempt to push, or a push in progress, failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The Windows code.
+    /// The Windows result code.
     pub hresult: Hresult,
-    /// What happened.
+    /// The condition that occurred.
     pub condition: Condition,
-    /// What kind of trouble that is for an application.
+    /// The error class for an application.
     pub class: Class,
-    /// What the peer said or did, for people.
+    /// What the peer returned or did, in words for people.
     pub text: String,
-    /// What to do about it, for people.
+    /// What the user can do about it.
     pub remedy: &'static str,
-    /// Whether trying again without a change is pointless.
+    /// Whether retrying without a change is useless.
     pub permanent: bool,
-    /// How long the server asked to be left alone.
+    /// How long the server asks the client to wait before it retries.
     pub retry_after: Option<Duration>,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// The HTTP status, where the failure is an answer.
+    /// Returns the HTTP status if the failure is a response.
     pub fn status(&self) -> Option<u16> {
         match self.condition {
             Condition::Status(status) => Some(status),
@@ -58,8 +58,8 @@ impl Failure {
         Self { hresult, condition, class, text, remedy, permanent, retry_after: None }
     }
 
-    /// The server answered with `status`, which is no success. `by_proxy` tells whether a proxy was asked:
-    /// then it may be the one who answers.
+    /// Creates the failure for an error `status`. If `by_proxy` is true, the request went through a proxy, which may
+    /// have responded instead of the server.
     pub fn from_status(status: u16, headers: &HeaderMap, had_template: bool, by_proxy: bool) -> Self {
         let proxy = if by_proxy { proxy::responding_proxy(headers) } else { None };
         let row = match &proxy {
@@ -78,26 +78,26 @@ impl Failure {
         Self { retry_after: retry_after(headers), ..Self::new(Condition::Status(status), row, text) }
     }
 
-    /// A server or proxy is not satisfied by the credentials there are (C-5).
+    /// Creates the failure for credentials that a server or proxy does not accept, or that are missing (C-5).
     pub fn unauthorized(target: Target, text: &str, remedy: &'static str) -> Self {
         let (who, status) = match target {
             Target::Server => ("server", 401),
             Target::Proxy => ("proxy", 407),
         };
-        // The same credentials would be refused again, and some servers lock a user out for that.
+        // The same credentials would be rejected again, and some servers lock the user out for that.
         let row = FailureSpec { remedy, permanent: true, ..row_of(status) };
-        // What a library says may hold zeros, which no message of GStreamer's can carry.
+        // Messages from libraries may contain NUL characters, which a GStreamer message cannot carry.
         let text = format!("the {who} answered {status}: {text}").replace(char::is_control, " ");
         Self::new(Condition::Status(status), row, text)
     }
 
-    /// The server redirects, and that is not followed (C-4); `text` goes on after "redirect".
+    /// Creates the failure for a redirect that is not followed (C-4). `text` continues the sentence after "redirect".
     pub fn redirect(status: u16, hresult: Hresult, text: String, remedy: &'static str) -> Self {
         let text = format!("the server answered {status}: redirect {text}");
         Self::new(Condition::Status(status), FailureSpec { hresult, remedy, ..row_of(status) }, text)
     }
 
-    /// A success from what is no Windows Media server (H-5).
+    /// Creates the failure for a success response from a server that is not a Windows Media server (H-5).
     pub fn incompatible(server: Option<&str>) -> Self {
         let row = row_of_condition(Condition::Incompatible);
         let who = server.map_or_else(|| "no Server header".to_owned(), |server| format!("Server: {server}"));
@@ -105,33 +105,34 @@ impl Failure {
         Self::new(Condition::Incompatible, row, text)
     }
 
-    /// A request was not answered in time (C-17).
+    /// Creates the failure for a request without a timely response (C-17).
     pub fn no_answer(timeout: Duration) -> Self {
         let row = row_of_condition(Condition::NoAnswer);
         let text = format!("{} within {} ms", row.meaning, timeout.as_millis());
         Self::new(Condition::NoAnswer, row, text)
     }
 
-    /// A success in mid-body: in the field, another encoder has taken the publishing point.
+    /// Creates the failure for a success response before the end of the body. Known servers send it when another
+    /// encoder has taken over the publishing point.
     pub fn displaced(status: u16) -> Self {
         let row = row_of_condition(Condition::Displaced);
         let text = format!("the server ended the push with {status} in mid-stream: {}", row.meaning);
         Self::new(Condition::Displaced, row, text)
     }
 
-    /// A proxy that cannot be used, by its URL's scheme.
+    /// Creates the failure for a proxy URL whose scheme is not supported.
     pub fn bad_proxy(scheme: &str) -> Self {
         let row = row_of_condition(Condition::InvalidProxy);
         let text = format!("{} {scheme}:", row.meaning);
         Self::new(Condition::InvalidProxy, row, text)
     }
 
-    /// What is set as a proxy names none, for the reason `why`.
+    /// Creates the failure for a proxy setting that is not a proxy URL, for the reason `why`.
     pub fn unreadable_proxy(why: &str) -> Self {
         Self::new(Condition::InvalidProxy, row_of_condition(Condition::InvalidProxy), why.to_owned())
     }
 
-    /// The connection failed.
+    /// Creates the failure for a connection that could not be established or was lost.
     pub fn lost(cause: Cause, detail: &str) -> Self {
         let row = row_of_condition(Condition::Lost(cause));
         let text = if detail.is_empty() { row.meaning.to_owned() } else { format!("{}: {detail}", row.meaning) };
@@ -142,34 +143,34 @@ impl Failure {
 /// The kinds of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// An HTTP status that is no success.
+    /// An HTTP status other than success.
     Status(u16),
-    /// Not a Windows Media server (H-5).
+    /// The server is not a Windows Media server (H-5).
     Incompatible,
-    /// No answer in time (C-17).
+    /// No response in time (C-17).
     NoAnswer,
-    /// A success in mid-body.
+    /// A success response before the end of the body.
     Displaced,
-    /// The proxy chosen is none for HTTP.
+    /// The configured proxy is not an HTTP proxy.
     InvalidProxy,
-    /// The connection failed.
+    /// The connection failed or was lost.
     Lost(Cause),
 }
 
-/// What an application can make of a failure: the codes of GStreamer's RESOURCE errors that a push has.
+/// The error class of a failure: the codes of GStreamer's RESOURCE errors that a push uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Who pushes may not.
+    /// The encoder is not permitted to push.
     NotAuthorized,
-    /// There is no such server, or publishing point.
+    /// The server or the publishing point does not exist.
     NotFound,
-    /// Somebody else has it, or it has no room.
+    /// Another encoder uses the publishing point, or the server is at its limit.
     Busy,
-    /// What was set cannot be right.
+    /// A setting is invalid.
     Settings,
-    /// The server is not reached.
+    /// The server cannot be reached.
     Open,
-    /// A push broke off.
+    /// A push in progress failed.
     Write,
 }
 
@@ -180,48 +181,48 @@ pub enum Cause {
     NameNotFound,
     /// The name service did not answer.
     NameTimeout,
-    /// Nobody listens.
+    /// The host refused the connection because no process listens on the port.
     Refused,
-    /// No way leads there.
+    /// There is no route to the host.
     Unreachable,
-    /// The connection cannot begin at the address that it should.
+    /// The connection cannot be bound to the configured local address.
     LocalAddress,
-    /// No TCP connection in time.
+    /// No TCP connection was established in time.
     ConnectTimeout,
-    /// As [`Cause::NameNotFound`], of the proxy.
+    /// Like [`Cause::NameNotFound`], for the proxy.
     ProxyNameNotFound,
-    /// As [`Cause::NameTimeout`], of the proxy.
+    /// Like [`Cause::NameTimeout`], for the proxy.
     ProxyNameTimeout,
-    /// As [`Cause::Refused`], by the proxy's host.
+    /// Like [`Cause::Refused`], for the proxy.
     ProxyRefused,
-    /// No TCP connection to the proxy in time, or none by it to the server.
+    /// No TCP connection to the proxy, or from it to the server, was established in time.
     ProxyConnectTimeout,
-    /// The proxy asks for other credentials before it connects.
+    /// The proxy requires other credentials for CONNECT.
     ProxyDenied,
     /// The proxy did not connect to the server.
     ProxyNoTunnel,
-    /// Bytes were not acknowledged in time.
+    /// Sent bytes were not acknowledged in time.
     Stalled,
-    /// RST.
+    /// The connection was reset (RST).
     Reset,
-    /// FIN before the answer.
+    /// The connection was closed (FIN) before the response.
     Closed,
-    /// The kept connection was gone before the request: nothing of it was sent.
+    /// The kept connection was already closed, so nothing of the request was sent.
     Stale,
-    /// The answer is no HTTP.
+    /// The response is not HTTP.
     NotHttp,
-    /// The server's certificate is not trusted, or is another host's.
+    /// The server's certificate is not trusted or is for another host.
     Untrusted,
-    /// TLS failed otherwise.
+    /// Another TLS error.
     Tls,
-    /// This process has no descriptor, thread or memory left for a connection.
+    /// The process has no file descriptor, thread or memory left for a connection.
     Resources,
-    /// Anything else.
+    /// Any other error.
     Other,
 }
 
 impl Cause {
-    /// The same, where it was a proxy that was connected to.
+    /// Returns the corresponding cause for a connection to a proxy.
     #[must_use]
     pub fn at_proxy(self) -> Self {
         match self {
@@ -249,13 +250,13 @@ impl Cause {
     }
 }
 
-/// A row of the table: the Windows code, GStreamer's, what happened, what to do about it.
+/// A row of the table: Windows code, GStreamer class, meaning and remedy.
 struct FailureSpec {
     hresult: Hresult,
     class: Class,
     meaning: &'static str,
     remedy: &'static str,
-    /// Whether there is no retry.
+    /// Whether retrying is useless.
     permanent: bool,
 }
 
@@ -307,7 +308,7 @@ fn row_of(status: u16) -> FailureSpec {
     }
 }
 
-/// Where it is the proxy that answers, what differs.
+/// The rows that differ if a proxy responded.
 #[rustfmt::skip]
 fn row_of_proxy(status: u16) -> Option<FailureSpec> {
     Some(match status {
@@ -380,8 +381,8 @@ fn row_of_cause(cause: Cause) -> FailureSpec {
             "the server had closed the idle connection", "no action needed"),
         Cause::NotHttp => retried(Hresult::BAD_SYNTAX_IN_RESPONSE, Class::Open,
             "the response is not valid HTTP", "check that the port in location belongs to an HTTP server"),
-        // Who answers with the wrong certificate may be somebody else: that is for people to look at.
-        // It is no matter of the user's rights, which NOT_AUTHORIZED asks applications to get.
+        // A wrong certificate may come from an attacker, so a person must check it. The user's permissions do not
+        // matter here, so NOT_AUTHORIZED, which makes applications request them, would be wrong.
         Cause::Untrusted => permanent(Hresult::NOT_TRUSTED, Class::Open,
             "the server's certificate is not trusted", "check the host in location, or set tls-ca-file to the certificate of the issuing authority"),
         Cause::Tls => retried(Hresult::TLS_FAILED, Class::Open,
@@ -393,7 +394,8 @@ fn row_of_cause(cause: Cause) -> FailureSpec {
     }
 }
 
-/// `Retry-After`: seconds, or a date, which is measured by the server's own clock where it tells that.
+/// Parses `Retry-After`: seconds, or a date. A date is compared with the server's own `Date` header if there is one,
+/// because the two clocks may differ.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse() {
@@ -414,7 +416,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statuses_map_to_codes_and_patience() {
+    fn statuses_map_to_codes_and_retry_policies() {
         for (status, hresult, permanent) in [
             (302, Hresult::REDIRECT, true),
             (400, Hresult::BAD_REQUEST, true),
@@ -439,18 +441,18 @@ mod tests {
     }
 
     #[test]
-    fn what_libraries_say_becomes_text() {
+    fn control_characters_from_libraries_become_spaces() {
         let failure = Failure::unauthorized(Target::Proxy, "no\0ticket\n", "none");
         assert_eq!(failure.text, "the proxy answered 407: no ticket ");
     }
 
     #[test]
-    fn a_refused_template_says_so() {
+    fn a_rejected_template_is_named_as_the_cause() {
         assert_eq!(Failure::from_status(404, &HeaderMap::new(), true, false).hresult, Hresult::INVALID_PUSH_TEMPLATE);
         assert_eq!(Failure::from_status(503, &HeaderMap::new(), true, false).hresult, Hresult::SERVER_UNAVAILABLE);
     }
 
-    /// A date counts from the server's own Date: the two clocks need not agree.
+    /// A date is compared with the server's own Date, because the two clocks may differ.
     #[test]
     fn retry_after_is_read_and_bounded() {
         let with = |lines: &[(http::HeaderName, &'static str)]| {
@@ -465,12 +467,12 @@ mod tests {
         let date = (DATE, "Wed, 21 Oct 2026 07:28:00 GMT");
         assert_eq!(with(&[(RETRY_AFTER, "Wed, 21 Oct 2026 07:28:09 GMT"), date.clone()]), Some(Duration::from_secs(9)));
         assert_eq!(with(&[(RETRY_AFTER, "Thu, 22 Oct 2026 07:28:09 GMT"), date.clone()]), Some(MAX_RETRY_AFTER));
-        assert_eq!(with(&[(RETRY_AFTER, "Wed, 21 Oct 2026 07:27:00 GMT"), date.clone()]), None, "over already");
+        assert_eq!(with(&[(RETRY_AFTER, "Wed, 21 Oct 2026 07:27:00 GMT"), date.clone()]), None, "in the past");
         assert_eq!(with(&[(RETRY_AFTER, "soon"), date]), None);
-        assert_eq!(with(&[(RETRY_AFTER, "Wed, 21 Oct 2026 07:28:09 GMT")]), None, "by no clock");
+        assert_eq!(with(&[(RETRY_AFTER, "Wed, 21 Oct 2026 07:28:09 GMT")]), None, "without a Date to compare with");
     }
 
-    /// What a proxy says of itself is not laid at the server's door.
+    /// A proxy's response is not reported as the server's.
     #[test]
     fn answers_of_proxies() {
         let said_by = |server: &'static str| {

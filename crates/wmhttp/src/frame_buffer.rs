@@ -1,20 +1,20 @@
-//! Cuts frames out of a body that arrives in chunks of any size.
+//! Splits a body that arrives in chunks of any size into frames.
 //!
-//! A frame that lies in one chunk is a slice of it; only one that straddles chunks is copied. What is held never
-//! exceeds one frame and one chunk.
+//! A frame within one chunk is a slice of it; only a frame that spans chunks is copied. The buffer never holds more
+//! than one frame and one chunk.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Bytes of a body that are not cut into frames yet.
+/// The received bytes that are not yet split into frames.
 #[derive(Debug, Default)]
 pub(crate) struct FrameBuffer {
-    /// The beginning of a frame whose end has not arrived yet.
+    /// The start of a frame whose end has not arrived yet.
     partial: BytesMut,
     chunk: Bytes,
 }
 
 impl FrameBuffer {
-    /// Takes the next bytes of the body.
+    /// Adds the next bytes of the body.
     pub(crate) fn push(&mut self, chunk: Bytes) {
         if self.chunk.is_empty() {
             self.chunk = chunk;
@@ -26,11 +26,12 @@ impl FrameBuffer {
         }
     }
 
-    /// The next whole frame; `None` needs more bytes. `peek` reads the whole length of the frame that begins with
-    /// the bytes it is given, of which `head` are enough for it; it gives `None` where they are fewer and still right.
+    /// Returns the next whole frame, or `None` if more bytes are needed. `peek` returns the total length of the frame
+    /// that starts with the bytes it receives, for which `head` bytes are enough. It returns `None` if there are fewer
+    /// bytes and they are valid so far.
     ///
     /// # Errors
-    /// Those of `peek`.
+    /// The errors of `peek`.
     pub(crate) fn next_frame<E>(
         &mut self,
         head: usize,
@@ -51,7 +52,7 @@ impl FrameBuffer {
         Ok(Some(self.partial.split_to(total).freeze()))
     }
 
-    /// Whether the bytes so peer at a frame's end.
+    /// Whether the bytes received so far end with a frame.
     pub(crate) fn is_aligned(&self) -> bool {
         self.partial.is_empty() && self.chunk.is_empty()
     }

@@ -1,8 +1,8 @@
 //! Typed HTTP headers and the PushSetup body ([MS-WMHTTP] 2.2.1, 2.2.2).
 //!
-//! Each type that travels in both directions writes and reads itself, so that the
-//! two ends cannot disagree. Header names go out in Title-Case one value a line:
-//! servers in the field compare them letter by letter.
+//! A type that is used in both directions implements writing and parsing together, so that client and server cannot
+//! disagree. Header names are written in Title-Case with one value per line, because some servers compare them
+//! case-sensitively.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,11 +20,11 @@ pub const SUPPORTED: HeaderName = HeaderName::from_static("supported");
 
 const PUSH_ID: &str = "push-id";
 const MAX_PUSH_ID: usize = 255;
-/// Cookies of a server beside the push-id that are kept; a bound, not a rule.
+/// Maximum number of cookies besides the push-id that are kept.
 const MAX_COOKIES: usize = 16;
 const MAX_COOKIE_LEN: usize = 4096;
 
-/// Which of the protocol's two requests (H-1).
+/// The two requests of the protocol (H-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// PushSetup: opens or confirms a session.
@@ -34,7 +34,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The media type; without a charset, which servers in the field refuse.
+    /// Returns the media type without a charset, because some servers reject one.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Setup => "application/x-wms-pushsetup",
@@ -42,36 +42,36 @@ impl Kind {
         }
     }
 
-    /// Reads a Content-Type, parameters such as `;charset=UTF-8` allowed.
+    /// Parses a Content-Type, with or without parameters such as `;charset=UTF-8`.
     pub fn from_content_type(value: &str) -> Option<Self> {
         let media_type = value.split(';').next().unwrap_or_default().trim();
         [Self::Setup, Self::Start].into_iter().find(|kind| media_type.eq_ignore_ascii_case(kind.content_type()))
     }
 }
 
-/// A session's identifier (H-2). It is a credential: `Debug` hides it.
+/// The identifier of a session (H-2). It is a credential, so `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PushId(String);
 
 impl PushId {
-    /// The id that asks for a new session.
+    /// Returns the id that requests a new session.
     pub fn new_session() -> Self {
         Self("0".to_owned())
     }
 
-    /// An id of visible characters, 1 to 255 of them, none that ends a cookie.
+    /// Parses an id of 1 to 255 visible characters other than `;` and `,`, which end a cookie.
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=MAX_PUSH_ID).contains(&text.len());
         let visible = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b';' && byte != b',');
         (fits && visible).then(|| Self(text.to_owned()))
     }
 
-    /// Whether this is `0`: no session yet.
+    /// Returns whether this is `0`, which means that there is no session yet.
     pub fn is_new_session(&self) -> bool {
         self.0 == "0"
     }
 
-    /// The id itself, for the wire only.
+    /// Returns the id itself. Use it only for what is sent to the peer.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -83,7 +83,7 @@ impl fmt::Debug for PushId {
     }
 }
 
-/// The cookies of one session: the push-id and whatever else the server set (H-2, H-6).
+/// The cookies of one session: the push-id and any others that the server set (H-2, H-6).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cookies {
     push_id: PushId,
@@ -97,22 +97,22 @@ impl Default for Cookies {
 }
 
 impl Cookies {
-    /// The session's id.
+    /// Returns the session's id.
     pub fn push_id(&self) -> &PushId {
         &self.push_id
     }
 
-    /// Those of a session with this id, and no others.
+    /// Creates the cookies of the session with this id, without others.
     pub fn of_session(push_id: PushId) -> Self {
         Self { push_id, others: Vec::new() }
     }
 
-    /// Forgets the session, keeping the other cookies.
+    /// Resets the push-id but keeps the other cookies.
     pub fn forget_session(&mut self) {
         self.push_id = PushId::new_session();
     }
 
-    /// Goes back to the session with this id, keeping the other cookies.
+    /// Sets the push-id but keeps the other cookies.
     pub fn set_push_id(&mut self, push_id: PushId) {
         self.push_id = push_id;
     }
@@ -147,7 +147,7 @@ impl Cookies {
         }
     }
 
-    /// Reads a request's Cookie header: the server's side of H-2.
+    /// Parses a request's Cookie header, for a server (H-2).
     pub fn from_request(request: &HeaderMap) -> Option<Self> {
         let mut push_id = None;
         let mut others = Vec::new();
@@ -162,7 +162,7 @@ impl Cookies {
         push_id.map(|push_id| Self { push_id, others })
     }
 
-    /// The value of the Cookie header, marked sensitive.
+    /// Returns the value of the Cookie header, marked sensitive.
     fn to_value(&self) -> Option<HeaderValue> {
         let mut text = format!("{PUSH_ID}={}", self.push_id.0);
         for (name, value) in &self.others {
@@ -255,28 +255,27 @@ fn begins_with(text: &str, prefix: &str) -> bool {
 /// The head of a PushSetup or PushStart request ([MS-WMHTTP] 2.2.2.1, 2.2.2.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHead {
-    /// Setup or start.
+    /// PushSetup or PushStart.
     pub kind: Kind,
-    /// Authentication schemes that the client can do, the preferred first (H-4); may be empty.
+    /// The authentication schemes that the client supports, the preferred one first (H-4); may be empty.
     pub accept_authentication: Vec<String>,
     /// `User-Agent` (H-3).
     pub user_agent: String,
-    /// `Content-Length`, bytes (C-2, C-7).
+    /// `Content-Length` in bytes (C-2, C-7).
     pub content_length: u64,
     /// The session's cookies (H-2).
     pub cookies: Cookies,
     /// `Authorization` and `Proxy-Authorization`, their values marked sensitive (C-5).
     pub authorization: Vec<(HeaderName, HeaderValue)>,
-    /// `Via`: which way the push has come; encoders send none.
+    /// `Via`: the servers and proxies that the push has passed; encoders send none.
     pub via: Via,
 }
 
 impl RequestHead {
-    /// The headers in the order of the document's example (4.8); `host` is
-    /// the Host header's value.
+    /// Returns the headers in the order of the document's example (4.8). `host` is the value of the Host header.
     ///
     /// # Errors
-    /// The name of the header whose value cannot travel in HTTP.
+    /// The name of the header whose value is not valid in HTTP.
     pub fn to_headers(&self, host: &str) -> Result<HeaderMap, &'static str> {
         let mut headers = HeaderMap::with_capacity(10);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind.content_type()));
@@ -296,10 +295,10 @@ impl RequestHead {
         Ok(headers)
     }
 
-    /// Reads a request's headers on the server.
+    /// Parses a request's headers, for a server.
     ///
     /// # Errors
-    /// What is missing or wrong, as a sentence for the reply.
+    /// What is missing or wrong, as a sentence for the response.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, &'static str> {
         let kind = text(headers, &header::CONTENT_TYPE)
             .and_then(Kind::from_content_type)
@@ -307,7 +306,7 @@ impl RequestHead {
         let user_agent = headers.get(header::USER_AGENT).map(lenient_text).ok_or("User-Agent is missing")?.into_owned();
         let content_length = match (text(headers, &header::CONTENT_LENGTH), kind) {
             (Some(length), _) => length.trim().parse().map_err(|_| "Content-Length is not a number")?,
-            // An encoder in the field sends none. The request ends with its head then (RFC 9112, 6.3).
+            // Some encoders send no Content-Length with PushSetup. The request then has no body (RFC 9112, 6.3).
             (None, Kind::Setup) => 0,
             (None, Kind::Start) => return Err("Content-Length is missing"),
         };
@@ -326,7 +325,7 @@ impl RequestHead {
     }
 }
 
-/// The names of schemes that a client says it can do, the preferred first (H-4).
+/// Returns the names of the schemes that a client lists as supported, the preferred one first (H-4).
 pub fn accepted_schemes(headers: &HeaderMap) -> Vec<String> {
     headers
         .get_all(X_ACCEPT_AUTHENTICATION)
@@ -338,13 +337,12 @@ pub fn accepted_schemes(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-/// A header's value as text. Bytes beyond ASCII are UTF-8, or what old clients write: Latin-1, whose code points they
-/// are.
+/// Decodes a header's value. Non-ASCII bytes are UTF-8, or Latin-1 from old clients.
 pub fn lenient_text(value: &HeaderValue) -> Cow<'_, str> {
     utf8_or_latin1(value.as_bytes())
 }
 
-/// Text in UTF-8, or in Latin-1.
+/// Decodes UTF-8, or Latin-1 if the bytes are not valid UTF-8.
 pub(crate) fn utf8_or_latin1(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
@@ -356,8 +354,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Whether a User-Agent begins as an encoder's must: `WMEncoder/` and one of the
-/// protocol's versions, a build and revision allowed (H-3).
+/// Returns whether a User-Agent starts with an encoder's product token: `WMEncoder/` and a version of the protocol,
+/// with or without build and revision (H-3).
 pub fn is_encoder(user_agent: &str) -> bool {
     let Some(version) = user_agent.split_whitespace().next().and_then(|token| token.strip_prefix("WMEncoder/")) else {
         return false;
@@ -366,17 +364,17 @@ pub fn is_encoder(user_agent: &str) -> bool {
     matches!(numbers.as_deref(), Some([9..=12, 0] | [9..=12, 0, _, _]))
 }
 
-/// What the `Server` header says a Windows Media server is ([MS-WMSP] 2.2.1.5, H-5).
+/// The product of a Windows Media server in the `Server` header ([MS-WMSP] 2.2.1.5, H-5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
     /// Windows Media Services.
     Cougar,
-    /// A live encoder's own server.
+    /// The built-in server of a live encoder.
     Rex,
 }
 
 impl Product {
-    /// Finds the product, whatever its version: builds outgrew the grammar.
+    /// Finds the product, whatever its version, because later builds do not match the documented grammar.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let token = text(headers, &header::SERVER)?.split_whitespace().next()?;
         match token.split_once('/')?.0 {
@@ -387,7 +385,7 @@ impl Product {
     }
 }
 
-/// The server's Idle-Timeout from `Pragma: no-cache, timeout=60000` (H-8).
+/// Returns the server's Idle-Timeout from `Pragma: no-cache, timeout=60000` (H-8).
 pub fn idle_timeout(headers: &HeaderMap) -> Option<Duration> {
     headers
         .get_all(header::PRAGMA)
@@ -398,27 +396,27 @@ pub fn idle_timeout(headers: &HeaderMap) -> Option<Duration> {
         .map(Duration::from_millis)
 }
 
-/// The Pragma header's value that tells `timeout` (H-8).
+/// Returns the value of the Pragma header with this `timeout` (H-8).
 pub fn pragma(timeout: Duration) -> String {
     format!("no-cache, timeout={}", timeout.as_millis().min(u128::from(u32::MAX)))
 }
 
-/// The Set-Cookie header's value that gives a push-id (H-6, S-9).
+/// Returns the value of the Set-Cookie header with this push-id (H-6, S-9).
 pub fn set_cookie(push_id: &PushId) -> Option<HeaderValue> {
     sensitive(&format!("{PUSH_ID}={}", push_id.0))
 }
 
-/// The body of a PushSetup (C-3): lines that end in CRLF, or nothing.
+/// The body of a PushSetup (C-3): lines that end with CRLF, or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directives {
-    /// Path (absolute, percent-encoded) of the publishing point whose settings a new one copies.
+    /// Path (absolute, percent-encoded) of the publishing point whose settings are copied to a new one.
     pub template: Option<String>,
-    /// Whether the server shall remove the publishing point at the end (C-18).
+    /// Whether the server should remove the publishing point at the end (C-18).
     pub auto_destroy: bool,
 }
 
 impl Directives {
-    /// Makes a template's path of what a user writes: a URL or a path.
+    /// Converts a template URL or path, as written by a user, to a path.
     pub fn template_path(text: &str) -> Option<String> {
         let url = if text.starts_with('/') {
             Url::parse("http://template.invalid").ok()?.join(text).ok()?
@@ -428,8 +426,8 @@ impl Directives {
         url.has_host().then(|| url.path().to_owned())
     }
 
-    /// The body's bytes. With a template AutoDestroy goes too, even when 0; with neither the body
-    /// is empty, since a server in the field drops the connection on a body (receivers, HTTP 4).
+    /// Returns the bytes of the body. With a template, AutoDestroy is written even if it is 0. With neither, the body
+    /// is empty, because some servers close the connection on a body (receivers, HTTP 4).
     pub fn to_body(&self) -> String {
         let auto_destroy = u8::from(self.auto_destroy);
         match &self.template {
@@ -439,10 +437,10 @@ impl Directives {
         }
     }
 
-    /// Reads a body; unknown directives are ignored (H-9).
+    /// Parses a body. Unknown directives are ignored (H-9).
     ///
     /// # Errors
-    /// Which directive is wrong.
+    /// Which directive is invalid.
     pub fn from_body(body: &[u8]) -> Result<Self, &'static str> {
         let text = std::str::from_utf8(body).map_err(|_| "the PushSetup body is not UTF-8")?;
         let mut directives = Self::default();
@@ -474,7 +472,7 @@ mod tests {
         lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 
-    /// H-1: both media types, a charset allowed in what comes in.
+    /// H-1: both media types; a charset is accepted.
     #[test]
     fn h1_content_types() {
         assert_eq!(Kind::from_content_type("application/x-wms-pushsetup"), Some(Kind::Setup));
@@ -483,7 +481,7 @@ mod tests {
         assert_eq!(Kind::from_content_type("application/x-wms-LogStats"), None);
     }
 
-    /// H-2: opaque visible characters, up to 255, others cookies beside it.
+    /// H-2: up to 255 visible characters, and other cookies besides the push-id.
     #[test]
     fn h2_push_id_and_other_cookies() {
         let long = "x".repeat(255);
@@ -503,7 +501,7 @@ mod tests {
         assert_eq!(read, cookies);
     }
 
-    /// H-6: every response that sets one replaces the id; one that does not keeps it.
+    /// H-6: every response that sets the id replaces it; a response without one keeps it.
     #[test]
     fn h6_set_cookie_replaces() {
         let mut cookies = Cookies::default();
@@ -600,7 +598,7 @@ mod tests {
         assert!(!format!("{cookies:?}").contains("secret"));
     }
 
-    /// H-3: the versions of the protocol, further products after them.
+    /// H-3: the versions of the protocol, with further products after them.
     #[test]
     fn h3_user_agents() {
         for good in [
@@ -618,7 +616,7 @@ mod tests {
         }
     }
 
-    /// H-5: Cougar or Rex of any version; an ordinary web server is neither.
+    /// H-5: Cougar or Rex with any version; an ordinary web server is neither.
     #[test]
     fn h5_products() {
         for (value, expected) in [
@@ -633,7 +631,7 @@ mod tests {
         assert_eq!(Product::from_headers(&HeaderMap::new()), None);
     }
 
-    /// H-8: the Idle-Timeout in a Pragma, alone or among others.
+    /// H-8: the Idle-Timeout in a Pragma, alone or with other directives.
     #[test]
     fn h8_pragma_timeout() {
         assert_eq!(idle_timeout(&headers(&[("pragma", "no-cache, timeout=60000")])), Some(Duration::from_secs(60)));
@@ -659,7 +657,7 @@ mod tests {
         assert!(Directives::from_body(b"Template-URL: relative\r\n").is_err());
     }
 
-    /// H-9: headers, tokens, directives and products that nobody knows change nothing.
+    /// H-9: unknown headers, tokens, directives and products change nothing.
     #[test]
     fn h9_what_is_unknown_is_ignored() {
         let known = [
@@ -689,7 +687,7 @@ mod tests {
         assert_eq!(Directives::from_body(body), Ok(Directives { template: None, auto_destroy: true }));
     }
 
-    /// H-4, C-2: a head survives the way to the other end.
+    /// H-4, C-2: a request head that is written and parsed again is unchanged.
     #[test]
     fn h4_c2_request_head_both_ways() {
         let head = RequestHead {
@@ -710,7 +708,7 @@ mod tests {
         }
     }
 
-    /// A PushSetup without Content-Length ends with its head (RFC 9112, 6.3).
+    /// A PushSetup without Content-Length has no body (RFC 9112, 6.3).
     #[test]
     fn c2_a_setup_without_content_length_is_empty() {
         let lines = [
@@ -721,7 +719,7 @@ mod tests {
         assert_eq!(RequestHead::from_headers(&headers(&lines)).map(|head| head.content_length), Ok(0));
     }
 
-    /// A User-Agent beyond ASCII is read, in UTF-8 and in Latin-1.
+    /// A non-ASCII User-Agent is accepted, in UTF-8 and in Latin-1.
     #[test]
     fn h3_a_user_agent_beyond_ascii_is_read() {
         for bytes in ["WMEncoder/12.0.0.0 Bj\u{f6}rn".as_bytes(), b"WMEncoder/12.0.0.0 Bj\xf6rn"] {

@@ -1,4 +1,4 @@
-//! The HRESULTs that a push reports, by their Windows names ([MS-ERREF]).
+//! The HRESULTs that a push reports, with their Windows names ([MS-ERREF]).
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ macro_rules! codes {
         impl Hresult {
             $(#[doc = concat!("`", $text, "`")] pub const $name: Self = Self($value);)*
 
-            /// The code's symbolic name, for those a push can report.
+            /// Returns the symbolic name, for the codes that a push can report.
             pub fn name(self) -> Option<&'static str> {
                 match self.0 {
                     $($value => Some($text),)*
@@ -75,7 +75,7 @@ codes! {
 }
 
 impl Hresult {
-    /// Whether the code tells of a failure (severity bit set).
+    /// Returns whether the code means a failure (severity bit set).
     pub fn is_failure(self) -> bool {
         self.0 & 0x8000_0000 != 0
     }

@@ -1,8 +1,8 @@
 //! The packets in the body of a PushStart request ([MS-WMHTTP] 2.2.3).
 //!
-//! A packet is a 4-byte framing header (`$`, the packet's letter, a little-endian
-//! count of the bytes that follow), a Reason where the letter has one, and a
-//! payload. [`Packet`] writes them, [`Decoder`] reads them from any chunking.
+//! A packet consists of a 4-byte framing header (`$`, the packet's letter, the number of bytes that follow in
+//! little-endian order), a Reason for some letters, and a payload. [`Packet`] encodes packets, and [`Decoder`] decodes
+//! them from chunks of any size.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -24,15 +24,15 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crate::Hresult;
 use crate::frame_buffer::FrameBuffer;
 
-/// Bytes of the framing header (P-1).
+/// Size of the framing header in bytes (P-1).
 pub const FRAMING_LEN: usize = 4;
-/// Bytes of a whole `$E` (P-6).
+/// Size of a whole `$E` in bytes (P-6).
 pub const END_LEN: usize = FRAMING_LEN + 4;
-/// Largest payload of `$H` and `$F` (P-3, P-7): with its framing header it fits 65,535 bytes.
+/// Largest payload of `$H` and `$F` in bytes (P-3, P-7): with the framing header it has 65,535 bytes.
 pub const MAX_PAYLOAD: usize = 65_531;
-/// Largest ASF data packet of a `$D`: what its PacketLength can say (P-2, P-5).
+/// Largest ASF data packet of a `$D` in bytes: the maximum of PacketLength (P-2, P-5).
 pub const MAX_DATA: usize = 65_535;
-/// Largest ASF file header of a `$C` (P-4).
+/// Largest ASF file header of a `$C` in bytes (P-4).
 pub const MAX_STREAM_CHANGE: usize = 65_527;
 
 const DOLLAR: u8 = b'$';
@@ -40,19 +40,19 @@ const DOLLAR: u8 = b'$';
 /// One packet of a PushStart body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
-    /// `$H`: the ASF file header, first of a session (P-3).
+    /// `$H`: the ASF file header, which is the first packet of a session (P-3).
     Header(Bytes),
     /// `$D`: one ASF data packet (P-5).
     Data(Bytes),
     /// `$C`: the ASF file header of the next entry (P-4).
     StreamChange(Bytes),
-    /// `$E`: the entry is over; [`Hresult::FALSE`] announces a `$C` (P-6).
+    /// `$E`: the end of the entry; [`Hresult::FALSE`] announces a `$C` (P-6).
     End(Hresult),
-    /// `$F`: so many bytes of zero padding after the framing header (P-7).
+    /// `$F`: this number of padding bytes after the framing header (P-7).
     Filler(usize),
 }
 
-/// Why a byte sequence is no packet of this protocol.
+/// Why a byte sequence is not a packet of this protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// The first byte is not `$`, or has the B flag set.
@@ -60,25 +60,25 @@ pub enum Malformed {
         "byte {0:#04x} instead of the `$` of a packet: the body is not an [MS-WMHTTP] packet stream, or has lost its alignment"
     )]
     NotFramed(u8),
-    /// The letter names no packet of a push.
+    /// The letter is not one of a push.
     #[error("packet id {0:#04x} is none of H, D, C, E and F")]
     UnknownId(u8),
-    /// The length does not fit the packet's kind.
+    /// The length is not valid for this kind of packet.
     #[error("${letter} with a PacketLength of {len}, outside {min}..={max}")]
     Length {
         /// The packet's letter.
         letter: char,
         /// The PacketLength field.
         len: usize,
-        /// Least allowed value.
+        /// Minimum value.
         min: usize,
-        /// Greatest allowed value.
+        /// Maximum value.
         max: usize,
     },
 }
 
 impl Packet {
-    /// The packet's letter.
+    /// Returns the packet's letter.
     pub fn letter(&self) -> u8 {
         match self {
             Self::Header(_) => b'H',
@@ -89,12 +89,12 @@ impl Packet {
         }
     }
 
-    /// Bytes on the wire, framing header included.
+    /// Returns the encoded size in bytes, including the framing header.
     pub fn wire_len(&self) -> usize {
         FRAMING_LEN + self.packet_length()
     }
 
-    /// The PacketLength field: all bytes after it (P-2).
+    /// The PacketLength field: the number of bytes that follow it (P-2).
     fn packet_length(&self) -> usize {
         match self {
             Self::Header(payload) | Self::Data(payload) => payload.len(),
@@ -104,10 +104,10 @@ impl Packet {
         }
     }
 
-    /// Appends the packet to `out`.
+    /// Appends the encoded packet to `out`.
     ///
     /// # Errors
-    /// [`Malformed::Length`] where the payload exceeds what the packet may carry; nothing is written then.
+    /// [`Malformed::Length`] if the payload is too large for the packet; nothing is written then.
     pub fn encode(&self, out: &mut impl BufMut) -> Result<(), Malformed> {
         let framing = framing(self.letter(), self.packet_length())?;
         out.put_slice(&framing);
@@ -123,23 +123,23 @@ impl Packet {
         Ok(())
     }
 
-    /// The packet as bytes of its own.
+    /// Returns the encoded packet.
     ///
     /// # Errors
-    /// As [`Packet::encode`].
+    /// Like [`Packet::encode`].
     pub fn to_bytes(&self) -> Result<Bytes, Malformed> {
         let mut out = BytesMut::with_capacity(self.wire_len());
         self.encode(&mut out)?;
         Ok(out.freeze())
     }
 
-    /// Reads the packet whose bytes after the framing header are `rest`.
+    /// Decodes a packet from the bytes after the framing header.
     fn decode(letter: u8, mut rest: Bytes) -> Result<Self, Malformed> {
         Ok(match letter {
             b'H' => Self::Header(rest),
             b'D' => Self::Data(rest),
             b'C' => {
-                // The Reason of a `$C` is always 0; a receiver has no use for another value.
+                // The Reason of a `$C` is always 0, so other values are ignored.
                 rest.advance(4);
                 Self::StreamChange(rest)
             }
@@ -150,11 +150,10 @@ impl Packet {
     }
 }
 
-/// The framing header of a `$D` that carries `len` bytes (P-1, P-5), for those
-/// who write the payload themselves.
+/// Returns the framing header of a `$D` with `len` bytes (P-1, P-5), for callers that write the payload themselves.
 ///
 /// # Errors
-/// [`Malformed::Length`] where `len` is 0 or above [`MAX_DATA`].
+/// [`Malformed::Length`] if `len` is 0 or greater than [`MAX_DATA`].
 pub fn data_framing(len: usize) -> Result<[u8; FRAMING_LEN], Malformed> {
     framing(b'D', len)
 }
@@ -165,7 +164,7 @@ fn framing(letter: u8, packet_length: usize) -> Result<[u8; FRAMING_LEN], Malfor
     Ok([DOLLAR, letter, low, high])
 }
 
-/// The limits of each letter's PacketLength (P-3 to P-7).
+/// Checks the limits of each letter's PacketLength (P-3 to P-7).
 fn checked_length(letter: u8, len: usize) -> Result<u16, Malformed> {
     let (min, max) = match letter {
         b'H' => (1, MAX_PAYLOAD),
@@ -183,24 +182,23 @@ fn checked_length(letter: u8, len: usize) -> Result<u16, Malformed> {
     })
 }
 
-/// Reads packets from a body that arrives in chunks of any size.
+/// Decodes packets from a body that arrives in chunks of any size.
 ///
-/// A packet that lies in one chunk is a slice of it; only one that straddles
-/// chunks is copied. What is held never exceeds one packet and one chunk.
+/// A packet within one chunk is a slice of it; only a packet that spans chunks is copied. The decoder never holds more
+/// than one packet and one chunk.
 #[derive(Debug, Default)]
 pub struct Decoder(FrameBuffer);
 
 impl Decoder {
-    /// Takes the next bytes of the body.
+    /// Adds the next bytes of the body.
     pub fn push(&mut self, chunk: Bytes) {
         self.0.push(chunk);
     }
 
-    /// The next whole packet; `None` wants more bytes.
+    /// Returns the next whole packet, or `None` if more bytes are needed.
     ///
     /// # Errors
-    /// [`Malformed`] where the bytes are no packet. The position is lost then:
-    /// nothing sensible can follow.
+    /// [`Malformed`] if the bytes are not a packet. Packet boundaries are unknown then, so decoding cannot continue.
     pub fn next_packet(&mut self) -> Result<Option<Packet>, Malformed> {
         let Some(mut packet) = self.0.next_frame(FRAMING_LEN, peek)? else { return Ok(None) };
         let letter = packet.get(1).copied().unwrap_or_default();
@@ -208,13 +206,13 @@ impl Decoder {
         Packet::decode(letter, packet).map(Some)
     }
 
-    /// Whether the bytes so peer at a packet's end.
+    /// Returns whether the bytes received so far end with a packet.
     pub fn is_aligned(&self) -> bool {
         self.0.is_aligned()
     }
 }
 
-/// Whole length of the packet that begins here, once its framing header is complete.
+/// Returns the total length of the packet that starts here, once its framing header is complete.
 fn peek(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
     match *bytes {
         [] => Ok(None),
@@ -244,7 +242,7 @@ mod tests {
         ]
     }
 
-    /// P-1, P-2, P-3, P-4, P-5, P-6, P-7: the bytes of each packet, both ways.
+    /// P-1, P-2, P-3, P-4, P-5, P-6, P-7: the bytes of each packet, encoded and decoded.
     #[test]
     fn p1_p2_p3_p4_p5_p6_p7_bytes_of_each_packet() {
         for (packet, wire) in samples() {
@@ -285,7 +283,7 @@ mod tests {
         assert_eq!(payload.as_ptr(), inside.as_ptr());
     }
 
-    /// P-1: `$` without the B flag, a letter of the five.
+    /// P-1: `$` without the B flag, and one of the five letters.
     #[test]
     fn p1_refuses_what_is_not_framed() {
         for (wire, expected) in [
@@ -299,7 +297,7 @@ mod tests {
         }
     }
 
-    /// P-3, P-4, P-6: lengths outside the packet's limits, written or read.
+    /// P-3, P-4, P-6: lengths outside the packet's limits, encoded or decoded.
     #[test]
     fn p3_p4_p6_limits_of_length() {
         let big = |len| Bytes::from(vec![0; len]);

@@ -1,4 +1,4 @@
-//! Proxies: which one a request goes through.
+//! Selects the proxy of a request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,30 +14,30 @@ use crate::headers::Product;
 pub struct Proxy {
     /// `http://host:port/`, without credentials.
     pub url: Url,
-    /// As whom to appear there.
+    /// The user at the proxy.
     pub login: Login,
 }
 
-/// The user's choice. Redirects may lead to a URL for which it turns out otherwise.
+/// The configured proxy. It is selected per URL, because a redirect may lead to a URL with another proxy or none.
 #[derive(Clone, Default)]
 pub enum ProxyConfig {
-    /// None.
+    /// No proxy.
     #[default]
     Direct,
-    /// This one for all URLs.
+    /// This proxy for all URLs.
     Always(Proxy),
-    /// Whatever a function says.
+    /// The proxy that a function returns.
     Rule(Rule),
 }
 
-/// Names the proxy for a URL; an error says what was set that names none, and no secret.
+/// Returns the proxy for a URL, or an error that names the invalid setting and contains no secret.
 pub type Rule = Arc<dyn Fn(&Url) -> Result<Option<Proxy>, String> + Send + Sync>;
 
 impl ProxyConfig {
-    /// The proxy for `url`.
+    /// Returns the proxy for `url`.
     ///
     /// # Errors
-    /// What the user has set that names no proxy.
+    /// The user's setting that is not a valid proxy.
     pub fn proxy_for(&self, url: &Url) -> Result<Option<Proxy>, String> {
         match self {
             Self::Direct => Ok(None),
@@ -57,8 +57,8 @@ impl fmt::Debug for ProxyConfig {
     }
 }
 
-/// Who answers with `headers` where a proxy is in the way: itself, where it does not look like the server.
-/// `None` is the server.
+/// Returns the proxy that responded with `headers` to a request through a proxy, or `None` if the headers are those of
+/// a Windows Media server.
 pub(super) fn responding_proxy(headers: &HeaderMap) -> Option<String> {
     if Product::from_headers(headers).is_some() {
         return None;

@@ -1,4 +1,4 @@
-//! Where a session's requests go: its own URL, or where servers have sent it on (C-4).
+//! Determines the URL of a session's requests: its own URL, or the target of redirects (C-4).
 
 use http::header::{HeaderMap, LOCATION};
 use url::Url;
@@ -8,16 +8,16 @@ use crate::auth::Login;
 use crate::failure::Failure;
 use crate::proxy::Proxy;
 
-/// Redirects that one PushSetup follows.
+/// Maximum number of redirects that one PushSetup follows.
 const MAX_HOPS: usize = 8;
 
-/// The way from a session's own URL to where its requests go now.
+/// The redirects from a session's own URL to the current one.
 #[derive(Debug)]
 pub(super) struct RedirectChain {
     url: Url,
-    /// The proxy that a server has named for `url`.
+    /// The proxy that a server has required for `url`.
     proxy: Option<Proxy>,
-    /// Where it led before, in this order, and by which such proxy.
+    /// The previous URLs in order, each with the proxy that was required for it.
     left: Vec<(Url, Option<Proxy>)>,
 }
 
@@ -26,26 +26,26 @@ impl RedirectChain {
         Self { url, proxy: None, left: Vec::new() }
     }
 
-    /// Where requests go.
+    /// Returns the current URL.
     pub(super) fn url(&self) -> &Url {
         &self.url
     }
 
-    /// The proxy that a server has named (305), which then counts instead of the user's choice.
+    /// Returns the proxy that a server has required (305). It overrides the configured proxy.
     pub(super) fn proxy(&self) -> Option<&Proxy> {
         self.proxy.as_ref()
     }
 
-    /// The session's own URL.
+    /// Returns the session's own URL.
     pub(super) fn begins_at(&self) -> &Url {
         self.left.first().map_or(&self.url, |(url, _)| url)
     }
 
-    /// Follows a redirect with `status`; `https` tells whether there is TLS. True where another server
-    /// is reached by it, who must see nothing of this one's.
+    /// Follows a redirect with `status`. `https` is whether TLS is supported. Returns true if it leads to another
+    /// server, which must not receive the old one's cookies and credentials.
     ///
     /// # Errors
-    /// Why it leads nowhere. The route stays.
+    /// Why the redirect cannot be followed. The chain is unchanged then.
     pub(super) fn follow(&mut self, status: u16, headers: &HeaderMap, https: bool) -> Result<bool, Failure> {
         let next = self.target(status, headers)?;
         match next.scheme() {
@@ -61,11 +61,11 @@ impl RedirectChain {
         Ok(elsewhere)
     }
 
-    /// Follows a 305: its Location is a proxy, and the URL stays. That proxy gets no credentials of the user's,
-    /// which are for the one that the user has chosen.
+    /// Follows a 305: its Location is a proxy, and the URL stays. The proxy receives no credentials, because those are
+    /// for the proxy that the user configured.
     ///
     /// # Errors
-    /// As [`RedirectChain::follow`].
+    /// Like [`RedirectChain::follow`].
     pub(super) fn follow_by_proxy(&mut self, headers: &HeaderMap) -> Result<(), Failure> {
         const STATUS: u16 = 305;
         let mut proxy = self.target(STATUS, headers)?;
@@ -84,10 +84,10 @@ impl RedirectChain {
         };
         let here = (std::mem::replace(&mut self.url, url), std::mem::replace(&mut self.proxy, proxy));
         self.left.push(here);
-        // Before the count, since it says more.
+        // Checked before the number of redirects, because a loop is the more precise reason.
         let problem = if self.left.iter().any(|(url, proxy)| (url, proxy) == (&self.url, &self.proxy)) {
             Some((
-                format!("in a circle: {shown} comes again"),
+                format!("in a circle: {shown} was visited before"),
                 "correct the redirects at the server, or set location to the publishing point's own URL",
             ))
         } else if self.left.len() > MAX_HOPS {
@@ -105,7 +105,7 @@ impl RedirectChain {
         Err(Failure::redirect(status, Hresult::TOO_MANY_HOPS, text, remedy))
     }
 
-    /// What to say where redirects are not to be followed.
+    /// Returns the failure to report if redirects must not be followed.
     pub(super) fn refusal(&self, status: u16, headers: &HeaderMap) -> Failure {
         match self.target(status, headers) {
             Ok(proxy) if status == 305 => Failure::redirect(
@@ -124,12 +124,12 @@ impl RedirectChain {
         }
     }
 
-    /// The URL that a redirect names, without what is none of the server's business to set.
+    /// Returns the URL of a redirect without the parts that a server must not set.
     fn target(&self, status: u16, headers: &HeaderMap) -> Result<Url, Failure> {
         let location = headers.get(LOCATION).ok_or_else(|| invalid(status, "without a Location".to_owned()))?;
         let next = std::str::from_utf8(location.as_bytes()).ok().and_then(|text| self.url.join(text).ok());
         let mut next = next.ok_or_else(|| invalid(status, "to a Location that cannot be read as a URL".to_owned()))?;
-        // Both fail only for URLs that cannot have credentials.
+        // Both calls fail only for URLs that cannot have credentials.
         let _ = next.set_username("");
         let _ = next.set_password(None);
         next.set_fragment(None);

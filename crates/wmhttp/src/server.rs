@@ -1,10 +1,9 @@
-//! The publishing point's end of the protocol as a state machine ([MS-WMHTTP] 3.2).
+//! The publishing point's side of the protocol as a state machine ([MS-WMHTTP] 3.2).
 //!
-//! [`accept`] answers the PushSetup that opens a session. The [`ServerSession`] it
-//! gives is then told what arrives on the wire and when, and says through
-//! [`ServerSession::poll`] what to hand on and what to answer. No I/O and no clock:
-//! time is an argument. The bodies of PushSetups and the look-up of sessions by
-//! their push-id are the caller's; [`access`] says who may push (S-6).
+//! [`accept`] answers the PushSetup that opens a session and returns a [`ServerSession`]. The caller reports what
+//! arrives and when, and carries out the actions that [`ServerSession::poll`] returns. The session does no I/O and
+//! reads no clock: the time is an argument. The caller also receives the bodies of PushSetups and finds sessions by
+//! their push-id; [`access`] decides who may push (S-6).
 //!
 //! ```text
 //!   accept         start                      body_end
@@ -32,26 +31,26 @@ use access::Unauthorized;
 
 /// The shortest Idle-Timeout that the document allows (S-2).
 const LEAST_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The protocol's own part of the `Server` header, for where the policy's cannot travel in HTTP.
+/// The `Server` header to send if the configured one is not valid in HTTP.
 const SERVER: &str = "Cougar/9.6.7600.16564";
-/// The product that stands behind it: the name of the server that is made of this.
+/// The product name of the server that uses this crate.
 pub(crate) const PRODUCT: &str = "asf-publishing-point";
-/// What a Windows Media server lists in `Supported` ([MS-WMHTTP] 4.8).
+/// The extensions that a Windows Media server lists in `Supported` ([MS-WMHTTP] 4.8).
 const EXTENSIONS: &str = "com.microsoft.wm.srvppair, com.microsoft.wm.sswitch, com.microsoft.wm.predstrm, \
                           com.microsoft.wm.fastcache, com.microsoft.wm.startupprofile";
 const TEXT: &str = "text/plain; charset=utf-8";
-/// The media type under which Windows Media servers announce an ASX.
+/// The media type with which Windows Media servers send an ASX.
 const ASX: &str = "video/x-ms-asf";
 
-/// How sessions are kept.
+/// How long sessions are kept, and how the server identifies itself.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// How long a PushStart may go without a `$H`, `$D` or `$C`, and how long a session outlives
-    /// its connection (S-2, S-14). Less than 10 s counts as 10 s.
+    /// How long a PushStart may continue without a `$H`, `$D` or `$C`, and how long a session outlives its connection
+    /// (S-2, S-14). Values below 10 s count as 10 s.
     pub idle_timeout: Duration,
-    /// How long a session lives between requests (S-3).
+    /// How long a session is kept between requests (S-3).
     pub inactivity_timeout: Duration,
-    /// The `Server` header; must begin with a product that pushers know, such as `Cougar/` (H-5).
+    /// The `Server` header; must begin with a product that encoders know, such as `Cougar/` (H-5).
     pub server: String,
 }
 
@@ -66,59 +65,59 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The Idle-Timeout in force (S-2).
+    /// Returns the effective Idle-Timeout (S-2).
     fn idle(&self) -> Duration {
         self.idle_timeout.max(LEAST_IDLE_TIMEOUT)
     }
 }
 
-/// What the higher layer says of a PushSetup's URL (S-5, S-8).
+/// What the caller found for a PushSetup's URL (S-5, S-8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PointLookup {
-    /// It is a publishing point; a template is ignored.
+    /// The publishing point exists; a template is ignored.
     Exists,
-    /// It is none yet, and can be made from the template that the directives name.
+    /// The publishing point does not exist, but can be created from the template in the directives.
     FromTemplate,
-    /// Neither it nor a template for it exists.
+    /// Neither the publishing point nor a template for it exists.
     Missing,
-    /// Another pusher has it.
+    /// Another encoder uses the publishing point.
     Busy,
-    /// It is found at this URL.
+    /// The publishing point is at this URL.
     Moved(String),
-    /// It is reached through the proxy at this URL.
+    /// The publishing point must be reached through the proxy at this URL.
     UseProxy(String),
 }
 
-/// What became of the request that a [`Reply`] answers.
+/// The outcome of the request that a [`Reply`] answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was granted.
+    /// The request was accepted.
     Accepted,
-    /// It was refused, or sent elsewhere.
+    /// The request was rejected or redirected.
     Refused,
-    /// The session that it belongs to ends with this error: what [`Output::Ended`] tells.
+    /// The request's session ends with this error, as [`Output::Ended`] reports.
     SessionEnded,
-    /// The client must show who it is (S-6).
+    /// The client must authenticate (S-6).
     Unauthorized(Box<Unauthorized>),
 }
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// HTTP status.
     pub status: u16,
-    /// What it says of the request.
+    /// The outcome of the request.
     pub outcome: Outcome,
-    /// The session's id, to be set as a cookie (S-9).
+    /// The session's id, which is set as a cookie (S-9).
     pub push_id: Option<PushId>,
-    /// Where to go instead (S-5).
+    /// The URL to which the client is redirected (S-5).
     pub location: Option<Box<str>>,
-    /// Content type and text; `None` is an empty body.
+    /// Content type and text; `None` means an empty body.
     pub body: Option<(&'static str, String)>,
-    /// Whether the connection closes after it.
+    /// Whether the connection closes after the response.
     pub close: bool,
     server: Box<str>,
-    /// Milliseconds.
+    /// In milliseconds.
     idle_timeout: u32,
 }
 
@@ -136,18 +135,18 @@ impl Reply {
         }
     }
 
-    /// 204, the connection stays open (S-9, S-12).
+    /// 204; the connection stays open (S-9, S-12).
     fn success(policy: &Policy, push_id: &PushId) -> Self {
         Self { push_id: Some(push_id.clone()), outcome: Outcome::Accepted, ..Self::new(policy, 204) }
     }
 
-    /// An error with a sentence for the pusher's log; the connection closes, since a body may still
-    /// be under way on it.
+    /// Creates an error response with a sentence for the encoder's log. The connection closes, because a request body
+    /// may still be in transit on it.
     pub fn error(policy: &Policy, status: u16, text: &str) -> Self {
         Self { body: Some((TEXT, format!("{text}\n"))), close: true, ..Self::new(policy, status) }
     }
 
-    /// The error that a session ends with.
+    /// Creates the error response that ends a session.
     fn last(policy: &Policy, status: u16, text: &str) -> Self {
         Self { outcome: Outcome::SessionEnded, ..Self::error(policy, status, text) }
     }
@@ -156,12 +155,13 @@ impl Reply {
         Self { location: Some(location.into()), close: true, ..Self::new(policy, status) }
     }
 
-    /// The reply's headers ([MS-WMHTTP] 2.2.2.2); Content-Length always, since pushers look for it.
+    /// Returns the response's headers ([MS-WMHTTP] 2.2.2.2). Content-Length is always included, because encoders expect
+    /// it.
     pub fn to_headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(10);
         let server = HeaderValue::from_str(&self.server).unwrap_or_else(|_| HeaderValue::from_static(SERVER));
         headers.insert(header::SERVER, server);
-        // Digits and ASCII letters always make a value.
+        // Digits and ASCII letters always form a valid value.
         if let Ok(pragma) = HeaderValue::from_str(&pragma(Duration::from_millis(self.idle_timeout.into()))) {
             headers.insert(header::PRAGMA, pragma);
         }
@@ -190,10 +190,10 @@ impl Reply {
     }
 }
 
-/// Answers a PushSetup that asks for a new session (push-id 0).
+/// Answers a PushSetup that requests a new session (push-id 0).
 ///
-/// `fresh` becomes the session's id: it must come from a cryptographic random source and be no
-/// other session's (S-1). Without a reception the reply says why.
+/// `fresh` becomes the session's id: it must come from a cryptographic random source and differ from the id of any
+/// other session (S-1). If no session is returned, the response contains the reason.
 pub fn accept(
     head: &RequestHead,
     directives: &Directives,
@@ -211,14 +211,14 @@ pub fn accept(
     }
 }
 
-/// Why a PushSetup opens no session.
+/// Returns the error response if a PushSetup cannot open a session.
 fn refusal(head: &RequestHead, lookup: PointLookup, fresh: &PushId, policy: &Policy) -> Option<Reply> {
     if head.kind != Kind::Setup {
-        // S-10: a PushStart needs a session that was set up.
+        // S-10: a PushStart requires a session that was set up.
         return Some(unknown_session(policy));
     }
     if !is_encoder(&head.user_agent) {
-        // S-4: who has the URL answers with `reply_to_non_encoder` instead.
+        // S-4: a caller that knows the URL responds with `reply_to_non_encoder` instead.
         return Some(Reply::error(policy, 400, "User-Agent is not a WMEncoder/<version> of this protocol"));
     }
     if !head.cookies.push_id().is_new_session() {
@@ -226,7 +226,7 @@ fn refusal(head: &RequestHead, lookup: PointLookup, fresh: &PushId, policy: &Pol
     }
     match lookup {
         PointLookup::Exists | PointLookup::FromTemplate if fresh.is_new_session() => {
-            // S-1: `0` is never a session's id.
+            // S-1: `0` is never the id of a session.
             Some(Reply::error(policy, 500, "no identifier for a new session"))
         }
         PointLookup::Exists | PointLookup::FromTemplate => None,
@@ -239,7 +239,7 @@ fn refusal(head: &RequestHead, lookup: PointLookup, fresh: &PushId, policy: &Pol
     }
 }
 
-/// Answers what is no encoder as Windows does (S-4): 200, with an ASX that names the same URL.
+/// Responds to a client that is not an encoder as Windows does (S-4): 200, with an ASX that refers to the same URL.
 pub fn reply_to_non_encoder(policy: &Policy, url: &str) -> Reply {
     let asx = format!(
         "<ASX VERSION=\"3.0\">\r\n<ENTRY>\r\n<REF HREF=\"{}\"/>\r\n</ENTRY>\r\n</ASX>\r\n",
@@ -252,57 +252,57 @@ fn escape_attribute(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Answers a push-id that no session has (S-7, S-10).
+/// Responds to an unknown push-id (S-7, S-10).
 ///
-/// 412: what the request presumes, a session, is not there. A pusher then begins anew with push-id 0,
-/// while 404 would tell it that the publishing point is missing and 400 that it is at fault itself.
+/// The status is 412, because the session that the request requires does not exist. An encoder then starts again with
+/// push-id 0. 404 would mean that the publishing point is missing, and 400 that the encoder made an error.
 pub fn unknown_session(policy: &Policy) -> Reply {
     Reply::error(policy, 412, "no session has this push-id: begin again with push-id=0")
 }
 
-/// Refuses a push that has come through the publishing point called `pseudonym` before, or through too many relays:
-/// 508 (RFC 5842, 7.2), with the remedy. `None` admits it.
+/// Rejects a push that has already passed the publishing point named `pseudonym`, or too many relays, with 508 (RFC
+/// 5842, 7.2) and the remedy. `None` accepts it.
 pub fn loop_refusal(via: &Via, pseudonym: Option<&str>, policy: &Policy) -> Option<Reply> {
     via.refusal(pseudonym).map(|why| Reply::error(policy, 508, &why))
 }
 
-/// What a [`ServerSession`] wants done.
+/// The next action of the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// `$H`: the ASF file header of the stream.
     Header(Bytes),
-    /// `$D`: one ASF data packet, a slice of the chunk that it came in where it lay in one.
+    /// `$D`: one ASF data packet, a slice of the received chunk if it was within one.
     Data(Bytes),
     /// `$C`: the ASF file header of the next entry.
     StreamChange(Bytes),
-    /// `$E`(1): the entry is over, a `$C` is due.
+    /// `$E`(1): the entry has ended, and a `$C` must follow.
     EntryEnded,
-    /// Answer the PushStart under way now, its body complete or not; [`Reply::close`] tells
-    /// whether the connection closes after it.
+    /// Respond to the current PushStart now, whether its body is complete or not. [`Reply::close`] is whether the
+    /// connection closes afterwards.
     Reply(Reply),
-    /// Close the session's connection, where it still has one, without an answer.
+    /// Close the session's connection, if it still has one, without a response.
     Close,
-    /// The session is deleted: nothing follows.
+    /// The session was deleted; no further output follows.
     Ended {
-        /// `$E`'s Reason, or why the server ended it.
+        /// The Reason of `$E`, or why the server ended the session.
         reason: Hresult,
-        /// Whether the publishing point is to be removed: the session's AutoDestroy (S-13).
+        /// Whether the publishing point must be removed because of the session's AutoDestroy (S-13).
         destroy: bool,
     },
 }
 
-/// Why a body is no push.
+/// Why a body violates the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Violation {
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    #[error("${0} where the session's $H was due")]
+    #[error("${0} instead of the session's $H")]
     HeaderDue(char),
     #[error("a second $H in a session")]
     HeaderAgain,
     #[error("$C without an $E with Reason 1 before it")]
     ChangeInEntry,
-    #[error("$D after an $E with Reason 1, where a $C was due")]
+    #[error("$D after an $E with Reason 1, instead of a $C")]
     DataBetweenEntries,
     #[error("the body ends within a packet")]
     Cut,
@@ -310,8 +310,8 @@ enum Violation {
     NoHeader,
 }
 
-/// Where the session is in the grammar of its bodies (P-8). It outlives a request: an `$E`(1) may
-/// end one body and its `$C` begin the next.
+/// The position in the grammar of the session's bodies (P-8). It is kept across requests: an `$E`(1) may be the last
+/// packet of one body and its `$C` the first of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BodyState {
     /// Before `$H`.
@@ -323,8 +323,8 @@ enum BodyState {
 }
 
 impl BodyState {
-    /// Whether `packet` may come here (P-8, S-11). A `$F` stands anywhere after `$H`, and `$D` after a
-    /// `$F`: it carries nothing and is ignored (P-7).
+    /// Checks whether `packet` is allowed here (P-8, S-11). A `$F` may occur anywhere after `$H`, and a `$D` may follow
+    /// a `$F`, because a `$F` contains nothing and is ignored (P-7).
     fn check(self, packet: &Packet) -> Result<(), Violation> {
         match (self, packet) {
             (Self::Start, Packet::Header(_)) => Ok(()),
@@ -342,15 +342,15 @@ impl BodyState {
 enum State {
     /// Between requests, until the Inactivity-Timeout (S-3).
     Idle { until: Instant },
-    /// A PushStart is under way, until the Idle-Timeout (S-2).
+    /// A PushStart is in progress, until the Idle-Timeout (S-2).
     Streaming { until: Instant },
-    /// Its connection was lost; the Idle-Timeout goes on (S-14).
+    /// Its connection was lost; the Idle-Timeout keeps running (S-14).
     Lost { until: Instant },
-    /// The session is deleted.
+    /// The session was deleted.
     Over,
 }
 
-/// One session of one pusher. See the module's text.
+/// One session of one encoder; see the module documentation.
 #[derive(Debug)]
 pub struct ServerSession {
     push_id: PushId,
@@ -376,32 +376,32 @@ impl ServerSession {
         }
     }
 
-    /// The session's id (S-1).
+    /// Returns the session's id (S-1).
     pub fn push_id(&self) -> &PushId {
         &self.push_id
     }
 
-    /// Whether the publishing point goes with the session (S-1).
+    /// Returns whether the publishing point is removed with the session (S-1).
     pub fn auto_destroy(&self) -> bool {
         self.auto_destroy
     }
 
-    /// Whether a PushStart is under way.
+    /// Returns whether a PushStart is in progress.
     pub fn is_streaming(&self) -> bool {
         matches!(self.state, State::Streaming { .. })
     }
 
-    /// Whether the session is deleted.
+    /// Returns whether the session was deleted.
     pub fn is_over(&self) -> bool {
         matches!(self.state, State::Over)
     }
 
-    /// What to do next; to be asked until `None` after each call of another method.
+    /// Returns the next action. Call it until it returns `None` after each call of another method.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// When [`ServerSession::timed_out`] is due.
+    /// Returns when [`ServerSession::timed_out`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Idle { until } | State::Streaming { until } | State::Lost { until } => Some(until),
@@ -409,8 +409,8 @@ impl ServerSession {
         }
     }
 
-    /// Answers a PushSetup that carries the session's own id: 204, or an error while a PushStart is
-    /// under way, which goes on undisturbed (S-7). The latest PushSetup's AutoDestroy counts.
+    /// Responds to a PushSetup with the session's own id: 204, or an error while a PushStart is in progress, which
+    /// continues unaffected (S-7). The AutoDestroy of the latest PushSetup applies.
     pub fn set_up_again(&mut self, directives: &Directives, now: Instant) -> Reply {
         match self.state {
             State::Over => unknown_session(&self.policy),
@@ -423,12 +423,12 @@ impl ServerSession {
         }
     }
 
-    /// Takes a PushStart's head as soon as it is in; its body follows (S-10). After a lost connection
-    /// it resumes the session (S-14).
+    /// Processes the head of a PushStart as soon as it has arrived, before its body (S-10). After a lost connection it
+    /// resumes the session (S-14).
     ///
     /// # Errors
-    /// What to answer at once, where the head is no PushStart of this session, where the session is
-    /// over, or where another PushStart of it is under way; that one goes on undisturbed.
+    /// The response to send immediately if the head is not a PushStart of this session, if the session is over, or if
+    /// another PushStart of it is in progress, which continues unaffected.
     pub fn start(&mut self, head: &RequestHead, now: Instant) -> Result<(), Reply> {
         if head.kind != Kind::Start {
             return Err(Reply::error(&self.policy, 400, "the request is not a PushStart"));
@@ -440,7 +440,7 @@ impl ServerSession {
             State::Over => Err(unknown_session(&self.policy)),
             State::Streaming { .. } => Err(self.occupied()),
             State::Idle { .. } | State::Lost { .. } => {
-                // What a lost body left of a packet is dropped: the next begins with a whole one.
+                // Discard the incomplete packet of a lost body: the next body begins with a whole packet.
                 self.decoder = Decoder::default();
                 self.restart_idle_timeout(now);
                 Ok(())
@@ -448,7 +448,7 @@ impl ServerSession {
         }
     }
 
-    /// Takes the next bytes of the PushStart's body, cut anywhere.
+    /// Processes the next bytes of the PushStart's body, split at any position.
     pub fn body(&mut self, bytes: Bytes, now: Instant) {
         if !self.is_streaming() {
             return;
@@ -459,7 +459,7 @@ impl ServerSession {
         }
     }
 
-    /// The PushStart's body is complete: its Content-Length is reached (S-12).
+    /// Records that the PushStart's body is complete: its Content-Length is reached (S-12).
     pub fn body_end(&mut self, now: Instant) {
         if !self.is_streaming() {
             return;
@@ -474,23 +474,22 @@ impl ServerSession {
         }
     }
 
-    /// The session's connection is gone. In the middle of a PushStart the session waits for the
-    /// pusher's return until the Idle-Timeout, which goes on (S-14); between requests a
-    /// connection matters to no one.
+    /// Records that the session's connection was lost. During a PushStart, the session waits for the encoder to return
+    /// until the Idle-Timeout, which keeps running (S-14). Between requests the connection does not matter.
     pub fn connection_lost(&mut self, _now: Instant) {
         if let State::Streaming { until } = self.state {
             self.state = State::Lost { until };
         }
     }
 
-    /// The deadline has passed: the session is deleted, with 408 where a PushStart is under way (S-2, S-3).
+    /// Deletes the session after its deadline, with 408 if a PushStart is in progress (S-2, S-3).
     pub fn timed_out(&mut self, now: Instant) {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
         match self.state {
             State::Streaming { .. } => {
-                let reply = Reply::last(&self.policy, 408, "nothing of the stream came within the Idle-Timeout");
+                let reply = Reply::last(&self.policy, 408, "no header or data packet arrived within the Idle-Timeout");
                 self.outputs.push_back(Output::Reply(reply));
                 self.end(Hresult::TIMEOUT);
             }
@@ -498,14 +497,14 @@ impl ServerSession {
                 self.outputs.push_back(Output::Close);
                 self.end(Hresult::TIMEOUT);
             }
-            // The cause is the connection, the time-out only its consequence.
+            // Report the lost connection as the cause; the timeout only follows from it.
             State::Lost { .. } => self.end(Hresult::RESET_CONNECTION),
             State::Over => {}
         }
     }
 
-    /// The higher layer ends the session with an error `status`, which only a PushStart under way
-    /// can be told (S-15).
+    /// Ends the session with an error `status` on behalf of the caller. The client receives it only if a PushStart is
+    /// in progress (S-15).
     pub fn terminate(&mut self, status: u16, _now: Instant) {
         match self.state {
             State::Streaming { .. } => {
@@ -519,8 +518,8 @@ impl ServerSession {
         self.end(Hresult::ABORT);
     }
 
-    /// The higher layer cannot use what came, a header or a data packet: ends the session with 400 and `why` (S-11).
-    /// A refusal is final: nothing that came behind what is refused is handed on.
+    /// Ends the session with 400 and `why`, because the caller cannot use a header or a data packet (S-11). The
+    /// rejection is final: no later data of the session is passed on.
     pub fn refuse(&mut self, why: &str) {
         if self.is_over() && self.outputs.is_empty() {
             return;
@@ -531,7 +530,7 @@ impl ServerSession {
     }
 
     fn take_packets(&mut self, now: Instant) -> Result<(), Violation> {
-        // An end empties the decoder, so that nothing after it is looked at.
+        // Ending the session clears the decoder, so that later packets are not processed.
         while let Some(packet) = self.decoder.next_packet()? {
             self.position.check(&packet)?;
             match packet {
@@ -550,14 +549,15 @@ impl ServerSession {
                     self.outputs.push_back(Output::StreamChange(header));
                 }
                 Packet::End(Hresult::FALSE) => {
-                    // A repeated `$E`(1) says nothing new.
+                    // A repeated `$E`(1) has no effect.
                     if self.position == BodyState::Entry {
                         self.outputs.push_back(Output::EntryEnded);
                     }
                     self.position = BodyState::BetweenEntries;
                 }
                 Packet::End(reason) => {
-                    // S-13 lets the server close without an answer; one shows the pusher that the end arrived.
+                    // S-13 allows the server to close without a response; a response confirms to the encoder that the
+                    // end arrived.
                     let reply = Reply { close: true, outcome: Outcome::Accepted, ..Reply::new(&self.policy, 204) };
                     self.outputs.push_back(Output::Reply(reply));
                     self.end(reason);
@@ -568,7 +568,7 @@ impl ServerSession {
         Ok(())
     }
 
-    /// Ends the session over a body that is no push: nothing after the fault can be trusted (S-11).
+    /// Ends the session because its body violates the protocol: no later data can be trusted (S-11).
     fn reject(&mut self, violation: &Violation) {
         self.outputs.push_back(Output::Reply(Reply::last(&self.policy, 400, &violation.to_string())));
         self.end(Hresult::BAD_REQUEST);
@@ -589,7 +589,7 @@ impl ServerSession {
     }
 
     fn occupied(&self) -> Reply {
-        Reply::error(&self.policy, 409, "a PushStart of this session is under way")
+        Reply::error(&self.policy, 409, "a PushStart of this session is already in progress")
     }
 }
 

@@ -1,23 +1,23 @@
-//! Which way a push has come (RFC 9110, 7.6.3): servers that pass it on, and proxies between them.
+//! The servers and proxies that a push has passed (`Via`, RFC 9110, 7.6.3).
 //!
-//! Each publishing point that pushes on adds a name of its own that nobody else has. One that finds
-//! its own name in a push to it would be fed by itself.
+//! Each publishing point that forwards a push adds its own unique name. A publishing point that finds its own name in
+//! an incoming push would receive its own output.
 
 use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderValue, VIA};
 
-/// Servers and proxies that a push may have come through; a tree of more is none that anybody meant.
+/// Maximum number of servers and proxies that a push may pass; more indicate a configuration error.
 pub const MAX_HOPS: usize = 16;
-/// Bytes of all of them, so that the next request's head stays small.
+/// Maximum total size in bytes, so that the next request's head stays small.
 const MAX_BYTES: usize = 2048;
 
-/// Servers and proxies that a push has come through, the first one first.
+/// The servers and proxies that a push has passed, the first one first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Via(Arc<Vec<String>>);
 
 impl Via {
-    /// Reads a request's or a response's Via lines; comments are dropped, whoever wrote them.
+    /// Parses the Via headers of a request or response; comments are dropped.
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let mut hops = Vec::new();
         for line in headers.get_all(VIA).iter().filter_map(|value| value.to_str().ok()) {
@@ -28,33 +28,33 @@ impl Via {
         Self(Arc::new(hops))
     }
 
-    /// The same way, and one step more: through the publishing point that is called `pseudonym`.
+    /// Returns the list with the publishing point named `pseudonym` added.
     #[must_use]
     pub fn through(&self, pseudonym: &str) -> Self {
         Self(Arc::new(self.0.iter().cloned().chain([format!("1.1 {pseudonym}")]).collect()))
     }
 
-    /// Whether it leads through the publishing point that is called `pseudonym`.
+    /// Returns whether the list contains the publishing point named `pseudonym`.
     pub fn leads_through(&self, pseudonym: &str) -> bool {
         self.0.iter().any(|hop| hop.split(' ').any(|word| word == pseudonym))
     }
 
-    /// The header's value; `None` where there is nothing to say.
+    /// Returns the header's value; `None` if the list is empty.
     pub fn to_value(&self) -> Option<HeaderValue> {
         if self.0.is_empty() { None } else { HeaderValue::from_str(&self.0.join(", ")).ok() }
     }
 
-    /// Why a push that came this way is not taken by the publishing point that is called `pseudonym`, or by a new
-    /// one, which has no such name yet: with the remedy. `None` admits it.
+    /// Returns why the publishing point named `pseudonym` must reject a push with this list, and the remedy. A new
+    /// publishing point has no name yet. `None` accepts the push.
     pub fn refusal(&self, pseudonym: Option<&str>) -> Option<String> {
         if pseudonym.is_some_and(|pseudonym| self.leads_through(pseudonym)) {
-            let text = "this push comes from this publishing point itself, by way of a relay: take one `forward` out of \
-                        the circle";
+            let text = "relay loop: this push has already passed this publishing point. Remove one `forward` entry from \
+                        the loop of publishing points";
             Some(text.to_owned())
         } else if self.0.len() > MAX_HOPS || self.0.iter().map(String::len).sum::<usize>() > MAX_BYTES {
             Some(format!(
-                "this push has come through {} servers and proxies, which is too many: see that relays form no circle, \
-                 and let `forward` lead to this server on a shorter way",
+                "too many relays: this push has passed {} servers and proxies. Check that relays form no loop, and \
+                 forward to this server over fewer servers",
                 self.0.len()
             ))
         } else {
@@ -63,7 +63,7 @@ impl Via {
     }
 }
 
-/// A comment is in parentheses, which may be nested and escaped.
+/// Removes comments, which are in parentheses and may be nested and escaped.
 fn without_comments(line: &str) -> String {
     let mut depth = 0_usize;
     let mut escaped = false;
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_proxies_between_are_kept_and_their_comments_are_not() {
+    fn entries_of_proxies_are_kept_without_their_comments() {
         let read = via(&["1.1 abc, 1.0 fred (a, \\) b (c) 1.1 me)", "HTTP/1.1  p.example:80 (nginx),,", "1.1 def"]);
         assert_eq!(read.to_value().unwrap(), "1.1 abc, 1.0 fred, HTTP/1.1 p.example:80, 1.1 def");
         for (name, there) in [("abc", true), ("def", true), ("me", false), ("ab", false), ("p.example", false)] {
@@ -101,10 +101,10 @@ mod tests {
     }
 
     #[test]
-    fn a_way_through_oneself_or_without_end_is_refused() {
+    fn a_loop_or_too_many_hops_are_rejected() {
         let mut way = via(&["1.1 proxy (Apache)"]).through("one");
         assert_eq!(way.refusal(Some("other")), None);
-        assert!(way.refusal(Some("one")).unwrap().contains("take one `forward` out of the circle"));
+        assert!(way.refusal(Some("one")).unwrap().contains("Remove one `forward` entry"));
         for hop in 2..MAX_HOPS {
             way = way.through(&format!("p{hop}"));
         }
@@ -114,9 +114,9 @@ mod tests {
         assert!(long.refusal(None).is_some());
     }
 
-    /// What a point is refused for it must be able to read back.
+    /// A publishing point must be able to parse its own entry in order to detect a loop.
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_value_parses_to_the_same_list() {
         let way = via(&["1.0 a"]).through("b").through("c");
         let headers = HeaderMap::from_iter([(VIA, way.to_value().unwrap())]);
         assert_eq!(Via::from_headers(&headers), way);

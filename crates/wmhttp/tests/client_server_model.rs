@@ -1,4 +1,4 @@
-//! The two ends of the protocol against each other, in virtual time, before any socket.
+//! Runs client and server of the protocol against each other in virtual time, without sockets.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::collections::{BTreeSet, VecDeque};
@@ -24,7 +24,7 @@ fn header() -> Arc<Header> {
     Arc::new(Header::parse(HeaderBuilder::default().packet_size(PACKET).build()).unwrap())
 }
 
-/// What reached the server's higher layer.
+/// The data that the server passed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Got {
     Header(Bytes),
@@ -32,7 +32,7 @@ enum Got {
     Over,
 }
 
-/// A client, a server and the wire between them.
+/// A client, a server and the connection between them.
 struct Pair {
     now: Instant,
     client: Session,
@@ -40,32 +40,33 @@ struct Pair {
     server: Option<ServerSession>,
     ids: u32,
     got: Vec<Got>,
-    /// Bytes of the body on their way, with the content length that is left.
+    /// Bytes of the body in transit, and the remaining content length.
     wire: VecDeque<Bytes>,
     body_left: u64,
     answering: bool,
     header: Arc<Header>,
-    /// The next packet to offer.
+    /// The number of the next packet to offer.
     next: u32,
-    /// Packets that the stream has so far.
+    /// Number of packets in the stream so far.
     total: u32,
-    /// Packets that were on the wire when it broke.
+    /// Number of packets that were in transit when the connection was lost.
     undelivered: u32,
-    /// What becomes of the server's answers.
+    /// What happens to the server's responses.
     answers: Answers,
-    /// Packets that were left out, as a log that is too short does.
+    /// Packets that were skipped, as by a packet buffer that is too small.
     dropped: Vec<u32>,
-    /// Packets taken, in order, less those taken back.
+    /// Packets that were sent, in order, without those taken back.
     sent: Vec<u32>,
-    /// Packets that the server's system took and the server did not read before it broke: the client cannot know.
+    /// Packets that the server's TCP stack acknowledged but the server did not read before the connection was lost: the
+    /// client cannot know about them.
     unread: BTreeSet<u32>,
 }
 
-/// What becomes of an answer on its way.
+/// What happens to a response in transit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answers {
     Arrive,
-    /// Nothing is heard of the next one, and the connection stands.
+    /// The next response is lost, and the connection stays open.
     NextIsLost,
 }
 
@@ -105,22 +106,22 @@ impl Pair {
         }
     }
 
-    /// Carries out what the client says.
+    /// Carries out the client's actions.
     fn client_says(&mut self) {
         while let Some(output) = self.client.poll() {
             match output {
                 Output::Request(request) => {
-                    // What was on the old request's way does not arrive.
+                    // Data in transit for the old request does not arrive.
                     self.wire.clear();
                     let head = RequestHead::from_headers(&request.head.to_headers("media").unwrap()).unwrap();
-                    assert_eq!(head, request.head, "the two ends read the same");
+                    assert_eq!(head, request.head, "client and server parse the same head");
                     match head.kind {
                         Kind::Setup => self.set_up(&head, &request.body.unwrap_or_default()),
                         Kind::Start => self.start(&head),
                     }
                 }
                 Output::Send(bytes) | Output::Filler(bytes) => self.wire.push_back(bytes),
-                // All that was on its way has been read by then.
+                // The server has read everything in transit by then.
                 Output::CloseGracefully => {
                     self.answering = false;
                     self.client.handle_closed(true, self.now);
@@ -135,7 +136,7 @@ impl Pair {
                     self.answering = false;
                 }
                 Output::Event(event) => {
-                    // What a destination does: back over what the session, or the transport, knows to be missing.
+                    // Like a destination, go back by the data that the session or the transport knows to be missing.
                     if let Event::Restarted { rewind, .. } = event {
                         assert_eq!(rewind % FRAMED as u64, 0);
                         self.rewind(u32::try_from(rewind / FRAMED as u64).unwrap().max(self.undelivered));
@@ -181,7 +182,7 @@ impl Pair {
         if self.answers == Answers::NextIsLost {
             self.answers = Answers::Arrive;
             if reply.close {
-                // The close is heard all the same.
+                // The client detects the close nevertheless.
                 self.undelivered += self.data_on_the_wire();
                 self.wire.clear();
                 self.client.handle_disconnect(Cause::Closed, "", self.undelivered == 0, self.now);
@@ -195,7 +196,7 @@ impl Pair {
         self.client_says();
     }
 
-    /// Offers one packet; whether it went.
+    /// Offers one packet; returns whether it was sent.
     fn offer(&mut self) -> bool {
         for _ in 0..8 {
             let header = Arc::clone(&self.header);
@@ -222,7 +223,7 @@ impl Pair {
         false
     }
 
-    /// The wire's bytes reach the server, which may answer.
+    /// Delivers the bytes in transit to the server, which may respond.
     fn deliver(&mut self) {
         while let Some(bytes) = self.wire.pop_front() {
             self.body_left = self.body_left.checked_sub(bytes.len() as u64).expect("C-9");
@@ -257,7 +258,7 @@ impl Pair {
         }
     }
 
-    /// The connection breaks with everything on the wire undelivered.
+    /// Breaks the connection; nothing in transit is delivered.
     fn break_connection(&mut self) {
         self.undelivered = self.data_on_the_wire();
         let undelivered = self.wire.iter().map(Bytes::len).sum::<usize>() as u64;
@@ -274,7 +275,8 @@ impl Pair {
         self.undelivered = 0;
     }
 
-    /// The connection breaks with everything on the wire acknowledged by the peer's system, and read by nobody.
+    /// Breaks the connection; the peer's TCP stack has acknowledged everything in transit, but the server has not read
+    /// it.
     fn break_unread(&mut self) {
         let on_the_wire = self.data_on_the_wire();
         self.unread.extend(self.sent.iter().rev().take(on_the_wire as usize));
@@ -286,7 +288,7 @@ impl Pair {
         u32::try_from(self.wire.iter().filter(|bytes| bytes.starts_with(b"$D")).count()).unwrap()
     }
 
-    /// Takes so many packets, or fewer where the client has no room, that stay on their way.
+    /// Sends this number of packets, or fewer if the client does not accept them; they stay in transit.
     fn offer_some(&mut self, packets: u32) {
         for _ in 0..packets {
             if self.client.is_down() || !self.offer() {
@@ -295,7 +297,7 @@ impl Pair {
         }
     }
 
-    /// Time passes for both.
+    /// Advances the time of both sides.
     fn pass(&mut self, time: Duration) {
         self.now += time;
         if let Some(server) = &mut self.server
@@ -308,14 +310,14 @@ impl Pair {
         self.client_says();
     }
 
-    /// Waits as long as the client does, where it waits for something.
+    /// Advances to the client's deadline, if it has one.
     fn pass_to_deadline(&mut self) {
         if let Some(deadline) = self.client.deadline() {
             self.pass(deadline.saturating_duration_since(self.now));
         }
     }
 
-    /// The server ends the session, with so many packets on their way to it.
+    /// The server ends the session while this number of packets is in transit.
     fn terminate(&mut self, status: u16, in_flight: u32) {
         self.offer_some(in_flight);
         self.undelivered = self.data_on_the_wire();
@@ -323,7 +325,7 @@ impl Pair {
         let Some(server) = &mut self.server else { return };
         server.terminate(status, self.now);
         self.server_says();
-        // Where no answer was due it sees the connection close.
+        // If no response was pending, the client sees the connection close.
         if self.undelivered > 0 || !self.client.is_down() {
             self.client.handle_disconnect(Cause::Closed, "", self.undelivered == 0, self.now);
             self.client_says();
@@ -332,10 +334,10 @@ impl Pair {
         self.rewind(undelivered);
     }
 
-    /// The last so many packets taken are to be taken again.
+    /// Takes back the last packets, so that they are sent again.
     fn rewind(&mut self, packets: u32) {
         for _ in 0..packets {
-            self.next = self.sent.pop().expect("more is taken back than was taken");
+            self.next = self.sent.pop().expect("more packets are taken back than were sent");
         }
     }
 
@@ -345,7 +347,7 @@ impl Pair {
         }
     }
 
-    /// The log has moved on: what is next is further on.
+    /// Skips packets, as if the packet buffer had advanced.
     fn skip(&mut self, packets: u32) {
         self.dropped.extend((self.next..self.next + packets).filter(|n| !self.sent.contains(n)));
         self.next += packets;
@@ -359,7 +361,7 @@ impl Pair {
         }
     }
 
-    /// Sends `count` packets from `next` on, whatever it takes.
+    /// Sends `count` packets from `next` on, reconnecting as necessary.
     fn push(&mut self, count: u32) {
         let to = self.next + count;
         let mut idle = 0;
@@ -369,7 +371,7 @@ impl Pair {
                 idle = 0;
             } else {
                 idle += 1;
-                assert!(idle < 50, "no way out: {:?}", self.client);
+                assert!(idle < 50, "no progress: {:?}", self.client);
                 if idle > 10 {
                     self.pass_to_deadline();
                 }
@@ -402,7 +404,7 @@ impl Pair {
     }
 }
 
-/// P-8, S-9, S-12, S-13: a whole push, through many bodies.
+/// P-8, S-9, S-12, S-13: a complete push with many bodies.
 #[test]
 fn p8_s9_s12_s13_a_push_through_many_bodies() {
     let mut pair = Pair::new(Some(1), HeaderChange::Auto);
@@ -415,7 +417,7 @@ fn p8_s9_s12_s13_a_push_through_many_bodies() {
     assert_eq!(pair.ids, 1, "one session");
 }
 
-/// C-12, S-11: headers change in the session, at every remainder of a body.
+/// C-12, S-11: header changes within the session, at every remainder of a body.
 #[test]
 fn c12_s11_header_changes() {
     for offset in 0..700 {
@@ -433,7 +435,7 @@ fn c12_s11_header_changes() {
     }
 }
 
-/// C-15, S-14: a lost connection is resumed in the session; after the Idle-Timeout a new one begins.
+/// C-15, S-14: a session is resumed after a lost connection; after the Idle-Timeout a new one begins.
 #[test]
 fn c15_s14_resume_and_new_session() {
     let mut pair = Pair::new(None, HeaderChange::Auto);
@@ -451,7 +453,7 @@ fn c15_s14_resume_and_new_session() {
     assert_eq!(pair.data(), (0..30).collect::<Vec<_>>());
 }
 
-/// C-12, C-15: a header that was on its way when the connection broke is not taken for known by the server.
+/// C-12, C-15: a header that was in transit when the connection was lost is not assumed to be known to the server.
 #[test]
 fn c12_c15_a_header_that_did_not_arrive() {
     let second = HeaderBuilder::default().packet_size(PACKET).finite(9).build();
@@ -482,7 +484,7 @@ fn c12_c15_a_header_that_did_not_arrive() {
     }
 }
 
-/// S-2, C-16: an idle push is ended by the server with 408; the client begins anew and loses nothing.
+/// S-2, C-16: the server ends an idle push with 408; the client begins a new session and loses nothing.
 #[test]
 fn s2_c16_idle_timeout() {
     let mut pair = Pair::new(None, HeaderChange::Auto);
@@ -497,7 +499,7 @@ fn s2_c16_idle_timeout() {
     assert_eq!(pair.data(), (0..20).collect::<Vec<_>>());
 }
 
-/// S-15: an administrative disconnect reaches the client as the status.
+/// S-15: the client receives the status of an administrative disconnect.
 #[test]
 fn s15_administrative_disconnect() {
     let mut pair = Pair::new(None, HeaderChange::Auto);
@@ -508,24 +510,24 @@ fn s15_administrative_disconnect() {
     assert!(matches!(pair.events.last(), Some(Event::Failed(failure)) if failure.status() == Some(503)));
 }
 
-/// What may happen between two packets.
+/// A fault between two packets.
 #[derive(Clone, Debug)]
 enum Fault {
     None,
     Break,
     /// The connection breaks before the last packets were delivered.
     BreakInFlight(u32),
-    /// … after they were, and before the server read them.
+    /// … after they were delivered, but before the server read them.
     BreakUnread(u32),
     Header,
     Wait(u64),
-    /// The server ends the session with so many packets on their way.
+    /// The server ends the session with this number of packets in transit.
     Expel(u32),
-    /// The server starts anew and knows nothing.
+    /// The server restarts and has lost its sessions.
     Forget,
-    /// The next answer is not heard.
+    /// The next response is lost.
     LoseAnswer,
-    /// So many packets are left out while the push stands still.
+    /// This number of packets is skipped while no data is sent.
     Skip(u32),
 }
 
@@ -544,8 +546,8 @@ fn fault() -> impl Strategy<Value = Fault> {
     ]
 }
 
-/// Pushes as `faults` say, and holds that each packet reached the server once, in order, or was left out, or was lost
-/// in the server after its system had acknowledged it; where an answer was not understood better twice than never.
+/// Pushes with `faults`, and checks that each packet reached the server once and in order, or was skipped, or was lost
+/// in the server after its TCP stack had acknowledged it. If a response was ambiguous, a packet may arrive twice.
 fn run(content_length: Option<u64>, header_change: HeaderChange, faults: &[(u32, Fault)]) -> Pair {
     let mut pair = Pair::new(content_length, header_change);
     pair.client_says();
@@ -577,11 +579,11 @@ fn run(content_length: Option<u64>, header_change: HeaderChange, faults: &[(u32,
     pair.answers = Answers::Arrive;
     pair.finish();
     let got = pair.data();
-    // What nobody can know to be missing may come again, or not.
+    // Packets that the client cannot know to be missing may be sent again or not.
     let is_known = |n: &u32| !pair.unread.contains(n) || got.contains(n);
     let expected: Vec<u32> = (0..pair.total).filter(|n| !pair.dropped.contains(n) && is_known(n)).collect();
-    // A break right after a header change looks like a refusal of it, an answer that does not come like a body that
-    // did not arrive, and the end of a session that has just been resumed like that of one long gone.
+    // A break right after a header change looks like its rejection, a lost response like a body that did not arrive,
+    // and the end of a session that was just resumed like a session that no longer exists.
     let expelled = faults.iter().any(|(_, fault)| matches!(fault, Fault::Expel(_)));
     let in_doubt = |event: &Event| {
         let Event::Restarted { reason, .. } = event else { return false };
@@ -589,7 +591,7 @@ fn run(content_length: Option<u64>, header_change: HeaderChange, faults: &[(u32,
             || (expelled && *reason == RestartReason::SessionGone)
     };
     if pair.events.iter().any(in_doubt) {
-        // What was taken back though it had arrived may be left out, or not be read, the second time.
+        // A packet that was taken back although it had arrived may be skipped, or not be read, the second time.
         let missing: Vec<_> = expected.iter().filter(|n| !got.contains(n)).collect();
         assert!(missing.is_empty(), "{missing:?} of {faults:?}");
         let is_due = |n: &u32| !pair.unread.contains(n);
@@ -633,7 +635,7 @@ fn each_fault_at_every_remainder() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever happens, each packet reaches the server, in order and once, or is counted, and the push ends.
+    /// Whatever happens, each packet reaches the server once and in order, or is counted as lost, and the push ends.
     #[test]
     fn every_packet_arrives_once(
         content_length in prop_oneof![Just(None), (1_u64..8000).prop_map(Some)],

@@ -1,5 +1,6 @@
-//! C-15: a session whose connection is lost, at servers of every habit, for as long as it takes, in virtual time: what a
-//! player behind them can decode. The same by the element, for as long as a test may take: `tests/push/resume.rs`.
+//! C-15: sessions that lose their connection, at servers of every known behavior, for outages of any length, in virtual
+//! time. The test checks what a player behind them can decode. `tests/push/resume.rs` tests the same with the element,
+//! for shorter outages.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::sync::Arc;
@@ -16,18 +17,18 @@ use wmhttp::headers::Kind;
 
 const PACKET: u32 = 300;
 const FRAMED: u64 = PACKET as u64 + 4;
-/// Packets before the connection is lost, and all.
+/// Number of packets before the connection is lost, and in total.
 const BEFORE: u32 = 25;
 const PACKETS: u32 = 60;
 const KEY_INTERVAL: u32 = 10;
-/// How long a server keeps what it keeps.
+/// How long a server keeps a lost session.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 const OURS: &str = "Cougar/9.6.7600.16564 asf-publishing-point/0.1.0";
 const WINDOWS: &str = "Cougar/9.6.7600.16564";
 const IMITATION: &str = "Cougar/9.01.01.3814";
 
-/// What a server does with a push-id that it does not have.
+/// How a server reacts to an unknown push-id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unknown {
     Answers(u16),
@@ -38,30 +39,30 @@ enum Unknown {
 #[derive(Clone, Copy, Debug)]
 struct Habit {
     server: &'static str,
-    /// Whether it keeps a session whose connection is lost, and by which status it refuses a PushSetup meanwhile.
+    /// Whether it keeps a session whose connection was lost, and with which status it rejects a PushSetup meanwhile.
     keeps: Option<Option<u16>>,
     unknown: Unknown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loss {
-    /// The connection breaks, and another can be made.
+    /// The connection is lost, and another can be established.
     Cut,
-    /// The network is gone for so long.
+    /// The network is interrupted for this time.
     Network(Duration),
-    /// The server's process is gone for so long, and with it what it kept.
+    /// The server's process is down for this time and loses its sessions.
     Restart(Duration),
-    /// The same behind a proxy, which answers by 502 meanwhile.
+    /// The same behind a proxy, which responds with 502 meanwhile.
     RestartBehindProxy(Duration),
 }
 
-/// A server, the player behind it, and an encoder.
+/// A server, a player behind it, and an encoder.
 struct World {
     habit: Habit,
     digest: bool,
     now: Instant,
     client: Session,
-    /// When it was lost, and what reaches nobody until when.
+    /// When the connection was lost, and until when no request reaches the server.
     lost_at: Option<Instant>,
     back_at: Instant,
     loss: Loss,
@@ -70,7 +71,7 @@ struct World {
     has_header: bool,
     streaming: bool,
     nonce: u32,
-    // The encoder's place, as a destination keeps it.
+    // The encoder's position, as kept by a destination.
     next: u32,
     in_body: u32,
     begins_anew: bool,
@@ -155,7 +156,7 @@ impl World {
         self.has_header = false;
     }
 
-    /// What becomes of a request: an answer, a PushStart that is taken (`None`), or a connection that does not come about.
+    /// The result of a request: a response, an accepted PushStart (`None`), or a failed connection.
     fn request(&mut self, request: &Request) -> Result<Option<ResponseHead>, Cause> {
         if self.now < self.back_at {
             return match self.loss {
@@ -243,7 +244,7 @@ impl World {
         }
     }
 
-    /// As a destination does.
+    /// Reacts to an event like a destination.
     fn event(&mut self, event: &Event) {
         self.last = Some(event.clone());
         if *event == Event::Opened && std::mem::take(&mut self.begins_anew) {
@@ -257,7 +258,7 @@ impl World {
         }
     }
 
-    /// Sends packets up to the one before `to`, or until nothing goes.
+    /// Sends packets up to the one before `to`, or until none is accepted.
     fn send(&mut self, header: &Arc<Header>, to: u32) {
         let mut idle = 0;
         while self.next < to && idle < 8 {
@@ -284,7 +285,7 @@ impl World {
         }
     }
 
-    /// A whole push.
+    /// Runs a complete push.
     fn play(&mut self) {
         let header = HeaderBuilder::default().packet_size(PACKET).build();
         let header = Arc::new(Header::parse(header).unwrap());
@@ -344,7 +345,7 @@ fn habits() -> Vec<Habit> {
     let mut habits = vec![Habit { server: OURS, keeps: Some(None), unknown: Unknown::Answers(412) }];
     for unknown in unknowns {
         if unknown != Unknown::BeginsASession {
-            // One that calls itself so, and keeps nothing.
+            // A server that claims to be ours but keeps no sessions.
             habits.push(Habit { server: OURS, keeps: None, unknown });
         }
         for server in [WINDOWS, IMITATION] {
@@ -355,10 +356,10 @@ fn habits() -> Vec<Habit> {
     habits
 }
 
-/// C-15, S-10, S-14: at whatever server, after whatever loss, players have the header before the data, a key frame first, and
-/// all packets; at servers that keep the session they notice nothing while it lives.
+/// C-15, S-10, S-14: at every server and after every loss, players receive the header before the data, a key frame
+/// first, and all packets. If the server keeps the session, players notice nothing while it lives.
 #[test]
-fn c15_s10_s14_players_can_decode_what_comes_after_a_loss() {
+fn c15_s10_s14_players_can_decode_data_after_a_loss() {
     let [short, long] = [3, 70].map(Duration::from_secs);
     let losses = [
         Loss::Cut,

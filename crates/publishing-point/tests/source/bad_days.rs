@@ -86,20 +86,20 @@ fn each_bad_origin_is_named() {
             begin(stream);
             until_left(stream);
         }),
-        ("malformed", "what is not a stream", |stream, _| {
+        ("malformed", "is not a stream", |stream, _| {
             let _ = stream.write_all(&[OK, &[b'x'; 1000]].concat());
         }),
         ("malformed", "answered with text/html, not a stream", |stream, _| {
             let _ = stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<html></html>");
         }),
-        ("malformed", "a data packet of 1001 bytes; its header says 1000", |stream, head| {
+        ("malformed", "a data packet of 1001 bytes; the packet size in its header is 1000", |stream, head| {
             begin(stream);
             if head.contains("xPlayStrm=1") {
                 let _ = stream.write_all(&framed(b'D', &[1; 1001]));
             }
             until_left(stream);
         }),
-        ("malformed", "its header says that it has", |stream, _| {
+        ("malformed", "its header claims a size of", |stream, _| {
             let mut header = media::header().to_vec();
             header[16..24].copy_from_slice(&(1_u64 << 40).to_le_bytes());
             let _ = stream.write_all(&[OK, &framed(b'H', &header)].concat());

@@ -1,9 +1,9 @@
-//! Whether a lost session goes on, or a new one begins (C-15, S-7, S-10, S-14).
+//! Decides whether a lost session continues or a new one begins (C-15, S-7, S-10, S-14).
 //!
-//! A PushStart with a push-id goes on with `$D` alone. Where the session is gone its packets have no header: an honest
-//! server refuses the request, Windows Media Services begin a session for it, others just take it. In both of these
-//! cases players get nothing, the encoder is told nothing, and that until the push ends. So a session goes on only
-//! where the server has shown that it holds it ([`Resume::Auto`]):
+//! A PushStart with an existing push-id continues with `$D` only. If the session no longer exists, its packets have no
+//! header: a well-behaved server rejects the request, Windows Media Services begin a new session for it, and other
+//! servers accept the data. In the last two cases players receive nothing until the push ends, and the encoder is not
+//! notified. With [`Resume::Auto`], a session therefore continues only if the server has shown that it still has it:
 //!
 //! ```text
 //!   connection lost ──▶ connect
@@ -16,10 +16,10 @@
 //!                                            └─ anything else: a failure, the session is gone
 //! ```
 //!
-//! A connection that is refused is a process that has ended, and its sessions with it. A network that is gone for a
-//! while ends no session. What ends a resume ends it in that attempt: an error status, whatever it is, and an answer
-//! that sets another push-id, whatever its status. One thing does not: 409 says that a PushStart of the session is
-//! under way still, on a connection of which the server does not know yet that it is lost.
+//! A refused connection means that the server process has ended, and its sessions with it. A temporary network outage
+//! ends no session. A resume ends, within the same attempt, on any error status and on a response that sets another
+//! push-id, whatever its status. The exception is 409: a PushStart of the session is still in progress, on a connection
+//! whose loss the server has not detected yet.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,49 +31,49 @@ use crate::failure::{Cause, Failure};
 use crate::headers::PushId;
 use crate::proxy;
 
-/// For so long a connection that breaks may be how a server refuses a resume that it does not know.
+/// During this time, a lost connection may be the reaction of a server to a resume that it does not support.
 pub(super) const RESUME_REJECT_WINDOW: Duration = Duration::from_secs(2);
 
-/// A session whose connection was lost, and which the server may hold still.
+/// A session whose connection was lost and which the server may still have.
 #[derive(Debug)]
 pub(super) struct LostSession {
-    /// Until when: the Idle-Timeout goes on (S-14).
+    /// The end of the Idle-Timeout, which keeps running (S-14).
     pub(super) until: Instant,
     url: Url,
     push_id: PushId,
     announced: Arc<asf::Header>,
     between_entries: bool,
-    /// The server refuses what it does not know: asking it is safe.
+    /// Whether the server rejects unknown ids, so that trying to resume is safe.
     refuses_unknown: bool,
-    /// It was tried to go on with it since the last connect.
+    /// Whether resuming it was tried since the last connect.
     tried: bool,
 }
 
-/// A session that goes on, until the server has taken a whole body of it.
+/// A resumed session, until the server has accepted a whole body of it.
 #[derive(Debug)]
 pub(super) struct Resumed {
     pub(super) at: Instant,
     pub(super) until: Instant,
-    /// Why no new session could begin, where that was tried first.
+    /// Why no new session could begin, if that was tried first.
     refusal: Option<Failure>,
 }
 
 impl Session {
-    /// Whether the request that resumes a lost session is so young that its loss may be the server's refusal (C-15).
-    /// A server that refuses a body and closes resets the connection, which can destroy its answer; whatever the
-    /// peer's system has acknowledged of that body, nobody has read.
+    /// Returns whether the resuming request is so recent that its loss may be the server's rejection (C-15). A server
+    /// that rejects a body and closes the connection resets it, which can destroy its response. Even if the peer's TCP
+    /// stack has acknowledged the body, the server has not read it.
     pub fn resume_is_unproven(&self, now: Instant) -> bool {
         let at = self.resumption.resumed.as_ref().map(|resumed| resumed.at);
         at.is_some_and(|at| now.saturating_duration_since(at) <= RESUME_REJECT_WINDOW)
     }
 
-    /// Whether an answer now is the server's answer to a resume, not to what the session did later.
+    /// Whether a response now concerns the resume itself, and not what the session did later.
     pub(super) fn is_resuming(&self, now: Instant) -> bool {
         let at = self.resumption.resumed.as_ref().map(|resumed| resumed.at);
         at.is_some_and(|at| now.saturating_duration_since(at) <= self.config.response_timeout)
     }
 
-    /// The session under way, which the server may hold until `until` once its connection is lost.
+    /// Returns the current session as one that the server may keep until `until` after its connection is lost.
     pub(super) fn lost_session(&self, until: Instant) -> Option<LostSession> {
         let announced = self.entry.header.as_ref().filter(|_| self.keeps_sessions())?;
         Some(LostSession {
@@ -87,7 +87,7 @@ impl Session {
         })
     }
 
-    /// What is left of the session when its connection is lost by `cause` in the middle of a request.
+    /// Returns the session if the server may keep it after its connection was lost by `cause` during a request.
     pub(super) fn survivor(&self, cause: Cause, now: Instant) -> Option<LostSession> {
         let until = match &self.resumption.resumed {
             Some(resumed) if self.is_resuming(now) => resumed.until,
@@ -96,10 +96,11 @@ impl Session {
         self.lost_session(until).filter(|_| self.may_survive(cause))
     }
 
-    /// Whether the server may hold the session still though an attempt to reach it has failed by `cause`.
+    /// Whether the server may still have the session although a connection attempt failed by `cause`.
     pub(super) fn may_survive(&self, cause: Cause) -> bool {
         match cause {
-            // Nobody listens there any more. What is not HTTP is no word of the session's server.
+            // No server listens there any more, or the response is not from the session's server because it is not
+            // HTTP.
             Cause::Refused | Cause::ProxyNoTunnel | Cause::NotHttp => self.config.resume == Resume::Always,
             Cause::NameNotFound
             | Cause::NameTimeout
@@ -122,9 +123,9 @@ impl Session {
         }
     }
 
-    /// Goes on with the lost session, asks whether it is there still, or begins a new one.
+    /// Resumes the lost session, checks whether it still exists, or begins a new one.
     pub(super) fn go_on_or_begin(&mut self, now: Instant) {
-        // Another URL since is another publishing point.
+        // Another URL means another publishing point.
         let same_point = *self.route.begins_at() == self.config.url;
         let lost = self.resumption.lost.take().filter(|lost| now < lost.until && same_point);
         match (self.config.resume, lost) {
@@ -147,8 +148,8 @@ impl Session {
         self.advance_end(now);
     }
 
-    /// A PushSetup with push-id 0 was refused by `failure`: whether it is since the server holds the session that was
-    /// lost, which then goes on.
+    /// After a PushSetup with push-id 0 was rejected by `failure`: returns whether the lost session still occupies the
+    /// publishing point. If so, resumes it.
     pub(super) fn is_taken_by_own_session(&mut self, head: &ResponseHead, failure: &Failure, now: Instant) -> bool {
         let by_proxy = self.uses_proxy() && proxy::responding_proxy(&head.headers).is_some();
         let taken = matches!(head.status, 404 | 409) && !by_proxy;
@@ -166,7 +167,7 @@ impl Session {
         true
     }
 
-    /// Whether `head` answers that the session which was to go on is none: by an error, or by another push-id than
+    /// Whether `head` means that the session to resume no longer exists: by an error status, or by a push-id other than
     /// `before`.
     pub(super) fn ends_resume(&self, head: &ResponseHead, before: &PushId, now: Instant) -> bool {
         let under_way = matches!(self.state, State::Open { .. } | State::Full { .. } | State::Ending { .. });
@@ -175,14 +176,14 @@ impl Session {
         }
         let success = (200..300).contains(&head.status);
         let id = self.cookies.push_id();
-        // Some servers set 0 in all that they say, and keep their sessions apart by other means.
+        // Some servers set push-id 0 in every response and tell sessions apart by other means.
         if id != before && !(success && id.is_new_session()) {
             return true;
         }
         !success && self.is_resuming(now) && self.asks_for_credentials(head, now).is_none()
     }
 
-    /// The session is none any more: what went into it comes again, in a new one.
+    /// Ends the resumed session, because the server no longer has it. Its data must be offered again, in a new session.
     pub(super) fn resume_refused(&mut self, head: &ResponseHead, before: &PushId, now: Instant) {
         let Some(Resumed { until, refusal, .. }) = self.resumption.resumed.take() else { return };
         let kept = (head.status == 409 && self.cookies.push_id() == before).then_some(until);
@@ -195,7 +196,7 @@ impl Session {
                     self.lost_session(until)
                 });
                 self.restart(RestartReason::SessionGone, self.push_start.bytes_sent, now);
-                // Where the publishing point is taken by the session still, the next attempt may find it free.
+                // If the old session still occupies the publishing point, the next attempt may succeed.
                 if matches!(self.state, State::Setup { .. }) {
                     self.resumption.lost = lost.map(|lost| LostSession { tried: true, ..lost });
                 }

@@ -1,4 +1,4 @@
-//! The session against a peer that the test plays by hand, in virtual time.
+//! A session and a scripted peer, in virtual time.
 
 mod authentication;
 mod bodies;
@@ -24,7 +24,7 @@ use asf::test_util::HeaderBuilder;
 const PACKET: u32 = 200;
 const FRAMED: usize = FRAMING_LEN + PACKET as usize;
 
-/// What a session did, one line each.
+/// The session's actions, one per line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Did {
     Setup { push_id: String, connection: Connection, body: String },
@@ -36,21 +36,21 @@ enum Did {
     Event(Event),
 }
 
-/// How long an answer to `$E` is waited for once that has arrived.
+/// How long the session waits for a response to `$E` after it has arrived.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// A session, the clock, and everything it has done.
+/// A session, the clock, and all actions so far.
 struct Played {
     session: Session,
     now: Instant,
     did: Vec<Did>,
-    /// Where each request went, and its Cookie header.
+    /// The URL and the Cookie header of each request.
     asked: Vec<(String, String)>,
-    /// What each request went through.
+    /// The proxy of each request.
     proxies: Vec<Option<Proxy>>,
-    /// Each request's Authorization and Proxy-Authorization.
+    /// The Authorization and Proxy-Authorization of each request.
     authorizations: Vec<[Option<String>; 2]>,
-    /// Bytes of the body under way, as the server would count them.
+    /// Bytes of the current body as counted by the server.
     body: u64,
     content_length: u64,
     decoder: Decoder,
@@ -69,7 +69,7 @@ fn header() -> Arc<asf::Header> {
     Arc::new(asf::Header::parse(HeaderBuilder::default().packet_size(PACKET).build()).unwrap())
 }
 
-/// A response with the headers given, over a connection that is kept.
+/// A response with these headers, on a connection that stays open.
 fn response(status: u16, headers: &[(&'static str, &str)]) -> ResponseHead {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
@@ -78,7 +78,7 @@ fn response(status: u16, headers: &[(&'static str, &str)]) -> ResponseHead {
     ResponseHead { status, headers: map, keep_alive: true }
 }
 
-/// What Windows Media Services answer.
+/// A response of Windows Media Services.
 fn wms(status: u16, push_id: &str) -> ResponseHead {
     response(
         status,
@@ -91,14 +91,14 @@ fn wms(status: u16, push_id: &str) -> ResponseHead {
     )
 }
 
-/// What this project's server answers.
+/// A response of this project's server.
 fn ours(status: u16, push_id: &str) -> ResponseHead {
     let mut answer = wms(status, push_id);
     answer.headers.insert(SERVER, HeaderValue::from_static("Cougar/9.6.7600.16564 asf-publishing-point/0.1.0"));
     answer
 }
 
-/// What a plain relay answers: no cookie, no Pragma.
+/// A response of a simple relay: no cookie, no Pragma.
 fn relay(status: u16) -> ResponseHead {
     response(status, &[("server", "Cougar/9.0")])
 }
@@ -120,7 +120,7 @@ impl Played {
         }
     }
 
-    /// A session set up with `answer`.
+    /// A session after PushSetup was answered with `answer`.
     fn ready(config: Config, answer: &ResponseHead) -> Self {
         let mut peer = Self::new(config);
         peer.session.connect(peer.now);
@@ -186,7 +186,7 @@ impl Played {
         assert!(self.body <= self.content_length, "C-9: {} of {}", self.body, self.content_length);
     }
 
-    /// Offers packets of `header` until `count` went or none goes; how many went.
+    /// Offers packets of `header` until `count` were sent or none is accepted; returns how many were sent.
     fn send(&mut self, header: &Arc<asf::Header>, count: u64) -> u64 {
         let mut sent = 0;
         let mut idle = 0;
@@ -217,13 +217,13 @@ impl Played {
         self.run();
     }
 
-    /// The peer's system has all of the body.
+    /// The peer's TCP stack acknowledges the whole body.
     fn acknowledge(&mut self) {
         self.session.handle_acknowledged(GRACE, self.now);
         self.run();
     }
 
-    /// The connection is closed in order.
+    /// The connection was shut down gracefully.
     fn closed(&mut self, delivered: bool) {
         self.session.handle_closed(delivered, self.now);
         self.run();
@@ -279,7 +279,7 @@ fn redirect(status: u16, location: &str) -> ResponseHead {
     response(status, &[("server", "nginx"), ("location", location)])
 }
 
-/// A session that was told `answers`, each to a PushSetup.
+/// A session that received `answers`, each to a PushSetup.
 fn redirected(config: Config, answers: &[ResponseHead]) -> Played {
     let mut peer = Played::new(config);
     peer.session.connect(peer.now);
@@ -290,7 +290,7 @@ fn redirected(config: Config, answers: &[ResponseHead]) -> Played {
     peer
 }
 
-/// C-1, C-2: a session begins with push-id 0 and a PushSetup on a connection of its own.
+/// C-1, C-2: a session begins with push-id 0 and a PushSetup on its own connection.
 #[test]
 fn c1_c2_begins_with_a_setup() {
     let mut peer = Played::new(config());
@@ -300,7 +300,7 @@ fn c1_c2_begins_with_a_setup() {
     assert!(!peer.session.wants_data());
 }
 
-/// C-3, C-18: template and auto-destroy travel in the setup's body.
+/// C-3, C-18: template and auto-destroy are sent in the body of PushSetup.
 #[test]
 fn c3_c18_directives_in_the_setup() {
     let directives = Directives { template: Some("/live".into()), auto_destroy: true };
@@ -311,7 +311,7 @@ fn c3_c18_directives_in_the_setup() {
     assert_eq!(peer.did, [Did::Setup { push_id: "0".into(), connection: Connection::New, body }]);
 }
 
-/// C-6, C-8: after a 2xx, `$H` follows PushStart's head on the same connection, without waiting for anything.
+/// C-6, C-8: after a 2xx, PushStart's head and `$H` are sent on the same connection without waiting.
 #[test]
 fn c6_c8_first_start_sends_the_header_at_once() {
     for status in [200, 204] {
@@ -330,7 +330,7 @@ fn c6_c8_first_start_sends_the_header_at_once() {
     }
 }
 
-/// H-5: a success of what is no Windows Media server is an error that is not tried again; `strict_server` decides.
+/// H-5: a success response from another server is an error that is not retried, if `strict_server` is set.
 #[test]
 fn h5_refuses_other_servers() {
     for answer in [response(204, &[("server", "nginx/1.22")]), response(200, &[])] {
@@ -347,7 +347,7 @@ fn h5_refuses_other_servers() {
     }
 }
 
-/// H-5 on the answer of a PushStart too (C-10).
+/// H-5: the response to a PushStart is checked too (C-10).
 #[test]
 fn h5_c10_checks_the_start_answer() {
     let mut peer = Played::open(Config { content_length: Some(1), ..config() }, &wms(204, "a"), &header());
@@ -357,7 +357,7 @@ fn h5_c10_checks_the_start_answer() {
     assert_eq!(peer.failure().unwrap().condition, Condition::Incompatible);
 }
 
-/// H-6: the id of the newest response is used, that of a refusal included.
+/// H-6: the latest id is used, even from an error response.
 #[test]
 fn h6_newest_push_id() {
     let mut peer = Played::ready(config(), &wms(204, "first"));
@@ -366,7 +366,7 @@ fn h6_newest_push_id() {
     assert_eq!(peer.requests(), [start("second", Connection::Same)]);
 }
 
-/// C-11: `$E`(0), then the connection closes, whether the server answers, closes or does neither.
+/// C-11: `$E`(0), then the connection closes, whether the server responds, closes or does neither.
 #[test]
 fn c11_end() {
     type Act = fn(&mut Played);
@@ -394,7 +394,7 @@ fn c11_end() {
             },
             vec![graceful],
         ),
-        // The grace is never longer than the time for it all.
+        // The wait for a response never exceeds the timeout of the whole end.
         (
             |peer| {
                 peer.pass(Duration::from_secs(5) - GRACE / 2);
@@ -414,7 +414,7 @@ fn c11_end() {
     }
 }
 
-/// C-11: an end that was answered is confirmed; else it is where the peer's system has acknowledged it to the last.
+/// C-11: an end is confirmed by a response, or else by the acknowledgement of all bytes.
 #[test]
 fn c11_close_in_order() {
     type Act = fn(&mut Played);
@@ -444,7 +444,7 @@ fn c11_close_in_order() {
     }
 }
 
-/// C-12: a header that a new session carries waits no longer than the end of a stream does.
+/// C-12: a header change that needs a new session waits no longer than the end of a stream does.
 #[test]
 fn c12_new_session_at_a_silent_server() {
     let config = Config { header_change: HeaderChange::Reconnect, ..config() };
@@ -461,7 +461,7 @@ fn c12_new_session_at_a_silent_server() {
     assert_eq!(peer.did, [unanswered, Did::CloseGracefully, Did::Close, Did::Event(restarted), setup("0")]);
 }
 
-/// C-11: where fewer than 8 bytes remain, `$F` fills them and `$E` goes in a PushStart of its own.
+/// C-11: if fewer than 8 bytes remain, `$F` fills them, and `$E` is sent in another PushStart.
 #[test]
 fn c11_end_that_does_not_fit() {
     let header = header();
@@ -479,7 +479,7 @@ fn c11_end_that_does_not_fit() {
     );
 }
 
-/// C-11: ending before anything was sent closes and is no failure.
+/// C-11: ending before anything was sent closes the connection and is not a failure.
 #[test]
 fn c11_end_of_nothing() {
     let mut peer = Played::ready(config(), &wms(204, "a"));
@@ -487,8 +487,8 @@ fn c11_end_of_nothing() {
     assert_eq!(peer.did, [Did::Close, Did::Event(Event::Ended { clean: true })]);
 }
 
-/// [MS-WMHTTP] 4.8: the requests of the document's example, byte for byte (without the
-/// authentication round trips).
+/// [MS-WMHTTP] 4.8: the requests are byte for byte those of the document's example, without the authentication round
+/// trips.
 #[test]
 fn example_of_section_4_8() {
     let config = Config {
@@ -501,7 +501,7 @@ fn example_of_section_4_8() {
     let now = Instant::now();
     session.connect(now);
     let Some(Output::Request(setup)) = session.poll() else { panic!() };
-    // A build without the feature `ntlm` has one scheme of the three.
+    // A build without the feature `ntlm` supports one of the three schemes.
     let schemes = if cfg!(feature = "ntlm") { "Negotiate, NTLM, Digest" } else { "Digest" };
     let schemes = format!("X-Accept-Authentication: {schemes}\r\n");
     assert_eq!(
@@ -537,7 +537,7 @@ fn example_of_section_4_8() {
     );
 }
 
-/// A request as the transport writes it: Title-Case names in the order of the headers.
+/// A request as encoded by the transport: Title-Case names in the order of the headers.
 fn on_the_wire(request: &Request) -> String {
     let mut text = format!("POST {} HTTP/1.1\r\n", request.url.path());
     for (name, value) in &request.head.to_headers("MediaServer").unwrap() {

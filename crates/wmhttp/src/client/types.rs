@@ -1,4 +1,4 @@
-//! What a session is told, and what it says.
+//! The inputs and outputs of a session.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,11 +13,11 @@ use crate::headers::{Directives, RequestHead};
 use crate::proxy::{Proxy, ProxyConfig};
 use crate::via::Via;
 
-/// How a changed header reaches the server (C-12).
+/// How a changed header is sent to the server (C-12).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeaderChange {
-    /// `StreamChange` at a server that is known to apply it, else `Reconnect`. What a server announces proves
-    /// nothing: see [`Server`](super::Server).
+    /// `StreamChange` for a server that is known to apply it, `Reconnect` for others. What a server announces proves
+    /// nothing; see [`Server`](super::Server).
     #[default]
     Auto,
     /// `$E`(1) and `$C` in the session.
@@ -26,26 +26,26 @@ pub enum HeaderChange {
     Reconnect,
 }
 
-/// Whether a session whose connection was lost goes on by its push-id, or a new one begins (C-15).
+/// Whether a session continues with its push-id after its connection was lost, or a new one begins (C-15).
 ///
-/// A PushStart with an old push-id carries no header. A server that has lost the session, and takes the request all
-/// the same, then has packets that no player can decode, and nothing ever tells the encoder.
+/// A PushStart with an existing push-id does not contain the header. If a server has lost the session and accepts the
+/// request nevertheless, it receives packets that no player can decode, and the encoder is never notified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Resume {
-    /// Goes on at once at a server that is known to refuse a push-id that it does not have
-    /// ([`Server::PublishingPoint`](super::Server)), unless a connection was refused meanwhile. Everywhere else a
-    /// PushSetup with push-id 0 asks first: where it is accepted a new session begins, with its header, and where it
-    /// is refused since the publishing point is taken, by 404 or 409, the server still holds the session, which
-    /// then goes on.
+    /// Resumes immediately at a server that is known to reject unknown push-ids
+    /// ([`Server::PublishingPoint`](super::Server)), unless a connection was refused meanwhile. At any other server, a
+    /// PushSetup with push-id 0 is sent first. If it is accepted, a new session begins with its header. If it is
+    /// rejected with 404 or 409 because the publishing point is in use, the server still has the session, which is then
+    /// resumed.
     #[default]
     Auto,
-    /// Goes on at once wherever the server gave a push-id and its Idle-Timeout is not over.
+    /// Resumes immediately at every server that assigned a push-id, until the Idle-Timeout expires.
     Always,
-    /// Begins a new session each time.
+    /// Always begins a new session.
     Never,
 }
 
-/// What a session is to do.
+/// The configuration of a session.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The publishing point.
@@ -54,41 +54,42 @@ pub struct Config {
     pub user_agent: String,
     /// Schemes for `X-Accept-Authentication` (H-4), and the only ones that are used.
     pub auth_methods: Methods,
-    /// The user at the server of `url`, and there only.
+    /// The user at the server of `url`. Other servers never receive these credentials.
     pub login: Login,
-    /// Whether who drives the session can get Kerberos tickets ([`Event::TicketNeeded`]).
+    /// Whether the caller can obtain Kerberos tickets ([`Event::TicketNeeded`]).
     pub tickets: bool,
-    /// A source of random values that nobody can guess.
+    /// Returns unpredictable random bytes.
     pub random: fn() -> [u8; 16],
-    /// The time of day, such as `SystemTime::now`: NTLM tells it to servers that do not tell their own.
+    /// Returns the current time, for example `SystemTime::now`. NTLM sends it to servers whose challenge has no
+    /// timestamp.
     pub wall_clock: fn() -> SystemTime,
-    /// What PushSetup asks of the server (C-3).
+    /// The directives of PushSetup (C-3).
     pub directives: Directives,
-    /// Which way the stream has come, for a server that pushes on; an encoder is where it begins.
+    /// The servers and proxies that the stream has passed, for a relay; empty for an encoder.
     pub via: Via,
-    /// Content-Length of a PushStart, bytes; `None` chooses (C-7).
+    /// Content-Length of a PushStart in bytes; `None` selects it automatically (C-7).
     pub content_length: Option<u64>,
-    /// Whether a server that does not say Cougar or Rex is refused (H-5).
+    /// Whether a server is rejected if its `Server` header is neither Cougar nor Rex (H-5).
     pub strict_server: bool,
     /// Whether redirects of a PushSetup are followed (C-4).
     pub automatic_redirect: bool,
-    /// Whether a redirect may lead to an https URL: whether there is TLS below.
+    /// Whether a redirect may lead to an https URL; true if the transport supports TLS.
     pub https: bool,
-    /// Which proxy to go through, where no server names one (C-4).
+    /// The proxy to use unless a server requires another (C-4).
     pub proxy: ProxyConfig,
     /// See [`HeaderChange`].
     pub header_change: HeaderChange,
     /// See [`Resume`].
     pub resume: Resume,
-    /// How long to wait for an answer (C-17).
+    /// How long to wait for a response (C-17).
     pub response_timeout: Duration,
-    /// How long `$E`(0) may take to arrive: the bound for a server that does not take the data.
+    /// How long `$E`(0) may take to arrive, in case the server stops reading.
     pub end_timeout: Duration,
 }
 
 impl Config {
-    /// A push to `url` as an encoder does it without being asked for more: nobody logs in, nothing is asked of the
-    /// server, no proxy, no TLS. `random` and `wall_clock` are as the fields.
+    /// Returns the configuration of a push to `url` with the defaults of an encoder: no credentials, no directives, no
+    /// proxy and no TLS. `random` and `wall_clock` are the fields of the same name.
     pub fn new(
         url: Url,
         user_agent: impl Into<String>,
@@ -118,110 +119,112 @@ impl Config {
     }
 }
 
-/// Which TCP connection a request travels on.
+/// The TCP connection of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connection {
-    /// A new one; an old one is closed.
+    /// A new connection; the old one is closed.
     New,
-    /// The one of the request before; where it is gone, [`Cause::Stale`](crate::failure::Cause::Stale) is reported.
+    /// The connection of the previous request. If it is lost, report [`Cause::Stale`](crate::failure::Cause::Stale).
     Same,
 }
 
 /// A request to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Where to.
+    /// The destination.
     pub url: Url,
-    /// Through which proxy.
+    /// The proxy to use.
     pub proxy: Option<Arc<Proxy>>,
-    /// Its headers.
+    /// The request's headers.
     pub head: RequestHead,
-    /// On which connection.
+    /// The connection to send it on.
     pub connection: Connection,
-    /// A PushSetup's whole body; `None` for a PushStart, whose body follows by [`Output::Send`] and data.
+    /// The whole body of a PushSetup; `None` for a PushStart, whose body follows as [`Output::Send`] and data.
     pub body: Option<Bytes>,
 }
 
-/// What to do next.
+/// The next action of the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Send a request. One under way is over.
+    /// Send a request. The previous request is over.
     Request(Request),
     /// Append bytes to the PushStart's body.
     Send(Bytes),
-    /// Append a `$F` to the PushStart's body: it carries nothing, but its bytes count.
+    /// Append a `$F` to the PushStart's body. It contains no data, but its bytes count towards the Content-Length.
     Filler(Bytes),
-    /// Close the connection; what has not been sent is given up.
+    /// Close the connection and discard unsent data.
     Close,
-    /// Close the connection in order: shut the sending side down, TLS included, and read what still comes for a moment.
-    /// [`Session::handle_closed`](super::Session::handle_closed) is to be told of it.
+    /// Shut down the connection gracefully: close the sending side, including TLS, and read the remaining input for a
+    /// short time. Then call [`Session::handle_closed`](super::Session::handle_closed).
     CloseGracefully,
-    /// Tell the higher layer.
+    /// Report an event to the application.
     Event(Event),
 }
 
-/// What happened, for the higher layer.
+/// An event for the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// PushSetup was accepted (C-6).
     Opened,
-    /// The server or a proxy is to be told who pushes: the request is sent again, maybe after a question.
+    /// The server or a proxy requires authentication; the request is sent again, possibly after credentials were
+    /// requested.
     Authenticating,
-    /// Credentials are needed: [`Session::supply`](super::Session::supply) is waited for.
+    /// Credentials are needed; answer with [`Session::supply`](super::Session::supply).
     CredentialsNeeded(CredentialRequest),
-    /// A Kerberos ticket is wanted: [`Session::ticket`](super::Session::ticket) is waited for. Getting one may block.
+    /// A Kerberos ticket is needed; answer with [`Session::ticket`](super::Session::ticket). Obtaining it may block.
     TicketNeeded(TicketRequest),
-    /// A password goes where it can be read on the way.
+    /// A password is sent in readable form.
     PasswordExposed(Target),
-    /// Data packets flow: first of a session, or again after a resume.
+    /// The first data of a session was sent, or the first data after a resume.
     Started,
-    /// The server seems to take no payloads as large as this stream's, up to `largest` bytes.
+    /// The server seems not to accept payloads as large as this stream's.
     LargePayloads {
-        /// Of the header or a data packet.
+        /// Largest payload in bytes, of the header or a data packet.
         largest: usize,
     },
-    /// A PushStart was answered at its end; a next one goes on (C-10).
+    /// The server responded to a complete PushStart, and the next one continues (C-10).
     RolledOver,
-    /// The server has been told of another header (C-12).
+    /// Another header was sent to the server (C-12).
     HeaderChanged,
-    /// The session, or the request, has begun anew by itself; the last `rewind` bytes of data
-    /// have not reached the server and are to be offered again, with what else is known not to have arrived.
+    /// The session or the request was restarted automatically. The last `rewind` bytes of data have not reached the
+    /// server and must be offered again, together with any other data that is known not to have arrived.
     Restarted {
-        /// Why.
+        /// The reason.
         reason: RestartReason,
-        /// Framed bytes of data packets.
+        /// Number of framed bytes of data packets.
         rewind: u64,
     },
-    /// The attempt or the push failed: nothing more happens until `connect`.
+    /// The attempt or the push failed. The session does nothing until `connect`.
     Failed(Failure),
-    /// The peer's system has acknowledged `$E`, and the server has neither answered nor closed: the connection is
-    /// closed without (C-11).
+    /// The peer's TCP stack has acknowledged `$E`, but the server neither responded nor closed the connection. The
+    /// client now closes it (C-11).
     EndUnanswered,
-    /// `$E`(0) is out and the connection done with (C-11).
+    /// `$E`(0) was sent and the connection is closed (C-11).
     Ended {
-        /// Whether the server answered or closed, or its system acknowledged every byte, before the time-out.
+        /// Whether the server responded or closed the connection, or its TCP stack acknowledged every byte, before the
+        /// timeout.
         clean: bool,
     },
 }
 
-/// Why a session began anew without a failure.
+/// Why a session was restarted without a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestartReason {
-    /// The idle connection had been closed.
+    /// The idle connection was closed by the peer.
     Stale,
-    /// The session that was to go on does not exist any more (C-15).
+    /// The session to resume no longer exists (C-15).
     SessionGone,
-    /// The server ended the session at `$E`(1).
+    /// The server ended the session on `$E`(1).
     HeaderChangeRefused,
-    /// The server did not answer at the end of the body.
+    /// The server did not respond at the end of the body.
     NoAnswer,
-    /// The header changed, and a new session carries it.
+    /// The header changed, and a new session sends it.
     HeaderChange,
-    /// The request was refused until it is authenticated (C-13).
+    /// The request was rejected because it must be authenticated (C-13).
     Unauthenticated,
 }
 
-/// The head of a response, as the transport saw it.
+/// The head of a response, as received by the transport.
 #[derive(Clone, Debug)]
 pub struct ResponseHead {
     /// HTTP status.

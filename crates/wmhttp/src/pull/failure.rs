@@ -1,4 +1,4 @@
-//! Why a stream is not fetched, in the words of who fetches it.
+//! Failures of a pull, in words for the relay's operator.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,22 +7,22 @@ use http::header::HeaderMap;
 
 use crate::failure::{self, Cause};
 
-/// The kinds of failure, for counters.
+/// The kinds of failure, used as labels of counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// No connection to the origin.
     Unreachable,
-    /// The origin has no stream now (404, 503).
+    /// The origin currently has no stream (404, 503).
     NoStream,
-    /// The origin asks for other credentials.
+    /// The origin requires other credentials.
     Unauthorized,
-    /// The origin refuses the request otherwise.
+    /// The origin rejects the request for another reason.
     Refused,
-    /// The origin redirects to nowhere.
+    /// The origin sent a redirect that cannot be followed.
     Redirect,
-    /// The stream comes back to the point that asks for it.
+    /// The stream has already passed the publishing point that requests it.
     Loop,
-    /// What the origin sends is not a stream, or breaks the protocol's rules.
+    /// The origin's data is not a stream, or violates the protocol.
     Malformed,
     /// Nothing arrived in time.
     Stalled,
@@ -31,7 +31,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 9] = [
         Self::Unreachable,
         Self::NoStream,
@@ -44,7 +44,7 @@ impl Kind {
         Self::Lost,
     ];
 
-    /// Its name in the status and the metrics.
+    /// Returns the name used in the status and the metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
@@ -60,18 +60,18 @@ impl Kind {
     }
 }
 
-/// Why a stream is not fetched: what happened, and what to do about it.
+/// Why a stream cannot be pulled: what happened, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What kind it is.
+    /// The kind of failure.
     pub kind: Kind,
     /// What happened.
     pub text: String,
     /// What to do about it.
     pub remedy: &'static str,
-    /// Whether the next attempt will fail the same way unless somebody changes something.
+    /// Whether the next attempt will fail the same way unless something is changed.
     pub permanent: bool,
-    /// How long the origin asks to be left alone.
+    /// How long the origin asks the relay to wait before it retries.
     pub retry_after: Option<Duration>,
 }
 
@@ -90,7 +90,7 @@ impl Failure {
         Self { kind, text, remedy, permanent, retry_after: None }
     }
 
-    /// The origin answered with a status that is not a success, a redirect, or a request for credentials.
+    /// Creates the failure for a status other than success, redirect and 401.
     pub(super) fn from_status(status: u16, headers: &HeaderMap) -> Self {
         let (kind, meaning, remedy) = match status {
             404 => (
@@ -100,26 +100,28 @@ impl Failure {
             ),
             503 => (
                 Kind::NoStream,
-                "it has no stream at this publishing point now, or no room",
-                "Check that an encoder pushes to the origin, and the origin's limits of players.",
+                "this publishing point currently has no stream, or the player limit is reached",
+                "Check that an encoder pushes to the origin, and the origin's player limits.",
             ),
             508 => (
                 Kind::Loop,
-                "the stream would come back to where it is fetched from",
-                "Remove one `source` or `forward` from the circle of publishing points.",
+                "relay loop: the stream would return to its own source",
+                "Remove one `source` or `forward` entry from the loop of publishing points.",
             ),
-            403 => {
-                (Kind::Refused, "forbidden", "Allow this server to play at the origin: see its networks and rights.")
-            }
+            403 => (
+                Kind::Refused,
+                "forbidden",
+                "Allow this server to play at the origin: check the origin's networks and users.",
+            ),
             400..=499 => (
                 Kind::Refused,
-                "it refuses the request",
-                "Check that `source` leads to a server of streams, and see that server's log.",
+                "request rejected",
+                "Check that `source` is the URL of a stream, and check that server's log.",
             ),
-            _ => (Kind::NoStream, "it cannot serve now", "See the origin's log."),
+            _ => (Kind::NoStream, "service unavailable", "Check the origin's log."),
         };
         let retry_after = failure::retry_after(headers);
-        // What a proxy or a limit says for now is not for good.
+        // The status of an overloaded proxy or rate limit is temporary.
         let permanent = matches!(kind, Kind::Refused | Kind::Loop) && !matches!(status, 408 | 425 | 429);
         let text = format!("the origin answered {status}: {meaning}");
         Self { permanent, retry_after, ..Self::new(kind, text, remedy) }
@@ -135,36 +137,36 @@ impl Failure {
     }
 
     pub(super) fn redirect(text: String) -> Self {
-        Self::new(
-            Kind::Redirect,
-            text,
-            "Correct the redirect at the origin, or set `source` to the URL where the stream is.",
-        )
+        Self::new(Kind::Redirect, text, "Correct the redirect at the origin, or set `source` to the stream's own URL.")
     }
 
     pub(super) fn looped() -> Self {
         Self::new(
             Kind::Loop,
-            "the origin's stream has come through this publishing point before".to_owned(),
-            "Remove one `source` or `forward` from the circle of publishing points.",
+            "relay loop: the origin's stream has already passed this publishing point".to_owned(),
+            "Remove one `source` or `forward` entry from the loop of publishing points.",
         )
     }
 
-    /// What arrived is not a stream, or not the one that its header describes.
+    /// Creates the failure for data that is not a stream, or does not match the stream's header.
     pub fn malformed(text: String) -> Self {
-        Self::new(Kind::Malformed, text, "Check that `source` leads to a live stream of Windows Media (ASF).")
+        Self::new(Kind::Malformed, text, "Check that `source` is the URL of a live Windows Media (ASF) stream.")
     }
 
-    /// The way to the origin leads over a proxy, and what the user has set names none: `text` says what.
+    /// Creates the failure for an environment variable that is not a valid proxy; `text` describes it.
     pub fn proxy_setting(text: String) -> Self {
-        Self::new(Kind::Unreachable, text, "Correct or remove the proxy that the environment names.")
+        Self::new(
+            Kind::Unreachable,
+            text,
+            "Correct or remove the proxy in the environment (`http_proxy`, `https_proxy`).",
+        )
     }
 
     pub(super) fn stalled(text: String) -> Self {
         Self::new(
             Kind::Stalled,
             text,
-            "Check the origin and the network; raise `source-timeout` if the stream has such pauses.",
+            "Check the origin and the network. Raise `source-timeout` if the stream has pauses of this length.",
         )
     }
 
@@ -172,31 +174,33 @@ impl Failure {
         Self::new(
             Kind::Lost,
             "the origin closed the connection before the end of the stream".to_owned(),
-            "See the origin's log.",
+            "Check the origin's log.",
         )
     }
 
     pub(super) fn lost(cause: Cause, detail: &str) -> Self {
         let (kind, remedy) = match cause {
-            Cause::NameNotFound | Cause::NameTimeout => {
-                (Kind::Unreachable, "Check the host in `source`, and the name service.")
-            }
+            Cause::NameNotFound | Cause::NameTimeout => (Kind::Unreachable, "Check the host in `source`, and DNS."),
             Cause::Refused | Cause::Unreachable | Cause::ConnectTimeout | Cause::LocalAddress => {
-                (Kind::Unreachable, "Check host and port in `source`, and that the origin runs.")
+                (Kind::Unreachable, "Check host and port in `source`, and that the origin is running.")
             }
             Cause::ProxyNameNotFound
             | Cause::ProxyNameTimeout
             | Cause::ProxyRefused
             | Cause::ProxyConnectTimeout
             | Cause::ProxyDenied
-            | Cause::ProxyNoTunnel => (Kind::Unreachable, "Check the proxy that the environment names."),
+            | Cause::ProxyNoTunnel => {
+                (Kind::Unreachable, "Check the proxy in the environment (`http_proxy`, `https_proxy`).")
+            }
             Cause::Untrusted | Cause::Tls => (Kind::Unreachable, "Check the origin's certificate."),
             Cause::Stalled => (Kind::Stalled, "Check the network."),
-            Cause::Resources => (Kind::Unreachable, "Raise the server's limits of descriptors and threads."),
+            Cause::Resources => {
+                (Kind::Unreachable, "Raise the limits of descriptors and threads (ulimit -n, ulimit -u).")
+            }
             Cause::NotHttp => (Kind::Malformed, "Check host and port in `source`."),
-            Cause::Reset | Cause::Closed | Cause::Stale | Cause::Other => (Kind::Lost, "See the origin's log."),
+            Cause::Reset | Cause::Closed | Cause::Stale | Cause::Other => (Kind::Lost, "Check the origin's log."),
         };
-        // The meaning is that of a push; what to do is not.
+        // The description is the same as for a push, but the remedy differs.
         Self::new(kind, failure::Failure::lost(cause, detail).text, remedy)
     }
 }

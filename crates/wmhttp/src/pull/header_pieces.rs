@@ -1,35 +1,35 @@
-//! An ASF file header out of the `$H` packets that carry it.
+//! Assembles an ASF file header from the `$H` packets that contain it.
 
 use asf::Header;
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Bytes of a header that are taken: players take no more than a `$H` carries, some of them 16 KiB.
+/// Maximum size of an accepted header in bytes. Players accept no more than one `$H` can contain, some only 16 KiB.
 const MAX_HEADER: usize = 1 << 20;
-/// Bytes of the Data Object that follow the Header Object in `$H`.
+/// Number of bytes of the Data Object that follow the Header Object in `$H`.
 const DATA_HEAD: usize = 50;
-/// The GUID of the Header Object, and its size.
+/// Size in bytes of the Header Object's GUID and size field.
 const OBJECT_HEAD: usize = 24;
 
 /// Why the pieces are not a header.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HeaderError {
-    #[error("its header says that it has {0} bytes; up to {MAX_HEADER} are taken")]
+    #[error("its header claims a size of {0} bytes; the limit is {MAX_HEADER}")]
     TooLong(u64),
-    #[error("its header says that it has {expected} bytes, and {got} arrived")]
+    #[error("its header claims a size of {expected} bytes, but {got} arrived")]
     Incomplete { expected: u64, got: usize },
     #[error("its header cannot be read: {0}")]
     Invalid(#[from] asf::Error),
 }
 
-/// Collects pieces until the header's own size is reached: not every server flags them.
+/// Collects pieces up to the size that the header claims, because not every server flags the last piece.
 #[derive(Debug, Default)]
 pub(super) struct HeaderPieces(BytesMut);
 
 impl HeaderPieces {
-    /// Takes a piece; gives the header once it is complete.
+    /// Adds a piece, and returns the header once it is complete.
     ///
     /// # Errors
-    /// Where the pieces are not, or will never be, a header.
+    /// The pieces are not a header, or cannot become one.
     pub(super) fn push(&mut self, piece: &Bytes, first: bool, last: bool) -> Result<Option<Header>, HeaderError> {
         if first {
             self.0.clear();
@@ -50,7 +50,7 @@ impl HeaderPieces {
         Ok(Some(Header::parse(header)?))
     }
 
-    /// What the Header Object says of its size, with the beginning of the Data Object.
+    /// The size in the Header Object, plus the start of the Data Object.
     fn expected_len(&self) -> Option<u64> {
         let size = self.0.get(16..OBJECT_HEAD)?.first_chunk::<8>()?;
         Some(u64::from_le_bytes(*size).saturating_add(DATA_HEAD as u64))
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_lies_about_its_size_is_refused() {
+    fn a_header_with_a_wrong_size_is_rejected() {
         let whole = HeaderBuilder::default().build();
         let with_size = |size: u64| {
             let mut bytes = BytesMut::from(&whole[..]);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn another_first_piece_begins_again() {
+    fn another_first_piece_restarts_the_header() {
         let whole = HeaderBuilder::default().build();
         let mut pieces = HeaderPieces::default();
         assert!(pieces.push(&whole.slice(..30), true, false).unwrap().is_none());

@@ -1,7 +1,7 @@
-//! The player's end of the pull protocol ([MS-WMSP] 3.1) as a state machine: a relay fetches a live stream by it.
+//! The player's side of the pull protocol ([MS-WMSP] 3.1) as a state machine. A relay pulls a live stream with it.
 //!
-//! A [`Session`] is told what happened (`connect`, `handle_…`) and says through [`Session::poll`] what to do. It
-//! does no I/O and has no clock. Each request travels on a new connection.
+//! The caller reports events to a [`Session`] (`connect`, `handle_…`) and carries out the actions that
+//! [`Session::poll`] returns. The session does no I/O and reads no clock. Each request uses a new connection.
 //!
 //! ```text
 //!           connect              header            200
@@ -10,8 +10,8 @@
 //!   └─ failure, $E(0)    └────────────────────────────────────┘ ▼
 //! ```
 //!
-//! The first answer decides what the origin is: one of the protocol (its body begins with `$`), or a plain HTTP
-//! server of an ASF stream (it begins with a Header Object), whose body is the stream already.
+//! The first response shows what the origin is. If its body begins with `$`, the origin speaks the protocol. If it
+//! begins with a Header Object, the origin is a plain HTTP server and the body is already the ASF stream.
 
 mod failure;
 mod header_pieces;
@@ -37,35 +37,35 @@ use packet::{Decoder, Packet};
 
 pub use failure::{Failure, Kind};
 
-/// Times that Describe and Play are repeated, each less than [`RESTART_WINDOW`] after the one before: an origin whose
-/// header changes faster than it can be asked for, or that ends each stream at once.
+/// Maximum number of consecutive restarts of Describe and Play, each less than [`RESTART_WINDOW`] after the previous
+/// one. It stops a loop with an origin whose header changes too fast, or that ends every stream immediately.
 const MAX_RESTARTS: u32 = 3;
 const RESTART_WINDOW: Duration = Duration::from_secs(10);
-/// Bytes of the first body that show what it is.
+/// Number of bytes of the first body that identify its format.
 const SNIFFED: usize = 4;
-/// First bytes of a Header Object's GUID.
+/// The first bytes of the Header Object's GUID.
 const ASF: [u8; SNIFFED] = [0x30, 0x26, 0xB2, 0x75];
 
-/// What a session is to fetch, and as whom.
+/// The configuration of a session.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The origin's publishing point, or any URL of a live ASF stream.
     pub url: Url,
-    /// `User-Agent`; servers speak the protocol to one that begins with `NSPlayer/`.
+    /// `User-Agent`. Servers use the protocol with clients whose name begins with `NSPlayer/`.
     pub user_agent: String,
-    /// Schemes of authentication that are used.
+    /// The authentication schemes that may be used.
     pub auth_methods: Methods,
-    /// The user at the server of `url`, and there only.
+    /// The user at the server of `url`. Other servers never receive these credentials.
     pub login: Login,
-    /// A source of random values that nobody can guess.
+    /// Returns unpredictable random bytes.
     pub random: fn() -> [u8; 16],
-    /// Name in `Via` of the publishing point that fetches the stream, which nobody else has.
+    /// The unique name in `Via` of the publishing point that pulls the stream.
     pub via_pseudonym: String,
-    /// Which way the request has come that makes it fetch.
+    /// The servers and proxies passed by the request that caused this pull.
     pub via: Via,
-    /// Whether a redirect may lead to an https URL: whether there is TLS below.
+    /// Whether a redirect may lead to an https URL; true if the transport supports TLS.
     pub https: bool,
-    /// How long to wait for an answer, and for the header.
+    /// How long to wait for a response, and for the header.
     pub response_timeout: Duration,
     /// How long the stream may pause.
     pub stall_timeout: Duration,
@@ -74,56 +74,56 @@ pub struct Config {
 /// A GET on a new connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Where to.
+    /// The destination.
     pub url: Url,
-    /// Its headers.
+    /// The request's headers.
     pub headers: HeaderMap,
 }
 
-/// What to do next.
+/// The next action of the caller.
 #[derive(Debug)]
 pub enum Output {
-    /// Send a request; the connection before it is closed.
+    /// Send a request; the previous connection is closed.
     Request(Request),
-    /// The stream, or another in its place, begins: the way that it has come before this point.
+    /// A stream begins, or replaces the previous one. The value lists the servers and proxies that it has passed.
     Started(Via),
     /// The header of the packets that follow.
     Header(Box<asf::Header>),
-    /// A data packet, with or without its padding, not longer than its header says.
+    /// A data packet, with or without padding, no longer than the packet size in the header.
     Data(Bytes),
-    /// Bytes of an ASF stream without framing, header and data packets.
+    /// Bytes of an ASF stream without framing: header and data packets.
     Plain(Bytes),
     /// The origin has ended the stream.
     Ended,
-    /// The stream is not fetched, or not any longer.
+    /// The stream cannot be pulled, or was interrupted.
     Failed(Failure),
 }
 
 #[derive(Debug)]
 enum State {
     Down,
-    /// Describe is out.
+    /// Describe was sent.
     Describing {
         deadline: Instant,
     },
-    /// Its body arrives, of which too little is there to tell what it is.
+    /// The body of its response arrives, but too little of it to identify the format.
     Sniffing {
         begun: BytesMut,
         via: Via,
         deadline: Instant,
     },
-    /// Its body arrives.
+    /// The body of the Describe response arrives.
     Described {
         decoder: Decoder,
         pieces: HeaderPieces,
         deadline: Instant,
     },
-    /// Play is out, for these streams.
+    /// Play was sent, for these streams.
     Playing {
         selected: Vec<u8>,
         deadline: Instant,
     },
-    /// Its body arrives.
+    /// The body of the Play response arrives.
     Streaming(Box<Streaming>),
     /// A plain ASF stream arrives.
     Plain {
@@ -135,20 +135,20 @@ enum State {
 struct Streaming {
     decoder: Decoder,
     pieces: HeaderPieces,
-    /// The streams that were asked for.
+    /// The streams that were requested.
     selected: Vec<u8>,
-    /// Most bytes of a data packet, once the header is there.
+    /// Maximum size of a data packet in bytes, once the header is known.
     packet_size: Option<usize>,
     deadline: Instant,
 }
 
-/// One fetch of one stream. See the module's text.
+/// Pulls one stream; see the module documentation.
 #[derive(Debug)]
 pub struct Session {
     config: Config,
     route: RedirectChain,
     authenticator: Authenticator,
-    /// The session's number at the origin (client-id), as that wrote it.
+    /// The number that the origin assigned to the session (client-id), as it was written.
     client_id: Option<String>,
     guid: String,
     state: State,
@@ -158,7 +158,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that does nothing yet.
+    /// Creates a session in its initial state.
     pub fn new(config: Config) -> Self {
         Self {
             route: RedirectChain::new(config.url.clone()),
@@ -173,12 +173,12 @@ impl Session {
         }
     }
 
-    /// What to do next; to be asked until `None` after each call of another method.
+    /// Returns the next action. Call it until it returns `None` after each call of another method.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// When [`Session::handle_timeout`] is due.
+    /// Returns when [`Session::handle_timeout`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Down => None,
@@ -191,8 +191,7 @@ impl Session {
         }
     }
 
-    /// Begins to fetch. The way that redirects have led before is forgotten, what the origin wants to know of the
-    /// user is not.
+    /// Starts to pull. Earlier redirects are forgotten, but the state of authentication is kept.
     pub fn connect(&mut self, now: Instant) {
         self.route = RedirectChain::new(self.config.url.clone());
         self.client_id = None;
@@ -200,13 +199,13 @@ impl Session {
         self.describe(now);
     }
 
-    /// Gives up; the connection closes.
+    /// Aborts; the caller closes the connection.
     pub fn disconnect(&mut self) {
         self.state = State::Down;
         self.outputs.clear();
     }
 
-    /// The origin answered the request under way.
+    /// Processes the head of the origin's response to the current request.
     pub fn handle_response(&mut self, status: u16, headers: &HeaderMap, now: Instant) {
         let selected = match &mut self.state {
             State::Describing { .. } => None,
@@ -256,9 +255,9 @@ impl Session {
         }
     }
 
-    /// Bytes of the answer's body arrived.
+    /// Processes bytes of the response's body.
     pub fn handle_body(&mut self, bytes: Bytes, now: Instant) {
-        // Without bytes the origin has sent nothing: that is neither data nor a sign of life.
+        // An empty chunk is not a sign of activity.
         if bytes.is_empty() {
             return;
         }
@@ -280,30 +279,30 @@ impl Session {
         }
     }
 
-    /// The answer's body ended where the origin wanted it to.
+    /// Records that the response's body is complete.
     pub fn handle_body_end(&mut self) {
         match &mut self.state {
             State::Down => {}
-            // Its end is the stream's, as with a file.
+            // The end of the body is the end of the stream, as with a file.
             State::Plain { .. } => self.ended(),
             State::Sniffing { begun, .. } if begun.is_empty() => {
-                self.fail(Failure::malformed("the origin's answer is empty".to_owned()));
+                self.fail(Failure::malformed("the origin's response is empty".to_owned()));
             }
             State::Sniffing { .. } | State::Described { .. } => {
-                self.fail(Failure::malformed("the origin's answer ends before the header's end".to_owned()));
+                self.fail(Failure::malformed("the origin's response ends within the header".to_owned()));
             }
             State::Describing { .. } | State::Playing { .. } | State::Streaming(_) => self.fail(Failure::ended_early()),
         }
     }
 
-    /// There is no connection, or not any longer.
+    /// Records that no connection could be established, or that it was lost.
     pub fn handle_lost(&mut self, cause: Cause, detail: &str) {
         if !matches!(self.state, State::Down) {
             self.fail(Failure::lost(cause, detail));
         }
     }
 
-    /// Time has passed [`Session::deadline`].
+    /// Handles the expiry of [`Session::deadline`].
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
@@ -321,7 +320,7 @@ impl Session {
         self.fail(Failure::stalled(text));
     }
 
-    /// The stream cannot be used, as who reads it has found: as if the origin had failed.
+    /// Ends the pull like a failure of the origin, because the caller cannot use the stream.
     pub fn refuse(&mut self, failure: Failure) {
         if !matches!(self.state, State::Down) {
             self.fail(failure);
@@ -333,10 +332,10 @@ impl Session {
         self.state = State::Describing { deadline: now + self.config.response_timeout };
     }
 
-    /// Asks for all streams: a server sends none that is not named (2.2.1.4.23).
+    /// Requests all streams, because a server sends only the streams that are named (2.2.1.4.23).
     fn play(&mut self, selected: Vec<u8>, now: Instant) {
         let entries: Vec<String> = selected.iter().map(|stream| format!("ffff:{stream:x}:0")).collect();
-        // A line each: some servers compare whole lines.
+        // Each directive has its own line, because some servers compare whole lines.
         self.request(&[
             "no-cache,rate=1.000000,stream-time=0,stream-offset=4294967295:4294967295,request-context=2,max-duration=0",
             "xPlayStrm=1",
@@ -351,7 +350,7 @@ impl Session {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         let mut put = |name: HeaderName, value: &str| {
-            // What cannot travel in a header is left out; the URL and the agent were read before.
+            // Values that are not valid in a header are omitted. The URL and the user agent were validated before.
             if let Ok(value) = HeaderValue::from_str(value) {
                 headers.append(name, value);
             }
@@ -379,7 +378,7 @@ impl Session {
 
     fn challenged(&mut self, headers: &HeaderMap, selected: Option<Vec<u8>>, now: Instant) {
         let nobody = Login::default();
-        // Where a redirect has led, another server asks: it gets nothing that was meant for the first.
+        // After a redirect another server requires authentication. It must not receive the credentials of the first.
         let at_home = self.route.url().origin() == self.config.url.origin();
         let context = AuthContext {
             kind: headers::Kind::Setup,
@@ -387,14 +386,14 @@ impl Session {
             methods: Methods { negotiate: false, ntlm: false, ..self.config.auth_methods },
             login: if at_home { &self.config.login } else { &nobody },
             random: self.config.random,
-            // NTLM alone asks for the time, and is left out above.
+            // Only NTLM needs the time, and it is disabled above.
             wall_clock: || SystemTime::UNIX_EPOCH,
             kept: false,
             tickets: false,
         };
         let mut step = self.authenticator.challenged(headers, &context);
         if let AuthStep::Ask(_) = step {
-            // Nobody can be asked from here.
+            // A relay has no application that could supply credentials.
             step = self.authenticator.supply(None, &context);
         }
         match step {
@@ -405,7 +404,7 @@ impl Session {
             AuthStep::Refused(failure) => self.fail(Failure::unauthorized(failure.text)),
             AuthStep::Ask(_) | AuthStep::Ticket(_) | AuthStep::SetUp => {
                 self.fail(Failure::unauthorized(
-                    "the server answered 401 and offers no scheme that is used".to_owned(),
+                    "the server answered 401 and offers no enabled authentication scheme".to_owned(),
                 ));
             }
         }
@@ -424,7 +423,7 @@ impl Session {
         }
     }
 
-    /// Finds out what the first body is.
+    /// Identifies the format of the first body.
     fn sniff(&mut self, bytes: Bytes, now: Instant) {
         let State::Sniffing { begun, via, deadline } = &mut self.state else { return };
         let (via, deadline) = (via.clone(), *deadline);
@@ -439,7 +438,7 @@ impl Session {
         };
         match bytes.first_chunk::<SNIFFED>() {
             Some(&ASF) => {
-                // Until the header is there the answer is due.
+                // Until the header has arrived, the response timeout applies.
                 self.state = State::Plain { deadline };
                 self.outputs.push_back(Output::Started(via));
                 self.outputs.push_back(Output::Plain(bytes));
@@ -475,7 +474,7 @@ impl Session {
             match pieces.push(&piece, first, last) {
                 Ok(None) => {}
                 Ok(Some(header)) => {
-                    // What else it would say, up to its end, is not waited for.
+                    // The rest of the response is not needed.
                     return self.play(stream_numbers(&header), now);
                 }
                 Err(error) => return self.fail(Failure::malformed(format!("the origin's stream: {error}"))),
@@ -492,7 +491,7 @@ impl Session {
                 Err(error) => return self.fail(not_a_stream(&error)),
             };
             match packet {
-                // Neither fills a pause of the media.
+                // These packets do not extend the deadline for media.
                 Packet::Other => continue,
                 Packet::StreamChange => {
                     streaming.pieces = HeaderPieces::default();
@@ -504,7 +503,7 @@ impl Session {
                         let selects_all =
                             stream_numbers(&header).iter().all(|stream| streaming.selected.contains(stream));
                         if !selects_all {
-                            // Of the new streams nothing would be sent.
+                            // The new streams were not selected, so the server would not send them.
                             return self.restart(now);
                         }
                         streaming.packet_size = Some(header.packet_size());
@@ -517,7 +516,9 @@ impl Session {
                     match streaming.packet_size {
                         Some(size) if len <= size => self.outputs.push_back(Output::Data(bytes)),
                         Some(size) => {
-                            let text = format!("the origin sent a data packet of {len} bytes; its header says {size}");
+                            let text = format!(
+                                "the origin sent a data packet of {len} bytes; the packet size in its header is {size}"
+                            );
                             return self.fail(Failure::malformed(text));
                         }
                         None => {
@@ -525,7 +526,7 @@ impl Session {
                         }
                     }
                 }
-                // Players in the field ask again at that, and servers are used to it.
+                // Like players in the field, request the stream again; servers expect that.
                 Packet::End(Hresult::FALSE) => return self.restart(now),
                 Packet::End(_) => return self.ended(),
             }
@@ -533,7 +534,7 @@ impl Session {
         }
     }
 
-    /// Another stream takes the place of this one: asks for it from the beginning.
+    /// Requests the stream again from the beginning, because another stream has replaced it.
     fn restart(&mut self, now: Instant) {
         let recent = self.restarted.is_some_and(|at| now.saturating_duration_since(at) < RESTART_WINDOW);
         self.restarts = if recent { self.restarts + 1 } else { 1 };
@@ -557,14 +558,14 @@ impl Session {
 }
 
 fn not_a_stream(error: &packet::Malformed) -> Failure {
-    Failure::malformed(format!("the origin sends what is not a stream, or lost its place: {error}"))
+    Failure::malformed(format!("the origin's data is not a stream, or its packets are misaligned: {error}"))
 }
 
 fn stream_numbers(header: &asf::Header) -> Vec<u8> {
     header.streams().iter().map(|stream| stream.number).collect()
 }
 
-/// The number of the session (2.2.1.4.4), if it can be one: up to 10 digits.
+/// Returns the session's number (2.2.1.4.4) if it is valid: up to 10 digits.
 fn client_id(headers: &HeaderMap) -> Option<String> {
     let values = headers.get_all(PRAGMA).iter().filter_map(|value| value.to_str().ok());
     let mut tokens = values.flat_map(|value| value.split(','));
@@ -572,7 +573,7 @@ fn client_id(headers: &HeaderMap) -> Option<String> {
     (!id.is_empty() && id.len() <= 10 && id.bytes().all(|byte| byte.is_ascii_digit())).then_some(id)
 }
 
-/// What the answer is where its type says that it is a page or a picture.
+/// Returns the media type if the response is a page, a picture or the like.
 fn other_content(headers: &HeaderMap) -> Option<String> {
     let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     let kind = content_type.split(['/', ';']).next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -580,7 +581,7 @@ fn other_content(headers: &HeaderMap) -> Option<String> {
     is_other.then(|| content_type.chars().filter(|char| !char.is_control()).take(80).collect())
 }
 
-/// A GUID as text, random (version 4).
+/// Formats a random GUID (version 4).
 fn guid(random: [u8; 16]) -> String {
     let number = u128::from_be_bytes(random) & !(0xF000 << 64) & !(0xC << 60) | (4 << 76) | (8 << 60);
     let text = format!("{number:032X}");

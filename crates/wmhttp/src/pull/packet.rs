@@ -1,7 +1,8 @@
-//! The packets of a pull stream ([MS-WMSP] 2.2.3), as a player reads them.
+//! The packets of a pull stream ([MS-WMSP] 2.2.3), as received by a player.
 //!
-//! A packet is a 4-byte framing header (`$`, the packet's letter, a little-endian count of the bytes that follow).
-//! `$H`, `$D` and `$M` carry an 8-byte MMS data packet prefix before their payload, `$C` and `$E` a Reason.
+//! A packet begins with a 4-byte framing header (`$`, the packet's letter, the number of bytes that follow in
+//! little-endian order). In `$H`, `$D` and `$M`, an 8-byte MMS data packet prefix precedes the payload; `$C` and `$E`
+//! have a Reason.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -18,11 +19,11 @@ use bytes::{Buf, Bytes};
 use crate::Hresult;
 use crate::frame_buffer::FrameBuffer;
 
-/// Bytes of the framing header (2.2.3.1.1).
+/// Size of the framing header in bytes (2.2.3.1.1).
 const FRAMING_LEN: usize = 4;
-/// Bytes of the MMS data packet prefix (2.2.3.1.2), which PacketLength counts.
+/// Size of the MMS data packet prefix in bytes (2.2.3.1.2), which PacketLength includes.
 const PREFIX_LEN: usize = 8;
-/// Bit of the first byte by which a server says that the next packet follows without delay.
+/// Bit of the first byte by which a server announces that the next packet follows without delay.
 const B_FLAG: u8 = 0x80;
 /// AFFlags of the first piece of a header (2.2.3.1.2).
 const FIRST_PIECE: u8 = 0x04;
@@ -34,20 +35,20 @@ const LAST_PIECE: u8 = 0x08;
 pub enum Packet {
     /// `$H`: the ASF file header, or a piece of it.
     Header {
-        /// Its bytes.
+        /// The bytes of the header or piece.
         piece: Bytes,
-        /// Whether it says that it is the first piece.
+        /// Whether it is flagged as the first piece.
         first: bool,
-        /// Whether it says that it is the last piece.
+        /// Whether it is flagged as the last piece.
         last: bool,
     },
     /// `$D`: one ASF data packet, with or without its padding.
     Data(Bytes),
-    /// `$C`: a `$H` with another header follows.
+    /// `$C`: a `$H` with a new header follows.
     StreamChange,
-    /// `$E`: the stream is over; [`Hresult::FALSE`] announces another entry.
+    /// `$E`: the end of the stream; [`Hresult::FALSE`] announces another entry.
     End(Hresult),
-    /// `$M`, `$P`, `$T` or `$F`: metadata, tests of the line and filler, none of which a relay needs.
+    /// `$M`, `$P`, `$T` or `$F`: metadata, connection tests and filler, which a relay does not need.
     Other,
 }
 
@@ -55,49 +56,49 @@ pub enum Packet {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// The first byte is not `$`.
-    #[error("byte {0:#04x} where the `$` of a packet was due")]
+    #[error("byte {0:#04x} instead of the `$` of a packet")]
     NotFramed(u8),
-    /// The letter names no packet of a pull stream.
+    /// The letter is not one of a pull stream.
     #[error("packet id {0:#04x} is none of H, D, C, E, M, P, T and F")]
     UnknownId(u8),
-    /// The length is too small for the packet's kind.
+    /// The length is too small for this kind of packet.
     #[error("${letter} with a PacketLength of {len}, which is less than {min}")]
     Length {
         /// The packet's letter.
         letter: char,
         /// The PacketLength field.
         len: usize,
-        /// Least allowed value.
+        /// Minimum value.
         min: usize,
     },
 }
 
-/// Reads packets from a body that arrives in chunks of any size. A packet that lies in one chunk is a slice of it;
-/// what is held never exceeds one packet and one chunk.
+/// Decodes packets from a body that arrives in chunks of any size. A packet within one chunk is a slice of it; the
+/// decoder never holds more than one packet and one chunk.
 #[derive(Debug, Default)]
 pub struct Decoder(FrameBuffer);
 
 impl Decoder {
-    /// Takes the next bytes of the body.
+    /// Adds the next bytes of the body.
     pub fn push(&mut self, chunk: Bytes) {
         self.0.push(chunk);
     }
 
-    /// The next whole packet; `None` needs more bytes.
+    /// Returns the next whole packet, or `None` if more bytes are needed.
     ///
     /// # Errors
-    /// [`Malformed`] where the bytes are not a packet. The position is lost then: nothing sensible can follow.
+    /// [`Malformed`] if the bytes are not a packet. Packet boundaries are unknown then, so decoding cannot continue.
     pub fn next_packet(&mut self) -> Result<Option<Packet>, Malformed> {
         Ok(self.0.next_frame(FRAMING_LEN, peek)?.map(decode))
     }
 
-    /// Whether the bytes so peer at a packet's end.
+    /// Returns whether the bytes received so far end with a packet.
     pub fn is_aligned(&self) -> bool {
         self.0.is_aligned()
     }
 }
 
-/// Whole length of the packet that begins here, once its framing header is complete.
+/// Returns the total length of the packet that starts here, once its framing header is complete.
 fn peek(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
     match *bytes {
         [] => Ok(None),
@@ -105,7 +106,7 @@ fn peek(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
         [_, letter, low, high, ..] => {
             let len = usize::from(u16::from_le_bytes([low, high]));
             let min = match letter {
-                // A data packet has a payload.
+                // A data packet must have a payload.
                 b'D' => PREFIX_LEN + 1,
                 b'H' | b'M' => PREFIX_LEN,
                 b'C' | b'E' => 4,
@@ -121,7 +122,7 @@ fn peek(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
     }
 }
 
-/// Reads a whole packet, whose length [`peek`] has checked.
+/// Decodes a whole packet, whose length [`peek`] has checked.
 fn decode(mut frame: Bytes) -> Packet {
     let letter = frame.get(1).copied().unwrap_or_default();
     match letter {
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_framed_is_refused() {
+    fn invalid_framing_is_rejected() {
         for (wire, expected) in [
             (&b"<asx"[..], Malformed::NotFramed(b'<')),
             (b"$X\x04\0....", Malformed::UnknownId(b'X')),

@@ -26,7 +26,7 @@ fn headers(lines: &[(HeaderName, &str)]) -> HeaderMap {
     lines.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
 }
 
-/// A `$H` or `$D` as servers send it.
+/// A `$H` or `$D` as sent by servers.
 fn framed(letter: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     let len = u16::try_from(payload.len() + 8).unwrap().to_le_bytes();
     [&[b'$', letter], &len[..], &[0, 0, 0, 0, 0, flags], &len[..], payload].concat()
@@ -39,7 +39,7 @@ fn header() -> Bytes {
 struct Run {
     session: Session,
     now: Instant,
-    /// What the session wanted, a line each.
+    /// The session's actions, one per line.
     log: String,
     requests: Vec<Request>,
 }
@@ -82,7 +82,7 @@ impl Run {
         self
     }
 
-    /// Up to the stream.
+    /// Advances a session to the stream.
     fn plays(config: Config) -> Self {
         let mut run = Self::new(config);
         run.respond(200, &[(PRAGMA, "no-cache,client-id=42,features=\"broadcast\"")]).body(&framed(
@@ -150,9 +150,9 @@ proptest! {
     }
 }
 
-/// What is a plain HTTP server's stream is found by its first bytes, whatever it says of its type.
+/// A plain HTTP server's stream is recognized by its first bytes, whatever its Content-Type.
 #[test]
-fn a_plain_stream_is_taken_as_it_comes() {
+fn a_plain_stream_is_passed_on_unchanged() {
     let mut run = Run::new(config());
     let file = [&header()[..], &packets(200, 2).concat()].concat();
     run.respond(200, &[(CONTENT_TYPE, "video/x-ms-asf")]).body(&file[..3]).body(&file[3..]);
@@ -162,7 +162,7 @@ fn a_plain_stream_is_taken_as_it_comes() {
 }
 
 #[test]
-fn another_entry_is_asked_for_anew_and_not_for_ever() {
+fn another_entry_is_requested_again_up_to_a_limit() {
     let mut run = Run::plays(config());
     run.body(&framed(b'D', 0, &[1; 60])).body(b"$E\x04\0\x01\0\0\0");
     assert_eq!(run.log, "data of 60\ndescribe http://origin:8080/concert\n");
@@ -172,7 +172,7 @@ fn another_entry_is_asked_for_anew_and_not_for_ever() {
         run.body(b"$E\x04\0\x01\0\0\0");
     }
     assert!(run.log.contains("malformed: the origin ended its stream 4 times within seconds"), "{}", run.log);
-    // One that changes its header now and then does nothing wrong.
+    // An origin that changes its header occasionally is not an error.
     let mut run = Run::plays(config());
     for _ in 0..10 {
         run.now += Duration::from_secs(10);
@@ -182,9 +182,9 @@ fn another_entry_is_asked_for_anew_and_not_for_ever() {
     assert!(run.log.ends_with("header of 200\n"), "{}", run.log);
 }
 
-/// A header with streams that were not asked for: nothing of them would be sent.
+/// A new header has streams that were not requested, so the server would not send them.
 #[test]
-fn a_header_with_other_streams_is_asked_for_anew() {
+fn a_header_with_other_streams_is_requested_again() {
     let mut run = Run::new(config());
     run.respond(200, &[]).body(&framed(b'H', 0x0c, &HeaderBuilder::default().audio_only().build())).respond(200, &[]);
     run.body(&framed(b'H', 0x0c, &header()));
@@ -199,7 +199,7 @@ fn digest_is_answered_for_get_and_wrong_credentials_are_a_clear_failure() {
     let answer = run.requests.last().unwrap().headers.get(AUTHORIZATION).unwrap();
     let text = answer.to_str().unwrap().to_owned();
     assert!(answer.is_sensitive() && text.starts_with("Digest username=\"edge\""), "{text}");
-    // The method is a part of the answer.
+    // The response covers the method.
     let value =
         |key: &str| text.split_once(&format!("{key}=")).unwrap().1.split([',', ' ']).next().unwrap().trim_matches('"');
     let hash = |parts: &[&str]| crate::auth::digest::hash::<md5::Md5>(parts).reveal().to_owned();
@@ -211,7 +211,7 @@ fn digest_is_answered_for_get_and_wrong_credentials_are_a_clear_failure() {
 }
 
 #[test]
-fn basic_over_plain_http_is_used_only_where_it_is_allowed() {
+fn basic_over_plain_http_is_used_only_if_it_is_allowed() {
     let mut run = Run::new(config());
     run.respond(401, &[(WWW_AUTHENTICATE, "Basic realm=\"push\"")]);
     assert!(run.log.contains("unauthorized: ") && run.log.contains("auth = "), "{}", run.log);
@@ -229,14 +229,14 @@ fn redirects_are_followed_without_credentials_and_not_in_a_circle() {
     assert_eq!(run.requests.last().unwrap().url.as_str(), "http://other/concert");
     assert!(!run.requests.last().unwrap().headers.contains_key(AUTHORIZATION));
     run.respond(401, &[(WWW_AUTHENTICATE, "Digest realm=\"push\", nonce=\"abc\"")]);
-    assert!(run.log.contains("unauthorized: "), "another server gets the password: {}", run.log);
+    assert!(run.log.contains("unauthorized: "), "another server received the password: {}", run.log);
     let mut run = Run::new(config());
     run.respond(302, &[(LOCATION, "/concert")]);
     assert!(run.log.contains("redirect: ") && run.log.contains("in a circle"), "{}", run.log);
 }
 
 #[test]
-fn a_stream_that_has_come_through_here_is_refused() {
+fn a_stream_that_has_already_passed_this_point_is_rejected() {
     let mut run = Run::new(config());
     run.respond(200, &[(VIA, "1.1 me, 1.1 other")]);
     assert!(run.log.contains("loop: "), "{}", run.log);
@@ -261,7 +261,7 @@ fn every_wait_ends() {
     run.body(&framed(b'D', 0, &[1; 60]));
     let deadline = run.session.deadline().unwrap();
     assert_eq!(deadline, run.now + Duration::from_secs(20));
-    // Bytes that are no packet are no progress.
+    // Bytes that are not a packet do not extend the deadline.
     run.now += Duration::from_secs(15);
     run.body(b"$D\xff");
     assert_eq!(run.session.deadline(), Some(deadline));
@@ -272,7 +272,7 @@ fn every_wait_ends() {
 fn what_is_not_a_stream_is_a_clear_failure() {
     for (kind, body, text) in [
         ("text/html", &b""[..], "answered with text/html, not a stream"),
-        ("application/octet-stream", b"nonsense", "what is not a stream"),
+        ("application/octet-stream", b"nonsense", "is not a stream"),
         ("video/x-ms-asf", b"<asx version", "a playlist (ASX)"),
         ("application/x-mms-framed", b"$D\x09\0\0\0\0\0\0\0\x09\0x", "before the header"),
     ] {
@@ -282,7 +282,7 @@ fn what_is_not_a_stream_is_a_clear_failure() {
     }
     let mut run = Run::plays(config());
     run.body(&framed(b'D', 0, &[1; 201]));
-    assert!(run.log.contains("a data packet of 201 bytes; its header says 200"), "{}", run.log);
+    assert!(run.log.contains("a data packet of 201 bytes; the packet size in its header is 200"), "{}", run.log);
     let mut run = Run::plays(config());
     run.session.handle_body_end();
     run.collect();

@@ -1,12 +1,13 @@
-//! Who comes: 401 and what answers it, by Basic and Digest (S-6; RFC 7617, RFC 7616).
+//! Authenticates clients: 401 responses, and the credentials that answer them, with Basic and Digest (S-6; RFC 7617,
+//! RFC 7616).
 //!
-//! [`AccessPolicy`] say who and how, a [`Authenticator`] looks at requests. No clock and no random source: the
-//! time and the text of a new nonce are arguments.
+//! An [`AccessPolicy`] defines the users and schemes, and an [`Authenticator`] checks requests. There is no clock and
+//! no random source: the time and the text of a new nonce are arguments.
 //!
 //! ```
 //! use wmhttp::server::access::{AccessPolicy, Scheme, Users};
 //!
-//! // What `htdigest` writes: the MD5 of `bob:push:secret`.
+//! // A line written by `htdigest`: the MD5 of `bob:push:secret`.
 //! let users: Users = "bob:push:0786f66609ee7d38256a25b55563aa64\n".parse()?;
 //! let rights = AccessPolicy { schemes: vec![Scheme::Digest], ..AccessPolicy::new(users) };
 //! # let _ = rights;
@@ -30,17 +31,19 @@ use crate::headers::{lenient_text, utf8_or_latin1};
 use users::Algorithm;
 pub use users::{Users, UsersError};
 
-/// Nonces that count at one time. The oldest goes first: who used it is told that it is stale.
+/// Maximum number of valid nonces. The oldest is dropped first; a client that uses it receives a new challenge with
+/// `stale`.
 const MAX_NONCES: usize = 1024;
-/// How long a nonce counts; its holder then gets another without being asked for the password.
+/// How long a nonce is valid. Afterwards the client receives another one without having to ask the user for the
+/// password again.
 const NONCE_LIFETIME: Duration = Duration::from_secs(300);
 
-/// An authentication scheme that a publishing point can ask for.
+/// An authentication scheme that a publishing point can require.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// RFC 7617: the password as it is, which only TLS hides.
+    /// RFC 7617: the password in readable form, which is confidential only with TLS.
     Basic,
-    /// RFC 7616, by MD5 and by SHA-256.
+    /// RFC 7616, with MD5 and SHA-256.
     Digest,
 }
 
@@ -70,54 +73,54 @@ impl FromStr for Scheme {
     }
 }
 
-/// Who may push, and how they show it.
+/// The users that may push, and how they authenticate.
 #[derive(Clone, Debug)]
 pub struct AccessPolicy {
-    /// Those who may.
+    /// The users.
     pub users: Users,
-    /// Schemes to ask for, the preferred first; none lets nobody in.
+    /// The schemes in challenges, the preferred one first; an empty list admits no user.
     pub schemes: Vec<Scheme>,
-    /// How long the nonce of a Digest challenge counts.
+    /// How long the nonce of a Digest challenge is valid.
     pub nonce_lifetime: Duration,
 }
 
 impl AccessPolicy {
-    /// Rights of these users by any scheme, Digest preferred.
+    /// Creates a policy for these users with all schemes, Digest preferred.
     pub fn new(users: Users) -> Self {
         Self { users, schemes: Scheme::ALL.to_vec(), nonce_lifetime: NONCE_LIFETIME }
     }
 }
 
-/// A request's first line, which a Digest is of.
+/// A request line, which a Digest response covers.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLine<'a> {
     /// HTTP method.
     pub method: &'a str,
-    /// The target as it stands there.
+    /// The request target as it was sent.
     pub target: &'a str,
 }
 
-/// Why nobody is let in.
+/// Why a client is not authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
-    /// Without credentials, or with wrong ones.
+    /// The credentials are missing or wrong.
     Unknown,
-    /// The credentials are right but for a nonce that does not count any more.
+    /// The credentials are right, but the nonce is no longer valid.
     Stale,
 }
 
-/// Nobody is let in: what a 401 answers.
+/// The client is not authenticated: the contents of the 401 response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unauthorized {
-    /// The values of its WWW-Authenticate headers, the preferred first.
+    /// The values of the WWW-Authenticate headers, the preferred one first.
     pub challenges: Vec<String>,
-    /// The password was right, and only the nonce no longer counts: no attempt at guessing it.
+    /// Whether the password was right and only the nonce was no longer valid, so that this is not a failed login.
     pub stale: bool,
-    /// The user that the client says it is, if it says so.
+    /// The user name that the client claims, if any.
     pub user: Option<String>,
 }
 
-/// Looks at the requests of a server's pushers.
+/// Authenticates requests.
 #[derive(Debug)]
 pub struct Authenticator {
     rights: AccessPolicy,
@@ -125,28 +128,28 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// A guard that nobody has asked yet.
+    /// Creates an authenticator that has issued no nonces yet.
     pub fn new(rights: AccessPolicy) -> Self {
         Self { rights, nonces: Nonces::default() }
     }
 
-    /// Others have rights from now on, and show them in other ways; challenges that are out still count.
+    /// Replaces the policy; issued nonces remain valid.
     pub fn set_rights(&mut self, rights: AccessPolicy) {
         self.rights = rights;
     }
 
-    /// Whether there is a user of this name.
+    /// Returns whether a user of this name exists.
     pub fn knows(&self, user: &str) -> bool {
         self.rights.users.has(user)
     }
 
-    /// Lets a pusher in: gives the user's name.
+    /// Authenticates an encoder and returns its user name.
     ///
-    /// `fresh` becomes the nonce of a challenge: it must come from a cryptographic random source and
-    /// consist of letters and digits.
+    /// `fresh` becomes the nonce of a challenge: it must come from a cryptographic random source and consist of letters
+    /// and digits.
     ///
     /// # Errors
-    /// The 401 to answer (S-6). The connection stays open, that of a PushStart too (3.2.5.2).
+    /// The 401 response (S-6). The connection stays open, even after a PushStart (3.2.5.2).
     pub fn admit(
         &mut self,
         head: &RequestHead,
@@ -158,17 +161,17 @@ impl Authenticator {
         let authorization = head.authorization.iter().find(|(name, _)| name == header::AUTHORIZATION);
         let authorization = authorization.map(|(_, value)| value);
         self.authenticate(authorization, &head.accept_authentication, line, fresh, now).map_err(|denied| {
-            let text = "who pushes to this publishing point must name a user and the right password";
+            let text = "Authentication required to push to this publishing point";
             let outcome = Outcome::Unauthorized(Box::new(denied));
             Reply { close: false, outcome, ..Reply::error(policy, 401, text) }
         })
     }
 
-    /// Who shows to be a user by the value of an Authorization header: gives the user's name. `listed` are
-    /// the schemes that the client says it can do (H-4), `fresh` is as in [`Authenticator::admit`].
+    /// Authenticates the user of an Authorization header's value and returns the user name. `listed` are the schemes
+    /// that the client supports (H-4), and `fresh` is as in [`Authenticator::admit`].
     ///
     /// # Errors
-    /// What a 401 answers.
+    /// The contents of the 401 response.
     pub fn authenticate(
         &mut self,
         authorization: Option<&HeaderValue>,
@@ -204,7 +207,7 @@ impl Authenticator {
                 if !answer.is_right(&self.rights.users, line) {
                     return Err(Refusal::Unknown);
                 }
-                // Only who knows the password is told what became of a nonce.
+                // Only a client that knows the password may learn the state of a nonce.
                 if self.nonces.consume_nonce(answer.nonce(), answer.count(), now) {
                     Ok(answer.user().into_owned())
                 } else {
@@ -214,8 +217,8 @@ impl Authenticator {
         }
     }
 
-    /// The schemes that a client lists; all of them to one that lists none of them, since Windows
-    /// clients do not list Basic and can do it (H-4).
+    /// Returns the schemes that a client lists, or all if it lists none of ours, because Windows clients do not list
+    /// Basic although they support it (H-4).
     fn offered(&self, listed: &[String]) -> Vec<Scheme> {
         let schemes = self.rights.schemes.iter().copied();
         let is_listed = |scheme: &Scheme| listed.iter().any(|name| name.eq_ignore_ascii_case(scheme.name()));
@@ -243,20 +246,20 @@ impl Authenticator {
     }
 }
 
-/// The user of Basic credentials, where the password is right.
+/// Returns the user of Basic credentials if the password is right.
 fn basic(users: &Users, credentials: &str) -> Option<String> {
     let (user, password) = basic_pair(credentials)?;
     users.has_password(&user, &password).then_some(user)
 }
 
-/// User and password of Basic credentials, in UTF-8 or Latin-1.
+/// Decodes user name and password of Basic credentials, in UTF-8 or Latin-1.
 fn basic_pair(credentials: &str) -> Option<(String, String)> {
     let bytes = BASE64_STANDARD.decode(credentials).ok()?;
     let text = utf8_or_latin1(&bytes);
     text.split_once(':').map(|(user, password)| (user.to_owned(), password.to_owned()))
 }
 
-/// Who a client says it is, right or wrong.
+/// Returns the user name that a client claims, whether the password is right or not.
 fn claimed_user(authorization: &str) -> Option<String> {
     let (scheme, rest) = authorization.split_once(' ')?;
     match scheme.parse().ok()? {
@@ -265,14 +268,14 @@ fn claimed_user(authorization: &str) -> Option<String> {
     }
 }
 
-/// The nonces that count, the oldest first.
+/// The valid nonces, the oldest first.
 #[derive(Default)]
 struct Nonces(VecDeque<Nonce>);
 
 struct Nonce {
     text: String,
     until: Instant,
-    /// The highest nonce count so far.
+    /// The highest nonce count that was used.
     count: u32,
 }
 
@@ -284,7 +287,8 @@ impl Nonces {
         self.0.push_back(Nonce { text: text.to_owned(), until, count: 0 });
     }
 
-    /// Whether the nonce counts, and this count was not had: each is good for one request.
+    /// Consumes a nonce count: returns whether the nonce is valid and the count was not used before. Each count is
+    /// valid for one request.
     fn consume_nonce(&mut self, text: &str, count: u32, now: Instant) -> bool {
         self.0.retain(|nonce| now < nonce.until);
         let Some(nonce) = self.0.iter_mut().find(|nonce| nonce.text == text && nonce.count < count) else {

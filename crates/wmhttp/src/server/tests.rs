@@ -1,4 +1,4 @@
-//! Both requests, the grammar of bodies and the timers, in virtual time.
+//! The two requests, the grammar of bodies and the timers, in virtual time.
 
 use super::*;
 use crate::headers::Cookies;
@@ -36,7 +36,7 @@ fn set_up(lookup: PointLookup) -> (Option<ServerSession>, Reply) {
     accept(&setup, &Directives::default(), lookup, id(), &Policy::default(), Instant::now())
 }
 
-/// A session just set up, and its time.
+/// A session after PushSetup, and the current time.
 fn session() -> (ServerSession, Instant) {
     let now = Instant::now();
     let setup = head(Kind::Setup, "0");
@@ -45,14 +45,14 @@ fn session() -> (ServerSession, Instant) {
     (reception.unwrap(), now)
 }
 
-/// A session whose first PushStart has just been received.
+/// A session whose first PushStart has just arrived.
 fn started() -> (ServerSession, Instant) {
     let (mut reception, now) = session();
     reception.start(&head(Kind::Start, ID), now).unwrap();
     (reception, now)
 }
 
-/// A session whose first PushStart goes on after `$H`.
+/// A session whose first PushStart has sent `$H`.
 fn streaming() -> (ServerSession, Instant) {
     let (mut reception, now) = started();
     reception.body(bytes_of(&[file_header()]), now);
@@ -89,7 +89,7 @@ fn ended(reason: Hresult) -> Output {
     Output::Ended { reason, destroy: true }
 }
 
-/// Asserts that the session was ended at once with an error `status`, and that nothing moves it any more.
+/// Asserts that the session ended immediately with an error `status`, and that no further input has an effect.
 #[track_caller]
 fn assert_ended(reception: &mut ServerSession, status: u16, reason: Hresult, now: Instant) {
     let given = outputs(reception);
@@ -113,7 +113,7 @@ fn assert_dead(reception: &mut ServerSession, now: Instant) {
     assert_eq!(outputs(reception), []);
 }
 
-/// What a first PushStart with this body gives, cut into chunks of `size` bytes.
+/// The outputs for a first PushStart with this body in chunks of `size` bytes.
 fn outputs_of_chunks(body: &Bytes, size: usize) -> Vec<Output> {
     let (mut reception, now) = started();
     for chunk in body.chunks(size) {
@@ -226,7 +226,7 @@ fn s3_a_repeated_setup_restarts_the_inactivity_timeout() {
 }
 
 #[test]
-fn s4_what_is_no_encoder_gets_an_asx_or_an_error() {
+fn s4_a_client_that_is_not_an_encoder_gets_an_asx_or_an_error() {
     let reply = reply_to_non_encoder(&Policy::default(), "http://host/point?a=1&b=\"<2>\"");
     assert_eq!(reply.status, 200);
     let headers = reply.to_headers();
@@ -386,7 +386,7 @@ fn s11_p8_a_header_comes_once_in_a_session() {
 }
 
 #[test]
-fn s11_what_is_no_packet_ends_the_session_at_once_and_what_came_before_is_kept() {
+fn s11_an_invalid_packet_ends_the_session_and_earlier_packets_are_kept() {
     for wrong in [&b"GET / HTTP/1.1"[..], b"$Z\0\0", b"$E\x05\0", b"$D\0\0", b"$C\x04\0\0\0\0\0"] {
         let (mut reception, now) = streaming();
         let body = [&bytes_of(&[data("kept")])[..], wrong].concat();
@@ -430,7 +430,7 @@ fn s12_a_packet_cut_by_the_end_of_the_body_is_an_error() {
 fn s13_an_end_with_another_reason_than_1_ends_the_session() {
     for reason in [Hresult::OK, Hresult::FAIL, Hresult(2), Hresult(0xA000_0001)] {
         let (mut reception, now) = streaming();
-        // The rest of the body, no packets even, is ignored.
+        // The rest of the body is ignored, even if it is not a packet.
         let body = [&bytes_of(&[data("last"), Packet::End(reason), data("x")])[..], b"rest"].concat();
         reception.body(body.into(), now);
         assert_eq!(outputs(&mut reception), [Output::Data("last".into()), no_content(true), ended(reason)]);
@@ -464,8 +464,8 @@ fn s14_a_lost_session_resumes_with_whole_packets_within_the_idle_timeout() {
     reception.body(packet.slice(..6), start + seconds(10));
     reception.connection_lost(start + seconds(10));
     assert!(!reception.is_streaming() && !reception.is_over());
-    assert_eq!(reception.deadline(), Some(start + seconds(60)), "the Idle-Timeout goes on");
-    // What the lost connection still had to say is not heard.
+    assert_eq!(reception.deadline(), Some(start + seconds(60)), "the Idle-Timeout keeps running");
+    // Late data of the lost connection is ignored.
     reception.body(packet.slice(6..), start + seconds(10));
     reception.body_end(start + seconds(10));
     assert_eq!(outputs(&mut reception), []);
@@ -511,7 +511,7 @@ fn s14_s7_a_lost_session_may_be_set_up_again() {
 }
 
 #[test]
-fn s15_an_expelled_pusher_is_answered_at_once() {
+fn s15_a_terminated_push_gets_a_response_immediately() {
     let (mut reception, now) = streaming();
     reception.terminate(503, now);
     assert_ended(&mut reception, 503, Hresult::ABORT, now);
@@ -567,7 +567,7 @@ fn p8_an_error_is_the_same_in_every_chunking() {
 }
 
 #[test]
-fn p8_after_the_end_of_an_entry_no_data_comes() {
+fn p8_data_after_the_end_of_an_entry_is_rejected() {
     let (mut reception, now) = streaming();
     reception.body(bytes_of(&[Packet::End(Hresult::FALSE)]), now);
     assert_eq!(outputs(&mut reception), [Output::EntryEnded]);
@@ -597,7 +597,7 @@ fn p8_s12_a_stream_change_may_follow_in_the_next_request_or_after_a_lost_connect
         reception.body(bytes_of(&[change(), data("three")]), now);
         let expected = [Output::StreamChange(NEXT_HEADER.into()), Output::Data("three".into())];
         assert_eq!(outputs(&mut reception), expected);
-        // One `$E`(1) allows one `$C`.
+        // Each `$E`(1) allows one `$C`.
         reception.body(bytes_of(&[change()]), now);
         assert_ended(&mut reception, 400, Hresult::BAD_REQUEST, now);
     }
@@ -615,14 +615,14 @@ fn p8_p5_data_is_a_slice_of_the_chunk_it_came_in() {
     }
 }
 
-/// S-11: a refusal is final. What lies behind the refused packet in the same read is not handed on, an `$E` neither.
+/// S-11: a rejection is final. Packets after the rejected one in the same read are not passed on, not even an `$E`.
 #[test]
-fn s11_nothing_behind_a_refused_packet_is_handed_on() {
+fn s11_packets_after_a_rejected_one_are_not_passed_on() {
     for last in [data("three"), Packet::End(Hresult::OK), Packet::End(Hresult::FALSE), change()] {
         let (mut session, now) = streaming();
         session.body(bytes_of(&[data("one"), data("two"), last]), now);
         assert_eq!(session.poll(), Some(Output::Data("one".into())));
-        session.refuse("one is no ASF data packet");
+        session.refuse("invalid ASF data packet");
         assert_ended(&mut session, 400, Hresult::BAD_REQUEST, now);
         session.refuse("again");
         assert_eq!(session.poll(), None);

@@ -1,4 +1,4 @@
-//! 401 and 407 in virtual time.
+//! 401 and 407 responses in virtual time.
 
 use super::*;
 use crate::auth::{CredentialRequest, Credentials, Login, Methods, Scheme};
@@ -63,14 +63,14 @@ impl Played {
     }
 }
 
-/// A parameter of a Digest answer.
+/// Returns a parameter of a Digest response.
 fn parameter<'a>(answer: &'a str, name: &str) -> &'a str {
     let at = answer.find(&format!("{name}=")).unwrap_or_else(|| panic!("{name} in {answer}"));
     answer[at + name.len() + 1..].split(',').next().unwrap().trim_matches('"')
 }
 
-/// C-5, H-6: the first request has no Authorization; after a 401 the same PushSetup goes again, with the
-/// cookie of the refusal, on the same connection or on a new one where that is gone.
+/// C-5, H-6: the first request has no Authorization. After a 401 the same PushSetup is sent again with the cookie of
+/// the 401, on the same connection, or on a new one if it was closed.
 #[test]
 fn c5_h6_setup_is_sent_again() {
     for (kept, connection) in [(true, Connection::Same), (false, Connection::New)] {
@@ -86,7 +86,7 @@ fn c5_h6_setup_is_sent_again() {
     }
 }
 
-/// C-13: once the realm is known PushStart is authenticated beforehand, and the nonce's count goes up.
+/// C-13: once the realm is known, PushStart is authenticated in advance, with an increasing nonce count.
 #[test]
 fn c13_digest_on_push_start() {
     let header = header();
@@ -101,8 +101,8 @@ fn c13_digest_on_push_start() {
     assert_eq!(counts, ["00000001", "00000002", "00000003"]);
 }
 
-/// C-13: a PushStart that is refused goes again: on a new connection where its body was not complete,
-/// else on the same; with `$H` and all that it had carried.
+/// C-13: a rejected PushStart is sent again with `$H` and all its data: on the same connection if its body was
+/// complete, otherwise on a new one.
 #[test]
 fn c13_push_start_is_sent_again() {
     for full in [false, true] {
@@ -127,7 +127,7 @@ fn c13_push_start_is_sent_again() {
     }
 }
 
-/// C-13: a refusal that comes after `$E` means that nothing was taken: data and end go again.
+/// C-13: a 401 after `$E` means that nothing was accepted: data and end are sent again.
 #[test]
 fn c13_refused_after_the_end() {
     let header = header();
@@ -144,7 +144,7 @@ fn c13_refused_after_the_end() {
     peer.respond(&wms(204, "a"));
     peer.closed(true);
     assert_eq!(peer.events().last(), Some(&Event::Ended { clean: true }));
-    // Without a challenge it is an answer to the end like any other.
+    // Without a challenge it is a response to the end like any other.
     let mut peer = Played::open(bobs(), &wms(204, "a"), &header);
     peer.end();
     peer.respond(&relay(401));
@@ -152,7 +152,7 @@ fn c13_refused_after_the_end() {
     assert_eq!(peer.events(), [Event::Ended { clean: true }]);
 }
 
-/// A nonce that has grown old is answered anew, also where the server forgets to say `stale`.
+/// An expired nonce is replaced, even if the server does not set `stale`.
 #[test]
 fn c13_old_nonces() {
     for fresh in
@@ -171,7 +171,7 @@ fn c13_old_nonces() {
     }
 }
 
-/// The strongest scheme that both sides have is taken, in whatever order it is offered.
+/// The strongest scheme that both sides support is used, whatever the order in the challenges.
 #[test]
 fn c5_the_strongest_scheme() {
     let all = [BASIC, DIGEST, "NTLM", "Negotiate"];
@@ -206,7 +206,8 @@ fn c5_the_strongest_scheme() {
     }
 }
 
-/// Never a loop: a server that always answers 401 sees two requests for a set of credentials, however it asks.
+/// No loop: a server that always responds with 401 receives two requests per set of credentials, whatever its
+/// challenges.
 #[test]
 fn c5_a_second_refusal_is_final() {
     for challenge in [DIGEST, BASIC, "NTLM", "Negotiate"] {
@@ -218,7 +219,7 @@ fn c5_a_second_refusal_is_final() {
         while !peer.session.is_down() && refusals < 50 {
             if matches!(peer.session.state, State::Asking { .. }) {
                 assert_eq!((peer.question().attempt, peer.question().user.as_deref()), (2, Some("bob")));
-                // The same set again is no new one.
+                // The same set of credentials is not tried again.
                 peer.supply(Some(bob()));
             } else {
                 peer.respond(&unauthorized(&[challenge]));
@@ -232,7 +233,7 @@ fn c5_a_second_refusal_is_final() {
         assert!(failure.text.contains("bob") && failure.text.contains("refused"), "{failure}");
         assert!(!failure.to_string().contains("hush"));
     }
-    // A nonce that is old as soon as it is made is no way around it.
+    // A nonce that always expires immediately does not lead to a loop either.
     let mut peer = begun(bobs());
     let stale = format!("{DIGEST}, stale=true");
     let mut refusals = 0;
@@ -244,7 +245,7 @@ fn c5_a_second_refusal_is_final() {
     assert_eq!(peer.requests().len(), 4);
 }
 
-/// An application that always knows another password is heard five times.
+/// An application that always supplies another password is asked five times.
 #[test]
 fn c5_sets_are_bounded() {
     let mut peer = begun(bobs());
@@ -262,9 +263,9 @@ fn c5_sets_are_bounded() {
     assert_eq!((supplied, peer.requests().len()), (4, 6));
 }
 
-/// Credentials that are not there are asked for; the question says all that a person needs to know.
+/// Missing credentials are requested with all the information that a person needs.
 #[test]
-fn c5_credentials_are_asked_for() {
+fn c5_credentials_are_requested() {
     let with_name = Login { user: Some("bob".into()), password: None };
     for (challenge, scheme, clear_text) in [(DIGEST, Scheme::Digest, false), (BASIC, Scheme::Basic, true)] {
         let mut peer = begun(Config { login: with_name.clone(), ..bobs() });
@@ -289,9 +290,9 @@ fn c5_credentials_are_asked_for() {
     }
 }
 
-/// No answer, and none in time, are failures that say what to set.
+/// A missing or late answer is a failure whose remedy names the settings.
 #[test]
-fn c5_nobody_answers() {
+fn c5_missing_credentials_are_a_failure() {
     type Act = fn(&mut Played);
     let acts: [(Act, &str); 2] =
         [(|peer| peer.supply(None), "no credentials are configured"), (|peer| peer.pass(SUPPLY_TIMEOUT), "time")];
@@ -304,15 +305,15 @@ fn c5_nobody_answers() {
         let failure = peer.failure().unwrap();
         assert_eq!((failure.hresult, failure.permanent), (Hresult::SERVER_ACCESS_DENIED, true));
         assert!(failure.text.contains(word) && failure.remedy.contains("user-pw"), "{failure}");
-        // A late answer is no answer.
+        // A late answer is ignored.
         peer.supply(Some(bob()));
         assert_eq!(peer.requests().len(), 1);
     }
 }
 
-/// A password that goes readable over plain http is told of, once; over https it is not readable.
+/// A password that is readable over plain HTTP is reported once; over https it is not readable.
 #[test]
-fn basic_over_http_is_told() {
+fn basic_over_http_is_reported() {
     let mut peer = begun(bobs());
     peer.respond(&unauthorized(&[BASIC]));
     peer.respond(&wms(204, "a"));
@@ -326,8 +327,8 @@ fn basic_over_http_is_told() {
     assert_eq!((told(&peer), peer.authorization()), (0, Some("Basic Ym9iOmh1c2g=")));
 }
 
-/// C-4, C-5: credentials stay with the server they were meant for: behind a redirect another one gets none,
-/// neither beforehand nor on its own challenge.
+/// C-4, C-5: credentials are sent only to the server they are for. After a redirect, another server receives none,
+/// neither in advance nor after its own challenge.
 #[test]
 fn c4_c5_credentials_do_not_travel() {
     for (location, travels) in
@@ -345,7 +346,7 @@ fn c4_c5_credentials_do_not_travel() {
         assert!(location.contains(&peer.question().site));
         peer.supply(Some(Credentials::new("alice", "x")));
         assert_eq!(parameter(peer.authorization().unwrap(), "username"), "alice");
-        // Home again, a new session has nothing of the other server's.
+        // A new session at the original server uses nothing of the other server.
         peer.respond(&wms(204, "a"));
         peer.session.disconnect(peer.now);
         peer.session.connect(peer.now);
@@ -354,7 +355,7 @@ fn c4_c5_credentials_do_not_travel() {
     }
 }
 
-/// 407 is the proxy's: its own credentials, its own header, and both can be needed.
+/// 407 uses the proxy's own credentials and header; both proxy and server may require authentication.
 #[test]
 fn c5_proxy_and_server() {
     let proxy = Proxy { url: Url::parse("http://proxy:3128").unwrap(), login: login("alice", "psst") };
@@ -377,7 +378,7 @@ fn c5_proxy_and_server() {
     assert!(failure.text.contains("the proxy") && failure.remedy.contains("proxy-pw"), "{failure}");
 }
 
-/// C-15: a resumed session is authenticated where its server asks for that.
+/// C-15: a resumed session is authenticated if its server requires it.
 #[test]
 fn c15_a_resume_is_authenticated() {
     let header = header();
@@ -391,12 +392,12 @@ fn c15_a_resume_is_authenticated() {
     peer.respond(&refusal);
     peer.send(&header, 1);
     assert_eq!(peer.requests(), [start("abc", Connection::New)]);
-    assert_eq!(peer.packets(), [], "C-15: it goes on with $D");
+    assert_eq!(peer.packets(), [], "C-15: it continues with $D");
     assert!(peer.authorization().is_some());
 }
 
-/// C-15, H-6: a 401 that sets another push-id says that the session is gone: a new one begins in the same attempt,
-/// authenticated by the new nonce, and what went into the old one comes again.
+/// C-15, H-6: a 401 that sets another push-id means that the session is gone. A new one begins in the same attempt,
+/// authenticated with the new nonce, and the data of the old one is sent again.
 #[test]
 fn c15_h6_a_401_with_another_id_ends_a_resume() {
     let header = header();
@@ -421,7 +422,8 @@ fn c15_h6_a_401_with_another_id_ends_a_resume() {
     assert_eq!(peer.failure(), None);
 }
 
-/// The connection of a challenge may be gone before the answer: it goes on a new one, once.
+/// If the connection of the challenge is closed before the authenticated request, the request is sent on a new one,
+/// once.
 #[test]
 fn c5_the_challenges_connection_is_gone() {
     for cause in [Cause::Stale, Cause::Closed, Cause::Reset] {
@@ -436,7 +438,7 @@ fn c5_the_challenges_connection_is_gone() {
     }
 }
 
-/// No output shows a secret when it is printed.
+/// `Debug` output of requests and events contains no secret.
 #[test]
 fn no_secret_in_debug_output() {
     let mut peer = begun(bobs());
@@ -461,8 +463,8 @@ mod on_one_connection {
         value.split_once(' ').unwrap()
     }
 
-    /// C-5: the messages go on one connection, and a server that knows the password is satisfied by them;
-    /// then neither PushStart nor the next on that connection carries any (C-13).
+    /// C-5: the messages are sent on one connection, and a server that knows the password accepts them. Afterwards
+    /// neither this PushStart nor the next one on that connection is authenticated (C-13).
     #[test]
     fn c5_c13_tokens_and_no_more() {
         for (scheme, old) in [("NTLM", false), ("NTLM", true), ("Negotiate", false), ("Negotiate", true)] {
@@ -501,7 +503,7 @@ mod on_one_connection {
         }
     }
 
-    /// C-5: a connection that closes in between ends the exchange.
+    /// C-5: if the connection closes during the exchange, the exchange fails.
     #[test]
     fn c5_needs_its_connection() {
         let mut acceptor = Acceptor::new("NTLM", "bob", "hush");
@@ -513,13 +515,13 @@ mod on_one_connection {
         assert!(failure.permanent && failure.text.contains("closed the connection"), "{failure}");
     }
 
-    /// C-13: a PushStart is not authenticated by NTLM; it is for PushSetup to do that, and one repetition is enough.
+    /// C-13: a PushStart cannot be authenticated with NTLM; PushSetup is repeated for it, once.
     #[test]
     fn c13_not_on_push_start() {
         let header = header();
         let mut peer = Played::open(bobs(), &wms(204, "a"), &header);
         peer.respond(&unauthorized(&["NTLM", BASIC]));
-        assert_eq!(peer.requests(), [], "Basic can do it");
+        assert_eq!(peer.requests(), [], "Basic can authenticate a PushStart");
 
         let mut peer = Played::open(bobs(), &wms(204, "a"), &header);
         peer.respond(&unauthorized(&["NTLM"]));
@@ -533,7 +535,7 @@ mod on_one_connection {
         assert!(failure.permanent && failure.text.contains("PushStart"), "{failure}");
     }
 
-    /// A session whose driver can get tickets.
+    /// A session whose caller can obtain tickets.
     fn with_tickets(login: Login) -> Config {
         Config { login, tickets: true, ..config() }
     }
@@ -551,8 +553,8 @@ mod on_one_connection {
         peer.run();
     }
 
-    /// Negotiate goes by Kerberos where the system knows who it is, or the user's name has a realm; the
-    /// ticket goes once, and a PushStart that is refused gets another.
+    /// Negotiate uses Kerberos if no user is configured or the user name contains a realm. A ticket is sent once, and a
+    /// rejected PushStart gets another one.
     #[test]
     fn c5_c13_kerberos() {
         let alice = Credentials::new("alice@REALM", "hush");
@@ -573,14 +575,14 @@ mod on_one_connection {
             peer.did.clear();
             peer.send(&header, 1);
             assert_eq!((peer.authorization(), peer.packets().len()), (Some("Negotiate dHdv"), 1));
-            // That one was as good as the first, and no third is tried.
+            // The second ticket was rejected like the first, and no third is tried.
             peer.respond(&unauthorized(&["Negotiate"]));
             assert!(!peer.session.wants_data());
         }
     }
 
-    /// Where there is no ticket, or it is refused, it goes on with NTLM and credentials; and what Kerberos said
-    /// is not lost.
+    /// If no ticket can be obtained, or it is rejected, NTLM and credentials are used; the Kerberos error is still
+    /// reported.
     #[test]
     fn c5_no_ticket() {
         let mut peer = begun(with_tickets(login("bob@REALM", "hush")));
@@ -604,9 +606,9 @@ mod on_one_connection {
         }
     }
 
-    /// A plain name is no Kerberos principal, and tickets stay at home as credentials do (C-4).
+    /// A plain name is not a Kerberos principal, and another server receives no tickets (C-4).
     #[test]
-    fn c4_c5_no_ticket_is_wanted() {
+    fn c4_c5_no_ticket_is_requested() {
         for login in
             [login("bob", "hush"), login("STUDIO\\bob@x", "hush"), Login { user: Some("bob".into()), password: None }]
         {
@@ -620,18 +622,18 @@ mod on_one_connection {
         assert_eq!(peer.question().site, "other:80");
     }
 
-    /// A realm that does not answer is not waited for without end.
+    /// The wait for a realm that does not respond is bounded.
     #[test]
-    fn c5_a_ticket_that_does_not_come() {
+    fn c5_a_ticket_that_does_not_arrive() {
         let mut peer = begun(with_tickets(Login::default()));
         peer.respond(&unauthorized(&["Negotiate"]));
         peer.pass(SUPPLY_TIMEOUT);
         assert!(peer.failure().unwrap().text.contains("ticket"));
     }
 
-    /// C-5: what was proven on one connection is proven anew on the next.
+    /// C-5: each connection is authenticated separately.
     #[test]
-    fn c5_c15_a_new_connection_begins_anew() {
+    fn c5_c15_a_new_connection_is_authenticated_again() {
         let header = header();
         let mut acceptor = Acceptor::new("NTLM", "bob", "hush");
         let mut peer = begun(bobs());
@@ -648,14 +650,14 @@ mod on_one_connection {
         assert_eq!(peer.authorization(), None);
         peer.respond(&unauthorized(&["NTLM"]));
         assert!(peer.authorization().unwrap().starts_with("NTLM TlRMTVNTUAAB"));
-        // C-15: the connection is authenticated now, and the session holds the publishing point still.
+        // C-15: the connection is authenticated now, and the session still occupies the publishing point.
         peer.did.clear();
         peer.respond(&wms(409, "0"));
         assert_eq!(peer.send(&header, 1), 1);
         assert_eq!((peer.requests(), peer.packets()), (vec![start("abc", Connection::Same)], vec![]));
     }
 
-    /// A server's token that is none is a failure that says so.
+    /// An invalid token from the server is reported as such.
     #[test]
     fn nonsense_tokens() {
         for scheme in ["NTLM", "Negotiate"] {

@@ -1,8 +1,8 @@
-//! How much goes into a request's body, and what becomes of its end, and of another header.
+//! The size of a request's body, its end, and header changes in it.
 
 use super::*;
 
-/// H-7, C-7: a Via in the answer makes bodies of about 60 s, where the header tells a bit rate.
+/// H-7, C-7: a Via in the response limits bodies to about 60 s, if the ASF header has a bit rate.
 #[test]
 fn h7_c7_body_through_a_proxy() {
     let mut builder = HeaderBuilder::default().packet_size(PACKET);
@@ -19,7 +19,7 @@ fn h7_c7_body_through_a_proxy() {
     );
 }
 
-/// C-7: a Content-Length is never less than three data packets and the header.
+/// C-7: a Content-Length is at least three data packets and the header.
 #[test]
 fn c7_least_content_length() {
     let header = header();
@@ -30,8 +30,8 @@ fn c7_least_content_length() {
     assert!(peer.content_length < 2 * least);
 }
 
-/// C-9, C-10, P-7: whatever the remainder, the body ends exactly at its Content-Length, with no empty
-/// `$F`, and the next PushStart goes on with `$D` on the same connection.
+/// C-9, C-10, P-7: whatever the remainder, the body ends exactly at its Content-Length, with no empty `$F`, and the
+/// next PushStart continues with `$D` on the same connection.
 #[test]
 fn c9_c10_p7_roll_over_at_every_remainder() {
     let header = header();
@@ -47,7 +47,7 @@ fn c9_c10_p7_roll_over_at_every_remainder() {
         for filler in fillers {
             assert!(matches!(filler, Packet::Filler(1..=8192)), "{filler:?}");
         }
-        assert!(!peer.session.wants_data(), "waits for the answer");
+        assert!(!peer.session.wants_data(), "waits for the response");
         peer.did.clear();
         peer.respond(&wms(204, "a"));
         assert_eq!(peer.send(&header, 1), 1);
@@ -62,9 +62,9 @@ fn c9_c10_p7_roll_over_at_every_remainder() {
     }
 }
 
-/// C-9: fillers beyond 8,192 bytes are cut so that none is too small (receivers, Framing 1).
+/// C-9: fillers of more than 8,192 bytes are split so that none is too small (receivers, Framing 1).
 #[test]
-fn c9_large_rests_are_filled_by_several() {
+fn c9_a_large_remainder_is_filled_by_several_packets() {
     let big = Arc::new(asf::Header::parse(HeaderBuilder::default().packet_size(60_000).build()).unwrap());
     for rest in (8190..8220).chain(16_380..16_410) {
         let mut peer = Played::ready(Config { content_length: Some(1), ..config() }, &wms(204, "a"));
@@ -83,7 +83,7 @@ fn c9_large_rests_are_filled_by_several() {
     }
 }
 
-/// C-12: a new header goes as `$E`(1) and `$C`, also one that is equal byte for byte, and data goes on.
+/// C-12: a new header is sent as `$E`(1) and `$C`, even if it is equal byte for byte, and data continues.
 #[test]
 fn c12_header_change_in_the_session() {
     let first = header();
@@ -126,7 +126,7 @@ fn c12_header_change_at_every_remainder() {
     }
 }
 
-/// C-12, receivers Framing 2: a server that has not shown the whole protocol gets a new session.
+/// C-12, receivers Framing 2: a server that has not shown that it supports the whole protocol gets a new session.
 #[test]
 fn c12_header_change_by_a_new_session() {
     let mut peer = Played::open(config(), &relay(204), &header());
@@ -154,8 +154,8 @@ fn c12_header_change_by_a_new_session() {
     );
 }
 
-/// Receivers Framing 2: a server that ends at `$E`(1) gets a new session at once, the data after `$C`
-/// again, and a new session right away the next time.
+/// Receivers Framing 2: if a server ends the session on `$E`(1), a new session begins immediately and the data after
+/// `$C` is sent again. The next header change begins a new session directly.
 #[test]
 fn c12_server_that_ends_at_a_header_change() {
     type Act = fn(&mut Played);

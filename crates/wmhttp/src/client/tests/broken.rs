@@ -1,8 +1,8 @@
-//! Connections that break, and answers that come too early or never.
+//! Lost connections, and responses that arrive early or never.
 
 use super::*;
 
-/// C-16: any status in mid-body ends the request; the session is not resumed.
+/// C-16: any status before the end of the body ends the request, and the session is not resumed.
 #[test]
 fn c16_early_answers() {
     for (status, hresult) in [
@@ -25,7 +25,7 @@ fn c16_early_answers() {
     }
 }
 
-/// C-17: a response that never comes: a failed setup; at a body's end a new session (receivers, HTTP 7).
+/// C-17: without a response, a setup fails; at the end of a body, a new session begins (receivers, HTTP 7).
 #[test]
 fn c17_no_answer() {
     let mut peer = Played::new(config());
@@ -48,8 +48,8 @@ fn c17_no_answer() {
     );
 }
 
-/// Receivers HTTP 2: a connection that was closed after the setup: the setup is repeated, once, and
-/// the start then goes on a connection of its own.
+/// Receivers HTTP 2: if the connection was closed after the setup, the setup is repeated once, and the start is then
+/// sent on its own connection.
 #[test]
 fn receivers_stale_connection() {
     let header = header();
@@ -62,7 +62,7 @@ fn receivers_stale_connection() {
     );
     peer.respond(&relay(204));
     peer.did.clear();
-    // `open` has let data through already; the second loss is of a session without any.
+    // `open` has already sent data; the second loss is in a session without data.
     let mut peer = Played::ready(config(), &relay(204));
     peer.session.offer(&header, FRAMED, peer.now);
     peer.run();
@@ -86,7 +86,7 @@ fn receivers_stale_connection() {
     );
 }
 
-/// Receivers HTTP 2: a server that closes by `Connection: close` gets the start on a new connection.
+/// Receivers HTTP 2: after `Connection: close`, the start is sent on a new connection.
 #[test]
 fn receivers_connection_closed_after_setup() {
     let answer = ResponseHead { keep_alive: false, ..wms(204, "a") };
@@ -95,7 +95,7 @@ fn receivers_connection_closed_after_setup() {
     assert_eq!(peer.requests(), [start("a", Connection::New)]);
 }
 
-/// A stale connection at a roll-over: the same PushStart again, no new session, the `$C` too.
+/// A stale connection at a rollover: the same PushStart is sent again, including the `$C`, without a new session.
 #[test]
 fn receivers_stale_connection_at_roll_over() {
     let first = header();

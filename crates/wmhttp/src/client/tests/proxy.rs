@@ -1,4 +1,4 @@
-//! Proxies: the user's, and those that a server names.
+//! Proxies: the configured one, and those that a server requires.
 
 use super::*;
 use crate::auth::{Login, Secret};
@@ -17,9 +17,9 @@ fn by(choice: ProxyConfig) -> Config {
     Config { proxy: choice, ..config() }
 }
 
-/// Both requests go through the proxy chosen; what it is to know travels with them.
+/// Both requests go through the configured proxy and contain its credentials.
 #[test]
-fn the_chosen_proxy_is_asked() {
+fn the_configured_proxy_is_used() {
     let chosen = proxy("http://proxy:3128/");
     let mut peer = Played::new(by(ProxyConfig::Always(chosen.clone())));
     peer.session.connect(peer.now);
@@ -29,8 +29,8 @@ fn the_chosen_proxy_is_asked() {
     assert_eq!(peer.proxies, [Some(chosen.clone()), Some(chosen)]);
 }
 
-/// C-7, UsingProxy: a chosen proxy makes short bodies too, the first a quarter of a MiB where nothing tells
-/// the rate, the next by the rate of that one; `content_length` counts more.
+/// C-7, UsingProxy: a configured proxy also leads to short bodies. The first has 256 KiB if the bit rate is unknown,
+/// and the next depends on the rate of the previous one; `content_length` takes precedence.
 #[test]
 fn c7_bodies_through_a_chosen_proxy() {
     let mut builder = HeaderBuilder::default().packet_size(PACKET);
@@ -51,8 +51,8 @@ fn c7_bodies_through_a_chosen_proxy() {
     assert_eq!(peer.content_length, 50_000);
 }
 
-/// C-4: 305 names a proxy: PushSetup again, by it, on a new connection; the URL stays. It gets none of the
-/// user's credentials, and another session begins as the first.
+/// C-4: after a 305, PushSetup is sent again through the proxy on a new connection, with the same URL. The proxy
+/// receives no credentials, and the next session begins like the first.
 #[test]
 fn c4_305_leads_through_a_proxy() {
     for choice in [ProxyConfig::Direct, ProxyConfig::Always(proxy("http://own:3128/"))] {
@@ -73,15 +73,15 @@ fn c4_305_leads_through_a_proxy() {
     }
 }
 
-/// C-4, C-5: the proxy that a server has named gets neither the server's password nor that of the user's own proxy:
-/// the application is asked.
+/// C-4, C-5: a proxy required by a server receives neither the password for the server nor that for the configured
+/// proxy; credentials are requested from the application.
 #[test]
 fn c4_c5_a_named_proxy_gets_no_credentials() {
     let login = Login { user: Some("carol".to_owned()), password: Some(Secret::new("own")) };
     let config = Config { login, ..by(ProxyConfig::Always(proxy("http://own:3128/"))) };
     let mut refusal = response(407, &[("proxy-authenticate", "Digest realm=\"r\", nonce=\"n\"")]);
     let mut peer = redirected(config, &[refusal.clone(), redirect(305, "http://named:81")]);
-    assert!(peer.authorizations[1][1].as_ref().is_some_and(|value| value.contains("\"bob\"")), "its own proxy");
+    assert!(peer.authorizations[1][1].as_ref().is_some_and(|value| value.contains("\"bob\"")), "the configured proxy");
     assert_eq!(peer.authorizations[2], [None, None]);
     refusal.headers.remove("server");
     peer.respond(&refusal);
@@ -90,7 +90,7 @@ fn c4_c5_a_named_proxy_gets_no_credentials() {
     assert_eq!(peer.requests().len(), 3);
 }
 
-/// C-4: hops by 305 are counted with the others, and a circle is seen.
+/// C-4: redirects by 305 count towards the limit, and loops are detected.
 #[test]
 fn c4_305_hops_are_bounded() {
     let again = redirect(305, "http://named:81");
@@ -108,7 +108,7 @@ fn c4_305_hops_are_bounded() {
     assert_eq!(redirected(config(), &mixed).failure().unwrap().hresult, Hresult::TOO_MANY_HOPS);
 }
 
-/// C-4: a redirect that comes by a proxy leads to where the user's choice says, and not by the proxy named before.
+/// C-4: after a redirect through a proxy, the configured proxy for the target is used, not the one required before.
 #[test]
 fn c4_a_redirect_leaves_the_named_proxy() {
     let rule: crate::proxy::Rule =
@@ -118,7 +118,7 @@ fn c4_a_redirect_leaves_the_named_proxy() {
     assert_eq!(peer.proxies, [None, Some(unknown("http://named:81/")), Some(proxy("http://own:3128/"))]);
 }
 
-/// C-4: what is not followed says so: no http, or not wanted.
+/// C-4: a redirect that is not followed gives a reason: the scheme, or the setting.
 #[test]
 fn c4_305_refused() {
     for location in ["socks5://named:1080", "https://named:443"] {
@@ -131,9 +131,10 @@ fn c4_305_refused() {
     assert!(failure.text.contains("the proxy http://named:81/"), "{failure}");
 }
 
-/// A proxy that is none for HTTP is refused before anything is sent: going without would be against the user's wish.
+/// A proxy with an unsupported scheme is an error before anything is sent, because bypassing it would violate the
+/// configuration.
 #[test]
-fn a_proxy_of_another_kind_is_refused() {
+fn a_proxy_with_another_scheme_is_rejected() {
     let mut peer = Played::new(by(ProxyConfig::Always(proxy("socks5://proxy:1080"))));
     peer.session.connect(peer.now);
     peer.run();
@@ -142,10 +143,10 @@ fn a_proxy_of_another_kind_is_refused() {
     assert!(failure.text.contains("socks5:") && peer.requests().is_empty(), "{failure}");
 }
 
-/// A proxy that closes after each answer without saying so: found out once, and by a request that is repeated
-/// whole; from then on each request has a connection of its own.
+/// A proxy that closes the connection after each response without announcing it is detected once, and the request is
+/// repeated completely; afterwards each request has its own connection.
 #[test]
-fn a_proxy_that_closes_is_found_out() {
+fn a_proxy_that_closes_connections_is_detected() {
     for cause in [Cause::Stale, Cause::Closed, Cause::Reset] {
         let config = Config { content_length: Some(1), ..by(ProxyConfig::Always(proxy("http://proxy:3128/"))) };
         let header = header();
@@ -166,9 +167,9 @@ fn a_proxy_that_closes_is_found_out() {
     }
 }
 
-/// The same without a proxy, or later, or after an `$E` that has arrived, is what it seems.
+/// Without a proxy, later, or after an acknowledged `$E`, a lost connection is reported as such.
 #[test]
-fn other_losses_are_losses() {
+fn other_losses_are_reported() {
     let header = header();
     let mut direct = Played::open(config(), &wms(204, "a"), &header);
     direct.lose(Cause::Closed);
@@ -187,10 +188,10 @@ fn other_losses_are_losses() {
     assert_eq!(ended.events(), [Event::Ended { clean: true }]);
 }
 
-/// A proxy that is set and cannot be read ends the push: nothing goes past it.
+/// An invalid proxy setting fails the push; the proxy is not bypassed.
 #[test]
-fn a_proxy_that_cannot_be_read_is_not_passed_by() {
-    let rule: crate::proxy::Rule = Arc::new(|_| Err("http_proxy is no URL".to_owned()));
+fn an_invalid_proxy_is_not_bypassed() {
+    let rule: crate::proxy::Rule = Arc::new(|_| Err("http_proxy is not a URL".to_owned()));
     let peer = redirected(by(ProxyConfig::Rule(rule)), &[]);
     let failure = peer.failure().unwrap();
     assert!(failure.permanent && failure.text.contains("http_proxy"), "{failure}");

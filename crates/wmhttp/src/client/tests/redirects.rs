@@ -1,8 +1,8 @@
-//! C-4: a session that is sent elsewhere.
+//! C-4: redirected sessions.
 
 use super::*;
 
-/// C-4: 300 to 304 lead elsewhere: a new PushSetup with push-id 0 on a new connection, and everything after it there.
+/// C-4: 300 to 304 redirect: a new PushSetup with push-id 0 on a new connection, and all later requests there.
 #[test]
 fn c4_follows_redirects() {
     for status in 300..=304 {
@@ -25,7 +25,7 @@ fn c4_follows_redirects() {
     }
 }
 
-/// C-4: cookies stay with the server that set them: another host or port sees none of them.
+/// C-4: cookies are sent only to the server that set them; another host or port receives none.
 #[test]
 fn c4_cookies_do_not_travel() {
     for (location, cookie) in [
@@ -42,7 +42,7 @@ fn c4_cookies_do_not_travel() {
     }
 }
 
-/// C-4: what the server of the redirect has shown is not taken for what the next one shows.
+/// C-4: observations about the redirecting server do not apply to the next one.
 #[test]
 fn c4_another_server_is_another_peer() {
     let mut answer = redirect(302, "http://other/live");
@@ -51,7 +51,7 @@ fn c4_another_server_is_another_peer() {
     assert_eq!(peer.session.peer(), &Peer::default());
 }
 
-/// C-4: eight hops are followed, a ninth and circles are not.
+/// C-4: eight redirects are followed; a ninth and loops are not.
 #[test]
 fn c4_hops_are_bounded() {
     let hops: Vec<ResponseHead> = (0..9).map(|hop| redirect(302, &format!("http://other/{hop}"))).collect();
@@ -73,7 +73,7 @@ fn c4_hops_are_bounded() {
     }
 }
 
-/// C-4: a redirect that leads nowhere is a failure that says so; https is somewhere only with TLS.
+/// C-4: a redirect that cannot be followed is a failure with a reason; https is supported only with TLS.
 #[test]
 fn c4_bad_locations() {
     for location in ["http://", "http://a:99999/", "ftp://other/live", "mailto:bob", "https://other/live"] {
@@ -88,7 +88,7 @@ fn c4_bad_locations() {
     assert_eq!(peer.session.url().as_str(), "https://other/live");
 }
 
-/// C-4: what is not followed is a failure that names where it would lead.
+/// C-4: a redirect that is not followed is a failure that names its target.
 #[test]
 fn c4_refused_redirects() {
     let off = Config { automatic_redirect: false, ..config() };
@@ -101,7 +101,8 @@ fn c4_refused_redirects() {
     }
 }
 
-/// C-4: a lost session is resumed where it was; a new one begins at the original URL, with nothing of the other server's.
+/// C-4: a lost session is resumed at its server; a new one begins at the original URL, without the other server's
+/// state.
 #[test]
 fn c4_a_new_session_begins_at_the_original() {
     let answers = [redirect(302, "http://other/live"), ours(204, "abc")];
@@ -123,10 +124,10 @@ fn c4_a_new_session_begins_at_the_original() {
     assert_eq!(peer.events().iter().filter(|event| **event == Event::Opened).count(), 2);
 }
 
-/// C-4, C-15: where it is to be asked first, the way leads by the original URL; only the server that has the session
-/// can say that it is taken by it.
+/// C-4, C-15: if a PushSetup must be sent first, it is sent to the original URL and follows the redirect. Only a
+/// response of the server that has the session can mean that the session occupies the publishing point.
 #[test]
-fn c4_c15_a_lost_session_is_asked_for_by_the_redirect() {
+fn c4_c15_a_lost_session_is_looked_up_through_the_redirect() {
     for (elsewhere, goes_on) in [("http://other/live", true), ("http://third/live", false)] {
         let mut peer = redirected(config(), &[redirect(302, "http://other/live"), wms(204, "abc")]);
         let header = header();
@@ -148,7 +149,7 @@ fn c4_c15_a_lost_session_is_asked_for_by_the_redirect() {
     }
 }
 
-/// C-4 is about PushSetup: a PushStart that is redirected has failed.
+/// C-4 applies to PushSetup: a redirected PushStart fails.
 #[test]
 fn c4_a_redirected_start_fails() {
     let mut peer = Played::open(config(), &wms(204, "a"), &header());

@@ -1,10 +1,10 @@
-//! Sessions that go on after their connection was lost, or begin anew.
+//! Sessions that are resumed after their connection was lost, and sessions that are replaced.
 
 use super::*;
 use crate::client::resume::RESUME_REJECT_WINDOW;
 
-/// C-14, C-15: a lost connection is reported; within the Idle-Timeout a PushStart with the same id on a
-/// new connection goes on with `$D`.
+/// C-14, C-15: a lost connection is reported. Within the Idle-Timeout, a PushStart with the same id on a new connection
+/// continues with `$D`.
 #[test]
 fn c14_c15_resume() {
     let header = header();
@@ -18,7 +18,7 @@ fn c14_c15_resume() {
     assert_eq!(peer.did, [start("abc", Connection::New), Did::Data(1), Did::Event(Event::Started)]);
 }
 
-/// C-15: a resume's data waits for its connection.
+/// C-15: the data of a resume waits until the connection is established.
 #[test]
 fn c15_resume_waits_for_the_connection() {
     let header = header();
@@ -34,7 +34,7 @@ fn c15_resume_waits_for_the_connection() {
     assert!(peer.session.offer(&header, FRAMED, peer.now) > 0);
 }
 
-/// C-15: after the Idle-Timeout, or where the server gave no id, the session begins anew.
+/// C-15: after the Idle-Timeout, or if the server assigned no id, a new session begins.
 #[test]
 fn c15_new_session() {
     let header = header();
@@ -49,7 +49,7 @@ fn c15_new_session() {
     }
 }
 
-/// C-15: for a moment a resume may be refused unheard; a first push, or a new session, may not.
+/// C-15: for a short time a resume may be rejected without a response; a first push or a new session may not.
 #[test]
 fn c15_a_resume_is_unproven_at_first() {
     let header = header();
@@ -64,7 +64,7 @@ fn c15_a_resume_is_unproven_at_first() {
     assert!(!peer.session.resume_is_unproven(peer.now));
 }
 
-/// A session that was lost and goes on, with two packets by now.
+/// A lost session that was resumed and has sent two packets.
 fn resumed(header: &Arc<asf::Header>) -> Played {
     let mut peer = Played::open(config(), &ours(204, "abc"), header);
     peer.lose(Cause::Reset);
@@ -73,7 +73,7 @@ fn resumed(header: &Arc<asf::Header>) -> Played {
     peer
 }
 
-/// The server does not know the session: both packets are to come again, in another.
+/// The server does not know the session: both packets must be sent again, in another one.
 fn refuse_the_resume(peer: &mut Played) {
     peer.did.clear();
     peer.respond(&ours(400, "0"));
@@ -82,7 +82,7 @@ fn refuse_the_resume(peer: &mut Played) {
     peer.respond(&ours(204, "new"));
 }
 
-/// C-15: a server that does not know the session any more gets a new one at once, and the refused data again.
+/// C-15: if a server no longer knows the session, a new one begins immediately and the rejected data is sent again.
 #[test]
 fn c15_resume_refused() {
     let header = header();
@@ -93,7 +93,7 @@ fn c15_resume_refused() {
     assert_eq!(peer.packets(), [Packet::Header(header.bytes().clone())]);
 }
 
-/// C-15: the same where the end is out by then.
+/// C-15: the same, if the end was already sent.
 #[test]
 fn c15_resume_refused_at_its_end() {
     let header = header();
@@ -112,7 +112,7 @@ fn c15_resume_refused_at_its_end() {
     assert_eq!(peer.did, [Did::Close, Did::Event(Event::Ended { clean: true })]);
 }
 
-/// C-15: attempts that do not get through do not prolong the Idle-Timeout.
+/// C-15: failed attempts do not extend the Idle-Timeout.
 #[test]
 fn c15_refused_connections_do_not_prolong() {
     let header = header();
@@ -131,7 +131,7 @@ fn c15_refused_connections_do_not_prolong() {
     assert_eq!(peer.did, [setup("0")]);
 }
 
-/// An end that was on its way when the connection broke is not lost: the tail can be offered again.
+/// If the connection is lost after `$E` was sent, the last data and the end can be sent again.
 #[test]
 fn a_broken_end_is_resumed() {
     let header = header();
@@ -149,7 +149,7 @@ fn a_broken_end_is_resumed() {
     assert_eq!(peer.did.last(), Some(&Did::Event(Event::Ended { clean: true })), "everything was delivered");
 }
 
-/// Giving up keeps the session for a resume.
+/// `disconnect` keeps the session for a resume.
 #[test]
 fn disconnect_keeps_the_session() {
     let header = header();
@@ -162,7 +162,7 @@ fn disconnect_keeps_the_session() {
     assert_eq!(peer.requests(), [start("a", Connection::New)]);
 }
 
-/// A session at `server` whose connection was lost, and that is connected again.
+/// A session at a server whose connection was lost and which connects again.
 fn lost_at(config: Config, answer: &ResponseHead, header: &Arc<asf::Header>, cause: Cause) -> Played {
     let mut peer = Played::open(config, answer, header);
     peer.lose(Cause::Reset);
@@ -177,10 +177,10 @@ fn lost_at(config: Config, answer: &ResponseHead, header: &Arc<asf::Header>, cau
     peer
 }
 
-/// C-15, S-10: where nothing is known of the server, and at Windows Media Services, which take an unknown id for a new
-/// session, a PushSetup asks first. Where it is accepted the session begins anew, with its header.
+/// C-15, S-10: at an unknown server, and at Windows Media Services, which begin a new session for an unknown id, a
+/// PushSetup is sent first. If it is accepted, a new session begins with its header.
 #[test]
-fn c15_s10_a_setup_asks_first() {
+fn c15_s10_a_setup_is_sent_first() {
     let header = header();
     for answer in [wms(204, "abc"), response(204, &[("server", "Cougar/9.01.01.3814"), ("set-cookie", "push-id=abc")])]
     {
@@ -192,15 +192,15 @@ fn c15_s10_a_setup_asks_first() {
     }
 }
 
-/// C-15: who answers that the publishing point is taken, after the connection was lost, holds the session: it goes on,
-/// on the same connection where that stands.
+/// C-15: if a server responds that the publishing point is in use after the connection was lost, the session still
+/// exists. It is resumed, on the same connection if it is open.
 #[test]
 fn c15_a_point_that_is_taken_by_the_session() {
     let header = header();
     for status in [404, 409] {
         for (keep_alive, connection) in [(true, Connection::Same), (false, Connection::New)] {
             let mut peer = lost_at(config(), &wms(204, "abc"), &header, Cause::Reset);
-            // Its cookie is of a session that does not come about.
+            // The cookie of the rejected setup belongs to no session.
             peer.respond(&ResponseHead { keep_alive, ..wms(status, "none") });
             assert_eq!(peer.send(&header, 1), 1);
             assert_eq!(peer.requests(), [setup("0"), start("abc", connection)], "{status}");
@@ -209,8 +209,8 @@ fn c15_a_point_that_is_taken_by_the_session() {
     }
 }
 
-/// C-15: a session of somebody else's: the resume is refused, whatever the status. The failure is that of the setup,
-/// nothing counts as sent, and no other attempt is made for the session that is gone.
+/// C-15: if the publishing point is used by another encoder, the resume is rejected, whatever the status. The failure
+/// is that of the setup, nothing counts as sent, and the lost session is not tried again.
 #[test]
 fn c15_a_point_that_is_taken_by_another() {
     let header = header();
@@ -231,11 +231,11 @@ fn c15_a_point_that_is_taken_by_another() {
     }
 }
 
-/// C-15, S-7: 409 to a resume: the server does not know yet that the connection is lost. The session is not given up.
+/// C-15, S-7: 409 to a resume means that the server has not detected the lost connection yet. The session is kept.
 #[test]
 fn c15_s7_a_connection_that_only_one_end_has_lost() {
     let header = header();
-    // One that refuses what it does not know is asked at once, each time; then whether a new session could begin.
+    // At a server that rejects unknown ids, each attempt tries to resume first, and then to begin a new session.
     let mut peer = lost_at(config(), &ours(204, "abc"), &header, Cause::Reset);
     for _ in 0..3 {
         assert_eq!(peer.send(&header, 1), 1);
@@ -265,7 +265,7 @@ fn c15_s7_a_connection_that_only_one_end_has_lost() {
     peer.respond(&busy);
     assert_eq!(peer.send(&header, 1), 1);
     assert_eq!((peer.requests(), peer.packets()), (vec![setup("0"), start("abc", Connection::Same)], vec![]));
-    // Not beyond the Idle-Timeout.
+    // But not after the Idle-Timeout.
     peer.respond(&busy);
     peer.did.clear();
     peer.now += Duration::from_secs(60);
@@ -275,9 +275,9 @@ fn c15_s7_a_connection_that_only_one_end_has_lost() {
     assert_eq!(peer.requests(), [setup("0")]);
 }
 
-/// C-15: a process that has ended has lost its sessions; a network that was gone has not.
+/// C-15: a server process that has ended has lost its sessions; an interrupted network has not.
 #[test]
-fn c15_what_a_failed_connection_says() {
+fn c15_what_a_failed_connection_means() {
     let header = header();
     for (cause, survives) in [
         (Cause::Refused, false),
@@ -293,7 +293,7 @@ fn c15_what_a_failed_connection_says() {
         let request = if survives { start("abc", Connection::New) } else { setup("0") };
         assert_eq!(peer.requests(), [request], "{cause:?}");
 
-        // Asked for by a setup, and not reached.
+        // The setup that was to be sent first does not reach the server.
         let mut peer = lost_at(config(), &wms(204, "abc"), &header, Cause::Reset);
         peer.lose(cause);
         peer.session.connect(peer.now);
@@ -303,7 +303,7 @@ fn c15_what_a_failed_connection_says() {
     }
 }
 
-/// C-15: the user may force either way.
+/// C-15: the user may force either behavior.
 #[test]
 fn c15_always_and_never() {
     let header = header();
@@ -324,15 +324,15 @@ fn c15_always_and_never() {
     }
 }
 
-/// C-15, H-6: whatever the status, an answer that sets another push-id is another session's: what went into the one
-/// that was to go on comes again, with its header.
+/// C-15, H-6: whatever its status, a response that sets another push-id belongs to another session. The data of the
+/// session to resume is sent again, with its header.
 #[test]
 fn c15_h6_another_id_ends_a_resume() {
     let header = header();
     for status in [204, 400, 401, 404, 412] {
         let mut peer = resumed(&header);
         if status == 204 {
-            // An answer to all of the body, its end included.
+            // A response to the whole body, including its end.
             peer.end();
         }
         peer.did.clear();
@@ -344,7 +344,7 @@ fn c15_h6_another_id_ends_a_resume() {
         assert_eq!(peer.send(&header, 2), 2);
         assert_eq!(peer.packets(), [Packet::Header(header.bytes().clone())]);
     }
-    // A server that sets 0 in each answer keeps its sessions apart by other means.
+    // A server that sets 0 in every response tells sessions apart by other means.
     let mut peer = resumed(&header);
     peer.end();
     peer.respond(&ours(204, "0"));
@@ -352,7 +352,7 @@ fn c15_h6_another_id_ends_a_resume() {
     assert_eq!(peer.did.last(), Some(&Did::Event(Event::Ended { clean: true })));
 }
 
-/// C-15: it is when its PushStart goes that a resume is refused at once, however long there was no data before.
+/// C-15: a resume can be rejected when its PushStart is sent, however long there was no data before.
 #[test]
 fn c15_a_resume_without_data_for_a_while() {
     let header = header();
@@ -365,14 +365,14 @@ fn c15_a_resume_without_data_for_a_while() {
     refuse_the_resume(&mut peer);
 }
 
-/// C-15: what no proxy can know is not learned from its 404.
+/// C-15: a 404 from a proxy says nothing about the session.
 #[test]
 fn c15_a_proxys_404_says_nothing_of_the_session() {
     let header = header();
     let mut answer = wms(204, "abc");
     answer.headers.insert(VIA, HeaderValue::from_static("1.1 squid"));
     let mut peer = Played::open(config(), &answer, &header);
-    // Longer than a proxy takes to close the connection on which it has answered.
+    // Longer than a proxy takes to close the connection after its response.
     peer.now += Duration::from_secs(5);
     peer.lose(Cause::Reset);
     peer.did.clear();
@@ -383,9 +383,10 @@ fn c15_a_proxys_404_says_nothing_of_the_session() {
     assert!(peer.session.is_down());
 }
 
-/// C-12: `$C` goes only to who is known to apply it. Imitations announce all that Windows Media Services do.
+/// C-12: `$C` is sent only to servers that are known to apply it. Imitations announce all features of Windows Media
+/// Services.
 #[test]
-fn c12_who_applies_a_stream_change() {
+fn c12_which_servers_apply_a_stream_change() {
     for (server, applies) in [
         ("Cougar/9.6.7600.16564 asf-publishing-point/0.1.0", true),
         ("Cougar/9.6.7600.16564", true),
@@ -404,7 +405,7 @@ fn c12_who_applies_a_stream_change() {
         let reason = if applies { Hresult::FALSE } else { Hresult::OK };
         assert_eq!(peer.packets().first(), Some(&Packet::End(reason)), "{server}");
     }
-    // What Windows Media Services never leave out, or do.
+    // Windows Media Services always send these headers, and never repeat an id.
     for strip in ["pragma", "supported", "set-cookie"] {
         let mut answer = wms(204, "a");
         answer.headers.remove(strip);

@@ -1,4 +1,4 @@
-//! A Digest Authorization header, read and checked (RFC 7616).
+//! Parses and verifies a Digest Authorization header (RFC 7616).
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ impl Answer {
         self.0.get(name).unwrap_or_default()
     }
 
-    /// The user's name: `username*` (RFC 8187), or `username` as its bytes have it.
+    /// Returns the user name: `username*` (RFC 8187), or `username` as sent.
     pub(super) fn user(&self) -> Cow<'_, str> {
         let extended = self.0.get("username*").and_then(extended_value);
         extended.map_or_else(|| Cow::Borrowed(self.get("username")), Cow::Owned)
@@ -31,7 +31,7 @@ impl Answer {
         self.get("nonce")
     }
 
-    /// The nonce count. An answer without one, as RFC 2069 has it, uses its nonce up.
+    /// Returns the nonce count. A response without one (RFC 2069) consumes its nonce completely.
     pub(super) fn count(&self) -> u32 {
         match self.0.get("qop") {
             Some(_) => u32::from_str_radix(self.get("nc"), 16).unwrap_or(0),
@@ -39,7 +39,7 @@ impl Answer {
         }
     }
 
-    /// Whether it is the answer of one of the users to this request.
+    /// Returns whether this is a valid response of one of the users to this request.
     pub(super) fn is_right(&self, users: &Users, line: RequestLine<'_>) -> bool {
         let algorithm = match self.0.get("algorithm") {
             Some(name) => Algorithm::parse(name),
@@ -64,13 +64,13 @@ impl Answer {
             is_same(right.reveal(), &given)
         };
         let known = users.hashes(algorithm, &self.user());
-        // Somebody unknown takes as long as a wrong password.
+        // Compare also for an unknown user, so that it takes as long as a wrong password.
         let is_right = known.iter().map(String::as_str).chain(known.is_empty().then_some("")).any(is_right);
         is_right && !known.is_empty()
     }
 }
 
-/// The text of an extended parameter (RFC 8187, 3.2.1): `UTF-8''bj%C3%B6rn`.
+/// Decodes an extended parameter (RFC 8187, 3.2.1): `UTF-8''bj%C3%B6rn`.
 fn extended_value(value: &str) -> Option<String> {
     let (charset, rest) = value.split_once('\'')?;
     let (_language, encoded) = rest.split_once('\'')?;
@@ -84,7 +84,7 @@ fn extended_value(value: &str) -> Option<String> {
     }
 }
 
-/// The target without scheme and host, which a proxy in the path takes off.
+/// Returns the target without scheme and host, which a proxy on the way may have removed.
 fn path_of(target: &str) -> &str {
     let absolute = target.strip_prefix("http://").or_else(|| target.strip_prefix("https://"));
     absolute.map_or(target, |rest| rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"))

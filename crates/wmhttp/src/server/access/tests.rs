@@ -1,4 +1,4 @@
-//! Challenges and what answers them, in virtual time.
+//! Challenges and the credentials that answer them, in virtual time.
 
 use http::HeaderValue;
 
@@ -23,7 +23,7 @@ fn guard() -> Authenticator {
     Authenticator::new(AccessPolicy::new(users()))
 }
 
-/// A guard whose [`NONCE`] counts.
+/// An authenticator whose [`NONCE`] is valid.
 fn asked() -> (Authenticator, Instant) {
     let (mut guard, now) = (guard(), Instant::now());
     assert!(ask(&mut guard, None, NONCE, now).is_err());
@@ -48,7 +48,7 @@ fn ask(guard: &mut Authenticator, authorization: Option<&str>, fresh: &str, now:
     guard.admit(&head(Kind::Setup, &["Digest", "Basic"], authorization), line, fresh, &Policy::default(), now)
 }
 
-/// Asks with what is no answer to any challenge after the first.
+/// Authenticates with a fresh nonce that no credentials refer to.
 fn admit(guard: &mut Authenticator, authorization: Option<&str>, now: Instant) -> Result<String, Reply> {
     ask(guard, authorization, "another", now)
 }
@@ -72,7 +72,7 @@ fn is_stale(reply: &Reply) -> bool {
     challenges(reply).iter().any(|challenge| challenge.contains("stale=true"))
 }
 
-/// What Mufasa answers.
+/// Mufasa's Digest credentials.
 fn digest(algorithm: &str, response: &str, count: &str) -> String {
     format!(
         "Digest username=\"Mufasa\", realm=\"http-auth@example.org\", uri=\"/dir/index.html\", algorithm={algorithm}, \
@@ -81,7 +81,7 @@ fn digest(algorithm: &str, response: &str, count: &str) -> String {
     )
 }
 
-/// The answer with the nonce count `count`, right by its own hash.
+/// Correct Digest credentials with the nonce count `count`.
 fn counted(count: u32) -> String {
     let count = format!("{count:08x}");
     let secret = "3d78807defe7de2157e2b0b6573a855f";
@@ -90,9 +90,9 @@ fn counted(count: u32) -> String {
     digest("MD5", &md5(&[secret, NONCE, &count, cnonce, "auth", &request]), &count)
 }
 
-/// S-6: the example of RFC 7616 by both algorithms, and Basic.
+/// S-6: the example of RFC 7616 with both algorithms, and Basic.
 #[test]
-fn s6_right_credentials_are_let_in() {
+fn s6_right_credentials_are_accepted() {
     for authorization in
         [digest("MD5", MD5_RESPONSE, "00000001"), digest("SHA-256", SHA256_RESPONSE, "00000001"), BASIC.to_owned()]
     {
@@ -101,9 +101,9 @@ fn s6_right_credentials_are_let_in() {
     }
 }
 
-/// S-6: what is wrong in any part, with no hint of which.
+/// S-6: an error in any part is rejected, without revealing which part.
 #[test]
-fn s6_wrong_credentials_are_refused() {
+fn s6_wrong_credentials_are_rejected() {
     let right = digest("MD5", MD5_RESPONSE, "00000001");
     let all = [
         right.replace("username=\"Mufasa\"", "username=\"Scar\""),
@@ -133,14 +133,14 @@ fn s6_wrong_credentials_are_refused() {
         let reply = refused(&mut guard, Some(&authorization), now);
         assert!(!is_stale(&reply), "{authorization}");
         let unasked = refused(&mut self::guard(), None, now);
-        // The client reads nothing else than one that names no user.
+        // The response is the same as to a request without credentials.
         assert_eq!((&reply.body, reply.to_headers()), (&unasked.body, unasked.to_headers()), "{authorization}");
     }
 }
 
-/// Nobody gets in by a scheme that is not asked for.
+/// A scheme that is not offered is rejected.
 #[test]
-fn only_the_schemes_asked_for_count() {
+fn only_offered_schemes_are_accepted() {
     let now = Instant::now();
     let mut guard = Authenticator::new(AccessPolicy { schemes: vec![Scheme::Digest], ..AccessPolicy::new(users()) });
     let reply = ask(&mut guard, Some(BASIC), NONCE, now).unwrap_err();
@@ -151,7 +151,7 @@ fn only_the_schemes_asked_for_count() {
     assert_eq!(challenges(&reply), ["Basic realm=\"http-auth@example.org\", charset=\"UTF-8\""]);
 }
 
-/// S-6, H-4: what the client lists is offered, and all where it lists none of it.
+/// S-6, H-4: the schemes that the client lists are offered, or all if it lists none of ours.
 #[test]
 fn s6_h4_the_schemes_that_the_client_lists() {
     for (listed, offered) in [
@@ -172,7 +172,7 @@ fn s6_h4_the_schemes_that_the_client_lists() {
     }
 }
 
-/// S-6, S-10: the connection stays open: the next attempt comes on it ([MS-WMHTTP] 3.2.5.2).
+/// S-6, S-10: the connection stays open for the next attempt ([MS-WMHTTP] 3.2.5.2).
 #[test]
 fn s6_s10_the_connection_stays_open() {
     for kind in [Kind::Setup, Kind::Start] {
@@ -182,9 +182,9 @@ fn s6_s10_the_connection_stays_open() {
     }
 }
 
-/// A name beyond ASCII is known however it is written: `username*`, raw UTF-8, and Latin-1, whose hash is another.
+/// A non-ASCII name is accepted in every encoding: `username*`, raw UTF-8, and Latin-1, which has a different hash.
 #[test]
-fn s6_names_beyond_ascii_are_let_in() {
+fn s6_non_ascii_names_are_accepted() {
     let latin1 = |text: &str| text.chars().map(|letter| letter as u32 as u8).collect::<Vec<u8>>();
     let hash_of = |bytes: &[u8]| {
         use md5::Digest;
@@ -221,10 +221,10 @@ fn s6_names_beyond_ascii_are_let_in() {
     let mut guard = Authenticator::new(AccessPolicy::new(users));
     let wrong = HeaderValue::from_str(&format!("Digest username*=UTF-8\'\'bj%C3%B6rn, {}", rest("x"))).unwrap();
     let denied = guard.authenticate(Some(&wrong), &[], line, NONCE, Instant::now()).unwrap_err();
-    assert_eq!(denied.user.as_deref(), Some("bj\u{f6}rn"), "who it says it is, for the log");
+    assert_eq!(denied.user.as_deref(), Some("bj\u{f6}rn"), "the claimed user, for the log");
 }
 
-/// A nonce count is good for one request: who repeats what it overheard is not let in.
+/// A nonce count is valid for one request, so that recorded credentials cannot be replayed.
 #[test]
 fn a_count_is_good_once() {
     let (mut guard, now) = asked();
@@ -236,7 +236,7 @@ fn a_count_is_good_once() {
     assert!(admit(&mut guard, Some(&counted(6)), now).is_ok());
 }
 
-/// An answer without a count, as RFC 2069 has it, uses its nonce up.
+/// Credentials without a count (RFC 2069) consume their nonce completely.
 #[test]
 fn an_answer_without_a_count_is_good_once() {
     let (mut guard, now) = asked();
@@ -246,7 +246,7 @@ fn an_answer_without_a_count_is_good_once() {
         "Digest username=\"Mufasa\",realm=\"http-auth@example.org\",nonce=\"{NONCE}\",\
          uri=\"http://proxied/dir/index.html\",response={response}"
     );
-    // The request's hash has the URI as the client has it.
+    // The hash covers the URI as sent by the client.
     refused(&mut guard, Some(&old), now);
     let old = old.replace("http://proxied", "");
     assert!(admit(&mut guard, Some(&old), now).is_ok());
@@ -254,7 +254,7 @@ fn an_answer_without_a_count_is_good_once() {
     assert!(is_stale(&refused(&mut guard, Some(&counted(2)), now)));
 }
 
-/// A nonce that is too old, or that never was, is stale to who knows the password, and to nobody else.
+/// An expired or unknown nonce is reported as stale only to a client that knows the password.
 #[test]
 fn old_and_unknown_nonces_are_stale() {
     let (mut guard, now) = asked();
@@ -266,9 +266,9 @@ fn old_and_unknown_nonces_are_stale() {
     assert!(is_stale(&refused(&mut self::guard(), Some(&counted(1)), now)));
 }
 
-/// Requests without credentials cost a bounded number of nonces.
+/// Requests without credentials use a bounded number of nonces.
 #[test]
-fn only_so_many_nonces_count() {
+fn the_number_of_nonces_is_bounded() {
     let (mut guard, now) = asked();
     (1..MAX_NONCES).for_each(|number| guard.nonces.issue_nonce(&number.to_string(), now + NONCE_LIFETIME));
     assert!(admit(&mut guard, Some(&counted(1)), now).is_ok());

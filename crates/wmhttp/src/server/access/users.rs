@@ -1,4 +1,4 @@
-//! The file of users: lines as `htdigest` writes them, their passwords as hashes.
+//! The user file: lines as written by `htdigest`, with hashed passwords.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 
 use crate::auth::{Secret, digest};
 
-/// What Digest hashes by.
+/// The hash algorithm of a Digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Algorithm {
     Sha256,
@@ -18,7 +18,7 @@ pub(super) enum Algorithm {
 }
 
 impl Algorithm {
-    /// The stronger one first.
+    /// All algorithms, the stronger one first.
     const ALL: [Self; 2] = [Self::Sha256, Self::Md5];
 
     pub(super) fn name(self) -> &'static str {
@@ -32,7 +32,7 @@ impl Algorithm {
         Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
 
-    /// Hexadecimal digits of a hash.
+    /// Number of hexadecimal digits of a hash.
     fn digits(self) -> usize {
         match self {
             Self::Sha256 => 64,
@@ -40,7 +40,7 @@ impl Algorithm {
         }
     }
 
-    /// Hashes parts joined by colons, to lower-case hexadecimal digits.
+    /// Returns a function that hashes parts joined by colons to lower-case hexadecimal digits.
     pub(super) fn hash(self) -> fn(&[&str]) -> Secret {
         match self {
             Self::Sha256 => digest::hash::<Sha256>,
@@ -49,47 +49,47 @@ impl Algorithm {
     }
 }
 
-/// Compares hashes in a time that tells nothing of where they differ.
+/// Compares hashes in constant time, so that the duration does not reveal the position of a difference.
 pub(super) fn is_same(one: &str, other: &str) -> bool {
     one.as_bytes().ct_eq(other.as_bytes()).into()
 }
 
-/// Why a text names no users.
+/// Why a user file is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UsersError {
-    /// A line has another form.
+    /// A line does not have the expected form.
     #[error(
         "line {0} is not user:realm:hash, where hash is the MD5 (32 digits) or SHA-256 (64) of user:realm:password"
     )]
     Line(usize),
-    /// The realm cannot stand in a challenge.
-    #[error("the realm in line {0} has other signs than visible ASCII ones and blanks, or quotes or backslashes")]
+    /// The realm contains characters that are not allowed in a challenge.
+    #[error("line {0}: the realm may contain only printable ASCII, without quotes or backslashes")]
     Realm(usize),
-    /// A line has another realm than those before it.
-    #[error("the realm in line {0} differs from that before: a server has one")]
+    /// A line has a different realm from the lines before it.
+    #[error("line {0}: all entries must use the same realm")]
     SecondRealm(usize),
-    /// A line repeats another.
-    #[error("line {0} repeats the line of a user before it")]
+    /// A line is a duplicate.
+    #[error("line {0}: duplicate entry of a user")]
     Again(usize),
-    /// There is no line.
-    #[error("no user is named")]
+    /// The file contains no user.
+    #[error("the file contains no user")]
     Nobody,
-    /// There is no algorithm to offer.
-    #[error("some users have only an MD5 and others only a SHA-256: all must have one of the same kind")]
+    /// No algorithm has a hash for every user.
+    #[error("some users have only an MD5 hash and others only a SHA-256 hash; all users need a hash of the same kind")]
     Divided,
 }
 
-/// Those who may push: their names, and hashes of their passwords.
+/// The users that may push: their names and the hashes of their passwords.
 ///
-/// Parsed from lines `user:realm:hash`, as `htdigest` writes them with MD5; a hash of 64 digits is
-/// SHA-256, and a user may have a line of each. A user whose name is not ASCII may have several of a kind: clients hash
-/// the name in UTF-8 or in their system's code page. All lines have one realm. Empty lines and those that
+/// Parsed from lines `user:realm:hash`, as written by `htdigest` with MD5; a hash of 64 digits is SHA-256, and a user
+/// may have a line of each kind. A user whose name is not ASCII may have several lines of a kind, because clients hash
+/// the name in UTF-8 or in their system's code page. All lines must have the same realm. Empty lines and lines that
 /// begin with `#` are ignored.
 #[derive(Clone)]
 pub struct Users {
     realm: String,
     hashes: HashMap<(Algorithm, String), Vec<String>>,
-    /// Those by which every user has a hash.
+    /// The algorithms for which every user has a hash.
     algorithms: Vec<Algorithm>,
 }
 
@@ -98,22 +98,22 @@ impl Users {
         &self.realm
     }
 
-    /// The algorithms to offer, the stronger one first.
+    /// Returns the algorithms to offer, the stronger one first.
     pub(super) fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
         self.algorithms.iter().copied()
     }
 
-    /// The hashes of `user:realm:password` that are on file; none for an unknown user.
+    /// Returns the stored hashes of `user:realm:password`; empty for an unknown user.
     pub(super) fn hashes(&self, algorithm: Algorithm, user: &str) -> &[String] {
         self.hashes.get(&(algorithm, user.to_owned())).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a name is not ASCII, so that clients must be told in which charset to hash it.
+    /// Whether a user name is not ASCII, so that challenges must specify the charset in which clients hash it.
     pub(super) fn has_names_beyond_ascii(&self) -> bool {
         self.hashes.keys().any(|(_, user)| !user.is_ascii())
     }
 
-    /// Whether there is a user of this name.
+    /// Returns whether a user of this name exists.
     pub fn has(&self, user: &str) -> bool {
         self.algorithms.first().is_some_and(|&algorithm| !self.hashes(algorithm, user).is_empty())
     }
