@@ -1,4 +1,4 @@
-//! The packet buffer's locks: those of the standard library, or those of shuttle for its test.
+//! The packet buffer's locks: those of the standard library, or those of shuttle in its test.
 
 #[cfg(feature = "shuttle")]
 pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard};

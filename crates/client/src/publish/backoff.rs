@@ -1,25 +1,25 @@
-//! When to try again.
+//! Computes retry delays.
 
 use std::time::Duration;
 
-/// Growth of the delay from one failure to the next.
+/// Growth factor of the delay from one failure to the next.
 const FACTOR: f64 = 1.5;
-/// Random part of each delay, so that many encoders do not come back at once.
+/// Random fraction added to each delay, so that many encoders do not reconnect simultaneously.
 const JITTER: f64 = 0.2;
 
-/// The policy of a destination.
+/// The retry policy of a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Whether to try again at all.
+    /// Whether to retry at all.
     pub reconnect: bool,
-    /// Consecutive failures that are forgiven; `None` forgives all.
+    /// Maximum number of consecutive retries; `None` means unlimited.
     pub retries: Option<u32>,
     /// Delay after the first failure.
     pub delay: Duration,
-    /// Longest delay.
+    /// Maximum delay.
     pub delay_max: Duration,
-    /// Delay after a failure that trying again does not mend, for who waits until people have mended it; `None`
-    /// gives up.
+    /// Delay after a failure that retrying alone cannot fix, for a caller that waits until somebody has fixed it;
+    /// `None` gives up.
     pub after_refusal: Option<Duration>,
 }
 
@@ -35,32 +35,33 @@ impl Default for Policy {
     }
 }
 
-/// Counts failures in a row.
+/// Counts consecutive failures.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// Failures since the last success.
+    /// Returns the number of failures since the last success.
     pub fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// It works again.
+    /// Records a success.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// A failure that trying again does not mend: how long to wait, or `None` to give up.
+    /// Records a failure that retrying alone cannot fix. Returns the delay before the next attempt, or `None` to give
+    /// up.
     pub fn refused(&mut self, policy: &Policy) -> Option<Duration> {
         let delay = policy.after_refusal.filter(|_| policy.reconnect)?;
         self.failures = self.failures.saturating_add(1);
         Some(delay)
     }
 
-    /// A failure: how long to wait, or `None` to give up. `had_streamed` makes the first retry
-    /// immediate; `asked` is the server's Retry-After; `random` is uniform in 0..1.
+    /// Records a failure. Returns the delay before the next attempt, or `None` to give up. `had_streamed` makes the
+    /// first retry immediate, `asked` is the server's Retry-After, and `random` is uniform in 0..1.
     pub fn fail(
         &mut self,
         policy: &Policy,
@@ -125,9 +126,9 @@ mod tests {
         assert_eq!(Backoff::default().fail(&policy, true, asked, MIDDLE), asked);
     }
 
-    /// A refusal is no failure of the network: it neither begins with a short delay nor hurries the next.
+    /// A rejection is not a network failure: it does not begin with a short delay, and does not shorten the next one.
     #[test]
-    fn refusals_have_a_delay_of_their_own() {
+    fn rejections_have_a_separate_delay() {
         let policy = Policy { after_refusal: Some(Duration::from_secs(300)), ..Policy::default() };
         let mut backoff = Backoff::default();
         assert_eq!(backoff.refused(&policy), policy.after_refusal);

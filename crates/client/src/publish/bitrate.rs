@@ -1,22 +1,22 @@
-//! How fast bytes have gone lately.
+//! Measures the recent bit rate.
 
 use std::time::{Duration, Instant};
 
-/// What "lately" is.
+/// The time over which the rate is averaged.
 const AVERAGING_WINDOW: Duration = Duration::from_secs(2);
 
-/// Counts bytes over the last `AVERAGING_WINDOW`, with two counters however many there are.
+/// Counts the bytes of the last `AVERAGING_WINDOW` with only two counters.
 #[derive(Clone, Debug, Default)]
 pub struct Bitrate {
-    /// When the window under way began.
+    /// Start of the current window.
     since: Option<Instant>,
-    /// Bytes in it, and in the one before.
+    /// Bytes in the current window, and in the previous one.
     bytes: u64,
     before: u64,
 }
 
 impl Bitrate {
-    /// So many bytes have gone.
+    /// Records that `bytes` were sent.
     pub fn add(&mut self, bytes: u64, now: Instant) {
         match self.since {
             Some(since) if now.saturating_duration_since(since) < AVERAGING_WINDOW => {}
@@ -31,12 +31,12 @@ impl Bitrate {
         self.bytes += bytes;
     }
 
-    /// Bits a second.
+    /// Returns the current rate in bit/s.
     pub fn current(&self, now: Instant) -> u64 {
         let mut moved = self.clone();
         moved.add(0, now);
         let Some(since) = moved.since else { return 0 };
-        // The part of the window before that still counts.
+        // The fraction of the previous window that is still within the averaging time.
         let part = 1.0 - now.saturating_duration_since(since).as_secs_f64() / AVERAGING_WINDOW.as_secs_f64();
         let bytes = moved.bytes as f64 + moved.before as f64 * part;
         (bytes * 8.0 / AVERAGING_WINDOW.as_secs_f64()) as u64

@@ -1,48 +1,49 @@
-//! Where the body under way has other bytes than data packets, and which of its bytes are fresh.
+//! Records where the current body contains control packets, and which of its bytes are recent.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Control packets of a body whose places are remembered.
+/// Number of control packets per body whose positions are kept.
 const CONTROL_KEPT: usize = 64;
-/// A server that reads has read what went longer ago than this, …
+/// A server that reads the body has read bytes sent longer ago than this, …
 const UNREAD_WINDOW: Duration = Duration::from_secs(2);
-/// … unless it is among the last so many bytes, which its system and its HTTP library take for it, …
+/// … except for up to this number of bytes at the end, which may be in the buffers of its TCP stack and HTTP library, …
 const FRESH_LEAST: u64 = 256 * 1024;
-/// … and no more than these, however fast they come.
+/// … but never more than this number, however fast they are sent.
 const MAX_UNREAD_BYTES: u64 = 8 * 1024 * 1024;
-/// How far apart the body's lengths are noted.
+/// Time between recorded body lengths.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Tells how much of a body's tail is data, which the buffer can give once more; control packets the session makes
-/// anew.
+/// Computes how much of the end of a body is data, which can be taken from the packet buffer again; the session creates
+/// control packets again itself.
 #[derive(Default)]
 pub(super) struct BodyMap {
     since: Option<Instant>,
     len: u64,
-    /// Offset and length of control packets.
+    /// Offset and length of each control packet.
     control: Vec<(u64, u64)>,
-    /// Moments, and how long the body was then; the first is [`UNREAD_WINDOW`] old or the body's first.
+    /// Points in time and the body's length then. The first is at least [`UNREAD_WINDOW`] old, or the start of the
+    /// body.
     lengths: VecDeque<(Instant, u64)>,
 }
 
 impl BodyMap {
-    /// A body that begins now.
+    /// Creates the map of a body that begins now.
     pub(super) fn begun(now: Instant) -> Self {
         Self { since: Some(now), ..Self::default() }
     }
 
-    /// How long ago the body began.
+    /// Returns the time since the body began.
     pub(super) fn age(&self, now: Instant) -> Duration {
         self.since.map_or(Duration::MAX, |since| now.saturating_duration_since(since))
     }
 
-    /// Bytes of the whole body so far.
+    /// Returns the current length of the body in bytes.
     pub(super) fn len(&self) -> u64 {
         self.len
     }
 
-    /// Data packets of so many framed bytes are appended.
+    /// Records that data packets of `len` framed bytes were appended.
     pub(super) fn data(&mut self, len: u64, now: Instant) {
         let age = |at: &(Instant, u64)| now.saturating_duration_since(at.0);
         if self.lengths.back().is_none_or(|last| age(last) >= SAMPLE_INTERVAL) {
@@ -54,8 +55,8 @@ impl BodyMap {
         self.len += len;
     }
 
-    /// Bytes at the end of the body that the server may not have read, though its system has acknowledged them. Only
-    /// an answer at the body's end would tell.
+    /// Returns the number of bytes at the end of the body that the server may not have read although its TCP stack has
+    /// acknowledged them. Only a response at the end of the body would confirm them.
     pub(super) fn fresh(&self, now: Instant) -> u64 {
         let age = |at: &(Instant, u64)| now.saturating_duration_since(at.0);
         let old = self.lengths.iter().rev().find(|at| age(at) >= UNREAD_WINDOW);
@@ -63,9 +64,9 @@ impl BodyMap {
         since.clamp(FRESH_LEAST, MAX_UNREAD_BYTES).min(self.len)
     }
 
-    /// A control packet of so many framed bytes was appended.
+    /// Records that a control packet of `len` framed bytes was appended.
     pub(super) fn control(&mut self, len: u64) {
-        // Older ones have long arrived: a body without end must not keep them all.
+        // Older ones have arrived long ago. The list must stay bounded even if the body never ends.
         if self.control.len() == CONTROL_KEPT {
             self.control.remove(0);
         }
@@ -73,7 +74,7 @@ impl BodyMap {
         self.len += len;
     }
 
-    /// Bytes of data packets among the last `bytes` of the body.
+    /// Returns the number of data packet bytes among the last `bytes` of the body.
     pub(super) fn data_in_last(&self, bytes: u64) -> u64 {
         let bytes = bytes.min(self.len);
         let from = self.len - bytes;

@@ -1,4 +1,4 @@
-//! One destination: a task that carries out what its protocol session says.
+//! The task of one destination, which carries out the actions of its protocol session.
 
 mod acknowledgement;
 mod batching;
@@ -34,30 +34,31 @@ use wmhttp::client::{Event, Output, RestartReason, Session};
 use wmhttp::failure::{Cause, Failure};
 use wmhttp::headers::Kind;
 
-/// What a destination can be asked for.
+/// A command to a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Settings have changed.
+    /// Apply changed settings.
     Reread,
-    /// End the session by `$E`(0) now, and rest.
+    /// End the session with `$E`(0) now, then rest.
     EndSession,
-    /// Close without `$E`, and wait for [`Command::Reconnect`]: the server keeps the session for a while.
+    /// Close the connection without `$E` and wait for [`Command::Reconnect`]. The server keeps the session for a while.
     Disconnect,
-    /// Connect now, also where a retry is being waited for, or nothing was going to happen any more.
+    /// Connect now, even during a retry delay, or after the destination has failed or ended.
     Reconnect,
-    /// The reader has an end: end the session by `$E`(0) once it is reached, by then at the latest, and be done.
+    /// The reader has an end position: end the session with `$E`(0) when it is reached, at the given time at the
+    /// latest, and end the task.
     Drain(Instant),
-    /// The time for the end of the stream is over: no connection is made until [`Command::Reconnect`], but an end in
+    /// The time for the end of the stream is over. No connection is made until [`Command::Reconnect`], but an end in
     /// progress may complete.
     StopConnecting,
 }
 
-/// The task. It awaits in one place, [`DestinationTask::next_event`].
+/// The task. It waits only in [`DestinationTask::next_event`].
 pub(super) struct DestinationTask {
     settings: Arc<Mutex<Settings>>,
     stats: Arc<Mutex<Stats>>,
     observer: Arc<dyn DestinationObserver>,
-    /// Told when nothing more will happen by itself.
+    /// Called when nothing more will happen without a command.
     at_rest: Box<dyn Fn() + Send>,
     commands: mpsc::Receiver<Command>,
     session: Session,
@@ -68,46 +69,48 @@ pub(super) struct DestinationTask {
     location: String,
     state: State,
     retry_at: Option<Instant>,
-    /// The application is being asked whether to try again.
+    /// Set while the application decides whether to retry.
     question: Option<PendingRetryDecision>,
-    /// Credentials or a ticket are being asked for.
+    /// Set while credentials or a ticket are requested.
     asking: Option<BlockingTask<AuthReply>>,
-    /// The session is to end with what waits in the buffer, by this time.
+    /// The session must end after the packets that are now in the buffer, and by this time.
     drain_by: Option<Instant>,
     /// See [`Command::StopConnecting`].
     may_connect: bool,
-    /// It is to end whatever waits: [`Command::EndSession`] counts until it is at rest.
+    /// The session must end without the remaining packets: [`Command::EndSession`] applies until the destination is at
+    /// rest.
     ending: bool,
     coalescer: WriteCoalescer,
     dropped: Dropped,
-    /// Upstream was asked for the key frame that the reader waits for.
+    /// Upstream was asked for the key frame that the reader needs.
     key_frame_wanted: bool,
     asked_kernel_at: Option<Instant>,
-    /// When to ask the kernel next what the peer has acknowledged.
+    /// When to query the kernel next for the peer's acknowledgements.
     acknowledgement: AcknowledgementPoll,
     /// The reader keeps packets only because acknowledgements are missing.
     acknowledgement_needed: bool,
-    /// The connection's queue is full: data waits for so many bytes of room, not for packets.
+    /// The connection's queue is full: sending waits until it has this many bytes of room.
     wants_room: Option<usize>,
-    /// Since when, while it is.
+    /// Since when the queue is full.
     full_since: Option<Instant>,
     /// See [`DestinationTask::early_warning`].
     early_warnings: EarlyWarnings,
-    /// When packets began to flow, since the last connect.
+    /// When data first flowed since the last connect.
     streaming_since: Option<Instant>,
     was_opened: bool,
     reconnecting: bool,
     body: BodyMap,
-    /// The server has lost what it had of the stream, or is another: what a new session begins with is to be
-    /// decodable by itself.
+    /// The server has lost the stream, or is another one, so a new session must begin with data that is decodable by
+    /// itself.
     begins_anew: bool,
-    /// Bytes at the end of the body that the peer had not acknowledged when it answered or was lost.
+    /// Number of bytes at the end of the body that the peer had not acknowledged when it responded or the connection
+    /// was lost.
     undelivered: u64,
-    /// The task is over.
+    /// The task must end.
     done: bool,
 }
 
-/// What a session needs to show who it is.
+/// The result of a request for credentials or a ticket.
 enum AuthReply {
     Credentials(Option<Credentials>),
     Ticket(Result<Vec<u8>, String>),
@@ -119,19 +122,19 @@ enum TaskEvent {
     Deadline,
     Retry,
     Overrun,
-    /// It is time to ask the kernel what the peer has acknowledged.
+    /// It is time to query the kernel for acknowledgements.
     AcknowledgementDue,
-    /// Packets were dropped while the task takes none.
+    /// Packets were dropped while the task does not take any.
     Dropped,
-    /// Packets that were missed are to be reported.
+    /// It is time to report dropped packets.
     DroppedDue,
-    /// What threatens the push is to be told.
+    /// It is time to report a threat to the push.
     EarlyWarning,
     Answer(bool),
     AuthReply(AuthReply),
     DrainDue,
     Command(Command),
-    /// The publisher has let go.
+    /// The publisher was dropped or has removed this destination.
     Stop,
 }
 
@@ -200,7 +203,7 @@ impl DestinationTask {
         self.client.close();
     }
 
-    /// Carries out what the session says and offers it data, until both have nothing left.
+    /// Carries out the session's actions and offers it data until neither has anything left.
     fn run_session(&mut self) {
         loop {
             while let Some(output) = self.session.poll() {
@@ -375,7 +378,7 @@ impl DestinationTask {
         self.session.set_config(settings.session);
     }
 
-    /// After the end, or a failure for good, or a disconnection, somebody wants it again.
+    /// Starts again on request, after an end, a permanent failure or a disconnection.
     fn restart(&mut self) {
         if !self.session.is_down() || self.session.is_closed() {
             self.session = Session::new(lock(&self.settings).session.clone());
@@ -424,7 +427,7 @@ impl DestinationTask {
         self.session.connect(Instant::now());
     }
 
-    /// Offers what the buffer has; true where the session has said something new.
+    /// Offers packets from the buffer to the session; returns true if the session has new actions.
     fn feed(&mut self) -> bool {
         while self.session.wants_data() {
             let now = Instant::now();
@@ -454,14 +457,14 @@ impl DestinationTask {
                 return false;
             }
             self.has_room();
-            // The writer may have overrun the reader since: what comes next is looked at once more then.
+            // The writer may have overrun the reader meanwhile; if so, look at the next packet again.
             let Some(mut batch) = self.reader.take_if_header(&next.header, granted.min(room.max(next.size as u64)))
             else {
                 continue;
             };
             self.note_dropped(batch.skipped);
             self.acknowledgement_needed |= batch.needs_acknowledgement;
-            // Players at the server may show all that it gets.
+            // Servers may send everything they receive to players, including packets before the first usable one.
             batch.trim_start();
             let len = batch.len();
             for frame in batch.frames {
@@ -528,7 +531,7 @@ impl DestinationTask {
                 if std::mem::take(&mut self.begins_anew) {
                     self.begin_at_key_frame();
                 }
-                // A new session in mid-stream: players that join there can show nothing before a key frame.
+                // In a new session in the middle of the stream, players can show nothing before a key frame.
                 if self.reader.progress().received > 0 {
                     self.want_key_frame();
                 }
@@ -560,7 +563,7 @@ impl DestinationTask {
                 self.notice(text, "use https, or enable Digest or NTLM at the server or proxy");
             }
             Event::LargePayloads { largest } => self.notice(
-                format!("the server closes when data arrives: its payload limit may be 8192 bytes, and this stream has up to {largest}"),
+                format!("the server closes the connection when data arrives: its payload limit may be 8192 bytes, and this stream has payloads of up to {largest} bytes"),
                 "set packet-size at asfmux to 8192 or less, and keep the ASF header small",
             ),
             Event::RolledOver => {
@@ -607,7 +610,7 @@ impl DestinationTask {
         }
     }
 
-    /// It works again, or for the first time.
+    /// Records that the connection works, for the first time or again.
     fn connected(&mut self) {
         let mut stats = lock(&self.stats);
         stats.note_connected();
@@ -620,7 +623,7 @@ impl DestinationTask {
 
     fn restarted(&mut self, reason: RestartReason, rewind: u64) {
         if reason == RestartReason::HeaderChange {
-            // The server had the end of the body: nothing of it is uncertain.
+            // The server has confirmed the end of the body, so none of it is uncertain.
             self.rewind_for_resend(rewind);
         } else {
             self.on_body_interrupted(rewind);
@@ -652,7 +655,7 @@ impl DestinationTask {
         self.session.is_streaming() && lock(&self.settings).options.policy == Some(DropPolicy::Disconnect)
     }
 
-    /// The reader fell behind its limits, and the policy is to break off then.
+    /// Disconnects because the reader was overrun and `drop-policy` is `disconnect`.
     fn wait_until_overrun(&mut self) {
         self.undelivered =
             self.bytes_to_resend(&BodyEnd::Loss(Cause::Stalled), self.client.undelivered(), Instant::now());
@@ -661,7 +664,7 @@ impl DestinationTask {
     }
 }
 
-/// Where the application's code has panicked, it has no credentials.
+/// If the application's callback has panicked, it supplied no credentials.
 async fn auth_reply(asking: &mut Option<BlockingTask<AuthReply>>) -> AuthReply {
     match asking {
         Some(asking) => asking.await.unwrap_or(AuthReply::Credentials(None)),

@@ -1,8 +1,7 @@
-//! Pushes one stream to publishing points: the shared log, and a task for each destination.
+//! Pushes one stream to publishing points, with a shared packet buffer and a task for each destination.
 //!
-//! Knows neither GStreamer nor the HTTP library. The caller's thread appends to
-//! the buffer (the one thread crossing) and is held back only by it; everything else
-//! happens on the I/O thread and comes back as [`DestinationEvent`]s.
+//! This module depends neither on GStreamer nor on the HTTP library. The caller's thread appends to the buffer, and
+//! only the buffer can block it. Everything else runs on the I/O thread and is reported as [`DestinationEvent`]s.
 
 pub mod backoff;
 pub mod bitrate;
@@ -31,44 +30,44 @@ use wmhttp::auth::{CredentialRequest, Credentials};
 use wmhttp::client::Config;
 use wmhttp::failure::Failure;
 
-/// How one destination is pushed to.
+/// The settings of one destination.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The protocol's part. Its URL is shown in reports: it carries no credentials.
+    /// The settings of the session. Reports show its URL, so it must not contain credentials.
     pub session: Config,
-    /// The connection's part.
+    /// The settings of connections.
     pub transport: transport::Settings,
-    /// When to try again.
+    /// The retry policy.
     pub retry: Policy,
-    /// How far it may lag, and what happens then; no policy follows [`Publisher::set_live`].
+    /// How far the destination may lag, and what happens then. Without a policy, [`Publisher::set_live`] decides.
     pub options: ReaderOptions,
 }
 
 impl Settings {
-    /// Taken packets may have to be sent again until the peer has acknowledged them.
+    /// Keeps packets until the peer has acknowledged them, because they may have to be sent again.
     fn reader_options(&self) -> ReaderOptions {
         ReaderOptions { keeps_unacknowledged: true, ..self.options }
     }
 }
 
-/// Who hears of a destination, and is asked.
+/// Receives a destination's events and answers its questions.
 pub trait DestinationObserver: Send + Sync {
-    /// Something happened. Called on the I/O thread with no lock held; it must not block.
+    /// Reports an event. Called on the I/O thread with no lock held; must not block.
     fn report(&self, report: DestinationEvent);
 
-    /// Whether [`DestinationObserver::should_retry`] has anything to say.
+    /// Returns whether [`DestinationObserver::should_retry`] has a handler.
     fn has_retry_handler(&self) -> bool;
 
-    /// Whether to try again after this failure. Called on a thread that may block; the destination waits for it,
-    /// others do not.
+    /// Returns whether to retry after this failure. Called on a thread that may block; the destination waits for the
+    /// answer, others do not.
     fn should_retry(&self, failure: &Failure) -> bool;
 
-    /// The credentials that a server or a proxy asks for, where there are some. Called as
-    /// [`DestinationObserver::should_retry`] is; the session bounds how long it may take.
+    /// Returns the credentials that a server or a proxy requires, if there are any. Called like
+    /// [`DestinationObserver::should_retry`]; the session limits how long it may take.
     fn credentials(&self, question: &CredentialRequest) -> Option<Credentials>;
 }
 
-/// One stream on its way to its destinations.
+/// Pushes one stream to its destinations.
 pub struct Publisher {
     buffer: Arc<PacketBuffer>,
     shared: Arc<Shared>,
@@ -77,58 +76,58 @@ pub struct Publisher {
 
 struct Shared {
     destinations: Mutex<Destinations>,
-    /// Told when a destination is at rest, or the wait for that is broken off.
+    /// Notified when a destination is at rest, or a wait is interrupted.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct Destinations {
     all: Vec<Destination>,
-    /// Taken out, but not before what waits for them is sent.
+    /// Removed destinations that still send the packets that were queued for them.
     draining: Vec<Destination>,
     interrupted: bool,
 }
 
 struct Destination {
     name: String,
-    /// Dropped to stop the destination.
+    /// Dropping it stops the destination.
     commands: mpsc::Sender<Command>,
     settings: Arc<Mutex<Settings>>,
     stats: Arc<Mutex<Stats>>,
     monitor: ReaderMonitor,
 }
 
-/// Commands that wait for a destination.
+/// Maximum number of queued commands per destination.
 const COMMAND_QUEUE_LEN: usize = 16;
 
-/// How [`Publisher::wait_until_ended`] ended.
+/// The result of [`Publisher::wait_until_ended`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainOutcome {
-    /// Every destination has ended, confirmed by its server, or failed.
+    /// Every destination has ended with its server's confirmation, or has failed.
     All,
-    /// Time ran out for this many, ours or the destination's own.
+    /// This many destinations did not end before the caller's deadline or their own.
     TimedOut(usize),
 }
 
 impl Publisher {
-    /// A publisher without destinations whose log keeps what `limits` allow.
+    /// Creates a publisher without destinations and with a packet buffer of these limits.
     pub fn new(limits: Limits) -> Self {
         Self::with_buffer(PacketBuffer::new(limits))
     }
 
-    /// A publisher without destinations of what somebody else appends to `buffer`, and ends.
+    /// Creates a publisher without destinations for a buffer that another component appends to and ends.
     pub fn with_buffer(buffer: Arc<PacketBuffer>) -> Self {
         let shared = Shared { destinations: Mutex::default(), changed: Condvar::new() };
         Self { buffer, shared: Arc::new(shared), ticker: Mutex::default() }
     }
 
-    /// Adds a destination under a name of its own, and begins to connect. Before the first packet it gets
-    /// everything; later it starts where its terms say.
+    /// Adds a destination under a unique name and starts to connect. A destination added before the first packet
+    /// receives everything; later ones start where their options say.
     ///
     /// # Errors
-    /// The system's, where the I/O thread cannot be had.
+    /// The system's error if the I/O thread cannot be started.
     pub fn add(&self, name: &str, settings: Settings, observer: Arc<dyn DestinationObserver>) -> io::Result<()> {
-        // First: a destination that nothing drives would be waited for at the end.
+        // First, because the end would wait for a destination without a running task.
         let io = runtime::handle()?;
         let start = if self.buffer.head() == 0 { StartPosition::Oldest } else { settings.options.resync };
         let reader = self.buffer.reader(start, settings.reader_options());
@@ -151,15 +150,15 @@ impl Publisher {
         Ok(())
     }
 
-    /// Takes a destination out, and gives its last counters. Its connection closes without `$E`; but where there
-    /// is a time to `drain`, only after what waits now, and `$E`(0), are sent, or the time is over.
+    /// Removes a destination and returns its final statistics. Its connection closes without `$E`. With `drain`, it
+    /// first sends the packets queued now and `$E`(0), for up to that time.
     pub fn remove(&self, name: &str, drain: Option<Duration>) -> Option<Stats> {
         let mut destinations = self.shared.lock();
         let index = destinations.all.iter().position(|destination| destination.name == name)?;
         let removed = destinations.all.remove(index);
         let stats = removed.snapshot();
         let drains = drain.is_some_and(|drain| {
-            // Here and now: what upstream sends next is no longer for it.
+            // The end is at the current packet: later ones are no longer for this destination.
             removed.monitor.end_here();
             removed.commands.try_send(Command::Drain(Instant::now() + drain)).is_ok()
         });
@@ -174,20 +173,20 @@ impl Publisher {
         Some(stats)
     }
 
-    /// Asks a destination, or all of them, for something; false where none is there to do it.
+    /// Sends a command to one destination, or to all. Returns false if no destination received it.
     pub fn command(&self, name: Option<&str>, command: Command) -> bool {
         let destinations = self.shared.lock();
         let mut asked = false;
         for destination in &destinations.all {
             if name.is_none_or(|name| name == destination.name) {
-                // Fails where many commands wait already: then the caller learns that it was not asked.
+                // Fails if too many commands are queued; the caller then learns that the command was not accepted.
                 asked |= destination.commands.try_send(command).is_ok();
             }
         }
         asked
     }
 
-    /// Waits until destinations with [`DropPolicy::Block`] leave room in the buffer.
+    /// Waits until the buffer has room, because of destinations with [`DropPolicy::Block`].
     ///
     /// # Errors
     /// [`Interrupted`] while [`Publisher::interrupt`] is in force.
@@ -204,7 +203,7 @@ impl Publisher {
         self.buffer.append(header, packets);
     }
 
-    /// The stream is over: each destination gets what is left, and `$E`(0).
+    /// Ends the stream: each destination sends the remaining packets and `$E`(0).
     pub fn end(&self) {
         self.buffer.end();
     }
@@ -234,12 +233,14 @@ impl Publisher {
         }
     }
 
-    /// Makes no further connection: the time for the end of the stream is over. See [`Command::StopConnecting`].
+    /// Prevents further connections, because the time for the end of the stream is over. See
+    /// [`Command::StopConnecting`].
     pub fn stop_connecting(&self) {
         self.command(None, Command::StopConnecting);
     }
 
-    /// The destinations that were never connected and have neither failed for good nor been closed on request.
+    /// Returns the destinations that were never connected and have neither failed permanently nor been closed on
+    /// request.
     pub fn unreached(&self) -> Vec<Stats> {
         let waits = |stats: &&Stats| stats.connected_at.is_none() && !stats.state.is_final();
         let destinations = self.shared.lock();
@@ -250,38 +251,37 @@ impl Publisher {
             .collect()
     }
 
-    /// Breaks off the waits of the caller's thread from now on, or allows them again.
+    /// Interrupts the waits of the caller's thread from now on, or allows them again.
     pub fn interrupt(&self, interrupted: bool) {
         self.buffer.interrupt(interrupted);
         self.shared.lock().interrupted = interrupted;
         self.shared.changed.notify_all();
     }
 
-    /// Whether upstream is live: then a destination that lags is not waited for.
+    /// Sets whether upstream is live; if so, it does not wait for a lagging destination.
     pub fn set_live(&self, live: bool) {
         self.buffer.set_policy(if live { DropPolicy::Keyframe } else { DropPolicy::Block });
     }
 
-    /// Changes how much the buffer keeps.
+    /// Changes the limits of the buffer.
     pub fn set_limits(&self, limits: Limits) {
         self.buffer.set_limits(limits);
     }
 
-    /// Changes the settings of the destinations, each by its name; what concerns a connection counts from
-    /// the next one on.
+    /// Changes the settings of the destinations by name. Settings of connections apply from the next connection on.
     pub fn update(&self, change: impl Fn(&str, &mut Settings)) {
         let destinations = self.shared.lock();
         for destination in &destinations.all {
             change(&destination.name, &mut lock(&destination.settings));
-            // A destination that is done listens no more.
+            // A destination whose task has ended does not receive commands.
             let _ = destination.commands.try_send(Command::Reread);
         }
     }
 
-    /// Calls `tick` on the I/O thread each `interval` from now on; `None` stops it.
+    /// Calls `tick` on the I/O thread at each `interval` from now on; `None` stops it.
     ///
     /// # Errors
-    /// The system's, where the I/O thread cannot be had.
+    /// The system's error if the I/O thread cannot be started.
     pub fn set_ticker(&self, interval: Option<Duration>, tick: impl Fn() + Send + 'static) -> io::Result<()> {
         let ticker = interval.map(|interval| {
             runtime::spawn(async move {
@@ -299,12 +299,12 @@ impl Publisher {
         Ok(())
     }
 
-    /// How many destinations are in `state`.
+    /// Returns the number of destinations in `state`.
     pub fn count(&self, state: status::State) -> usize {
         self.shared.lock().all.iter().filter(|destination| lock(&destination.stats).state == state).count()
     }
 
-    /// Whether there are `number` destinations or more, and all of them are in `state`.
+    /// Returns whether there are at least `number` destinations and all of them are in `state`.
     pub fn all_are(&self, state: status::State, number: usize) -> bool {
         let destinations = self.shared.lock();
         // Destinations added last get there last, so looking at one usually answers this, even with thousands of them.
@@ -312,9 +312,9 @@ impl Publisher {
             && destinations.all.iter().rev().all(|destination| lock(&destination.stats).state == state)
     }
 
-    /// The counters of each destination.
+    /// Returns the statistics of each destination.
     pub fn stats(&self) -> Vec<Stats> {
-        // The stream's own times say how fast it is, once there is enough of it.
+        // The stream's timestamps show its bit rate, once there are enough of them.
         let (time, bytes) = self.buffer.appended();
         let bits = if time < Duration::from_secs(1) { 0.0 } else { bytes as f64 * 8.0 / time.as_secs_f64() };
         let mut all: Vec<Stats> = self.shared.lock().all.iter().map(Destination::snapshot).collect();
@@ -326,13 +326,13 @@ impl Publisher {
 }
 
 impl Destination {
-    /// Whether the end of the stream is still to reach it, or something is still to be told: the end is not to
-    /// overtake a failure. One that was disconnected does not wait for it.
+    /// Whether the end of the stream has yet to reach it, or an event has yet to be reported, so that the end does not
+    /// overtake a failure. A disconnected destination is not awaited.
     fn is_awaited(&self) -> bool {
         !lock(&self.stats).at_rest
     }
 
-    /// Whether it has closed the connection without hearing that the end arrived.
+    /// Whether it closed the connection without a confirmation that the end arrived.
     fn is_unconfirmed(&self) -> bool {
         let stats = lock(&self.stats);
         stats.state == status::State::Closed && stats.end_unconfirmed
@@ -355,7 +355,7 @@ impl Destination {
 }
 
 impl Drop for Publisher {
-    /// Connections close without `$E`; nothing is waited for.
+    /// Closes the connections without `$E` and without waiting.
     fn drop(&mut self) {
         if let Some(ticker) = lock(&self.ticker).take() {
             ticker.abort();
@@ -371,13 +371,14 @@ impl Shared {
         lock(&self.destinations)
     }
 
-    /// A waiter that has just looked holds the lock until it waits: whoever has had the lock is heard.
+    /// Taking the lock first ensures that a waiter that has just checked its condition is already waiting, and is
+    /// notified.
     fn notify_waiters(&self) {
         drop(self.lock());
         self.changed.notify_all();
     }
 
-    /// Forgets the destinations whose tasks are over.
+    /// Removes the destinations whose tasks have ended.
     fn forget_drained(&self) {
         self.lock().draining.retain(|destination| !destination.commands.is_closed());
         self.changed.notify_all();
@@ -385,6 +386,6 @@ impl Shared {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Plain data, consistent after every statement: a panic elsewhere does not spoil it.
+    // The data is plain and consistent after every statement, so a panic elsewhere does not corrupt it.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

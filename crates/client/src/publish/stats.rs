@@ -1,4 +1,4 @@
-//! A destination's counters.
+//! A destination's statistics.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -6,69 +6,69 @@ use super::bitrate::Bitrate;
 use super::status::State;
 use wmhttp::failure::Failure;
 
-/// Counted since the destination joined; kept over reconnects.
+/// Statistics since the destination was added; kept across reconnects.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// The destination's name.
     pub name: String,
     /// Its URL, without credentials.
     pub location: String,
-    /// Where the last request went: `location`, or where redirects have led.
+    /// The URL of the last request: `location`, or the target of redirects.
     pub effective_location: Option<String>,
-    /// Where it stands, and since when.
+    /// The current state, and since when.
     pub state: State,
     /// See `state`.
     pub state_since: Option<Instant>,
-    /// Whether the server left the end of the last stream unanswered until the time for it was over.
+    /// Whether the server did not confirm the end of the last stream in time.
     pub end_unconfirmed: bool,
-    /// Whether nothing more happens by itself, and all that has happened was told.
+    /// Whether nothing more happens without a command, and all events were reported.
     pub at_rest: bool,
-    /// Packets appended since the destination joined; sent, dropped and queued add up to it.
+    /// Packets appended since the destination was added: the sum of those sent, dropped and queued.
     pub packets_received: u64,
-    /// Packets handed to the connection, those repeated after a loss counted once.
+    /// Packets passed to the connection; those sent again after a loss count once.
     pub packets_sent: u64,
-    /// Those of them that went so shortly before a connection broke that the server may not have read them: how many
-    /// of those sent can be missing at the peer.
+    /// The packets among them that were sent so shortly before a connection was lost that the server may not have read
+    /// them. This is the maximum number of sent packets that the server may lack.
     pub packets_uncertain: u64,
-    /// Bytes of requests' bodies, framing and fillers included.
+    /// Bytes of request bodies, including framing and fillers.
     pub bytes_sent: u64,
-    /// Packets missed.
+    /// Dropped packets.
     pub packets_dropped: u64,
-    /// Framed bytes of the packets missed.
+    /// Framed bytes of the dropped packets.
     pub bytes_dropped: u64,
-    /// Bytes of padding that were removed from the packets sent.
+    /// Bytes of padding removed from the packets sent.
     pub padding_bytes_saved: u64,
-    /// Bytes of `$F`.
+    /// Bytes of `$F` packets.
     pub filler_bytes_sent: u64,
     /// Requests sent.
     pub requests_sent: u64,
-    /// PushStarts that were answered at their end and went on in a next one.
+    /// PushStarts that were answered at their end and continued in another one.
     pub rollovers: u64,
-    /// Headers sent after the first of a session.
+    /// Headers sent after the first one of a session.
     pub header_changes: u64,
     /// Number of reconnects.
     pub reconnects: u64,
-    /// Attempts in a row that have failed.
+    /// Number of consecutive failed attempts.
     pub retry_count: u32,
     /// The last failure.
     pub last_error: Option<Failure>,
     /// The last HTTP status.
     pub last_http_status: Option<u16>,
-    /// Packets not sent yet; all of them are kept, and can be sent.
+    /// Packets not sent yet. All of them are in the buffer and can be sent.
     pub packets_queued: u64,
     /// Their framed bytes.
     pub bytes_queued: u64,
-    /// Their stream time.
+    /// Duration of the queued packets in stream time.
     pub time_queued: Duration,
-    /// How much of the limits they use up, from 0 to 1.
+    /// The fraction of the limits that the queued packets use, from 0 to 1.
     pub congestion: f64,
-    /// What was sent lately.
+    /// The recent send rate.
     pub bitrate: Bitrate,
-    /// Bits a second that the stream has, by its own times.
+    /// The stream's bit rate in bit/s, computed from its timestamps.
     pub bitrate_expected: u64,
     /// The server's `Server` header.
     pub server: Option<String>,
-    /// The scheme by which the server authenticates the pusher.
+    /// The scheme with which this client authenticates to the server.
     pub auth_scheme: Option<&'static str>,
     /// The server's Idle-Timeout.
     pub idle_timeout: Option<Duration>,
@@ -76,22 +76,22 @@ pub struct Stats {
     pub connected_at: Option<Timestamp>,
     /// When a connection last ended.
     pub disconnected_at: Option<Timestamp>,
-    /// How long earlier connections lasted, together.
+    /// Total duration of earlier connections.
     pub connected_before: Duration,
-    /// When bytes were last handed to the connection.
+    /// When bytes were last passed to the connection.
     pub last_activity: Option<SystemTime>,
-    /// Round-trip time, where the system tells.
+    /// Round-trip time, if the system reports it.
     pub rtt: Option<Duration>,
-    /// Bytes that the system holds unsent.
+    /// Unsent bytes in the system's socket buffer.
     pub unsent_bytes: Option<u32>,
 }
 
-/// A moment by both clocks: one that people read, and one that measures.
+/// A point in time on two clocks: the wall clock for display, and the monotonic clock for durations.
 #[derive(Clone, Copy, Debug)]
 pub struct Timestamp {
-    /// The wall clock's.
+    /// Wall-clock time.
     pub wall: SystemTime,
-    /// The steady clock's.
+    /// Monotonic time.
     pub steady: Instant,
 }
 
@@ -102,21 +102,21 @@ impl Timestamp {
 }
 
 impl Stats {
-    /// How long the connection there is has lasted, or the last one did.
+    /// Returns the duration of the current connection, or of the last one.
     pub fn connect_duration(&self) -> Option<Duration> {
         let since = self.connected_at?.steady;
         let ended = self.disconnected_at.map(|moment| moment.steady).filter(|ended| *ended >= since);
         Some(ended.unwrap_or_else(Instant::now).saturating_duration_since(since))
     }
 
-    /// Bits a second sent over all the time connected.
+    /// Returns the average send rate in bit/s over the total time connected.
     pub fn bitrate_average(&self) -> u64 {
         let connected = self.connected_before + self.connected_now().unwrap_or_default();
         if connected.is_zero() { 0 } else { (self.bytes_sent as f64 * 8.0 / connected.as_secs_f64()) as u64 }
     }
 
-    /// The same after the publisher has released the destination and its connection closes: queued packets will not
-    /// be sent.
+    /// Returns the statistics after the destination was removed and its connection closed: queued packets count as
+    /// dropped.
     #[must_use]
     pub fn let_go(mut self) -> Self {
         self.packets_dropped += std::mem::take(&mut self.packets_queued);
@@ -154,7 +154,7 @@ impl Stats {
         self.last_activity = Some(SystemTime::now());
     }
 
-    /// How long the connection that there is has lasted.
+    /// Returns the duration of the current connection, if any.
     fn connected_now(&self) -> Option<Duration> {
         let since = self.connected_at?.steady;
         let with_buffer = self.disconnected_at.is_some_and(|ended| ended.steady >= since);

@@ -1,64 +1,64 @@
-//! What a destination tells of itself.
+//! The states and events of a destination.
 
 use std::time::Duration;
 
 use wmhttp::Hresult;
 use wmhttp::failure::Failure;
 
-/// Steps of a destination's life, numbered as the SDK's WMT_STATUS.
+/// Steps in the life of a destination, numbered like WMT_STATUS of the Windows Media Format SDK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Status {
-    /// The destination failed for good.
+    /// The destination failed permanently.
     Error = 0,
-    /// The outcome of connecting: the result code decides.
+    /// The connection attempt has finished; the result code tells how.
     Opened = 1,
-    /// The server is being looked up.
+    /// The server's address is being looked up.
     Locating = 7,
-    /// The connection is being made.
+    /// The connection is being established.
     Connecting = 8,
-    /// Data packets flow.
+    /// Data flows.
     Started = 11,
-    /// The stream has been ended.
+    /// The stream has ended.
     Stopped = 12,
     /// The connection is closed.
     Closed = 13,
-    /// The server was told of another header.
+    /// Another header was sent to the server.
     SourceSwitch = 22,
     /// The connection was lost; a retry follows.
     ReconnectStart = 35,
-    /// The outcome of taking it up again.
+    /// Result of the reconnect.
     ReconnectEnd = 36,
 }
 
-/// Where a destination stands.
+/// The state of a destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// Not begun.
+    /// Not started.
     #[default]
     Idle,
-    /// The server is being looked up.
+    /// The server's address is being looked up.
     Locating,
-    /// The connection, then the answer to PushSetup, is awaited.
+    /// Waiting for the connection, then for the response to PushSetup.
     Connecting,
-    /// The server or a proxy is being told who pushes.
+    /// Authenticating with the server or proxy.
     Authenticating,
-    /// PushSetup was accepted; no data yet.
+    /// PushSetup was accepted; no data was sent yet.
     Opened,
-    /// Data packets flow.
+    /// Data flows.
     Streaming,
-    /// `$E` is out.
+    /// `$E` was sent.
     Ending,
-    /// Waiting to try again.
+    /// Waiting to retry.
     Reconnecting,
-    /// Given up.
+    /// Failed permanently.
     Failed,
     /// Ended.
     Closed,
 }
 
 impl State {
-    /// The state's name in messages and statistics.
+    /// Returns the state's name in messages and statistics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -74,64 +74,64 @@ impl State {
         }
     }
 
-    /// Whether nothing more will happen.
+    /// Returns whether the destination has ended or failed permanently.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Failed | Self::Closed)
     }
 }
 
-/// One report of a destination.
+/// An event of a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DestinationEvent {
-    /// A step was taken.
+    /// The state changed.
     StateChange(StateChange),
     /// A problem that does not stop the push.
     Notice {
         /// The destination's name.
         destination: String,
-        /// What was found.
+        /// The problem.
         text: String,
         /// What to do about it.
         remedy: &'static str,
     },
-    /// A key frame is worth asking upstream for.
+    /// Upstream should be asked for a key frame.
     KeyFrameWanted {
         /// The destination's name.
         destination: String,
     },
-    /// Packets were missed, which is told once a second at most: the destination lagged beyond the limits, or a
-    /// connection was lost for longer.
+    /// Packets were dropped because the destination lagged beyond the limits, or was disconnected for longer. Reported
+    /// at most once per second.
     Dropped {
         /// The destination's name.
         destination: String,
-        /// Packets missed since the report before.
+        /// Packets dropped since the previous report.
         packets: u64,
-        /// Packets sent, and packets missed, since the destination joined.
+        /// Packets sent, and packets dropped, since the destination was added.
         sent: u64,
         /// See `sent`.
         dropped: u64,
     },
 }
 
-/// A step and its circumstances.
+/// A state change and its details.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateChange {
     /// The destination's name, `dest_0`.
     pub destination: String,
     /// Its URL, without credentials.
     pub location: String,
-    /// What happened.
+    /// The step.
     pub status: Status,
-    /// With which result.
+    /// The result code.
     pub hresult: Hresult,
-    /// The state before.
+    /// The previous state.
     pub old_state: State,
-    /// The state now.
+    /// The new state.
     pub new_state: State,
-    /// Why it failed, where it did.
+    /// The failure, if this is one.
     pub failure: Option<Failure>,
-    /// Attempts in a row that have failed.
+    /// Number of consecutive failed attempts.
     pub attempt: u32,
-    /// When the next attempt comes.
+    /// Time until the next attempt.
     pub retry_in: Option<Duration>,
 }

@@ -1,7 +1,8 @@
 //! The body of a PushStart: a queue that ends exactly at its Content-Length.
 //!
-//! The library would take hundreds of kilobytes that a stalled connection does not: each destination would keep
-//! them beyond the buffer's limits. So it gets the next frame only when it has written most of those before.
+//! The HTTP library would buffer hundreds of kilobytes that a stalled connection does not accept, and each destination
+//! would keep them in addition to the packet buffer's limits. The queue therefore passes on the next frame only when
+//! the library has written most of the previous ones.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -12,15 +13,16 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// Bytes with the library, not written yet, beyond which it gets no more, but for a frame that is longer.
+/// Number of bytes that the library has not written yet above which it receives no further frame. A longer frame is
+/// passed on alone.
 const IN_FLIGHT: usize = 64 * 1024;
 
-/// The request was given up.
+/// The request was aborted.
 #[derive(Debug, thiserror::Error)]
 #[error("the push was ended")]
 pub(super) struct Aborted;
 
-/// Shared by the destination, which pushes, and the HTTP library, which pulls.
+/// The queue, shared by the destination, which appends to it, and the HTTP library, which reads it.
 pub(super) struct Queue {
     state: Mutex<State>,
 }
@@ -29,13 +31,13 @@ struct State {
     frames: VecDeque<Bytes>,
     /// Bytes in `frames`.
     queued: usize,
-    /// Bytes of frames that the library has.
+    /// Bytes of frames that the library has received and not written.
     in_flight: usize,
     pushed: u64,
-    /// Bytes of the Content-Length that the library has not pulled yet.
+    /// Bytes of the Content-Length that the library has not received yet.
     remaining: u64,
     aborted: bool,
-    /// The library has released the body, and before that the connection.
+    /// The library has dropped the body, and has closed its side of the connection before.
     released: bool,
     puller: Option<Waker>,
     pusher: Option<(Waker, usize)>,
@@ -43,7 +45,7 @@ struct State {
 }
 
 impl State {
-    /// Whether the library may have the next frame, where there is one.
+    /// Whether the library may receive the next frame, if there is one.
     fn has_in_flight_budget(&self) -> bool {
         let next = self.frames.front().map_or(0, Bytes::len);
         self.in_flight == 0 || self.in_flight + next <= IN_FLIGHT
@@ -81,7 +83,7 @@ impl Queue {
         wake(puller);
     }
 
-    /// The library gets an error where it would have got bytes, and closes.
+    /// Makes the library receive an error instead of further bytes, so that it closes the connection.
     pub(super) fn abort(&self) {
         let mut state = self.lock();
         state.aborted = true;
@@ -94,13 +96,13 @@ impl Queue {
         self.lock().queued
     }
 
-    /// Bytes known not to have left this process; TLS may hold some more.
+    /// Returns the number of bytes that have certainly not left this process; TLS may buffer some more.
     pub(super) fn unwritten(&self) -> usize {
         let state = self.lock();
         state.queued + state.in_flight
     }
 
-    /// Waits until the library has released the body; it has then closed its side of the connection.
+    /// Waits until the library has dropped the body; it has then closed its side of the connection.
     pub(super) async fn released(&self) {
         poll_fn(|context| {
             let mut state = self.lock();
@@ -113,12 +115,12 @@ impl Queue {
         .await;
     }
 
-    /// Bytes pushed since the beginning.
+    /// Returns the number of bytes appended since the beginning.
     pub(super) fn pushed(&self) -> u64 {
         self.lock().pushed
     }
 
-    /// Whether the library has pulled the whole Content-Length.
+    /// Returns whether the library has received the whole Content-Length.
     pub(super) fn is_complete(&self) -> bool {
         self.lock().remaining == 0
     }
@@ -136,7 +138,7 @@ impl Queue {
         .await;
     }
 
-    /// The library has written a frame, or thrown it away.
+    /// Records that the library has written or discarded a frame.
     fn release(&self, len: usize) {
         let mut state = self.lock();
         state.in_flight -= len;
@@ -156,7 +158,7 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
-/// A frame with the library, until it lets go of it.
+/// A frame that the library has received and not dropped yet.
 struct InFlightFrame {
     frame: Bytes,
     queue: Arc<Queue>,
@@ -174,7 +176,7 @@ impl Drop for InFlightFrame {
     }
 }
 
-/// What the HTTP library reads.
+/// The body from which the HTTP library reads.
 pub(super) struct PushBody {
     queue: Arc<Queue>,
 }

@@ -1,8 +1,8 @@
-//! A GET whose answer is read as it arrives: how a relay fetches a stream.
+//! A GET whose response is read as it arrives, with which a relay pulls a stream.
 //!
-//! The connection is made as those of a push are: one for the request, by the same settings of addresses, proxies and
-//! TLS. It closes when the [`Download`] is dropped. Nothing is read ahead of [`Download::chunk`] but what the HTTP
-//! library reads at one time, so that a reader that is busy holds the server back.
+//! The connection is established as for a push: one connection per request, with the same settings for addresses,
+//! proxies and TLS. It closes when the [`Download`] is dropped. Nothing is read in advance of [`Download::chunk`]
+//! except what the HTTP library reads at once, so that a slow reader slows down the server.
 
 use std::sync::Arc;
 
@@ -16,18 +16,18 @@ use super::{Failed, Settings, connect, peers, prepared};
 use wmhttp::failure::Cause;
 use wmhttp::proxy::Proxy;
 
-/// An answer whose head is there.
+/// A response whose head has arrived.
 pub struct Download {
     response: reqwest::Response,
     by_proxy: bool,
 }
 
-/// Why there is no answer, or no more of it.
+/// Why no response arrived, or not all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
-    /// How.
+    /// The cause.
     pub cause: Cause,
-    /// What the system said.
+    /// The system's description.
     pub detail: String,
 }
 
@@ -38,11 +38,11 @@ impl From<Failed> for Lost {
 }
 
 impl Download {
-    /// Sends a GET on a new connection, and waits for the answer's head. How long that may take is the caller's
-    /// matter; the connection alone takes up to [`Settings::connect_timeout`].
+    /// Sends a GET on a new connection and waits for the head of the response. The caller must limit that time; only
+    /// establishing the connection is limited to [`Settings::connect_timeout`].
     ///
     /// # Errors
-    /// Where there is no connection, or no answer on it.
+    /// The connection could not be established, or was lost before the response.
     pub async fn get(
         settings: &Settings,
         url: Url,
@@ -61,21 +61,21 @@ impl Download {
         Ok(Self { response, by_proxy })
     }
 
-    /// The answer's status.
+    /// Returns the status of the response.
     pub fn status(&self) -> u16 {
         self.response.status().as_u16()
     }
 
-    /// The answer's headers.
+    /// Returns the headers of the response.
     pub fn headers(&self) -> &HeaderMap {
         self.response.headers()
     }
 
-    /// The next bytes of the body, as many as have arrived; `None` at its end. May be dropped while it waits: nothing
-    /// is lost then.
+    /// Returns the bytes of the body that have arrived, or `None` at its end. The future may be dropped while it waits,
+    /// without losing bytes.
     ///
     /// # Errors
-    /// Where the connection breaks before the body's end.
+    /// The connection was lost before the end of the body.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Lost> {
         Ok(self.response.chunk().await.map_err(|error| Failed::of(&error, self.by_proxy))?)
     }

@@ -1,4 +1,4 @@
-//! Reads the cause of a failed request out of the library's error chain.
+//! Finds the cause of a failed request in the library's error chain.
 
 use std::error::Error;
 use std::io;
@@ -7,7 +7,7 @@ use super::proxy;
 use super::single_connection::ConnectionLost;
 use wmhttp::failure::Cause;
 
-/// The cause, and the innermost text for people. `by_proxy` tells whether it was a proxy that was connected to.
+/// Returns the cause and the innermost error text. `by_proxy` is whether the connection was to a proxy.
 pub(super) fn of(error: &reqwest::Error, by_proxy: bool) -> (Cause, String) {
     let (cause, detail) = of_any(error);
     (if by_proxy { cause.at_proxy() } else { cause }, detail)
@@ -40,7 +40,7 @@ fn of_any(error: &reqwest::Error) -> (Cause, String) {
     (io.or(hyper).unwrap_or(Cause::Other), detail)
 }
 
-/// What TLS says travels inside of I/O errors, one in another, whose `source` passes over it.
+/// TLS errors are nested in several I/O errors, whose `source` skips them.
 #[cfg(feature = "tls")]
 fn of_tls(error: &(dyn Error + 'static)) -> Option<(Cause, String)> {
     let mut inner = error.downcast_ref::<io::Error>()?.get_ref()?;
@@ -62,8 +62,8 @@ fn of_hyper(error: &hyper::Error) -> Option<Cause> {
     }
 }
 
-/// Whether this process, or the system, is at its limit: of descriptors, or of memory. The standard library names only
-/// the last of the kinds.
+/// Whether the process or the system has reached its limit of descriptors or memory. The standard library has an error
+/// kind only for the latter.
 fn is_exhausted(error: &io::Error) -> bool {
     #[cfg(unix)]
     let by_code = matches!(error.raw_os_error(), Some(nix::libc::EMFILE | nix::libc::ENFILE | nix::libc::ENOBUFS));
@@ -80,7 +80,7 @@ fn of_io(error: &io::Error, connecting: bool) -> Option<Cause> {
     if is_exhausted(error) {
         return Some(Cause::Resources);
     }
-    // The list of kinds is open by design; what is not named stays with the caller.
+    // `io::ErrorKind` is non-exhaustive, so the caller handles all other kinds.
     #[expect(clippy::wildcard_enum_match_arm, reason = "io::ErrorKind is non-exhaustive")]
     match error.kind() {
         Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => Some(Cause::Reset),

@@ -1,13 +1,13 @@
-//! Kerberos tickets by the system's GSSAPI library (RFC 2743, RFC 2744), as SPNEGO tokens (RFC 4559).
+//! Kerberos tickets from the system's GSSAPI library (RFC 2743, RFC 2744), as SPNEGO tokens (RFC 4559).
 //!
-//! The library is loaded when it is first needed, so that the plugin runs where there is none. Its
-//! calls may wait for files and for the realm's servers: they are for threads that may block.
+//! The library is loaded on first use, so that the plugin also works without it. Its calls may wait for files and for
+//! the realm's servers, so they must run on threads that may block.
 
-/// Whether this build can ask for tickets.
+/// Whether this build supports Kerberos tickets.
 pub const AVAILABLE: bool = cfg!(gssapi);
 
 #[cfg(not(gssapi))]
-/// There are none in this build.
+/// Always fails, because this build does not support Kerberos.
 ///
 /// # Errors
 /// Always.
@@ -56,7 +56,8 @@ mod gssapi {
         elements: *const Oid,
     }
 
-    // 1.2.840.113554.1.2.1.4, 1.2.840.113554.1.2.1.1, 1.2.840.113554.1.2.2 and 1.3.6.1.5.5.2, in DER.
+    // The object identifiers 1.2.840.113554.1.2.1.4, 1.2.840.113554.1.2.1.1, 1.2.840.113554.1.2.2 and 1.3.6.1.5.5.2 in
+    // DER.
     const HOST_BASED_SERVICE: &[u8] = b"\x2a\x86\x48\x86\xf7\x12\x01\x02\x01\x04";
     const USER_NAME: &[u8] = b"\x2a\x86\x48\x86\xf7\x12\x01\x02\x01\x01";
     const KERBEROS: &[u8] = b"\x2a\x86\x48\x86\xf7\x12\x01\x02\x02";
@@ -66,7 +67,7 @@ mod gssapi {
     /// `GSS_C_GSS_CODE` and `GSS_C_MECH_CODE`.
     const MAJOR: c_int = 1;
     const MINOR: c_int = 2;
-    /// Errors are in the upper 16 bits; those below only inform.
+    /// The upper 16 bits contain errors; the lower ones are informational.
     const ERRORS: Code = 0xFFFF_0000;
 
     type ImportName = unsafe extern "C" fn(*mut Code, *const Buffer, *const Oid, *mut Handle) -> Code;
@@ -112,7 +113,7 @@ mod gssapi {
     type ReleaseHandle = unsafe extern "C" fn(*mut Code, *mut Handle) -> Code;
     type DeleteSecContext = unsafe extern "C" fn(*mut Code, *mut Handle, *mut Buffer) -> Code;
 
-    /// The library's functions, which stay loaded with the process.
+    /// The library's functions. The library stays loaded for the life of the process.
     struct Functions {
         import_name: ImportName,
         acquire_cred: AcquireCred,
@@ -135,10 +136,10 @@ mod gssapi {
     }
 
     impl Functions {
-        #[expect(unsafe_code, reason = "a library is loaded, and its functions get their types")]
+        #[expect(unsafe_code, reason = "loads a library and assigns types to its functions")]
         fn load(library: &str) -> Result<Self, libloading::Error> {
-            // SAFETY: MIT's library does nothing at loading but set itself up, and stays loaded, so
-            // that its functions outlive all uses. The types are those of RFC 2744 and gssapi_ext.h.
+            // SAFETY: MIT's library only initializes itself when it is loaded, and it stays loaded, so that its
+            // functions outlive all uses. The types are those of RFC 2744 and gssapi_ext.h.
             unsafe {
                 let library = Library::new(library)?;
                 let functions = Self {
@@ -153,13 +154,13 @@ mod gssapi {
                     release_cred: *library.get(b"gss_release_cred\0")?,
                     delete_sec_context: *library.get(b"gss_delete_sec_context\0")?,
                 };
-                // All are there: it stays.
+                // All functions were found; keep the library loaded.
                 std::mem::forget(library);
                 Ok(functions)
             }
         }
 
-        /// Makes an error of a call's result.
+        /// Converts a call's result codes to a `Result`.
         fn check(&self, what: &str, major: Code, minor: Code) -> Result<(), String> {
             if major & ERRORS == 0 {
                 return Ok(());
@@ -185,11 +186,11 @@ mod gssapi {
             Err(format!("{what}: {general}; {particular}"))
         }
 
-        /// Copies what the library has put into a buffer, and releases that.
+        /// Copies the contents of a buffer that the library has filled, and releases it.
         ///
         /// # Safety
-        /// The buffer is empty, or was filled by the library.
-        #[expect(unsafe_code, reason = "memory of the library's is read")]
+        /// The buffer must be empty or filled by the library.
+        #[expect(unsafe_code, reason = "reads memory of the library")]
         unsafe fn take(&self, buffer: &mut Buffer) -> Vec<u8> {
             if buffer.value.is_null() {
                 return Vec::new();
@@ -207,7 +208,7 @@ mod gssapi {
     impl Buffer {
         const EMPTY: Self = Self { length: 0, value: ptr::null_mut() };
 
-        /// The library does not write to what it is given by a buffer.
+        /// The library does not write to buffers that it receives as input.
         fn of(bytes: &[u8]) -> Self {
             Self { length: bytes.len(), value: bytes.as_ptr().cast_mut().cast() }
         }
@@ -217,7 +218,7 @@ mod gssapi {
         Oid { length: Code::try_from(bytes.len()).unwrap_or(0), elements: bytes.as_ptr().cast() }
     }
 
-    /// Something of the library's that is to be released.
+    /// A handle of the library that must be released.
     struct Owned {
         handle: Handle,
         release: ReleaseHandle,
@@ -228,7 +229,7 @@ mod gssapi {
         fn drop(&mut self) {
             let mut minor = 0;
             if !self.handle.is_null() {
-                // SAFETY: the handle is the library's own, and this is its last use.
+                // SAFETY: the handle was created by the library, and this is its last use.
                 unsafe { (self.release)(&raw mut minor, &raw mut self.handle) };
             }
         }
@@ -244,17 +245,17 @@ mod gssapi {
         fn drop(&mut self) {
             let mut minor = 0;
             if !self.handle.is_null() {
-                // SAFETY: the handle is the library's own, and this is its last use.
+                // SAFETY: the handle was created by the library, and this is its last use.
                 unsafe { (self.functions.delete_sec_context)(&raw mut minor, &raw mut self.handle, ptr::null_mut()) };
             }
         }
     }
 
-    /// The token that shows a service who the user is: with the ticket that the system has, or with one that
-    /// the credentials get. May block for as long as the realm's servers need.
+    /// Returns the token that authenticates the user to a service, from the ticket in the system's credential cache or
+    /// from one obtained with the credentials. May block for as long as the realm's servers need.
     ///
     /// # Errors
-    /// Why there is none, in the library's words.
+    /// The library's description of why no ticket could be obtained.
     pub fn ticket(request: &TicketRequest) -> Result<Vec<u8>, String> {
         let functions = functions()?;
         let service = name(functions, &format!("HTTP@{}", request.host), HOST_BASED_SERVICE)?;
@@ -263,7 +264,7 @@ mod gssapi {
         let mut context = Context { handle: ptr::null_mut(), functions };
         let (mut minor, mut token) = (0, Buffer::EMPTY);
         #[expect(unsafe_code, reason = "a C function")]
-        // SAFETY: names and credentials are the library's and live on; what may be left out is null.
+        // SAFETY: names and credentials were created by the library and are still alive; optional arguments are null.
         let (major, token) = unsafe {
             let major = (functions.init_sec_context)(
                 &raw mut minor,
@@ -299,7 +300,7 @@ mod gssapi {
         Ok(name)
     }
 
-    /// The credentials for Kerberos: those of a user, or those that the system has.
+    /// Acquires the Kerberos credentials of a user, or the system's default ones.
     fn credentials(functions: &Functions, of: Option<&Credentials>) -> Result<Owned, String> {
         let mut user = Owned { handle: ptr::null_mut(), release: functions.release_cred };
         let (spnego, kerberos) = (oid(SPNEGO), oid(KERBEROS));
@@ -310,7 +311,7 @@ mod gssapi {
         let major = match of {
             Some(of) => {
                 let name = name(functions, &of.user, USER_NAME)?;
-                // The library's buffers need not end in a zero, but some of its mechanisms look for one.
+                // The library's buffers need no terminating NUL, but some of its mechanisms look for one.
                 let password = Zeroizing::new([of.password.reveal(), "\0"].concat());
                 let buffer = Buffer { length: of.password.reveal().len(), ..Buffer::of(password.as_bytes()) };
                 #[expect(unsafe_code, reason = "a C function")]
@@ -331,7 +332,7 @@ mod gssapi {
             }
             None => {
                 #[expect(unsafe_code, reason = "a C function")]
-                // SAFETY: no name means the default user's.
+                // SAFETY: a null name means the default user.
                 unsafe {
                     (functions.acquire_cred)(
                         &raw mut minor,
@@ -348,7 +349,7 @@ mod gssapi {
         };
         functions.check("no Kerberos credentials", major, minor)?;
         #[expect(unsafe_code, reason = "a C function")]
-        // SAFETY: the credentials are the library's; it copies the set.
+        // SAFETY: the credentials were created by the library, which copies the set.
         let major = unsafe { (functions.set_neg_mechs)(&raw mut minor, user.handle, &raw const inside) };
         functions.check("cannot limit SPNEGO to Kerberos", major, minor)?;
         Ok(user)
@@ -358,7 +359,7 @@ mod gssapi {
     mod tests {
         use super::*;
 
-        /// Without a realm's server there is no ticket, and the library says why.
+        /// Without a server for the realm no ticket can be obtained, and the error contains the library's reason.
         #[test]
         fn a_refusal_says_why() {
             let of = |user: &str| Some(Credentials::new(user, "hush"));

@@ -1,24 +1,24 @@
-//! The HTTP client under the protocol: reqwest, held to what [MS-WMHTTP] needs.
+//! The HTTP client below the protocol: reqwest, restricted to what [MS-WMHTTP] needs.
 //!
-//! A [`Client`] serves one destination. It has one TCP connection at a time and
-//! one request on it; what a general client leaves to chance is fixed here:
+//! A [`Client`] belongs to one destination. It has one TCP connection at a time, with one request on it. It controls
+//! what a general HTTP client leaves open:
 //!
-//! * a connection is an identity: one `reqwest::Client` for each, and a gate that
-//!   lets it connect once (`gate`), since NTLM and servers in the field want
-//!   PushSetup and PushStart on the same one;
-//! * a PushStart's body never ends before its Content-Length (`body`): ending it
-//!   would throw away what the library still holds. It is left open until the
-//!   server answers or closes, or the connection is closed in order
-//!   ([`Client::close_gracefully`]);
-//! * the kernel holds little unsent data, and tells what the peer has
-//!   acknowledged (`socket`), so that a lost connection loses no packet;
-//! * a proxy is the way where the session says so (`proxy`): requests then name the whole URL, and https
-//!   goes through a tunnel. What is told of the connection is told of the one to the proxy;
-//! * https is an option (`tls`); what the peer has acknowledged is then more than the requests'
-//!   bytes, so that a lost connection repeats some packets that had arrived, rather than lose one;
-//! * Kerberos tickets come from the system's library (`kerberos`);
-//! * SIGPIPE is blocked in the I/O thread, and what the system refuses is an error, never a panic (`runtime`);
-//! * what a relay fetches instead is read as it arrives ([`download`]).
+//! * The session selects the connection of each request: there is one `reqwest::Client` per connection, which may
+//!   connect only once (`single_connection`), because NTLM and some servers require PushSetup and PushStart on the same
+//!   connection.
+//! * The body of a PushStart never ends before its Content-Length (`body`), because the library would discard what it
+//!   still buffers. The body stays open until the server responds or closes the connection, or the connection is shut
+//!   down gracefully ([`Client::close_gracefully`]).
+//! * The kernel buffers little unsent data and reports what the peer has acknowledged (`socket`), so that no packet is
+//!   lost with a connection.
+//! * The session selects the proxy (`proxy`). Plain HTTP requests then contain the whole URL, and https uses a tunnel.
+//!   Connection statistics are those of the connection to the proxy.
+//! * https is optional (`tls`). The peer then acknowledges more bytes than the requests have, so that some packets that
+//!   had arrived are sent again after a lost connection, but none is lost.
+//! * Kerberos tickets come from the system's library (`kerberos`).
+//! * SIGPIPE is blocked in the I/O thread, and exhausted system resources cause an error instead of a panic
+//!   (`runtime`).
+//! * When a relay pulls a stream, the response is read as it arrives ([`download`]).
 
 mod body;
 pub mod download;
@@ -53,78 +53,78 @@ use wmhttp::client::{Connection, Request, ResponseHead};
 use wmhttp::failure::Cause;
 use wmhttp::proxy::Proxy;
 
-/// Bytes of body that wait here at most, beside what the kernel holds.
+/// Maximum number of bytes of a body queued here, in addition to the kernel's buffer.
 const BODY_QUEUE_BYTES: usize = 64 * 1024;
 /// Maximum number of bytes that the HTTP and TLS libraries hold while the kernel takes none.
 const TLS_BUFFER_BYTES: u64 = 128 * 1024;
 /// Maximum size of TLS's close_notify record, in bytes. It is less than the overhead of a data packet's record.
 const CLOSE_NOTIFY_BYTES: u64 = 31;
-/// Bytes of a response's body that are read, so that its connection can serve again.
+/// Maximum number of bytes of a response's body that are read so that its connection can be reused.
 const MAX_RESPONSE_BODY: usize = 64 * 1024;
-/// How long a response's body may take.
+/// Time limit for reading a response's body.
 const RESPONSE_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How connections are made.
+/// The settings of connections.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Name lookup and TCP together.
+    /// Time limit for name lookup and TCP connect together.
     pub connect_timeout: Duration,
-    /// How long the peer may leave bytes unacknowledged; zero does not watch it.
+    /// How long the peer may leave bytes unacknowledged; zero disables the check.
     pub stall_timeout: Duration,
-    /// The address of this machine that connections begin at; `None` leaves it to the system.
+    /// Local address to bind to; `None` lets the system choose.
     pub local_address: Option<IpAddr>,
-    /// Differentiated Services code point of what is sent, 0 to 63; `None` leaves it to the system.
+    /// Differentiated Services code point of sent packets, 0 to 63; `None` leaves it to the system.
     pub dscp: Option<u8>,
-    /// For https.
+    /// The TLS settings for https.
     pub tls: Tls,
 }
 
-/// What happened to the request under way.
+/// An event of the current request.
 #[derive(Debug)]
 pub enum TransportEvent {
-    /// The host's address is known, the connection comes next.
+    /// The host's address is known; the connection is established next.
     Resolved,
-    /// The connection stands.
+    /// The connection is established.
     Connected,
     /// The body's queue has room again.
     Room,
-    /// The server answered.
+    /// The server responded.
     Response {
-        /// The answer's head.
+        /// The head of the response.
         head: ResponseHead,
-        /// As in [`TransportEvent::Lost`].
+        /// See [`TransportEvent::Lost`].
         undelivered: u64,
     },
-    /// The connection is gone, or never came.
+    /// The connection was lost or could not be established.
     Lost {
-        /// How.
+        /// The cause.
         cause: Cause,
-        /// What the system said.
+        /// The system's description.
         detail: String,
-        /// Bytes at the end of the body that the peer's system has not acknowledged.
+        /// Number of bytes at the end of the body that the peer's TCP stack has not acknowledged.
         undelivered: u64,
     },
-    /// The connection is closed in order, as [`Client::close_gracefully`] asked.
+    /// The connection was shut down gracefully after [`Client::close_gracefully`].
     Closed {
-        /// Whether the peer's system has acknowledged all that was sent. A proxy counts as the peer.
+        /// Whether the peer's TCP stack has acknowledged everything that was sent. With a proxy, the proxy is the peer.
         delivered: bool,
     },
 }
 
-/// One destination's HTTP client. See the module's text.
+/// The HTTP client of one destination; see the module documentation.
 pub struct Client {
     settings: Settings,
     connection: Option<reqwest::Client>,
     made: Arc<ConnectionInfo>,
-    /// The connection carries TLS, so that its bytes are not those of the requests.
+    /// The connection uses TLS, so its byte counts are not those of the requests.
     encrypted: bool,
-    /// Bytes of all requests of this connection before the body under way.
+    /// Bytes of all requests on this connection before the current body.
     sent_before_body: u64,
     exchange: Option<InFlightRequest>,
-    /// The body of the exchange before. Where the answer came early the library goes on pulling from it
-    /// until it is aborted.
+    /// The body of the previous request. If its response was early, the library continues to read the body until it is
+    /// aborted.
     answered: Option<Arc<Queue>>,
-    /// The connection is being closed in order.
+    /// The connection is being shut down gracefully.
     closing: Option<Closing>,
 }
 
@@ -154,7 +154,7 @@ struct Failed {
 }
 
 impl Client {
-    /// A client without a connection.
+    /// Creates a client without a connection.
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
@@ -168,12 +168,12 @@ impl Client {
         }
     }
 
-    /// Changes how the next connection is made.
+    /// Changes the settings for the next connection.
     pub fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
     }
 
-    /// Sends a request; [`Client::next`] tells how it goes. One under way is given up.
+    /// Sends a request, whose progress [`Client::next`] returns. A request in progress is aborted.
     pub fn request(&mut self, request: Request) {
         match request.connection {
             Connection::New => self.close(),
@@ -196,26 +196,26 @@ impl Client {
         self.exchange = Some(InFlightRequest { stage, request: Some(request), body, peers: Vec::new(), connect_by });
     }
 
-    /// Appends to the body of the PushStart under way.
+    /// Appends to the body of the current PushStart.
     pub fn send(&mut self, bytes: Bytes) {
         if let Some(body) = self.body() {
             body.push(bytes);
         }
     }
 
-    /// Bytes that the body takes now.
+    /// Returns how many bytes the body accepts now.
     pub fn room(&self) -> usize {
         self.body().map_or(0, |body| BODY_QUEUE_BYTES.saturating_sub(body.queued()))
     }
 
-    /// What [`Client::room`] is where nothing waits.
+    /// Returns the value of [`Client::room`] when the queue is empty.
     pub fn capacity(&self) -> usize {
         BODY_QUEUE_BYTES
     }
 
-    /// What happens next. Never returns while no request is under way and no connection is being closed. `wanted_room`
-    /// asks for [`TransportEvent::Room`] too, once [`Client::room`] is so many bytes, or [`Client::capacity`] where
-    /// that is less.
+    /// Returns the next event. Never returns while there is no request and no connection is being shut down. With
+    /// `wanted_room`, [`TransportEvent::Room`] is also returned, once [`Client::room`] has reached that number of
+    /// bytes, or [`Client::capacity`] if that is less.
     pub async fn next(&mut self, wanted_room: Option<usize>) -> TransportEvent {
         if let Some(closing) = &mut self.closing {
             let delivered = closing.await;
@@ -226,7 +226,7 @@ impl Client {
         let body = exchange.body.clone();
         let room = async {
             match (body, wanted_room) {
-                // Not for less than half of it: few turns, each for many packets.
+                // Wait for at least half of the queue to be free, so that each wake-up handles many packets.
                 (Some(body), Some(wanted)) => {
                     body.room(BODY_QUEUE_BYTES.saturating_sub(wanted).min(BODY_QUEUE_BYTES / 2)).await
                 }
@@ -260,7 +260,7 @@ impl Client {
         }
     }
 
-    /// Closes the connection; what was not written yet is given up.
+    /// Closes the connection and discards unwritten data.
     pub fn close(&mut self) {
         if let Some(exchange) = self.exchange.take() {
             exchange.abort();
@@ -270,17 +270,17 @@ impl Client {
         }
         self.closing = None;
         self.connection = None;
-        // The gate of a connection that is still being made keeps the old one.
+        // A connection that is still being established keeps the old value.
         self.made = Arc::default();
         self.sent_before_body = 0;
     }
 
-    /// Closes the connection without losing sent data: the library writes what it holds and shuts the sending side down
-    /// (TLS sends close_notify first), and input from the peer is read until it closes too, for up to `grace`.
-    /// [`TransportEvent::Closed`] follows, by `by`.
+    /// Closes the connection without losing sent data: the library writes what it has buffered and shuts down the
+    /// sending side (TLS sends close_notify first), and input from the peer is read until it closes too, for up to
+    /// `grace`. [`TransportEvent::Closed`] follows no later than `by`.
     ///
-    /// If the peer has responded before the body's end, the library closes at once, and TLS without close_notify: a
-    /// peer that has responded has read the request.
+    /// If the peer has responded before the end of the body, the library closes immediately, and TLS closes without
+    /// close_notify: a peer that has responded has read the request.
     pub fn close_gracefully(&mut self, grace: Duration, by: Instant) {
         let socket = self.socket().take();
         let answered = self.answered.take();
@@ -299,27 +299,27 @@ impl Client {
             let released = tokio::time::timeout_at(by, released).await.is_ok();
             match socket {
                 Some(socket) => socket.finish(grace, by).await && released,
-                // What has arrived is unknown.
+                // It is unknown what has arrived.
                 None => false,
             }
         }));
     }
 
-    /// Whether the peer's system has acknowledged all that was sent; `None` if the kernel does not report it. With
-    /// TLS, some bytes may still be in the library until [`Client::close_gracefully`] is complete.
+    /// Returns whether the peer's TCP stack has acknowledged everything that was sent; `None` if the kernel does not
+    /// report it. With TLS, some bytes may still be in the library until [`Client::close_gracefully`] has completed.
     pub fn is_acknowledged(&self) -> Option<bool> {
         let told = self.telemetry()?;
         Some(told.outstanding == 0 && self.body().is_none_or(|body| body.unwritten() == 0))
     }
 
-    /// Has the kernel mark the connection's packets, where that is wanted and its socket is known.
+    /// Sets the code point on the connection's socket, if one is configured and the socket is known.
     fn mark(&self) {
         if let (Some(socket), Some(dscp)) = (self.socket().as_ref(), self.settings.dscp) {
             socket.set_dscp(dscp);
         }
     }
 
-    /// What the kernel tells of the connection, where it can be asked.
+    /// Returns the kernel's statistics of the connection, if available.
     pub fn telemetry(&self) -> Option<Telemetry> {
         self.socket().as_ref()?.telemetry()
     }
@@ -332,7 +332,7 @@ impl Client {
         self.exchange.as_ref()?.body.as_ref()
     }
 
-    /// The address is known: the HTTP exchange begins.
+    /// Starts the HTTP exchange, after the address is known.
     fn exchange(&mut self) -> TransportEvent {
         let Some(exchange) = &mut self.exchange else { return TransportEvent::Resolved };
         let Some(request) = exchange.request.take() else { return TransportEvent::Resolved };
@@ -354,7 +354,7 @@ impl Client {
         let prepared = connection.and_then(|connection| {
             let head = head(&request).map_err(|what| Failed {
                 cause: Cause::Other,
-                detail: format!("the value of {what} cannot travel in an HTTP header"),
+                detail: format!("the value of {what} is not valid in an HTTP header"),
             })?;
             Ok((connection, head))
         });
@@ -404,26 +404,26 @@ impl Client {
         TransportEvent::Lost { cause: failed.cause, detail: failed.detail, undelivered }
     }
 
-    /// Bytes at the end of the body under way that have not left this process.
+    /// Returns the number of bytes at the end of the current body that have not left this process.
     pub fn waiting(&self) -> u64 {
         self.body().map_or(0, |body| body.queued() as u64)
     }
 
-    /// Bytes at the end of the body under way that the peer's system has not acknowledged. With TLS this is an upper
-    /// estimate.
+    /// Returns the number of bytes at the end of the current body that the peer's TCP stack has not acknowledged. With
+    /// TLS this is an upper bound.
     pub fn undelivered(&self) -> u64 {
         let Some(body) = self.body() else { return 0 };
-        // Sure is what has not even left this process.
+        // These bytes have certainly not left this process.
         let waiting = body.queued() as u64;
         let Some(told) = self.telemetry() else { return waiting };
         let missing = if self.encrypted {
             let unwritten = body.unwritten() as u64;
-            // The library has more only while the kernel takes no more.
+            // The library buffers more only while the kernel accepts no more.
             let held = if told.unsent > 0 || unwritten > waiting { TLS_BUFFER_BYTES } else { 0 };
-            // Records are longer than their content. A close_notify is also sent to a peer that has closed.
+            // Records are longer than their content. A close_notify is also sent to a peer that has already closed.
             unwritten + held + told.outstanding.saturating_sub(CLOSE_NOTIFY_BYTES)
         } else {
-            // The SYN counts as one.
+            // The SYN counts as one byte.
             (self.sent_before_body + body.pushed()).saturating_sub(told.acknowledged.saturating_sub(1))
         };
         missing.max(waiting).min(body.pushed())
@@ -437,7 +437,7 @@ impl Drop for Client {
 }
 
 impl InFlightRequest {
-    /// Whether the library has the request.
+    /// Whether the library has received the request.
     fn is_sent(&self) -> bool {
         matches!(self.stage, RequestStage::Waiting(_))
     }
@@ -450,7 +450,7 @@ impl InFlightRequest {
 }
 
 impl Failed {
-    /// The system had no thread for what has to be done first.
+    /// Creates the failure for a thread that the system could not start.
     fn resources(error: io::Error) -> Self {
         Self { cause: Cause::Resources, detail: error.to_string() }
     }
@@ -463,7 +463,7 @@ impl Failed {
 
 type Resolving = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Failed>> + Send>>;
 
-/// The addresses to connect to for a request: the server's, or the proxy's.
+/// Resolves the addresses to connect to: the server's, or the proxy's.
 fn peers(url: &Url, proxy: Option<&Proxy>, by: Instant) -> Resolving {
     match proxy {
         None => Box::pin(resolve::resolve(url.clone(), by)),
@@ -476,7 +476,7 @@ fn peers(url: &Url, proxy: Option<&Proxy>, by: Instant) -> Resolving {
     }
 }
 
-/// Reads certificates, where that was not done yet, and goes on. They are files, and may be many.
+/// Reads the certificates first, if that has not happened yet. This blocks, because they are files, possibly many.
 fn prepared(tls: Tls, then: Resolving) -> Resolving {
     Box::pin(async move {
         match runtime::spawn_blocking(move || tls.prepare()).map_err(Failed::resources)?.await {
@@ -487,7 +487,7 @@ fn prepared(tls: Tls, then: Resolving) -> Resolving {
     })
 }
 
-/// Those of `peers` that a connection from `local` can lead to: the library would bind no socket of the other family.
+/// Returns the `peers` that can be reached from `local`: the library does not bind a socket of another address family.
 fn reachable(peers: &[SocketAddr], local: Option<IpAddr>) -> Result<Vec<SocketAddr>, Failed> {
     let fits = |peer: &SocketAddr| local.is_none_or(|local| local.is_ipv4() == peer.is_ipv4());
     let reachable: Vec<SocketAddr> = peers.iter().copied().filter(fits).collect();
@@ -500,7 +500,7 @@ fn reachable(peers: &[SocketAddr], local: Option<IpAddr>) -> Result<Vec<SocketAd
     }
 }
 
-/// A client that makes one connection, to one of `peers`.
+/// Creates an HTTP client that makes one connection, to one of `peers`.
 fn connect(
     settings: &Settings,
     url: &Url,
@@ -515,7 +515,7 @@ fn connect(
     let left = connect_by.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     let https = url.scheme() == "https";
     let builder = settings.tls.apply(reqwest::Client::builder(), https);
-    // Elsewhere the session's own time-outs find a server that takes nothing.
+    // On other systems, the session's timeouts detect a server that accepts no data.
     #[cfg(target_os = "linux")]
     let builder = builder.tcp_user_timeout(stall_timeout);
     let host = proxy.map_or(url, |proxy| &proxy.url).host_str();
@@ -538,8 +538,8 @@ fn connect(
         .map_err(|error| Failed::of(&error, proxy.is_some()))
 }
 
-/// Host first comes from the URL as the user wrote it; Accept is the library's own and is stated
-/// here only so that the head's length is known.
+/// Builds the headers of a request. The library would add Host and Accept itself; they are set here so that the length
+/// of the head is known.
 fn head(request: &Request) -> Result<HeaderMap, &'static str> {
     let host = request.url.host_str().unwrap_or_default();
     let host = match request.url.port() {
@@ -551,7 +551,7 @@ fn head(request: &Request) -> Result<HeaderMap, &'static str> {
     Ok(headers)
 }
 
-/// Bytes of a request's head on the wire. A proxy for plain http is told the whole URL.
+/// Returns the size of a request's head in bytes. The request line to a proxy for plain HTTP contains the whole URL.
 fn head_len(request: &Request, headers: &HeaderMap) -> u64 {
     let Request { url, proxy, .. } = request;
     let origin = if proxy.is_some() && url.scheme() == "http" { url[..Position::BeforePath].len() } else { 0 };

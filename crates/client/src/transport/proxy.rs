@@ -1,4 +1,4 @@
-//! The way through a proxy: whose rules name it, and what the library is told of it.
+//! Proxies: those of the environment, and the configuration of the HTTP library.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -11,11 +11,11 @@ use wmhttp::auth::{Login, Secret};
 use wmhttp::failure::Cause;
 use wmhttp::proxy::{Proxy, ProxyConfig};
 
-/// As the environment says now: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, in either case.
-/// `login` counts instead of the credentials there. A variable that cannot be read is an error for the URLs that it is
-/// about, because silently bypassing a proxy is never what the user wants.
+/// Returns the proxy configuration of the environment: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, in
+/// lower or upper case. `login` overrides the credentials in them. An invalid variable is an error for the URLs that it
+/// applies to, because silently bypassing a proxy is never what the user wants.
 pub fn by_environment(login: Login) -> ProxyConfig {
-    // In the environment of a CGI program the client names HTTP_PROXY, by its header Proxy.
+    // In a CGI program, the client controls HTTP_PROXY through its request header Proxy.
     if std::env::var_os("REQUEST_METHOD").is_some() {
         return ProxyConfig::Direct;
     }
@@ -32,7 +32,8 @@ fn by(environment: Environment, login: Login) -> ProxyConfig {
     }))
 }
 
-/// The text of a proxy as users write it, `host:port` alone among others, as a URL without credentials, and these.
+/// Splits a proxy setting into a URL without credentials, and the credentials. `host:port` without a scheme is
+/// accepted.
 pub fn apart(text: &str) -> (String, Login) {
     let scheme = if text.contains("://") { "" } else { "http://" };
     let text = Secret::new([scheme, text].concat());
@@ -40,11 +41,11 @@ pub fn apart(text: &str) -> (String, Login) {
     (url.into_owned(), login)
 }
 
-/// What the variables say, each with its error.
+/// The values of the variables, or why one is invalid.
 struct Environment {
     http: Result<Option<Proxy>, String>,
     https: Result<Option<Proxy>, String>,
-    /// The library's rules of `no_proxy`; the proxy in it is any.
+    /// The rules of `no_proxy` in the form of the library; the proxy in them is a placeholder.
     intercepted: Result<Matcher, String>,
 }
 
@@ -87,7 +88,7 @@ impl Environment {
     }
 }
 
-/// The proxy in the variable `name`. What its value is the error does not say: there may be a password in it.
+/// Parses the proxy in the variable `name`. The error does not contain the value, because that may include a password.
 fn parse(name: &str, text: &str) -> Result<Proxy, String> {
     let (url, login) = apart(text);
     let unusable = |why: &dyn std::fmt::Display| format!("{name} in the environment is not a proxy URL ({why})");
@@ -101,11 +102,11 @@ fn parse(name: &str, text: &str) -> Result<Proxy, String> {
     Ok(Proxy { url, login })
 }
 
-/// What the library is to do. It knows only Basic, and only at CONNECT is there no other way than its own;
-/// plain requests carry what the session makes of a 407.
+/// Configures the library. It supports only Basic, so it is used only for CONNECT, where nothing else is possible; for
+/// plain HTTP requests, the session handles a 407.
 pub(super) fn apply(builder: reqwest::ClientBuilder, proxy: Option<&Proxy>, https: bool) -> reqwest::ClientBuilder {
     let Some(proxy) = proxy else { return builder.no_proxy() };
-    // A URL that cannot be a proxy's never comes here.
+    // A URL that is not a valid proxy was rejected before.
     let Ok(mut rule) = reqwest::Proxy::all(proxy.url.clone()) else { return builder.no_proxy() };
     if let Some(login) = proxy.login.credentials().filter(|_| https) {
         rule = rule.basic_auth(&login.user, login.password.reveal());
@@ -113,11 +114,11 @@ pub(super) fn apply(builder: reqwest::ClientBuilder, proxy: Option<&Proxy>, http
     builder.proxy(rule)
 }
 
-/// What a CONNECT that failed says; the library's type for it cannot be named, its text can.
+/// Returns the cause of a failed CONNECT. The library's error type is private, but its text is known.
 pub(super) fn of_tunnel(error: &(dyn Error + 'static)) -> Option<Cause> {
     match error.to_string().strip_prefix("tunnel error: ")? {
         "proxy authorization required" => Some(Cause::ProxyDenied),
-        // The cause is further down: the proxy was not reached.
+        // The proxy itself was not reached; the cause is further down in the chain.
         "failed to create underlying connection" => None,
         _ => Some(Cause::ProxyNoTunnel),
     }
@@ -175,7 +176,7 @@ mod tests {
             let error = variables.proxy_for(&url("http://far/")).unwrap_err();
             assert!(error.starts_with("http_proxy ") && !error.contains("hush"), "{text}: {error}");
             assert_eq!(variables.proxy_for(&url("http://near/")), Ok(None), "no_proxy");
-            assert_eq!(variables.proxy_for(&url("https://far/")), Ok(None), "it is for http alone");
+            assert_eq!(variables.proxy_for(&url("https://far/")), Ok(None), "it applies to http only");
         }
         assert_eq!(environment(&[("http_proxy", " ")]).proxy_for(&url("http://far/")), Ok(None));
     }
@@ -193,6 +194,6 @@ mod tests {
             _ => None,
         });
         assert!(exceptions.proxy_for(&url("http://far/")).unwrap_err().starts_with("no_proxy "));
-        assert_eq!(exceptions.proxy_for(&url("https://far/")), Ok(None), "no proxy, no exceptions");
+        assert_eq!(exceptions.proxy_for(&url("https://far/")), Ok(None), "without a proxy there are no exceptions");
     }
 }

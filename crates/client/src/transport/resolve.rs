@@ -1,4 +1,4 @@
-//! Host names to addresses, and why there are none.
+//! Resolves host names, and reports why that failed.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,7 +10,7 @@ use super::Failed;
 use super::runtime::spawn_blocking;
 use wmhttp::failure::Cause;
 
-/// The addresses of a URL's host, with its port.
+/// Returns the addresses of a URL's host with its port.
 pub(super) async fn resolve(url: Url, by: Instant) -> Result<Vec<SocketAddr>, Failed> {
     let port = url.port_or_known_default().unwrap_or(80);
     let addresses = match url.host() {
@@ -22,7 +22,7 @@ pub(super) async fn resolve(url: Url, by: Instant) -> Result<Vec<SocketAddr>, Fa
     Ok(addresses.into_iter().map(|address| SocketAddr::from((address, port))).collect())
 }
 
-/// Asks the system, which may block for long.
+/// Asks the system's resolver, which may block for a long time.
 async fn look_up(name: String, by: Instant) -> Result<Vec<IpAddr>, Failed> {
     let asked =
         spawn_blocking(move || dns_lookup::lookup_host(&name).map(Vec::from_iter)).map_err(Failed::resources)?;
@@ -34,7 +34,8 @@ async fn look_up(name: String, by: Instant) -> Result<Vec<IpAddr>, Failed> {
     }
 }
 
-/// The name service is down, or the name is not there; other kinds are the latter's neighbours.
+/// Distinguishes a name service that does not respond from a name that does not exist. Other errors count as the
+/// latter.
 fn cause(error: &LookupError) -> Cause {
     match error.kind() {
         LookupErrorKind::Again => Cause::NameTimeout,

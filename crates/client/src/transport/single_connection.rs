@@ -1,9 +1,8 @@
-//! Lets a client connect once.
+//! Restricts an HTTP client to a single connection.
 //!
-//! A kept connection returns to the library's pool a little after its response is
-//! there; a request sent in that moment would open a second connection. The gate
-//! holds such an attempt back long enough for the pool to win, and refuses it
-//! where the connection is really gone.
+//! A kept connection returns to the library's pool shortly after its response is complete. A request sent before that
+//! would open a second connection. This layer delays such an attempt long enough for the pool to offer the kept
+//! connection, and rejects it if the connection is actually lost.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,15 +17,15 @@ use tower::{BoxError, Layer, Service};
 
 use super::socket::Socket;
 
-/// How long the pool has to get the kept connection back.
+/// How long to wait for the kept connection to return to the pool.
 const POOL_RETURN_GRACE: Duration = Duration::from_millis(300);
 
-/// The kept connection is gone.
+/// The kept connection was lost.
 #[derive(Debug, thiserror::Error)]
 #[error("the kept connection is gone")]
 pub(super) struct ConnectionLost;
 
-/// The layer: all services that it makes share one permit.
+/// The layer; all services that it creates share one permit.
 #[derive(Clone)]
 pub(super) struct SingleConnection {
     used: Arc<AtomicBool>,
@@ -34,17 +33,17 @@ pub(super) struct SingleConnection {
     made: Arc<ConnectionInfo>,
 }
 
-/// What the gate tells of the connection that it let through.
+/// Information about the connection that the layer has made.
 #[derive(Default)]
 pub(super) struct ConnectionInfo {
-    /// Its socket, where that can be found.
+    /// Its socket, if it can be found.
     pub(super) socket: Mutex<Option<Socket>>,
-    /// Told once, when the connection stands.
+    /// Notified once, when the connection is established.
     pub(super) connected: Notify,
 }
 
 impl SingleConnection {
-    /// A permit for one connection to one of `peers`.
+    /// Creates a layer that permits one connection, to one of `peers`.
     pub(super) fn new(peers: &[SocketAddr], made: Arc<ConnectionInfo>) -> Self {
         Self { used: Arc::default(), peers: peers.into(), made }
     }

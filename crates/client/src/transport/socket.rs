@@ -1,8 +1,8 @@
-//! The kernel's side of a connection: what it has sent, and how much it may hold.
+//! The kernel's view of a connection: what was sent and acknowledged, and how much may be buffered.
 //!
-//! The HTTP library keeps its socket to itself, so it is looked for among the process's descriptors. Without it
-//! (another system than Linux, a locked-down process) only these extras are missing: what a lost connection had
-//! delivered is estimated, and `qos-dscp`, `rtt` and `unsent-bytes` have no effect or value.
+//! The HTTP library does not expose its socket, so it is searched for among the process's descriptors. Without it (on
+//! systems other than Linux, or in a restricted process) only these features are missing: the data delivered before a
+//! connection was lost is estimated, and `qos-dscp`, `rtt` and `unsent-bytes` have no effect or value.
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -14,18 +14,18 @@ pub(super) use linux::Socket;
 #[cfg(not(target_os = "linux"))]
 pub(super) use other::Socket;
 
-/// What the kernel tells of a TCP connection.
+/// The kernel's statistics of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Telemetry {
-    /// Smoothed round-trip time, microseconds.
+    /// Smoothed round-trip time in microseconds.
     pub rtt: u32,
-    /// Bytes in the kernel's queue that were not sent yet.
+    /// Unsent bytes in the kernel's queue.
     pub unsent: u32,
-    /// Bytes that the peer has acknowledged since the connection began.
+    /// Number of bytes that the peer has acknowledged since the connection was established.
     pub acknowledged: u64,
-    /// Bytes that the kernel has taken, and the peer has not acknowledged: `unsent`, and those on their way. On a
-    /// connection that is lost, those that were when it was lost.
+    /// Number of bytes that the kernel has accepted and the peer has not acknowledged: `unsent` and those in transit.
+    /// On a lost connection, the number when it was lost.
     pub outstanding: u64,
-    /// Whether the connection is over on both sides, or was reset.
+    /// Whether the connection was closed by both sides or reset.
     pub is_closed: bool,
 }

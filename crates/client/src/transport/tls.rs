@@ -1,7 +1,7 @@
-//! TLS for https: whom to trust, and as whom to appear.
+//! TLS for https: which servers are trusted, and the client's certificate.
 //!
-//! Trust is the system's, read anew at each start, and what the user adds. Without the
-//! crate's feature `tls` the options are there and have no effect.
+//! The system's trust store is read again at each start, and the user can add certificates. Without the crate's feature
+//! `tls` the options exist but have no effect.
 
 #[cfg(feature = "tls")]
 mod listed_certificates;
@@ -12,19 +12,19 @@ use std::sync::Arc;
 #[cfg(feature = "tls")]
 pub(super) use listed_certificates::describe;
 
-/// Whether https URLs can be reached.
+/// Whether https URLs are supported.
 pub const AVAILABLE: bool = cfg!(feature = "tls");
 
-/// What the user says about TLS. Files are PEM.
+/// The user's TLS options. Files are in PEM format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Certificates to trust beside the system's.
+    /// Certificates to trust in addition to the system's trust store.
     pub ca_file: Option<String>,
-    /// Whether a certificate must be trusted at all.
+    /// Whether server certificates are verified.
     pub validate: bool,
-    /// The client's own certificate, and those that lead from it to the authority.
+    /// The client's certificate and its chain up to the authority.
     pub certificate_file: Option<String>,
-    /// Its key; without one it is looked for in `certificate_file`.
+    /// The client's private key; if absent, it is read from `certificate_file`.
     pub private_key_file: Option<String>,
 }
 
@@ -34,7 +34,7 @@ impl Default for Options {
     }
 }
 
-/// Options, and once they are needed what was read by them; clones share that.
+/// The options, and what was read from their files on first use; clones share it.
 #[derive(Clone, Default)]
 pub struct Tls(Arc<Shared>);
 
@@ -45,13 +45,13 @@ struct Shared {
     built: once_cell::sync::OnceCell<rustls::ClientConfig>,
 }
 
-/// Why TLS cannot be had by these options: a sentence that names the file and the remedy.
+/// Why the TLS options cannot be used: a sentence that names the file and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TlsOptionsError(String);
 
 impl Tls {
-    /// Nothing is read yet.
+    /// Creates the options without reading files.
     pub fn new(options: Options) -> Self {
         Self(Arc::new(Shared {
             options,
@@ -60,18 +60,18 @@ impl Tls {
         }))
     }
 
-    /// What it was made of.
+    /// Returns the options.
     pub fn options(&self) -> &Options {
         &self.0.options
     }
 
-    /// The same options without what was read: files may have changed.
+    /// Returns the same options without what was read, because files may have changed.
     #[must_use]
     pub fn anew(&self) -> Self {
         Self::new(self.0.options.clone())
     }
 
-    /// Whether files are named, and can be found wrong.
+    /// Returns whether the options contain files, which may be invalid.
     pub fn has_files(&self) -> bool {
         let Options { ca_file, certificate_file, private_key_file, .. } = &self.0.options;
         [ca_file, certificate_file, private_key_file].into_iter().any(Option::is_some)
@@ -86,7 +86,7 @@ impl fmt::Debug for Tls {
 
 #[cfg(not(feature = "tls"))]
 impl Tls {
-    /// Nothing to prepare.
+    /// Does nothing.
     ///
     /// # Errors
     /// None.
@@ -117,21 +117,21 @@ mod with_rustls {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));
 
     impl Tls {
-        /// Reads what the options name, where that was not done yet.
+        /// Reads the files of the options, if that has not happened yet.
         ///
         /// # Errors
-        /// The file that is no use, and why.
+        /// The file that cannot be used, and why.
         pub fn prepare(&self) -> Result<(), TlsOptionsError> {
             self.config().map(drop)
         }
 
         fn config(&self) -> Result<&ClientConfig, TlsOptionsError> {
-            // A failure is not remembered: by the next connection the file may be fixed, or a descriptor free.
+            // A failure is not cached: the file may be corrected, or a descriptor available, by the next connection.
             self.0.built.get_or_try_init(|| build(&self.0.options))
         }
 
-        /// Gives a connection's client its TLS. Plain http gets one that trusts nobody and costs
-        /// nothing, since the library would read the system's trust for each connection.
+        /// Configures TLS for a connection's client. For plain HTTP it uses an empty configuration, because the library
+        /// would otherwise read the system's trust store for each connection.
         pub(in crate::transport) fn apply(
             &self,
             builder: reqwest::ClientBuilder,
@@ -145,7 +145,8 @@ mod with_rustls {
         }
     }
 
-    /// For connections without TLS: trusts nobody. Made once: it has room for sessions that there never are.
+    /// The configuration of connections without TLS, which trusts no server. It is created only once because it
+    /// allocates a session cache.
     static EMPTY_TLS_CONFIG: LazyLock<Option<ClientConfig>> = LazyLock::new(|| {
         let config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER)).with_safe_default_protocol_versions();
         Some(config.ok()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())

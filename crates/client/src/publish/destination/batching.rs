@@ -1,4 +1,4 @@
-//! When packets are left to gather: one wake-up and one write for many of them, where many come.
+//! Decides when to collect packets, so that many packets need only one wake-up and one write.
 
 use std::time::{Duration, Instant};
 
@@ -6,16 +6,16 @@ use tokio::time::sleep_until;
 
 use crate::packet_buffer::Reader;
 
-/// How long packets are left to gather.
+/// Maximum time for which packets are collected.
 const BATCH_INTERVAL: Duration = Duration::from_millis(1);
-/// Bytes that are enough before that.
+/// Number of bytes that end the wait early.
 const MAX_BATCH_BYTES: u64 = 1024 * 1024;
-/// Turns that a stream is ahead of one a period before its packets gather: the packets of a picture come all at
-/// once, and none of them shall wait for a timer.
+/// Number of batches that may be sent without waiting before packets are collected. The packets of one picture arrive
+/// together, and none of them should wait for a timer.
 const BURST_BATCHES: u32 = 8;
 
-/// Counts turns against time. A stream that takes no more than one turn a period, but for bursts, has each packet
-/// sent at once.
+/// Counts batches against time. A stream with no more than one batch per interval, apart from bursts, has each packet
+/// sent immediately.
 #[derive(Debug)]
 pub(super) struct WriteCoalescer {
     credit: u32,
@@ -29,7 +29,7 @@ impl Default for WriteCoalescer {
 }
 
 impl WriteCoalescer {
-    /// Packets were taken.
+    /// Records that packets were taken.
     pub(super) fn taken(&mut self, now: Instant) {
         let passed = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         let periods = u32::try_from(passed.as_micros() / BATCH_INTERVAL.as_micros()).unwrap_or(BURST_BATCHES);
@@ -37,23 +37,23 @@ impl WriteCoalescer {
         self.last = Some(now);
     }
 
-    /// When packets were last taken.
+    /// Returns when packets were last taken.
     pub(super) fn last(&self) -> Option<Instant> {
         self.last
     }
 
-    /// Until when those that come now are left to gather, where they are.
+    /// Returns until when arriving packets must be collected; `None` if they are sent immediately.
     pub(super) fn until(&self, now: Instant) -> Option<Instant> {
         let until = self.last.filter(|_| self.credit == 0)? + BATCH_INTERVAL;
         (now < until).then_some(until)
     }
 }
 
-/// Waits for packets; until `gather_until` only for many of them.
+/// Waits for a packet. Until `gather_until`, it waits for a large batch instead.
 pub(super) async fn wait_for_batch(reader: &Reader, gather_until: Option<Instant>) {
     if let Some(until) = gather_until {
         tokio::select! {
-            // In this order: to set a timer may take a system call.
+            // In this order, because setting a timer may need a system call.
             biased;
             () = reader.ready(MAX_BATCH_BYTES) => return,
             () = sleep_until(until.into()) => {}
@@ -78,10 +78,10 @@ mod tests {
         }
         coalescer.taken(at(300));
         assert_eq!(coalescer.until(at(310)), Some(at(1300)), "a flood");
-        assert_eq!(coalescer.until(at(1300)), None, "it has gathered");
+        assert_eq!(coalescer.until(at(1300)), None, "the wait is over");
         coalescer.taken(at(1310));
-        assert_eq!(coalescer.until(at(1320)), Some(at(2310)), "the flood goes on");
-        // 40 ms later, the next picture.
+        assert_eq!(coalescer.until(at(1320)), Some(at(2310)), "the flood continues");
+        // The next picture arrives 40 ms later.
         for turn in 1..BURST_BATCHES {
             coalescer.taken(at(41_000 + u64::from(turn)));
             assert_eq!(coalescer.until(at(41_100)), None, "turn {turn}");

@@ -1,23 +1,23 @@
-//! What is told before it breaks the push: a server that takes nothing, an upstream that sends nothing.
+//! Warnings before a push fails: the server accepts no data, or upstream sends none.
 
 use std::time::{Duration, Instant};
 
 use super::DestinationTask;
 use crate::publish::lock;
 
-/// How often something is told at most: a server may have an Idle-Timeout that each packet's pause exceeds.
+/// Minimum time between warnings. Every packet interval may exceed a server's Idle-Timeout.
 const MIN_WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What was told already.
+/// Which warnings were already reported.
 #[derive(Default)]
 pub(super) struct EarlyWarnings {
-    /// Since data flowed last.
+    /// A warning was reported since data last flowed.
     told: bool,
     told_at: Option<Instant>,
 }
 
 impl EarlyWarnings {
-    /// What threatens now is another matter than before.
+    /// Records that data flows, so that the next threat is reported again.
     pub(super) fn data_flows(&mut self) {
         self.told = false;
     }
@@ -26,23 +26,23 @@ impl EarlyWarnings {
         *self = Self { told: true, told_at: Some(Instant::now()) };
     }
 
-    /// When what is due at `at` may be told.
+    /// Returns the earliest time for the warning that is due at `at`.
     fn not_before(&self, at: Instant) -> Instant {
         self.told_at.map_or(at, |told| at.max(told + MIN_WARNING_INTERVAL))
     }
 }
 
-/// What threatens the push.
+/// A threat to the push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Threat {
-    /// The server has taken nothing for half of `stall_timeout`.
+    /// The server has accepted nothing for half of `stall_timeout`.
     Stall,
-    /// There was nothing to send for three quarters of the server's Idle-Timeout (S-2).
+    /// Upstream has sent nothing for three quarters of the server's Idle-Timeout (S-2).
     Idle,
 }
 
 impl DestinationTask {
-    /// What threatens the push, and when it is to be told: once until data flows again.
+    /// Returns the current threat and when to report it; each is reported once until data flows again.
     pub(super) fn early_warning(&self) -> Option<(Instant, Threat)> {
         if self.early_warnings.told || !self.session.is_streaming() || !self.session.wants_data() {
             return None;

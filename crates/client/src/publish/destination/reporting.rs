@@ -1,4 +1,4 @@
-//! What a destination tells of itself.
+//! Reports a destination's state changes, dropped packets and statistics.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use crate::publish::status::{DestinationEvent, State, StateChange, Status};
 use wmhttp::Hresult;
 use wmhttp::failure::Failure;
 
-/// How often the kernel is asked for the connection's figures at most.
+/// Minimum time between queries of the kernel's connection statistics.
 const TELEMETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// How often missed packets are reported at most.
+/// Minimum time between reports of dropped packets.
 const DROPPED_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Packets missed that were not reported yet, and when they will be, or could be.
+/// Dropped packets that are not reported yet, and when they are reported.
 #[derive(Default)]
 pub(super) struct Dropped {
     pub(super) packets: u64,
@@ -48,7 +48,8 @@ impl DestinationTask {
         }));
     }
 
-    /// Packets were missed: reported at once, or with those to come where the last report is fresh.
+    /// Records dropped packets. They are reported immediately, or together with later ones if the last report is
+    /// recent.
     pub(super) fn note_dropped(&mut self, packets: u64) {
         if packets == 0 {
             return;
@@ -98,7 +99,7 @@ impl DestinationTask {
         lock(&self.stats).note_state(state);
     }
 
-    /// Asks the kernel about the connection, now and then.
+    /// Queries the kernel's connection statistics if the last query is old enough.
     pub(super) fn note_connection(&mut self) {
         let now = Instant::now();
         if self.asked_kernel_at.is_some_and(|at| now - at < TELEMETRY_INTERVAL) {

@@ -1,9 +1,10 @@
-//! What has not arrived, or may not have, when a body breaks.
+//! Decides what to send again after a body was interrupted.
 //!
-//! The peer's system acknowledges bytes that the server has not read, and there is no word of the server's own
-//! before the body's end. What the system has not acknowledged is taken again. So is all of a body that was so
-//! short that it may have been refused, or that nobody has read: better twice than never. Of the rest, recent data
-//! counts as uncertain. A blocking reader keeps the packets for this (`acknowledgement`).
+//! The peer's TCP stack acknowledges bytes that the server has not read yet, and the server itself confirms nothing
+//! before the end of the body. Bytes that the TCP stack has not acknowledged are sent again. The whole body is sent
+//! again if it is so short that it may have been rejected, or if the server has read none of it, because duplicates are
+//! better than losses. For longer bodies, recent data counts as uncertain. A blocking reader keeps the packets needed
+//! for this (`acknowledgement`).
 
 use std::time::{Duration, Instant};
 
@@ -12,28 +13,28 @@ use crate::publish::body_layout::BodyMap;
 use crate::publish::lock;
 use wmhttp::failure::Cause;
 
-/// A body that is refused within this time comes again from its beginning, …
+/// A body that is rejected within this time is sent again from the beginning, …
 const REFUSAL_RESEND_WINDOW: Duration = Duration::from_secs(2);
-/// … and so does one of which no more than this was taken before it stalled: a system takes as much for a process
-/// that reads nothing.
+/// … and so is a body of which no more than this number of bytes was accepted before it stalled: the TCP stack accepts
+/// as many for a process that reads nothing.
 const STALL_RESEND_BYTES: u64 = 256 * 1024;
 
-/// How a body came to its end.
+/// How a body ended.
 pub(super) enum BodyEnd {
-    /// By an answer of this status.
+    /// With a response of this status.
     Answer(u16),
     /// The connection was lost.
     Loss(Cause),
 }
 
 impl DestinationTask {
-    /// How many bytes at the end of the body to take again, where the peer's system has acknowledged all but
+    /// Returns how many bytes at the end of the body to send again, if the peer's TCP stack has acknowledged all but
     /// `undelivered`.
     pub(super) fn bytes_to_resend(&self, how: &BodyEnd, undelivered: u64, now: Instant) -> u64 {
         let is_short = self.body.age(now) <= REFUSAL_RESEND_WINDOW;
         let all = match *how {
             BodyEnd::Answer(status) => status >= 300 && is_short,
-            // A reset can destroy the answer that a refusal would be. After the end it is none.
+            // A reset can destroy the response of a rejection, but not after the end of the body.
             BodyEnd::Loss(cause) => {
                 self.peer_read_nothing(cause, undelivered, now) || (cause == Cause::Reset && is_short)
             }
@@ -41,19 +42,21 @@ impl DestinationTask {
         if all { self.body.len() } else { undelivered }
     }
 
-    /// Whether all of the body would be taken again if the connection were lost now, though the peer's system has
-    /// acknowledged all but `undelivered`: it is so short that this could be a refusal, or the server does not seem to
-    /// read it.
+    /// Returns whether the whole body would be sent again if the connection were lost now, although the peer's TCP
+    /// stack has acknowledged all but `undelivered`: it is so short that the loss could be a rejection, or the server
+    /// does not seem to read it.
     pub(super) fn may_be_unread(&self, undelivered: u64, now: Instant) -> bool {
         self.body.age(now) <= REFUSAL_RESEND_WINDOW || self.is_stuck(undelivered)
     }
 
-    /// Whether the peer takes nothing now, and has taken so little that all of it may be in its system's buffers.
+    /// Whether the peer currently accepts nothing, and has accepted so little that all of it may be in its socket
+    /// buffers.
     fn is_stuck(&self, undelivered: u64) -> bool {
         self.full_since.is_some() && self.body.len().saturating_sub(undelivered) <= STALL_RESEND_BYTES
     }
 
-    /// Whether nobody has read any of the body, though the peer's system has acknowledged all but `undelivered`.
+    /// Returns whether the server has read nothing of the body, although its TCP stack has acknowledged all but
+    /// `undelivered`.
     pub(super) fn peer_read_nothing(&self, cause: Cause, undelivered: u64, now: Instant) -> bool {
         let took_little = self.body.len().saturating_sub(undelivered) <= STALL_RESEND_BYTES;
         let stuck = took_little && cause == Cause::Stalled
@@ -61,8 +64,8 @@ impl DestinationTask {
         stuck || self.session.resume_is_unproven(now)
     }
 
-    /// The body is over without an answer to the whole of it: what has not arrived, and the last `rewind` bytes of
-    /// data in any case, is taken again, and what may not have is counted.
+    /// Ends a body without a response to the whole of it. What has not arrived, and at least the last `rewind` bytes of
+    /// data, is sent again; data that may not have arrived is counted.
     pub(super) fn on_body_interrupted(&mut self, rewind: u64) {
         let fresh = self.body.data_in_last(self.body.fresh(Instant::now()));
         let lost = self.rewind_for_resend(rewind);
@@ -70,8 +73,8 @@ impl DestinationTask {
         lock(&self.stats).packets_uncertain += uncertain;
     }
 
-    /// The body is over. What has not arrived of it, and the last `rewind` bytes of data in any case, is taken again;
-    /// how many bytes that is.
+    /// Ends a body. What has not arrived, and at least the last `rewind` bytes of data, is sent again. Returns the
+    /// number of these bytes.
     pub(super) fn rewind_for_resend(&mut self, rewind: u64) -> u64 {
         let undelivered = std::mem::take(&mut self.undelivered);
         let lost = self.body.data_in_last(undelivered).max(rewind);
@@ -80,7 +83,7 @@ impl DestinationTask {
         lost
     }
 
-    /// The body is over: nothing waits for room in it, and whatever is not sent again is considered delivered.
+    /// Ends a body without sending anything again: whatever was sent is considered delivered.
     pub(super) fn forget_body(&mut self) {
         self.body = BodyMap::default();
         self.undelivered = 0;
@@ -89,7 +92,7 @@ impl DestinationTask {
         let _ = self.reader.acknowledge(0);
     }
 
-    /// Closes the connection without `$E`. What has left this process may still arrive; the rest is taken again.
+    /// Closes the connection without `$E`. Data that has left this process may still arrive; the rest is sent again.
     pub(super) fn break_off(&mut self, now: Instant) {
         self.undelivered = self.client.waiting();
         self.session.disconnect(now);
@@ -99,15 +102,15 @@ impl DestinationTask {
         self.begins_anew = true;
     }
 
-    /// A new session has nothing of the one before: its first packets are those from the newest key frame on, which
-    /// the server before has had already, so that no packet is lost and the first picture is whole.
+    /// Starts a new session at the most recent key frame, although the previous server already has the packets from
+    /// there on. No packet is lost, and the first picture is complete.
     pub(super) fn begin_at_key_frame(&mut self) {
         let again = self.reader.move_to_key_frame();
         let mut stats = lock(&self.stats);
         stats.bytes_sent = stats.bytes_sent.saturating_sub(again);
     }
 
-    /// The last `bytes` of data have not reached the server: they are taken again.
+    /// Takes the last `bytes` of data again, because they have not reached the server.
     pub(super) fn rewind(&mut self, bytes: u64) {
         if bytes == 0 {
             return;

@@ -1,4 +1,4 @@
-//! What becomes of a destination after a failure: whether it is tried again, and when.
+//! Decides whether and when a destination is retried after a failure.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::publish::status::{State, Status};
 use crate::transport::runtime::{BlockingTask, spawn_blocking};
 use wmhttp::failure::{Condition, Failure};
 
-/// A failure, how long to wait after it, and the answer that is awaited.
+/// A failure, the delay before the retry, and the application's pending decision.
 pub(super) struct PendingRetryDecision {
     failure: Failure,
     delay: Duration,
@@ -17,19 +17,18 @@ pub(super) struct PendingRetryDecision {
 }
 
 impl DestinationTask {
-    /// Whether the push has flowed for so long that `failure`, which follows or came before, is no further one in a
-    /// row.
+    /// Whether the push has streamed for so long that `failure` is not a further consecutive failure.
     pub(super) fn has_streamed(&self, failure: &Failure) -> bool {
         let policy = lock(&self.settings).retry;
-        // A server that takes each push and drops it at once is no success: one attempt a retry-delay.
-        // Two encoders that displace each other both stream for as long as the other waits: only more shows that
-        // the publishing point is this one's again.
+        // Accepting each push and closing it immediately is not a success; otherwise there would be an attempt per
+        // retry-delay for ever. Two encoders that displace each other both stream while the other waits, so only a
+        // longer time shows that this one has the publishing point again.
         let displaced = failure.condition == Condition::Displaced;
         let success = if displaced { 2 * policy.delay_max.max(policy.delay) } else { policy.delay };
         self.streaming_since.is_some_and(|since| since.elapsed() >= success)
     }
 
-    /// The next failure is the first in a row.
+    /// Resets the count of consecutive failures.
     pub(super) fn reset_backoff(&mut self) {
         self.backoff.reset();
         lock(&self.stats).retry_count = 0;
@@ -59,7 +58,7 @@ impl DestinationTask {
             self.step(Status::Opened, self.state, failure.hresult, Some(failure.clone()));
         }
         if self.ending || !self.may_connect {
-            // Nobody wants it any more; what had not arrived stays so.
+            // No retry is wanted, so data that has not arrived is lost.
             lock(&self.stats).end_unconfirmed = begun;
             self.stop_with(Status::Closed, State::Closed, failure.hresult, Some(failure));
             return;
@@ -70,7 +69,7 @@ impl DestinationTask {
         };
         let answer = self.observer.has_retry_handler().then(|| {
             let (observer, asked) = (Arc::clone(&self.observer), failure.clone());
-            // It may take its time, and other destinations have the I/O thread.
+            // The callback may block, and other destinations share the I/O thread.
             spawn_blocking(move || observer.should_retry(&asked))
         });
         match answer {
@@ -96,10 +95,10 @@ impl DestinationTask {
     }
 }
 
-/// The answer that is awaited, where there is one.
+/// Waits for the application's decision, if one is pending.
 pub(super) async fn answer_to(question: &mut Option<PendingRetryDecision>) -> bool {
     match question {
-        // Where the application's code has panicked, its answer is the default.
+        // If the application's callback has panicked, the default answer applies.
         Some(question) => (&mut question.answer).await.unwrap_or(true),
         None => std::future::pending().await,
     }

@@ -1,7 +1,7 @@
-//! Threads for calls that block: name lookup, certificate files, tickets, the application's callbacks.
+//! Threads for blocking calls: name lookup, certificate files, Kerberos tickets, and the application's callbacks.
 //!
-//! tokio's `spawn_blocking` panics where the system refuses the first thread, and its tasks wait for ever where it
-//! refuses a later one while only the I/O thread runs. Here either is an error.
+//! tokio's `spawn_blocking` panics if the system cannot start the first thread. If it cannot start a later one while
+//! only the I/O thread runs, its tasks wait for ever. Here both cases are errors.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -15,10 +15,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// Threads at the same time; calls beyond that wait for their turn. A name server that is down blocks a thread for
-/// each destination.
+/// Maximum number of threads; further calls wait. An unresponsive name server blocks a thread for each destination.
 const MAX_THREADS: usize = 256;
-/// How long a thread waits for another call before it ends.
+/// How long a thread waits for another call before it exits.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 
 static POOL: Pool =
@@ -34,11 +33,11 @@ struct Pool {
 struct Queue {
     jobs: VecDeque<Job>,
     threads: usize,
-    /// Threads that wait for a call.
+    /// Number of threads that wait for a call.
     idle: usize,
 }
 
-/// A call under way: a future of its result, `None` where the call panicked. Dropping it does not stop the call.
+/// A call in progress: a future of its result, or `None` if the call panicked. Dropping it does not cancel the call.
 pub struct BlockingTask<T>(oneshot::Receiver<T>);
 
 impl<T> Future for BlockingTask<T> {
@@ -49,13 +48,13 @@ impl<T> Future for BlockingTask<T> {
     }
 }
 
-/// Makes a call on a thread where it may block.
+/// Runs a call on a thread on which it may block.
 ///
 /// # Errors
 /// The system's error if no thread is idle and none can be started.
 pub fn spawn_blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> io::Result<BlockingTask<T>> {
     let (sender, receiver) = oneshot::channel();
-    // The receiver may be gone.
+    // The caller may have dropped the receiver.
     POOL.run(Box::new(move || drop(sender.send(call()))))?;
     Ok(BlockingTask(receiver))
 }
@@ -71,10 +70,10 @@ impl Pool {
         if queue.threads >= MAX_THREADS {
             return Ok(());
         }
-        // Under the lock: a thread that has just started waits for it, and then finds the job.
+        // While the lock is held: a thread that has just started waits for it and then finds the job.
         match thread::Builder::new().name("asfpush-wait".to_owned()).spawn(|| self.work()) {
             Ok(_) => queue.threads += 1,
-            // The others come to it in their turn.
+            // A running thread will take the job later.
             Err(_) if queue.threads > 0 => {}
             Err(error) => {
                 queue.jobs.pop_back();
@@ -84,7 +83,7 @@ impl Pool {
         Ok(())
     }
 
-    /// A thread's life.
+    /// The main loop of a thread.
     fn work(&self) {
         let mut queue = self.lock();
         loop {
@@ -121,16 +120,16 @@ mod tests {
     }
 
     #[test]
-    fn results_come_back_and_threads_serve_again() {
+    fn results_are_returned_and_threads_are_reused() {
         assert_eq!(wait(spawn_blocking(|| 7).unwrap()), Some(7));
         let names = (0..20).map(|_| wait(spawn_blocking(|| thread::current().id()).unwrap()).unwrap());
         let distinct: std::collections::HashSet<_> = names.collect();
-        assert!(distinct.len() < 20, "a thread for each call");
+        assert!(distinct.len() < 20, "each call started a thread");
     }
 
-    /// Calls that wait for each other need a thread each.
+    /// Calls that wait for each other need one thread each.
     #[test]
-    fn a_call_that_blocks_holds_up_no_other() {
+    fn a_blocking_call_does_not_delay_others() {
         let (sender, receiver) = mpsc::channel();
         let first = spawn_blocking(move || receiver.recv().unwrap()).unwrap();
         let second = spawn_blocking(move || sender.send(3).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! On Linux: the socket is found by its addresses among the process's descriptors, and duplicated.
+//! The implementation for Linux: finds the socket by its addresses among the process's descriptors, and duplicates it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,15 +15,14 @@ use tokio::time::Instant;
 
 use super::Telemetry;
 
-/// Unsent bytes that the kernel takes before it makes the library wait: enough for one turn of the
-/// I/O thread, little enough that a stall shows soon and a reconnect repeats little.
+/// Number of unsent bytes above which the kernel makes the library wait: enough for one wake-up of the I/O thread, and
+/// little enough that a stall is detected early and a reconnect sends little again.
 const NOT_SENT_LOW_WATER: u32 = 128 * 1024;
 
-/// How often the kernel is asked whether the last bytes are acknowledged, since it sends no notification.
+/// How often the kernel is queried for the acknowledgement of the last bytes, because it sends no notification.
 const ACKNOWLEDGEMENT_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A duplicate of a connection's descriptor. The connection closes for the
-/// peer only when this is dropped too.
+/// A duplicate of a connection's descriptor. The connection is closed only when this is dropped too.
 pub(in crate::transport) struct Socket {
     fd: OwnedFd,
     inode: u64,
@@ -35,21 +34,21 @@ impl Drop for Socket {
     }
 }
 
-/// The sockets that have been found, by their inodes: none is taken for another, and none looked at again, which
-/// with hundreds of connections would be most of what connecting costs.
+/// The inodes of the sockets that were found. No socket is claimed twice or examined again; with hundreds of
+/// connections, that would dominate the cost of connecting.
 static CLAIMED_INODES: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
 
 impl Socket {
-    /// Finds the socket that leads from `local` to one of `peers`.
+    /// Finds the socket that is connected from `local` to one of `peers`.
     pub(in crate::transport) fn find_by_local_addr(local: SocketAddr, peers: &[SocketAddr]) -> Option<Self> {
         candidates(peers).find(|found| found.local == local).and_then(Self::claim)
     }
 
-    /// Finds the socket that leads to one of `peers` and was not found before, where there is just one.
+    /// Finds the only unclaimed socket that is connected to one of `peers`; `None` if there are several.
     pub(in crate::transport) fn find_unclaimed(peers: &[SocketAddr]) -> Option<Self> {
         let mut new = candidates(peers);
         let first = new.next()?;
-        // The duplicate of the first may come by as well.
+        // The listing may also contain the new duplicate of the first socket.
         new.all(|other| other.inode == first.inode).then_some(first).and_then(Self::claim)
     }
 
@@ -58,32 +57,32 @@ impl Socket {
             return None;
         }
         let socket = Self { fd: found.fd, inode: found.inode };
-        // Only latency under load is lost where the option is refused.
+        // If the option cannot be set, only latency under load is worse.
         let _ = SockRef::from(&socket.fd).set_tcp_notsent_lowat(NOT_SENT_LOW_WATER);
         Some(socket)
     }
 
-    /// Sets the Differentiated Services code point of what is sent from now on.
+    /// Sets the Differentiated Services code point of packets sent from now on.
     pub(in crate::transport) fn set_dscp(&self, dscp: u8) {
-        // The lower two bits are ECN's, which are the kernel's.
+        // The lower two bits are for ECN and are set by the kernel.
         let class = u32::from(dscp) << 2;
         let socket = SockRef::from(&self.fd);
-        // One of the calls fails because the socket is of the other family. Marks are only a request: networks may
-        // change them.
+        // One of the calls fails because the socket has the other address family. Other failures do not matter either,
+        // because networks may ignore or change the mark.
         let _ = socket.set_tos_v4(class);
         let _ = socket.set_tclass_v6(class);
     }
 
-    /// Shuts the sending side down and reads on until the peer has closed too, or `grace` is over; then returns
-    /// whether the peer has acknowledged all that was sent, and waits for that until `by`.
+    /// Shuts down the sending side and reads until the peer has closed too, or `grace` is over. Then waits until the
+    /// peer has acknowledged everything that was sent, no later than `by`, and returns whether it has.
     ///
-    /// A close with unread input is a reset, which destroys what the peer has received and not read yet.
+    /// Closing with unread input sends a reset, which destroys data that the peer has received and not read yet.
     pub(in crate::transport) async fn finish(self, grace: Duration, by: Instant) -> bool {
         // The library has done this already, unless the response came before the body's end.
         let _ = SockRef::from(&self.fd).shutdown(Shutdown::Write);
         if let Ok(stream) = self.fd.try_clone().and_then(|fd| TcpStream::from_std(fd.into())) {
             let read_until = (Instant::now() + grace).min(by);
-            // Closed, or not in time.
+            // Whether the peer has closed in time does not matter here.
             let _ = tokio::time::timeout_at(read_until, read_to_end(&stream)).await;
         }
         while !self.is_all_acknowledged() {
@@ -99,18 +98,18 @@ impl Socket {
         self.telemetry().is_some_and(|told| told.outstanding == 0)
     }
 
-    /// Whether the connection is gone, so that nothing will be acknowledged.
+    /// Whether the connection is lost, so that no further acknowledgement can arrive.
     fn is_lost(&self) -> bool {
         self.telemetry().is_none_or(|told| told.is_closed)
     }
 
-    /// Asks the kernel.
+    /// Queries the kernel.
     pub(in crate::transport) fn telemetry(&self) -> Option<Telemetry> {
         tcp_info(&self.fd)
     }
 }
 
-/// Reads and discards input until its end.
+/// Reads and discards input until it ends.
 async fn read_to_end(stream: &TcpStream) {
     let mut input = [0; 4096];
     while stream.readable().await.is_ok() {
@@ -122,14 +121,14 @@ async fn read_to_end(stream: &TcpStream) {
     }
 }
 
-/// A connection of this process.
+/// A connection of this process that is a candidate for the one searched.
 struct Candidate {
     fd: OwnedFd,
     inode: u64,
     local: SocketAddr,
 }
 
-/// The process's connections to one of `peers` that have not been found yet.
+/// Returns the process's unclaimed connections to one of `peers`.
 fn candidates(peers: &[SocketAddr]) -> impl Iterator<Item = Candidate> {
     let descriptors = fs::read_dir("/proc/self/fd").ok();
     let known = CLAIMED_INODES.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -148,20 +147,20 @@ fn candidates(peers: &[SocketAddr]) -> impl Iterator<Item = Candidate> {
     })
 }
 
-/// A duplicate of a descriptor that may be closed at any time by its owner, or be another one by now.
+/// Duplicates a descriptor whose owner may close it at any time, or have replaced it.
 fn duplicate(fd: RawFd) -> Option<OwnedFd> {
-    #[expect(unsafe_code, reason = "safe bindings duplicate only what they know to be open")]
-    // SAFETY: the call takes numbers only; one that is no descriptor is refused. What it returns is a new
-    // descriptor, which nobody else has.
+    #[expect(unsafe_code, reason = "safe bindings duplicate only descriptors known to be open")]
+    // SAFETY: the call takes only numbers, and returns an error for an invalid descriptor. The descriptor that it
+    // returns is new and has no other owner.
     unsafe {
         let duplicate = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0);
         (duplicate >= 0).then(|| OwnedFd::from_raw_fd(duplicate))
     }
 }
 
-/// Bytes of the kernel's `struct tcp_info` that are read; the C library's own declaration ends earlier.
+/// Number of bytes of the kernel's `struct tcp_info` that are read; the C library's declaration ends earlier.
 const TCP_INFO_LEN: usize = 216;
-/// TCP_CLOSE: the connection is over on both sides, or was reset.
+/// TCP_CLOSE: the connection was closed by both sides or reset.
 const TCP_CLOSE: u8 = 7;
 
 fn tcp_info(fd: &OwnedFd) -> Option<Telemetry> {
@@ -178,7 +177,7 @@ fn tcp_info(fd: &OwnedFd) -> Option<Telemetry> {
     let u32_at = |at: usize| Some(u32::from_ne_bytes(info.get(at..at + 4)?.try_into().ok()?));
     let u64_at = |at: usize| Some(u64::from_ne_bytes(info.get(at..at + 8)?.try_into().ok()?));
     let (acknowledged, unsent) = (u64_at(120)?, u32_at(144)?);
-    // Data alone, each byte once; what is acknowledged counts the SYN, and a FIN, as a byte too.
+    // Counts each byte of data once. The acknowledged bytes also include one for the SYN and one for a FIN.
     let sent = u64_at(200)?.saturating_sub(u64_at(208)?);
     let outstanding = u64::from(unsent) + sent.saturating_sub(acknowledged.saturating_sub(1));
     Some(Telemetry { rtt: u32_at(68)?, unsent, acknowledged, outstanding, is_closed: info.first() == Some(&TCP_CLOSE) })

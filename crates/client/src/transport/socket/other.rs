@@ -1,4 +1,4 @@
-//! On other systems than Linux: the socket is not found.
+//! The implementation for systems other than Linux: no socket is found.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Servers whose own certificate the user has listed.
+//! Accepts servers whose own certificate is in `tls-ca-file`.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-/// Trusts what `inner` trusts, and also the certificates of `listed` if a server presents one as its own, even if it
-/// is marked as an authority's. `openssl req -x509` marks all that it signs by themselves so.
+/// Trusts what `inner` trusts, and also a server certificate in `listed`, even if it is marked as the certificate of an
+/// authority. `openssl req -x509` marks all self-signed certificates that way.
 #[derive(Debug)]
 pub(super) struct ListedCertificates {
     pub(super) inner: Arc<dyn ServerCertVerifier>,
@@ -27,7 +27,7 @@ impl ServerCertVerifier for ListedCertificates {
     ) -> Result<ServerCertVerified, Error> {
         let verified = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
-            // Its validity in time is what the library looks at before.
+            // The library checks the validity period before this error.
             Err(error) if is_authority(&error) && self.listed.contains(end_entity) => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
@@ -59,7 +59,7 @@ impl ServerCertVerifier for ListedCertificates {
     }
 }
 
-/// Why the library refuses a certificate, where the reason has a type of that library's and no words.
+/// Returns the library's private reason for rejecting a certificate, which has no text of its own.
 fn reason(error: &Error) -> Option<&webpki::Error> {
     let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return None };
     other.0.downcast_ref()
@@ -69,9 +69,9 @@ fn is_authority(error: &Error) -> bool {
     matches!(reason(error), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
-/// Words for TLS errors that help when a certificate was made by hand.
+/// Describes TLS errors that are typical of manually created certificates.
 pub(in crate::transport) fn describe(error: &Error) -> String {
-    /// Where it has no names, X.509 v1 among others, which has no place for them.
+    /// For certificates without names, for example X.509 v1, which has no field for them.
     const NO_NAMES: &str = "the certificate names no host: it has no subjectAltName, and its common name does not count; \
                             make one with openssl req -x509 -addext subjectAltName=DNS:name,IP:address";
     if let Error::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. }) = error
