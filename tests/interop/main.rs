@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod docs_commands;
+mod edges_haproxy;
 mod end_to_end;
 mod examples;
 mod header_changes;

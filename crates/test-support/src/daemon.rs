@@ -44,6 +44,10 @@ impl Daemon {
         panic!("it does not start: {}", std::fs::read_to_string(log).unwrap());
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until it takes connections; `false` where it ended instead.
     fn listens(&mut self) -> bool {
         let until = Instant::now() + PATIENCE;

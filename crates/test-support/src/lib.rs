@@ -34,6 +34,8 @@ pub mod faulty_server;
 #[cfg(feature = "element")]
 pub mod feed_source;
 #[cfg(feature = "element")]
+pub mod haproxy;
+#[cfg(feature = "element")]
 pub mod kerberos;
 #[cfg(feature = "element")]
 pub mod leaks;

@@ -136,8 +136,13 @@ impl PointProgram {
     }
 
     /// Ends it as an administrator does: its last words, and its log.
-    pub fn stop(mut self) -> (String, String) {
+    pub fn stop(self) -> (String, String) {
         self.signal(Signal::SIGTERM);
+        self.wait()
+    }
+
+    /// Waits until it has ended well: its last words, and its log.
+    pub fn wait(mut self) -> (String, String) {
         let mut words = String::new();
         self.out.read_to_string(&mut words).unwrap();
         assert!(self.child.wait().unwrap().success());
