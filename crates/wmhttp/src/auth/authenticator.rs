@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use http::HeaderValue;
 use http::header::HeaderMap;
-use url::Url;
+use url::{Position, Url};
 
 use super::challenge::Challenge;
 use super::kerberos::{Ticket, TicketRequest, names_realm};
@@ -157,11 +157,18 @@ impl Authenticator {
     }
 
     /// Like [`Authenticator::authorize`], for a request with another method.
+    ///
+    /// Digest's `uri` is the target in the request line that the checking peer receives (RFC 7616 3.4.6). A proxy gets
+    /// the whole URL. A server gets the path, also through a proxy, which removes the rest: curl sends the path, and
+    /// lighttpd refuses a whole URL with 400. squid and Apache httpd accept both, as a proxy and as a server.
     pub fn authorize_request(&mut self, method: &str, url: &Url) -> Option<HeaderValue> {
-        let target = match url.query() {
-            Some(query) => format!("{}?{query}", url.path()),
-            None => url.path().to_owned(),
+        let to_proxy = self.target == Target::Proxy && url.scheme() == "http";
+        let site = if to_proxy {
+            format!("http://{}", &url[Position::BeforeHost..Position::AfterPort])
+        } else {
+            String::new()
         };
+        let target = format!("{site}{}", &url[Position::BeforePath..Position::AfterQuery]);
         let text = self.exchange.as_mut()?.mechanism.authorize(RequestLine { method, target: &target })?;
         let mut value = HeaderValue::from_bytes(text.reveal().as_bytes()).ok()?;
         value.set_sensitive(true);

@@ -149,7 +149,7 @@ impl Methods {
 #[derive(Clone, Copy, Debug)]
 struct RequestLine<'a> {
     method: &'a str,
-    /// Path and query as sent.
+    /// The request's target, as the peer receives it: path and query, or for a proxy the whole URL.
     target: &'a str,
 }
 

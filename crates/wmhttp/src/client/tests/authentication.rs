@@ -359,7 +359,8 @@ fn c4_c5_credentials_do_not_travel() {
 #[test]
 fn c5_proxy_and_server() {
     let proxy = Proxy { url: Url::parse("http://proxy:3128").unwrap(), login: login("alice", "psst") };
-    let mut peer = begun(Config { proxy: ProxyConfig::Always(proxy), ..bobs() });
+    let url = Url::parse("http://media:8080/concert;x?y=1").unwrap();
+    let mut peer = begun(Config { url, proxy: ProxyConfig::Always(proxy), ..bobs() });
     peer.respond(&refusal(Target::Proxy, &[DIGEST]));
     peer.respond(&unauthorized(&[DIGEST]));
     peer.respond(&wms(204, "a"));
@@ -367,6 +368,11 @@ fn c5_proxy_and_server() {
     let [Some(server), Some(proxy)] = peer.authorizations.last().unwrap() else { panic!() };
     assert_eq!((parameter(server, "username"), parameter(proxy, "username")), ("bob", "alice"));
     assert_eq!((parameter(server, "nc"), parameter(proxy, "nc")), ("00000002", "00000003"));
+    // RFC 7616 3.4.6: as in the request line that each of them receives.
+    assert_eq!(
+        (parameter(server, "uri"), parameter(proxy, "uri")),
+        ("/concert;x?y=1", "http://media:8080/concert;x?y=1")
+    );
 
     let mut peer = begun(bobs());
     peer.respond(&refusal(Target::Proxy, &[BASIC]));
