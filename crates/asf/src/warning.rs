@@ -36,6 +36,13 @@ pub enum Warning {
         /// Number of bytes dropped.
         len: usize,
     },
+    /// The stream was interrupted within a later header, which was dropped.
+    PartialHeader {
+        /// Bytes of the stream before it.
+        offset: u64,
+        /// Number of bytes dropped.
+        len: usize,
+    },
     /// Packets of one stream are 1000 hours away from the packets before: GStreamer's libav video encoders add these hours,
     /// the sound encoders do not.
     HoursAdded {
@@ -72,6 +79,11 @@ impl fmt::Display for Warning {
                 f,
                 "Data Packet at byte {offset} of the stream ends after {len} bytes and was \
                  dropped: the stream was interrupted there"
+            ),
+            Self::PartialHeader { offset, len } => write!(
+                f,
+                "Header Object at byte {offset} of the stream ends after {len} bytes and was dropped, so that the \
+                 stream that it announces is missing: the stream was interrupted there"
             ),
             Self::HoursAdded { offset } => write!(
                 f,

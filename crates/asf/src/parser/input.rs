@@ -149,11 +149,16 @@ impl Parser {
         let (offset, len) = (self.offset(), self.queue.len());
         // The output of `ffmpeg -f asf` to a pipe ends with an MMS `$E` chunk, which is not a packet.
         let end_of_stream = self.queue.peek::<2>() == Some(*b"$E");
-        if let State::Packets(packets) = &mut self.state {
-            packets.begun_header.clear();
-            if len > 0 && !(end_of_stream && len <= 12) {
-                self.warn(Warning::PartialPacket { offset, len });
+        match &mut self.state {
+            State::Packets(packets) => {
+                packets.begun_header.clear();
+                if len > 0 && !(end_of_stream && len <= 12) {
+                    self.warn(Warning::PartialPacket { offset, len });
+                }
             }
+            // Without a first header the end of the stream is an error, which says so.
+            State::Header(_) if len > 0 && self.header.is_some() => self.warn(Warning::PartialHeader { offset, len }),
+            State::Header(_) | State::Trailing(_) | State::Failed(_) => {}
         }
         self.queue.clear();
     }

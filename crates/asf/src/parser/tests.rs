@@ -208,6 +208,25 @@ fn a_partial_packet_at_the_end_is_dropped() {
 }
 
 #[test]
+fn a_partial_header_at_the_end_is_dropped() {
+    for (before, len) in [(packets(1), 30), (packets(1), 16), ([packets(1), test_util::index().to_vec()].concat(), 99)]
+    {
+        let mut run = Run::new();
+        run.push(header()).push(&before).push(&header()[..len]);
+        assert_eq!(run.parser.finish(), Ok(()));
+        let warnings = run.warnings();
+        let at = header().len() as u64 + before.len() as u64;
+        assert_eq!(warnings, [Warning::PartialHeader { offset: at, len }]);
+        assert!(warnings[0].to_string().contains("ends after"), "{warnings:?}");
+    }
+    // A stream that ends before another one begins is complete.
+    let mut run = Run::new();
+    run.push(header()).push(packets(1)).event(Parser::new_stream);
+    assert_eq!(run.parser.finish(), Ok(()));
+    assert_eq!(run.warnings(), []);
+}
+
+#[test]
 fn without_a_header_the_end_is_an_error() {
     let ended = |bytes: &[u8]| {
         let mut run = Run::new();
