@@ -42,7 +42,7 @@ pub use crate::body_size::DEFAULT_CONTENT_LENGTH;
 use crate::failure::{Cause, Failure};
 use crate::headers::{Cookies, Kind, PushId, RequestHead};
 use crate::packet::{FRAMING_LEN, Packet};
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, responding_proxy};
 use crate::redirect::RedirectChain;
 use fields::{Attempt, Authenticators, Entry, PushStart, Resumption};
 pub use peer::{Peer, Server};
@@ -331,6 +331,9 @@ impl Session {
             State::Setup { .. } | State::Open { .. } | State::Full { .. } => {
                 let had_template = self.config.directives.template.is_some();
                 let failure = Failure::from_status(head.status, &head.headers, had_template, self.uses_proxy());
+                let by_proxy = self.uses_proxy() && responding_proxy(&head.headers).is_some();
+                let has_name = self.route.url().path() != "/";
+                let failure = if has_name || by_proxy { failure } else { failure.without_name() };
                 let is_setup = matches!(self.state, State::Setup { .. });
                 if !(is_setup && self.is_taken_by_own_session(head, &failure, now)) {
                     let lost = self.resumption.lost.take().filter(|_| is_setup && head.status == 409);

@@ -6,10 +6,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER, SERVER};
 
 use crate::Hresult;
 use crate::auth::Target;
+use crate::headers::Product;
 use crate::proxy;
 
 /// Longest `Retry-After` that is honored; a longer one is shortened to this.
@@ -73,9 +74,29 @@ impl Failure {
             }
             None => row_of(status),
         };
-        let who = proxy.unwrap_or_else(|| "the server".to_owned());
+        let other = headers.get(SERVER).filter(|_| proxy.is_none() && Product::from_headers(headers).is_none());
+        let other = other.and_then(|value| value.to_str().ok());
+        let row = match (status, other) {
+            (400, Some(_)) => FailureSpec {
+                remedy: "check host and port in location: this does not seem to be a Windows Media server",
+                ..row
+            },
+            _ => row,
+        };
+        let who = proxy
+            .or_else(|| other.map(|name| format!("the server ({name})")))
+            .unwrap_or_else(|| "the server".to_owned());
         let text = format!("{who} answered {status}: {}", row.meaning);
         Self { retry_after: retry_after(headers), ..Self::new(Condition::Status(status), row, text) }
+    }
+
+    /// The same failure for a request to the path `/`: a refusal most likely means that the publishing point's name is
+    /// missing, since few servers have a publishing point there.
+    #[must_use]
+    pub(crate) fn without_name(self) -> Self {
+        let refused = matches!(self.condition, Condition::Status(400 | 403 | 404 | 405 | 410 | 412 | 422 | 501));
+        let remedy = "add the name of the publishing point to location: http://server:port/publishing-point";
+        if refused { Self { remedy, ..self } } else { self }
     }
 
     /// Creates the failure for credentials that a server or proxy does not accept, or that are missing (C-5).
@@ -470,6 +491,22 @@ mod tests {
         assert_eq!(with(&[(RETRY_AFTER, "Wed, 21 Oct 2026 07:27:00 GMT"), date.clone()]), None, "in the past");
         assert_eq!(with(&[(RETRY_AFTER, "soon"), date]), None);
         assert_eq!(with(&[(RETRY_AFTER, "Wed, 21 Oct 2026 07:28:09 GMT")]), None, "without a Date to compare with");
+    }
+
+    /// A server that is not a Windows Media server is named by its Server header.
+    #[test]
+    fn other_servers_are_named() {
+        let answer = |server: &'static str, status| {
+            let headers = HeaderMap::from_iter([(SERVER, HeaderValue::from_static(server))]);
+            Failure::from_status(status, &headers, false, false)
+        };
+        let icecast = answer("Icecast 2.4.4", 400);
+        assert_eq!(icecast.text, "the server (Icecast 2.4.4) answered 400: bad request");
+        assert!(icecast.remedy.contains("host and port") && icecast.permanent, "{icecast}");
+        assert!(answer("nginx/1.22.1", 502).text.starts_with("the server (nginx/1.22.1) answered 502: "));
+        let known = answer("Cougar/9.6.7600.16564", 400);
+        assert_eq!(known.text, "the server answered 400: bad request");
+        assert!(known.remedy.contains("log"), "{known}");
     }
 
     /// A proxy's response is not reported as the server's.

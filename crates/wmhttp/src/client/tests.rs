@@ -546,3 +546,25 @@ fn on_the_wire(request: &Request) -> String {
     }
     text + "\r\n" + std::str::from_utf8(request.body.as_deref().unwrap_or_default()).unwrap()
 }
+
+/// A refusal of a location without a name says what to write, unless a proxy refuses, or for another reason.
+#[test]
+fn a_location_without_a_name_is_said() {
+    let remedy = "add the name of the publishing point to location: http://server:port/publishing-point";
+    for (path, status, headers, says) in [
+        ("/", 400, &[("server", "Icecast 2.4.4")][..], true),
+        ("/", 404, &[("server", "Cougar/9.6")], true),
+        ("/concert", 404, &[("server", "Cougar/9.6")], false),
+        ("/", 409, &[("server", "Cougar/9.6")], false),
+        ("/", 500, &[("server", "Cougar/9.6")], false),
+        ("/", 404, &[("server", "squid/5.7"), ("via", "1.1 proxy")], false),
+    ] {
+        let url = Url::parse("http://media:8080").unwrap().join(path).unwrap();
+        let mut peer = Played::new(Config { url, ..config() });
+        peer.session.connect(peer.now);
+        peer.run();
+        peer.respond(&response(status, headers));
+        let failure = peer.failure().unwrap();
+        assert_eq!(failure.remedy == remedy, says, "{status} {path}: {failure}");
+    }
+}
