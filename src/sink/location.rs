@@ -21,6 +21,8 @@ pub(super) enum LocationError {
     Missing,
     #[error("location has no valid host ({0}); write http://server:port/publishing-point, an IPv6 address as [::1]")]
     Unreadable(url::ParseError),
+    #[error("location does not begin with a scheme; write http://server:port/publishing-point")]
+    NoScheme,
     #[error("unsupported scheme {0}: in location; use http:, https:, mms: or mmsh:")]
     Scheme(String),
     #[error("location is an https URL, and this build has no TLS; use http:, or build with the feature tls")]
@@ -40,7 +42,7 @@ impl LocationError {
                 | url::ParseError::InvalidDomainCharacter
                 | url::ParseError::IdnaError,
             ) => Hresult::INVALID_NAME,
-            Self::Unreadable(_) => Hresult::INVALID_URL,
+            Self::Unreadable(_) | Self::NoScheme => Hresult::INVALID_URL,
             Self::Scheme(_) | Self::NoTls => Hresult::INVALID_SCHEME,
         }
     }
@@ -50,15 +52,20 @@ impl LocationError {
 pub(super) fn parse(text: Option<&str>) -> Result<Url, LocationError> {
     let text = text.map(str::trim).filter(|text| !text.is_empty()).ok_or(LocationError::Missing)?;
     let (text, _) = Login::apart(text);
-    let (scheme, rest) =
-        text.split_once(':').ok_or(LocationError::Unreadable(url::ParseError::RelativeUrlWithoutBase))?;
+    let (scheme, rest) = text.split_once(':').ok_or(LocationError::NoScheme)?;
     let scheme = match scheme.to_ascii_lowercase().as_str() {
         // The other names are spellings of these.
         "http" | "mms" | "mmsh" | URI_SCHEME => "http",
         "https" | URI_SCHEME_TLS if tls::AVAILABLE => "https",
         "https" | URI_SCHEME_TLS => return Err(LocationError::NoTls),
-        other => return Err(LocationError::Scheme(other.to_owned())),
+        other if rest.starts_with("//") => return Err(LocationError::Scheme(other.to_owned())),
+        // `server:8080/concert`
+        _ => return Err(LocationError::NoScheme),
     };
+    // The library ignores further slashes, and takes the name of the publishing point for the host.
+    if rest.starts_with("///") {
+        return Err(LocationError::Unreadable(url::ParseError::EmptyHost));
+    }
     let mut url = Url::parse(&format!("{scheme}:{rest}")).map_err(LocationError::Unreadable)?;
     // No request carries it.
     url.set_fragment(None);
@@ -119,7 +126,14 @@ mod tests {
         for (text, hresult, word) in [
             (None, Hresult::INVALID_ARG, "location="),
             (Some(""), Hresult::INVALID_ARG, "location="),
-            (Some("concert"), Hresult::INVALID_URL, "http://"),
+            (Some("concert"), Hresult::INVALID_URL, "does not begin with a scheme; write http://"),
+            (Some("/concert"), Hresult::INVALID_URL, "does not begin with a scheme; write http://"),
+            (Some("//server/concert"), Hresult::INVALID_URL, "does not begin with a scheme; write http://"),
+            (Some("server:8080/concert"), Hresult::INVALID_URL, "does not begin with a scheme; write http://"),
+            (Some("10.0.0.1:8080/concert"), Hresult::INVALID_URL, "does not begin with a scheme; write http://"),
+            (Some("[::1]:8080/concert"), Hresult::INVALID_URL, "does not begin with a scheme; write http://"),
+            (Some("http:///concert"), Hresult::INVALID_NAME, "no valid host (empty host); write http://server"),
+            (Some("mms:////concert"), Hresult::INVALID_NAME, "no valid host (empty host); write http://server"),
             (Some("http://"), Hresult::INVALID_NAME, "host"),
             (Some("http://::1:8080/"), Hresult::INVALID_NAME, "[::1]"),
             (Some("http://a:99999/"), Hresult::INVALID_PORT, "port"),

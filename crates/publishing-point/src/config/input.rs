@@ -24,5 +24,9 @@ pub(crate) fn http_url(text: &str) -> Result<Url, &'static str> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err("the URL begins neither with http: nor with https:");
     }
+    // The library ignores further slashes, and takes the name of the publishing point for the host.
+    if text.trim_start().split_once(':').is_some_and(|(_, rest)| rest.starts_with("///")) {
+        return Err("the URL has no host; write for example http://server:8080/concert");
+    }
     Ok(url)
 }

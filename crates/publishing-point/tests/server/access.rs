@@ -102,6 +102,7 @@ fn bad_arguments_are_refused() {
         (vec!["--users", &good, "--auth", "ntlm"], "`digest` and `basic`"),
         (vec!["--redirect", "concert"], "expected POINT=VALUE"),
         (vec!["--redirect", "concert=elsewhere"], "not a URL"),
+        (vec!["--redirect", "concert=http:///concert"], "no host"),
         (vec!["--proxy-redirect", "concert=ftp://host/"], "neither with http: nor with https:"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_asf-publishing-point")).args(&arguments).output().unwrap();
