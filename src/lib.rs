@@ -1,8 +1,8 @@
 //! Pushes live Windows Media (ASF) from GStreamer to publishing points.
 //!
-//! The plugin `asfpush` has one element, `asfpushsink`: it takes ASF from any muxer or
-//! file and speaks [MS-WMHTTP], the Windows Media HTTP Push Distribution Protocol. The
-//! binary `asf-publishing-point` is a server for it, which players pull from.
+//! The plugin `asfpush` has one element, `asfpushsink`. It accepts ASF from any muxer or file and speaks [MS-WMHTTP],
+//! the Windows Media HTTP Push Distribution Protocol. The binary `asf-publishing-point` is a server for it, from which
+//! players pull the stream.
 //!
 //! ```text
 //!  gst-plugin-asfpush (this crate)            asf-publishing-point (crates/publishing-point)
@@ -11,14 +11,14 @@
 //!                        ▼
 //!              asfpush-client (crates/client)         tokio, reqwest: packet buffer, transport, destinations
 //!                        ▼
-//!              asfpush-wmhttp (crates/wmhttp)         [MS-WMHTTP] as values: no I/O, no clock
+//!              asfpush-wmhttp (crates/wmhttp)         [MS-WMHTTP]: no I/O, no clock
 //!                        ▼
 //!              asfpush-asf (crates/asf)               bytes to packets: no I/O, no clock
 //! ```
 //!
-//! Everything in this crate is the element: properties, stream input, bus messages and signals.
+//! This crate contains only the element: properties, stream input, bus messages and signals.
 //!
-//! In an application that links the crate, the element is there once it is registered:
+//! An application that links the crate must register the element before it can create one:
 //!
 //! ```
 //! use gst::prelude::*;
@@ -39,8 +39,8 @@ mod sink;
 
 pub use plugin::plugin_register_static;
 
-/// What GStreamer reads of the library.
-#[expect(missing_docs, reason = "the macro's functions are GStreamer's")]
+/// The plugin description that GStreamer reads from the library.
+#[expect(missing_docs, reason = "the macro generates these functions for GStreamer")]
 mod plugin {
     fn init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         crate::sink::register(plugin)

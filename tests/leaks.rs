@@ -27,7 +27,7 @@ fn a_leak_is_found() {
     let leaky = child("leak");
     let said = String::from_utf8_lossy(&leaky.stderr);
     assert_eq!(leaky.status.code(), Some(101), "{said}");
-    assert!(said.contains("left over") && said.contains("AsfPushSink"), "{said}");
+    assert!(said.contains("leaked") && said.contains("AsfPushSink"), "{said}");
     let tidy = child("tidy");
     assert!(tidy.status.success(), "{}", String::from_utf8_lossy(&tidy.stderr));
 }

@@ -1,4 +1,4 @@
-//! The element's own heap: how often it allocates, and how much it holds.
+//! Measures the element's heap: the number of allocations, and the bytes allocated.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,7 +9,8 @@ use gst::prelude::*;
 use crate::upstream::Upstream;
 use bench_parts::media::Media;
 
-/// Counts what goes through Rust's allocator: all that the plugin allocates, and nothing of GStreamer's own.
+/// Counts what is allocated through Rust's allocator: everything that the plugin allocates, and nothing that GStreamer
+/// allocates.
 pub struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -25,30 +26,31 @@ impl Counting {
 }
 
 #[expect(unsafe_code, reason = "an allocator is")]
-// SAFETY: everything is handed on to the system's allocator as it came.
+// SAFETY: every call is passed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::grown(layout.size());
-        // SAFETY: as the caller's.
+        // SAFETY: the caller upholds the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as the caller's.
+        // SAFETY: the caller upholds the contract of `dealloc`.
         unsafe { System.dealloc(memory, layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         HELD.fetch_sub(layout.size(), Ordering::Relaxed);
         Self::grown(new_size);
-        // SAFETY: as the caller's.
+        // SAFETY: the caller upholds the contract of `realloc`.
         unsafe { System.realloc(memory, layout, new_size) }
     }
 }
 
-/// Pushes 64 MB of packets in buffers of `block` bytes, 0 for one a packet, as fast as they are taken by the receiver
-/// at `port`; prints one line: `allocations a packet`, `peak bytes` of heap beyond what was held before the element.
+/// Pushes 64 MB of packets in buffers of `block` bytes, or one packet per buffer if it is 0, as fast as the receiver at
+/// `port` accepts them. Prints one line: `allocations a packet`, and `peak bytes` of heap in addition to what was
+/// allocated before the element.
 pub fn run(packet_size: usize, block: usize, port: u16) {
     const BYTES: usize = 64 * 1024 * 1024;
     let media = Media { packet_size, padded: false, step: 1 };
@@ -56,10 +58,11 @@ pub fn run(packet_size: usize, block: usize, port: u16) {
     let stream = media.packets(0..count).leak();
     let block = if block == 0 { packet_size } else { block };
     gst::init().unwrap();
-    // In this program, whose allocator counts.
+    // Registers the element in this program, whose allocator counts.
     gstasfpush::plugin_register_static().unwrap();
     let stream: &'static [u8] = stream;
-    // Made before the counting, and kept to its end: they are not the element's.
+    // The buffers are created before counting starts and are kept to the end, because they do not belong to the
+    // element.
     let buffers: Vec<gst::Buffer> = stream.chunks(block).map(gst::Buffer::from_slice).collect();
     let header = gst::Buffer::from_slice(media.header());
     let held = HELD.load(Ordering::Relaxed);
@@ -69,7 +72,7 @@ pub fn run(packet_size: usize, block: usize, port: u16) {
         false,
     );
     upstream.push(header);
-    // The first part is for the connection to come, and for all to have grown to its size.
+    // The first part establishes the connection and lets all buffers grow to their final size.
     let (warm_up, counted) = buffers.split_at(buffers.len() / 4);
     for buffer in warm_up {
         upstream.push(buffer.clone());

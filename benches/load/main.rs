@@ -1,11 +1,11 @@
-//! The programs that the measurements of whole processes start; `benches/run` drives them.
+//! The programs for measurements of whole processes; `benches/run` starts them.
 //!
 //! ```text
 //! load media FILE PACKET_SIZE full|padded BYTES     writes a stream
-//! load receive                                      takes what comes, until its standard input ends
-//! load blast PORT BYTES                             shows how fast that is
+//! load receive                                      receives data until its standard input ends
+//! load blast PORT BYTES                             measures the receiver's maximum rate
 //! load paced ELEMENT MBIT BURST SECONDS             latency and wake-ups of a live push
-//! load heap PACKET_SIZE BLOCK PORT                  allocations of the element, and its heap
+//! load heap PACKET_SIZE BLOCK PORT                  allocations and heap size of the element
 //! ```
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a measurement that fails, fails")]
 
@@ -34,13 +34,13 @@ fn main() {
             paced::run(element, number(mbit), number(burst), number(seconds));
         }
         ["heap", size, block, port] => heap::run(number(size), number(block), number(port)),
-        // So cargo starts it, as a test of all targets.
+        // Without arguments, cargo runs this program as a test of all targets.
         _ => println!("benches/run starts this program; see its first lines for how"),
     }
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> T {
-    text.parse().unwrap_or_else(|_| panic!("{text} is no number"))
+    text.parse().unwrap_or_else(|_| panic!("{text} is not a number"))
 }
 
 fn write_media(path: &str, packet_size: usize, padded: bool, bytes: usize) {
@@ -53,7 +53,7 @@ fn write_media(path: &str, packet_size: usize, padded: bool, bytes: usize) {
     file.flush().unwrap();
 }
 
-/// Writes zeros in large pieces: nothing that is measured can be faster than this.
+/// Writes zeros in large blocks: no measured program can be faster than this.
 fn blast(port: u16, bytes: usize) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let piece = vec![0; 256 * 1024];

@@ -1,4 +1,4 @@
-//! A live push: how long a packet takes from `render` to the peer, and how often threads wake.
+//! A live push: the latency of a packet from `render` to the peer, and how often threads wake up.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -11,13 +11,13 @@ use crate::upstream::Upstream;
 use bench_parts::media::Media;
 
 const PACKET: usize = 3200;
-/// Left out at the beginning, while the connection is made and its window opens.
+/// Excluded from the measurement, while the connection is established and its window grows.
 const WARM_UP: Duration = Duration::from_secs(1);
 const ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\nServer: Cougar/9.6\r\nSet-Cookie: push-id=1\r\n\
     Pragma: no-cache, timeout=60000\r\nContent-Length: 0\r\n\r\n";
 
-/// Pushes `burst` packets at a time, and prints one line:
-/// `p50 p99 max` of the latency in microseconds, `wake-ups a second` of all threads but the peer's.
+/// Pushes `burst` packets at a time, and prints one line: `p50 p99 max` of the latency in microseconds, and `wake-ups a
+/// second` of all threads except the peer's.
 pub fn run(element: &str, mbit: f64, burst: u32, seconds: u64) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -35,7 +35,7 @@ pub fn run(element: &str, mbit: f64, burst: u32, seconds: u64) {
     });
 
     let media = Media { packet_size: PACKET, padded: false, step: 1 };
-    // The plugin as it is installed.
+    // The installed plugin.
     gst::init().unwrap();
     let upstream = Upstream::to(&sink, true);
     let pushed = |bytes: Vec<u8>| upstream.push(gst::Buffer::from_mut_slice(bytes));
@@ -67,14 +67,14 @@ pub fn run(element: &str, mbit: f64, burst: u32, seconds: u64) {
     peer.unwrap().join().unwrap();
 
     let arrived: Vec<_> = arrived.iter().filter(|(n, _)| *n >= first).collect();
-    assert!(arrived.len() as u32 >= next - first - burst, "{} of {} have come", arrived.len(), next - first);
+    assert!(arrived.len() as u32 >= next - first - burst, "{} of {} arrived", arrived.len(), next - first);
     let mut times: Vec<_> = arrived.iter().map(|(n, at)| *at - rendered[*n as usize]).collect();
     times.sort();
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_micros();
     println!("{} {} {} {wakes:.1}", at(0.5), at(0.99), at(1.0));
 }
 
-/// Voluntary context switches of all threads but the peer's: a thread that has waited is woken.
+/// Voluntary context switches of all threads except the peer's: a thread that has waited is woken up.
 fn wakes() -> u64 {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     let statuses = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok());
@@ -86,14 +86,14 @@ fn wakes() -> u64 {
         .sum()
 }
 
-/// The numbers of the packets whose last byte has come, and when.
+/// The numbers of the packets that have arrived completely, and when.
 struct Arrivals {
     stream: TcpStream,
     framed: bool,
     bytes: Vec<u8>,
     from: usize,
     read_at: Instant,
-    /// The header of the stream is still to come.
+    /// The header of the stream has not arrived yet.
     before_header: bool,
 }
 
@@ -106,7 +106,7 @@ impl Arrivals {
                 stream.read_exact(&mut byte).unwrap();
                 head.extend(byte);
             }
-            // PushSetup is answered, PushStart is not before its end.
+            // The server responds to PushSetup, but does not respond to PushStart before its end.
             if String::from_utf8_lossy(&head).contains("pushsetup") {
                 stream.write_all(ANSWER).unwrap();
             }
@@ -114,7 +114,7 @@ impl Arrivals {
         Self { stream, framed, bytes: Vec::new(), from: 0, read_at: Instant::now(), before_header: true }
     }
 
-    /// The next whole piece of the stream that is there.
+    /// Returns the next complete part of the stream, if it has arrived.
     fn piece(&mut self) -> Option<&[u8]> {
         let there = &self.bytes[self.from..];
         let len = match self.framed {

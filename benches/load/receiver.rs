@@ -1,8 +1,9 @@
-//! A receiver that does as little as can be: it reads, and forgets.
+//! A receiver that does as little work as possible: it reads data and discards it.
 //!
-//! Three ports, which it prints: one takes bytes, the second HTTP, as much of it as uploads of any kind need, and the
-//! third is the second but for the end of a push, which it neither answers nor closes at, as many servers do. It
-//! shares one buffer among all connections, and wakes once for whatever has come on all of them.
+//! It listens on three ports, which it prints. The first accepts raw bytes. The second accepts HTTP, as much of it as
+//! uploads need. The third is like the second, except that it neither responds to the end of a push nor closes the
+//! connection then, as many servers do. All connections share one buffer, and the receiver wakes up once for data on
+//! several of them.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -11,7 +12,7 @@ use std::rc::Rc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 
-/// Bytes of one read; a second one would no longer fit the processor's cache.
+/// Number of bytes per read; more would not fit into the processor's cache.
 const BUFFER: usize = 256 * 1024;
 /// `$E` with S_OK, the end of a push.
 const END_OF_PUSH: &[u8] = b"$E\x04\0\0\0\0\0";
@@ -65,7 +66,7 @@ async fn listen() -> TcpListener {
     socket.listen(1024).unwrap()
 }
 
-/// Reads once, and looks at what came.
+/// Reads once, and passes the bytes to `look`.
 async fn read<R>(stream: &TcpStream, buffer: &Buffer, look: impl FnOnce(&[u8]) -> R) -> io::Result<R> {
     loop {
         stream.readable().await?;
@@ -88,14 +89,14 @@ enum Ends {
 struct Connection {
     stream: TcpStream,
     buffer: Buffer,
-    /// Bytes that came with the head before them.
+    /// Bytes that arrived together with the previous head.
     waiting: Vec<u8>,
-    /// Answers the end of a push.
+    /// Whether to respond to the end of a push.
     confirms_end: bool,
 }
 
 impl Connection {
-    /// A request, its body, and the answer.
+    /// Receives a request and its body, and responds.
     async fn exchange(&mut self) -> io::Result<()> {
         let head = self.head().await?;
         let value =
@@ -112,7 +113,7 @@ impl Connection {
         }
         self.body(ends).await?;
         if is_push && !self.confirms_end {
-            // Until the encoder closes.
+            // Until the encoder closes the connection.
             return read(&self.stream, &self.buffer, |_| ()).await;
         }
         self.write(SETUP_ANSWER).await

@@ -1,10 +1,10 @@
-//! A sink whose chain function is called by hand, in place of an upstream.
+//! Drives a sink without upstream elements, by calling its chain function directly.
 
 use std::time::Duration;
 
 use gst::prelude::*;
 
-/// The sink, its pipeline, and the pad that feeds it.
+/// The sink, its pipeline, and the pad that pushes to it.
 pub struct Upstream {
     pipeline: gst::Pipeline,
     pad: gst::Pad,
@@ -12,7 +12,8 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// `sink` as gst-launch-1.0 spells it, playing, once GStreamer is initialised. Upstream says whether it is live.
+    /// Creates and plays a sink from its gst-launch-1.0 description. GStreamer must be initialized. `live` is what
+    /// upstream reports in a latency query.
     pub fn to(sink: &str, live: bool) -> Self {
         let sink = gst::parse::launch(sink).unwrap();
         let pipeline = gst::Pipeline::new();
@@ -39,7 +40,7 @@ impl Upstream {
         self.pad.push(buffer).unwrap();
     }
 
-    /// Waits until the push streams.
+    /// Waits until data flows.
     pub fn wait_until_connected(&self) {
         while !self.sink.property::<bool>("connected") {
             std::thread::sleep(Duration::from_millis(10));

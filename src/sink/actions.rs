@@ -1,4 +1,4 @@
-//! The element's signals, and what its action signals do.
+//! The element's signals, and the implementation of its action signals.
 
 use std::ops::ControlFlow;
 
@@ -14,7 +14,7 @@ use super::location;
 use super::stats;
 use asfpush_client::publish::Command;
 
-/// All signals; actions are marked as such.
+/// Returns all signals, including the action signals.
 pub(super) fn signals() -> Vec<Signal> {
     let destination = Destination::static_type();
     vec![
@@ -36,7 +36,7 @@ pub(super) fn signals() -> Vec<Signal> {
         Signal::builder(SHOULD_RECONNECT)
             .param_types([destination, gst::Structure::static_type()])
             .return_type::<bool>()
-            // One handler that says no is enough.
+            // A single handler that returns false prevents the retry.
             .accumulator(|_, _, answer| {
                 let goes_on = answer.get::<bool>().unwrap_or(true);
                 if goes_on { ControlFlow::Continue(answer.clone()) } else { ControlFlow::Break(answer.clone()) }
@@ -79,7 +79,8 @@ fn action(name: &str, params: impl IntoIterator<Item = glib::Type>) -> SignalBui
     Signal::builder(name).param_types(params).action()
 }
 
-/// An action on the destination named, or on all where the name is NULL; true where one was asked.
+/// Creates an action signal that sends a command to the destination of this name, or to all if the name is NULL. It
+/// returns true if a destination received the command.
 fn command(name: &str, command: Command) -> Signal {
     action(name, [String::static_type()])
         .return_type::<bool>()
@@ -94,20 +95,20 @@ fn command(name: &str, command: Command) -> Signal {
 
 const SHOULD_RECONNECT: &str = "should-reconnect";
 
-/// Whether somebody listens to `should-reconnect`.
+/// Returns whether a handler is connected to `should-reconnect`.
 pub(super) fn has_retry_handler(element: &AsfPushSink) -> bool {
     SignalId::lookup(SHOULD_RECONNECT, AsfPushSink::static_type())
         .is_some_and(|signal| glib::signal::signal_has_handler_pending(element, signal, None, false))
 }
 
-/// What those who listen to `should-reconnect` say.
+/// Returns the answer of the handlers of `should-reconnect`.
 pub(super) fn should_retry(element: &AsfPushSink, destination: &Destination, error: &gst::Structure) -> bool {
-    // A handler may have gone since; without one the answer is yes.
+    // A handler may have been disconnected meanwhile; without one the answer is yes.
     !has_retry_handler(element) || element.emit_by_name::<bool>(SHOULD_RECONNECT, &[destination, error])
 }
 
 impl AsfPushSink {
-    /// Adds a destination at any time; `None` where it cannot be pushed to, which a WARNING tells.
+    /// Adds a destination at any time. Returns `None` and posts a WARNING if the location or an option is invalid.
     fn add(&self, location: Option<&str>, options: Option<&gst::StructureRef>) -> Option<Destination> {
         if let Err(bad) = location::parse(location) {
             gst::element_warning!(self, gst::ResourceError::Settings, ("{bad}"));
@@ -140,8 +141,8 @@ impl AsfPushSink {
         Some(destination)
     }
 
-    /// Takes a destination out, named by its name or its location; false where there is none. With `drain`, what
-    /// waits for it is sent before its connection closes, within `eos-timeout`.
+    /// Removes the destination with this name or location; returns false if there is none. With `drain`, its queued
+    /// packets are sent before the connection closes, within `eos-timeout`.
     fn remove(&self, name: &str, drain: bool) -> bool {
         let (destination, publisher, time) = {
             let mut shared = self.imp().shared();

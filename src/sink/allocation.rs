@@ -1,18 +1,19 @@
-//! What memory upstream is offered: the writer sink's AllocateDataUnit ([wmsdkidl] IWMWriterSink).
+//! Answers allocation queries, like AllocateDataUnit of the writer sink ([wmsdkidl] IWMWriterSink).
 //!
-//! Packets are taken as they lie in upstream's buffers. The pool gives those back as soon as the stream has them,
-//! so that an encoder needs no allocation for a packet.
+//! Packets are used directly from upstream's buffers. The pool returns those as soon as the stream has consumed them,
+//! so that an encoder needs no allocation per packet.
 
 use bytes::Bytes;
 use gst::prelude::*;
 
-/// Bytes of a pool's buffers where the caps do not tell the stream's packet size: the largest ASF packet.
+/// Size in bytes of a pool's buffers if the caps do not contain the stream's packet size: that of the largest ASF
+/// packet.
 const LARGEST_PACKET: u32 = 64 * 1024;
 
-/// Answers an ALLOCATION query with a pool of buffers that each hold one ASF packet.
+/// Answers an ALLOCATION query with a pool of buffers for one ASF packet each.
 ///
-/// Only where upstream asks for a pool for known caps: sources of bytes without caps read blocks of a size of their
-/// own, which must not be cut down to a packet.
+/// Only if upstream requests a pool for known caps: sources without caps read blocks of their own size, which must not
+/// be reduced to the size of a packet.
 pub(super) fn answer(query: &mut gst::query::Allocation) {
     let (caps, need_pool) = query.get_owned();
     let none = gst::Allocator::NONE;
@@ -27,13 +28,13 @@ pub(super) fn answer(query: &mut gst::query::Allocation) {
     }
 }
 
-/// The packet size that the caps' `streamheader` tells.
+/// Returns the packet size from the caps' `streamheader`.
 fn packet_size(caps: &gst::Caps) -> Option<u32> {
     let header = stream_header(caps)?;
     u32::try_from(asf::Header::parse(header).ok()?.packet_size()).ok()
 }
 
-/// The bytes of the caps' `streamheader`, where they have one.
+/// Returns the bytes of the caps' `streamheader`, if any.
 pub(super) fn stream_header(caps: &gst::CapsRef) -> Option<Bytes> {
     let buffers = caps.structure(0)?.get::<gst::ArrayRef>("streamheader").ok()?;
     let buffers = buffers.iter().filter_map(|buffer| buffer.get::<gst::Buffer>().ok());

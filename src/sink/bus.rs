@@ -1,4 +1,4 @@
-//! What a destination tells, and asks, becomes bus messages and signals.
+//! Converts a destination's events and questions to bus messages and signals.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,14 +19,14 @@ use wmhttp::Hresult;
 use wmhttp::auth::{CredentialRequest, Credentials};
 use wmhttp::failure::{Class, Failure};
 
-/// Posts the reports of one destination. Called on the I/O thread, with no lock held.
+/// Posts messages for one destination. Called on the I/O thread with no lock held.
 pub(super) struct BusReporter {
     element: glib::WeakRef<AsfPushSink>,
     destination: Destination,
     post_guard: Arc<PostGuard>,
     /// The step in progress.
     progress: Mutex<Option<OpenStep>>,
-    /// A WARNING or an ERROR has said which URL the destination's name stands for.
+    /// Whether a WARNING or ERROR has already mentioned the URL together with the destination's name.
     is_introduced: AtomicBool,
 }
 
@@ -35,8 +35,8 @@ pub(super) struct BusReporter {
 struct OpenStep {
     code: &'static str,
     text: &'static str,
-    /// Its START was posted. Before PLAYING it is not: applications, gst-launch-1.0 among them, stay in PAUSED while a
-    /// step is open, and PLAYING must not depend on a server's answer.
+    /// Whether its START was posted. That happens only in PLAYING: applications, including gst-launch-1.0, stay in
+    /// PAUSED while a step is open, and PLAYING must not depend on a server's response.
     is_announced: bool,
 }
 
@@ -69,8 +69,8 @@ impl BusReporter {
         Self { element: element.downgrade(), destination, post_guard, progress: Mutex::new(None), is_introduced }
     }
 
-    /// PLAYING is reached: a step that began before is announced. Called on the I/O thread, as reports are, so that no
-    /// outcome overtakes it.
+    /// Posts the START of a step that began before PLAYING. Called on the I/O thread, like events, so that the START
+    /// precedes the step's result.
     pub(super) fn announce(&self) {
         let Some(element) = self.element.upgrade() else { return };
         let begun = {
@@ -86,7 +86,7 @@ impl BusReporter {
         }
     }
 
-    /// The destination's name, the first time with its URL: of `locations` there may be many.
+    /// Returns the destination's name, the first time with its URL, because `locations` may contain many.
     fn name(&self) -> String {
         let name = self.destination.name();
         if self.is_introduced.swap(true, Ordering::Relaxed) {
@@ -128,7 +128,7 @@ impl BusReporter {
                 gst::warning!(
                     CAT,
                     obj = element,
-                    "{destination}: {packets} packets dropped, {dropped} in all, {sent} sent"
+                    "{destination}: {packets} packets dropped, {dropped} in total, {sent} sent"
                 );
                 let details = gst::Structure::builder("asfpushsink-dropped")
                     .field("destination", &destination)
@@ -198,11 +198,11 @@ impl BusReporter {
     }
 
     fn post(&self, element: &AsfPushSink, message: gst::Message) {
-        // A bus that is flushing takes nothing; that is its owner's wish.
+        // A flushing bus rejects messages, which is the application's decision.
         self.post_guard.speak(|| drop(element.post_message(message)));
     }
 
-    /// GStreamer's progress design: one open step at a time.
+    /// Posts PROGRESS messages. GStreamer's design allows one open step at a time.
     fn progress(&self, element: &AsfPushSink, step: &StateChange, failure: Option<&str>) {
         let post = |kind, code: &str, text: &str| self.post_progress(element, kind, code, text);
         let close = |step: OpenStep, kind, text: &str| {
@@ -248,7 +248,7 @@ impl BusReporter {
     }
 }
 
-/// The structure of the `asfpushsink-status` message and of the signal's last argument.
+/// Builds the structure of the `asfpushsink-status` message, which is also the signal's last argument.
 fn details(step: &StateChange) -> gst::Structure {
     let mut details = gst::Structure::builder("asfpushsink-status")
         .field("destination", &step.destination)
@@ -275,8 +275,8 @@ fn of_failure(structure: gst::structure::Builder, failure: &Failure) -> gst::str
         .field_if_some("http-status-code", failure.status().map(u32::from))
 }
 
-/// Posts the message for a push that failed for good: an ERROR if the element has failed with it. `name` identifies the
-/// destination.
+/// Posts the message for a destination that failed permanently: an ERROR if the element fails because of it, otherwise
+/// a WARNING. `name` identifies the destination.
 pub(super) fn post_failure(
     element: &AsfPushSink,
     name: &str,
@@ -296,7 +296,7 @@ pub(super) fn post_failure(
     }
 }
 
-/// GStreamer's code for a failure.
+/// Returns GStreamer's code for a failure.
 fn resource_error(failure: &Failure) -> gst::ResourceError {
     match failure.class {
         Class::NotAuthorized => gst::ResourceError::NotAuthorized,
@@ -308,7 +308,7 @@ fn resource_error(failure: &Failure) -> gst::ResourceError {
     }
 }
 
-/// The details of an ERROR that upstream or a property causes.
+/// Builds the details of an ERROR that upstream or a property caused.
 pub(super) fn plain_details(hresult: Hresult) -> gst::Structure {
     gst::Structure::builder("asfpushsink-error")
         .field("hresult", hresult.0)

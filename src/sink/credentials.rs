@@ -1,4 +1,4 @@
-//! The signal `request-credentials`: who pushes, where a server or a proxy wants to know.
+//! The signal `request-credentials`, which asks the application for credentials when a server or proxy requires them.
 
 use std::ops::ControlFlow;
 
@@ -11,7 +11,7 @@ use wmhttp::auth::{CredentialRequest, Credentials, Target};
 
 const NAME: &str = "request-credentials";
 
-/// Takes the destination and the question; the first answer that is not NULL counts.
+/// Defines the signal. Its arguments are the destination and the request; the first answer that is not NULL is used.
 pub(super) fn signal() -> Signal {
     Signal::builder(NAME)
         .param_types([Destination::static_type(), gst::Structure::static_type()])
@@ -23,7 +23,7 @@ pub(super) fn signal() -> Signal {
         .build()
 }
 
-/// Asks the application by the signal, with no lock held.
+/// Emits the signal, with no lock held.
 pub(super) fn ask(
     element: &AsfPushSink,
     destination: &Destination,

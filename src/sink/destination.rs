@@ -1,4 +1,4 @@
-//! A destination as applications see it: a child of the element, which overrides settings.
+//! A destination as seen by applications: a child of the element, which can override the element's settings.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,7 +15,7 @@ use super::settings::Settings;
 use asfpush_client::publish::status::State;
 use wmhttp::auth::Login;
 
-/// One publishing point: its own values of the element's properties, and where the push to it stands.
+/// One publishing point: its own values of the element's properties, and its connection state.
 #[derive(Default)]
 pub struct DestinationImp {
     own: Mutex<Own>,
@@ -24,21 +24,21 @@ pub struct DestinationImp {
 #[derive(Default)]
 struct Own {
     element: glib::WeakRef<AsfPushSink>,
-    /// As the user wrote it, but without credentials.
+    /// As set by the user, but without credentials.
     location: String,
-    /// The user's name and password came with it.
+    /// Whether the user name and password came from the location.
     has_login: bool,
     state: DestinationState,
-    /// What posts for the push under way.
+    /// Posts messages for the current push.
     reporter: Weak<BusReporter>,
-    /// Its own values, …
+    /// The destination's own values, …
     values: Settings,
-    /// … of which these were set.
+    /// … and which of them were set.
     overrides: BTreeSet<&'static str>,
 }
 
 impl Own {
-    /// Takes a location, and the credentials in it; those of the one before are not for this one.
+    /// Sets the location and the credentials in it. Credentials from the previous location are removed.
     fn set_location(&mut self, text: &str) {
         let (location, login) = location::split_credentials(text);
         self.location = location;
@@ -55,7 +55,7 @@ impl Own {
     }
 }
 
-/// The properties that a location may carry.
+/// The properties that a location may contain.
 const LOGIN: [&str; 2] = ["user-id", "user-pw"];
 
 #[glib::object_subclass]
@@ -146,7 +146,7 @@ impl ObjectImpl for DestinationImp {
 impl GstObjectImpl for DestinationImp {}
 
 glib::wrapper! {
-    /// One publishing point of the element.
+    /// A publishing point of the element.
     pub struct Destination(ObjectSubclass<DestinationImp>) @extends gst::Object;
 }
 
@@ -167,7 +167,8 @@ impl DestinationImp {
         }
     }
 
-    /// Tells of a value that is refused; where no push is under way, none begins before there is a better one.
+    /// Records a rejected value and posts a WARNING. If no push is in progress, none can start until the value is
+    /// corrected.
     fn record_rejection<T>(&self, property: &'static str, outcome: &Result<T, String>) {
         let element = self.element();
         if !element.as_ref().is_some_and(|element| element.imp().is_pushing()) {
@@ -178,7 +179,7 @@ impl DestinationImp {
         }
     }
 
-    /// A property that the push itself tells.
+    /// Returns a property that depends on the push.
     fn runtime_property(&self, name: &str) -> glib::Value {
         let all = self.element().map(|element| element.imp().destination_stats()).unwrap_or_default();
         let stats = all.into_iter().find(|stats| stats.name == self.obj().name()).unwrap_or_default();
@@ -210,23 +211,23 @@ impl Destination {
         destination
     }
 
-    /// The location as the user wrote it, but without credentials.
+    /// Returns the location as set by the user, but without credentials.
     pub(super) fn location(&self) -> String {
         self.imp().own().location.clone()
     }
 
-    /// The first property whose last value was rejected, as `dest_N::NAME: REASON`.
+    /// Returns the first property whose last value was rejected, as `dest_N::NAME: REASON`.
     pub(super) fn first_rejection(&self) -> Option<String> {
         let first_rejection = self.imp().own().values.first_rejection()?;
         Some(format!("{}::{first_rejection}", self.name()))
     }
 
-    /// The element's settings with this destination's own values.
+    /// Returns the element's settings with this destination's own values.
     pub(super) fn settings(&self, element: &Settings) -> Settings {
         let mut settings = element.clone();
         let own = self.imp().own();
         for property in DESTINATION_PROPERTIES.iter().filter(|property| own.overrides.contains(property.spec.name())) {
-            // It was accepted when it was set.
+            // The value was accepted when it was set.
             let _ = (property.set)(&mut settings, &(property.get)(&own.values));
         }
         settings
@@ -236,12 +237,12 @@ impl Destination {
         self.imp().own().reporter = Arc::downgrade(reporter);
     }
 
-    /// What posts for the push under way, if any.
+    /// Returns the object that posts messages for the current push, if any.
     pub(super) fn reporter(&self) -> Option<Arc<BusReporter>> {
         self.imp().own().reporter.upgrade()
     }
 
-    /// Sets where the push stands and tells those who listen.
+    /// Sets the connection state and notifies the application.
     pub(super) fn set_state(&self, state: State) {
         self.imp().own().state = state.into();
         self.notify("state");

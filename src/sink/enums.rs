@@ -1,4 +1,4 @@
-//! The enumerations of the element's interface, and what they mean below.
+//! The enumerations of the element's properties and signals, and their conversions to those of the client crate.
 
 use gst::prelude::*;
 
@@ -11,20 +11,20 @@ use wmhttp::client;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstAsfPushDropPolicy")]
 pub enum DropPolicy {
-    /// `keyframe` where upstream is live, else `block`.
+    /// `keyframe` if upstream is live, otherwise `block`.
     #[default]
     #[enum_value(name = "keyframe if upstream is live, otherwise block", nick = "auto")]
     Auto,
-    /// Back-pressure.
+    /// Block upstream.
     #[enum_value(name = "Hold upstream back; nothing is lost", nick = "block")]
     Block,
-    /// Skip to the newest key frame.
+    /// Skip to the most recent key frame.
     #[enum_value(name = "Skip to the newest packet that starts a key frame", nick = "keyframe")]
     Keyframe,
-    /// Skip as little as possible.
+    /// Skip as few packets as possible.
     #[enum_value(name = "Skip to the oldest packet within the limits", nick = "oldest")]
     Oldest,
-    /// Begin anew.
+    /// Disconnect and connect again.
     #[enum_value(name = "Disconnect and connect again", nick = "disconnect")]
     Disconnect,
 }
@@ -51,7 +51,7 @@ pub enum SyncMethod {
     /// At the next key frame.
     #[enum_value(name = "At the next packet that starts a key frame", nick = "next-keyframe")]
     NextKeyframe,
-    /// At the newest key frame.
+    /// At the most recent key frame.
     #[default]
     #[enum_value(name = "At the newest packet that starts a key frame", nick = "latest-keyframe")]
     LatestKeyframe,
@@ -71,14 +71,14 @@ impl From<SyncMethod> for packet_buffer::StartPosition {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstAsfPushPadding")]
 pub enum Padding {
-    /// Removed, the packet's length stated.
+    /// Removed; the packet states its length.
     #[default]
     #[enum_value(name = "Removed, with an explicit Packet Length", nick = "explicit")]
     Explicit,
-    /// Removed, Padding Length 0.
+    /// Removed; Padding Length is 0.
     #[enum_value(name = "Removed, with a Padding Length of 0", nick = "zero")]
     Zero,
-    /// Untouched.
+    /// Kept.
     #[enum_value(name = "Kept", nick = "keep")]
     Keep,
 }
@@ -97,11 +97,11 @@ impl From<Padding> for asf::Padding {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstAsfPushHeaderChange")]
 pub enum HeaderChange {
-    /// As the server is known to do.
+    /// Depends on what the server is known to support.
     #[default]
     #[enum_value(name = "In the session if the server is known to apply it, otherwise in a new session", nick = "auto")]
     Auto,
-    /// `$E`(1) and `$C`.
+    /// `$E`(1) and `$C` in the session.
     #[enum_value(name = "In the session, with a stream change packet", nick = "stream-change")]
     StreamChange,
     /// A new session.
@@ -123,14 +123,14 @@ impl From<HeaderChange> for client::HeaderChange {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstAsfPushResume")]
 pub enum Resume {
-    /// Where the server shows that it holds the session.
+    /// If the server shows that it still has the session.
     #[default]
     #[enum_value(name = "If the server shows that it still has the session, otherwise a new session", nick = "auto")]
     Auto,
-    /// Wherever the server gave a push-id.
+    /// At every server that assigned a push-id.
     #[enum_value(name = "Whenever the server gave a push-id, even if it may have lost the session", nick = "always")]
     Always,
-    /// Nowhere.
+    /// Never.
     #[enum_value(name = "A new session after each lost connection", nick = "never")]
     Never,
 }
@@ -149,14 +149,14 @@ impl From<Resume> for client::Resume {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstAsfPushOnError")]
 pub enum OnError {
-    /// One is enough.
+    /// When any destination has failed.
     #[enum_value(name = "An ERROR when any publishing point has failed for good", nick = "fail-any")]
     FailAny,
-    /// Only all.
+    /// When all destinations have failed.
     #[default]
     #[enum_value(name = "An ERROR when all publishing points have failed for good", nick = "fail-all")]
     FailAll,
-    /// None.
+    /// Never.
     #[enum_value(name = "Never an ERROR, only WARNINGs", nick = "never")]
     Never,
 }
@@ -164,7 +164,7 @@ pub enum OnError {
 /// `auth-methods`.
 #[glib::flags(name = "GstAsfPushAuthMethods")]
 pub enum AuthMethods {
-    /// User and password, readable on the way.
+    /// User name and password in readable form.
     #[flags_value(name = "Basic (sends the password in clear text)", nick = "basic")]
     BASIC = 1 << 0,
     /// RFC 7616.
@@ -189,7 +189,7 @@ impl From<AuthMethods> for Methods {
     }
 }
 
-/// Where a destination stands.
+/// The connection state of a destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstAsfPushDestinationState")]
 #[allow(missing_docs)]
@@ -234,12 +234,12 @@ impl From<status::State> for DestinationState {
     }
 }
 
-/// What the `status` signal tells, with WMT_STATUS's numbers.
+/// The steps that the `status` signal reports, numbered like WMT_STATUS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstAsfPushStatus")]
 #[repr(i32)]
 pub enum Status {
-    /// See [`status::Status`], here and below.
+    /// See [`status::Status`] for this and the following values.
     #[enum_value(name = "The destination failed for good", nick = "error")]
     Error = 0,
     #[allow(missing_docs)]

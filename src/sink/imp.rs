@@ -1,4 +1,4 @@
-//! GstBaseSink's hooks.
+//! The implementation of GstBaseSink's virtual methods.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,19 +32,19 @@ use wmhttp::Hresult;
 use wmhttp::auth::Secret;
 use wmhttp::failure::Failure;
 
-/// How often QOS is posted at most.
+/// Minimum time between QOS messages.
 const QOS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The element's state: what applications set, and what the streaming thread works on.
+/// The element's state: the application's settings, and the stream that the streaming thread processes.
 #[derive(Default)]
 pub struct AsfPushSink {
     shared: Mutex<Shared>,
-    /// Taken out by the streaming thread for as long as it works on it, so that it never
-    /// holds a lock over a wait. Boxed, since a GObject's memory is not aligned for the parser's search.
+    /// The streaming thread takes the stream out while it works on it, so that it never holds a lock while waiting.
+    /// Boxed, because the memory of a GObject is not aligned as the parser's search requires.
     stream: Mutex<Option<Box<Stream>>>,
-    /// A destination needs a key frame; the streaming thread asks upstream for it.
+    /// A destination needs a key frame, which the streaming thread requests from upstream.
     key_frame_wanted: AtomicBool,
-    /// Whether PLAYING was asked for, if not reached. See [`BusReporter::announce`].
+    /// Whether PLAYING was requested, even if it is not reached yet. See [`BusReporter::announce`].
     is_playing: AtomicBool,
     /// When QOS was last posted.
     qos_posted_at: Mutex<Option<Instant>>,
@@ -58,10 +58,10 @@ pub(super) struct Shared {
     /// Number of the next destination.
     next_number: u32,
     pub(super) publisher: Option<Arc<Publisher>>,
-    /// Of the push that is under way, or the last.
+    /// Guards the posts of the current push, or of the last one.
     post_guard: Arc<PostGuard>,
     pub(super) totals: Totals,
-    /// Destinations' counters, kept after the publisher is gone.
+    /// The destinations' statistics, kept after the publisher was dropped.
     last_stats: Vec<Stats>,
 }
 
@@ -179,7 +179,7 @@ impl ElementImpl for AsfPushSink {
     }
 
     fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
-        // GstBaseSink's own start() comes with READY, where the location may still change.
+        // GstBaseSink calls start() already on the change to READY, when the location may still change.
         if transition == gst::StateChange::ReadyToPaused {
             self.start_push(None).inspect_err(|_| self.stop_push())?;
         }
@@ -245,7 +245,7 @@ impl BaseSinkImpl for AsfPushSink {
     }
 
     fn query(&self, query: &mut gst::QueryRef) -> bool {
-        // A push cannot go back; muxers that ask write a header that needs no rewriting then.
+        // A push cannot seek. Muxers that query this then write a header that they need not rewrite.
         if let gst::QueryViewMut::Seeking(seeking) = query.view_mut() {
             let format = seeking.format();
             seeking.set(
@@ -305,8 +305,8 @@ impl AsfPushSink {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// READY→PAUSED, or a flush behind the stream `with_buffer`: the publisher begins to connect; nothing is waited
-    /// for.
+    /// Starts the push, on the change from READY to PAUSED, or after a flush with the old stream as `with_buffer`: the
+    /// publisher starts to connect, without waiting.
     fn start_push(&self, with_buffer: Option<Box<Stream>>) -> Result<(), gst::StateChangeError> {
         let settings = self.shared().settings.for_new_push();
         let destinations = self.shared().destinations.clone();
@@ -325,7 +325,7 @@ impl AsfPushSink {
             self.post_plain_error(gst::ResourceError::Settings, &text, Hresult::INVALID_ARG);
             return Err(gst::StateChangeError);
         }
-        // All are checked before any is connected to.
+        // Check all locations before connecting to any of them.
         let mut over_tls = false;
         for destination in &destinations {
             over_tls |= location::parse(Some(&destination.location())).map_err(refuse)?.scheme() == "https";
@@ -337,12 +337,12 @@ impl AsfPushSink {
         self.prepare_tls(&settings.tls, over_tls)?;
         let publisher = Arc::new(Publisher::new(settings.limits()));
         let destinations = {
-            // Before the destinations, which may tell something at once.
+            // Before the destinations, which may report an event immediately.
             let mut shared = self.shared();
             shared.post_guard = Arc::default();
             shared.totals = Totals::default();
             shared.publisher = Some(Arc::clone(&publisher));
-            // Those that were added meanwhile met no push under way.
+            // Destinations that were added meanwhile have not been started yet.
             shared.destinations.clone()
         };
         for destination in &destinations {
@@ -360,7 +360,7 @@ impl AsfPushSink {
         Ok(())
     }
 
-    /// Finds files that are no use before anything is tried, and warns of what is not safe.
+    /// Reports unusable TLS files before connecting, and warns if verification is disabled.
     fn prepare_tls(&self, tls: &Tls, https: bool) -> Result<(), gst::StateChangeError> {
         if https || tls.has_files() {
             tls.prepare().map_err(|bad| {
@@ -378,7 +378,7 @@ impl AsfPushSink {
         Ok(())
     }
 
-    /// Begins to push to a destination.
+    /// Starts to push to a destination.
     pub(super) fn push_to(
         &self,
         publisher: &Publisher,
@@ -399,7 +399,7 @@ impl AsfPushSink {
     fn announce_steps(&self) {
         let destinations = self.shared().destinations.clone();
         let reporters: Vec<_> = destinations.iter().filter_map(Destination::reporter).collect();
-        // Only an element without a push has no I/O thread.
+        // This can fail only if there is no push, and then there is no step to announce.
         let _ = runtime::spawn(async move { reporters.iter().for_each(|reporter| reporter.announce()) });
     }
 
@@ -407,7 +407,7 @@ impl AsfPushSink {
         self.is_playing.load(Ordering::SeqCst)
     }
 
-    /// Makes the destinations that `location` and `locations` name.
+    /// Creates the destinations of `location` and `locations`.
     fn rebuild_destinations(&self) {
         let settings = self.shared().settings.clone();
         let gone = std::mem::take(&mut self.shared().destinations);
@@ -421,7 +421,7 @@ impl AsfPushSink {
         self.obj().notify("num-destinations");
     }
 
-    /// A new child of the element.
+    /// Creates a destination as a child of the element.
     pub(super) fn new_destination(&self, location: &str) -> Destination {
         let mut shared = self.shared();
         let destination = Destination::new(&self.obj(), &format!("dest_{}", shared.next_number), location);
@@ -433,13 +433,13 @@ impl AsfPushSink {
         destination
     }
 
-    /// Tells that a child is gone.
+    /// Notifies the application that a child was removed.
     pub(super) fn destination_removed(&self, destination: &Destination) {
         self.obj().child_removed(destination, &destination.name());
         self.obj().emit_by_name::<()>("destination-removed", &[destination]);
     }
 
-    /// Hands changed settings to the destinations that run.
+    /// Applies changed settings to the running destinations.
     pub(super) fn apply_settings(&self) {
         let (settings, publisher, destinations) = {
             let shared = self.shared();
@@ -457,7 +457,7 @@ impl AsfPushSink {
         });
     }
 
-    /// A destination has failed for good: whether that is an ERROR, `on-error` says.
+    /// Handles a destination that failed permanently; `on-error` decides whether that is an ERROR.
     pub(super) fn destination_failed(
         &self,
         name: &str,
@@ -470,7 +470,7 @@ impl AsfPushSink {
             (shared.settings.on_error, shared.publisher.clone(), shared.destinations.len())
         };
         let all_failed = publisher.is_some_and(|publisher| {
-            // Fewer while the push begins.
+            // While the push starts, the publisher has fewer destinations than the element.
             publisher.all_are(State::Failed, destinations)
         });
         let is_error = match policy {
@@ -481,7 +481,8 @@ impl AsfPushSink {
         post_failure(&self.obj(), name, step, failure, details, is_error);
     }
 
-    /// PAUSED→READY: connections close, without the end of the stream where it was not reached.
+    /// Stops the push, on the change from PAUSED to READY: closes the connections, without `$E` unless the end of the
+    /// stream was reached.
     fn stop_push(&self) {
         *self.stream() = None;
         let (publisher, post_guard) = {
@@ -502,12 +503,12 @@ impl AsfPushSink {
         }
     }
 
-    /// Tells that a property keeps its value, where there is a bus by now.
+    /// Posts a WARNING that a property keeps its value, if the element has a bus.
     pub(super) fn warn_rejected_value(&self, property: &str, why: &str) {
         gst::element_imp_warning!(self, gst::ResourceError::Settings, ("property {property} not changed: {why}"));
     }
 
-    /// Whether an encoder is pushing.
+    /// Returns whether a push is in progress.
     pub(super) fn is_pushing(&self) -> bool {
         self.shared().publisher.is_some()
     }
@@ -516,7 +517,7 @@ impl AsfPushSink {
         gst::element_imp_error!(self, code, ("{text}"), ["{hresult}"], details: plain_details(hresult));
     }
 
-    /// The counters of each destination, or those of the last push where none is under way.
+    /// Returns the statistics of each destination, or those of the last push if none is in progress.
     pub(super) fn destination_stats(&self) -> Vec<Stats> {
         let (publisher, last) = {
             let shared = self.shared();
@@ -531,7 +532,7 @@ impl AsfPushSink {
         stats::structure(&base, &totals, &self.destination_stats())
     }
 
-    /// Posts statistics each `stats-update-interval`.
+    /// Posts statistics at each `stats-update-interval`.
     fn set_ticker(&self) {
         let (publisher, post_guard, interval) = {
             let shared = self.shared();
@@ -543,7 +544,7 @@ impl AsfPushSink {
             let Some(element) = element.upgrade() else { return };
             let mut stats = element.imp().stats();
             stats.set_name("asfpushsink-stats");
-            // A bus that is flushing takes nothing; that is its owner's wish.
+            // A flushing bus rejects messages, which is the application's decision.
             post_guard
                 .speak(|| drop(element.post_message(gst::message::Element::builder(stats).src(&element).build())));
             element.notify("stats");
@@ -553,7 +554,7 @@ impl AsfPushSink {
         }
     }
 
-    /// Packets were dropped: how many in all, once a second at most.
+    /// Posts the total number of dropped packets, at most once per second.
     pub(super) fn post_qos(&self) {
         let now = Instant::now();
         {
@@ -578,7 +579,7 @@ impl AsfPushSink {
         let _ = element.post_message(message);
     }
 
-    /// The next packet to come in lets upstream know.
+    /// Requests a key frame; the streaming thread asks upstream when the next packet arrives.
     pub(super) fn want_key_frame(&self) {
         self.key_frame_wanted.store(true, Ordering::Relaxed);
     }

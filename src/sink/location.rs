@@ -1,4 +1,4 @@
-//! `location`: what a user may write, and the URL that is meant.
+//! Converts the values of `location` that users may write to URLs.
 
 use url::Url;
 
@@ -6,15 +6,15 @@ use asfpush_client::transport::tls;
 use wmhttp::Hresult;
 use wmhttp::auth::Login;
 
-/// The scheme under which the element answers to `gst_element_make_from_uri`.
+/// The URI scheme for `gst_element_make_from_uri`.
 pub(super) const URI_SCHEME: &str = "wmpush+http";
 /// The same over TLS.
 const URI_SCHEME_TLS: &str = "wmpush+https";
 
-/// All of them.
+/// All URI schemes.
 pub(super) const URI_SCHEMES: &[&str] = if tls::AVAILABLE { &[URI_SCHEME, URI_SCHEME_TLS] } else { &[URI_SCHEME] };
 
-/// Why a location cannot be pushed to.
+/// Why a location cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum LocationError {
     #[error("no location is set; set location=http://server:port/publishing-point")]
@@ -30,7 +30,7 @@ pub(super) enum LocationError {
 }
 
 impl LocationError {
-    /// The Windows code that fits best.
+    /// Returns the Windows code that describes the error best.
     pub(super) fn hresult(&self) -> Hresult {
         match self {
             Self::Missing => Hresult::INVALID_ARG,
@@ -48,13 +48,13 @@ impl LocationError {
     }
 }
 
-/// The publishing point's URL, without the credentials that `text` may hold.
+/// Returns the publishing point's URL without the credentials that `text` may contain.
 pub(super) fn parse(text: Option<&str>) -> Result<Url, LocationError> {
     let text = text.map(str::trim).filter(|text| !text.is_empty()).ok_or(LocationError::Missing)?;
     let (text, _) = Login::apart(text);
     let (scheme, rest) = text.split_once(':').ok_or(LocationError::NoScheme)?;
     let scheme = match scheme.to_ascii_lowercase().as_str() {
-        // The other names are spellings of these.
+        // The other names are aliases.
         "http" | "mms" | "mmsh" | URI_SCHEME => "http",
         "https" | URI_SCHEME_TLS if tls::AVAILABLE => "https",
         "https" | URI_SCHEME_TLS => return Err(LocationError::NoTls),
@@ -67,13 +67,12 @@ pub(super) fn parse(text: Option<&str>) -> Result<Url, LocationError> {
         return Err(LocationError::Unreadable(url::ParseError::EmptyHost));
     }
     let mut url = Url::parse(&format!("{scheme}:{rest}")).map_err(LocationError::Unreadable)?;
-    // No request carries it.
+    // Requests do not contain the fragment.
     url.set_fragment(None);
     Ok(url)
 }
 
-/// The location without user name and password, and these, unescaped. Where there are none it is what the
-/// user wrote, letter by letter.
+/// Splits off the user name and password, percent-decoded. A location without them is returned exactly as written.
 pub(super) fn split_credentials(text: &str) -> (String, Login) {
     let (bare, login) = Login::apart(text);
     let location = match parse(Some(&bare)) {
@@ -83,13 +82,14 @@ pub(super) fn split_credentials(text: &str) -> (String, Login) {
     (location, login)
 }
 
-/// The single locations in `locations`: commas or white space part them, never `;`, which is legal in a path.
+/// Splits `locations` at commas or white space, but not at `;`, which is legal in a path.
 pub(super) fn split(locations: Option<&str>) -> impl Iterator<Item = &str> {
     let parts = locations.unwrap_or_default().split(|letter: char| letter == ',' || letter.is_whitespace());
     parts.filter(|part| !part.is_empty())
 }
 
-/// What `text` may be shown as: nothing of it where it cannot be read, since it may hold a password.
+/// Returns `text` in a form that may be shown, or `None` if it is not a valid location, because it may then contain a
+/// password anywhere.
 pub(super) fn redacted(text: &str) -> Option<String> {
     parse(Some(text)).ok().map(String::from)
 }

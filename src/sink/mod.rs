@@ -1,10 +1,9 @@
 //! The element `asfpushsink`.
 //!
-//! `imp` maps GstBaseSink's hooks onto the stream and its destinations, `streaming` is what the
-//! streaming thread does, `allocation` what memory upstream is offered, `actions` what the action signals
-//! do, `properties` is the one table of what can be set, `report` turns what destinations tell into bus
-//! messages and signals, `post_guard` ends that with the push, `credentials` asks applications for them, `pacing`
-//! says when a packet is due.
+//! `imp` implements the virtual methods of GstBaseSink, `streaming` processes the stream in the streaming thread,
+//! `allocation` answers allocation queries, `actions` implements signals and actions, `properties` is the table of all
+//! properties, `bus` converts a destination's events to bus messages and signals, `post_guard` stops those at the end
+//! of a push, `credentials` requests credentials from the application, and `pacing` computes when a packet is due.
 
 /**
  * SECTION:element-asfpushsink
@@ -47,7 +46,7 @@ pub(crate) static CAT: LazyLock<gst::DebugCategory> =
     LazyLock::new(|| gst::DebugCategory::new("asfpushsink", gst::DebugColorFlags::empty(), Some("ASF push sink")));
 
 glib::wrapper! {
-    /// The element.
+    /// The element `asfpushsink`.
     pub struct AsfPushSink(ObjectSubclass<imp::AsfPushSink>)
         @extends gst_base::BaseSink, gst::Element, gst::Object,
         @implements gst::URIHandler, gst::ChildProxy;

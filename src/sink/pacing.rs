@@ -1,13 +1,13 @@
-//! When a packet is due: by the send times that the encoder wrote into the packets.
+//! Computes when a packet is due, from the send times that the encoder wrote into the packets.
 //!
-//! Buffer timestamps are no help: files have none, and `asfmux` copies an encoder's
-//! offset of 1000 hours into them. The send time starts anew with each header.
+//! Buffer timestamps cannot be used: files have none, and `asfmux` copies an encoder's offset of 1000 hours into them.
+//! The send time starts again with each header.
 
 use std::sync::Arc;
 
 use gst::ClockTime;
 
-/// A step of the send time beyond this is a splice, not a pause.
+/// A larger step of the send time is a splice, not a pause.
 const MAX_STEP_MS: i32 = 10_000;
 
 /// Maps send times to running times.
@@ -21,31 +21,31 @@ struct Anchor {
     header: Arc<asf::Header>,
     /// Running time of the first packet.
     running_time: ClockTime,
-    /// Send time of the packet before, milliseconds.
+    /// Send time of the previous packet in milliseconds.
     last: u32,
-    /// Send time passed since the first packet, milliseconds; may step back a little.
+    /// Send time elapsed since the first packet in milliseconds; may decrease slightly.
     elapsed: i64,
 }
 
 /// When a packet is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// It begins a stream: now.
+    /// Now, because it is the first packet of a stream.
     Now,
     /// At this running time.
     At(ClockTime),
-    /// Now, since the send times have jumped by so many milliseconds.
+    /// Now, because the send time jumped by this number of milliseconds.
     Jumped(i32),
 }
 
 impl Pacer {
-    /// When the packet with this send time, described by `header`, is due; `now` is asked where a clock is started.
+    /// Returns when a packet with this header and send time is due. `now` is called only when the timing starts again.
     pub(super) fn due(&mut self, header: &Arc<asf::Header>, send_time: u32, now: impl Fn() -> ClockTime) -> Due {
         let Some(anchor) = self.anchor.as_mut().filter(|anchor| Arc::ptr_eq(&anchor.header, header)) else {
             self.start(header, send_time, now());
             return Due::Now;
         };
-        // The send time wraps after 49 days: the difference as a signed number does not care.
+        // The send time wraps after 49 days, which the signed difference handles.
         let step = send_time.wrapping_sub(anchor.last).cast_signed();
         if step.unsigned_abs() > MAX_STEP_MS.unsigned_abs() {
             self.start(header, send_time, now());
@@ -82,10 +82,10 @@ mod tests {
         assert_eq!(pacer.due(&first, 99_954, now(500)), Due::Now);
         assert_eq!(pacer.due(&first, 100_054, now(501)), at(600));
         assert_eq!(pacer.due(&first, 100_054, now(600)), at(600));
-        // A little back changes nothing for those that follow.
+        // A small step back has no effect on the following packets.
         assert_eq!(pacer.due(&first, 100_004, now(600)), at(550));
         assert_eq!(pacer.due(&first, 100_154, now(600)), at(700));
-        // Another header, equal byte for byte: another stream.
+        // Another header is another stream, even if it is equal byte for byte.
         assert_eq!(pacer.due(&second, 0, now(900)), Due::Now);
         assert_eq!(pacer.due(&second, 40, now(900)), at(940));
     }
@@ -100,12 +100,12 @@ mod tests {
     }
 
     #[test]
-    fn jumps_are_not_waited_for() {
+    fn a_jump_does_not_cause_a_wait() {
         let mut pacer = Pacer::default();
         let header = header();
         let now = || ClockTime::from_mseconds(7000);
         pacer.due(&header, 0, now);
-        // The 1000 hours of libav's encoders, forth and back.
+        // The offset of 1000 hours of libav's encoders, forward and back.
         assert!(matches!(pacer.due(&header, 3_600_000_000, now), Due::Jumped(_)));
         assert_eq!(pacer.due(&header, 3_600_000_100, now), at(7100));
         assert!(matches!(pacer.due(&header, 200, now), Due::Jumped(_)));

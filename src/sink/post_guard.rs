@@ -1,26 +1,27 @@
-//! What threads of ours post, and that nothing of it is under way once the element has stopped.
+//! Guards bus posts from our own threads: after `silence` returns, no post is in flight.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
-/// The right to post for one push. A bus hands a message to the element's bin without holding the bin, which may be
-/// freed as soon as the state change that ends the push is over: no message may be on its way then.
+/// The permission to post messages for one push. A bus passes a message to the element's bin without a reference to the
+/// bin, which may be freed as soon as the state change that ends the push has returned. No message may be in flight
+/// then.
 #[derive(Default)]
 pub(super) struct PostGuard {
     speakers: Mutex<ActivePosts>,
-    /// Told when one has spoken.
+    /// Notified when a post has completed.
     spoken: Condvar,
 }
 
 #[derive(Default)]
 struct ActivePosts {
     silenced: bool,
-    /// One for each call that is under way.
+    /// The thread of each post in progress.
     speaking: Vec<ThreadId>,
 }
 
 impl PostGuard {
-    /// Calls `post`, which posts messages, with no lock held; or does not, where the push is over.
+    /// Calls `post`, which posts messages, with no lock held; does nothing if the push is over.
     pub(super) fn speak(&self, post: impl FnOnce()) {
         {
             let mut speakers = self.lock();
@@ -33,9 +34,10 @@ impl PostGuard {
         post();
     }
 
-    /// Waits for those who speak. From now on nobody does.
+    /// Blocks further posts and waits for those in progress.
     ///
-    /// An application that is told something may stop the element at once: its own thread is not waited for.
+    /// An application may stop the element from within a message handler, so a post of the calling thread is not
+    /// awaited.
     pub(super) fn silence(&self) {
         let own = thread::current().id();
         let mut speakers = self.lock();
@@ -50,7 +52,7 @@ impl PostGuard {
     }
 }
 
-/// A call that is under way, until it is dropped.
+/// A post in progress, until it is dropped.
 struct ActivePost<'a> {
     post_guard: &'a PostGuard,
 }

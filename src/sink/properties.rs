@@ -1,7 +1,7 @@
-//! The one table of the element's properties.
+//! The table of the element's properties.
 //!
-//! A row is a property: its specification, how it is read from the settings, and how
-//! it is written into them. The table in `docs/element.md` is checked against it.
+//! A row is a property: its specification, how to read it from the settings, and how to write it to them. A test
+//! compares the table in `docs/element.md` with it.
 
 use std::sync::{Arc, LazyLock};
 
@@ -14,23 +14,23 @@ use super::settings::Settings;
 use wmhttp::auth::Secret;
 use wmhttp::headers::{Directives, is_encoder};
 
-/// The row of a property, by its name.
+/// Returns the row of a property by its name.
 pub(super) fn property(name: &str) -> Option<&'static Property> {
     PROPERTIES.iter().find(|property| property.spec.name() == name)
 }
 
-/// One property. A write may be refused with a sentence that names cause and remedy.
+/// One property. A write may be rejected with a sentence that contains cause and remedy.
 pub(super) struct Property {
     pub(super) spec: ParamSpec,
     pub(super) get: fn(&Settings) -> Value,
     pub(super) set: fn(&mut Settings, &Value) -> Result<(), String>,
 }
 
-/// All that the settings hold, in the order of the table in `docs/element.md`.
+/// All properties that are stored in the settings, in the order of the table in `docs/element.md`.
 pub(super) static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(table);
 
-/// Those that each destination has too, and by which it overrides the element's value. The specifications
-/// are others, since one belongs to one class.
+/// The properties that each destination has too, with which it overrides the element's value. They need separate
+/// specifications, because a specification belongs to one class.
 pub(super) static DESTINATION_PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
     table().into_iter().filter(|property| NAMES_OF_DESTINATIONS.contains(&property.spec.name())).collect()
 });
@@ -108,7 +108,7 @@ fn table() -> Vec<Property> {
                 .flags(ParamFlags::WRITABLE)
                 .mutable_playing()
                 .build(),
-            // For a destination's settings; GObject gives it to nobody.
+            // This is used for a destination's settings; the property itself is write-only.
             |s| s.login.password.as_ref().map(Secret::reveal).to_value(),
             |s, v| {
                 s.login.password = v.get::<Option<String>>().ok().flatten().map(Secret::new);
@@ -354,7 +354,7 @@ fn table() -> Vec<Property> {
                 .build(),
             |s| s.proxy.redacted().to_value(),
             |s, v| {
-                // Not by `text`: here an empty one has a meaning.
+                // Not with `text`, because an empty string has a meaning here.
                 s.proxy.set_url(v.get().map_err(|_| "wrong value type".to_owned())?);
                 Ok(())
             },
@@ -506,7 +506,7 @@ fn table() -> Vec<Property> {
     ]
 }
 
-/// What may differ from one destination to another.
+/// The properties that may differ between destinations.
 const NAMES_OF_DESTINATIONS: &[&str] = &[
     "template-url",
     "auto-destroy",
@@ -549,7 +549,7 @@ fn text(value: &Value) -> Option<String> {
     value.get::<Option<String>>().ok().flatten().filter(|text| !text.is_empty())
 }
 
-/// GObject has checked the type already.
+/// Stores a value whose type GObject has already checked.
 fn put<T: for<'v> glib::value::FromValue<'v> + 'static>(field: &mut T, value: &Value) -> Result<(), String> {
     *field = value.get_owned().map_err(|_| "wrong value type".to_owned())?;
     Ok(())

@@ -1,4 +1,4 @@
-//! `proxy`, `proxy-id` and `proxy-pw`: what a user may write, and the choice that is meant.
+//! Converts the properties `proxy`, `proxy-id` and `proxy-pw` to a proxy configuration.
 
 use url::Url;
 
@@ -6,10 +6,10 @@ use asfpush_client::transport;
 use wmhttp::auth::Login;
 use wmhttp::proxy::{Proxy, ProxyConfig};
 
-/// What the three properties hold.
+/// The values of the three properties.
 #[derive(Clone, Default)]
 pub(super) struct ProxySettings {
-    /// Without credentials. `None` leaves it to the environment, an empty text is none.
+    /// The URL without credentials. `None` uses the environment; an empty string disables the proxy.
     url: Option<String>,
     pub(super) login: Login,
 }
@@ -30,8 +30,8 @@ pub(super) enum ProxyError {
 }
 
 impl ProxySettings {
-    /// Sets the URL; credentials in it become the other two properties. `host:port` alone is read as well, as in the
-    /// environment.
+    /// Sets the URL; credentials in it are moved to the other two properties. `host:port` without a scheme is accepted,
+    /// as in the environment.
     pub(super) fn set_url(&mut self, text: Option<&str>) {
         let text = text.map(str::trim);
         let Some(text) = text.filter(|text| !text.is_empty()) else {
@@ -45,16 +45,17 @@ impl ProxySettings {
         self.url = Some(url);
     }
 
-    /// The URL as it may be shown: nothing of it where it cannot be read, since it may hold a password.
+    /// Returns the URL in a form that may be shown, or `None` if it is invalid, because it may then contain a password
+    /// anywhere.
     pub(super) fn redacted(&self) -> Option<String> {
         let text = self.url.as_deref()?;
         if text.is_empty() { Some(String::new()) } else { plain(text).ok().map(String::from) }
     }
 
-    /// What is meant.
+    /// Returns the proxy configuration.
     ///
     /// # Errors
-    /// Why it cannot be used.
+    /// Why the setting cannot be used.
     pub(super) fn choice(&self) -> Result<ProxyConfig, ProxyError> {
         match self.url.as_deref() {
             None => Ok(transport::proxy::by_environment(self.login.clone())),
@@ -64,7 +65,7 @@ impl ProxySettings {
     }
 }
 
-/// The proxy alone, without a path.
+/// Parses the proxy's URL and removes its path.
 fn plain(text: &str) -> Result<Url, ProxyError> {
     let mut url = Url::parse(text).map_err(ProxyError::Unreadable)?;
     if url.scheme() != "http" {

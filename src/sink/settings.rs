@@ -1,4 +1,4 @@
-//! The element's settings, and what they mean to the layers below.
+//! The element's settings, and their conversion for the client crate.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,11 +21,11 @@ use wmhttp::client::Config;
 use wmhttp::headers::Directives;
 use wmhttp::via::Via;
 
-/// What the properties hold. Times are milliseconds but for `max_size_time`, nanoseconds.
+/// The values of the properties. Times are in milliseconds, except `max_size_time` in nanoseconds.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    /// As the user wrote it, maybe with a password; see `locations` too. Shared, since each destination's settings begin
-    /// as a copy of these, and the locations of thousands are long.
+    /// As set by the user, possibly with a password, like `locations`. Shared, because each destination's settings are
+    /// a copy of these, and the locations of thousands of destinations are long.
     pub(super) location: Option<Arc<Secret>>,
     pub(super) locations: Option<Arc<Secret>>,
     pub(super) template_url: Option<String>,
@@ -60,7 +60,8 @@ pub(super) struct Settings {
     pub(super) resume: Resume,
     pub(super) on_error: OnError,
     pub(super) stats_update_interval: u32,
-    /// Why the value that was set last is not used, by the name of the property: a push does not begin without it.
+    /// Why the last value of a property was rejected, by the property's name. A push cannot start until it is
+    /// corrected.
     pub(super) refusals: BTreeMap<&'static str, String>,
 }
 
@@ -111,13 +112,13 @@ fn ms(value: u32) -> Duration {
 }
 
 impl Settings {
-    /// For a push that begins: certificates are read anew, once for all its connections.
+    /// Returns the settings for a new push. Certificates are read again, once for all its connections.
     pub(super) fn for_new_push(&mut self) -> Self {
         self.tls = self.tls.anew();
         self.clone()
     }
 
-    /// Notes whether the value that a property was set to is taken.
+    /// Records whether the value that a property was set to was accepted.
     pub(super) fn record_rejection<T>(&mut self, name: &'static str, outcome: &Result<T, String>) {
         match outcome {
             Ok(_) => drop(self.refusals.remove(name)),
@@ -125,19 +126,19 @@ impl Settings {
         }
     }
 
-    /// The first property whose last value was rejected, as `NAME: REASON`.
+    /// Returns the first property whose last value was rejected, as `NAME: REASON`.
     pub(super) fn first_rejection(&self) -> Option<String> {
         self.refusals.iter().next().map(|(name, why)| format!("{name}: {why}"))
     }
 
-    /// Changes an option of TLS.
+    /// Changes a TLS option.
     pub(super) fn set_tls(&mut self, change: impl FnOnce(&mut tls::Options)) {
         let mut options = self.tls.options().clone();
         change(&mut options);
         self.tls = Tls::new(options);
     }
 
-    /// The single locations that `location` and `locations` name.
+    /// Returns the individual locations in `location` and `locations`.
     pub(super) fn locations(&self) -> Vec<&str> {
         let one = self.location.as_deref().map(Secret::reveal);
         one.into_iter().chain(location::split(self.locations.as_deref().map(Secret::reveal))).collect()
@@ -159,7 +160,7 @@ impl Settings {
         ms(self.eos_timeout)
     }
 
-    /// How often statistics are posted, where they are.
+    /// Returns the interval of statistics messages, if they are enabled.
     pub(super) fn stats_interval(&self) -> Option<Duration> {
         (self.stats_update_interval > 0).then(|| ms(self.stats_update_interval))
     }
@@ -181,7 +182,7 @@ impl Settings {
                 strict_server: self.strict_server,
                 automatic_redirect: self.automatic_redirect,
                 https: tls::AVAILABLE,
-                // One that cannot be used was refused before anything began.
+                // An invalid proxy was rejected before the push started.
                 proxy: self.proxy.choice().unwrap_or_default(),
                 header_change: self.header_change.into(),
                 resume: self.resume.into(),

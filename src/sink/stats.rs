@@ -1,4 +1,4 @@
-//! The `stats` property, and what `asfpushsink-stats` messages carry.
+//! The `stats` property, and the contents of `asfpushsink-stats` messages.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,7 +7,7 @@ use gst::prelude::*;
 use asfpush_client::publish::stats::{Stats, Timestamp};
 use asfpush_client::publish::status::State;
 
-/// Counters of the element's own.
+/// Totals of the element.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
     pub(super) packets_received: u64,
@@ -16,7 +16,7 @@ pub(super) struct Totals {
     pub(super) headers: u64,
 }
 
-/// `application/x-asfpushsink-stats`: the base class's fields, the totals, and a structure for each destination.
+/// Builds `application/x-asfpushsink-stats`: the base class's fields, the totals, and a structure for each destination.
 pub(super) fn structure(base: &gst::StructureRef, totals: &Totals, destinations: &[Stats]) -> gst::Structure {
     let mut stats = gst::Structure::new_empty("application/x-asfpushsink-stats");
     for (name, value) in base.iter() {
@@ -42,12 +42,12 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Nanoseconds since 1970, as multihandlesink has them.
+/// Converts to nanoseconds since 1970, like multihandlesink.
 fn wall_time(at: SystemTime) -> u64 {
     nanoseconds(at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
-/// `application/x-asfpushsink-destination-stats`.
+/// Builds `application/x-asfpushsink-destination-stats`.
 pub(super) fn destination(stats: &Stats) -> gst::Structure {
     let now = Instant::now();
     let in_state = stats.state_since.map(|since| now.saturating_duration_since(since));

@@ -1,4 +1,5 @@
-//! What the streaming thread does: bytes to packets, packets in time, packets to the publisher.
+//! The work of the streaming thread: parses bytes to packets, waits until they are due, and passes them to the
+//! publisher.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,40 +21,41 @@ use asfpush_client::publish::stats::Stats;
 use asfpush_client::publish::{DrainOutcome, Publisher};
 use wmhttp::Hresult;
 
-/// Bytes of a packet's beginning that are copied, where the rest comes with the next buffer: to keep the buffer for
-/// them takes an allocation, and as long.
+/// If an incomplete packet at the end of a buffer is shorter than this number of bytes, it is copied. Keeping the
+/// buffer for it needs an allocation, which takes as long.
 const COPY_BELOW_BYTES: usize = 16 * 1024;
-/// Bytes of packets that are fed at once at most, of a buffer that holds more: in between, the publisher may hold
-/// upstream back.
+/// Maximum number of bytes of packets from one buffer that are passed on at once. After each portion, the publisher may
+/// block upstream.
 const FED_AT_ONCE: usize = 512 * 1024;
-/// How often upstream is asked for a key frame at most.
+/// Minimum time between key frame requests to upstream.
 const KEY_FRAME_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Packets that are due and not yet fed. A muxer's buffer holds few of them, and four need no allocation.
+/// Packets that are due but not passed on yet. A muxer's buffer contains few of them, and up to four need no
+/// allocation.
 type ReadyPackets<B> = SmallVec<[asf::Packet<B>; 4]>;
 
-/// The stream from start to stop.
+/// The stream between the start and the stop of the element.
 pub(super) struct Stream {
     publisher: Arc<Publisher>,
     parser: asf::Parser,
     pacer: Pacer,
     ready_header: Option<Arc<asf::Header>>,
-    /// Packets wait for their time where upstream is not live: `sync`, as it was when the buffer came.
+    /// Whether packets wait until they are due if upstream is not live: the value of `sync` when the buffer arrived.
     paced: bool,
     seen_data: bool,
-    /// The last STREAM_START's number.
+    /// The sequence number of the last STREAM_START.
     stream_start: Option<gst::Seqnum>,
-    /// That came twice, and the SEGMENT behind it is to come.
+    /// The same STREAM_START arrived twice, and its SEGMENT is expected.
     relinked: bool,
-    /// The last SEGMENT's number.
+    /// The sequence number of the last SEGMENT.
     segment: Option<gst::Seqnum>,
     live: bool,
-    /// When upstream was last asked for a key frame, and how often in all.
+    /// When upstream was last asked for a key frame, and how often in total.
     key_frame_asked_at: Option<Instant>,
     key_frames_asked: u32,
-    /// An ERROR was posted for what came: there is no more to say at EOS.
+    /// An ERROR was posted for the input, so EOS needs no further message.
     refused: bool,
-    /// The end has gone out: after a flush the stream begins anew, in new sessions.
+    /// The end was sent. After a flush, the stream begins again in new sessions.
     ended: bool,
 }
 
@@ -77,20 +79,21 @@ impl Stream {
         }
     }
 
-    /// Whether nothing more will be pushed before a flush.
+    /// Returns whether nothing more is pushed until a flush.
     pub(super) fn is_over(&self) -> bool {
         self.ended || self.refused
     }
 
-    /// This stream after a flush that follows its end: what is known of its bytes stays.
+    /// Returns the stream for a new push after a flush that follows its end. The parser keeps what it knows about the
+    /// bytes.
     pub(super) fn again(self, publisher: Arc<Publisher>) -> Self {
         let Self { stream_start, segment, .. } = self;
         let parser = self.parser.reset_after_error();
         Self { stream_start, segment, parser, ..Self::new(publisher, asf::Settings::default()) }
     }
 
-    /// STREAM_START: the first comes before everything, a later one in mid-stream. The same one again says no more
-    /// than that there is a new link upstream.
+    /// Handles STREAM_START: the first one precedes all data, a later one arrives in the middle of the stream. A
+    /// repeated one only means that upstream was relinked.
     pub(super) fn new_stream(&mut self, number: gst::Seqnum) {
         let before = self.stream_start.replace(number);
         self.relinked = before == Some(number);
@@ -99,7 +102,7 @@ impl Stream {
         }
     }
 
-    /// SEGMENT: only those in bytes tell of rewrites and seeks.
+    /// Handles SEGMENT: only segments in bytes describe rewrites and seeks.
     pub(super) fn segment(&mut self, number: gst::Seqnum, segment: &gst::Segment) {
         let known = self.segment.replace(number) == Some(number);
         if std::mem::take(&mut self.relinked) && known {
@@ -107,30 +110,30 @@ impl Stream {
         }
         let Some(segment) = segment.downcast_ref::<gst::format::Bytes>() else { return };
         let start = segment.start().map_or(0, u64::from);
-        // A source that was sought without a flush counts its time on; a muxer that goes back to rewrite what it
-        // has written begins with 0 each time.
+        // After a seek without a flush, a source continues its running time. A muxer that goes back to rewrite its
+        // header starts with 0 each time.
         match segment.base().map_or(0, u64::from) {
             0 => self.parser.segment(start),
             _ => self.parser.seek_to(start),
         }
     }
 
-    /// FLUSH_STOP.
+    /// Handles FLUSH_STOP.
     pub(super) fn flush(&mut self) {
         self.relinked = false;
         self.parser.discontinuity();
-        // The running time may begin anew as well.
+        // The running time may also start again.
         self.pacer = Pacer::default();
     }
 
-    /// The caps' `streamheader`.
+    /// Handles the caps' `streamheader`.
     pub(super) fn stream_header(&mut self, header: Bytes) {
         self.parser.stream_header(header);
     }
 }
 
 impl AsfPushSink {
-    /// Parses a buffer and feeds what is due.
+    /// Parses a buffer and passes on the packets that are due.
     pub(super) fn push_buffer(&self, stream: &mut Stream, buffer: &gst::Buffer) -> Result<(), gst::FlowError> {
         if buffer.flags().contains(gst::BufferFlags::DISCONT) && stream.seen_data {
             stream.parser.discontinuity();
@@ -150,7 +153,7 @@ impl AsfPushSink {
         result
     }
 
-    /// Packets are read where they lie; what is left over at the end is kept for the memory that follows.
+    /// Parses packets in place; an incomplete packet at the end is kept for the next memory.
     fn push_memory(
         &self,
         stream: &mut Stream,
@@ -184,8 +187,8 @@ impl AsfPushSink {
         gst::FlowError::Error
     }
 
-    /// Asks upstream for a key frame where a destination needs one: an encoder that knows GstForceKeyUnit
-    /// answers it with its next frame.
+    /// Asks upstream for a key frame if a destination needs one. An encoder that supports GstForceKeyUnit responds with
+    /// its next frame.
     fn ask_for_key_frame(&self, stream: &mut Stream) {
         let wanted = self.key_frame_wanted();
         if !wanted.load(Ordering::Relaxed)
@@ -204,12 +207,12 @@ impl AsfPushSink {
             .field("all-headers", false)
             .field("count", stream.key_frames_asked)
             .build();
-        // False where nobody upstream can: then the next key frame comes when it comes.
+        // If no element upstream handles the event, the next key frame arrives when the encoder produces one.
         let taken = self.obj().sink_pad().push_event(gst::event::CustomUpstream::new(structure));
         gst::debug!(CAT, imp = self, "asked upstream for a key frame: {taken}");
     }
 
-    /// Takes all units that there are, and feeds them, each when it is due; the last of them came with this buffer.
+    /// Takes all available packets and passes on each when it is due. The last of them was completed by this buffer.
     fn push_units<B: asf::PacketBytes>(
         &self,
         stream: &mut Stream,
@@ -236,12 +239,12 @@ impl AsfPushSink {
             if new_stream {
                 self.feed(stream, &mut ready)?;
                 totals.headers += 1;
-                gst::info!(CAT, imp = self, "a stream begins: {:?}", unit.header);
+                gst::info!(CAT, imp = self, "stream started: {:?}", unit.header);
                 stream.live = self.upstream_is_live();
                 stream.publisher.set_live(stream.live);
                 stream.ready_header = Some(Arc::clone(&unit.header));
             }
-            // What could not be parsed has no send time.
+            // A packet that could not be parsed has no send time.
             if stream.paced && !stream.live && unit.packet.is_parsed() {
                 self.wait_until_due(stream, buffer, &mut ready, &unit)?;
             }
@@ -257,7 +260,7 @@ impl AsfPushSink {
         self.feed(stream, &mut ready)
     }
 
-    /// Waits by the clock, once what is due before has been fed.
+    /// Passes on the packets that are due earlier, then waits for the clock.
     fn wait_until_due<B: asf::PacketBytes>(
         &self,
         stream: &mut Stream,
@@ -283,18 +286,18 @@ impl AsfPushSink {
         }
     }
 
-    /// A running time with what GstBaseSink's properties and the pipeline's latency add to it.
+    /// Adds GstBaseSink's properties and the pipeline's latency to a running time.
     fn adjust_for_latency(&self, time: gst::ClockTime) -> gst::ClockTime {
         let sink = self.obj();
         let (late, offset) = (time.saturating_add(sink.latency()), sink.ts_offset());
         let shift = gst::ClockTime::from_nseconds(offset.unsigned_abs());
         let late = if offset < 0 { late.saturating_sub(shift) } else { late.saturating_add(shift) };
-        // It is a part of the latency.
+        // The render delay is included in the latency.
         late.saturating_sub(sink.render_delay())
     }
 
-    /// Waits for a running time. `gst_base_sink_wait` would do but for PAUSED in the midst of it, which it waits in
-    /// without saying that PAUSED is reached.
+    /// Waits for a running time. `gst_base_sink_wait` cannot be used: on a change to PAUSED it waits without committing
+    /// that state.
     fn wait_until(&self, due: gst::ClockTime, buffer: &gst::Buffer) -> Result<(), gst::FlowError> {
         loop {
             vfuncs::preroll(&self.obj(), buffer)?;
@@ -304,7 +307,7 @@ impl AsfPushSink {
         }
     }
 
-    /// Hands the packets that have gathered to the publisher; waits where a destination holds it back.
+    /// Passes the collected packets to the publisher, and blocks if a destination requires it.
     fn feed<B: asf::PacketBytes>(
         &self,
         stream: &mut Stream,
@@ -321,7 +324,8 @@ impl AsfPushSink {
         Ok(())
     }
 
-    /// EOS: the tail and the end of the stream go out, within `eos-timeout`. Called with the preroll lock held.
+    /// Handles EOS: sends the remaining packets and the end of the stream, within `eos-timeout`. Called with the
+    /// preroll lock held.
     pub(super) fn drain(&self) -> Result<(), gst::FlowError> {
         let Some(mut stream) = self.stream().take() else { return Err(gst::FlowError::Flushing) };
         let result = self.drain_stream(&mut stream);
@@ -341,7 +345,7 @@ impl AsfPushSink {
                 "the stream ended before its first data packet: nothing was pushed; check that the muxer receives data";
             gst::element_imp_warning!(self, gst::StreamError::Format, ("{text}"));
         }
-        // Without data there is nothing to connect for, and the WARNING above says so.
+        // Without data there was nothing to connect for, as the WARNING above says.
         let has_data = stream.ready_header.is_some();
         let until = Instant::now() + self.shared().settings.eos_timeout();
         stream.publisher.end();
@@ -351,7 +355,7 @@ impl AsfPushSink {
                 Ok(DrainOutcome::All) => return Ok(()),
                 Ok(DrainOutcome::TimedOut(waiting)) => {
                     let unreached = stream.publisher.unreached();
-                    // After the EOS message no connection may begin.
+                    // No connection may begin after the EOS message.
                     stream.publisher.stop_connecting();
                     let waiting = waiting.saturating_sub(unreached.len());
                     if has_data {
@@ -375,8 +379,8 @@ impl AsfPushSink {
         }
     }
 
-    /// Reports publishing points that were never connected by the end of the stream; `on-error` decides whether as an
-    /// ERROR.
+    /// Reports destinations that were never connected before the end of the stream; `on-error` decides whether that is
+    /// an ERROR.
     fn report_unreached(&self, unreached: &[Stats]) {
         let Some(first) = unreached.first() else { return };
         let (policy, destinations) = {
@@ -409,7 +413,7 @@ impl AsfPushSink {
         }
     }
 
-    /// Posts the ERROR for bytes that are no ASF that can be pushed.
+    /// Posts the ERROR for input that is not ASF or cannot be pushed.
     fn refuse(&self, stream: &mut Stream, error: &asf::Error) -> gst::FlowError {
         if std::mem::replace(&mut stream.refused, true) {
             return gst::FlowError::Error;
@@ -432,7 +436,7 @@ impl AsfPushSink {
     }
 }
 
-/// The Windows code for input that cannot be pushed.
+/// Returns the Windows code for input that cannot be pushed.
 fn hresult_of(error: &asf::Error) -> Hresult {
     match error {
         asf::Error::HeaderTooBig { .. } => Hresult::ASF_HEADER_SIZE,

@@ -1,10 +1,9 @@
-//! What GstBaseSink has and its Rust bindings do not offer: two hooks and a call.
+//! Parts of GstBaseSink that its Rust bindings do not offer: two virtual methods and a call.
 //!
-//! `get_times`: the base class would wait for buffer timestamps, which byte streams
-//! lack and which encoders spoil; the element waits by send times itself.
-//! `wait_event`: called at EOS between preroll and the EOS message, which is where
-//! the tail has to go out.
-//! `gst_base_sink_do_preroll`: what a wait that PAUSED has broken off needs, so that PAUSED is reached.
+//! `get_times`: the base class would wait for buffer timestamps, which byte streams do not have and which encoders
+//! write incorrectly; the element itself waits by send times.
+//! `wait_event`: called at EOS between preroll and the EOS message, which is when the remaining data must be sent.
+//! `gst_base_sink_do_preroll`: needed after a wait that a change to PAUSED has interrupted, so that PAUSED is reached.
 
 use glib::translate::{IntoGlib, ToGlibPtr, TryFromGlib, from_glib_borrow, from_glib_none};
 use gst::prelude::*;
@@ -13,37 +12,38 @@ use gst::subclass::prelude::*;
 use super::AsfPushSink;
 use super::imp;
 
-/// Puts the hooks into the element's class.
-#[expect(unsafe_code, reason = "the bindings have no safe way to set these two hooks")]
+/// Sets the virtual methods in the element's class.
+#[expect(unsafe_code, reason = "the bindings have no safe way to set these two methods")]
 pub(super) fn install(class: &mut <imp::AsfPushSink as ObjectSubclass>::Class) {
     let class: *mut _ = class;
     let class: &mut gst_base::ffi::GstBaseSinkClass = {
-        // SAFETY: the element derives from GstBaseSink, so its class begins with that class;
-        // class_init has it for itself.
+        // SAFETY: the element derives from GstBaseSink, so its class structure begins with that of GstBaseSink, and
+        // class_init has exclusive access to it.
         unsafe { &mut *class.cast() }
     };
     class.get_times = Some(get_times);
     class.wait_event = Some(wait_event);
 }
 
-/// Where the element is not PLAYING: prerolls with this buffer, which ends a change to PAUSED that is pending, and waits
-/// for PLAYING. To be called where `render` may wait, that is with the preroll lock held.
+/// If the element is not PLAYING, prerolls with this buffer, which completes a pending change to PAUSED, and waits for
+/// PLAYING. Call it where `render` may wait, that is, with the preroll lock held.
 ///
 /// # Errors
 ///
-/// `Flushing` where there is a flush, or READY is wanted.
-#[expect(unsafe_code, reason = "the bindings leave this call out")]
+/// `Flushing` during a flush or a change to READY.
+#[expect(unsafe_code, reason = "the bindings do not offer this call")]
 pub(super) fn preroll(sink: &AsfPushSink, buffer: &gst::Buffer) -> Result<(), gst::FlowError> {
     let sink: *mut gst_base::ffi::GstBaseSink = sink.upcast_ref::<gst_base::BaseSink>().to_glib_none().0;
-    // SAFETY: the base class sets this under the preroll lock only, which the caller holds.
+    // SAFETY: the base class changes this field only with the preroll lock held, which the caller holds.
     let flushing = unsafe { (*sink).flushing };
     if flushing != glib::ffi::GFALSE {
         return Err(gst::FlowError::Flushing);
     }
     let object: *mut gst::ffi::GstBuffer = buffer.to_glib_none().0;
-    // SAFETY: both are alive; a GstBuffer begins with its GstMiniObject, which the callee takes a reference of its own to.
+    // SAFETY: both objects are alive. A GstBuffer begins with its GstMiniObject, and the callee takes its own reference
+    // to it.
     let flow = unsafe { gst_base::ffi::gst_base_sink_do_preroll(sink, object.cast()) };
-    // SAFETY: any number is a flow return.
+    // SAFETY: any number is a valid flow return.
     unsafe { gst::FlowSuccess::try_from_glib(flow) }.map(|_| ())
 }
 
@@ -54,7 +54,7 @@ unsafe extern "C" fn get_times(
     start: *mut gst::ffi::GstClockTime,
     end: *mut gst::ffi::GstClockTime,
 ) {
-    // SAFETY: the base class passes two valid places.
+    // SAFETY: the base class passes two valid pointers.
     unsafe {
         *start = gst::ffi::GST_CLOCK_TIME_NONE;
         *end = gst::ffi::GST_CLOCK_TIME_NONE;
@@ -66,7 +66,7 @@ unsafe extern "C" fn wait_event(
     sink: *mut gst_base::ffi::GstBaseSink,
     event: *mut gst::ffi::GstEvent,
 ) -> gst::ffi::GstFlowReturn {
-    // SAFETY: the parent class is GstBaseSink's own, whose hook is set; it gets what it would have got.
+    // SAFETY: the parent class is that of GstBaseSink, whose method is set, and it receives its original arguments.
     let waited = unsafe {
         let parent = imp::AsfPushSink::type_data().as_ref().parent_class().cast::<gst_base::ffi::GstBaseSinkClass>();
         (*parent).wait_event.map_or(gst::ffi::GST_FLOW_OK, |wait| wait(sink, event))
@@ -74,7 +74,7 @@ unsafe extern "C" fn wait_event(
     if waited != gst::ffi::GST_FLOW_OK {
         return waited;
     }
-    // SAFETY: the base class calls this with an element of this class, and an event, that it holds.
+    // SAFETY: the base class calls this with an element of this class and an event, and holds references to both.
     let (element, event): (_, gst::Event) =
         unsafe { (from_glib_borrow::<_, gst_base::BaseSink>(sink), from_glib_none(event)) };
     let Some(element) = element.downcast_ref::<AsfPushSink>() else { return waited };

@@ -1,4 +1,4 @@
-//! Times the pure parts: nanoseconds a packet, bytes a second. `cargo bench --bench pure`.
+//! Measures the parts without I/O: nanoseconds per packet, and bytes per second. `cargo bench --bench pure`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a measurement that fails, fails")]
 
 use bench_parts::parts::{self, Borrowed};
@@ -9,13 +9,13 @@ fn main() {
     divan::main();
 }
 
-/// One turn over 512 KiB of packets.
+/// One iteration processes 512 KiB of packets.
 #[divan::bench(args = parts::names(), sample_count = 200)]
 fn part(bencher: Bencher, name: &str) {
     let mut part = Borrowed::named(name);
     let packets = part.packets();
     let bytes = packets as usize * part.media.packet_size;
-    // The first fills the log, which from then on drops what it takes.
+    // The first iterations fill the packet buffer, which then drops packets as it accepts new ones.
     for _ in 0..4 {
         assert_eq!(part.turn(), packets);
     }

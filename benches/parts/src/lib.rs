@@ -1,4 +1,4 @@
-//! The pure parts on the way of a packet, each as something that can be done to one stream over and over.
+//! The parts of a packet's path that do no I/O, each as an operation that can be repeated on one stream.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

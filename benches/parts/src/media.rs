@@ -1,32 +1,32 @@
-//! The streams that are measured: full packets, or packets of which a third is padding.
+//! The streams for measurements: full packets, or packets of which a third is padding.
 
 use asf::test_util::{HeaderBuilder, PacketBuilder, Payload};
 use bytes::Bytes;
 
 const VIDEO: u8 = 2;
-/// Packets from one key frame to the next.
+/// Number of packets between key frames.
 const KEY_FRAME_EVERY: u32 = 100;
-/// Bytes that asfmux writes around the one payload of a packet.
+/// Number of bytes that asfmux writes in addition to the single payload of a packet.
 const AROUND_PAYLOAD: usize = 30;
 
-/// What the packets of a stream look like.
+/// The packets of a stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Media {
-    /// Bytes of a packet.
+    /// Size of a packet in bytes.
     pub packet_size: usize,
-    /// Whether a third of each is padding.
+    /// Whether a third of each packet is padding.
     pub padded: bool,
-    /// Milliseconds from one send time to the next.
+    /// Milliseconds between send times.
     pub step: u32,
 }
 
 impl Media {
-    /// The Header Object and the head of the Data Object.
+    /// Returns the Header Object and the start of the Data Object.
     pub fn header(self) -> Bytes {
         HeaderBuilder::default().packet_size(u32::try_from(self.packet_size).unwrap()).build()
     }
 
-    /// The packet number `n`. A full one ends with its number, little-endian.
+    /// Returns packet number `n`. A full packet ends with its number in little-endian order.
     pub fn packet(self, n: u32) -> Bytes {
         let room = self.packet_size - AROUND_PAYLOAD;
         let mut data = vec![0xA5; if self.padded { room * 2 / 3 } else { room }];
@@ -39,7 +39,7 @@ impl Media {
         packet
     }
 
-    /// Packets back to back.
+    /// Returns consecutive packets.
     pub fn packets(self, numbers: std::ops::Range<u32>) -> Vec<u8> {
         numbers.map(|n| self.packet(n)).collect::<Vec<_>>().concat()
     }

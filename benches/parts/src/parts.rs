@@ -1,6 +1,6 @@
-//! The pure parts on the way of a packet, each as something that can be done to one stream over and over.
+//! The parts of a packet's path that do no I/O, each as an operation that can be repeated on one stream.
 //!
-//! `pure.rs` times them, `instructions` counts what they take.
+//! `pure.rs` measures their time, and `instructions` counts their instructions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,12 +13,12 @@ use wmhttp::client::{Config, Output, ResponseHead, Session};
 
 use crate::media::Media;
 
-/// Bytes of the stream of one turn: they stay in the processor's cache.
+/// Number of bytes of the stream per iteration; they stay in the processor's cache.
 const TURN: usize = 512 * 1024;
 
-/// One part with the stream it works on.
+/// A part and the stream that it processes.
 pub struct Borrowed {
-    /// What the stream consists of.
+    /// The packets of the stream.
     pub media: Media,
     blocks: Vec<Bytes>,
     packets: u32,
@@ -26,19 +26,19 @@ pub struct Borrowed {
 }
 
 enum Work {
-    /// Bytes to packets.
+    /// Parses bytes to packets.
     Parse(Box<Parser>),
-    /// One packet to one without its padding.
+    /// Removes a packet's padding.
     Strip(Arc<Header>),
-    /// Packets to `$D`s, and what a destination takes of them.
+    /// Frames packets as `$D`, and takes them from the buffer like a destination.
     Frame(Arc<Header>, Vec<Packet>, Arc<PacketBuffer>, Reader),
-    /// How much of a packet may go now.
+    /// Asks the session how much of a packet may be sent now.
     Session(Arc<Header>, Box<Session>),
-    /// All of it: bytes to what is sent.
+    /// Everything: from input bytes to the bytes to send.
     Path(Box<Parser>, Arc<PacketBuffer>, Reader),
 }
 
-/// How a part is made, and its stream.
+/// Name, stream, size of the buffers, and constructor of a part.
 type Recipe = (&'static str, Media, usize, fn(Media) -> Work);
 
 const SMALL: Media = Media { packet_size: 1444, padded: false, step: 10 };
@@ -46,7 +46,8 @@ const USUAL: Media = Media { packet_size: 3200, padded: false, step: 10 };
 const PADDED: Media = Media { packet_size: 3200, padded: true, step: 10 };
 const LARGE: Media = Media { packet_size: 16_000, padded: false, step: 10 };
 
-/// Packets of the three sizes that matter: of a datagram, asfmux's own, and large; and buffers of one or of any size.
+/// Packets of the three relevant sizes: that of a datagram, asfmux's default, and a large one; in buffers of one packet
+/// or of any size.
 const RECIPES: &[Recipe] = &[
     ("parse-1444", SMALL, 1444, parsing),
     ("parse-3200", USUAL, 3200, parsing),
@@ -63,13 +64,13 @@ const RECIPES: &[Recipe] = &[
     ("path-16000", LARGE, 16_000, path),
 ];
 
-/// The names of all parts.
+/// Returns the names of all parts.
 pub fn names() -> impl Iterator<Item = &'static str> {
     RECIPES.iter().map(|recipe| recipe.0)
 }
 
 impl Borrowed {
-    /// The part of this name, ready for its first turn.
+    /// Creates the part with this name, ready for its first iteration.
     pub fn named(name: &str) -> Self {
         let &(_, media, block, work) = RECIPES.iter().find(|recipe| recipe.0 == name).unwrap();
         let packets = u32::try_from(TURN / media.packet_size).unwrap();
@@ -78,12 +79,12 @@ impl Borrowed {
         Self { media, blocks, packets, work: work(media) }
     }
 
-    /// Packets of a turn.
+    /// Returns the number of packets per iteration.
     pub fn packets(&self) -> u32 {
         self.packets
     }
 
-    /// Does the part to the whole stream once, and says how many packets came out.
+    /// Processes the whole stream once and returns the number of resulting packets.
     pub fn turn(&mut self) -> u32 {
         let mut done = 0;
         match &mut self.work {
@@ -134,7 +135,7 @@ impl Borrowed {
     }
 }
 
-/// Reads the packets that end in this block, as the element does: where they lie. What is left over is kept.
+/// Parses the packets that end in this block in place, as the element does. The remainder is kept.
 fn read<'a>(
     parser: &mut Parser,
     block: &'a [u8],
@@ -144,11 +145,11 @@ fn read<'a>(
     units(&mut std::iter::from_fn(|| parser.read_unit(&mut rest).unwrap()));
     if !rest.is_empty() {
         parser.push_copied(rest);
-        assert!(parser.next_packet().unwrap().is_none(), "a packet that was not read where it lies");
+        assert!(parser.next_packet().unwrap().is_none(), "a packet was not parsed in place");
     }
 }
 
-/// Takes what is there, as a destination does.
+/// Takes the available packets, as a destination does.
 fn taken(reader: &mut Reader) -> u32 {
     let mut count = 0;
     while let Some(batch) = reader.take(64 * 1024) {
@@ -194,7 +195,7 @@ fn path(media: Media) -> Work {
     Work::Path(parser(media), buffer, reader)
 }
 
-/// A session that has begun its first body.
+/// A session that has started its first body.
 fn streaming(header: &Arc<Header>) -> Session {
     let now = Instant::now();
     let mut session = Session::new(Config::new(

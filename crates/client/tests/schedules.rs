@@ -1,7 +1,8 @@
-//! The log's writer and readers in orders that no clock would bring about: its own source, on locks that switch threads
-//! wherever the schedule of a test wants. A schedule in which all threads wait is a failure too.
+//! Runs the packet buffer's writer and readers in schedules that real time would not produce. The test compiles the
+//! buffer's source with locks that switch threads wherever the schedule requires. A schedule in which all threads wait
+//! is a failure too.
 //!
-//! `SCHEDULES` says how many of each are tried; the one that fails is told, for `shuttle::replay`.
+//! `SCHEDULES` sets how many schedules of each kind are tried. A failing one is printed for `shuttle::replay`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ fn header() -> Arc<asf::Header> {
     Arc::new(asf::Header::parse(HeaderBuilder::default().packet_size(SIZE).build()).unwrap())
 }
 
-/// Each third starts a key frame.
+/// Every third packet starts a key frame.
 fn packet(header: &asf::Header, n: u32) -> asf::Packet {
     let payload = Payload::new(2, &n.to_le_bytes());
     let payload = if n.is_multiple_of(3) { payload.key() } else { payload };
@@ -38,7 +39,7 @@ fn by(policy: DropPolicy) -> ReaderOptions {
     ReaderOptions { policy: Some(policy), ..ReaderOptions::default() }
 }
 
-/// Appends so many packets, waiting for room before each; then the end.
+/// Appends `count` packets, waiting for room before each; then ends the stream.
 fn write(buffer: &PacketBuffer, count: u32) -> Result<(), Interrupted> {
     let header = header();
     for n in 0..count {
@@ -49,7 +50,7 @@ fn write(buffer: &PacketBuffer, count: u32) -> Result<(), Interrupted> {
     Ok(())
 }
 
-/// Takes packets to the end, no more than `most` at a time; how many it took and missed.
+/// Takes packets up to the end, no more than `most` at a time; returns how many were taken and how many were missed.
 fn read(reader: &mut Reader, most: u64) -> (u64, u64) {
     let mut missed = 0;
     while !reader.at_end() {
@@ -61,7 +62,7 @@ fn read(reader: &mut Reader, most: u64) -> (u64, u64) {
     (reader.progress().taken, missed)
 }
 
-/// The writer waits for the slower of two, and neither misses a packet.
+/// The writer waits for the slower of two readers, and neither misses a packet.
 fn back_pressure() {
     let buffer = of_packets(2);
     let readers: Vec<_> = [1, 3]
@@ -77,8 +78,8 @@ fn back_pressure() {
     }
 }
 
-/// One that goes, parks or is down holds nobody up, whenever that is.
-fn nobody_is_waited_for_in_vain() {
+/// A reader that is dropped, paused or disconnected never blocks the writer, whenever that happens.
+fn an_inactive_reader_does_not_block_the_writer() {
     let buffer = of_packets(1);
     let goes = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
     let parks = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
@@ -102,8 +103,8 @@ fn nobody_is_waited_for_in_vain() {
     }
 }
 
-/// A writer that waits is interrupted.
-fn an_interruption_is_heard() {
+/// A waiting writer is interrupted.
+fn a_waiting_writer_is_interrupted() {
     let buffer = of_packets(1);
     let reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
     reader.set_streaming(true);
@@ -116,8 +117,8 @@ fn an_interruption_is_heard() {
     drop(reader);
 }
 
-/// An overrun reader learns of it, and every packet it did not take is counted, for any observer.
-fn an_overrun_reader_is_told() {
+/// An overrun reader is notified, and a monitor sees every packet that it did not take counted as dropped.
+fn an_overrun_reader_is_notified() {
     let buffer = of_packets(3);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
     let observer = reader.monitor();
@@ -132,7 +133,7 @@ fn an_overrun_reader_is_told() {
         let (taken, told) = read(&mut reader, 2);
         let dropped = reader.progress().dropped;
         assert_eq!(taken + dropped, 10);
-        // No batch follows the last ones missed, where no key frame does.
+        // If the last dropped packets contain no key frame, no batch follows them.
         assert!(dropped >= 1 && told <= dropped, "{told} of {dropped}");
     });
     write(&buffer, 10).unwrap();
@@ -140,8 +141,8 @@ fn an_overrun_reader_is_told() {
     onlooker.join().unwrap();
 }
 
-/// A reader with an end of its own comes to it, with what was appended before.
-fn an_end_of_its_own_is_reached() {
+/// A reader with its own end position reaches it, with everything appended before.
+fn a_readers_own_end_is_reached() {
     let buffer = of_packets(10);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Oldest));
     let observer = reader.monitor();
@@ -158,8 +159,8 @@ fn an_end_of_its_own_is_reached() {
     writer.join().unwrap();
 }
 
-/// What was looked at is what is taken, though the writer laps the reader in between.
-fn a_look_holds() {
+/// The packets taken are those that were peeked at, even if the writer overruns the reader in between.
+fn a_peek_stays_valid() {
     let buffer = of_packets(1);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Oldest));
     let reader = thread::spawn(move || {
@@ -180,8 +181,8 @@ fn a_look_holds() {
     reader.join().unwrap();
 }
 
-/// Those that wait for many packets get them, or the end.
-fn many_are_waited_for() {
+/// A reader that waits for many packets receives them, or the end.
+fn a_reader_waits_for_many_packets() {
     let buffer = of_packets(10);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Oldest));
     let reader = thread::spawn(move || {
@@ -199,15 +200,15 @@ fn main() {
     let schedules = std::env::var("SCHEDULES").map_or(1500, |text| text.parse().unwrap());
     let tests: [(&str, fn()); 7] = [
         ("back_pressure", back_pressure),
-        ("nobody_is_waited_for_in_vain", nobody_is_waited_for_in_vain),
-        ("an_interruption_is_heard", an_interruption_is_heard),
-        ("an_overrun_reader_is_told", an_overrun_reader_is_told),
-        ("an_end_of_its_own_is_reached", an_end_of_its_own_is_reached),
-        ("a_look_holds", a_look_holds),
-        ("many_are_waited_for", many_are_waited_for),
+        ("an_inactive_reader_does_not_block_the_writer", an_inactive_reader_does_not_block_the_writer),
+        ("a_waiting_writer_is_interrupted", a_waiting_writer_is_interrupted),
+        ("an_overrun_reader_is_notified", an_overrun_reader_is_notified),
+        ("a_readers_own_end_is_reached", a_readers_own_end_is_reached),
+        ("a_peek_stays_valid", a_peek_stays_valid),
+        ("a_reader_waits_for_many_packets", a_reader_waits_for_many_packets),
     ];
     for (name, test) in tests {
-        println!("{name}: {schedules} schedules at random, and as many with few switches");
+        println!("{name}: {schedules} random schedules, and as many with few thread switches");
         shuttle::check_random(test, schedules);
         shuttle::check_pct(test, schedules, 3);
     }

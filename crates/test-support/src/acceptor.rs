@@ -1,4 +1,4 @@
-//! A server's authentication by another implementation than the sink's: the system's GSSAPI.
+//! A server's authentication with another implementation than the sink's: the system's GSSAPI.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -14,24 +14,25 @@ pub struct Acceptor {
     _users: TempDir,
 }
 
-/// What a token leads to.
+/// The result of a token.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The client is to answer this token.
+    /// The client must answer this token.
     Continue(String),
-    /// It is this user.
+    /// The client is authenticated as this user.
     Accepted(String),
     Refused,
 }
 
 impl Acceptor {
-    /// `scheme` is NTLM or Negotiate; `user` belongs to the domain STUDIO, or is a principal's name, which has none.
+    /// Starts an acceptor. `scheme` is NTLM or Negotiate. `user` belongs to the domain STUDIO, unless it is a
+    /// principal's name, which has no domain.
     pub fn new(scheme: &str, user: &str, password: &str) -> Self {
         let users = TempDir::new().unwrap();
         let file = users.path().join("users");
         let domain = if user.contains('@') { "" } else { "STUDIO" };
         fs::write(&file, format!("{domain}:{user}:{password}\n")).unwrap();
-        // The Debian package belongs to Debian's own interpreter.
+        // Debian's package works only with Debian's own interpreter.
         let mut process = Command::new("/usr/bin/python3")
             .args([concat!(env!("CARGO_MANIFEST_DIR"), "/src/acceptor.py"), scheme])
             .env("NTLM_USER_FILE", file)
@@ -44,12 +45,13 @@ impl Acceptor {
         Self { process, input, output, _users: users }
     }
 
-    /// Takes a token of the client's.
+    /// Processes a token of the client.
     pub fn step(&mut self, token: &str) -> Verdict {
         writeln!(self.input, "{token}").unwrap();
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
-        let (verdict, rest) = line.trim_end().split_once(' ').unwrap_or_else(|| panic!("the acceptor said {line:?}"));
+        let (verdict, rest) =
+            line.trim_end().split_once(' ').unwrap_or_else(|| panic!("the acceptor printed {line:?}"));
         match verdict {
             "continue" => Verdict::Continue(rest.to_owned()),
             "accepted" => Verdict::Accepted(rest.to_owned()),

@@ -1,4 +1,4 @@
-//! Apache httpd as a reverse proxy that asks for credentials, in front of a publishing point.
+//! Apache httpd as a reverse proxy with authentication, in front of a publishing point.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,11 +11,11 @@ use crate::kerberos::Realm;
 
 pub const USER: &str = "bob";
 pub const PASSWORD: &str = "secret";
-/// The password's SHA-1 in base64, as `htpasswd -s` writes it.
+/// The password's SHA-1 in base64, as written by `htpasswd -s`.
 const BASIC: &str = "bob:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n";
-/// The MD5 of `bob:push:secret`, as `htdigest` writes it.
+/// The MD5 of `bob:push:secret`, as written by `htdigest`.
 const DIGEST: &str = "bob:push:0786f66609ee7d38256a25b55563aa64\n";
-/// What gss-ntlmssp goes by.
+/// The user file of gss-ntlmssp.
 const NTLM: &str = "DOMAIN:bob:secret\n";
 const MODULES: &[&str] = &[
     "mpm_event",
@@ -30,16 +30,16 @@ const MODULES: &[&str] = &[
     "proxy",
     "proxy_http",
 ];
-/// Where Debian has them.
+/// The folder of Debian's package.
 const MODULES_FOLDER: &str = "/usr/lib/apache2/modules";
 
-/// How a server asks.
+/// The authentication that a server requires.
 #[derive(Clone, Copy)]
 pub enum Asking<'a> {
     Nobody,
     Basic,
     Digest,
-    /// NTLM under its own name and under Negotiate, bound to the connection.
+    /// NTLM as scheme NTLM and inside Negotiate, bound to the connection.
     Ntlm,
     /// Negotiate with tickets of this realm.
     Kerberos(&'a Realm),
@@ -76,7 +76,7 @@ pub struct Apache {
 }
 
 impl Apache {
-    /// Passes requests to `upstream` for those who answer what it asks; `lines` end its configuration.
+    /// Starts Apache. It forwards authenticated requests to `upstream`; `lines` are appended to its configuration.
     pub fn new(upstream: SocketAddr, asking: Asking, lines: &str) -> Self {
         let folder = folder();
         let at = |name: &str| folder.path().join(name);
@@ -87,7 +87,7 @@ impl Apache {
         let modules: String =
             MODULES.iter().map(|name| format!("LoadModule {name}_module {MODULES_FOLDER}/mod_{name}.so\n")).collect();
         let daemon = Daemon::start(&at("said"), |address| {
-            // Started by root, it serves as this user of Debian's; started by others, as them.
+            // If root starts it, it serves as this Debian user, otherwise as the user who starts it.
             let configuration = format!(
                 "{modules}ServerRoot {path}\nDefaultRuntimeDir {path}\nPidFile {path}/pid\nListen {address}\n\
                  ServerName localhost\nUser www-data\nGroup www-data\nErrorLog {path}/errors\nLogLevel info\n\
@@ -103,17 +103,17 @@ impl Apache {
         Self { daemon, folder }
     }
 
-    /// The publishing point through it; by a name, which Kerberos needs.
+    /// The publishing point's URL through Apache, with a host name, which Kerberos requires.
     pub fn location(&self) -> String {
         format!("http://localhost:{}/concert", self.daemon.address.port())
     }
 
-    /// The users and passwords that NTLM goes by, here as on the client's side.
+    /// The users and passwords for NTLM, on the server's and on the client's side.
     pub fn ntlm_users(&self) -> PathBuf {
         self.folder.path().join("ntlm")
     }
 
-    /// The statuses of the requests that are over.
+    /// The statuses of the completed requests.
     pub fn requests(&self) -> Vec<u16> {
         let lines = fs::read_to_string(self.folder.path().join("access")).unwrap();
         lines.lines().map(|line| line.parse().unwrap()).collect()

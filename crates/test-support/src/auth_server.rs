@@ -1,4 +1,4 @@
-//! A server that takes a push when it knows who pushes.
+//! A server that accepts a push only after authentication.
 
 use crate::acceptor::{Acceptor, Verdict};
 use crate::peer::{Connection, Head, unauthorized, wms};
@@ -8,7 +8,7 @@ fn scheme_and_token(head: &Head) -> (String, String) {
     (scheme.to_owned(), token.to_owned())
 }
 
-/// Takes a push that is to be authenticated by `scheme`; the secrets that went over the network.
+/// Accepts a push authenticated with `scheme`, and returns the secrets that were sent over the network.
 pub fn serve(connection: &mut Connection, scheme: &str, password: &str, push_id: &str) -> Vec<String> {
     let mut secrets = Vec::new();
     let challenge = match scheme {

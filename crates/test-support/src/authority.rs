@@ -1,4 +1,4 @@
-//! An authority for certificates of the test's own making.
+//! A certificate authority for tests.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-/// An authority, and what it signs, as files.
+/// A certificate authority and the certificates that it signs, as files.
 pub struct Authority {
     directory: tempfile::TempDir,
     issuer: Issuer<'static, KeyPair>,
@@ -20,7 +20,7 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Another name than those it signs for have: OpenSSL takes these to be their own authorities otherwise.
+        // The name differs from those of the signed certificates; otherwise OpenSSL would treat them as self-signed.
         params.distinguished_name.push(DnType::CommonName, "authority of a test");
         let certificate = params.self_signed(&key).unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -32,14 +32,14 @@ impl Authority {
         self.directory.path().join(name)
     }
 
-    /// A certificate for `name`, and its key.
+    /// Returns a certificate for `name` and its key.
     pub fn sign(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([name.to_owned()]).unwrap();
         (params.signed_by(&key, &self.issuer).unwrap(), key)
     }
 
-    /// A certificate for `name` and its key as files, by the paths.
+    /// Writes a certificate for `name` and its key to files, and returns their paths.
     pub fn signed_files(&self, name: &str, files: &str) -> [PathBuf; 2] {
         let (certificate, key) = self.sign(name);
         let [certificate_file, key_file] = ["crt", "key"].map(|kind| self.file(&format!("{files}.{kind}")));
@@ -48,7 +48,7 @@ impl Authority {
         [certificate_file, key_file]
     }
 
-    /// A server's side, which wants a certificate of this authority's from its clients too where `mutual`.
+    /// Returns a server's TLS configuration. With `mutual`, clients must present a certificate of this authority too.
     pub fn server(&self, name: &str, mutual: bool) -> Arc<ServerConfig> {
         let (certificate, key) = self.sign(name);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -66,14 +66,14 @@ impl Authority {
         Arc::new(config.with_single_cert(vec![certificate.der().clone()], key.into()).unwrap())
     }
 
-    /// `tls-ca-file` with this authority's certificate.
+    /// Returns `tls-ca-file` with this authority's certificate.
     pub fn trusted(&self) -> String {
         format!("tls-ca-file={}", self.file("ca.pem").display())
     }
 }
 
-/// The side of a server with a certificate signed by itself, for these names, marked as an authority's or not; and that
-/// certificate, PEM.
+/// Returns the TLS configuration of a server with a self-signed certificate for these names, marked as that of an
+/// authority or not, and the certificate in PEM format.
 pub fn self_signed_server(names: &[&str], is_authority: bool) -> (Arc<ServerConfig>, String) {
     let key = KeyPair::generate().unwrap();
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();

@@ -1,5 +1,5 @@
-//! Chromium without a screen, driven by its own driver. Not a part of `support`: the driver's crate teaches `String` to
-//! add its keys, so that others' `+ &text` would no longer do.
+//! Headless Chromium, controlled through its driver. This is not part of `support`, because the driver's crate
+//! implements `Add` for `String`, after which `+ &text` no longer compiles elsewhere.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use crate::daemon::{self, Daemon};
 use crate::peer::PATIENCE;
 
-/// A window of Chromium. Dropped, it closes.
+/// A Chromium window, which closes on drop.
 pub struct Browser {
     runtime: Runtime,
     driver: Option<WebDriver>,
@@ -20,7 +20,7 @@ pub struct Browser {
     _folder: TempDir,
 }
 
-/// How a page is looked at.
+/// How a page is displayed.
 #[derive(Clone, Copy)]
 pub struct Look {
     pub dark: bool,
@@ -47,7 +47,7 @@ impl Browser {
             wanted.add_arg(flag).unwrap();
         }
         wanted.set_browser_log_level(LoggingPrefsLogLevel::All).unwrap();
-        // The driver's client makes itself ready for TLS, which it does not use here; another test may have done this.
+        // The driver's client initializes TLS although it is not used here; another test may have done so already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = Runtime::new().unwrap();
         let url = format!("http://{}", daemon.address);
@@ -59,12 +59,12 @@ impl Browser {
         self.runtime.block_on(self.driver().goto(url)).unwrap();
     }
 
-    /// What this script, the body of a function, gives.
+    /// Returns the result of this script, which is the body of a function.
     pub fn run(&self, script: &str) -> Value {
         self.runtime.block_on(self.driver().execute(script, vec![])).unwrap().json().clone()
     }
 
-    /// Waits until the script gives `true`.
+    /// Waits until the script returns `true`.
     pub fn until(&self, what: &str, script: &str) {
         let end = std::time::Instant::now() + PATIENCE;
         while self.run(script) != Value::Bool(true) {
@@ -77,7 +77,7 @@ impl Browser {
         }
     }
 
-    /// The text that a reader sees.
+    /// Returns the visible text.
     pub fn text(&self) -> String {
         self.run("return document.body.innerText").as_str().unwrap().to_owned()
     }
@@ -92,7 +92,7 @@ impl Browser {
         self.send("Emulation.setDeviceMetricsOverride", metrics);
     }
 
-    /// The whole page as a PNG file.
+    /// Saves the whole page as a PNG file.
     pub fn photograph(&self, file: &std::path::Path) {
         use base64::Engine;
         let picture = self.send("Page.captureScreenshot", json!({ "captureBeyondViewport": true }));
@@ -100,13 +100,13 @@ impl Browser {
         std::fs::write(file, bytes).unwrap();
     }
 
-    /// What the console says, errors of the page among it, since the last call.
+    /// Returns the console messages since the last call, including errors of the page.
     pub fn console(&self) -> Vec<String> {
         let entries = self.runtime.block_on(self.driver().browser_log()).unwrap();
         entries.into_iter().map(|entry| format!("{} {}", entry.level, entry.message)).collect()
     }
 
-    /// The URLs that the page has fetched; what its policy forbids, the console tells.
+    /// Returns the URLs that the page has fetched. Requests that its policy forbids appear on the console.
     pub fn fetched(&self) -> Vec<String> {
         let urls = self.run("return performance.getEntriesByType('resource').map((entry) => entry.name)");
         urls.as_array().unwrap().iter().map(|url| url.as_str().unwrap().to_owned()).collect()

@@ -1,16 +1,16 @@
-//! curl as an encoder: another client's authentication, TLS and proxies in front of the protocol's requests.
+//! curl as an encoder: the protocol's requests with another client's authentication, TLS and proxies.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::web::Answer;
 
-/// What came back.
+/// The result of a request.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The last response's.
+    /// The status of the last response.
     pub status: u16,
-    /// TCP connections made.
+    /// Number of TCP connections.
     pub connections: u32,
     /// The heads of all responses.
     pub heads: String,
@@ -33,7 +33,7 @@ impl Outcome {
         }
     }
 
-    /// Values of a header, over all responses.
+    /// Returns the values of a header in all responses.
     pub fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let lines = self.heads.lines().filter_map(|line| line.split_once(": "));
         lines.filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
@@ -44,7 +44,7 @@ impl Outcome {
     }
 }
 
-/// How curl shows who it is.
+/// curl's authentication options.
 #[derive(Clone, Copy, Default)]
 pub struct Curl<'a> {
     pub arguments: &'a [&'a str],
@@ -56,17 +56,17 @@ impl<'a> Curl<'a> {
         Self { arguments, environment: &[] }
     }
 
-    /// A PushSetup.
+    /// Sends a PushSetup.
     pub fn set_up(self, url: &str) -> Outcome {
         self.post(url, "setup", "0", "")
     }
 
-    /// A PushSetup that asks for a new point with the settings of another.
+    /// Sends a PushSetup for a new publishing point with the settings of another.
     pub fn set_up_from(self, url: &str, template: &str) -> Outcome {
         self.post(url, "setup", "0", &format!("Template-URL: {template}\r\n"))
     }
 
-    /// A PushStart whose body is a file.
+    /// Sends a PushStart whose body is a file.
     pub fn start(self, url: &str, push_id: &str, body: &Path) -> Outcome {
         self.post(url, "start", push_id, &format!("@{}", body.display()))
     }
@@ -88,7 +88,7 @@ impl<'a> Curl<'a> {
     }
 }
 
-/// Asks for a URL, or does with it what the arguments say.
+/// Sends a GET, or another request according to the arguments.
 pub fn get(url: &str, arguments: &[&str]) -> Answer {
     let output = Command::new("curl")
         .args(["--silent", "--show-error", "--include", "--noproxy", "*", "--max-time", "60"])

@@ -1,4 +1,4 @@
-//! A server program of the system's, with a folder of its own, as long as a test wants it.
+//! A server program installed on the system, with its own folder, for the duration of a test.
 
 use std::fs::File;
 use std::io;
@@ -11,23 +11,23 @@ use tempfile::TempDir;
 
 use crate::peer::PATIENCE;
 
-/// How often another port is tried, where somebody else took the one that was free.
+/// Number of attempts with another port, if another process took the free one.
 const ATTEMPTS: u32 = 5;
 
-/// A program in the foreground. Dropped, it ends; so it does with the test's process.
+/// A program in the foreground. It ends on drop, and with the test's process.
 pub struct Daemon {
     child: Child,
     pub address: SocketAddr,
 }
 
 impl Daemon {
-    /// Starts what `command` gives for a free port of the loopback, and waits until it listens there.
-    /// What the program says goes to the file `log`.
+    /// Starts the command that `command` returns for a free loopback port, and waits until it listens there. Its output
+    /// goes to the file `log`.
     pub fn start(log: &Path, mut command: impl FnMut(SocketAddr) -> Vec<String>) -> Self {
         for _ in 0..ATTEMPTS {
             let address = free_address();
             let arguments = command(address);
-            // Its Drop does not run where the test is killed.
+            // If the test is killed, Drop does not run.
             let child = Command::new("setpriv")
                 .args(["--pdeathsig", "TERM"])
                 .args(&arguments)
@@ -41,18 +41,18 @@ impl Daemon {
                 return daemon;
             }
         }
-        panic!("it does not start: {}", std::fs::read_to_string(log).unwrap());
+        panic!("the program does not start: {}", std::fs::read_to_string(log).unwrap());
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits until it takes connections; `false` where it ended instead.
+    /// Waits until it accepts connections; returns `false` if it exited instead.
     fn listens(&mut self) -> bool {
         let until = Instant::now() + PATIENCE;
         while self.child.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < until, "it neither listens nor ends");
+            assert!(Instant::now() < until, "the program neither listens nor exits");
             if TcpStream::connect(self.address).is_ok() {
                 return true;
             }
@@ -63,7 +63,7 @@ impl Daemon {
 }
 
 impl Drop for Daemon {
-    /// By SIGTERM, on which a program ends those that it started itself.
+    /// Sends SIGTERM, on which a program also ends its child processes.
     fn drop(&mut self) {
         let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         let until = Instant::now() + PATIENCE;
@@ -79,7 +79,7 @@ fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// A folder that a server's unprivileged user can read.
+/// Creates a folder that a server's unprivileged user can read.
 pub fn folder() -> TempDir {
     use std::os::unix::fs::PermissionsExt;
     let folder = TempDir::new().unwrap();
@@ -87,7 +87,7 @@ pub fn folder() -> TempDir {
     folder
 }
 
-/// The program's path: those of servers are not on every user's PATH.
+/// Returns the program's path, because server programs are not on every user's PATH.
 pub fn program(name: &str) -> String {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);

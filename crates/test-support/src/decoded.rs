@@ -1,10 +1,10 @@
-//! What is in ASF files, by ffmpeg's decoders.
+//! The contents of ASF files, decoded with ffmpeg.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// An ASF file that ffmpeg wrote.
+/// Writes an ASF file with ffmpeg.
 pub fn ffmpeg_file(file: &Path, rate: u32) {
     let made = Command::new("ffmpeg")
         .args([
@@ -24,7 +24,7 @@ pub fn ffmpeg_file(file: &Path, rate: u32) {
     assert!(made.success());
 }
 
-/// Checksums of the frames that ffmpeg decodes, of video and of audio.
+/// Returns the checksums of the video and audio frames that ffmpeg decodes.
 pub fn frames(file: &Path) -> [Vec<String>; 2] {
     ["0:v", "0:a"].map(|stream| {
         let output = Command::new("ffmpeg")
@@ -52,7 +52,7 @@ pub fn frames(file: &Path) -> [Vec<String>; 2] {
     })
 }
 
-/// How many pictures of a file can be decoded, whatever their times.
+/// Returns the number of pictures of a file that can be decoded, whatever their timestamps.
 pub fn pictures(file: &Path) -> usize {
     let output = Command::new("ffprobe")
         .args(["-loglevel", "error", "-select_streams", "v", "-count_frames", "-show_entries", "stream=nb_read_frames"])
@@ -63,7 +63,7 @@ pub fn pictures(file: &Path) -> usize {
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
-/// The recordings in a folder, the oldest first.
+/// Returns the recordings in a folder, the oldest first.
 pub fn recordings(directory: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(directory)
         .unwrap()
@@ -74,8 +74,9 @@ pub fn recordings(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The recording decodes to what the source does. Where the source is asfmux's own file, `tail` frames at
-/// its end are left out: its Packet Length does not count the padding, and ffmpeg then loses the last of them.
+/// Asserts that the recording decodes to the same frames as the source. If the source was written by asfmux, `tail`
+/// frames at its end are ignored: its Packet Length does not include the padding, and ffmpeg then loses the last
+/// frames.
 pub fn assert_same_frames(source: &Path, recording: &Path, tail: usize) {
     for (mut source, recording) in frames(source).into_iter().zip(frames(recording)) {
         assert!(source.len() > 10);

@@ -1,4 +1,4 @@
-//! Encoders and players of few words, as many as a test wants, each in a thread of its own.
+//! Minimal encoders and players, each in its own thread.
 
 use std::io::Read;
 use std::net::{Shutdown, SocketAddr};
@@ -14,10 +14,10 @@ use wmhttp::packet::Packet;
 use crate::media;
 use crate::wire::{END, Push, Wire};
 
-/// Milliseconds from packet to packet.
+/// Milliseconds between packets.
 pub const STEP: u32 = 40;
 
-/// A header of sound and picture with this title and author, for the packets of [`media`].
+/// Returns a header with audio and video, this title and author, for the packets of [`media`].
 pub fn header(title: &str, author: &str) -> Bytes {
     let streams = vec![
         test_util::audio_properties(1, 0x161, 2, 44_100, 8000),
@@ -30,7 +30,7 @@ pub fn header(title: &str, author: &str) -> Bytes {
         .build()
 }
 
-/// Pushes a packet each [`STEP`] until it is dropped, and then ends the stream.
+/// Pushes a packet every [`STEP`] until it is dropped, then ends the stream.
 pub struct Encoder {
     stop: Arc<AtomicBool>,
     wire: Wire,
@@ -38,17 +38,17 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Pushes to this point.
+    /// Pushes to this publishing point.
     pub fn start(server: SocketAddr, point: &str, agent: &str, header: Bytes) -> Self {
         Self::set_up(server, Push::to(point).agent(agent), "", header, Duration::from_millis(STEP.into()))
     }
 
-    /// Pushes as fast as the server takes it.
+    /// Pushes as fast as the server accepts data.
     pub fn in_haste(server: SocketAddr, point: &str, agent: &str, header: Bytes) -> Self {
         Self::set_up(server, Push::to(point).agent(agent), "", header, Duration::ZERO)
     }
 
-    /// Has a point made from a template, which goes with the push.
+    /// Pushes to a publishing point that is created from a template and removed after the push.
     pub fn from_template(server: SocketAddr, point: &str, template: &str, agent: &str, header: Bytes) -> Self {
         let directives = format!("Template-URL: \"{template}\"\r\nAutoDestroy: 1\r\n");
         Self::set_up(server, Push::to(point).agent(agent), &directives, header, Duration::from_millis(STEP.into()))
@@ -81,7 +81,7 @@ impl Encoder {
         self.wire.0.shutdown(Shutdown::Both).unwrap();
     }
 
-    /// The status with which the server ends the push.
+    /// Returns the status with which the server ends the push.
     pub fn expelled(mut self) -> u16 {
         let status = self.wire.response().status;
         self.silence();
@@ -100,7 +100,7 @@ impl Drop for Encoder {
     fn drop(&mut self) {
         if self.thread.is_some() {
             self.silence();
-            // The server may have gone.
+            // The server may have closed the connection.
             if self.wire.try_send(END.to_bytes().unwrap()).is_ok() {
                 let _ = self.wire.0.read(&mut [0; 1024]);
             }
@@ -115,7 +115,7 @@ pub struct Player {
 }
 
 impl Player {
-    /// Plays this point; one that is `stuck` does not read.
+    /// Plays this publishing point; a player that is `stuck` does not read.
     pub fn start(server: SocketAddr, point: &str, agent: &str, stuck: bool) -> Self {
         let mut wire = Wire::to(server);
         wire.send(format!("GET /{point} HTTP/1.0\r\nUser-Agent: {agent}\r\nPragma: xPlayStrm=1\r\n\r\n"));

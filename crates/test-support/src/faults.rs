@@ -1,4 +1,4 @@
-//! What servers and networks do wrong, and when.
+//! Faults of servers and networks, and when they occur.
 
 use std::sync::Arc;
 use std::thread;
@@ -11,36 +11,36 @@ use crate::netns_link;
 use crate::peer::{Connection, wms};
 use crate::server::{Listening, Server, listen};
 
-/// Data packets that a server takes before its fault in mid-body.
+/// Number of data packets that a server accepts before a fault within the body.
 const TAKEN: usize = 20;
-/// What a server that never reads leaves to its system.
+/// Size of the socket buffer of a server that never reads.
 const LITTLE_ROOM: usize = 16 * 1024;
-/// Until the system has acknowledged what came, the end included.
+/// Time until the TCP stack has acknowledged everything that arrived, including the end.
 const ACKNOWLEDGED: Duration = Duration::from_millis(300);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The server dies; from then on connections are refused.
+    /// The server's process ends; later connections are refused.
     Refused,
-    /// The server dies; from then on a SYN stays without answer.
+    /// The server's host fails; later SYNs get no response.
     BlackHole,
-    /// It accepts and closes.
+    /// The server accepts connections and closes them.
     AcceptsAndCloses,
-    /// It reads nothing more.
+    /// The server stops reading.
     NeverReads,
-    /// It says nothing, but reads.
+    /// The server reads but sends nothing.
     Silent,
-    /// It says what is no HTTP.
+    /// The server sends something that is not HTTP.
     Garbage,
-    /// It says and takes a byte a second.
+    /// The server reads and sends one byte per second.
     Trickle,
-    /// It answers so.
+    /// The server responds with this status.
     Status(u16),
-    /// RST.
+    /// The server resets the connection.
     Reset,
-    /// FIN.
+    /// The server closes the connection.
     Fin,
-    /// The cable is pulled.
+    /// The cable is unplugged.
     HalfOpen,
 }
 
@@ -63,16 +63,16 @@ pub const FAULTS: [Fault; 16] = [
     Fault::HalfOpen,
 ];
 
-/// When the fault befalls the server, on each connection anew.
+/// When the fault occurs, on each connection again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// Before it has a request.
+    /// Before the server has received a request.
     BeforeSetup,
-    /// Instead of the answer to PushSetup.
+    /// Instead of the response to PushSetup.
     InSetup,
     /// In the body of PushStart.
     InStart,
-    /// Instead of the answer at a body's end.
+    /// Instead of the response at the end of a body.
     AtRollOver,
     /// After `$E`(0).
     AtEos,
@@ -81,27 +81,25 @@ pub enum Moment {
 pub const MOMENTS: [Moment; 5] =
     [Moment::BeforeSetup, Moment::InSetup, Moment::InStart, Moment::AtRollOver, Moment::AtEos];
 
-/// Why a fault at this moment is none, or another.
+/// Returns why a fault at this moment is not a fault, or is another one.
 pub fn makes_no_sense(fault: Fault, moment: Moment) -> Option<&'static str> {
     use Moment::{AtEos, AtRollOver, BeforeSetup, InSetup, InStart};
     match (fault, moment) {
-        (Fault::AcceptsAndCloses, InSetup | InStart | AtRollOver | AtEos) => {
-            Some("with a request under way it is a FIN")
-        }
+        (Fault::AcceptsAndCloses, InSetup | InStart | AtRollOver | AtEos) => Some("during a request it is a FIN"),
         (Fault::Fin, BeforeSetup) => Some("it accepts and closes"),
-        (Fault::Fin, AtEos) => Some("C-11: so a server ends a push"),
-        (Fault::Silent, BeforeSetup) => Some("silent before a request is silent after it"),
-        (Fault::Silent, InStart) => Some("so a good server takes data"),
-        (Fault::Trickle, BeforeSetup) => Some("garbage, where the byte comes before a request"),
-        (Fault::NeverReads, InSetup) => Some("a setup lies in the system's buffers, read or not"),
-        (Fault::NeverReads, AtEos) => Some("there is nothing left to read: it is silent"),
-        (Fault::Status(_), BeforeSetup) => Some("an answer before a request is garbage"),
-        (Fault::Status(408), InSetup | AtRollOver | AtEos) => Some("S-2: the answer to a body that pauses"),
+        (Fault::Fin, AtEos) => Some("C-11: a server may end a push this way"),
+        (Fault::Silent, BeforeSetup) => Some("the same as silence after the request"),
+        (Fault::Silent, InStart) => Some("a correct server accepts data this way"),
+        (Fault::Trickle, BeforeSetup) => Some("a byte before a request is garbage"),
+        (Fault::NeverReads, InSetup) => Some("the setup fits into the socket buffers, whether it is read or not"),
+        (Fault::NeverReads, AtEos) => Some("nothing is left to read, so it is silence"),
+        (Fault::Status(_), BeforeSetup) => Some("a response before a request is garbage"),
+        (Fault::Status(408), InSetup | AtRollOver | AtEos) => Some("S-2: the response to a paused body"),
         _ => None,
     }
 }
 
-/// A server with a fault.
+/// Starts a server with a fault.
 pub fn culprit(fault: Fault, moment: Moment) -> Server {
     let serve = move |connection, listening: &Arc<Listening>| live(fault, moment, connection, listening);
     if fault == Fault::HalfOpen {
@@ -119,7 +117,7 @@ pub fn culprit(fault: Fault, moment: Moment) -> Server {
     server
 }
 
-/// A connection's life, up to the fault.
+/// Serves a connection up to the fault.
 fn live(fault: Fault, moment: Moment, mut connection: Connection, listening: &Listening) {
     if moment != Moment::BeforeSetup && !reaches(moment, fault, &mut connection) {
         return;
@@ -130,7 +128,7 @@ fn live(fault: Fault, moment: Moment, mut connection: Connection, listening: &Li
     befall(fault, connection, listening);
 }
 
-/// Serves as a good server does, until the moment has come; false where the pusher closed before.
+/// Serves correctly until the moment of the fault; returns false if the encoder closed the connection before.
 fn reaches(moment: Moment, fault: Fault, connection: &mut Connection) -> bool {
     while let Some(head) = connection.try_request() {
         let mut data = 0;
@@ -144,7 +142,7 @@ fn reaches(moment: Moment, fault: Fault, connection: &mut Connection) -> bool {
                 if moment == Moment::InStart && data == TAKEN {
                     return true;
                 }
-                // The rest of the body lies in the system's buffers.
+                // The rest of the body fits into the socket buffers.
                 if moment == Moment::AtRollOver && fault == Fault::NeverReads && connection.body_left < 5_000 {
                     return true;
                 }
@@ -177,7 +175,7 @@ fn befall(fault: Fault, mut connection: Connection, listening: &Listening) {
             listening.turn_deaf();
         }
         Fault::AcceptsAndCloses => {}
-        // The pusher's end is not read either: time enough for any cell.
+        // The encoder's end is not read either. This time suffices for every combination.
         Fault::NeverReads => thread::sleep(Duration::from_secs(20)),
         Fault::Silent => connection.drain(),
         Fault::Garbage => {

@@ -1,4 +1,4 @@
-//! A server whose life is hard: it stalls, breaks off, is killed and comes back, as a seed has it.
+//! A server that stalls, breaks connections, is killed and restarts, according to a random seed.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use rand::seq::IndexedRandom;
 
 use crate::server_process::PointProgram;
 
-/// Faults in the midst of a body.
+/// Faults within a body.
 const IN_BODY: [&str; 8] =
     ["reset", "close", "garbage", "503:retry-after=1s", "408", "stall:2s", "stall:15s", "slow:150kB"];
-/// Faults of answers, and of connections between them.
+/// Faults of responses, and of connections between requests.
 const OF_ANSWERS: [&str; 17] = [
     "reset@setup",
     "reset@start",
@@ -36,34 +36,34 @@ const OF_ANSWERS: [&str; 17] = [
     "close-after-setup:50ms",
 ];
 
-/// After a trouble: what its system has taken from the network meanwhile is read before the next.
+/// Pause after a fault, in which the server reads what its socket buffers have received meanwhile.
 const REST: Duration = Duration::from_secs(2);
 
-/// What happens to it, until it is healed.
+/// A fault, until it is healed.
 enum Trouble {
     Fault(String),
-    /// It stands still, its connections open.
+    /// The process is stopped, with its connections open.
     Stopped,
-    /// It is gone without a word.
+    /// The process was killed without notice.
     Killed,
-    /// It was ended in order.
+    /// The process was ended in an orderly way.
     Ended,
 }
 
-/// The server with one point, `concert`, that records.
+/// The server with one publishing point, `concert`, which records.
 pub struct Troubled {
     address: SocketAddr,
     recordings: PathBuf,
     /// Whether its process may end.
     is_mortal: bool,
     program: Option<PointProgram>,
-    /// What it is in, and until when.
+    /// The current fault, and when it ends.
     trouble: Option<(Trouble, Instant)>,
     rested_at: Instant,
 }
 
 impl Troubled {
-    /// Starts it, well.
+    /// Starts it without a fault.
     pub fn start(recordings: PathBuf, is_mortal: bool) -> Self {
         let address = SocketAddr::from((own_address(), 0));
         let rested_at = Instant::now() + REST;
@@ -80,7 +80,7 @@ impl Troubled {
         &self.recordings
     }
 
-    /// Its process, while there is one.
+    /// Returns its process, if it runs.
     pub fn program(&self) -> Option<&PointProgram> {
         self.program.as_ref()
     }
@@ -89,12 +89,12 @@ impl Troubled {
         self.trouble.is_some()
     }
 
-    /// Whether something may happen to it.
+    /// Returns whether a fault may start.
     pub fn is_well(&self, now: Instant) -> bool {
         self.trouble.is_none() && self.rested_at <= now
     }
 
-    /// Something happens to it; what.
+    /// Starts a random fault and returns its description.
     pub fn befall(&mut self, random: &mut StdRng, now: Instant) -> String {
         let mut seconds = |least: u64, most: u64| Duration::from_millis(random.random_range(least * 1000..most * 1000));
         let (fault_for, stop_for, down_for) = (seconds(3, 10), seconds(1, 5), seconds(0, 5));
@@ -127,7 +127,7 @@ impl Troubled {
         told
     }
 
-    /// Ends its trouble where the time has come.
+    /// Ends the fault if its time is over.
     pub fn pass(&mut self, now: Instant) {
         if self.trouble.as_ref().is_some_and(|(_, until)| *until <= now) {
             self.heal();
@@ -135,7 +135,7 @@ impl Troubled {
         }
     }
 
-    /// It is well from now on; a fault in a body under way goes on with that.
+    /// Ends the fault; a fault in a current body continues until the end of that body.
     pub fn heal(&mut self) {
         match self.trouble.take() {
             Some((Trouble::Fault(_), _)) => self.program().unwrap().reload(&self.config("")),
@@ -145,12 +145,12 @@ impl Troubled {
         }
     }
 
-    /// Ends it as an administrator does; its files are whole then.
+    /// Ends the process like an administrator; its files are complete then.
     pub fn end(&mut self) {
         self.program.take().unwrap().stop();
     }
 
-    /// Starts its process, at the address that it had.
+    /// Starts the process at its previous address.
     fn begin(&mut self) {
         let program = PointProgram::configured_at(self.address, &[], &self.config(""));
         self.address = program.address;
@@ -166,7 +166,7 @@ impl Troubled {
     }
 }
 
-/// An address of the loopback that no other test listens on: its ports stay free while a server is away.
+/// Returns a loopback address on which no other test listens, so that its ports stay free while a server is down.
 fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let [.., high, low] = std::process::id().to_be_bytes();

@@ -1,4 +1,4 @@
-//! A source that a test feeds by hand: what tests need of `appsrc`, which is in none of the packages that a build needs.
+//! A source to which a test passes buffers. It replaces `appsrc`, which is not in the packages that a build requires.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, LazyLock, Mutex};
@@ -10,10 +10,10 @@ use gst_base::prelude::*;
 use gst_base::subclass::base_src::CreateSuccess;
 use gst_base::subclass::prelude::*;
 
-/// The name of the element's factory.
+/// The factory name of the element.
 pub const FACTORY: &str = "feedsrc";
 
-/// What is in the source, and what it is to say of it.
+/// The queued buffers, and what the source reports.
 #[derive(Default)]
 struct State {
     buffers: VecDeque<gst::Buffer>,
@@ -36,13 +36,13 @@ glib::wrapper! {
         @extends gst_base::PushSrc, gst_base::BaseSrc, gst::Element, gst::Object;
 }
 
-/// Makes the element known to this process.
+/// Registers the element in this process.
 pub fn register() -> Result<(), glib::BoolError> {
     gst::Element::register(None, FACTORY, gst::Rank::NONE, FeedSrc::static_type())
 }
 
 impl FeedSource {
-    /// Does something to the state, and wakes the streaming thread.
+    /// Changes the state and wakes up the streaming thread.
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.lock().unwrap());
         self.changed.notify_all();
@@ -80,7 +80,7 @@ impl ObjectImpl for FeedSource {
         &PROPERTIES
     }
 
-    /// For those that look at every property, as a dump of a pipeline does.
+    /// For code that reads every property, such as a pipeline dump.
     fn property(&self, _id: usize, spec: &glib::ParamSpec) -> glib::Value {
         let state = self.state.lock().unwrap();
         let latency = |time: Option<gst::ClockTime>| time.map_or(-1, |time| i64::try_from(time.nseconds()).unwrap());
@@ -146,7 +146,12 @@ impl GstObjectImpl for FeedSource {}
 impl ElementImpl for FeedSource {
     fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
         static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
-            gst::subclass::ElementMetadata::new("Test feed", "Source", "Gives what a test hands to it", "The tests")
+            gst::subclass::ElementMetadata::new(
+                "Test feed",
+                "Source",
+                "Outputs the buffers that a test passes to it",
+                "The tests",
+            )
         });
         Some(&METADATA)
     }

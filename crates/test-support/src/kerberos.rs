@@ -1,4 +1,4 @@
-//! A Kerberos realm of the test's own: a KDC, a user with a ticket, and the key of a service.
+//! A Kerberos realm for a test: a KDC, a user with a ticket, and the key of a service.
 
 use std::fs;
 use std::io::Write;
@@ -65,12 +65,12 @@ impl Realm {
         Self { _kdc: kdc, folder }
     }
 
-    /// What programs of this realm need to know.
+    /// Returns the environment variables for programs of this realm.
     pub fn environment(&self) -> [(&'static str, String); 4] {
         environment(&self.folder.path().display().to_string())
     }
 
-    /// The key of the service.
+    /// Returns the keytab of the service.
     pub fn keytab(&self) -> PathBuf {
         self.folder.path().join("keytab")
     }
@@ -81,7 +81,7 @@ fn environment(path: &str) -> [(&'static str, String); 4] {
         ("KRB5_CONFIG", format!("{path}/krb5.conf")),
         ("KRB5_KDC_PROFILE", format!("{path}/kdc.conf")),
         ("KRB5CCNAME", format!("FILE:{path}/tickets")),
-        // The replay cache would be shared with the system's.
+        // A replay cache would be shared with the system.
         ("KRB5RCACHENAME", "none:".to_owned()),
     ]
 }

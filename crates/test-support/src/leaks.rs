@@ -1,5 +1,5 @@
-//! Nothing of GStreamer's is left over when a test program ends: GStreamer's own tracer of leaks watches, and what it
-//! still has at the exit makes the program fail.
+//! Makes a test program fail if objects of GStreamer are still alive when it exits. They are counted by GStreamer's own
+//! leaks tracer.
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::sleep;
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
-/// Seconds that what other threads let go may take: a whole number.
+/// Environment variable with the whole number of seconds to wait for objects that other threads release.
 pub const PATIENCE: &str = "LEAKS_PATIENCE";
 
 static TRACER: OnceLock<gst::Object> = OnceLock::new();
-/// What the tracer has said since it was asked.
+/// The tracer's output since it was last queried.
 static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// From now on objects are counted.
+/// Starts counting objects.
 pub fn watch() {
     let factories = gst::TracerFactory::factories();
     let factory = factories.iter().find(|factory| factory.name() == "leaks").expect("GStreamer's core tracers");
@@ -22,7 +22,7 @@ pub fn watch() {
     let tracer = glib::Object::with_type(factory.tracer_type()).downcast().unwrap();
     TRACER.set(tracer).expect("one watch");
     #[expect(unsafe_code, reason = "a test program's exit has no other hook")]
-    // SAFETY: the function belongs to this program, and does not unwind.
+    // SAFETY: the function belongs to this program and does not unwind.
     let refused = unsafe { nix::libc::atexit(at_exit) };
     assert_eq!(refused, 0);
 }
@@ -31,29 +31,36 @@ fn said() -> MutexGuard<'static, Vec<String>> {
     SAID.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What others leave over: the type whose code it is, the types of what it leaves, and why.
+/// Objects that other code leaks: the type of that code, the types of the objects, and why.
 const LEFT_BY_OTHERS: [(&str, &[&str], &str); 4] = [
-    ("GstAsfMux", &["GstBuffer", "GstMemory"], "asfmux forgets what waits for its next packet when it is stopped"),
-    ("avmux_asf", &["avmux_asf", "GstPad", "GstCollectPads"], "a reference of its own, and so what it holds"),
-    ("GstPlaySink", &["GstVolume", "GstPad"], "playbin keeps its volume where the sink has none"),
-    ("GstTypeFindElement", &["GstCaps"], "constants of the functions that find types, made when they are needed first"),
+    (
+        "GstAsfMux",
+        &["GstBuffer", "GstMemory"],
+        "asfmux does not release data queued for its next packet when it is stopped",
+    ),
+    (
+        "avmux_asf",
+        &["avmux_asf", "GstPad", "GstCollectPads"],
+        "it keeps a reference to itself, and thus to its children",
+    ),
+    ("GstPlaySink", &["GstVolume", "GstPad"], "playbin keeps its volume element if the sink has none"),
+    ("GstTypeFindElement", &["GstCaps"], "constants of typefind functions, created on first use"),
 ];
 
-/// Where the children are that a description of a pipeline has named: GStreamer 1.22 never lets go of them.
+/// Addresses of the children named in a pipeline description: GStreamer 1.22 never releases them.
 static LEFT_BY_PARSER: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// The parser of descriptions has set a property of this child.
+/// Records that the parser of pipeline descriptions has set a property of this child.
 pub fn left_by_parser(child: &glib::Object) {
     LEFT_BY_PARSER.lock().unwrap().push(format!("{:p}", child.as_ptr()));
 }
 
-/// Whether code that runs in this program is known to leave such objects over.
+/// Returns whether code that runs in this program is known to leak such objects.
 fn is_of_others(type_name: &str) -> bool {
     LEFT_BY_OTHERS.iter().any(|(whose, types, _)| types.contains(&type_name) && glib::Type::from_name(*whose).is_some())
 }
 
-/// What is alive, as the tracer describes it. It hands out the objects themselves as well, but without a reference of
-/// their own.
+/// Returns the live objects as described by the tracer. It returns the objects themselves too, but without a reference.
 fn alive() -> Vec<String> {
     let Some(tracer) = TRACER.get() else { return Vec::new() };
     said().clear();
@@ -61,19 +68,19 @@ fn alive() -> Vec<String> {
     std::mem::take(&mut *said())
 }
 
-/// Whether an object of this type belongs to GStreamer's registry, which lives on.
+/// Returns whether an object of this type belongs to GStreamer's registry, which is never released.
 fn is_of_registry(type_name: &str) -> bool {
     let registered = [gst::PluginFeature::static_type(), gst::Plugin::static_type()];
     glib::Type::from_name(type_name).is_some_and(|of| registered.iter().any(|registered| of.is_a(*registered)))
 }
 
-/// What stands behind `name` in a line of the tracer's.
+/// Returns the text after `name` in a line of the tracer.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.split_once(name)?.1.split(',').next()
 }
 
 fn hear() {
-    // What the tests hear of the log is over by now.
+    // The tests no longer read the log at this point.
     gst::log::remove_default_log_function();
     if let Some(category) = gst::DebugCategory::get("GST_TRACER") {
         category.set_threshold(gst::DebugLevel::Trace);
@@ -104,9 +111,9 @@ extern "C" fn at_exit() {
         left = alive();
     }
     if !left.is_empty() {
-        eprintln!("{} objects of GStreamer's are left over:\n{}", left.len(), left.join("\n"));
+        eprintln!("{} GStreamer objects leaked:\n{}", left.len(), left.join("\n"));
         #[expect(unsafe_code, reason = "an exit within an exit")]
-        // SAFETY: nothing of this program's runs after it.
+        // SAFETY: no code of this program runs afterwards.
         unsafe {
             nix::libc::_exit(101)
         }

@@ -1,4 +1,4 @@
-//! What the tests of several crates share. Never published.
+//! Shared code of the tests of several crates. It is never published.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -89,12 +89,12 @@ pub mod wire;
 
 use std::path::{Path, PathBuf};
 
-/// The project's folder.
+/// Returns the project's folder.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// The server's program, which cargo has put beside the folder of the test that runs.
+/// Returns the path of the server's program, which cargo has built into the folder above that of the running test.
 pub fn server_program() -> PathBuf {
     let program = std::env::current_exe().unwrap().parent().unwrap().with_file_name("asf-publishing-point");
     assert!(

@@ -1,4 +1,4 @@
-//! Real media of ffmpeg's, pushed at about its own speed.
+//! Media encoded with ffmpeg, pushed at about its own rate.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +16,7 @@ use wmhttp::packet::Packet;
 use crate::pipeline::until;
 use crate::wire::{CONCERT, Wire};
 
-/// An ASF file of ffmpeg's, cut as a pusher cuts it.
+/// An ASF file written by ffmpeg, split into packets as an encoder does.
 pub struct Media {
     pub directory: tempfile::TempDir,
     pub file: PathBuf,
@@ -30,7 +30,7 @@ impl Media {
         Self::showing("testsrc=size=176x144:rate=15", seconds)
     }
 
-    /// With the pictures of a source of libavfilter.
+    /// Creates a file with the pictures of a libavfilter source.
     pub fn showing(source: &str, seconds: u32) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("source.asf");
@@ -62,7 +62,7 @@ impl Media {
     }
 }
 
-/// The checksums of all frames that ffmpeg decodes.
+/// Returns the checksums of all frames that ffmpeg decodes.
 pub fn frames(file: &Path) -> Vec<String> {
     let output =
         Command::new("ffmpeg").args(["-v", "error", "-i"]).arg(file).args(["-f", "framemd5", "-"]).output().unwrap();
@@ -74,7 +74,7 @@ pub fn checksum(line: &str) -> String {
     line.rsplit(',').next().unwrap().trim().to_owned()
 }
 
-/// A push at about the speed of the stream, over and over, until it is dropped.
+/// Pushes repeatedly at about the stream's own rate until it is dropped.
 pub struct Broadcast {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -99,7 +99,7 @@ impl Broadcast {
                 wire.packet(Packet::Data(packet));
             }
             wire.packet(Packet::End(Hresult::OK));
-            // Whatever the answer: the end was sent.
+            // The response does not matter: the end was sent.
             let _ = wire.rest();
         });
         until("the stream", || server.stats("concert").unwrap().packets > 10);

@@ -1,4 +1,4 @@
-//! Inputs that are no stream, and what the refusal has to say.
+//! Inputs that are not a valid stream, and what the error message must contain.
 #![allow(clippy::indexing_slicing, reason = "tests")]
 
 use asf::test_util::{self, HeaderBuilder};
@@ -6,7 +6,7 @@ use asf::test_util::{self, HeaderBuilder};
 pub struct Case {
     pub name: &'static str,
     pub input: Vec<u8>,
-    /// Parts of the error's text: the object, the byte, the cause or the remedy.
+    /// Required parts of the error message: the object, the byte offset, the cause or the remedy.
     pub says: Vec<String>,
 }
 
@@ -25,7 +25,7 @@ pub fn cases() -> Vec<Case> {
     let none = HeaderBuilder { streams: Vec::new(), ..good.clone() };
     let broken_second = [&bytes[..], &test_util::packets(200, 1).concat(), &size(29)].concat();
     let nonsense = [&bytes[..], &[0xFF; 1600]].concat();
-    // A JPEG, MP4, HTML and others; then bytes of the header; then behind it.
+    // First a JPEG, MP4, HTML and others; then errors in the header; then errors after it.
     let table: &[(&'static str, Vec<u8>, &[&str])] = &[
         ("empty", vec![], &["no ASF header", "byte 0", "Header Object"]),
         ("JPEG", b"\xFF\xD8\xFF\xE0\0\x10JFIF\0\x01\x01\0\0\0".to_vec(), &["Header Object", "byte 0", "asfmux"]),

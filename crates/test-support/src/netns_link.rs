@@ -1,7 +1,8 @@
-//! A server at the peer of a cable that can be pulled: another network namespace, and a pair of virtual interfaces.
+//! A server behind a cable that can be unplugged: in another network namespace, connected by a pair of virtual
+//! interfaces.
 //!
-//! The namespace is that of the server's threads alone, so it and the interfaces are gone when they are, however the
-//! test ends.
+//! The namespace belongs to the server's threads only, so it and the interfaces disappear with them, however the test
+//! ends.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -22,12 +23,12 @@ use crate::server::{Listening, Server, listen_on};
 /// The interface in the server's namespace.
 const FAR: &str = "far";
 
-/// Whether this process may make network namespaces.
+/// Returns whether this process may create network namespaces.
 pub fn may_lay() -> bool {
     geteuid().is_root()
 }
 
-/// Runs one test of this program anew, as root of a namespace of its own; fails where that fails.
+/// Runs one test of this program again, as root of its own namespace; fails if that fails.
 pub fn rerun_as_root(test: &str) {
     let status = Command::new("unshare")
         .args(["--net", "--map-root-user", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"])
@@ -35,14 +36,14 @@ pub fn rerun_as_root(test: &str) {
         .args(["--exact", test, "--nocapture"])
         .status()
         .expect("unshare, of util-linux");
-    assert!(status.success(), "{test} in a user namespace: {status}; run it as root where those are not allowed");
+    assert!(status.success(), "{test} in a user namespace: {status}; run it as root if those are not allowed");
 }
 
-/// A server as [`Server::start`] makes it, behind a cable.
+/// Starts a server like [`Server::start`], behind a cable.
 pub fn server_behind(serve: impl Fn(Connection, &Arc<Listening>) + Clone + Send + Sync + 'static) -> Server {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    // One of the 32768 pairs of addresses in 198.18.0.0/15, which is for tests of networks.
+    // One of the 32768 pairs of addresses in 198.18.0.0/15, which is reserved for network tests.
     let pair = (std::process::id().wrapping_mul(67).wrapping_add(number)) % 32_768;
     let address = move |offset: u32| Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 0).to_bits() + 4 * pair + offset);
     let near = format!("p{}x{number}", std::process::id());
@@ -63,7 +64,7 @@ pub fn server_behind(serve: impl Fn(Connection, &Arc<Listening>) + Clone + Send 
     ip(&format!("link set {near} up"));
     laid.send(()).unwrap();
     let server = listening.join().unwrap();
-    // A port where nobody listens answers by a refusal, as soon as the cable carries.
+    // On a closed port, the connection is refused as soon as the link is up.
     let nobody = SocketAddr::from((server.addr.ip(), 9));
     until("a carrier", || {
         let refusal = TcpStream::connect_timeout(&nobody, Duration::from_millis(100)).unwrap_err();
@@ -72,8 +73,8 @@ pub fn server_behind(serve: impl Fn(Connection, &Arc<Listening>) + Clone + Send 
     server
 }
 
-/// To be called by a thread that serves a connection behind the cable: nothing goes in or out any more, and nobody is
-/// told.
+/// Must be called by a thread that serves a connection behind the cable. It interrupts all traffic without notifying
+/// either side.
 pub fn pull() {
     ip(&format!("link set {FAR} down"));
 }

@@ -1,4 +1,4 @@
-//! nginx as the TLS end and reverse proxy of a publishing point.
+//! nginx as the TLS endpoint and reverse proxy of a publishing point.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -9,14 +9,14 @@ use tempfile::TempDir;
 use crate::authority::Authority;
 use crate::daemon::{Daemon, folder, program};
 
-/// A running nginx, for `https:` alone.
+/// A running nginx, which serves only `https:`.
 pub struct Nginx {
     daemon: Daemon,
     folder: TempDir,
 }
 
 impl Nginx {
-    /// Passes requests to `upstream`, with these further lines for its location.
+    /// Starts nginx. It forwards requests to `upstream`; `lines` are added to the configuration of its location.
     pub fn new(authority: &Authority, upstream: SocketAddr, lines: &str) -> Self {
         let folder = folder();
         let at = |name: &str| folder.path().join(name);
@@ -48,7 +48,7 @@ impl Nginx {
         Self { daemon, folder }
     }
 
-    /// The publishing point through it.
+    /// The publishing point's URL through nginx.
     pub fn location(&self) -> String {
         format!("https://{}/concert", self.daemon.address)
     }
@@ -57,7 +57,7 @@ impl Nginx {
         self.folder.path().join(name)
     }
 
-    /// A line a request that is over: `connection method target protocol status upstream-status length`.
+    /// Returns one line per completed request: `connection method target protocol status upstream-status length`.
     pub fn requests(&self) -> Vec<String> {
         fs::read_to_string(self.file("access")).unwrap().lines().map(str::to_owned).collect()
     }

@@ -1,4 +1,4 @@
-//! Which packets of a stream there are: each is known by what is in it.
+//! Identifies packets of a stream by a hash of their contents.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use asf::{Parser, Settings};
 use bytes::Bytes;
 
-/// Counts the packets in an ASF stream. It keeps a list in a file, so that one who watches the memory sees nothing of it.
+/// Counts the packets of an ASF stream. Its list is in a file, so that it does not affect memory measurements.
 pub struct Census {
     list: PathBuf,
     file: BufWriter<File>,
@@ -21,7 +21,7 @@ impl Census {
         Self { file: BufWriter::new(File::create(&list).unwrap()), list, packets: 0 }
     }
 
-    /// Counts what a parser has ready.
+    /// Counts the packets that a parser has ready.
     pub fn count(&mut self, parser: &mut Parser) {
         while let Some(unit) = parser.next_packet().unwrap() {
             let mut hasher = DefaultHasher::new();
@@ -31,7 +31,7 @@ impl Census {
         }
     }
 
-    /// Counts what is in a file, which may end in the midst of a packet.
+    /// Counts the packets of a file, which may end within a packet.
     pub fn count_file(&mut self, path: &Path) {
         let (mut file, mut parser) = (File::open(path).unwrap(), Parser::new(Settings::default()));
         let mut chunk = vec![0; 64 * 1024];
@@ -45,12 +45,12 @@ impl Census {
         }
     }
 
-    /// Packets counted, some of them perhaps twice.
+    /// Returns the number of packets counted, possibly including duplicates.
     pub fn packets(&self) -> u64 {
         self.packets
     }
 
-    /// Those that it has counted.
+    /// Returns the hashes of the packets counted.
     pub fn into_set(mut self) -> HashSet<u64> {
         self.file.flush().unwrap();
         let bytes = std::fs::read(&self.list).unwrap();

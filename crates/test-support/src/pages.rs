@@ -1,4 +1,4 @@
-//! The pages of the documentation, for the tests that hold it to what it says.
+//! The pages of the documentation, for tests that verify their statements.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ pub struct Page {
     pub text: String,
 }
 
-/// Those of the project's folder and of the book, sorted.
+/// Returns the pages of the project's folder and of the book, sorted.
 pub fn pages() -> Vec<Page> {
     let root = crate::root();
     let mut paths: Vec<PathBuf> = [root.clone(), root.join("docs")]
@@ -27,25 +27,25 @@ impl Page {
         self.path.parent().unwrap()
     }
 
-    /// The path as the project's files name it.
+    /// Returns the path relative to the project's folder.
     pub fn name(&self) -> String {
         let root = crate::root();
         self.path.strip_prefix(root).unwrap().display().to_string()
     }
 
-    /// The contents of its code blocks in `language`.
+    /// Returns the contents of the code blocks in `language`.
     pub fn blocks(&self, language: &str) -> Vec<String> {
         let fence = format!("```{language}\n");
         self.text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
     }
 
-    /// Where its links lead to, but for those that leave the project.
+    /// Returns the targets of its links, except external ones.
     pub fn links(&self) -> impl Iterator<Item = &str> {
         let targets = self.text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
         targets.filter(|target| !target.contains("://"))
     }
 
-    /// The names under which its headings can be linked to.
+    /// Returns the anchors of its headings.
     pub fn anchors(&self) -> Vec<String> {
         let headings = self.text.lines().filter(|line| line.starts_with('#'));
         let anchor = |heading: &str| {

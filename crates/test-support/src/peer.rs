@@ -1,4 +1,4 @@
-//! A server that a test writes as a list of connections to take.
+//! A server that a test writes as a sequence of connections.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,10 +10,10 @@ use bytes::Bytes;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use wmhttp::packet::{Decoder, Packet};
 
-/// A failing test ends by this, a passing one never waits for it.
+/// Time limit after which a test fails; a passing test never waits for it.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What Windows Media Services answer.
+/// A response of Windows Media Services.
 pub fn wms(status: u16, push_id: &str) -> String {
     format!(
         "HTTP/1.1 {status} Said\r\nServer: Cougar/9.6.7600.16564\r\nContent-Length: 0\r\nPragma: no-cache, timeout=60000\r\n\
@@ -21,17 +21,17 @@ pub fn wms(status: u16, push_id: &str) -> String {
     )
 }
 
-/// What this project's server answers: it is known to refuse a push-id that it does not have.
+/// A response of this project's server, which is known to reject unknown push-ids.
 pub fn ours(status: u16, push_id: &str) -> String {
     wms(status, push_id).replace("Cougar/9.6.7600.16564", "Cougar/9.6.7600.16564 asf-publishing-point/0.1.0")
 }
 
-/// What a plain relay answers: no cookie, no Pragma.
+/// A response of a simple relay: no cookie, no Pragma.
 pub fn relay(status: u16) -> String {
     format!("HTTP/1.1 {status} Said\r\nServer: Cougar/9.0\r\nContent-Length: 0\r\n\r\n")
 }
 
-/// A refusal until the request is authenticated by one of `challenges`.
+/// A 401 response with `challenges`.
 pub fn unauthorized(challenges: &[&str]) -> String {
     let lines: String = challenges.iter().map(|challenge| format!("WWW-Authenticate: {challenge}\r\n")).collect();
     format!(
@@ -53,22 +53,22 @@ impl Peer {
         Self::on("127.0.0.1:0".parse().unwrap())
     }
 
-    /// Listens on a free port; its system takes little that is not read.
+    /// Listens on a free port, with a small socket buffer for unread data.
     pub fn with_little_room() -> Self {
         Self::listening(little_room(), None)
     }
 
-    /// Both.
+    /// Listens on a free port with TLS and a small socket buffer.
     pub fn with_tls_and_little_room(config: Arc<ServerConfig>) -> Self {
         Self::listening(little_room(), Some(config))
     }
 
-    /// Listens on a free port and speaks TLS there.
+    /// Listens on a free port with TLS.
     pub fn with_tls(config: Arc<ServerConfig>) -> Self {
         Self::listening(TcpListener::bind("127.0.0.1:0").unwrap(), Some(config))
     }
 
-    /// Listens on a port that was free, or is again.
+    /// Listens on a port that was free before, or is free again.
     pub fn on(addr: SocketAddr) -> Self {
         Self::listening(TcpListener::bind(addr).unwrap(), None)
     }
@@ -100,12 +100,12 @@ impl Peer {
         format!("{}://{}/concert", self.scheme, self.addr)
     }
 
-    /// The next connection.
+    /// Returns the next connection.
     pub fn accept(&self) -> Connection {
         self.connections.recv_timeout(PATIENCE).expect("a connection")
     }
 
-    /// The next connection, where there is one within `time`.
+    /// Returns the next connection, or `None` if there is none within `time`.
     pub fn accept_within(&self, time: Duration) -> Option<Connection> {
         self.connections.recv_timeout(time).ok()
     }
@@ -117,22 +117,22 @@ fn little_room() -> TcpListener {
     listener
 }
 
-/// TCP, or TLS over it.
+/// TCP, or TLS over TCP.
 trait Stream: Read + Write + Send {}
 
 impl<S: Read + Write + Send> Stream for S {}
 
-/// One TCP connection of the pusher's.
+/// One TCP connection of the encoder.
 pub struct Connection {
     tcp: TcpStream,
     stream: Box<dyn Stream>,
     buffer: Vec<u8>,
     decoder: Decoder,
-    /// Bytes of the body that have not come yet.
+    /// Bytes of the body that have not arrived yet.
     pub body_left: u64,
 }
 
-/// A request's head.
+/// The head of a request.
 #[derive(Debug)]
 pub struct Head {
     pub text: String,
@@ -170,7 +170,7 @@ impl Connection {
         read
     }
 
-    /// Reads a request's head, and a setup's body.
+    /// Reads the head of a request, and the body of a PushSetup.
     pub fn request(&mut self) -> Head {
         match self.try_request() {
             Some(head) => head,
@@ -178,7 +178,7 @@ impl Connection {
         }
     }
 
-    /// The same; `None` where the pusher closed before.
+    /// Like [`Connection::request`]; `None` if the encoder closed the connection before.
     pub fn try_request(&mut self) -> Option<Head> {
         loop {
             if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -204,7 +204,7 @@ impl Connection {
         }
     }
 
-    /// Takes a setup and the start after it on this connection.
+    /// Accepts a PushSetup and the PushStart after it on this connection.
     pub fn set_up(&mut self, answer: &str) -> Head {
         let setup = self.request();
         assert!(setup.is_setup(), "{}", setup.text);
@@ -214,14 +214,14 @@ impl Connection {
         start
     }
 
-    /// The next packet of the body; `None` at its end, or where the pusher closed.
+    /// Returns the next packet of the body; `None` at its end, or if the encoder closed the connection.
     pub fn packet(&mut self) -> Option<Packet> {
         loop {
             if let Some(packet) = self.decoder.next_packet().expect("P-1") {
                 return Some(packet);
             }
             if self.body_left == 0 {
-                assert!(self.decoder.is_aligned(), "C-9: a packet straddles the end of a body");
+                assert!(self.decoder.is_aligned(), "C-9: a packet crosses the end of a body");
                 return None;
             }
             if self.buffer.is_empty() && self.fill() == 0 {
@@ -234,7 +234,7 @@ impl Connection {
         }
     }
 
-    /// The payloads of the data packets that come next, `count` of them.
+    /// Returns the payloads of the next `count` data packets.
     pub fn data(&mut self, count: usize) -> Vec<Bytes> {
         let mut data = Vec::new();
         while data.len() < count {
@@ -248,7 +248,7 @@ impl Connection {
         data
     }
 
-    /// Everything to the end of the body, the end packet last.
+    /// Returns all packets to the end of the body, the end packet last.
     pub fn until_the_end(&mut self) -> Vec<Packet> {
         let mut packets = Vec::new();
         while let Some(packet) = self.packet() {
@@ -265,48 +265,48 @@ impl Connection {
         self.try_answer(text).unwrap();
     }
 
-    /// The same, for a pusher that may be gone.
+    /// Sends a response to an encoder that may have closed the connection.
     pub fn try_answer(&mut self, text: &str) -> std::io::Result<()> {
         self.stream.write_all(text.as_bytes())?;
         self.stream.flush()
     }
 
-    /// Reads on without looking until the pusher closes.
+    /// Reads and discards data until the encoder closes the connection.
     pub fn drain(&mut self) {
         while self.fill() > 0 {
             self.buffer.clear();
         }
     }
 
-    /// Says that nothing more will be said.
+    /// Shuts down the sending side.
     pub fn close_writing(&self) {
-        // A pusher that has reset meanwhile needs no telling.
+        // The encoder may have reset the connection meanwhile.
         let _ = self.tcp.shutdown(std::net::Shutdown::Write);
     }
 
-    /// How long a read waits.
+    /// Sets the timeout of reads.
     pub fn set_patience(&self, patience: Duration) {
         self.tcp.set_read_timeout(Some(patience)).unwrap();
     }
 
-    /// The bare connection, for a test that reads by itself from the beginning.
+    /// Returns the plain connection, for a test that reads the bytes itself from the start.
     pub fn into_tcp(self) -> TcpStream {
         self.tcp
     }
 
-    /// Takes a byte of what has come, if any.
+    /// Reads one byte if there is one.
     pub fn take_byte(&mut self) {
         self.set_patience(Duration::from_millis(1));
         // There may be none.
         let _ = self.stream.read(&mut [0]);
     }
 
-    /// Whether the pusher closes without saying more.
+    /// Returns whether the encoder closes the connection without sending more.
     pub fn is_closed(&mut self) -> bool {
         self.buffer.is_empty() && self.fill() == 0
     }
 
-    /// Bytes that have come in and were not read as packets.
+    /// Returns the number of bytes that have arrived and were not read as packets.
     pub fn unread(&self) -> usize {
         self.tcp.set_nonblocking(true).unwrap();
         let waiting = self.tcp.peek(&mut vec![0; 32 << 20]).unwrap_or(0);

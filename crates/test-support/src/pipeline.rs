@@ -1,4 +1,4 @@
-//! A pipeline that ends in the element, and all that it says.
+//! A pipeline that ends with the element, and its messages.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -23,7 +23,7 @@ pub fn init() {
     });
 }
 
-/// Tells the watch over leaks which children a description's properties named.
+/// Records for the leak check which children a description's properties name.
 fn note_children(sink: &gst::Element, properties: &str) {
     let children = sink.dynamic_cast_ref::<gst::ChildProxy>().unwrap();
     let names = properties.split(' ').filter_map(|word| word.split_once('='));
@@ -51,7 +51,7 @@ impl Pushing {
         Self { pipeline, sink, bus }
     }
 
-    /// The element alone, for an [`Upstream`](crate::upstream::Upstream).
+    /// Creates the element alone, for an [`Upstream`](crate::upstream::Upstream).
     pub fn bare(properties: &str) -> Self {
         init();
         let sink = gst::parse::launch(&format!("asfpushsink name=push {properties}")).unwrap();
@@ -62,7 +62,7 @@ impl Pushing {
         Self { pipeline, sink, bus }
     }
 
-    /// A pipeline that a test feeds by hand.
+    /// Creates a pipeline to which the test passes buffers.
     pub fn by_hand(properties: &str) -> (Self, gst::Element) {
         let pushing = Self::launch("feedsrc name=feed", properties);
         let feed = pushing.pipeline.by_name("feed").unwrap();
@@ -73,7 +73,7 @@ impl Pushing {
         self.pipeline.set_state(gst::State::Playing).unwrap();
     }
 
-    /// Waits for a message that `wanted` takes something from; an ERROR that it does not take fails the test.
+    /// Waits for a message from which `wanted` returns a value; an ERROR for which it returns `None` fails the test.
     pub fn wait_for<T>(&self, mut wanted: impl FnMut(&gst::Message) -> Option<T>) -> T {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
@@ -85,14 +85,14 @@ impl Pushing {
                 panic!("{} ({:?})", error.error(), error.debug());
             }
         }
-        panic!("the message did not come");
+        panic!("the message did not arrive");
     }
 
     pub fn wait_for_eos(&self) {
         self.wait_for(|message| matches!(message.view(), gst::MessageView::Eos(_)).then_some(()));
     }
 
-    /// The status messages to come, until one with this nick.
+    /// Waits for a status message with this nick, and returns it.
     pub fn wait_for_status(&self, nick: &str) -> gst::Structure {
         self.wait_for(|message| status(message).filter(|status| status_nick(status) == nick))
     }
@@ -105,40 +105,40 @@ impl Pushing {
         })
     }
 
-    /// What is on the bus by now.
+    /// Returns the messages that are on the bus now.
     pub fn messages(&self) -> Vec<gst::Message> {
         std::iter::from_fn(|| self.bus.pop()).collect()
     }
 
-    /// The counters of each destination.
+    /// Returns the statistics of each destination.
     pub fn all_stats(&self) -> Vec<gst::Structure> {
         let stats = self.sink.property::<gst::Structure>("stats");
         let destinations = stats.get::<gst::Array>("destinations").unwrap();
         destinations.iter().map(|stats| stats.get::<gst::Structure>().unwrap()).collect()
     }
 
-    /// The messages of the next `time`.
+    /// Returns the messages of the next `time`.
     pub fn messages_within(&self, time: Duration) -> Vec<gst::Message> {
         let first = self.bus.timed_pop(gst::ClockTime::from_mseconds(u64::try_from(time.as_millis()).unwrap()));
         first.into_iter().chain(std::iter::from_fn(|| self.bus.pop())).collect()
     }
 
-    /// The counters of the one destination.
+    /// Returns the statistics of the only destination.
     pub fn destination_stats(&self) -> gst::Structure {
         self.all_stats().into_iter().next().unwrap()
     }
 
-    /// A counter of the destination number `index`.
+    /// Returns a counter of the destination with this index.
     pub fn count(&self, index: usize, field: &str) -> u64 {
         self.all_stats()[index].get::<u64>(field).unwrap()
     }
 
-    /// Where the destination number `index` stands.
+    /// Returns the state of the destination with this index.
     pub fn state_of(&self, index: usize) -> String {
         self.all_stats()[index].get::<String>("state").unwrap()
     }
 
-    /// The destination number `index`, as a child of the element.
+    /// Returns the destination with this index, as a child of the element.
     pub fn child(&self, index: u32) -> glib::Object {
         self.sink.dynamic_cast_ref::<gst::ChildProxy>().unwrap().child_by_index(index).unwrap()
     }
@@ -148,7 +148,8 @@ impl Pushing {
     }
 }
 
-/// A playing pipeline that pushes to several servers what the test feeds, as fast as that comes.
+/// Creates a playing pipeline that pushes what the test passes to it to several servers, without waiting for
+/// timestamps.
 pub fn pushing_to(peers: &[Peer], properties: &str) -> (Pushing, gst::Element) {
     let locations = peers.iter().map(Peer::location).collect::<Vec<_>>().join(",");
     let (pushing, source) = Pushing::by_hand(&format!("sync=false locations=\"{locations}\" {properties}"));
@@ -156,7 +157,7 @@ pub fn pushing_to(peers: &[Peer], properties: &str) -> (Pushing, gst::Element) {
     (pushing, source)
 }
 
-/// The same to one server.
+/// The same with one server.
 pub fn pushing_to_one(properties: &str) -> (Peer, Pushing, gst::Element) {
     let peer = Peer::new();
     let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false {properties}", peer.location()));
@@ -180,7 +181,7 @@ pub fn status_nick(status: &gst::Structure) -> String {
     glib::EnumValue::from_value(value).unwrap().1.nick().to_owned()
 }
 
-/// Hands bytes to a source of [`Pushing::by_hand`].
+/// Passes bytes to a source of [`Pushing::by_hand`].
 pub fn feed(source: &gst::Element, bytes: impl AsRef<[u8]> + Send + 'static) {
     let flow = source.emit_by_name::<gst::FlowReturn>("push-buffer", &[&gst::Buffer::from_slice(bytes)]);
     assert_eq!(flow, gst::FlowReturn::Ok);
@@ -191,7 +192,7 @@ pub fn end(source: &gst::Element) {
     assert_eq!(flow, gst::FlowReturn::Ok);
 }
 
-/// Hands a header and 40 packets to such a source, one each 100 ms, and ends.
+/// Passes a header and 40 packets to such a source, one every 100 ms, and then EOS.
 pub fn feed_for_four_seconds(source: &gst::Element) {
     feed(source, media::stream(1, 40));
     for n in 1..40 {
@@ -210,7 +211,7 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A folder with nothing but the plugin that was built with this test; the one among cargo's outcomes is as old as
+/// Returns a folder that contains only the plugin built with this test. The one in cargo's output folder is as old as
 /// the last `cargo build`.
 pub fn plugin_folder() -> PathBuf {
     let built = std::env::current_exe().unwrap().with_file_name("libgstasfpush.so");
@@ -218,7 +219,7 @@ pub fn plugin_folder() -> PathBuf {
     let folder = built.ancestors().nth(2).unwrap().join("plugin-of-the-tests");
     fs::create_dir_all(&folder).unwrap();
     let plugin = folder.join("libgstasfpush.so");
-    // A folder of outcomes that was copied from elsewhere has a link that leads there.
+    // A copied target folder contains a link to the original.
     if fs::read_link(&plugin).is_ok_and(|target| target != built) {
         let _ = fs::remove_file(&plugin);
     }
@@ -228,7 +229,7 @@ pub fn plugin_folder() -> PathBuf {
     }
 }
 
-/// gst-launch-1.0 with that plugin.
+/// Returns gst-launch-1.0 with that plugin.
 pub fn gst_launch() -> Command {
     let plugin = plugin_folder();
     let mut command = Command::new("gst-launch-1.0");

@@ -1,4 +1,4 @@
-//! Many players at once: what each has received, as a checksum, and how long packets took.
+//! Many simultaneous players: a checksum of what each has received, and the delay of packets.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::net::SocketAddr;
@@ -9,17 +9,17 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Bytes of a data packet.
+/// Size of a data packet in bytes.
 pub const PACKET: usize = 1450;
-/// Where the time stamp lies in a packet of [`packet`], which begins with [`MARK`].
+/// Precedes the timestamp in a packet of [`packet`].
 const MARK: &[u8; 8] = b"sent at ";
 
-/// A stream of audio alone: each packet is a start.
+/// Returns the header of an audio-only stream, in which decoding can start at each packet.
 pub fn header() -> Bytes {
     HeaderBuilder { flags: 1, ..HeaderBuilder::default() }.audio_only().packet_size(PACKET as u32).build()
 }
 
-/// The `n`th packet, with the time at which it is sent; it fills its size but for a few bytes.
+/// Returns the `n`th packet with its send time; except for a few bytes it fills the packet size.
 pub fn packet(n: u32, epoch: Instant) -> Bytes {
     let mut data = vec![n.to_le_bytes()[0] | 1; PACKET - 60];
     data[..8].copy_from_slice(MARK);
@@ -31,14 +31,14 @@ pub fn packet(n: u32, epoch: Instant) -> Bytes {
 /// What one player has received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// Of all bytes behind the response's head. If it depended on the pieces in which they came, it would differ.
+    /// Hash of all bytes after the response's head. It must not depend on the chunks in which they arrive.
     pub hash: u64,
     pub bytes: u64,
     pub largest_delay: Duration,
 }
 
-/// Asks for `target` and reads to the end of the response; `begun` is told when the head and some more has come.
-/// With an `epoch` the time stamps in the packets are looked at.
+/// Requests `target` and reads to the end of the response. `begun` is called when the head and some more has arrived.
+/// With an `epoch`, the timestamps in the packets are evaluated.
 pub async fn listen(address: SocketAddr, target: &str, epoch: Option<Instant>, begun: impl FnOnce()) -> Received {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {target} HTTP/1.0\r\nHost: x\r\nUser-Agent: audience\r\n\r\n");
@@ -49,7 +49,7 @@ pub async fn listen(address: SocketAddr, target: &str, epoch: Option<Instant>, b
     let mut buffer = vec![0; 16 * 1024];
     let mut head = Vec::new();
     let mut in_head = true;
-    // Bytes of the body that are not looked at yet, and how many of them are of no packet.
+    // Bytes of the body that were not evaluated yet, and how many of them do not belong to a packet.
     let mut rest = Vec::new();
     let mut skip = header().len();
     loop {

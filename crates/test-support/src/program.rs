@@ -1,4 +1,4 @@
-//! A program that a test runs, and what it prints.
+//! A program that a test runs, and its output.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use crate::pipeline::until;
 
-/// A command without what cargo tells its tests.
+/// Returns a command without the environment variables that cargo sets for tests.
 fn outside_cargo(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
@@ -23,7 +23,7 @@ fn outside_cargo(program: &str) -> Command {
     command
 }
 
-/// A running program. Dropped, it ends, and so do those that it has started.
+/// A running program. On drop it ends, together with its child processes.
 pub struct Program {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
@@ -31,7 +31,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Runs a line of shell in the project's folder, without a terminal.
+    /// Runs a shell command in the project's folder, without a terminal.
     pub fn shell(line: &str) -> Self {
         let mut child = outside_cargo("sh")
             .args(["-c", line])
@@ -56,7 +56,7 @@ impl Program {
         Self { child, lines, readers: readers.into() }
     }
 
-    /// The lines so far that begin with `start`.
+    /// Returns the lines so far that begin with `start`.
     pub fn lines(&self, start: &str) -> Vec<String> {
         self.lines.lock().unwrap().iter().filter(|line| line.starts_with(start)).cloned().collect()
     }
@@ -66,7 +66,7 @@ impl Program {
         until(start, || !self.lines(start).is_empty());
     }
 
-    /// As Ctrl-C does.
+    /// Sends SIGINT, like Ctrl-C.
     pub fn interrupt(&self) {
         self.signal(Signal::SIGINT);
     }
@@ -75,14 +75,14 @@ impl Program {
         killpg(self.group(), signal).unwrap();
     }
 
-    /// Waits for its end, by itself and well; what it printed.
+    /// Waits until the program exits successfully, and returns its output.
     pub fn output(self) -> Vec<String> {
         let (status, output) = self.end();
         assert!(status.success(), "{status}: {output:?}");
         output
     }
 
-    /// The same where it is to fail.
+    /// Waits until the program exits with status 1, and returns its output.
     pub fn complaint(self) -> Vec<String> {
         let (status, output) = self.end();
         assert_eq!(status.code(), Some(1), "{status}: {output:?}");

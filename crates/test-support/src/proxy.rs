@@ -1,4 +1,4 @@
-//! Real proxies on this machine, stopped when they are dropped.
+//! Real proxy programs, which are stopped on drop.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -8,11 +8,11 @@ use tempfile::TempDir;
 
 use crate::daemon::{self, Daemon};
 
-/// Who may go through a proxy that asks.
+/// The user of a proxy that requires authentication.
 pub const USER: &str = "bob";
 pub const PASSWORD: &str = "pass-word";
 
-/// What a proxy asks for.
+/// The authentication that a proxy requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asks {
     Nothing,
@@ -57,17 +57,17 @@ impl Proxy {
         let access = match asks {
             Asks::Nothing => "",
             Asks::Basic => "BasicAuth bob pass-word\n",
-            Asks::Digest => panic!("tinyproxy knows no Digest"),
+            Asks::Digest => panic!("tinyproxy does not support Digest"),
         };
         let config =
             format!("Listen 127.0.0.1\nPort PORT\nAllow 127.0.0.1\nTimeout 600\nLogFile \"DIRECTORY/log\"\n{access}");
         Self::start("tinyproxy", &["-d", "-c"], &config, "")
     }
 
-    /// `arguments`, then the configuration's file.
+    /// Starts the program with `arguments` and the path of the configuration file.
     fn start(name: &str, arguments: &[&str], config: &str, users: &str) -> Self {
         let directory = daemon::folder();
-        // Whom it runs as where the tests are root's writes its log here.
+        // If root runs the tests, the proxy runs as another user, who writes its log here.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
         fs::write(directory.path().join("users"), users).unwrap();
         let file = directory.path().join("config");
@@ -83,20 +83,20 @@ impl Proxy {
         Self { addr: daemon.address, _daemon: daemon, directory }
     }
 
-    /// For the property `proxy`.
+    /// Returns the value for the property `proxy`.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// The same with the credentials of who may go through.
+    /// Returns the URL with the credentials of the permitted user.
     pub fn url_with_login(&self) -> String {
         format!("http://{USER}:{PASSWORD}@{}", self.addr)
     }
 
-    /// How many requests squid has dealt with, each written down at its end.
+    /// Returns the number of completed requests in squid's log.
     pub fn requests(&self) -> usize {
         let lines = fs::read_to_string(self.directory.path().join("requests")).unwrap_or_default();
-        // A connection without a request, such as the one that found it listening, is a line too.
+        // A connection without a request, such as the one that tests whether squid listens, has a line too.
         lines.lines().filter(|line| !line.contains("error:")).count()
     }
 }

@@ -1,4 +1,4 @@
-//! A player of few words: it pulls one stream to its end.
+//! A minimal player, which pulls one stream to its end.
 
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
@@ -9,10 +9,10 @@ use bytes::Bytes;
 use crate::media;
 use crate::wire::Wire;
 
-/// What a player got.
+/// What a player has received.
 #[derive(Debug, Default)]
 pub struct Pulled {
-    /// The letters of its packets, in order, those in a row once.
+    /// The letters of its packets in order, without repetitions.
     pub letters: String,
     /// The ASF headers.
     pub headers: Vec<Bytes>,
@@ -20,11 +20,11 @@ pub struct Pulled {
     pub packets: Vec<Bytes>,
 }
 
-/// A player at work.
+/// A running player.
 pub struct Puller(JoinHandle<Vec<u8>>);
 
 impl Puller {
-    /// Plays `point`; it is there once the server counts it.
+    /// Plays `point`; returns when the server counts the player.
     pub fn of(server: SocketAddr, point: &str) -> Self {
         let request = format!(
             "GET /{point} HTTP/1.0\r\nHost: test\r\nUser-Agent: NSPlayer/9.0.0.2980\r\nPragma: no-cache,rate=1.000\r\n\
@@ -35,7 +35,7 @@ impl Puller {
         Self(thread::spawn(move || wire.rest()))
     }
 
-    /// Waits for the stream's end.
+    /// Waits for the end of the stream.
     pub fn end(self) -> Pulled {
         let all = self.0.join().unwrap();
         let body = all.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
@@ -63,7 +63,7 @@ impl Puller {
 }
 
 impl Pulled {
-    /// The numbers of its packets, which are a [`media::stream`]'s, `step` ms apart.
+    /// Returns the numbers of its packets, which are those of [`media::stream`] with `step` ms between them.
     pub fn numbers(&self, step: u32) -> Vec<u32> {
         let header = Header::parse(self.headers[0].clone()).unwrap();
         self.packets.iter().map(|packet| media::number(&header, packet, step)).collect()

@@ -1,4 +1,4 @@
-//! A good server that writes down when which packet came.
+//! A correct server that records which packet arrived when.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,11 +16,11 @@ pub struct Witness {
     pushes: Arc<Mutex<Vec<Push>>>,
 }
 
-/// One connection's push.
+/// The push of one connection.
 #[derive(Clone, Default)]
 pub struct Push {
     pub arrivals: Vec<(Instant, u32)>,
-    /// `$E`(0) came.
+    /// `$E`(0) arrived.
     pub ended: bool,
 }
 
@@ -29,7 +29,7 @@ impl Push {
         self.arrivals.iter().map(|(_, number)| *number).collect()
     }
 
-    /// The longest time from one packet to the next.
+    /// Returns the longest time between two packets.
     pub fn longest_gap(&self) -> Duration {
         let steps = self.arrivals.iter().zip(self.arrivals.iter().skip(1));
         steps.map(|((before, _), (at, _))| *at - *before).max().unwrap_or_default()
@@ -37,7 +37,7 @@ impl Push {
 }
 
 impl Witness {
-    /// For a stream of [`media`] whose packets are `step` ms apart.
+    /// Starts a server for a stream of [`media`] whose packets have `step` ms between them.
     pub fn new(step: u32) -> Self {
         let pushes: Arc<Mutex<Vec<Push>>> = Arc::default();
         let seen = Arc::clone(&pushes);
@@ -45,7 +45,7 @@ impl Witness {
         Self { server, pushes }
     }
 
-    /// What came on each connection so far.
+    /// Returns what has arrived on each connection so far.
     pub fn pushes(&self) -> Vec<Push> {
         self.pushes.lock().unwrap().clone()
     }

@@ -1,4 +1,4 @@
-//! A server that takes any number of connections, each served by a function of the test's in a thread of its own.
+//! A server that accepts any number of connections and serves each with a function of the test in a separate thread.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -12,32 +12,32 @@ use socket2::{Domain, SockRef, Socket, Type};
 use crate::peer::{Connection, PATIENCE};
 use crate::pipeline::until;
 
-/// Takes no more connections when dropped; those that it has end when the pusher closes them.
+/// Stops accepting connections on drop. Existing connections end when the encoder closes them.
 pub struct Server {
     pub addr: SocketAddr,
     listening: Arc<Listening>,
 }
 
-/// What a server's threads share.
+/// The state that a server's threads share.
 pub struct Listening {
     listener: TcpListener,
-    /// Nothing is accepted any more; see [`Listening::turn_deaf`].
+    /// No connection is accepted any more; see [`Listening::turn_deaf`].
     deaf: AtomicBool,
     /// When each connection was accepted.
     accepted: Mutex<Vec<Instant>>,
-    /// What fills the queue of a listener that has turned deaf.
+    /// Connections that fill the queue of a listener that no longer accepts any.
     queued: Mutex<Vec<TcpStream>>,
 }
 
-/// A listener on a loopback address of its own: a port that it gives up nobody else gets meanwhile. `backlog` 0 lets
-/// one connection wait; `room` bounds what the system takes unread.
+/// Listens on a separate loopback address, so that no other process takes the port while the server is down. With a
+/// `backlog` of 0, one connection can wait; `room` limits the socket buffer for unread data.
 pub fn listen(backlog: i32, room: Option<usize>) -> TcpListener {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     listen_on(SocketAddr::from((Ipv4Addr::new(127, 7, high, low), 0)), backlog, room).unwrap()
 }
 
-/// The same on an address that is known.
+/// The same on a given address.
 pub fn listen_on(addr: SocketAddr, backlog: i32, room: Option<usize>) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -49,7 +49,7 @@ pub fn listen_on(addr: SocketAddr, backlog: i32, room: Option<usize>) -> io::Res
     Ok(socket.into())
 }
 
-/// Listens again on an address that a listener before may not have released yet. Accepts do not block.
+/// Listens again on an address that a previous listener may not have released yet. Accepting does not block.
 pub fn listen_again(addr: SocketAddr) -> TcpListener {
     let mut listener = None;
     until("the address is free", || {
@@ -61,7 +61,7 @@ pub fn listen_again(addr: SocketAddr) -> TcpListener {
     listener
 }
 
-/// The next connection on a listener whose accepts do not block.
+/// Returns the next connection of a listener whose accept does not block.
 pub fn accept_on(listener: &TcpListener) -> Connection {
     let mut stream = None;
     until("a connection", || {
@@ -106,7 +106,7 @@ impl Server {
         format!("http://{}/concert", self.addr)
     }
 
-    /// When each connection was accepted.
+    /// Returns when each connection was accepted.
     pub fn accepted(&self) -> Vec<Instant> {
         self.listening.accepted.lock().unwrap().clone()
     }
@@ -123,19 +123,19 @@ impl Drop for Server {
 }
 
 impl Listening {
-    /// From now on connections are refused.
+    /// Refuses connections from now on.
     pub fn refuse(&self) {
-        // It may have been done already.
+        // This may have been done already.
         let _ = SockRef::from(&self.listener).shutdown(std::net::Shutdown::Both);
     }
 
-    /// From now on a SYN stays without answer: the queue of the listener, which must be short, is full.
+    /// Leaves SYNs without a response from now on, by filling the listener's queue, which must be short.
     pub fn turn_deaf(&self) {
         if self.deaf.swap(true, Ordering::SeqCst) {
             return;
         }
         let addr = self.listener.local_addr().unwrap();
-        // The thread that accepts takes one more; then the queue fills.
+        // The accepting thread accepts one more connection; then the queue fills.
         let last = TcpStream::connect_timeout(&addr, PATIENCE).unwrap();
         while self.queued.lock().unwrap().is_empty() {
             thread::sleep(Duration::from_millis(1));

@@ -1,4 +1,4 @@
-//! `asf-publishing-point` in a process of its own.
+//! `asf-publishing-point` in a separate process.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,12 +15,12 @@ use tempfile::TempDir;
 use crate::peer::PATIENCE;
 use crate::usage::Usage;
 
-/// A port that is free.
+/// A free port.
 const FREE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-/// The configuration file, in the directory for its files.
+/// The name of the configuration file in the server's directory.
 const CONFIG: &str = "config.toml";
 
-/// Ends with its value.
+/// The process, which ends on drop.
 pub struct PointProgram {
     child: Child,
     out: BufReader<ChildStdout>,
@@ -29,24 +29,24 @@ pub struct PointProgram {
 }
 
 impl PointProgram {
-    /// Starts it with these arguments, on a free port of loopback.
+    /// Starts it with these arguments, on a free loopback port.
     pub fn start(arguments: &[&str]) -> Self {
         Self::start_in(TempDir::new().unwrap(), arguments)
     }
 
-    /// The same, with a directory for its files that holds some already.
+    /// Starts it with a directory that already contains files.
     pub fn start_in(directory: TempDir, arguments: &[&str]) -> Self {
         Self::spawn(Command::new(crate::server_program()).args(arguments), directory)
     }
 
-    /// The same with this configuration file.
+    /// Starts it with this configuration file.
     pub fn configured(arguments: &[&str], config: &str) -> Self {
         Self::configured_at(FREE, arguments, config)
     }
 
-    /// The same at this address.
+    /// Starts it with this configuration file at this address.
     pub fn configured_at(address: SocketAddr, arguments: &[&str], config: &str) -> Self {
-        // The one that there was at the first start: while a test runs for long, cargo may put another in its place.
+        // Keep the binary of the first start, because cargo may replace it during a long test.
         static BINARY: LazyLock<File> = LazyLock::new(|| File::open(crate::server_program()).unwrap());
         let directory = TempDir::new().unwrap();
         let file = directory.path().join(CONFIG);
@@ -55,13 +55,13 @@ impl PointProgram {
         Self::spawn_at(address, command.arg("--config").arg(file).args(arguments), directory)
     }
 
-    /// Has it read this configuration, at some time from now on.
+    /// Writes this configuration and sends SIGHUP; the server reads it some time later.
     pub fn reload(&self, config: &str) {
         fs::write(self.directory().join(CONFIG), config).unwrap();
         self.signal(Signal::SIGHUP);
     }
 
-    /// Runs a command that is the server, or becomes it.
+    /// Runs a command that is the server or executes it.
     pub fn spawn(command: &mut Command, directory: TempDir) -> Self {
         Self::spawn_at(FREE, command, directory)
     }
@@ -80,7 +80,7 @@ impl PointProgram {
         program
     }
 
-    /// The address that it says next that it listens on.
+    /// Returns the next address on which it prints that it listens.
     pub fn next_address(&mut self, scheme: &str) -> SocketAddr {
         let mut line = String::new();
         self.out.read_line(&mut line).unwrap();
@@ -101,7 +101,7 @@ impl PointProgram {
         self.child.id()
     }
 
-    /// Memory that the process has in RAM, KiB.
+    /// Returns the resident memory of the process in KiB.
     pub fn resident(&self) -> u64 {
         self.usage().resident
     }
@@ -110,13 +110,13 @@ impl PointProgram {
         Usage::of(self.pid())
     }
 
-    /// It still answers.
+    /// Asserts that it responds to requests.
     pub fn is_well(&self) {
         let answer = self.ask("OPTIONS / HTTP/1.1\r\nHost: media\r\nConnection: close\r\n\r\n");
         assert!(answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
-    /// What it has logged so far.
+    /// Returns its log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap()
     }
@@ -125,7 +125,7 @@ impl PointProgram {
         signal::kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
-    /// Sends a request and reads what comes until the server closes.
+    /// Sends a request and reads until the server closes the connection.
     pub fn ask(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -135,13 +135,13 @@ impl PointProgram {
         answer
     }
 
-    /// Ends it as an administrator does: its last words, and its log.
+    /// Ends it like an administrator, and returns its last output and its log.
     pub fn stop(self) -> (String, String) {
         self.signal(Signal::SIGTERM);
         self.wait()
     }
 
-    /// Waits until it has ended well: its last words, and its log.
+    /// Waits until it exits successfully, and returns its last output and its log.
     pub fn wait(mut self) -> (String, String) {
         let mut words = String::new();
         self.out.read_to_string(&mut words).unwrap();

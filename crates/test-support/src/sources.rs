@@ -1,9 +1,9 @@
-//! The sources, for the tests that read them.
+//! The project's source files, for tests that read them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The Rust files in a folder and below, sorted.
+/// Returns the Rust files in a folder and its subfolders, sorted.
 pub fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {

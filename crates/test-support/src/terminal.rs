@@ -1,4 +1,4 @@
-//! A terminal for a program that draws on one.
+//! A terminal for a program that draws on the screen.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use crate::pipeline::until;
 const ROWS: NonZero<u16> = NonZero::new(30).unwrap();
 const COLUMNS: NonZero<u16> = NonZero::new(110).unwrap();
 
-/// A terminal and the program that runs on it. Dropped, the program ends.
+/// A terminal and the program that runs on it, which ends on drop.
 pub struct Terminal {
     program: Child,
     keyboard: File,
@@ -27,7 +27,7 @@ impl Terminal {
         let size = Winsize { ws_row: ROWS.get(), ws_col: COLUMNS.get(), ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(&size, None).unwrap();
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
-        // `setsid` makes it the program's own terminal, in place of the one that the tests may run on.
+        // `setsid` makes it the program's controlling terminal, instead of the one on which the tests may run.
         let program = Command::new("setsid")
             .args(["--ctty", program.to_str().unwrap()])
             .args(arguments)
@@ -44,7 +44,7 @@ impl Terminal {
         let drawn = Arc::clone(&screen);
         thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // An error is the end: nobody has the terminal open any more.
+            // An error means the end: no process has the terminal open.
             while let Ok(read @ 1..) = shown.read(&mut bytes) {
                 drawn.lock().unwrap().process(&bytes[..read]);
             }
@@ -52,12 +52,12 @@ impl Terminal {
         Self { program, keyboard, screen }
     }
 
-    /// What is on the screen, line by line.
+    /// Returns the contents of the screen, line by line.
     pub fn screen(&self) -> String {
         self.screen.lock().unwrap().screen().contents()
     }
 
-    /// The first line with a bar and with `text`.
+    /// Returns the first line that contains a bar and `text`.
     pub fn row(&self, text: &str) -> Option<String> {
         self.screen().lines().find(|line| line.contains(['░', '█']) && line.contains(text)).map(str::to_owned)
     }
@@ -66,7 +66,7 @@ impl Terminal {
         (&self.keyboard).write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Waits for the program's end, by itself and well.
+    /// Waits until the program exits successfully.
     pub fn wait(mut self) {
         until("the program ends", || self.program.try_wait().unwrap().is_some());
         assert!(self.program.wait().unwrap().success(), "{}", self.screen());

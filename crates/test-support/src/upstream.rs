@@ -1,4 +1,5 @@
-//! A live upstream that a test drives by hand: it calls the element's chain function itself, and sees how long that takes.
+//! A live upstream controlled by a test: it calls the element's chain function directly and measures how long that
+//! takes.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Links to the element's pad, in place of an upstream before.
+    /// Links to the element's pad, replacing any previous upstream.
     pub fn live(sink: &gst::Element) -> Self {
         let pad = gst::Pad::builder(gst::PadDirection::Src)
             .query_function(|pad, parent, query| {
@@ -26,14 +27,14 @@ impl Upstream {
         }
         pad.link(&into).unwrap();
         pad.set_active(true).unwrap();
-        // They stay on the pad for a sink that does not run yet.
+        // The events stay on the pad if the sink does not run yet.
         pad.push_event(gst::event::StreamStart::new("live"));
         pad.push_event(gst::event::Caps::new(&gst::Caps::new_empty_simple("video/x-ms-asf")));
         pad.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
         Self { pad }
     }
 
-    /// Pushes a buffer: how that went, and how long it took.
+    /// Pushes a buffer, and returns the result and how long that took.
     pub fn push(&self, bytes: Vec<u8>) -> (Result<gst::FlowSuccess, gst::FlowError>, Duration) {
         let buffer = gst::Buffer::from_slice(bytes);
         let begun = Instant::now();

@@ -1,17 +1,17 @@
-//! What a process uses of the system.
+//! The system resources that a process uses.
 
 use std::fs;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
-    /// Memory that the process has in RAM, KiB.
+    /// Resident memory of the process in KiB.
     pub resident: u64,
     pub descriptors: u64,
     pub threads: u64,
 }
 
 impl Usage {
-    /// That of a process that runs.
+    /// Returns the usage of a running process.
     pub fn of(process: u32) -> Self {
         let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -23,7 +23,7 @@ impl Usage {
         }
     }
 
-    /// That of this process.
+    /// Returns the usage of this process.
     pub fn here() -> Self {
         Self::of(std::process::id())
     }

@@ -1,4 +1,4 @@
-//! VLC without a screen, which writes the pictures that it would show.
+//! VLC without a display, which writes the pictures it would show to files.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -8,15 +8,15 @@ use tempfile::TempDir;
 
 use crate::pipeline::until;
 
-/// VLC at work; killed where it does not end by itself.
+/// A running VLC, which is killed on drop if it has not exited.
 pub struct Vlc {
     child: Child,
     scenes: TempDir,
 }
 
 impl Vlc {
-    /// Plays a URL, or a file that everybody can read. It runs as somebody else where the test is root: as root VLC
-    /// does not.
+    /// Plays a URL, or a file that every user can read. If root runs the test, VLC runs as another user, because it
+    /// does not run as root.
     pub fn playing(what: &str) -> Self {
         let scenes = TempDir::new().unwrap();
         fs::set_permissions(scenes.path(), Permissions::from_mode(0o777)).unwrap();
@@ -39,7 +39,7 @@ impl Vlc {
         Self { child, scenes }
     }
 
-    /// Waits until it has shown so many pictures.
+    /// Waits until it has shown this number of pictures.
     pub fn shows(&self, pictures: usize) {
         until("VLC's pictures", || self.pictures() >= pictures);
     }

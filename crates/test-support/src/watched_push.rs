@@ -1,4 +1,4 @@
-//! A push and its players, watched while something else happens to the server.
+//! A push and its players, monitored while something else happens to the server.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -13,10 +13,10 @@ use crate::media;
 use crate::pipeline::until;
 use crate::wire::{END, Push, Wire, play_request};
 
-/// From one packet to the next.
+/// Time between packets.
 const STEP: Duration = Duration::from_millis(5);
 
-/// Begins a push with the header alone: the connection, and the push-id.
+/// Starts a push with only the header, and returns the connection and the push-id.
 pub fn begin_push(to: SocketAddr, point: &str) -> (Wire, String) {
     let push = Push::to(point);
     let (mut wire, id) = Wire::set_up(to, push);
@@ -24,7 +24,7 @@ pub fn begin_push(to: SocketAddr, point: &str) -> (Wire, String) {
     (wire, id)
 }
 
-/// When which packet came.
+/// When each packet arrived.
 type Arrivals = Arc<Mutex<Vec<(Instant, u32)>>>;
 
 pub struct Show {
@@ -35,7 +35,7 @@ pub struct Show {
 }
 
 impl Show {
-    /// Pushes to the point and plays it this often; returns when all players get packets.
+    /// Pushes to the publishing point and starts this number of players; returns when all of them receive packets.
     pub fn start(to: SocketAddr, point: &str, players: usize) -> Self {
         let (mut wire, _) = begin_push(to, point);
         let over = Arc::new(AtomicBool::new(false));
@@ -58,12 +58,12 @@ impl Show {
         show
     }
 
-    /// Packets pushed so far.
+    /// Returns the number of packets pushed so far.
     pub fn pushed(&self) -> u32 {
         self.pushed.load(Ordering::Relaxed)
     }
 
-    /// The longest time from one packet to the next of any player, since then.
+    /// Returns the longest time between two packets of any player since then.
     pub fn longest_gap(&self, since: Instant) -> Duration {
         let longest = |arrivals: &Arrivals| {
             let arrivals = arrivals.lock().unwrap();
@@ -73,7 +73,7 @@ impl Show {
         self.players.iter().map(|(_, arrivals)| longest(arrivals)).max().unwrap()
     }
 
-    /// Ends it: each player must have got each packet since its first, in order.
+    /// Ends the push and asserts that each player has received every packet since its first, in order.
     pub fn end(mut self) {
         self.over.store(true, Ordering::Relaxed);
         self.pusher.take().unwrap().join().unwrap();

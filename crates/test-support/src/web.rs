@@ -1,11 +1,11 @@
-//! A browser of few words: one request on a connection of its own, and its answer.
+//! A minimal HTTP client: one request on its own connection, and its response.
 
 use std::io::Read;
 use std::net::SocketAddr;
 
 use crate::wire::Wire;
 
-/// An answer with its body.
+/// A response with its body.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -14,27 +14,27 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What came on a connection until it was closed.
+    /// Parses what arrived on a connection until it was closed.
     pub fn read(text: &str) -> Self {
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP answer: {text}"));
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("not an HTTP response: {text}"));
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         Self { status, head: head.to_owned(), body: body.to_owned() }
     }
 
-    /// The first value of a header.
+    /// Returns the first value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 }
 
-/// Asks for a URL, `http://ADDRESS/PATH`, with these further headers, each without its line break; a `Host` among them
-/// takes the place of the usual one.
+/// Requests a URL, `http://ADDRESS/PATH`, with these additional headers, each without its line break. A `Host` among
+/// them replaces the default one.
 pub fn get(url: &str, headers: &[&str]) -> Answer {
     ask("GET", url, headers)
 }
 
-/// The same with another method and no body.
+/// Sends another method without a body.
 pub fn ask(method: &str, url: &str, headers: &[&str]) -> Answer {
     let rest = url.strip_prefix("http://").unwrap();
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));

@@ -1,4 +1,4 @@
-//! A client of few words, of both protocols: what it says as bytes on a connection, and what it hears.
+//! A minimal client for both protocols, which sends and receives bytes on a connection.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -10,10 +10,10 @@ use wmhttp::packet::Packet;
 use crate::peer::PATIENCE;
 
 pub const END: Packet = Packet::End(Hresult::OK);
-/// The length of a body that is longer than any test.
+/// A Content-Length that is longer than any test.
 pub const LONG: u64 = 2_147_483_647;
 
-/// The head of a pusher's request.
+/// The head of an encoder's request.
 #[derive(Clone, Copy)]
 pub struct Push<'a> {
     point: &'a str,
@@ -35,7 +35,7 @@ impl<'a> Push<'a> {
         Self { agent, ..self }
     }
 
-    /// Further lines, each with its line break.
+    /// Adds further lines, each with its line break.
     pub fn further(self, further: &'a str) -> Self {
         Self { further, ..self }
     }
@@ -57,15 +57,15 @@ impl<'a> Push<'a> {
     }
 }
 
-/// A push to the point `concert`.
+/// A push to the publishing point `concert`.
 pub const CONCERT: Push<'static> = Push::to("concert");
 
-/// A player's request.
+/// Returns a player's request.
 pub fn play_request(point: &str) -> String {
     format!("GET /{point} HTTP/1.1\r\nHost: test\r\nPragma: xPlayStrm=1\r\n\r\n")
 }
 
-/// The push-id that a response's head gives.
+/// Returns the push-id that a response's head sets.
 pub fn push_id(head: &str) -> &str {
     let id = head.lines().find_map(|line| line.strip_prefix("Set-Cookie: push-id="));
     id.unwrap_or_else(|| panic!("no push-id in {head}"))
@@ -97,7 +97,7 @@ impl Wire {
         Self::patient(TcpStream::connect(address).unwrap())
     }
 
-    /// A connection from this address of the loopback.
+    /// Connects from this loopback address.
     pub fn from(source: Ipv4Addr, to: SocketAddr) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
@@ -111,12 +111,12 @@ impl Wire {
         Self(stream)
     }
 
-    /// The same connection, for another thread.
+    /// Returns the same connection for another thread.
     pub fn another(&self) -> Self {
         Self(self.0.try_clone().unwrap())
     }
 
-    /// A session whose PushSetup has been answered, and its id.
+    /// Sends a PushSetup, and returns the connection and the session's id.
     pub fn set_up(address: SocketAddr, push: Push<'_>) -> (Self, String) {
         let mut wire = Self::to(address);
         let response = wire.setup(push, "");
@@ -125,7 +125,7 @@ impl Wire {
         (wire, id)
     }
 
-    /// Sends it all; the server may have closed before.
+    /// Sends all bytes; the server may already have closed the connection.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.0.write_all(bytes.as_ref())
     }
@@ -134,7 +134,7 @@ impl Wire {
         self.try_send(bytes).unwrap();
     }
 
-    /// Says that nothing more will be said.
+    /// Shuts down the sending side.
     pub fn close_writing(&self) {
         self.0.shutdown(Shutdown::Write).unwrap();
     }
@@ -143,31 +143,31 @@ impl Wire {
         self.send(packet.to_bytes().unwrap());
     }
 
-    /// Packets, all in one write.
+    /// Sends packets in one write.
     pub fn packets(&mut self, packets: impl IntoIterator<Item = Packet>) {
         self.send(bytes_of(packets));
     }
 
-    /// A PushSetup with this body, and its response.
+    /// Sends a PushSetup with this body, and returns the response.
     pub fn setup(&mut self, push: Push<'_>, body: &str) -> Response {
         self.send(push.setup(body.len()) + body);
         self.response()
     }
 
-    /// A PushStart and the first packets of its body, all in one write: the next would meet the reset that a read is
-    /// to see.
+    /// Sends a PushStart and the first packets of its body in one write. A second write could fail because of a reset
+    /// that a read should report.
     pub fn start(&mut self, push: Push<'_>, packets: impl IntoIterator<Item = Packet>) {
         self.send([push.start(LONG).into_bytes(), bytes_of(packets)].concat());
     }
 
-    /// `$E`, and the answer to it.
+    /// Sends `$E` and reads the response.
     pub fn end(&mut self) {
         self.packet(END);
         let answer = self.head();
         assert!(answer.contains(" 204 "), "{answer}");
     }
 
-    /// A response with its Content-Length, or with none and no body.
+    /// Reads a response, whose body has the length in Content-Length, or is absent without one.
     pub fn response(&mut self) -> Response {
         let head = self.head();
         let status = head.split_whitespace().nth(1).unwrap().parse().unwrap();
@@ -192,7 +192,7 @@ impl Wire {
         bytes
     }
 
-    /// A packet of a pull stream: its letter and what follows the framing header.
+    /// Reads a packet of a pull stream: its letter, and what follows the framing header.
     pub fn pulled(&mut self) -> (char, Vec<u8>) {
         let framing = self.take(4);
         assert_eq!(framing[0], b'$');
@@ -200,7 +200,7 @@ impl Wire {
         (char::from(framing[1]), self.take(len.into()))
     }
 
-    /// The next data packet of a pull stream: (LocationId, AFFlags, ASF packet).
+    /// Reads the next data packet of a pull stream: LocationId, AFFlags and ASF packet.
     pub fn pulled_data(&mut self) -> (u32, u8, Vec<u8>) {
         let (letter, payload) = self.pulled();
         assert_eq!(letter, 'D');
@@ -208,7 +208,7 @@ impl Wire {
         (u32::from_le_bytes(payload[..4].try_into().unwrap()), payload[5], payload[8..].to_vec())
     }
 
-    /// All that still comes, and whether a reset ended it.
+    /// Reads everything up to the end of the connection, and whether a reset ended it.
     fn hear_out(&mut self) -> (Vec<u8>, bool) {
         let mut rest = Vec::new();
         match self.0.read_to_end(&mut rest) {
@@ -218,7 +218,7 @@ impl Wire {
         }
     }
 
-    /// All that still comes, up to a close or a reset.
+    /// Reads everything up to a close or a reset.
     pub fn rest(&mut self) -> Vec<u8> {
         self.hear_out().0
     }
@@ -228,7 +228,7 @@ impl Wire {
         String::from_utf8_lossy(&self.rest()).into_owned()
     }
 
-    /// The same; `None` where a reset ends it.
+    /// The same as text; `None` if a reset ends the connection.
     pub fn rest_or_reset(&mut self) -> Option<String> {
         let (rest, reset) = self.hear_out();
         (!reset).then(|| String::from_utf8_lossy(&rest).into_owned())

@@ -1,4 +1,5 @@
-//! Does a part so many times, for callgrind to count: `instructions PART TURNS`; without arguments, names the parts.
+//! Runs a part a number of times, for callgrind to count: `instructions PART TURNS`. Without arguments it prints the
+//! names of the parts.
 #![allow(clippy::unwrap_used, reason = "a measurement that fails, fails")]
 
 use bench_parts::parts::{self, Borrowed};

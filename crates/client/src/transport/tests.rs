@@ -1,4 +1,4 @@
-//! The client against raw sockets: one test for each trap of the HTTP library.
+//! The client against scripted raw sockets, with a test for each pitfall of the HTTP library.
 
 mod closing;
 mod download;
@@ -17,7 +17,7 @@ use wmhttp::via::Via;
 
 const ACCEPTED: &[u8] = b"HTTP/1.1 204 No Content\r\nServer: Cougar/9.6\r\nContent-Length: 0\r\n\r\n";
 
-/// A server that a test writes as a function of its listener.
+/// A server whose behavior is a function of its listener.
 struct Scripted<T> {
     url: Url,
     script: JoinHandle<T>,
@@ -71,7 +71,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
     runtime::handle().unwrap().block_on(test)
 }
 
-/// What comes next but for the steps on the way to a connection.
+/// Returns the next event other than the steps of establishing a connection.
 async fn next(client: &mut Client) -> TransportEvent {
     loop {
         match client.next(None).await {
@@ -99,14 +99,14 @@ async fn status(client: &mut Client) -> u16 {
     }
 }
 
-/// Polls the request so that it goes out, where no answer is due yet.
+/// Polls the request so that it is sent, while no response is expected yet.
 async fn under_way(client: &mut Client) {
     while let Ok(incoming) = tokio::time::timeout(Duration::from_millis(20), client.next(None)).await {
         assert!(matches!(incoming, TransportEvent::Resolved | TransportEvent::Connected), "{incoming:?}");
     }
 }
 
-/// Reads a request's head; what came of the body with it stays in the result's second part.
+/// Reads a request's head; the second part of the result is what arrived of the body with it.
 fn read_head(stream: &mut TcpStream) -> (String, Vec<u8>) {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
@@ -128,8 +128,8 @@ fn accept_setup(listener: &TcpListener) -> TcpStream {
     stream
 }
 
-/// The head on the wire: Title-Case, no blanks but one, exact Content-Length, nothing chunked; and as long
-/// as it was reckoned, which is what tells undelivered bytes.
+/// The request head as sent: Title-Case names, single spaces, an exact Content-Length and no chunked encoding. Its
+/// length must equal the computed one, on which the number of undelivered bytes depends.
 #[test]
 fn head_on_the_wire() {
     let server = Scripted::new(|listener| {
@@ -160,7 +160,7 @@ fn head_on_the_wire() {
     );
 }
 
-/// Head and body go out in one write: a server in the field reads what is there, and no more.
+/// Head and body are sent in one write, because a server in the field reads only what arrives together.
 #[test]
 fn a_setup_is_one_write() {
     const BODY: &[u8] = b"AutoDestroy: 1\r\n";
@@ -181,7 +181,7 @@ fn a_setup_is_one_write() {
     assert!(server.done().ends_with(BODY));
 }
 
-/// Setup and start, and start after start, travel on one connection; bodies end exactly.
+/// Setup, start and further starts use one connection, and the bodies end exactly.
 #[test]
 fn one_connection_through_many_bodies() {
     const BODIES: usize = 100;
@@ -220,7 +220,7 @@ fn one_connection_through_many_bodies() {
     server.done();
 }
 
-/// The last packet is never lost: the body stays open until the server, which reads slowly, answers.
+/// The last packet is never lost: the body stays open until the server, which reads slowly, responds.
 #[test]
 fn nothing_is_lost_at_the_end() {
     const SESSIONS: usize = 60;
@@ -259,7 +259,8 @@ fn nothing_is_lost_at_the_end() {
     assert_eq!(server.done(), vec![BYTES; SESSIONS]);
 }
 
-/// After an early answer, closing ends the request although the server keeps the connection open and reads on.
+/// After an early response, closing ends the request, although the server keeps the connection open and continues to
+/// read.
 #[test]
 fn early_answers_stop_the_body() {
     let server = Scripted::new(|listener| {
@@ -278,19 +279,19 @@ fn early_answers_stop_the_body() {
         assert_eq!(status(&mut client).await, 404);
         client.close();
         let ended = tokio::task::spawn_blocking(|| server.done()).await.unwrap();
-        // A reset ends it too: what the server had not read yet is thrown away.
+        // The connection may also be reset, which discards what the server had not read yet.
         assert!(ended.is_ok() || ended.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset));
     });
 }
 
-/// The kept connection is gone: told as such, and nothing of the request was sent elsewhere.
+/// A lost kept connection is reported as stale, and nothing of the request is sent on another connection.
 #[test]
-fn a_stale_connection_is_told() {
+fn a_stale_connection_is_reported() {
     let server = Scripted::new(|listener| {
         drop(accept_setup(&listener));
         listener.set_nonblocking(true).unwrap();
         std::thread::sleep(Duration::from_millis(600));
-        assert!(listener.accept().is_err(), "the gate must hold");
+        assert!(listener.accept().is_err(), "no second connection may be made");
     });
     run(async {
         let mut client = client();
@@ -304,7 +305,7 @@ fn a_stale_connection_is_told() {
     server.done();
 }
 
-/// A server that stops reading: when the connection is given up, what its system had acknowledged is known.
+/// A server stops reading: when the client gives up, it knows what the server's TCP stack had acknowledged.
 #[test]
 fn undelivered_bytes_are_known() {
     const BYTES: usize = 12_000_000;
@@ -318,7 +319,7 @@ fn undelivered_bytes_are_known() {
             received += stream.read(&mut chunk).unwrap();
         }
         given_up.recv().unwrap();
-        // What is still in the system's queue had been acknowledged.
+        // What is still in the TCP stack's queue had been acknowledged.
         stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
         while let Ok(read @ 1..) = stream.read(&mut chunk) {
             received += read;
@@ -355,7 +356,7 @@ fn undelivered_bytes_are_known() {
     assert_eq!(received + undelivered, BYTES as u64);
 }
 
-/// On a connection that begins with a PushStart, as a resume does, as well.
+/// The same on a connection that begins with a PushStart, as for a resume.
 #[test]
 fn undelivered_bytes_are_known_without_a_setup() {
     let server = Scripted::new(|listener| {
@@ -375,7 +376,7 @@ fn undelivered_bytes_are_known_without_a_setup() {
     server.done();
 }
 
-/// The causes of failure, told apart.
+/// The causes of failure are distinguished.
 #[test]
 fn causes() {
     type Script = fn(TcpListener);
@@ -432,9 +433,9 @@ fn causes() {
     }
 }
 
-/// A server that takes nothing more is told after the stall time-out.
+/// A server that stops reading is reported after the stall timeout.
 #[test]
-fn a_stall_is_told() {
+fn a_stall_is_reported() {
     let server = Scripted::new(|listener| {
         let stream = accept_setup(&listener);
         let (wait, waiting) = std::sync::mpsc::channel::<()>();
@@ -460,9 +461,9 @@ fn a_stall_is_told() {
     drop(server.done());
 }
 
-/// What the kernel tells, and that it holds little unsent data.
+/// The kernel reports the connection's statistics and buffers little unsent data.
 #[test]
-fn the_kernel_holds_little() {
+fn the_kernel_buffers_little() {
     let server = Scripted::new(|listener| (accept_setup(&listener), listener));
     run(async {
         let mut client = client();

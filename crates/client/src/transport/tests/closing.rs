@@ -1,4 +1,4 @@
-//! Closing in order after the end of a body, with and without a response.
+//! A graceful close after the end of a body, with and without a response.
 
 use std::sync::mpsc;
 
@@ -7,7 +7,7 @@ use super::*;
 const BYTES: usize = 12_000;
 const LONG: Duration = Duration::from_secs(20);
 
-/// Sends a body without an end of [`BYTES`], and waits until all of it is acknowledged.
+/// Sends [`BYTES`] of an unfinished body, and waits until all of it is acknowledged.
 async fn push(client: &mut Client, server: &Scripted<usize>) {
     client.request(server.setup());
     assert_eq!(status(client).await, 204);
@@ -32,8 +32,8 @@ async fn close(client: &mut Client, grace: Duration, by: Duration) -> bool {
     }
 }
 
-/// The server has read nothing when the client closes, and talks before it reads: a plain close would be a reset, and
-/// the tail lost.
+/// The server has read nothing when the client closes, and it sends data before it reads: an ordinary close would be a
+/// reset and lose the end of the body.
 #[test]
 fn a_server_that_talks_before_it_reads_loses_nothing() {
     let (closing, go) = mpsc::channel();
@@ -68,15 +68,15 @@ fn a_silent_server_is_left_after_the_grace() {
     run(async {
         let mut client = client();
         push(&mut client, &server).await;
-        assert!(close(&mut client, Duration::from_millis(20), LONG).await, "its system has it all");
+        assert!(close(&mut client, Duration::from_millis(20), LONG).await, "its TCP stack has acknowledged everything");
         closed.send(()).unwrap();
     });
     assert_eq!(server.done(), BYTES);
 }
 
-/// A server that has already responded still gets the rest and an orderly close.
+/// A server that has already responded still receives the rest and a graceful close.
 #[test]
-fn an_answer_before_is_no_hurry() {
+fn after_an_early_response_the_close_is_graceful() {
     let server = Scripted::new(move |listener| {
         let mut stream = accept_setup(&listener);
         let (_, mut body) = read_head(&mut stream);
@@ -87,7 +87,7 @@ fn an_answer_before_is_no_hurry() {
             assert!(read > 0, "closed after {}", body.len());
             body.extend_from_slice(&chunk[..read]);
         }
-        assert_eq!(stream.read(&mut [0; 10]).unwrap(), 0, "closed in order");
+        assert_eq!(stream.read(&mut [0; 10]).unwrap(), 0, "closed gracefully");
         body.len()
     });
     run(async {
@@ -105,9 +105,10 @@ fn an_answer_before_is_no_hurry() {
     assert_eq!(server.done(), BYTES);
 }
 
-/// If the server has stopped taking data, the close waits until its limit and reports that not everything was delivered.
+/// If the server has stopped reading, the close waits until its time limit and reports that not everything was
+/// delivered.
 #[test]
-fn what_is_not_taken_is_not_delivered() {
+fn unread_data_is_not_delivered() {
     let (closed, go) = mpsc::channel();
     let server = Scripted::new(move |listener| {
         let stream = accept_setup(&listener);

@@ -1,4 +1,4 @@
-//! A stream that is fetched.
+//! Downloading a stream.
 
 use std::io::ErrorKind;
 
@@ -14,14 +14,14 @@ async fn get(url: Url) -> Result<Download, Lost> {
     Download::get(&settings(), url, headers, None).await
 }
 
-/// HTTP/1.0 without a length: the body ends with the connection.
+/// HTTP/1.0 without a Content-Length: the body ends when the connection closes.
 #[test]
 fn a_body_is_read_as_it_arrives() {
     let server = Scripted::new(|listener| {
         let (mut stream, _) = listener.accept().unwrap();
         let (head, _) = read_head(&mut stream);
         stream.write_all(b"HTTP/1.0 200 OK\r\nServer: Rex/9.0\r\nPragma: a\r\nPragma: b\r\n\r\nfirst").unwrap();
-        // The rest goes out when the first part was read.
+        // The server sends the rest only after the client has read the first part.
         let mut again = [0];
         let (mut other, _) = listener.accept().unwrap();
         other.read_exact(&mut again).unwrap();
@@ -42,7 +42,7 @@ fn a_body_is_read_as_it_arrives() {
 }
 
 #[test]
-fn a_broken_body_and_a_server_that_is_away_are_told_apart() {
+fn a_broken_body_and_an_unreachable_server_are_distinguished() {
     let server = Scripted::new(|listener| {
         let (mut stream, _) = listener.accept().unwrap();
         read_head(&mut stream);
@@ -58,9 +58,9 @@ fn a_broken_body_and_a_server_that_is_away_are_told_apart() {
     });
 }
 
-/// Dropping it closes the connection, also while it waits.
+/// Dropping a download closes its connection, even while it waits.
 #[test]
-fn a_download_that_is_dropped_closes_its_connection() {
+fn dropping_a_download_closes_its_connection() {
     let server = Scripted::new(|listener| {
         let (mut stream, _) = listener.accept().unwrap();
         read_head(&mut stream);

@@ -1,10 +1,10 @@
-//! The way through a proxy, on the wire.
+//! Requests through a proxy, on the wire.
 
 use super::*;
 use wmhttp::auth::{Login, Secret};
 use wmhttp::proxy::Proxy;
 
-/// A request to a far server by the proxy that the test plays.
+/// A request to a remote server through the proxy that the test simulates.
 fn by(server: &Scripted<impl Send + 'static>, far: &str, request: Request) -> Request {
     let mut url = server.url.clone();
     url.set_path("/");
@@ -27,10 +27,10 @@ async fn lost(request: Request) -> Cause {
     }
 }
 
-/// Plain http: the request line names the whole URL, Host is the server's, the head is as long as reckoned,
-/// and the proxy's password is not told unasked. Start follows setup on the one connection.
+/// Plain HTTP: the request line contains the whole URL, Host is the server's, the head has the computed length, and the
+/// proxy's password is not sent before a challenge. Setup and start use one connection.
 #[test]
-fn a_proxy_is_told_the_whole_url() {
+fn a_proxy_receives_the_whole_url() {
     let server = Scripted::new(|listener| {
         let (mut stream, _) = listener.accept().unwrap();
         let heads = [0, 1].map(|_| {
@@ -61,9 +61,9 @@ fn a_proxy_is_told_the_whole_url() {
     }
 }
 
-/// What the proxy's system has acknowledged is known to the byte.
+/// The client knows exactly what the proxy's TCP stack has acknowledged.
 #[test]
-fn undelivered_bytes_are_known_of_the_proxy() {
+fn undelivered_bytes_are_known_with_a_proxy() {
     let server = Scripted::new(move |listener| {
         let mut stream = accept_setup(&listener);
         let (_, bytes) = read_head(&mut stream);
@@ -84,10 +84,10 @@ fn undelivered_bytes_are_known_of_the_proxy() {
     server.done();
 }
 
-/// https: CONNECT with the password, since the library knows no other way; each refusal there has its cause.
+/// https: CONNECT contains the password, because the library has no other way; each rejection has its cause.
 #[cfg(feature = "tls")]
 #[test]
-fn a_tunnel_is_asked_for() {
+fn https_uses_a_tunnel() {
     for (answer, expected) in [
         ("HTTP/1.1 407 No\r\nProxy-Authenticate: Digest realm=\"x\"\r\nContent-Length: 0\r\n\r\n", Cause::ProxyDenied),
         ("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", Cause::ProxyNoTunnel),
@@ -108,7 +108,7 @@ fn a_tunnel_is_asked_for() {
     }
 }
 
-/// A proxy that cannot be reached is not the server's fault.
+/// An unreachable proxy is not reported as an unreachable server.
 #[test]
 fn causes_at_the_proxy() {
     let gone = Scripted::new(drop);
