@@ -1,6 +1,6 @@
-//! The behaviour contract where it counts: time in the chain function, memory, threads.
+//! The behavior contract in terms of resources: time in the chain function, memory, and threads.
 //!
-//! One test at a time: they look at the whole process.
+//! Only one test runs at a time, because they measure the whole process.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::fs;
@@ -30,7 +30,7 @@ fn alone() -> MutexGuard<'static, ()> {
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes a push and `bytes` of its body, then nothing more. Keeps nothing itself: the heap is being watched.
+/// Accepts a push and `bytes` of its body, then stops reading. It keeps no data itself, because the heap is measured.
 fn stalling(bytes: usize) -> Server {
     Server::start(listen(16, Some(16 * 1024)), move |connection, _| {
         let mut stream = connection.into_tcp();
@@ -62,7 +62,7 @@ fn read_head(stream: &mut TcpStream) -> Option<()> {
     Some(())
 }
 
-/// `count` packets from number `first` on, with the header before the first of all.
+/// `count` packets starting with number `first`, preceded by the header if `first` is 0.
 fn buffer(first: u32, count: u32) -> Vec<u8> {
     let mut bytes = if first == 0 { media::header().to_vec() } else { Vec::new() };
     for n in first..first + count {
@@ -75,7 +75,7 @@ fn locations<'a>(servers: impl IntoIterator<Item = &'a Server>) -> String {
     servers.into_iter().map(Server::location).collect::<Vec<_>>().join(",")
 }
 
-/// Times of the chain function with a packet a call, sorted.
+/// Durations of the chain function with one packet per call, sorted.
 fn times_of_calls(location: &str) -> Vec<Duration> {
     let pushing = Pushing::bare(&format!("location={location} max-size-buffers=200 timeout=600000 eos-timeout=1"));
     let upstream = Upstream::live(&pushing.sink);
@@ -84,20 +84,20 @@ fn times_of_calls(location: &str) -> Vec<Duration> {
         (0..5000).map(|n| {
             let (flow, took) = upstream.push(buffer(n, 1));
             flow.unwrap();
-            // As a live stream that is fast: the I/O thread works meanwhile.
+            // Like a fast live stream, so that the I/O thread works meanwhile.
             if n % 10 == 0 {
                 thread::sleep(Duration::from_micros(500));
             }
             took
         })
     };
-    // The first is the preroll's.
+    // The first call waits for the preroll.
     let mut times: Vec<Duration> = watched(&pushing, || calls().skip(1).collect());
     times.sort();
     times
 }
 
-/// Calls the chain function, which shall not wait: who waits is freed, and the test fails.
+/// Runs `work`, which calls the chain function. If that waits, the wait is ended and the test fails.
 fn watched<T: Send>(pushing: &Pushing, work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let working = scope.spawn(work);
@@ -113,7 +113,7 @@ fn watched<T: Send>(pushing: &Pushing, work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Contract 3: the chain function takes as long with a server that stalls, or is not there, as with a good one.
+/// Contract 3: the chain function takes as long with a stalled or absent server as with a working one.
 #[test]
 fn contract_3_the_chain_function_never_waits() {
     let _alone = alone();
@@ -132,11 +132,11 @@ fn contract_3_the_chain_function_never_waits() {
             times.last()
         );
         let usual = *usual.get_or_insert(most);
-        assert!(most < usual * 10 + Duration::from_millis(1), "{what}: {most:?}, {usual:?} with a good server");
+        assert!(most < usual * 10 + Duration::from_millis(1), "{what}: {most:?}, {usual:?} with a working server");
     }
 }
 
-/// Contract 3: a chain function that is held back by `drop-policy=block` is freed by a flush, and serves again after it.
+/// Contract 3: a chain function blocked by `drop-policy=block` is interrupted by a flush, and works again after it.
 #[test]
 fn contract_3_back_pressure_can_be_interrupted() {
     let _alone = alone();
@@ -148,7 +148,7 @@ fn contract_3_back_pressure_can_be_interrupted() {
     thread::scope(|scope| {
         for _ in 0..2 {
             let held = scope.spawn(|| (0..).map(|n| upstream.push(buffer(n, 1)).0).find_map(Result::err));
-            until("the log fills", || {
+            until("the buffer fills", || {
                 pushing.destination_stats().get::<u64>("packets-queued").unwrap_or(0) >= 10 && !held.is_finished()
             });
             thread::sleep(Duration::from_millis(50));
@@ -161,7 +161,7 @@ fn contract_3_back_pressure_can_be_interrupted() {
     });
 }
 
-/// What was used before is freed in the background.
+/// Returns the heap size after background tasks have freed what was used before.
 fn usage_at_rest() -> usize {
     let mut usage = HEAP.current_usage();
     until("rest", || {
@@ -171,7 +171,7 @@ fn usage_at_rest() -> usize {
     usage
 }
 
-/// The most that the heap grows by while `count` destinations stall, each at another place of the stream.
+/// Returns the maximum growth of the heap while `count` destinations stall, each at another position of the stream.
 fn growth(count: usize, limit: usize) -> usize {
     const TURN: u32 = 400;
     let servers: Vec<Server> = (0..count).map(|n| stalling(200_000 + n * TURN as usize * 900)).collect();
@@ -190,7 +190,7 @@ fn growth(count: usize, limit: usize) -> usize {
     let packets = 6000 + TURN * u32::try_from(count).unwrap();
     for n in (1..packets).step_by(10) {
         upstream.push(buffer(n, 10)).0.unwrap();
-        // Those that do not stall yet keep up.
+        // Destinations that do not stall yet can keep up.
         thread::sleep(Duration::from_millis(2));
     }
     for stats in pushing.all_stats() {
@@ -199,14 +199,14 @@ fn growth(count: usize, limit: usize) -> usize {
     HEAP.peak_usage() - before
 }
 
-/// Contract 5: the stream is kept once, within the limits, whatever the number of destinations and wherever each stalls.
-/// What is a destination's own is its connection: the HTTP client, and what is on its way.
+/// Contract 5: the stream is kept once, within the limits, whatever the number of destinations and wherever each of
+/// them stalls. Only the connection is separate for each destination: the HTTP client and the data in transit.
 #[test]
 fn contract_5_memory_is_bounded_by_the_limits() {
     const OWN: usize = 256 * 1024;
     let _alone = alone();
     let limit = 4 * MIB;
-    // What is made once.
+    // Initializations that happen only once.
     growth(1, limit);
     let [one, four, sixteen] = [1, 4, 16].map(|count| {
         let growth = growth(count, limit);
@@ -224,7 +224,7 @@ fn threads(named: &str) -> usize {
     names.filter(|name| name.starts_with(named)).count()
 }
 
-/// Contract 9: one I/O thread, whatever the number of destinations and elements; no other thread is the element's.
+/// Contract 9: one I/O thread, whatever the number of destinations and elements; the element has no other thread.
 #[test]
 fn contract_9_one_io_thread() {
     let _alone = alone();
@@ -242,7 +242,7 @@ fn contract_9_one_io_thread() {
         until("all stream", || pushing.sink.property::<u32>("num-connected") == count);
         assert_eq!(threads("asfpush"), 1, "{count} destinations, {} elements before", running.len());
         running.push((pushing, upstream, servers));
-        // Each server has a thread that accepts and one that serves.
+        // Each server has an accepting thread and a serving thread.
         let servers: usize = running.iter().map(|(.., servers)| 2 * servers.len()).sum();
         let rest = threads("") - servers;
         assert_eq!(*others.get_or_insert(rest), rest, "{count} destinations, {} elements", running.len());

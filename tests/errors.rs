@@ -1,7 +1,7 @@
-//! The table of failures, row by row through the element: what the bus says, and whether it is tried again.
+//! The table of failures, row by row with the element: the message on the bus, and whether it is retried.
 //!
-//! Elsewhere: TLS in `auth/tls.rs`, redirects and locations in `element/pipelines.rs`, credentials in `auth/authentication.rs`,
-//! what squid says in `interop/proxies.rs`, input that is no ASF in `element/pipelines.rs`.
+//! Tested elsewhere: TLS in `auth/tls.rs`, redirects and locations in `element/pipelines.rs`, credentials in
+//! `auth/authentication.rs`, responses of squid in `interop/proxies.rs`, invalid input in `element/pipelines.rs`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,12 +14,12 @@ use test_support::peer::{Connection, Peer, ours, relay, wms};
 use test_support::pipeline::{Pushing, end, feed, status, status_nick};
 use wmhttp::Hresult;
 
-/// The name service of this process: what it says is in the names.
+/// Replaces the resolver of this process; the result depends on the name.
 mod name_service {
     use std::ffi::{CStr, c_char, c_int};
     use std::time::Duration;
 
-    #[expect(unsafe_code, reason = "stands in for the C library's, which the tests cannot make fail")]
+    #[expect(unsafe_code, reason = "replaces the C library's function, which the tests cannot make fail")]
     #[unsafe(no_mangle)]
     extern "C" fn getaddrinfo(
         node: *const c_char,
@@ -27,7 +27,7 @@ mod name_service {
         _hints: *const nix::libc::addrinfo,
         _result: *mut *mut nix::libc::addrinfo,
     ) -> c_int {
-        // SAFETY: callers of this function pass a string that ends.
+        // SAFETY: callers of this function pass a terminated string.
         match unsafe { CStr::from_ptr(node) }.to_bytes() {
             b"down.test" => nix::libc::EAI_AGAIN,
             b"silent.test" => {
@@ -50,13 +50,13 @@ struct Row {
 }
 
 enum Cause {
-    /// Nobody is reached: the properties.
+    /// No server is involved: the element's properties.
     Properties(String),
     /// What the peer does with the PushSetup, and properties.
     Setup(Script, &'static str),
-    /// What it does with the PushStart, and properties.
+    /// What the peer does with the PushStart, and properties.
     Start(Script, &'static str),
-    /// The same as a proxy for another server.
+    /// What the peer does as the proxy of another server.
     ByProxy(Script),
 }
 
@@ -69,7 +69,8 @@ fn answers(text: String) -> Script {
     })
 }
 
-/// Makes the failure happen once, with `retries` forgiven; gives the pipeline, and what must stay meanwhile.
+/// Causes the failure once, with `retries` permitted retries; returns the pipeline and the objects that must stay alive
+/// meanwhile.
 fn happen(cause: &Cause, retries: i32) -> (Pushing, Option<Peer>, Option<Connection>) {
     let common = format!("sync=false retries={retries} retry-delay=600000 retry-delay-max=600000");
     let begun = |properties: String| {
@@ -119,14 +120,14 @@ fn check(row: &Row) {
         assert!(!details.get::<&str>("remedy").unwrap().is_empty(), "{name}");
     };
 
-    // Nothing is forgiven: an ERROR.
+    // Without retries: an ERROR.
     let (pushing, _peer, _connection) = happen(cause, 0);
     let (error, details) = pushing.wait_for_error();
     assert!(error.matches(*code), "{name}: {error:?}");
     assert!(error.message().contains(details.get::<&str>("remedy").unwrap()), "{name}: {error:?}");
     right(&details);
 
-    // All is: a WARNING and another attempt, where that makes sense.
+    // With unlimited retries: a WARNING and another attempt, if the failure can be retried.
     let (pushing, _peer, _connection) = happen(cause, -1);
     let (again, details) = pushing.wait_for(|message| {
         if let gst::MessageView::Error(error) = message.view() {
@@ -147,9 +148,9 @@ fn answered(status: u16, code: Code, hresult: Hresult, retried: bool) -> Row {
     Row { name: format!("{status} to PushSetup"), cause, code, hresult, status: Some(status), retried }
 }
 
-/// HTTP statuses, at once and in mid-stream.
+/// HTTP statuses, as a response to PushSetup and in the middle of the stream.
 #[test]
-fn c16_answers() {
+fn c16_responses() {
     const FATAL: bool = false;
     const RETRIED: bool = true;
     for row in [
@@ -209,7 +210,7 @@ fn c16_answers() {
     }
 }
 
-/// Connections that do not come about, and such that break (C-14).
+/// Connections that cannot be established, and connections that are lost (C-14).
 #[test]
 fn c14_connections() {
     let closed = || -> Script { Box::new(|_connection| None) };
@@ -230,8 +231,8 @@ fn c14_connections() {
         ("nobody listens", at(&nobody.to_string()), Code::OpenWrite, Hresult::PUSH_CANNOT_CONNECT),
         ("nobody answers", at(&hole.addr.to_string()), Code::OpenWrite, Hresult::CONNECT_TIMEOUT),
         ("no answer", Cause::Setup(silent(), "timeout=100"), Code::OpenWrite, Hresult::TIMEOUT),
-        ("closed before the answer", Cause::Setup(closed(), ""), Code::Write, Hresult::NET_READ),
-        ("reset before the answer", Cause::Setup(reset(), ""), Code::Write, Hresult::RESET_CONNECTION),
+        ("closed before the response", Cause::Setup(closed(), ""), Code::Write, Hresult::NET_READ),
+        ("reset before the response", Cause::Setup(reset(), ""), Code::Write, Hresult::RESET_CONNECTION),
         (
             "no HTTP",
             Cause::Setup(answers("220 mail.example ESMTP\r\n\r\n".to_owned()), ""),
@@ -246,7 +247,7 @@ fn c14_connections() {
     }
 }
 
-/// A server that takes nothing more: `stall-timeout`.
+/// A server that stops reading: `stall-timeout`.
 #[test]
 fn c14_a_stall() {
     for retries in [0, -1] {
@@ -271,7 +272,7 @@ fn c14_a_stall() {
     }
 }
 
-/// The same of proxies, told apart from the server's.
+/// The same failures of a proxy are distinguished from the server's.
 #[test]
 fn proxies() {
     let nobody = nobody();
@@ -284,7 +285,7 @@ fn proxies() {
         ("the name service is down", by("down.test:3128"), Code::OpenWrite, Hresult::PROXY_DNS_TIMEOUT),
         ("the name service is silent", by("silent.test:3128"), Code::OpenWrite, Hresult::PROXY_DNS_TIMEOUT),
         ("no proxy listens", by(&nobody.to_string()), Code::OpenWrite, Hresult::CANNOT_CONNECT_TO_PROXY),
-        ("no proxy answers", by(&hole.addr.to_string()), Code::OpenWrite, Hresult::PROXY_CONNECT_TIMEOUT),
+        ("no proxy responds", by(&hole.addr.to_string()), Code::OpenWrite, Hresult::PROXY_CONNECT_TIMEOUT),
     ] {
         check(&Row { name: name.to_owned(), cause, code, hresult, status: None, retried: true });
     }
@@ -308,9 +309,9 @@ fn proxies() {
     }
 }
 
-/// Proxies that cannot be used are found before anything is tried; one of the environment, when it is chosen.
+/// An unusable proxy setting is reported before connecting; one in the environment when the proxy is selected.
 #[test]
-fn proxies_that_cannot_be() {
+fn unusable_proxies() {
     for proxy in ["socks5://proxy.test:1080", "https://proxy.test", "http://"] {
         let (pushing, _source) = Pushing::by_hand(&format!("location=http://127.0.0.1:9/ proxy={proxy}"));
         assert!(pushing.pipeline.set_state(gst::State::Paused).is_err());
@@ -321,7 +322,7 @@ fn proxies_that_cannot_be() {
     }
 }
 
-/// `Retry-After` in seconds and as a date puts the next attempt off, and no further than ten minutes.
+/// `Retry-After` in seconds and as a date delays the next attempt, by no more than ten minutes.
 #[test]
 fn retry_after() {
     let later = |value: &str| {
@@ -352,10 +353,10 @@ fn retry_after() {
     let mut connection = peer.accept();
     connection.request();
     connection.answer(&later("1"));
-    assert!(peer.accept().request().is_setup(), "and then it comes");
+    assert!(peer.accept().request().is_setup(), "then the next attempt follows");
 }
 
-/// C-15: a session that the server no longer knows is no failure: a new one begins, and a WARNING says why.
+/// C-15: if the server no longer knows the session, that is not a failure: a new one begins, with a WARNING.
 #[test]
 fn c15_session_not_found() {
     for status in [404, 408, 412] {
@@ -389,17 +390,17 @@ fn c15_session_not_found() {
     }
 }
 
-/// The status of a push that has failed for good.
+/// Returns the status of a push that failed permanently.
 fn status_of_failure(message: &gst::Message) -> Option<gst::Structure> {
     status(message).filter(|status| status_nick(status) == "error")
 }
 
-/// An address where nobody listens.
+/// Returns an address on which no process listens.
 fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// An address that drops what would connect: its queue of connections is full.
+/// An address that does not respond to SYNs, because its connection queue is full.
 struct BlackHole {
     addr: SocketAddr,
     _listener: socket2::Socket,

@@ -1,6 +1,6 @@
-//! Pushes to Apache httpd, which asks for a ticket of the test's own Kerberos realm.
+//! Pushes to Apache httpd, which requires a ticket of the test's own Kerberos realm.
 //!
-//! The library reads the realm out of the environment, so that the element runs in a process of its own.
+//! The library reads the realm from the environment, so the element runs in a separate process.
 #![cfg(feature = "kerberos")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -13,8 +13,8 @@ use test_support::kerberos::Realm;
 use test_support::media;
 use test_support::pipeline::gst_launch;
 
-/// C-5: who has a ticket is let in by it, and who has none gets one by name and password; a wrong password gets
-/// none, and the error says why.
+/// C-5: a user with a ticket is accepted. A user without one obtains it with name and password; with a wrong password
+/// this fails, and the error contains the reason.
 #[test]
 fn c5_tickets() {
     let realm = Realm::new();
@@ -43,7 +43,7 @@ fn c5_tickets() {
         let mut statuses = apache.requests();
         if let_in {
             assert_eq!(packets, 200, "{said}");
-            // The last body is never whole.
+            // The last body is never complete.
             statuses.pop();
             assert_eq!(statuses[0], 401);
             assert!(statuses[1..].len() > 3 && statuses[1..].iter().all(|status| *status == 204), "{statuses:?}");

@@ -1,4 +1,4 @@
-//! The watch over leaks that all tests of the element have (`test_support::leaks`) finds one.
+//! Verifies that the leak check of all the element's tests (`test_support::leaks`) detects a leak.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 use std::process::{Command, Output};
@@ -7,7 +7,7 @@ use test_support::{leaks, pipeline};
 
 const CHILD: &str = "LEAKS_CHILD";
 
-/// This test again, as a program of its own.
+/// Runs this test again in a separate process.
 fn child(task: &str) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "a_leak_is_found", "--nocapture"]).env(CHILD, task).env(leaks::PATIENCE, "1");

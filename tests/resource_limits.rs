@@ -1,6 +1,7 @@
-//! A host process at its limits: no descriptor, thread or memory map left. The element reports it and the process lives.
+//! A host process at its limits: no descriptor, thread or memory mapping is left. The element reports that, and the
+//! process survives.
 //!
-//! Each limit is met in a process of its own, which this program starts of itself.
+//! Each limit is tested in a separate process, started from this program.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::fs;
@@ -12,10 +13,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use test_support::pipeline::{Pushing, until};
 
 const CHILD: &str = "RESOURCE_LIMITS_CHILD";
-/// A user without root's right to pass over RLIMIT_NPROC.
+/// A user who, unlike root, is subject to RLIMIT_NPROC.
 const NOBODY: u32 = 65_534;
 
-/// What a child found: a line for the start at the limit, and one for the start after it.
+/// The output of a child process: one line for the start at the limit, and one for the start after it.
 fn child(limit: &str) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "a_process_at_its_limits_lives", "--nocapture"]).env(CHILD, limit);
@@ -28,8 +29,8 @@ fn child(limit: &str) -> String {
     lines.lines().filter_map(|line| line.strip_prefix("start: ")).map(|line| format!("{line}\n")).collect()
 }
 
-/// Starts a push to where nobody listens, with `limit` in force meanwhile, and prints the outcome with the first ERROR
-/// or WARNING of that push.
+/// Starts a push to a closed port, with `limit` in force meanwhile, and prints the result with the first ERROR or
+/// WARNING of that push.
 fn start(limit: Option<(Resource, u64)>) {
     let pushing = Pushing::bare("location=http://127.0.0.1:9/x");
     let before = limit.map(|(resource, soft)| {
@@ -38,7 +39,7 @@ fn start(limit: Option<(Resource, u64)>) {
         (resource, before, hard)
     });
     let outcome = pushing.pipeline.set_state(gst::State::Playing);
-    // Taken without waiting: a bus without descriptors cannot wait.
+    // Read without waiting, because a bus without descriptors cannot wait.
     let bus = pushing.pipeline.bus().unwrap();
     let mut text = None;
     until("an ERROR or a WARNING", || {
@@ -62,7 +63,7 @@ fn at_limit(limit: &str) {
     test_support::pipeline::init();
     match limit.split_once(' ') {
         Some(("descriptors", free)) => {
-            // Descriptors are given out from the lowest free one on, and the limit is one more than the highest.
+            // Descriptors are allocated from the lowest free one, and the limit is one more than the highest.
             let highest = fs::read_dir("/proc/self/fd")
                 .unwrap()
                 .flatten()
@@ -102,7 +103,7 @@ fn a_process_at_its_limits_lives() {
         assert!(first.starts_with("failed ERROR failed to start the I/O thread: "), "{limit}: {first}");
         assert!(second.starts_with(again), "{limit}: after it: {second}");
     }
-    // The I/O thread can be had, but no connection: retried, and said why.
+    // The I/O thread can be started, but no connection can be made: this is reported and retried.
     for free in 2..8 {
         let found = child(&format!("descriptors {free}"));
         let (first, second) = found.split_once('\n').unwrap();

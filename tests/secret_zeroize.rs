@@ -1,7 +1,7 @@
-//! No memory of the process's Rust side is given back with a password in it.
+//! Verifies that the Rust code of the process frees no memory that contains a password.
 //!
-//! A file of its own, since it looks at each piece of memory that is freed. GLib's copies, those in values of
-//! properties, are the application's.
+//! This test is in a separate file because it examines all memory that is freed. GLib's copies in property values
+//! belong to the application.
 #![cfg(feature = "ntlm")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -16,13 +16,14 @@ use test_support::media;
 use test_support::peer::Peer;
 use test_support::pipeline::{Pushing, end, feed};
 
-/// What is never in any other text.
+/// A string that occurs in no other text.
 const PASSWORD: &str = "OPENSESAME";
-/// The server's side of NTLM is gss-ntlmssp, which a build does not need.
+/// The server's side of NTLM is gss-ntlmssp, which a build does not require.
 const SCHEMES: &[&str] =
     if cfg!(feature = "interop") { &["Basic", "Digest", "NTLM", "Negotiate"] } else { &["Basic", "Digest"] };
 
-/// As NTLM has it. A constant, since what stands on the stack gets into the gaps of what is made there later.
+/// The password in NTLM's encoding. It is static, because data on the stack may remain in the padding of values created
+/// there later.
 static WIDE: [u8; 2 * PASSWORD.len()] = {
     let mut wide = [0; 2 * PASSWORD.len()];
     let mut at = 0;
@@ -41,7 +42,7 @@ static ALLOCATOR: Watching = Watching;
 static FOUND: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 thread_local! {
-    /// What happens meanwhile is the watch's own.
+    /// Set while the allocator itself or the test allocates.
     static LOOKS: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -56,23 +57,23 @@ fn look(bytes: &[u8]) {
 }
 
 #[expect(unsafe_code, reason = "the only way to see what is freed")]
-// SAFETY: the system's allocator does all of it; a block is looked at before it is given back. What of it was never
-// written is read as whatever it is.
+// SAFETY: the system's allocator does all the work; a block is examined before it is freed. Blocks are zeroed when they
+// are allocated, so every byte is initialized.
 unsafe impl GlobalAlloc for Watching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as the caller's.
+        // SAFETY: the caller upholds the contract of `alloc`.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block is alive, and all of it is written, by zeros at least.
+        // SAFETY: the block is alive, and all of it is initialized.
         look(unsafe { std::slice::from_raw_parts(block, layout.size()) });
-        // SAFETY: as the caller's.
+        // SAFETY: the caller upholds the contract of `dealloc`.
         unsafe { System.dealloc(block, layout) }
     }
 }
 
-/// What this thread frees meanwhile is the test's own.
+/// Runs code of the test itself, whose freed memory is not examined.
 fn unwatched<R>(act: impl FnOnce() -> R) -> R {
     LOOKS.set(true);
     let result = act();
@@ -89,7 +90,7 @@ fn push(scheme: &str, in_location: bool) {
     let peer = Peer::new();
     let (pushing, source) = Pushing::by_hand("sync=false auth-methods=basic+digest+ntlm+negotiate");
     if in_location {
-        // The test's own copies stay.
+        // The test's own copies are not freed.
         let login = unwatched(|| peer.location().replace("http://", &format!("http://bob:{PASSWORD}@")));
         pushing.sink.set_property("location", &*login);
         std::mem::forget(login);
@@ -101,7 +102,7 @@ fn push(scheme: &str, in_location: bool) {
     pushing.play();
     feed(&source, media::stream(20, 40));
     end(&source);
-    // The server's side is this process's too.
+    // The server's side runs in this process too.
     let mut connection = peer.accept();
     unwatched(|| auth_server::serve(&mut connection, scheme, PASSWORD, "one"));
     pushing.wait_for_eos();
@@ -111,7 +112,7 @@ fn push(scheme: &str, in_location: bool) {
 #[test]
 fn passwords_are_wiped() {
     drop(format!("a text with {PASSWORD}"));
-    assert_eq!(found().len(), 1, "the watch sees what is freed");
+    assert_eq!(found().len(), 1, "the check detects freed memory");
     for scheme in SCHEMES {
         for in_location in [false, true] {
             push(scheme, in_location);

@@ -1,6 +1,6 @@
-//! No password, no Authorization value and no push-id in anything that can be looked at.
+//! No password, no Authorization value and no push-id appears in any output.
 //!
-//! A file of its own, since it turns on all of the process's logs.
+//! This test is in a separate file because it enables all logs of the process.
 #![cfg(feature = "ntlm")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -14,12 +14,12 @@ use test_support::peer::Peer;
 use test_support::pipeline::{Pushing, end, feed};
 
 const PASSWORD: &str = "OPENSESAME";
-/// The server's side of NTLM is gss-ntlmssp, which a build does not need.
+/// The server's side of NTLM is gss-ntlmssp, which a build does not require.
 const SCHEMES: &[&str] =
     if cfg!(feature = "interop") { &["Basic", "Digest", "NTLM", "Negotiate"] } else { &["Basic", "Digest"] };
 const PUSH_ID: &str = "PUSHIDENTIFIER";
 
-/// All that was said, by whatever way.
+/// All output of the logs and messages.
 #[derive(Clone, Default)]
 struct Said(Arc<Mutex<String>>);
 
@@ -42,7 +42,7 @@ impl Write for Said {
     }
 }
 
-/// What GStreamer logs, by GST_DEBUG=*:9, and what the libraries below do.
+/// Collects the log of GStreamer with GST_DEBUG=*:9, and of the libraries below.
 fn listen() -> Said {
     let said = Said::default();
     test_support::pipeline::init();
@@ -56,14 +56,14 @@ fn listen() -> Said {
     let traced = said.clone();
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
     subscriber.with_writer(move || traced.clone()).init();
-    tracing::trace!("all is heard");
+    tracing::trace!("all logs are collected");
     said
 }
 
 #[test]
 fn no_secret_is_shown() {
     let said = listen();
-    // NTLM's messages begin with NTLMSSP; bytes are shown in one of these ways.
+    // NTLM's messages begin with NTLMSSP; logs may show bytes in one of these forms.
     let messages = ["4E544C4D535350", "4e544c4d535350", "78, 84, 76, 77, 83, 83, 80", "NTLMSSP"];
     let mut secrets: Vec<String> =
         [PASSWORD, PUSH_ID, "REFUSED"].into_iter().chain(messages).map(str::to_owned).collect();
@@ -90,9 +90,9 @@ fn no_secret_is_shown() {
     }
     let said = said.0.lock().unwrap();
     for expected in
-        ["asfpushsink-status", "auth-scheme", "digraph pipeline", "GstMessagePropertyNotify", "all is heard"]
+        ["asfpushsink-status", "auth-scheme", "digraph pipeline", "GstMessagePropertyNotify", "all logs are collected"]
     {
-        assert!(said.contains(expected), "{expected} is not looked at");
+        assert!(said.contains(expected), "{expected} is not collected");
     }
     for secret in secrets {
         let shown: Vec<&str> = said.lines().filter(|line| line.contains(&secret)).collect();

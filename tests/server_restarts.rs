@@ -1,4 +1,4 @@
-//! A server that is started anew again and again in mid-push.
+//! A server that restarts repeatedly during a push.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -19,33 +19,34 @@ use wmhttp::packet::Packet;
 
 const RESTARTS: u32 = 200;
 const STEP: u32 = 4;
-/// Packets of a buffer.
+/// Number of packets per buffer.
 const PER_BUFFER: u32 = 5;
 
-/// How the server goes down.
+/// How the server stops.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// RST, once it has taken what was on its way: what its system had acknowledged and it had not read would be lost.
+    /// RST, after it has read what was in transit, because data that its TCP stack had acknowledged and it had not read
+    /// would be lost.
     Reset,
-    /// FIN in the midst of a packet or not; it reads what comes until the pusher has noticed.
+    /// FIN, possibly within a packet; it reads what arrives until the encoder has noticed.
     Fin,
-    /// It closes a connection that it has accepted, without a word.
+    /// It closes an accepted connection without reading.
     Unheard,
-    /// RST instead of the answer to PushSetup.
+    /// RST instead of the response to PushSetup.
     InSetup,
 }
 
 const ENDS: [End; 5] = [End::Fin, End::Reset, End::Unheard, End::Fin, End::InSetup];
 
-/// One server after the other at the same address.
+/// Consecutive servers at the same address.
 struct Servers {
     addr: SocketAddr,
-    /// How long none is there.
+    /// Time without a server.
     pause: Duration,
     header: Option<Header>,
     /// Numbers of the packets that any of them has read.
     got: BTreeSet<u32>,
-    /// Packets that came once more.
+    /// Number of duplicate packets.
     again: u32,
 }
 
@@ -65,10 +66,10 @@ impl Servers {
         media::number(self.header.as_ref().unwrap(), payload, STEP)
     }
 
-    /// Lives until it has had enough packets, and goes down.
+    /// Serves until it has received enough packets, then stops.
     fn live(&mut self, generation: u32, upstream: &Feed) {
         let end = ENDS[generation as usize % ENDS.len()];
-        // Each second one has lost its sessions.
+        // Every second one has lost its sessions.
         let forgetful = generation.is_multiple_of(2) || matches!(end, End::InSetup);
         let listener = listen_again(self.addr);
         let accept = || accept_on(&listener);
@@ -91,7 +92,7 @@ impl Servers {
             } else if !forgetful || head.push_id() == format!("of-{generation}") {
                 break;
             }
-            // It may be gone already.
+            // The encoder may already have closed the connection.
             let _ = connection
                 .try_answer("HTTP/1.1 412 No\r\nServer: Cougar/9.6\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             connection = accept();
@@ -111,7 +112,7 @@ impl Servers {
             }
             End::Unheard | End::InSetup => {}
         }
-        // The FIN comes in the midst of what is on its way; before the RST it is quiet.
+        // The FIN is sent while data is in transit; before the RST there is none.
         while let Some(packet) = connection.packet() {
             self.take(packet);
         }
@@ -122,7 +123,7 @@ impl Servers {
     }
 }
 
-/// The stream, as live as its send times.
+/// The stream, pushed at the rate of its send times.
 #[derive(Default)]
 struct Feed {
     held: AtomicBool,
@@ -157,7 +158,7 @@ impl Feed {
     }
 }
 
-/// However a test ends, its feeder ends with it.
+/// Ends the feeding thread when a test ends, whatever the result.
 struct Over<'a>(&'a Feed, &'a Pushing);
 
 impl Drop for Over<'_> {
@@ -174,13 +175,13 @@ fn entries(folder: &str) -> usize {
     fs::read_dir(folder).unwrap().count()
 }
 
-/// Descriptors and threads of the process.
+/// Returns the number of descriptors and threads of the process.
 fn possessions() -> (usize, usize) {
     (entries("/proc/self/fd"), entries("/proc/self/task"))
 }
 
-/// Restarts the server; what came, how many packets there were, and the destination's counters.
-fn restart_again_and_again(properties: &str, pause: Duration) -> (Servers, u32, gst::Structure) {
+/// Restarts the server repeatedly; returns what arrived, how many packets there were, and the destination's statistics.
+fn restart_repeatedly(properties: &str, pause: Duration) -> (Servers, u32, gst::Structure) {
     let addr = listen(16, None).local_addr().unwrap();
     let pushing = Pushing::bare(&format!("location=http://{addr}/concert eos-timeout=60000 {properties}"));
     let upstream = Upstream::live(&pushing.sink);
@@ -201,7 +202,7 @@ fn restart_again_and_again(properties: &str, pause: Duration) -> (Servers, u32, 
         let (descriptors, threads) = settled.unwrap();
         let (descriptors_now, threads_now) = possessions();
         println!("descriptors {descriptors}, {descriptors_now}; threads {threads}, {threads_now}");
-        // A connection may be on its way to its end at either look.
+        // A connection may be closing at either time.
         assert!(descriptors_now <= descriptors + 5, "{descriptors_now} after {descriptors}");
         assert!(threads_now <= threads + 1, "{threads_now} after {threads}");
 
@@ -229,22 +230,22 @@ fn restart_again_and_again(properties: &str, pause: Duration) -> (Servers, u32, 
     (servers, feed.pushed.into_inner(), stats)
 }
 
-/// C-15: what was not delivered comes again; where nothing is dropped, each packet has come at least once.
-/// Where the server is away for longer than the log reaches, what did not come was counted as dropped.
+/// C-15: undelivered data is sent again; if nothing is dropped, each packet arrives at least once. If the server is
+/// down longer than the packet buffer covers, the packets that did not arrive are counted as dropped.
 #[test]
 fn c15_a_server_restarts_two_hundred_times() {
     for (properties, pause, may_drop) in [
         ("retry-delay=10 retry-delay-max=20 max-size-time=0 max-size-bytes=0", Duration::ZERO, false),
         ("retry-delay=10 retry-delay-max=20 max-size-buffers=20", Duration::from_millis(30), true),
     ] {
-        let (servers, pushed, stats) = restart_again_and_again(properties, pause);
+        let (servers, pushed, stats) = restart_repeatedly(properties, pause);
         let count = |name: &str| stats.get::<u64>(name).unwrap();
         let missing: Vec<u32> = (0..pushed).filter(|n| !servers.got.contains(n)).collect();
         let (sent, dropped) = (count("packets-sent"), count("packets-dropped"));
-        println!("{pushed} packets: {} came, {} of them again; {stats}", servers.got.len(), servers.again);
+        println!("{pushed} packets: {} arrived, {} of them again; {stats}", servers.got.len(), servers.again);
         assert_eq!(sent + dropped, u64::from(pushed));
         assert_eq!(dropped > 0, may_drop);
-        assert!(missing.len() as u64 <= dropped, "{missing:?} did not come");
+        assert!(missing.len() as u64 <= dropped, "{missing:?} did not arrive");
         assert!(stats.get::<u64>("reconnects").unwrap() > 100, "{stats}");
     }
 }

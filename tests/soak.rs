@@ -1,7 +1,8 @@
-//! A live push to four publishing points for a long time, while their servers stall, break off, are killed and come back:
-//! memory, descriptors and threads stay as they are, each packet arrives or is counted, and what arrives can be decoded.
+//! A long live push to four publishing points, whose servers stall, break connections, are killed and restart. Memory,
+//! descriptors and threads stay constant, each packet arrives or is counted, and what arrives can be decoded.
 //!
-//! `SOAK_SECONDS` says for how long, `SOAK_SEED` what happens; `scripts/soak` keeps the figures in `SOAK_OUT` and draws them.
+//! `SOAK_SECONDS` sets the duration, and `SOAK_SEED` the sequence of faults; `scripts/soak` keeps the measurements in
+//! `SOAK_OUT` and draws them.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::fmt::Write as _;
@@ -27,7 +28,7 @@ use test_support::pipeline::{Pushing, until};
 use test_support::usage::Usage;
 
 const SERVERS: usize = 4;
-/// This one's process lives on, so that its memory says something.
+/// The process of this server keeps running, so that its memory usage can be evaluated.
 const IMMORTAL: usize = 3;
 /// About 2 Mbit/s.
 const MEDIA: &str = "\
@@ -40,26 +41,26 @@ const MEDIA: &str = "\
 const PROPERTIES: &str = "\
     on-error=never retry-delay=200 retry-delay-max=2000 timeout=3000 stall-timeout=5000 eos-timeout=60000 \
     dest_1::content-length=1000000 dest_2::content-length=3000000 dest_3::content-length=1000000";
-/// From one look to the next.
+/// Time between measurements.
 const LOOK: Duration = Duration::from_secs(1);
-/// What a process may take more in the end than before: the log is up to 8 MiB, and fuller while somebody lags.
+/// Permitted growth of a process: the packet buffer has up to 8 MiB, and is fuller while a destination lags.
 const ROOM_KIB: u64 = 10 * 1024;
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }
 
-// ---- what is seen ----
+// ---- measurements ----
 
-/// The figures of one look.
+/// One measurement.
 struct Look {
     own: Usage,
-    /// Of the servers' processes, where they are.
+    /// Of the servers' processes that run.
     servers: Vec<Option<Usage>>,
     in_trouble: bool,
 }
 
-/// The looks, and the file that they are written to.
+/// The measurements, and the file to which they are written.
 struct Looks {
     begun: Instant,
     all: Vec<Look>,
@@ -118,7 +119,7 @@ impl Looks {
         writeln!(self.events, "{:.1},{server},{what}", self.seconds()).unwrap();
     }
 
-    /// The first fifth is for warming up. The second half of the rest uses no more than the first did.
+    /// The first fifth is the warm-up. The second half of the rest must use no more than the first half.
     fn assert_flat(&self) {
         let usages = |pick: fn(&Look) -> Option<Usage>| self.all.iter().filter_map(pick).collect::<Vec<_>>();
         for (name, usages) in
@@ -136,7 +137,11 @@ impl Looks {
             assert!(threads[1] <= threads[0] + 4, "{name}: {threads:?} threads");
         }
         let in_trouble = self.all.iter().filter(|look| look.in_trouble).count();
-        assert!(in_trouble * 10 > self.all.len(), "{in_trouble} of {} looks saw trouble", self.all.len());
+        assert!(
+            in_trouble * 10 > self.all.len(),
+            "{in_trouble} of {} measurements were during a fault",
+            self.all.len()
+        );
     }
 }
 
@@ -146,13 +151,13 @@ fn median(usages: &[Usage], value: fn(&Usage) -> u64) -> u64 {
     values[values.len() / 2]
 }
 
-// ---- what has arrived ----
+// ---- arrived packets ----
 
-/// What is in a server's recordings; those that are whole are read and deleted in mid-push.
+/// The contents of a server's recordings; complete recordings are read and deleted during the push.
 struct Arrived {
     folder: PathBuf,
     census: Census,
-    /// Compressed pictures, and those decoded from them.
+    /// Number of compressed pictures, and of those decoded from them.
     pictures: [u64; 2],
 }
 
@@ -176,7 +181,7 @@ impl Arrived {
     }
 }
 
-/// Compressed pictures in a file, and those that ffmpeg decodes.
+/// Returns the number of compressed pictures in a file, and of those that ffmpeg decodes.
 fn pictures(file: &Path) -> [u64; 2] {
     let output = Command::new("ffprobe")
         .args(["-loglevel", "fatal", "-select_streams", "v", "-count_packets", "-count_frames"])
@@ -188,12 +193,12 @@ fn pictures(file: &Path) -> [u64; 2] {
     let text = String::from_utf8(output.stdout).unwrap();
     ["nb_read_packets=", "nb_read_frames="].map(|field| {
         let value = text.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_else(|| panic!("{text}"));
-        // A file that broke off before its first picture has none.
+        // A file that ends before its first picture has none.
         value.parse().unwrap_or(0)
     })
 }
 
-/// Counts the packets that come to the element, and the pictures that were encoded.
+/// Counts the packets that reach the element, and the encoded pictures.
 fn count_pushed(pushing: &Pushing, list: PathBuf) -> (Arc<Mutex<Census>>, Arc<AtomicU64>) {
     let census = Arc::new(Mutex::new(Census::in_file(list)));
     let counted = Arc::clone(&census);
@@ -217,7 +222,7 @@ fn count_pushed(pushing: &Pushing, list: PathBuf) -> (Arc<Mutex<Census>>, Arc<At
 
 // ---- the push ----
 
-/// Trouble after trouble, until the time is over.
+/// Causes faults until the time is over.
 fn endure(
     pushing: &Pushing,
     servers: &mut [Troubled],
@@ -243,7 +248,7 @@ fn endure(
         if now >= look_at {
             look_at = now + LOOK;
             looks.take(pushing, servers);
-            // Messages that nobody takes would be memory that grows.
+            // Messages must be removed, because they would accumulate in memory.
             for message in pushing.messages() {
                 assert!(!matches!(message.view(), gst::MessageView::Error(_)), "{message:?}");
             }
@@ -252,7 +257,7 @@ fn endure(
         thread::sleep(Duration::from_millis(20));
     }
     servers.iter_mut().for_each(Troubled::heal);
-    // Where bodies were read slowly, what has gathered takes its time.
+    // Where bodies were read slowly, sending the backlog takes time.
     for n in 0..SERVERS {
         until("all stream again", || pushing.state_of(n) == "streaming");
     }
@@ -284,13 +289,13 @@ fn four_publishing_points_in_trouble() {
 
     let encoded = encoded.load(Ordering::SeqCst);
     let stats: Vec<_> = stats.iter().map(|stats| move |field: &str| stats.get::<u64>(field).unwrap()).collect();
-    // The pipeline and its probes go before the last one who has it is asked.
+    // The pipeline and its probes must be dropped before the last reference is unwrapped.
     drop(pushing);
     let pushed = Arc::into_inner(pushed).unwrap().into_inner().unwrap();
     let packets = pushed.packets();
     let pushed = pushed.into_set();
     println!("{packets} packets, {encoded} pictures");
-    assert_eq!(pushed.len() as u64, packets, "no two are the same");
+    assert_eq!(pushed.len() as u64, packets, "all are different");
     for (n, (count, arrived)) in stats.iter().zip(arrived).enumerate() {
         let ([compressed, decoded], read) = (arrived.pictures, arrived.census.packets());
         let came = arrived.census.into_set();
@@ -305,7 +310,7 @@ fn four_publishing_points_in_trouble() {
             count("reconnects"),
             count("rollovers"),
         );
-        // Where a recording begins or resumes, what belongs to a picture before its key frame is cut off the packet.
+        // Where a recording begins or resumes, the data of a picture before its key frame is removed from the packet.
         let cut = came.difference(&pushed).count() as u64;
         assert!(cut <= count("reconnects") + 1, "{n}: {cut} packets arrived that were not pushed");
         assert_eq!(sent + dropped + queued, packets, "{n}");
@@ -314,7 +319,7 @@ fn four_publishing_points_in_trouble() {
             missing <= dropped + uncertain + cut,
             "{n}: {missing} are missing, {dropped} dropped, {uncertain} uncertain, {cut} cut"
         );
-        // In a short push, one time away is a large part.
+        // In a short push, a single outage is a large part.
         assert!(missing * 4 < packets * 3, "{n}: {missing} of {packets} are missing");
         assert!(decoded * 100 >= compressed * 95, "{n}: {decoded} of {compressed} pictures");
         let whole = encoded * came.len() as u64 / packets;

@@ -1,8 +1,8 @@
-//! The element under random treatment by several threads at once: states, properties, actions, queries, events and
-//! buffers, good ones and bad ones. Nothing may hang, complain to GLib or be left behind.
+//! Random operations on the element in several threads simultaneously: state changes, properties, actions, queries,
+//! events, and valid and invalid buffers. Nothing may hang, cause a GLib critical warning, or leak.
 //!
-//! `STATE_FUZZ_SECONDS` says for how long, `STATE_FUZZ_SEED` from which number on; the threads' turns are the
-//! system's all the same.
+//! `STATE_FUZZ_SECONDS` sets the duration, and `STATE_FUZZ_SEED` the first seed; the scheduling of the threads remains
+//! up to the system.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::fs;
@@ -24,11 +24,11 @@ use test_support::server::listen;
 
 const STEP: u32 = 5;
 
-/// What a thread does, for when it does not come back from that.
+/// The current operation of a thread, for the report if it does not return.
 #[derive(Default)]
 struct Doing {
     what: Mutex<String>,
-    /// Things done.
+    /// Number of operations.
     count: AtomicU64,
 }
 
@@ -39,7 +39,7 @@ impl Doing {
     }
 }
 
-/// Does something random to the element.
+/// Performs a random operation on the element.
 type Treatment = fn(&mut StdRng, &Pushing, &[String], &Doing);
 
 const TREATMENTS: [(&str, Treatment); 5] = [
@@ -54,7 +54,7 @@ fn change_state(random: &mut StdRng, pushing: &Pushing, _: &[String], doing: &Do
     use gst::State::{Null, Paused, Playing, Ready};
     let state = *[Null, Ready, Paused, Playing, Playing, Playing, Playing].choose(random).unwrap();
     doing.now(format!("{state:?}"));
-    // It may fail, with a message.
+    // The change may fail, with a message.
     let _ = pushing.pipeline.set_state(state);
     let rest = if random.random_range(0..4) == 0 { 500 } else { 100 };
     thread::sleep(Duration::from_millis(random.random_range(0..rest)));
@@ -78,9 +78,9 @@ fn set_property(random: &mut StdRng, pushing: &Pushing, locations: &[String], do
     thread::sleep(Duration::from_millis(random.random_range(0..10)));
 }
 
-/// A value that the property's type allows; mostly one by which something can be pushed.
+/// Returns a random value that the property's type allows; usually one with which a push is possible.
 fn value_for(random: &mut StdRng, property: &glib::ParamSpec, locations: &[String]) -> Option<glib::Value> {
-    // By AutoDestroy a push takes its publishing point with it, and the rest of the treatment would reach nobody.
+    // With AutoDestroy a push removes its publishing point, and the remaining operations would reach no server.
     if random.random_range(0..12) > 0 || property.name() == "auto-destroy" {
         return Some(match property.name() {
             "location" | "locations" => locations.choose(random).unwrap().to_value(),
@@ -96,8 +96,8 @@ fn value_for(random: &mut StdRng, property: &glib::ParamSpec, locations: &[Strin
             })*
         };
     }
-    // GstBaseSink's own times: it takes no GST_CLOCK_TIME_NONE, and the system clock of GStreamer 1.22 spins, its lock
-    // held, on a wait of centuries.
+    // GstBaseSink's own times: it does not accept GST_CLOCK_TIME_NONE, and the system clock of GStreamer 1.22
+    // busy-waits, holding its lock, if a wait lasts centuries.
     let nanoseconds = random.random_range(0..1_000_000_000_u32);
     match property.name() {
         "render-delay" | "throttle-time" | "processing-deadline" => return Some(u64::from(nanoseconds).to_value()),
@@ -186,7 +186,7 @@ fn send_event(random: &mut StdRng, pushing: &Pushing, _: &[String], doing: &Doin
     thread::sleep(Duration::from_millis(random.random_range(0..100)));
 }
 
-/// A piece of the stream, or what is none, or an event in its midst.
+/// Pushes a part of the stream, invalid data, or an event between them.
 fn push(random: &mut StdRng, pushing: &Pushing, _: &[String], doing: &Doing) {
     let source = pushing.pipeline.by_name("feed").unwrap();
     let pad = source.static_pad("src").unwrap();
@@ -211,7 +211,7 @@ fn push(random: &mut StdRng, pushing: &Pushing, _: &[String], doing: &Doing) {
         8 => push_bytes(&pad, (0..random.random_range(0..5000)).map(|_| random.random()).collect()),
         9..15 => push_bytes(&pad, media::header().to_vec()),
         _ => {
-            // Mostly on and on; a jump of the send times makes the element wait, or hurry.
+            // Usually the next packets; a jump of the send times makes the element wait or hurry.
             let turn = u32::try_from(doing.count.load(Ordering::SeqCst)).unwrap();
             let first = if random.random_range(0..50) == 0 { random.random_range(0..10_000) } else { turn * 3 };
             let bytes = media::packets(first..first + random.random_range(1..6), STEP);
@@ -222,21 +222,21 @@ fn push(random: &mut StdRng, pushing: &Pushing, _: &[String], doing: &Doing) {
 }
 
 fn push_bytes(pad: &gst::Pad, bytes: Vec<u8>) {
-    // A stop of the pipeline takes what stood before the data.
+    // Stopping the pipeline removes the sticky events.
     if pad.sticky_event::<gst::event::Segment>(0).is_none() {
         pad.push_event(gst::event::StreamStart::new("fuzz"));
         pad.push_event(gst::event::Caps::new(&asf()));
         pad.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
-        // Flushing, where it is not there yet.
+        // Flushing, if it has not started yet.
         let _ = pad.push(gst::Buffer::from_slice(media::header()));
     }
     if pad.push(gst::Buffer::from_slice(bytes)).is_err() {
-        // Flushing, at its end or in error, until another thread changes that.
+        // Flushing, at EOS or in error, until another thread changes that.
         thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Runs the treatments until the time is over. A thread that does not come back from something ends the process.
+/// Runs the operations until the time is over. If a thread does not return, the process exits.
 fn treat(pushing: &Pushing, locations: &[String], seed: u64, time: Duration) {
     let until = Instant::now() + time;
     let doing: Vec<Doing> = TREATMENTS.iter().map(|_| Doing::default()).collect();
@@ -258,7 +258,7 @@ fn treat(pushing: &Pushing, locations: &[String], seed: u64, time: Duration) {
         scope.spawn(|| watch(&doing, &over));
         let (streaming, others) = threads.split_last().unwrap();
         until_finished(others);
-        // Whoever waits in the element, for a preroll or for room, is let go.
+        // Interrupts threads that wait in the element for the preroll or for room.
         pushing.stop();
         until_finished(std::slice::from_ref(streaming));
         over.store(true, Ordering::SeqCst);
@@ -306,13 +306,13 @@ fn random_treatment_by_several_threads() {
     println!("seed {seed}, {time:?}");
     let config = || Config::with_points(["concert", "hall"], &PointConfig::default());
     let servers = [Server::spawn(config()).unwrap(), Server::spawn(config()).unwrap()];
-    // One that never accepts.
+    // A server that never accepts connections.
     let deaf = listen(0, None);
     let urls =
         servers.iter().flat_map(|server| ["concert", "hall"].map(|point| format!("http://{}/{point}", server.addr())));
     let locations: Vec<String> = urls.chain([format!("http://{}/x", deaf.local_addr().unwrap())]).collect();
 
-    // What GLib calls critical ends the process.
+    // A critical warning of GLib ends the process.
     test_support::pipeline::init();
     glib::log_set_always_fatal(glib::LogLevels::LEVEL_CRITICAL | glib::LogLevels::LEVEL_ERROR);
     let one_push = |seed, time| {

@@ -1,4 +1,4 @@
-//! The element and servers that ask who it is.
+//! The element and servers that require authentication.
 
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -19,10 +19,10 @@ const STEP: u32 = 40;
 const PACKETS: u32 = 50;
 const DIGEST: &str = "Digest realm=\"live\",nonce=\"one\",qop=\"auth\",algorithm=SHA-256";
 
-/// A pipeline that pushes [`PACKETS`] packets once it plays.
+/// Creates a pipeline that pushes [`PACKETS`] packets when it plays.
 fn pushing(peer: &Peer, properties: &str) -> Pushing {
     let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false {properties}", peer.location()));
-    // The parser would log a password.
+    // The parser of pipeline descriptions would log a password.
     if !properties.contains("user-id") {
         pushing.sink.set_property("user-id", "STUDIO\\bob");
         pushing.sink.set_property("user-pw", "hush");
@@ -33,7 +33,7 @@ fn pushing(peer: &Peer, properties: &str) -> Pushing {
     pushing
 }
 
-/// Takes the body to its end and confirms that; the numbers of its packets.
+/// Reads the body to its end and confirms it; returns the numbers of its packets.
 fn take(connection: &mut Connection) -> Vec<u32> {
     let packets = connection.until_the_end();
     let Packet::Header(header) = &packets[0] else { panic!("C-8: {:?}", packets[0]) };
@@ -56,11 +56,11 @@ fn authorization(head: &Head) -> &str {
     head.header("Authorization").unwrap_or_else(|| panic!("no Authorization in {}", head.text))
 }
 
-/// The destination's states that the bus tells until the end of the stream.
 fn token(head: &Head) -> &str {
     authorization(head).split_once(' ').unwrap().1
 }
 
+/// The destination's states on the bus up to the end of the stream.
 fn states(pushing: &Pushing) -> Vec<String> {
     let mut states = Vec::new();
     pushing.wait_for(|message| {
@@ -70,7 +70,7 @@ fn states(pushing: &Pushing) -> Vec<String> {
     states
 }
 
-/// C-5, C-13, H-4, H-6: challenge, PushSetup and PushStart on one connection, each authenticated anew.
+/// C-5, C-13, H-4, H-6: challenge, PushSetup and PushStart on one connection, each authenticated separately.
 #[test]
 fn c5_c13_h4_h6_digest() {
     let peer = Peer::new();
@@ -89,13 +89,13 @@ fn c5_c13_h4_h6_digest() {
     assert!(!start.is_setup() && authorization(&start).contains("nc=00000002"));
     assert_eq!(take(&mut connection), all());
     let states = states(&pushing);
-    let authenticating = states.iter().position(|state| state == "authenticating").expect("a state of its own");
+    let authenticating = states.iter().position(|state| state == "authenticating").expect("the state authenticating");
     assert!(states.iter().position(|state| state == "opened").unwrap() > authenticating);
     assert_eq!(pushing.destination_stats().get::<&str>("auth-scheme"), Ok("Digest"));
     assert!(peer.accept_within(Duration::from_millis(100)).is_none());
 }
 
-/// C-5: what was refused for good is tried once more where somebody wants that, and once only.
+/// C-5: after a permanent failure, `reconnect` tries once more, and only once.
 #[test]
 fn c5_reconnect_tries_once_more() {
     let peer = Peer::new();
@@ -119,7 +119,7 @@ fn c5_reconnect_tries_once_more() {
     }
 }
 
-/// C-13: a PushStart that is refused in mid-body begins again on a new connection, and nothing is missing.
+/// C-13: a PushStart that is rejected before the end of its body is sent again on a new connection, without loss.
 #[test]
 fn c13_push_start_is_refused_first() {
     let peer = Peer::new();
@@ -137,7 +137,7 @@ fn c13_push_start_is_refused_first() {
     assert_eq!(pushing.destination_stats().get::<u64>("packets-dropped"), Ok(0));
 }
 
-/// A refusal is an ERROR that names cause and remedy, in numbers too; no more than one request carries credentials.
+/// A rejection is an ERROR with cause, remedy and HRESULT; only one request contains credentials.
 #[test]
 fn c5_a_second_refusal_is_final() {
     let peer = Peer::new();
@@ -156,9 +156,9 @@ fn c5_a_second_refusal_is_final() {
     assert!(peer.accept_within(Duration::from_millis(300)).is_none());
 }
 
-/// Basic only where it is named, and then with a WARNING over plain http.
+/// Basic is used only if it is enabled, and over plain HTTP with a WARNING.
 #[test]
-fn basic_is_asked_for_and_warned_of() {
+fn basic_must_be_enabled_and_causes_a_warning() {
     let peer = Peer::new();
     let refused = pushing(&peer, "");
     let mut connection = peer.accept();
@@ -182,7 +182,7 @@ fn basic_is_asked_for_and_warned_of() {
     assert!(warning.contains("password") && warning.contains("https"), "{warning}");
 }
 
-/// User and password move from the location to its destination, and a destination has its own.
+/// User name and password in a location become properties of its destination; each destination has its own.
 #[test]
 fn credentials_of_destinations() {
     let peers = [Peer::new(), Peer::new(), Peer::new()];
@@ -207,7 +207,7 @@ fn credentials_of_destinations() {
     pushing.play();
     feed(&source, media::stream(PACKETS, STEP));
     end(&source);
-    // base64 of alice:a:b, bob:b, carol:c.
+    // base64 of alice:a:b, bob:b and carol:c.
     for (peer, value) in peers.iter().zip(["YWxpY2U6YTpi", "Ym9iOmI=", "Y2Fyb2w6Yw=="]) {
         let mut connection = peer.accept();
         connection.request();
@@ -225,8 +225,8 @@ fn answer(user: &str, password: &str) -> Option<gst::Structure> {
     Some(answer.build())
 }
 
-/// `request-credentials`: the question's fields, handlers in their order until one answers, and the next
-/// question where that was refused.
+/// `request-credentials`: the fields of the request; handlers are called in order until one answers, and the signal is
+/// emitted again if that answer is rejected.
 #[test]
 fn request_credentials() {
     let peer = Peer::new();
@@ -261,7 +261,7 @@ fn request_credentials() {
     assert_eq!(take(&mut connection), all());
     pushing.wait_for_eos();
     let questions = questions.lock().unwrap();
-    assert_eq!(questions.len(), 2, "the third handler was asked");
+    assert_eq!(questions.len(), 2, "the third handler was called");
     for ((destination, question), (attempt, user)) in questions.iter().zip([(1_u32, "bob"), (2, "alice")]) {
         assert_eq!(destination, "dest_0");
         assert_eq!(question.get::<&str>("realm"), Ok("live"));
@@ -273,9 +273,9 @@ fn request_credentials() {
     }
 }
 
-/// A handler may take its time: the other destination gets everything meanwhile, and the state can be left.
+/// A handler may block: meanwhile the other destination receives everything, and the state can be changed.
 #[test]
-fn a_question_holds_up_nobody() {
+fn a_pending_request_delays_no_other_destination() {
     let (asked, other) = (Peer::new(), Peer::new());
     let locations = format!("{},{}", asked.location(), other.location());
     let (pushing, source) = Pushing::by_hand(&format!("locations=\"{locations}\" sync=false eos-timeout=60000"));
@@ -303,9 +303,9 @@ fn a_question_holds_up_nobody() {
     pushing.wait_for_eos();
 }
 
-/// Leaving while a question is open does not wait for the answer.
+/// A state change does not wait for a pending request for credentials.
 #[test]
-fn a_question_may_stay_open() {
+fn a_request_may_stay_pending() {
     let peer = Peer::new();
     let (pushing, _source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
     let (ask, asked) = channel();

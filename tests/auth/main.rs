@@ -1,4 +1,4 @@
-//! Who is asked, and who is believed: authentication and TLS.
+//! Authentication and TLS of the element.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod authentication;

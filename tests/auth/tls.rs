@@ -1,4 +1,4 @@
-//! Pushes over TLS, against a server with a certificate of the test's own making.
+//! Pushes over TLS to a server with a certificate created by the test.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn pushing(location: &str, properties: &str) -> (Pushing, gst::Element) {
     (pushing, source)
 }
 
-/// Takes a whole push of `count` packets on `peer`.
+/// Receives a whole push of `count` packets on `peer`.
 fn take(peer: &Peer, count: usize) {
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
@@ -29,7 +29,7 @@ fn take(peer: &Peer, count: usize) {
     connection.answer(&wms(204, "one"));
 }
 
-/// Both requests on one encrypted connection, and every packet; `tls-ca-file` makes the server trusted.
+/// Both requests and every packet arrive on one encrypted connection; `tls-ca-file` makes the server trusted.
 #[test]
 fn a_push_over_tls_arrives() {
     let authority = Authority::new();
@@ -46,7 +46,7 @@ fn a_push_over_tls_arrives() {
     assert_eq!(pushing.destination_stats().get::<u64>("packets-sent"), Ok(2000));
 }
 
-/// Bodies end and connections break under TLS as without.
+/// Bodies end and connections break with TLS as without it.
 #[test]
 fn roll_overs_and_a_reset() {
     let authority = Authority::new();
@@ -76,7 +76,7 @@ fn roll_overs_and_a_reset() {
     pushing.wait_for_eos();
 }
 
-/// Who is signed by nobody known, or is somebody else, gets nothing, and is not tried again.
+/// A server with a certificate of an unknown authority or for another host receives nothing, and is not tried again.
 #[test]
 fn an_untrusted_certificate_is_refused() {
     let authority = Authority::new();
@@ -84,7 +84,7 @@ fn an_untrusted_certificate_is_refused() {
         let peer = Peer::with_tls(authority.server(name, false));
         let (pushing, source) = pushing(&peer.location(), &format!("{properties} retry-delay=1"));
         feed(&source, media::stream(5, STEP));
-        // A TLS server works only while it is read from.
+        // A TLS server handles the handshake only while it reads.
         std::thread::scope(|scope| {
             let mut connection = peer.accept();
             scope.spawn(move || assert!(connection.is_closed()));
@@ -97,8 +97,8 @@ fn an_untrusted_certificate_is_refused() {
     }
 }
 
-/// A self-signed certificate that `tls-ca-file` lists is trusted, whatever it says of authorities; not for another host,
-/// and not where another one is listed.
+/// A self-signed certificate in `tls-ca-file` is trusted, whether it is marked as an authority's or not, but not for
+/// another host, and not if another certificate is listed.
 #[test]
 fn a_listed_certificate_is_trusted() {
     let directory = tempfile::tempdir().unwrap();
@@ -135,9 +135,9 @@ fn a_listed_certificate_is_trusted() {
     }
 }
 
-/// `tls-validation=false` takes anybody, and says so once.
+/// `tls-validation=false` accepts any server, with one WARNING.
 #[test]
-fn without_validation_anybody_is_believed() {
+fn without_validation_any_server_is_accepted() {
     let authority = Authority::new();
     let peer = Peer::with_tls(authority.server("elsewhere.example", false));
     let (pushing, source) = pushing(&peer.location(), "tls-validation=false");
@@ -155,7 +155,7 @@ fn without_validation_anybody_is_believed() {
     assert_eq!(warnings, 1);
 }
 
-/// A server that wants a certificate gets the client's, its key in a file of its own or in the same.
+/// A server that requires a certificate receives the client's, with the key in a separate file or in the same one.
 #[test]
 fn a_client_certificate_is_shown() {
     let authority = Authority::new();
@@ -177,7 +177,7 @@ fn a_client_certificate_is_shown() {
     }
 }
 
-/// A redirect may lead from http to https (C-4).
+/// C-4: a redirect may lead from http to https.
 #[test]
 fn c4_redirected_to_tls() {
     let authority = Authority::new();
@@ -194,7 +194,7 @@ fn c4_redirected_to_tls() {
     assert_eq!(pushing.destination_stats().get::<&str>("effective-location").unwrap(), peer.location());
 }
 
-/// A port that speaks no TLS is told apart from one where nobody listens.
+/// A port without TLS is distinguished from one on which no process listens.
 #[test]
 fn a_server_without_tls() {
     let peer = Peer::new();
@@ -205,7 +205,7 @@ fn a_server_without_tls() {
     assert_eq!(details.get::<u32>("hresult"), Ok(Hresult::TLS_FAILED.0), "{error:?}");
 }
 
-/// Files that are no use are named before anything is tried.
+/// Unusable files are reported before connecting.
 #[test]
 fn bad_files_are_settings() {
     let authority = Authority::new();
@@ -233,8 +233,8 @@ fn bad_files_are_settings() {
             assert_eq!(details.get::<u32>("hresult"), Ok(Hresult::INVALID_ARG.0));
         }
     }
-    assert!(peer.accept_within(Duration::ZERO).is_none(), "nothing is tried");
-    until("files are read anew at each start", || {
+    assert!(peer.accept_within(Duration::ZERO).is_none(), "no connection is made");
+    until("files are read again at each start", || {
         let (pushing, _source) =
             Pushing::by_hand(&format!("location={} tls-ca-file={}", peer.location(), name("late.pem")));
         assert!(pushing.pipeline.set_state(gst::State::Paused).is_err());
@@ -246,7 +246,7 @@ fn bad_files_are_settings() {
     });
 }
 
-/// The URI interface knows both schemes.
+/// The URI interface supports both schemes.
 #[test]
 fn uri_over_tls() {
     test_support::pipeline::init();
@@ -256,7 +256,7 @@ fn uri_over_tls() {
     assert_eq!(handler.uri().as_deref(), Some("wmpush+https://host/a;b"));
 }
 
-/// The server dies with bytes unread: what was not acknowledged comes again, as far as TLS lets it be known.
+/// The server ends with unread bytes: what was not acknowledged is sent again, as far as that is known with TLS.
 #[test]
 fn c15_what_was_on_its_way_is_repeated() {
     const PACKETS: usize = 300;
@@ -272,7 +272,7 @@ fn c15_what_was_on_its_way_is_repeated() {
     first.reset();
     end(&source);
     let mut second = peer.accept();
-    // Where TLS leaves it open whether the header has arrived, a new session carries it.
+    // If it is unknown with TLS whether the header arrived, a new session sends it again.
     let head = second.request();
     if head.is_setup() {
         second.answer(&ours(204, "one"));
@@ -284,7 +284,7 @@ fn c15_what_was_on_its_way_is_repeated() {
     second.answer(&ours(204, "one"));
     pushing.wait_for_eos();
     let data = packets.iter().filter(|packet| matches!(packet, Packet::Data(_))).count();
-    // All of it, where the reset comes soon after the beginning.
+    // Everything, if the reset follows soon after the start.
     assert!(data > PACKETS / 2 && data <= PACKETS, "{data}");
     assert_eq!(pushing.destination_stats().get::<u64>("packets-dropped"), Ok(0));
 }

@@ -11,7 +11,7 @@ use test_support::upstream::Upstream;
 
 const SERVERS: usize = 8;
 const POINTS: usize = 32;
-/// 1,000 bytes each 27 ms are 300 kbit/s.
+/// 1,000 bytes every 27 ms are 300 kbit/s.
 const STEP: u32 = 27;
 const PACKETS: u32 = 150;
 
@@ -19,7 +19,7 @@ fn point(number: usize) -> String {
     format!("concert-{number}")
 }
 
-/// All get everything. How long the streaming thread takes for all of them is printed.
+/// All receive everything. The test prints how long the streaming thread takes for all of them.
 #[test]
 fn two_hundred_and_fifty_six_publishing_points() {
     let names: Vec<String> = (0..POINTS).map(point).collect();
@@ -45,7 +45,7 @@ fn two_hundred_and_fifty_six_publishing_points() {
     upstream.end();
     pushing.wait_for_eos();
 
-    // The first waits for the preroll.
+    // The first call waits for the preroll.
     times.remove(0);
     times.sort();
     println!("chain calls: median {:?}, longest {:?}", times[times.len() / 2], times[times.len() - 1]);

@@ -1,4 +1,4 @@
-//! Destinations added, steered and taken out while the pipeline plays.
+//! Destinations that are added, controlled and removed while the pipeline plays.
 
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
@@ -13,7 +13,7 @@ use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
 
-/// Takes a setup, the start after it and `$H`.
+/// Accepts a PushSetup and a PushStart, and reads `$H`.
 fn begin(peer: &Peer) -> (Connection, Header) {
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
@@ -48,7 +48,7 @@ fn remove(pushing: &Pushing, name: &str, drain: bool) -> bool {
     pushing.sink.emit_by_name::<bool>("remove", &[&name, &drain])
 }
 
-/// What waits goes out, then `$E`(0); what comes later does not.
+/// The queued packets are sent, then `$E`(0); later packets are not.
 #[test]
 fn remove_with_drain() {
     let peers = peers(2);
@@ -57,7 +57,7 @@ fn remove_with_drain() {
     let mut leaves = peers[1].accept();
     leaves.request();
     assert!(remove(&pushing, "dest_1", true));
-    assert!(!remove(&pushing, "dest_1", true), "it is out");
+    assert!(!remove(&pushing, "dest_1", true), "it was removed");
     assert_eq!(pushing.sink.property::<u32>("num-destinations"), 1);
     feed(&source, media::packets(40..60, STEP));
     leaves.answer(&wms(204, "two"));
@@ -76,11 +76,11 @@ fn remove_with_drain() {
 
 fn begin_after(pushing: &Pushing, source: &gst::Element, peer: &Peer, count: u32) -> (Connection, Header) {
     feed(source, media::stream(count, STEP));
-    until("the packets are in the log", || pushing.count(0, "packets-received") == u64::from(count));
+    until("the packets are in the buffer", || pushing.count(0, "packets-received") == u64::from(count));
     begin(peer)
 }
 
-/// A drain that the server does not take ends with eos-timeout.
+/// If the server stops reading, a drain ends after eos-timeout.
 #[test]
 fn remove_with_drain_is_bounded() {
     let peers = peers(1);
@@ -92,7 +92,8 @@ fn remove_with_drain_is_bounded() {
     assert!(silent.is_closed());
 }
 
-/// Failed for good, ended, disconnected: `reconnect` takes each up again, and what was missed is counted.
+/// `reconnect` restarts a destination that failed permanently, ended or was disconnected; the packets missed are
+/// counted.
 #[test]
 fn reconnect_after_the_end() {
     let peers = peers(3);
@@ -106,13 +107,13 @@ fn reconnect_after_the_end() {
     ended.until_the_end();
     ended.answer(&wms(204, "one"));
     until("the end", || pushing.state_of(1) == "closed");
-    assert_eq!(pushing.count(0, "packets-dropped"), 15, "nobody waits for it");
+    assert_eq!(pushing.count(0, "packets-dropped"), 15, "the writer does not wait for it");
     feed(&source, media::packets(15..35, STEP));
     kept.data(35);
     for index in [0, 1] {
         assert!(emit(&pushing, "reconnect", &format!("dest_{index}")));
         let (mut again, header) = begin(&peers[index]);
-        assert_eq!(numbers(&mut again, &header, 5), [30, 31, 32, 33, 34], "the newest key frame");
+        assert_eq!(numbers(&mut again, &header, 5), [30, 31, 32, 33, 34], "the most recent key frame");
         let stats = &pushing.all_stats()[index];
         let count = |field| stats.get::<u64>(field).unwrap();
         assert_eq!(count("packets-received"), 35);
@@ -120,7 +121,7 @@ fn reconnect_after_the_end() {
     }
 }
 
-/// What is to end is not taken up again where it fails before.
+/// A session that must end is not reconnected if it fails before.
 #[test]
 fn end_session_outlives_a_failure() {
     let peers = peers(1);
@@ -131,12 +132,12 @@ fn end_session_outlives_a_failure() {
     assert!(emit(&pushing, "end-session", "dest_0"));
     connection.answer(&wms(503, "0"));
     until("the end", || pushing.state_of(0) == "closed");
-    assert!(peers[0].accept_within(Duration::from_millis(200)).is_none(), "nobody wants it any more");
+    assert!(peers[0].accept_within(Duration::from_millis(200)).is_none(), "no reconnect is wanted");
     assert!(emit(&pushing, "reconnect", "dest_0"));
     begin(&peers[0]);
 }
 
-/// Nor does it begin anew for another header.
+/// Nor does it begin a new session for another header.
 #[test]
 fn end_session_outlives_a_header_change() {
     let peers = peers(1);
@@ -150,13 +151,13 @@ fn end_session_outlives_a_header_change() {
     let mut next = peers[0].accept();
     next.request();
     next.answer(&wms(204, "two"));
-    assert!(next.is_closed(), "a session that has nothing to say");
+    assert!(next.is_closed(), "a session without data");
     until("the end", || pushing.state_of(0) == "closed");
 }
 
-/// `should-reconnect` is asked with the failure, and may say no.
+/// `should-reconnect` is emitted with the failure, and may prevent the retry.
 #[test]
-fn should_reconnect_says_no() {
+fn should_reconnect_may_prevent_a_retry() {
     let peers = peers(1);
     let (pushing, _source) = pushing_to(&peers, "retry-delay=10 on-error=never");
     let (sender, asked) = channel();
@@ -173,7 +174,7 @@ fn should_reconnect_says_no() {
     assert!(peers[0].accept_within(Duration::from_millis(200)).is_none());
 }
 
-/// A handler that takes its time holds up nobody else, and may lead its destination elsewhere.
+/// A blocking handler does not delay other destinations, and may change its destination's location.
 #[test]
 fn should_reconnect_may_wait_and_change_the_location() {
     let all = peers(3);
@@ -198,9 +199,9 @@ fn should_reconnect_may_wait_and_change_the_location() {
     assert_eq!(pushing.all_stats()[0].get::<String>("location").unwrap(), all[2].location());
 }
 
-/// Each destination may lag as far as its own limits say.
+/// Each destination may lag as far as its own limits allow.
 #[test]
-fn limits_of_their_own() {
+fn each_destination_has_its_own_limits() {
     let peers = peers(3);
     let (pushing, source) = pushing_to(
         &peers,
@@ -221,13 +222,13 @@ fn limits_of_their_own() {
         let header = header_of(connection);
         numbers(connection, &header, 1)[0]
     });
-    // The newest key frame where one has lagged too far, else what comes next.
+    // A destination that lagged too far continues at the most recent key frame, another one at the next packet.
     assert_eq!(firsts.collect::<Vec<_>>(), [40, 40, 40]);
     assert_eq!(pushing.count(2, "packets-dropped"), 40, "45 are fewer than 48");
     assert_eq!(pushing.child(1).property::<u32>("max-size-buffers"), 15);
 }
 
-/// `sync-method` says where a late one begins.
+/// `sync-method` decides where a late-joining destination starts.
 #[test]
 fn sync_methods() {
     for (method, expected) in [("latest", 25), ("next-keyframe", 30), ("latest-keyframe", 20)] {
@@ -244,9 +245,9 @@ fn sync_methods() {
     }
 }
 
-/// drop-policy=disconnect breaks off as soon as the limit is passed, not when the server takes something again.
+/// drop-policy=disconnect disconnects as soon as the limit is exceeded, not when the server reads again.
 #[test]
-fn disconnect_when_lapped() {
+fn disconnect_on_overrun() {
     let peer = Peer::with_little_room();
     let (pushing, source) = pushing_to(
         std::slice::from_ref(&peer),
@@ -254,12 +255,12 @@ fn disconnect_when_lapped() {
     );
     feed(&source, media::stream(1, STEP));
     let (mut stalled, _) = begin(&peer);
-    // More than the connection's own buffers and the limit together.
+    // More than the connection's buffers and the limit together.
     let mut n = 1;
     while peer_is_alone(&pushing) {
         feed(&source, media::packets(n..n + 500, STEP));
         n += 500;
-        assert!(n < 100_000, "the limit does not count");
+        assert!(n < 100_000, "the limit has no effect");
     }
     let (mut again, header) = begin(&peer);
     assert_eq!(numbers(&mut again, &header, 1)[0] % 10, 0, "a key frame");
@@ -279,9 +280,9 @@ fn peer_is_alone(pushing: &Pushing) -> bool {
     pushing.count(0, "reconnects") == 0 && pushing.state_of(0) == "streaming"
 }
 
-/// Laying out, adding and removing tell who comes and goes.
+/// Setting locations, adding and removing emit the signals of the element.
 #[test]
-fn comings_and_goings() {
+fn added_and_removed_children_are_signalled() {
     test_support::pipeline::init();
     let sink = gst::ElementFactory::make("asfpushsink").build().unwrap();
     let (sender, heard) = channel();
@@ -304,9 +305,9 @@ fn comings_and_goings() {
     );
 }
 
-/// A location that cannot be is refused, and the old one stays.
+/// An invalid location is rejected, and the old one is kept.
 #[test]
-fn a_destination_keeps_a_location_that_can_be() {
+fn a_destination_rejects_an_invalid_location() {
     let peers = peers(1);
     let (pushing, _source) = pushing_to(&peers, "");
     let child = pushing.child(0);

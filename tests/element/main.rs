@@ -1,4 +1,4 @@
-//! The element in pipelines, against servers that a test plays by hand and the real publishing point.
+//! The element in pipelines, against scripted servers and the real publishing point.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod concurrent_elements;

@@ -1,4 +1,4 @@
-//! The element in pipelines, against servers that a test plays by hand: what goes in, what comes out, what is told.
+//! The element in pipelines, against scripted servers: input, output and messages.
 
 use std::sync::mpsc::channel;
 
@@ -19,7 +19,7 @@ fn wait_for_warning(pushing: &Pushing) -> String {
     })
 }
 
-/// What follows a flush: a segment, these bytes, and the end, which nobody waits for here.
+/// Pushes what follows a flush: a segment, these bytes and EOS, without waiting for it.
 fn push_after_flush<T: gst::format::FormattedValueIntrinsic>(
     pushing: &Pushing,
     segment: &gst::FormattedSegment<T>,
@@ -33,7 +33,7 @@ fn push_after_flush<T: gst::format::FormattedValueIntrinsic>(
     std::thread::spawn(move || pad.send_event(gst::event::Eos::new()));
 }
 
-/// From the first byte to `$E`(0): what goes in comes out, and the bus tells each step in order.
+/// From the first byte to `$E`(0): the input arrives, and the bus reports each step in order.
 #[test]
 fn a_push_from_beginning_to_end() {
     let (peer, pushing, source) = pushing("");
@@ -49,7 +49,10 @@ fn a_push_from_beginning_to_end() {
     assert!(Header::parse(header.clone()).unwrap().is_broadcast(), "live-header");
     assert_eq!(media::numbers_of_push(&packets, STEP), (0..100).collect::<Vec<_>>());
     assert_eq!(packets.last(), Some(&Packet::End(Hresult::OK)));
-    assert!(pushing.messages().iter().all(|message| message.type_() != gst::MessageType::Eos), "EOS before the answer");
+    assert!(
+        pushing.messages().iter().all(|message| message.type_() != gst::MessageType::Eos),
+        "EOS before the response"
+    );
     connection.answer(&wms(204, "one"));
 
     let mut steps = Vec::new();
@@ -65,7 +68,7 @@ fn a_push_from_beginning_to_end() {
     assert_eq!(stats.get::<&str>("state"), Ok("closed"));
 }
 
-/// The order of the statuses, with their numbers and results, on the bus and by the signal.
+/// The order of the statuses, with their numbers and results, on the bus and in the signal.
 #[test]
 fn statuses_by_bus_and_signal() {
     let peer = Peer::new();
@@ -108,7 +111,7 @@ fn statuses_by_bus_and_signal() {
     assert_eq!(signals, [7, 8, 1, 11, 12, 13].map(|number| ("dest_0".to_owned(), number, 0)));
 }
 
-/// Every cut of the stream gives the same push.
+/// The push is the same whatever the size of the buffers.
 #[test]
 fn any_chunking() {
     let whole = media::stream(30, STEP);
@@ -127,7 +130,7 @@ fn any_chunking() {
     }
 }
 
-/// A caps `streamheader` serves where the bytes do not begin with a header.
+/// The caps' `streamheader` is used if the bytes do not begin with a header.
 #[test]
 fn header_from_caps() {
     let peer = Peer::new();
@@ -149,9 +152,9 @@ fn header_from_caps() {
     pushing.wait_for_eos();
 }
 
-/// What cannot be pushed to is said before anything is tried.
+/// An invalid location is reported before connecting.
 #[test]
-fn locations_that_cannot_be() {
+fn invalid_locations() {
     for (properties, hresult) in [
         ("", Hresult::INVALID_ARG),
         ("location=rtsp://host/x", Hresult::INVALID_SCHEME),
@@ -165,9 +168,9 @@ fn locations_that_cannot_be() {
     }
 }
 
-/// A value that cannot be used is said before anything is tried with another one, until a better one is set.
+/// An invalid property value is reported before connecting with the old one, until it is corrected.
 #[test]
-fn values_that_cannot_be() {
+fn invalid_values() {
     let peer = Peer::new();
     for (property, value, better) in [
         ("bind-address", "localhost", "127.0.0.1"),
@@ -189,7 +192,7 @@ fn values_that_cannot_be() {
     }
 }
 
-/// Credentials in a location show nowhere.
+/// Credentials in a location appear nowhere.
 #[test]
 fn no_credentials_are_shown() {
     let peer = Peer::new();
@@ -207,7 +210,7 @@ fn no_credentials_are_shown() {
     }
 }
 
-/// A push-id shows in no message and no statistics.
+/// A push-id appears in no message and no statistics.
 #[test]
 fn no_push_id_is_shown() {
     let (peer, pushing, source) = pushing("");
@@ -224,7 +227,7 @@ fn no_push_id_is_shown() {
     assert!(!format!("{:?}", pushing.sink.property::<gst::Structure>("stats")).contains("VERYSECRET"));
 }
 
-/// The URI interface, and the answer to seekers.
+/// The URI interface, and the response to seeking queries.
 #[test]
 fn uri_handler_and_seeking() {
     init();
@@ -237,7 +240,8 @@ fn uri_handler_and_seeking() {
     assert!(!query.result().0);
 }
 
-/// Properties of NULL and READY keep their value while the element runs; those of PLAYING change.
+/// Properties that can be changed in NULL and READY keep their value while the element runs; those that can be changed
+/// in PLAYING change.
 #[test]
 fn mutability() {
     let peer = Peer::new();
@@ -258,7 +262,7 @@ fn mutability() {
     assert!(pushing.sink.property::<String>("user-agent").starts_with("WMEncoder/12.0.0.0 asfpushsink/"));
 }
 
-/// Input that is no stream: one clear ERROR each, nothing sent, no hang.
+/// Invalid input: one clear ERROR for each, nothing is sent, and nothing hangs.
 #[test]
 fn malformed_input_is_an_error() {
     let cases = test_support::malformed_asf::cases();
@@ -274,16 +278,16 @@ fn malformed_input_is_an_error() {
         let right = error.matches(gst::StreamError::WrongType) || error.matches(gst::StreamError::Format);
         assert!(right, "{refused}: {error:?}");
         for part in case.says {
-            assert!(error.message().contains(&part), "{refused}: {:?} does not say {part:?}", error.message());
+            assert!(error.message().contains(&part), "{refused}: {:?} does not contain {part:?}", error.message());
         }
         assert!(details.get::<u32>("hresult").unwrap() & 0x8000_0000 != 0, "{refused}");
         pushing.stop();
     }
 }
 
-/// A header, and no packet behind it: EOS comes, but not without a word.
+/// A header without packets: EOS is posted after a WARNING.
 #[test]
-fn a_header_alone_is_told() {
+fn a_header_without_packets_causes_a_warning() {
     let (_peer, pushing, source) = pushing("eos-timeout=1");
     feed(&source, media::header());
     end(&source);
@@ -292,9 +296,9 @@ fn a_header_alone_is_told() {
     pushing.wait_for_eos();
 }
 
-/// After EOS, a flush makes the element ready for another stream, which is pushed in a session of its own.
+/// After EOS, a flush prepares the element for another stream, which is pushed in a new session.
 #[test]
-fn a_flush_after_eos_begins_anew() {
+fn a_flush_after_eos_starts_another_stream() {
     let (peer, pushing, source) = pushing("");
     for session in 0..2 {
         if session > 0 {
@@ -312,7 +316,7 @@ fn a_flush_after_eos_begins_anew() {
     }
 }
 
-/// What came in one buffer with bytes that are no ASF goes out as it would have in buffers of its own.
+/// Packets in the same buffer as invalid bytes are sent, as they would be from separate buffers.
 #[test]
 fn packets_before_a_fault_are_pushed() {
     let (peer, pushing, source) = pushing("");
@@ -329,7 +333,7 @@ fn packets_before_a_fault_are_pushed() {
     }
 }
 
-/// A destination that is added while the push begins is pushed to.
+/// A destination that is added while the push starts is pushed to.
 #[test]
 fn one_added_while_the_push_begins() {
     let peers = [Peer::new(), Peer::new()];
@@ -337,7 +341,7 @@ fn one_added_while_the_push_begins() {
     let (pushing, source) = Pushing::by_hand(&properties);
     let (sink, second) = (pushing.sink.downgrade(), peers[1].location());
     pushing.pipeline.bus().unwrap().set_sync_handler(move |_, message| {
-        // It warns of the certificates.
+        // The element posts a warning about certificate validation.
         if let (gst::MessageView::Warning(_), Some(sink)) = (message.view(), sink.upgrade()) {
             sink.emit_by_name::<Option<gst::Object>>("add", &[&second, &None::<gst::Structure>]).unwrap();
         }
@@ -355,7 +359,7 @@ fn one_added_while_the_push_begins() {
     pushing.wait_for_eos();
 }
 
-/// So it does where the header stands in the caps alone, which do not come again.
+/// The same if the header is only in the caps, which are not sent again.
 #[test]
 fn a_flush_after_eos_keeps_the_header_of_the_caps() {
     let peer = Peer::new();
@@ -381,20 +385,21 @@ fn a_flush_after_eos_keeps_the_header_of_the_caps() {
     }
 }
 
-/// An element that is put in before the sink in mid-stream passes on again how the stream began; it is the same stream.
+/// An element that is inserted before the sink in the middle of the stream sends the sticky events again; the stream is
+/// the same.
 #[test]
-fn a_new_link_is_no_new_stream() {
+fn relinking_is_not_a_new_stream() {
     let peer = Peer::new();
     let properties = format!("location={} sync=false", peer.location());
     let pushing = Pushing::launch("feedsrc name=feed ! identity name=before", &properties);
     let source = pushing.pipeline.by_name("feed").unwrap();
     pushing.play();
-    // The last packet is cut.
+    // The last packet is split.
     let whole = media::stream(20, STEP);
     let (first, second) = whole.split_at(whole.len() - 9500);
     feed(&source, first.to_vec());
     let received = || pushing.sink.property::<gst::Structure>("stats").get::<u64>("packets-received").unwrap();
-    until("what has come", || received() == 10);
+    until("the packets so far", || received() == 10);
     let before = pushing.pipeline.by_name("before").unwrap();
     before.unlink(&pushing.sink);
     let between = gst::ElementFactory::make("identity").build().unwrap();

@@ -1,4 +1,4 @@
-//! The largest, and the most, that the protocol and ASF allow, and one more.
+//! The maximum sizes and numbers that the protocol and ASF allow, and one more.
 
 use std::fs;
 use std::path::Path;
@@ -17,10 +17,10 @@ use test_support::pipeline::{Pushing, end, feed, pushing_to, until};
 use test_support::puller::Puller;
 use wmhttp::packet::Packet;
 
-/// Of an ASF file header, so that it fits `$C` as well.
+/// Maximum size of an ASF file header that also fits `$C`.
 const LARGEST_HEADER: usize = 65_527;
 const STEP: u32 = 40;
-/// Until a connection that nobody reads has taken what it can.
+/// Time until a connection without a reader has accepted as much as it can.
 const FULL: Duration = Duration::from_millis(500);
 
 fn server(record: &Path) -> BlockingServer {
@@ -35,7 +35,7 @@ fn pushing_to_server(server: &BlockingServer) -> (Pushing, gst::Element) {
     (pushing, source)
 }
 
-/// What is in the one recording: its header, and its packets without padding.
+/// Returns the header and the packets, without padding, of the only recording.
 fn recorded(folder: &Path) -> (Bytes, Vec<Bytes>) {
     let [file] = &recordings(folder)[..] else { panic!("one recording") };
     let mut parser = Parser::new(Settings::default());
@@ -47,7 +47,8 @@ fn recorded(folder: &Path) -> (Bytes, Vec<Bytes>) {
 
 // ---- P-3, P-4: headers ----
 
-/// A header of so many bytes, none of which can be left out: those of its codecs' names, which begin with this byte.
+/// Returns a header of this size from which nothing can be removed: the names of its codecs, which begin with this
+/// byte, fill it.
 fn header_of(len: usize, first: u8) -> Bytes {
     let builder = HeaderBuilder { flags: 1, ..HeaderBuilder::default() }.packet_size(media::SIZE);
     let mut names = vec![0; len - builder.build().len() - 24];
@@ -57,7 +58,7 @@ fn header_of(len: usize, first: u8) -> Bytes {
     header
 }
 
-/// P-3, P-4: what goes out as `$H`, and as `$C`, is each byte of it.
+/// P-3, P-4: every byte of the header is sent as `$H` and as `$C`.
 #[test]
 fn p3_p4_the_largest_header() {
     let peer = Peer::new();
@@ -77,7 +78,7 @@ fn p3_p4_the_largest_header() {
     assert_eq!(changed, Some(&Packet::StreamChange(live(&second))));
 }
 
-/// A player gets it in one piece, and it is in the recording.
+/// A player receives it in one piece, and it is in the recording.
 #[test]
 fn the_largest_header_reaches_players() {
     let directory = TempDir::new().unwrap();
@@ -98,7 +99,7 @@ fn the_largest_header_reaches_players() {
     assert_eq!(recorded(directory.path()).0, pulled.headers[0]);
 }
 
-/// One byte more is an error that says what to do.
+/// A header with one byte more is an error with a remedy.
 #[test]
 fn a_header_too_large() {
     let peer = Peer::new();
@@ -113,7 +114,7 @@ fn a_header_too_large() {
 
 // ---- P-5: data packets ----
 
-/// The packet number `n` of so many bytes, without padding.
+/// Returns packet number `n` of this size, without padding.
 fn packet_of(size: usize, n: u32) -> Bytes {
     let build = |data: &[u8]| {
         let payloads = vec![Payload::new(2, data).key()];
@@ -126,7 +127,7 @@ fn packet_of(size: usize, n: u32) -> Bytes {
     packet
 }
 
-/// P-5: the largest `$D`, and the largest that fits a player's packet too.
+/// P-5: the largest `$D`, and the largest one that also fits a player's packet.
 #[test]
 fn p5_the_largest_packets() {
     for (size, has_players) in [(65_527, true), (65_535, false)] {
@@ -152,7 +153,7 @@ fn p5_the_largest_packets() {
     }
 }
 
-/// They wait for a server that is slow as small ones do, and for nothing else.
+/// Large packets wait for a slow server as small ones do.
 #[test]
 fn large_packets_wait_for_a_slow_server() {
     const PACKETS: u32 = 60;
@@ -174,7 +175,7 @@ fn large_packets_wait_for_a_slow_server() {
     }
 }
 
-/// One byte more is an error that says what to do.
+/// A packet with one byte more is an error with a remedy.
 #[test]
 fn packets_too_large() {
     let peer = Peer::new();
@@ -188,7 +189,7 @@ fn packets_too_large() {
 
 // ---- H-2: push-ids ----
 
-/// H-2: an id is what the server says, up to 255 visible characters.
+/// H-2: a push-id is whatever the server assigns, up to 255 visible characters.
 #[test]
 fn h2_the_longest_push_id() {
     let odd: String = ('!'..='~').filter(|character| !";,".contains(*character)).cycle().take(255).collect();
@@ -216,10 +217,10 @@ fn h2_the_longest_push_id() {
 // ---- streams ----
 
 const STREAMS_SIZE: usize = 2000;
-/// A packet holds 63 payloads at most.
+/// A packet can contain up to 63 payloads.
 const PER_PACKET: u32 = 60;
 
-/// The packet number `n`, with some bytes of as many streams as it can hold, in turns.
+/// Returns packet number `n`, with data of as many streams as it can contain, in turn.
 fn packet_of_streams(streams: u32, n: u32) -> Bytes {
     let first = n % streams.div_ceil(PER_PACKET) * PER_PACKET + 1;
     let numbers = (first..=streams).take(PER_PACKET as usize).map(|number| u8::try_from(number).unwrap());
@@ -233,9 +234,9 @@ fn header_of_streams(streams: u16) -> Bytes {
     HeaderBuilder { streams, flags: 1, ..HeaderBuilder::default() }.packet_size(STREAMS_SIZE as u32).build()
 }
 
-/// Thirty, and all 127.
+/// Thirty streams, and the maximum of 127.
 #[test]
-fn as_many_streams_as_there_can_be() {
+fn the_maximum_number_of_streams() {
     for streams in [30_u8, 127] {
         let directory = TempDir::new().unwrap();
         let server = server(directory.path());

@@ -1,4 +1,4 @@
-//! What becomes of a push when its body is full, its connection breaks, its header changes or its server refuses, through the element.
+//! What happens to a push when its body is full, its connection is lost, its header changes or its server rejects it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
 
-/// C-9, C-10: hundreds of roll-overs on one connection, nothing lost.
+/// C-9, C-10: hundreds of rollovers on one connection, without loss.
 #[test]
 fn c9_c10_roll_overs() {
     let (peer, pushing, source) = pushing("content-length=10000");
@@ -39,7 +39,7 @@ fn c9_c10_roll_overs() {
     assert!(peer.accept_within(Duration::ZERO).is_none(), "one connection");
 }
 
-/// C-15: a reset in mid-body: the push goes on with the same id on a new connection, and loses nothing.
+/// C-15: after a reset within a body, the push continues with the same id on a new connection, without loss.
 #[test]
 fn c15_a_reset_loses_nothing() {
     let (peer, pushing, source) = pushing("retry-delay=10");
@@ -60,13 +60,13 @@ fn c15_a_reset_loses_nothing() {
     pushing.wait_for_eos();
     let before: Vec<Packet> = got.into_iter().map(Packet::Data).collect();
     assert_eq!(media::numbers(&before, STEP), (0..500).collect::<Vec<_>>());
-    // What had come but was not acknowledged yet comes again: better twice than never.
+    // Packets that had arrived but were not acknowledged yet are sent again.
     let after = media::numbers(&packets, STEP);
     assert!(after[0] <= 500, "{}", after[0]);
     assert_eq!(after, (after[0]..600).collect::<Vec<_>>());
 }
 
-/// C-8, C-15: a session whose `$H` has not even left is none to go on with.
+/// C-8, C-15: a session whose `$H` has not even been sent cannot be resumed.
 #[test]
 fn c8_c15_a_header_that_did_not_leave() {
     let address = listen(1, None).local_addr().unwrap();
@@ -89,9 +89,9 @@ fn c8_c15_a_header_that_did_not_leave() {
     assert_eq!(second.data(5).len(), 5);
 }
 
-/// C-16: who refuses a body has read none of it, whatever its system has acknowledged.
+/// C-16: a server that rejects a body has read none of it, whatever its TCP stack has acknowledged.
 #[test]
-fn c16_what_is_refused_comes_again() {
+fn c16_rejected_data_is_sent_again() {
     for answer in [Some(wms(503, "0")), Some(wms(404, "0")), None] {
         let (peer, pushing, source) = pushing("retry-delay=10");
         feed(&source, media::stream(20, STEP));
@@ -103,7 +103,7 @@ fn c16_what_is_refused_comes_again() {
             Some(answer) => refusing.answer(&answer),
             None => refusing.reset(),
         }
-        // After the end any answer would confirm it.
+        // After the end, any response would confirm it.
         pushing.wait_for_status("reconnect-start");
         end(&source);
         let mut again = peer.accept();
@@ -119,9 +119,9 @@ fn c16_what_is_refused_comes_again() {
     }
 }
 
-/// The server dies with bytes unread and is started anew: what its system had not acknowledged comes again.
+/// The server ends with unread bytes and restarts: what its TCP stack had not acknowledged is sent again.
 #[test]
-fn c15_what_was_on_its_way_is_repeated() {
+fn c15_data_in_transit_is_sent_again() {
     let peer = Peer::with_little_room();
     let (pushing, source) =
         Pushing::by_hand(&format!("location={} sync=false max-size-time=0 retry-delay=50", peer.location()));
@@ -131,7 +131,7 @@ fn c15_what_was_on_its_way_is_repeated() {
     first.set_up(&wms(204, "one"));
     first.packet();
     first.data(10);
-    // Far more than the server's system takes is on its way.
+    // Far more is in transit than the server's TCP stack accepts.
     until("the pipe is full", || pushing.destination_stats().get::<u64>("packets-sent").unwrap() > 200);
     let came = 10 + first.unread() / 900;
     first.reset();
@@ -147,12 +147,13 @@ fn c15_what_was_on_its_way_is_repeated() {
     pushing.wait_for_eos();
     let numbers = media::numbers_of_push(&packets, STEP);
     assert_eq!(numbers, (numbers[0]..7000).collect::<Vec<_>>());
-    // Some may have come in between the look and the reset, but not what was still on this side.
-    assert!((numbers[0] as usize) < came + 100, "{} after {came} had come", numbers[0]);
+    // Some packets may have arrived between the measurement and the reset, but not those that were still on the
+    // client's side.
+    assert!((numbers[0] as usize) < came + 100, "{} after {came} had arrived", numbers[0]);
     assert_eq!(pushing.destination_stats().get::<u64>("packets-dropped"), Ok(0));
 }
 
-/// C-12: a second header in mid-stream, and the statistics of it.
+/// C-12: a second header in the middle of the stream, and its statistics.
 #[test]
 fn c12_header_change() {
     let (peer, pushing, source) = pushing("");
@@ -168,7 +169,7 @@ fn c12_header_change() {
     assert_eq!(pushing.destination_stats().get::<u64>("header-changes"), Ok(1));
 }
 
-/// Receivers Framing 2: a plain relay gets the new header in a new session.
+/// Receivers Framing 2: a simple relay receives the new header in a new session.
 #[test]
 fn c12_header_change_at_a_relay() {
     let (peer, pushing, source) = pushing("");
@@ -180,7 +181,7 @@ fn c12_header_change_at_a_relay() {
         connection.set_up(&relay(204));
         let letters: Vec<u8> = connection.until_the_end().iter().map(Packet::letter).collect();
         assert_eq!(letters, b"HDDDDDE");
-        // It never answers, it closes.
+        // It never responds; it closes the connection.
     }
     pushing.wait_for_eos();
 }
@@ -191,7 +192,7 @@ fn redirect(status: u16, location: &str) -> String {
     )
 }
 
-/// C-4: from one server to another: the whole stream arrives there, and the statistics say where that is.
+/// C-4: after a redirect to another server, the whole stream arrives there, and the statistics contain its URL.
 #[test]
 fn c4_a_redirected_push_arrives() {
     let (first, pushing, source) = pushing("");
@@ -217,7 +218,7 @@ fn c4_a_redirected_push_arrives() {
     assert_eq!(stats.get::<&str>("effective-location").unwrap(), second.location().replace("concert", "elsewhere"));
 }
 
-/// C-4: `automatic-redirect=false` leaves it to the user, who is told the new URL.
+/// C-4: with `automatic-redirect=false`, the error contains the new URL for the user.
 #[test]
 fn c4_redirects_can_be_refused() {
     let (peer, pushing, _source) = pushing("automatic-redirect=false");
@@ -231,7 +232,7 @@ fn c4_redirects_can_be_refused() {
     assert_eq!(details.get::<u32>("http-status-code"), Ok(301));
 }
 
-/// Failures that may pass are WARNINGs and tried again; `retries` bounds that.
+/// Temporary failures are WARNINGs and are retried; `retries` limits that.
 #[test]
 fn retries_are_counted() {
     let (peer, pushing, _source) = pushing("retries=2 retry-delay=1");
@@ -246,9 +247,9 @@ fn retries_are_counted() {
     assert!(peer.accept_within(Duration::from_millis(200)).is_none(), "no attempt after the last");
 }
 
-/// A server that takes each push and drops it at once is tried again after `retry-delay`, not in a tight loop.
+/// A server that accepts each push and drops it immediately is retried after `retry-delay`, not in a tight loop.
 #[test]
-fn dropped_at_once_is_no_success() {
+fn an_immediate_drop_is_not_a_success() {
     let (peer, pushing, source) = pushing("retry-delay=1000");
     feed(&source, media::stream(5, STEP));
     let mut connection = peer.accept();
@@ -259,7 +260,7 @@ fn dropped_at_once_is_no_success() {
     assert!(broken.get::<u32>("retry-in").unwrap() >= 800, "{broken}");
 }
 
-/// A resume that finds nobody there counts as a failed attempt each time: the delays grow.
+/// Each resume that fails counts as a failed attempt: the delays grow.
 #[test]
 fn a_resume_that_is_refused_backs_off() {
     let (peer, pushing, source) = pushing("retry-delay=20 retry-delay-max=100000");
@@ -280,9 +281,9 @@ fn a_resume_that_is_refused_backs_off() {
     assert!(delays[1..].iter().all(|delay| *delay >= 16), "{delays:?}");
 }
 
-/// An answer without an end is given up long before it fills the memory, and the push is tried again.
+/// The client stops reading an endless response long before it fills the memory, and retries.
 #[test]
-fn answers_without_end_are_given_up() {
+fn endless_responses_are_aborted() {
     let endless_lines = ("HTTP/1.1 204 OK\r\nServer: Cougar/9.6\r\n", "X-More: and more\r\n".repeat(4096));
     let endless_line = ("HTTP/1.1 204 OK\r\nServer: Cougar/9.6\r\nX-Long: ", "a".repeat(65_536));
     let endless_status = ("HTTP/1.1 204 ", "a".repeat(65_536));
@@ -297,7 +298,7 @@ fn answers_without_end_are_given_up() {
         if connection.try_answer(head).is_ok() {
             while connection.try_answer(&more).is_ok() {
                 sent += more.len();
-                // What the systems on both sides take is some of it.
+                // This includes what the socket buffers on both sides accept.
                 assert!(sent < 32 << 20, "{head:?}");
             }
         }

@@ -1,4 +1,4 @@
-//! `bind-address` and `qos-dscp`: what the kernel knows of the connection.
+//! `bind-address` and `qos-dscp`, as seen by the kernel.
 
 use asf_publishing_point::config::{Config, PointConfig};
 use asf_publishing_point::{BlockingServer, Server};
@@ -12,9 +12,9 @@ fn server() -> BlockingServer {
     Server::spawn(Config::with_points(["concert"], &PointConfig::default())).unwrap()
 }
 
-/// An address that this machine lacks, and one of the other family.
+/// An address that this machine does not have, and one of the other family.
 #[test]
-fn addresses_that_cannot_be() {
+fn unusable_bind_addresses() {
     let server = server();
     for address in ["192.0.2.1", "::1"] {
         let location = server.addr();
@@ -28,7 +28,7 @@ fn addresses_that_cannot_be() {
 }
 
 #[test]
-fn what_is_no_address_is_refused() {
+fn an_invalid_address_is_rejected() {
     let pushing = Pushing::bare("bind-address=127.0.0.1");
     pushing.sink.set_property("bind-address", "eth0");
     assert_eq!(pushing.sink.property::<Option<String>>("bind-address").as_deref(), Some("127.0.0.1"));

@@ -1,5 +1,5 @@
-//! The scenarios by which gst-validate, of which Debian has no package, treats any element: all pairs of states, seeks,
-//! properties in each state.
+//! The generic scenarios of gst-validate, of which Debian has no package: all pairs of states, seeks, and properties in
+//! each state.
 
 use std::fs;
 use std::thread;
@@ -21,11 +21,11 @@ const STEP: u32 = 10;
 
 const STATES: [gst::State; 4] = [gst::State::Null, gst::State::Ready, gst::State::Paused, gst::State::Playing];
 
-/// States one after another, so that each pair of them, with itself too, comes once; begins and ends with NULL.
+/// A sequence of states in which each pair, including equal states, occurs once; begins and ends with NULL.
 fn every_pair() -> Vec<gst::State> {
     let mut unused: Vec<(gst::State, gst::State)> =
         STATES.iter().flat_map(|from| STATES.iter().map(|to| (*from, *to))).collect();
-    // Hierholzer's way: walk until stuck, and splice in the rounds that are left.
+    // Hierholzer's algorithm: walk until stuck, then insert the remaining cycles.
     let mut walk = vec![];
     let mut stack = vec![gst::State::Null];
     while let Some(at) = stack.last().copied() {
@@ -38,7 +38,7 @@ fn every_pair() -> Vec<gst::State> {
     walk
 }
 
-/// The state is reached, in whatever time it takes.
+/// Waits until the state is reached.
 fn settle(pushing: &Pushing, state: gst::State) {
     let patience = gst::ClockTime::from_nseconds(PATIENCE.as_nanos().try_into().unwrap());
     let (change, current, pending) = pushing.pipeline.state(patience);
@@ -47,7 +47,7 @@ fn settle(pushing: &Pushing, state: gst::State) {
     assert_eq!((current, pending), (state, gst::State::VoidPending));
 }
 
-/// A file of the stream, and a server that writes down what comes of it.
+/// A file with the stream, and a server that records what arrives.
 struct File {
     directory: TempDir,
     witness: Witness,
@@ -65,24 +65,24 @@ impl File {
         format!("filesrc blocksize=2000 location={}/stream.asf", self.directory.path().display())
     }
 
-    /// The pipeline of this source and the element with these properties.
+    /// Returns a pipeline of this source and the element with these properties.
     fn pushing(&self, source: &str, properties: &str) -> Pushing {
         Pushing::launch(source, &format!("location={} eos-timeout=30000 {properties}", self.witness.server.location()))
     }
 
-    /// The numbers of the packets that came, on all connections one after another.
+    /// Returns the numbers of the packets that arrived, on all connections in order.
     fn came(&self) -> Vec<u32> {
         self.witness.pushes().iter().flat_map(Push::numbers).collect()
     }
 
-    /// The whole file.
+    /// Returns the numbers of all packets in the file.
     fn whole(&self) -> Vec<u32> {
         (0..self.packets).collect()
     }
 }
 
-/// Each state is reached from each, ten times over, of a live pipeline and of those that are not, whether the sink
-/// prerolls or not; also where the next change does not wait for the one before.
+/// Each state is reached from each other one, ten times, in a live pipeline and in others, whether the sink prerolls or
+/// not, and also if the next change does not wait for the previous one.
 #[test]
 fn every_pair_of_states() {
     assert_eq!(every_pair().len(), STATES.len() * STATES.len() + 1);
@@ -94,7 +94,7 @@ fn every_pair_of_states() {
     );
 }
 
-/// The same of pipelines with these sources and properties of the element, which push to the witness of `file`.
+/// The same for pipelines with these sources and properties of the element, which push to the server of `file`.
 fn go_through_every_pair(file: &File, pipelines: &[(&str, &str)]) {
     for (source, properties) in pipelines {
         for waits in [true, false] {
@@ -108,7 +108,7 @@ fn go_through_every_pair(file: &File, pipelines: &[(&str, &str)]) {
                 }
                 settle(&pushing, gst::State::Null);
             }
-            // It still does what it is there for.
+            // The element still works.
             let before = file.came().len();
             pushing.play();
             until("packets", || file.came().len() > before);
@@ -120,9 +120,9 @@ fn go_through_every_pair(file: &File, pipelines: &[(&str, &str)]) {
     }
 }
 
-/// PAUSED is reached from PLAYING at whatever moment of the wait for a packet's time, and nothing is lost or doubled.
+/// PAUSED is reached from PLAYING at any moment of the wait for a packet's time, without loss or duplicates.
 #[test]
-fn pauses_in_the_midst_of_a_wait() {
+fn pauses_during_a_wait() {
     let mut random = StdRng::seed_from_u64(1);
     let file = File::new(20_000);
     let pushing = file.pushing(&file.source(), "async=true sync=true");
@@ -142,7 +142,7 @@ fn pauses_in_the_midst_of_a_wait() {
     assert_eq!(came, &file.whole()[..came.len()]);
 }
 
-/// A seek to the beginning of the file, in bytes.
+/// A byte seek to the start of the file.
 fn to_the_beginning(flags: gst::SeekFlags) -> gst::Event {
     to_byte(flags, 0)
 }
@@ -152,7 +152,7 @@ fn to_byte(flags: gst::SeekFlags, byte: usize) -> gst::Event {
     gst::event::Seek::new(1.0, flags, gst::SeekType::Set, start, gst::SeekType::None, gst::format::Bytes::ZERO)
 }
 
-/// In mid-stream, flushing or not: what had come stays, and then the whole file comes.
+/// In the middle of the stream, with or without a flush: what had arrived is kept, and then the whole file arrives.
 #[test]
 fn seeks_while_it_plays() {
     for flags in [gst::SeekFlags::FLUSH, gst::SeekFlags::empty()] {
@@ -170,7 +170,7 @@ fn seeks_while_it_plays() {
     }
 }
 
-/// To a packet in the middle, and into its midst: whole packets come, from there on.
+/// To a packet in the middle, and into a packet: whole packets arrive from there on.
 #[test]
 fn seeks_into_the_middle() {
     for (into_packet, first) in [(0, 100), (333, 101)] {
@@ -189,13 +189,13 @@ fn seeks_into_the_middle() {
     }
 }
 
-/// Before anything was pushed: the whole file comes, once.
+/// Before anything was pushed: the whole file arrives, once.
 #[test]
 fn seeks_before_it_plays() {
     let cases = [
         (gst::State::Ready, gst::SeekFlags::FLUSH),
         (gst::State::Ready, gst::SeekFlags::empty()),
-        // In PAUSED, the source waits with a seek that does not flush until what has come is taken: for PLAYING.
+        // In PAUSED, a non-flushing seek in the source waits until the current data is consumed, that is, for PLAYING.
         (gst::State::Paused, gst::SeekFlags::FLUSH),
     ];
     for (state, flags) in cases {
@@ -204,7 +204,7 @@ fn seeks_before_it_plays() {
             let pushing = file.pushing(&file.source(), "");
             pushing.pipeline.set_state(state).unwrap();
             settle(&pushing, state);
-            // In READY the source may refuse it.
+            // In READY, the source may reject it.
             pushing.sink.send_event(to_the_beginning(flags));
             pushing.play();
             pushing.wait_for_eos();
@@ -213,7 +213,7 @@ fn seeks_before_it_plays() {
     }
 }
 
-/// After the end a flushing seek begins a push of its own.
+/// After the end, a flushing seek begins a new push.
 #[test]
 fn seeks_after_the_end() {
     let file = File::new(30);
@@ -232,7 +232,7 @@ fn seeks_after_the_end() {
     }
 }
 
-/// Into the middle, too: its header is known.
+/// Also into the middle, because the header is known.
 #[test]
 fn seeks_into_the_middle_after_the_end() {
     let file = File::new(30);
@@ -248,14 +248,14 @@ fn seeks_into_the_middle_after_the_end() {
     assert_eq!(pushes[1].numbers(), (11..30).collect::<Vec<_>>());
 }
 
-/// What cannot be is refused, and changes nothing: a push does not go back in time.
+/// An unsupported seek is rejected and changes nothing: a push cannot go back in time.
 #[test]
-fn seeks_that_are_refused() {
+fn unsupported_seeks() {
     let file = File::new(100);
     let pushing = file.pushing(&file.source(), "");
     pushing.play();
     until("some packets", || file.came().len() > 20);
-    // A source of bytes says nothing of seeks in time; the sink says no to muxers, which ask its pad.
+    // A byte source does not answer queries about time seeks; the sink answers no to muxers, which query its pad.
     assert!(!pushing.pipeline.query(&mut gst::query::Seeking::new(gst::Format::Time)));
     for format in [gst::Format::Time, gst::Format::Bytes] {
         let mut query = gst::query::Seeking::new(format);
@@ -269,7 +269,7 @@ fn seeks_that_are_refused() {
     assert_eq!(file.came(), file.whole());
 }
 
-/// A value that is not the property's own, as it will be read.
+/// Returns a value other than the current one, in the form in which it will be read.
 fn another(property: &glib::ParamSpec) -> glib::Value {
     macro_rules! number {
         ($($spec:ty),*) => {
@@ -303,7 +303,7 @@ fn same(one: &glib::Value, other: &glib::Value) -> bool {
     format!("{one:?}") == format!("{other:?}")
 }
 
-/// Each property set in each state: where its flags say that it can be changed it is, elsewhere the old value stays.
+/// Sets each property in each state: it changes if its flags allow that, otherwise it keeps the old value.
 #[test]
 fn every_property_in_every_state() {
     let peer = Peer::new();
@@ -329,13 +329,13 @@ fn every_property_in_every_state() {
                 continue;
             }
             let before = pushing.sink.property_value(name);
-            assert!(!same(&before, &value), "{name} is {value:?} already");
+            assert!(!same(&before, &value), "{name} is already {value:?}");
             pushing.sink.set_property_from_value(name, &value);
             let changes = any_time || state <= gst::State::Ready;
             refused += u32::from(!changes);
             let expected = if changes { &value } else { &before };
             let is = pushing.sink.property_value(name);
-            assert!(same(&is, expected), "{name} in {state:?}: {is:?} and not {expected:?}");
+            assert!(same(&is, expected), "{name} in {state:?}: {is:?}, not {expected:?}");
             assert_eq!(pushing.pipeline.current_state(), state, "{name}");
         }
     }

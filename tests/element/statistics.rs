@@ -1,4 +1,4 @@
-//! What `stats` tells, and when.
+//! The contents of `stats`, and when they change.
 
 use std::time::UNIX_EPOCH;
 
@@ -17,7 +17,7 @@ fn begin(peer: &Peer) -> Connection {
     connection
 }
 
-/// Reads to the end of the next data packet, over the end of a body.
+/// Reads to the end of the next data packet, across the end of a body.
 fn next_data(connection: &mut Connection) {
     loop {
         match connection.packet() {
@@ -31,9 +31,9 @@ fn next_data(connection: &mut Connection) {
     }
 }
 
-/// Each field that `docs/statistics.md` names, with its type, in a push under way and after it.
+/// Each field in `docs/statistics.md` exists with its type, during a push and after it.
 #[test]
-fn every_field_is_there() {
+fn every_field_exists() {
     let peer = Peer::new();
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "content-length=30000 max-size-time=0");
     feed(&source, media::stream(100, STEP));
@@ -59,13 +59,13 @@ fn every_field_is_there() {
         near(field, &stats);
     }
     assert!(count("packets-sent") > 100);
-    // All of the packets' padding but what their own fields took.
+    // All padding of the packets, except what their own fields took.
     assert!(count("padding-bytes-saved") > 0);
     assert!(count("bytes-sent") > 100 * 900);
     assert!(count("filler-bytes-sent") > 0);
     assert!(count("rollovers") > 2 && count("requests-sent") == count("rollovers") + 2);
     assert!(count("bitrate-current") > 0 && count("bitrate-average") > 0);
-    // 1,000 bytes less padding each 40 ms.
+    // 1,000 bytes without padding every 40 ms.
     assert!((150_000..250_000).contains(&count("bitrate-expected")), "{}", count("bitrate-expected"));
     assert!(count("state-duration") > 0 && count("connect-duration") > 0);
     assert_eq!(count("idle-timeout"), 60_000_000_000);
@@ -96,10 +96,13 @@ fn every_field_is_there() {
     let stats = pushing.destination_stats();
     near("disconnect-time", &stats);
     let lasted = stats.get::<u64>("connect-duration");
-    assert!(lasted.is_ok() && lasted == pushing.destination_stats().get::<u64>("connect-duration"), "it stands still");
+    assert!(
+        lasted.is_ok() && lasted == pushing.destination_stats().get::<u64>("connect-duration"),
+        "it no longer changes"
+    );
 }
 
-/// Stopped in mid-stream, nothing is connected any more, and what was counted stays.
+/// After a stop in the middle of the stream nothing is connected, and the counters keep their values.
 #[test]
 fn a_push_that_was_stopped_is_closed() {
     let peer = Peer::new();
@@ -115,10 +118,10 @@ fn a_push_that_was_stopped_is_closed() {
     assert_eq!((stats.get::<&str>("state"), stats.get::<u64>("packets-sent")), (Ok("closed"), Ok(10)));
     let lasted = stats.get::<u64>("connect-duration");
     assert!(stats.has_field("disconnect-time") && lasted.is_ok());
-    assert_eq!(lasted, pushing.destination_stats().get::<u64>("connect-duration"), "it stands still");
+    assert_eq!(lasted, pushing.destination_stats().get::<u64>("connect-duration"), "it no longer changes");
 }
 
-/// Sent, dropped and queued are what came, while a server refuses, stalls, resets and comes back.
+/// Sent, dropped and queued packets add up to those received, while a server rejects, stalls, resets and returns.
 #[test]
 fn the_sum_holds_under_faults() {
     let peer = Peer::with_little_room();
@@ -132,7 +135,7 @@ fn the_sum_holds_under_faults() {
         feed(&source, bytes);
         fed += count;
         let fed = u64::from(fed);
-        until("the packets are in the log", || pushing.count(0, "packets-received") == fed);
+        until("the packets are in the buffer", || pushing.count(0, "packets-received") == fed);
         let stats = pushing.destination_stats();
         let count = |field| stats.get::<u64>(field).unwrap();
         let sum = count("packets-sent") + count("packets-dropped") + count("packets-queued");
@@ -164,7 +167,7 @@ fn the_sum_holds_under_faults() {
     feed_some(10);
 }
 
-/// stats-update-interval posts the statistics and notifies, until it is 0.
+/// `stats-update-interval` posts the statistics and emits notify, until it is 0.
 #[test]
 fn posted_at_intervals() {
     let peer = Peer::new();
@@ -187,7 +190,7 @@ fn posted_at_intervals() {
         })
     });
     assert_eq!(complete.get::<u64>("packets-received"), Ok(10));
-    assert!(complete.has_field("average-rate"), "the base class's own");
+    assert!(complete.has_field("average-rate"), "the base class's fields");
     notified.recv_timeout(test_support::peer::PATIENCE).unwrap();
     pushing.sink.set_property("stats-update-interval", 0_u32);
     pushing.messages();
@@ -195,7 +198,7 @@ fn posted_at_intervals() {
     assert!(pushing.messages().iter().filter_map(is_stats).count() <= 1);
 }
 
-/// Dropped packets come as QOS too, with what was sent and dropped in all.
+/// Dropped packets are also reported as QOS, with the totals of sent and dropped packets.
 #[test]
 fn quality_of_service() {
     let peer = Peer::new();
@@ -207,7 +210,7 @@ fn quality_of_service() {
     for n in 1..200 {
         feed(&source, media::packet(n, STEP));
     }
-    until("the packets are in the log", || pushing.count(0, "packets-received") == 200);
+    until("the packets are in the buffer", || pushing.count(0, "packets-received") == 200);
     let next_qos = || {
         pushing.wait_for(|message| {
             let gst::MessageView::Qos(qos) = message.view() else { return None };
@@ -215,7 +218,7 @@ fn quality_of_service() {
             Some((processed.value(), dropped.value()))
         })
     };
-    // It has not begun yet, and what is not kept for it any more is dropped already.
+    // It has not started yet, and packets that are no longer kept for it already count as dropped.
     let (processed, dropped) = next_qos();
     assert!(processed == 0 && (1..=175).contains(&dropped), "{processed}, {dropped}");
     assert_eq!((pushing.count(0, "packets-dropped"), pushing.count(0, "packets-queued")), (175, 25));
@@ -224,10 +227,10 @@ fn quality_of_service() {
     while next_qos() != (10, 190) {}
 }
 
-/// A server that cannot be reached: at any moment what is queued is what is kept, and the rest is dropped and told; after
-/// the push nothing is queued any more.
+/// An unreachable server: at any moment the queued packets are those in the buffer, and the others are reported as
+/// dropped; after the push nothing is queued.
 #[test]
-fn a_destination_that_is_away_loses_in_the_open() {
+fn an_unreachable_destination_reports_its_losses() {
     let (pushing, source) = Pushing::by_hand(
         "location=http://127.0.0.1:9/concert drop-policy=keyframe max-size-time=0 max-size-bytes=20000 retry-delay=60000",
     );
@@ -254,9 +257,9 @@ fn a_destination_that_is_away_loses_in_the_open() {
     assert_eq!(pushing.count(0, "bytes-queued"), 0);
 }
 
-/// `retry-count` is of failures in a row, and a push that has flowed for `retry-delay` ends the row.
+/// `retry-count` counts consecutive failures; a push that has streamed for `retry-delay` resets it.
 #[test]
-fn a_push_that_flows_has_no_failures() {
+fn a_streaming_push_resets_the_failures() {
     let peer = Peer::new();
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "retry-delay=50 max-size-time=0");
     let retries = || pushing.destination_stats().get::<u32>("retry-count").unwrap();
@@ -267,7 +270,7 @@ fn a_push_that_flows_has_no_failures() {
     until("the failure is counted", || retries() == 1);
     let mut connection = begin(&peer);
     let mut n = 1;
-    until("it has flowed long enough", || {
+    until("it has streamed long enough", || {
         feed(&source, media::packet(n, STEP));
         n += 1;
         next_data(&mut connection);

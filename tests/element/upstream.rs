@@ -1,4 +1,4 @@
-//! What upstream is asked and told: key frames, memory.
+//! Requests to upstream: key frames and allocation.
 
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
@@ -11,7 +11,7 @@ use test_support::pipeline::{Pushing, feed, init, pushing_to, until};
 
 const STEP: u32 = 40;
 
-/// The GstForceKeyUnit events that reach the source.
+/// Returns the GstForceKeyUnit events that reach the source.
 fn key_frame_requests(source: &gst::Element) -> Receiver<gst::Structure> {
     let (sender, requests) = channel();
     let sender = Mutex::new(sender);
@@ -38,7 +38,8 @@ fn add(pushing: &Pushing, peer: &Peer) {
     pushing.sink.emit_by_name::<Option<gst::Object>>("add", &[&peer.location(), &none]).unwrap();
 }
 
-/// Who joins in mid-stream is shown a picture soon; who is there from the start needs none.
+/// A destination that joins in the middle of the stream gets a key frame soon; one that is there from the start needs
+/// none.
 #[test]
 fn a_late_destination_asks_for_a_key_frame() {
     let peers = [Peer::new(), Peer::new(), Peer::new()];
@@ -50,7 +51,7 @@ fn a_late_destination_asks_for_a_key_frame() {
     add(&pushing, &peers[1]);
     let mut late = peers[1].accept();
     late.request();
-    assert!(requests.try_recv().is_err(), "not before it is wanted");
+    assert!(requests.try_recv().is_err(), "not before it is needed");
     late.answer(&wms(204, "two"));
     late.request();
     let mut n = 15;
@@ -75,7 +76,7 @@ fn a_late_destination_asks_for_a_key_frame() {
     assert!(requests.try_recv().is_err(), "request-keyframe=false");
 }
 
-/// However many ask, upstream is asked once a second.
+/// However many destinations need a key frame, upstream is asked once per second.
 #[test]
 fn requests_are_few() {
     let peers: Vec<Peer> = (0..20).map(|_| Peer::new()).collect();
@@ -92,13 +93,13 @@ fn requests_are_few() {
         feed(&source, media::packet(n, STEP));
         n += 1;
     }
-    until("the packets are in", || pushing.count(0, "packets-received") == u64::from(n));
+    until("the packets are in the buffer", || pushing.count(0, "packets-received") == u64::from(n));
     let count = requests.try_iter().count() as u64;
     let most = started.elapsed().as_secs() + 1;
-    assert!((1..=most).contains(&count), "{count} requests, at most {most}");
+    assert!((1..=most).contains(&count), "{count} requests, the limit is {most}");
 }
 
-/// AllocateDataUnit: a pool of buffers that hold a packet, given back once the packet is taken.
+/// Like AllocateDataUnit: a pool of buffers for one packet each, returned as soon as the packet is consumed.
 #[test]
 fn upstream_is_offered_a_pool() {
     init();
@@ -121,14 +122,14 @@ fn upstream_is_offered_a_pool() {
     assert!(buffer.size() >= media::SIZE as usize);
     let unknown = gst::Caps::builder("video/x-ms-asf").build();
     assert_eq!(ask(Some(&unknown), true).unwrap().1, 65_536, "any packet fits");
-    assert!(ask(Some(&caps), false).is_none(), "not asked for");
+    assert!(ask(Some(&caps), false).is_none(), "no pool was requested");
     assert!(ask(None, true).is_none(), "sources of blocks keep their own size");
     sink.set_state(gst::State::Null).unwrap();
 }
 
-/// A buffer of the pool comes back as soon as its packet is in the log.
+/// A buffer of the pool is returned as soon as its packet is in the packet buffer.
 #[test]
-fn buffers_come_back() {
+fn buffers_return_to_the_pool() {
     let peer = Peer::new();
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "");
     feed(&source, media::stream(1, STEP));
@@ -141,7 +142,7 @@ fn buffers_come_back() {
     pool.set_config(config).unwrap();
     pool.set_active(true).unwrap();
     let mut connection = begin(&peer);
-    // With two buffers in all, each acquire waits until one comes back.
+    // With two buffers in total, each acquire waits until one is returned.
     for n in 1..200 {
         let mut buffer = pool.acquire_buffer(None).unwrap();
         buffer.get_mut().unwrap().copy_from_slice(0, &media::packet(n, STEP)).unwrap();
@@ -152,7 +153,7 @@ fn buffers_come_back() {
     pool.set_active(false).unwrap();
 }
 
-/// A playing pipeline whose source says that what it gives is between 200 and 300 ms old, where it is live.
+/// A playing pipeline whose source reports a latency of 200 to 300 ms, if it is live.
 fn late(peer: &Peer, live: bool, properties: &str) -> (Pushing, gst::Element) {
     let (pushing, source) = Pushing::by_hand(&format!("location={} {properties}", peer.location()));
     source.set_property("is-live", live);
@@ -164,7 +165,8 @@ fn late(peer: &Peer, live: bool, properties: &str) -> (Pushing, gst::Element) {
     (pushing, source)
 }
 
-/// The query is answered as GstBaseSink does: whether the sink synchronizes, and the least and the most in milliseconds.
+/// The query is answered as by GstBaseSink: whether the sink synchronizes, and the minimum and maximum latency in
+/// milliseconds.
 #[test]
 fn latencies() {
     let peer = Peer::new();
@@ -186,13 +188,13 @@ fn latencies() {
     }
 }
 
-/// What is live goes out as it comes, whatever the pipeline's latency is: nothing waits for an hour here.
+/// Live packets are sent as they arrive, whatever the pipeline's latency: nothing waits for an hour here.
 #[test]
 fn live_packets_do_not_wait_for_the_latency() {
     let peer = Peer::new();
     let (pushing, source) = late(&peer, true, "processing-deadline=3600000000000");
     let mut connection = begin(&peer);
-    // As applications do when they get the LATENCY message. Without a limit, which would be too low.
+    // Like an application that receives the LATENCY message. Without the maximum, which would be too low.
     source.set_property("max-latency", -1_i64);
     pushing.pipeline.recalculate_latency().unwrap();
     let sink = pushing.sink.downcast_ref::<gst_base::BaseSink>().unwrap();

@@ -1,4 +1,4 @@
-//! For whom the element waits, how long, and what ends that.
+//! What the element waits for, how long, and what interrupts the wait.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -26,9 +26,9 @@ fn wait_for_notice(pushing: &Pushing, words: &str) -> gst::Structure {
     })
 }
 
-/// Before an upstream that falls silent makes the server end the session (S-2), a WARNING tells.
+/// If upstream is silent so long that the server will end the session (S-2), a WARNING is posted before.
 #[test]
-fn silence_is_told_in_time() {
+fn a_warning_precedes_the_idle_timeout() {
     let (peer, pushing, source) = pushing("");
     feed(&source, media::stream(10, STEP));
     let mut connection = peer.accept();
@@ -37,15 +37,15 @@ fn silence_is_told_in_time() {
     connection.data(10);
     let notice = wait_for_notice(&pushing, "upstream has sent no packet");
     assert_eq!(notice.get::<&str>("destination"), Ok("dest_0"));
-    // Once for each silence.
+    // Once per pause.
     feed(&source, media::packet(10, STEP));
     connection.data(1);
     wait_for_notice(&pushing, "upstream has sent no packet");
 }
 
-/// A server that seems to end sessions at once does not make a WARNING of each packet.
+/// A very short Idle-Timeout does not cause a WARNING for each packet.
 #[test]
-fn silence_is_told_once_a_second_at_most() {
+fn silence_is_reported_at_most_once_per_second() {
     let begun = Instant::now();
     let (peer, pushing, source) = pushing("");
     feed(&source, media::stream(1, STEP));
@@ -63,9 +63,9 @@ fn silence_is_told_once_a_second_at_most() {
     assert!(told >= 1 && told as u64 <= seconds + 1, "{told} in {seconds} s");
 }
 
-/// Before a server that takes nothing is given up, a WARNING tells.
+/// A WARNING is posted before the push to a server that stopped reading is aborted.
 #[test]
-fn a_stall_is_told_in_time() {
+fn a_warning_precedes_the_stall_timeout() {
     let peer = Peer::with_little_room();
     let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false stall-timeout=1500", peer.location()));
     pushing.play();
@@ -76,7 +76,7 @@ fn a_stall_is_told_in_time() {
     pushing.wait_for_status("reconnect-start");
 }
 
-/// EOS with a server that is down, or never answers, comes after `eos-timeout` and not later.
+/// With an unreachable or silent server, EOS is posted after `eos-timeout` and not later.
 #[test]
 fn eos_is_bounded() {
     let silent = Peer::new();
@@ -92,10 +92,10 @@ fn eos_is_bounded() {
     }
 }
 
-/// No PROGRESS step stays open in PAUSED: gst-launch-1.0 and other applications wait for its end before they go to PLAYING,
-/// and a server that never answers would hold up the push to all others.
+/// No PROGRESS step stays open in PAUSED: gst-launch-1.0 and other applications wait for its end before they go to
+/// PLAYING, so that a server that never responds would delay the push to all others.
 #[test]
-fn an_unanswered_request_does_not_hold_up_playing() {
+fn an_unanswered_request_does_not_delay_playing() {
     let silent = Peer::new();
     let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", silent.location()));
     pushing.pipeline.set_state(gst::State::Paused).unwrap();
@@ -113,7 +113,7 @@ fn an_unanswered_request_does_not_hold_up_playing() {
     assert_eq!(pushing.wait_for(kind), gst::ProgressType::Start);
 }
 
-/// Once EOS was posted nothing connects any more, though a retry was due.
+/// After EOS was posted no connection is made, even if a retry was pending.
 #[test]
 fn nothing_connects_after_eos() {
     let refused = Peer::new();
@@ -131,10 +131,10 @@ fn nothing_connects_after_eos() {
     assert_eq!(pushing.state_of(0), "closed");
 }
 
-/// C-11: three of six servers neither answer the end nor close. When their systems have acknowledged it the push is over,
-/// long before `eos-timeout`, with success and without a WARNING.
+/// C-11: three of six known servers neither respond to the end nor close the connection. When their TCP stack has
+/// acknowledged the end, the push is over, long before `eos-timeout`, successfully and without a WARNING.
 #[test]
-fn c11_an_end_without_an_answer_is_no_failure() {
+fn c11_an_end_without_a_response_is_not_a_failure() {
     for by_action in [true, false] {
         let (peer, pushing, source) = pushing("eos-timeout=600000");
         feed(&source, media::stream(5, STEP));
@@ -157,15 +157,16 @@ fn c11_an_end_without_an_answer_is_no_failure() {
             end(&source);
         }
         pushing.wait_for_eos();
-        // It has read nothing until now, and says nothing until the end.
+        // It has read nothing until now, and sends nothing until the end.
         let packets = connection.until_the_end();
         assert_eq!(packets.last(), Some(&Packet::End(Hresult::OK)));
         assert_eq!(media::numbers(&packets, STEP), (0..5).collect::<Vec<_>>());
-        assert!(connection.is_closed(), "in order, without a reset");
+        assert!(connection.is_closed(), "gracefully, without a reset");
     }
 }
 
-/// C-12: a header that a new session carries comes through a silent server as well, and `drop-policy=block` loses nothing.
+/// C-12: a header change that needs a new session works with a silent server too, and `drop-policy=block` loses
+/// nothing.
 #[test]
 fn c12_a_header_change_at_a_silent_server() {
     let (peer, pushing, source) = pushing("header-change=reconnect eos-timeout=600000");
@@ -183,10 +184,10 @@ fn c12_a_header_change_at_a_silent_server() {
     assert_eq!(pushing.destination_stats().get::<u64>("packets-dropped"), Ok(0));
 }
 
-/// An end that the server does not take is a WARNING before EOS, also where the destination's own time is over before the
-/// element's.
+/// If the server does not accept the end, a WARNING is posted before EOS, even if the destination's own timeout is over
+/// before the element's.
 #[test]
-fn an_end_that_is_not_taken_is_told() {
+fn an_undelivered_end_is_reported() {
     const PACKETS: u32 = 150;
     for first in [true, false] {
         let peer = Peer::with_little_room();
@@ -212,7 +213,7 @@ fn an_end_that_is_not_taken_is_told() {
     }
 }
 
-/// A state change breaks into the wait at EOS and into back-pressure.
+/// A state change interrupts the wait at EOS and back-pressure.
 #[test]
 fn waits_can_be_interrupted() {
     let silent = Peer::new();
@@ -230,15 +231,15 @@ fn waits_can_be_interrupted() {
     for n in 0..100 {
         feed(&source, if n == 0 { media::stream(1, STEP) } else { media::packet(n, STEP).to_vec() });
     }
-    until("the log fills", || pushing.destination_stats().get::<u64>("packets-queued").unwrap_or(0) >= 10);
+    until("the buffer fills", || pushing.destination_stats().get::<u64>("packets-queued").unwrap_or(0) >= 10);
     pushing.pipeline.set_state(gst::State::Paused).unwrap();
     pushing.pipeline.set_state(gst::State::Playing).unwrap();
     pushing.stop();
 }
 
-/// Back-pressure: with a server that is slow to begin, upstream waits and nothing is dropped.
+/// Back-pressure: with a server that is slow to start, upstream waits and nothing is dropped.
 #[test]
-fn files_are_held_back_and_lose_nothing() {
+fn files_are_blocked_and_lose_nothing() {
     let (peer, pushing, source) = pushing("max-size-buffers=50");
     feed(&source, media::header());
     for n in 0..2000 {
@@ -247,8 +248,8 @@ fn files_are_held_back_and_lose_nothing() {
     end(&source);
     let received = || pushing.sink.property::<gst::Structure>("stats").get::<u64>("packets-received").unwrap();
     let mut connection = peer.accept();
-    until("the log fills", || received() >= 50);
-    // What would have come all the same, had nobody held it back, has had its time now.
+    until("the buffer fills", || received() >= 50);
+    // Without back-pressure, more would have arrived within this time.
     std::thread::sleep(Duration::from_millis(200));
     assert!(received() <= 52, "{}", received());
     connection.set_up(&wms(204, "one"));
@@ -259,16 +260,16 @@ fn files_are_held_back_and_lose_nothing() {
     assert_eq!(pushing.destination_stats().get::<u64>("packets-dropped"), Ok(0));
 }
 
-/// Contract 5: so is a buffer that holds far more than may wait.
+/// Contract 5: the same with a buffer that contains far more than may be queued.
 #[test]
-fn a_large_buffer_is_held_back_and_loses_nothing() {
+fn a_large_buffer_is_blocked_and_loses_nothing() {
     const PACKETS: u32 = 10_000;
     const LIMIT: u64 = 1_000_000;
     let (peer, pushing, source) = pushing(&format!("max-size-bytes={LIMIT} max-size-time=0 eos-timeout=30000"));
     feed(&source, media::stream(PACKETS, STEP));
     end(&source);
     let mut connection = peer.accept();
-    until("the log fills", || pushing.count(0, "bytes-queued") >= LIMIT);
+    until("the buffer fills", || pushing.count(0, "bytes-queued") >= LIMIT);
     std::thread::sleep(Duration::from_millis(200));
     let queued = pushing.count(0, "bytes-queued");
     assert!(queued <= LIMIT + (1 << 20), "{queued}");
@@ -280,7 +281,7 @@ fn a_large_buffer_is_held_back_and_loses_nothing() {
     assert_eq!(pushing.count(0, "packets-dropped"), 0);
 }
 
-/// `drop-policy=keyframe`: a server that comes late gets the newest key frame, and the gap is told and counted.
+/// `drop-policy=keyframe`: a late server continues at the most recent key frame, and the gap is reported and counted.
 #[test]
 fn lagging_skips_to_a_key_frame() {
     let (peer, pushing, source) = pushing("max-size-buffers=25 drop-policy=keyframe");
@@ -315,7 +316,7 @@ fn lagging_skips_to_a_key_frame() {
     assert_eq!(told, 990);
 }
 
-/// Pacing: packets of a file wait for their send times, here by a clock that the test turns.
+/// Pacing: packets of a file wait for their send times, here with a test clock.
 #[test]
 fn files_go_out_in_real_time() {
     let peer = Peer::new();
@@ -333,7 +334,7 @@ fn files_go_out_in_real_time() {
         let payload = connection.data(1).remove(0);
         assert_eq!(media::number(&header, &payload, 1000), n);
         if n < 19 {
-            // The next one waits for its second.
+            // The next packet waits for its second.
             let due = clock.wait_for_next_pending_id().time();
             assert_eq!(due, gst::ClockTime::from_seconds(u64::from(n) + 1));
             assert_eq!(pushing.destination_stats().get::<u64>("packets-sent"), Ok(u64::from(n) + 1));
@@ -346,9 +347,9 @@ fn files_go_out_in_real_time() {
     pushing.wait_for_eos();
 }
 
-/// After a flush, which sets the running time back, the pace begins anew: nobody waits for the time before it again.
+/// After a flush, which resets the running time, pacing starts again and does not repeat the earlier wait.
 #[test]
-fn the_pace_begins_anew_after_a_flush() {
+fn pacing_restarts_after_a_flush() {
     const SECONDS: u32 = 20;
     let peer = Peer::new();
     let (pushing, source) = Pushing::by_hand(&format!("location={}", peer.location()));
@@ -363,12 +364,12 @@ fn the_pace_begins_anew_after_a_flush() {
         clock.wait_for_next_pending_id();
         assert!(clock.crank());
     }
-    until("all of it", || pushing.count(0, "packets-sent") == u64::from(SECONDS));
+    until("all packets", || pushing.count(0, "packets-sent") == u64::from(SECONDS));
     let pad = pushing.sink.static_pad("sink").unwrap();
     assert!(pad.send_event(gst::event::FlushStart::new()));
     assert!(pad.send_event(gst::event::FlushStop::new(true)));
     assert!(pad.send_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new())));
-    // As near as the next packet, so that it is no splice by its send time.
+    // Close to the next packet, so that the send time does not count as a splice.
     feed(&source, media::packets(SECONDS..SECONDS + 2, 1000));
     let due = clock.wait_for_next_pending_id().time();
     assert_eq!(due, clock.time() + gst::ClockTime::SECOND);
@@ -380,8 +381,8 @@ fn the_pace_begins_anew_after_a_flush() {
     pushing.wait_for_eos();
 }
 
-/// A push that has failed for good ends by its ERROR: EOS does not come first, however long an application takes to
-/// hear of the failure.
+/// A push that failed permanently ends with its ERROR: EOS is not posted before it, however long an application takes
+/// to handle the failure.
 #[test]
 fn eos_does_not_overtake_an_error() {
     let (peer, pushing, source) = pushing("retries=0");
@@ -403,8 +404,8 @@ fn eos_does_not_overtake_an_error() {
     pushing.wait_for_eos();
 }
 
-/// A bin may be freed as soon as the element has stopped, with a message for it on its way from the I/O thread: the
-/// element waits for whoever is in the midst of one, but not for itself.
+/// A bin may be freed as soon as the element has stopped, while a message for it comes from the I/O thread: the element
+/// waits for posts in progress, except for a post of its own thread.
 #[test]
 fn nothing_is_posted_after_the_stop() {
     for by_application in [true, false] {
@@ -421,7 +422,7 @@ fn nothing_is_posted_after_the_stop() {
                 } else {
                     played.wait();
                     let sink = sink.upgrade().unwrap();
-                    // Else the pipeline, which is to play, sets it going again.
+                    // Otherwise the pipeline, whose target state is PLAYING, would start it again.
                     sink.set_locked_state(true);
                     sink.set_state(gst::State::Ready).unwrap();
                 }
@@ -434,13 +435,13 @@ fn nothing_is_posted_after_the_stop() {
         tell.recv_timeout(PATIENCE).unwrap();
         if by_application {
             pushing.stop();
-            assert!(over.load(Ordering::Acquire), "a message was on its way");
+            assert!(over.load(Ordering::Acquire), "a message was in flight");
             while tell.try_recv().is_ok() {}
         } else {
-            until("stopped by its own thread", || over.load(Ordering::Acquire));
+            until("stopped by the posting thread", || over.load(Ordering::Acquire));
             pushing.sink.set_state(gst::State::Null).unwrap();
             pushing.stop();
         }
-        assert!(tell.recv_timeout(Duration::from_millis(200)).is_err(), "a message came after the stop");
+        assert!(tell.recv_timeout(Duration::from_millis(200)).is_err(), "a message was posted after the stop");
     }
 }

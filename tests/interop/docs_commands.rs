@@ -1,7 +1,7 @@
-//! Every command in the documentation, run: a page shows nothing that was not seen to work.
+//! Runs every command in the documentation, so that a page shows only commands that work.
 //!
-//! Each block of shell is one of [`Way`]s. Servers, ports and files are the test's own; what a command names
-//! (`localhost:8080`, `concert.wmv`) is replaced by them.
+//! Each shell block is run in one of the [`Way`]s. Servers, ports and files belong to the test and replace those in the
+//! command (`localhost:8080`, `concert.wmv`).
 
 use std::fs;
 use std::path::Path;
@@ -17,32 +17,33 @@ use test_support::program::Program;
 use test_support::proxy::{Asks, Proxy};
 use test_support::server_program;
 
-/// How the commands of a block are run.
+/// How the commands of a block are tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// Pushes to publishing points of the test's, to its end or to Ctrl-C.
+    /// Pushes to the test's publishing points, to its end or until Ctrl-C.
     Push,
-    /// Plays what a publishing point of the test's has.
+    /// Plays a stream of a test's publishing point.
     Play,
-    /// Asks a server that is pushed to.
+    /// Sends requests to a server that receives a push.
     Ask,
-    /// Takes half an hour of a quiet machine: by hand, before a release, as CONTRIBUTING.md says.
+    /// Takes half an hour on an idle machine: run manually before a release, as described in CONTRIBUTING.md.
     Measure,
-    /// Starts the server, with a port of its own.
+    /// Starts the server on a separate port.
     Serve,
-    /// Runs by itself to its end.
+    /// Runs to its end.
     Run,
     /// Compiles the page's program, which is run too.
     Compile,
-    /// Is one of the server's flags, by `--help`: the page of the publishing point, whose files are an operator's.
+    /// Contains flags of the server, which are compared with `--help`: on the pages about operating the server, whose
+    /// commands name an operator's files.
     Flags,
-    /// `live_sources.rs` runs it, with stand-ins for the devices.
+    /// `live_sources.rs` runs it, with replacements for the devices.
     LiveSource,
-    /// This file runs it: it builds the project, installs something, or needs what only that file has.
+    /// This file runs it: it builds the project, installs something, or needs something that only that file has.
     Elsewhere(&'static str),
 }
 
-/// The way of a command, by how it begins.
+/// How a command is tested, by its first words.
 const WAYS: &[(&str, Way)] = &[
     ("gst-launch-1.0 ", Way::Push),
     ("ges-launch-1.0 ", Way::Push),
@@ -78,16 +79,16 @@ const WAYS: &[(&str, Way)] = &[
     ("systemctl ", Way::Elsewhere("scripts/package")),
 ];
 
-/// Pages whose server commands name files and addresses of the reader's machine: only their flags are checked.
+/// Pages whose server commands name files and addresses of the reader's machine: only their flags are tested.
 const FLAGS_ONLY: [&str; 3] = ["docs/publishing-point.md", "docs/recordings.md", "docs/fault-injection.md"];
 
-/// The commands of a block, each in one line.
+/// Returns the commands of a block, each on one line.
 fn commands(block: &str) -> Vec<String> {
     block.replace("\\\n", " ").lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 fn way(page: &Page, command: &str) -> Way {
-    // Its sources are not on every machine.
+    // Not every machine has its sources.
     if page.name() == "docs/live-sources.md" {
         return Way::LiveSource;
     }
@@ -96,7 +97,7 @@ fn way(page: &Page, command: &str) -> Way {
     if *way == Way::Serve && FLAGS_ONLY.contains(&page.name().as_str()) { Way::Flags } else { *way }
 }
 
-/// All commands of the pages that are to be run in one of these ways.
+/// Returns all commands that are tested in one of these ways.
 fn all(ways: &[Way]) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for page in pages() {
@@ -110,7 +111,7 @@ fn all(ways: &[Way]) -> Vec<(String, String)> {
     found
 }
 
-/// A folder with what the commands name.
+/// Creates a folder with the files that the commands name.
 fn folder() -> TempDir {
     let folder = TempDir::new().unwrap();
     ffmpeg_file(&folder.path().join("concert.wmv"), 25);
@@ -132,7 +133,7 @@ fn point() -> BlockingServer {
 fn run(folder: &Path, command: &str) -> Program {
     let plugin = plugin_folder();
     let plugin = plugin.display();
-    // The proxies of the environment are not the test's. Ctrl-C is for the program, whose end the shell waits for.
+    // The proxies of the environment are not for the test. Ctrl-C is for the program; the shell waits for its end.
     Program::shell(&format!(
         "trap : INT; cd {} && unset http_proxy https_proxy all_proxy && \
          export GST_PLUGIN_PATH={plugin} GST_REGISTRY={plugin}/registry-of-docs.bin && {command}",
@@ -146,7 +147,7 @@ fn not_root() -> &'static str {
     if is_root { "setpriv --reuid=nobody --regid=nogroup --clear-groups env HOME=/tmp" } else { "env" }
 }
 
-/// A publishing point's address for the one that a command names.
+/// Replaces the publishing point's address in a command.
 fn at(command: &str, points: [&BlockingServer; 2]) -> String {
     let [first, second] = points.map(|point| point.addr().to_string());
     let shown = ["localhost:8080", "127.0.0.1:8080", "media.example/"];
@@ -163,7 +164,7 @@ fn every_command_has_its_way() {
             let Way::Elsewhere(file) = way(&page, &command) else { continue };
             let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
             let text = fs::read_to_string(&file).unwrap().replace("\"$target\"", "target");
-            // Its first two words; options and files differ from run to run.
+            // Compares only the first two words, because options and files differ.
             let words: Vec<&str> = command.split(['=', ' ']).take(2).collect();
             let word = words.iter().find(|word| !["export", "cargo", "python3", "cc"].contains(word)).unwrap();
             assert!(text.contains(word), "{} does not run `{command}` ({word})", file.display());
@@ -177,7 +178,7 @@ fn every_command_has_its_way() {
 fn pushes() {
     let folder = folder();
     let squid = Proxy::squid(Asks::Nothing);
-    // Files take their time: all at once.
+    // Pushing files takes time, so all are pushed simultaneously.
     thread::scope(|scope| {
         for (page, command) in all(&[Way::Push]) {
             scope.spawn(|| pushes_by(folder.path(), &squid, page, command));
@@ -189,9 +190,7 @@ fn pushes_by(folder: &Path, squid: &Proxy, page: String, shown: String) {
     let points = [point(), point()];
     let command = at(&shown, [&points[0], &points[1]]).replace("proxy.example:3128", &squid.addr.to_string());
     let program = run(folder, &command);
-    until(&format!("{page}: the stream of this arrives: {command}"), || {
-        points[0].stats("concert").unwrap().packets > 10
-    });
+    until(&format!("{page}: the stream arrives: {command}"), || points[0].stats("concert").unwrap().packets > 10);
     if command.contains("is-live=true") {
         program.interrupt();
     }
@@ -276,7 +275,7 @@ fn flags_are_the_servers() {
     for (page, command) in all(&[Way::Flags, Way::Serve]) {
         let (_, arguments) = command.split_once("asf-publishing-point").unwrap_or_default();
         for flag in arguments.split([' ', '=']).filter(|word| word.starts_with("--")) {
-            assert!(help.contains(&format!("{flag} ")), "{page}: {flag} is none of the server's flags");
+            assert!(help.contains(&format!("{flag} ")), "{page}: {flag} is not a flag of the server");
         }
     }
 }
@@ -289,7 +288,7 @@ fn runs() {
     }
 }
 
-/// The page's program in C++, built by its command, pushes.
+/// Builds the page's C++ program with its command, and pushes with it.
 #[test]
 fn compiles() {
     for page in pages() {
@@ -304,7 +303,7 @@ fn compiles() {
             let output = run(folder.path(), "./push").output();
             // WMT_OPENED with S_OK.
             assert!(output.iter().any(|line| line == "status 1, hresult 0x00000000"), "{output:?}");
-            // It asks for the point to be removed at the end, which a point of the configuration is not.
+            // It requests the removal of the publishing point at the end, which does not apply to a configured one.
             assert!(point.stats("concert").is_some());
         }
     }

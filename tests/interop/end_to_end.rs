@@ -1,4 +1,4 @@
-//! From a producer through the element and the publishing point to decoded frames.
+//! From a source through the element and the publishing point to decoded frames.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ fn server(directory: &Path, listen: Option<SocketAddr>) -> BlockingServer {
     Server::spawn(Config { listen: listen.unwrap_or(config.listen), ..config }).unwrap()
 }
 
-/// Encoded picture and sound on their way to the muxer `mux`.
+/// Encoded video and audio, linked to the muxer `mux`.
 fn encoders(live: bool) -> String {
     format!(
         "videotestsrc is-live={live} num-buffers={FRAMES} ! video/x-raw,width=160,height=120,framerate=25/1 ! avenc_wmv2 bitrate=300000 \
@@ -32,7 +32,7 @@ fn encoders(live: bool) -> String {
     )
 }
 
-/// Runs a pipeline to its EOS.
+/// Runs a pipeline until EOS.
 fn run(description: &str) {
     init();
     let pipeline = gst::parse::launch(description).unwrap();
@@ -44,14 +44,14 @@ fn run(description: &str) {
     pipeline.set_state(gst::State::Null).unwrap();
 }
 
-/// Send times of the packets in a file, in order.
+/// Returns the send times of the packets in a file, in order.
 fn send_times(file: &Path) -> Vec<u32> {
     let mut parser = Parser::new(Settings { padding: Padding::Keep, live_header: true });
     parser.push(Bytes::from(fs::read(file).unwrap()));
     std::iter::from_fn(|| parser.next_packet().unwrap()).map(|unit| unit.packet.send_time()).collect()
 }
 
-/// Pushes by `pipeline`, in which `PUSH` is the element; the one recording.
+/// Pushes with `pipeline`, in which `PUSH` is the element, and returns the only recording.
 fn recorded(pipeline: &str, directory: &TempDir) -> PathBuf {
     let server = server(directory.path(), None);
     let push = format!("asfpushsink location=http://{}/concert sync=false", server.addr());
@@ -104,7 +104,7 @@ fn a_pipe_by_fdsrc() {
     let source = directory.path().join("source.wmv");
     ffmpeg_file(&source, 25);
     let server = server(directory.path(), None);
-    // `-f asf pipe:` writes what cannot be gone back to: no sizes, and an index and `$E` at the end.
+    // With `-f asf pipe:`, the output is not seekable: there are no sizes, and an index and `$E` at the end.
     let mut ffmpeg = Command::new("ffmpeg")
         .args(["-nostdin", "-loglevel", "error", "-i", source.to_str().unwrap(), "-c", "copy", "-f", "asf", "pipe:1"])
         .stdout(Stdio::piped())
@@ -122,7 +122,7 @@ fn a_pipe_by_fdsrc() {
     assert_same_frames(&source, &files[0], 0);
 }
 
-/// Two files after each other: each is recorded on its own, whole.
+/// Two consecutive files are recorded separately and completely.
 #[test]
 fn c12_two_files_in_one_push() {
     let directory = TempDir::new().unwrap();
@@ -145,15 +145,15 @@ fn c12_two_files_in_one_push() {
     }
 }
 
-/// Whether so many pictures are all that were made, where a videorate is among what makes them: that of 1.28 repeats the last.
+/// Returns whether this is the number of all generated pictures. The videorate of GStreamer 1.28 repeats the last one.
 fn are_all(arrived: usize, made: usize) -> bool {
     arrived == made || arrived == made + 1
 }
 
-/// What GStreamer's own bins put together, with the element inside, or made from its URI: each picture arrives.
+/// Pipelines built by GStreamer's own bins, with the element inside or created from its URI: each picture arrives.
 #[test]
 fn bins_that_put_pipelines_together() {
-    // Encoding bins take no muxer for caps that say less than its own.
+    // Encoding bins accept no muxer for caps that are less specific than the muxer's.
     const ASF: &str = "video/x-ms-asf,parsed=true:video/x-wmv,wmvversion=2:audio/x-wma,wmaversion=2";
     let directory = TempDir::new().unwrap();
     let source = directory.path().join("source.wmv");
@@ -168,7 +168,7 @@ fn bins_that_put_pipelines_together() {
         format!("playbin uri={source} audio-sink=fakesink video-sink=\"{encoder}\""),
         format!("uridecodebin uri={source} caps=video/x-raw ! {encoder}"),
         format!("urisourcebin uri={source} ! PUSH"),
-        // A neighbour that cuts the same pictures into files.
+        // Another branch that writes the same pictures to files.
         format!(
             "videotestsrc num-buffers={FRAMES} ! video/x-raw,framerate=25/1 ! avenc_wmv2 gop-size=10 ! tee name=copies \
              ! queue ! identity single-segment=true ! asfmux streamable=true ! PUSH copies. ! queue ! splitmuxsink muxer=asfmux \
@@ -190,7 +190,7 @@ fn bins_that_put_pipelines_together() {
     assert!(recordings(directory.path()).len() > 2, "the neighbour");
 }
 
-/// Each fragment is a push of its own, as whole as a file.
+/// Each fragment is a separate push, complete like a file.
 #[test]
 fn fragments_of_a_splitting_bin() {
     let directory = TempDir::new().unwrap();
@@ -206,11 +206,11 @@ fn fragments_of_a_splitting_bin() {
     assert!(counts.len() > 2 && counts.iter().sum::<usize>() == FRAMES, "{counts:?}");
 }
 
-/// The editing services' own program renders a timeline to a publishing point.
+/// The program of GStreamer Editing Services renders a timeline to a publishing point.
 #[test]
 fn a_timeline_of_the_editing_services() {
     let directory = TempDir::new().unwrap();
-    // Of a file with sound it would want the sound as well.
+    // If the file had audio, the audio would be required too.
     let source = directory.path().join("source.mp4");
     let made = Command::new("ffmpeg")
         .args(["-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=duration=4:size=160x120:rate=30"])
@@ -240,12 +240,12 @@ fn a_timeline_of_the_editing_services() {
     server.stop();
     let files = recordings(directory.path());
     let [recording] = &files[..] else { panic!("{files:?}") };
-    // Two seconds of the timeline's 30 pictures a second.
+    // Two seconds with 30 pictures per second, the rate of the timeline.
     let arrived = pictures(recording);
     assert!(are_all(arrived, 60), "{arrived}");
 }
 
-/// The server crashes in mid-push and is started again: the pipeline goes on, and no packet is missing.
+/// The server crashes during a push and is restarted: the pipeline continues, and no packet is missing.
 #[test]
 fn c15_a_crash_of_the_server() {
     let directory = TempDir::new().unwrap();
@@ -279,7 +279,7 @@ fn c15_a_crash_of_the_server() {
     assert_eq!(pushing.destination_stats().get::<u64>("packets-dropped"), Ok(0));
 }
 
-/// A C program does not ignore SIGPIPE: a reset in mid-push must not kill it.
+/// A C program does not ignore SIGPIPE: a reset during a push must not kill it.
 #[test]
 fn a_reset_does_not_kill_gst_launch() {
     let peer = Peer::with_little_room();
@@ -321,7 +321,7 @@ fn a_reset_does_not_kill_gst_launch() {
     assert!(launched.wait().unwrap().success());
 }
 
-/// With every log level, messages and properties shown, no push-id and no password appears.
+/// With all log levels, messages and properties enabled, no push-id and no password appears.
 #[test]
 fn no_secret_is_logged() {
     let peer = Peer::new();
@@ -350,7 +350,7 @@ fn no_secret_is_logged() {
     assert!(output.status.success());
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &*String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("asfpushsink-status") && text.len() > 100_000);
-    // GStreamer's parser logs the command line that it was given, before the element exists.
+    // GStreamer's parser logs its command line before the element exists.
     let parser = ["gstparse.c", "types.h", "grammar.y", "GST_PIPELINE"];
     let shown: Vec<&str> = text
         .lines()

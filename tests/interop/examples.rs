@@ -1,4 +1,4 @@
-//! The examples, run as the README says, against publishing points.
+//! Runs the examples with the README's commands, against publishing points.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ impl Point {
         Self::serving(None)
     }
 
-    /// One that only bob may push to, by Digest with the password `secret`.
+    /// A server to which only bob may push, with Digest and the password `secret`.
     fn for_bob() -> Self {
         // The MD5 of `bob:studio:secret`.
         Self::serving(Some(AccessPolicy::new("bob:studio:07a73f56f46f6b4893bfb12feb103e80\n".parse().unwrap())))
@@ -44,7 +44,7 @@ impl Point {
         format!("http://{}/concert", self.server.addr())
     }
 
-    /// Crashes, and is there again at the same address after `between`.
+    /// Crashes, and restarts at the same address after `between`.
     fn restart(self, between: impl FnOnce()) -> Self {
         let address = self.server.addr();
         self.server.kill();
@@ -52,13 +52,13 @@ impl Point {
         Self { server: serve(self.recordings.path(), Some(address), None), recordings: self.recordings }
     }
 
-    /// The files, whole.
+    /// Returns the complete files.
     fn recorded(self) -> (Vec<PathBuf>, TempDir) {
         self.server.stop();
         (recordings(self.recordings.path()), self.recordings)
     }
 
-    /// The packets in all its files, in order of their send times, each once.
+    /// Returns the packets in all its files in the order of their send times, without duplicates.
     fn packets(self) -> Vec<(u32, Vec<u8>)> {
         let (files, _directory) = self.recorded();
         let mut packets: Vec<_> = files.iter().flat_map(|file| packets(file)).collect();
@@ -74,7 +74,7 @@ fn serve(recordings: &Path, listen: Option<SocketAddr>, rights: Option<AccessPol
     Server::spawn(Config { listen: listen.unwrap_or(config.listen), users: rights, ..config }).unwrap()
 }
 
-/// Send times and bytes of the packets in a file.
+/// Returns the send times and bytes of the packets in a file.
 fn packets(file: &Path) -> Vec<(u32, Vec<u8>)> {
     let mut parser = Parser::new(Settings { padding: Padding::Keep, live_header: true });
     parser.push(Bytes::from(fs::read(file).unwrap()));
@@ -82,19 +82,19 @@ fn packets(file: &Path) -> Vec<(u32, Vec<u8>)> {
     units.map(|unit| (unit.packet.send_time(), unit.packet.slices().concat())).collect()
 }
 
-/// Where cargo has put what it built by the profile of these tests.
+/// Returns the folder in which cargo has built the tests' profile.
 fn built() -> PathBuf {
     std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
 }
 
-/// An example, which cargo has built with the tests.
+/// Returns the path of an example, which cargo has built with the tests.
 fn example(name: &str) -> PathBuf {
     let program = built().join("examples").join(name);
     assert!(program.exists(), "{} is missing: cargo build --examples", program.display());
     program
 }
 
-/// The README's command that begins with `start`, with publishing points and files of the test's own.
+/// Returns the README's command that begins with `start`, with the test's publishing points and files.
 fn readme(start: &str, points: [&Point; 2], directory: &Path) -> String {
     let line = README.lines().find(|line| line.starts_with(start)).unwrap();
     assert!(POINTS.iter().all(|point| line.contains(point)) || start.starts_with("cc "), "{line}");
@@ -103,14 +103,14 @@ fn readme(start: &str, points: [&Point; 2], directory: &Path) -> String {
         line = line.replace(shown, &point.location());
     }
     let file = |name: &str| directory.join(name).display().to_string();
-    // The system's Python is the one that has Debian's packages.
+    // Debian's packages work only with the system's Python.
     line.replace("concert.wmv", &file("concert.wmv"))
         .replace("-o push", &format!("-Wall -Wextra -Wno-unused-parameter -Werror -o {}", file("push")))
         .replace("./push", &file("push"))
         .replace("python3 ", "/usr/bin/python3 ")
 }
 
-/// Runs a command line with the plugin of this build; the example that `cargo run` begins with is there already.
+/// Runs a command with the plugin of this build; `cargo run` is replaced by the example that is already built.
 fn run(line: &str) -> Program {
     let line = match line.split_once(" --example ").filter(|(command, _)| command.starts_with("cargo run")) {
         Some((_, rest)) => {
@@ -124,18 +124,18 @@ fn run(line: &str) -> Program {
     Program::shell(&format!("export GST_PLUGIN_PATH={plugin} GST_REGISTRY={plugin}/registry.bin; exec {line}"))
 }
 
-/// The number after `name` in a line of the plain table.
+/// Returns the number after `name` in a line of the plain table.
 fn figure(row: &str, name: &str) -> usize {
     let (_, after) = row.split_once(name).unwrap();
     after.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// The last row of a publishing point.
+/// Returns the last row of a publishing point.
 fn last_row<'a>(lines: &'a [String], name: &str) -> &'a str {
     lines.iter().rfind(|line| line.starts_with(name) && line.contains(" sent=")).unwrap()
 }
 
-/// One of three servers crashes and comes back: the others get all, and what it missed is what is said.
+/// One of three servers crashes and returns: the others receive everything, and the reported loss is what it missed.
 #[test]
 fn concert_outlives_a_server() {
     let [first, second, third] = [Point::new(), Point::new(), Point::new()];
@@ -173,7 +173,7 @@ fn concert_ends_in_time() {
     assert_eq!((first.len(), &first), (figure(row, "sent="), &second));
 }
 
-/// The element comes with the program: no plugin of this project is where GStreamer looks for them.
+/// The program contains the element: GStreamer's plugin folders contain no plugin of this project.
 #[test]
 fn embedded_needs_no_plugin_file() {
     let point = Point::new();
@@ -194,7 +194,7 @@ fn concert_pushes_a_file() {
     assert_recorded(&file, points);
 }
 
-/// The keys: a publishing point is added, disconnected, connected again, removed; another is told of the end.
+/// The keys: a publishing point is added, disconnected, connected again and removed; the stream to another is ended.
 #[test]
 fn concert_takes_keys() {
     let points = [Point::new(), Point::new(), Point::new()];
@@ -218,7 +218,7 @@ fn concert_takes_keys() {
     until("it is connected again", || is("dest_2", "streaming"));
     terminal.press("r");
     until("it is removed", || terminal.row("dest_2").is_none());
-    until("the end came to it", || !points[2].server.stats("concert").unwrap().pushing);
+    until("the end arrived there", || !points[2].server.stats("concert").unwrap().pushing);
     until("another is selected", || is(">", "dest_1"));
     terminal.press("e");
     until("its stream is ended", || is("dest_1", "closed"));
@@ -229,12 +229,13 @@ fn concert_takes_keys() {
     assert_eq!(sessions, [1, 1, 1]);
     let [first, second, third] = points.map(Point::packets);
     assert!(second.len() > 20 && first.starts_with(&second) && first.len() > second.len());
-    // Where it began, and after the disconnection, what belongs to a picture before the key frame was cut off the packet.
+    // Where it started, and after the disconnection, the data of a picture before the key frame was removed from the
+    // packet.
     let cut = third.iter().filter(|packet| first.binary_search(packet).is_err()).count();
     assert!(third.len() > 20 && cut <= 2, "{cut} of {} differ", third.len());
 }
 
-/// What was pushed arrived at both, whole.
+/// Both recordings contain the whole file.
 fn assert_recorded(file: &Path, points: [Point; 2]) {
     for point in points {
         let (files, _directory) = point.recorded();
@@ -243,7 +244,7 @@ fn assert_recorded(file: &Path, points: [Point; 2]) {
     }
 }
 
-/// Pushes a file by an example, once to its end and once to Ctrl-C. `prepare` makes the command ready to be run.
+/// Pushes a file with an example, once to its end and once until Ctrl-C. `prepare` prepares the command.
 fn pushes_a_file(command: &str, prepare: impl Fn(&Path)) {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("concert.wmv");
@@ -278,7 +279,8 @@ fn push_in_python() {
     pushes_a_file("python3 examples/push.py", |_| ());
 }
 
-/// It reads enums, flags, arrays of structures and answers `should-reconnect`, as docs/bindings.md says.
+/// The example reads enums, flags and arrays of structures, and answers `should-reconnect`, as described in
+/// docs/bindings.md.
 #[test]
 fn monitor_in_python() {
     let directory = TempDir::new().unwrap();
@@ -293,7 +295,7 @@ fn monitor_in_python() {
     let sent = output.iter().find(|line| line.contains(" packets sent, 0 dropped"));
     assert!(sent.is_some_and(|line| line.starts_with(&point.location())), "{output:?}");
 
-    // Nothing listens on port 9. Three retries are what the destination's own properties allow.
+    // No process listens on port 9. The destination's own properties permit three retries.
     let complaint = run(&monitor("http://127.0.0.1:9/concert")).complaint();
     assert!(complaint.iter().any(|line| line.contains("refused")), "{complaint:?}");
 }
@@ -306,7 +308,7 @@ fn push_in_c() {
     });
 }
 
-/// A server that asks gets the user's answer, which comes from the standard input here.
+/// If a server requires authentication, the user is asked, here on the standard input.
 #[test]
 fn pushes_say_who_they_are() {
     let directory = TempDir::new().unwrap();
@@ -319,16 +321,16 @@ fn pushes_say_who_they_are() {
         let answers = directory.path().join("answers");
         fs::write(&answers, "bob\nsecret\n").unwrap();
         let command = readme(command, [&points[0], &points[1]], directory.path());
-        // Away from the terminal that the tests may run on, of which the password would be asked.
+        // Without the terminal of the tests, on which the password would be requested.
         let output = run(&format!("setsid --wait {command} <{}", answers.display())).output();
         assert!(!output.iter().any(|line| line.contains("secret")), "{output:?}");
         assert_recorded(&file, points);
     }
 }
 
-/// A location that cannot be is refused with its cause.
+/// An invalid location is reported with its cause.
 #[test]
-fn all_say_what_is_wrong() {
+fn all_report_the_error() {
     let directory = TempDir::new().unwrap();
     let points = [Point::new(), Point::new()];
     run(&readme("cc examples/push.c", [&points[0], &points[1]], directory.path())).output();

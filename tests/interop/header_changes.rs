@@ -1,5 +1,5 @@
-//! Players of other projects, and a header in the middle of the stream that they play: red pictures before it, blue
-//! ones after it. The table in docs/players.md says what is tested here.
+//! Other projects' players with a header change in the middle of the stream: red pictures before it, blue pictures
+//! after it. The table in docs/players.md lists what is tested here.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -19,14 +19,16 @@ use test_support::wire::Wire;
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
 
-/// Time in the first stream, milliseconds, when the players begin. Those who wait for it in the second show nothing.
+/// Position in the first stream in milliseconds when the players start. A player that waits for this position in the
+/// second stream shows nothing.
 const RED_SINCE_MS: u32 = 600_000;
 /// Seconds of the second stream.
 const SECONDS: u32 = 8;
-/// Pictures of it that a player must show at least, of 15 a second: some drop what is late on a busy machine.
+/// Minimum number of its pictures that a player must show, of 15 per second: on a busy machine some players drop late
+/// pictures.
 const PICTURES: usize = 40;
 
-/// A player, by a shell's command: `$URL` is what it plays, `$OUT` a folder for what it shows.
+/// A player as a shell command: `$URL` is the URL to play, and `$OUT` a folder for what it shows.
 struct Player {
     command: &'static str,
     scheme: &'static str,
@@ -43,7 +45,7 @@ const fn by_http(command: &'static str) -> Player {
 const FFMPEG: &str = "exec ffmpeg -nostdin -v error -i $URL -map 0:v -vsync 0 -vf scale=4:4 -pix_fmt rgb24 -f rawvideo -flush_packets 1 $OUT/raw";
 const FFPLAY: &str =
     "SDL_VIDEODRIVER=dummy SDL_AUDIODRIVER=dummy exec ffplay -autoexit -v info -vf showinfo $URL 2> $OUT/showinfo";
-/// What libmms gives an application, decoded by ffmpeg.
+/// The output of libmms, decoded with ffmpeg.
 const LIBMMS: &str = "exec 3>$OUT/asf; cc -o $OUT/mms tests/interop/mms.c $(pkg-config --cflags --libs libmms) && exec $OUT/mms $URL >&3";
 const PLAYBIN: &str = "exec gst-launch-1.0 -q playbin uri=$URL audio-sink=fakesink \
     video-sink='videoscale ! videoconvert ! video/x-raw,format=RGB,width=4,height=4,pixel-aspect-ratio=1/1 ! filesink buffer-mode=unbuffered location='$OUT/raw";
@@ -75,7 +77,7 @@ macro_rules! vlc {
     };
 }
 
-/// What a player has shown.
+/// The pictures that a player has shown.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Shown {
     red: usize,
@@ -92,7 +94,7 @@ impl Shown {
         }
     }
 
-    /// What is in the folder of a player.
+    /// Returns the pictures in the folder of a player.
     fn of(out: &Path) -> Self {
         let mut shown = Self::default();
         if let Ok(text) = fs::read_to_string(out.join("showinfo")) {
@@ -120,7 +122,7 @@ impl Shown {
     }
 }
 
-/// Pictures of 4 × 4 pixels.
+/// Decodes to pictures of 4 × 4 pixels.
 fn decoded(input: &[PathBuf]) -> Vec<u8> {
     let output = Command::new("ffmpeg")
         .args(["-nostdin", "-v", "quiet"])
@@ -131,8 +133,8 @@ fn decoded(input: &[PathBuf]) -> Vec<u8> {
     output.stdout
 }
 
-/// Sends packets at about the speed of their stream, until `stop`, as those of an encoder that runs for `since_ms`
-/// milliseconds already.
+/// Sends packets at about the rate of their stream until `stop`, like an encoder that has been running for `since_ms`
+/// milliseconds.
 fn push(wire: &mut Wire, media: &Media, since_ms: u32, stop: &AtomicBool) {
     let begin = Instant::now();
     for (send_time, packet) in &media.packets {
@@ -150,12 +152,12 @@ fn push(wire: &mut Wire, media: &Media, since_ms: u32, stop: &AtomicBool) {
 }
 
 /// Plays a stream whose header changes to that of blue pictures of this size. Returns what was shown before the player
-/// ended, without an error; or, where the player `repeats`, before it had shown [`PICTURES`] of the blue ones.
+/// exited without an error, or, if the player `repeats`, before it had shown [`PICTURES`] blue pictures.
 fn play(player: &Player, size: &str, repeats: bool) -> Shown {
     let red = Media::showing("color=c=red:s=176x144:r=15", 60);
     let blue = Media::showing(&format!("color=c=blue:s={size}:r=15"), SECONDS);
     let server = server_with(|config| {
-        // A busy machine starts programs slowly: they must not miss what came meanwhile.
+        // A busy machine starts programs slowly, and they must not miss what arrives meanwhile.
         config.points.values_mut().for_each(|point| point.limits.time = Duration::from_secs(60));
     });
     let out = TempDir::new().unwrap();
@@ -168,7 +170,7 @@ fn play(player: &Player, size: &str, repeats: bool) -> Shown {
             wire.packet(Packet::StreamChange(blue.header.clone()));
             push(&mut wire, &blue, 0, &AtomicBool::new(false));
             wire.packet(Packet::End(Hresult::OK));
-            // Whatever the answer: the end was sent.
+            // The response does not matter: the end was sent.
             let _ = wire.rest();
         });
         until("the stream", || server.stats("concert").is_some_and(|stats| stats.packets > 10));
@@ -191,7 +193,7 @@ fn play(player: &Player, size: &str, repeats: bool) -> Shown {
 }
 
 fn start(player: &Player, address: SocketAddr, out: &Path) -> std::process::Child {
-    // VLC, which refuses to run as root, runs as another user, who writes into it.
+    // VLC does not run as root, so it runs as another user, who writes to this folder.
     Command::new("chmod").arg("777").arg(out).status().unwrap();
     let log = File::create(out.join("log")).unwrap();
     Command::new("timeout")
@@ -205,25 +207,25 @@ fn start(player: &Player, address: SocketAddr, out: &Path) -> std::process::Chil
         .unwrap()
 }
 
-/// A restarted encoder: the player shows the first stream and the second.
+/// Like a restarted encoder: the player shows the first stream and the second.
 fn continues(player: &Player) {
     let shown = play(player, "176x144", false);
     assert!(shown.red >= 5 && shown.blue >= PICTURES && shown.other == 0, "{}: {shown:?}", player.command);
 }
 
-/// Pictures of another size: the player ends without an error, and shows nothing that it cannot decode.
+/// With pictures of another size, the player exits without an error and shows nothing that it cannot decode.
 fn ends(player: &Player) {
     let shown = play(player, "320x240", false);
     assert!(shown.red >= 5, "{}: {shown:?}", player.command);
     assert_eq!((shown.blue, shown.other), (0, 0), "{}: {shown:?}", player.command);
 }
 
-/// Pictures of another size: a player that is told to repeat what it plays opens the URL again, and shows them.
+/// With pictures of another size, a player with a repeat option opens the URL again and shows them.
 fn reopens(player: &Player) {
     assert_eq!(play(player, "320x240", true).other, 0, "{}", player.command);
 }
 
-/// Tests of one player, with the option by which it opens its URL again if it has one.
+/// Tests one player, also with the option to open its URL again if it has one.
 macro_rules! player {
     ($name:ident, $player:expr $(, $repeating:expr)?) => {
         mod $name {

@@ -1,5 +1,5 @@
-//! The commands of docs/live-sources.md, run. What this machine does not have, a camera, a microphone, a person with OBS, has a
-//! stand-in: GStreamer's test sources, an RTSP server, and ffmpeg as the sender.
+//! Runs the commands of docs/live-sources.md. Devices that this machine does not have, such as a camera, a microphone
+//! or OBS, are replaced by GStreamer's test sources, an RTSP server, and ffmpeg as the sender.
 
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};
@@ -10,7 +10,7 @@ use test_support::pages::pages;
 use test_support::pipeline::{plugin_folder, until};
 use test_support::program::Program;
 
-/// A program that a command needs beside it; it is ended with the test.
+/// A program that a command needs, which ends with the test.
 struct Companion(Child);
 
 impl Companion {
@@ -19,7 +19,7 @@ impl Companion {
         Self(child.unwrap_or_else(|error| panic!("{program}: {error}")))
     }
 
-    /// The first line that it prints.
+    /// Returns the first line that it prints.
     fn line(&mut self) -> String {
         let mut line = String::new();
         BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -34,7 +34,7 @@ impl Drop for Companion {
     }
 }
 
-/// The page's block in which this word stands, as one command.
+/// Returns the page's block that contains this word, as one command.
 fn block(word: &str) -> String {
     let page = pages().into_iter().find(|page| page.name() == "docs/live-sources.md").unwrap();
     let blocks = page.blocks("sh");
@@ -43,7 +43,7 @@ fn block(word: &str) -> String {
     found[0].replace("\\\n", " ").trim().to_owned()
 }
 
-/// Runs a command against a publishing point of the test's until packets of `streams` streams arrive.
+/// Runs a command against a test's publishing point until packets of `streams` streams arrive.
 fn pushes(command: &str, streams: usize, start_sender: impl FnOnce() -> Option<Companion>) {
     let point: BlockingServer = Server::spawn(Config::with_points(["concert"], &PointConfig::default())).unwrap();
     let command = command.replace("localhost:8080", &point.addr().to_string());
@@ -61,7 +61,7 @@ fn pushes(command: &str, streams: usize, start_sender: impl FnOnce() -> Option<C
     program.output();
 }
 
-/// How many streams the header has that the point received.
+/// Returns the number of streams in the header that the publishing point received.
 fn streams_of(point: &BlockingServer) -> usize {
     let url = format!("http://{}/api/v1/points/concert", point.addr());
     let output = Command::new("curl").args(["--silent", "--fail", "--noproxy", "*", &url]).output().unwrap();
@@ -69,7 +69,7 @@ fn streams_of(point: &BlockingServer) -> usize {
     status["stream"]["streams"].as_array().map_or(0, Vec::len)
 }
 
-/// Sends as OBS does, again and again until the listener is there.
+/// Sends like OBS, and retries until the listener is ready.
 fn sender(format: &str, url: &str) -> Companion {
     let command = format!(
         "until ffmpeg -nostdin -loglevel error -re -f lavfi -i testsrc=size=160x120:rate=25 -f lavfi -i sine \

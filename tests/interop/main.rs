@@ -1,4 +1,4 @@
-//! The element and the server with programs that others wrote: `cargo test --features interop --test interop`.
+//! The element and the server with programs of other projects: `cargo test --features interop --test interop`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod docs_commands;

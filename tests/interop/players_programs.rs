@@ -1,4 +1,4 @@
-//! Players that nobody here wrote: ffmpeg, MPlayer, VLC, GStreamer and curl.
+//! Players of other projects: ffmpeg, MPlayer, VLC, GStreamer and curl.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use test_support::wire::Wire;
 
 fn live() -> (Media, BlockingServer, Broadcast) {
     let media = Media::of(60);
-    // A busy machine starts programs slowly: they are not to miss what came meanwhile.
+    // A busy machine starts programs slowly, and they must not miss what arrives meanwhile.
     let server = server_with(|config| {
         config.points.values_mut().for_each(|point| point.limits.time = Duration::from_secs(60));
     });
@@ -40,7 +40,7 @@ fn decodes(url: impl Fn(SocketAddr) -> String) {
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    // It joined at a key frame: each frame is one of the source's.
+    // It joined at a key frame, so each frame is one of the source's.
     let source: HashSet<_> = frames(&media.file).iter().map(|line| checksum(line)).collect();
     let played: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).map(checksum).collect();
     assert_eq!(played.len(), 30, "{text}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -58,7 +58,7 @@ fn mplayer_plays() {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &*String::from_utf8_lossy(&output.stderr);
-    // The status line counts frames as `30/ 30`; a broken one is told of.
+    // The status line counts frames as `30/ 30`; a decoding error is printed.
     assert!(text.contains(" 30/ 30 ") && !text.to_lowercase().contains("error"), "{text}");
 }
 
@@ -68,8 +68,8 @@ fn vlc_plays() {
     Vlc::playing(&format!("mmsh://{}/concert", server.addr())).shows(5);
 }
 
-/// Video alone, which no program asks for by itself: what is left of the packets decodes to frames of the source, from a
-/// key frame on.
+/// Video only, which no program requests by default: the remaining data decodes to frames of the source, starting with
+/// a key frame.
 #[test]
 fn a_chosen_stream_decodes() {
     let (media, server, broadcast) = live();
@@ -90,13 +90,13 @@ fn a_chosen_stream_decodes() {
     std::fs::write(&path, file).unwrap();
     let source: HashSet<_> = frames(&media.file).iter().map(|line| checksum(line)).collect();
     let mut played = frames(&path);
-    // The last one may lack its end.
+    // The last frame may be incomplete.
     played.pop();
     assert!(played.len() > 10 && played.iter().all(|line| line.starts_with('0')), "{played:?}");
     assert!(played.iter().all(|line| source.contains(&checksum(line))), "{played:?}");
 }
 
-/// The stream as `curl` saves it is a file that decodes.
+/// The stream saved by `curl` is a file that can be decoded.
 #[test]
 fn curl_saves_a_file_that_decodes() {
     let (media, server, _broadcast) = live();
@@ -107,13 +107,13 @@ fn curl_saves_a_file_that_decodes() {
         .arg(format!("http://{}/concert?format=asf", server.addr()))
         .status()
         .unwrap();
-    assert_eq!(status.code(), Some(28), "it went on until the time was over");
+    assert_eq!(status.code(), Some(28), "it received data until the time limit");
     let source: HashSet<_> = frames(&media.file).iter().map(|line| checksum(line)).collect();
     let video: Vec<_> = frames(&saved).into_iter().filter(|line| line.starts_with('0')).collect();
     assert!(video.len() > 20 && video.iter().all(|frame| source.contains(&checksum(frame))), "{}", video.len());
 }
 
-/// GStreamer by plain HTTP: a player of other people's demuxer.
+/// GStreamer over plain HTTP, with its own demuxer.
 #[test]
 fn gstreamer_plays_the_plain_stream() {
     let (media, server, _broadcast) = live();

@@ -14,7 +14,7 @@ use wmhttp::Hresult;
 
 const STEP: u32 = 40;
 const PACKETS: u32 = 2000;
-/// Bytes of a body: the stream takes some twenty.
+/// Size of a body in bytes: the stream needs about twenty.
 const BODY: u32 = 100_000;
 
 /// A publishing point that records, and its location.
@@ -26,7 +26,7 @@ fn server() -> (BlockingServer, TempDir, String) {
     (server, directory, location)
 }
 
-/// The numbers of the packets in the one recording.
+/// Returns the numbers of the packets in the only recording.
 fn recorded(directory: &Path) -> Vec<u32> {
     let files: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(files.len(), 1, "one session: {files:?}");
@@ -35,7 +35,7 @@ fn recorded(directory: &Path) -> Vec<u32> {
     std::iter::from_fn(|| parser.next_packet().unwrap()).map(|unit| unit.packet.send_time() / STEP).collect()
 }
 
-/// Pushes the whole stream with `properties`, and looks at what the publishing point has of it.
+/// Pushes the whole stream with `properties`, and checks what the publishing point has received.
 fn push_through(properties: &str, warnings: usize) -> gst::Structure {
     let (server, directory, location) = server();
     let (pushing, source) =
@@ -51,7 +51,7 @@ fn push_through(properties: &str, warnings: usize) -> gst::Structure {
         }
         matches!(message.view(), gst::MessageView::Eos(_)).then_some(())
     });
-    // The one that tinyproxy makes: the end is not confirmed.
+    // tinyproxy causes this one: the end is not confirmed.
     warned.retain(|text| !text.contains("did not come through"));
     assert_eq!(warned.len(), warnings, "{warned:?}");
     let stats = pushing.destination_stats();
@@ -64,23 +64,23 @@ fn push_through(properties: &str, warnings: usize) -> gst::Structure {
     stats
 }
 
-/// Many bodies through squid, each answered through it.
+/// Many bodies through squid, each with a response.
 #[test]
 fn c7_c10_squid() {
     let proxy = Proxy::squid(Asks::Nothing);
     push_through(&format!("proxy={}", proxy.url()), 0);
 }
 
-/// The same through tinyproxy, which passes no answer on before a body is whole: the end is not confirmed.
+/// The same through tinyproxy, which forwards no response before a body is complete: the end is not confirmed.
 #[test]
 fn c7_c10_tinyproxy() {
     let proxy = Proxy::tinyproxy(Asks::Nothing);
     push_through(&format!("proxy={} eos-timeout=600000", proxy.url()), 0);
 }
 
-/// Where the property is not set, the environment counts; a host in no_proxy is reached directly.
+/// Without the property, the environment is used; a host in no_proxy is connected directly.
 #[test]
-fn the_environment_counts() {
+fn the_environment_is_used() {
     for (no_proxy, through) in [("", true), ("127.0.0.0/8", false)] {
         let proxy = Proxy::squid(Asks::Nothing);
         let (server, directory, location) = server();
@@ -89,7 +89,7 @@ fn the_environment_counts() {
         let pushed = gst_launch()
             .args(["-q", "filesrc", &format!("location={}", file.display()), "!", "asfpushsink", "sync=false"])
             .arg(format!("location={location}"))
-            // The capital ones count more.
+            // The variables in upper case have precedence.
             .env_remove("HTTP_PROXY")
             .env_remove("NO_PROXY")
             .env("http_proxy", proxy.url())
@@ -101,33 +101,33 @@ fn the_environment_counts() {
         fs::remove_file(&file).unwrap();
         assert_eq!(recorded(directory.path()), (0..PACKETS).collect::<Vec<_>>());
         if through {
-            until("squid has written a request down", || proxy.requests() > 0);
+            until("squid has logged a request", || proxy.requests() > 0);
         } else {
             assert_eq!(proxy.requests(), 0);
         }
     }
 }
 
-/// 407, squid and tinyproxy (C-5, C-13): each request is authenticated, by Digest where the proxy knows it, by
-/// Basic only where that is allowed, and then with a WARNING. tinyproxy, which closes each time, too.
+/// 407 from squid and tinyproxy (C-5, C-13): each request is authenticated, with Digest if the proxy supports it, and
+/// with Basic only if that is enabled, with a WARNING. The same with tinyproxy, which closes each connection.
 #[test]
-fn c5_c13_proxies_that_ask() {
+fn c5_c13_proxies_with_authentication() {
     for (proxy, properties, eos, warnings) in [
         (Proxy::squid(Asks::Digest), "", "", 0),
         (Proxy::squid(Asks::Basic), "auth-methods=basic+digest", "", 1),
         (Proxy::tinyproxy(Asks::Basic), "auth-methods=basic", "eos-timeout=600000", 1),
     ] {
         let stats = push_through(&format!("proxy={} {properties} {eos}", proxy.url_with_login()), warnings);
-        // One challenge, at the first request; then each body has its answer with it.
+        // One challenge, for the first request; then each body includes the authentication.
         let requests = stats.get::<u64>("requests-sent").unwrap();
         let bodies = stats.get::<u64>("rollovers").unwrap() + 1;
         assert!(requests <= bodies + 5, "{requests} requests for {bodies} bodies");
     }
 }
 
-/// A wrong password is a failure for good, after one attempt with it; Basic alone is not answered unasked.
+/// A wrong password is a permanent failure after one attempt; Basic is not used unless it is enabled.
 #[test]
-fn c5_a_proxy_that_refuses() {
+fn c5_a_proxy_that_rejects() {
     let (server, _directory, location) = server();
     for (asks, properties, says) in [
         (Asks::Digest, "proxy-id=bob proxy-pw=wrong", "bob"),
@@ -150,7 +150,7 @@ fn c5_a_proxy_that_refuses() {
     server.stop();
 }
 
-/// What squid says when nobody listens behind it is not laid at the server's door, and tried again.
+/// squid's response for an unreachable server is reported as the proxy's, and retried.
 #[test]
 fn a_server_that_is_down_behind_squid() {
     let proxy = Proxy::squid(Asks::Nothing);
@@ -174,7 +174,7 @@ mod tunnels {
 
     use super::*;
 
-    /// https goes through squid by CONNECT, with the password where it asks for one.
+    /// https uses squid with CONNECT, with the password if squid requires one.
     #[test]
     fn https_by_connect() {
         let authority = Authority::new();
@@ -204,7 +204,7 @@ mod tunnels {
         }
     }
 
-    /// A wrong password, and a proxy that takes no Basic, are failures for good that say so.
+    /// A wrong password, and a proxy that does not accept Basic, are reported as permanent failures.
     #[test]
     fn a_tunnel_that_is_denied() {
         let location = "https://127.0.0.1:9/concert";
@@ -220,9 +220,9 @@ mod tunnels {
         }
     }
 
-    /// A proxy that does not let CONNECT through, or finds nobody there, is told apart from both.
+    /// A proxy that rejects CONNECT, or cannot reach the server, is distinguished from both.
     #[test]
-    fn a_tunnel_that_does_not_come_about() {
+    fn a_tunnel_that_cannot_be_established() {
         let proxy = Proxy::squid(Asks::Nothing);
         let (pushing, _source) =
             Pushing::by_hand(&format!("location=https://127.0.0.1:9/concert proxy={} retries=0", proxy.url()));

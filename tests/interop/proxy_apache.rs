@@ -1,4 +1,4 @@
-//! Pushes through Apache httpd, a reverse proxy that asks for credentials, to the publishing point.
+//! Pushes through Apache httpd, a reverse proxy with authentication, to the publishing point.
 
 use std::fs;
 use std::path::Path;
@@ -19,11 +19,11 @@ fn point(directory: &TempDir) -> BlockingServer {
     Server::spawn(Config::with_points(["concert"], &point)).unwrap()
 }
 
-/// curl is let in with Basic, Digest, NTLM inside Negotiate and Kerberos, and with nothing less: what the
-/// tests of the element believe of this server is true. curl's own `--ntlm` is not heard by gss-ntlmssp 1.2,
-/// which wants a version in the first message; Negotiate is of its own making on both sides.
+/// Verifies what the element's tests assume about this server: it accepts curl with Basic, Digest, NTLM inside
+/// Negotiate, and Kerberos, and nothing else. gss-ntlmssp 1.2 does not accept curl's own `--ntlm`, because it requires
+/// a version in the first message; for Negotiate, curl uses gss-ntlmssp as well.
 #[test]
-fn what_apache_asks_for() {
+fn what_apache_requires() {
     let directory = TempDir::new().unwrap();
     let server = point(&directory);
     let realm = Realm::new();
@@ -45,7 +45,7 @@ fn what_apache_asks_for() {
         (Asking::Kerberos(&realm), "Negotiate", ["--negotiate", "--user", ":"], ["--basic", "--user", "bob:secret"]),
     ] {
         let apache = Apache::new(server.addr(), asking, "");
-        // No tickets of the system's, nor any but where they are wanted.
+        // No tickets of the system, and tickets only where they are required.
         let users = [
             ("NTLM_USER_FILE", apache.ntlm_users().display().to_string()),
             ("KRB5CCNAME", "FILE:/no/tickets".to_owned()),
@@ -59,7 +59,7 @@ fn what_apache_asks_for() {
         let outcome = Curl::new(&[]).set_up(&apache.location());
         assert_eq!(outcome.status, 401, "{outcome:?}");
         assert!(outcome.headers("WWW-Authenticate").any(|one| one.starts_with(challenge)), "{outcome:?}");
-        // Without the ticket, or the password, the scheme alone is not enough.
+        // Without the ticket or the password, the scheme alone is not sufficient.
         let nobody = [("NTLM_USER_FILE", "/no/users".to_owned()), ("KRB5CCNAME", "FILE:/no/tickets".to_owned())];
         let arguments = ["--negotiate", "--user", ":"];
         let outcome = Curl { arguments: &arguments, environment: &nobody }.set_up(&apache.location());
@@ -68,9 +68,9 @@ fn what_apache_asks_for() {
     assert_eq!(server.stats("concert").unwrap().sessions, 4);
 }
 
-/// A whole push by curl: Apache passes both requests on as they are.
+/// A whole push with curl: Apache forwards both requests unchanged.
 #[test]
-fn what_apache_passes_on() {
+fn what_apache_forwards() {
     let directory = TempDir::new().unwrap();
     let server = point(&directory);
     let apache = Apache::new(server.addr(), Asking::Digest, "");
@@ -84,10 +84,10 @@ fn what_apache_passes_on() {
     assert_eq!((stats.sessions, stats.headers, stats.packets), (1, 1, 200));
 }
 
-/// H-7, C-10: what was pushed through a proxy that names itself decodes as what was received, in one body
-/// and in many on one connection. Apache holds the answer to the end back, since its body is not whole: where bodies before
-/// were answered the element says so, unless Apache sees in time that the publishing point has closed. Nothing is lost
-/// either way.
+/// H-7, C-10: a stream pushed through a proxy that identifies itself decodes to the same frames, in one body and in
+/// many on one connection. Apache holds the response to the end back, because its body is not complete. If earlier
+/// bodies had a response, the element reports this, unless Apache detects in time that the publishing point has closed
+/// the connection. Nothing is lost in either case.
 #[test]
 fn h7_c10_what_was_pushed_is_received() {
     for length in [0, 40_000] {
@@ -117,14 +117,14 @@ fn h7_c10_what_was_pushed_is_received() {
         assert_same_frames(&source, &recordings(directory.path())[0], 0);
         let requests = stats.get::<u64>("requests-sent").unwrap();
         assert_eq!(requests > 3, length > 0, "{requests}");
-        until("Apache has written all down", || apache.requests().len() as u64 == requests);
+        until("Apache has logged all requests", || apache.requests().len() as u64 == requests);
         let mut statuses = apache.requests();
-        assert_eq!(statuses.pop(), Some(400), "the last body is never whole");
+        assert_eq!(statuses.pop(), Some(400), "the last body is never complete");
         assert!(statuses.iter().all(|status| *status == 204), "{statuses:?}");
     }
 }
 
-/// A push of a file, several PushStarts long.
+/// A push of a file that needs several PushStarts.
 fn pushing(source: &Path, apache: &Apache, methods: &str, password: &str) -> Pushing {
     let pushing = Pushing::launch(
         &format!("filesrc location={}", source.display()),
@@ -139,10 +139,10 @@ fn pushing(source: &Path, apache: &Apache, methods: &str, password: &str) -> Pus
     pushing
 }
 
-/// C-5, C-13: the element is let in by each scheme: NTLM and Negotiate once on the connection, Basic and
-/// Digest with each PushStart, before Apache asks again. What it pushes arrives.
+/// C-5, C-13: Apache accepts the element with each scheme: with NTLM and Negotiate once per connection, with Basic and
+/// Digest in each PushStart, before a challenge. The pushed stream arrives.
 #[test]
-fn c5_c13_the_element_is_let_in_by_each_scheme() {
+fn c5_c13_the_element_is_accepted_with_each_scheme() {
     let directory = TempDir::new().unwrap();
     let source = directory.path().join("source.wmv");
     ffmpeg_file(&source, 25);
@@ -163,7 +163,7 @@ fn c5_c13_the_element_is_let_in_by_each_scheme() {
         pushing.stop();
         assert_eq!(stats.get::<&str>("auth-scheme"), Ok(scheme));
         let requests = stats.get::<u64>("requests-sent").unwrap();
-        until("Apache has written all down", || apache.requests().len() as u64 == requests);
+        until("Apache has logged all requests", || apache.requests().len() as u64 == requests);
         let mut statuses = apache.requests();
         statuses.pop();
         let (refused, taken) = statuses.split_at(refusals);
@@ -174,9 +174,9 @@ fn c5_c13_the_element_is_let_in_by_each_scheme() {
     }
 }
 
-/// C-5: a wrong password, and a server that wants a Kerberos ticket, end the push for good after one attempt.
+/// C-5: a wrong password, and a server that requires a Kerberos ticket, end the push permanently after one attempt.
 #[test]
-fn c5_the_element_is_refused() {
+fn c5_the_element_is_rejected() {
     let directory = TempDir::new().unwrap();
     let source = directory.path().join("source.wmv");
     ffmpeg_file(&source, 25);
@@ -191,7 +191,7 @@ fn c5_the_element_is_refused() {
         (Asking::Ntlm, "negotiate", 3),
         #[cfg(feature = "ntlm")]
         (Asking::Kerberos(&realm), "negotiate", 2),
-        // Nothing that both can do.
+        // No scheme that both support.
         (Asking::Kerberos(&realm), "digest", 1),
     ] {
         let apache = Apache::new(server.addr(), asking, "");
@@ -199,14 +199,14 @@ fn c5_the_element_is_refused() {
         let (error, details) = pushing.wait_for_error();
         assert!(error.matches(gst::ResourceError::NotAuthorized), "{methods}: {error:?}");
         assert_eq!(details.get::<u32>("hresult"), Ok(Hresult::SERVER_ACCESS_DENIED.0), "{methods}: {details}");
-        until("Apache has written all down", || apache.requests().len() >= requests);
+        until("Apache has logged all requests", || apache.requests().len() >= requests);
         assert_eq!(apache.requests(), vec![401; requests], "{methods}");
     }
     assert_eq!(server.stats("concert").unwrap().sessions, 0);
 }
 
-/// A body that goes on for longer than Apache waits is passed on all the same: its times count silence only.
-/// Its beginning is passed on once some of it has gathered.
+/// A body that lasts longer than Apache's timeouts is forwarded nevertheless, because they apply only to silence. Its
+/// start is forwarded after some data has accumulated.
 #[test]
 fn a_body_outlasts_the_times_of_apache() {
     let directory = TempDir::new().unwrap();

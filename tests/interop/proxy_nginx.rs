@@ -11,9 +11,9 @@ use test_support::nginx::Nginx;
 use test_support::pipeline::{Pushing, end, feed, feed_for_four_seconds, until};
 use wmhttp::Hresult;
 
-/// A body that is passed on as it comes, and the publishing point's own Server header.
+/// Forwards a body as it arrives, and the publishing point's own Server header.
 const STREAMING: &str = "proxy_pass_header Server; proxy_http_version 1.1; proxy_request_buffering off;";
-/// nginx's default: a body is passed on when it is whole.
+/// nginx's default: a body is forwarded when it is complete.
 const BUFFERING: &str = "proxy_pass_header Server; proxy_http_version 1.1; proxy_request_buffering on;";
 
 fn point(directory: &TempDir) -> BlockingServer {
@@ -32,7 +32,7 @@ fn by_hand(nginx: &Nginx, authority: &Authority, properties: &str) -> (Pushing, 
     (pushing, source)
 }
 
-/// The fields of a line of nginx's: (connection, status, the publishing point's status).
+/// Parses a line of nginx's log: (connection, status, the publishing point's status).
 fn exchanges(nginx: &Nginx) -> Vec<(String, String, String)> {
     let fields = |line: String| {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
@@ -41,7 +41,7 @@ fn exchanges(nginx: &Nginx) -> Vec<(String, String, String)> {
     nginx.requests().into_iter().map(fields).collect()
 }
 
-/// What was pushed decodes as what was received, in one body and in many on one connection.
+/// The pushed stream decodes to the same frames, in one body and in many on one connection.
 #[test]
 fn c10_what_was_pushed_is_received() {
     for (length, bodies) in [(0, 1..2), (40_000, 3..100)] {
@@ -66,7 +66,7 @@ fn c10_what_was_pushed_is_received() {
         assert_eq!((received.sessions, received.headers), (1, 1));
         server.stop();
         assert_same_frames(&source, &recordings(directory.path())[0], 0);
-        until("nginx has written all down", || {
+        until("nginx has logged all requests", || {
             exchanges(&nginx).len() as u64 == stats.get::<u64>("requests-sent").unwrap()
         });
         let exchanges = exchanges(&nginx);
@@ -76,7 +76,7 @@ fn c10_what_was_pushed_is_received() {
     }
 }
 
-/// A proxy that buffers passes whole bodies on: what stays in the last one is lost, and the element says so.
+/// A buffering proxy forwards complete bodies only: the data of the last one is lost, and the element reports that.
 #[test]
 fn c7_bodies_that_are_held_back_arrive_whole() {
     let directory = TempDir::new().unwrap();
@@ -85,7 +85,7 @@ fn c7_bodies_that_are_held_back_arrive_whole() {
     let nginx = Nginx::new(&authority, server.addr(), BUFFERING);
     let (pushing, source) = by_hand(&nginx, &authority, "content-length=20000 eos-timeout=600000 retry-delay=60000");
     let received = || server.stats("concert").unwrap().packets;
-    // Too little for a body.
+    // Too little for a complete body.
     feed(&source, media::stream(10, 40));
     until("they are sent", || pushing.destination_stats().get::<u64>("packets-sent") == Ok(10));
     assert_eq!(received(), 0, "nginx holds them back");
@@ -95,7 +95,7 @@ fn c7_bodies_that_are_held_back_arrive_whole() {
     assert!(rollovers >= 3);
     until("whole bodies", || received() > 0 && received() >= 100 - 20);
     let before = received();
-    assert!(before < 100, "the last body is not whole");
+    assert!(before < 100, "the last body is not complete");
     end(&source);
     let warning = pushing.wait_for(|message| {
         assert!(!matches!(message.view(), gst::MessageView::Eos(_)), "a WARNING before EOS");
@@ -107,13 +107,13 @@ fn c7_bodies_that_are_held_back_arrive_whole() {
     assert!(warning.message().contains("proxy_request_buffering off"), "{warning}");
     pushing.wait_for_eos();
     pushing.stop();
-    until("nginx gives the body up", || exchanges(&nginx).iter().any(|(_, status, _)| status == "400"));
+    until("nginx discards the body", || exchanges(&nginx).iter().any(|(_, status, _)| status == "400"));
     let stats = server.stats("concert").unwrap();
     assert_eq!((stats.packets, stats.sessions, stats.headers), (before, 1, 1));
     assert_eq!(exchanges(&nginx).iter().filter(|(_, _, upstream)| upstream == "204").count() as u64, 1 + rollovers);
 }
 
-/// H-5: nginx's own Server header is that of no Windows Media server; `strict-server=false` takes it.
+/// H-5: nginx's own Server header is not that of a Windows Media server; `strict-server=false` accepts it.
 #[test]
 fn h5_the_server_header_of_a_proxy() {
     let directory = TempDir::new().unwrap();
@@ -132,7 +132,7 @@ fn h5_the_server_header_of_a_proxy() {
     assert_eq!(server.stats("concert").unwrap().packets, 5);
 }
 
-/// The publishing point behind nginx goes down and comes again: the push waits for it and goes on.
+/// The publishing point behind nginx stops and restarts: the push waits for it and continues.
 #[test]
 fn c14_the_publishing_point_goes_down() {
     let directory = TempDir::new().unwrap();
@@ -146,7 +146,7 @@ fn c14_the_publishing_point_goes_down() {
     first.kill();
     let status = pushing.wait_for_status("reconnect-start");
     assert_ne!(status.get::<u32>("hresult"), Ok(Hresult::OK.0), "{status}");
-    until("nginx says what is wrong", || exchanges(&nginx).iter().any(|(_, status, _)| status == "502"));
+    until("nginx reports the failure", || exchanges(&nginx).iter().any(|(_, status, _)| status == "502"));
     let second = listening(&directory, address);
     pushing.wait_for_status("reconnect-end");
     feed(&source, (20..40).flat_map(|n| media::packet(n, 40)).collect::<Vec<u8>>());
@@ -155,8 +155,8 @@ fn c14_the_publishing_point_goes_down() {
     assert!(second.stats("concert").unwrap().packets >= 20, "{:?}", second.stats("concert"));
 }
 
-/// A body that goes on for longer than nginx waits for an answer, for room and for more of the body is passed
-/// on all the same: its times count silence only.
+/// A body that lasts longer than nginx's timeouts for a response, for writing and for more of the body is forwarded
+/// nevertheless, because they apply only to silence.
 #[test]
 fn a_body_outlasts_the_times_of_nginx() {
     let directory = TempDir::new().unwrap();
@@ -173,7 +173,7 @@ fn a_body_outlasts_the_times_of_nginx() {
     assert_eq!((stats.get::<u64>("requests-sent"), stats.get::<u64>("reconnects")), (Ok(2), Ok(0)), "{stats}");
 }
 
-/// C-15: nginx closes on a body that is silent for too long; the session is resumed, and nothing is lost.
+/// C-15: nginx closes the connection when a body is silent for too long; the session is resumed without loss.
 #[test]
 fn c15_nginx_closes_on_silence() {
     let directory = TempDir::new().unwrap();
@@ -190,5 +190,5 @@ fn c15_nginx_closes_on_silence() {
     assert_eq!((received.packets, received.sessions, received.headers), (20, 1, 1));
     let stats = pushing.destination_stats();
     assert_eq!((stats.get::<u64>("reconnects"), stats.get::<u64>("packets-dropped")), (Ok(1), Ok(0)), "{stats}");
-    until("nginx has written it down", || exchanges(&nginx).iter().any(|(_, status, _)| status == "408"));
+    until("nginx has logged it", || exchanges(&nginx).iter().any(|(_, status, _)| status == "408"));
 }

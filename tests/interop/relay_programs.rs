@@ -1,5 +1,5 @@
-//! The whole chain, with programs of others at both ends: an encoder, two servers, and players; and curl,
-//! which sees each status.
+//! The whole chain with other projects' programs at both ends: an encoder, two servers, and players; and curl, which
+//! observes each status.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use test_support::pipeline::{Pushing, until};
 use test_support::vlc::Vlc;
 use wmhttp::server::access::{AccessPolicy, Scheme};
 
-/// A player's process; killed where it does not end by itself.
+/// A player's process, which is killed on drop if it has not exited.
 struct Player(Child);
 
 impl Player {
@@ -37,7 +37,7 @@ fn url(scheme: &str, server: &BlockingServer) -> String {
     format!("{scheme}://{}/concert", server.addr())
 }
 
-/// Checksums in what `-f framemd5` writes.
+/// Returns the checksums in the output of `-f framemd5`.
 fn checksums(text: &str) -> Vec<String> {
     text.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit(',').next().unwrap().to_owned()).collect()
 }
@@ -110,12 +110,12 @@ fn from_gstreamer_by_two_servers_to_ffmpeg_vlc_and_mplayer() {
         checksums(&fs::read_to_string(path("ffmpeg.md5")).unwrap_or_default()).len() > 60
     });
 
-    // The end goes the whole way.
+    // The end is relayed to the players.
     pushing.pipeline.send_event(gst::event::Eos::new());
     pushing.wait_for_eos();
     pushing.stop();
     let mut ffmpeg = ffmpeg;
-    until("ffmpeg comes to the end", || ffmpeg.0.try_wait().unwrap().is_some());
+    until("ffmpeg exits", || ffmpeg.0.try_wait().unwrap().is_some());
     until("the leaf has all", || {
         let (leaf, root) = (leaf.stats("concert").unwrap(), root.stats("concert").unwrap());
         leaf.packets == root.packets && !leaf.pushing
@@ -131,7 +131,7 @@ fn from_gstreamer_by_two_servers_to_ffmpeg_vlc_and_mplayer() {
     let played = checksums(&fs::read_to_string(path("ffmpeg.md5")).unwrap());
     let joined = all.len() - played.len();
     assert!(joined > 0 && played.len() > 60);
-    // The packet that starts a key frame holds the last frames before it, which lack what they build on.
+    // The packet that starts a key frame also contains the last frames before it, whose reference frames are missing.
     let before = played.iter().zip(&all[joined..]).take_while(|(shown, sent)| shown != sent).count();
     assert!(before < 15, "{before} frames before the key frame");
     assert_eq!(played[before..], all[joined + before..], "what ffmpeg has shown to the end");
@@ -158,13 +158,9 @@ fn curl_sees_each_status() {
     let statuses = [
         ("no such point", 404, none.set_up(&at("nowhere"))),
         ("moved", 302, none.set_up(&at("moved"))),
-        ("by way of a proxy", 305, none.set_up(&at("proxied"))),
-        ("a push-id that nobody has", 412, none.start(&at("concert"), "1234", Path::new("/dev/null"))),
-        (
-            "a length that is not given",
-            411,
-            Curl::new(&["--header", "Transfer-Encoding: chunked"]).set_up(&at("concert")),
-        ),
+        ("through a proxy", 305, none.set_up(&at("proxied"))),
+        ("an unknown push-id", 412, none.start(&at("concert"), "1234", Path::new("/dev/null"))),
+        ("a missing length", 411, Curl::new(&["--header", "Transfer-Encoding: chunked"]).set_up(&at("concert"))),
         ("no user agent of an encoder", 200, Curl::new(&["--user-agent", "curl"]).set_up(&at("concert"))),
         (
             "a head that is too long",
@@ -175,7 +171,7 @@ fn curl_sees_each_status() {
     for (what, status, outcome) in statuses {
         assert_eq!(outcome.status, status, "{what}: {outcome:?}");
     }
-    // A body that is no push, and one that is.
+    // A body that is not a push, and one that is.
     let directory = TempDir::new().unwrap();
     let file = |name: &str, bytes: &[u8]| {
         let file = directory.path().join(name);
@@ -190,7 +186,7 @@ fn curl_sees_each_status() {
     let directives = file("directives", &vec![b'x'; 20_000]);
     let long = Curl::new(&["--data-binary", &format!("@{}", directives.display())]).set_up(&at("concert"));
     assert_eq!(long.status, 413);
-    // Players: nobody pushes, no such point, a method that nobody has.
+    // Players: no active push, no such publishing point, an unsupported method.
     let play = |point: &str, arguments: &[&str]| {
         let told = Command::new("curl")
             .args(["--silent", "--noproxy", "*", "--output", "/dev/null", "--write-out", "%{http_code}"])
@@ -205,7 +201,7 @@ fn curl_sees_each_status() {
     assert_eq!(play("nowhere", &player), "404");
     assert_eq!(play("moved", &player), "302");
     assert_eq!(play("concert", &["--request", "DELETE"]), "405");
-    // The way that the push has come.
+    // The servers and proxies that the push has passed.
     let hops = (0..20).map(|hop| format!("1.1 p{hop}")).collect::<Vec<_>>().join(", ");
     let far = Curl::new(&["--header", &format!("Via: {hops}")]).set_up(&at("concert"));
     assert_eq!(far.status, 508);
@@ -222,9 +218,9 @@ fn curl_sees_each_status() {
     assert_eq!(none.set_up(&at).status, 401);
 }
 
-/// Two encoders, one after the other and both at once: 409 while the first is connected, 503 where there is no room.
+/// Two encoders, consecutively and simultaneously: 409 while the first is connected, 503 at the limit.
 #[test]
-fn curl_sees_who_is_there() {
+fn curl_sees_a_busy_publishing_point() {
     let config = Config::with_points(["concert", "other"], &PointConfig::default());
     let server = Server::spawn(Config { max_sessions: 1, ..config }).unwrap();
     let pushing = Pushing::by_hand(&format!("sync=false location={}", url("http", &server)));

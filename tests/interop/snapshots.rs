@@ -1,4 +1,4 @@
-//! The element's interface as applications see it, held fast: what changes here changes for them.
+//! Snapshots of the element's interface as seen by applications: a change here is a change for them.
 
 use std::fs;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::process::Command;
 
 use test_support::pipeline::plugin_folder;
 
-/// Set, it has the snapshots written anew.
+/// If this variable is set, the snapshots are written.
 const WRITE: &str = "WRITE_SNAPSHOTS";
 
-/// Lines of gst-inspect's that differ from one build to another.
+/// Lines of gst-inspect's output that differ between builds.
 const OF_THE_BUILD: [&str; 3] = ["  Filename ", "  Version ", "  Source release date "];
 
 #[test]
@@ -21,13 +21,13 @@ fn what_gst_inspect_says() {
     compare("tests/snapshots/gst-inspect.txt", &lasting.collect::<String>());
 }
 
-/// GStreamer's documentation is made from such a file, and its history is the interface's.
+/// GStreamer's documentation is built from such a file, whose history is that of the interface.
 #[test]
 fn what_the_plugin_cache_says() {
     compare("docs/plugins/gst_plugins_cache.json", &output(&mut Command::new("scripts/plugin-cache")));
 }
 
-/// What a program says that sees the plugin of this build.
+/// Returns the output of a program that uses the plugin of this build.
 fn output(command: &mut Command) -> String {
     let plugin = plugin_folder();
     let output = command
@@ -50,6 +50,6 @@ fn compare(name: &str, is: &str) {
     let differs = is.lines().zip(was.lines().chain([""; 1000])).find(|(is, was)| is != was);
     assert!(
         was == is,
-        "{name} is not what it was; where that is meant, write it by: {WRITE}=1 cargo test --features interop --test interop snapshots\n{differs:?}"
+        "{name} differs from the snapshot; if that is intended, update it with: {WRITE}=1 cargo test --features interop --test interop snapshots\n{differs:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! The status page in Chromium: what it shows, that it follows, and that nothing from outside is more than text.
+//! The status page in Chromium: it shows the current state, updates itself, and displays external data only as text.
 
 use asf_publishing_point::config::{Config, PointConfig};
 use asf_publishing_point::{BlockingServer, RelayConfig, Server};
@@ -12,7 +12,7 @@ fn server(points: &[&str]) -> BlockingServer {
     Server::spawn(Config::with_points(points.iter().copied(), &PointConfig::default())).unwrap()
 }
 
-/// A browser on the server's page, which has its first answer.
+/// A browser on the server's page that has received its first response.
 fn watching(server: &BlockingServer) -> Browser {
     let browser = Browser::start();
     browser.open(&format!("http://{}/", server.addr()));
@@ -20,7 +20,7 @@ fn watching(server: &BlockingServer) -> Browser {
     browser
 }
 
-/// The page asked its own server only, and its console is silent.
+/// Asserts that the page sent requests only to its own server, and that its console is empty.
 fn is_quiet(browser: &Browser, server: &BlockingServer) {
     let own = format!("http://{}/", server.addr());
     let fetched = browser.fetched();
@@ -30,7 +30,7 @@ fn is_quiet(browser: &Browser, server: &BlockingServer) {
     assert_eq!(browser.console(), [] as [String; 0]);
 }
 
-/// Some point is pushed, and its header has come.
+/// A publishing point receives a push, and its header has arrived.
 const ON_AIR: &str = "return document.querySelector('.point[data-state=pushed] .chips li') !== null";
 const LINE: &str = "return document.querySelector('figure.in path.line').getAttribute('d')";
 
@@ -66,7 +66,8 @@ fn a_push_is_shown_and_its_plot_moves() {
     is_quiet(&browser, &server);
 }
 
-/// S-13: with AutoDestroy a point is made for a push and goes with it; the page follows without being loaded again.
+/// S-13: with AutoDestroy a publishing point is created for a push and removed with it; the page updates without being
+/// reloaded.
 #[test]
 fn points_come_and_go() {
     let server = server(&["template"]);
@@ -103,7 +104,7 @@ fn a_hostile_text_stays_text() {
 }
 
 #[test]
-fn a_server_that_goes_away_is_said() {
+fn a_lost_server_is_reported() {
     let server = server(&["concert"]);
     let browser = watching(&server);
     server.stop();
@@ -111,12 +112,12 @@ fn a_server_that_goes_away_is_said() {
         "the alarm",
         "return /No answer from the server since/.test(document.getElementById('alarm').innerText)",
     );
-    assert!(browser.text().contains("concert"), "what was known last stays");
+    assert!(browser.text().contains("concert"), "the last known state stays");
 }
 
-/// The disconnect button: the first click asks, the second acts (S-15).
+/// The disconnect button: the first click asks for confirmation, the second disconnects (S-15).
 #[test]
-fn s15_the_pusher_is_disconnected() {
+fn s15_the_encoder_is_disconnected() {
     let server = server(&["concert"]);
     let browser = watching(&server);
     let encoder = Encoder::start(server.addr(), "concert", AGENT, header("", ""));
@@ -131,18 +132,18 @@ fn s15_the_pusher_is_disconnected() {
     is_quiet(&browser, &server);
 }
 
-/// Pictures to look at, in the folder that the environment's STATUS_PAGE_PICTURES names, if it names one.
+/// Saves a picture of the page in the folder in the environment variable STATUS_PAGE_PICTURES, if it is set.
 fn photograph(browser: &Browser, name: &str) {
     if let Some(folder) = std::env::var_os("STATUS_PAGE_PICTURES") {
         browser.photograph(&std::path::Path::new(&folder).join(format!("{name}.png")));
     }
 }
 
-/// On any screen all fits in its width, in light and in dark; what is drawn has contrast.
+/// The page fits the width of any screen, in light and dark mode, with sufficient contrast.
 #[test]
 fn it_fits_every_screen() {
     let long = format!("live/{}", "a-name-without-an-end-".repeat(8));
-    // One that takes the stream, one that is not there.
+    // One server that accepts the stream, and one that does not exist.
     let further = server(&["concert"]);
     let mut config = Config::with_points(["concert", &long, "quiet"], &PointConfig::default());
     let forwards = [format!("http://{}/", further.addr()), format!("http://127.0.0.1:9/{long}")];
@@ -169,16 +170,16 @@ fn it_fits_every_screen() {
         for dark in [false, true] {
             browser.look(Look { dark, width, ..DESK });
             let fits = "return document.documentElement.scrollWidth <= window.innerWidth";
-            browser.until(&format!("nothing sticks out at {width} pixels"), fits);
+            browser.until(&format!("everything fits at {width} pixels"), fits);
             let poor = browser.run(CONTRAST);
-            assert_eq!(poor, serde_json::json!([]), "of little contrast, dark: {dark}, at {width} pixels");
+            assert_eq!(poor, serde_json::json!([]), "insufficient contrast, dark: {dark}, at {width} pixels");
             photograph(&browser, &format!("{width}-{}", if dark { "dark" } else { "light" }));
         }
     }
     is_quiet(&browser, &server);
 }
 
-/// The texts whose contrast with what is behind them is below 4.5, as WCAG measures it.
+/// Returns the texts whose contrast with their background is below 4.5, as defined by WCAG.
 const CONTRAST: &str = r#"
     const parts = (colour) => colour.match(/[\d.]+/g).map(Number);
     const light = (colour) => parts(colour).slice(0, 3)

@@ -1,4 +1,4 @@
-//! The documentation against the element and the library: its tables are what they say, its links lead somewhere.
+//! Compares the documentation with the element and the libraries: its tables must be correct, and its links must exist.
 //! `tests/interop/docs_commands.rs` runs its commands.
 
 use std::collections::BTreeSet;
@@ -12,13 +12,13 @@ use http::header::{HeaderMap, HeaderValue, SERVER};
 use test_support::pages::pages;
 use wmhttp::failure::{Cause, Failure};
 
-/// Set, it has the pages that are made from the sources written anew.
+/// If this variable is set, the generated pages are written.
 const WRITE: &str = "WRITE_DOCS";
 
 const ELEMENT: &str = include_str!("../../docs/element.md");
 const MESSAGES: &str = include_str!("../../docs/messages.md");
 
-/// The element, with the plugin of this build.
+/// Creates the element with the plugin of this build.
 fn element() -> gst::Element {
     static PLUGIN: Once = Once::new();
     PLUGIN.call_once(|| {
@@ -28,7 +28,7 @@ fn element() -> gst::Element {
     gst::ElementFactory::make("asfpushsink").build().unwrap()
 }
 
-/// The cells of the table between the markers `name`, without its two head lines and without back-ticks.
+/// Returns the cells of the table between the markers `name`, without its two heading lines and without backticks.
 fn table(page: &str, name: &str) -> Vec<Vec<String>> {
     let (_, after) = page.split_once(&format!("<!-- {name}: begin -->")).unwrap();
     let (table, _) = after.split_once(&format!("<!-- {name}: end -->")).unwrap();
@@ -36,7 +36,7 @@ fn table(page: &str, name: &str) -> Vec<Vec<String>> {
     table.trim().lines().skip(2).map(cells).collect()
 }
 
-/// Rows of a table as lines, so that a failure shows the first that differs.
+/// Returns the rows of a table as lines, so that a failure shows the first difference.
 fn lines(rows: impl Iterator<Item = Vec<String>>) -> String {
     rows.map(|row| row.join(" | ") + "\n").collect()
 }
@@ -66,7 +66,7 @@ fn the_table_of_statuses_is_the_elements() {
     assert_eq!(told, is, "the page's table (left) and GstAsfPushStatus (right)");
 }
 
-/// What a destination has of its own; the rest are the element's, and named in another page.
+/// The properties that only a destination has; those of the element are on another page.
 #[test]
 fn the_table_of_a_destinations_properties_is_its() {
     element();
@@ -106,10 +106,10 @@ fn the_tables_of_signals_are_the_elements() {
         include_str!("../snapshots/gst-inspect.txt").lines().skip_while(|line| *line != "Element Signals:");
     let is = inspect.by_ref().filter_map(|line| line.strip_prefix("  \"")?.split('"').next());
     let missing: Vec<&str> = is.filter(|name| !told.contains(*name)).collect();
-    assert!(missing.is_empty(), "the page does not tell of {missing:?}");
+    assert!(missing.is_empty(), "the page does not contain {missing:?}");
 }
 
-/// What each status means and what to do about it: made from the table in `crates/wmhttp/src/failure.rs`.
+/// The meaning and remedy of each status, generated from the table in `crates/wmhttp/src/failure.rs`.
 #[test]
 fn the_page_of_failures_is_current() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/failures.md");
@@ -121,7 +121,7 @@ fn the_page_of_failures_is_current() {
     let differs = page.lines().zip(told.lines().chain([""; 1000])).find(|(is, told)| is != told);
     assert!(
         told == page,
-        "docs/failures.md is not current, write it by: {WRITE}=1 cargo test --test meta docs\n{differs:?}"
+        "docs/failures.md is out of date; update it with: {WRITE}=1 cargo test --test meta docs\n{differs:?}"
     );
 }
 
@@ -140,7 +140,7 @@ fn links_lead_somewhere() {
     }
 }
 
-/// Files that a page names in code: what moves takes its name along.
+/// Files named in code must exist, so that moving a file requires an update of the pages.
 #[test]
 fn files_that_are_named_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -197,7 +197,8 @@ fn every_script_is_described() {
     }
 }
 
-/// GStreamer's own documentation is made from a comment of this form; its pipelines are the page's, which are run.
+/// GStreamer's documentation is built from a comment of this form; its pipelines must be on the page, whose commands
+/// are run.
 #[test]
 fn the_section_for_gstreamers_documentation_shows_the_pages_pipelines() {
     let (_, section) = include_str!("../../src/sink/mod.rs").split_once("SECTION:element-asfpushsink").unwrap();
@@ -213,13 +214,13 @@ fn the_section_for_gstreamers_documentation_shows_the_pages_pipelines() {
     }
 }
 
-/// cargo-c installs what meson does, to where it does.
+/// cargo-c must install the same files as meson, in the same folders.
 #[test]
 fn cargo_c_and_meson_install_the_same_plugin() {
     let cargo: toml::Table = include_str!("../../Cargo.toml").parse().unwrap();
     let capi = &cargo["package"]["metadata"]["capi"];
     let folder = capi["library"]["install_subdir"].as_str().unwrap();
-    // Without a version in its name, as GStreamer looks for plugins, and with no header of its own.
+    // Without a version in the file name, as GStreamer expects of plugins, and without a C header.
     assert!(!capi["library"]["versioning"].as_bool().unwrap());
     assert!(!capi["header"]["enabled"].as_bool().unwrap());
     let library = cargo["lib"]["name"].as_str().unwrap();
@@ -264,7 +265,7 @@ fn default(spec: &glib::ParamSpec) -> String {
     }
 }
 
-/// GStreamer's words for it are in the flags; `PLAYING` includes the states below.
+/// The flags contain GStreamer's values; `PLAYING` includes the states below.
 fn changeable(spec: &glib::ParamSpec) -> String {
     let flags = spec.flags();
     if !flags.contains(glib::ParamFlags::WRITABLE) {
@@ -279,7 +280,7 @@ fn changeable(spec: &glib::ParamSpec) -> String {
     .to_owned()
 }
 
-/// The page of failures, from what the library makes of each.
+/// Generates the page of failures from the library's table.
 fn failures() -> String {
     let mut page = String::from(
         "# Failures\n\nMade by `tests/meta/docs.rs` from the table in `crates/wmhttp/src/failure.rs`. A failure is on the bus with this text, remedy and\n\
@@ -300,7 +301,7 @@ fn failures() -> String {
         "status",
         merged(|status| {
             let by_proxy = of_status(status, Some("proxy"));
-            // Where it means the same as a server's, it has no row.
+            // If it means the same as a server's response, it has no row.
             (by_proxy.remedy != of_status(status, None).remedy).then_some(by_proxy)
         }),
     );
@@ -313,7 +314,7 @@ fn failures() -> String {
     page
 }
 
-/// Statuses from 300 on whose failures are the same are one row.
+/// Statuses from 300 with the same failure share a row.
 fn merged(failure: impl Fn(u16) -> Option<Failure>) -> Vec<(String, Failure)> {
     let mut rows: Vec<(Vec<u16>, Failure)> = Vec::new();
     for (status, failure) in (300..600).filter_map(|status| Some((status, failure(status)?))) {
@@ -339,7 +340,7 @@ fn of_status(status: u16, speaker: Option<&'static str>) -> Failure {
     Failure::from_status(status, &headers, false, speaker.is_some())
 }
 
-/// All of them, in the order of their declaration.
+/// All causes in the order of their declaration.
 const CAUSES: [Cause; 20] = [
     Cause::NameNotFound,
     Cause::NameTimeout,

@@ -1,4 +1,4 @@
-//! The project's own texts, tables and snapshots against its sources.
+//! Compares the project's pages, tables and snapshots with its sources.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod docs;

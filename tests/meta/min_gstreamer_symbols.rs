@@ -1,4 +1,5 @@
-//! The oldest GStreamer that the plugin can do with, by the libraries' own descriptions (GIR). `scripts/oldest-rust` does it for Rust.
+//! The oldest GStreamer version that the plugin supports, verified with the libraries' descriptions (GIR).
+//! `scripts/oldest-rust` does the same for Rust.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,22 +10,22 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 use test_support::pipeline::plugin_folder;
 
-/// As the features `v1_20` in Cargo.toml, and the versions in meson.build, say.
+/// As in the features `v1_20` in Cargo.toml, and in the versions in meson.build.
 const OLDEST: (u32, u32) = (1, 20);
 
-/// Functions behind macros of the C headers, there since 1.0; the descriptions leave out what begins with `_`.
+/// Functions behind macros of the C headers, which exist since 1.0. The descriptions omit names that begin with `_`.
 const OF_MACROS: [&str; 2] = ["_gst_debug_category_new", "_gst_debug_get_category"];
 
-/// What a description says of a function.
+/// The description of a function.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Told {
     since: Option<(u32, u32)>,
     deprecated: bool,
 }
 
-/// Functions by their names in C.
+/// Returns the functions by their C names.
 fn functions(library: &str) -> BTreeMap<String, Told> {
-    // Newer Debians have them among the libraries, whatever pkg-config says.
+    // Newer Debian versions install them with the libraries, whatever pkg-config returns.
     let folders = ["girdir", "libdir"].map(|variable| {
         let variable = format!("--variable={variable}");
         let output = Command::new("pkg-config").args([&variable, "gstreamer-1.0"]).output().unwrap();
@@ -38,11 +39,11 @@ fn functions(library: &str) -> BTreeMap<String, Told> {
         .unwrap_or_else(|| panic!("{library}-1.0.gir: scripts/install-deps test"));
     let mut reader = Reader::from_str(&description);
     let mut functions = BTreeMap::new();
-    // What a function stands in: where that came late, so did the function.
+    // The enclosing elements: a function is not older than the element that contains it.
     let mut around: Vec<Told> = Vec::new();
     let mut note = |element: &BytesStart<'_>, around: Option<&Told>| {
         let outside = around.cloned().unwrap_or_default();
-        // These tell the version of something else.
+        // In these elements the version has another meaning.
         let is_about_itself = !["repository", "namespace"].map(str::as_bytes).contains(&element.name().as_ref());
         let since = attribute(element, "version").filter(|_| is_about_itself);
         let told = Told {
@@ -82,7 +83,7 @@ fn version(text: &str) -> (u32, u32) {
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
-/// What the plugin expects others to define.
+/// Returns the undefined symbols of the plugin.
 fn wanted() -> Vec<String> {
     let plugin = plugin_folder().join("libgstasfpush.so");
     let nm = Command::new("nm").args(["--dynamic", "--undefined-only", "--format=just-symbols"]).arg(plugin).output();
@@ -95,8 +96,9 @@ fn wanted() -> Vec<String> {
 #[test]
 fn nothing_younger_than_the_oldest_gstreamer_and_nothing_given_up() {
     let told: BTreeMap<_, _> = ["Gst", "GstBase"].into_iter().flat_map(functions).collect();
-    // The descriptions are read rightly: some that came before, came after, and were given up.
-    let of = |name: &str| told.get(name).unwrap_or_else(|| panic!("{name} is not described"));
+    // Check that the descriptions are parsed correctly, with functions from before, from later versions, and deprecated
+    // ones.
+    let of = |name: &str| told.get(name).unwrap_or_else(|| panic!("{name} has no description"));
     assert_eq!(*of("gst_element_get_static_pad"), Told::default());
     assert_eq!(of("gst_base_sink_get_stats").since, Some((1, 18)));
     assert_eq!(of("gst_child_proxy_get_child_by_name_recurse").since, Some((1, 22)));
@@ -111,7 +113,7 @@ fn nothing_younger_than_the_oldest_gstreamer_and_nothing_given_up() {
             continue;
         }
         let told = of(name);
-        assert!(told.since <= Some(OLDEST), "{name} is there since {:?}", told.since);
+        assert!(told.since <= Some(OLDEST), "{name} exists since {:?}", told.since);
         assert!(!told.deprecated, "{name} is deprecated");
     }
 }

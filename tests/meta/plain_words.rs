@@ -1,9 +1,9 @@
-//! Phrases of a private idiom that must not come back into what users read: pages, messages, log lines and responses.
+//! Phrases of a private idiom that must not return to what users read: pages, messages, log lines and responses.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each stands between word boundaries, in any case.
+/// Matched as whole words, in any case.
 const PHRASES: [&str; 21] = [
     "whoever",
     "whomever",
@@ -27,11 +27,11 @@ const PHRASES: [&str; 21] = [
     "gone on",
     "so many",
 ];
-/// What may follow `is no` and `are no` in plain English; without one of these, and without `there` before, the phrase is
-/// `is not a`.
+/// Words that may follow `is no` and `are no` in plain English. Without one of these, and without `there` before, the
+/// phrase should be `is not a`.
 const AFTER_NO: [&str; 3] = ["longer", "more", "one"];
 
-/// The phrases in a text.
+/// Returns the phrases in a text.
 fn phrases(text: &str) -> Vec<&'static str> {
     let lower = text.to_lowercase();
     let words: Vec<&str> =
@@ -53,13 +53,13 @@ fn phrases(text: &str) -> Vec<&'static str> {
     found
 }
 
-/// A page's prose: without code, which names things as they are.
+/// Returns the prose of a page, without code.
 fn prose(page: &str) -> String {
     let blocks = page.split("```").step_by(2);
     blocks.flat_map(|text| text.split('`').step_by(2)).collect::<Vec<_>>().join(" ` ")
 }
 
-/// The string literals of a source before its tests.
+/// Returns the string literals of a source file before its tests.
 fn literals(source: &str) -> Vec<&str> {
     let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
     let lines = source.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -85,7 +85,7 @@ fn pages_are_in_plain_words() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut pages: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root.join(name)).into();
     files(&root.join("docs"), "md", &mut pages);
-    // It is made of the rules' and the tests' names.
+    // This page is generated from the names of rules and tests.
     pages.retain(|page| !page.ends_with("docs/rules.md"));
     for page in pages {
         let found = phrases(&prose(&fs::read_to_string(&page).unwrap()));

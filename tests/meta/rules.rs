@@ -1,6 +1,7 @@
-//! The rules of [MS-WMHTTP] and the tests that prove them: `docs/rules.md`, made from the sources.
+//! Generates `docs/rules.md`, which lists the rules of [MS-WMHTTP] and the tests that verify them.
 //!
-//! A test proves a rule whose id begins its name (`c9_c10_roll_overs`) or stands in its doc comment (`C-9`).
+//! A test verifies a rule if the rule's id is at the start of its name (`c9_c10_roll_overs`) or in its doc comment
+//! (`C-9`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -9,32 +10,32 @@ use std::path::Path;
 
 use test_support::sources::rust_files;
 
-/// Set, it has the table written anew.
+/// If this variable is set, the table is written.
 const WRITE: &str = "WRITE_RULES";
 
-/// Ids, as comments and tests name them, and what they are about.
+/// The ids in comments and tests, and the subjects of the rules.
 const RULES: &[(&str, &[&str])] = &[
     (
-        "C: the client, a pusher",
+        "C: the client (encoder)",
         &[
-            "C-1 state at the beginning",
+            "C-1 initial state",
             "C-2 PushSetup's method, length and headers",
             "C-3 PushSetup's body: template and AutoDestroy",
-            "C-4 redirects, and a proxy by 305",
-            "C-5 401 and 407 to PushSetup",
-            "C-6 what a PushSetup that succeeds gives",
+            "C-4 redirects, and 305 for a proxy",
+            "C-5 401 and 407 responses to PushSetup",
+            "C-6 the result of a successful PushSetup",
             "C-7 Content-Length of a PushStart, direct and through a proxy",
             "C-8 the first PushStart begins with the header",
-            "C-9 a packet that does not fit waits, and the body is filled",
-            "C-10 a body that is full waits for its answer",
+            "C-9 a packet that does not fit is held back, and the body is filled",
+            "C-10 the response to a full body",
             "C-11 the end of the stream",
-            "C-12 another header within a session",
-            "C-13 401 and 407 to PushStart",
+            "C-12 header changes within a session",
+            "C-13 401 and 407 responses to PushStart",
             "C-14 a lost connection is reported",
-            "C-15 a lost session is resumed in time, or begun anew",
-            "C-16 an answer before the body is complete ends the request",
-            "C-17 HTTP/1.0, and an answer that never comes",
-            "C-18 a publishing point that goes with its session",
+            "C-15 a lost session is resumed in time, or replaced by a new one",
+            "C-16 a response before the body is complete ends the request",
+            "C-17 HTTP/1.0, and a missing response",
+            "C-18 removal of the publishing point with its session",
         ],
     ),
     (
@@ -44,18 +45,18 @@ const RULES: &[(&str, &[&str])] = &[
             "H-2 the push-id, and other cookies",
             "H-3 User-Agent",
             "H-4 X-Accept-Authentication",
-            "H-5 Server names a Windows Media server",
-            "H-6 every answer may set the push-id",
-            "H-7 Via tells of a proxy",
+            "H-5 the Server header of a Windows Media server",
+            "H-6 every response may set the push-id",
+            "H-7 Via indicates a proxy",
             "H-8 Cache-Control, and the Idle-Timeout in Pragma",
-            "H-9 what is unknown is ignored",
+            "H-9 unknown headers are ignored",
         ],
     ),
     (
         "P: packets",
         &[
             "P-1 the framing header",
-            "P-2 what PacketLength counts",
+            "P-2 PacketLength",
             "P-3 `$H`",
             "P-4 `$C`",
             "P-5 `$D`",
@@ -67,26 +68,26 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "S: the server, publishing points",
         &[
-            "S-1 what a session has",
+            "S-1 the contents of a session",
             "S-2 Idle-Timeout",
             "S-3 Inactivity-Timeout",
-            "S-4 who is no encoder",
+            "S-4 clients that are not encoders",
             "S-5 redirects",
             "S-6 authentication",
-            "S-7 push-ids that are unknown or in use",
-            "S-8 which publishing points there are",
-            "S-9 the answer to a PushSetup",
-            "S-10 a PushStart is answered by its head",
+            "S-7 unknown push-ids, and push-ids in use",
+            "S-8 existing publishing points, and templates",
+            "S-9 the response to a PushSetup",
+            "S-10 the head of a PushStart",
             "S-11 the first packet is `$H`",
-            "S-12 the answer to a whole body",
+            "S-12 the response to a complete body",
             "S-13 the end of a session",
             "S-14 a lost connection ends no session",
-            "S-15 a pusher is sent away",
+            "S-15 termination of a push by the server",
         ],
     ),
 ];
 
-/// Tests by the rule that they prove: file and name.
+/// The file and name of the tests that verify each rule.
 type Proofs = BTreeMap<String, BTreeSet<(String, String)>>;
 
 #[test]
@@ -96,7 +97,7 @@ fn every_rule_has_a_test() {
     let unproved: Vec<&str> = rules().filter(|rule| !proofs.contains_key(*rule)).collect();
     assert!(unproved.is_empty(), "no test has these in its name or doc comment: {unproved:?}");
     let unknown: Vec<_> = proofs.iter().filter(|(rule, _)| !rules().any(|known| known == rule.as_str())).collect();
-    assert!(unknown.is_empty(), "these tests name rules that there are not: {unknown:?}");
+    assert!(unknown.is_empty(), "these tests name unknown rules: {unknown:?}");
 }
 
 #[test]
@@ -110,7 +111,7 @@ fn the_table_is_current() {
     let differs = table.lines().zip(told.lines().chain([""; 1000])).find(|(is, told)| is != told);
     assert!(
         told == table,
-        "docs/rules.md is not current, write it by: {WRITE}=1 cargo test --test meta rules\n{differs:?}"
+        "docs/rules.md is out of date; update it with: {WRITE}=1 cargo test --test meta rules\n{differs:?}"
     );
 }
 
@@ -134,7 +135,7 @@ fn proofs() -> Proofs {
     let mut proofs = Proofs::new();
     for file in ["src", "tests", "crates"].iter().flat_map(|folder| rust_files(&root.join(folder))) {
         let shown = file.strip_prefix(root).unwrap().display().to_string();
-        // Its own tests have ids in examples.
+        // Its own tests contain ids in examples.
         if shown == "tests/meta/rules.rs" {
             continue;
         }
@@ -145,7 +146,7 @@ fn proofs() -> Proofs {
     proofs
 }
 
-/// The test functions of a source and the rules that they prove: (rule, name).
+/// Returns the test functions of a source file with the rules that they verify: (rule, name).
 fn tests(source: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut comment = String::new();
@@ -173,7 +174,7 @@ fn tests(source: &str) -> Vec<(String, String)> {
     found
 }
 
-/// Whether a letter and a number are an id's.
+/// Returns whether a letter and a number form an id.
 fn is_rule((letter, number): (&str, &str)) -> bool {
     let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     ["C", "H", "P", "S"].contains(&letter.to_uppercase().as_str()) && digits
@@ -181,7 +182,7 @@ fn is_rule((letter, number): (&str, &str)) -> bool {
 
 fn table(proofs: &Proofs) -> String {
     let mut out = String::from(
-        "# The rules of [MS-WMHTTP] and their tests\n\nMade by `tests/meta/rules.rs`: a rule's id stands in the name or the doc comment of each test that proves it.\n",
+        "# The rules of [MS-WMHTTP] and their tests\n\nMade by `tests/meta/rules.rs`: each test that verifies a rule has the rule's id in its name or doc comment.\n",
     );
     for (group, rules) in RULES {
         write!(out, "\n## {group}\n\n| rule | about | tests |\n|---|---|---|\n").unwrap();

@@ -1,4 +1,4 @@
-//! What `docs/threats.md` names is there.
+//! Verifies that the files and tests named in `docs/threats.md` exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,8 @@ fn each_threat_has_its_test() {
     assert_eq!(missing, Vec::<String>::new());
 }
 
-/// The lint refuses it everywhere else, and asks for a reason; another asks for what makes each block sound.
+/// The lint forbids unsafe code elsewhere and requires a reason, and another lint requires a SAFETY comment for each
+/// block.
 #[test]
 fn unsafe_code_is_where_the_document_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

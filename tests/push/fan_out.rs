@@ -1,4 +1,4 @@
-//! One element, several publishing points.
+//! One element with several publishing points.
 
 use asf::Header;
 use gst::prelude::*;
@@ -9,7 +9,7 @@ use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
 
-/// The numbers of the packets to the end of the push, which is then confirmed.
+/// Returns the numbers of the packets up to the end of the push, which is then confirmed.
 fn to_the_end(connection: &mut Connection) -> Vec<u32> {
     let packets = connection.until_the_end();
     connection.answer(&wms(204, "one"));
@@ -43,9 +43,9 @@ fn each_gets_everything() {
     }
 }
 
-/// One that refuses, one that never answers and one that drops every push change nothing for the good one.
+/// A server that rejects, one that never responds, and one that drops every push do not affect a working one.
 #[test]
-fn trouble_stays_with_its_owner() {
+fn a_failing_destination_does_not_affect_others() {
     let peers: Vec<Peer> = (0..3).map(|_| Peer::new()).collect();
     let (pushing, source) = pushing(&peers, "eos-timeout=300 retry-delay=10 timeout=600000");
     let mut refusing = peers[0].accept();
@@ -64,13 +64,13 @@ fn trouble_stays_with_its_owner() {
     assert_eq!(good.data(100).len(), 100);
     good.until_the_end();
     good.answer(&wms(204, "one"));
-    // Its failure is a WARNING: two others live.
+    // Its failure is a WARNING, because two others are active.
     pushing.wait_for_eos();
     let states: Vec<String> = pushing.all_stats().iter().map(|stats| stats.get("state").unwrap()).collect();
     assert_eq!((states[0].as_str(), states[2].as_str()), ("failed", "closed"));
 }
 
-/// Whether the failure of one is an ERROR, `on-error` says; which it was, the message.
+/// `on-error` decides whether the failure of one destination is an ERROR; the message names the destination.
 #[test]
 fn on_error_decides() {
     for (policy, error) in [("fail-any", true), ("fail-all", false), ("never", false)] {
@@ -100,9 +100,9 @@ fn on_error_decides() {
     pushing.wait_for_error();
 }
 
-/// One that fails at once is not all of them, though the others have hardly begun.
+/// A destination that fails immediately is not counted as all of them, although the others have only just started.
 #[test]
-fn one_that_fails_at_once_is_not_all() {
+fn an_immediate_failure_is_not_a_failure_of_all() {
     let refused = "http://127.0.0.1:9/concert".to_owned();
     let silent = Peer::new();
     let locations = [refused].into_iter().chain(std::iter::repeat_n(silent.location(), 300));
@@ -118,7 +118,7 @@ fn one_that_fails_at_once_is_not_all() {
     assert_eq!(message.type_(), gst::MessageType::Warning, "{message:?}");
 }
 
-/// A child's own values go before the element's, from the command line too.
+/// A child's own values override the element's, also on the command line.
 #[test]
 fn children_have_their_own_values() {
     let peers: Vec<Peer> = (0..2).map(|_| Peer::new()).collect();
@@ -129,11 +129,11 @@ fn children_have_their_own_values() {
     let proxy = pushing.sink.dynamic_cast_ref::<gst::ChildProxy>().unwrap();
     assert_eq!(proxy.children_count(), 2);
     let child = proxy.child_by_name("dest_1").unwrap();
-    assert_eq!(child.property::<u64>("content-length"), 5_000_000, "the element's, where it has none");
+    assert_eq!(child.property::<u64>("content-length"), 5_000_000, "the element's value, because the child has none");
     assert_eq!(child.property::<Option<String>>("location"), Some(peers[1].location()));
 }
 
-/// Added while playing, a destination begins at the newest key frame; removed, it is gone without `$E`.
+/// A destination added while playing starts at the most recent key frame; a removed one is closed without `$E`.
 #[test]
 fn add_and_remove_while_playing() {
     let peers: Vec<Peer> = (0..2).map(|_| Peer::new()).collect();
@@ -169,9 +169,9 @@ fn add_and_remove_while_playing() {
     pushing.wait_for_eos();
 }
 
-/// `end-session` sends `$E`(0), `disconnect` nothing, and `reconnect` resumes what was disconnected.
+/// `end-session` sends `$E`(0), `disconnect` sends nothing, and `reconnect` resumes a disconnected session.
 #[test]
-fn steering() {
+fn action_signals() {
     let peers: Vec<Peer> = (0..2).map(|_| Peer::new()).collect();
     let (pushing, source) = pushing(&peers, "max-size-time=0");
     feed(&source, media::stream(20, STEP));
@@ -207,7 +207,7 @@ fn steering() {
     assert!(!pushing.sink.emit_by_name::<bool>("reconnect", &[&"dest_9"]));
 }
 
-/// Statuses name their destination.
+/// Status messages contain the name of their destination.
 #[test]
 fn statuses_name_their_destination() {
     let peers: Vec<Peer> = (0..2).map(|_| Peer::new()).collect();

@@ -1,4 +1,5 @@
-//! The behaviour contract under faults: each fault at each moment, with the faulty server alone and beside two good ones.
+//! The behavior contract under faults: each fault at each moment, with the faulty server alone and with two working
+//! ones.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -19,30 +20,31 @@ use test_support::upstream::Upstream;
 use test_support::{media, netns_link};
 use wmhttp::Hresult;
 
-/// Send time from one packet to the next, ms.
+/// Time between the send times of packets in milliseconds.
 const STEP: u32 = 4;
-/// Packets of a buffer: one buffer each 20 ms.
+/// Number of packets per buffer: one buffer every 20 ms.
 const PER_BUFFER: u32 = 5;
 const BUFFER_TIME: Duration = Duration::from_millis((STEP * PER_BUFFER) as u64);
 
-/// How long the stream of a cell goes on: enough for each time-out, and retries after it.
+/// Duration of the stream in a test case: enough for each timeout and the retries after it.
 const STREAM: Duration = Duration::from_millis(5000);
-/// The same where the fault waits for the end.
+/// The same if the fault occurs at the end.
 const STREAM_TO_EOS: Duration = Duration::from_millis(1000);
 
 const RETRY_DELAY: Duration = Duration::from_millis(300);
 const PROPERTIES: &str = "connect-timeout=1000 timeout=1500 stall-timeout=1500 retry-delay=300 retry-delay-max=300";
-/// Shorter than the stream: whoever held it back for the culprit would be seen to.
+/// Shorter than the stream, so that blocking upstream for the faulty server would be detected.
 const SHORT_LOG: &str = "dest_0::max-size-time=1000000000";
-/// A body of so many bytes rolls over a few times a second.
+/// With a body of this size, a rollover occurs several times per second.
 const SHORT_BODY: &str = "dest_0::content-length=40000";
 
-/// What a machine under load may add to what returns at once. A wait for the network is longer: it ends at EOS.
+/// Tolerance for operations that should return immediately, on a busy machine. A wait for the network would be longer,
+/// because it ends at EOS.
 const SLACK: Duration = Duration::from_millis(2000);
-/// The same for the good destinations' packets: shorter than every time-out.
+/// The same for the arrival of packets at working servers: shorter than every timeout.
 const GAP_SLACK: Duration = Duration::from_millis(600);
 
-/// Cells that run at once.
+/// Number of test cases that run simultaneously.
 const AT_ONCE: u32 = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ enum Company {
     BesideTwoGood,
 }
 
-/// `None` for a run without a fault, with which the others are compared.
+/// A test case; `fault` is `None` for a run without a fault, with which the others are compared.
 #[derive(Clone, Copy)]
 struct Cell {
     fault: Option<(Fault, Moment)>,
@@ -67,18 +69,18 @@ impl fmt::Display for Cell {
     }
 }
 
-/// How a fault ends.
+/// The expected result of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Course {
-    /// A WARNING with one of these codes, and another attempt after `retry-delay`, again and again.
+    /// A WARNING with one of these codes, and another attempt after `retry-delay`, repeatedly.
     Retried(&'static [Hresult]),
-    /// The destination fails: an ERROR where it is alone, else a WARNING.
+    /// The destination fails: an ERROR if it is the only one, otherwise a WARNING.
     Failed(Hresult, gst::ResourceError),
-    /// A WARNING, and a new session at once.
+    /// A WARNING, and a new session immediately.
     Anew,
-    /// The end is confirmed, or is as good as.
+    /// The end is confirmed, or is considered confirmed.
     Ended,
-    /// `eos-timeout` passes.
+    /// `eos-timeout` expires.
     EndUnconfirmed,
 }
 
@@ -91,17 +93,17 @@ fn course(fault: Fault, moment: Moment) -> Course {
         (Fault::Refused, BeforeSetup) => Retried(&[Hresult::PUSH_CANNOT_CONNECT]),
         (Fault::BlackHole, BeforeSetup) => Retried(&[Hresult::CONNECT_TIMEOUT]),
 
-        // Everything has arrived, and more than that the answer would not say.
+        // Everything has arrived, and the response would not mean more than that.
         (Fault::Refused | Fault::BlackHole | Fault::Reset | Fault::Garbage | Fault::Status(_), AtEos) => Ended,
         (Fault::Silent | Fault::Trickle | Fault::HalfOpen, AtEos) => EndUnconfirmed,
 
         (Fault::Silent | Fault::Trickle | Fault::NeverReads | Fault::HalfOpen, AtRollOver) => Anew,
         (Fault::NeverReads | Fault::Trickle | Fault::HalfOpen, InStart) => Retried(&[Hresult::CONNECTION_FAILURE]),
-        // Whether the system has taken the request by then is chance.
+        // Whether the TCP stack has accepted the request by then depends on timing.
         (Fault::HalfOpen, BeforeSetup) => Retried(&[Hresult::TIMEOUT, Hresult::CONNECTION_FAILURE]),
         (Fault::Silent | Fault::Trickle | Fault::NeverReads | Fault::HalfOpen, _) => Retried(&[Hresult::TIMEOUT]),
 
-        // What comes before a request, the library does not read.
+        // The HTTP library does not read what arrives before a request.
         (Fault::Garbage, BeforeSetup) => Retried(&[Hresult::CONNECTION_FAILURE, Hresult::BAD_SYNTAX_IN_RESPONSE]),
         (Fault::Garbage, _) => Retried(&[Hresult::BAD_SYNTAX_IN_RESPONSE]),
         (Fault::Refused | Fault::BlackHole | Fault::Reset, InSetup | InStart | AtRollOver) => {
@@ -124,26 +126,26 @@ impl Cell {
         self.fault.map(|(fault, moment)| course(fault, moment))
     }
 
-    /// `eos-timeout`, ms: it passes, unless the end shall be in time even on a slow machine.
+    /// `eos-timeout` in milliseconds: it expires, unless the end must be in time even on a slow machine.
     fn eos_timeout(self) -> u32 {
         if self.course() == Some(Course::Ended) { 10_000 } else { 1500 }
     }
 }
 
-/// What a cell measured.
+/// The measurements of a test case.
 #[derive(Clone, Default)]
 struct Measured {
     /// The longest state change.
     state_change: Duration,
     /// The longest call of the chain function.
     render: Duration,
-    /// From EOS going in to EOS coming out, beyond `eos-timeout`.
+    /// Time from EOS at the element's input to the EOS message, minus `eos-timeout`.
     eos_late: Duration,
-    /// From the beginning to the first packet at a good server.
+    /// Time from the start to the first packet at a working server.
     start: Duration,
-    /// The longest time from one packet to the next at a good server.
+    /// The longest time between two packets at a working server.
     gap: Duration,
-    /// When the stream began.
+    /// When the stream started.
     begun: Option<Instant>,
     attempts: usize,
 }
@@ -160,32 +162,32 @@ impl fmt::Display for Measured {
 }
 
 impl Measured {
-    /// Whether good servers got their packets later than where all are good.
+    /// Returns whether working servers received their packets later than without faults.
     fn is_disturbed(&self, usual: &Self) -> bool {
         self.start > usual.start * 3 + GAP_SLACK || self.gap > usual.gap * 3 + GAP_SLACK
     }
 }
 
-/// One run of a cell.
+/// One run of a test case.
 struct Run {
     cell: Cell,
     pushing: Pushing,
     culprit: Option<Server>,
     witnesses: Vec<Witness>,
-    /// Packets whose push has begun, and whose push is over.
+    /// Number of packets whose push has started, and whose push has returned.
     begun: AtomicU32,
     pushed: AtomicU32,
-    /// Odd while the pipeline is paused: then the chain function may wait.
+    /// Odd while the pipeline is paused, because the chain function may then wait.
     pauses: AtomicU32,
     enough: AtomicBool,
     heard: Mutex<Heard>,
     measured: Mutex<Measured>,
 }
 
-/// What was on the bus.
+/// The messages that were on the bus.
 #[derive(Default)]
 struct Heard {
-    /// The first destination's statuses.
+    /// The status messages of the first destination.
     statuses: Vec<gst::Structure>,
     warnings: Vec<(glib::Error, Option<gst::Structure>)>,
     error: Option<(glib::Error, Option<gst::Structure>)>,
@@ -229,7 +231,7 @@ impl Run {
         measured.state_change = measured.state_change.max(took);
     }
 
-    /// Pushes the stream, as live as its send times; the wait of the chain function is watched.
+    /// Pushes the stream at the rate of its send times, and measures how long the chain function blocks.
     fn feed(&self, upstream: &Upstream, time: Duration) {
         let begun = Instant::now();
         for buffer in 0.. {
@@ -249,7 +251,7 @@ impl Run {
             }
             flow.unwrap();
             self.pushed.store(first + PER_BUFFER, Ordering::SeqCst);
-            // The first is the preroll's.
+            // The first call waits for the preroll.
             if buffer > 0 && pauses.is_multiple_of(2) && self.pauses.load(Ordering::SeqCst) == pauses {
                 assert!(took < SLACK, "the chain function took {took:?}");
                 let mut measured = self.measured.lock().unwrap();
@@ -259,7 +261,7 @@ impl Run {
         }
     }
 
-    /// Hears the bus and looks at the counters until `done`.
+    /// Reads the bus and checks the counters until `done`.
     fn watch_until(&self, what: &str, mut done: impl FnMut(&Heard) -> bool) {
         let patience = Instant::now() + PATIENCE;
         loop {
@@ -273,22 +275,25 @@ impl Run {
             }
             drop(heard);
             self.check_counters();
-            assert!(Instant::now() < patience, "{what} did not come");
+            assert!(Instant::now() < patience, "{what} did not happen");
         }
     }
 
-    /// Sent + dropped + queued = received, for each destination, at any moment.
+    /// At any moment, sent + dropped + queued = received for each destination.
     fn check_counters(&self) {
         let pushed = self.pushed.load(Ordering::SeqCst);
         let all = self.pushing.all_stats();
         let begun = self.begun.load(Ordering::SeqCst);
         for stats in all {
             let sum = accounted_for(&stats);
-            assert!((u64::from(pushed)..=begun.into()).contains(&sum), "{pushed} to {begun} packets came: {stats}");
+            assert!(
+                (u64::from(pushed)..=begun.into()).contains(&sum),
+                "{pushed} to {begun} packets were pushed: {stats}"
+            );
         }
     }
 
-    /// From NULL to EOS, or to the ERROR that the fault is to bring.
+    /// From NULL to EOS, or to the ERROR that the fault causes.
     fn first_life(&self) {
         let to_eos = self.cell.fault.is_some_and(|(_, moment)| moment == Moment::AtEos);
         let time = if to_eos { STREAM_TO_EOS } else { STREAM };
@@ -305,10 +310,10 @@ impl Run {
                     upstream.end();
                 }
             });
-            // A failed assertion must not leave the feeder waiting for PLAYING.
+            // After a failed assertion, the feeding thread must not wait for PLAYING.
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 let (change, state, _) = self.pushing.pipeline.state(gst::ClockTime::from_seconds(PATIENCE.as_secs()));
-                // An ERROR that is quicker than the preroll ends the change of state too.
+                // An ERROR before the end of the preroll also ends the state change.
                 if !(fails && change.is_err()) {
                     change.unwrap();
                     assert_eq!(state, gst::State::Playing);
@@ -347,7 +352,7 @@ impl Run {
         self.pauses.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// From NULL to NULL in the midst of what the fault brings: connecting, waiting, draining.
+    /// From NULL to NULL, interrupting what the fault causes: connecting, waiting, draining.
     fn second_life(&self, time: Duration) {
         let upstream = Upstream::live(&self.pushing.sink);
         self.enough.store(false, Ordering::SeqCst);
@@ -366,7 +371,7 @@ impl Run {
 
     fn run(mut self) -> Measured {
         self.first_life();
-        // Before the stop, which closes whatever still goes on.
+        // Before the stop, which closes connections that are still open.
         let culprit = self.pushing.state_of(0);
         for state in [gst::State::Paused, gst::State::Ready, gst::State::Null] {
             self.set_state(state);
@@ -389,8 +394,9 @@ impl Run {
         }
     }
 
-    /// Each packet, once, in order, on one connection, and undisturbed: that is compared when all cells have run. One
-    /// whose end did not come within `eos-timeout`, or that began again, is disturbed without measure.
+    /// Each packet arrives once, in order, on one connection and without delay; delays are compared when all test cases
+    /// have run. A connection whose end did not arrive within `eos-timeout`, or that was replaced, counts as disturbed
+    /// in any case.
     fn check_the_good(&self) {
         let pushed = self.pushed.load(Ordering::SeqCst);
         for witness in &self.witnesses {
@@ -412,7 +418,7 @@ impl Run {
         }
     }
 
-    /// `state` is where it stood at the end.
+    /// `state` is the state of the destination at the end.
     fn check_the_culprit(&self, state: &str) {
         let heard = self.heard.lock().unwrap();
         let stats = self.pushing.destination_stats();
@@ -428,7 +434,7 @@ impl Run {
         if let (Fault::Status(status), Some(failure)) = (fault, failure) {
             assert_eq!(failure.get::<u32>("http-status-code"), Ok(status.into()), "{story}");
         }
-        // Nothing retries any more once EOS is posted. A push that reached no server by then is an ERROR.
+        // Nothing is retried after EOS was posted. A push that reached no server by then is an ERROR.
         let is_alone = self.cell.company == Company::Alone;
         let may_be_unreached = is_alone && steps.iter().all(|step| step != "started");
         let is_unreached = |error: &glib::Error| may_be_unreached && error.matches(gst::ResourceError::OpenWrite);
@@ -468,12 +474,12 @@ impl Run {
         self.check_attempts(course, fault, moment, &story);
     }
 
-    /// At most one connection in a retry-delay, and one request for each 401.
+    /// At most one connection per retry-delay, and one request per 401.
     fn check_attempts(&self, course: Course, fault: Fault, moment: Moment, story: &str) {
         let heard = self.heard.lock().unwrap();
         let begun = self.measured.lock().unwrap().begun.unwrap();
         let seen = self.culprit.as_ref().unwrap().accepted().len();
-        // What no server sees, the element tells.
+        // The element also reports attempts that no server sees.
         let told = heard.statuses.iter().filter(|status| nick_is(status, &["locating"])).count();
         let attempts = seen.max(told);
         self.measured.lock().unwrap().attempts = attempts;
@@ -520,7 +526,7 @@ fn accounted_for(stats: &gst::Structure) -> u64 {
     ["packets-sent", "packets-dropped", "packets-queued"].iter().map(|name| stats.get::<u64>(*name).unwrap()).sum()
 }
 
-/// Runs cells, some at a time; what each measured, or how it failed.
+/// Runs test cases, several at a time, and returns what each measured or how it failed.
 fn run_all(cells: Vec<Cell>) -> Vec<(Cell, Result<Measured, String>)> {
     let waiting = Mutex::new(VecDeque::from(cells));
     let done = Mutex::new(Vec::new());
@@ -528,7 +534,7 @@ fn run_all(cells: Vec<Cell>) -> Vec<(Cell, Result<Measured, String>)> {
         for number in 0..AT_ONCE {
             let (waiting, done) = (&waiting, &done);
             scope.spawn(move || {
-                // Not all connect at once, now and later: that is another test's matter.
+                // Test cases do not start simultaneously; that is tested elsewhere.
                 thread::sleep(BUFFER_TIME * 4 * number);
                 loop {
                     let Some(cell) = waiting.lock().unwrap().pop_front() else { break };
@@ -546,7 +552,8 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
 }
 
-/// Contract 1 to 4, 6 and 7. A server that is alone is paused halfway; each is stopped in the midst of its fault too.
+/// Contract 1 to 4, 6 and 7. With a single server, the pipeline is paused halfway; each test case is also stopped
+/// during its fault.
 #[test]
 fn every_fault_at_every_moment() {
     if !netns_link::may_lay() {
@@ -565,7 +572,8 @@ fn every_fault_at_every_moment() {
     let count = cells.len();
     let mut outcomes = run_all(cells);
     println!("without faults: {usual}\nthe worst of {count} cells: {}", worst_of(&outcomes));
-    // What a busy machine does once, a fault does each time: the time-outs are short here, and pass where nobody runs.
+    // A busy machine causes a delay once, a fault each time. The timeouts are short here and may expire while no thread
+    // runs.
     for _ in 0..2 {
         let again = outcomes.extract_if(.., |(cell, outcome)| match outcome {
             Ok(measured) => measured.is_disturbed(&usual),
@@ -581,7 +589,7 @@ fn every_fault_at_every_moment() {
     for (cell, outcome) in without.iter().chain(&outcomes) {
         match outcome {
             Ok(measured) if measured.is_disturbed(&usual) => {
-                failed.push(format!("{cell}: the good servers are disturbed: {measured}; without faults: {usual}"));
+                failed.push(format!("{cell}: the working servers are disturbed: {measured}; without faults: {usual}"));
             }
             Ok(measured) => println!("{cell}: {measured}"),
             Err(text) => failed.push(format!("{cell}: {text}")),

@@ -1,8 +1,8 @@
-//! Whole pushes: what arrives, what is lost, and what servers in the field and faults do to it.
+//! Whole pushes: what arrives and what is lost, with known behavior and faults of servers.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod fan_out;
-// Its cables are laid by iproute2.
+// The test uses iproute2 to create network links.
 #[cfg(feature = "interop")]
 mod faults;
 mod packet_loss;

@@ -1,4 +1,4 @@
-//! Each packet has arrived, or is counted: dropped, queued, or uncertain.
+//! Each packet arrives or is counted as dropped, queued or uncertain.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -11,10 +11,10 @@ use test_support::pipeline::{Pushing, end, feed, pushing_to, until};
 use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
-/// Longer than a body counts as short.
+/// Longer than the time for which a body counts as short.
 const NOT_SHORT: Duration = Duration::from_millis(2200);
 
-/// The numbers of the data packets that come until the pusher ends or closes.
+/// Returns the numbers of the data packets that arrive until the encoder ends the push or closes the connection.
 fn numbers_to_come(connection: &mut Connection) -> BTreeSet<u32> {
     media::numbers(&connection.until_the_end(), STEP).into_iter().collect()
 }
@@ -23,7 +23,7 @@ fn count(pushing: &Pushing, field: &str) -> u64 {
     pushing.count(0, field)
 }
 
-/// C-15: a server dies with packets that its system has acknowledged and it has not read.
+/// C-15: a server ends without having read packets that its TCP stack has acknowledged.
 #[test]
 fn c15_what_a_dead_server_had_not_read_is_uncertain() {
     const READ: u32 = 500;
@@ -37,14 +37,14 @@ fn c15_what_a_dead_server_had_not_read_is_uncertain() {
     first.data(READ as usize);
     thread::sleep(NOT_SHORT);
     feed(&source, media::packets(READ..READ + UNREAD, STEP));
-    until("all acknowledged", || first.unread() > UNREAD as usize * 900);
-    // The acknowledgement has come by then as well.
+    until("all are acknowledged", || first.unread() > UNREAD as usize * 900);
+    // By now the client has received the acknowledgement too.
     thread::sleep(Duration::from_millis(200));
     first.reset();
     feed(&source, media::packets(READ + UNREAD..READ + UNREAD + 10, STEP));
     end(&source);
     let mut second = peer.accept();
-    assert!(!second.request().is_setup(), "the session is gone on with");
+    assert!(!second.request().is_setup(), "the session is resumed");
     let came = numbers_to_come(&mut second);
     second.answer(&ours(204, "one"));
     pushing.wait_for_eos();
@@ -56,7 +56,7 @@ fn c15_what_a_dead_server_had_not_read_is_uncertain() {
     assert_eq!((sent, dropped), (u64::from(READ + UNREAD + 10), 0));
 }
 
-/// C-10: a server has not read all of a body when the pusher gives up waiting for its answer.
+/// C-10: a server has not read all of a body when the client stops waiting for its response.
 #[test]
 fn c10_what_an_unanswered_body_held_is_uncertain() {
     const PACKETS: u32 = 400;
@@ -83,10 +83,11 @@ fn c10_what_an_unanswered_body_held_is_uncertain() {
     assert_eq!((sent, dropped), (u64::from(PACKETS), 0));
 }
 
-/// `drop-policy=block`, which files get by `auto`: a reset loses nothing, however fast upstream is, whatever the server has
-/// read by then, and however much of it only its system has: a stream of 12 s at the speed of the machine.
+/// With `drop-policy=block`, which `auto` selects for files, a reset loses nothing, however fast upstream is, whatever
+/// the server has read by then, and however much of it only its TCP stack has: a stream of 12 s, pushed as fast as
+/// possible.
 #[test]
-fn a_reset_loses_nothing_where_upstream_is_held_back() {
+fn a_reset_loses_nothing_if_upstream_is_blocked() {
     const PACKETS: u32 = 768;
     const STEP: u32 = 16;
     let push = |policy: &str, peer: &Peer, read: u32| {
@@ -99,7 +100,7 @@ fn a_reset_loses_nothing_where_upstream_is_held_back() {
         first.set_up(&wms(204, "one"));
         first.packet();
         let before: Vec<Packet> = first.data(read as usize).into_iter().map(Packet::Data).collect();
-        // As much as comes without being read.
+        // As much as arrives without being read.
         until("the rest waits", || first.unread() > 0 || count(&pushing, "packets-sent") == u64::from(read));
         first.reset();
         let mut second = peer.accept();
@@ -126,9 +127,9 @@ fn a_reset_loses_nothing_where_upstream_is_held_back() {
     });
 }
 
-/// What an application's `disconnect` leaves behind in the process waits for the next connection.
+/// Data that is still in the process at an application's `disconnect` is sent on the next connection.
 #[test]
-fn what_a_disconnection_cuts_off_comes_again() {
+fn data_left_by_a_disconnect_is_sent_again() {
     const PACKETS: u32 = 5000;
     let peer = Peer::with_little_room();
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "max-size-time=0 max-size-bytes=0 stall-timeout=0");
@@ -164,9 +165,9 @@ fn what_a_disconnection_cuts_off_comes_again() {
     assert_eq!(count(&pushing, "packets-sent"), u64::from(PACKETS));
 }
 
-/// drop-policy=disconnect: what the stalled connection has not delivered was not sent.
+/// drop-policy=disconnect: data that the stalled connection has not delivered counts as not sent.
 #[test]
-fn what_is_broken_off_was_not_sent() {
+fn undelivered_data_counts_as_not_sent() {
     let peer = Peer::with_little_room();
     let (pushing, source) = pushing_to(
         std::slice::from_ref(&peer),
@@ -177,13 +178,13 @@ fn what_is_broken_off_was_not_sent() {
     connection.set_up(&wms(204, "one"));
     until("it streams", || pushing.state_of(0) == "streaming");
     let mut fed = 1;
-    until("it is broken off", || {
+    until("it is disconnected", || {
         feed(&source, media::packets(fed..fed + 100, STEP));
         fed += 100;
         matches!(pushing.state_of(0).as_str(), "reconnecting" | "locating" | "connecting")
     });
     let [sent, uncertain] = ["packets-sent", "packets-uncertain"].map(|field| count(&pushing, field));
     let came = numbers_to_come(&mut connection).len() as u64;
-    assert!(sent <= came + uncertain, "{sent} sent, {uncertain} of them uncertain, {came} came");
+    assert!(sent <= came + uncertain, "{sent} sent, {uncertain} of them uncertain, {came} arrived");
     assert!(uncertain < 300, "{uncertain}");
 }

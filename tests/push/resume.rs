@@ -1,7 +1,7 @@
-//! C-15: servers that keep sessions, that forget them, and that are started anew, each played by hand: what a player
-//! behind them can decode after a connection was lost.
+//! C-15: scripted servers that keep sessions, that lose them, and that restart. The test checks what a player behind
+//! them can decode after a lost connection.
 //!
-//! Longer times than these, in virtual time: `crates/wmhttp/tests/lost_sessions.rs`.
+//! `crates/wmhttp/tests/lost_sessions.rs` tests longer times, in virtual time.
 
 use std::collections::BTreeSet;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -17,48 +17,50 @@ use test_support::server::{accept_on, listen, listen_again};
 use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
-/// Packets before the connection is lost, in the midst of what hangs on one key frame, and all.
+/// Number of packets before the connection is lost, which is between two key frames, and in total.
 const BEFORE: u32 = 25;
 const PACKETS: u32 = 60;
-/// How often a key frame comes: see [`media::packet`].
+/// Number of packets between key frames: see [`media::packet`].
 const KEY_INTERVAL: u32 = 10;
 
-/// What a server makes of a session whose connection was lost.
+/// What a server does with a session whose connection was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Habit {
-    /// Keeps it, and refuses an id that it does not have by 412, as this project's server does.
+    /// It keeps the session, and rejects an unknown id with 412, like this project's server.
     Keeps,
-    /// Keeps it, and answers a PushSetup by this status meanwhile; takes an id that it does not have for a new session.
+    /// It keeps the session, and responds to a PushSetup with this status meanwhile; for an unknown id it begins a new
+    /// session.
     KeepsAndIsTaken(u16),
-    /// Forgets it, gives all the same id and takes any.
+    /// It loses the session, gives every session the same id, and accepts any id.
     TakesAny,
-    /// Forgets it, and takes an id that it does not have for a new session (S-10).
+    /// It loses the session, and begins a new one for an unknown id (S-10).
     BeginsAnother,
-    /// Forgets it, and answers an id that it does not have by this status. Calls itself as this project's server does.
+    /// It loses the session, and responds to an unknown id with this status. Its Server header is that of this
+    /// project's server.
     Answers(u16),
-    /// The same, under another name.
+    /// The same with another Server header.
     ImitationAnswers(u16),
-    /// Forgets it, and answers by 401, a nonce that has grown old and another id.
+    /// It loses the session, and responds with 401, an expired nonce and another id.
     AnswersAnotherId,
 }
 
 /// How the connection is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loss {
-    /// It is cut, and the server goes on.
+    /// The connection is lost, and the server continues.
     Cut,
-    /// The server's process ends, and another comes after this time.
+    /// The server's process ends, and another one starts after this time.
     Restart(Duration),
 }
 
-/// Decodes what the server has.
+/// Decodes what the server has received.
 #[derive(Default)]
 struct Player {
     header: Option<Header>,
-    /// The number of the packet that follows those it could decode; none where a key frame is waited for.
+    /// The number of the packet after those that it could decode; `None` while it waits for a key frame.
     next: Option<u32>,
     decoded: Vec<u32>,
-    /// Packets without a header, or without those that they hang on.
+    /// Packets without a header, or without the packets on which they depend.
     undecodable: Vec<u32>,
     headers: u32,
 }
@@ -93,11 +95,11 @@ struct Server {
     addr: SocketAddr,
     /// The session's id.
     session: Option<String>,
-    /// How many sessions, and processes, there have been.
+    /// Number of sessions and processes so far.
     sessions: u32,
     processes: u32,
     player: Player,
-    /// Requests that came after the loss: S for a PushSetup, D for a PushStart.
+    /// Requests after the loss: S for a PushSetup, D for a PushStart.
     requests: String,
 }
 
@@ -112,14 +114,14 @@ impl Server {
         (server, listener)
     }
 
-    /// Its answers are this project's server's, or Windows Media Services'.
+    /// A response of this project's server, or of Windows Media Services.
     fn reply(&self, status: u16, push_id: &str, more: &str) -> String {
         let is_ours = matches!(self.habit, Habit::Keeps | Habit::Answers(_) | Habit::AnswersAnotherId);
         let reply = if is_ours { ours(status, push_id) } else { wms(status, push_id) };
         reply.replace("Pragma", &format!("{more}Pragma"))
     }
 
-    /// The same, without a cookie.
+    /// The same without a cookie.
     fn refusal(&self, status: u16, more: &str) -> String {
         self.reply(status, "NONE", more).replace("Set-Cookie: push-id=NONE\r\n", "")
     }
@@ -134,7 +136,7 @@ impl Server {
         !self.digest || head.header("Authorization").is_some_and(|answer| answer.contains(&nonce))
     }
 
-    /// Deals with the connection's requests up to a PushStart that is taken: whether there is one.
+    /// Processes the connection's requests up to an accepted PushStart; returns whether there is one.
     fn take_requests(&mut self, connection: &mut Connection) -> bool {
         while let Some(head) = connection.try_request() {
             self.requests.push(if head.is_setup() { 'S' } else { 'D' });
@@ -166,12 +168,12 @@ impl Server {
                     }
                 }
             };
-            // The encoder may have gone.
+            // The encoder may have closed the connection.
             if connection.try_answer(&reply).is_err() {
                 return false;
             }
             if reply.contains(close) {
-                // What comes still is read, lest the answer be destroyed.
+                // Read what still arrives, because a reset could destroy the response.
                 connection.close_writing();
                 connection.drain();
                 return false;
@@ -193,7 +195,7 @@ impl Server {
         self.player.header = None;
     }
 
-    /// Plays the server to the end of the push; says when it has all that came before the loss.
+    /// Runs the server to the end of the push, and notifies `lost` when it has received everything before the loss.
     fn run(&mut self, mut listener: TcpListener, loss: Loss, lost: &Sender<()>) {
         let mut connection = accept_on(&listener);
         assert!(self.take_requests(&mut connection));
@@ -239,7 +241,7 @@ impl Server {
     }
 }
 
-/// Passes connections on, and answers 502 where nobody is there, until it is dropped.
+/// Forwards connections until it is dropped, and responds with 502 if the server does not run.
 struct Gateway {
     addr: SocketAddr,
     _stop: Sender<()>,
@@ -278,7 +280,7 @@ impl Gateway {
             return;
         };
         let copy = |mut from: TcpStream, mut to: TcpStream| {
-            // Whoever closes, the other is told.
+            // If one side closes the connection, the other side is closed too.
             let _ = std::io::copy(&mut from, &mut to);
             let _ = to.shutdown(Shutdown::Write);
         };
@@ -290,7 +292,7 @@ impl Gateway {
     }
 }
 
-/// A push through one loss.
+/// A push with one loss.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     habit: Habit,
@@ -301,7 +303,7 @@ struct Case {
 }
 
 impl Case {
-    /// Plays it: the server as it is at the end, and the destination's counters.
+    /// Runs it, and returns the server at the end and the destination's statistics.
     fn play(self) -> (Server, gst::Structure) {
         let (mut server, listener) = Server::new(self.habit, self.digest);
         let gateway = self.gateway.then(|| Gateway::to(server.addr));
@@ -317,7 +319,7 @@ impl Case {
         });
         pushing.play();
         feed(&source, media::stream(BEFORE, STEP));
-        lost.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{self:?}: nothing came"));
+        lost.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{self:?}: nothing arrived"));
         pushing.wait_for_status("reconnect-start");
         feed(&source, media::packets(BEFORE..PACKETS, STEP));
         end(&source);
@@ -326,7 +328,7 @@ impl Case {
         (playing.join().unwrap_or_else(|_| panic!("{self:?}")), stats)
     }
 
-    /// Plays it and sees that a player has all, from a key frame on, under the header that goes with it.
+    /// Runs it, and asserts that a player can decode everything, starting with a key frame and with the right header.
     fn assert_playable(self) -> Server {
         let (server, stats) = self.play();
         let Player { decoded, undecodable, headers, .. } = &server.player;
@@ -358,7 +360,7 @@ impl Case {
     }
 }
 
-/// Plays all of them at the same time.
+/// Runs all of them simultaneously.
 fn assert_all_playable(cases: Vec<Case>) {
     let playing: Vec<_> = cases.into_iter().map(|case| thread::spawn(move || drop(case.assert_playable()))).collect();
     let failed = playing.into_iter().filter_map(|playing| playing.join().err()).count();
@@ -385,26 +387,26 @@ fn all(loss: Loss, gateway: bool) -> Vec<Case> {
     habits().into_iter().flat_map(cases).collect()
 }
 
-/// C-15, S-14: the connection is cut: who keeps the session goes on with it, and at any other a new one begins.
+/// C-15, S-14: the connection is lost: a server that keeps the session continues it, and at any other a new one begins.
 #[test]
 fn c15_s14_a_connection_is_cut() {
     assert_all_playable(all(Loss::Cut, false));
 }
 
-/// C-15, S-10: the server's process ends and another comes: whatever it says, a new session begins.
+/// C-15, S-10: the server's process ends and another one starts: whatever it responds, a new session begins.
 #[test]
-fn c15_s10_a_server_is_started_anew() {
+fn c15_s10_a_server_is_restarted() {
     assert_all_playable(all(Loss::Restart(Duration::from_secs(3)), false));
 }
 
-/// C-15: the same behind a gateway, which takes connections also while the server is not there.
+/// C-15: the same behind a gateway, which accepts connections even if the server does not run.
 #[test]
 fn c15_a_gateway_in_between() {
     assert_all_playable(all(Loss::Cut, true));
     assert_all_playable(all(Loss::Restart(Duration::from_secs(3)), true));
 }
 
-/// C-15: a resume that is refused ends in the attempt that it was, by one PushStart and one PushSetup.
+/// C-15: a rejected resume ends within the same attempt, with one PushStart and one PushSetup.
 #[test]
 fn c15_a_refused_resume_takes_one_attempt() {
     for status in STATUSES {
@@ -412,20 +414,20 @@ fn c15_a_refused_resume_takes_one_attempt() {
             Case { habit: Habit::Answers(status), loss: Loss::Cut, digest: false, gateway: false, resume: "auto" };
         assert_eq!(case.assert_playable().requests, "DSD", "{status}");
     }
-    // The second PushSetup answers the new nonce.
+    // The second PushSetup uses the new nonce.
     let case = Case { habit: Habit::AnswersAnotherId, loss: Loss::Cut, digest: true, gateway: false, resume: "auto" };
     let requests = case.assert_playable().requests;
     assert!(matches!(requests.as_str(), "DSD" | "DSSD"), "{requests}");
 }
 
-/// `resume=always` goes on at any server, which only one that keeps sessions bears; `resume=never` nowhere.
+/// `resume=always` resumes at any server, which works only if the server keeps sessions; `resume=never` never resumes.
 #[test]
 fn c15_resume_can_be_forced() {
     let case = |habit, resume| Case { habit, loss: Loss::Cut, digest: false, gateway: false, resume };
     assert_eq!(case(Habit::KeepsAndIsTaken(409), "always").assert_playable().requests, "D");
     assert_eq!(case(Habit::Keeps, "never").assert_playable().requests, "SD");
     assert_eq!(case(Habit::ImitationAnswers(404), "always").assert_playable().requests, "DSD");
-    // What the default spares users of such servers.
+    // The default prevents this for users of such servers.
     let (server, _) = case(Habit::TakesAny, "always").play();
     assert_eq!(server.player.undecodable, (BEFORE..PACKETS).collect::<Vec<_>>());
 }

@@ -1,6 +1,6 @@
-//! A push of more than 2 GiB, which is more than one request's body carries.
+//! A push of more than 2 GiB, which is more than the body of one request can contain.
 //!
-//! `ROLLOVER_BYTES` says how many.
+//! `ROLLOVER_BYTES` sets the number of bytes.
 
 use std::thread;
 
@@ -11,12 +11,12 @@ use test_support::pipeline::Pushing;
 use test_support::upstream::Upstream;
 use wmhttp::packet::Packet;
 
-/// Of a data packet: it fills 64 KiB with its framing but for a byte.
+/// Size of a data packet: with its framing it has one byte less than 64 KiB.
 const SIZE: usize = 65_531;
-/// What a body has where nothing is said (C-7).
+/// The default size of a body (C-7).
 const BODY: u64 = 2_147_483_647;
 
-/// A packet that a number is to be written into.
+/// Returns a packet into which a number will be written.
 fn packet() -> Vec<u8> {
     let build = |data: &[u8]| {
         let payloads = vec![Payload::new(2, data).key()];
@@ -27,7 +27,7 @@ fn packet() -> Vec<u8> {
     packet.to_vec()
 }
 
-/// C-7, C-9, C-10: bodies of 2,147,483,647 bytes, each to its last byte, and none of the packets is missing or comes twice.
+/// C-7, C-9, C-10: bodies of exactly 2,147,483,647 bytes, without missing or duplicate packets.
 #[test]
 fn c9_c10_a_push_beyond_two_gibibytes() {
     let bytes: u64 = std::env::var("ROLLOVER_BYTES").map_or(2_300_000_000, |text| text.parse().unwrap());

@@ -1,7 +1,7 @@
-//! Habits of the servers in the field, each played by hand, and a push that arrives all the same.
+//! The behavior of known servers, each scripted, and a push that arrives nevertheless.
 //!
-//! Elsewhere: head and body of a PushSetup in one write in `crates/client/src/transport/tests.rs`; Digest without quotes in
-//! `auth/authentication.rs`; a relay that gets a changed header in `element/sessions.rs`.
+//! Tested elsewhere: head and body of a PushSetup in one write in `crates/client/src/transport/tests.rs`; Digest
+//! without quotes in `auth/authentication.rs`; a header change at a relay in `element/sessions.rs`.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn pushing(properties: &str) -> (Peer, Pushing, gst::Element) {
     (peer, pushing, source)
 }
 
-/// A push of the whole stream, fed at once.
+/// Starts a push of the whole stream, all of which is available immediately.
 fn whole(properties: &str) -> (Peer, Pushing) {
     let (peer, pushing, source) = pushing(properties);
     feed(&source, media::stream(PACKETS, STEP));
@@ -32,7 +32,7 @@ fn whole(properties: &str) -> (Peer, Pushing) {
     (peer, pushing)
 }
 
-/// Reads to `$E`(0) and sees that nothing is missing.
+/// Reads to `$E`(0) and asserts that nothing is missing.
 fn take_all(connection: &mut Connection) {
     let packets = connection.until_the_end();
     let Packet::Header(header) = &packets[0] else { panic!("C-8: {:?}", packets[0]) };
@@ -46,7 +46,7 @@ fn take_all(connection: &mut Connection) {
     assert_eq!(packets.last(), Some(&Packet::End(Hresult::OK)));
 }
 
-/// Waits for EOS; the WARNINGs on the way.
+/// Waits for EOS and returns the WARNINGs before it.
 fn warnings(pushing: &Pushing) -> Vec<String> {
     let mut told = Vec::new();
     pushing.wait_for(|message| {
@@ -58,9 +58,10 @@ fn warnings(pushing: &Pushing) -> Vec<String> {
     told
 }
 
-/// Names in Title-Case, one blank after the colon, the media type alone, and a length: as letter-by-letter parsers want it.
+/// Header names in Title-Case, one space after the colon, the media type without parameters, and a length: as
+/// case-sensitive parsers require.
 #[test]
-fn h1_letter_by_letter() {
+fn h1_case_sensitive_parsers() {
     let (peer, pushing) = whole("template-url=/live");
     let mut connection = peer.accept();
     let setup = connection.request();
@@ -84,7 +85,8 @@ fn h1_letter_by_letter() {
     assert_eq!(warnings(&pushing), [""; 0]);
 }
 
-/// No cookie, or `push-id=0`: the push goes on with 0, start on the setup's connection, and never another.
+/// No cookie, or `push-id=0`: the push continues with 0, the start uses the setup's connection, and no other connection
+/// is made.
 #[test]
 fn h2_servers_without_ids() {
     for answer in [relay(204), relay(200), wms(204, "0")] {
@@ -98,8 +100,8 @@ fn h2_servers_without_ids() {
     }
 }
 
-/// The connection closed after the 204, said or unsaid: the start comes on a new one, where nothing was said
-/// after another setup.
+/// The connection is closed after the 204, with or without an announcement: the start uses a new one, without an
+/// announcement after another setup.
 #[test]
 fn closed_after_the_setup() {
     for said in [true, false] {
@@ -126,7 +128,7 @@ fn closed_after_the_setup() {
     }
 }
 
-/// A body that is full and never answered: after `timeout` a new session, with the header, that loses nothing.
+/// A full body without a response: after `timeout` a new session begins with the header, without loss.
 #[test]
 fn c10_never_answers() {
     let (peer, pushing) = whole("timeout=300 content-length=20000");
@@ -143,7 +145,7 @@ fn c10_never_answers() {
                 seen.push(media::number(&header, data, STEP) + 1);
             }
         }
-        // Kept open: it is the pusher that gives up.
+        // Kept open: the client closes the connection.
         if seen.last() != Some(&PACKETS) {
             assert!(connection.is_closed());
         }
@@ -153,7 +155,7 @@ fn c10_never_answers() {
     assert!(!told.is_empty());
 }
 
-/// A server that has shown the whole protocol, and ends the session at any `$E`: a new session carries the new header.
+/// A server that supports the whole protocol, but ends the session at any `$E`: a new session sends the new header.
 #[test]
 fn c12_ends_at_any_end() {
     let (peer, pushing, source) = pushing("");
@@ -175,7 +177,7 @@ fn c12_ends_at_any_end() {
     assert!(matches!(&told[..], [text] if text.contains("header-change=reconnect")), "{told:?}");
 }
 
-/// After `$E` any answer is right, an error too.
+/// After `$E` any response confirms the end, even an error.
 #[test]
 fn c11_422_after_the_end() {
     for status in [204, 200, 422, 500] {
@@ -188,10 +190,10 @@ fn c11_422_after_the_end() {
     }
 }
 
-/// 200 in mid-stream, another encoder has come: said as such, and tried again ever more seldom, though each push
-/// had streamed for longer than `retry-delay`.
+/// 200 in the middle of the stream means that another encoder has taken over. It is reported as such and retried at
+/// increasing intervals, although each push had streamed for longer than `retry-delay`.
 #[test]
-fn c16_displaced_again_and_again() {
+fn c16_displaced_repeatedly() {
     let (peer, pushing, source) = pushing("retry-delay=40 retry-delay-max=100000");
     feed(&source, media::stream(1, STEP));
     let mut waits = Vec::new();
@@ -210,9 +212,9 @@ fn c16_displaced_again_and_again() {
     assert!(waits[5] > 3 * waits[0] && waits[0] > 0, "{waits:?}");
 }
 
-/// A server that polls: answers that take a second each are waited for.
+/// The client waits for a server that polls and takes a second for each response.
 #[test]
-fn slow_answers() {
+fn slow_responses() {
     let (peer, pushing) = whole("");
     let mut connection = peer.accept();
     assert!(connection.request().is_setup());
@@ -225,7 +227,7 @@ fn slow_answers() {
     assert_eq!(warnings(&pushing), [""; 0]);
 }
 
-/// The path reaches the server as it was written.
+/// The path is sent as it was written.
 #[test]
 fn paths_as_written() {
     for path in ["/live;a=b;c/x", "/%7Euser/a%2Fb%20c?d=%3b", "/", "/a//b", "/(a)!$&'*+,=:@-._~"] {
@@ -238,7 +240,7 @@ fn paths_as_written() {
     }
 }
 
-/// `strict-server=false` pushes to who does not say that it is a Windows Media server.
+/// With `strict-server=false`, the element pushes to servers that do not identify themselves as a Windows Media server.
 #[test]
 fn h5_strictness_can_be_turned_off() {
     for answer in
@@ -253,15 +255,15 @@ fn h5_strictness_can_be_turned_off() {
     }
 }
 
-/// A header of a stream with data packets of `size` bytes, and one of them.
+/// Returns the header of a stream with data packets of `size` bytes, and one of them.
 fn stream_of(size: u32) -> [Vec<u8>; 2] {
     let data = vec![0xA5; size as usize - 100];
     let packet = PacketBuilder::asfmux(size as usize, vec![Payload::new(2, &data).key()]).build();
     [HeaderBuilder::default().packet_size(size).build().to_vec(), packet.to_vec()]
 }
 
-/// Payloads beyond 8,192 bytes, and a server that closes on them: said once, with the remedy; not for smaller
-/// ones, nor where it closed just once, nor where it takes them.
+/// A server that closes the connection on payloads of more than 8,192 bytes is reported once, with the remedy; not for
+/// smaller payloads, not after a single close, and not if it accepts them.
 #[test]
 fn large_payloads() {
     for (size, closes, told) in [(9000, 4, 1), (4000, 4, 0), (9000, 1, 0), (9000, 0, 0)] {

@@ -4,8 +4,8 @@ use test_support::acceptor::{Acceptor, Verdict};
 
 use super::*;
 
-/// C-5: NTLM and Negotiate satisfy another implementation, on the one connection that carries PushStart too: with a
-/// domain's user, with a principal's name, and with letters that are not ASCII's.
+/// C-5: another implementation accepts NTLM and Negotiate on the same connection as PushStart: with a domain user, with
+/// a principal's name, and with non-ASCII characters.
 #[cfg(feature = "ntlm")]
 #[test]
 fn c5_ntlm_and_negotiate() {
@@ -44,7 +44,7 @@ fn c5_ntlm_and_negotiate() {
     }
 }
 
-/// C-5: the same for a proxy, whose connection it is then; the server behind it hears nothing of it.
+/// C-5: the same with a proxy, which authenticates the connection to it; the server behind it receives none of that.
 #[test]
 fn c5_ntlm_for_a_proxy() {
     let proxy = Peer::new();
@@ -66,7 +66,7 @@ fn c5_ntlm_for_a_proxy() {
         head.header("Proxy-Authorization").unwrap().strip_prefix("NTLM ").unwrap().to_owned()
     };
     let mut connection = proxy.accept();
-    assert!(connection.request().header("Proxy-Authorization").is_none(), "nothing before it is asked for");
+    assert!(connection.request().header("Proxy-Authorization").is_none(), "no authentication before a challenge");
     connection.answer(&asks("NTLM"));
     let Verdict::Continue(challenge) = acceptor.step(&token(&connection.request())) else { panic!() };
     connection.answer(&asks(&format!("NTLM {challenge}")));
@@ -79,7 +79,7 @@ fn c5_ntlm_for_a_proxy() {
     pushing.wait_for_eos();
 }
 
-/// A wrong password is refused once and is not tried again.
+/// A wrong password is rejected once and is not tried again.
 #[test]
 fn c5_a_wrong_password() {
     let peer = Peer::new();

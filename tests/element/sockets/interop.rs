@@ -1,4 +1,4 @@
-//! What the kernel knows of the connection, by `ss` of iproute2.
+//! The kernel's view of the connection, from `ss` of iproute2.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use test_support::pipeline::{feed, until};
 
 use super::*;
 
-/// A push under way.
+/// Starts a push and waits until data arrives.
 fn push(server: &BlockingServer, properties: &str) -> (Pushing, gst::Element) {
     let (pushing, source) = Pushing::by_hand(&format!("location=http://{}/concert {properties}", server.addr()));
     pushing.play();
@@ -15,7 +15,7 @@ fn push(server: &BlockingServer, properties: &str) -> (Pushing, gst::Element) {
     until("the stream arrives", || server.stats("concert").unwrap().packets > 0);
     (pushing, source)
 }
-/// The kernel's lines of the connections to a server.
+/// Returns the kernel's entries of the connections to a server.
 fn connections(server: &BlockingServer) -> String {
     let addr = server.addr();
     let to = ["dst", &addr.ip().to_string(), "and", "dport", "=", &format!(":{}", addr.port())].map(str::to_owned);
@@ -37,17 +37,17 @@ fn packets_are_marked() {
     let server = server();
     let (pushing, source) = push(&server, "qos-dscp=46");
     until("the connection is marked", || connections(&server).contains("tos:0xb8"));
-    // From the next connection on.
+    // Applies from the next connection on.
     pushing.sink.set_property("qos-dscp", 10_i32);
     assert!(pushing.sink.emit_by_name::<bool>("disconnect", &[&None::<String>]));
     pushing.wait_for_status("closed");
     assert!(pushing.sink.emit_by_name::<bool>("reconnect", &[&None::<String>]));
     feed(&source, media::packets(1..10, 40));
-    until("the next one is marked anew", || connections(&server).contains("tos:0x28"));
+    until("the next connection has the new mark", || connections(&server).contains("tos:0x28"));
 }
 
 #[test]
-fn unmarked_by_itself() {
+fn unmarked_by_default() {
     let server = server();
     let _pushing = push(&server, "");
     let connections = connections(&server);

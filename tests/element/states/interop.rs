@@ -1,4 +1,4 @@
-//! States of a live pipeline with an encoder and a muxer.
+//! State changes of a live pipeline with an encoder and a muxer.
 
 use super::*;
 

@@ -1,8 +1,8 @@
-//! What encoders and muxers in the pipeline add: live sources, timestamps of libav's.
+//! Waits in pipelines with encoders and muxers: live sources, and the timestamps of libav's encoders.
 
 use super::*;
 
-/// PLAYING is reached, and left, with a server that refuses, accepts and says nothing, or answers garbage.
+/// PLAYING is reached and left with a server that refuses connections, is silent, or responds with garbage.
 #[test]
 fn states_never_wait_for_the_network() {
     let refusing = Peer::new();
@@ -32,9 +32,9 @@ fn states_never_wait_for_the_network() {
     }
 }
 
-/// The 1000 hours that libav's Windows Media encoders add to timestamps make nobody wait, alone or beside sound.
+/// The 1000 hours that libav's Windows Media encoders add to timestamps cause no wait, with or without audio.
 #[test]
-fn a_thousand_hours_are_not_waited_for() {
+fn an_offset_of_a_thousand_hours_causes_no_wait() {
     for (sound, frames) in [("", 50), ("audiotestsrc num-buffers=80 ! avenc_wmav2 ! mux.", 50)] {
         let peer = Peer::new();
         let pushing = Pushing::launch(
