@@ -13,12 +13,13 @@ import latency
 import memory
 import plots
 import pure
+import server
 import size
 import syscalls
 import table
 
 PARTS = {"cpu": cpu, "fanout": fanout, "latency": latency, "memory": memory, "syscalls": syscalls, "pure": pure,
-         "size": size}
+         "size": size, "server": server}
 # Those that run only by their name.
 BY_NAME = {"build": build}
 # Other names of what is measured together.

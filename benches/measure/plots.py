@@ -10,7 +10,7 @@ OURS, OTHERS = "#c2410c", "#64748b"
 
 def draw(results):
     """Draws what there are results of, into bench-out/."""
-    for name, draw_one in {"cpu": cpu, "fanout": fanout, "latency": latency}.items():
+    for name, draw_one in {"cpu": cpu, "fanout": fanout, "latency": latency, "server": server}.items():
         if name in results:
             figure = draw_one(results[name]["rows"])
             figure.tight_layout()
@@ -69,4 +69,21 @@ def latency(rows):
     axes.axhline(1000, color="black", linewidth=0.8, linestyle=":")
     axes.legend(frameon=False, ncols=2)
     axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def server(rows):
+    rows = sorted(rows, key=lambda row: row["cpu"], reverse=True)
+    figure, (cost, delay) = plot.subplots(1, 2, figsize=(12, 0.34 * len(rows) + 1.2), sharey=True)
+    names = [row["name"] for row in rows]
+    colours = [OURS if name.startswith("asf-publishing-point") else OTHERS for name in names]
+    cost.bar_label(cost.barh(names, [row["cpu"] for row in rows], color=colours), fmt="%.2f", padding=3)
+    cost.set_xlabel("CPU seconds per gigabyte, user and system")
+    # nginx sends a file, whose bytes have no time.
+    delay.barh(names, [row["p99"] / 1000 for row in rows], color=colours, alpha=0.45)
+    delay.barh(names, [row["p50"] / 1000 for row in rows], color=colours)
+    delay.set_xlabel("delay, ms: p50, p99 (pale)")
+    for axes in (cost, delay):
+        axes.margins(x=0.15)
+        axes.spines[["top", "right"]].set_visible(False)
     return figure

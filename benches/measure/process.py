@@ -8,6 +8,7 @@ import sys
 
 PLUGINS = os.path.abspath(os.environ.get("PLUGINS", "target/release"))
 LOAD = os.environ.get("LOAD", "")
+PLAYERS = os.environ.get("PLAYERS", "")
 # A registry of its own: what other plugins are installed, and how old the user's is, is no concern of these runs.
 ENVIRONMENT = os.environ | {
     "GST_PLUGIN_PATH": PLUGINS,

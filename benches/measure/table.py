@@ -21,7 +21,6 @@ def goals(results):
     def scaled(name, key, unit):
         return part(name, key) and part(name, key) / unit
 
-    # What the part `server` measures goes by the same names: see the three lines that ask for it.
     lines = [
         ("one destination, CPU against `filesrc blocksize=3200 ! tcpclientsink`", "≤", 0.75, part("cpu", "push/tcp"), ""),
         ("the same, what the source takes subtracted from both", "≤", 0.6, part("cpu", "push/tcp without source"), ""),
@@ -96,6 +95,9 @@ SECTIONS = {
         text("name"), figure("calls", ".1f"), text("most"))),
     "size": ("What is built, release", ("", "MB", "MB stripped", "crates"), (
         text("name"), figure("built", ".1f", 1e6), figure("stripped", ".1f", 1e6), text("crates"))),
+    "server": ("Server, 1,000 players", ("", "CPU s/GB", "delay p50 ms", "p99 ms", "max ms", "memory a player, KB"), (
+        text("name"), figure("cpu", ".2f"), figure("p50", ".2f", 1000), figure("p99", ".2f", 1000),
+        figure("max", ".2f", 1000), figure("memory", ".1f", 1000))),
     "build": ("Cold builds, release", ("", "CPU s", "s"), (text("name"), figure("cpu", ".0f"), figure("wall", ".0f"))),
     "pure": ("Pure parts", ("", "ns a packet", "GB/s"), (text("name"), figure("ns", ".0f"), figure("gbps", ".1f"))),
 }
