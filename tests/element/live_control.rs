@@ -1,14 +1,14 @@
 //! Destinations that are added, controlled and removed while the pipeline plays.
 
 use std::sync::Mutex;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use asf::Header;
 use gst::prelude::*;
 use test_support::media;
-use test_support::peer::{Connection, Peer, wms};
-use test_support::pipeline::{Pushing, end, feed, pushing_to, status_nick, until};
+use test_support::peer::{Connection, Peer, unauthorized, wms};
+use test_support::pipeline::{Pushing, end, feed, pushing_to, status, status_nick, until};
 use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
@@ -78,6 +78,51 @@ fn begin_after(pushing: &Pushing, source: &gst::Element, peer: &Peer, count: u32
     feed(source, media::stream(count, STEP));
     until("the packets are in the buffer", || pushing.count(0, "packets-received") == u64::from(count));
     begin(peer)
+}
+
+/// Holds up the thread that reports a destination's state once it posts the status `nick`. Returns what waits for
+/// that, and what lets the thread go on.
+fn hold_at_status(pushing: &Pushing, nick: &'static str) -> (Receiver<()>, Sender<()>) {
+    let (held, is_held) = channel();
+    let (let_go, go_on) = channel();
+    let (held, go_on) = (Mutex::new(Some(held)), Mutex::new(go_on));
+    pushing.pipeline.bus().unwrap().set_sync_handler(move |_, message| {
+        if status(message).is_some_and(|status| status_nick(&status) == nick)
+            && let Some(held) = held.lock().unwrap().take()
+        {
+            held.send(()).unwrap();
+            go_on.lock().unwrap().recv().unwrap();
+        }
+        gst::BusSyncReply::Pass
+    });
+    (is_held, let_go)
+}
+
+/// A changed setting and a drain reach the destination even while its command queue is full.
+#[test]
+fn settings_and_drain_beside_a_full_command_queue() {
+    let peers = peers(1);
+    let properties = format!("sync=false location={} max-size-time=0 auth-methods=basic", peers[0].location());
+    let (pushing, source) = Pushing::by_hand(&properties);
+    let (is_held, let_go) = hold_at_status(&pushing, "connecting");
+    pushing.play();
+    feed(&source, media::stream(40, STEP));
+    is_held.recv().unwrap();
+    // Without effect at a destination that is connecting.
+    until("the queue is full", || !emit(&pushing, "reconnect", "dest_0"));
+    pushing.sink.set_property("user-id", "bob");
+    pushing.sink.set_property("user-pw", "hush");
+    assert!(remove(&pushing, "dest_0", true));
+    let_go.send(()).unwrap();
+    let mut connection = peers[0].accept();
+    connection.request();
+    connection.answer(&unauthorized(&["Basic realm=\"studio\""]));
+    assert_eq!(connection.request().header("Authorization"), Some("Basic Ym9iOmh1c2g="));
+    connection.answer(&wms(204, "one"));
+    connection.request();
+    let header = header_of(&mut connection);
+    assert_eq!(numbers(&mut connection, &header, 40), (0..40).collect::<Vec<_>>());
+    assert!(matches!(connection.packet(), Some(Packet::End(reason)) if reason == wmhttp::Hresult::OK));
 }
 
 /// If the server stops reading, a drain ends after eos-timeout.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
 use self::acknowledgement::AcknowledgementPoll;
@@ -37,25 +37,35 @@ use wmhttp::headers::Kind;
 /// A command to a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Apply changed settings.
-    Reread,
     /// End the session with `$E`(0) now, then rest.
     EndSession,
     /// Close the connection without `$E` and wait for [`Command::Reconnect`]. The server keeps the session for a while.
     Disconnect,
     /// Connect now, even during a retry delay, or after the destination has failed or ended.
     Reconnect,
-    /// The reader has an end position: end the session with `$E`(0) when it is reached, at the given time at the
-    /// latest, and end the task.
-    Drain(Instant),
-    /// The time for the end of the stream is over. No connection is made until [`Command::Reconnect`], but an end in
-    /// progress may complete.
-    StopConnecting,
+}
+
+/// What a destination is to do, as state rather than as commands: only the latest value counts, so that a full command
+/// queue can lose none of it.
+pub(super) struct Control {
+    pub(super) settings: Settings,
+    /// Whether connections may be made. Once the time for the end of the stream is over, none is made until
+    /// [`Command::Reconnect`], but an end in progress may complete.
+    pub(super) may_connect: bool,
+    /// Set once the reader has an end: end the session by `$E`(0) when that is reached, at the latest at this time, and
+    /// finish the task.
+    pub(super) drain_by: Option<Instant>,
+}
+
+impl Control {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { settings, may_connect: true, drain_by: None }
+    }
 }
 
 /// The task. It waits only in [`DestinationTask::next_event`].
 pub(super) struct DestinationTask {
-    settings: Arc<Mutex<Settings>>,
+    control: watch::Receiver<Control>,
     stats: Arc<Mutex<Stats>>,
     observer: Arc<dyn DestinationObserver>,
     /// Called when nothing more will happen without a command.
@@ -75,7 +85,7 @@ pub(super) struct DestinationTask {
     asking: Option<BlockingTask<AuthReply>>,
     /// The session must end after the packets that are now in the buffer, and by this time.
     drain_by: Option<Instant>,
-    /// See [`Command::StopConnecting`].
+    /// As [`Control::may_connect`].
     may_connect: bool,
     /// The session must end without the remaining packets: [`Command::EndSession`] applies until the destination is at
     /// rest.
@@ -134,28 +144,30 @@ enum TaskEvent {
     AuthReply(AuthReply),
     DrainDue,
     Command(Command),
+    /// [`Control`] has changed.
+    Control,
     /// The publisher was dropped or has removed this destination.
     Stop,
 }
 
 impl DestinationTask {
     pub(super) fn new(
-        settings: Arc<Mutex<Settings>>,
+        control: watch::Receiver<Control>,
         stats: Arc<Mutex<Stats>>,
         reader: Reader,
         commands: mpsc::Receiver<Command>,
         observer: Arc<dyn DestinationObserver>,
         at_rest: Box<dyn Fn() + Send>,
     ) -> Self {
-        let now = lock(&settings).clone();
+        let settings = control.borrow().settings.clone();
         let (name, location) = {
             let stats = lock(&stats);
             (stats.name.clone(), stats.location.clone())
         };
         Self {
-            session: Session::new(now.session),
-            client: Client::new(now.transport),
-            settings,
+            session: Session::new(settings.session),
+            client: Client::new(settings.transport),
+            control,
             stats,
             observer,
             at_rest,
@@ -239,7 +251,7 @@ impl DestinationTask {
         let early_warning_at = self.early_warning().map(|(at, _)| at);
         let acknowledgement_at = self.acknowledgement.at();
         let dropped_at = self.dropped.report_at.filter(|_| self.dropped.packets > 0);
-        let Self { client, reader, commands, retry_at, wants_room, question, asking, drain_by, .. } = self;
+        let Self { client, reader, commands, control, retry_at, wants_room, question, asking, drain_by, .. } = self;
         tokio::select! {
             incoming = client.next(*wants_room) => TaskEvent::Transport(incoming),
             () = wait_for_batch(reader, gather_until), if wants_data => TaskEvent::Data,
@@ -254,7 +266,7 @@ impl DestinationTask {
             answer = answer_to(question), if question.is_some() => TaskEvent::Answer(answer),
             answer = auth_reply(asking), if asking.is_some() => TaskEvent::AuthReply(answer),
             () = at(*drain_by), if drain_by.is_some() => TaskEvent::DrainDue,
-            command = commands.recv() => command.map_or(TaskEvent::Stop, TaskEvent::Command),
+            event = next_instruction(commands, control) => event,
         }
     }
 
@@ -317,12 +329,17 @@ impl DestinationTask {
             }
             TaskEvent::DrainDue | TaskEvent::Stop => self.close_for_good(),
             TaskEvent::Command(command) => self.handle_command(command, now),
+            TaskEvent::Control => self.handle_control(now),
         }
     }
 
     fn handle_command(&mut self, command: Command, now: Instant) {
+        // Settings that were changed before the command was given apply to it.
+        if self.control.has_changed().unwrap_or(false) {
+            let settings = self.control.borrow().settings.clone();
+            self.apply_settings(settings);
+        }
         match command {
-            Command::Reread => self.apply_settings(),
             Command::EndSession => {
                 self.cancel_retry();
                 if self.session.is_down() {
@@ -344,33 +361,45 @@ impl DestinationTask {
                 }
             }
             Command::Reconnect => {
-                self.may_connect = true;
-                if self.state.is_final() {
+                self.may_connect = self.control.borrow().may_connect;
+                if !self.may_connect {
+                    // The time for the end of the stream was over after this command had been given.
+                } else if self.state.is_final() {
                     self.restart();
                 } else if self.session.is_down() {
                     self.reset_backoff();
                     self.connect();
                 }
             }
-            Command::StopConnecting => {
-                self.may_connect = false;
-                if !self.state.is_final() && !matches!(self.state, State::Streaming | State::Ending) {
-                    self.cancel_retry();
-                    self.break_off(now);
-                    self.stop_with(Status::Closed, State::Closed, Hresult::OK, None);
-                }
-            }
-            Command::Drain(by) => {
-                self.drain_by = Some(by);
-                if self.state.is_final() {
-                    self.close_for_good();
-                }
+        }
+    }
+
+    fn handle_control(&mut self, now: Instant) {
+        let (settings, may_connect, drain_by) = {
+            let control = self.control.borrow_and_update();
+            (control.settings.clone(), control.may_connect, control.drain_by)
+        };
+        self.apply_settings(settings);
+        if !may_connect && std::mem::replace(&mut self.may_connect, false) {
+            self.stop_connecting(now);
+        }
+        if drain_by.is_some() {
+            self.drain_by = drain_by;
+            if self.state.is_final() {
+                self.close_for_good();
             }
         }
     }
 
-    fn apply_settings(&mut self) {
-        let settings = lock(&self.settings).clone();
+    fn stop_connecting(&mut self, now: Instant) {
+        if !self.state.is_final() && !matches!(self.state, State::Streaming | State::Ending) {
+            self.cancel_retry();
+            self.break_off(now);
+            self.stop_with(Status::Closed, State::Closed, Hresult::OK, None);
+        }
+    }
+
+    fn apply_settings(&mut self, settings: Settings) {
         self.location = settings.session.url.to_string();
         lock(&self.stats).location.clone_from(&self.location);
         self.reader.set_options(settings.reader_options());
@@ -381,7 +410,7 @@ impl DestinationTask {
     /// Starts again on request, after an end, a permanent failure or a disconnection.
     fn restart(&mut self) {
         if !self.session.is_down() || self.session.is_closed() {
-            self.session = Session::new(lock(&self.settings).session.clone());
+            self.session = Session::new(self.control.borrow().settings.session.clone());
         }
         self.reader.resume();
         self.reset_backoff();
@@ -652,7 +681,7 @@ impl DestinationTask {
     }
 
     fn disconnects_on_overrun(&self) -> bool {
-        self.session.is_streaming() && lock(&self.settings).options.policy == Some(DropPolicy::Disconnect)
+        self.session.is_streaming() && self.control.borrow().settings.options.policy == Some(DropPolicy::Disconnect)
     }
 
     /// Disconnects because the reader was overrun and `drop-policy` is `disconnect`.
@@ -661,6 +690,16 @@ impl DestinationTask {
             self.bytes_to_resend(&BodyEnd::Loss(Cause::Stalled), self.client.undelivered(), Instant::now());
         self.session.abandon();
         self.failed(Failure::lost(Cause::Stalled, "drop-policy=disconnect"));
+    }
+}
+
+/// The next command, or else a change of [`Control`]: a drain follows the commands that were given before it.
+async fn next_instruction(commands: &mut mpsc::Receiver<Command>, control: &mut watch::Receiver<Control>) -> TaskEvent {
+    tokio::select! {
+        biased;
+        command = commands.recv() => command.map_or(TaskEvent::Stop, TaskEvent::Command),
+        // An error means that the publisher was dropped, which the command queue reports after its last command.
+        Ok(()) = control.changed() => TaskEvent::Control,
     }
 }
 

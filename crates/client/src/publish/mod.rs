@@ -14,7 +14,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::packet_buffer::{
@@ -23,7 +23,7 @@ use crate::packet_buffer::{
 use crate::transport::{self, runtime};
 use backoff::Policy;
 pub use destination::Command;
-use destination::DestinationTask;
+use destination::{Control, DestinationTask};
 use stats::Stats;
 use status::DestinationEvent;
 use wmhttp::auth::{CredentialRequest, Credentials};
@@ -92,7 +92,7 @@ struct Destination {
     name: String,
     /// Dropping it stops the destination.
     commands: mpsc::Sender<Command>,
-    settings: Arc<Mutex<Settings>>,
+    control: watch::Sender<Control>,
     stats: Arc<Mutex<Stats>>,
     monitor: ReaderMonitor,
 }
@@ -135,12 +135,11 @@ impl Publisher {
         let (to_actor, commands) = mpsc::channel(COMMAND_QUEUE_LEN);
         let location = settings.session.url.to_string();
         let stats = Arc::new(Mutex::new(Stats { name: name.to_owned(), location, ..Stats::default() }));
-        let settings = Arc::new(Mutex::new(settings));
+        let (control, controlled) = watch::channel(Control::new(settings));
         let shared = Arc::clone(&self.shared);
         let at_rest = Box::new(move || shared.notify_waiters());
-        let actor =
-            DestinationTask::new(Arc::clone(&settings), Arc::clone(&stats), reader, commands, observer, at_rest);
-        let destination = Destination { name: name.to_owned(), commands: to_actor, settings, stats, monitor };
+        let actor = DestinationTask::new(controlled, Arc::clone(&stats), reader, commands, observer, at_rest);
+        let destination = Destination { name: name.to_owned(), commands: to_actor, control, stats, monitor };
         self.shared.lock().all.push(destination);
         let shared = Arc::clone(&self.shared);
         io.spawn(async move {
@@ -157,12 +156,12 @@ impl Publisher {
         let index = destinations.all.iter().position(|destination| destination.name == name)?;
         let removed = destinations.all.remove(index);
         let stats = removed.snapshot();
-        let drains = drain.is_some_and(|drain| {
+        // A task that is over has nothing to drain.
+        let drain = drain.filter(|_| !removed.control.is_closed());
+        let stats = if let Some(drain) = drain {
             // The end is at the current packet: later ones are no longer for this destination.
             removed.monitor.end_here();
-            removed.commands.try_send(Command::Drain(Instant::now() + drain)).is_ok()
-        });
-        let stats = if drains {
+            removed.control.send_modify(|control| control.drain_by = Some(Instant::now() + drain));
             destinations.draining.push(removed);
             stats
         } else {
@@ -179,6 +178,13 @@ impl Publisher {
         let mut asked = false;
         for destination in &destinations.all {
             if name.is_none_or(|name| name == destination.name) {
+                if command == Command::Reconnect {
+                    destination.control.send_if_modified(|control| {
+                        control.may_connect = true;
+                        // The task looks at it when the command arrives.
+                        false
+                    });
+                }
                 // Fails if too many commands are queued; the caller then learns that the command was not accepted.
                 asked |= destination.commands.try_send(command).is_ok();
             }
@@ -233,10 +239,12 @@ impl Publisher {
         }
     }
 
-    /// Prevents further connections, because the time for the end of the stream is over. See
-    /// [`Command::StopConnecting`].
+    /// Makes no further connection until [`Command::Reconnect`]: the time for the end of the stream is over. An end in
+    /// progress may complete.
     pub fn stop_connecting(&self) {
-        self.command(None, Command::StopConnecting);
+        for destination in &self.shared.lock().all {
+            destination.control.send_modify(|control| control.may_connect = false);
+        }
     }
 
     /// Returns the destinations that were never connected and have neither failed permanently nor been closed on
@@ -272,9 +280,7 @@ impl Publisher {
     pub fn update(&self, change: impl Fn(&str, &mut Settings)) {
         let destinations = self.shared.lock();
         for destination in &destinations.all {
-            change(&destination.name, &mut lock(&destination.settings));
-            // A destination whose task has ended does not receive commands.
-            let _ = destination.commands.try_send(Command::Reread);
+            destination.control.send_modify(|control| change(&destination.name, &mut control.settings));
         }
     }
 

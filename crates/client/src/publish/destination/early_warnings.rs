@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::DestinationTask;
-use crate::publish::lock;
 
 /// Minimum time between warnings. Every packet interval may exceed a server's Idle-Timeout.
 const MIN_WARNING_INTERVAL: Duration = Duration::from_secs(1);
@@ -48,7 +47,7 @@ impl DestinationTask {
             return None;
         }
         if self.wants_room.is_some() {
-            let stall_timeout = lock(&self.settings).transport.stall_timeout;
+            let stall_timeout = self.control.borrow().settings.transport.stall_timeout;
             return self
                 .full_since
                 .filter(|_| !stall_timeout.is_zero())

@@ -19,7 +19,7 @@ pub(super) struct PendingRetryDecision {
 impl DestinationTask {
     /// Whether the push has streamed for so long that `failure` is not a further consecutive failure.
     pub(super) fn has_streamed(&self, failure: &Failure) -> bool {
-        let policy = lock(&self.settings).retry;
+        let policy = self.control.borrow().settings.retry;
         // Accepting each push and closing it immediately is not a success; otherwise there would be an attempt per
         // retry-delay for ever. Two encoders that displace each other both stream while the other waits, so only a
         // longer time shows that this one has the publishing point again.
@@ -38,7 +38,7 @@ impl DestinationTask {
         let lost = matches!(failure.condition, Condition::Lost(_));
         self.on_body_interrupted(0);
         self.begins_anew = true;
-        let policy = lock(&self.settings).retry;
+        let policy = self.control.borrow().settings.retry;
         let streamed = self.has_streamed(&failure);
         let begun = self.streaming_since.take().is_some();
         if streamed {
