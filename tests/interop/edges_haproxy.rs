@@ -1,5 +1,5 @@
-//! One origin, three edges that pull on demand, HAProxy before them, and players that others wrote: what
-//! docs/scaling.md describes, with the configuration in `packaging/haproxy.cfg`.
+//! One origin, three edge servers that pull on demand, HAProxy in front of them, and players of other projects: the
+//! setup of docs/scaling.md, with the configuration in `packaging/haproxy.cfg`.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -19,16 +19,16 @@ use test_support::pipeline::{Pushing, until};
 use test_support::server_process::PointProgram;
 use test_support::wire::Wire;
 
-/// Seconds of the stream: more than a test takes on a busy machine.
+/// Duration of the stream in seconds: longer than a test takes on a busy machine.
 const SECONDS: u32 = 180;
-/// Pictures that a player must show before a test does something to its server.
+/// Number of pictures that a player must show before a test disturbs its server.
 const FIRST_PICTURES: usize = 15;
-/// Those that it must show after that: five seconds of them, more than a player holds back.
+/// Number of pictures that it must show afterwards: five seconds, more than a player buffers.
 const PICTURES: usize = 75;
-/// Frames between two key frames.
+/// Number of frames per group of pictures.
 const GROUP: usize = 15;
 
-/// A player, by a shell's commands: `$URL` is what it plays, `$OUT` a folder for what it shows. Each plays the URL
+/// A player as shell commands: `$URL` is the URL to play, and `$OUT` a folder for what it shows. Each one plays the URL
 /// again when its stream has ended, as a viewer does.
 #[derive(Clone, Copy)]
 struct Player {
@@ -36,7 +36,7 @@ struct Player {
     scheme: &'static str,
 }
 
-/// A file of checksums for each connection.
+/// Writes a file of checksums for each connection.
 const FFMPEG: &str = "while :; do n=$((n+1)); ffmpeg -nostdin -v error -i $URL -map 0:v -vsync 0 -flush_packets 1 \
     -f framemd5 $OUT/$n.md5; sleep 0.3; done";
 const MPV: &str = "exec mpv --no-config --ytdl=no --no-audio --vo=image --vo-image-format=png --vo-image-outdir=$OUT \
@@ -50,7 +50,7 @@ const FFMPEG_BY_MMS: Player = Player { command: FFMPEG, scheme: "mmsh" };
 const MPV_BY_MMS: Player = Player { command: MPV, scheme: "mmsh" };
 const VLC_BY_MMS: Player = Player { command: VLC, scheme: "mmsh" };
 
-/// A player's processes, ended with it.
+/// A player's processes, which end on drop.
 struct Playing {
     child: Child,
     command: &'static str,
@@ -60,7 +60,7 @@ struct Playing {
 impl Playing {
     fn start(player: Player, address: SocketAddr) -> Self {
         let out = TempDir::new().unwrap();
-        // VLC, which refuses to run as root, runs as another user, who writes into it.
+        // VLC does not run as root, so it runs as another user, who writes to this folder.
         fs::set_permissions(out.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let log = File::create(out.path().join("log")).unwrap();
         let child = Command::new("sh")
@@ -76,11 +76,11 @@ impl Playing {
         Self { child, command: player.command, out }
     }
 
-    /// Checksums of the frames that ffmpeg has decoded, a list for each connection.
+    /// Returns the checksums of the frames that ffmpeg has decoded, one list per connection.
     fn decoded(&self) -> Vec<Vec<String>> {
         let list = |path: &Path| -> Vec<String> {
             let text = fs::read_to_string(path).unwrap_or_default();
-            // The last line may be half written.
+            // The last line may be incomplete.
             let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
             whole.lines().filter(|line| !line.starts_with('#')).map(checksum).collect()
         };
@@ -91,7 +91,7 @@ impl Playing {
             .collect()
     }
 
-    /// Pictures that it has shown.
+    /// Returns the number of pictures that it has shown.
     fn pictures(&self) -> usize {
         let names = fs::read_dir(self.out.path()).unwrap().map(|entry| entry.unwrap().file_name());
         let pictures = names.filter(|name| name.to_string_lossy().ends_with(".png")).count();
@@ -102,7 +102,7 @@ impl Playing {
         until(self.command, || self.pictures() >= FIRST_PICTURES);
     }
 
-    /// Waits until it has shown more than a player holds back.
+    /// Waits until it has shown more pictures than a player buffers.
     fn goes_on(&self) {
         let before = self.pictures();
         until(self.command, || self.pictures() >= before + PICTURES);
@@ -140,7 +140,7 @@ impl Servers {
         );
         let edges = [(); 3].map(|()| PointProgram::configured(&[], &config));
         let haproxy = HaProxy::new(edges.each_ref().map(|edge| edge.address), 500);
-        // The element paces the file by the times in it.
+        // The element pushes the file at the rate of its timestamps.
         let pushing = Pushing::launch(
             &format!("filesrc location={}", media.file.display()),
             &format!("location={} retry-delay=100", origin.url("concert")),
@@ -150,21 +150,21 @@ impl Servers {
         Self { media, _pushing: pushing, origin, edges: edges.into(), haproxy, addresses: 0 }
     }
 
-    /// A way to HAProxy from an address that no player has had.
+    /// Returns a route to HAProxy from an address that no player has had.
     fn router(&mut self) -> Router {
         self.addresses += 1;
         Router::new(Ipv4Addr::new(127, 9, 0, self.addresses), self.haproxy.address())
     }
 
-    /// A player with an address of its own.
+    /// Starts a player with its own address.
     fn player(&mut self, player: Player) -> Playing {
         let playing = Playing::start(player, self.router().address);
         playing.begins();
         playing
     }
 
-    /// A player of each kind behind one address, and the edge that HAProxy has chosen for all of them; and one player
-    /// of another address, which is at another edge.
+    /// Starts one player of each kind behind one address, and returns the edge server that HAProxy has selected for all
+    /// of them; and one player with another address, which is on another edge server.
     fn household(&mut self) -> ([Playing; 4], usize, Playing) {
         let router = self.router();
         let household = [FFMPEG_BY_HTTP, FFMPEG_BY_MMS, MPV_BY_MMS, VLC_BY_MMS]
@@ -176,13 +176,13 @@ impl Servers {
         (household, edge, other)
     }
 
-    /// How many players each edge has.
+    /// Returns the number of players per edge server.
     fn players(&self) -> Vec<u64> {
         self.edges.iter().map(players).collect()
     }
 
-    /// What ffmpeg has decoded is the source's, but for the frames of a group at each place where the stream was cut:
-    /// they lack what they build on.
+    /// Asserts that the frames that ffmpeg has decoded are those of the source, except for up to one group of pictures
+    /// at each interruption, whose reference frames are missing.
     fn are_of_the_source(&self, playing: &Playing, cuts: usize) {
         let source: HashSet<_> = frames(&self.media.file).iter().map(|line| checksum(line)).collect();
         for decoded in playing.decoded() {
@@ -196,7 +196,7 @@ fn origin_at(address: SocketAddr) -> PointProgram {
     PointProgram::configured_at(address, &[], "[point.concert]\n")
 }
 
-/// The point in a server's status.
+/// Returns the publishing point in a server's status.
 fn point(server: &PointProgram) -> Value {
     let mut wire = Wire::to(server.address);
     wire.send("GET /api/v1/points/concert?history=0 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
@@ -211,14 +211,15 @@ fn players(server: &PointProgram) -> u64 {
     point(server)["players"]["count"].as_u64().unwrap()
 }
 
-/// Each player decodes the encoder's pictures, and the origin has one connection for each edge, whatever their number.
+/// Each player decodes the encoder's pictures, and the origin has one connection per edge server, whatever the number
+/// of players.
 #[test]
 fn players_of_others_play_through_haproxy() {
     let mut servers = Servers::start();
     assert_eq!(players(&servers.origin), 0, "nobody plays, and no edge pulls");
     let kinds = [FFMPEG_BY_HTTP, FFMPEG_BY_MMS, MPV_BY_MMS, VLC_BY_MMS, FFMPEG_BY_MMS, FFMPEG_BY_HTTP];
     let playing = kinds.map(|player| servers.player(player));
-    // HAProxy gives each new address to the edge with the fewest connections.
+    // HAProxy assigns each new address to the edge server with the fewest connections.
     assert_eq!(servers.players(), [2, 2, 2]);
     assert_eq!(players(&servers.origin), 3);
     for playing in &playing {
@@ -226,7 +227,7 @@ fn players_of_others_play_through_haproxy() {
         assert!(playing.decoded().len() <= 1, "its first connection is the only one");
         servers.are_of_the_source(playing, 0);
     }
-    // Players get neither the edges' status nor their health.
+    // HAProxy does not forward the edge servers' status and health to players.
     for path in ["/", "/api/v1/status", "/metrics", "/status/", "/healthz"] {
         let mut wire = Wire::to(servers.haproxy.address());
         wire.send(format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"));
@@ -234,12 +235,13 @@ fn players_of_others_play_through_haproxy() {
     }
 }
 
-/// An edge is killed: its players open their URL again, and play from another edge. Those of other edges notice nothing.
+/// An edge server is killed: its players open their URL again, and play from another edge server. Players of other edge
+/// servers notice nothing.
 #[test]
 fn players_of_an_edge_that_is_killed_play_from_another() {
     let mut servers = Servers::start();
     let (household, edge, other) = servers.household();
-    // Dropped, it is killed.
+    // It is killed on drop.
     servers.edges.remove(edge);
     until("all players are at the edges that are left", || servers.players().iter().sum::<u64>() == 5);
     for playing in household.iter().chain([&other]) {
@@ -254,8 +256,8 @@ fn players_of_an_edge_that_is_killed_play_from_another() {
     assert_eq!(servers.haproxy.changes(edge, "DOWN"), 1);
 }
 
-/// An edge gets SIGTERM: HAProxy takes it out, so that new players go elsewhere; its own play on, and then change to
-/// another edge, before it ends.
+/// An edge server receives SIGTERM: HAProxy removes it, so that new players use others; its own players continue, and
+/// then change to another edge server before it exits.
 #[test]
 fn players_of_an_edge_that_drains_change_to_another() {
     let mut servers = Servers::start();
@@ -277,8 +279,8 @@ fn players_of_an_edge_that_drains_change_to_another() {
     assert_eq!((other.decoded().len(), new.decoded().len()), (1, 1), "connections");
 }
 
-/// The origin is killed and started again: the encoder pushes again, the edges pull again, and the players keep their
-/// connections.
+/// The origin is killed and restarted: the encoder pushes again, the edge servers pull again, and the players keep
+/// their connections.
 #[test]
 fn players_keep_their_connections_while_the_origin_restarts() {
     let mut servers = Servers::start();

@@ -1,4 +1,4 @@
-//! HAProxy in front of edges, with the configuration that the project ships.
+//! HAProxy in front of edge servers, with the project's configuration.
 
 use std::fs;
 use std::io;
@@ -10,18 +10,19 @@ use tempfile::TempDir;
 
 use crate::daemon::{Daemon, folder, program};
 
-/// Where the shipped configuration listens, and where it expects its edges.
+/// The address on which the project's configuration listens, and those of its edge servers.
 const LISTEN: &str = "bind :8080\n";
 const EDGES: [&str; 3] = ["127.0.0.1:8081", "127.0.0.1:8082", "127.0.0.1:8083"];
 
-/// A running HAProxy with `packaging/haproxy.cfg`, of which only the ports are other ones.
+/// A running HAProxy with `packaging/haproxy.cfg`, in which only the ports are replaced.
 pub struct HaProxy {
     daemon: Daemon,
     folder: TempDir,
 }
 
 impl HaProxy {
-    /// `connections` takes the place of the file's `maxconn`, which needs more descriptors than every machine allows.
+    /// Starts HAProxy. `connections` replaces the file's `maxconn`, which needs more descriptors than every machine
+    /// allows.
     pub fn new(edges: [SocketAddr; 3], connections: usize) -> Self {
         let folder = folder();
         let at = |name: &str| folder.path().join(name).display().to_string();
@@ -57,15 +58,15 @@ impl HaProxy {
         self.daemon.pid()
     }
 
-    /// How often it has logged that the edge with this index went down, or came up.
+    /// Returns how often it has logged that the edge server with this index went down or came up.
     pub fn changes(&self, index: usize, to: &str) -> usize {
         let log = fs::read_to_string(self.folder.path().join("log")).unwrap();
         log.matches(&format!("Server edges/edge{} is {to}", index + 1)).count()
     }
 }
 
-/// A way to a server that begins at an address of its own on the loopback, as that of a household's router: players
-/// that connect to it count as those of another address.
+/// Forwards connections to a server from a separate loopback address, like a household's router: players that connect
+/// to it have another address than others.
 pub struct Router {
     pub address: SocketAddr,
 }
@@ -78,7 +79,7 @@ impl Router {
             for player in listener.incoming() {
                 let player = player.unwrap();
                 thread::spawn(move || {
-                    // A server that is gone closes the player's connection, as HAProxy does itself.
+                    // If the server does not run, the player's connection is closed, as HAProxy does.
                     if let Ok(upstream) = connect_from(source, server) {
                         pass_both_ways(&player, &upstream);
                     }
@@ -100,7 +101,7 @@ fn pass_both_ways(player: &TcpStream, upstream: &TcpStream) {
     thread::scope(|scope| {
         for (mut from, mut to) in [(player, upstream), (upstream, player)] {
             scope.spawn(move || {
-                // Whatever ends one direction, ends both: neither side has more to say then.
+                // When one direction ends, close both: neither side sends anything more.
                 let _ = io::copy(&mut from, &mut to);
                 let _ = from.shutdown(Shutdown::Both);
                 let _ = to.shutdown(Shutdown::Both);

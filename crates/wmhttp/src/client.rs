@@ -11,7 +11,7 @@
 //!   │  ╲ connect (resume) ╲─────────┘ └───────────────┼─────────────────┘
 //!   │   ╲───────────────────────────┘                 │ end, or another header
 //!   └── failure, from any state                       ▼
-//!                    Down, or Setup anew ◀── Closing ◀── Ending
+//!                   Down, or Setup again ◀── Closing ◀── Ending
 //! ```
 //!
 //! The module `resume` decides whether a session continues after its connection was lost.

@@ -118,10 +118,10 @@ impl Cookies {
     }
 
     /// Applies the Set-Cookie lines of a response of any status (H-6). A line with a `Max-Age` of 0 or less, or an
-    /// `Expires` in the past, deletes its cookie (RFC 6265 5.3); a deleted push-id is that of no session.
+    /// `Expires` in the past, deletes its cookie (RFC 6265 5.3); deleting the push-id resets it.
     ///
-    /// Dates are compared with the response's own `Date`, so that the two clocks need not agree, and with `now` if it
-    /// has none.
+    /// Dates are compared with the response's own `Date`, because the two clocks may differ, or with `now` if it has
+    /// none.
     pub fn absorb(&mut self, response: &HeaderMap, now: SystemTime) {
         let date = response.get(header::DATE).and_then(|value| cookie_date(value.to_str().ok()?));
         let now = date.unwrap_or_else(|| {
@@ -194,8 +194,8 @@ fn cookie_pair(pair: &str) -> Option<(&str, &str)> {
     Some((name.trim(), value.trim()))
 }
 
-/// Whether the attributes of a Set-Cookie line say that the cookie has expired (RFC 6265 5.2.1, 5.2.2, 5.3). The last
-/// valid attribute of a name counts, and `Max-Age` more than `Expires`. Invalid ones are ignored.
+/// Whether the attributes of a Set-Cookie line mean that the cookie has expired (RFC 6265 5.2.1, 5.2.2, 5.3). The last
+/// valid attribute of a name is used, and `Max-Age` takes precedence over `Expires`. Invalid ones are ignored.
 fn is_expired(line: &str, now: i64) -> bool {
     let attribute = |wanted: &'static str| {
         let pairs = line.split(';').skip(1).filter_map(cookie_pair);
@@ -210,8 +210,8 @@ fn is_expired(line: &str, now: i64) -> bool {
     max_age.last().or(expires.last()).unwrap_or(false)
 }
 
-/// The date of an `Expires` attribute. Servers write it in many forms, so that RFC 6265 5.1.1 looks for the parts of a
-/// date wherever they are: a time, a day, the name of a month, a year. Returns seconds since 1970.
+/// Parses the date of an `Expires` attribute to seconds since 1970. Servers write it in many forms, so the time, the
+/// day, the name of the month and the year are accepted in any order (RFC 6265 5.1.1).
 fn cookie_date(text: &str) -> Option<i64> {
     const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
     let leading_number = |token: &str, digits: std::ops::RangeInclusive<usize>| -> Option<u32> {
@@ -241,13 +241,14 @@ fn cookie_date(text: &str) -> Option<i64> {
     };
     let (day, month) = (day?, month? + 1);
     let is_valid = year >= 1601 && (1..=31).contains(&day) && hour <= 23 && minute <= 59 && second <= 59;
-    // Years begin in March here, so that the leap day is the last one and the lengths of the months before follow a line.
+    // Years start in March here, so that the leap day is the last day and the lengths of the preceding months follow a
+    // linear formula.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
     let days = i64::from(365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day) - 719_469;
     is_valid.then_some(days * 86_400 + i64::from(hour * 3600 + minute * 60 + second))
 }
 
-/// Whether `text` begins with `prefix`, in letters of either case.
+/// Whether `text` begins with `prefix`, in any case.
 fn begins_with(text: &str, prefix: &str) -> bool {
     text.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix))
 }
@@ -573,7 +574,7 @@ mod tests {
         assert_eq!(cookie_date("Fri, 31 Dec 1999 23:59:59 GMT"), Some(946_684_799));
     }
 
-    /// The server's clock decides what is past where the response has its Date.
+    /// If the response has a Date, expiry is relative to the server's clock.
     #[test]
     fn h2_cookies_expire_by_the_clock_of_the_server() {
         let expires = ("set-cookie", "farm=west; Expires=Sat, 28 Nov 2026 12:00:00 GMT");
@@ -639,7 +640,7 @@ mod tests {
         assert_eq!(pragma(Duration::from_secs(60)), "no-cache, timeout=60000");
     }
 
-    /// C-3, C-18: the PushSetup body's directives, both ways.
+    /// C-3, C-18: the PushSetup body's directives, written and parsed.
     #[test]
     fn c3_c18_directives() {
         let none = Directives::default();

@@ -1,14 +1,14 @@
-//! How far a reader is behind.
+//! How far a reader lags.
 
 use std::time::Duration;
 
-/// How far a reader is behind the head of the packet buffer.
+/// How far a reader lags behind the head of the packet buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lag {
-    /// Packets not taken yet; the buffer keeps all of them.
+    /// Number of packets not taken yet, all of which are in the buffer.
     pub packets: u64,
-    /// Framed bytes not taken yet, likewise.
+    /// Framed bytes not taken yet, all of which are in the buffer.
     pub bytes: u64,
-    /// Stream time from the first of them that is kept to the newest.
+    /// Stream time from the first of these packets to the newest.
     pub time: Duration,
 }

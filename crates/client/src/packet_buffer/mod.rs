@@ -1,13 +1,12 @@
 //! The packet buffer: a bounded buffer of framed packets with one writer and many readers.
 //!
-//! The writer appends each ASF data packet once, framed as `$D`. Everything that sends packets on, a destination of the
-//! element or a player of the publishing point, is a [`Reader`] of the same bytes. Readers never copy and never hold
-//! each other up: a reader that falls out of the retained window is moved to a packet from which decoding can start,
-//! and receives the number of packets it missed. A reader whose policy is [`DropPolicy::Block`] holds the writer back
-//! instead.
+//! The writer appends each ASF data packet once, framed as `$D`. Every sender, that is, a destination of the element or
+//! a player of the publishing point, is a [`Reader`] of the same bytes. Readers do not copy packets and do not block
+//! each other: a reader that falls out of the retained window is moved to a packet at which decoding can start, and
+//! receives the number of packets it missed. A reader with the policy [`DropPolicy::Block`] blocks the writer instead.
 //!
-//! The buffer depends on no runtime: readers wait through `std::task::Waker`, the writer on a condition variable, and
-//! no lock is held during either wait.
+//! The buffer does not depend on a runtime: readers wait with `std::task::Waker`, the writer with a condition variable,
+//! and no lock is held during either wait.
 
 mod lag;
 mod reader;
@@ -26,14 +25,14 @@ pub use reader::{Acknowledged, NextPacket, Progress, Reader, ReaderMonitor};
 pub use ring::Batch;
 use ring::Ring;
 
-/// How much the buffer keeps, and therefore how far a reader may lag; 0 means no limit of that kind.
+/// How much the buffer keeps, and therefore how far a reader may lag; 0 disables a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Stream time by the packets' send times.
+    /// Stream time, computed from the packets' send times.
     pub time: Duration,
-    /// Framed bytes.
+    /// Number of framed bytes.
     pub bytes: usize,
-    /// Data packets.
+    /// Number of data packets.
     pub packets: usize,
 }
 
@@ -44,7 +43,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The looser of both, each kind for itself.
+    /// Returns the looser value of each limit.
     fn loosest(self, other: Self) -> Self {
         let longer =
             |one: Duration, two: Duration| if one.is_zero() || two.is_zero() { Duration::ZERO } else { one.max(two) };
@@ -56,7 +55,7 @@ impl Limits {
         }
     }
 
-    /// The part of the limits that `lag` uses up, from 0 to 1.
+    /// Returns the fraction of the limits that `lag` uses, from 0 to 1.
     fn used_by(&self, lag: &Lag) -> f64 {
         let part = |lag: f64, limit: f64| if limit > 0.0 { (lag / limit).min(1.0) } else { 0.0 };
         let time = part(lag.time.as_secs_f64(), self.time.as_secs_f64());
@@ -73,58 +72,58 @@ impl Limits {
 /// What happens to a reader that lags beyond the limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DropPolicy {
-    /// It resumes at the newest packet that starts a key frame.
+    /// The reader resumes at the most recent packet that starts a key frame.
     #[default]
     Keyframe,
-    /// It resumes at the oldest packet kept.
+    /// The reader resumes at the oldest packet in the buffer.
     Oldest,
-    /// The writer waits for it.
+    /// The writer waits for the reader.
     Block,
-    /// As `Keyframe`, for an owner that breaks off and begins anew when it learns of the gap.
+    /// Like `Keyframe`; the owner disconnects and begins a new session when the packets are dropped.
     Disconnect,
 }
 
-/// How a reader reads; what is `None` follows the buffer's own.
+/// The options of a reader. `None` selects the buffer's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReaderOptions {
-    /// What happens when it lags beyond the limits.
+    /// What happens when the reader lags beyond the limits.
     pub policy: Option<DropPolicy>,
-    /// How far it may lag. The buffer keeps what the loosest limits of all allow.
+    /// How far the reader may lag. The buffer keeps as much as the loosest limits of all readers allow.
     pub limits: Option<Limits>,
-    /// Where it resumes after a gap that [`DropPolicy::Oldest`] does not settle.
+    /// Where the reader resumes after a gap, unless the policy is [`DropPolicy::Oldest`].
     pub resync: StartPosition,
-    /// Whether [`DropPolicy::Block`] keeps taken packets until [`Reader::acknowledge`] reports their arrival, so that
-    /// [`Reader::rewind`] can take them again. They count towards the limits.
+    /// Whether a reader with [`DropPolicy::Block`] keeps the packets it has taken until [`Reader::acknowledge`] reports
+    /// their arrival, so that [`Reader::rewind`] can take them again. They count towards the limits.
     pub keeps_unacknowledged: bool,
 }
 
-/// Where a new reader starts, or one resumes after a gap.
+/// Where a new reader starts, or a reader resumes after a gap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StartPosition {
-    /// At the newest packet kept that starts a key frame, or at the next to come.
+    /// At the most recent packet in the buffer that starts a key frame, or else at the next one to be appended.
     #[default]
     LatestKeyframe,
-    /// At the next packet to come that starts a key frame.
+    /// At the next packet to be appended that starts a key frame.
     NextKeyframe,
-    /// At the next packet to come.
+    /// At the next packet to be appended.
     Live,
-    /// At the oldest packet kept.
+    /// At the oldest packet in the buffer.
     Oldest,
 }
 
-/// The writer's wait was broken off by [`PacketBuffer::interrupt`].
+/// The writer's wait was interrupted by [`PacketBuffer::interrupt`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the wait for room in the buffer was interrupted")]
 pub struct Interrupted;
 
-/// The part of the limits that readers may use up at most for the writer to be woken: a wake-up for each packet
+/// The waiting writer is woken when the readers use no more than this fraction of the limits. Waking it for each packet
 /// taken would cost more than the packet.
 const WAKE_WRITER_BELOW: f64 = 0.75;
 
-/// The part of its limits from which on a reader is not left to wait for more.
+/// A reader that uses more than this fraction of its limits does not wait for a larger batch.
 const BATCH_BELOW: f64 = 0.5;
 
-/// The buffer. See the module's text.
+/// The packet buffer; see the module documentation.
 pub struct PacketBuffer {
     state: Mutex<State>,
     /// Notified when a reader has advanced, or the writer must stop waiting.
@@ -134,61 +133,62 @@ pub struct PacketBuffer {
 struct State {
     ring: Ring,
     limits: Limits,
-    /// The policy of the readers that have none of their own.
+    /// The policy of readers without their own.
     policy: DropPolicy,
-    /// A slot per reader; freed slots are used again.
+    /// One slot per reader; freed slots are reused.
     readers: Vec<Option<ReaderState>>,
     ended: bool,
     interrupted: bool,
-    /// The writer waits on `room`.
+    /// Whether the writer waits on `room`.
     writer_waits: bool,
 }
 
-/// The buffer's state of a reader.
+/// The buffer's state of one reader.
 #[derive(Default)]
 struct ReaderState {
     options: ReaderOptions,
-    /// Sequence number of the first packet that it could have taken.
+    /// Sequence number of the first packet that the reader could take.
     joined: u64,
-    /// Sequence number of the next packet to take, and the byte position at which that begins.
+    /// Sequence number of the next packet to take, and the byte position at which it begins.
     next: u64,
     position: u64,
-    /// Sequence number of the first packet that is not known to have arrived; never more than `next`.
+    /// Sequence number of the first packet that is not known to have arrived; not greater than `next`.
     acknowledged: u64,
-    /// Set where the next packet must start a key frame.
+    /// Set if the next packet to take must start a key frame.
     seeks_key_frame: bool,
-    /// Sequence number of the packet with which it began, or resumed after a gap, for the key frame in it.
+    /// Sequence number of the packet at which the reader started, or resumed after a gap, because it contains a key
+    /// frame.
     starts_at: Option<u64>,
-    /// Packets before it were dropped; its policy decides where it resumes.
+    /// Packets before the next one were dropped, and the policy has yet to decide where the reader resumes.
     resync_due: bool,
-    /// Sequence number of the first packet that it no longer takes, where it has an end of its own.
+    /// Sequence number after the last packet that the reader takes, if it has its own end.
     end: Option<u64>,
-    /// Whether the peer takes packets now; see [`PacketBuffer::wait_for_room`].
+    /// Whether the peer currently accepts packets; see [`PacketBuffer::wait_for_room`].
     streaming: bool,
-    /// The reader was dropped or parked: packets it has not taken will not be taken.
+    /// The reader was dropped or paused, so packets that it has not taken will not be taken.
     idle: bool,
     taken: u64,
     padding_saved: u64,
     dropped: u64,
     dropped_bytes: u64,
-    /// Where it has not taken packets between others that it took, as far back as their sizes are known.
+    /// The gaps between packets that the reader took, as far back as packet sizes are known.
     gaps: VecDeque<Range<u64>>,
-    /// How much of `dropped` the owner has been told with a batch.
+    /// The part of `dropped` that was reported to the owner.
     dropped_reported: u64,
-    /// Wakes the reader's task once `wake_at` bytes wait, or the end has come.
+    /// Wakes the reader's task when `wake_at` bytes are available, or at the end.
     waker: Option<Waker>,
     wake_at: u64,
-    /// Wakes the reader's task once it lags beyond its limits.
+    /// Wakes the reader's task when it lags beyond its limits.
     overrun_waker: Option<Waker>,
-    /// Wakes the reader's task once packets are dropped.
+    /// Wakes the reader's task when packets are dropped.
     dropped_waker: Option<Waker>,
 }
 
-/// Share of its limits above which a reader that keeps unacknowledged packets asks for acknowledgements.
+/// Fraction of its limits above which a reader that keeps unacknowledged packets needs acknowledgements.
 const ACKNOWLEDGE_FROM: f64 = 0.5;
 
 impl PacketBuffer {
-    /// An empty log that keeps what `limits` allow.
+    /// Creates an empty buffer with these limits.
     pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
@@ -204,13 +204,13 @@ impl PacketBuffer {
         })
     }
 
-    /// Changes how much is kept from now on.
+    /// Changes the limits.
     pub fn set_limits(&self, limits: Limits) {
         self.lock().limits = limits;
         self.notify_writer();
     }
 
-    /// Changes the policy of the readers that have none of their own.
+    /// Changes the policy of readers without their own.
     pub fn set_policy(&self, policy: DropPolicy) {
         self.lock().policy = policy;
         self.notify_writer();
@@ -218,7 +218,7 @@ impl PacketBuffer {
 
     /// Appends packets of one stream and wakes the readers that wait for them.
     ///
-    /// Never blocks: a writer that wants back-pressure calls [`PacketBuffer::wait_for_room`] before.
+    /// Never blocks: a writer that supports back-pressure calls [`PacketBuffer::wait_for_room`] before.
     pub fn append<B: asf::PacketBytes>(
         &self,
         header: &Arc<asf::Header>,
@@ -235,7 +235,7 @@ impl PacketBuffer {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Nothing follows: readers come to their end once they have taken all.
+    /// Ends the stream: readers reach their end after they have taken all packets.
     pub fn end(&self) {
         let mut state = self.lock();
         state.ended = true;
@@ -244,10 +244,10 @@ impl PacketBuffer {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Waits until the readers with [`DropPolicy::Block`] leave room.
+    /// Waits until the readers with [`DropPolicy::Block`] have room.
     ///
-    /// The slowest of those that stream counts. Those that do not stream hold
-    /// nobody up, unless none streams: then the first one to have room ends the wait.
+    /// The slowest streaming reader decides. Readers that do not stream do not block the writer, unless none streams:
+    /// then the wait ends when the first of them has room.
     ///
     /// # Errors
     /// [`Interrupted`] while [`PacketBuffer::interrupt`] is in force.
@@ -261,29 +261,29 @@ impl PacketBuffer {
         if state.interrupted { Err(Interrupted) } else { Ok(()) }
     }
 
-    /// Breaks off the writer's waits from now on, or allows them again.
+    /// Interrupts the writer's waits from now on, or allows them again.
     pub fn interrupt(&self, interrupted: bool) {
         self.lock().interrupted = interrupted;
         self.room.notify_all();
     }
 
-    /// A new reader.
+    /// Creates a reader.
     pub fn reader(self: &Arc<Self>, start: StartPosition, options: ReaderOptions) -> Reader {
         Reader::new(Arc::clone(self), start, options)
     }
 
-    /// Sequence number of the next packet to be appended: packets appended so far.
+    /// Returns the sequence number of the next packet to be appended, which is the number of packets appended so far.
     pub fn head(&self) -> u64 {
         self.lock().ring.head()
     }
 
-    /// Stream time and framed bytes appended so far.
+    /// Returns the stream time and framed bytes appended so far.
     pub fn appended(&self) -> (Duration, u64) {
         let state = self.lock();
         (Duration::from_millis(state.ring.time()), state.ring.position(state.ring.head()))
     }
 
-    /// Wakes the writer where it waits; where it does not, that would be a system call for nothing.
+    /// Wakes the writer if it waits. Otherwise, notifying would be an unnecessary system call.
     fn notify_writer(&self) {
         if self.lock().writer_waits {
             self.room.notify_all();
@@ -291,7 +291,7 @@ impl PacketBuffer {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is plain data, consistent after every statement: a panic elsewhere does not spoil it.
+        // The data is plain and consistent after every statement, so a panic elsewhere does not corrupt it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -305,12 +305,12 @@ impl ReaderState {
         self.options.limits.unwrap_or(default).exceeded_by(&self.lag(ring))
     }
 
-    /// Sequence number of the first packet kept for it if its policy is to block.
+    /// Returns the sequence number of the first packet that must be kept for the reader if its policy is to block.
     fn needed_from(&self) -> u64 {
         if self.options.keeps_unacknowledged { self.acknowledged } else { self.next }
     }
 
-    /// Share of the limits that a blocking reader uses, and whether it exceeds them.
+    /// Returns the fraction of the limits that a blocking reader uses, and whether it exceeds them.
     fn held(&self, ring: &Ring, default: Limits) -> (f64, bool) {
         let lag =
             if self.options.keeps_unacknowledged { self.lag_from(ring, self.acknowledged) } else { self.lag(ring) };
@@ -318,7 +318,7 @@ impl ReaderState {
         (limits.used_by(&lag), limits.exceeded_by(&lag))
     }
 
-    /// Whether packets are kept only because acknowledgements are missing.
+    /// Whether packets are kept only because they are not acknowledged.
     fn needs_acknowledgement(&self, ring: &Ring, policy: DropPolicy, limits: Limits) -> bool {
         self.options.keeps_unacknowledged
             && self.acknowledged < self.next
@@ -326,21 +326,21 @@ impl ReaderState {
             && self.held(ring, limits).0 >= ACKNOWLEDGE_FROM
     }
 
-    /// Whether packets wait and have `bytes`, or as many that waiting for more would cost some of them.
+    /// Whether `bytes` are available, or so many packets that some would be dropped during a longer wait.
     fn has(&self, bytes: u64, ring: &Ring, default: Limits) -> bool {
         let limits = self.options.limits.unwrap_or(default);
         ring.head() > self.next
             && (ring.bytes_after(self.next) >= bytes || limits.used_by(&self.lag(ring)) >= BATCH_BELOW)
     }
 
-    /// Sequence number of the packet before which it has nothing to wait for.
+    /// Returns the sequence number after the last packet that the reader may take now.
     fn head(&self, ring: &Ring) -> u64 {
         self.end.map_or(ring.head(), |end| end.min(ring.head()))
     }
 }
 
 impl State {
-    /// The readers that may hold the writer back now.
+    /// Returns the readers that may currently block the writer.
     fn blockers(&self) -> impl Iterator<Item = &ReaderState> {
         let default = self.policy;
         let blocking = move |reader: &&ReaderState| !reader.idle && reader.policy(default) == DropPolicy::Block;
@@ -352,12 +352,12 @@ impl State {
         self.is_blocked(|reader| reader.held(&self.ring, self.limits).1)
     }
 
-    /// Whether the writer waits, and there is room for so much that it is worth waking it.
+    /// Whether the writer waits, and there is enough room to wake it.
     fn should_notify_writer(&self) -> bool {
         self.writer_waits && !self.is_blocked(|reader| reader.held(&self.ring, self.limits).0 > WAKE_WRITER_BELOW)
     }
 
-    /// Whether the readers that may hold the writer back do so, of which `full` says which would.
+    /// Whether the readers that may block the writer do so; `full` decides for each of them.
     fn is_blocked(&self, full: impl Fn(&ReaderState) -> bool) -> bool {
         let mut blockers = self.blockers().peekable();
         match blockers.peek() {
@@ -367,19 +367,19 @@ impl State {
         }
     }
 
-    /// Drops the oldest packets beyond the limits, but none that a blocking reader has yet to take or to
-    /// acknowledge. Returns the limits, those of all readers.
+    /// Drops the oldest packets beyond the limits, except those that a blocking reader has yet to take or acknowledge.
+    /// Returns the loosest limits of all readers.
     fn trim(&mut self) -> Limits {
         let own =
             self.readers.iter().flatten().filter(|reader| !reader.idle).filter_map(|reader| reader.options.limits);
         let limits = own.fold(self.limits, Limits::loosest);
-        // Mostly there is nothing to drop, and whom it would be dropped from does not matter.
+        // Usually there is nothing to drop, so the readers need not be examined.
         if !limits.exceeded_by(&self.ring.kept_lag()) {
             return limits;
         }
         let first_needed = match self.blockers().next() {
             Some(first) if first.streaming => self.blockers().map(ReaderState::needed_from).min(),
-            // None streams: the furthest of them ends the writer's wait, so it is the one to keep whole.
+            // No reader streams: the most advanced one ends the writer's wait, so its packets must be kept.
             Some(_) => self.blockers().map(ReaderState::needed_from).max(),
             None => None,
         }
@@ -393,8 +393,8 @@ impl State {
         limits
     }
 
-    /// Counts as dropped, for each reader, the packets that are gone or exceed its own limits, which may be
-    /// tighter than `kept`.
+    /// Counts as dropped, for each reader, the packets that are no longer in the buffer or exceed the reader's own
+    /// limits, which may be tighter than `kept`.
     fn drop_unreachable(&mut self, kept: Limits) {
         let Self { ring, readers, policy, limits, .. } = self;
         let is_beyond = kept.exceeded_by(&ring.kept_lag());

@@ -1,4 +1,4 @@
-//! A reader's place in the buffer.
+//! A reader of the buffer.
 
 use std::future::poll_fn;
 use std::ops::Range;
@@ -11,21 +11,21 @@ use super::{
     ACKNOWLEDGE_FROM, Batch, DropPolicy, Limits, PacketBuffer, ReaderOptions, ReaderState, StartPosition, State,
 };
 
-/// Result of an acknowledgement; see [`Reader::acknowledge`].
+/// The result of an acknowledgement; see [`Reader::acknowledge`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Acknowledged {
-    /// Some packets no longer need to be kept.
+    /// Whether some packets no longer need to be kept.
     pub advanced: bool,
-    /// The kept packets still use much of the limits.
+    /// Whether the kept packets still use a large part of the limits.
     pub more_needed: bool,
 }
 
-/// The packet that a reader would take next.
+/// The packet that a reader takes next.
 #[derive(Clone, Debug)]
 pub struct NextPacket {
-    /// The header that describes it.
+    /// The header of the packet's stream.
     pub header: Arc<asf::Header>,
-    /// Framed bytes.
+    /// Size of the framed packet in bytes.
     pub size: usize,
 }
 
@@ -34,37 +34,37 @@ pub struct Reader {
     place: Arc<Slot>,
 }
 
-/// Observes a reader's progress and sets its end, from any thread, even after the reader is gone.
+/// Reads a reader's progress and sets its end, from any thread, even after the reader was dropped.
 #[derive(Clone)]
 pub struct ReaderMonitor {
     place: Arc<Slot>,
 }
 
-/// A reader's slot; it is free again once the reader and its observers are gone.
+/// A reader's slot, which is freed when the reader and its monitors are dropped.
 struct Slot {
     buffer: Arc<PacketBuffer>,
     slot: usize,
 }
 
-/// What a reader has taken, missed and left.
+/// The packets that a reader has taken, missed and not taken yet.
 ///
 /// At any moment `taken + dropped + lag.packets` is `received`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Progress {
-    /// Packets appended since the reader was made, those included that it began with.
+    /// Packets appended since the reader was created, including those with which it started.
     pub received: u64,
-    /// Packets taken; those taken again count once.
+    /// Packets taken; a packet that was taken twice counts once.
     pub taken: u64,
-    /// Bytes of padding that were removed from them.
+    /// Bytes of padding removed from the packets taken.
     pub padding_saved: u64,
-    /// Packets missed.
+    /// Packets dropped.
     pub dropped: u64,
-    /// Framed bytes of the packets missed.
+    /// Framed bytes of the packets dropped.
     pub dropped_bytes: u64,
-    /// What waits.
+    /// Packets not taken yet.
     pub lag: Lag,
-    /// Share of its limits that the lag uses, from 0 to 1; for a blocking reader with many unacknowledged packets, the
-    /// share that those use. 0 without limits.
+    /// Fraction of its limits that the lag uses, from 0 to 1. For a blocking reader with many unacknowledged packets,
+    /// the fraction that those use. 0 without limits.
     pub congestion: f64,
 }
 
@@ -105,15 +105,15 @@ impl Reader {
         Self { place: Arc::new(Slot { buffer, slot }) }
     }
 
-    /// See [`ReaderMonitor`].
+    /// Returns a monitor of this reader.
     pub fn monitor(&self) -> ReaderMonitor {
         ReaderMonitor { place: Arc::clone(&self.place) }
     }
 
-    /// Waits until there is a packet to take and at least `min_bytes` of them, or half of what the limits allow, or no
-    /// more will come.
+    /// Waits until there is a packet to take and at least `min_bytes` of packets, or half of what the limits allow, or
+    /// the end.
     ///
-    /// A caller that batches gives a `min_bytes` above 0 together with a time-out of its own.
+    /// A caller that collects batches passes a `min_bytes` greater than 0, and must add its own timeout.
     pub async fn ready(&self, min_bytes: u64) {
         poll_fn(|context| {
             self.with(|state, slot| {
@@ -171,7 +171,7 @@ impl Reader {
         self.with(|state, slot| state.reader(slot).map_or(0, ReaderState::take_dropped))
     }
 
-    /// What would be taken next; `None` where nothing waits.
+    /// Returns the next packet to take; `None` if there is none.
     pub fn peek(&self) -> Option<NextPacket> {
         self.with(|state, slot| {
             let next = state.settle(slot).filter(|next| !state.is_beyond_end(slot, *next))?;
@@ -180,16 +180,16 @@ impl Reader {
         })
     }
 
-    /// Takes whole packets of one stream, `max_bytes` at most; `None` where nothing waits.
+    /// Takes whole packets of one stream, up to `max_bytes`; `None` if there is none.
     ///
-    /// The batch is empty where the next packet alone exceeds `max_bytes`.
+    /// The batch is empty if the next packet alone exceeds `max_bytes`.
     pub fn take(&mut self, max_bytes: u64) -> Option<Batch> {
         self.take_where(max_bytes, |_| true)
     }
 
-    /// As [`Reader::take`], but `None` where what comes next is not of the stream of `header`.
+    /// Like [`Reader::take`], but returns `None` if the next packet belongs to a stream with another header.
     ///
-    /// To be called after [`Reader::peek`]: since then the writer may have advanced and overrun the reader.
+    /// Use it after [`Reader::peek`], because the writer may have overrun the reader meanwhile.
     pub fn take_if_header(&mut self, header: &Arc<asf::Header>, max_bytes: u64) -> Option<Batch> {
         self.take_where(max_bytes, |next| Arc::ptr_eq(next, header))
     }
@@ -225,7 +225,7 @@ impl Reader {
         Some(batch)
     }
 
-    /// Whether everything was taken up to the end, the buffer's or the reader's own.
+    /// Returns whether all packets were taken up to the end of the buffer or the reader's own end.
     pub fn at_end(&self) -> bool {
         self.with(|state, slot| {
             state.settle(slot);
@@ -233,8 +233,8 @@ impl Reader {
         })
     }
 
-    /// Everything taken has arrived except the last `outstanding` bytes, and need not be kept for this reader, see
-    /// [`ReaderOptions::keeps_unacknowledged`]. Returns whether packets were released, and whether further
+    /// Records that everything taken has arrived except the last `outstanding` bytes, and need not be kept for this
+    /// reader; see [`ReaderOptions::keeps_unacknowledged`]. Returns whether packets were released, and whether further
     /// acknowledgements are needed.
     pub fn acknowledge(&self, outstanding: u64) -> Acknowledged {
         let (acknowledged, notify_writer) = self.with(|state, slot| {
@@ -242,7 +242,7 @@ impl Reader {
             let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else {
                 return (Acknowledged::default(), false);
             };
-            // A rewind never goes back over a gap.
+            // A rewind does not go back beyond a gap.
             let arrived = ring.sequence_at(reader.position.saturating_sub(outstanding)).max(reader.behind_gap());
             let arrived = arrived.min(reader.next);
             let advanced = arrived > reader.acknowledged;
@@ -256,10 +256,11 @@ impl Reader {
         acknowledged
     }
 
-    /// Goes back over the last `bytes` taken, to the beginning of the packet that holds the first of them, but not
-    /// over a gap; they are taken again, or count as dropped where the buffer keeps them no more.
+    /// Goes back by the last `bytes` taken, to the start of the packet that contains the first of them, but not beyond
+    /// a gap. The packets are taken again, or count as dropped if they are no longer in the buffer.
     ///
-    /// What was taken before a gap makes the gap longer: going back there would bring what was left out of it.
+    /// If some of the bytes were taken before a gap, the gap is extended, because going back there would also take the
+    /// skipped packets.
     pub fn rewind(&mut self, bytes: u64) {
         self.with(|state, slot| {
             let State { ring, readers, policy, limits, .. } = state;
@@ -274,11 +275,12 @@ impl Reader {
         });
     }
 
-    /// Moves to where decoding can start, for a peer that has none of what was taken before: back to the newest
-    /// key frame that is kept, but not over a gap; where there is none, and packets may be left out, on to the next
-    /// that waits. Without either it stays, as it does with [`StartPosition::Live`].
+    /// Moves the reader to a position at which decoding can start, for a peer that has none of the packets taken
+    /// before. This is the most recent key frame in the buffer, but not before a gap. If there is none, and packets may
+    /// be dropped, it is the next key frame that was not taken yet. Otherwise, or with [`StartPosition::Live`], the
+    /// reader does not move.
     ///
-    /// Returns how many framed bytes that were taken will be taken again.
+    /// Returns the number of framed bytes that will be taken again.
     pub fn move_to_key_frame(&mut self) -> u64 {
         self.with(|state, slot| {
             let Some(next) = state.settle(slot) else { return 0 };
@@ -289,7 +291,7 @@ impl Reader {
             }
             let limits = reader.options.limits.unwrap_or(*limits);
             let policy = reader.policy(*policy);
-            // Beyond its limits it would be moved on again at once, unless it holds the writer back instead.
+            // A reader beyond its limits would be moved again immediately, unless it blocks the writer.
             let is_near = |key: &u64| policy == DropPolicy::Block || !limits.exceeded_by(&ring.lag(*key));
             let floor = reader.behind_gap().max(ring.tail());
             let behind = ring.key_frame_before(next).filter(|key| *key >= floor);
@@ -308,7 +310,7 @@ impl Reader {
         })
     }
 
-    /// How many packets the last `bytes` taken touch, gaps left out.
+    /// Returns how many packets the last `bytes` taken belong to, without gaps.
     pub fn packets_in_last(&self, bytes: u64) -> u64 {
         self.with(|state, slot| {
             let State { ring, readers, .. } = state;
@@ -325,8 +327,7 @@ impl Reader {
         })
     }
 
-    /// Takes nothing for now, and holds nobody up: what waits and what comes is missed, until
-    /// [`Reader::resume`].
+    /// Stops taking packets, without blocking the writer: packets not taken are dropped until [`Reader::resume`].
     pub fn pause(&self) {
         self.with(|state, slot| {
             if let Some(reader) = state.reader(slot) {
@@ -337,7 +338,7 @@ impl Reader {
         self.place.buffer.notify_writer();
     }
 
-    /// Takes packets again, from where [`ReaderOptions::resync`] says.
+    /// Takes packets again, from the position that [`ReaderOptions::resync`] selects.
     pub fn resume(&self) {
         self.with(|state, slot| {
             let State { ring, readers, limits, .. } = state;
@@ -349,8 +350,8 @@ impl Reader {
         });
     }
 
-    /// Tells whether the peer takes packets now: a blocking reader holds the writer back only then,
-    /// or where no other streams.
+    /// Sets whether the peer currently accepts packets. A blocking reader blocks the writer only in that case, or if no
+    /// other reader streams.
     pub fn set_streaming(&self, streaming: bool) {
         self.with(|state, slot| {
             if let Some(reader) = state.reader(slot) {
@@ -362,7 +363,7 @@ impl Reader {
         });
     }
 
-    /// Changes how the reader reads.
+    /// Changes the reader's options.
     pub fn set_options(&self, options: ReaderOptions) {
         self.with(|state, slot| {
             if let Some(reader) = state.reader(slot) {
@@ -372,12 +373,12 @@ impl Reader {
         self.place.buffer.notify_writer();
     }
 
-    /// Whether there will be nothing to take before a key frame comes.
+    /// Returns whether no packet can be taken before the next key frame.
     pub fn waits_for_key_frame(&self) -> bool {
         self.with(|state, slot| state.reader(slot).is_some_and(|reader| reader.seeks_key_frame && !reader.idle))
     }
 
-    /// What was taken, missed and left, since the reader was made.
+    /// Returns the reader's progress since it was created.
     pub fn progress(&self) -> Progress {
         self.place.progress()
     }
@@ -388,7 +389,7 @@ impl Reader {
 }
 
 impl Drop for Reader {
-    /// An observer may still look, but nobody waits for what will not be taken.
+    /// Monitors can still read the progress, but the writer no longer waits for this reader.
     fn drop(&mut self) {
         self.with(|state, slot| {
             if let Some(reader) = state.reader(slot) {
@@ -404,7 +405,7 @@ impl Drop for Reader {
 }
 
 impl ReaderMonitor {
-    /// Gives the reader an end of its own: what is appended from now on is not for it.
+    /// Sets the reader's own end: packets appended from now on are not for it.
     pub fn end_here(&self) {
         let waker = self.place.with(|state, slot| {
             let head = state.ring.head();
@@ -417,7 +418,7 @@ impl ReaderMonitor {
         }
     }
 
-    /// What the reader has taken, missed and left.
+    /// Returns the reader's progress.
     pub fn progress(&self) -> Progress {
         self.place.progress()
     }
@@ -428,7 +429,7 @@ impl Slot {
         f(&mut self.buffer.lock(), self.slot)
     }
 
-    /// Only looks: where an overrun reader resumes is decided when it takes packets, not by this query.
+    /// Does not change the reader: where an overrun reader resumes is decided when it takes packets, not here.
     fn progress(&self) -> Progress {
         self.with(|state, slot| {
             let Some(reader) = state.readers.get(slot).and_then(Option::as_ref) else { return Progress::default() };
@@ -442,7 +443,7 @@ impl Slot {
             }
             let queued = reader.options.limits.unwrap_or(state.limits).used_by(&lag);
             let blocks = !reader.idle && reader.policy(state.policy) == DropPolicy::Block;
-            // Below this share the reader does not ask for acknowledgements, so the figure would be out of date.
+            // Below this fraction the reader needs no acknowledgements, so the value would be out of date.
             let held = reader.held(&state.ring, state.limits).0;
             let congestion = if blocks && held >= ACKNOWLEDGE_FROM { held } else { queued };
             Progress { received, taken, padding_saved, dropped, dropped_bytes, lag, congestion }
@@ -469,7 +470,7 @@ impl State {
         self.reader(slot).and_then(|reader| reader.end).is_some_and(|end| sequence >= end)
     }
 
-    /// Whether nothing is appended any more that the reader takes.
+    /// Whether no further packets are appended for the reader.
     fn has_end(&self, slot: usize) -> bool {
         self.ended || self.readers.get(slot).and_then(Option::as_ref).is_some_and(|reader| reader.end.is_some())
     }
@@ -479,8 +480,8 @@ impl State {
         self.has_end(slot) && reader.is_none_or(|reader| reader.next >= reader.head(&self.ring))
     }
 
-    /// Where the reader stands, once it has been moved past what it cannot have:
-    /// packets that are gone or beyond its limits, and those before the key frame it waits for.
+    /// Returns the reader's position after moving it past packets that it cannot take: those that are no longer in the
+    /// buffer or beyond its limits, and those before the key frame it needs.
     fn settle(&mut self, slot: usize) -> Option<u64> {
         let Self { ring, readers, policy, limits, .. } = self;
         let reader = readers.get_mut(slot)?.as_mut()?;
@@ -514,7 +515,7 @@ impl ReaderState {
         }
     }
 
-    /// The packets from `sequence` to the end of the buffer.
+    /// Returns the lag from `sequence` to the reader's end.
     pub(super) fn lag_from(&self, ring: &Ring, sequence: u64) -> Lag {
         let head = self.head(ring);
         Lag {
@@ -529,8 +530,8 @@ impl ReaderState {
         self.dropped - std::mem::replace(&mut self.dropped_reported, self.dropped)
     }
 
-    /// Counts as dropped the waiting packets that are gone or exceed the reader's limits. Where it resumes is decided
-    /// when it next takes packets.
+    /// Counts as dropped the packets not taken that are no longer in the buffer or exceed the reader's limits. Where it
+    /// resumes is decided when it next takes packets.
     pub(super) fn drop_unreachable(&mut self, ring: &Ring, default: DropPolicy, limits: Limits) {
         if self.idle {
             return;
@@ -548,7 +549,7 @@ impl ReaderState {
         }
     }
 
-    /// Where to go on after a gap.
+    /// Selects the position at which to resume after a gap.
     fn resync(&mut self, ring: &Ring, limits: Limits) -> u64 {
         match self.options.resync {
             StartPosition::Oldest => ring.oldest_within(&limits, self.next),
@@ -559,7 +560,7 @@ impl ReaderState {
             }
             StartPosition::LatestKeyframe => {
                 let newest = ring.newest_key_frame();
-                // A key frame that lies beyond the limits itself would be a gap again at once.
+                // Resuming at a key frame beyond the limits would immediately cause another gap.
                 let near = newest.filter(|key| *key >= self.next && !limits.exceeded_by(&ring.lag(*key)));
                 self.seeks_key_frame = near.is_none();
                 self.starts_at = near;
@@ -579,17 +580,17 @@ impl ReaderState {
         self.dropped_bytes += position.saturating_sub(self.position);
         self.position = position;
         self.next += skipped;
-        // A rewind never goes back over the gap.
+        // A rewind does not go back beyond the gap.
         self.acknowledged = self.next;
     }
 
-    /// Sequence number of the first packet after the last gap.
+    /// Returns the sequence number of the first packet after the last gap.
     fn behind_gap(&self) -> u64 {
         self.gaps.back().map_or(self.joined, |gap| gap.end)
     }
 
     fn note_gap(&mut self, ring: &Ring, gap: Range<u64>) {
-        // Nobody goes back to where nothing is known of the packets.
+        // A rewind does not go back to packets whose size is unknown.
         while self.gaps.front().is_some_and(|gap| gap.end <= ring.first_known()) {
             self.gaps.pop_front();
         }
@@ -599,7 +600,7 @@ impl ReaderState {
         }
     }
 
-    /// The last `bytes` taken before the last gap are lost too.
+    /// The last `bytes` taken before the last gap are lost too, so they extend it.
     fn lengthen_gaps(&mut self, ring: &Ring, bytes: u64) {
         let mut left = bytes;
         while left > 0

@@ -1,8 +1,7 @@
 //! The buffer's storage: framed packets in shared blocks, and an index of them.
 //!
-//! Packets are copied once into blocks of 64 KiB that all readers share: a slice
-//! of the upstream's memory for each costs more than the copy, in allocations,
-//! reference counts and entries of a vectored write.
+//! Packets are copied once into blocks of 64 KiB that all readers share. A slice of upstream's memory for each packet
+//! would cost more than the copy: allocations, reference counts and entries of vectored writes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,10 +13,10 @@ use super::Limits;
 use super::lag::Lag;
 use wmhttp::packet::{FRAMING_LEN, data_framing};
 
-/// Bytes of a block at most, but for a packet that is longer.
+/// Size of a block in bytes; a larger packet has its own block.
 const BLOCK_BYTES: usize = 64 * 1024;
-/// Packets beyond the oldest kept whose sizes are still known: a connection that breaks after a stall has
-/// not delivered some that the buffer let go meanwhile, and they are to be counted.
+/// Number of packets before the oldest one in the buffer whose sizes are still known. When a connection is lost after a
+/// stall, some packets that it had not delivered are no longer in the buffer and must be counted.
 const REMEMBERED_SIZES: usize = 64 * 1024;
 
 #[derive(Default)]
@@ -27,34 +26,34 @@ pub(super) struct Ring {
     /// Byte position at which `entries[0]` begins.
     tail_position: u64,
     entries: VecDeque<Entry>,
-    /// Framed bytes of the packets before `entries[0]`, the newest last.
+    /// Framed sizes in bytes of the packets before `entries[0]`, the newest last.
     past: VecDeque<u32>,
     runs: VecDeque<Segment>,
-    /// Packets that no reader has taken yet, still growing; they follow the last run.
+    /// Packets that no reader has taken yet; the block is still growing. They follow the last run.
     open: Option<OpenBlock>,
-    /// A block that nobody reads any more, to be filled again.
+    /// A block without readers, to be reused.
     spare: Option<BytesMut>,
     /// Sequence numbers of the packets at which decoding can start.
     key_frames: VecDeque<u64>,
     last_header: Option<Arc<asf::Header>>,
     /// Stream time appended so far.
     time: asf::StreamTime,
-    /// Bytes of padding that were removed from all packets so far, and from those before `entries[0]`.
+    /// Bytes of padding removed from all packets so far, and from those before `entries[0]`.
     padding_saved: u64,
     padding_saved_at_tail: u64,
 }
 
 /// One packet.
 struct Entry {
-    /// Byte position after the packet; positions count framed bytes since the buffer began.
+    /// Byte position after the packet; positions count framed bytes since the buffer was created.
     end: u64,
-    /// Stream time, milliseconds.
+    /// Stream time in milliseconds.
     time: u64,
-    /// Bytes of padding removed from the packets to here, this one included.
+    /// Bytes of padding removed from the packets so far, including this one.
     padding_saved: u64,
 }
 
-/// Packets of one stream, back to back.
+/// Consecutive packets of one stream.
 struct Segment {
     /// Sequence number and byte position of the first packet.
     first: u64,
@@ -67,55 +66,55 @@ struct OpenBlock {
     first: u64,
     start: u64,
     header: Arc<asf::Header>,
-    /// Empty while nothing gathers; its capacity is the rest of a block.
+    /// Empty if there are no packets; its capacity is the rest of a block.
     block: BytesMut,
 }
 
 /// Whole packets of one stream, as taken by a reader.
 #[derive(Debug)]
 pub struct Batch {
-    /// The header that describes the packets.
+    /// The header of the packets' stream.
     pub header: Arc<asf::Header>,
-    /// The packets as `$D`s, back to back.
+    /// The packets as consecutive `$D`s.
     pub frames: Vec<Bytes>,
     /// Framed bytes of each packet.
     pub sizes: Vec<u32>,
-    /// Bytes of padding that were removed from the packets.
+    /// Bytes of padding removed from the packets.
     pub padding_saved: u64,
-    /// Packets that the reader missed before these.
+    /// Number of packets that the reader missed before these.
     pub skipped: u64,
-    /// The reader began, or resumed after a gap, with the first of these packets, for a key frame that begins in it.
-    /// That packet can hold the end of older frames too, which nobody can decode there: [`Batch::trim_start`] and
-    /// [`asf::StartFilter`] leave it out.
+    /// Whether the reader started, or resumed after a gap, with the first of these packets, because a key frame starts
+    /// in it. That packet may also contain the end of older frames, which cannot be decoded there;
+    /// [`Batch::trim_start`] and [`asf::StartFilter`] remove it.
     pub starts: bool,
-    /// The reader keeps so many unacknowledged packets that it needs a call of
+    /// Whether the reader keeps so many unacknowledged packets that it needs a call of
     /// [`Reader::acknowledge`](super::Reader::acknowledge).
     pub needs_acknowledgement: bool,
 }
 
 impl Batch {
-    /// Framed bytes of all packets.
+    /// Returns the total size of the framed packets in bytes.
     pub fn len(&self) -> u64 {
         self.sizes.iter().copied().map(u64::from).sum()
     }
 
-    /// Whether there are no packets.
+    /// Returns whether the batch contains no packets.
     pub fn is_empty(&self) -> bool {
         self.sizes.is_empty()
     }
 
-    /// The ASF data packet with which the reader began or resumed for a key frame in it, if it is the first here.
+    /// Returns the ASF data packet with which the reader started or resumed because of a key frame in it, if it is the
+    /// first in this batch.
     ///
-    /// `None` as well where no key frame begins in it: it is the first packet of its stream, before which there was
-    /// nothing.
+    /// Returns `None` also if no key frame starts in it, because it is the first packet of its stream.
     pub fn start_packet(&self) -> Option<&[u8]> {
         let size = usize::try_from(*self.sizes.first().filter(|_| self.starts)?).ok()?;
         let packet = self.frames.first()?.get(FRAMING_LEN..size)?;
         (!asf::key_frames(packet, &self.header).is_empty()).then_some(packet)
     }
 
-    /// Leaves out of the first packet what belongs to frames before the key frame with which the reader began or
-    /// resumed. The packet keeps its size, and so does the batch.
+    /// Removes from the first packet the data of frames before the key frame with which the reader started or resumed.
+    /// The packet keeps its size, and so does the batch.
     pub fn trim_start(&mut self) {
         let mut filter = asf::StartFilter::new(&self.header);
         let Some(packet) = self.start_packet() else { return };
@@ -141,7 +140,7 @@ impl Ring {
         self.tail + self.entries.len() as u64
     }
 
-    /// Packets kept, and bytes of the runs that hold them.
+    /// Returns the number of packets in the buffer, and the size of the runs in bytes.
     #[cfg(test)]
     pub(super) fn kept(&self) -> (usize, usize) {
         (self.entries.len(), self.runs.iter().map(|run| run.bytes.len()).sum::<usize>() + BLOCK_BYTES)
@@ -149,7 +148,7 @@ impl Ring {
 
     pub(super) fn append<B: asf::PacketBytes>(&mut self, header: &Arc<asf::Header>, packet: &asf::Packet<B>) {
         let Ok(framing) = data_framing(packet.len()) else {
-            // The parser emits no packet that PacketLength cannot tell.
+            // The parser emits no packet that is too large for PacketLength.
             debug_assert!(false, "a packet of {} bytes", packet.len());
             return;
         };
@@ -181,11 +180,11 @@ impl Ring {
         if new_stream {
             self.time.splice();
         }
-        // What could not be parsed has no send time.
+        // A packet that could not be parsed has no send time.
         if packet.is_parsed() {
             self.time.packet(packet.send_time());
         }
-        // The first packet of a stream is as good a start as a key frame: nothing came before it.
+        // Decoding can start at the first packet of a stream as at a key frame, because nothing precedes it.
         if new_stream || packet.starts_key_frame() {
             self.key_frames.push_back(sequence);
         }
@@ -197,7 +196,7 @@ impl Ring {
         self.entries.push_back(Entry { end: position + wire_len as u64, time, padding_saved });
     }
 
-    /// Forgets the oldest packet, and its bytes with the last packet of their run.
+    /// Removes the oldest packet, and its run if this was the last packet in it.
     pub(super) fn drop_oldest(&mut self) {
         let Some(entry) = self.entries.pop_front() else { return };
         if self.past.len() >= REMEMBERED_SIZES {
@@ -217,35 +216,35 @@ impl Ring {
             .or_else(|| self.open.as_ref().filter(|open| !open.block.is_empty()).map(|open| open.first))
             .unwrap_or_else(|| self.head());
         if second_starts <= self.tail {
-            // Nobody may have a part of it any more.
+            // No reader may hold a part of it any more.
             let block = self.runs.pop_front().and_then(|run| run.bytes.try_into_mut().ok());
             self.spare = block.or(self.spare.take());
         }
     }
 
-    /// The newest packet kept at which decoding can start.
+    /// Returns the most recent packet in the buffer at which decoding can start.
     pub(super) fn newest_key_frame(&self) -> Option<u64> {
         self.key_frames.back().copied()
     }
 
-    /// The first packet from `sequence` on at which decoding can start.
+    /// Returns the first packet from `sequence` on at which decoding can start.
     pub(super) fn key_frame_from(&self, sequence: u64) -> Option<u64> {
         let index = self.key_frames.partition_point(|key| *key < sequence);
         self.key_frames.get(index).copied()
     }
 
-    /// The newest packet up to `sequence`, itself included, at which decoding can start.
+    /// Returns the last packet up to and including `sequence` at which decoding can start.
     pub(super) fn key_frame_before(&self, sequence: u64) -> Option<u64> {
         let index = self.key_frames.partition_point(|key| *key <= sequence).checked_sub(1)?;
         self.key_frames.get(index).copied()
     }
 
-    /// Stream time appended so far, milliseconds.
+    /// Returns the stream time appended so far in milliseconds.
     pub(super) fn time(&self) -> u64 {
         self.time.elapsed_ms()
     }
 
-    /// The oldest packet from `sequence` on whose lag `limits` allow.
+    /// Returns the oldest packet from `sequence` on whose lag is within `limits`.
     pub(super) fn oldest_within(&self, limits: &Limits, sequence: u64) -> u64 {
         let (mut from, mut to) = (sequence.max(self.tail), self.head());
         while from < to {
@@ -259,12 +258,12 @@ impl Ring {
         from
     }
 
-    /// Framed bytes from `sequence` (or from the oldest packet kept) to the head.
+    /// Returns the framed bytes from `sequence`, or from the oldest packet in the buffer, to the head.
     pub(super) fn bytes_after(&self, sequence: u64) -> u64 {
         self.position(self.head()) - self.position(sequence)
     }
 
-    /// How far a reader at `sequence` is behind.
+    /// Returns the lag of a reader at `sequence`.
     pub(super) fn lag(&self, sequence: u64) -> Lag {
         Lag {
             packets: self.head().saturating_sub(sequence),
@@ -273,7 +272,8 @@ impl Ring {
         }
     }
 
-    /// How far a reader at the oldest packet kept is behind. Looked at for each packet, so without a search.
+    /// Returns the lag of a reader at the oldest packet in the buffer. It is called for each packet, so it does not
+    /// search.
     pub(super) fn kept_lag(&self) -> Lag {
         let (Some(first), Some(last)) = (self.entries.front(), self.entries.back()) else { return Lag::default() };
         Lag {
@@ -283,7 +283,8 @@ impl Ring {
         }
     }
 
-    /// Stream time from `sequence` (or from the oldest packet kept) to the last one before `end`.
+    /// Returns the stream time from `sequence`, or from the oldest packet in the buffer, to the last packet before
+    /// `end`.
     pub(super) fn time_between(&self, sequence: u64, end: u64) -> Duration {
         match end.checked_sub(1).filter(|last| *last >= sequence) {
             Some(last) => self.time_after(sequence).saturating_sub(self.time_after(last)),
@@ -291,13 +292,13 @@ impl Ring {
         }
     }
 
-    /// Stream time from `sequence` (or from the oldest packet kept) to the newest.
+    /// Returns the stream time from `sequence`, or from the oldest packet in the buffer, to the newest.
     pub(super) fn time_after(&self, sequence: u64) -> Duration {
         let first = self.entry(sequence.max(self.tail)).map_or(self.time(), |entry| entry.time);
         Duration::from_millis(self.time() - first)
     }
 
-    /// The stream and the framed size of the packet `sequence`.
+    /// Returns the header and the framed size of the packet `sequence`.
     pub(super) fn peek(&mut self, sequence: u64) -> Option<(&Arc<asf::Header>, usize)> {
         let size = self.entry(sequence)?.end - self.position(sequence);
         let header = match &self.open {
@@ -307,8 +308,8 @@ impl Ring {
         Some((header, usize::try_from(size).ok()?))
     }
 
-    /// Whole packets of one stream from `sequence` on, `max_packets` and `max_bytes` at most; empty where the first
-    /// does not fit.
+    /// Returns whole packets of one stream from `sequence` on, up to `max_packets` and `max_bytes`; empty if the first
+    /// one does not fit.
     pub(super) fn take(&mut self, sequence: u64, max_packets: u64, max_bytes: u64) -> Option<Batch> {
         let from = self.position(sequence);
         self.entry(sequence)?;
@@ -356,8 +357,8 @@ impl Ring {
         })
     }
 
-    /// How many packets from `floor` to before `sequence` the last `bytes` before it touch, and how many bytes those
-    /// are. Of packets that went so long ago that nothing is known of them, none counts.
+    /// Returns how many packets from `floor` up to `sequence` the last `bytes` before `sequence` belong to, and how
+    /// many bytes those packets have. Packets so old that their sizes are unknown are not counted.
     pub(super) fn back(&self, sequence: u64, floor: u64, bytes: u64) -> (u64, u64) {
         let (mut packets, mut back) = (0, 0);
         while back < bytes
@@ -370,12 +371,12 @@ impl Ring {
         (packets, back)
     }
 
-    /// Sequence number of the oldest packet whose size is known.
+    /// Returns the sequence number of the oldest packet whose size is known.
     pub(super) fn first_known(&self) -> u64 {
         self.tail - self.past.len() as u64
     }
 
-    /// Framed bytes of a packet, also of one that is no longer kept.
+    /// Returns the framed size in bytes of a packet, even if it is no longer in the buffer.
     fn size(&self, sequence: u64) -> Option<u64> {
         match self.entry(sequence) {
             Some(entry) => Some(entry.end - self.position(sequence)),
@@ -387,7 +388,8 @@ impl Ring {
         }
     }
 
-    /// The byte position at which the packet `sequence` begins, or the oldest kept where that is gone.
+    /// Returns the byte position at which the packet `sequence` begins, or that of the oldest packet in the buffer if
+    /// it was removed.
     pub(super) fn position(&self, sequence: u64) -> u64 {
         match sequence.checked_sub(self.tail).and_then(|index| index.checked_sub(1)) {
             None => self.tail_position,
@@ -399,7 +401,8 @@ impl Ring {
         }
     }
 
-    /// Sequence number of the packet that holds the byte `position`, or of the oldest kept packet if that one is gone.
+    /// Returns the sequence number of the packet that contains the byte `position`, or of the oldest packet in the
+    /// buffer if it was removed.
     pub(super) fn sequence_at(&self, position: u64) -> u64 {
         self.tail + self.entries.partition_point(|entry| entry.end <= position) as u64
     }
@@ -413,7 +416,7 @@ impl Ring {
         self.runs.get(after.checked_sub(1)?)
     }
 
-    /// Byte position at which the stream of run `index` ends in what is sealed.
+    /// Returns the byte position at which the stream of run `index` ends within the sealed runs.
     fn end_of_stream(&self, index: usize) -> u64 {
         let Some(header) = self.runs.get(index).map(|run| &run.header) else { return 0 };
         self.runs
@@ -425,7 +428,7 @@ impl Ring {
             .unwrap_or_else(|| self.position(self.head()))
     }
 
-    /// Makes a run of what has gathered; the rest of its block goes on gathering.
+    /// Converts the collected packets to a run; the rest of the block is used for further packets.
     fn seal(&mut self) {
         let Some(open) = self.open.as_mut().filter(|open| !open.block.is_empty()) else { return };
         self.runs.push_back(Segment {
@@ -437,7 +440,7 @@ impl Ring {
     }
 }
 
-/// An empty block for packets of `wire_len` bytes: as many as there is room for.
+/// Returns an empty block for packets of `wire_len` bytes, with space for a whole number of them.
 fn block(spare: Option<BytesMut>, wire_len: usize) -> BytesMut {
     let len = (BLOCK_BYTES / wire_len).max(1) * wire_len;
     if let Some(mut block) = spare {

@@ -21,7 +21,7 @@ fn header(size: u32) -> Arc<Header> {
     Arc::new(Header::parse(HeaderBuilder::default().packet_size(size).build()).unwrap())
 }
 
-/// The packet number `n`: sent at `n` × 100 ms, a key frame where `key`.
+/// Packet number `n` with a send time of `n` × 100 ms, and a key frame if `key` is set.
 fn packet(header: &Header, n: u32, key: bool) -> Packet {
     let payload = Payload::new(VIDEO, &n.to_le_bytes());
     let payload = if key { payload.key() } else { payload };
@@ -32,12 +32,12 @@ fn packet(header: &Header, n: u32, key: bool) -> Packet {
     packet
 }
 
-/// Appends the packets `numbers`; each tenth starts a key frame.
+/// Appends the packets `numbers`; every tenth starts a key frame.
 fn append(buffer: &PacketBuffer, header: &Arc<Header>, numbers: std::ops::Range<u32>) {
     buffer.append(header, numbers.map(|n| packet(header, n, n % 10 == 0)));
 }
 
-/// The numbers of the packets in a batch, read back from its bytes.
+/// The numbers of the packets in a batch, decoded from its bytes.
 fn numbers(batch: &Batch) -> Vec<u32> {
     let mut decoder = Decoder::default();
     let all: Vec<u8> = batch.frames.iter().flatten().copied().collect();
@@ -67,7 +67,7 @@ fn take_all(reader: &mut Reader) -> Vec<u32> {
     all
 }
 
-/// Packets taken and packets missed.
+/// Returns the number of packets taken and dropped.
 fn counts(reader: &Reader) -> (u64, u64) {
     let progress = reader.progress();
     (progress.taken, progress.dropped)
@@ -82,8 +82,8 @@ fn of_packets(packets: usize) -> Arc<PacketBuffer> {
 }
 
 #[test]
-fn what_goes_in_comes_out_in_any_portions() {
-    // Below, at and above the size of a block.
+fn packets_are_unchanged_in_batches_of_any_size() {
+    // Smaller than, equal to and larger than a block.
     for size in [64, 300, 3200, 9000, 16_379, 16_380, 16_384, 40_000] {
         let header = header(size);
         let buffer = unlimited();
@@ -134,9 +134,9 @@ fn a_batch_never_mixes_streams() {
     assert!(reader.peek().is_none());
 }
 
-/// Who has looked at one stream does not take packets of another under it.
+/// After a peek at one stream, a reader does not take packets of another one for it.
 #[test]
-fn a_reader_that_is_overrun_after_a_look_takes_nothing() {
+fn a_reader_overrun_after_a_peek_takes_nothing() {
     let (one, two) = (header(300), header(400));
     let buffer = of_packets(5);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
@@ -152,7 +152,7 @@ fn a_reader_that_is_overrun_after_a_look_takes_nothing() {
 }
 
 #[test]
-fn a_batch_is_empty_where_the_next_packet_does_not_fit() {
+fn a_batch_is_empty_if_the_next_packet_does_not_fit() {
     let header = header(300);
     let buffer = unlimited();
     let mut reader = buffer.reader(StartPosition::Oldest, ReaderOptions::default());
@@ -199,7 +199,7 @@ fn the_first_packet_of_a_stream_is_a_start() {
 }
 
 #[test]
-fn a_overrun_reader_resumes_at_the_newest_key_frame_and_knows_its_gap() {
+fn an_overrun_reader_resumes_at_the_latest_key_frame_and_reports_the_gap() {
     let header = header(300);
     let buffer = of_packets(15);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
@@ -213,10 +213,10 @@ fn a_overrun_reader_resumes_at_the_newest_key_frame_and_knows_its_gap() {
     assert_eq!(reader.progress().dropped_bytes, 35 * 304);
 }
 
-/// What comes after the end that a reader has is no lag of its own: neither is it overrun by it, nor is the writer
-/// held.
+/// Packets after a reader's own end do not count towards its lag: it is not overrun by them, and does not block the
+/// writer.
 #[test]
-fn a_reader_with_an_end_lags_no_further() {
+fn packets_after_a_readers_end_are_not_lag() {
     let header = header(300);
     let time = |limit| Limits { time: Duration::from_millis(limit), bytes: 0, packets: 0 };
     for policy in [DropPolicy::Keyframe, DropPolicy::Block] {
@@ -234,7 +234,7 @@ fn a_reader_with_an_end_lags_no_further() {
 }
 
 #[test]
-fn policies_of_a_overrun_reader() {
+fn policies_of_an_overrun_reader() {
     let header = header(300);
     for (policy, first) in [(DropPolicy::Keyframe, 40), (DropPolicy::Disconnect, 40), (DropPolicy::Oldest, 34)] {
         let buffer = of_packets(10);
@@ -246,7 +246,7 @@ fn policies_of_a_overrun_reader() {
 }
 
 #[test]
-fn a_overrun_reader_waits_for_a_key_frame_where_none_is_kept() {
+fn an_overrun_reader_waits_for_a_key_frame_if_the_buffer_has_none() {
     let header = header(300);
     let buffer = of_packets(4);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
@@ -271,9 +271,8 @@ fn rewinding_repeats_whole_packets() {
     }
 }
 
-/// What a connection did not deliver is counted to the packet, also where the buffer has let it go.
-/// For a peer that has nothing: back to a key frame, or on to one where packets may be left out; what was taken is
-/// taken again, not lost.
+/// For a peer that has no packets: the reader moves back to a key frame, or on to one if packets may be dropped.
+/// Packets that were taken are taken again and not lost.
 #[test]
 fn moving_to_a_key_frame() {
     let header = header(300);
@@ -284,19 +283,19 @@ fn moving_to_a_key_frame() {
         append(&buffer, &header, 0..25);
         assert_eq!(numbers(&reader.take(304 * 13).unwrap()), (0..13).collect::<Vec<_>>());
         assert_eq!(reader.move_to_key_frame(), 304 * 3);
-        assert_eq!((counts(&reader), reader.move_to_key_frame()), ((10, 0), 0), "it is there");
+        assert_eq!((counts(&reader), reader.move_to_key_frame()), ((10, 0), 0), "it is already there");
         assert_eq!(take_all(&mut reader), (10..25).collect::<Vec<_>>());
-        // All was taken, and nothing waits.
+        // All packets were taken, and none is available.
         assert_eq!(reader.move_to_key_frame(), 304 * 5);
         assert_eq!(take_all(&mut reader), (20..25).collect::<Vec<_>>());
-        // Another stream's packets are none to go back to.
+        // The reader does not go back to packets of another stream.
         append(&buffer, &self::header(400), 31..33);
         assert_eq!(reader.move_to_key_frame(), 0);
         assert_eq!(take_all(&mut reader), [31, 32]);
         assert_eq!(reader.move_to_key_frame(), 404 * 2);
         assert_eq!(counts(&reader), (25, 0));
     }
-    // The key frame is kept no more.
+    // The key frame is no longer in the buffer.
     for (policy, first, dropped) in
         [(DropPolicy::Keyframe, 20, 5), (DropPolicy::Oldest, 15, 0), (DropPolicy::Block, 15, 0)]
     {
@@ -311,7 +310,7 @@ fn moving_to_a_key_frame() {
         assert_eq!(take_all(&mut reader), (first..23).collect::<Vec<_>>(), "{policy:?}");
         assert_eq!(counts(&reader).1, dropped, "{policy:?}");
     }
-    // Nowhere to go.
+    // There is no position to move to.
     let buffer = unlimited();
     let mut reader =
         buffer.reader(StartPosition::Live, ReaderOptions { resync: StartPosition::Live, ..by(DropPolicy::Keyframe) });
@@ -321,8 +320,9 @@ fn moving_to_a_key_frame() {
     assert_eq!(take_all(&mut reader), [3, 4]);
 }
 
+/// Packets that a connection did not deliver are counted exactly, even if they are no longer in the buffer.
 #[test]
-fn rewinding_beyond_what_is_kept_counts_what_is_lost() {
+fn rewinding_beyond_the_buffer_counts_the_loss() {
     let header = header(300);
     let buffer = of_packets(20);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Oldest));
@@ -340,9 +340,9 @@ fn rewinding_beyond_what_is_kept_counts_what_is_lost() {
     assert_eq!(reader.progress().dropped_bytes, 33 * 304);
 }
 
-/// After a jump the lost packets are those that were sent before it, not those that it left out.
+/// After a gap, the lost packets are those sent before it, not those that were skipped.
 #[test]
-fn rewinding_over_a_gap_leaves_it_a_gap() {
+fn rewinding_beyond_a_gap_extends_it() {
     let header = header(300);
     let buffer = of_packets(20);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
@@ -366,9 +366,9 @@ fn keeps() -> ReaderOptions {
     ReaderOptions { keeps_unacknowledged: true, ..by(DropPolicy::Block) }
 }
 
-/// Packets that a blocking reader has taken are kept until the peer acknowledges them, and hold the writer back.
+/// Packets that a blocking reader has taken are kept until the peer acknowledges them, and block the writer.
 #[test]
-fn what_is_not_acknowledged_is_kept() {
+fn unacknowledged_packets_are_kept() {
     let header = header(300);
     let buffer = of_packets(10);
     let mut reader = buffer.reader(StartPosition::Oldest, keeps());
@@ -385,10 +385,10 @@ fn what_is_not_acknowledged_is_kept() {
     let nothing = Acknowledged { advanced: false, more_needed: true };
     assert_eq!(reader.acknowledge(11 * 304 - 303), nothing, "not even the first packet whole");
     assert_eq!(reader.acknowledge(7 * 304 + 1), Acknowledged { advanced: true, more_needed: true });
-    assert_eq!(reader.acknowledge(11 * 304), nothing, "nothing is taken back");
+    assert_eq!(reader.acknowledge(11 * 304), nothing, "an older acknowledgement has no effect");
     assert!(!buffer.lock().is_held_back());
     append(&buffer, &header, 11..14);
-    assert_eq!(buffer.lock().ring.tail(), 3, "kept from the packet that has arrived in part");
+    assert_eq!(buffer.lock().ring.tail(), 3, "kept from the packet that has partly arrived");
     reader.rewind(8 * 304);
     assert_eq!(take_all(&mut reader), (3..14).collect::<Vec<_>>());
     assert_eq!(reader.acknowledge(304), Acknowledged { advanced: true, more_needed: false });
@@ -397,9 +397,9 @@ fn what_is_not_acknowledged_is_kept() {
     assert_eq!(reader.progress().dropped, 0);
 }
 
-/// Under any other policy nothing is kept, even if the reader asks for it.
+/// With any other policy no packets are kept, even if the reader's options request it.
 #[test]
-fn only_who_blocks_keeps() {
+fn only_blocking_readers_keep_packets() {
     let header = header(300);
     for options in [by(DropPolicy::Block), ReaderOptions { policy: Some(DropPolicy::Keyframe), ..keeps() }] {
         let buffer = of_packets(10);
@@ -411,7 +411,7 @@ fn only_who_blocks_keeps() {
         append(&buffer, &header, 11..12);
         assert!(!reader.take(u64::MAX).unwrap().needs_acknowledgement);
         assert_eq!(buffer.lock().ring.tail(), 2);
-        // A changed option takes effect from then on.
+        // A changed option applies from then on.
         reader.set_options(keeps());
         append(&buffer, &header, 12..20);
         take_all(&mut reader);
@@ -425,16 +425,16 @@ fn only_who_blocks_keeps() {
 enum Deed {
     Append(u32),
     Take(u64),
-    /// The peer has not got so many of the last bytes.
+    /// The peer has not received this many of the last bytes.
     Lose(u64),
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Each packet arrives once, in order, or is counted as dropped, whatever is lost when.
+    /// Each packet arrives once and in order, or is counted as dropped, whatever is lost and when.
     #[test]
-    fn what_does_not_arrive_is_counted(
+    fn undelivered_packets_are_counted(
         policy in prop_oneof![Just(DropPolicy::Keyframe), Just(DropPolicy::Oldest)],
         deeds in prop::collection::vec(prop_oneof![
             (1_u32..40).prop_map(Deed::Append),
@@ -487,10 +487,10 @@ enum Transfer {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A blocking reader loses no packet and gets none twice, for any order of acknowledgements and losses, and the
+    /// A blocking reader loses no packet and receives none twice, for any order of acknowledgements and losses, and the
     /// kept packets stay within the limits.
     #[test]
-    fn what_blocks_loses_nothing(
+    fn a_blocking_reader_loses_nothing(
         deeds in prop::collection::vec(prop_oneof![
             3 => Just(Transfer::Append),
             3 => (0_u64..3000).prop_map(Transfer::Take),
@@ -523,7 +523,7 @@ proptest! {
                     while bytes(&on_the_way) > outstanding
                         && let Some((number, size)) = on_the_way.pop_front()
                     {
-                        // The last packet arrived in part, and is sent again if the connection is lost now.
+                        // The last packet arrived partly, and is sent again if the connection is lost now.
                         if bytes(&on_the_way) < outstanding {
                             on_the_way.push_front((number, size));
                             break;
@@ -571,12 +571,12 @@ fn each_reader_has_its_own_limits() {
     assert_eq!(firsts, [46, 40, 20]);
     drop(loose);
     append(&buffer, &header, 50..52);
-    assert_eq!(buffer.lock().ring.tail(), 42, "nobody needs more than 10 now");
+    assert_eq!(buffer.lock().ring.tail(), 42, "no reader needs more than 10 now");
 }
 
-/// The newest key frame is no place to go on where it lies beyond the limits itself.
+/// The reader does not resume at the most recent key frame if that is beyond the limits.
 #[test]
-fn a_key_frame_beyond_the_limits_is_not_gone_back_to() {
+fn a_key_frame_beyond_the_limits_is_not_used() {
     let header = header(300);
     let buffer = of_packets(100);
     let few = Limits { time: Duration::ZERO, bytes: 0, packets: 4 };
@@ -590,7 +590,7 @@ fn a_key_frame_beyond_the_limits_is_not_gone_back_to() {
 }
 
 #[test]
-fn where_overrun_readers_go_on() {
+fn where_overrun_readers_resume() {
     let header = header(300);
     for (resync, first) in
         [(StartPosition::LatestKeyframe, 40), (StartPosition::Live, 44), (StartPosition::NextKeyframe, 50)]
@@ -663,10 +663,10 @@ fn counts_add_up_whatever_happens() {
     }
 }
 
-/// At any moment every queued packet can be taken, and every other one counts as dropped, also for a disconnected
+/// At any moment every queued packet can be taken, and every other one counts as dropped, even for a disconnected
 /// reader and for one with tighter limits than the buffer.
 #[test]
-fn what_is_not_kept_is_dropped_at_once() {
+fn packets_beyond_the_limits_are_dropped_immediately() {
     let header = header(300);
     let few = Limits { time: Duration::ZERO, bytes: 0, packets: 4 };
     for (policy, limits, queued) in [
@@ -696,7 +696,7 @@ fn what_is_not_kept_is_dropped_at_once() {
         }
         assert_eq!(reader.take_dropped(), 35 - queued, "{policy:?}");
         assert_eq!(reader.take_dropped(), 0);
-        // It resumes where its policy says, not at the start of the buffer.
+        // It resumes where its policy requires, not at the start of the buffer.
         let first = take_all(&mut reader).first().copied();
         match policy {
             DropPolicy::Oldest => assert_eq!(first, Some(35 - u32::try_from(queued).unwrap())),
@@ -708,15 +708,19 @@ fn what_is_not_kept_is_dropped_at_once() {
 }
 
 #[test]
-fn observers_only_look() {
+fn monitors_do_not_change_the_reader() {
     let header = header(300);
     let buffer = of_packets(25);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
     let observer = reader.monitor();
     append(&buffer, &header, 0..48);
-    assert_eq!((observer.progress().dropped, observer.progress().lag.packets), (23, 25), "what is kept is queued");
+    assert_eq!(
+        (observer.progress().dropped, observer.progress().lag.packets),
+        (23, 25),
+        "packets in the buffer are queued"
+    );
     append(&buffer, &header, 48..55);
-    assert_eq!(take_all(&mut reader), [50, 51, 52, 53, 54], "the newest key frame when it took");
+    assert_eq!(take_all(&mut reader), [50, 51, 52, 53, 54], "the most recent key frame at that time");
     assert_eq!(observer.progress().dropped, 50);
     drop(reader);
     append(&buffer, &header, 55..60);
@@ -737,9 +741,9 @@ fn memory_follows_the_limits() {
     assert!(bytes <= 100_000 + 2 * 64 * 1024, "{bytes}");
 }
 
-/// The packet with which a reader begins or resumes for a key frame says so, also when it is taken again.
+/// The batch marks the packet at which a reader started or resumed because of a key frame, even if it is taken again.
 #[test]
-fn a_batch_tells_where_its_reader_begins() {
+fn a_batch_marks_the_start_of_its_reader() {
     let buffer = of_packets(15);
     let header = header(200);
     append(&buffer, &header, 0..15);
@@ -759,7 +763,7 @@ fn a_batch_tells_where_its_reader_begins() {
 }
 
 #[test]
-fn what_is_before_the_key_frame_is_left_out_of_the_first_packet() {
+fn data_before_the_key_frame_is_removed_from_the_first_packet() {
     let header = header(400);
     let payloads = vec![
         Payload::new(VIDEO, &[1; 20]).at(40),
@@ -780,10 +784,10 @@ fn what_is_before_the_key_frame_is_left_out_of_the_first_packet() {
     assert_eq!((&before.0, before.1.len()), (&after.0, after.1.len()), "the sizes stay");
     assert_eq!(numbers(&batch), [0, 2]);
     let size = batch.sizes[0] as usize;
-    assert_eq!(before.1[size..], after.1[size..], "only the first packet is another");
+    assert_eq!(before.1[size..], after.1[size..], "only the first packet is changed");
     let has = |n: u8| after.1.windows(20).any(|window| window == [n; 20]);
     assert_eq!([1, 2, 3, 4, 5].map(has), [false, true, false, true, true]);
-    // Before the first packet of a stream there was nothing: it stays whole, though no key frame begins in it.
+    // Nothing precedes the first packet of a stream, so it stays complete, although no key frame starts in it.
     let buffer = unlimited();
     buffer.append(&header, [packet(&header, 1, false)]);
     let mut early = buffer.reader(StartPosition::LatestKeyframe, ReaderOptions::default());

@@ -7,12 +7,12 @@
 //!
 //! ```text
 //!   connection lost ──▶ connect
-//!                         ├─ the server refuses unknown ids ──▶ PushStart, old push-id ──┬─ taken: goes on
-//!                         │                                                              └─ refused ─┐
-//!                         └─ any other ──▶ PushSetup, push-id 0 ◀────────────────────────────────────┘
+//!                         ├─ the server rejects unknown ids ──▶ PushStart, old push-id ──┬─ accepted: resumed
+//!                         │                                                              └─ rejected ─┐
+//!                         └─ any other ──▶ PushSetup, push-id 0 ◀─────────────────────────────────────┘
 //!                                            ├─ 2xx: a new session, with `$H`
-//!                                            ├─ 404, 409: PushStart, old push-id ──┬─ taken: goes on
-//!                                            │                                     └─ refused: the failure of the 404, 409
+//!                                            ├─ 404, 409: PushStart, old push-id ──┬─ accepted: resumed
+//!                                            │                                     └─ rejected: the failure of the 404, 409
 //!                                            └─ anything else: a failure, the session is gone
 //! ```
 //!

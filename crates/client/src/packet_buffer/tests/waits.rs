@@ -1,4 +1,4 @@
-//! Who waits, for packets or for room, and what ends that.
+//! Waits for packets or for room, and what ends them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ impl Wake for Count {
 }
 
 #[test]
-fn waiting_readers_are_woken_once_enough_is_there() {
+fn waiting_readers_are_woken_when_enough_is_available() {
     let header = header(300);
     let buffer = unlimited();
     let reader = buffer.reader(StartPosition::Oldest, ReaderOptions::default());
@@ -36,7 +36,7 @@ fn waiting_readers_are_woken_once_enough_is_there() {
 }
 
 #[test]
-fn nobody_waits_for_more_than_half_of_the_limits() {
+fn a_reader_waits_for_no_more_than_half_of_the_limits() {
     let header = header(300);
     let buffer = of_packets(8);
     let reader = buffer.reader(StartPosition::Oldest, ReaderOptions::default());
@@ -52,7 +52,7 @@ fn nobody_waits_for_more_than_half_of_the_limits() {
 }
 
 #[test]
-fn the_end_wakes_and_comes_after_the_last_packet() {
+fn the_end_wakes_readers_and_follows_the_last_packet() {
     let header = header(300);
     let buffer = unlimited();
     let mut reader = buffer.reader(StartPosition::Oldest, ReaderOptions::default());
@@ -61,14 +61,14 @@ fn the_end_wakes_and_comes_after_the_last_packet() {
     assert!(!reader.at_end());
     let waker = Waker::noop();
     let many = pin!(reader.ready(100 * 304)).poll(&mut Context::from_waker(waker));
-    assert!(many.is_ready(), "more than there is will not come");
+    assert!(many.is_ready(), "no further packets will be appended");
     take_all(&mut reader);
     assert!(reader.at_end());
     assert!(pin!(reader.ready(1)).poll(&mut Context::from_waker(waker)).is_ready());
 }
 
 #[test]
-fn nobody_waits_for_more_than_will_come() {
+fn a_reader_does_not_wait_beyond_its_end() {
     let header = header(300);
     let buffer = unlimited();
     let readers = [
@@ -90,7 +90,7 @@ fn nobody_waits_for_more_than_will_come() {
 }
 
 #[test]
-fn a_blocking_reader_holds_the_writer_and_loses_nothing() {
+fn a_blocking_reader_blocks_the_writer_and_loses_nothing() {
     let header = header(300);
     let buffer = of_packets(10);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
@@ -120,7 +120,7 @@ fn a_blocking_reader_holds_the_writer_and_loses_nothing() {
 }
 
 #[test]
-fn the_writer_that_waits_is_woken_once_there_is_room_for_many() {
+fn a_waiting_writer_is_woken_when_there_is_room_for_many() {
     let header = header(300);
     let buffer = of_packets(8);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
@@ -141,9 +141,9 @@ fn the_writer_that_waits_is_woken_once_there_is_room_for_many() {
     writer.join().unwrap().unwrap();
 }
 
-/// An acknowledgement wakes the writer as room does.
+/// An acknowledgement wakes the writer like taking packets.
 #[test]
-fn the_writer_that_waits_is_woken_by_acknowledgements() {
+fn a_waiting_writer_is_woken_by_acknowledgements() {
     let header = header(300);
     let buffer = of_packets(8);
     let mut reader = buffer.reader(StartPosition::Oldest, keeps());
@@ -165,9 +165,9 @@ fn the_writer_that_waits_is_woken_by_acknowledgements() {
     writer.join().unwrap().unwrap();
 }
 
-/// A reader that takes nothing still learns of the packets it loses.
+/// A reader that takes no packets is still notified of dropped ones.
 #[test]
-fn who_is_away_is_woken_by_what_is_dropped() {
+fn an_inactive_reader_is_woken_by_dropped_packets() {
     let header = header(300);
     let buffer = of_packets(5);
     let reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
@@ -192,7 +192,7 @@ fn held_back(buffer: &PacketBuffer) -> bool {
 }
 
 #[test]
-fn only_destinations_that_stream_hold_back_unless_none_does() {
+fn only_streaming_readers_block_unless_none_streams() {
     let header = header(300);
     let buffer = of_packets(5);
     let down = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
@@ -201,16 +201,16 @@ fn only_destinations_that_stream_hold_back_unless_none_does() {
     assert!(held_back(&buffer), "none streams, both are full");
     up.set_streaming(true);
     take_all(&mut up);
-    assert!(!held_back(&buffer), "the one that is down does not count");
+    assert!(!held_back(&buffer), "the disconnected reader does not count");
     append(&buffer, &header, 6..12);
-    assert!(held_back(&buffer), "the slowest that streams counts");
+    assert!(held_back(&buffer), "the slowest streaming reader decides");
     up.set_streaming(false);
     take_all(&mut up);
     assert!(!held_back(&buffer), "none streams: the first with room ends the wait");
     drop(up);
     assert!(held_back(&buffer), "the other one is full");
     drop(down);
-    assert!(!held_back(&buffer), "nobody is left to wait for");
+    assert!(!held_back(&buffer), "no reader is left to wait for");
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_wait_for_room_can_be_interrupted() {
 }
 
 #[test]
-fn a_reader_that_waits_to_be_overrun_is_woken() {
+fn a_reader_waiting_for_an_overrun_is_woken() {
     let header = header(300);
     let buffer = of_packets(5);
     let reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Disconnect));
@@ -253,7 +253,7 @@ fn a_reader_that_waits_to_be_overrun_is_woken() {
 }
 
 #[test]
-fn a_parked_reader_holds_nobody_up_and_resumes_at_a_key_frame() {
+fn a_paused_reader_does_not_block_and_resumes_at_a_key_frame() {
     let header = header(300);
     let buffer = of_packets(15);
     let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));

@@ -1,10 +1,10 @@
-//! Acknowledgements of the peer's system: they release the packets kept for a blocking reader, and complete the
-//! end of a body.
+//! Acknowledgements of the peer's TCP stack release the packets kept for a blocking reader, and complete the end of a
+//! body.
 //!
-//! Three of six servers in the field neither answer `$E`(0) nor close. When all bytes are acknowledged, they have
-//! arrived at the peer's system, and waiting longer proves nothing: not that the server has read them, nor that a proxy
-//! has forwarded them. The kernel does not notify about acknowledgements, so the task polls it, but only while
-//! something depends on the answer.
+//! Three of six known servers neither respond to `$E`(0) nor close the connection. When all bytes are acknowledged,
+//! they have arrived at the peer's TCP stack. Waiting longer would prove neither that the server has read them, nor
+//! that a proxy has forwarded them. The kernel does not notify about acknowledgements, so the task polls it, but only
+//! while something depends on the result.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ use super::DestinationTask;
 const FIRST_POLL: Duration = Duration::from_millis(1);
 /// … up to this interval.
 const SLOWEST_POLL: Duration = Duration::from_millis(20);
-/// Time to wait for a response once `$E` has arrived, in addition to two round trips. Servers that respond do so
-/// at once; with the others, each end of a session takes this time twice.
+/// Time to wait for a response after `$E` has arrived, in addition to two round trips. Servers that respond do so
+/// immediately; with the others, each end of a session takes this time twice.
 const ANSWER_GRACE: Duration = Duration::from_millis(100);
 /// The same behind a proxy: the round trip beyond it is unknown, and closing may discard what the proxy has not
 /// forwarded.
@@ -23,7 +23,7 @@ const ANSWER_GRACE_OF_PROXY: Duration = Duration::from_millis(400);
 /// On a congested network, round trips take seconds and say nothing about the server.
 const LONGEST_GRACE: Duration = Duration::from_secs(2);
 
-/// Schedule of the polls.
+/// The schedule of the polls.
 #[derive(Debug, Default)]
 pub(super) struct AcknowledgementPoll {
     next: Option<(Instant, Duration)>,
@@ -86,7 +86,7 @@ impl DestinationTask {
         acknowledged.advanced
     }
 
-    /// The body has ended: reads what the peer still sends, and closes the connection in order.
+    /// After the end of the body: reads what the peer still sends, and shuts down the connection gracefully.
     pub(super) fn close_gracefully(&mut self) {
         let by = self.session.close_by().unwrap_or_else(Instant::now);
         self.undelivered = self.client.waiting();
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(poll.at(), None);
         poll.start(now);
         poll.start(now + SLOWEST_POLL);
-        assert_eq!(poll.at(), Some(now + FIRST_POLL), "once started it goes on");
+        assert_eq!(poll.at(), Some(now + FIRST_POLL), "once started it continues");
         let mut waits = Vec::new();
         for _ in 0..8 {
             poll.again(false, now);
@@ -119,6 +119,6 @@ mod tests {
         }
         assert_eq!(waits, [2, 4, 8, 16, 20, 20, 20, 20]);
         poll.again(true, now);
-        assert_eq!(poll.at(), Some(now + FIRST_POLL), "it goes on");
+        assert_eq!(poll.at(), Some(now + FIRST_POLL), "it continues");
     }
 }
