@@ -14,13 +14,12 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
-use self::acknowledgement::AcknowledgementPoll;
+use self::acknowledgement::Acknowledgement;
 use self::batching::{WriteCoalescer, wait_for_batch};
 use self::early_warnings::EarlyWarnings;
-use self::reporting::Dropped;
-use self::resend::BodyEnd;
-use self::retries::{PendingRetryDecision, answer_to};
-use super::backoff::Backoff;
+use self::reporting::Reporting;
+use self::resend::{Body, BodyEnd};
+use self::retries::{Retry, answer_to};
 use super::body_layout::BodyMap;
 use super::stats::Stats;
 use super::status::{State, Status};
@@ -66,58 +65,63 @@ impl Control {
 /// The task. It waits only in [`DestinationTask::next_event`].
 pub(super) struct DestinationTask {
     control: watch::Receiver<Control>,
+    commands: mpsc::Receiver<Command>,
     stats: Arc<Mutex<Stats>>,
     observer: Arc<dyn DestinationObserver>,
-    /// Called when nothing more will happen without a command.
-    at_rest: Box<dyn Fn() + Send>,
-    commands: mpsc::Receiver<Command>,
+    reporting: Reporting,
     session: Session,
     client: Client,
     reader: Reader,
-    backoff: Backoff,
-    name: String,
-    location: String,
     state: State,
-    retry_at: Option<Instant>,
-    /// Set while the application decides whether to retry.
-    question: Option<PendingRetryDecision>,
+    progress: PushProgress,
+    retry: Retry,
     /// Set while credentials or a ticket are requested.
     asking: Option<BlockingTask<AuthReply>>,
-    /// The session must end after the packets that are now in the buffer, and by this time.
-    drain_by: Option<Instant>,
+    shutdown: Shutdown,
+    flow: Flow,
+    body: Body,
+    acknowledgement: Acknowledgement,
+    /// See [`DestinationTask::early_warning`].
+    early_warnings: EarlyWarnings,
+}
+
+/// How far the push has come.
+#[derive(Default)]
+struct PushProgress {
+    /// When data first flowed since the last connect.
+    streaming_since: Option<Instant>,
+    /// A session was opened since the destination was started.
+    was_opened: bool,
+    /// A retry after a session that was open is reported as under way.
+    reconnecting: bool,
+    /// The server has lost the stream, or is another one, so a new session must begin with data that is decodable by
+    /// itself.
+    begins_anew: bool,
+}
+
+/// How the task ends, or rests.
+struct Shutdown {
     /// As [`Control::may_connect`].
     may_connect: bool,
+    /// The session must end after the packets that are now in the buffer, and by this time.
+    drain_by: Option<Instant>,
     /// The session must end without the remaining packets: [`Command::EndSession`] applies until the destination is at
     /// rest.
     ending: bool,
+    /// The task must end.
+    done: bool,
+}
+
+/// When packets are sent.
+#[derive(Default)]
+struct Flow {
     coalescer: WriteCoalescer,
-    dropped: Dropped,
-    /// Upstream was asked for the key frame that the reader needs.
-    key_frame_wanted: bool,
-    asked_kernel_at: Option<Instant>,
-    /// When to query the kernel next for the peer's acknowledgements.
-    acknowledgement: AcknowledgementPoll,
-    /// The reader keeps packets only because acknowledgements are missing.
-    acknowledgement_needed: bool,
     /// The connection's queue is full: sending waits until it has this many bytes of room.
     wants_room: Option<usize>,
     /// Since when the queue is full.
     full_since: Option<Instant>,
-    /// See [`DestinationTask::early_warning`].
-    early_warnings: EarlyWarnings,
-    /// When data first flowed since the last connect.
-    streaming_since: Option<Instant>,
-    was_opened: bool,
-    reconnecting: bool,
-    body: BodyMap,
-    /// The server has lost the stream, or is another one, so a new session must begin with data that is decodable by
-    /// itself.
-    begins_anew: bool,
-    /// Number of bytes at the end of the body that the peer had not acknowledged when it responded or the connection
-    /// was lost.
-    undelivered: u64,
-    /// The task must end.
-    done: bool,
+    /// Upstream was asked for the key frame that the reader needs.
+    key_frame_wanted: bool,
 }
 
 /// The result of a request for credentials or a ticket.
@@ -160,45 +164,25 @@ impl DestinationTask {
         at_rest: Box<dyn Fn() + Send>,
     ) -> Self {
         let settings = control.borrow().settings.clone();
-        let (name, location) = {
-            let stats = lock(&stats);
-            (stats.name.clone(), stats.location.clone())
-        };
+        let reporting = Reporting::new(&lock(&stats), at_rest);
         Self {
             session: Session::new(settings.session),
             client: Client::new(settings.transport),
             control,
+            commands,
             stats,
             observer,
-            at_rest,
-            commands,
+            reporting,
             reader,
-            backoff: Backoff::default(),
-            name,
-            location,
             state: State::Idle,
-            retry_at: None,
-            question: None,
+            progress: PushProgress::default(),
+            retry: Retry::default(),
             asking: None,
-            drain_by: None,
-            may_connect: true,
-            ending: false,
-            coalescer: WriteCoalescer::default(),
-            dropped: Dropped::default(),
-            key_frame_wanted: false,
-            asked_kernel_at: None,
-            acknowledgement: AcknowledgementPoll::default(),
-            acknowledgement_needed: false,
-            wants_room: None,
-            full_since: None,
+            shutdown: Shutdown { may_connect: true, drain_by: None, ending: false, done: false },
+            flow: Flow::default(),
+            body: Body::default(),
+            acknowledgement: Acknowledgement::default(),
             early_warnings: EarlyWarnings::default(),
-            streaming_since: None,
-            was_opened: false,
-            reconnecting: false,
-            body: BodyMap::default(),
-            begins_anew: false,
-            undelivered: 0,
-            done: false,
         }
     }
 
@@ -206,7 +190,7 @@ impl DestinationTask {
         self.connect();
         loop {
             self.run_session();
-            if self.done {
+            if self.shutdown.done {
                 break;
             }
             let next_event = self.next_event().await;
@@ -221,19 +205,19 @@ impl DestinationTask {
             while let Some(output) = self.session.poll() {
                 self.handle_output(output);
             }
-            if self.done || !self.feed() {
+            if self.shutdown.done || !self.feed() {
                 break;
             }
         }
         self.reader.set_streaming(self.session.is_streaming());
         if self.reader.waits_for_key_frame() && self.session.wants_data() {
-            if !std::mem::replace(&mut self.key_frame_wanted, true) {
+            if !std::mem::replace(&mut self.flow.key_frame_wanted, true) {
                 self.want_key_frame();
             }
         } else {
-            self.key_frame_wanted = false;
+            self.flow.key_frame_wanted = false;
         }
-        if self.backoff.failures() > 0 && self.streaming_since.is_some() {
+        if self.retry.backoff.failures() > 0 && self.progress.streaming_since.is_some() {
             let last = lock(&self.stats).last_error.clone();
             if last.is_some_and(|last| self.has_streamed(&last)) {
                 self.reset_backoff();
@@ -244,28 +228,30 @@ impl DestinationTask {
     }
 
     async fn next_event(&mut self) -> TaskEvent {
-        let wants_data = self.session.wants_data() && self.wants_room.is_none();
+        let wants_data = self.session.wants_data() && self.flow.wants_room.is_none();
         let deadline = self.session.deadline();
-        let gather_until = self.coalescer.until(Instant::now());
+        let gather_until = self.flow.coalescer.until(Instant::now());
         let breaks_off = self.disconnects_on_overrun();
         let early_warning_at = self.early_warning().map(|(at, _)| at);
-        let acknowledgement_at = self.acknowledgement.at();
-        let dropped_at = self.dropped.report_at.filter(|_| self.dropped.packets > 0);
-        let Self { client, reader, commands, control, retry_at, wants_room, question, asking, drain_by, .. } = self;
+        let acknowledgement_at = self.acknowledgement.poll.at();
+        let dropped_at = self.reporting.dropped.report_at.filter(|_| self.reporting.dropped.packets > 0);
+        let (retry_at, drain_by, wants_room) = (self.retry.at, self.shutdown.drain_by, self.flow.wants_room);
+        let Self { client, reader, commands, control, retry, asking, .. } = self;
+        let decision = &mut retry.decision;
         tokio::select! {
-            incoming = client.next(*wants_room) => TaskEvent::Transport(incoming),
+            incoming = client.next(wants_room) => TaskEvent::Transport(incoming),
             () = wait_for_batch(reader, gather_until), if wants_data => TaskEvent::Data,
             () = at(deadline), if deadline.is_some() => TaskEvent::Deadline,
-            () = at(*retry_at), if retry_at.is_some() => TaskEvent::Retry,
+            () = at(retry_at), if retry_at.is_some() => TaskEvent::Retry,
             () = reader.wait_until_overrun(), if breaks_off => TaskEvent::Overrun,
             () = at(acknowledgement_at), if acknowledgement_at.is_some() => TaskEvent::AcknowledgementDue,
             // While the task takes packets, the next batch reports the dropped ones.
             () = reader.wait_until_dropped(), if !wants_data && dropped_at.is_none() => TaskEvent::Dropped,
             () = at(dropped_at), if dropped_at.is_some() => TaskEvent::DroppedDue,
             () = at(early_warning_at), if early_warning_at.is_some() => TaskEvent::EarlyWarning,
-            answer = answer_to(question), if question.is_some() => TaskEvent::Answer(answer),
+            answer = answer_to(decision), if decision.is_some() => TaskEvent::Answer(answer),
             answer = auth_reply(asking), if asking.is_some() => TaskEvent::AuthReply(answer),
-            () = at(*drain_by), if drain_by.is_some() => TaskEvent::DrainDue,
+            () = at(drain_by), if drain_by.is_some() => TaskEvent::DrainDue,
             event = next_instruction(commands, control) => event,
         }
     }
@@ -282,7 +268,7 @@ impl DestinationTask {
                 }
             }
             TaskEvent::Transport(TransportEvent::Response { head, undelivered }) => {
-                self.undelivered = self.bytes_to_resend(&BodyEnd::Answer(head.status), undelivered, now);
+                self.body.undelivered = self.bytes_to_resend(&BodyEnd::Answer(head.status), undelivered, now);
                 lock(&self.stats).last_http_status = Some(head.status);
                 self.session.handle_response(&head, now);
                 let peer = self.session.peer().clone();
@@ -292,7 +278,7 @@ impl DestinationTask {
                 stats.auth_scheme = self.session.auth_scheme().or(stats.auth_scheme);
             }
             TaskEvent::Transport(TransportEvent::Lost { cause, detail, undelivered }) => {
-                self.undelivered = self.bytes_to_resend(&BodyEnd::Loss(cause), undelivered, now);
+                self.body.undelivered = self.bytes_to_resend(&BodyEnd::Loss(cause), undelivered, now);
                 let delivered = undelivered == 0 && !self.peer_read_nothing(cause, undelivered, now);
                 self.session.handle_disconnect(cause, &detail, delivered, now);
                 self.session.not_delivered(undelivered);
@@ -300,7 +286,7 @@ impl DestinationTask {
             TaskEvent::Deadline => {
                 // If a response is missing, this is the end of the body. After `$E`, nothing that has left this process
                 // is sent again.
-                self.undelivered =
+                self.body.undelivered =
                     if self.session.is_ending() { self.client.waiting() } else { self.client.undelivered() };
                 self.session.handle_timeout(now);
             }
@@ -308,7 +294,7 @@ impl DestinationTask {
             TaskEvent::Overrun => self.wait_until_overrun(),
             TaskEvent::Transport(TransportEvent::Closed { delivered }) => {
                 if delivered {
-                    self.undelivered = 0;
+                    self.body.undelivered = 0;
                 }
                 self.session.handle_closed(delivered, now);
             }
@@ -347,13 +333,13 @@ impl DestinationTask {
                         self.stop_with(Status::Closed, State::Closed, Hresult::OK, None);
                     }
                 } else {
-                    self.ending = true;
+                    self.shutdown.ending = true;
                     self.session.end(now);
                 }
             }
             Command::Disconnect => {
                 self.cancel_retry();
-                self.ending = false;
+                self.shutdown.ending = false;
                 if !self.state.is_final() {
                     self.break_off(now);
                     self.step(Status::Closed, State::Closed, Hresult::OK, None);
@@ -361,8 +347,8 @@ impl DestinationTask {
                 }
             }
             Command::Reconnect => {
-                self.may_connect = self.control.borrow().may_connect;
-                if !self.may_connect {
+                self.shutdown.may_connect = self.control.borrow().may_connect;
+                if !self.shutdown.may_connect {
                     // The time for the end of the stream was over after this command had been given.
                 } else if self.state.is_final() {
                     self.restart();
@@ -380,11 +366,11 @@ impl DestinationTask {
             (control.settings.clone(), control.may_connect, control.drain_by)
         };
         self.apply_settings(settings);
-        if !may_connect && std::mem::replace(&mut self.may_connect, false) {
+        if !may_connect && std::mem::replace(&mut self.shutdown.may_connect, false) {
             self.stop_connecting(now);
         }
         if drain_by.is_some() {
-            self.drain_by = drain_by;
+            self.shutdown.drain_by = drain_by;
             if self.state.is_final() {
                 self.close_for_good();
             }
@@ -400,8 +386,8 @@ impl DestinationTask {
     }
 
     fn apply_settings(&mut self, settings: Settings) {
-        self.location = settings.session.url.to_string();
-        lock(&self.stats).location.clone_from(&self.location);
+        self.reporting.location = settings.session.url.to_string();
+        lock(&self.stats).location.clone_from(&self.reporting.location);
         self.reader.set_options(settings.reader_options());
         self.client.set_settings(settings.transport);
         self.session.set_config(settings.session);
@@ -414,7 +400,7 @@ impl DestinationTask {
         }
         self.reader.resume();
         self.reset_backoff();
-        self.was_opened = false;
+        self.progress.was_opened = false;
         self.connect();
     }
 
@@ -422,19 +408,14 @@ impl DestinationTask {
     fn stop_with(&mut self, status: Status, state: State, hresult: Hresult, failure: Option<Failure>) {
         self.report_last_dropped();
         self.reader.pause();
-        self.ending = false;
+        self.shutdown.ending = false;
         self.step(status, state, hresult, failure);
-        self.done = self.drain_by.is_some();
+        self.shutdown.done = self.shutdown.drain_by.is_some();
         self.mark_at_rest();
     }
 
-    fn mark_at_rest(&self) {
-        lock(&self.stats).at_rest = true;
-        (self.at_rest)();
-    }
-
     fn close_for_good(&mut self) {
-        self.done = true;
+        self.shutdown.done = true;
         if self.state.is_final() {
             return;
         }
@@ -443,14 +424,14 @@ impl DestinationTask {
     }
 
     fn cancel_retry(&mut self) {
-        self.retry_at = None;
-        self.question = None;
+        self.retry.at = None;
+        self.retry.decision = None;
         self.asking = None;
     }
 
     fn connect(&mut self) {
         self.cancel_retry();
-        self.streaming_since = None;
+        self.progress.streaming_since = None;
         lock(&self.stats).at_rest = false;
         self.step(Status::Locating, State::Locating, Hresult::OK, None);
         self.session.connect(Instant::now());
@@ -460,12 +441,12 @@ impl DestinationTask {
     fn feed(&mut self) -> bool {
         while self.session.wants_data() {
             let now = Instant::now();
-            if self.ending {
+            if self.shutdown.ending {
                 self.session.end(now);
                 return true;
             }
             // Looking at the buffer decides where an overrun reader resumes, so only look when something can be taken.
-            if self.wants_room.is_some() {
+            if self.flow.wants_room.is_some() {
                 return false;
             }
             let Some(next) = self.reader.peek() else {
@@ -481,8 +462,8 @@ impl DestinationTask {
             }
             let room = self.client.room() as u64;
             if room < next.size as u64 && room < self.client.capacity() as u64 {
-                self.wants_room = Some(next.size);
-                self.full_since.get_or_insert(now);
+                self.flow.wants_room = Some(next.size);
+                self.flow.full_since.get_or_insert(now);
                 return false;
             }
             self.has_room();
@@ -492,16 +473,16 @@ impl DestinationTask {
                 continue;
             };
             self.note_dropped(batch.skipped);
-            self.acknowledgement_needed |= batch.needs_acknowledgement;
+            self.acknowledgement.needed |= batch.needs_acknowledgement;
             // Servers may send everything they receive to players, including packets before the first usable one.
             batch.trim_start();
             let len = batch.len();
             for frame in batch.frames {
                 self.client.send(frame);
             }
-            self.body.data(len, now);
+            self.body.map.data(len, now);
             self.session.sent(len);
-            self.coalescer.taken(now);
+            self.flow.coalescer.taken(now);
             self.early_warnings.data_flows();
             lock(&self.stats).note_sent(len, now);
             if self.session.has_output() {
@@ -512,8 +493,8 @@ impl DestinationTask {
     }
 
     fn has_room(&mut self) {
-        self.wants_room = None;
-        self.full_since = None;
+        self.flow.wants_room = None;
+        self.flow.full_since = None;
     }
 
     fn handle_output(&mut self, output: Output) {
@@ -524,7 +505,7 @@ impl DestinationTask {
                 stats.effective_location = Some(request.url.to_string());
                 drop(stats);
                 if request.head.kind == Kind::Start {
-                    self.body = BodyMap::begun(Instant::now());
+                    self.body.map = BodyMap::begun(Instant::now());
                 }
                 self.has_room();
                 self.client.request(request);
@@ -542,7 +523,7 @@ impl DestinationTask {
 
     fn send_control(&mut self, bytes: Bytes) {
         let len = bytes.len() as u64;
-        self.body.control(len);
+        self.body.map.control(len);
         lock(&self.stats).note_sent(len, Instant::now());
         self.client.send(bytes);
     }
@@ -550,14 +531,14 @@ impl DestinationTask {
     fn handle_session_event(&mut self, event: Event) {
         match event {
             Event::Opened => {
-                if !self.was_opened {
-                    self.was_opened = true;
+                if !self.progress.was_opened {
+                    self.progress.was_opened = true;
                     self.step(Status::Opened, State::Opened, Hresult::OK, None);
                 } else {
                     self.set_state(State::Opened);
                 }
                 self.connected();
-                if std::mem::take(&mut self.begins_anew) {
+                if std::mem::take(&mut self.progress.begins_anew) {
                     self.begin_at_key_frame();
                 }
                 // In a new session in the middle of the stream, players can show nothing before a key frame.
@@ -566,8 +547,8 @@ impl DestinationTask {
                 }
             }
             Event::Started => {
-                self.streaming_since = Some(Instant::now());
-                self.begins_anew = false;
+                self.progress.streaming_since = Some(Instant::now());
+                self.progress.begins_anew = false;
                 self.connected();
                 self.step(Status::Started, State::Streaming, Hresult::OK, None);
             }
@@ -643,7 +624,7 @@ impl DestinationTask {
     fn connected(&mut self) {
         let mut stats = lock(&self.stats);
         stats.note_connected();
-        if std::mem::take(&mut self.reconnecting) {
+        if std::mem::take(&mut self.progress.reconnecting) {
             stats.reconnects += 1;
             drop(stats);
             self.step(Status::ReconnectEnd, self.state, Hresult::OK, None);
@@ -665,7 +646,7 @@ impl DestinationTask {
                 return;
             }
             RestartReason::SessionGone => {
-                self.begins_anew = true;
+                self.progress.begins_anew = true;
                 ("the server has lost the session; a new one begins", "no action needed")
             }
             RestartReason::HeaderChangeRefused => (
@@ -686,7 +667,7 @@ impl DestinationTask {
 
     /// Disconnects because the reader was overrun and `drop-policy` is `disconnect`.
     fn wait_until_overrun(&mut self) {
-        self.undelivered =
+        self.body.undelivered =
             self.bytes_to_resend(&BodyEnd::Loss(Cause::Stalled), self.client.undelivered(), Instant::now());
         self.session.abandon();
         self.failed(Failure::lost(Cause::Stalled, "drop-policy=disconnect"));

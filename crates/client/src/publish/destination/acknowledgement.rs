@@ -53,26 +53,35 @@ impl AcknowledgementPoll {
     }
 }
 
+/// What depends on the peer's acknowledgements.
+#[derive(Debug, Default)]
+pub(super) struct Acknowledgement {
+    /// When to query the kernel next.
+    pub(super) poll: AcknowledgementPoll,
+    /// The reader keeps packets only because acknowledgements are missing.
+    pub(super) needed: bool,
+}
+
 impl DestinationTask {
     /// Starts polling if something depends on acknowledgements, otherwise stops it.
     pub(super) fn watch_acknowledgement(&mut self) {
-        if self.session.awaits_acknowledgement() || self.acknowledgement_needed {
-            self.acknowledgement.start(Instant::now());
+        if self.session.awaits_acknowledgement() || self.acknowledgement.needed {
+            self.acknowledgement.poll.start(Instant::now());
         } else {
-            self.acknowledgement.stop();
+            self.acknowledgement.poll.stop();
         }
     }
 
     pub(super) fn check_acknowledged(&mut self, now: Instant) {
         let mut advanced = false;
-        if self.acknowledgement_needed {
+        if self.acknowledgement.needed {
             advanced = self.acknowledge_packets(now);
         }
         // If the kernel does not report it, the response or its timeout decides.
         if self.session.awaits_acknowledgement() && self.client.is_acknowledged() == Some(true) {
             self.session.handle_acknowledged(self.answer_grace(), now);
         }
-        self.acknowledgement.again(advanced, now);
+        self.acknowledgement.poll.again(advanced, now);
     }
 
     /// Releases the packets that have arrived; returns whether there were any.
@@ -81,15 +90,15 @@ impl DestinationTask {
         if self.may_be_unread(undelivered, now) {
             return false;
         }
-        let acknowledged = self.reader.acknowledge(self.body.data_in_last(undelivered));
-        self.acknowledgement_needed = acknowledged.more_needed;
+        let acknowledged = self.reader.acknowledge(self.body.map.data_in_last(undelivered));
+        self.acknowledgement.needed = acknowledged.more_needed;
         acknowledged.advanced
     }
 
     /// After the end of the body: reads what the peer still sends, and shuts down the connection gracefully.
     pub(super) fn close_gracefully(&mut self) {
         let by = self.session.close_by().unwrap_or_else(Instant::now);
-        self.undelivered = self.client.waiting();
+        self.body.undelivered = self.client.waiting();
         self.client.close_gracefully(self.answer_grace(), by.into());
     }
 

@@ -46,15 +46,16 @@ impl DestinationTask {
         if self.early_warnings.told || !self.session.is_streaming() || !self.session.wants_data() {
             return None;
         }
-        if self.wants_room.is_some() {
+        if self.flow.wants_room.is_some() {
             let stall_timeout = self.control.borrow().settings.transport.stall_timeout;
             return self
+                .flow
                 .full_since
                 .filter(|_| !stall_timeout.is_zero())
                 .map(|full| (self.early_warnings.not_before(full + stall_timeout / 2), Threat::Stall));
         }
         let idle_timeout = self.session.peer().idle_timeout?;
-        Some((self.early_warnings.not_before(self.coalescer.last()? + idle_timeout * 3 / 4), Threat::Idle))
+        Some((self.early_warnings.not_before(self.flow.coalescer.last()? + idle_timeout * 3 / 4), Threat::Idle))
     }
 
     pub(super) fn report_early_warning(&mut self) {

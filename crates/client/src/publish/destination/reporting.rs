@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::DestinationTask;
 use crate::publish::lock;
+use crate::publish::stats::Stats;
 use crate::publish::status::{DestinationEvent, State, StateChange, Status};
 use wmhttp::Hresult;
 use wmhttp::failure::Failure;
@@ -20,7 +21,38 @@ pub(super) struct Dropped {
     pub(super) report_at: Option<Instant>,
 }
 
+/// What reports need.
+pub(super) struct Reporting {
+    pub(super) name: String,
+    pub(super) location: String,
+    /// Called when nothing more will happen without a command.
+    at_rest: Box<dyn Fn() + Send>,
+    pub(super) dropped: Dropped,
+    /// When the kernel was last queried for the connection's statistics.
+    asked_kernel_at: Option<Instant>,
+}
+
+impl Reporting {
+    /// Reports about the destination of these statistics; `at_rest` is called when nothing more will happen without a
+    /// command.
+    pub(super) fn new(stats: &Stats, at_rest: Box<dyn Fn() + Send>) -> Self {
+        Self {
+            name: stats.name.clone(),
+            location: stats.location.clone(),
+            at_rest,
+            dropped: Dropped::default(),
+            asked_kernel_at: None,
+        }
+    }
+}
+
 impl DestinationTask {
+    /// Reports that nothing more will happen without a command.
+    pub(super) fn mark_at_rest(&self) {
+        lock(&self.stats).at_rest = true;
+        (self.reporting.at_rest)();
+    }
+
     pub(super) fn step(&mut self, status: Status, new_state: State, hresult: Hresult, failure: Option<Failure>) {
         self.report(status, new_state, hresult, failure, None);
     }
@@ -36,14 +68,14 @@ impl DestinationTask {
         let old_state = self.state;
         self.set_state(new_state);
         self.observer.report(DestinationEvent::StateChange(StateChange {
-            destination: self.name.clone(),
-            location: self.location.clone(),
+            destination: self.reporting.name.clone(),
+            location: self.reporting.location.clone(),
             status,
             hresult,
             old_state,
             new_state,
             failure,
-            attempt: self.backoff.failures(),
+            attempt: self.retry.backoff.failures(),
             retry_in,
         }));
     }
@@ -54,14 +86,14 @@ impl DestinationTask {
         if packets == 0 {
             return;
         }
-        self.dropped.packets += packets;
-        if self.dropped.report_at.is_none_or(|at| at <= Instant::now()) {
+        self.reporting.dropped.packets += packets;
+        if self.reporting.dropped.report_at.is_none_or(|at| at <= Instant::now()) {
             self.report_dropped();
         }
     }
 
     pub(super) fn report_dropped(&mut self) {
-        self.dropped.packets += self.reader.take_dropped();
+        self.reporting.dropped.packets += self.reader.take_dropped();
         let progress = self.reader.progress();
         self.tell_dropped(progress.taken, progress.dropped);
     }
@@ -70,28 +102,28 @@ impl DestinationTask {
     /// not be sent.
     pub(super) fn report_last_dropped(&mut self) {
         let progress = self.reader.progress();
-        self.dropped.packets += self.reader.take_dropped() + progress.lag.packets;
-        if self.dropped.packets > 0 {
+        self.reporting.dropped.packets += self.reader.take_dropped() + progress.lag.packets;
+        if self.reporting.dropped.packets > 0 {
             self.tell_dropped(progress.taken, progress.dropped + progress.lag.packets);
         }
     }
 
     fn tell_dropped(&mut self, sent: u64, dropped: u64) {
-        self.dropped.report_at = Some(Instant::now() + DROPPED_INTERVAL);
+        self.reporting.dropped.report_at = Some(Instant::now() + DROPPED_INTERVAL);
         self.observer.report(DestinationEvent::Dropped {
-            destination: self.name.clone(),
-            packets: std::mem::take(&mut self.dropped.packets),
+            destination: self.reporting.name.clone(),
+            packets: std::mem::take(&mut self.reporting.dropped.packets),
             sent,
             dropped,
         });
     }
 
     pub(super) fn want_key_frame(&self) {
-        self.observer.report(DestinationEvent::KeyFrameWanted { destination: self.name.clone() });
+        self.observer.report(DestinationEvent::KeyFrameWanted { destination: self.reporting.name.clone() });
     }
 
     pub(super) fn notice(&self, text: String, remedy: &'static str) {
-        self.observer.report(DestinationEvent::Notice { destination: self.name.clone(), text, remedy });
+        self.observer.report(DestinationEvent::Notice { destination: self.reporting.name.clone(), text, remedy });
     }
 
     pub(super) fn set_state(&mut self, state: State) {
@@ -102,10 +134,10 @@ impl DestinationTask {
     /// Queries the kernel's connection statistics if the last query is old enough.
     pub(super) fn note_connection(&mut self) {
         let now = Instant::now();
-        if self.asked_kernel_at.is_some_and(|at| now - at < TELEMETRY_INTERVAL) {
+        if self.reporting.asked_kernel_at.is_some_and(|at| now - at < TELEMETRY_INTERVAL) {
             return;
         }
-        self.asked_kernel_at = Some(now);
+        self.reporting.asked_kernel_at = Some(now);
         if let Some(told) = self.client.telemetry() {
             let mut stats = lock(&self.stats);
             stats.rtt = Some(Duration::from_micros(told.rtt.into()));

@@ -27,11 +27,20 @@ pub(super) enum BodyEnd {
     Loss(Cause),
 }
 
+/// The body of the current PushStart.
+#[derive(Default)]
+pub(super) struct Body {
+    pub(super) map: BodyMap,
+    /// Number of bytes at the end of the body that the peer had not acknowledged when it responded or the connection
+    /// was lost.
+    pub(super) undelivered: u64,
+}
+
 impl DestinationTask {
     /// Returns how many bytes at the end of the body to send again, if the peer's TCP stack has acknowledged all but
     /// `undelivered`.
     pub(super) fn bytes_to_resend(&self, how: &BodyEnd, undelivered: u64, now: Instant) -> u64 {
-        let is_short = self.body.age(now) <= REFUSAL_RESEND_WINDOW;
+        let is_short = self.body.map.age(now) <= REFUSAL_RESEND_WINDOW;
         let all = match *how {
             BodyEnd::Answer(status) => status >= 300 && is_short,
             // A reset can destroy the response of a rejection, but not after the end of the body.
@@ -39,26 +48,26 @@ impl DestinationTask {
                 self.peer_read_nothing(cause, undelivered, now) || (cause == Cause::Reset && is_short)
             }
         };
-        if all { self.body.len() } else { undelivered }
+        if all { self.body.map.len() } else { undelivered }
     }
 
     /// Returns whether the whole body would be sent again if the connection were lost now, although the peer's TCP
     /// stack has acknowledged all but `undelivered`: it is so short that the loss could be a rejection, or the server
     /// does not seem to read it.
     pub(super) fn may_be_unread(&self, undelivered: u64, now: Instant) -> bool {
-        self.body.age(now) <= REFUSAL_RESEND_WINDOW || self.is_stuck(undelivered)
+        self.body.map.age(now) <= REFUSAL_RESEND_WINDOW || self.is_stuck(undelivered)
     }
 
     /// Whether the peer currently accepts nothing, and has accepted so little that all of it may be in its socket
     /// buffers.
     fn is_stuck(&self, undelivered: u64) -> bool {
-        self.full_since.is_some() && self.body.len().saturating_sub(undelivered) <= STALL_RESEND_BYTES
+        self.flow.full_since.is_some() && self.body.map.len().saturating_sub(undelivered) <= STALL_RESEND_BYTES
     }
 
     /// Returns whether the server has read nothing of the body, although its TCP stack has acknowledged all but
     /// `undelivered`.
     pub(super) fn peer_read_nothing(&self, cause: Cause, undelivered: u64, now: Instant) -> bool {
-        let took_little = self.body.len().saturating_sub(undelivered) <= STALL_RESEND_BYTES;
+        let took_little = self.body.map.len().saturating_sub(undelivered) <= STALL_RESEND_BYTES;
         let stuck = took_little && cause == Cause::Stalled
             || self.is_stuck(undelivered) && matches!(cause, Cause::Reset | Cause::Closed);
         stuck || self.session.resume_is_unproven(now)
@@ -67,7 +76,7 @@ impl DestinationTask {
     /// Ends a body without a response to the whole of it. What has not arrived, and at least the last `rewind` bytes of
     /// data, is sent again; data that may not have arrived is counted.
     pub(super) fn on_body_interrupted(&mut self, rewind: u64) {
-        let fresh = self.body.data_in_last(self.body.fresh(Instant::now()));
+        let fresh = self.body.map.data_in_last(self.body.map.fresh(Instant::now()));
         let lost = self.rewind_for_resend(rewind);
         let uncertain = self.reader.packets_in_last(fresh.saturating_sub(lost));
         lock(&self.stats).packets_uncertain += uncertain;
@@ -76,8 +85,8 @@ impl DestinationTask {
     /// Ends a body. What has not arrived, and at least the last `rewind` bytes of data, is sent again. Returns the
     /// number of these bytes.
     pub(super) fn rewind_for_resend(&mut self, rewind: u64) -> u64 {
-        let undelivered = std::mem::take(&mut self.undelivered);
-        let lost = self.body.data_in_last(undelivered).max(rewind);
+        let undelivered = std::mem::take(&mut self.body.undelivered);
+        let lost = self.body.map.data_in_last(undelivered).max(rewind);
         self.rewind(lost);
         self.forget_body();
         lost
@@ -85,21 +94,21 @@ impl DestinationTask {
 
     /// Ends a body without sending anything again: whatever was sent is considered delivered.
     pub(super) fn forget_body(&mut self) {
-        self.body = BodyMap::default();
-        self.undelivered = 0;
+        self.body.map = BodyMap::default();
+        self.body.undelivered = 0;
         self.has_room();
-        self.acknowledgement_needed = false;
+        self.acknowledgement.needed = false;
         let _ = self.reader.acknowledge(0);
     }
 
     /// Closes the connection without `$E`. Data that has left this process may still arrive; the rest is sent again.
     pub(super) fn break_off(&mut self, now: Instant) {
-        self.undelivered = self.client.waiting();
+        self.body.undelivered = self.client.waiting();
         self.session.disconnect(now);
-        self.session.not_delivered(self.undelivered);
+        self.session.not_delivered(self.body.undelivered);
         self.client.close();
         self.on_body_interrupted(0);
-        self.begins_anew = true;
+        self.progress.begins_anew = true;
     }
 
     /// Starts a new session at the most recent key frame, although the previous server already has the packets from

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::DestinationTask;
+use crate::publish::backoff::Backoff;
 use crate::publish::lock;
 use crate::publish::status::{State, Status};
 use crate::transport::runtime::{BlockingTask, spawn_blocking};
@@ -16,6 +17,16 @@ pub(super) struct PendingRetryDecision {
     answer: BlockingTask<bool>,
 }
 
+/// The retries after failures.
+#[derive(Default)]
+pub(super) struct Retry {
+    pub(super) backoff: Backoff,
+    /// When the next attempt begins.
+    pub(super) at: Option<Instant>,
+    /// Set while the application decides whether to retry.
+    pub(super) decision: Option<PendingRetryDecision>,
+}
+
 impl DestinationTask {
     /// Whether the push has streamed for so long that `failure` is not a further consecutive failure.
     pub(super) fn has_streamed(&self, failure: &Failure) -> bool {
@@ -25,39 +36,39 @@ impl DestinationTask {
         // longer time shows that this one has the publishing point again.
         let displaced = failure.condition == Condition::Displaced;
         let success = if displaced { 2 * policy.delay_max.max(policy.delay) } else { policy.delay };
-        self.streaming_since.is_some_and(|since| since.elapsed() >= success)
+        self.progress.streaming_since.is_some_and(|since| since.elapsed() >= success)
     }
 
     /// Resets the count of consecutive failures.
     pub(super) fn reset_backoff(&mut self) {
-        self.backoff.reset();
+        self.retry.backoff.reset();
         lock(&self.stats).retry_count = 0;
     }
 
     pub(super) fn failed(&mut self, failure: Failure) {
         let lost = matches!(failure.condition, Condition::Lost(_));
         self.on_body_interrupted(0);
-        self.begins_anew = true;
+        self.progress.begins_anew = true;
         let policy = self.control.borrow().settings.retry;
         let streamed = self.has_streamed(&failure);
-        let begun = self.streaming_since.take().is_some();
+        let begun = self.progress.streaming_since.take().is_some();
         if streamed {
             self.reset_backoff();
         }
         let delay = if failure.permanent {
-            self.backoff.refused(&policy)
+            self.retry.backoff.refused(&policy)
         } else {
-            self.backoff.fail(&policy, streamed && lost, failure.retry_after, rand::random())
+            self.retry.backoff.fail(&policy, streamed && lost, failure.retry_after, rand::random())
         };
         {
             let mut stats = lock(&self.stats);
-            stats.retry_count = self.backoff.failures();
+            stats.retry_count = self.retry.backoff.failures();
             stats.last_error = Some(failure.clone());
         }
-        if !self.was_opened && self.backoff.failures() <= 1 {
+        if !self.progress.was_opened && self.retry.backoff.failures() <= 1 {
             self.step(Status::Opened, self.state, failure.hresult, Some(failure.clone()));
         }
-        if self.ending || !self.may_connect {
+        if self.shutdown.ending || !self.shutdown.may_connect {
             // No retry is wanted, so data that has not arrived is lost.
             lock(&self.stats).end_unconfirmed = begun;
             self.stop_with(Status::Closed, State::Closed, failure.hresult, Some(failure));
@@ -73,14 +84,14 @@ impl DestinationTask {
             spawn_blocking(move || observer.should_retry(&asked))
         });
         match answer {
-            Some(Ok(answer)) => self.question = Some(PendingRetryDecision { failure, delay, answer }),
+            Some(Ok(answer)) => self.retry.decision = Some(PendingRetryDecision { failure, delay, answer }),
             // If no thread can be started, the default answer applies, as without a handler.
             Some(Err(_)) | None => self.retry_after(failure, delay),
         }
     }
 
     pub(super) fn answered(&mut self, resume: bool) {
-        let Some(PendingRetryDecision { failure, delay, .. }) = self.question.take() else { return };
+        let Some(PendingRetryDecision { failure, delay, .. }) = self.retry.decision.take() else { return };
         if resume {
             self.retry_after(failure, delay);
         } else {
@@ -89,8 +100,8 @@ impl DestinationTask {
     }
 
     fn retry_after(&mut self, failure: Failure, delay: Duration) {
-        self.reconnecting = self.was_opened;
-        self.retry_at = Some(Instant::now() + delay);
+        self.progress.reconnecting = self.progress.was_opened;
+        self.retry.at = Some(Instant::now() + delay);
         self.report(Status::ReconnectStart, State::Reconnecting, failure.hresult, Some(failure), Some(delay));
     }
 }
