@@ -123,7 +123,7 @@ impl Ingest {
                 }
                 let session = registry.session(&id, &path).ok_or_else(|| unknown_session(policy))?;
                 if !session.belongs_to(user.as_deref()) {
-                    return Err(Box::new(Refused { reply: anothers_session(policy), user }));
+                    return Err(Box::new(Refused { reply: other_users_session(policy), user }));
                 }
                 let (answer, reply) = oneshot::channel();
                 let connection = Arc::downgrade(connection);
@@ -153,7 +153,7 @@ impl Ingest {
                 };
                 let (id, session) = session.ok_or_else(|| unknown_session(policy))?;
                 if !session.belongs_to(user.as_deref()) {
-                    return Err(Box::new(Refused { reply: anothers_session(policy), user }));
+                    return Err(Box::new(Refused { reply: other_users_session(policy), user }));
                 }
                 head.cookies = Cookies::of_session(id);
                 let (to_session, chunks) = mpsc::channel(BODY_CHUNK_QUEUE_LEN);
@@ -185,7 +185,7 @@ fn lacks_length(request: &Request<Incoming>) -> Option<&'static str> {
 }
 
 /// The answer to a user that uses the push-id of another.
-fn anothers_session(policy: &Policy) -> Reply {
+fn other_users_session(policy: &Policy) -> Reply {
     Reply::error(policy, 403, "this push session belongs to another user")
 }
 

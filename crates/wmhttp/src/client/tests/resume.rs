@@ -367,7 +367,7 @@ fn c15_a_resume_without_data_for_a_while() {
 
 /// C-15: a 404 from a proxy says nothing about the session.
 #[test]
-fn c15_a_proxys_404_says_nothing_of_the_session() {
+fn c15_a_404_of_a_proxy_says_nothing_of_the_session() {
     let header = header();
     let mut answer = wms(204, "abc");
     answer.headers.insert(VIA, HeaderValue::from_static("1.1 squid"));
