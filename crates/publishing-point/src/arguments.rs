@@ -1,4 +1,4 @@
-//! The command line: a configuration file, and flags laid over it.
+//! Parses the command line: a configuration file, and flags that override it.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -124,10 +124,10 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// The configuration file, where one is named, with the flags laid over it. Reads it anew.
+    /// Reads the configuration file, if one is named, and applies the flags over it. Each call reads the file again.
     ///
     /// # Errors
-    /// What is wrong in it.
+    /// If the file cannot be read or is invalid.
     pub fn file(&self) -> Result<ConfigFile, ConfigError> {
         let mut file = self.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
         set(&mut file.listen, &self.listen);
@@ -179,7 +179,7 @@ impl Arguments {
     }
 }
 
-/// The table of a point; made where there is none.
+/// Returns the table of a point, and creates it if it does not exist.
 fn table<'a, T: Default>(points: &'a mut BTreeMap<String, T>, name: &str) -> &'a mut T {
     points.entry(name.to_owned()).or_default()
 }
@@ -194,7 +194,8 @@ fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "write an IP address and a port, such as 0.0.0.0:8080 or [::]:8080")
 }
 
-/// What may hold a password is looked at later: the message of the argument parser would show it.
+/// Accepts any text. Values that may contain a password are checked later, because the argument parser would show them
+/// in its error message.
 fn any(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }

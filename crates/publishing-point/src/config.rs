@@ -1,4 +1,4 @@
-//! What a server is started with, and what a reload may change.
+//! The server's configuration, and which parts of it a reload changes.
 
 mod error;
 pub mod file;
@@ -29,41 +29,41 @@ use wmhttp::server::access::AccessPolicy;
 
 pub use playback::{HeaderChange, SlowPlayers};
 
-/// Connections beside those of the players and sessions allowed.
+/// Connections allowed in addition to one for each allowed player and session.
 const SPARE_CONNECTIONS: usize = 256;
 
-/// What a server is started with.
+/// The configuration of a server.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Address to listen on; port 0 lets the system choose. A reload does not change it.
     pub listen: SocketAddr,
-    /// Where TLS is spoken besides; a reload takes another certificate, not another address.
+    /// An additional TLS listener. A reload changes its certificate, but not its address.
     pub tls: Option<Tls>,
-    /// Publishing points that exist from the beginning, by name: the URL's path without the leading `/`.
-    /// Names that differ only in case are one.
+    /// Publishing points that exist from the start, by name: the URL's path without the leading `/`. Names that differ
+    /// only in case are the same point.
     pub points: BTreeMap<String, PointConfig>,
-    /// Timeouts and name of the push protocol.
+    /// Timeouts and server name of the push protocol.
     pub policy: Policy,
-    /// Users, and how they show who they are; `None` asks nobody, and lets everybody do everything.
+    /// Users and authentication schemes. With `None`, the server asks for no credentials and everybody has all rights.
     pub users: Option<AccessPolicy>,
-    /// Push sessions at one time, those waiting for a lost pusher included.
+    /// Maximum number of push sessions, including those that wait for an encoder to reconnect.
     pub max_sessions: usize,
-    /// Publishing points at one time.
+    /// Maximum number of publishing points.
     pub max_points: usize,
-    /// Players at one time, over all points.
+    /// Maximum number of players, over all points.
     pub max_players: usize,
     /// Who may see the status page, the status API and the metrics.
     pub status: StatusAccess,
-    /// Where these are served, and nowhere else; `None` serves them where the points are. A reload does not
-    /// change it.
+    /// Separate address for the status, which is then served only there. With `None`, it is served with the points. A
+    /// reload does not change it.
     pub status_listen: Option<SocketAddr>,
-    /// From where anybody may push; `None` is from everywhere. A point's own networks count too.
+    /// Networks that may push; `None` allows all. The networks of a point apply in addition.
     pub allow_push: Option<Networks>,
-    /// From where anything else may be asked for; as `allow_push`.
+    /// Networks that may make any other request; `None` allows all. The networks of a point apply in addition.
     pub allow_play: Option<Networks>,
-    /// What the server bears of those whom it does not know.
+    /// Limits for untrusted clients.
     pub bounds: ServerLimits,
-    /// How long a server that is to end lets its players go elsewhere first ([`Server::drain`](crate::Server::drain)).
+    /// How long a stopping server gives its players to move to other servers ([`Server::drain`](crate::Server::drain)).
     pub drain_time: Duration,
 }
 
@@ -89,57 +89,57 @@ impl Default for Config {
 }
 
 impl Config {
-    /// A server with points of these names, all with the same settings.
+    /// Returns a configuration with points of these names, all with the same settings.
     pub fn with_points<'a>(names: impl IntoIterator<Item = &'a str>, point: &PointConfig) -> Self {
         let points = names.into_iter().map(|name| (name.to_owned(), point.clone())).collect();
         Self { points, ..Self::default() }
     }
 
-    /// Connections at one time.
+    /// Returns the maximum number of connections.
     pub(crate) fn room(&self) -> usize {
         self.bounds.max_connections.unwrap_or(self.max_players + self.max_sessions + SPARE_CONNECTIONS)
     }
 }
 
-/// What one publishing point is like. A point made from a template has its template's.
+/// The configuration of a publishing point. A point created from a template has the configuration of its template.
 #[derive(Clone, Debug)]
 pub struct PointConfig {
-    /// Where pushers and players are sent instead, an `http:` or `https:` URL (S-5).
+    /// URL that encoders and players are redirected to, with the scheme `http:` or `https:` (S-5).
     pub redirect: Option<Url>,
-    /// The proxy that pushers are told to come through (S-5).
+    /// The proxy that encoders must use (S-5).
     pub proxy_redirect: Option<Url>,
-    /// Where the point pulls its stream from; encoders cannot push to it then.
+    /// Where the point pulls its stream from; encoders cannot push to such a point.
     pub source: Option<SourceConfig>,
-    /// Where the point pushes its stream on to.
+    /// The servers that the point relays its stream to.
     pub forward: Vec<RelayConfig>,
-    /// Directory for recordings; `None` records nothing. A reload changes it from the next header on.
+    /// Directory for recordings; `None` records nothing. A reload takes effect at the next header.
     pub record: Option<PathBuf>,
-    /// How long recorded files get, and how many of them stay. A reload changes it from the next header on.
+    /// Limits of the size and number of recording files. A reload takes effect at the next header.
     pub record_limits: RecordLimits,
-    /// Faults that the point commits on purpose.
+    /// Faults that the point injects.
     pub faults: Faults,
-    /// How much of its stream a point keeps for its players. A reload changes it from the next stream on.
+    /// How much of its stream a point keeps for its players. A reload takes effect at the next stream.
     pub limits: Limits,
-    /// Whether a new player gets what the point keeps from the newest key frame on in one burst; otherwise it
-    /// begins at the next key frame to come.
+    /// Whether a new player receives the kept packets from the latest key frame on in one burst. Otherwise it starts at
+    /// the next key frame.
     pub fast_start: bool,
-    /// How players learn of another header in mid-stream.
+    /// How players receive a changed header in mid-stream.
     pub header_change: HeaderChange,
-    /// What happens to players that lag beyond the limits.
+    /// What happens to players that fall behind the kept packets.
     pub slow_players: SlowPlayers,
-    /// Who may push.
+    /// Principals that may push.
     pub write: Principals,
-    /// Who may make points with this one as template; they must have the right to write too.
+    /// Principals that may create points with this one as template; they also need the right to write.
     pub create: Principals,
-    /// Who may play.
+    /// Principals that may play.
     pub read: Principals,
-    /// Who may end its pushes by the status API from another machine, having shown who they are.
+    /// Principals that may end the point's pushes over the status API from other machines, after authentication.
     pub operate: Principals,
-    /// From where pushes, and new points made with this one as template, are taken; `None` is from everywhere.
+    /// Networks that may push, and create points with this one as template; `None` allows all.
     pub allow_push: Option<Networks>,
-    /// From where players are served; `None` is to everywhere.
+    /// Networks that may play; `None` allows all.
     pub allow_play: Option<Networks>,
-    /// Bits a second that a pusher may send in the long run; what is beyond is held back. 0 is no limit.
+    /// Maximum average bit rate of a push, in bits per second; the server delays what exceeds it. 0 means no limit.
     pub max_bitrate: u64,
 }
 
@@ -168,19 +168,19 @@ impl Default for PointConfig {
     }
 }
 
-/// Who has a right. Where the server knows no users, everybody has all.
+/// Who has a right. If the server has no users, everybody has all rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principals {
-    /// Whoever comes, unasked.
+    /// Everybody, without authentication.
     Everybody,
     /// Every user.
     Users,
-    /// These users; none of them is nobody.
+    /// These users; nobody if the set is empty.
     Only(BTreeSet<String>),
 }
 
 impl Principals {
-    /// Whether this user has the right.
+    /// Returns whether this user has the right.
     pub fn has(&self, user: &str) -> bool {
         match self {
             Self::Everybody | Self::Users => true,
@@ -188,7 +188,7 @@ impl Principals {
         }
     }
 
-    /// Whether no user has it.
+    /// Returns whether no user has the right.
     pub(crate) fn is_nobodys(&self) -> bool {
         matches!(self, Self::Only(names) if names.is_empty())
     }

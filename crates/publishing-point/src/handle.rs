@@ -1,4 +1,4 @@
-//! What is asked of a running server, and told to it, from outside.
+//! The handle of a running server: addresses, statistics and controls.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,8 +14,8 @@ use crate::points::registry::Registry;
 use crate::source;
 use crate::urls::Urls;
 
-/// A running server's addresses, figures and switches. [`Server`](crate::Server) and
-/// [`BlockingServer`](crate::BlockingServer) both give them.
+/// The addresses, statistics and controls of a running server. [`Server`](crate::Server) and
+/// [`BlockingServer`](crate::BlockingServer) both dereference to it.
 #[derive(Clone)]
 pub struct ServerHandle {
     pub(crate) address: SocketAddr,
@@ -24,13 +24,13 @@ pub struct ServerHandle {
     pub(crate) registry: Arc<Registry>,
     access: Arc<Access>,
     urls: Urls,
-    /// One reload at a time.
+    /// Serializes reloads.
     reloading: Arc<Mutex<()>>,
     runtime: Handle,
 }
 
 impl ServerHandle {
-    /// The handle of a server in the runtime that this is called in. Logs the URLs of what the server has.
+    /// Returns the handle of a server in the current runtime. Logs the URLs of the server.
     pub(crate) fn new(
         address: SocketAddr,
         tls_address: Option<SocketAddr>,
@@ -48,34 +48,34 @@ impl ServerHandle {
         Self { address, tls_address, status_address, registry, access, urls, reloading: Arc::default(), runtime }
     }
 
-    /// The address that it listens on.
+    /// Returns the address that the server listens on.
     pub fn addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// The address where it speaks TLS, if it does.
+    /// Returns the address of the TLS listener, if any.
     pub fn tls_addr(&self) -> Option<SocketAddr> {
         self.tls_address
     }
 
-    /// Where the status is served, if at an address of its own.
+    /// Returns the separate address of the status, if any.
     pub fn status_addr(&self) -> Option<SocketAddr> {
         self.status_address
     }
 
-    /// What the point has done so far; `None` where there is none of this name.
+    /// Returns the statistics of a point; `None` if there is no point of this name.
     pub fn stats(&self, point: &str) -> Option<PointStats> {
         self.registry.point(point).map(|point| point.stats())
     }
 
-    /// Takes another configuration while it serves: points come, go and change, and so do users and limits. The
-    /// addresses that it listens on stay.
+    /// Replaces the configuration of the running server: points are added, removed and changed, and so are users and
+    /// limits. The listening addresses do not change.
     ///
-    /// It makes directories and starts threads, and waits for another reload to end: call it from a thread that may
-    /// wait.
+    /// This creates directories and starts threads, and waits for another reload to finish: call it from a thread that
+    /// may block.
     ///
     /// # Errors
-    /// Where a directory or a recorder for a new point cannot be had: then all stays as it is.
+    /// If a directory or the recorder of a new point cannot be created. The old configuration then remains in force.
     pub fn reload(&self, config: Config) -> io::Result<()> {
         let _turn = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         make_directories(&config)?;
@@ -96,7 +96,7 @@ impl ServerHandle {
             self.urls.log_point(point.name(), &point.config());
         }
         let moved = moved(&self.registry.config(), &config);
-        // First: a new point that asks for users must not be there before they are.
+        // Set the users first, so that no new point accepts requests without the authentication that it needs.
         self.access.set_users(config.users.clone());
         self.registry.set_config(config, fresh, recorders);
         for point in self.registry.points() {
@@ -108,13 +108,13 @@ impl ServerHandle {
         Ok(())
     }
 
-    /// Ends the push to the point with an HTTP error status (S-15); `false` where there is none.
+    /// Ends the push to the point with an HTTP error status (S-15); returns `false` if there is none.
     pub fn disconnect_pusher(&self, point: &str, status: u16) -> bool {
         self.registry.disconnect_pusher(point, status)
     }
 }
 
-/// The keys of the addresses that are others now.
+/// Returns the configuration keys of addresses that differ.
 fn moved(before: &Config, now: &Config) -> Vec<&'static str> {
     let tls = |config: &Config| config.tls.as_ref().map(|tls| tls.listen);
     let keys = [
@@ -125,20 +125,22 @@ fn moved(before: &Config, now: &Config) -> Vec<&'static str> {
     keys.into_iter().filter_map(|(key, moved)| moved.then_some(key)).collect()
 }
 
-/// Makes the directories that recordings go to, and tries to write there: better to fail now than at the first header.
+/// Creates the directories for recordings and tests that they are writable, so that errors appear now and not at the
+/// first header.
 ///
 /// # Errors
-/// The system's, with the directory.
+/// The error of the system, with the directory in its message.
 pub(crate) fn make_directories(config: &Config) -> io::Result<()> {
     let mut directories = config.points.values().filter_map(|point| point.record.as_ref());
     directories.try_for_each(|directory| {
         let named = |error: io::Error| {
-            let text = format!("the directory for recordings {} cannot be made: {error}", directory.display());
+            let text = format!("cannot create the directory for recordings {}: {error}", directory.display());
             io::Error::new(error.kind(), text)
         };
         std::fs::create_dir_all(directory).map_err(named)?;
         let trial = directory.join(format!(".asf-publishing-point-{}", std::process::id()));
-        // A full disk passes, and a stream without a recording is better than none: the recorder logs it.
+        // A full disk is not an error here, because a stream without a recording is better than none. The recorder logs
+        // it.
         let passes = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         let written = std::fs::write(&trial, []).and_then(|()| std::fs::remove_file(&trial));
         written.or_else(|error| if passes(&error) { Ok(()) } else { Err(error) }).map_err(|error| {
@@ -152,10 +154,10 @@ pub(crate) fn make_directories(config: &Config) -> io::Result<()> {
     })
 }
 
-/// Whether all points can have their names.
+/// Checks that no point has a reserved name.
 ///
 /// # Errors
-/// Which name is reserved.
+/// Names the reserved name.
 pub(crate) fn check_names(config: &Config) -> io::Result<()> {
     let name = config.points.keys().find(|name| is_reserved(name));
     name.map_or(Ok(()), |name| Err(io::Error::new(io::ErrorKind::InvalidInput, reserved(name))))

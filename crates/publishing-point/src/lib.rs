@@ -1,25 +1,24 @@
-//! The server: publishing points that take pushes ([MS-WMHTTP]) and serve players ([MS-WMSP]).
+//! A server with publishing points that accept pushes ([MS-WMHTTP]) and serve players ([MS-WMSP]).
 //!
 //! ```text
 //!                            server, handle            start, stop, reload
 //!                                   ▼
-//!                               dispatch               which part answers a request
+//!                               dispatch               selects the handler of a request
 //!             ┌─────────────────────┼──────────────────┐
 //!             ▼                     ▼                  ▼
 //!          ingest                playback            status
 //!  encoder ─▶ session (a task)      stream ─▶ player   JSON, metrics, page
 //!             │  └ wmhttp::server   ▲
 //!             ▼                     │
-//!          points ─▶ publishing point ─▶ packet buffer  registry: a table of points and sessions
+//!          points ─▶ publishing point ─▶ packet buffer  registry: the table of points and sessions
 //!             ├ recording (a thread) ─▶ file
 //!             └ relay ─▶ asfpush_client ─▶ other servers
-//!          http, admission, config, fault_injection     know nothing of those above
+//!          http, admission, config, fault_injection     do not depend on the parts above
 //! ```
 //!
-//! A session owns its protocol machine and writes into one point. The point's packet buffer is the
-//! only copy of the media that players are served from. Every queue is bounded: a pusher
-//! is held back by TCP, a slow player is overrun in the buffer, a slow disk loses packets of
-//! the recording.
+//! A session owns its protocol state machine and writes into one point. Players are served from the only copy of the
+//! media, the packet buffer of the point. Every queue is bounded: TCP slows down an encoder that is too fast, a player
+//! that is too slow is overrun in the buffer, and a disk that is too slow loses packets of the recording.
 //!
 //! ```
 //! use asf_publishing_point::{Config, PointConfig, Server};

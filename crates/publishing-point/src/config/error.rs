@@ -1,4 +1,4 @@
-//! Why a configuration cannot be had.
+//! Errors of the configuration.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::http::tls::TlsError;
 use wmhttp::server::access::UsersError;
 
-/// Why a configuration cannot be had.
+/// An error of the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file cannot be read.
@@ -14,53 +14,53 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// The text is no such TOML.
+    /// The text is not a valid configuration in TOML.
     #[error("{error}{}", toml_hint(.error))]
     Toml {
-        /// Line, cause, and what could stand there.
+        /// Line, cause, and what is valid there.
         #[from]
         error: toml::de::Error,
     },
-    /// The configuration file is no such TOML.
+    /// The configuration file is not a valid configuration in TOML.
     #[error("{}: {error}{}", .path.display(), toml_hint(.error))]
     TomlFile {
         /// The file.
         path: PathBuf,
-        /// Line, cause, and what could stand there.
+        /// Line, cause, and what is valid there.
         error: toml::de::Error,
     },
-    /// There can be no TLS.
+    /// The TLS settings are invalid.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The file of users is none.
+    /// The users file is invalid.
     #[error("{}: {error}", .path.display())]
     Users {
         /// The file.
         path: PathBuf,
-        /// What is wrong in it.
+        /// What is wrong in the file.
         error: UsersError,
     },
-    /// Users are named, or must be known, and there is no file of them.
-    #[error("`{0}` counts only where there are users: name their file by `users` (flag `--users`)")]
+    /// A setting needs users, but no users file is configured.
+    #[error("`{0}` has no effect without users: name their file by `users` (flag `--users`)")]
     NoUsers(&'static str),
-    /// A right is for a user who does not exist.
-    #[error("point `{point}` gives a right to `{user}`, who is not in the file of users")]
+    /// A right is granted to an unknown user.
+    #[error("point `{point}` grants a right to `{user}`, who is not in the users file")]
     UnknownUser {
         /// The point.
         point: String,
         /// The name.
         user: String,
     },
-    /// Whoever comes could end a point's pushes.
+    /// Everybody could end the pushes of a point.
     #[error("point `{0}`: `operate` cannot be \"everybody\": give it to \"users\", or to a list of them")]
     OperatedByEverybody(String),
-    /// Two points whose names differ only in case.
+    /// The names of two points differ only in case.
     #[error("the points `{0}` and `{1}` are the same: names that differ only in case are equal")]
     SamePoint(String, String),
-    /// A point is to be pushed on to what is no place for it.
+    /// A `forward` of a point is invalid.
     #[error("point `{point}` has an invalid `forward`: {cause}")]
     Forward {
         /// The point.
@@ -68,7 +68,7 @@ pub enum ConfigError {
         /// What is wrong.
         cause: &'static str,
     },
-    /// A point is to pull its stream from what is no place for it.
+    /// The `source` of a point is invalid.
     #[error("point `{point}` has an invalid `source`: {cause}")]
     Source {
         /// The point.
@@ -76,28 +76,28 @@ pub enum ConfigError {
         /// What is wrong.
         cause: &'static str,
     },
-    /// A point has a path of the server's own.
+    /// The name of a point is a path that the server itself uses.
     #[error(
         "no point can be named `{0}`: `/api`, `/healthz`, `/metrics` and `/status` are reserved for the server; choose another name"
     )]
     ReservedName(String),
-    /// The status has an address, and nobody may see it.
-    #[error("`status-listen` is of no use where `status` is `off`: leave one of them out")]
+    /// The status has an address, but is switched off.
+    #[error("`status-listen` has no effect if `status` is `off`: leave one of them out")]
     StatusOff,
-    /// A point is sent to two places.
+    /// A point has two redirects.
     #[error("point `{0}` has both a `redirect` and a `proxy-redirect`: leave one of them out")]
     TwoRedirects(String),
-    /// Recordings that would be crumbs, or none.
-    #[error("point `{point}`: `{key}` is less than {least}, which would create a file at every moment; raise it")]
+    /// A limit would make recordings tiny or delete all of them.
+    #[error("point `{point}`: `{key}` is less than {least}, which would create new files all the time; raise it")]
     RecordLimit {
         /// The point.
         point: String,
         /// The key.
         key: &'static str,
-        /// What it is at least.
+        /// Its minimum.
         least: &'static str,
     },
-    /// Limits of recordings where nothing is recorded.
+    /// Recordings are limited, but nothing is recorded.
     #[error("{place} has `{key}`, but nothing is recorded there: set `record` to a directory, or leave `{key}` out")]
     LimitWithoutRecord {
         /// The point, or `[defaults]`.
@@ -105,28 +105,29 @@ pub enum ConfigError {
         /// The key.
         key: &'static str,
     },
-    /// Too short an Idle-Timeout.
+    /// The Idle-Timeout is too short.
     #[error("`idle-timeout` is less than 10 s, which the protocol does not allow")]
     IdleTimeout,
-    /// Too short an Inactivity-Timeout.
-    #[error("`inactivity-timeout` is less than 1 s: an encoder's session would be over before its stream comes")]
+    /// The Inactivity-Timeout is too short.
+    #[error("`inactivity-timeout` is less than 1 s: an encoder's session would expire before its stream arrives")]
     InactivityTimeout,
-    /// A point whose log would have no bound.
+    /// The packet buffer of a point would have no limit.
     #[error(
         "point `{0}`: `keep-time` and `keep-bytes` are both 0 (no limit), so the whole stream would stay in memory; set one of them"
     )]
     KeepsAll(String),
-    /// A bound that leaves no room for a single request.
-    #[error("`{key}` in `[bounds]` is less than {least}, which would let nobody in")]
+    /// A limit would reject every request.
+    #[error("`{key}` in `[bounds]` is less than {least}, which would reject every client")]
     Bound {
         /// The key.
         key: &'static str,
-        /// The least that it may be; seconds where it is a time.
+        /// Its minimum; in seconds if it is a time.
         least: usize,
     },
 }
 
-/// What to write in place of a value that the TOML library rejects in its own words; empty where those suffice.
+/// Returns what to write in place of a value that the TOML library rejects with a general message; empty if that
+/// message suffices.
 fn toml_hint(error: &toml::de::Error) -> &'static str {
     let message = error.message();
     if message.contains("expected a duration") {

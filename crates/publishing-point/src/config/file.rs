@@ -1,4 +1,4 @@
-//! The configuration as an operator writes it: a TOML file, and flags laid over it.
+//! The configuration as an operator writes it: a TOML file, overridden by flags.
 //!
 //! ```
 //! use asf_publishing_point::config::file::ConfigFile;
@@ -45,33 +45,33 @@ use asfpush_client::packet_buffer::Limits;
 use wmhttp::server::Policy;
 use wmhttp::server::access::{AccessPolicy, Scheme, Users};
 
-/// The shortest Idle-Timeout of the protocol (S-2).
+/// The minimum Idle-Timeout of the protocol (S-2).
 const SHORTEST_IDLE: Duration = Duration::from_secs(10);
-/// The shortest Inactivity-Timeout (S-3): an encoder's next request is on its way for some of it.
+/// The minimum Inactivity-Timeout (S-3): the encoder's next request needs some of it to arrive.
 const SHORTEST_INACTIVITY: Duration = Duration::from_secs(1);
 
-/// The configuration file. Everything may be left out; flags fill in and override.
+/// The configuration file. Every key is optional; flags add to it and override it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ConfigFile {
-    /// [`Config::listen`]; port 8080 of this machine alone where it is left out.
+    /// [`Config::listen`]; the default is port 8080 on the loopback address.
     pub listen: Option<SocketAddr>,
-    /// How long a push may be silent, or its connection lost, such as `60s`.
+    /// Maximum time that a push may be silent or disconnected, such as `60s`.
     #[serde(with = "humantime_serde")]
     pub idle_timeout: Option<Duration>,
-    /// How long a session lives between requests, such as `2m`.
+    /// Maximum time between two requests of a session, such as `2m`.
     #[serde(with = "humantime_serde")]
     pub inactivity_timeout: Option<Duration>,
-    /// TLS on an address of its own.
+    /// An additional TLS listener.
     pub tls: Option<TlsTable>,
-    /// File of users, lines `user:realm:hash`.
+    /// The users file, with lines `user:realm:hash`.
     pub users: Option<PathBuf>,
-    /// How users may show who they are, the preferred first.
+    /// Authentication schemes, in order of preference.
     #[serde(deserialize_with = "each_parsed")]
     pub auth: Option<Vec<Scheme>>,
-    /// What to log: a level, or directives such as `info,asf_publishing_point=debug`. Counts from the start on.
+    /// What to log: a level, or directives such as `info,asf_publishing_point=debug`. A reload does not change it.
     pub log: Option<String>,
-    /// How to log. Counts from the start on.
+    /// The log format. A reload does not change it.
     pub log_format: Option<LogFormat>,
     /// [`Config::max_sessions`].
     pub max_sessions: Option<usize>,
@@ -92,20 +92,20 @@ pub struct ConfigFile {
     pub drain_time: Option<Duration>,
     /// [`Config::bounds`].
     pub bounds: BoundsTable,
-    /// What counts for each point that does not say otherwise.
+    /// Settings of all points that do not override them.
     pub defaults: PointTable,
     /// The points, by name.
     pub point: BTreeMap<String, PointTable>,
 }
 
-/// How the log is written.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
-    /// Lines for people.
+    /// Text lines for people.
     #[default]
     Text,
-    /// A JSON object a line, for programs.
+    /// One JSON object per line, for programs.
     Json,
 }
 
@@ -121,15 +121,15 @@ impl FromStr for LogFormat {
     }
 }
 
-/// Where TLS is spoken, and as whom.
+/// The TLS listener and its certificate.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TlsTable {
     /// [`Tls::listen`].
     pub listen: SocketAddr,
-    /// PEM file with the server's certificate, and those that lead from it to the authority.
+    /// PEM file with the server's certificate, followed by its intermediate certificates.
     pub certificate: PathBuf,
-    /// PEM file with its key.
+    /// PEM file with the certificate's private key.
     pub key: PathBuf,
 }
 
@@ -145,9 +145,11 @@ pub struct PointTable {
     pub proxy_redirect: Option<Url>,
     /// [`PointConfig::source`]: a URL, or a table with one.
     pub source: Option<RawSource>,
-    /// [`SourceConfig::on_demand`](super::source::SourceConfig::on_demand): whether it is pulled only while somebody plays.
+    /// [`SourceConfig::on_demand`](super::source::SourceConfig::on_demand): whether the source is pulled only while
+    /// there are players.
     pub source_on_demand: Option<bool>,
-    /// [`SourceConfig::on_demand`](super::source::SourceConfig::on_demand): how long after the last player has left, such as `10s`.
+    /// [`SourceConfig::on_demand`](super::source::SourceConfig::on_demand): how long it is pulled after the last player
+    /// has left, such as `10s`.
     #[serde(with = "humantime_serde")]
     pub source_linger: Option<Duration>,
     /// [`SourceConfig::timeout`](super::source::SourceConfig::timeout), such as `15s`.
@@ -196,21 +198,21 @@ pub struct PointTable {
     pub max_bitrate: Option<u64>,
 }
 
-/// Who has a right, as it is written.
+/// Who has a right, as written in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "expected \"everybody\", \"users\" or a list of user names")]
 pub enum PrincipalsToml {
-    /// A word for all of them.
+    /// A word for a whole group.
     All(Everyone),
     /// These users.
     Only(BTreeSet<String>),
 }
 
-/// A word for all who may do something.
+/// A word for a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Everyone {
-    /// Whoever comes.
+    /// Everybody, without authentication.
     Everybody,
     /// Every user.
     Users,
@@ -228,16 +230,16 @@ impl ConfigFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// Where it cannot be read, or is no such TOML.
+    /// If the file cannot be read or is not a valid configuration.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = read(path)?;
         parse(&text).map_err(|error| ConfigError::TomlFile { path: path.to_owned(), error })
     }
 
-    /// The configuration that this is; reads the files that it names.
+    /// Converts the file into a configuration; reads the files that it names.
     ///
     /// # Errors
-    /// Where a file cannot be read, or settings contradict each other.
+    /// If a file cannot be read, or settings contradict each other.
     pub fn into_config(self) -> Result<Config, ConfigError> {
         let Config { max_sessions, max_points, max_players, .. } = Config::default();
         let policy = Policy::default();
@@ -290,7 +292,7 @@ impl ConfigFile {
 }
 
 impl PointTable {
-    /// The first key that limits recordings, if any.
+    /// Returns the first key that limits recordings, if any.
     fn recording_limit(&self) -> Option<&'static str> {
         let limits = [
             (self.record_max_size.is_some(), "record-max-size"),
@@ -324,7 +326,7 @@ impl PointTable {
             }
             Some(source) => Some(SourceConfig { hold_time, ..source.into_source(name, keys)? }),
             None if self.source_on_demand == Some(true) => {
-                return Err(source_error("it is not there, and `source-on-demand` needs it: add it"));
+                return Err(source_error("it is missing, but `source-on-demand` requires it: add it"));
             }
             None => None,
         };
@@ -380,7 +382,7 @@ impl PointTable {
     }
 }
 
-/// A right, of users that there are: a name that nobody has is a slip of the pen.
+/// Converts a right. The users must exist, because an unknown name is probably a typing error.
 fn who(
     key: &'static str,
     point: &str,
@@ -398,7 +400,7 @@ fn who(
     }
 }
 
-/// The limits, where they leave something to record into.
+/// Checks that the limits allow useful recordings.
 fn record_limits(point: &str, limits: RecordLimits) -> Result<RecordLimits, ConfigError> {
     let least_size = ByteSize::mib(1);
     let too_low = [
@@ -432,7 +434,8 @@ fn rights(path: &Path, schemes: Option<Vec<Scheme>>) -> Result<AccessPolicy, Con
     Ok(AccessPolicy { schemes: schemes.unwrap_or_else(|| rights.schemes.clone()), ..rights })
 }
 
-/// The parser's message shows a line of the text, but where there may be a password in it only the line's number.
+/// Parses the text. The parser's message quotes a line of it; if the text may contain a password, the message contains
+/// only the line number.
 fn parse(text: &str) -> Result<ConfigFile, toml::de::Error> {
     toml::from_str(text).map_err(|error| {
         if !text.contains('@') && !text.contains("password") {

@@ -1,4 +1,4 @@
-//! Where a point pushes on to, and how it is written.
+//! Where a point relays its stream to, and how that is configured.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -20,46 +20,47 @@ use wmhttp::headers::Directives;
 use wmhttp::via::Via;
 
 const USER_AGENT: &str = concat!("WMEncoder/12.0.0.0 asf-publishing-point/", env!("CARGO_PKG_VERSION"));
-/// How many of the longest delays pass before a server is asked again that has refused for good: some lock
-/// out who shows wrong credentials often.
+/// After a permanent refusal, the relay waits this many times the longest delay before it tries again, because some
+/// servers block clients that often send wrong credentials.
 const REFUSED_RETRY_FACTOR: u32 = 10;
 
-/// A publishing point that a point pushes on to.
+/// A publishing point on another server that a point relays its stream to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayConfig {
-    /// The publishing point, without credentials. To a path that ends with `/` the name of the point here is added.
+    /// The publishing point, without credentials. If the path ends with `/`, the name of the local point is appended.
     pub url: Url,
-    /// As whom to appear there.
+    /// The credentials to use there.
     pub login: Login,
-    /// What PushSetup asks of the server there ([MS-WMHTTP] 2.2.2.1).
+    /// The directives of PushSetup ([MS-WMHTTP] 2.2.2.1).
     pub directives: Directives,
-    /// Longest delay between two attempts.
+    /// Maximum delay between two attempts.
     pub retry_delay_max: Duration,
 }
 
 impl RelayConfig {
-    /// A forward to the publishing point at `url`, as whom that says.
+    /// Returns a relay to the publishing point at `url`, with the credentials in the URL, if any.
     ///
     /// # Errors
     /// What is wrong with the URL.
     pub fn to(url: &str) -> Result<Self, &'static str> {
         let (url, login) = Login::apart(url);
         let mut url = http_url(&url)?;
-        // No request carries it.
+        // Requests do not contain it.
         url.set_fragment(None);
         let retry_delay_max = backoff::Policy::default().delay_max;
         Ok(Self { url, login, directives: Directives::default(), retry_delay_max })
     }
 
-    /// The publishing point that the point `name` is pushed on to.
+    /// Returns the URL that the stream of the point `name` is relayed to.
     pub(crate) fn target(&self, name: &str) -> Url {
         with_name(&self.url, name)
     }
 
-    /// What the element's engine needs to push the stream of the point `name`, which has come this way.
+    /// Returns the publisher settings for relaying the point `name`; `via` lists the servers that its stream has
+    /// passed.
     pub(crate) fn settings(&self, name: &str, via: Via) -> publish::Settings {
         let url = self.target(name);
-        // Nobody can read a password on its way there.
+        // Basic sends the password in clear text, so it is enabled only over TLS.
         let auth_methods = Methods { basic: url.scheme() == "https", ..Methods::default() };
         let retry = backoff::Policy {
             delay_max: self.retry_delay_max,
@@ -89,7 +90,7 @@ impl RelayConfig {
     }
 }
 
-/// The URL of the point `name` at another server: to a path that ends with `/` the name is added.
+/// Returns the URL of the point `name` on another server: if the path ends with `/`, the name is appended.
 pub(super) fn with_name(url: &Url, name: &str) -> Url {
     let mut url = url.clone();
     if url.path().ends_with('/')
@@ -100,16 +101,16 @@ pub(super) fn with_name(url: &Url, name: &str) -> Url {
     url
 }
 
-/// A forward as it is written: a URL, or a table with one. What is wrong with a URL is said where it is
-/// used, since the parser's message would show the line, and a password in it.
+/// A relay as written in the file: a URL, or a table with one. The URL is checked later, because the parser's message
+/// would quote the line, which may contain a password.
 #[derive(Clone, Debug)]
 pub struct RawForward(ForwardTable);
 
-/// One forward, or a list of them.
+/// One relay, or a list of them.
 #[derive(Clone, Debug, Default)]
 pub struct List(pub Vec<RawForward>);
 
-/// The table of a forward.
+/// The table of a relay.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "expected a URL, or a table with `url` in it")]
 struct ForwardTable {
@@ -169,10 +170,10 @@ impl<'de> Deserialize<'de> for List {
 }
 
 impl RawForward {
-    /// The forward that this is, of the point `name`; reads the file of its password.
+    /// Converts to the relay of the point `name`; reads its password file.
     ///
     /// # Errors
-    /// Where that cannot be read, or the URL is none.
+    /// If that file cannot be read or the URL is invalid.
     pub(super) fn into_forward(self, name: &str) -> Result<RelayConfig, ConfigError> {
         let bad = |cause| ConfigError::Forward { point: name.to_owned(), cause };
         let Self(table) = self;
@@ -188,9 +189,7 @@ impl RawForward {
         forward.login = login(forward.login, table.user, table.password, table.password_file.as_deref(), bad)?;
         if let Some(delay) = table.retry_delay_max {
             if delay.is_zero() {
-                return Err(bad(
-                    "`retry-delay-max` is 0, which would give a server that is away no rest: write \"1s\", or more",
-                ));
+                return Err(bad("`retry-delay-max` is 0, which would retry without a pause: write \"1s\" or more"));
             }
             forward.retry_delay_max = delay;
         }
@@ -198,16 +197,16 @@ impl RawForward {
     }
 }
 
-/// The forwards of the point `name`, each to another place.
+/// Converts the relays of the point `name`, which must have different targets.
 ///
 /// # Errors
-/// As [`RawForward::into_forward`], and where two lead to the same place.
+/// As [`RawForward::into_forward`], and if two relays have the same target.
 pub(super) fn each(List(written): List, name: &str) -> Result<Vec<RelayConfig>, ConfigError> {
     let mut all: Vec<RelayConfig> = Vec::with_capacity(written.len());
     for written in written {
         let forward = written.into_forward(name)?;
         if all.iter().any(|known| known.target(name) == forward.target(name)) {
-            let cause = "it is there twice: leave one of them out";
+            let cause = "it appears twice: remove one of them";
             return Err(ConfigError::Forward { point: name.to_owned(), cause });
         }
         all.push(forward);
@@ -253,13 +252,13 @@ mod tests {
     }
 
     #[test]
-    fn one_needs_no_list() {
+    fn a_single_relay_needs_no_list() {
         assert_eq!(relays("'http://b/x'").unwrap(), relays("[{ url = 'http://b/x' }]").unwrap());
         assert_eq!(relays("{ url = 'http://b/x' }").unwrap().len(), 1);
     }
 
     #[test]
-    fn what_is_wrong_is_said_and_no_password() {
+    fn errors_name_the_cause_and_no_password() {
         for (written, words) in [
             ("['ftp://bob:hush@x/']", &["`hall/2`", "neither with http: nor with https:"][..]),
             ("['bob:hush']", &["`hall/2`", "neither with http:"]),

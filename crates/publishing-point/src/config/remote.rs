@@ -1,4 +1,4 @@
-//! What another server is written as: a URL, or a table with one, and as whom to appear there.
+//! How another server is configured: a URL, or a table with one, and the credentials.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,23 +12,23 @@ use super::error::ConfigError;
 use super::input::read;
 use wmhttp::auth::{Login, Secret};
 
-/// A text that may hold a password: no message shows it, and neither does `Debug`.
+/// A text that may contain a password: neither error messages nor `Debug` show it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RedactedText(pub(super) Secret);
 
 impl<'de> Deserialize<'de> for RedactedText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The parser's own message would show what stands there.
+        // The parser's own message would quote the value.
         let text = String::deserialize(deserializer).map_err(|_| D::Error::custom("expected a string in quotes"))?;
         Ok(Self(Secret::new(text)))
     }
 }
 
-/// Reads a `T` from a URL, or from its table. What is wrong with a URL is said where it is used, since the parser's
-/// message would show the line, and a password in it.
+/// Reads a `T` from a URL or from its table. The URL is checked later, because the parser's message would quote the
+/// line, which may contain a password.
 ///
 /// # Errors
-/// Where it is neither.
+/// If the value is neither a URL nor a table.
 pub(super) fn url_or_table<'de, D: Deserializer<'de>, T: From<RedactedText> + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
@@ -51,10 +51,11 @@ pub(super) fn url_or_table<'de, D: Deserializer<'de>, T: From<RedactedText> + De
     deserializer.deserialize_any(UrlOrTable(PhantomData))
 }
 
-/// The login that a table's keys make of that in the URL; reads the password's file.
+/// Combines the login in the URL with the keys of the table; reads the password file. `bad` converts a cause into the
+/// error.
 ///
 /// # Errors
-/// Where that cannot be read, or the keys contradict each other: `bad` makes the error of a cause.
+/// If that file cannot be read, or the keys contradict each other.
 pub(super) fn login(
     in_url: Login,
     user: Option<String>,
@@ -77,7 +78,7 @@ pub(super) fn login(
         login.password = Some(Secret::new(text.reveal().trim_end_matches(['\r', '\n'])));
     }
     if login.password.is_some() && login.user.is_none() {
-        return Err(bad("it has a password and no user: write `user = \"…\"`"));
+        return Err(bad("it has a password but no user: write `user = \"…\"`"));
     }
     Ok(login)
 }

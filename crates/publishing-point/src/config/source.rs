@@ -1,4 +1,4 @@
-//! Where a point pulls its stream from, and how it is written.
+//! Where a point pulls its stream from, and how that is configured.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,44 +19,45 @@ use wmhttp::server::Policy;
 use wmhttp::server::access::Scheme;
 use wmhttp::via::Via;
 
-/// Servers speak the pull protocol to players of this name, and to those of this version its plain form: no metadata,
-/// no tests of the line.
+/// Servers use the pull protocol only for players with this name. For this version they use its simplest form, without
+/// metadata and bandwidth tests.
 const USER_AGENT: &str = concat!("NSPlayer/4.1.0.3856 asf-publishing-point/", env!("CARGO_PKG_VERSION"));
 
 /// The server that a point pulls its stream from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceConfig {
-    /// The publishing point there, without credentials. To a path that ends with `/` the name of the point here is
-    /// added.
+    /// The publishing point there, without credentials. If the path ends with `/`, the name of the local point is
+    /// appended.
     pub url: Url,
-    /// As whom to appear there.
+    /// The credentials to use there.
     pub login: Login,
-    /// Whether Basic is used over plain http too, where others can read the password.
+    /// Whether Basic is also used over plain HTTP, where others can read the password.
     pub basic_over_http: bool,
-    /// Longest delay between two attempts; ten times of it after a refusal that waiting does not mend.
+    /// Maximum delay between two attempts. After a permanent refusal, the delay is ten times as long.
     pub retry_delay_max: Duration,
-    /// Pulls only while somebody plays, and for this time after the last player has left; `None` pulls always.
+    /// Pulls only while there are players, and for this time after the last player has left; `None` pulls always.
     pub on_demand: Option<Duration>,
-    /// How long the stream may pause before the connection counts as lost.
+    /// How long the stream may pause before the connection is considered lost.
     pub timeout: Duration,
-    /// How long the players keep their stream while the origin is away.
+    /// How long players keep their connections while the origin is unavailable.
     pub hold_time: Duration,
 }
 
 impl SourceConfig {
     /// The default of [`SourceConfig::timeout`].
     pub const TIMEOUT: Duration = Duration::from_secs(15);
-    /// The default of [`SourceConfig::on_demand`], where a source is pulled on demand.
+    /// The default of [`SourceConfig::on_demand`] if a source is pulled on demand.
     pub const LINGER: Duration = Duration::from_secs(10);
-    /// How many of the longest delays pass before an origin is asked again that has refused for good: some lock out
-    /// clients that show wrong credentials often.
+    /// After a permanent refusal, the source waits this many times the longest delay before it tries again, because
+    /// some servers block clients that often send wrong credentials.
     pub(crate) const REFUSED_RETRY_FACTOR: u32 = 10;
-    /// How long an origin may take to answer, and to send its header.
+    /// Maximum time for the origin to respond and to send its header.
     const RESPONSE_TIMEOUT: Duration = Duration::from_secs(8);
-    /// Name lookup and TCP together.
+    /// Maximum time for name lookup and TCP together.
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// A source at `url`, as whom that says: `http:` or `https:`, or players' names of the first, `mmsh:` and `mms:`.
+    /// Returns a source at `url`, with the credentials in the URL, if any. The scheme is `http:`, `https:`, or `mmsh:`
+    /// or `mms:`, the names that players use for `http:`.
     ///
     /// # Errors
     /// What is wrong with the URL.
@@ -67,7 +68,7 @@ impl SourceConfig {
         };
         let as_http = url.split_once(':').and_then(is_mms);
         let mut url = http_url(as_http.as_deref().unwrap_or(&url))?;
-        // No request carries it.
+        // Requests do not contain it.
         url.set_fragment(None);
         Ok(Self {
             url,
@@ -80,12 +81,13 @@ impl SourceConfig {
         })
     }
 
-    /// Where the stream of the point `name` is pulled from.
+    /// Returns the URL that the stream of the point `name` is pulled from.
     pub(crate) fn target(&self, name: &str) -> Url {
         super::relay::with_name(&self.url, name)
     }
 
-    /// The pull of the point `name`, which is called `pseudonym` in `Via`, for a request that has come this way.
+    /// Returns the settings of a pull session of the point `name`. `pseudonym` is the server's name in the `Via`
+    /// header, and `via` lists the servers that the request has passed.
     pub(crate) fn session(&self, name: &str, pseudonym: &str, via: Via) -> pull::Config {
         let url = self.target(name);
         let basic = self.basic_over_http || url.scheme() == "https";
@@ -103,7 +105,7 @@ impl SourceConfig {
         }
     }
 
-    /// How connections to the origin are made.
+    /// Returns the transport settings of connections to the origin.
     pub(crate) fn transport(&self) -> transport::Settings {
         transport::Settings {
             connect_timeout: Self::CONNECT_TIMEOUT,
@@ -114,16 +116,16 @@ impl SourceConfig {
         }
     }
 
-    /// The proxy that the environment names for `url`.
+    /// Returns the proxy for `url` from the environment variables.
     ///
     /// # Errors
-    /// What is set there that names no proxy.
+    /// If a variable does not name a valid proxy.
     pub(crate) fn proxy_for(&self, url: &Url) -> Result<Option<Arc<Proxy>>, String> {
         Ok(proxy::by_environment(Login::default()).proxy_for(url)?.map(Arc::new))
     }
 }
 
-/// A source as it is written: a URL, or a table with one.
+/// A source as written in the file: a URL, or a table with one.
 #[derive(Clone, Debug)]
 pub struct RawSource(SourceTable);
 
@@ -140,7 +142,7 @@ struct SourceTable {
     retry_delay_max: Option<Duration>,
 }
 
-/// The keys of a point that tell how its source is pulled.
+/// The keys of a point that define how its source is pulled.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SourceKeys {
     pub(super) on_demand: Option<bool>,
@@ -167,10 +169,10 @@ impl<'de> Deserialize<'de> for RawSource {
 }
 
 impl RawSource {
-    /// The source that this is, of the point `name`; reads the file of its password.
+    /// Converts to the source of the point `name`; reads its password file.
     ///
     /// # Errors
-    /// Where that cannot be read, the URL is none, or a key cannot be so.
+    /// If that file cannot be read, or if the URL or a key is invalid.
     pub(super) fn into_source(self, name: &str, keys: SourceKeys) -> Result<SourceConfig, ConfigError> {
         let bad = |cause| ConfigError::Source { point: name.to_owned(), cause };
         let Self(table) = self;
@@ -179,14 +181,12 @@ impl RawSource {
         source.login = login(source.login, table.user, table.password, table.password_file.as_deref(), bad)?;
         if let Some(schemes) = table.auth {
             let schemes = schemes.iter().map(|scheme| scheme.parse::<Scheme>()).collect::<Result<Vec<_>, _>>();
-            let schemes = schemes.map_err(|_| bad("`auth` names another scheme than \"digest\" and \"basic\""))?;
+            let schemes = schemes.map_err(|_| bad("`auth` contains a scheme other than \"digest\" and \"basic\""))?;
             source.basic_over_http = schemes.contains(&Scheme::Basic);
         }
         if let Some(delay) = table.retry_delay_max {
             if delay.is_zero() {
-                return Err(bad(
-                    "`retry-delay-max` is 0, which would give an origin that is away no rest: write \"1s\", or more",
-                ));
+                return Err(bad("`retry-delay-max` is 0, which would retry without a pause: write \"1s\" or more"));
             }
             source.retry_delay_max = delay;
         }
@@ -240,9 +240,9 @@ mod tests {
         assert!(source("source = 'https://b/x'").unwrap().session("x", "me", Via::default()).auth_methods.basic);
     }
 
-    /// An edge's points all come from one origin.
+    /// All points of an edge server have the same origin.
     #[test]
-    fn defaults_count_for_each_point() {
+    fn defaults_apply_to_each_point() {
         let text = "idle-timeout = '30s'\n[defaults]\nsource = 'http://origin/'\nsource-on-demand = true\n[point.a]\n[point.b]\n";
         let config = text.parse::<ConfigFile>().unwrap().into_config().unwrap();
         for (name, point) in &config.points {
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_and_no_password() {
+    fn errors_name_the_cause_and_no_password() {
         for (written, words) in [
             ("source = 'ftp://bob:hush@x/'", &["`hall/2`", "neither with http: nor with https:"][..]),
             ("source = 5", &["line 2", "a URL, or a table"]),

@@ -1,10 +1,9 @@
-//! One recorded file: an ASF file that players can read at any time, and whole once finished.
+//! A recording: an ASF file that players can read at any time, and that is complete once finished.
 //!
-//! While it grows its header is that of a live stream, whose sizes mean nothing: players read
-//! on to where the file ends. At the end the fields that tell sizes, counts and durations are
-//! written in place, and an index behind the packets. Packets are kept as they came, with the
-//! times they have: those of all files of a stream, one after the other, are the stream. Only
-//! after a gap is left out what cannot be decoded without what is missing.
+//! While the file grows, its header is that of a live stream, whose size fields are not used: players read to the end
+//! of the file. When the recording is finished, the size, count and duration fields are set, and an index is appended
+//! after the packets. Packets are recorded unchanged with their times: the files of a stream, one after the other, are
+//! the stream. Only after a gap the recording leaves out data that cannot be decoded without the missing packets.
 
 use super::folder::Folder;
 use super::limits::RecordLimits;
@@ -19,73 +18,74 @@ use bytes::{Bytes, BytesMut};
 
 use asf::{self, Header, Selected, SimpleIndex, StartFilter, StreamKind, StreamTime};
 
-/// Bytes gathered before they go to the system.
+/// Bytes that are buffered before they are written to the file.
 const WRITE_BUFFER_BYTES: usize = 64 * 1024;
-/// How long, in milliseconds of the stream, video is left out after a gap where no key frame comes: its encoder may
-/// mark none.
+/// Maximum stream time, in milliseconds, for which video is left out after a gap if no key frame arrives. The encoder
+/// may not mark key frames.
 const MAX_WAIT_FOR_KEY_FRAME_MS: u64 = 10_000;
 /// Bytes of a Header Object before its children (ASF 3.1).
 const HEADER_HEAD: usize = 30;
 /// Bytes of a Data Object before its packets (ASF 5.1).
 const DATA_HEAD: usize = 50;
-/// The File Properties Object, 8CABDCA1-A947-11CF-8EE4-00C00C205365 (ASF 3.2).
+/// The GUID of the File Properties Object, 8CABDCA1-A947-11CF-8EE4-00C00C205365 (ASF 3.2).
 const FILE_PROPERTIES: [u8; 16] =
     [0xa1, 0xdc, 0xab, 0x8c, 0x47, 0xa9, 0xcf, 0x11, 0x8e, 0xe4, 0x00, 0xc0, 0x0c, 0x20, 0x53, 0x65];
-/// Where the File ID is in that object.
+/// Offset of the File ID in that object.
 const FILE_ID: usize = 24;
 
-/// One recorded file.
+/// One recording file.
 pub(crate) struct Recording {
     file: BufWriter<File>,
     path: PathBuf,
-    /// The header as it was pushed: what tells one stream from another.
+    /// The header as received from the encoder, which identifies the stream.
     header: Arc<Header>,
-    /// The header as it stands in the file while that grows.
+    /// The header as written to the growing file.
     live: Bytes,
-    /// Where the File Properties Object begins in it.
+    /// Offset of the File Properties Object in the header.
     properties_at: Option<usize>,
     packets: u64,
-    /// Stream time from the first packet's send time on.
+    /// Stream time since the send time of the first packet.
     time: StreamTime,
-    /// Stream time at which the last packet ends, milliseconds.
+    /// Stream time at the end of the last packet, in milliseconds.
     end_ms: u64,
-    /// After a gap: what cannot be decoded is left out.
+    /// Set after a gap: the filter that leaves out data that cannot be decoded.
     resuming: Option<Resuming>,
-    /// By the number of its video stream, in which order they stand in the file.
+    /// The indexes by the number of their video stream, which is also their order in the file.
     indexes: BTreeMap<u8, SimpleIndex>,
     finished: bool,
 }
 
-/// A file that goes on after a gap in the stream.
+/// A file that continues after a gap in the stream.
 struct Resuming {
     filter: StartFilter,
-    /// Stream time at the gap, milliseconds.
+    /// Stream time at the gap, in milliseconds.
     since_ms: u64,
 }
 
 /// A packet at its full size.
 pub(crate) struct RecordedPacket {
     pub(crate) bytes: Bytes,
-    /// Milliseconds.
+    /// Send time in milliseconds.
     pub(crate) send_time: u32,
-    /// Milliseconds.
+    /// Duration in milliseconds.
     pub(crate) duration: u16,
-    /// Whether a player can begin with it.
+    /// Whether a player can start with this packet.
     pub(crate) starts_key_frame: bool,
-    /// Whether packets before it are missing.
+    /// Whether packets before this one are missing.
     pub(crate) after_gap: bool,
 }
 
 impl Recording {
-    /// Makes the folder's next file, and writes the header.
+    /// Creates the next file of the folder and writes the header.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Errors of the file system.
     pub(crate) fn create(folder: &Folder, header: &Arc<Header>) -> io::Result<(Self, PathBuf)> {
         let (file, path) = folder.create()?;
         let live = header.to_live().bytes().clone();
         let mut file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
-        // A disk that has no room for a header has none for a recording, and shall not fill with empty files.
+        // If the disk has no space for a header, it has none for a recording. Deleting the file prevents many empty
+        // files.
         file.write_all(&live).and_then(|()| file.flush()).inspect_err(|_| drop(fs::remove_file(&path)))?;
         let video = header.streams().iter().filter(|stream| stream.kind == StreamKind::Video);
         let recording = Self {
@@ -104,33 +104,33 @@ impl Recording {
         Ok((recording, path))
     }
 
-    /// Whether packets under this header belong into this file. None does once somebody has taken it away.
+    /// Returns whether packets under this header belong to this file; `false` if the file was moved or deleted.
     pub(crate) fn is_of(&self, header: &Header) -> bool {
         self.header.bytes() == header.bytes() && self.is_there()
     }
 
-    /// Whether the file is where it was made.
+    /// Returns whether the file still exists under its path.
     fn is_there(&self) -> bool {
         let place = |metadata: Metadata| (metadata.dev(), metadata.ino());
         let (ours, there) = (self.file.get_ref().metadata(), fs::metadata(&self.path));
         ours.is_ok_and(|ours| there.is_ok_and(|there| place(ours) == place(there)))
     }
 
-    /// Whether this packet is to be the first of another file.
+    /// Returns whether this packet must be the first of another file.
     pub(crate) fn is_full(&self, limits: &RecordLimits, packet: &RecordedPacket) -> bool {
         self.packets > 0 && limits.is_full(self.data_end(), self.time.elapsed_ms(), packet.starts_key_frame)
     }
 
-    /// Packets are missing before the next one: what depends on them, or on what was before them, is left out. So
-    /// each video stream goes on with a key frame.
+    /// Notes that packets are missing before the next one. Data that depends on them or on earlier packets is left out,
+    /// so that each video stream continues with a key frame.
     pub(crate) fn gap(&mut self) {
         self.resuming = Some(Resuming { filter: StartFilter::new(&self.header), since_ms: self.time.elapsed_ms() });
     }
 
-    /// Appends a packet, or what can be decoded of it.
+    /// Appends a packet, or the part of it that can be decoded.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Errors of the file system.
     pub(crate) fn write(&mut self, packet: &RecordedPacket) -> io::Result<()> {
         let at = self.time.packet(packet.send_time);
         let bytes = match self.decodable(&packet.bytes) {
@@ -163,19 +163,18 @@ impl Recording {
         }
     }
 
-    /// Hands to the system what has gathered.
+    /// Writes buffered data to the file.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Errors of the file system.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
 
-    /// Makes the file whole: an index behind the packets, and a header that tells how much there is. It is on
-    /// the disk then.
+    /// Completes the file with an index after the packets and the final sizes in the header, and syncs it to disk.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Errors of the file system.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         if !self.finished {
             let index = self.index();
@@ -186,10 +185,10 @@ impl Recording {
         self.file.get_ref().sync_data()
     }
 
-    /// Takes back [`Recording::finish`] where the stream goes on after all, with send times of its own.
+    /// Undoes [`Recording::finish`] if the stream continues. Its send times may then start anew.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Errors of the file system.
     pub(crate) fn go_on(&mut self) -> io::Result<()> {
         if self.finished {
             self.file.get_ref().set_len(self.data_end())?;
@@ -201,11 +200,11 @@ impl Recording {
         Ok(())
     }
 
-    /// Makes the best of a file that cannot be written on: its header tells of the packets that got to it. In vain
-    /// where not even that can be written. Gives whether there are any.
+    /// Repairs a file after a write error as far as possible: sets its header to the packets that were written. Returns
+    /// whether there are any.
     pub(crate) fn salvage(self) -> bool {
         let (packets, packet_size, head) = (self.packets, self.packet_size(), self.live.len() as u64);
-        // What it still held is what could not be written.
+        // Data that is still buffered could not be written.
         let header = |packets| self.whole_header(packets, 0);
         let file = self.file.get_ref();
         let Ok(len) = file.metadata().map(|metadata| metadata.len()) else { return true };
@@ -221,7 +220,7 @@ impl Recording {
         self.header.packet_size() as u64
     }
 
-    /// Bytes of the file without its index.
+    /// Returns the size of the file without its index, in bytes.
     fn data_end(&self) -> u64 {
         self.live.len() as u64 + self.packets * self.packet_size()
     }
@@ -233,7 +232,7 @@ impl Recording {
         Ok(())
     }
 
-    /// An index of each video stream, as far as key frames were seen.
+    /// Returns an index of each video stream, as far as key frames were received.
     fn index(&self) -> Vec<u8> {
         let file_id = self.properties_at.and_then(|at| self.live.get(at + FILE_ID..)?.first_chunk());
         let Some(file_id) = file_id.filter(|_| self.indexes.values().any(|index| !index.is_empty())) else {
@@ -242,7 +241,7 @@ impl Recording {
         self.indexes.values().flat_map(|index| index.to_object(file_id)).collect()
     }
 
-    /// The header with what is known now. Offsets are those of ASF 3.2 and 5.1.
+    /// Returns the header with the final sizes. The offsets are those of ASF 3.2 and 5.1.
     fn whole_header(&self, packets: u64, index_len: usize) -> Vec<u8> {
         const FILE_SIZE: usize = 40;
         const PACKETS: usize = 56;
@@ -284,7 +283,7 @@ fn put(header: &mut [u8], at: usize, value: u64) {
     }
 }
 
-/// Where the File Properties Object begins among the children of the Header Object.
+/// Returns the offset of the File Properties Object among the children of the Header Object.
 fn file_properties(header: &[u8]) -> Option<usize> {
     let mut at = HEADER_HEAD;
     loop {

@@ -1,6 +1,6 @@
-//! The files of one point in a folder of recordings.
+//! The recordings of a point in a folder.
 //!
-//! `<point>-<UTC time>-<number>.asf`: names sort as the files began, and nobody else's look so.
+//! Names are `<point>-<UTC time>-<number>.asf`: they sort by creation, and files with other names are never touched.
 
 use std::fmt::Write;
 use std::fs::{self, File, OpenOptions};
@@ -12,27 +12,27 @@ use sha2::{Digest, Sha256};
 
 use super::limits::RecordLimits;
 
-/// What stands before the two hexadecimal digits of a byte that is not safe in a file's name.
+/// Precedes the two hexadecimal digits of a byte that is not safe in a file name.
 const ESCAPE: &str = "_x";
-/// The escape of `-`, which needs none: no name is encoded so.
+/// The escape of `-`, which is never escaped, so that no other name contains it.
 const NO_NAME: &str = "_x2D";
-/// Bytes of a point's name in a file's; longer ones are cut, and told apart by a digest.
+/// Maximum bytes of a point's name in a file name. Longer names are cut and distinguished by a digest.
 const MAX_NAME: usize = 120;
-/// Bytes left of a name that is cut.
+/// Bytes that remain of a name that is cut.
 const CUT_NAME: usize = 80;
 /// Digits after the time.
 const NUMBER_DIGITS: usize = 4;
-/// `20261125T001500Z`.
+/// Length of `20261125T001500Z`.
 const TIMESTAMP_LEN: usize = 16;
 
 /// The files of one point in a folder.
 pub(crate) struct Folder {
     path: PathBuf,
-    /// With which their names begin.
+    /// The beginning of their names.
     stem: String,
 }
 
-/// When a file began, as its name says, and its number among those that began in that second.
+/// The time at which a file was created, as in its name, and its number among the files of that second.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct RecordingKey {
     stamp: String,
@@ -48,14 +48,14 @@ impl Folder {
         &self.path
     }
 
-    /// Makes the next file; never one that is there already.
+    /// Creates the next file; never overwrites an existing one.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Errors of the file system.
     pub(crate) fn create(&self) -> io::Result<(File, PathBuf)> {
         let newest = self.files()?.into_iter().map(|(place, _)| place).max();
         let now = stamp(SystemTime::now());
-        // A clock that was put back changes nothing about the order.
+        // Continue after the latest file, so that setting the clock back does not change the order.
         let mut place = match newest {
             Some(newest) if newest.stamp >= now => RecordingKey { number: newest.number + 1, ..newest },
             _ => RecordingKey { stamp: now, number: 1 },
@@ -64,20 +64,20 @@ impl Folder {
             let path = self.path.join(self.name(&place));
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => return Ok((file, path)),
-                // Somebody was quicker.
+                // Another process has created this file.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => place.number += 1,
                 Err(error) => return Err(error),
             }
         }
         let name = self.name(&place);
-        let text = format!("no name is left after {name}: move recordings away whose time is ahead of the clock");
+        let text = format!("no file name is left after {name}: move away recordings whose time is ahead of the clock");
         Err(io::Error::new(io::ErrorKind::AlreadyExists, text))
     }
 
-    /// Makes room for another file: deletes the oldest. Gives those deleted.
+    /// Deletes the oldest files until another file fits within the limits; returns the deleted files.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Errors of the file system.
     pub(crate) fn make_room(&self, limits: &RecordLimits) -> io::Result<Vec<PathBuf>> {
         if limits.keep.is_none() && limits.max_total.is_none() {
             return Ok(Vec::new());
@@ -104,13 +104,13 @@ impl Folder {
         Ok(deleted)
     }
 
-    /// The point's own files that are there.
+    /// Returns the existing files of the point.
     fn files(&self) -> io::Result<Vec<(RecordingKey, PathBuf)>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let place = entry.file_name().to_str().and_then(|name| self.place(name));
-            // No link: what it leads to is not the point's.
+            // Skip symbolic links: their targets do not belong to the point.
             if let Some(place) = place.filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file())) {
                 files.push((place, entry.path()));
             }
@@ -122,7 +122,7 @@ impl Folder {
         format!("{}{}-{:0NUMBER_DIGITS$}.asf", self.stem, place.stamp, place.number)
     }
 
-    /// The place of a file whose name is one of the point's.
+    /// Parses a file name; `None` if it is not a name of this point's recordings.
     fn place(&self, name: &str) -> Option<RecordingKey> {
         let (stamp, number) = name.strip_prefix(&self.stem)?.strip_suffix(".asf")?.split_once('-')?;
         let is_stamp = stamp.len() == TIMESTAMP_LEN && stamp.starts_with(|first: char| first.is_ascii_digit());
@@ -132,20 +132,20 @@ impl Folder {
     }
 }
 
-/// Seconds of UTC, as in `20261125T001500Z`.
+/// Formats a time as UTC seconds, as in `20261125T001500Z`.
 fn stamp(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string().replace(['-', ':'], "")
 }
 
-/// A point's name as the beginning of a file's: letters and digits of ASCII, `-`, `_` and `.`, which is not the first.
-/// None leads out of the folder, and no two points have the same.
+/// Encodes a point's name for a file name: ASCII letters and digits, `-`, `_` and `.`, which is never the first
+/// character. The result cannot leave the folder, and different points have different results.
 fn file_name(point: &str) -> String {
     let mut name = String::with_capacity(point.len());
     for (at, byte) in point.bytes().enumerate() {
         let is_safe = match byte {
-            // Hidden ones, and the folder's own.
+            // A leading dot would mean a hidden file, the folder itself or its parent.
             b'.' => at > 0,
-            // What would read as an escape is escaped itself.
+            // An underscore that looks like the start of an escape is escaped.
             b'_' => !begins_with_escape(point.as_bytes().get(at..).unwrap_or_default()),
             b'-' => true,
             _ => byte.is_ascii_alphanumeric(),
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_readable_where_they_can_be() {
+    fn names_stay_readable_if_possible() {
         for (point, name) in [
             ("concert", "concert"),
             ("Hall 2", "Hall_x202"),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a point is called, its files are in the folder, and are no other point's.
+        /// For any name of a point, its files are in the folder and do not belong to another point.
         #[test]
         fn hostile_names_stay_in_the_folder(
             point in ".{0,300}|[_x2D./]{0,9}",
@@ -217,7 +217,7 @@ mod tests {
             let folder = Folder::new(directory.path(), &point);
             let (_, path) = folder.create().unwrap();
             prop_assert_eq!(path.parent(), Some(directory.path()));
-            // As docs/threats.md says.
+            // docs/threats.md states these properties.
             let name = path.file_name().and_then(|name| name.to_str()).unwrap();
             let is_safe = |char: char| char.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&char);
             prop_assert!(name.chars().all(is_safe) && !name.starts_with('.') && name.len() < 200, "{name}");
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_names_that_are_known() {
+    fn known_hostile_names_stay_in_the_folder() {
         let names = [
             "../outside",
             "/etc/passwd",
@@ -273,7 +273,7 @@ mod tests {
         let made: Vec<PathBuf> = (0..30).map(|_| folder.create().unwrap().1).collect();
         assert!(made.is_sorted());
         assert_eq!(made.iter().collect::<BTreeSet<_>>().len(), 30);
-        // The clock is put back.
+        // The clock is set back.
         fs::write(directory.path().join("concert-29991231T235959Z-0007.asf"), "").unwrap();
         let (_, path) = folder.create().unwrap();
         assert_eq!(path, directory.path().join("concert-29991231T235959Z-0008.asf"));
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_made_of_the_points_own_oldest() {
+    fn only_the_oldest_files_of_the_point_are_deleted() {
         let directory = tempfile::tempdir().unwrap();
         let others = [
             "concert-hall-20200101T000000Z-0001.asf",

@@ -1,25 +1,27 @@
-//! How long recorded files get, and how many of them stay.
+//! Limits of the size and number of recording files.
 
 use std::time::Duration;
 
 use bytesize::ByteSize;
 
-/// How long recorded files get, and how many of them stay. What is `None` has no limit.
+/// Limits of the size and number of recording files. `None` means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecordLimits {
-    /// A file that has so many bytes goes on in another one, from the next key frame on.
+    /// Maximum bytes of a file. At the limit, the recording continues in another file, starting with the next key
+    /// frame.
     pub max_size: Option<ByteSize>,
-    /// So does one that has so much of the stream's time.
+    /// Maximum stream time of a file, with the same effect.
     pub max_time: Option<Duration>,
-    /// Files of a point: the oldest goes when another one begins. At least the one being written stays.
+    /// Maximum number of files of a point. When a new file begins, the oldest are deleted; the new one always stays.
     pub keep: Option<usize>,
-    /// Bytes of a point's files: when another one begins the oldest go, until its `max_size` fits in beside the rest.
+    /// Maximum bytes of all files of a point. When a new file begins, the oldest are deleted until a file of `max_size`
+    /// fits in.
     pub max_total: Option<ByteSize>,
 }
 
 impl RecordLimits {
-    /// Whether a file with so many bytes, and milliseconds of the stream, goes on in another one. Where no
-    /// packet begins a key frame it does so half as much later, at any.
+    /// Returns whether a file of this many bytes and this much stream time (in milliseconds) is full. If no packet
+    /// starts a key frame, a file is full at one and a half times the limit.
     pub(super) fn is_full(&self, bytes: u64, time_ms: u64, key_frame: bool) -> bool {
         let reached = |value: u64, limit: u64| value >= if key_frame { limit } else { limit.saturating_add(limit / 2) };
         self.max_size.is_some_and(|limit| reached(bytes, limit.as_u64()))

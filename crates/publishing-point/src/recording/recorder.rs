@@ -1,9 +1,9 @@
-//! The recorder of one point: a thread of its own behind a bounded queue.
+//! The recorder of a point: a thread with a bounded queue.
 //!
-//! File systems stall for seconds at times. The runtime never waits for them: a disk
-//! that is slower than the stream holds the pusher back for [`QUEUE_FULL_TIMEOUT`] and then
-//! costs packets of the recording, and nothing else. One that does not move at all is left behind: what begins and ends
-//! recordings is handed over when it moves again, and until then nothing is recorded.
+//! File systems sometimes stall for seconds. The runtime never waits for them: if the disk is slower than the stream,
+//! the recorder delays the encoder for up to [`QUEUE_FULL_TIMEOUT`] and then drops packets from the recording only. If
+//! the disk does not respond at all, the headers and ends of streams are handed over when it responds again, and until
+//! then nothing is recorded.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,52 +22,52 @@ use super::limits::RecordLimits;
 use crate::config::PointConfig;
 use asf::{Header, Packet};
 
-/// Items that wait for the disk; the largest is a packet of 64 KiB.
+/// Items that wait for the disk. The largest is a packet of 64 KiB.
 const QUEUE_LEN: usize = 256;
-/// How long a full queue holds the pusher back.
+/// Maximum time that a full queue delays the encoder.
 const QUEUE_FULL_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the end of a session waits for its file to be whole.
+/// Maximum time that the end of a session waits for its file to be completed.
 pub(crate) const SESSION_FINISH_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the end of the server does.
+/// Maximum time that the shutdown of the server waits for its files to be completed.
 pub(crate) const SHUTDOWN_FINISH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Pause after a disk error.
+/// Delay before the next attempt after a disk error.
 const DISK_RETRY_DELAY: Duration = Duration::from_secs(5);
-/// Files told of.
+/// Maximum number of file names remembered for the statistics.
 const MAX_FILES: usize = 256;
 
-/// The way to a recorder thread.
+/// The handle of a recorder thread.
 pub(crate) struct Recorder {
     queue: mpsc::Sender<Item>,
     files: Arc<Mutex<Vec<PathBuf>>>,
-    /// The last wait for room was in vain.
+    /// Whether the last wait for a free place in the queue timed out.
     stalled: AtomicBool,
-    /// Packets that found no room.
+    /// Packets dropped because the queue was full.
     lost: AtomicU64,
-    /// The last packet found no room.
+    /// Whether the last packet was dropped.
     gap: AtomicBool,
-    /// What the disk has to take first, where it did not in time; nothing is recorded until it has.
+    /// The item that the disk must accept first, if it did not do so in time. Nothing is recorded until then.
     deferred: Arc<Mutex<Option<Item>>>,
 }
 
 enum Item {
-    /// The stream begins, or goes on after a break, with this header.
+    /// The stream begins with this header, or continues with it after an interruption.
     Header {
         header: Arc<Header>,
-        /// Where it is recorded to; `None` where it is not.
+        /// Directory of the recordings; `None` if the stream is not recorded.
         directory: Option<PathBuf>,
         limits: RecordLimits,
     },
     Packet(RecordedPacket),
-    /// The stream is over: make the file whole.
+    /// The stream has ended: complete the file.
     Finish(oneshot::Sender<()>),
 }
 
 impl Recorder {
-    /// Starts the thread; its first file is made with the first header.
+    /// Starts the thread. It creates the first file when it receives the first header.
     ///
     /// # Errors
-    /// Where the system gives no thread.
+    /// If the system cannot start a thread.
     pub(crate) fn start(directory: &Path, point: &str) -> io::Result<Self> {
         let (queue, items) = mpsc::channel(QUEUE_LEN);
         let files = Arc::default();
@@ -95,40 +95,42 @@ impl Recorder {
         }
     }
 
-    /// A recorder whose disk does not move until what comes with it is dropped; a header finds room in its queue.
+    /// Returns a recorder whose disk does not respond until the second value is dropped. Its queue has space for one
+    /// header.
     #[cfg(test)]
     pub(crate) fn stalled() -> (Self, impl Sized) {
         let (queue, items) = mpsc::channel(1);
         (Self::new(queue, Arc::default()), items)
     }
 
-    /// The newest files that it made and did not delete.
+    /// Returns the latest files that the recorder created and did not delete.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A stream begins. Headers are never lost: packets would end up under the wrong one.
-    /// What the configuration says of recordings counts from here on.
+    /// Starts recording a stream, with the configuration of this moment. A header is never dropped, because the packets
+    /// would be recorded under the wrong one.
     pub(crate) async fn header(&self, header: &Arc<Header>, config: &PointConfig) {
         let (directory, limits) = (config.record.clone(), config.record_limits);
         self.hand_over(Item::Header { header: Arc::clone(header), directory, limits }, QUEUE_FULL_TIMEOUT).await;
     }
 
-    /// Hands over what must not be lost, now or, where the disk takes nothing for so long, when it does again.
+    /// Hands over an item that must not be dropped: now, or if the disk accepts nothing within `patience`, when it does
+    /// again.
     async fn hand_over(&self, item: Item, patience: Duration) {
         if self.deferred().is_some() {
             return self.defer(item);
         }
         match timeout(patience, self.queue.reserve()).await {
             Ok(Ok(permit)) => permit.send(item),
-            // The thread is gone, which it has reported.
+            // The thread has ended and has reported why.
             Ok(Err(_)) => {}
             Err(_) => self.defer(item),
         }
     }
 
-    /// Has the item handed over as soon as the disk moves. A later one makes an earlier one pointless: a header begins
-    /// another file, and the end of the stream ends the file there is.
+    /// Hands the item over as soon as the disk responds. A later item replaces an earlier one: a header starts another
+    /// file, and the end of the stream completes the current file.
     fn defer(&self, item: Item) {
         self.gap.store(true, Ordering::Relaxed);
         if self.deferred().replace(item).is_some() {
@@ -138,7 +140,7 @@ impl Recorder {
         let (queue, deferred) = (self.queue.clone(), Arc::clone(&self.deferred));
         tokio::spawn(async move {
             let permit = queue.reserve().await;
-            // Locked until it is sent: no packet may come between.
+            // The lock is held until the item is sent, so that no packet is sent before it.
             let mut deferred = deferred.lock().unwrap_or_else(PoisonError::into_inner);
             if let (Some(item), Ok(permit)) = (deferred.take(), permit) {
                 permit.send(item);
@@ -151,7 +153,7 @@ impl Recorder {
         self.deferred.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One packet at its full size, parsed and as bytes.
+    /// Records a packet at its full size, given parsed and as bytes.
     pub(crate) async fn packet(&self, packet: &Packet, bytes: &Bytes) {
         let item = Item::Packet(RecordedPacket {
             bytes: bytes.clone(),
@@ -179,7 +181,7 @@ impl Recorder {
         let waited = self.stalled.load(Ordering::Relaxed);
         if waited || timeout(QUEUE_FULL_TIMEOUT, self.queue.send(item)).await.is_err() {
             if !self.stalled.swap(true, Ordering::Relaxed) {
-                tracing::warn!("the disk is too slow: the recording misses packets");
+                tracing::warn!("the disk is too slow: packets are missing from the recording");
             }
             self.lost.fetch_add(1, Ordering::Relaxed);
             self.gap.store(true, Ordering::Relaxed);
@@ -188,18 +190,19 @@ impl Recorder {
         }
     }
 
-    /// Makes the file whole; gives when it is, or when that takes longer than `patience`: it is made whole later then.
+    /// Completes the file; returns when it is complete or when `patience` has passed. In the latter case it is
+    /// completed later.
     pub(crate) async fn finish(&self, patience: Duration) {
         let (done, finished) = oneshot::channel();
         let until = tokio::time::Instant::now() + patience;
         self.hand_over(Item::Finish(done), patience).await;
-        // Dropped unanswered where the thread is gone, or a header has taken the place.
+        // The sender is dropped if the thread has ended, or if a header has replaced this item.
         if timeout_at(until, finished).await.is_err() {
             tracing::warn!("the recording is not complete yet: the disk is too slow");
         }
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            tracing::warn!(lost, "packets are missing in the recording");
+            tracing::warn!(lost, "packets are missing from the recording");
         }
     }
 }
@@ -209,7 +212,7 @@ struct Worker {
     point: String,
     limits: RecordLimits,
     files: Arc<Mutex<Vec<PathBuf>>>,
-    /// That of the stream under way.
+    /// The header of the current stream.
     header: Option<Arc<Header>>,
     /// `None` before the first header, and after a disk error.
     recording: Option<Recording>,
@@ -227,12 +230,12 @@ impl Worker {
                 }
                 next = items.try_recv().ok();
             }
-            // Nothing waits: what has come so far survives this process from here on.
+            // The queue is empty. Flushing now means that the recorded packets survive a crash of this process.
             if let Err(error) = self.recording.as_mut().map_or(Ok(()), Recording::flush) {
                 self.on_error(&error);
             }
         }
-        // The server went without a word: the file stays as it is, which players can read.
+        // The recorder was dropped without a request to finish. Players can read the file as it is.
     }
 
     fn take(&mut self, item: Item) -> io::Result<()> {
@@ -257,7 +260,7 @@ impl Worker {
             Item::Finish(done) => {
                 self.header = None;
                 let result = self.recording.as_mut().map_or(Ok(()), Recording::finish);
-                // Whoever asked may have gone.
+                // The caller may no longer wait.
                 let _ = done.send(());
                 result
             }
@@ -287,7 +290,7 @@ impl Worker {
         recording.write(packet)
     }
 
-    /// Ends the file there is, if any, for good.
+    /// Completes and closes the current file, if any.
     fn finish(&mut self) {
         let finished = self.recording.take().map(|mut before| before.finish());
         if let Some(Err(error)) = finished {
@@ -296,7 +299,7 @@ impl Worker {
         self.retry_at = None;
     }
 
-    /// Ends the file there is, and makes the next.
+    /// Completes the current file and creates the next one.
     fn open(&mut self, header: &Arc<Header>) -> io::Result<()> {
         self.finish();
         let deleted = self.folder.make_room(&self.limits).unwrap_or_else(|error| {
@@ -314,7 +317,7 @@ impl Worker {
         files.push(path);
         drop(files);
         for file in deleted {
-            tracing::info!(point = self.point, file = %file.display(), "an old recording is deleted");
+            tracing::info!(point = self.point, file = %file.display(), "old recording deleted");
         }
         Ok(())
     }
@@ -327,7 +330,7 @@ impl Worker {
         self.retry_at = Some(Instant::now() + DISK_RETRY_DELAY);
     }
 
-    /// Deletes the newest file, into which nothing came.
+    /// Deletes the latest file, which has no packets.
     fn discard(&self) {
         if let Some(file) = self.files.lock().unwrap_or_else(PoisonError::into_inner).pop()
             && let Err(error) = fs::remove_file(&file)
@@ -347,10 +350,10 @@ impl Worker {
     }
 }
 
-/// What helps against an error of a recording's.
+/// Returns what to do about an error of the recording.
 fn remedy(error: &io::Error) -> &'static str {
     if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-        "make room, or let the server do so by record-keep or record-max-total"
+        "free disk space, or set record-keep or record-max-total, so that the server deletes old recordings"
     } else {
         "check that the directory exists, that the server may write to it, and that the disk works"
     }
@@ -361,9 +364,10 @@ mod tests {
     use super::*;
     use asf::test_util::{self, HeaderBuilder};
 
-    /// A disk that does not move holds neither the stream nor its end up; when it moves again it gets what counts then.
+    /// A disk that hangs delays neither the stream nor its end for long. When it responds again, it receives the latest
+    /// header.
     #[tokio::test(start_paused = true)]
-    async fn a_disk_that_hangs_holds_nothing_up() {
+    async fn a_hanging_disk_does_not_block_the_stream() {
         let (queue, mut items) = mpsc::channel(1);
         let recorder = Recorder::new(queue, Arc::default());
         let header = |size| Arc::new(Header::parse(HeaderBuilder::default().packet_size(size).build()).unwrap());
@@ -387,7 +391,7 @@ mod tests {
         assert!(matches!(items.recv().await, Some(Item::Packet(packet)) if packet.after_gap));
     }
 
-    /// A file that an error ends stays where packets are in it, and only there.
+    /// After an error the file remains if it has packets, and is deleted if it has none.
     #[test]
     fn an_error_leaves_no_empty_file() {
         let directory = tempfile::tempdir().unwrap();

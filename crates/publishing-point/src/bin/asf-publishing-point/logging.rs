@@ -7,13 +7,13 @@ use asf_publishing_point::config::file::LogFormat;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// Logs from now on what `filter` lets through, or from the level info on.
+/// Starts logging what `filter` selects; the default is the level info.
 ///
 /// # Errors
-/// Where the text is no filter.
+/// If the filter is invalid.
 pub fn start(filter: Option<&str>, format: LogFormat) -> Result<(), Box<dyn Error>> {
     let text = filter.unwrap_or("info");
-    // A word alone that is no level would name a part of the program, and silence all others.
+    // A single word that is not a level would be taken as the name of a module, and would silence all others.
     let is_slip = |part: &&str| !part.contains('=') && part.parse::<LevelFilter>().is_err();
     if let Some(part) = text.split(',').map(str::trim).find(is_slip) {
         return Err(

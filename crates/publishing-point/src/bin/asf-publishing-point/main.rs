@@ -1,4 +1,4 @@
-//! A publishing point: takes pushes over [MS-WMHTTP], serves players over [MS-WMSP].
+//! A publishing point server: accepts pushes over [MS-WMHTTP] and serves players over [MS-WMSP].
 
 mod logging;
 mod rlimit;
@@ -17,7 +17,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::mpsc;
 
-/// Exit code for what the user can mend, as clap has it.
+/// Exit code for errors that the user can correct, as used by clap.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -36,15 +36,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads the configuration, and logs from then on.
+/// Reads the configuration and starts logging.
 fn configure(arguments: &Arguments) -> Result<Config, Box<dyn Error>> {
     let file = arguments.file()?;
     logging::start(file.log.as_deref(), file.log_format.unwrap_or_default())?;
     Ok(file.into_config()?)
 }
 
-/// The signals that the program goes by, as they come. Not tokio's: its feature `signal` would be the plugin's too where
-/// one build makes both, and panics in the plugin's host where that has no descriptors left.
+/// Returns the signals that the program handles, as they arrive. It does not use tokio's: in a build of both crates,
+/// the plugin would also have the tokio feature `signal`, which panics if its host process has no free descriptors.
 fn signals() -> io::Result<mpsc::Receiver<i32>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let (sender, receiver) = mpsc::channel(8);
@@ -78,7 +78,7 @@ async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
     notify_systemd(&[NotifyState::Stopping]);
     tokio::select! {
         () = server.drain() => {}
-        // Who asks again does not want to wait.
+        // A second signal skips the drain.
         () = asked_to_end(&mut signals) => {}
     }
     for (name, stats) in server.shutdown().await {
@@ -90,12 +90,12 @@ async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for a signal that is no wish for a reload.
+/// Waits for a signal other than SIGHUP.
 async fn asked_to_end(signals: &mut mpsc::Receiver<i32>) {
     while signals.recv().await == Some(SIGHUP) {}
 }
 
-/// Reads the files again. Where something is wrong in them all stays as it is.
+/// Reads the files again. On an error, the old configuration remains in force.
 fn reload_config(arguments: &Arguments, server: &Server) {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         notify_systemd(&[NotifyState::Reloading, now]);
@@ -109,7 +109,7 @@ fn reload_config(arguments: &Arguments, server: &Server) {
     notify_systemd(&[NotifyState::Ready]);
 }
 
-/// A server that knows no point says so before it refuses each push.
+/// Warns at the start if no point is configured, because every push would be refused.
 fn warn_if_no_points(config: &Config) {
     if config.points.is_empty() {
         tracing::warn!(
@@ -118,14 +118,14 @@ fn warn_if_no_points(config: &Config) {
     }
 }
 
-/// Says what becomes of the service, where systemd has started it and wants to know.
+/// Reports the state of the service to systemd, if systemd has started it.
 fn notify_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "cannot notify systemd");
     }
 }
 
-/// Whole lines at once, for those who read them from a pipe.
+/// Prints a line and flushes it, for programs that read from a pipe.
 fn println_flushed(line: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;

@@ -1,12 +1,13 @@
-//! How many descriptors, and with them connections, the process may have.
+//! The limit of file descriptors, and thereby of connections.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Takes as many as the system allows: shells give out 1024, which is less than the players that there may be.
+/// Raises the limit to the maximum that the system allows. The usual limit of 1024 is below the default number of
+/// players.
 pub fn raise_fd_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, maximum)| setrlimit(Resource::RLIMIT_NOFILE, maximum, maximum));
     if let Err(error) = raised {
-        tracing::warn!(%error, "the limit of descriptors stays as it is");
+        tracing::warn!(%error, "cannot raise RLIMIT_NOFILE");
     }
 }

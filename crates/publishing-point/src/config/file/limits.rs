@@ -1,4 +1,4 @@
-//! The table `[bounds]`: what the server bears of those whom it does not know.
+//! The table `[bounds]`: limits for untrusted clients.
 
 use std::time::Duration;
 
@@ -44,10 +44,10 @@ pub struct BoundsTable {
 }
 
 impl BoundsTable {
-    /// The bounds that this says, the others as they are by default.
+    /// Converts the table; missing keys have the defaults.
     ///
     /// # Errors
-    /// Where one would let nobody in.
+    /// If a limit would reject every client.
     pub(super) fn into_bounds(self) -> Result<ServerLimits, ConfigError> {
         let unset = ServerLimits::default();
         let head = self.max_head_bytes.map(|size| usize::try_from(size.as_u64()).unwrap_or(usize::MAX));
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn each_key_is_its_bound() {
+    fn each_key_sets_its_limit() {
         let text = "[bounds]\nmax-connections = 1\nmax-connections-per-address = 2\nmax-connection-rate = 3\n\
                     max-players-per-address = 4\nmax-guesses = 5\nguess-window = '6s'\nuncounted = ['10.0.0.0/8']\n\
                     max-head-bytes = '7KiB'\nmax-head-lines = 80\nhead-timeout = '9s'\nsetup-timeout = '11s'\n\
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_and_bit_rates_are_a_servers_and_a_points() {
+    fn networks_and_bit_rates_of_servers_and_points() {
         let text = "allow-push = ['192.0.2.0/24', '2001:db8::/32']\n[defaults]\nallow-play = []\nmax-bitrate = 5_000_000\n\
                     [point.concert]\nallow-push = ['192.0.2.7']\n[point.open]\nallow-play = ['::/0']\nmax-bitrate = 0\n";
         let config = config(text).unwrap();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn errors_name_the_line_and_the_cause() {
         for (text, words) in [
             ("[bounds]\nmax-connection = 1", &["line 2", "unknown field `max-connection`"][..]),
             ("allow-push = ['10.1.2.3/8']", &["line 1", "the network is 10.0.0.0/8"]),

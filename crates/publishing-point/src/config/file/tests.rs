@@ -18,7 +18,7 @@ fn config(text: &str) -> Result<Config, ConfigError> {
 }
 
 #[test]
-fn a_point_says_what_differs_from_the_defaults() {
+fn points_override_the_defaults() {
     let users = users();
     let text = format!(
         "listen = '[::1]:0'\nusers = '{}'\nauth = ['basic']\nmax-players = 7\nidle-timeout = '1m 5s'\nstatus = 'everyone'\n\
@@ -74,14 +74,14 @@ fn recordings_and_faults_of_a_point() {
 }
 
 #[test]
-fn nothing_at_all_is_the_least_server() {
+fn an_empty_file_is_valid() {
     let config = config("").unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert!(config.points.is_empty() && config.users.is_none());
 }
 
 #[test]
-fn what_is_wrong_is_said_with_its_line() {
+fn errors_name_the_line_and_the_cause() {
     for (text, words) in [
         ("[point.concert]\nfaults = ['stall']", &["line 2", "`stall` needs a value", "`stall:10s`"][..]),
         ("[point.concert]\nrecord-max-time = '1ms'", &["point `concert`", "`record-max-time`", "1s"]),
@@ -116,7 +116,7 @@ fn what_is_wrong_is_said_with_its_line() {
 }
 
 #[test]
-fn a_right_of_an_unknown_user_is_a_slip() {
+fn a_right_of_an_unknown_user_is_an_error() {
     let users = users();
     let text = format!("users = '{}'\n[point.concert]\nread = ['eve']", users.path().display());
     let error = config(&text).unwrap_err().to_string();
@@ -124,7 +124,7 @@ fn a_right_of_an_unknown_user_is_a_slip() {
 }
 
 #[test]
-fn a_file_of_users_that_is_none_is_named() {
+fn an_invalid_users_file_is_named() {
     let mut users = NamedTempFile::new().unwrap();
     users.write_all(b"bob\n").unwrap();
     let error = config(&format!("users = '{}'", users.path().display())).unwrap_err().to_string();
@@ -132,14 +132,14 @@ fn a_file_of_users_that_is_none_is_named() {
 }
 
 #[test]
-fn a_file_is_named_where_it_is_wrong() {
+fn an_invalid_file_is_named() {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(b"listen = 5").unwrap();
     let error = ConfigFile::read(file.path()).unwrap_err().to_string();
     assert!(error.contains(&file.path().display().to_string()) && error.contains("line 1"), "{error}");
 }
 
-/// The library's words about a value are followed by what to write.
+/// The library's message about a value is followed by an instruction.
 #[test]
 fn messages_say_what_to_write() {
     for (text, hint) in [
@@ -150,7 +150,7 @@ fn messages_say_what_to_write() {
         ("[point.a]\nrecord = /srv/media", "in quotes"),
         ("listen = 0.0.0.0:8080", "listen = \"0.0.0.0:8080\""),
         ("status = everyone", "in quotes"),
-        // Where a password may be near, the line is not shown, and the hint is.
+        // The message does not quote a line that may be near a password, but includes the hint.
         ("# bob@example\nidle-timeout = 60", "\"60s\""),
     ] {
         let message = config(text).unwrap_err().to_string();
