@@ -1,4 +1,4 @@
-"""Measures, prints the tables and draws the plots. `benches/run` has built what this needs."""
+"""Runs the measurements, prints the tables and draws the plots. `benches/run` builds the programs before."""
 
 import argparse
 import json
@@ -20,9 +20,9 @@ import table
 
 PARTS = {"cpu": cpu, "fanout": fanout, "latency": latency, "memory": memory, "syscalls": syscalls, "pure": pure,
          "size": size, "server": server}
-# Those that run only by their name.
+# Measurements that run only if they are named.
 BY_NAME = {"build": build}
-# Other names of what is measured together.
+# Other names of measurements that are made together.
 ALSO = {"allocations": "memory", "wakeups": "latency"}
 RESULTS = "bench-out/results.json"
 
@@ -35,7 +35,7 @@ def main():
     parts = [ALSO.get(name, name) for name in chosen.parts] or list(PARTS)
     for unknown in set(parts) - set(PARTS) - set(BY_NAME):
         parser.error(f"there is no part {unknown}")
-    # What an earlier run has measured of the other parts stays in the table.
+    # The table keeps an earlier run's results of the other parts.
     results = {}
     if os.path.exists(RESULTS):
         with open(RESULTS) as file:

@@ -1,4 +1,4 @@
-"""Cold release builds: of the plugin with all its features, and of the server after it."""
+"""Measures cold release builds: the plugin with all features, then the server."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ STEPS = (("plugin", ["--package", "gst-plugin-asfpush"]),
 
 
 def measure(_rounds):
-    """Rows of {name, cpu, wall}, seconds from nothing. Once: it takes minutes, and what else runs shows in `wall` only."""
+    """Returns rows of {name, cpu, wall} in seconds. It runs once, because it takes minutes; other load affects only `wall`."""
     rows = []
     for name, packages in STEPS:
         shutil.rmtree(FOLDER, ignore_errors=True)

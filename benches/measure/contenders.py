@@ -1,4 +1,4 @@
-"""The senders that are compared."""
+"""The commands of the senders that are compared."""
 
 from process import launch
 

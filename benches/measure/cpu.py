@@ -1,4 +1,4 @@
-"""Processor time and throughput: one sender, one receiver."""
+"""Measures processor time and throughput with one sender and one receiver."""
 
 import os
 from functools import partial
@@ -16,7 +16,7 @@ SILENT = "asfpushsink, a server that never answers the end"
 
 
 def measure(rounds):
-    """Rows of {name, packet, cpu, throughput, rss}: CPU seconds and bytes a second per gigabyte of file."""
+    """Returns rows of {name, packet, cpu, throughput, rss}: CPU seconds per gigabyte, and bytes per second."""
     with Receiver() as receiver:
         raw, http = receiver.raw, receiver.http
         usual, cut, short = media.aligned(3200), media.encoded(3200), media.encoded(3200, 40)
@@ -71,7 +71,7 @@ def measure(rounds):
 
 
 def ratio(measured, one, other, without=None, of="cpu"):
-    """The median of the ratios of runs side by side, what `without` takes subtracted from both."""
+    """Returns the median of the ratios of paired runs, after subtracting the time of `without` from both."""
     columns = [[getattr(result, of) for result in measured.get(name, [])] for name in (one, other)]
     columns.append([result.cpu for result in measured.get(without, [])] if without else [0] * len(columns[0]))
     ratios = [(a - c) / (b - c) for a, b, c in zip(*columns) if b > c]

@@ -1,4 +1,4 @@
-"""Many destinations: one element, against as many branches behind a tee."""
+"""Measures many destinations: one element, compared with as many branches behind a tee."""
 
 import dataclasses
 import math
@@ -11,12 +11,12 @@ from process import Receiver, in_turns, launch, median, usage
 
 NUMBERS = (1, 4, 16, 64, 256)
 MEGABYTES = 20
-# Behind a tee, 256 destinations take half a minute.
+# With a tee, 256 destinations take half a minute.
 ROUNDS = 2
 
 
 def measure(rounds):
-    """Rows of {destinations, name, cpu, rss}, and what one more destination costs against one more curl."""
+    """Returns rows of {destinations, name, cpu, rss}, and the cost of one more destination compared with one more curl."""
     path = media.encoded(3200, MEGABYTES)
     with Receiver() as receiver:
         def many(count):
@@ -29,7 +29,7 @@ def measure(rounds):
             return launch(f"filesrc location={path} blocksize=3200 ! tee name=t" + branch * count)
 
         def curl():
-            # So short a run is no more than a tick of the system's clock: a part of a long one says more.
+            # A short run takes no more than a tick of the system's clock, so a fraction of a longer one is more precise.
             used = usage(contenders.curl(media.encoded(3200), receiver.http))
             part = os.path.getsize(path) / os.path.getsize(media.encoded(3200))
             return dataclasses.replace(used, cpu=used.cpu * part, wall=used.wall * part)
@@ -55,7 +55,7 @@ def measure(rounds):
     def each_further(name, what, few, many):
         return (of(name, many, what) - of(name, few, what)) / (many - few)
 
-    # From 64 on the log is full, which is not a destination's own.
+    # From 64 on the packet buffer is full, and it is shared by all destinations.
     memory = each_further(push, "rss", 64, 256)
     return {
         "rows": rows,

@@ -1,18 +1,18 @@
-"""Added latency of a live push, and how often the process wakes for it."""
+"""Measures the latency that a live push adds, and how often the process wakes up."""
 
 from functools import partial
 
 from process import LOAD, in_turns, median, output
 
 SECONDS = 4
-# Each has a second of its own to warm up.
+# Each run has an additional second to warm up.
 ROUNDS = 3
-# Packets of 3,200 bytes in a picture at 25 a second, which asfmux hands over at once.
+# Number of packets of 3,200 bytes per picture at 25 pictures per second, which asfmux pushes together.
 FRAMES = {1: 2, 2: 3, 10: 16, 100: 156}
 
 
 def measure(rounds):
-    """Rows of {name, mbit, burst, p50, p99, max, wakes}: microseconds, and wake-ups a second."""
+    """Returns rows of {name, mbit, burst, p50, p99, max, wakes}: microseconds, and wake-ups per second."""
     runs = {}
     for mbit in (1, 2, 10, 100):
         for burst in sorted({1, FRAMES[mbit]}):

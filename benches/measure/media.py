@@ -1,4 +1,4 @@
-"""The files that are pushed."""
+"""Creates the files that are pushed."""
 
 import os
 import shutil
@@ -9,12 +9,12 @@ import uuid
 from process import ENVIRONMENT, LOAD
 
 MB = 1_000_000
-# ASF 3.14
+# The GUID of the Padding Object (ASF 3.14).
 PADDING_OBJECT = uuid.UUID("1806D474-CADF-4509-A4BA-9AABCB96AAE8").bytes_le
 
 
 def encoded(packet_size, megabytes=400):
-    """A file of ffmpeg's, which every contender can read: noise in packets of this size."""
+    """Returns a file written by ffmpeg, which every contender can read: noise in packets of this size."""
     path = f"bench-out/encoded-{packet_size}-{megabytes}.asf"
     if not os.path.exists(path):
         part = f"bench-out/part-{packet_size}.asf"
@@ -29,12 +29,12 @@ def encoded(packet_size, megabytes=400):
 
 
 def aligned(packet_size, megabytes=400):
-    """The same, with so much padding in the header that blocks of the packets' size are packets, as a muxer's are."""
+    """Returns the same with padding in the header, so that blocks of the packet size are packets, like a muxer's."""
     path = f"bench-out/aligned-{packet_size}-{megabytes}.asf"
     if not os.path.exists(path):
         with open(encoded(packet_size, megabytes), "rb") as source, open(path + ".part", "wb") as target:
             guid, size, objects, reserved = struct.unpack("<16sQI2s", source.read(30))
-            # Behind the Header Object come 50 bytes of the Data Object.
+            # The Header Object is followed by 50 bytes of the Data Object.
             padding = 24 + -(size + 24 + 50) % packet_size
             target.write(struct.pack("<16sQI2s", guid, size + padding, objects + 1, reserved))
             target.write(source.read(size - 30))
@@ -45,7 +45,7 @@ def aligned(packet_size, megabytes=400):
 
 
 def padded(packet_size, megabytes=400):
-    """A file in whose packets a third is padding."""
+    """Returns a file in whose packets a third is padding."""
     path = f"bench-out/padded-{packet_size}-{megabytes}.asf"
     if not os.path.exists(path):
         command = [LOAD, "media", path + ".part", str(packet_size), "padded", str(megabytes * MB)]

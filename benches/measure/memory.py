@@ -1,15 +1,15 @@
-"""Heap allocations per packet, and the heap that the element holds."""
+"""Measures heap allocations per packet, and the heap size of the element."""
 
 from functools import partial
 
 from process import LOAD, Receiver, in_turns, median, output
 
-# They count, and hardly differ.
+# Few runs suffice, because the counts hardly differ.
 ROUNDS = 3
 
 
 def measure(rounds):
-    """Rows of {packet, block, allocations, heap, log}: a packet's allocations, peak bytes, and the log's share."""
+    """Returns rows of {packet, block, allocations, heap, log}: allocations per packet, peak bytes, and the packet buffer's share."""
     with Receiver() as receiver:
         runs = {
             (packet, block): partial(output, [LOAD, "heap", str(packet), str(block), receiver.http])

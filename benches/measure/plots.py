@@ -1,15 +1,15 @@
-"""The results as pictures, each as PNG and SVG."""
+"""Draws the results as PNG and SVG."""
 
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plot  # noqa: E402 (the backend comes first)
+import matplotlib.pyplot as plot  # noqa: E402 (the backend must be set first)
 
 OURS, OTHERS = "#c2410c", "#64748b"
 
 
 def draw(results):
-    """Draws what there are results of, into bench-out/."""
+    """Draws the available results to bench-out/."""
     for name, draw_one in {"cpu": cpu, "fanout": fanout, "latency": latency, "server": server}.items():
         if name in results:
             figure = draw_one(results[name]["rows"])
@@ -79,7 +79,7 @@ def server(rows):
     colours = [OURS if name.startswith("asf-publishing-point") else OTHERS for name in names]
     cost.bar_label(cost.barh(names, [row["cpu"] for row in rows], color=colours), fmt="%.2f", padding=3)
     cost.set_xlabel("CPU seconds per gigabyte, user and system")
-    # nginx sends a file, whose bytes have no time.
+    # nginx sends a file, which contains no timestamps.
     delay.barh(names, [row["p99"] / 1000 for row in rows], color=colours, alpha=0.45)
     delay.barh(names, [row["p50"] / 1000 for row in rows], color=colours)
     delay.set_xlabel("delay, ms: p50, p99 (pale)")

@@ -1,4 +1,4 @@
-"""Processes, and what the system says they used."""
+"""Runs processes and measures the resources that they use."""
 
 import dataclasses
 import os
@@ -9,7 +9,7 @@ import sys
 PLUGINS = os.path.abspath(os.environ.get("PLUGINS", "target/release"))
 LOAD = os.environ.get("LOAD", "")
 PLAYERS = os.environ.get("PLAYERS", "")
-# A registry of its own: what other plugins are installed, and how old the user's is, is no concern of these runs.
+# A separate registry, so that neither other plugins nor the age of the user's registry affect the measurements.
 ENVIRONMENT = os.environ | {
     "GST_PLUGIN_PATH": PLUGINS,
     "GST_REGISTRY": os.path.abspath("bench-out/registry"),
@@ -19,7 +19,7 @@ ENVIRONMENT = os.environ | {
 
 @dataclasses.dataclass
 class Usage:
-    """One run of a process: seconds of processor (user and system), of the clock, and bytes of memory at most."""
+    """One run of a process: processor seconds (user and system), elapsed seconds, and peak memory in bytes."""
 
     cpu: float
     wall: float
@@ -27,9 +27,9 @@ class Usage:
 
 
 def usage(command, timeout=600):
-    """Runs a command to its end. Raises where it fails: what did not arrive was not measured.
+    """Runs a command to its end. Raises an exception if it fails, because its measurement would be invalid.
 
-    By way of GNU time: the memory that the system tells of a child counts that of its parent, which is large here.
+    It uses GNU time, because a child's peak memory otherwise includes that of its parent, which is large here.
     """
     timed = ["time", "-f", "%U %S %e %M", "-o", "bench-out/time", "timeout", str(timeout), *command]
     with open("bench-out/last-run.log", "wb") as log:
@@ -43,22 +43,22 @@ def usage(command, timeout=600):
 
 
 def output(command):
-    """What a command prints."""
+    """Returns the output of a command."""
     done = subprocess.run(command, stdout=subprocess.PIPE, env=ENVIRONMENT, check=True, text=True)
     return done.stdout
 
 
 def launch(pipeline):
-    """The command for a pipeline."""
+    """Returns the command for a pipeline."""
     return ["gst-launch-1.0", "-q", *pipeline.split()]
 
 
 def in_turns(contenders, rounds, warm_up=True):
-    """Runs each contender (name: function) once a round, A B C A B C …, after one round that does not count.
+    """Runs each contender (name: function) once per round, A B C A B C …, after a warm-up round that is not counted.
 
-    That one is left out without `warm_up`.
+    Without `warm_up`, the warm-up round is omitted.
 
-    Gives each one's results by name. One that fails is told, and left out.
+    Returns the results by name. A failing contender is reported and omitted.
     """
     results = {name: [] for name in contenders}
     for turn in range(0 if warm_up else 1, rounds + 1):
@@ -78,12 +78,12 @@ def in_turns(contenders, rounds, warm_up=True):
 
 
 def median(values):
-    """The median of an iterable."""
+    """Returns the median of an iterable."""
     return statistics.median(values)
 
 
 class Receiver:
-    """The null receiver, while the block runs: its ports are `raw`, `http`, and `silent`, which never answers the end."""
+    """Runs the null receiver during the block. Its ports are `raw`, `http`, and `silent`, which never responds to the end."""
 
     def __enter__(self):
         self.process = subprocess.Popen([LOAD, "receive"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

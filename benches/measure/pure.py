@@ -1,4 +1,4 @@
-"""The pure parts: nanoseconds a packet and bytes a second, as divan tells them."""
+"""Measures the parts without I/O: nanoseconds per packet and bytes per second, from divan."""
 
 import os
 import re
@@ -10,7 +10,7 @@ ITEMS = {"item/s": 1, "Kitem/s": 1e3, "Mitem/s": 1e6, "Gitem/s": 1e9}
 
 
 def measure(_rounds):
-    """Rows of {name, ns, gbps}: medians, a packet."""
+    """Returns rows of {name, ns, gbps}: medians per packet."""
     rows, name = [], None
     for line in output([os.environ["PURE"], "--bench"]).splitlines():
         begins = re.match(r"\s*[│├╰─ ]+([a-z]+-[\w-]+)", line)

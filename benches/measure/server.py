@@ -1,4 +1,4 @@
-"""The server: a thousand players of one stream, beside Icecast, nginx, and a program that only reads and writes."""
+"""Measures the server with 1,000 players of one stream, and Icecast, nginx, and a program that only reads and writes."""
 
 import contextlib
 import os
@@ -12,11 +12,11 @@ from process import PLAYERS, PLUGINS, in_turns, median, output
 
 COUNT = 1000
 SECONDS = 10
-# Each run lasts some fifteen seconds.
+# Each run takes about fifteen seconds.
 ROUNDS = 3
 KBIT = 300
 MP3_KBIT = 320
-# MPEG-1 layer 3 at 44,100 Hz: one frame, as an encoder has it.
+# The size in bytes of an MPEG-1 layer 3 frame at 44,100 Hz.
 MP3_FRAME = 1044
 OURS = "asf-publishing-point, packets of 3200"
 ICECAST = "Icecast, mp3 of 320 kbit/s"
@@ -24,7 +24,7 @@ FOLDER = "bench-out/server"
 
 
 def measure(rounds, count=COUNT, seconds=SECONDS):
-    """Rows of {name, cpu, p50, p99, max, memory}: CPU seconds per gigabyte, microseconds, and bytes for each player."""
+    """Returns rows of {name, cpu, p50, p99, max, memory}: CPU seconds per gigabyte, microseconds, and bytes per player."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     os.makedirs(FOLDER)
 
@@ -61,7 +61,7 @@ def measure(rounds, count=COUNT, seconds=SECONDS):
 
 @contextlib.contextmanager
 def running(command, address=None):
-    """A server, while the block runs: its address, which it prints if none is given, and its process."""
+    """Runs a server during the block. Yields its address, which it prints if none is given, and its process."""
     with open(f"{FOLDER}/{os.path.basename(command[0])}.log", "wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log if address else subprocess.PIPE, stderr=log)
     try:
@@ -109,7 +109,7 @@ max-players = {count}
 
 def icecast(count):
     address = free_address()
-    # As root it insists on becoming somebody else.
+    # Icecast refuses to run as root, so it must change to another user.
     owner = "<changeowner><user>nobody</user><group>nogroup</group></changeowner>" if os.geteuid() == 0 else ""
     folder = os.path.abspath(f"{FOLDER}/icecast")
     os.makedirs(folder, exist_ok=True)
@@ -140,10 +140,10 @@ def nginx(count):
     folder = os.path.abspath(f"{FOLDER}/nginx")
     os.makedirs(folder, exist_ok=True)
     rate = KBIT * 125
-    # Long enough for a slow machine's players to join.
+    # Long enough for players to join on a slow machine.
     with open(f"{folder}/stream", "wb") as file:
         file.truncate(rate * (SECONDS + 60))
-    # Half of the connections at most are clients'.
+    # Up to half of the connections belong to clients.
     configuration = written("nginx.conf", f"""
 daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
 worker_rlimit_nofile {4 * count + 100}; events {{ worker_connections {2 * count + 100}; }}

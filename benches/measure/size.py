@@ -1,4 +1,4 @@
-"""Bytes of what is built, as it lies there and stripped, and how many crates it takes."""
+"""Measures the size of the build outputs in bytes, before and after stripping, and counts their crates."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ BUILT = (("plugin", "gst-plugin-asfpush", "libgstasfpush.so"), ("server", "asf-p
 
 
 def measure(_rounds):
-    """Rows of {name, built, stripped, crates}."""
+    """Returns rows of {name, built, stripped, crates}."""
     rows = []
     for name, package, file in BUILT:
         path, stripped = os.path.join(PLUGINS, file), "bench-out/stripped"

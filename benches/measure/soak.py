@@ -1,4 +1,4 @@
-"""The figures of a soak as a picture, PNG and SVG. `scripts/soak` has left them in the folder that is named."""
+"""Draws the measurements of a soak test as PNG and SVG. `scripts/soak` has written them to the folder in the argument."""
 
 import csv
 import sys
@@ -21,7 +21,7 @@ def main(folder):
 
 
 def column(rows, name):
-    """Numbers, and None where the server was away."""
+    """Returns the numbers, and None while the server did not run."""
     return [float(row[name]) if row[name] else None for row in rows]
 
 
@@ -60,7 +60,7 @@ def draw(rows, events):
 
 
 def gaps(values):
-    """None as what a plot leaves out."""
+    """Replaces None with a value that a plot omits."""
     return [float("nan") if value is None else value for value in values]
 
 

@@ -1,4 +1,4 @@
-"""System calls per megabyte, as strace counts them."""
+"""Counts system calls per megabyte with strace."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from process import ENVIRONMENT, Receiver
 
 
 def measure(_rounds):
-    """Rows of {name, calls, most}: calls a megabyte, and the most frequent of them."""
+    """Returns rows of {name, calls, most}: calls per megabyte, and the most frequent ones."""
     path = media.encoded(3200, 40)
     megabytes = os.path.getsize(path) / 1e6
     with Receiver() as receiver:
@@ -23,7 +23,7 @@ def measure(_rounds):
             "curl": contenders.curl(path, http),
         }
         counted = {name: count(command) for name, command in runs.items()}
-        # What starting takes is not the stream's.
+        # Calls during startup do not belong to the stream.
         idle = count(contenders.fake("/dev/null", 3200))
     rows = []
     for name, calls in counted.items():

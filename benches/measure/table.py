@@ -1,10 +1,10 @@
-"""The results as Markdown."""
+"""Formats the results as Markdown."""
 
 import math
 
 
 def goals(results):
-    """The goals' table: what was measured, where it was."""
+    """Returns the table of goals with the available measurements."""
     def part(name, key):
         return results.get(name, {}).get(key)
 
@@ -46,7 +46,7 @@ def goals(results):
     ]
     rows = []
     for name, relation, goal, value, unit in lines:
-        # What has failed was left out, and is no number in what is made of it.
+        # A failed measurement is missing, so values computed from it are not a number.
         if value is None or math.isnan(value):
             rows.append((name, f"{relation} {goal}{unit}", "not measured", ""))
         else:
@@ -56,7 +56,7 @@ def goals(results):
 
 
 def sections(results):
-    """One table for each measurement that was made."""
+    """Returns one table per available measurement."""
     text = []
     for name, (title, heads, cells) in SECTIONS.items():
         if name in results:

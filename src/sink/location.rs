@@ -62,7 +62,7 @@ pub(super) fn parse(text: Option<&str>) -> Result<Url, LocationError> {
         // `server:8080/concert`
         _ => return Err(LocationError::NoScheme),
     };
-    // The library ignores further slashes, and takes the name of the publishing point for the host.
+    // The URL library ignores additional slashes, and would take the publishing point's name for the host.
     if rest.starts_with("///") {
         return Err(LocationError::Unreadable(url::ParseError::EmptyHost));
     }

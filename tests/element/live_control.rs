@@ -80,8 +80,8 @@ fn begin_after(pushing: &Pushing, source: &gst::Element, peer: &Peer, count: u32
     begin(peer)
 }
 
-/// Holds up the thread that reports a destination's state once it posts the status `nick`. Returns what waits for
-/// that, and what lets the thread go on.
+/// Blocks the thread that reports a destination's state when it posts the status `nick`. Returns a receiver that is
+/// notified then, and a sender that lets the thread continue.
 fn hold_at_status(pushing: &Pushing, nick: &'static str) -> (Receiver<()>, Sender<()>) {
     let (held, is_held) = channel();
     let (let_go, go_on) = channel();
@@ -108,7 +108,7 @@ fn settings_and_drain_beside_a_full_command_queue() {
     pushing.play();
     feed(&source, media::stream(40, STEP));
     is_held.recv().unwrap();
-    // Without effect at a destination that is connecting.
+    // Has no effect on a destination that is connecting.
     until("the queue is full", || !emit(&pushing, "reconnect", "dest_0"));
     pushing.sink.set_property("user-id", "bob");
     pushing.sink.set_property("user-pw", "hush");

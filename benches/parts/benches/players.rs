@@ -1,15 +1,16 @@
-//! Many players of one stream: what a server uses for them, and how long packets take. `benches/run server` drives it.
+//! Many players of one stream: the resources that a server uses for them, and the delay of packets. `benches/run
+//! server` runs it.
 //!
 //! ```text
-//! players asf|asf-file PACKET KBIT SERVER   pushes ASF; players get it framed ([MS-WMSP]), or as a file without end
-//! players icecast PACKET KBIT SERVER        sends to Icecast, or to whatever else takes a PUT
+//! players asf|asf-file PACKET KBIT SERVER   pushes ASF; players get it framed ([MS-WMSP]), or as an endless file
+//! players icecast PACKET KBIT SERVER        sends to Icecast, or to another server that accepts PUT
 //! players file KBIT SERVER                  sends nothing: players load /stream
-//! players relay                             a server that does nothing but send on what it reads; prints its address
+//! players relay                             a server that only forwards what it reads; prints its address
 //! ```
 //!
-//! SERVER is `ADDRESS PROCESS COUNT SECONDS`: where it listens, its process, how many players, and for how long they
-//! are measured. One line comes out: bytes received, CPU seconds, seconds, bytes of memory for each player, p50, p99
-//! and the maximum of the delay in microseconds.
+//! SERVER is `ADDRESS PROCESS COUNT SECONDS`: the server's address and process, the number of players, and the duration
+//! of the measurement. The output is one line: bytes received, CPU seconds, seconds, bytes of memory per player, and
+//! the median, the 99th percentile and the maximum of the delay in microseconds.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a measurement that fails, fails")]
 
 use std::fs;
@@ -26,14 +27,14 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use wmhttp::packet::Packet;
 
-/// Before the time at which a packet was sent, which are its last bytes.
+/// Precedes the time at which a packet was sent; the two are the last bytes of the packet.
 const MARK: &[u8; 8] = b"sent at ";
 const STAMP: usize = MARK.len() + 8;
-/// From the arrival of the first bytes at the last player to the beginning of the measurement.
+/// Time from the arrival of the first bytes at the last player to the start of the measurement.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// How long players may take to join.
+/// Maximum time for players to join.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A new connection at a time: a burst of all would measure the listen queue.
+/// Players connect one at a time, because a burst would measure the listen queue.
 const BETWEEN_JOINS: Duration = Duration::from_micros(500);
 
 fn main() {
@@ -56,7 +57,7 @@ fn main() {
             let source = if kind == "icecast" { Source::put(&plan) } else { Source::push(&plan) };
             measure(Some(source), &plan, request);
         }
-        // So cargo starts it, as a test of all targets.
+        // Without arguments, cargo runs this program as a test of all targets.
         _ => println!("benches/run starts this program; see its first lines for how"),
     }
 }
@@ -65,7 +66,7 @@ fn number<T: std::str::FromStr>(text: &str) -> T {
     text.parse().unwrap_or_else(|_| panic!("{text} is not a number"))
 }
 
-/// What is measured.
+/// The parameters of a measurement.
 struct Plan {
     packet: usize,
     bytes_per_second: f64,
@@ -88,7 +89,7 @@ impl Plan {
     }
 }
 
-/// Who sends what the players get.
+/// The sender of the stream.
 struct Source {
     stream: TcpStream,
     packet: Box<dyn Fn(u32) -> Vec<u8> + Send>,
@@ -96,7 +97,7 @@ struct Source {
 }
 
 impl Source {
-    /// An encoder that pushes ASF.
+    /// Starts an encoder that pushes ASF.
     fn push(plan: &Plan) -> Self {
         let mut stream = TcpStream::connect(plan.address).unwrap();
         let head = |kind, id: &str, length| {
@@ -122,10 +123,10 @@ impl Source {
         Self { stream, packet: Box::new(packet), interval: interval(plan) }
     }
 
-    /// A source of Icecast's: bytes, and no more.
+    /// Starts a source for Icecast, which sends plain bytes.
     fn put(plan: &Plan) -> Self {
         let mut stream = TcpStream::connect(plan.address).unwrap();
-        // source:hackme
+        // The credentials source:hackme in base64.
         stream
             .write_all(
                 b"PUT /concert HTTP/1.1\r\nHost: x\r\nAuthorization: Basic c291cmNlOmhhY2ttZQ==\r\n\
@@ -138,7 +139,7 @@ impl Source {
         Self { stream, packet: Box::new(move |_| vec![0; len]), interval: interval(plan) }
     }
 
-    /// Sends packets in time until `ended`.
+    /// Sends packets at the rate of the stream until `ended`.
     fn send(mut self, epoch: Instant, ended: &AtomicBool) {
         let begun = Instant::now();
         for n in 0.. {
@@ -164,7 +165,7 @@ fn step(plan: &Plan) -> u32 {
     u32::try_from(interval(plan).as_millis()).unwrap()
 }
 
-/// The head of a response; nothing behind it is read.
+/// Reads the head of a response and nothing after it.
 fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -175,21 +176,21 @@ fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// One that plays.
+/// One player.
 struct Player {
     stream: TcpStream,
     bytes: u64,
-    /// The end of what it has received: a stamp may be cut.
+    /// The end of what it has received, because a timestamp may be split.
     carry: Vec<u8>,
 }
 
-/// All of them, read by one thread into one buffer.
+/// All players, read by one thread into one buffer.
 struct Players {
     epoll: Epoll,
     players: Vec<Player>,
     epoch: Instant,
     buffer: Vec<u8>,
-    /// Microseconds from sending to arrival, of packets sent since `since`.
+    /// Microseconds from sending to arrival, for packets sent since `since`.
     delays: Vec<u64>,
     since: u64,
     finder: Finder<'static>,
@@ -216,7 +217,7 @@ impl Players {
         self.players.push(Player { stream, bytes: 0, carry: Vec::new() });
     }
 
-    /// Reads what comes for so long.
+    /// Reads what arrives during `time`.
     fn read_for(&mut self, time: Duration) {
         let until = Instant::now() + time;
         let mut events = vec![EpollEvent::empty(); 1024];
@@ -275,7 +276,7 @@ fn measure(source: Option<Source>, plan: &Plan, request: &str) {
     let ended = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&ended);
     let sending = source.map(|source| thread::spawn(move || source.send(epoch, &seen)));
-    // The source is known to the server before the first player asks.
+    // The server must know the source before the first player sends its request.
     thread::sleep(Duration::from_millis(500));
     let before = resident(plan.process);
     let mut players = Players::new(epoch);
@@ -285,7 +286,7 @@ fn measure(source: Option<Source>, plan: &Plan, request: &str) {
     }
     let joined = Instant::now();
     while players.received().contains(&0) {
-        assert!(joined.elapsed() < PATIENCE, "not all players get anything");
+        assert!(joined.elapsed() < PATIENCE, "not all players receive data");
         players.read_for(Duration::from_millis(100));
     }
     players.read_for(WARM_UP);
@@ -297,10 +298,10 @@ fn measure(source: Option<Source>, plan: &Plan, request: &str) {
     let seconds = begun.elapsed().as_secs_f64();
     let memory = (resident(plan.process) as f64 - before as f64) / plan.count as f64;
     let received: Vec<u64> = players.received().iter().zip(at_first).map(|(now, first)| now - first).collect();
-    // A server that leaves some out would be cheap. nginx sends what is due in a second at once.
+    // A server that skips players would seem cheap. nginx sends the data of one second at once.
     let due = plan.bytes_per_second * seconds;
     let least = *received.iter().min().unwrap();
-    assert!(least as f64 > 0.9 * due - plan.bytes_per_second, "a player got {least} bytes, where {due:.0} are due");
+    assert!(least as f64 > 0.9 * due - plan.bytes_per_second, "a player received {least} bytes instead of {due:.0}");
     ended.store(true, Ordering::Relaxed);
     sending.map(thread::JoinHandle::join).transpose().unwrap();
     let mut delays = players.delays;
@@ -310,21 +311,21 @@ fn measure(source: Option<Source>, plan: &Plan, request: &str) {
     println!("{bytes} {cpu} {seconds} {memory} {} {} {}", at(0.5), at(0.99), at(1.0));
 }
 
-/// Seconds of user and system.
+/// Returns the processor time (user and system) in seconds.
 fn processor_time(process: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     fields[11..13].iter().map(|field| number::<f64>(field)).sum::<f64>() / 100.0
 }
 
-/// Bytes of memory.
+/// Returns the resident memory in bytes.
 fn resident(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     number::<u64>(line.trim().trim_end_matches(" kB")) * 1024
 }
 
-/// As few system calls as can be: a read for what the source has sent, and a write of it to each player.
+/// Uses as few system calls as possible: one read of what the source has sent, and one write per player.
 fn relay() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("{}", listener.local_addr().unwrap());
@@ -344,7 +345,7 @@ fn relay() {
             let mut buffer = vec![0; 64 * 1024];
             while let Ok(len @ 1..) = stream.read(&mut buffer) {
                 let mut players = players.lock().unwrap();
-                // One that is gone, or does not read, is left out for good.
+                // A player that has disconnected or does not read is removed.
                 players.retain_mut(|player| player.write(&buffer[..len]).is_ok_and(|written| written == len));
             }
         });

@@ -1,7 +1,7 @@
-"""The server's side of NTLM and Negotiate by the system's GSSAPI: a line is a token, and so is the answer.
+"""The server's side of NTLM and Negotiate with the system's GSSAPI. Each input and output line is a token.
 
 usage: acceptor.py NTLM|Negotiate
-What the mechanisms know comes from their own variables, such as NTLM_USER_FILE.
+The mechanisms read their configuration from their own variables, such as NTLM_USER_FILE.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Serves a test picture and sound by RTSP on a free port of the loopback, and prints the port."""
+"""Serves a test picture and sound over RTSP on a free loopback port, and prints the port."""
 
 import gi
 

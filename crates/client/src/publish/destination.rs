@@ -44,15 +44,15 @@ pub enum Command {
     Reconnect,
 }
 
-/// What a destination is to do, as state rather than as commands: only the latest value counts, so that a full command
-/// queue can lose none of it.
+/// The requested state of a destination. It is a state and not a command: only the latest value matters, so that a full
+/// command queue cannot lose it.
 pub(super) struct Control {
     pub(super) settings: Settings,
     /// Whether connections may be made. Once the time for the end of the stream is over, none is made until
     /// [`Command::Reconnect`], but an end in progress may complete.
     pub(super) may_connect: bool,
-    /// Set once the reader has an end: end the session by `$E`(0) when that is reached, at the latest at this time, and
-    /// finish the task.
+    /// Set when the reader has an end: end the session with `$E`(0) when the end is reached, or at this time at the
+    /// latest, and end the task.
     pub(super) drain_by: Option<Instant>,
 }
 
@@ -85,23 +85,23 @@ pub(super) struct DestinationTask {
     early_warnings: EarlyWarnings,
 }
 
-/// How far the push has come.
+/// The progress of the push.
 #[derive(Default)]
 struct PushProgress {
     /// When data first flowed since the last connect.
     streaming_since: Option<Instant>,
     /// A session was opened since the destination was started.
     was_opened: bool,
-    /// A retry after a session that was open is reported as under way.
+    /// A reconnect after an open session was reported as started and not yet as finished.
     reconnecting: bool,
     /// The server has lost the stream, or is another one, so a new session must begin with data that is decodable by
     /// itself.
     begins_anew: bool,
 }
 
-/// How the task ends, or rests.
+/// How and when the task ends or rests.
 struct Shutdown {
-    /// As [`Control::may_connect`].
+    /// Like [`Control::may_connect`].
     may_connect: bool,
     /// The session must end after the packets that are now in the buffer, and by this time.
     drain_by: Option<Instant>,
@@ -349,7 +349,7 @@ impl DestinationTask {
             Command::Reconnect => {
                 self.shutdown.may_connect = self.control.borrow().may_connect;
                 if !self.shutdown.may_connect {
-                    // The time for the end of the stream was over after this command had been given.
+                    // The time for the end of the stream ended after this command had been sent.
                 } else if self.state.is_final() {
                     self.restart();
                 } else if self.session.is_down() {
@@ -674,7 +674,7 @@ impl DestinationTask {
     }
 }
 
-/// The next command, or else a change of [`Control`]: a drain follows the commands that were given before it.
+/// Returns the next command, or else a change of [`Control`], so that a drain follows the commands sent before it.
 async fn next_instruction(commands: &mut mpsc::Receiver<Command>, control: &mut watch::Receiver<Control>) -> TaskEvent {
     tokio::select! {
         biased;

@@ -156,7 +156,7 @@ impl Publisher {
         let index = destinations.all.iter().position(|destination| destination.name == name)?;
         let removed = destinations.all.remove(index);
         let stats = removed.snapshot();
-        // A task that is over has nothing to drain.
+        // A task that has ended has nothing to drain.
         let drain = drain.filter(|_| !removed.control.is_closed());
         let stats = if let Some(drain) = drain {
             // The end is at the current packet: later ones are no longer for this destination.
@@ -181,7 +181,7 @@ impl Publisher {
                 if command == Command::Reconnect {
                     destination.control.send_if_modified(|control| {
                         control.may_connect = true;
-                        // The task looks at it when the command arrives.
+                        // The task reads it when the command arrives.
                         false
                     });
                 }
@@ -239,8 +239,8 @@ impl Publisher {
         }
     }
 
-    /// Makes no further connection until [`Command::Reconnect`]: the time for the end of the stream is over. An end in
-    /// progress may complete.
+    /// Prevents further connections until [`Command::Reconnect`], because the time for the end of the stream is over.
+    /// An end in progress may complete.
     pub fn stop_connecting(&self) {
         for destination in &self.shared.lock().all {
             destination.control.send_modify(|control| control.may_connect = false);

@@ -547,9 +547,10 @@ fn on_the_wire(request: &Request) -> String {
     text + "\r\n" + std::str::from_utf8(request.body.as_deref().unwrap_or_default()).unwrap()
 }
 
-/// A refusal of a location without a name says what to write, unless a proxy refuses, or for another reason.
+/// A rejection of a location without a publishing point's name has a remedy, unless a proxy rejects it, or for another
+/// reason.
 #[test]
-fn a_location_without_a_name_is_said() {
+fn a_location_without_a_name_has_a_remedy() {
     let remedy = "add the name of the publishing point to location: http://server:port/publishing-point";
     for (path, status, headers, says) in [
         ("/", 400, &[("server", "Icecast 2.4.4")][..], true),
