@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_move_out() {
+    fn credentials_are_removed_from_the_location() {
         for (text, location, user, password) in [
             ("mms://bob:se%40cret@a/p;x", "http://a/p;x", Some("bob"), Some("se@cret")),
             ("http:D%5Cbob@a/", "http://a/", Some("D\\bob"), None),

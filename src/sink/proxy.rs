@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_move_and_are_never_shown() {
+    fn credentials_are_moved_and_never_shown() {
         let settings = set("http://b%40b:se-cr%3Aet@proxy:3128/x");
         assert_eq!(settings.redacted().as_deref(), Some("http://proxy:3128/"));
         let Ok(ProxyConfig::Always(proxy)) = settings.choice() else { panic!() };

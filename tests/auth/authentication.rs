@@ -121,7 +121,7 @@ fn c5_reconnect_tries_once_more() {
 
 /// C-13: a PushStart that is rejected before the end of its body is sent again on a new connection, without loss.
 #[test]
-fn c13_push_start_is_refused_first() {
+fn c13_a_rejected_push_start_is_repeated() {
     let peer = Peer::new();
     let pushing = pushing(&peer, "");
     let mut connection = peer.accept();

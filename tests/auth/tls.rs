@@ -157,7 +157,7 @@ fn without_validation_any_server_is_accepted() {
 
 /// A server that requires a certificate receives the client's, with the key in a separate file or in the same one.
 #[test]
-fn a_client_certificate_is_shown() {
+fn a_client_certificate_is_sent() {
     let authority = Authority::new();
     let (certificate, key) = authority.sign("encoder");
     std::fs::write(authority.file("own.pem"), certificate.pem()).unwrap();
@@ -258,7 +258,7 @@ fn uri_over_tls() {
 
 /// The server ends with unread bytes: what was not acknowledged is sent again, as far as that is known with TLS.
 #[test]
-fn c15_what_was_on_its_way_is_repeated() {
+fn c15_data_in_transit_is_sent_again() {
     const PACKETS: usize = 300;
     let authority = Authority::new();
     let peer = Peer::with_tls_and_little_room(authority.server("127.0.0.1", false));

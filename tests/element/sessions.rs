@@ -68,7 +68,7 @@ fn c15_a_reset_loses_nothing() {
 
 /// C-8, C-15: a session whose `$H` has not even been sent cannot be resumed.
 #[test]
-fn c8_c15_a_header_that_did_not_leave() {
+fn c8_c15_a_header_that_was_not_sent() {
     let address = listen(1, None).local_addr().unwrap();
     let peer = Peer::on(address);
     let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false retry-delay=100", peer.location()));
@@ -262,7 +262,7 @@ fn an_immediate_drop_is_not_a_success() {
 
 /// Each resume that fails counts as a failed attempt: the delays grow.
 #[test]
-fn a_resume_that_is_refused_backs_off() {
+fn a_rejected_resume_backs_off() {
     let (peer, pushing, source) = pushing("retry-delay=20 retry-delay-max=100000");
     feed(&source, media::stream(5, STEP));
     let mut connection = peer.accept();

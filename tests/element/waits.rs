@@ -318,7 +318,7 @@ fn lagging_skips_to_a_key_frame() {
 
 /// Pacing: packets of a file wait for their send times, here with a test clock.
 #[test]
-fn files_go_out_in_real_time() {
+fn files_are_sent_in_real_time() {
     let peer = Peer::new();
     let (pushing, source) = Pushing::by_hand(&format!("location={}", peer.location()));
     let clock = gst_check::TestClock::new();

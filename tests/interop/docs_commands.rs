@@ -157,7 +157,7 @@ fn at(command: &str, points: [&BlockingServer; 2]) -> String {
 }
 
 #[test]
-fn every_command_has_its_way() {
+fn every_command_has_a_way_to_run() {
     let mut elsewhere = 0;
     for page in pages() {
         for command in page.blocks("sh").iter().flat_map(|block| commands(block)) {
@@ -269,7 +269,7 @@ fn serves() {
 }
 
 #[test]
-fn flags_are_the_servers() {
+fn documented_flags_exist() {
     let help = Command::new(server_program()).arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     for (page, command) in all(&[Way::Flags, Way::Serve]) {

@@ -310,7 +310,7 @@ fn push_in_c() {
 
 /// If a server requires authentication, the user is asked, here on the standard input.
 #[test]
-fn pushes_say_who_they_are() {
+fn pushes_authenticate() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("concert.wmv");
     ffmpeg_file(&file, 25);

@@ -232,17 +232,17 @@ macro_rules! player {
             use super::*;
 
             #[test]
-            fn continues_where_the_same_decodes() {
+            fn continues_with_the_same_size() {
                 continues(&$player);
             }
 
             #[test]
-            fn ends_where_something_else_decodes() {
+            fn ends_with_another_size() {
                 ends(&$player);
             }
 
             $(#[test]
-            fn opens_the_url_again_where_something_else_decodes() {
+            fn reopens_the_url_with_another_size() {
                 reopens(&$repeating);
             })?
         }

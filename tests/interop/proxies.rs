@@ -152,7 +152,7 @@ fn c5_a_proxy_that_rejects() {
 
 /// squid's response for an unreachable server is reported as the proxy's, and retried.
 #[test]
-fn a_server_that_is_down_behind_squid() {
+fn an_unreachable_server_behind_squid() {
     let proxy = Proxy::squid(Asks::Nothing);
     let (server, _directory, location) = server();
     server.stop();

@@ -89,7 +89,7 @@ fn what_apache_forwards() {
 /// bodies had a response, the element reports this, unless Apache detects in time that the publishing point has closed
 /// the connection. Nothing is lost in either case.
 #[test]
-fn h7_c10_what_was_pushed_is_received() {
+fn h7_c10_the_pushed_stream_is_received() {
     for length in [0, 40_000] {
         let directory = TempDir::new().unwrap();
         let source = directory.path().join("source.wmv");

@@ -43,7 +43,7 @@ fn exchanges(nginx: &Nginx) -> Vec<(String, String, String)> {
 
 /// The pushed stream decodes to the same frames, in one body and in many on one connection.
 #[test]
-fn c10_what_was_pushed_is_received() {
+fn c10_the_pushed_stream_is_received() {
     for (length, bodies) in [(0, 1..2), (40_000, 3..100)] {
         let directory = TempDir::new().unwrap();
         let source = directory.path().join("source.wmv");
@@ -78,7 +78,7 @@ fn c10_what_was_pushed_is_received() {
 
 /// A buffering proxy forwards complete bodies only: the data of the last one is lost, and the element reports that.
 #[test]
-fn c7_bodies_that_are_held_back_arrive_whole() {
+fn c7_buffered_bodies_arrive_complete() {
     let directory = TempDir::new().unwrap();
     let server = point(&directory);
     let authority = Authority::new();

@@ -13,7 +13,7 @@ const WRITE: &str = "WRITE_SNAPSHOTS";
 const OF_THE_BUILD: [&str; 3] = ["  Filename ", "  Version ", "  Source release date "];
 
 #[test]
-fn what_gst_inspect_says() {
+fn the_output_of_gst_inspect_is_unchanged() {
     let text = output(Command::new("gst-inspect-1.0").args(["--no-colors", "asfpushsink"]));
     let of_the_build = |line: &&str| OF_THE_BUILD.iter().any(|start| line.starts_with(start));
     assert_eq!(text.lines().filter(of_the_build).count(), OF_THE_BUILD.len(), "{text}");
@@ -23,7 +23,7 @@ fn what_gst_inspect_says() {
 
 /// GStreamer's documentation is built from such a file, whose history is that of the interface.
 #[test]
-fn what_the_plugin_cache_says() {
+fn the_plugin_cache_is_unchanged() {
     compare("docs/plugins/gst_plugins_cache.json", &output(&mut Command::new("scripts/plugin-cache")));
 }
 

@@ -68,7 +68,7 @@ fn the_table_of_statuses_is_the_elements() {
 
 /// The properties that only a destination has; those of the element are on another page.
 #[test]
-fn the_table_of_a_destinations_properties_is_its() {
+fn the_table_of_a_destinations_properties_is_complete() {
     element();
     let class = glib::object::ObjectClass::from_type(glib::Type::from_name("GstAsfPushDestination").unwrap()).unwrap();
     let of_element: Vec<String> = table(ELEMENT, "properties").into_iter().map(|mut row| row.remove(0)).collect();
@@ -126,7 +126,7 @@ fn the_page_of_failures_is_current() {
 }
 
 #[test]
-fn links_lead_somewhere() {
+fn links_have_targets() {
     let all = pages();
     for page in &all {
         for target in page.links() {

@@ -94,7 +94,7 @@ fn wanted() -> Vec<String> {
 }
 
 #[test]
-fn nothing_younger_than_the_oldest_gstreamer_and_nothing_given_up() {
+fn only_symbols_of_the_oldest_gstreamer_and_no_deprecated_ones() {
     let told: BTreeMap<_, _> = ["Gst", "GstBase"].into_iter().flat_map(functions).collect();
     // Check that the descriptions are parsed correctly, with functions from before, from later versions, and deprecated
     // ones.

@@ -25,7 +25,7 @@ fn count(pushing: &Pushing, field: &str) -> u64 {
 
 /// C-15: a server ends without having read packets that its TCP stack has acknowledged.
 #[test]
-fn c15_what_a_dead_server_had_not_read_is_uncertain() {
+fn c15_data_unread_by_a_dead_server_is_uncertain() {
     const READ: u32 = 500;
     const UNREAD: u32 = 60;
     let peer = Peer::new();
@@ -58,7 +58,7 @@ fn c15_what_a_dead_server_had_not_read_is_uncertain() {
 
 /// C-10: a server has not read all of a body when the client stops waiting for its response.
 #[test]
-fn c10_what_an_unanswered_body_held_is_uncertain() {
+fn c10_data_of_a_body_without_a_response_is_uncertain() {
     const PACKETS: u32 = 400;
     const READ: usize = 250;
     let peer = Peer::new();

@@ -130,7 +130,7 @@ fn closed_after_the_setup() {
 
 /// A full body without a response: after `timeout` a new session begins with the header, without loss.
 #[test]
-fn c10_never_answers() {
+fn c10_never_responds() {
     let (peer, pushing) = whole("timeout=300 content-length=20000");
     let mut seen = Vec::new();
     while seen.last() != Some(&PACKETS) {
@@ -157,7 +157,7 @@ fn c10_never_answers() {
 
 /// A server that supports the whole protocol, but ends the session at any `$E`: a new session sends the new header.
 #[test]
-fn c12_ends_at_any_end() {
+fn c12_ends_the_session_at_any_end() {
     let (peer, pushing, source) = pushing("");
     feed(&source, media::stream(5, STEP));
     feed(&source, media::stream(PACKETS, STEP));

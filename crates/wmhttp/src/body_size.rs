@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn never_beyond_the_largest() {
+    fn never_larger_than_the_maximum() {
         let mut size = BodySizeEstimator::default();
         let now = Instant::now();
         for _ in 0..20 {

@@ -660,7 +660,7 @@ mod tests {
 
     /// H-9: unknown headers, tokens, directives and products change nothing.
     #[test]
-    fn h9_what_is_unknown_is_ignored() {
+    fn h9_unknown_headers_and_directives_are_ignored() {
         let known = [
             ("content-type", "application/x-wms-pushstart"),
             ("user-agent", "WMEncoder/12.0.0.0"),
@@ -722,7 +722,7 @@ mod tests {
 
     /// A non-ASCII User-Agent is accepted, in UTF-8 and in Latin-1.
     #[test]
-    fn h3_a_user_agent_beyond_ascii_is_read() {
+    fn h3_a_non_ascii_user_agent_is_accepted() {
         for bytes in ["WMEncoder/12.0.0.0 Bj\u{f6}rn".as_bytes(), b"WMEncoder/12.0.0.0 Bj\xf6rn"] {
             let mut headers = headers(&[("content-type", Kind::Setup.content_type()), ("cookie", "push-id=0")]);
             headers.insert(header::USER_AGENT, HeaderValue::from_bytes(bytes).unwrap());

@@ -285,7 +285,7 @@ mod tests {
 
     /// P-1: `$` without the B flag, and one of the five letters.
     #[test]
-    fn p1_refuses_what_is_not_framed() {
+    fn p1_invalid_framing_is_rejected() {
         for (wire, expected) in [
             (&b"\xa4D\x01\0x"[..], Malformed::NotFramed(0xa4)),
             (b"POST", Malformed::NotFramed(b'P')),

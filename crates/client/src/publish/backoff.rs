@@ -98,13 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn grows_to_its_bound() {
+    fn the_delay_grows_up_to_its_limit() {
         let policy = Policy { delay_max: Duration::from_millis(2000), ..Policy::default() };
         assert_eq!(delays(&policy, false, 4), [Some(1000), Some(1500), Some(2000), Some(2000)]);
     }
 
     #[test]
-    fn the_first_retry_of_a_stream_is_at_once() {
+    fn the_first_retry_of_a_stream_is_immediate() {
         assert_eq!(delays(&Policy::default(), true, 3), [Some(0), Some(1000), Some(1500)]);
     }
 
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_stays_within_a_fifth_and_retry_after_is_a_floor() {
+    fn jitter_is_up_to_a_fifth_and_retry_after_is_the_minimum() {
         let policy = Policy::default();
         for (random, expected) in [(0.0, 800), (1.0, 1200)] {
             assert_eq!(Backoff::default().fail(&policy, false, None, random).unwrap().as_millis(), expected);

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_steady_flow_shows_its_rate_and_an_end_shows_too() {
+    fn the_rate_of_a_steady_flow_and_after_its_end() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut rate = Bitrate::default();

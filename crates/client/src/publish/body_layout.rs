@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_without_end_keeps_few_control_packets() {
+    fn an_endless_body_keeps_few_control_packets() {
         let mut body = BodyMap::default();
         for _ in 0..1000 {
             body.control(20);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fresh_end_of_a_body() {
+    fn the_recent_end_of_a_body() {
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);
         let mut body = BodyMap::begun(begun);

@@ -361,7 +361,7 @@ mod gssapi {
 
         /// Without a server for the realm no ticket can be obtained, and the error contains the library's reason.
         #[test]
-        fn a_refusal_says_why() {
+        fn a_failure_contains_the_reason() {
             let of = |user: &str| Some(Credentials::new(user, "hush"));
             let request = TicketRequest { host: "media.invalid".into(), credentials: of("bob@NOWHERE.INVALID") };
             let why = ticket(&request).unwrap_err();

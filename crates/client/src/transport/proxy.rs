@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_names_a_proxy() {
+    fn proxies_of_the_environment() {
         let variables = || {
             environment(&[
                 ("http_proxy", "http://b%40b:p%3aw@proxy.example:3128"),
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_an_error_where_it_counts() {
+    fn an_invalid_variable_is_an_error_if_it_applies() {
         for text in ["http://127.0.0.1:99999", "http://[bad:3128", "http://bob:hush@", "a b", "http:///x y"] {
             let variables = environment(&[("http_proxy", text), ("no_proxy", "near")]);
             let error = variables.proxy_for(&url("http://far/")).unwrap_err();
@@ -183,7 +183,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn bytes_that_are_no_text_are_an_error() {
+    fn non_utf8_bytes_are_an_error() {
         use std::os::unix::ffi::OsStringExt;
         let unreadable = || OsString::from_vec(vec![b'a', 0xFF]);
         let proxy = Environment::read(|name| (name == "http_proxy").then(unreadable));

@@ -262,7 +262,7 @@ fn nothing_is_lost_at_the_end() {
 /// After an early response, closing ends the request, although the server keeps the connection open and continues to
 /// read.
 #[test]
-fn early_answers_stop_the_body() {
+fn early_responses_stop_the_body() {
     let server = Scripted::new(|listener| {
         let mut stream = accept_setup(&listener);
         read_head(&mut stream);

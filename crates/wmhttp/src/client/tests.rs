@@ -349,7 +349,7 @@ fn h5_refuses_other_servers() {
 
 /// H-5: the response to a PushStart is checked too (C-10).
 #[test]
-fn h5_c10_checks_the_start_answer() {
+fn h5_c10_checks_the_start_response() {
     let mut peer = Played::open(Config { content_length: Some(1), ..config() }, &wms(204, "a"), &header());
     let header = peer.session.entry.header.clone().unwrap();
     peer.send(&header, 100);
@@ -416,7 +416,7 @@ fn c11_end() {
 
 /// C-11: an end is confirmed by a response, or else by the acknowledgement of all bytes.
 #[test]
-fn c11_close_in_order() {
+fn c11_graceful_close() {
     type Act = fn(&mut Played);
     let ways: [(Act, bool); 4] = [
         (|peer| peer.closed(true), true),

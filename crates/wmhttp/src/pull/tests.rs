@@ -222,7 +222,7 @@ fn basic_over_plain_http_is_used_only_if_it_is_allowed() {
 }
 
 #[test]
-fn redirects_are_followed_without_credentials_and_not_in_a_circle() {
+fn redirects_are_followed_without_credentials_and_not_in_a_loop() {
     let mut run = Run::new(config());
     run.respond(401, &[(WWW_AUTHENTICATE, "Digest realm=\"push\", nonce=\"abc\"")]);
     run.respond(302, &[(LOCATION, "http://other/concert")]);
@@ -269,7 +269,7 @@ fn every_wait_ends() {
 }
 
 #[test]
-fn what_is_not_a_stream_is_a_clear_failure() {
+fn other_content_is_a_clear_failure() {
     for (kind, body, text) in [
         ("text/html", &b""[..], "answered with text/html, not a stream"),
         ("application/octet-stream", b"nonsense", "is not a stream"),

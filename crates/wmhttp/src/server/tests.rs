@@ -132,7 +132,7 @@ fn assert_every_chunking(packets: &[Packet], expected: &[Output]) {
 }
 
 #[test]
-fn s1_a_session_has_the_fresh_id_and_what_autodestroy_asked() {
+fn s1_a_session_has_the_fresh_id_and_the_requested_autodestroy() {
     let (reception, now) = session();
     assert_eq!(*reception.push_id(), id());
     assert!(reception.auto_destroy());
@@ -195,7 +195,7 @@ fn s2_an_idle_push_is_answered_408_and_ended() {
 }
 
 #[test]
-fn s2_the_idle_timeout_is_10_s_at_least() {
+fn s2_the_idle_timeout_is_at_least_10_s() {
     let policy = Policy { idle_timeout: seconds(3), ..Policy::default() };
     let now = Instant::now();
     let setup = head(Kind::Setup, "0");
@@ -243,7 +243,7 @@ fn s4_a_client_that_is_not_an_encoder_gets_an_asx_or_an_error() {
 }
 
 #[test]
-fn s5_a_redirect_names_the_place_and_closes() {
+fn s5_a_redirect_has_a_location_and_closes() {
     let place = "http://other/point";
     for (lookup, status) in
         [(PointLookup::Moved(place.to_owned()), 302), (PointLookup::UseProxy(place.to_owned()), 305)]
@@ -269,7 +269,7 @@ fn s7_a_setup_with_an_unknown_id_is_an_error() {
 }
 
 #[test]
-fn s7_a_setup_with_the_sessions_id_is_confirmed_unless_a_push_start_is_under_way() {
+fn s7_a_setup_with_the_sessions_id_is_confirmed_unless_a_push_start_is_in_progress() {
     let (mut reception, now) = session();
     let reply = reception.set_up_again(&Directives::default(), now);
     assert_eq!((reply.status, reply.close, reply.push_id), (204, false, Some(id())));
@@ -299,7 +299,7 @@ fn s8_the_url_must_be_a_publishing_point_or_become_one() {
 }
 
 #[test]
-fn s9_success_is_204_with_all_that_shows_a_windows_media_server() {
+fn s9_success_is_204_with_the_headers_of_a_windows_media_server() {
     let (_, reply) = set_up(PointLookup::Exists);
     assert_eq!((reply.status, reply.close), (204, false));
     let headers = reply.to_headers();
@@ -322,7 +322,7 @@ fn s9_success_is_204_with_all_that_shows_a_windows_media_server() {
 }
 
 #[test]
-fn s9_an_error_says_what_is_wrong_and_closes() {
+fn s9_an_error_has_a_reason_and_closes() {
     let headers = Reply::error(&Policy::default(), 404, "why").to_headers();
     assert_eq!(headers[header::CONTENT_TYPE], "text/plain; charset=utf-8");
     assert_eq!(headers[header::CONTENT_LENGTH], "4");
@@ -348,7 +348,7 @@ fn s10_a_push_start_needs_its_session() {
 }
 
 #[test]
-fn s10_a_second_push_start_is_refused_and_the_first_goes_on() {
+fn s10_a_second_push_start_is_rejected_and_the_first_continues() {
     let (mut reception, now) = streaming();
     let packet = bytes_of(&[data("goes on")]);
     reception.body(packet.slice(..5), now);
@@ -372,7 +372,7 @@ fn s11_the_sessions_first_packet_is_its_header() {
 }
 
 #[test]
-fn s11_p8_a_header_comes_once_in_a_session() {
+fn s11_p8_a_header_is_sent_once_per_session() {
     let (mut reception, now) = streaming();
     reception.body(bytes_of(&[file_header()]), now);
     assert_ended(&mut reception, 400, Hresult::BAD_REQUEST, now);
@@ -397,7 +397,7 @@ fn s11_an_invalid_packet_ends_the_session_and_earlier_packets_are_kept() {
 }
 
 #[test]
-fn s12_a_complete_body_is_answered_and_the_session_goes_on() {
+fn s12_a_complete_body_gets_a_response_and_the_session_continues() {
     let (mut reception, start) = streaming();
     let end = start + seconds(30);
     reception.body(bytes_of(&[data("one"), Packet::Filler(7)]), end);
@@ -488,7 +488,7 @@ fn s14_a_session_lost_before_its_header_still_needs_it() {
 }
 
 #[test]
-fn s14_s2_a_lost_session_that_does_not_come_back_is_deleted() {
+fn s14_s2_a_lost_session_that_is_not_resumed_is_deleted() {
     let (mut reception, start) = streaming();
     reception.connection_lost(start + seconds(20));
     reception.timed_out(start + seconds(59));
@@ -604,7 +604,7 @@ fn p8_s12_a_stream_change_may_follow_in_the_next_request_or_after_a_lost_connect
 }
 
 #[test]
-fn p8_p5_data_is_a_slice_of_the_chunk_it_came_in() {
+fn p8_p5_data_is_a_slice_of_the_received_chunk() {
     let (mut reception, now) = streaming();
     let chunk = bytes_of(&[data("first packet"), data("second")]);
     let addresses = [FRAMING_LEN, 2 * FRAMING_LEN + 12].map(|offset| chunk[offset..].as_ptr());

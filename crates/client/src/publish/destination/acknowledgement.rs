@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_is_asked_soon_and_then_rarely() {
+    fn the_kernel_is_polled_soon_and_then_rarely() {
         let now = Instant::now();
         let mut poll = AcknowledgementPoll::default();
         assert_eq!(poll.at(), None);

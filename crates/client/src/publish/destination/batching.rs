@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bursts_are_sent_at_once_and_floods_gather() {
+    fn bursts_are_sent_immediately_and_floods_are_batched() {
         let begun = Instant::now();
         let at = |us| begun + Duration::from_micros(us);
         let mut coalescer = WriteCoalescer::default();
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_a_period_never_gathers() {
+    fn one_batch_per_interval_is_never_delayed() {
         let begun = Instant::now();
         let mut coalescer = WriteCoalescer::default();
         for turn in 0..1000 {

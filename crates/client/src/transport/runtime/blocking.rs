@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_no_result() {
+    fn a_panic_gives_no_result() {
         let task = spawn_blocking(|| assert!(Vec::<u8>::with_capacity(1).capacity() == 0, "expected by this test"));
         assert_eq!(wait(task.unwrap()), None);
         assert_eq!(wait(spawn_blocking(|| 1).unwrap()), Some(1));

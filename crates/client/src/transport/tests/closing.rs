@@ -35,7 +35,7 @@ async fn close(client: &mut Client, grace: Duration, by: Duration) -> bool {
 /// The server has read nothing when the client closes, and it sends data before it reads: an ordinary close would be a
 /// reset and lose the end of the body.
 #[test]
-fn a_server_that_talks_before_it_reads_loses_nothing() {
+fn a_server_that_sends_before_it_reads_loses_nothing() {
     let (closing, go) = mpsc::channel();
     let server = Scripted::new(move |listener| {
         let mut stream = accept_setup(&listener);
@@ -56,7 +56,7 @@ fn a_server_that_talks_before_it_reads_loses_nothing() {
 
 /// The client waits for a silent server no longer than the grace.
 #[test]
-fn a_silent_server_is_left_after_the_grace() {
+fn the_wait_for_a_silent_server_is_bounded() {
     let (closed, go) = mpsc::channel();
     let server = Scripted::new(move |listener| {
         let mut stream = accept_setup(&listener);

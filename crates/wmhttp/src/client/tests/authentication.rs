@@ -431,7 +431,7 @@ fn c15_h6_a_401_with_another_id_ends_a_resume() {
 /// If the connection of the challenge is closed before the authenticated request, the request is sent on a new one,
 /// once.
 #[test]
-fn c5_the_challenges_connection_is_gone() {
+fn c5_the_connection_of_a_challenge_is_lost() {
     for cause in [Cause::Stale, Cause::Closed, Cause::Reset] {
         let mut peer = begun(bobs());
         peer.respond(&unauthorized(&[DIGEST]));
@@ -472,7 +472,7 @@ mod on_one_connection {
     /// C-5: the messages are sent on one connection, and a server that knows the password accepts them. Afterwards
     /// neither this PushStart nor the next one on that connection is authenticated (C-13).
     #[test]
-    fn c5_c13_tokens_and_no_more() {
+    fn c5_c13_ntlm_and_negotiate_exchanges() {
         for (scheme, old) in [("NTLM", false), ("NTLM", true), ("Negotiate", false), ("Negotiate", true)] {
             for (user, password, right) in [
                 ("bob", "hush", true),

@@ -32,7 +32,7 @@ fn the_configured_proxy_is_used() {
 /// C-7, UsingProxy: a configured proxy also leads to short bodies. The first has 256 KiB if the bit rate is unknown,
 /// and the next depends on the rate of the previous one; `content_length` takes precedence.
 #[test]
-fn c7_bodies_through_a_chosen_proxy() {
+fn c7_bodies_through_a_configured_proxy() {
     let mut builder = HeaderBuilder::default().packet_size(PACKET);
     builder.max_bitrate = 0;
     let header = Arc::new(asf::Header::parse(builder.build()).unwrap());
@@ -76,7 +76,7 @@ fn c4_305_leads_through_a_proxy() {
 /// C-4, C-5: a proxy required by a server receives neither the password for the server nor that for the configured
 /// proxy; credentials are requested from the application.
 #[test]
-fn c4_c5_a_named_proxy_gets_no_credentials() {
+fn c4_c5_a_required_proxy_gets_no_credentials() {
     let login = Login { user: Some("carol".to_owned()), password: Some(Secret::new("own")) };
     let config = Config { login, ..by(ProxyConfig::Always(proxy("http://own:3128/"))) };
     let mut refusal = response(407, &[("proxy-authenticate", "Digest realm=\"r\", nonce=\"n\"")]);
@@ -110,7 +110,7 @@ fn c4_305_hops_are_bounded() {
 
 /// C-4: after a redirect through a proxy, the configured proxy for the target is used, not the one required before.
 #[test]
-fn c4_a_redirect_leaves_the_named_proxy() {
+fn c4_a_redirect_drops_the_required_proxy() {
     let rule: crate::proxy::Rule =
         Arc::new(|url| Ok(url.host_str().is_some_and(|host| host == "far").then(|| proxy("http://own:3128/"))));
     let peer =

@@ -44,7 +44,7 @@ fn c4_cookies_do_not_travel() {
 
 /// C-4: observations about the redirecting server do not apply to the next one.
 #[test]
-fn c4_another_server_is_another_peer() {
+fn c4_observations_apply_to_one_server() {
     let mut answer = redirect(302, "http://other/live");
     answer.headers.insert(VIA, HeaderValue::from_static("1.1 squid"));
     let peer = redirected(config(), &[answer]);

@@ -114,7 +114,7 @@ fn c15_resume_refused_at_its_end() {
 
 /// C-15: failed attempts do not extend the Idle-Timeout.
 #[test]
-fn c15_refused_connections_do_not_prolong() {
+fn c15_failed_attempts_do_not_extend_the_idle_timeout() {
     let header = header();
     let mut peer = Played::open(config(), &ours(204, "abc"), &header);
     peer.lose(Cause::Reset);
@@ -195,7 +195,7 @@ fn c15_s10_a_setup_is_sent_first() {
 /// C-15: if a server responds that the publishing point is in use after the connection was lost, the session still
 /// exists. It is resumed, on the same connection if it is open.
 #[test]
-fn c15_a_point_that_is_taken_by_the_session() {
+fn c15_a_point_in_use_by_the_session() {
     let header = header();
     for status in [404, 409] {
         for (keep_alive, connection) in [(true, Connection::Same), (false, Connection::New)] {
@@ -212,7 +212,7 @@ fn c15_a_point_that_is_taken_by_the_session() {
 /// C-15: if the publishing point is used by another encoder, the resume is rejected, whatever the status. The failure
 /// is that of the setup, nothing counts as sent, and the lost session is not tried again.
 #[test]
-fn c15_a_point_that_is_taken_by_another() {
+fn c15_a_point_in_use_by_another() {
     let header = header();
     for status in [400, 401, 403, 404, 410, 412, 422, 500, 503] {
         let mut peer = lost_at(config(), &wms(204, "abc"), &header, Cause::Reset);
@@ -233,7 +233,7 @@ fn c15_a_point_that_is_taken_by_another() {
 
 /// C-15, S-7: 409 to a resume means that the server has not detected the lost connection yet. The session is kept.
 #[test]
-fn c15_s7_a_connection_that_only_one_end_has_lost() {
+fn c15_s7_a_loss_that_the_server_has_not_detected() {
     let header = header();
     // At a server that rejects unknown ids, each attempt tries to resume first, and then to begin a new session.
     let mut peer = lost_at(config(), &ours(204, "abc"), &header, Cause::Reset);
@@ -367,7 +367,7 @@ fn c15_a_resume_without_data_for_a_while() {
 
 /// C-15: a 404 from a proxy says nothing about the session.
 #[test]
-fn c15_a_404_of_a_proxy_says_nothing_of_the_session() {
+fn c15_a_404_of_a_proxy_does_not_concern_the_session() {
     let header = header();
     let mut answer = wms(204, "abc");
     answer.headers.insert(VIA, HeaderValue::from_static("1.1 squid"));

@@ -226,7 +226,7 @@ fn s6_non_ascii_names_are_accepted() {
 
 /// A nonce count is valid for one request, so that recorded credentials cannot be replayed.
 #[test]
-fn a_count_is_good_once() {
+fn a_nonce_count_is_valid_once() {
     let (mut guard, now) = asked();
     assert!(admit(&mut guard, Some(&counted(1)), now).is_ok());
     assert!(is_stale(&refused(&mut guard, Some(&counted(1)), now)));
@@ -238,7 +238,7 @@ fn a_count_is_good_once() {
 
 /// Credentials without a count (RFC 2069) consume their nonce completely.
 #[test]
-fn an_answer_without_a_count_is_good_once() {
+fn credentials_without_a_count_are_valid_once() {
     let (mut guard, now) = asked();
     let request = md5(&["GET", "/dir/index.html"]);
     let response = md5(&["3d78807defe7de2157e2b0b6573a855f", NONCE, &request]);
