@@ -104,7 +104,7 @@ fn h7_c10_the_pushed_stream_is_received() {
         pushing.wait_for(|message| {
             if let gst::MessageView::Warning(warning) = message.view() {
                 let text = warning.error();
-                assert!(length > 0 && text.message().contains("did not come through"), "{text}");
+                assert!(length > 0 && text.message().contains("did not confirm the end"), "{text}");
             }
             matches!(message.view(), gst::MessageView::Eos(_)).then_some(())
         });

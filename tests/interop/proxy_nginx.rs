@@ -103,7 +103,7 @@ fn c7_buffered_bodies_arrive_complete() {
         Some(warning.error())
     });
     assert!(warning.matches(gst::ResourceError::Failed), "{warning:?}");
-    assert!(warning.message().contains("the last one is lost"), "{warning}");
+    assert!(warning.message().contains("discards the last one"), "{warning}");
     assert!(warning.message().contains("proxy_request_buffering off"), "{warning}");
     pushing.wait_for_eos();
     pushing.stop();

@@ -589,8 +589,8 @@ impl DestinationTask {
             // The server responds at the end of a body; a proxy that does not forward the response may hold the body
             // back as well.
             Event::EndUnanswered if lock(&self.stats).rollovers > 0 => self.notice(
-                "the server's answer to the end of the stream did not come through, as those before did: where a proxy \
-                 holds requests back until they are whole, the last one is lost"
+                "the server did not confirm the end of the stream, although it responded to earlier requests: a proxy \
+                 that holds requests back until they are complete discards the last one"
                     .to_owned(),
                 "configure the proxy to stream requests (nginx: proxy_request_buffering off)",
             ),
