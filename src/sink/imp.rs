@@ -233,7 +233,7 @@ impl BaseSinkImpl for AsfPushSink {
         }
         gst::log!(CAT, imp = self, "{event:?}");
         if let Some(stream) = self.stream().as_mut() {
-            #[expect(clippy::wildcard_enum_match_arm, reason = "the other events are the base class's")]
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the base class handles the other events")]
             match event.view() {
                 gst::EventView::StreamStart(_) => stream.new_stream(event.seqnum()),
                 gst::EventView::Segment(segment) => stream.segment(event.seqnum(), segment.segment()),

@@ -68,7 +68,7 @@ impl Failure {
             None if had_template && (400..500).contains(&status) && !matches!(status, 401 | 407 | 408 | 409) => {
                 FailureSpec {
                     hresult: Hresult::INVALID_PUSH_TEMPLATE,
-                    remedy: "check that template-url names a publishing point of the server's, and that this encoder may use it",
+                    remedy: "check that template-url is a publishing point on this server, and that this encoder may use it",
                     ..row_of(status)
                 }
             }

@@ -231,7 +231,7 @@ fn refusal(head: &RequestHead, lookup: PointLookup, fresh: &PushId, policy: &Pol
         }
         PointLookup::Exists | PointLookup::FromTemplate => None,
         PointLookup::Missing => {
-            Some(Reply::error(policy, 404, "no such publishing point, and no template to make it from"))
+            Some(Reply::error(policy, 404, "no such publishing point, and no template to create it from"))
         }
         PointLookup::Busy => Some(Reply::error(policy, 409, "another encoder pushes to this publishing point")),
         PointLookup::Moved(url) => Some(Reply::redirect(policy, 302, url)),
@@ -257,7 +257,7 @@ fn escape_attribute(text: &str) -> String {
 /// The status is 412, because the session that the request requires does not exist. An encoder then starts again with
 /// push-id 0. 404 would mean that the publishing point is missing, and 400 that the encoder made an error.
 pub fn unknown_session(policy: &Policy) -> Reply {
-    Reply::error(policy, 412, "no session has this push-id: begin again with push-id=0")
+    Reply::error(policy, 412, "no session has this push-id: start again with push-id=0")
 }
 
 /// Rejects a push that has already passed the publishing point named `pseudonym`, or too many relays, with 508 (RFC

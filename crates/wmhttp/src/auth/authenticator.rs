@@ -212,7 +212,7 @@ impl Authenticator {
                     self.exchange = Some(exchange);
                     return AuthStep::Again;
                 }
-                Err(text) => return self.refuse(&text, "see the peer's log, or set auth-methods to another scheme"),
+                Err(text) => return self.refuse(&text, "check the peer's log, or set auth-methods to another scheme"),
                 // The same credentials were accepted before, so only the nonce or the connection has expired. Begin
                 // another exchange.
                 Ok(false) if exchange.accepted => {}
@@ -250,7 +250,7 @@ impl Authenticator {
             }
             Err(None) => AuthStep::SetUp,
             Err(Some(offered)) => self.refuse(
-                &format!("it takes {offered} only"),
+                &format!("it accepts only {offered}"),
                 "add that scheme to auth-methods, or allow another one at the peer",
             ),
         }
@@ -307,7 +307,7 @@ impl Authenticator {
     pub fn unanswered(&mut self) -> Failure {
         match self.open.take() {
             Some(open) if open.for_ticket => {
-                self.fail("no Kerberos ticket came in time", "check that the realm's servers respond")
+                self.fail("no Kerberos ticket arrived in time", "check that the realm's servers respond")
             }
             Some(_) | None => self.fail("no credentials were supplied in time", self.remedy()),
         }

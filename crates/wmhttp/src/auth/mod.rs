@@ -177,10 +177,10 @@ struct InitialState<'a> {
     credentials: &'a Credentials,
     random: fn() -> [u8; 16],
     /// The current time, which NTLM sends to a server whose challenge has no timestamp.
-    #[cfg_attr(not(feature = "ntlm"), expect(dead_code, reason = "for the schemes that are left out"))]
+    #[cfg_attr(not(feature = "ntlm"), expect(dead_code, reason = "used only by the schemes of the feature `ntlm`"))]
     wall_clock: fn() -> SystemTime,
     /// The server's host name, if known.
-    #[cfg_attr(not(feature = "ntlm"), expect(dead_code, reason = "for the schemes that are left out"))]
+    #[cfg_attr(not(feature = "ntlm"), expect(dead_code, reason = "used only by the schemes of the feature `ntlm`"))]
     host: Option<&'a str>,
 }
 

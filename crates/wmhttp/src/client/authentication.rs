@@ -135,14 +135,14 @@ impl Session {
                 self.event(Event::TicketNeeded(request));
             }
             AuthStep::SetUp if std::mem::replace(&mut self.attempt.sent_back_to_setup, true) => {
-                let text = "it asks each PushStart for what only a PushSetup can do";
+                let text = "it requires a scheme for each PushStart that only a PushSetup can use";
                 self.fail(Failure::unauthorized(target, text, "allow Digest at the peer"));
             }
             AuthStep::SetUp => {
                 if connection == Connection::Same {
                     self.close();
                 }
-                // On the connection that PushSetup authenticates the session may go on.
+                // The session may continue on the connection that PushSetup authenticates.
                 self.resumption.lost =
                     self.resumption.resumed.take().and_then(|resumed| self.lost_session(resumed.until));
                 self.set_up(now);

@@ -468,7 +468,7 @@ impl Session {
                 if matches!(packet, Packet::Other) {
                     continue;
                 }
-                let text = "the origin sent media, or their end, before the header".to_owned();
+                let text = "the origin sent media, or the end of the stream, before the header".to_owned();
                 return self.fail(Failure::malformed(text));
             };
             match pieces.push(&piece, first, last) {
