@@ -153,7 +153,7 @@ impl Settings {
     }
 
     pub(super) fn parser(&self) -> asf::Settings {
-        asf::Settings { padding: self.padding.into(), live_header: self.live_header }
+        asf::Settings { padding: self.padding.into(), live_header: self.live_header, remove_encoder_offset: true }
     }
 
     pub(super) fn eos_timeout(&self) -> Duration {

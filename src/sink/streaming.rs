@@ -224,9 +224,7 @@ impl AsfPushSink {
         let mut bytes = 0;
         loop {
             let unit = next(&mut stream.parser);
-            while let Some(warning) = stream.parser.take_warning() {
-                gst::element_imp_warning!(self, gst::StreamError::Format, ("{warning}"));
-            }
+            self.report_warnings(&mut stream.parser);
             let unit = match unit {
                 Ok(Some(unit)) => unit,
                 Ok(None) => break,
@@ -258,6 +256,18 @@ impl AsfPushSink {
             }
         }
         self.feed(stream, &mut ready)
+    }
+
+    /// Posts what the parser found: an INFO if it has repaired all of it, otherwise a WARNING.
+    fn report_warnings(&self, parser: &mut asf::Parser) {
+        while let Some(warning) = parser.take_warning() {
+            if warning.is_repaired() {
+                // gst-launch-1.0 prints only the second text of an INFO.
+                gst::element_imp_info!(self, gst::StreamError::Format, ("{warning}"), ["{warning}"]);
+            } else {
+                gst::element_imp_warning!(self, gst::StreamError::Format, ("{warning}"));
+            }
+        }
     }
 
     /// Passes on the packets that are due earlier, then waits for the clock.
@@ -337,9 +347,7 @@ impl AsfPushSink {
         if let Err(error) = stream.parser.finish() {
             return Err(self.refuse(stream, &error));
         }
-        while let Some(warning) = stream.parser.take_warning() {
-            gst::element_imp_warning!(self, gst::StreamError::Format, ("{warning}"));
-        }
+        self.report_warnings(&mut stream.parser);
         if stream.ready_header.is_none() {
             let text =
                 "the stream ended before its first data packet: nothing was pushed; check that the muxer receives data";

@@ -122,6 +122,12 @@ fn folder() -> TempDir {
         .arg(concert)
         .status();
     assert!(made.unwrap().success());
+    let song = folder.path().join("song.m4a");
+    let made = Command::new("ffmpeg")
+        .args(["-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", "sine=duration=3", "-c:a", "aac"])
+        .arg(song)
+        .status();
+    assert!(made.unwrap().success());
     folder
 }
 

@@ -46,7 +46,7 @@ fn run(description: &str) {
 
 /// Returns the send times of the packets in a file, in order.
 fn send_times(file: &Path) -> Vec<u32> {
-    let mut parser = Parser::new(Settings { padding: Padding::Keep, live_header: true });
+    let mut parser = Parser::new(Settings { padding: Padding::Keep, live_header: true, remove_encoder_offset: false });
     parser.push(Bytes::from(fs::read(file).unwrap()));
     std::iter::from_fn(|| parser.next_packet().unwrap()).map(|unit| unit.packet.send_time()).collect()
 }

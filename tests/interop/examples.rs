@@ -76,7 +76,7 @@ fn serve(recordings: &Path, listen: Option<SocketAddr>, rights: Option<AccessPol
 
 /// Returns the send times and bytes of the packets in a file.
 fn packets(file: &Path) -> Vec<(u32, Vec<u8>)> {
-    let mut parser = Parser::new(Settings { padding: Padding::Keep, live_header: true });
+    let mut parser = Parser::new(Settings { padding: Padding::Keep, live_header: true, remove_encoder_offset: false });
     parser.push(Bytes::from(fs::read(file).unwrap()));
     let units = std::iter::from_fn(|| parser.next_packet().unwrap());
     units.map(|unit| (unit.packet.send_time(), unit.packet.slices().concat())).collect()

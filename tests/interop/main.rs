@@ -3,6 +3,7 @@
 
 mod docs_commands;
 mod edges_haproxy;
+mod encoder_offset;
 mod end_to_end;
 mod examples;
 mod header_changes;

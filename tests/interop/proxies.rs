@@ -30,7 +30,7 @@ fn server() -> (BlockingServer, TempDir, String) {
 fn recorded(directory: &Path) -> Vec<u32> {
     let files: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(files.len(), 1, "one session: {files:?}");
-    let mut parser = Parser::new(Settings { padding: Padding::Keep, live_header: true });
+    let mut parser = Parser::new(Settings { padding: Padding::Keep, live_header: true, remove_encoder_offset: false });
     parser.push(Bytes::from(fs::read(&files[0]).unwrap()));
     std::iter::from_fn(|| parser.next_packet().unwrap()).map(|unit| unit.packet.send_time() / STEP).collect()
 }

@@ -1,5 +1,6 @@
 //! Parses ASF data packets for `$D` and removes their padding.
 
+mod encoder_offset;
 mod filter;
 mod key_frames;
 mod layout;
@@ -14,6 +15,7 @@ use crate::Header;
 use crate::cursor::Cursor;
 use layout::{Layout, PACKET_LENGTH_WORD, Scan};
 
+pub(crate) use encoder_offset::{EncoderOffset, Finding};
 pub use filter::{Selected, select};
 pub use key_frames::key_frames;
 pub use layout::PayloadFacts;

@@ -24,8 +24,10 @@ use bytes::Bytes;
 
 use self::state::{Expected, InputPosition, Packets, PendingSeek, State, TrailingData};
 use crate::byte_queue::Queue;
+use crate::cursor::Cursor;
 use crate::header::HEADER_HEAD;
 use crate::header_search::{self, HeaderSearch};
+use crate::packet::{EncoderOffset, Finding};
 use crate::{Error, Header, Packet, PacketBytes, Padding, Warning, guid};
 
 /// Number of consecutive invalid packets after which the parser fails.
@@ -40,11 +42,15 @@ pub struct Settings {
     pub padding: Padding,
     /// Whether headers are converted to those of a live stream, see [`Header::to_live`].
     pub live_header: bool,
+    /// Whether the 1000 hours that GStreamer's libav video encoders add to their timestamps are removed from packets. A
+    /// stream that was received from its middle on and has run for 1000 hours cannot be told from one with the offset,
+    /// if all of its streams have it.
+    pub remove_encoder_offset: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { padding: Padding::Explicit, live_header: true }
+        Self { padding: Padding::Explicit, live_header: true, remove_encoder_offset: true }
     }
 }
 
@@ -87,6 +93,11 @@ pub struct Parser {
     /// Send time of the last packet of the current header, milliseconds.
     last_send_time: Option<u32>,
     warned_hours: bool,
+    /// The 1000 hours of the encoders of the current header; `None` if no packet needs to be examined.
+    encoder_offset: Option<EncoderOffset>,
+    /// Whether a removal of them was reported, and pictures that are missing.
+    reported_removal: bool,
+    reported_missing: bool,
 }
 
 /// Whether two send times in milliseconds are 1000 hours apart, in either order, give or take what streams may differ by.
@@ -122,6 +133,9 @@ impl Parser {
             warned_unparsed: false,
             last_send_time: None,
             warned_hours: false,
+            encoder_offset: None,
+            reported_removal: false,
+            reported_missing: false,
         }
     }
 
@@ -261,10 +275,15 @@ impl Parser {
 
     /// Parses the packet in these bytes, which begin at `offset` in the stream.
     fn unit<B: PacketBytes>(&mut self, parts: [B; 2], offset: u64) -> Result<ParsedPacket<B>, Error> {
+        let begun_header = header_search::begun_at_end(parts[0].as_ref(), parts[1].as_ref());
+        let parts = match self.encoder_offset {
+            Some(_) => self.without_encoder_offset(parts, offset),
+            None => parts,
+        };
         let (State::Packets(packets), Some(header)) = (&mut self.state, &self.header) else {
             return Err(self.not_a_header());
         };
-        packets.begun_header = header_search::begun_at_end(parts[0].as_ref(), parts[1].as_ref());
+        packets.begun_header = begun_header;
         let packet = Packet::parse(parts, header, self.settings.padding);
         if packet.is_parsed() {
             packets.unparsed = 0;
@@ -281,6 +300,35 @@ impl Parser {
             }
         }
         Ok(ParsedPacket { header: Arc::clone(header), packet })
+    }
+
+    /// Removes the 1000 hours of encoders from the packet in these bytes, which begin at `offset` in the stream. Only a
+    /// packet that has them is copied.
+    #[cold]
+    fn without_encoder_offset<B: PacketBytes>(&mut self, parts: [B; 2], offset: u64) -> [B; 2] {
+        let Some(encoder_offset) = &mut self.encoder_offset else { return parts };
+        let [first, second] = &parts;
+        let (has_offset, finding) = encoder_offset.examine(&Cursor::joined(first.as_ref(), second.as_ref()));
+        let changed = has_offset.then(|| {
+            let mut packet = [first.as_ref(), second.as_ref()].concat();
+            encoder_offset.remove(&mut packet);
+            [B::owned(packet.into()), B::owned(Bytes::new())]
+        });
+        if encoder_offset.is_settled() {
+            self.encoder_offset = None;
+        }
+        let (warning, reported) = match finding {
+            Some(Finding::Removed) => (Warning::OffsetRemoved { offset }, &mut self.reported_removal),
+            Some(Finding::Late(late_ms)) => (Warning::PicturesLate { offset, late_ms }, &mut self.reported_removal),
+            Some(Finding::PicturesMissing(sound_ms)) => {
+                (Warning::PicturesMissing { sound_ms }, &mut self.reported_missing)
+            }
+            None => return changed.unwrap_or(parts),
+        };
+        if !std::mem::replace(reported, true) {
+            self.warn(warning);
+        }
+        changed.unwrap_or(parts)
     }
 
     /// Checks the bytes after a packet that ended like the start of a header. If they complete a header, the stream

@@ -349,6 +349,8 @@ pub struct Payload {
     pub offset: u32,
     /// In the compressed form: replicated data of one byte.
     pub compressed: bool,
+    /// Presentation time in milliseconds; `None` is the send time of the packet.
+    pub time: Option<u32>,
     /// The bytes.
     pub data: Vec<u8>,
 }
@@ -357,7 +359,7 @@ impl Payload {
     /// A whole object, or its beginning.
     #[must_use]
     pub fn new(stream: u8, data: &[u8]) -> Self {
-        Self { stream, key: false, offset: 0, compressed: false, data: data.to_vec() }
+        Self { stream, key: false, offset: 0, compressed: false, time: None, data: data.to_vec() }
     }
 
     /// With the key frame bit.
@@ -517,14 +519,15 @@ impl PacketBuilder {
         };
         out.put_u8(payload.stream | u8::from(payload.key) << 7);
         width(4).put(out, number);
-        width(2).put(out, payload.offset);
+        let time_as_offset = payload.time.filter(|_| payload.compressed);
+        width(2).put(out, time_as_offset.unwrap_or(payload.offset));
         if payload.compressed {
             width(0).put(out, 1);
             out.put_u8(20);
         } else {
             width(0).put(out, 8);
             out.put_u32_le(u32::try_from(payload.data.len()).unwrap_or(0));
-            out.put_u32_le(self.send_time);
+            out.put_u32_le(payload.time.unwrap_or(self.send_time));
         }
         if let Some(width) = self.multiple {
             width.put(out, u32::try_from(payload.data.len()).unwrap_or(0));

@@ -43,6 +43,23 @@ pub enum Warning {
         /// Number of bytes dropped.
         len: usize,
     },
+    /// GStreamer's libav video encoders add 1000 hours to their timestamps. The hours are removed from all packets.
+    OffsetRemoved {
+        /// Offset in the stream of the first packet that had them, in bytes.
+        offset: u64,
+    },
+    /// The same, but the muxer has written the sound before the pictures, since it compares the timestamps.
+    PicturesLate {
+        /// Offset in the stream of the first packet with a picture, in bytes.
+        offset: u64,
+        /// How much of the sound that belongs to the pictures was written before them, in milliseconds.
+        late_ms: u32,
+    },
+    /// A stream with video begins with sound alone: the muxer holds the pictures back until the sound ends.
+    PicturesMissing {
+        /// Length of the sound so far, in milliseconds.
+        sound_ms: u32,
+    },
     /// Packets of one stream are 1000 hours away from the packets before: GStreamer's libav video encoders add these hours,
     /// the sound encoders do not.
     HoursAdded {
@@ -51,6 +68,14 @@ pub enum Warning {
     },
     /// Bytes after the end of the data looked like another header but are invalid, and were skipped.
     BrokenHeader(Error),
+}
+
+impl Warning {
+    /// Whether the parser has repaired the stream completely, so that this is only for information.
+    #[must_use]
+    pub fn is_repaired(&self) -> bool {
+        matches!(self, Self::OffsetRemoved { .. })
+    }
 }
 
 impl fmt::Display for Warning {
@@ -84,6 +109,26 @@ impl fmt::Display for Warning {
                 f,
                 "Header Object at byte {offset} of the stream ends after {len} bytes and was dropped, so that the \
                  stream that it announces is missing: the stream was interrupted there"
+            ),
+            Self::OffsetRemoved { offset } => write!(
+                f,
+                "the timestamps from byte {offset} of the stream on are 1000 hours too large and are corrected: libav's \
+                 video encoders add these hours. identity single-segment=true after the encoder removes them as well"
+            ),
+            Self::PicturesLate { late_ms, .. } => write!(
+                f,
+                "the stream has its pictures {:.1} s after the sound that belongs to them, which live players cannot \
+                 play: the video encoder adds 1000 hours to its timestamps, so that the muxer writes all sound first. \
+                 The hours are removed, which helps recordings only; put identity single-segment=true after each libav \
+                 video encoder",
+                f64::from(*late_ms) / 1000.0
+            ),
+            Self::PicturesMissing { sound_ms } => write!(
+                f,
+                "the stream has {:.1} s of sound so far, but no picture. libav's video encoders add 1000 hours to their \
+                 timestamps, so that the muxer waits for the end of the sound; put identity single-segment=true after \
+                 each of them",
+                f64::from(*sound_ms) / 1000.0
             ),
             Self::HoursAdded { offset } => write!(
                 f,

@@ -43,7 +43,8 @@ impl Media {
             .status()
             .unwrap();
         assert!(status.success());
-        let mut parser = Parser::new(Settings { padding: Padding::Explicit, live_header: true });
+        let mut parser =
+            Parser::new(Settings { padding: Padding::Explicit, live_header: true, remove_encoder_offset: false });
         parser.push(std::fs::read(&file).unwrap().into());
         let mut packets = Vec::new();
         while let Some(unit) = parser.next_packet().unwrap() {

@@ -6,6 +6,9 @@ use bytes::{Buf, Bytes};
 pub trait PacketBytes: AsRef<[u8]> + Buf {
     /// Keeps only the first `len` bytes.
     fn truncate(&mut self, len: usize);
+
+    /// Takes bytes that belong to nobody else.
+    fn owned(bytes: Bytes) -> Self;
 }
 
 /// Bytes that are borrowed from the caller's buffer if possible.
@@ -50,10 +53,18 @@ impl PacketBytes for Borrowed<'_> {
             Self::Kept(bytes) => bytes.truncate(len),
         }
     }
+
+    fn owned(bytes: Bytes) -> Self {
+        Self::Kept(bytes)
+    }
 }
 
 impl PacketBytes for Bytes {
     fn truncate(&mut self, len: usize) {
         Bytes::truncate(self, len);
+    }
+
+    fn owned(bytes: Bytes) -> Self {
+        bytes
     }
 }

@@ -8,6 +8,7 @@ use memchr::memmem;
 use super::state::{Expected, InputPosition, Packets, State};
 use super::{ParseStep, Parser};
 use crate::header::{DATA_HEAD, HEADER_HEAD, MAX_READ, header_size};
+use crate::packet::EncoderOffset;
 use crate::{Error, Header, Warning, guid, header_search};
 
 /// Number of invalid headers after the data at which the parser fails.
@@ -117,6 +118,8 @@ impl Parser {
             unparsed_from: 0,
         });
         let header = self.prepare(header)?;
+        let encoder_offset = self.settings.remove_encoder_offset.then(|| EncoderOffset::new(&header));
+        self.encoder_offset = encoder_offset.filter(|offset| !offset.is_settled());
         self.header = Some(Arc::new(header));
         self.last_send_time = None;
         self.received_header = Some(bytes);

@@ -80,7 +80,7 @@ fn a_header_and_packets_are_units() {
 
 #[test]
 fn a_header_that_shall_stay_stays() {
-    let mut run = Run::with(Settings { live_header: false, padding: Padding::Keep });
+    let mut run = Run::with(Settings { live_header: false, padding: Padding::Keep, remove_encoder_offset: false });
     run.push(header()).push(packets(1));
     assert_eq!(run.units[0].header.bytes(), &header());
     assert_eq!(run.units[0].packet.len(), 200);
@@ -153,31 +153,69 @@ fn a_header_behind_the_data_that_is_none_is_passed_over() {
     assert!(matches!(run.error, Some(Error::InvalidHeader { .. })));
 }
 
-/// What libav's encoders add is said once, in whatever order the streams come. Other steps, and another header, are none.
+/// The 1000 hours that libav's encoders add are removed and reported once, in whatever order the streams come.
 #[test]
-fn a_thousand_hours_between_packets_are_said() {
+fn a_thousand_hours_are_removed() {
     const HOURS: u32 = 3_600_000_000;
     let packet = |time| PacketBuilder::asfmux(200, vec![Payload::new(1, &[1; 20])]).send_time(time).build();
-    for (times, warned) in [
-        (&[0, 40, HOURS - 12, HOURS + 28, 80, HOURS][..], true),
-        (&[HOURS, HOURS + 40, 46, 92], true),
-        (&[HOURS, HOURS + 40], false),
-        (&[0, 40_000_000, 0, u32::MAX, 10, 7_200_000], false),
+    let before = u32::MAX - 11;
+    for (times, sent, is_removed) in [
+        (&[0, 40, HOURS - 12, HOURS + 28, 80, HOURS][..], &[0, 40, before, 28, 80, 0][..], true),
+        (&[HOURS, HOURS + 40, 46, 92], &[0, 40, 46, 92], true),
+        (&[HOURS, HOURS + 40], &[0, 40], true),
+        (&[0, 40_000_000, 0, u32::MAX, 10, 7_200_000], &[0, 40_000_000, 0, u32::MAX, 10, 7_200_000], false),
     ] {
         let mut run = Run::new();
         run.push(header());
-        times.iter().for_each(|time| {
-            run.push(packet(*time));
-        });
-        assert_eq!(run.units.len(), times.len());
+        for chunk in times.iter().flat_map(|time| packet(*time)).collect::<Vec<_>>().chunks(77) {
+            run.push(chunk);
+        }
+        let found: Vec<u32> = run.units.iter().map(|unit| unit.packet.send_time()).collect();
+        assert_eq!(found, sent);
         let warnings = run.warnings();
-        assert_eq!(warnings.len(), usize::from(warned), "{times:?}: {warnings:?}");
-        let remedy = |warning: &Warning| warning.to_string().contains("identity single-segment=true");
-        assert!(warnings.iter().all(remedy), "{warnings:?}");
+        let removed = matches!(warnings[..], [Warning::OffsetRemoved { .. }]);
+        assert_eq!(removed, is_removed, "{times:?}: {warnings:?}");
+        assert!(!is_removed || warnings[0].is_repaired() && says_the_remedy(&warnings[0]), "{warnings:?}");
     }
-    let mut run = Run::new();
-    run.push(header()).push(packet(0)).push(header()).push(packet(HOURS));
+}
+
+/// If they are not to be removed, or the sound was all written before the pictures, a WARNING says what to do.
+#[test]
+fn a_thousand_hours_that_stay_are_said() {
+    const HOURS: u32 = 3_600_000_000;
+    let packet =
+        |stream, time| PacketBuilder::asfmux(200, vec![Payload::new(stream, &[1; 20])]).send_time(time).build();
+    let kept = Settings { remove_encoder_offset: false, ..Settings::default() };
+    let mut run = Run::with(kept);
+    run.push(header()).push(packet(1, 0)).push(packet(2, HOURS)).push(packet(2, HOURS + 40)).push(packet(1, 40));
+    assert_eq!(run.units[1].packet.send_time(), HOURS);
+    let warnings = run.warnings();
+    assert!(matches!(warnings[..], [Warning::HoursAdded { .. }]), "{warnings:?}");
+    assert!(warnings.iter().all(|warning| !warning.is_repaired() && says_the_remedy(warning)));
+    let mut run = Run::with(kept);
+    run.push(header()).push(packet(1, 0)).push(header()).push(packet(1, HOURS));
     assert_eq!((run.streams(), run.warnings()), (vec![1, 1], vec![]));
+
+    // Reported once, whatever headers follow.
+    let mut run = Run::new();
+    for _ in 0..2 {
+        run.push(header()).push(packet(1, 0)).push(packet(1, 2900)).push(packet(1, 3000)).push(packet(2, HOURS));
+    }
+    let warnings = run.warnings();
+    assert!(
+        matches!(warnings[..], [Warning::PicturesMissing { sound_ms: 3000 }, Warning::OffsetRemoved { .. }]),
+        "{warnings:?}"
+    );
+    let mut run = Run::new();
+    let mixed = PacketBuilder::asfmux(200, vec![Payload::new(1, &[1; 20])]).send_time(4000).build();
+    run.push(header()).push(mixed).push(packet(2, HOURS));
+    let warnings = run.warnings();
+    assert!(matches!(warnings[..], [Warning::PicturesLate { late_ms: 4000, .. }]), "{warnings:?}");
+    assert!(!warnings[0].is_repaired() && says_the_remedy(&warnings[0]));
+}
+
+fn says_the_remedy(warning: &Warning) -> bool {
+    warning.to_string().contains("identity single-segment=true")
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl StreamInput {
     /// # Errors
     /// If they are not ASF.
     pub(super) async fn plain(&mut self, bytes: Bytes) -> Result<bool, asf::Error> {
-        let settings = Settings { padding: Padding::Keep, live_header: true };
+        let settings = Settings { padding: Padding::Keep, live_header: true, remove_encoder_offset: false };
         let mut plain =
             self.parser.take().unwrap_or_else(|| PlainStream { parser: Parser::new(settings), header: None });
         plain.parser.push(bytes);

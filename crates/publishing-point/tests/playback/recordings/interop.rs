@@ -14,7 +14,7 @@ use super::*;
 impl Stream {
     /// What is in an ASF file.
     fn of_file(file: &Path, padding: Padding) -> Self {
-        let mut parser = Parser::new(Settings { padding, live_header: true });
+        let mut parser = Parser::new(Settings { padding, live_header: true, remove_encoder_offset: false });
         parser.push(fs::read(file).unwrap().into());
         let mut packets = Vec::new();
         while let Some(unit) = parser.next_packet().unwrap() {
