@@ -11,7 +11,7 @@
  * @short_description: pushes live Windows Media (ASF) to publishing points
  *
  * Pushes to one or several publishing points by [MS-WMHTTP], with reconnection, redirects, proxies, TLS and
- * authentication. Each step is runtime_property by an element message and by #GstAsfPushSink::status.
+ * authentication. Each step is reported by an element message and by #GstAsfPushSink::status.
  *
  * ## Example pipelines
  * |[

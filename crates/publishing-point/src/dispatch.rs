@@ -19,7 +19,8 @@ use crate::http::header_case::write_challenge_names;
 use crate::http::hygiene;
 use crate::ingest::handlers::{self as push, is_push};
 use crate::ingest::setup::Ingest;
-use crate::playback::handlers::{self as play, Playback};
+use crate::playback::handlers::Playback;
+use crate::playback::response;
 use crate::points::client::Client;
 use crate::points::registry::Registry;
 use crate::status::routes::Status;
@@ -105,7 +106,7 @@ impl Dispatcher {
         if pushes {
             push::answer(Reply::error(&self.registry.config().policy, status.as_u16(), reason), None)
         } else {
-            play::text(status, reason)
+            response::text(status, reason)
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::on_demand;
 use super::player_log::{self, PlayerLog};
 use super::request::{PlayerRequest, client_id, without_asx};
+use super::response::{plain_text, response, text};
 use super::sessions::{self, PlayerSessions, SessionState};
 use super::stream::{OutputFormat, PlayRequest, PlayerStream};
 use super::{asx, framing};
@@ -26,8 +27,6 @@ use asf::Header;
 use wmhttp::server::PointLookup;
 use wmhttp::server::access::{RequestLine, Unauthorized};
 
-/// A Windows encoder's own server: it owes players no `$M`, which those in the field do not take.
-const SERVER: &str = "Rex/9.0.0.2980";
 const DESCRIBE_TYPE: &str = "application/vnd.ms.wms-hdr.asfv1";
 const PLAY_TYPE: &str = "application/x-mms-framed";
 const PUBLIC: HeaderName = HeaderName::from_static("public");
@@ -373,29 +372,4 @@ fn moved(url: &str) -> Answer {
     let mut response = response(StatusCode::FOUND, None, Body::empty());
     response.headers_mut().insert(header::LOCATION, location);
     response.into()
-}
-
-/// A refusal in plain words; the connection closes.
-pub(crate) fn text(status: StatusCode, text: &'static str) -> Answer {
-    Answer::new(Handled::Refused(Refusal::new(text)), plain_text(status, text))
-}
-
-fn plain_text(status: StatusCode, text: &'static str) -> Response<Body> {
-    response(status, Some("text/plain; charset=utf-8"), Body::full(text))
-}
-
-/// HTTP/1.0 throughout: players read until the server closes, and some take nothing chunked.
-fn response(status: StatusCode, content_type: Option<&'static str>, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.version_mut() = Version::HTTP_10;
-    let headers = response.headers_mut();
-    headers.insert(header::SERVER, HeaderValue::from_static(SERVER));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-    if let Some(content_type) = content_type {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    }
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
 }

@@ -6,6 +6,7 @@ pub(crate) mod handlers;
 pub(crate) mod on_demand;
 pub(crate) mod player_log;
 pub(crate) mod request;
+pub(crate) mod response;
 pub(crate) mod sessions;
 pub(crate) mod stream;
 pub(crate) mod stream_selection;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::{HeaderMap, RETRY_AFTER, VIA};
 use http::{HeaderValue, Response, StatusCode};
 
-use super::handlers::text;
+use super::response::text;
 use crate::http::body::Body;
 use crate::http::handled::Answer;
 use crate::points::publishing_point::PublishingPoint;
