@@ -78,7 +78,7 @@ fn c8_c15_a_header_that_was_not_sent() {
     first.answer(&wms(204, "one").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
     pushing.wait_for_status("opened");
     drop((first, peer));
-    until("nobody listens", || std::net::TcpStream::connect(address).is_err());
+    until("the port is closed", || std::net::TcpStream::connect(address).is_err());
     feed(&source, media::stream(5, STEP));
     pushing.wait_for_status("reconnect-start");
     let again = Peer::on(address);

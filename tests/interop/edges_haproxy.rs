@@ -216,7 +216,7 @@ fn players(server: &PointProgram) -> u64 {
 #[test]
 fn players_of_others_play_through_haproxy() {
     let mut servers = Servers::start();
-    assert_eq!(players(&servers.origin), 0, "nobody plays, and no edge pulls");
+    assert_eq!(players(&servers.origin), 0, "without players, no edge pulls");
     let kinds = [FFMPEG_BY_HTTP, FFMPEG_BY_MMS, MPV_BY_MMS, VLC_BY_MMS, FFMPEG_BY_MMS, FFMPEG_BY_HTTP];
     let playing = kinds.map(|player| servers.player(player));
     // HAProxy assigns each new address to the edge server with the fewest connections.

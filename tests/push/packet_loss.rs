@@ -150,7 +150,7 @@ fn data_left_by_a_disconnect_is_sent_again() {
     assert!(sent_by_now < sent, "{sent_by_now} of {sent} have left the process");
     assert!(
         came.len() as u64 + uncertain >= sent_by_now,
-        "{} of {sent_by_now} came, {uncertain} uncertain",
+        "{} of {sent_by_now} arrived, {uncertain} uncertain",
         came.len()
     );
     assert_eq!(sent_by_now + queued, u64::from(PACKETS));
@@ -161,7 +161,7 @@ fn data_left_by_a_disconnect_is_sent_again() {
     came.append(&mut numbers_to_come(&mut second));
     second.answer(&ours(204, "one"));
     pushing.wait_for_eos();
-    assert!(u64::from(PACKETS) - came.len() as u64 <= uncertain, "{} came, {uncertain} uncertain", came.len());
+    assert!(u64::from(PACKETS) - came.len() as u64 <= uncertain, "{} arrived, {uncertain} uncertain", came.len());
     assert_eq!(count(&pushing, "packets-sent"), u64::from(PACKETS));
 }
 

@@ -383,7 +383,7 @@ fn unacknowledged_packets_are_kept() {
     assert_eq!(reader.progress().lag, Lag::default(), "nothing is queued");
     assert_eq!(reader.progress().congestion, 1.0);
     let nothing = Acknowledged { advanced: false, more_needed: true };
-    assert_eq!(reader.acknowledge(11 * 304 - 303), nothing, "not even the first packet whole");
+    assert_eq!(reader.acknowledge(11 * 304 - 303), nothing, "the first packet is not complete");
     assert_eq!(reader.acknowledge(7 * 304 + 1), Acknowledged { advanced: true, more_needed: true });
     assert_eq!(reader.acknowledge(11 * 304), nothing, "an older acknowledgement has no effect");
     assert!(!buffer.lock().is_held_back());

@@ -279,8 +279,8 @@ fn s7_a_setup_with_the_sessions_id_is_confirmed_unless_a_push_start_is_in_progre
     let reply = reception.set_up_again(&Directives::default(), now);
     assert_eq!((reply.status, reply.close), (409, true));
     assert!(reception.auto_destroy());
-    reception.body(bytes_of(&[data("goes on")]), now);
-    assert_eq!(outputs(&mut reception), [Output::Data("goes on".into())]);
+    reception.body(bytes_of(&[data("continues")]), now);
+    assert_eq!(outputs(&mut reception), [Output::Data("continues".into())]);
 }
 
 #[test]
@@ -350,13 +350,13 @@ fn s10_a_push_start_needs_its_session() {
 #[test]
 fn s10_a_second_push_start_is_rejected_and_the_first_continues() {
     let (mut reception, now) = streaming();
-    let packet = bytes_of(&[data("goes on")]);
+    let packet = bytes_of(&[data("continues")]);
     reception.body(packet.slice(..5), now);
     let refused = reception.start(&head(Kind::Start, ID), now + seconds(5)).unwrap_err();
     assert_eq!((refused.status, refused.close), (409, true));
     assert_eq!(reception.deadline(), Some(now + seconds(60)));
     reception.body(packet.slice(5..), now);
-    assert_eq!(outputs(&mut reception), [Output::Data("goes on".into())]);
+    assert_eq!(outputs(&mut reception), [Output::Data("continues".into())]);
 }
 
 #[test]
