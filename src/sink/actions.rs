@@ -130,8 +130,10 @@ impl AsfPushSink {
             let shared = self.imp().shared();
             (shared.settings.clone(), shared.publisher.clone())
         };
+        // One that cannot be used was refused before anything began.
+        let proxy = settings.proxy.choice().unwrap_or_default();
         if let Some(publisher) = publisher
-            && let Err(text) = self.imp().push_to(&publisher, &settings, &destination)
+            && let Err(text) = self.imp().push_to(&publisher, &settings, &proxy, std::slice::from_ref(&destination))
         {
             gst::element_warning!(self, gst::ResourceError::Failed, ("{text}"));
             self.remove(&destination.name(), false);
@@ -146,7 +148,7 @@ impl AsfPushSink {
     fn remove(&self, name: &str, drain: bool) -> bool {
         let (destination, publisher, time) = {
             let mut shared = self.imp().shared();
-            let (location, _) = location::split_credentials(name);
+            let location = location::split_credentials(name).location;
             let is_it = |destination: &Destination| destination.name() == name || destination.location() == location;
             let Some(index) = shared.destinations.iter().position(is_it) else { return false };
             (shared.destinations.remove(index), shared.publisher.clone(), shared.settings.eos_timeout())

@@ -21,7 +21,7 @@ use wmhttp::failure::{Class, Failure};
 
 /// Posts messages for one destination. Called on the I/O thread with no lock held.
 pub(super) struct BusReporter {
-    element: glib::WeakRef<AsfPushSink>,
+    element: Arc<glib::WeakRef<AsfPushSink>>,
     destination: Destination,
     post_guard: Arc<PostGuard>,
     /// The step in progress.
@@ -64,9 +64,13 @@ impl DestinationObserver for BusReporter {
 }
 
 impl BusReporter {
-    pub(super) fn new(element: &AsfPushSink, destination: Destination, post_guard: Arc<PostGuard>) -> Self {
+    pub(super) fn new(
+        element: Arc<glib::WeakRef<AsfPushSink>>,
+        destination: Destination,
+        post_guard: Arc<PostGuard>,
+    ) -> Self {
         let is_introduced = AtomicBool::new(false);
-        Self { element: element.downgrade(), destination, post_guard, progress: Mutex::new(None), is_introduced }
+        Self { element, destination, post_guard, progress: Mutex::new(None), is_introduced }
     }
 
     /// Posts the START of a step that began before PLAYING. Called on the I/O thread, like events, so that the START

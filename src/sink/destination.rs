@@ -1,15 +1,17 @@
 //! A destination as seen by applications: a child of the element, which can override the element's settings.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use url::Url;
 
 use super::AsfPushSink;
 use super::bus::BusReporter;
 use super::enums::DestinationState;
-use super::location;
+use super::location::{self, LocationError};
 use super::properties::{DESTINATION_PROPERTIES, Property};
 use super::settings::Settings;
 use asfpush_client::publish::status::State;
@@ -21,11 +23,12 @@ pub struct DestinationImp {
     own: Mutex<Own>,
 }
 
-#[derive(Default)]
 struct Own {
-    element: glib::WeakRef<AsfPushSink>,
+    element: Option<Arc<glib::WeakRef<AsfPushSink>>>,
     /// As set by the user, but without credentials.
     location: String,
+    /// The parsed location. It is parsed once, because parsing takes long with thousands of destinations.
+    url: Result<Url, LocationError>,
     /// Whether the user name and password came from the location.
     has_login: bool,
     state: DestinationState,
@@ -37,11 +40,27 @@ struct Own {
     overrides: BTreeSet<&'static str>,
 }
 
+impl Default for Own {
+    fn default() -> Self {
+        Self {
+            element: None,
+            location: String::new(),
+            url: Err(LocationError::Missing),
+            has_login: false,
+            state: DestinationState::default(),
+            reporter: Weak::new(),
+            values: Settings::default(),
+            overrides: BTreeSet::new(),
+        }
+    }
+}
+
 impl Own {
     /// Sets the location and the credentials in it. Credentials from the previous location are removed.
     fn set_location(&mut self, text: &str) {
-        let (location, login) = location::split_credentials(text);
+        let location::Parts { location, url, login } = location::split_credentials(text);
         self.location = location;
+        self.url = url;
         let has_login = login != Login::default();
         if has_login {
             self.overrides.extend(LOGIN);
@@ -193,7 +212,7 @@ impl DestinationImp {
     }
 
     fn element(&self) -> Option<AsfPushSink> {
-        self.own().element.upgrade()
+        self.own().element.as_ref()?.upgrade()
     }
 
     fn own(&self) -> MutexGuard<'_, Own> {
@@ -202,10 +221,10 @@ impl DestinationImp {
 }
 
 impl Destination {
-    pub(super) fn new(element: &AsfPushSink, name: &str, location: &str) -> Self {
+    pub(super) fn new(element: Arc<glib::WeakRef<AsfPushSink>>, name: &str, location: &str) -> Self {
         let destination: Self = glib::Object::builder().property("name", name).build();
         let mut own = destination.imp().own();
-        own.element.set(Some(element));
+        own.element = Some(element);
         own.set_location(location);
         drop(own);
         destination
@@ -216,6 +235,11 @@ impl Destination {
         self.imp().own().location.clone()
     }
 
+    /// Returns the location's URL.
+    pub(super) fn url(&self) -> Result<Url, LocationError> {
+        self.imp().own().url.clone()
+    }
+
     /// Returns the first property whose last value was rejected, as `dest_N::NAME: REASON`.
     pub(super) fn first_rejection(&self) -> Option<String> {
         let first_rejection = self.imp().own().values.first_rejection()?;
@@ -223,14 +247,17 @@ impl Destination {
     }
 
     /// Returns the element's settings with this destination's own values.
-    pub(super) fn settings(&self, element: &Settings) -> Settings {
-        let mut settings = element.clone();
+    pub(super) fn settings<'a>(&self, element: &'a Settings) -> Cow<'a, Settings> {
         let own = self.imp().own();
+        if own.overrides.is_empty() {
+            return Cow::Borrowed(element);
+        }
+        let mut settings = element.clone();
         for property in DESTINATION_PROPERTIES.iter().filter(|property| own.overrides.contains(property.spec.name())) {
             // The value was accepted when it was set.
             let _ = (property.set)(&mut settings, &(property.get)(&own.values));
         }
-        settings
+        Cow::Owned(settings)
     }
 
     pub(super) fn set_reporter(&self, reporter: &Arc<BusReporter>) {

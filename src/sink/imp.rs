@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use glib::subclass::Signal;
@@ -23,14 +23,15 @@ use super::settings::Settings;
 use super::stats::{self, Totals, saturating_u32};
 use super::streaming::Stream;
 use super::{CAT, vfuncs};
-use asfpush_client::publish::Publisher;
 use asfpush_client::publish::stats::Stats;
 use asfpush_client::publish::status::{State, StateChange};
+use asfpush_client::publish::{NewDestination, Publisher};
 use asfpush_client::transport::runtime;
 use asfpush_client::transport::tls::Tls;
 use wmhttp::Hresult;
 use wmhttp::auth::Secret;
 use wmhttp::failure::Failure;
+use wmhttp::proxy::ProxyConfig;
 
 /// Minimum time between QOS messages.
 const QOS_INTERVAL: Duration = Duration::from_secs(1);
@@ -48,6 +49,8 @@ pub struct AsfPushSink {
     is_playing: AtomicBool,
     /// When QOS was last posted.
     qos_posted_at: Mutex<Option<Instant>>,
+    /// See [`AsfPushSink::weak`].
+    weak: OnceLock<Arc<glib::WeakRef<super::AsfPushSink>>>,
 }
 
 #[derive(Default)]
@@ -305,6 +308,12 @@ impl AsfPushSink {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the element's only weak reference, which all destinations share: GLib keeps the weak references to an
+    /// object in a list, and searches that list for each reference that is dropped.
+    pub(super) fn weak(&self) -> Arc<glib::WeakRef<super::AsfPushSink>> {
+        Arc::clone(self.weak.get_or_init(|| Arc::new(self.obj().downgrade())))
+    }
+
     /// Starts the push, on the change from READY to PAUSED, or after a flush with the old stream as `with_buffer`: the
     /// publisher starts to connect, without waiting.
     fn start_push(&self, with_buffer: Option<Box<Stream>>) -> Result<(), gst::StateChangeError> {
@@ -328,9 +337,9 @@ impl AsfPushSink {
         // Check all locations before connecting to any of them.
         let mut over_tls = false;
         for destination in &destinations {
-            over_tls |= location::parse(Some(&destination.location())).map_err(refuse)?.scheme() == "https";
+            over_tls |= destination.url().map_err(refuse)?.scheme() == "https";
         }
-        settings.proxy.choice().map_err(|bad| {
+        let proxy = settings.proxy.choice().map_err(|bad| {
             self.post_plain_error(gst::ResourceError::Settings, &bad.to_string(), Hresult::PROXY_NOT_FOUND);
             gst::StateChangeError
         })?;
@@ -345,12 +354,10 @@ impl AsfPushSink {
             // Destinations that were added meanwhile have not been started yet.
             shared.destinations.clone()
         };
-        for destination in &destinations {
-            self.push_to(&publisher, &settings, destination).map_err(|text| {
-                self.post_plain_error(gst::ResourceError::Failed, &text, Hresult::FAIL);
-                gst::StateChangeError
-            })?;
-        }
+        self.push_to(&publisher, &settings, &proxy, &destinations).map_err(|text| {
+            self.post_plain_error(gst::ResourceError::Failed, &text, Hresult::FAIL);
+            gst::StateChangeError
+        })?;
         let stream = match with_buffer {
             Some(with_buffer) => with_buffer.again(publisher),
             None => Stream::new(publisher, settings.parser()),
@@ -378,29 +385,41 @@ impl AsfPushSink {
         Ok(())
     }
 
-    /// Starts to push to a destination.
+    /// Starts to push to destinations.
     pub(super) fn push_to(
         &self,
         publisher: &Publisher,
         settings: &Settings,
-        destination: &Destination,
+        proxy: &ProxyConfig,
+        destinations: &[Destination],
     ) -> Result<(), String> {
-        let url = location::parse(Some(&destination.location())).map_err(|bad| bad.to_string())?;
         let post_guard = Arc::clone(&self.shared().post_guard);
-        let bus_reporter = Arc::new(BusReporter::new(&self.obj(), destination.clone(), post_guard));
-        destination.set_reporter(&bus_reporter);
-        let settings = destination.settings(settings).destination(url);
-        publisher.add(&destination.name(), settings, bus_reporter).map_err(|error| {
+        let mut prepared = Vec::with_capacity(destinations.len());
+        for destination in destinations {
+            let url = destination.url().map_err(|bad| bad.to_string())?;
+            let observer = Arc::new(BusReporter::new(self.weak(), destination.clone(), Arc::clone(&post_guard)));
+            destination.set_reporter(&observer);
+            let settings = destination.settings(settings).destination(url, proxy);
+            prepared.push(NewDestination { name: destination.name().into(), settings, observer });
+        }
+        publisher.add_all(prepared).map_err(|error| {
             format!("failed to start the I/O thread: {error}. Check the process's limits (ulimit -u, ulimit -n)")
         })
     }
 
     /// Posts, on reaching PLAYING, the steps that began in PAUSED and are still in progress.
     fn announce_steps(&self) {
-        let destinations = self.shared().destinations.clone();
-        let reporters: Vec<_> = destinations.iter().filter_map(Destination::reporter).collect();
+        let element = self.weak();
         // This can fail only if there is no push, and then there is no step to announce.
-        let _ = runtime::spawn(async move { reporters.iter().for_each(|reporter| reporter.announce()) });
+        let _ = runtime::spawn(async move {
+            let Some(destinations) = element.upgrade().map(|element| element.imp().shared().destinations.clone())
+            else {
+                return;
+            };
+            for reporter in destinations.iter().filter_map(Destination::reporter) {
+                reporter.announce();
+            }
+        });
     }
 
     pub(super) fn is_playing(&self) -> bool {
@@ -424,7 +443,7 @@ impl AsfPushSink {
     /// Creates a destination as a child of the element.
     pub(super) fn new_destination(&self, location: &str) -> Destination {
         let mut shared = self.shared();
-        let destination = Destination::new(&self.obj(), &format!("dest_{}", shared.next_number), location);
+        let destination = Destination::new(self.weak(), &format!("dest_{}", shared.next_number), location);
         shared.next_number += 1;
         shared.destinations.push(destination.clone());
         drop(shared);
@@ -447,12 +466,12 @@ impl AsfPushSink {
         };
         let Some(publisher) = publisher else { return };
         publisher.set_limits(settings.limits());
+        let proxy = settings.proxy.choice().unwrap_or_default();
         let by_name: HashMap<_, _> = destinations.iter().map(|destination| (destination.name(), destination)).collect();
         publisher.update(|name, running| {
             if let Some(destination) = by_name.get(name) {
-                let url = location::parse(Some(&destination.location()));
-                let url = url.unwrap_or_else(|_| running.session.url.clone());
-                *running = destination.settings(&settings).destination(url);
+                let url = destination.url().unwrap_or_else(|_| running.session.url.clone());
+                *running = destination.settings(&settings).destination(url, &proxy);
             }
         });
     }

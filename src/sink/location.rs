@@ -72,14 +72,25 @@ pub(super) fn parse(text: Option<&str>) -> Result<Url, LocationError> {
     Ok(url)
 }
 
-/// Splits off the user name and password, percent-decoded. A location without them is returned exactly as written.
-pub(super) fn split_credentials(text: &str) -> (String, Login) {
+/// The parts of a location.
+pub(super) struct Parts {
+    /// The location without user name and password. If it had none, it is exactly as written.
+    pub(super) location: String,
+    /// Its URL.
+    pub(super) url: Result<Url, LocationError>,
+    /// User name and password, percent-decoded.
+    pub(super) login: Login,
+}
+
+/// Splits off the user name and password.
+pub(super) fn split_credentials(text: &str) -> Parts {
     let (bare, login) = Login::apart(text);
-    let location = match parse(Some(&bare)) {
-        Ok(url) if login != Login::default() => url.into(),
+    let url = parse(Some(&bare));
+    let location = match &url {
+        Ok(url) if login != Login::default() => url.to_string(),
         Ok(_) | Err(_) => bare.into_owned(),
     };
-    (location, login)
+    Parts { location, url, login }
 }
 
 /// Splits `locations` at commas or white space, but not at `;`, which is legal in a path.
@@ -161,7 +172,7 @@ mod tests {
             ("mms://a/p;x#y", "mms://a/p;x#y", None, None),
             ("bob:secret", "bob:secret", None, None),
         ] {
-            let (bare, login) = split_credentials(text);
+            let Parts { location: bare, login, .. } = split_credentials(text);
             assert_eq!((bare.as_str(), login.user.as_deref()), (location, user), "{text}");
             assert_eq!(login.password.as_ref().map(Secret::reveal), password, "{text}");
         }

@@ -19,6 +19,7 @@ use asfpush_client::transport::tls::{self, Tls};
 use wmhttp::auth::{Login, Secret};
 use wmhttp::client::Config;
 use wmhttp::headers::Directives;
+use wmhttp::proxy::ProxyConfig;
 use wmhttp::via::Via;
 
 /// The values of the properties. Times are in milliseconds, except `max_size_time` in nanoseconds.
@@ -165,7 +166,9 @@ impl Settings {
         (self.stats_update_interval > 0).then(|| ms(self.stats_update_interval))
     }
 
-    pub(super) fn destination(&self, url: Url) -> publish::Settings {
+    /// Returns the settings of the destination at `url`. `proxy` is the result of [`ProxySettings::choice`], which reads
+    /// the environment and is therefore called once for all destinations.
+    pub(super) fn destination(&self, url: Url, proxy: &ProxyConfig) -> publish::Settings {
         let template = self.template_url.as_deref().and_then(Directives::template_path);
         publish::Settings {
             session: Config {
@@ -182,8 +185,7 @@ impl Settings {
                 strict_server: self.strict_server,
                 automatic_redirect: self.automatic_redirect,
                 https: tls::AVAILABLE,
-                // An invalid proxy was rejected before the push started.
-                proxy: self.proxy.choice().unwrap_or_default(),
+                proxy: proxy.clone(),
                 header_change: self.header_change.into(),
                 resume: self.resume.into(),
                 response_timeout: ms(self.timeout),

@@ -135,8 +135,9 @@ struct State {
     limits: Limits,
     /// The policy of readers without their own.
     policy: DropPolicy,
-    /// One slot per reader; freed slots are reused.
+    /// One slot per reader; the slots in `free_slots` are reused.
     readers: Vec<Option<ReaderState>>,
+    free_slots: Vec<usize>,
     ended: bool,
     interrupted: bool,
     /// Whether the writer waits on `room`.
@@ -196,6 +197,7 @@ impl PacketBuffer {
                 limits,
                 policy: DropPolicy::default(),
                 readers: Vec::new(),
+                free_slots: Vec::new(),
                 ended: false,
                 interrupted: false,
                 writer_waits: false,

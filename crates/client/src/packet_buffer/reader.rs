@@ -91,13 +91,10 @@ impl Reader {
             starts_at,
             ..ReaderState::default()
         };
-        let slot = match state.readers.iter().position(Option::is_none) {
-            Some(free) => free,
-            None => {
-                state.readers.push(None);
-                state.readers.len() - 1
-            }
-        };
+        let slot = state.free_slots.pop().unwrap_or_else(|| {
+            state.readers.push(None);
+            state.readers.len() - 1
+        });
         if let Some(place) = state.readers.get_mut(slot) {
             *place = Some(reader);
         }
@@ -456,6 +453,7 @@ impl Drop for Slot {
         self.with(|state, slot| {
             if let Some(place) = state.readers.get_mut(slot) {
                 *place = None;
+                state.free_slots.push(slot);
             }
         });
     }

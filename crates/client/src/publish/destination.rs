@@ -186,7 +186,7 @@ impl DestinationTask {
         }
     }
 
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         self.connect();
         loop {
             self.run_session();

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::packet_buffer::{
-    DropPolicy, Interrupted, Limits, PacketBuffer, ReaderMonitor, ReaderOptions, StartPosition,
+    DropPolicy, Interrupted, Limits, PacketBuffer, Reader, ReaderMonitor, ReaderOptions, StartPosition,
 };
 use crate::transport::{self, runtime};
 use backoff::Policy;
@@ -86,6 +86,8 @@ struct Destinations {
     /// Removed destinations that still send the packets that were queued for them.
     draining: Vec<Destination>,
     interrupted: bool,
+    /// The publisher was dropped, so destinations that have not been started must not be.
+    closed: bool,
 }
 
 struct Destination {
@@ -96,6 +98,29 @@ struct Destination {
     stats: Arc<Mutex<Stats>>,
     monitor: ReaderMonitor,
 }
+
+/// A destination to be added.
+pub struct NewDestination {
+    /// The destination's name, which is unique among the publisher's destinations.
+    pub name: String,
+    /// Its settings.
+    pub settings: Settings,
+    /// Receives its events.
+    pub observer: Arc<dyn DestinationObserver>,
+}
+
+/// The parts of a destination's task. The task itself, with its session and its client, is much larger, and the I/O
+/// thread creates it.
+struct UnstartedTask {
+    control: watch::Receiver<Control>,
+    stats: Arc<Mutex<Stats>>,
+    reader: Reader,
+    commands: mpsc::Receiver<Command>,
+    observer: Arc<dyn DestinationObserver>,
+}
+
+/// Maximum number of destinations that are started without a turn for the other tasks of the I/O thread.
+const STARTED_AT_ONCE: usize = 256;
 
 /// Maximum number of queued commands per destination.
 const COMMAND_QUEUE_LEN: usize = 16;
@@ -125,28 +150,37 @@ impl Publisher {
     /// receives everything; later ones start where their options say.
     ///
     /// # Errors
-    /// The system's error if the I/O thread cannot be started.
+    /// The same as for [`Publisher::add_all`].
     pub fn add(&self, name: &str, settings: Settings, observer: Arc<dyn DestinationObserver>) -> io::Result<()> {
+        self.add_all([NewDestination { name: name.to_owned(), settings, observer }])
+    }
+
+    /// Adds many destinations, each as [`Publisher::add`] does. The calling thread, which may be in a state change, is
+    /// not delayed by thousands of them: the I/O thread creates sessions and connections, and is woken once for all.
+    ///
+    /// # Errors
+    /// The system's error if the I/O thread cannot be started; then no destination is added.
+    pub fn add_all(&self, new: impl IntoIterator<Item = NewDestination>) -> io::Result<()> {
         // First, because the end would wait for a destination without a running task.
         let io = runtime::handle()?;
+        let (destinations, tasks): (Vec<_>, Vec<_>) = new.into_iter().map(|new| self.prepare(new)).unzip();
+        self.shared.lock().all.extend(destinations);
+        io.spawn(start(Arc::clone(&self.shared), tasks));
+        Ok(())
+    }
+
+    /// Creates the publisher's part of a destination and the parts of its task.
+    fn prepare(&self, new: NewDestination) -> (Destination, UnstartedTask) {
+        let NewDestination { name, settings, observer } = new;
         let start = if self.buffer.head() == 0 { StartPosition::Oldest } else { settings.options.resync };
         let reader = self.buffer.reader(start, settings.reader_options());
         let monitor = reader.monitor();
-        let (to_actor, commands) = mpsc::channel(COMMAND_QUEUE_LEN);
+        let (to_task, commands) = mpsc::channel(COMMAND_QUEUE_LEN);
         let location = settings.session.url.to_string();
-        let stats = Arc::new(Mutex::new(Stats { name: name.to_owned(), location, ..Stats::default() }));
+        let stats = Arc::new(Mutex::new(Stats { name: name.clone(), location, ..Stats::default() }));
         let (control, controlled) = watch::channel(Control::new(settings));
-        let shared = Arc::clone(&self.shared);
-        let at_rest = Box::new(move || shared.notify_waiters());
-        let actor = DestinationTask::new(controlled, Arc::clone(&stats), reader, commands, observer, at_rest);
-        let destination = Destination { name: name.to_owned(), commands: to_actor, control, stats, monitor };
-        self.shared.lock().all.push(destination);
-        let shared = Arc::clone(&self.shared);
-        io.spawn(async move {
-            actor.run().await;
-            shared.forget_drained();
-        });
-        Ok(())
+        let task = UnstartedTask { control: controlled, stats: Arc::clone(&stats), reader, commands, observer };
+        (Destination { name, commands: to_task, control, stats, monitor }, task)
     }
 
     /// Removes a destination and returns its final statistics. Its connection closes without `$E`. With `drain`, it
@@ -366,9 +400,37 @@ impl Drop for Publisher {
         if let Some(ticker) = lock(&self.ticker).take() {
             ticker.abort();
         }
-        let mut destinations = self.shared.lock();
-        destinations.all.clear();
-        destinations.draining.clear();
+        let released = {
+            let mut destinations = self.shared.lock();
+            destinations.closed = true;
+            (std::mem::take(&mut destinations.all), std::mem::take(&mut destinations.draining))
+        };
+        // Dropping a destination wakes its task, which takes a system call on any thread but the I/O thread.
+        let _ = runtime::spawn(async move { drop(released) });
+    }
+}
+
+/// Starts tasks. Runs on the I/O thread.
+async fn start(shared: Arc<Shared>, tasks: Vec<UnstartedTask>) {
+    for (number, task) in tasks.into_iter().enumerate() {
+        if number % STARTED_AT_ONCE == STARTED_AT_ONCE - 1 {
+            tokio::task::yield_now().await;
+        }
+        if shared.lock().closed {
+            return;
+        }
+        tokio::spawn(task.run(Arc::clone(&shared)));
+    }
+}
+
+impl UnstartedTask {
+    async fn run(self, shared: Arc<Shared>) {
+        let Self { control, stats, reader, commands, observer } = self;
+        let waiters = Arc::clone(&shared);
+        let at_rest = Box::new(move || waiters.notify_waiters());
+        // Boxed, because the future would contain the task more than once.
+        Box::new(DestinationTask::new(control, stats, reader, commands, observer, at_rest)).run().await;
+        shared.forget_drained();
     }
 }
 
@@ -395,3 +457,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // The data is plain and consistent after every statement, so a panic elsewhere does not corrupt it.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
