@@ -1,10 +1,13 @@
 //! The status page in Chromium: it shows the current state, updates itself, and displays external data only as text.
 
-use asf_publishing_point::config::{Config, PointConfig};
+use asf_publishing_point::config::{Config, PointConfig, Principals};
 use asf_publishing_point::{BlockingServer, RelayConfig, Server};
 use test_support::browser::{Browser, DESK, Look, PHONE};
 use test_support::encoder::{Encoder, Player, header};
 use test_support::pipeline::until;
+use test_support::wire::{Push, Wire};
+use wmhttp::packet::Packet;
+use wmhttp::server::access::AccessPolicy;
 
 const AGENT: &str = "WMEncoder/12.0.0.0 test/1";
 
@@ -16,7 +19,7 @@ fn server(points: &[&str]) -> BlockingServer {
 fn watching(server: &BlockingServer) -> Browser {
     let browser = Browser::start();
     browser.open(&format!("http://{}/", server.addr()));
-    browser.until("the first answer", "return document.getElementById('link').dataset.state === 'live'");
+    browser.until("the first answer", "return document.getElementById('link').dataset.state === 'connected'");
     browser
 }
 
@@ -59,10 +62,125 @@ fn a_push_is_shown_and_its_plot_moves() {
     let label = browser.run("return document.querySelector('figure.in svg').getAttribute('aria-label')");
     assert!(label.as_str().unwrap().starts_with("Bit rate from the encoder: "), "{label}");
 
+    let link = "getComputedStyle(document.getElementById('link')).color";
+    let badge = "getComputedStyle(document.querySelector('[data-state=STATE] .badge'))";
+    let good = format!("{}.color", badge.replace("STATE", "pushed"));
+    assert_eq!(browser.run(&format!("return {good} !== {link}")), true, "a page that is connected does not look live");
+    let state = |state| format!("return document.querySelector('[data-state={state}] .badge').innerText");
+    assert_eq!((browser.run(&state("pushed")), browser.run(&state("idle"))), ("Live".into(), "Idle".into()));
+    assert_eq!(browser.run("return document.getElementById('sum-live').innerText"), "1");
+
     drop(player);
     browser.until("the player has gone", "return !/\\b1 player\\b/.test(document.body.innerText)");
     drop(encoder);
     browser.until("the end", &format!("return !({})", ON_AIR.trim_start_matches("return ")));
+    is_quiet(&browser, &server);
+}
+
+/// The URLs of a point can be copied, over plain HTTP from elsewhere too, where browsers give pages no clipboard.
+#[test]
+fn urls_are_copied() {
+    let server = server(&["concert"]);
+    let browser = watching(&server);
+    browser.allow_clipboard();
+    let address = server.addr();
+    let urls = [
+        format!("http://{address}/concert"),
+        format!("mmsh://{address}/concert"),
+        format!("http://{address}/concert?format=asf"),
+    ];
+    browser.until("the URLs", "return document.querySelectorAll('.urls li').length === 3");
+    for (index, url) in urls.iter().enumerate() {
+        for withheld in [false, true] {
+            if withheld {
+                browser.run("navigator.clipboard.writeText = () => Promise.reject(new Error('withheld'))");
+            }
+            browser
+                .run("document.querySelectorAll('.urls button').forEach((button) => { button.textContent = 'Copy'; })");
+            browser.click(&format!(".urls li:nth-child({}) button", index + 1));
+            let copied = format!("return document.querySelectorAll('.urls button')[{index}].innerText === 'Copied'");
+            browser.until("the button has copied", &copied);
+            assert_eq!(browser.run("return navigator.clipboard.readText()"), url.as_str());
+            browser.run("delete navigator.clipboard.writeText");
+        }
+    }
+    is_quiet(&browser, &server);
+}
+
+/// What an operator must see: relays that fail, encoders that are away or silent, and wrong passwords.
+#[test]
+fn trouble_is_shown() {
+    let bob = AccessPolicy::new("bob:push:0786f66609ee7d38256a25b55563aa64\n".parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let everybody = PointConfig { write: Principals::Everybody, ..PointConfig::default() };
+    let mut config = Config::with_points(["concert", "interview", "news", "studio"], &everybody);
+    config.points.get_mut("concert").unwrap().forward = vec![RelayConfig::to("http://127.0.0.1:9/concert").unwrap()];
+    config.points.get_mut("concert").unwrap().record = Some(folder.path().to_owned());
+    config.points.get_mut("studio").unwrap().write = Principals::Users;
+    config.users = Some(bob);
+    let server = Server::spawn(config).unwrap();
+    let browser = watching(&server);
+    let point = |name: &str| {
+        format!(
+            "[...document.querySelectorAll('.point')].find((point) => point.querySelector('h2').innerText === '{name}')"
+        )
+    };
+    let is = |name: &str, health: &str| format!("return {}.dataset.health === '{health}'", point(name));
+    assert_eq!(browser.run("return document.querySelectorAll('[data-health=live]').length"), 0);
+    browser.until("all are idle", "return document.querySelectorAll('[data-health=idle]').length === 4");
+    assert_eq!(browser.run("return document.getElementById('logins').hidden"), true);
+
+    let _encoder = Encoder::start(server.addr(), "concert", AGENT, header("Summer concert", "City radio"));
+    browser.until("the relay fails", &is("concert", "warn"));
+    let text = |name: &str| browser.run(&format!("return {}.textContent", point(name))).as_str().unwrap().to_owned();
+    assert!(text("concert").contains("Live, with problems"), "{}", text("concert"));
+    let in_errors = format!(
+        "return [...{}.querySelectorAll('.errors li')].some((error) => error.textContent.includes('relay to http://127.0.0.1:9/concert failed'))",
+        point("concert")
+    );
+    browser.until("the failure is in the list of errors", &in_errors);
+    browser
+        .until("the free disk space", &format!("return / of disk space free/.test({}.textContent)", point("concert")));
+    let link = "document.querySelector('.files a')";
+    browser.until("the recording", &format!("return {link} !== null"));
+    let size = browser.run(&format!(
+        "return fetch({link}.href).then((answer) => answer.arrayBuffer()).then((bytes) => bytes.byteLength)"
+    ));
+    assert!(size.as_u64() > Some(1000), "{size}");
+
+    let away = Encoder::start(server.addr(), "news", AGENT, header("News at eight", ""));
+    browser.until("the news", &is("news", "live"));
+    away.break_off();
+    browser.until("it is away", &is("news", "waiting"));
+    let words = text("news");
+    assert!(words.contains("Not sending since ") && words.contains("The session ends at "), "{words}");
+
+    let (mut silent, id) = Wire::set_up(server.addr(), Push::to("interview").agent(AGENT));
+    silent.start(Push::to("interview").id(&id), [Packet::Header(header("Interview", ""))]);
+    browser.until("it is silent", &is("interview", "bad"));
+    assert!(text("interview").contains("no data from the encoder for 1"), "{}", text("interview"));
+    assert_eq!(browser.run("return document.getElementById('sum-live').innerText"), "1", "the concert");
+
+    let basic = |password: &str| format!("Authorization: Basic {password}\r\n");
+    let studio = Push::to("studio").agent(AGENT);
+    assert_eq!(Wire::to(server.addr()).setup(studio.further(&basic("Ym9iOmh1c2g=")), "").status, 401);
+    browser.until("the failed log-in", "return /^1 failed log-in. The last: .* from 127.0.0.1 as “bob”, for .studio$/.test(document.getElementById('logins').innerText)");
+    assert_eq!(Wire::to(server.addr()).setup(studio.further(&basic("Ym9iOnNlY3JldA==")), "").status, 204);
+    browser.until("the user", &format!("return {}.querySelector('.user').innerText === 'bob'", point("studio")));
+
+    let _player = Player::start(server.addr(), "concert", "NSPlayer/11.0.5721.5262 WMFSDK/11.0", false);
+    browser.until("the player", "return /\\b1 player\\b/.test(document.body.innerText)");
+    browser.run("document.querySelectorAll('details').forEach((part) => { part.open = true; })");
+    for (look, name) in
+        [(DESK, "trouble-light"), (Look { dark: true, ..DESK }, "trouble-dark"), (PHONE, "trouble-phone")]
+    {
+        browser.look(look);
+        let fits = "return document.documentElement.scrollWidth <= window.innerWidth";
+        browser.until(&format!("nothing sticks out: {name}"), fits);
+        let poor = browser.run(CONTRAST);
+        assert_eq!(poor, serde_json::json!([]), "of little contrast: {name}");
+        photograph(&browser, name);
+    }
     is_quiet(&browser, &server);
 }
 
@@ -161,7 +279,8 @@ fn it_fits_every_screen() {
         .map(|_| Player::start(server.addr(), "concert", "NSPlayer/11.0.5721.5262 WMFSDK/11.0", false))
         .collect();
     browser.until("the players", "return /\\b50 players\\b/.test(document.body.innerText)");
-    browser.until("the forwards", "return document.body.innerText.includes('Pushed on to 2 servers, 1 of them now')");
+    browser
+        .until("the forwards", "return document.body.innerText.includes('Relayed to 2 servers, 1 of them streaming')");
     browser.run("document.querySelectorAll('details').forEach((part) => { part.open = true; })");
     if std::env::var_os("STATUS_PAGE_PICTURES").is_some() {
         std::thread::sleep(std::time::Duration::from_secs(25));

@@ -60,7 +60,7 @@ impl Handler for Dispatcher {
         let Answer { mut response, handled } = match refusal {
             Some(refusal) => refusal,
             None if pushes => self.ingest.answer(connection, request).await?,
-            None => self.playback.answer(client.clone(), visit, connection.scheme(), request).await,
+            None => self.playback.answer(client.clone(), connection, request).await,
         };
         match handled {
             Handled::Plain => {}

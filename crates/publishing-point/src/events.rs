@@ -45,8 +45,9 @@ pub(crate) fn refused(caller: &Caller, wanted: Wanted, status: StatusCode, reaso
 /// docs/publishing-point.md reads this line.
 pub(crate) fn record_failed_login(caller: &Caller, bounds: &ServerLimits, user: Option<&str>, path: &str) {
     let now = Instant::now();
+    let (user, path) = (user.map(shortened), shortened(path));
+    caller.count_failed_login(user.clone(), path.clone());
     if let Some(left_out) = caller.takes_log_line(now) {
-        let (user, path) = (user.map(shortened), shortened(path));
         let left_out = (left_out > 0).then_some(left_out);
         tracing::warn!(address = %caller.address(), status = 401, user, path, left_out, "login failed");
     }

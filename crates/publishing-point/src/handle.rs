@@ -37,9 +37,9 @@ impl ServerHandle {
         status_address: Option<SocketAddr>,
         registry: Arc<Registry>,
         access: Arc<Access>,
+        urls: Urls,
     ) -> Self {
         let runtime = Handle::current();
-        let urls = Urls::new(address, tls_address, status_address);
         let config = registry.config();
         urls.log_status(&config);
         for (name, point) in &config.points {

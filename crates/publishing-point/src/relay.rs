@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::relay::RelayConfig;
 use crate::events::whole_milliseconds;
+use crate::points::activity::PointActivity;
 use asfpush_client::packet_buffer::PacketBuffer;
 use asfpush_client::publish::stats::Stats;
 use asfpush_client::publish::status::{DestinationEvent, State as Stage, Status};
@@ -93,6 +94,8 @@ struct Shared {
     point: String,
     /// The point's name in Via, which nobody else has and nobody can guess.
     via_pseudonym: String,
+    /// The point's errors, for the status.
+    ledger: Arc<PointActivity>,
     state: Mutex<State>,
 }
 
@@ -114,10 +117,15 @@ struct Ending {
 }
 
 impl Relays {
-    /// Of the point `point`, which is called `via_pseudonym` where it pushes on to.
-    pub(crate) fn new(point: &str, via_pseudonym: String, wanted: Vec<RelayConfig>) -> Self {
+    /// Of the point `point`, which is called `via_pseudonym` where it pushes on to. What goes wrong is an error in `ledger`.
+    pub(crate) fn new(
+        point: &str,
+        via_pseudonym: String,
+        wanted: Vec<RelayConfig>,
+        ledger: Arc<PointActivity>,
+    ) -> Self {
         let state = State { wanted, via: Via::default(), stream: None, ending: Vec::new(), past: HashMap::new() };
-        let shared = Shared { point: point.to_owned(), via_pseudonym, state: Mutex::new(state) };
+        let shared = Shared { point: point.to_owned(), via_pseudonym, ledger, state: Mutex::new(state) };
         Self { shared: Arc::new(shared) }
     }
 
@@ -239,7 +247,8 @@ impl Shared {
 
     fn add(&self, publisher: &Publisher, forward: &RelayConfig, via: &Via) {
         let location = self.location(forward);
-        let logger = Arc::new(RelayLogger { point: self.point.clone(), to: location.clone() });
+        let (point, ledger) = (self.point.clone(), Arc::clone(&self.ledger));
+        let logger = Arc::new(RelayLogger { point, to: location.clone(), ledger });
         if let Err(error) = publisher.add(&location, self.settings(forward, via), logger) {
             tracing::error!(point = self.point, to = location, %error, "cannot relay the stream: no I/O thread");
         }
@@ -278,33 +287,35 @@ impl Shared {
     }
 }
 
-/// Writes what becomes of a forward into the log.
+/// Writes what becomes of a forward into the log, and what goes wrong into the status too.
 struct RelayLogger {
     point: String,
     to: String,
+    ledger: Arc<PointActivity>,
 }
 
 impl DestinationObserver for RelayLogger {
     fn report(&self, report: DestinationEvent) {
-        let Self { point, to } = self;
+        let Self { point, to, ledger } = self;
         match report {
             DestinationEvent::StateChange(step) => match (step.status, step.failure) {
                 (Status::Started, _) => tracing::info!(point, to, "relay started"),
                 (Status::ReconnectStart, Some(failure)) => {
                     let retry_in = step.retry_in.map(|time| whole_milliseconds(time).to_string());
                     tracing::warn!(point, to, error = %failure, retry_in, "relay connection failed");
+                    ledger.trouble(&format!("relay to {to} failed: {failure}"));
+                }
+                (Status::Error, Some(failure)) => {
+                    tracing::error!(point, to, error = %failure, "relay failed for good");
+                    ledger.trouble(&format!("relay to {to} failed for good: {failure}"));
                 }
                 (Status::Stopped, _) => tracing::info!(point, to, "relay ended"),
                 (status, _) => tracing::debug!(point, to, ?status, "relay status"),
             },
             DestinationEvent::Notice { text, remedy, .. } => tracing::warn!(point, to, remedy, "relay: {text}"),
             DestinationEvent::Dropped { packets, .. } => {
-                tracing::warn!(
-                    point,
-                    to,
-                    packets,
-                    "packets not relayed: the other server or the network to it is too slow"
-                )
+                tracing::warn!(point, to, packets, "packets not relayed: the other server is disconnected or too slow");
+                ledger.trouble(&format!("packets not relayed to {to}: the other server is disconnected or too slow"));
             }
             // The encoder cannot be asked from here.
             DestinationEvent::KeyFrameWanted { .. } => {}

@@ -30,11 +30,15 @@ use crate::source;
 use crate::status::listener::StatusListener;
 use crate::status::routes::Status;
 use crate::status::sampler;
+use crate::urls::Urls;
 
 /// Pause after a failed accept, such as for want of descriptors, so that it does not spin.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// How long connections have to say their last at the end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
+/// How long [`Server::shutdown`] may take: the ends of sessions and relays, [`SHUTDOWN_FINISH_TIMEOUT`] for recordings, and
+/// [`SHUTDOWN_GRACE`].
+const SHUTDOWN_TIME: Duration = Duration::from_secs(45);
 
 /// A running server, in the runtime that it was started in.
 pub struct Server {
@@ -72,7 +76,14 @@ impl Server {
         watching.spawn(sampler::sample(Arc::downgrade(&registry)));
         let gate = ClientLimits::new();
         let status_address = status_listener.as_ref().map(StatusListener::address);
-        let status = Arc::new(Status::new(Arc::clone(&registry), Arc::clone(&access), status_listener.is_some()));
+        let urls = Urls::new(address, tls_address, status_address);
+        let status = Arc::new(Status::new(
+            Arc::clone(&registry),
+            Arc::clone(&access),
+            Arc::clone(&gate),
+            urls.clone(),
+            status_listener.is_some(),
+        ));
         if let Some(listener) = status_listener {
             watching.spawn(listener.serve(Arc::clone(&status), Arc::clone(&gate)));
         }
@@ -93,7 +104,7 @@ impl Server {
         for point in registry.points() {
             source::ensure(&point, &Handle::current());
         }
-        let controls = ServerHandle::new(address, tls_address, status_address, registry, access);
+        let controls = ServerHandle::new(address, tls_address, status_address, registry, access, urls);
         Ok(Self { controls, stop, accepting, _watching: watching })
     }
 
@@ -104,6 +115,12 @@ impl Server {
         if !time.is_zero() {
             drain::drain(&self.controls.registry, time).await;
         }
+    }
+
+    /// How long [`Server::drain`] and then [`Server::shutdown`] may take, so that whoever ends the process can wait that
+    /// long before killing it.
+    pub fn stop_time(&self) -> Duration {
+        self.controls.registry.config().drain_time + SHUTDOWN_TIME
     }
 
     /// Ends pushes with 503 and players' streams with `$E`, and makes the recordings whole. Gives

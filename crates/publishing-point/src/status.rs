@@ -7,10 +7,11 @@
 //! ```
 
 pub(crate) mod access;
+mod disk;
 pub(crate) mod listener;
 mod metrics;
 mod page;
-mod recording_sizes;
+mod recordings;
 pub(crate) mod routes;
 pub(crate) mod sampler;
 mod snapshot;

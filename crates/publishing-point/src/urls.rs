@@ -1,4 +1,4 @@
-//! The URLs by which encoders, players and operators reach the server, for its log.
+//! The URLs by which encoders, players and operators reach the server, for its log and its status.
 
 use std::net::SocketAddr;
 
@@ -41,9 +41,26 @@ impl Urls {
         }
         let push_tls = self.tls.as_ref().and_then(|host| url("https", host, name));
         let play_mms = url("mmsh", &self.plain, name);
-        let play_http = format!("{push}?format=asf");
+        let play_http = play_http(&push);
         tracing::info!(point = name, push, push_tls, play_mms, play_http, "publishing point ready");
     }
+
+    /// Where encoders push to the point `name`, first without TLS.
+    pub(crate) fn push(&self, name: &str) -> Vec<String> {
+        let tls = self.tls.as_ref().and_then(|host| url("https", host, name));
+        url("http", &self.plain, name).into_iter().chain(tls).collect()
+    }
+
+    /// Where players play the point `name`.
+    pub(crate) fn play(&self, name: &str) -> Vec<String> {
+        let mms = url("mmsh", &self.plain, name);
+        mms.into_iter().chain(self.push(name).iter().map(|push| play_http(push))).collect()
+    }
+}
+
+/// The URL by which players without the players' protocol play what is pushed to the URL `push`.
+fn play_http(push: &str) -> String {
+    format!("{push}?format=asf")
 }
 
 /// The URL of the point `name`, with whatever a path cannot hold encoded.
@@ -71,6 +88,17 @@ mod tests {
     fn names_are_encoded() {
         assert_eq!(url("mmsh", "[::1]:8080", "gr\u{fc}n x?").as_deref(), Some("mmsh://[::1]:8080/gr%C3%BCn%20x%3F"));
         assert_eq!(url("http", "media:80", "live/1").as_deref(), Some("http://media:80/live/1"));
+    }
+
+    #[test]
+    fn each_point_has_its_urls() {
+        let address = |text: &str| text.parse().unwrap();
+        let urls = Urls::new(address("192.0.2.1:8080"), None, None);
+        assert_eq!(urls.push("a b"), ["http://192.0.2.1:8080/a%20b"]);
+        assert_eq!(urls.play("live"), ["mmsh://192.0.2.1:8080/live", "http://192.0.2.1:8080/live?format=asf"]);
+        let urls = Urls::new(address("192.0.2.1:80"), Some(address("192.0.2.1:443")), None);
+        assert_eq!(urls.push("live"), ["http://192.0.2.1:80/live", "https://192.0.2.1:443/live"]);
+        assert_eq!(urls.play("live").last().unwrap(), "https://192.0.2.1:443/live?format=asf");
     }
 
     #[test]

@@ -92,6 +92,23 @@ impl Browser {
         self.send("Emulation.setDeviceMetricsOverride", metrics);
     }
 
+    /// Lets pages read and write the clipboard.
+    pub fn allow_clipboard(&self) {
+        self.send(
+            "Browser.grantPermissions",
+            json!({ "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"] }),
+        );
+    }
+
+    /// Clicks as a reader does, which a page may need for what only its reader may want.
+    pub fn click(&self, selector: &str) {
+        let click = async {
+            let element = self.driver().find(thirtyfour::By::Css(selector)).await?;
+            element.click().await
+        };
+        self.runtime.block_on(click).unwrap();
+    }
+
     /// Saves the whole page as a PNG file.
     pub fn photograph(&self, file: &std::path::Path) {
         use base64::Engine;

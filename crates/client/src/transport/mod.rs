@@ -48,6 +48,8 @@ use body::Queue;
 use single_connection::ConnectionInfo;
 use socket::Socket;
 pub use socket::Telemetry;
+#[cfg(unix)]
+pub use socket::tcp_info;
 use tls::Tls;
 use wmhttp::client::{Connection, Request, ResponseHead};
 use wmhttp::failure::Cause;

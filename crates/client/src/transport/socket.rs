@@ -11,8 +11,12 @@ mod other;
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::Socket;
+#[cfg(target_os = "linux")]
+pub use linux::tcp_info;
 #[cfg(not(target_os = "linux"))]
 pub(super) use other::Socket;
+#[cfg(all(unix, not(target_os = "linux")))]
+pub use other::tcp_info;
 
 /// The kernel's statistics of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use lru::LruCache;
 
@@ -53,6 +53,24 @@ struct State {
     /// Lines of the log about an address, and how many were left out since the last.
     lines: LruCache<AddressKey, (TokenBucket, u64)>,
     all_lines: Option<TokenBucket>,
+    failed_logins: FailedLogins,
+}
+
+/// Log-ins that failed, for the status.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FailedLogins {
+    pub(crate) count: u64,
+    pub(crate) last: Option<FailedLogin>,
+}
+
+/// A log-in that failed. Its texts are the client's.
+#[derive(Clone, Debug)]
+pub(crate) struct FailedLogin {
+    pub(crate) time: SystemTime,
+    pub(crate) address: IpAddr,
+    /// The user that the client says it is, if it says so.
+    pub(crate) user: Option<String>,
+    pub(crate) path: String,
 }
 
 /// What there is of one address.
@@ -82,6 +100,7 @@ impl ClientLimits {
             guesses: LruCache::new(MAX_REMEMBERED_ADDRESSES),
             lines: LruCache::new(MAX_REMEMBERED_ADDRESSES),
             all_lines: None,
+            failed_logins: FailedLogins::default(),
         })))
     }
 
@@ -118,6 +137,11 @@ impl ClientLimits {
     /// Whoever names passwords from this address.
     pub(crate) fn caller(self: &Arc<Self>, address: IpAddr) -> Caller {
         Caller { gate: Arc::clone(self), site: AddressKey::of(address), address: address.to_canonical() }
+    }
+
+    /// The log-ins that failed so far.
+    pub(crate) fn failed_logins(&self) -> FailedLogins {
+        self.lock().failed_logins.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -161,6 +185,14 @@ impl Caller {
         }
         *left_out += 1;
         None
+    }
+
+    /// Counts a failed log-in for the status; `user` and `path` are bounded.
+    pub(crate) fn count_failed_login(&self, user: Option<String>, path: String) {
+        let mut state = self.gate.lock();
+        state.failed_logins.count += 1;
+        let time = SystemTime::now();
+        state.failed_logins.last = Some(FailedLogin { time, address: self.address, user, path });
     }
 
     /// Remembers a wrong password; `true` where it is the one that locks the address out.

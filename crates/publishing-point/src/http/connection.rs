@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, interval_at, timeout, timeout_at};
 
 use super::body::Body;
 use super::io::MaybeTlsStream;
+use super::open_socket::OpenSocket;
 use crate::admission::client_limits::ConnectionPermit;
 use crate::admission::limits::ServerLimits;
 use crate::fault_injection::write_faults::{FaultyStream, WriteFaults};
@@ -44,6 +46,7 @@ pub(crate) struct Connection {
     /// What URLs that lead here begin with.
     scheme: &'static str,
     visit: ConnectionPermit,
+    socket: Arc<OpenSocket>,
     close: Notify,
     /// It closes by a reset.
     resets: AtomicBool,
@@ -64,6 +67,7 @@ impl Connection {
             peer,
             scheme,
             visit,
+            socket: Arc::default(),
             close: Notify::new(),
             resets: AtomicBool::new(false),
             requests: AtomicU64::new(0),
@@ -88,6 +92,11 @@ impl Connection {
     /// Where it comes from.
     pub(crate) fn visit(&self) -> &ConnectionPermit {
         &self.visit
+    }
+
+    /// What the kernel knows of it.
+    pub(crate) fn socket(&self) -> &Arc<OpenSocket> {
+        &self.socket
     }
 
     /// It pushes or plays: from now on the protocol's own time-outs count, and no other.
@@ -204,8 +213,11 @@ pub(crate) async fn serve<H: Handler>(
         .max_headers(limits.max_head_lines)
         .max_buf_size(READ_AHEAD)
         .header_read_timeout(head_timeout);
+    let descriptor = stream.tcp().as_raw_fd();
     let mut http =
         http.serve_connection(TokioIo::new(FaultyStream::new(stream, Arc::clone(&connection.wire))), service);
+    // Made after what has the stream, so that it is dropped before it, whichever way this ends.
+    let open = connection.socket.open(descriptor);
     let mut look = interval_at(Instant::now() + limits.head_timeout, limits.head_timeout);
     loop {
         tokio::select! {
@@ -222,6 +234,7 @@ pub(crate) async fn serve<H: Handler>(
             },
         }
     }
+    drop(open);
     let stream = http.into_parts().io.into_inner();
     #[cfg(feature = "fault-injection")]
     let stream = stream.into_inner();

@@ -7,4 +7,5 @@ pub(crate) mod handled;
 pub(crate) mod header_case;
 pub(crate) mod hygiene;
 pub(crate) mod io;
+pub(crate) mod open_socket;
 pub(crate) mod tls;

@@ -54,6 +54,7 @@ pub(crate) fn spawn(start: SessionStart, connection: &Arc<Connection>) -> Publis
         writer: StreamWriter::new(point),
         displaced: None,
         refusal: None,
+        waits_until: None,
     };
     tokio::spawn(session.run(requests, controlled));
     PublishSession::new(to_session, control, connection, owner)
@@ -76,6 +77,8 @@ struct Session {
     displaced: Option<&'static str>,
     /// The error that the session ends with.
     refusal: Option<String>,
+    /// Until when the status says that the session waits for its encoder.
+    waits_until: Option<Instant>,
 }
 
 struct ActivePush {
@@ -92,6 +95,7 @@ enum Event {
 
 impl Session {
     async fn run(mut self, mut messages: mpsc::Receiver<SessionRequest>, mut fate: watch::Receiver<SessionControl>) {
+        self.report_wait();
         while !self.session.is_over() && self.displaced.is_none() {
             let event = self.next_event(&mut messages, &mut fate).await;
             self.take(event);
@@ -100,10 +104,20 @@ impl Session {
             self.process_outputs().await;
             if self.displaced.is_none() && !self.session.is_over() {
                 self.point.set_pushing(self.session.is_streaming());
+                self.report_wait();
             }
         }
         if let Some(reason) = self.displaced {
             self.pusher.log_end(self.point.name(), reason, false);
+        }
+    }
+
+    /// Has the status show since when and until when the session waits for its encoder.
+    fn report_wait(&mut self) {
+        let until = self.session.deadline().filter(|_| !self.session.is_streaming());
+        if until != self.waits_until {
+            self.waits_until = until;
+            self.pusher.set_waiting(until);
         }
     }
 

@@ -17,10 +17,11 @@ use super::sessions::{self, PlayerSessions, SessionState};
 use super::stream::{OutputFormat, PlayRequest, PlayerStream};
 use super::{asx, framing};
 use crate::admission::authorization::{Access, AccessDenied, challenge};
-use crate::admission::client_limits::ConnectionPermit;
 use crate::admission::login_attempts::retry_after;
 use crate::http::body::Body;
+use crate::http::connection::Connection;
 use crate::http::handled::{Answer, Handled, Refusal};
+use crate::http::open_socket::OpenSocket;
 use crate::points::client::Client;
 use crate::points::registry::Registry;
 use asf::Header;
@@ -62,13 +63,11 @@ impl Playback {
         Self { registry, access, sessions: PlayerSessions::default(), playing: Arc::default() }
     }
 
-    /// Answers a request of `client` that is no push; `scheme` is that of the URLs by which clients come on this
-    /// connection.
+    /// Answers a request of `client` that is not a push.
     pub(crate) async fn answer(
         &self,
         mut client: Client,
-        visit: &ConnectionPermit,
-        scheme: &str,
+        connection: &Connection,
         request: Request<Incoming>,
     ) -> Answer {
         let path = request.uri().path().to_owned();
@@ -84,7 +83,7 @@ impl Playback {
             Err(error) => return no_entry(error),
         }
         let plays = matches!(wish, PlayerRequest::Play { .. }) && request.method() != Method::HEAD;
-        if plays && !visit.play(&self.registry.config().bounds) {
+        if plays && !connection.visit().play(&self.registry.config().bounds) {
             let Answer { response, handled } = text(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_OF_ADDRESS);
             return Answer::new(handled, retry_after(response, PLAYERS_RETRY));
         }
@@ -99,7 +98,7 @@ impl Playback {
             None => None,
         };
         let by_relay = request.headers().contains_key(header::VIA);
-        let mut answer = self.answer_to(wish, &path, id, client, scheme, request).await;
+        let mut answer = self.answer_to(wish, &path, id, client, connection, request).await;
         if let Some(point) = point {
             on_demand::set_via(&point, by_relay, &mut answer.response);
         }
@@ -113,23 +112,24 @@ impl Playback {
         path: &str,
         id: Option<u32>,
         client: Client,
-        scheme: &str,
+        connection: &Connection,
         request: Request<Incoming>,
     ) -> Answer {
+        let socket = connection.socket();
         match wish {
             PlayerRequest::Describe => describe(self, path, id),
             PlayerRequest::Play { order, .. } if order.form == OutputFormat::Plain => {
-                play_plain(self, path, &order, request.method(), client)
+                play_plain(self, path, &order, request.method(), client, socket)
             }
             PlayerRequest::Play { order, chunked } => {
-                let mut answer = play(self, path, &order, id, client);
+                let mut answer = play(self, path, &order, id, client, socket);
                 if chunked && request.version() == Version::HTTP_11 {
                     *answer.response.version_mut() = Version::HTTP_11;
                 }
                 answer
             }
             PlayerRequest::Options => options(request.version()).into(),
-            PlayerRequest::Asx => asx(self, &request, scheme),
+            PlayerRequest::Asx => asx(self, &request, connection.scheme()),
             PlayerRequest::Log { line } => log(path, id, line, request.into_body()).await,
             PlayerRequest::Event => response(StatusCode::OK, None, Body::empty()).into(),
             PlayerRequest::Stop | PlayerRequest::KeepAlive | PlayerRequest::Select(_) => in_session(self, id, wish),
@@ -247,7 +247,14 @@ fn header_of(playback: &Playback, path: &str) -> Result<Arc<Header>, PlayError> 
     playback.registry.point(path).ok_or(PlayError::UnknownPoint)?.header().ok_or(PlayError::NotPushed)
 }
 
-fn play(playback: &Playback, path: &str, order: &PlayRequest, id: Option<u32>, client: Client) -> Answer {
+fn play(
+    playback: &Playback,
+    path: &str,
+    order: &PlayRequest,
+    id: Option<u32>,
+    client: Client,
+    socket: &Arc<OpenSocket>,
+) -> Answer {
     let mut play = match playback.begin_stream(path, order) {
         Ok(play) => play,
         Err(error) => return no_stream(error),
@@ -260,14 +267,21 @@ fn play(playback: &Playback, path: &str, order: &PlayRequest, id: Option<u32>, c
     if !playback.sessions.stream(session.id, play.control(), Instant::now()) {
         return no_session(SessionError::Streams);
     }
-    play.set_client(client);
+    play.set_client(client, socket);
     let mut response = response(StatusCode::OK, Some(PLAY_TYPE), Body::Stream(Box::new(play)));
     session.write_headers(&mut response);
     Answer::new(Handled::Player, response)
 }
 
 /// The stream as a file that never ends; to HEAD no more than its type.
-fn play_plain(playback: &Playback, path: &str, order: &PlayRequest, method: &Method, client: Client) -> Answer {
+fn play_plain(
+    playback: &Playback,
+    path: &str,
+    order: &PlayRequest,
+    method: &Method,
+    client: Client,
+    socket: &Arc<OpenSocket>,
+) -> Answer {
     if method == Method::HEAD {
         return match header_of(playback, path) {
             Ok(_) => response(StatusCode::OK, Some(PLAIN_TYPE), Body::empty()).into(),
@@ -276,7 +290,7 @@ fn play_plain(playback: &Playback, path: &str, order: &PlayRequest, method: &Met
     }
     match playback.begin_stream(path, order) {
         Ok(mut play) => {
-            play.set_client(client);
+            play.set_client(client, socket);
             let body = Body::Stream(Box::new(play));
             Answer::new(Handled::Player, response(StatusCode::OK, Some(PLAIN_TYPE), body))
         }

@@ -12,6 +12,7 @@ use super::stream_selection::{PayloadFilter, StreamSelection};
 use crate::config::{HeaderChange, PointConfig, SlowPlayers};
 use crate::http::body::BodyStream;
 use crate::http::buf_list::BufList;
+use crate::http::open_socket::OpenSocket;
 use crate::points::activity::PlayerGuard;
 use crate::points::client::Client;
 use crate::points::publishing_point::{Joined, PlayerCountGuard};
@@ -140,9 +141,10 @@ impl PlayerStream {
         }
     }
 
-    /// The status shall know who plays.
-    pub(crate) fn set_client(&mut self, client: Client) {
-        self.player = Some(self.count.ledger().player(self.count.point(), client, self.reader.monitor()));
+    /// Lists the player in the status: who plays, on a connection with this socket.
+    pub(crate) fn set_client(&mut self, client: Client, socket: &Arc<OpenSocket>) {
+        let (point, reader) = (self.count.point(), self.reader.monitor());
+        self.player = Some(self.count.ledger().player(point, client, reader, socket.acknowledgements()));
     }
 
     pub(crate) fn control(&self) -> &Arc<StreamControl> {

@@ -11,6 +11,7 @@ use super::bitrate_history::{History, Sample};
 use super::client::{Client, shortened};
 use super::recent_errors::RecentErrors;
 use crate::events::whole_seconds;
+use crate::http::open_socket::Acknowledgements;
 use asfpush_client::packet_buffer::{Progress, ReaderMonitor};
 
 /// What a point remembers for its status.
@@ -54,8 +55,17 @@ pub(crate) struct Pusher {
     /// What the point had received when it came: packets and bytes.
     pub(crate) before: (u64, u64),
     away: AtomicBool,
+    waiting: Mutex<Option<EncoderWait>>,
     pub(crate) breaks: AtomicU64,
     pub(crate) resumes: AtomicU64,
+}
+
+/// A push session that waits for its encoder's next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EncoderWait {
+    pub(crate) since: SystemTime,
+    /// When the session ends if no request comes.
+    pub(crate) until: SystemTime,
 }
 
 /// A player, as long as it is there.
@@ -76,11 +86,18 @@ pub(crate) struct PlayerInfo {
     /// Packets that it was too slow for, since it began.
     pub(crate) lost: AtomicU64,
     pub(crate) observer: ReaderMonitor,
+    acknowledged: Acknowledgements,
     /// It is to go and ask elsewhere.
     dismissed: AtomicBool,
 }
 
 impl PlayerInfo {
+    /// Bytes of its stream that the player's system has acknowledged; `None` if that is not known. The head of the
+    /// response, and TLS, count too, but never more than what was sent.
+    pub(crate) fn acknowledged(&self) -> Option<u64> {
+        Some(self.acknowledged.bytes()?.min(self.sent.load(Ordering::Relaxed)))
+    }
+
     /// Ends the player's stream with what has arrived by now, so that it asks again, elsewhere; `false` if that was
     /// done before.
     pub(crate) fn dismiss(&self) -> bool {
@@ -109,6 +126,7 @@ impl PointActivity {
             bytes: AtomicU64::new(0),
             before,
             away: AtomicBool::new(false),
+            waiting: Mutex::default(),
             breaks: AtomicU64::new(0),
             resumes: AtomicU64::new(0),
         });
@@ -116,8 +134,15 @@ impl PointActivity {
         pusher
     }
 
-    /// A player joins the point `point`; `observer` sees its place in the packet buffer.
-    pub(crate) fn player(self: &Arc<Self>, point: &str, client: Client, observer: ReaderMonitor) -> PlayerGuard {
+    /// A player joins the point `point`; `observer` sees its place in the packet buffer, and `acknowledged` what its
+    /// system has of the response.
+    pub(crate) fn player(
+        self: &Arc<Self>,
+        point: &str,
+        client: Client,
+        observer: ReaderMonitor,
+        acknowledged: Acknowledgements,
+    ) -> PlayerGuard {
         let (user, user_agent) = (client.user.as_deref(), client.agent.as_deref());
         tracing::info!(point, address = %client.address, user, user_agent, "player joined");
         let viewer = Arc::new(PlayerInfo {
@@ -126,6 +151,7 @@ impl PointActivity {
             sent: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             observer,
+            acknowledged,
             dismissed: AtomicBool::new(false),
         });
         let mut players = lock(&self.players);
@@ -223,6 +249,21 @@ impl Pusher {
         self.ledger.trouble("the encoder's connection was lost in mid-stream");
     }
 
+    /// The session waits for its encoder until `until`; `None`: a PushStart is under way.
+    pub(crate) fn set_waiting(&self, until: Option<Instant>) {
+        let now = SystemTime::now();
+        let mut waiting = lock(&self.waiting);
+        *waiting = until.map(|until| EncoderWait {
+            since: waiting.map_or(now, |before| before.since),
+            until: now + until.saturating_duration_since(Instant::now()),
+        });
+    }
+
+    /// Since when the session waits for its encoder, if it does, and until when.
+    pub(crate) fn waiting(&self) -> Option<EncoderWait> {
+        *lock(&self.waiting)
+    }
+
     /// A PushStart begins.
     pub(crate) fn started(&self) {
         if self.away.swap(false, Ordering::Relaxed) {
@@ -279,6 +320,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -295,6 +338,17 @@ mod tests {
         second.started();
         second.started();
         assert_eq!((ledger.breaks(), ledger.resumes()), (1, 1));
+        let minute = Duration::from_secs(60);
+        second.set_waiting(Some(Instant::now() + minute));
+        let first_wait = second.waiting().unwrap();
+        let left = first_wait.until.duration_since(first_wait.since).unwrap();
+        assert!(left > minute / 2 && left <= minute, "{left:?}");
+        second.set_waiting(Some(Instant::now() + 2 * minute));
+        let wait = second.waiting().unwrap();
+        assert_eq!(wait.since, first_wait.since, "it waits on");
+        assert!(wait.until > first_wait.until + minute / 2);
+        second.set_waiting(None);
+        assert_eq!(second.waiting(), None);
         drop(second);
         assert!(ledger.pusher_now().is_none());
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use super::activity::{PointActivity, Pusher};
 use super::client::Client;
@@ -56,6 +57,8 @@ pub(crate) struct PublishingPoint {
     counters: Counters,
     playing: Arc<AtomicUsize>,
     ledger: Arc<PointActivity>,
+    /// When the point was made.
+    made: Instant,
 }
 
 /// A stream from its first header to its end; players that joined it see all of it in one response.
@@ -75,6 +78,10 @@ struct Counters {
     sessions: AtomicU64,
     players: AtomicU64,
     pushing: AtomicU64,
+    /// When data packets came last, and when the encoder's latest PushStart began: milliseconds of the point's life, and
+    /// one more, so that 0 is never.
+    latest_packet: AtomicU64,
+    push_began: AtomicU64,
 }
 
 /// A player as long as it is there: counted at its point and in the server.
@@ -130,8 +137,9 @@ impl PublishingPoint {
     pub(crate) fn create(name: &str, config: &Arc<PointConfig>) -> io::Result<Arc<Self>> {
         let recorder = Self::create_recorder(name, config)?;
         let via_pseudonym = random_digits().ok_or_else(|| io::Error::other("no randomness for a name"))?;
-        let relays = Relays::new(name, via_pseudonym, config.forward.clone());
-        Ok(Arc::new(Self::new(name, Arc::clone(config), recorder, relays)))
+        let ledger = Arc::default();
+        let relays = Relays::new(name, via_pseudonym, config.forward.clone(), Arc::clone(&ledger));
+        Ok(Arc::new(Self::new(name, Arc::clone(config), recorder, relays, ledger)))
     }
 
     /// The recorder that a point with this configuration needs.
@@ -142,7 +150,13 @@ impl PublishingPoint {
         config.record.as_deref().map(|directory| Recorder::start(directory, name)).transpose()
     }
 
-    fn new(name: &str, config: Arc<PointConfig>, recorder: Option<Recorder>, relays: Relays) -> Self {
+    fn new(
+        name: &str,
+        config: Arc<PointConfig>,
+        recorder: Option<Recorder>,
+        relays: Relays,
+        ledger: Arc<PointActivity>,
+    ) -> Self {
         let recorder = recorder.map_or_else(OnceLock::new, OnceLock::from);
         Self {
             name: name.to_owned(),
@@ -153,7 +167,8 @@ impl PublishingPoint {
             relays,
             counters: Counters::default(),
             playing: Arc::default(),
-            ledger: Arc::default(),
+            ledger,
+            made: Instant::now(),
         }
     }
 
@@ -224,7 +239,29 @@ impl PublishingPoint {
     }
 
     pub(crate) fn set_pushing(&self, pushing: bool) {
-        self.counters.pushing.store(u64::from(pushing), Ordering::Relaxed);
+        if self.counters.pushing.swap(u64::from(pushing), Ordering::Relaxed) == 0 && pushing {
+            self.counters.push_began.store(self.moment(), Ordering::Relaxed);
+        }
+    }
+
+    /// How long ago data packets came last; `None` if none ever did.
+    pub(crate) fn since_packet(&self) -> Option<Duration> {
+        self.since(&self.counters.latest_packet)
+    }
+
+    /// How long ago the encoder's latest PushStart began; `None` if none ever did.
+    pub(crate) fn since_push_began(&self) -> Option<Duration> {
+        self.since(&self.counters.push_began)
+    }
+
+    /// Now, as the counters have it. Not the time of day, which may be set.
+    fn moment(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    fn since(&self, moment: &AtomicU64) -> Option<Duration> {
+        let moment = moment.load(Ordering::Relaxed);
+        (moment > 0).then(|| Duration::from_millis(self.moment().saturating_sub(moment)))
     }
 
     /// Takes a header and returns the current one, with the times of the stream that follows. A header that is equal
@@ -261,6 +298,7 @@ impl PublishingPoint {
     pub(crate) fn append(&self, header: &Arc<Header>, packets: Vec<Packet>, received: u64) {
         self.counters.packets.fetch_add(packets.len() as u64, Ordering::Relaxed);
         self.counters.bytes.fetch_add(received, Ordering::Relaxed);
+        self.counters.latest_packet.store(self.moment(), Ordering::Relaxed);
         let buffer = self.lock().as_ref().map(|broadcast| Arc::clone(&broadcast.buffer));
         if let Some(buffer) = buffer {
             buffer.append(header, packets);

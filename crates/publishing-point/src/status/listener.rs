@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
@@ -11,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -26,8 +29,11 @@ const MAX_CONNECTIONS: usize = 64;
 const MAX_HEAD: usize = 16 * 1024;
 /// How long a connection may be idle.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a connection may last at all: who does not read holds its place no longer.
+/// How long a connection may last at all, so that a client that does not read holds its place no longer. It does not count
+/// while a recording is downloaded: there [`STALL_TIMEOUT`] does.
 const MAX_CONNECTION_TIME: Duration = Duration::from_secs(600);
+/// How long a client may acknowledge nothing.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pause after a failed accept.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
@@ -81,20 +87,32 @@ impl StatusListener {
 }
 
 async fn serve(status: Arc<Status>, stream: TcpStream, peer: SocketAddr, caller: Caller, _place: OwnedSemaphorePermit) {
+    if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(STALL_TIMEOUT)) {
+        tracing::debug!(%error, "socket options");
+    }
+    let downloads = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
-        let (status, caller) = (&status, &caller);
+        let (status, caller, downloads) = (&status, &caller, &downloads);
         async move {
             let answer = status.answer_own(peer, caller, &request).await;
-            Ok::<_, Infallible>(answer.unwrap_or_else(|| {
+            let response = answer.unwrap_or_else(|| {
                 let mut response = Response::new(Body::full("this address serves only the status\n"));
                 *response.status_mut() = StatusCode::NOT_FOUND;
                 response
-            }))
+            });
+            // The connection closes after it.
+            downloads.store(matches!(response.body(), Body::Stream(_)), Ordering::Relaxed);
+            Ok::<_, Infallible>(response)
         }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).max_header_size(MAX_HEAD).header_read_timeout(IDLE_TIMEOUT);
-    if let Ok(Err(error)) = timeout(MAX_CONNECTION_TIME, http.serve_connection(TokioIo::new(stream), service)).await {
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let mut ended = timeout(MAX_CONNECTION_TIME, connection.as_mut()).await;
+    if ended.is_err() && downloads.load(Ordering::Relaxed) {
+        ended = Ok(connection.await);
+    }
+    if let Ok(Err(error)) = ended {
         tracing::debug!(%error, "connection to the status");
     }
 }

@@ -40,6 +40,28 @@ const GAUGES: &[Row] = &[
         |point| u64::from(point.state != State::Idle),
     ),
     ("asf_point_players_connected", "Current players", None, |point| point.players.count),
+    ("asf_point_problems", "Problems that the point has now", None, |point| point.problems.len() as u64),
+];
+
+/// The same, of the points that have it, and with a fraction.
+type TimeRow = (&'static str, &'static str, Unit, fn(&ServerStatus, &PointStatus) -> Option<f64>);
+
+const OPTIONAL_GAUGES: &[TimeRow] = &[
+    (
+        "asf_point_waiting",
+        "How long the push session has been waiting for its encoder",
+        Unit::Seconds,
+        |status, point| {
+            let since = point.pusher.as_ref()?.waiting_since_ms;
+            Some(since.map_or(0.0, |since| status.now_ms.saturating_sub(since) as f64 / 1000.0))
+        },
+    ),
+    ("asf_point_last_packet_timestamp", "Unix time of the latest data packet", Unit::Seconds, |_, point| {
+        Some(point.last_packet_ms? as f64 / 1000.0)
+    }),
+    ("asf_point_recording_free", "Bytes that can still be written where the point records", Unit::Bytes, |_, point| {
+        Some(point.recordings.free_bytes? as f64)
+    }),
 ];
 
 const COUNTERS: &[Row] = &[
@@ -57,10 +79,14 @@ const COUNTERS: &[Row] = &[
 /// The same of each server that a point is pushed on to.
 type ForwardRow = (&'static str, &'static str, Option<Unit>, fn(&ForwardStatus) -> u64);
 
-const FORWARD_GAUGES: &[ForwardRow] =
-    &[("asf_forward_streaming", "Whether data flows to the server that the point forwards to", None, |forward| {
+const FORWARD_GAUGES: &[ForwardRow] = &[
+    ("asf_forward_streaming", "Whether data flows to the server that the point forwards to", None, |forward| {
         u64::from(forward.state == "streaming")
-    })];
+    }),
+    ("asf_forward_failures_in_a_row", "Attempts to forward that have failed since the last success", None, |forward| {
+        u64::from(forward.failures)
+    }),
+];
 
 const FORWARD_COUNTERS: &[ForwardRow] = &[
     ("asf_forward_packets_sent", "Data packets forwarded", None, |forward| forward.packets),
@@ -121,6 +147,23 @@ impl Collector for Metrics {
             Some(&Unit::Seconds),
             uptime.metric_type(),
         )?)?;
+        let failed_logins = ConstCounter::new(status.failed_logins.count);
+        let help = "Log-ins that failed";
+        failed_logins.encode(encoder.encode_descriptor(
+            "asf_server_failed_logins",
+            help,
+            None,
+            failed_logins.metric_type(),
+        )?)?;
+        for (name, help, unit, value) in OPTIONAL_GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, Some(unit), MetricType::Gauge)?;
+            for point in &status.points {
+                let label = [("point", point.name.as_str())];
+                if let Some(value) = value(status, point) {
+                    ConstGauge::new(value).encode(family.encode_family(&label)?)?;
+                }
+            }
+        }
         for (name, help, unit, value) in GAUGES {
             let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
             for point in &status.points {

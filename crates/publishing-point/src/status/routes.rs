@@ -11,23 +11,28 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::access::{StatusAccess, is_of_no_other_site, may_act};
-use super::recording_sizes::RecordingSizeCache;
-use super::snapshot::{PointStatus, ServerStatus, Started};
+use super::disk::{Disk, DiskCache};
+use super::recordings::{self, Downloads};
+use super::snapshot::{PointStatus, ServerStatus, Started, Surroundings};
 use super::{metrics, page};
 use crate::admission::authorization::{Access, AccessDenied, challenge};
-use crate::admission::client_limits::Caller;
+use crate::admission::client_limits::{Caller, ClientLimits};
 use crate::admission::login_attempts::{LOCKED_OUT, retry_after};
+use crate::admission::networks::Networks;
 use crate::events::{self, Wanted, record_failed_login};
 use crate::http::body::Body;
+use crate::http::header_case::write_challenge_names;
 use crate::points::bitrate_history as history;
 use crate::points::client::Client;
 use crate::points::names::is_reserved;
+use crate::points::publishing_point::PublishingPoint;
 use crate::points::registry::Registry;
+use crate::urls::Urls;
 use wmhttp::server::access::{RequestLine, Unauthorized};
 
 /// What health checks ask for; a point's name may follow.
 const HEALTH: &str = "/healthz";
-const POINTS: &str = "/api/v1/points/";
+pub(super) const POINTS: &str = "/api/v1/points/";
 /// Seconds of history, where the request does not say how many.
 const DEFAULT_HISTORY_SECONDS: usize = 120;
 /// What a pusher is told whom the operator ends (S-15).
@@ -42,7 +47,10 @@ pub(crate) struct Status {
     started: Started,
     /// The status has an address of its own.
     apart: bool,
-    sizes: RecordingSizeCache,
+    gate: Arc<ClientLimits>,
+    urls: Urls,
+    disk: DiskCache,
+    downloads: Downloads,
 }
 
 /// What is asked for.
@@ -92,9 +100,16 @@ impl Route {
 
 impl Status {
     /// The status of a server that starts now; `apart`: it has an address of its own.
-    pub(crate) fn new(registry: Arc<Registry>, access: Arc<Access>, apart: bool) -> Self {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        access: Arc<Access>,
+        gate: Arc<ClientLimits>,
+        urls: Urls,
+        apart: bool,
+    ) -> Self {
         let started = Started { at: Instant::now(), time: SystemTime::now() };
-        Self { registry, access, started, apart, sizes: RecordingSizeCache::default() }
+        let (disk, downloads) = (DiskCache::default(), Downloads::default());
+        Self { registry, access, started, apart, gate, urls, disk, downloads }
     }
 
     /// Answers on the server's main address; `None` where the request is for a point, or where the status has an
@@ -159,14 +174,14 @@ impl Status {
             },
             Route::Point(name) => match self.registry.point_named(&name) {
                 Some(point) => {
-                    let sizes = self.sizes.sizes(point.stats().recordings).await;
-                    json(StatusCode::OK, &PointStatus::of(&point, &sizes, seconds))
+                    let disk = self.disk.of(std::slice::from_ref(&point)).await;
+                    json(StatusCode::OK, &PointStatus::of(&point, &self.around(&disk), seconds))
                 }
-                None => refusal(StatusCode::NOT_FOUND, "no such publishing point"),
+                None => self.recording(peer, caller, request, &name).await,
             },
             Route::Disconnect(name) => match self.may_operate(peer, caller, request, &name) {
                 Ok(user) => self.disconnect(&name, user.as_deref()),
-                Err(refusal) => *refusal,
+                Err(refusal) => with_challenge_names(*refusal).await,
             },
             Route::Unknown => refusal(StatusCode::NOT_FOUND, "no such status page"),
         })
@@ -193,9 +208,35 @@ impl Status {
     }
 
     async fn server(&self, seconds: usize) -> ServerStatus {
-        let files = self.registry.points().iter().flat_map(|point| point.stats().recordings).collect();
-        let sizes = self.sizes.sizes(files).await;
-        ServerStatus::of(&self.registry, self.started, &sizes, seconds)
+        let disk = self.disk.of(&self.registry.points()).await;
+        ServerStatus::of(&self.registry, self.started, self.gate.failed_logins(), &self.around(&disk), seconds)
+    }
+
+    fn around<'a>(&'a self, disk: &'a Disk) -> Surroundings<'a> {
+        Surroundings { disk, urls: &self.urls }
+    }
+
+    /// The file of a recording, whose path after that of the points is `path`.
+    async fn recording<B>(
+        &self,
+        peer: SocketAddr,
+        caller: &Caller,
+        request: &Request<B>,
+        path: &str,
+    ) -> Response<Body> {
+        let named = recordings::names(path).and_then(|(name, file)| Some((self.registry.point_named(name)?, file)));
+        let Some((point, file)) = named else {
+            return refusal(StatusCode::NOT_FOUND, "no such publishing point");
+        };
+        match self.may_read(peer, caller, request, &point) {
+            Ok(user) => {
+                if request.method() == Method::GET {
+                    tracing::info!(point = point.name(), file, address = %peer, user, "recording requested");
+                }
+                self.downloads.answer(&point, file, request.method()).await
+            }
+            Err(refusal) => with_challenge_names(*refusal).await,
+        }
     }
 
     /// Whether the client may act at the point of this name: as a client of this machine, or as the user that it gives.
@@ -221,25 +262,70 @@ impl Status {
         if !is_of_no_other_site(headers) {
             return Err(forbidden());
         }
+        let ask = |line: RequestLine<'_>| self.operator(headers, line, name).map(Some);
+        self.authenticated(peer, caller, request, ("no right to operate", name), ask).map_err(|refusal| match refusal {
+            Some(refusal) => refusal,
+            None => forbidden(),
+        })
+    }
+
+    /// Whether the client may download the recordings of a point: gives its user, if it has to be one.
+    ///
+    /// # Errors
+    /// What to answer where it may not.
+    fn may_read<B>(
+        &self,
+        peer: SocketAddr,
+        caller: &Caller,
+        request: &Request<B>,
+        point: &PublishingPoint,
+    ) -> Result<Option<String>, Box<Response<Body>>> {
+        let (config, of_server) = (point.config(), self.registry.config());
+        let networks = [&of_server.allow_play, &config.allow_play];
+        if !networks.into_iter().all(|networks| Networks::allow(networks.as_ref(), peer.ip())) {
+            return Err(Box::new(refusal(StatusCode::FORBIDDEN, "your address is not in an allowed network")));
+        }
+        let ask = |line: RequestLine<'_>| self.access.player(request.headers(), line, &config.read);
+        self.authenticated(peer, caller, request, ("no right to read", point.name()), ask).map_err(|refusal| {
+            let text = "this user may not play this publishing point, nor its recordings";
+            refusal.unwrap_or_else(|| Box::new(self::refusal(StatusCode::FORBIDDEN, text)))
+        })
+    }
+
+    /// Asks with `ask` who the client is, and counts wrong passwords. `denied` is what the log says of a user without the
+    /// right: the reason, and the name of the point.
+    ///
+    /// # Errors
+    /// What to answer; `None` if the user does not have the right.
+    fn authenticated<B>(
+        &self,
+        peer: SocketAddr,
+        caller: &Caller,
+        request: &Request<B>,
+        denied: (&str, &str),
+        ask: impl FnOnce(RequestLine<'_>) -> Result<Option<String>, AccessDenied>,
+    ) -> Result<Option<String>, Option<Box<Response<Body>>>> {
+        let headers = request.headers();
         let bounds = &self.registry.config().bounds;
         let has_credentials = headers.contains_key(header::AUTHORIZATION);
         if let Some(wait) = caller.locked_out(bounds, Instant::now()).filter(|_| has_credentials) {
-            return Err(Box::new(retry_after(refusal(StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT), wait)));
+            return Err(Some(Box::new(retry_after(refusal(StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT), wait))));
         }
         let target = request.uri().to_string();
-        let line = RequestLine { method: request.method().as_str(), target: &target };
-        match self.operator(headers, line, name) {
-            Ok(user) => Ok(Some(user)),
+        match ask(RequestLine { method: request.method().as_str(), target: &target }) {
+            Ok(user) => Ok(user),
             Err(AccessDenied::NoRight(user)) => {
                 let client = Client { user, ..Client::of(peer, headers) };
-                events::refused(caller, Wanted::Operate, StatusCode::FORBIDDEN, "no right to operate", &client, name);
-                Err(forbidden())
+                let (reason, point) = denied;
+                events::refused(caller, Wanted::Operate, StatusCode::FORBIDDEN, reason, &client, point);
+                Err(None)
             }
             Err(AccessDenied::NoRandomness) => {
-                Err(Box::new(refusal(StatusCode::INTERNAL_SERVER_ERROR, "no random numbers available for a challenge")))
+                let text = "no random numbers available for a challenge";
+                Err(Some(Box::new(refusal(StatusCode::INTERNAL_SERVER_ERROR, text))))
             }
             Err(AccessDenied::Unknown(Unauthorized { challenges, stale, user })) => {
-                let text = "who does this must name a user and the right password";
+                let text = "Authentication required";
                 let mut response = refusal(StatusCode::UNAUTHORIZED, text);
                 challenge(&mut response, &challenges);
                 // A challenge costs a nonce: one a connection.
@@ -247,7 +333,7 @@ impl Status {
                 if has_credentials && !stale {
                     record_failed_login(caller, bounds, user.as_deref(), request.uri().path());
                 }
-                Err(Box::new(response))
+                Err(Some(Box::new(response)))
             }
         }
     }
@@ -283,7 +369,13 @@ fn seconds(query: &str) -> usize {
     value.unwrap_or(DEFAULT_HISTORY_SECONDS).min(history::HISTORY_SECONDS)
 }
 
-fn refusal(status: StatusCode, text: &str) -> Response<Body> {
+/// A challenge is written in the letters that all clients know.
+async fn with_challenge_names(mut refusal: Response<Body>) -> Response<Body> {
+    write_challenge_names(&mut refusal).await;
+    refusal
+}
+
+pub(super) fn refusal(status: StatusCode, text: &str) -> Response<Body> {
     json(status, &json!({ "error": text }))
 }
 
@@ -299,7 +391,11 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     }
 }
 
-fn response(status: StatusCode, content_type: &'static str, body: impl Into<bytes::Bytes>) -> Response<Body> {
+pub(super) fn response(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<bytes::Bytes>,
+) -> Response<Body> {
     let mut response = Response::new(Body::full(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -3,19 +3,26 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use super::recording_sizes::Sizes;
+use super::disk::Disk;
+use super::recordings::RECORDINGS;
+use super::routes::POINTS;
+use crate::admission::client_limits::FailedLogins;
+use crate::events::whole_seconds;
 use crate::points::activity::PlayerInfo;
 use crate::points::client::shortened;
 use crate::points::publishing_point::PublishingPoint;
 use crate::points::registry::Registry;
 use crate::points::source_state::SourceStage;
 use crate::relay::RelayStats;
+use crate::urls::Urls;
 use asf::{Header, StreamKind};
+use asfpush_client::packet_buffer::Progress;
+use asfpush_client::publish::status::State as Stage;
 
 /// Players of a point that are listed.
 const MAX_PLAYERS: usize = 100;
@@ -23,6 +30,17 @@ const MAX_PLAYERS: usize = 100;
 const MAX_RECORDINGS: usize = 20;
 /// What stays as it is in the path of a point's URL.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// How long a stream may bring no packet before that is a problem: the slowest streams have one every few seconds.
+const NO_DATA_AFTER: Duration = Duration::from_secs(10);
+/// Free disk space for less recording time than this is a problem.
+const SHORT_OF_DISK: Duration = Duration::from_secs(3600);
+
+/// What a snapshot is made from, beside the points.
+pub(super) struct Surroundings<'a> {
+    pub(super) disk: &'a Disk,
+    pub(super) urls: &'a Urls,
+}
 
 /// When the server started.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +61,67 @@ pub(super) struct ServerStatus {
     pub(super) sessions: usize,
     /// Players now.
     pub(super) players: u64,
+    pub(super) failed_logins: FailedLoginsStatus,
     /// By name.
     pub(super) points: Vec<PointStatus>,
+}
+
+/// Log-ins that failed, at all points.
+#[derive(Debug, Serialize)]
+pub(super) struct FailedLoginsStatus {
+    pub(super) count: u64,
+    last: Option<FailedLoginStatus>,
+}
+
+/// The latest log-in that failed.
+#[derive(Debug, Serialize)]
+struct FailedLoginStatus {
+    time_ms: u64,
+    address: String,
+    /// The user that the client says it is.
+    user: Option<String>,
+    path: String,
+}
+
+impl FailedLoginsStatus {
+    fn of(logins: FailedLogins) -> Self {
+        let last = logins.last.map(|last| FailedLoginStatus {
+            time_ms: unix_ms(last.time),
+            address: last.address.to_string(),
+            user: last.user,
+            path: last.path,
+        });
+        Self { count: logins.count, last }
+    }
+}
+
+/// What is wrong at a point now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Problem {
+    kind: ProblemKind,
+    text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum ProblemKind {
+    /// The encoder or the source sends nothing.
+    NoData,
+    /// The source cannot be pulled from.
+    Source,
+    /// A server that the stream is pushed on to cannot be reached, or refuses.
+    Forward,
+    /// Recordings will soon fill the disk.
+    Disk,
+}
+
+/// Where a point is reached.
+#[derive(Debug, Serialize)]
+pub(super) struct PointUrls {
+    /// By encoders; none where the point pulls its stream.
+    push: Vec<String>,
+    /// By players.
+    play: Vec<String>,
 }
 
 /// A publishing point.
@@ -53,7 +130,12 @@ pub(super) struct PointStatus {
     pub(super) name: String,
     /// The path of its URL, percent-encoded.
     pub(super) path: String,
+    pub(super) urls: PointUrls,
     pub(super) state: State,
+    /// What is wrong now.
+    pub(super) problems: Vec<Problem>,
+    /// When the latest data packets came.
+    pub(super) last_packet_ms: Option<u64>,
     /// The stream there is.
     pub(super) stream: Option<StreamStatus>,
     pub(super) pusher: Option<PusherStatus>,
@@ -98,6 +180,13 @@ pub(super) struct ForwardStatus {
 }
 
 impl ForwardStatus {
+    /// The problem of a stream that does not arrive there.
+    fn problem(&self) -> Option<Problem> {
+        let fails = self.failures > 0 || self.state == Stage::Failed.name();
+        let cause = self.last_error.as_deref().filter(|_| fails)?;
+        Some(Problem { kind: ProblemKind::Forward, text: format!("relay to {} failed: {cause}", self.location) })
+    }
+
     fn of(forward: RelayStats) -> Self {
         Self {
             location: forward.location,
@@ -146,6 +235,12 @@ pub(super) struct SourceStatus {
 }
 
 impl SourceStatus {
+    /// The problem of a stream that does not arrive from there.
+    fn problem(&self) -> Option<Problem> {
+        let cause = self.last_error.as_deref().filter(|_| self.failures_in_a_row > 0)?;
+        Some(Problem { kind: ProblemKind::Source, text: format!("source failed: {cause}") })
+    }
+
     fn of(point: &PublishingPoint) -> Option<Self> {
         let config = point.config().source.clone()?;
         let stats = point.source().stats();
@@ -216,8 +311,14 @@ struct StreamInfo {
 #[derive(Debug, Serialize)]
 pub(super) struct PusherStatus {
     address: String,
+    /// The user that it has shown to be.
+    user: Option<String>,
     user_agent: Option<String>,
     since_ms: u64,
+    /// Since when its session waits for its next request; `None` while it pushes.
+    pub(super) waiting_since_ms: Option<u64>,
+    /// When the session ends if it does not come.
+    session_ends_ms: Option<u64>,
     packets: u64,
     bytes: u64,
     /// Connections lost in the middle of a PushStart.
@@ -236,10 +337,14 @@ pub(super) struct Players {
 #[derive(Debug, Serialize)]
 struct PlayerStatus {
     address: String,
+    /// The user that it has shown to be.
+    user: Option<String>,
     user_agent: Option<String>,
     since_ms: u64,
     /// Handed to its connection.
     bytes: u64,
+    /// Those of them that its system has acknowledged, if that is known.
+    bytes_acknowledged: Option<u64>,
     packets_lost: u64,
     /// How far behind the pusher it is.
     lag_ms: u64,
@@ -262,6 +367,8 @@ pub(super) struct Totals {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Recordings {
+    /// Bytes that the server may still write where it records; `None` if it does not, or that is not known.
+    pub(super) free_bytes: Option<u64>,
     count: usize,
     /// The latest, the oldest of them first.
     listed: Vec<RecordingStatus>,
@@ -271,6 +378,8 @@ pub(super) struct Recordings {
 struct RecordingStatus {
     /// The file's name, without its folder.
     name: String,
+    /// The path of its URL.
+    path: String,
     /// `None` while that is not known.
     bytes: Option<u64>,
 }
@@ -297,8 +406,15 @@ pub(super) struct HistoryStatus {
 
 impl ServerStatus {
     /// The server now, with `seconds` of each point's history.
-    pub(super) fn of(registry: &Registry, started: Started, sizes: &Sizes, seconds: usize) -> Self {
-        let mut points: Vec<_> = registry.points().iter().map(|point| PointStatus::of(point, sizes, seconds)).collect();
+    pub(super) fn of(
+        registry: &Registry,
+        started: Started,
+        logins: FailedLogins,
+        around: &Surroundings<'_>,
+        seconds: usize,
+    ) -> Self {
+        let mut points: Vec<_> =
+            registry.points().iter().map(|point| PointStatus::of(point, around, seconds)).collect();
         points.sort_by(|one, other| one.name.cmp(&other.name));
         Self {
             product: "asf-publishing-point",
@@ -308,6 +424,7 @@ impl ServerStatus {
             uptime_ms: milliseconds(started.at.elapsed()),
             sessions: registry.sessions(),
             players: points.iter().map(|point| point.players.count).sum(),
+            failed_logins: FailedLoginsStatus::of(logins),
             points,
         }
     }
@@ -315,7 +432,8 @@ impl ServerStatus {
 
 impl PointStatus {
     /// The point now, with `seconds` of its history.
-    pub(super) fn of(point: &Arc<PublishingPoint>, sizes: &Sizes, seconds: usize) -> Self {
+    pub(super) fn of(point: &Arc<PublishingPoint>, around: &Surroundings<'_>, seconds: usize) -> Self {
+        let now = SystemTime::now();
         let stats = point.stats();
         let ledger = point.ledger();
         let pusher = ledger.pusher_now();
@@ -329,35 +447,40 @@ impl PointStatus {
         };
         let (viewers, handed) = ledger.players();
         let count = viewers.len() as u64;
-        let mut players: Vec<_> = viewers
-            .iter()
-            .enumerate()
-            .map(|(place, (viewer, progress))| {
-                let lag = milliseconds(progress.lag.time);
-                (place, PlayerStatus::of(viewer, viewer.lost.load(Ordering::Relaxed), lag))
-            })
-            .collect();
-        if players.len() > MAX_PLAYERS {
-            players.sort_by_key(|(_, player)| std::cmp::Reverse((player.packets_lost, player.lag_ms)));
-            players.truncate(MAX_PLAYERS);
-            players.sort_by_key(|(place, _)| *place);
-        }
         let rates = ledger.history().now();
+        let path = utf8_percent_encode(point.name().trim_start_matches('/'), PATH).to_string();
+        let config = point.config();
+        let free = config.record.as_ref().and_then(|directory| around.disk.free.get(directory)).copied();
+        let forwards: Vec<_> = stats.relays.iter().cloned().map(ForwardStatus::of).collect();
+        let mut problems = Vec::new();
+        problems.extend(no_data(point, state));
+        problems.extend(source.as_ref().and_then(SourceStatus::problem));
+        problems.extend(forwards.iter().filter_map(ForwardStatus::problem));
+        problems.extend(free.and_then(|free| short_of_disk(free, rates.input)));
+        let wait = pusher.as_ref().and_then(|pusher| pusher.waiting());
         Self {
-            path: format!("/{}", utf8_percent_encode(point.name().trim_start_matches('/'), PATH)),
+            urls: PointUrls {
+                push: if source.is_some() { Vec::new() } else { around.urls.push(point.name()) },
+                play: around.urls.play(point.name()),
+            },
+            problems,
+            last_packet_ms: point.since_packet().map(|since| unix_ms(now.checked_sub(since).unwrap_or(UNIX_EPOCH))),
             name: point.name().to_owned(),
             state,
             stream: point.header().map(|header| StreamStatus::of(&header)),
             pusher: pusher.map(|pusher| PusherStatus {
                 address: pusher.client.address.to_string(),
+                user: pusher.client.user.clone(),
                 user_agent: pusher.client.agent.clone(),
                 since_ms: unix_ms(pusher.since),
+                waiting_since_ms: wait.map(|wait| unix_ms(wait.since)),
+                session_ends_ms: wait.map(|wait| unix_ms(wait.until)),
                 packets: stats.packets.saturating_sub(pusher.before.0),
                 bytes: stats.bytes.saturating_sub(pusher.before.1),
                 breaks: pusher.breaks.load(Ordering::Relaxed),
                 resumes: pusher.resumes.load(Ordering::Relaxed),
             }),
-            players: Players { count, listed: players.into_iter().map(|(_, player)| player).collect() },
+            players: Players { count, listed: listed(&viewers) },
             totals: Totals {
                 sessions: stats.sessions,
                 headers: stats.headers,
@@ -371,9 +494,10 @@ impl PointStatus {
             },
             bit_rate_in: rates.input,
             bit_rate_out: rates.output,
-            recordings: Recordings::of(&stats.recordings, sizes),
+            recordings: Recordings::of(&stats.recordings, &path, around.disk, free),
+            path: format!("/{path}"),
             source,
-            forwards: stats.relays.iter().cloned().map(ForwardStatus::of).collect(),
+            forwards,
             errors: ledger
                 .troubles()
                 .latest()
@@ -387,6 +511,42 @@ impl PointStatus {
             history: HistoryStatus::of(point, seconds),
         }
     }
+}
+
+/// The players to list: where they are too many, those that fare worst.
+fn listed(viewers: &[(Arc<PlayerInfo>, Progress)]) -> Vec<PlayerStatus> {
+    let mut players: Vec<_> = viewers
+        .iter()
+        .map(|(viewer, progress)| (viewer, viewer.lost.load(Ordering::Relaxed), milliseconds(progress.lag.time)))
+        .enumerate()
+        .collect();
+    if players.len() > MAX_PLAYERS {
+        players.sort_by_key(|(_, (_, lost, lag))| std::cmp::Reverse((*lost, *lag)));
+        players.truncate(MAX_PLAYERS);
+        players.sort_by_key(|(place, _)| *place);
+    }
+    players.into_iter().map(|(_, (viewer, lost, lag))| PlayerStatus::of(viewer, lost, lag)).collect()
+}
+
+/// The problem of a stream that is there, and brings nothing.
+fn no_data(point: &PublishingPoint, state: State) -> Option<Problem> {
+    let who = match state {
+        State::Pushed => "encoder",
+        State::Pulled => "source",
+        State::Idle | State::Waiting => return None,
+    };
+    // An encoder that has just begun has the same time as one that falls silent.
+    let quiet = point.since_packet().into_iter().chain(point.since_push_began()).min()?;
+    let text = || format!("no data from the {who} for {}", whole_seconds(quiet));
+    (quiet >= NO_DATA_AFTER).then(|| Problem { kind: ProblemKind::NoData, text: text() })
+}
+
+/// The problem of a disk with so many bytes of room for a stream of this bit rate.
+fn short_of_disk(free: u64, bit_rate: u64) -> Option<Problem> {
+    let hour = u128::from(bit_rate) / 8 * u128::from(SHORT_OF_DISK.as_secs());
+    let text =
+        "the disk has room for less than an hour of recording. Make room, or set record-keep or record-max-total";
+    (free == 0 || u128::from(free) < hour).then(|| Problem { kind: ProblemKind::Disk, text: text.to_owned() })
 }
 
 impl StreamStatus {
@@ -424,8 +584,10 @@ impl PlayerStatus {
     fn of(viewer: &PlayerInfo, packets_lost: u64, lag_ms: u64) -> Self {
         Self {
             address: viewer.client.address.to_string(),
+            user: viewer.client.user.clone(),
             user_agent: viewer.client.agent.clone(),
             since_ms: unix_ms(viewer.since),
+            bytes_acknowledged: viewer.acknowledged(),
             bytes: viewer.sent.load(Ordering::Relaxed),
             packets_lost,
             lag_ms,
@@ -434,13 +596,15 @@ impl PlayerStatus {
 }
 
 impl Recordings {
-    fn of(files: &[std::path::PathBuf], sizes: &Sizes) -> Self {
+    /// Of the point whose URL has the path `point`.
+    fn of(files: &[std::path::PathBuf], point: &str, disk: &Disk, free_bytes: Option<u64>) -> Self {
         let latest = files.get(files.len().saturating_sub(MAX_RECORDINGS)..).unwrap_or_default();
         let listed = latest.iter().filter_map(|file| {
             let name = file.file_name()?.to_string_lossy().into_owned();
-            Some(RecordingStatus { name, bytes: sizes.get(file).copied() })
+            let path = format!("{POINTS}{point}{RECORDINGS}{name}");
+            Some(RecordingStatus { name, path, bytes: disk.sizes.get(file).copied() })
         });
-        Self { count: files.len(), listed: listed.collect() }
+        Self { free_bytes, count: files.len(), listed: listed.collect() }
     }
 }
 
@@ -459,4 +623,19 @@ fn unix_ms(time: SystemTime) -> u64 {
 
 fn milliseconds(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_full_within_an_hour_is_a_problem() {
+        // 1 Mbit/s are 450 MB an hour.
+        assert_eq!(short_of_disk(450_000_000, 1_000_000), None);
+        assert_eq!(short_of_disk(449_999_999, 1_000_000).unwrap().kind, ProblemKind::Disk);
+        assert_eq!(short_of_disk(1, 0), None, "nothing is recorded now");
+        assert!(short_of_disk(0, 0).is_some());
+        assert!(short_of_disk(u64::MAX, u64::MAX).is_some());
+    }
 }

@@ -4,14 +4,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
-use asf_publishing_point::config::{Config, PointConfig};
-use asf_publishing_point::{BlockingServer, RelayConfig, Server, StatusAccess};
+use asf_publishing_point::config::{Config, PointConfig, Principals};
+use asf_publishing_point::{BlockingServer, RelayConfig, Server, SourceConfig, StatusAccess};
 use serde_json::Value;
-use test_support::encoder::{Encoder, Player, header};
+use test_support::encoder::{Encoder, Player, STEP, header};
+use test_support::media;
 use test_support::peer::{Peer, ours};
 use test_support::pipeline::until;
 use test_support::web::{ask, get};
 use test_support::wire::{CONCERT, Push, Wire};
+use wmhttp::packet::Packet;
+use wmhttp::server::access::AccessPolicy;
 
 #[cfg(feature = "interop")]
 mod interop;
@@ -35,6 +38,22 @@ fn concert(server: &BlockingServer) -> Value {
     assert_eq!(status, 200);
     point
 }
+
+/// The value of a sample, which is named with its labels.
+fn metric(server: &BlockingServer, sample: &str) -> Option<f64> {
+    let metrics = get(&format!("http://{}/metrics", server.addr()), &[]).body;
+    let mut lines = metrics.lines();
+    lines.find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
+}
+
+/// The user Bob, whose password is "secret".
+fn bob() -> AccessPolicy {
+    AccessPolicy::new("bob:push:0786f66609ee7d38256a25b55563aa64\n".parse().unwrap())
+}
+
+/// A header line with Bob's credentials, right and wrong.
+const BOB: &str = "Authorization: Basic Ym9iOnNlY3JldA==";
+const NOT_BOB: &str = "Authorization: Basic Ym9iOmh1c2gtaHVzaA==";
 
 fn push(server: &BlockingServer, header: bytes::Bytes) -> Encoder {
     let encoder = Encoder::start(server.addr(), "concert", AGENT, header);
@@ -102,6 +121,13 @@ fn s14_the_status_of_a_push() {
     assert!(listed[0]["bytes"].as_u64().unwrap() > 10_000);
     assert_eq!(listed[0]["packets_lost"], 0);
 
+    assert_eq!(pusher["user"], Value::Null, "nobody was asked");
+    assert_eq!((&pusher["waiting_since_ms"], &pusher["session_ends_ms"]), (&Value::Null, &Value::Null));
+    let last = point["last_packet_ms"].as_u64().unwrap();
+    assert!(last > since && last <= now, "{since} {last} {now}");
+    assert_eq!(all["points"][1]["last_packet_ms"], Value::Null);
+    assert_eq!(point["problems"], Value::Array(Vec::new()));
+
     let recordings = &point["recordings"]["listed"];
     let name = recordings[0]["name"].as_str().unwrap();
     assert!(name.starts_with("concert-") && !name.contains('/'), "no path of the machine: {name}");
@@ -115,6 +141,13 @@ fn s14_the_status_of_a_push() {
     let point = concert(&server);
     assert_eq!((&point["totals"]["breaks"], &point["pusher"]["breaks"]), (&1.into(), &1.into()));
     assert!(point["errors"][0]["text"].as_str().unwrap().contains("connection was lost"), "{}", point["errors"]);
+    let [gone, end] = ["waiting_since_ms", "session_ends_ms"].map(|field| point["pusher"][field].as_u64().unwrap());
+    assert!(gone >= now, "since the loss: {gone} {now}");
+    // The Idle-Timeout, as the configuration has it.
+    let timeout = Config::default().policy.idle_timeout;
+    let wait = Duration::from_millis(end - gone);
+    assert!(wait <= timeout && wait > timeout / 2, "{wait:?} of {timeout:?}");
+    until("the metrics have the wait", || metric(&server, "asf_point_waiting_seconds{point=\"concert\"}") > Some(0.0));
     drop(player);
     until("the player has gone", || concert(&server)["players"]["count"] == 0);
     assert_eq!(concert(&server)["totals"]["players"], 1);
@@ -174,6 +207,173 @@ fn s15_disconnect() {
     let unknown = ask("POST", &url.replace("concert", "nowhere"), &[]);
     assert_eq!(unknown.status, 404);
     assert_eq!(ask("DELETE", &url.replace("/disconnect", ""), &[]).status, 405);
+}
+
+/// A challenge of the API has its name in the letters that clients in the field look for.
+#[test]
+fn the_challenge_of_the_api_is_spelled_as_elsewhere() {
+    for apart in [false, true] {
+        let server = server_with(|config| {
+            config.users = Some(bob());
+            config.points.get_mut("concert").unwrap().operate = Principals::Users;
+            config.status_listen = apart.then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        });
+        let mut wire = Wire::to(server.status_addr().unwrap_or(server.addr()));
+        wire.send("POST /api/v1/points/concert/disconnect HTTP/1.1\r\nHost: far\r\nContent-Length: 0\r\n\r\n");
+        let answer = wire.response();
+        assert_eq!(answer.status, 401);
+        assert_eq!(answer.head.matches("\r\nWWW-Authenticate: ").count(), 2, "{}", answer.head);
+    }
+}
+
+#[test]
+fn urls_lead_to_the_point() {
+    let server = server_with(|config| {
+        let source = SourceConfig::at("http://127.0.0.1:9/origin").unwrap();
+        config.points.insert("pulled".to_owned(), PointConfig { source: Some(source), ..PointConfig::default() });
+    });
+    let address = server.addr();
+    let urls = json(&server, "/api/v1/points/live/gr%C3%BCn%20x").1["urls"].clone();
+    let name = "live/gr%C3%BCn%20x";
+    let play = [format!("mmsh://{address}/{name}"), format!("http://{address}/{name}?format=asf")];
+    assert_eq!(urls["push"], serde_json::json!([format!("http://{address}/{name}")]));
+    assert_eq!(urls["play"], serde_json::json!(play));
+    let _encoder = Encoder::start(address, name, AGENT, header("", ""));
+    until("the push", || json(&server, "/api/v1/points/live/gr%C3%BCn%20x").1["stream"].is_object());
+    let pulled = json(&server, "/api/v1/points/pulled").1["urls"].clone();
+    assert_eq!(pulled["push"], serde_json::json!([]), "nobody can push to a point with a source");
+    assert_eq!(pulled["play"][0], format!("mmsh://{address}/pulled"));
+}
+
+/// Who pushes and who plays, where they must be users, and who failed to be one. No password is shown.
+#[test]
+fn users_and_failed_logins_are_shown() {
+    let server = server_with(|config| {
+        config.users = Some(bob());
+        let point = config.points.get_mut("concert").unwrap();
+        (point.write, point.read) = (Principals::Users, Principals::Users);
+    });
+    let all = || json(&server, "/api/v1/status").1;
+    assert_eq!(all()["failed_logins"], serde_json::json!({ "count": 0, "last": null }));
+    assert_eq!(Wire::to(server.addr()).setup(CONCERT, "").status, 401);
+    assert_eq!(all()["failed_logins"]["count"], 0, "to be asked is not to fail");
+    let before = all()["now_ms"].as_u64().unwrap();
+    assert_eq!(Wire::to(server.addr()).setup(CONCERT.further(&format!("{NOT_BOB}\r\n")), "").status, 401);
+    assert_eq!(get(&format!("http://{}/concert", server.addr()), &["Pragma: xPlayStrm=1", NOT_BOB]).status, 401);
+    let logins = all()["failed_logins"].clone();
+    assert_eq!((&logins["count"], &logins["last"]["user"]), (&2.into(), &"bob".into()));
+    assert_eq!((&logins["last"]["address"], &logins["last"]["path"]), (&"127.0.0.1".into(), &"/concert".into()));
+    assert!(logins["last"]["time_ms"].as_u64().unwrap() >= before);
+    assert_eq!(metric(&server, "asf_server_failed_logins_total"), Some(2.0));
+
+    let mut wire = Wire::to(server.addr());
+    let basic = format!("{BOB}\r\n");
+    let push = CONCERT.further(&basic);
+    let id = wire.setup(push, "").push_id();
+    assert_eq!(concert(&server)["pusher"]["user"], "bob");
+    wire.start(push.id(&id), [Packet::Header(header("", ""))]);
+    until("the stream", || concert(&server)["stream"].is_object());
+    let mut player = Wire::to(server.addr());
+    player.send(format!("GET /concert HTTP/1.0\r\nPragma: xPlayStrm=1\r\n{basic}\r\n"));
+    until("the player", || concert(&server)["players"]["listed"][0]["user"] == "bob");
+    assert!(!all().to_string().contains("hush"), "{}", all());
+}
+
+/// An encoder that is connected and sends nothing is not a stream.
+#[test]
+fn an_encoder_that_falls_silent_is_a_problem() {
+    let server = server_with(|_| {});
+    let (mut wire, id) = Wire::set_up(server.addr(), CONCERT);
+    wire.start(CONCERT.id(&id), [Packet::Header(header("", ""))]);
+    until("the stream", || concert(&server)["stream"].is_object());
+    assert_eq!(concert(&server)["problems"], serde_json::json!([]));
+    until("it is silent for too long", || concert(&server)["problems"][0]["kind"] == "no-data");
+    let point = concert(&server);
+    let text = point["problems"][0]["text"].as_str().unwrap();
+    assert!(text.starts_with("no data from the encoder for 1") && text.ends_with('s'), "{text}");
+    assert_eq!(point["state"], "pushed");
+    wire.packet(Packet::Data(media::packet(0, STEP)));
+    until("it is not any more", || concert(&server)["problems"] == serde_json::json!([]));
+}
+
+/// What a player has received is what its system acknowledged, not what waits for it here.
+#[test]
+fn what_a_player_has_received_is_what_it_acknowledged() {
+    let server = server_with(|_| {});
+    let encoder = Encoder::in_haste(server.addr(), "concert", AGENT, header("", ""));
+    until("the push", || concert(&server)["stream"].is_object());
+    let _reads = Player::start(server.addr(), "concert", "reads", false);
+    let _stuck = Player::start(server.addr(), "concert", "stuck", true);
+    let received = |agent: &str| {
+        let point = concert(&server);
+        let player =
+            point["players"]["listed"].as_array().unwrap().iter().find(|player| player["user_agent"] == agent)?;
+        Some([player["bytes"].as_u64()?, player["bytes_acknowledged"].as_u64()?])
+    };
+    until("its system's buffers are full", || {
+        received("stuck").is_some_and(|[sent, acknowledged]| acknowledged > 0 && sent > acknowledged + 10_000)
+    });
+    // The stream pauses: what is on its way arrives.
+    encoder.break_off();
+    until("all is received that is sent", || {
+        received("reads").is_some_and(|[sent, acknowledged]| sent > 100_000 && sent == acknowledged)
+    });
+    let [sent, acknowledged] = received("stuck").unwrap();
+    assert!(sent > acknowledged, "{sent} {acknowledged}");
+}
+
+/// Those who may play a point may download its recordings, and nothing else of the directory.
+#[test]
+fn recordings_are_for_those_who_may_play() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server_with(|config| {
+        config.users = Some(bob());
+        let point = config.points.get_mut("concert").unwrap();
+        point.record = Some(folder.path().to_owned());
+        point.write = Principals::Everybody;
+        point.read = Principals::Only(["bob".to_owned()].into());
+    });
+    assert_eq!(json(&server, "/api/v1/points/template").1["recordings"]["free_bytes"], Value::Null);
+    assert_eq!(metric(&server, "asf_point_recording_free_bytes{point=\"template\"}"), None);
+    drop(push(&server, header("", "")));
+    until("the end", || concert(&server)["state"] == "idle");
+    let recordings = concert(&server)["recordings"].clone();
+    assert!(recordings["free_bytes"].as_u64().unwrap() > 0, "{recordings}");
+    assert!(metric(&server, "asf_point_recording_free_bytes{point=\"concert\"}") > Some(0.0));
+    let [name, path] = ["name", "path"].map(|field| recordings["listed"][0][field].as_str().unwrap());
+    assert_eq!(path, format!("/api/v1/points/concert/recordings/{name}"));
+
+    let ask = |method: &str, path: &str, further: &[&str]| {
+        let mut wire = Wire::to(server.addr());
+        let lines: String = further.iter().map(|line| format!("{line}\r\n")).collect();
+        wire.send(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n"));
+        wire.response()
+    };
+    let asked = ask("GET", path, &[]);
+    assert!(asked.status == 401 && asked.head.contains("\r\nWWW-Authenticate: "), "{}", asked.head);
+    assert_eq!(ask("GET", path, &[NOT_BOB]).status, 401);
+    let file = ask("GET", path, &[BOB]);
+    let bytes = std::fs::read(folder.path().join(name)).unwrap();
+    assert_eq!(file.status, 200, "{}", file.head);
+    assert!(file.body == bytes && bytes.len() > 1000, "{} of {} bytes", file.body.len(), bytes.len());
+    assert_eq!(file.header("Content-Type"), Some("video/x-ms-asf"));
+    assert_eq!(file.header("Content-Disposition"), Some(&*format!("attachment; filename=\"{name}\"")));
+    let mut head = Wire::to(server.addr());
+    head.send(format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n{BOB}\r\n\r\n"));
+    assert!(head.head().contains(&format!("\r\nContent-Length: {}\r\n", bytes.len())));
+    assert_eq!(ask("GET", path, &[BOB, "Via: 1.1 proxy"]).status, 403, "whom the status is not for");
+    assert_eq!(ask("GET", path, &[BOB, "Host: evil.example"]).status, 400);
+
+    std::fs::write(folder.path().join("secret.asf"), "secret").unwrap();
+    std::fs::write(folder.path().join("concert-20200101T000000Z-0001.asf"), "older").unwrap();
+    let others = ["secret.asf", "concert-20200101T000000Z-0001.asf", "..%2F..%2Fetc%2Fpasswd", "%2e%2e", ""];
+    for other in others {
+        let answer = ask("GET", &format!("/api/v1/points/concert/recordings/{other}"), &[BOB]);
+        assert_eq!(answer.status, 404, "{other}");
+    }
+    std::fs::remove_file(folder.path().join(name)).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("secret.asf"), folder.path().join(name)).unwrap();
+    assert_eq!(ask("GET", path, &[BOB]).status, 500, "it is not the recorder's file");
 }
 
 /// S-8: a second pusher is refused, which the first one's operator learns.
@@ -277,6 +477,17 @@ fn forwards_are_shown() {
     );
     assert!(flows["bytes"].as_u64() > Some(1000), "{flows}");
     assert!(fails["last_error"].as_str().unwrap().contains("refused"), "{fails}");
+    let problems = point["problems"].as_array().unwrap();
+    assert_eq!((problems.len(), &problems[0]["kind"]), (1, &"forward".into()), "{problems:?}");
+    assert!(problems[0]["text"].as_str().unwrap().starts_with("relay to http://127.0.0.1:9/concert failed: "));
+    let errors = point["errors"].to_string();
+    assert!(errors.contains("relay to http://127.0.0.1:9/concert failed: "), "{errors}");
+    assert_eq!(metric(&server, "asf_point_problems{point=\"concert\"}"), Some(1.0));
+    let failures = |to: &str| {
+        metric(&server, &format!("asf_forward_failures_in_a_row{{point=\"concert\",location=\"{to}\"}}")).unwrap()
+    };
+    assert_eq!(failures(&format!("http://{}/concert", further.addr())), 0.0);
+    assert!(failures("http://127.0.0.1:9/concert") > 0.0);
     assert!(!point.to_string().contains("hush"), "{point}");
     let metrics = get(&format!("http://{}/metrics", server.addr()), &[]).body;
     let labels = format!("{{point=\"concert\",location=\"http://{}/concert\"}}", further.addr());

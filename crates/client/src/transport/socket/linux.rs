@@ -105,7 +105,7 @@ impl Socket {
 
     /// Queries the kernel.
     pub(in crate::transport) fn telemetry(&self) -> Option<Telemetry> {
-        tcp_info(&self.fd)
+        tcp_info(self.fd.as_raw_fd())
     }
 }
 
@@ -163,14 +163,14 @@ const TCP_INFO_LEN: usize = 216;
 /// TCP_CLOSE: the connection was closed by both sides or reset.
 const TCP_CLOSE: u8 = 7;
 
-fn tcp_info(fd: &OwnedFd) -> Option<Telemetry> {
+/// Asks the kernel about the connection with this descriptor; `None` if it is not one of TCP.
+pub fn tcp_info(fd: RawFd) -> Option<Telemetry> {
     let mut info = [0_u8; TCP_INFO_LEN];
     let mut len = libc::socklen_t::try_from(info.len()).ok()?;
     #[expect(unsafe_code, reason = "no safe binding offers TCP_INFO")]
-    // SAFETY: the descriptor is owned, and the kernel writes at most `len` bytes into `info`.
-    let result = unsafe {
-        libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut len)
-    };
+    // SAFETY: the kernel refuses a number that is not an open socket of TCP, and writes at most `len` bytes into `info`.
+    let result =
+        unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut len) };
     if result != 0 || usize::try_from(len).ok()? < TCP_INFO_LEN {
         return None;
     }

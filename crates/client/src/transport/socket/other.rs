@@ -8,6 +8,12 @@ use tokio::time::Instant;
 
 use super::Telemetry;
 
+/// Knows nothing of any connection.
+#[cfg(unix)]
+pub fn tcp_info(_fd: std::os::fd::RawFd) -> Option<Telemetry> {
+    None
+}
+
 /// Never exists.
 pub(in crate::transport) struct Socket(Infallible);
 

@@ -1,13 +1,14 @@
-// The status page: asks the status API once a second and shows what it says.
-// All that comes from outside is put in as text, never as markup.
+// The status page: asks the status API once a second and shows the answer.
+// Everything that comes from outside is inserted as text, never as markup.
 
 import { Plot, SECONDS, rate } from "./plot.js";
 
 const PERIOD_MS = 1000;
 const PATIENCE_MS = 10_000;
-// Why a click does nothing at once: how long the second one may take.
+// An encoder is disconnected by two clicks: how long the second one may take.
 const SURE_MS = 4000;
-const STATES = { pushed: "Streaming", pulled: "Streaming", waiting: "Waiting for the encoder", idle: "Idle" };
+// How long a button says that it has copied.
+const COPIED_MS = 2000;
 
 const byId = (id) => document.getElementById(id);
 
@@ -52,6 +53,8 @@ function duration(milliseconds) {
   return `${seconds} s`;
 }
 
+const lag = (milliseconds) => (milliseconds < 1000 ? `${milliseconds} ms` : `${(milliseconds / 1000).toFixed(1)} s`);
+
 // A clock time, with the day where it is not today's.
 function clock(milliseconds) {
   const date = new Date(milliseconds);
@@ -68,6 +71,33 @@ function streamParts(stream) {
     stream.channels && ({ 1: "mono", 2: "stereo" }[stream.channels] ?? `${stream.channels} channels`),
     stream.bit_rate && rate(stream.bit_rate),
   ].filter(Boolean);
+}
+
+// A point is live if its stream arrives, which an open connection alone does not mean.
+function isLive(point) {
+  return (point.state === "pushed" || point.state === "pulled") && !point.problems.some((problem) => problem.kind === "no-data");
+}
+
+// The colour of a point, and its state in words.
+function health(point) {
+  const troubled = point.problems.length > 0;
+  if (isLive(point)) return troubled ? ["warn", "Live, with problems"] : ["live", "Live"];
+  if (point.state === "waiting") return ["waiting", point.source ? "Waiting for the origin" : "Waiting for the encoder"];
+  if (point.state === "idle") return troubled ? ["bad", "Not live"] : ["idle", "Idle"];
+  return ["bad", "No data"];
+}
+
+// Browsers give pages the clipboard only over TLS and on the server's own machine; the older way works everywhere.
+async function copy(text, place) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    getSelection().selectAllChildren(place);
+    const copied = document.execCommand("copy");
+    if (copied) getSelection().removeAllRanges();
+    return copied;
+  }
 }
 
 class PointView {
@@ -101,23 +131,61 @@ class PointView {
   }
 
   update(point, now) {
+    const [colour, words] = health(point);
     this.root.dataset.state = point.state;
-    this.text("state", point.source && point.state === "waiting" ? "Waiting for the origin" : STATES[point.state] ?? point.state);
+    this.root.dataset.health = colour;
+    this.text("state", words);
+    this.problems(point.problems);
     this.stream(point.stream);
     this.rates(point);
-    this.show("pusher", point.pusher !== null);
-    if (point.pusher) {
-      this.text("pusher-address", point.pusher.address);
-      this.text("pusher-agent", point.pusher.user_agent ?? "");
-    } else {
-      this.unsure();
-    }
+    this.pusher(point.pusher, now);
     this.facts(point, now);
+    this.urls(point.urls);
     this.players(point, now);
     this.source(point.source);
     this.forwards(point.forwards);
     this.recordings(point.recordings);
     this.errors(point.errors);
+  }
+
+  problems(problems) {
+    this.lists.problems.hidden = problems.length === 0;
+    list(this.lists.problems, problems, () => {
+      const item = make("li");
+      item.append(make("bdi"));
+      return item;
+    }, (item, problem) => put(item.firstElementChild, problem.text));
+  }
+
+  pusher(pusher, now) {
+    this.show("pusher", pusher !== null);
+    if (pusher === null) return this.unsure();
+    this.text("pusher-address", pusher.address);
+    this.text("pusher-agent", pusher.user_agent ?? "");
+    this.show("pusher-user", pusher.user !== null);
+    this.text("pusher-user", pusher.user ?? "");
+    const { waiting_since_ms: since, session_ends_ms: end } = pusher;
+    this.text("pusher-wait", since === null ? ""
+      : `Not sending since ${clock(since)}. The session ends at ${clock(end)} (in ${duration(end - now)}) unless the encoder returns.`);
+  }
+
+  urls({ push, play }) {
+    const urls = [...push.map((url) => ["Push", url]), ...play.map((url) => ["Play", url])];
+    list(this.lists.urls, urls, () => {
+      const item = make("li");
+      const [what, place, button] = [make("span"), make("code"), make("button", "Copy", { type: "button" })];
+      button.addEventListener("click", async () => {
+        put(button, await copy(place.textContent, place) ? "Copied" : "Press Ctrl+C");
+        setTimeout(() => put(button, "Copy"), COPIED_MS);
+      });
+      item.append(what, place, button);
+      return item;
+    }, (item, [what, url]) => {
+      item.dataset.way = what;
+      put(item.children[0], what);
+      put(item.children[1], url);
+      item.children[2].setAttribute("aria-label", `Copy ${url}`);
+    });
   }
 
   stream(stream) {
@@ -205,11 +273,11 @@ class PointView {
     }, (row, player) => {
       const cells = row.children;
       put(cells[0].firstElementChild, player.address);
-      put(cells[1].firstElementChild, player.user_agent ?? "unknown");
+      put(cells[1].firstElementChild, [player.user, player.user_agent ?? "unknown"].filter(Boolean).join(" · "));
       put(cells[2], duration(now - player.since_ms));
-      put(cells[3], bytes(player.bytes));
+      put(cells[3], bytes(player.bytes_acknowledged ?? player.bytes));
       put(cells[4], number.format(player.packets_lost));
-      put(cells[5], `${number.format(player.lag_ms)} ms`);
+      put(cells[5], lag(player.lag_ms));
       cells[4].classList.toggle("warn", player.packets_lost > 0);
       cells[5].classList.toggle("warn", player.lag_ms >= 1000 && (state === "pushed" || state === "pulled"));
     });
@@ -227,13 +295,12 @@ class PointView {
     if (source.failures_in_a_row > 0) parts.push(count(source.failures_in_a_row, "failure"));
     this.text("source-location", source.location);
     this.text("source-how", parts.join(" · "));
-    this.text("source-cause", source.state === "streaming" ? "" : source.last_error ?? "");
   }
 
   forwards(forwards) {
     const flowing = forwards.filter((forward) => forward.state === "streaming").length;
     this.show("forwards", forwards.length > 0);
-    this.text("forwards", `Pushed on to ${count(forwards.length, "server")}, ${flowing} of them now`);
+    this.text("forwards", `Relayed to ${count(forwards.length, "server")}, ${flowing} of them streaming`);
     list(this.lists.forwards, forwards, () => {
       const item = make("li");
       item.append(make("bdi"), make("span"), make("bdi", undefined, { class: "cause" }));
@@ -243,7 +310,7 @@ class PointView {
       const parts = [forward.state, rate(forward.bit_rate), bytes(forward.bytes)];
       if (forward.packets_lost > 0) parts.push(`missed ${count(forward.packets_lost, "packet")}`);
       if (forward.packets_uncertain > 0) parts.push(`${count(forward.packets_uncertain, "packet")} uncertain`);
-      if (forward.lag_ms >= 1000) parts.push(`${number.format(forward.lag_ms)} ms behind`);
+      if (forward.lag_ms >= 1000) parts.push(`${lag(forward.lag_ms)} behind`);
       put(location, forward.location);
       put(how, parts.join(" · "));
       put(cause, forward.failures > 0 ? forward.last_error ?? "" : "");
@@ -251,15 +318,17 @@ class PointView {
     });
   }
 
-  recordings({ count: amount, listed }) {
-    this.show("recordings", amount > 0);
-    this.text("recordings", amount === listed.length ? count(amount, "recording") : `${count(amount, "recording")}, the latest ${listed.length} of them`);
+  recordings({ count: amount, listed, free_bytes: free }) {
+    this.show("recordings", amount > 0 || free !== null);
+    const files = amount === listed.length ? count(amount, "recording") : `${count(amount, "recording")}, the latest ${listed.length} of them`;
+    this.text("recordings", free === null ? files : `${files} · ${bytes(free)} of disk space free`);
     list(this.lists.recordings, listed, () => {
       const item = make("li");
-      item.append(make("b"), make("span"));
+      item.append(make("a", undefined, { download: "" }), make("span"));
       return item;
     }, (item, file) => {
       put(item.firstElementChild, file.name);
+      if (item.firstElementChild.getAttribute("href") !== file.path) item.firstElementChild.setAttribute("href", file.path);
       put(item.lastElementChild, file.bytes === null ? "…" : bytes(file.bytes));
     });
   }
@@ -279,7 +348,7 @@ class PointView {
     });
   }
 
-  // The first click asks, the second one acts.
+  // The first click asks for confirmation, the second one disconnects.
   async clicked(name) {
     if (!this.button.classList.contains("sure")) {
       this.button.classList.add("sure");
@@ -310,7 +379,7 @@ let lastAnswer = null;
 let lost = null;
 let notice = null;
 
-// Tells what a request of the reader's came to, for a while.
+// Shows the outcome of a request of the reader's, for a while.
 function say(text) {
   notice = { text, until: Date.now() + 10_000 };
   alarm();
@@ -329,22 +398,30 @@ function showLink(state, text) {
   document.body.classList.toggle("stale", state === "lost");
 }
 
+function logins({ count: amount, last }) {
+  byId("logins").hidden = amount === 0;
+  if (last === null) return;
+  const user = last.user === null ? "" : ` as “${last.user}”`;
+  put(byId("logins"), `${count(amount, "failed log-in")}. The last: ${clock(last.time_ms)} from ${last.address}${user}, for ${last.path}`);
+}
+
 function show(status) {
-  const pushed = status.points.filter((point) => point.state === "pushed" || point.state === "pulled").length;
+  const live = status.points.filter(isLive).length;
   const sum = (key) => status.points.reduce((total, point) => total + point[key], 0);
-  document.title = pushed > 0 ? `${pushed} on air · ${status.product}` : status.product;
+  document.title = live > 0 ? `${live} live · ${status.product}` : status.product;
   put(byId("server"), `${status.product} ${status.version}`);
   put(byId("uptime"), `· up ${duration(status.uptime_ms)}`);
   put(byId("sum-points"), number.format(status.points.length));
-  put(byId("sum-pushed"), number.format(pushed));
+  put(byId("sum-live"), number.format(live));
   put(byId("sum-players"), number.format(status.players));
   put(byId("sum-in"), rate(sum("bit_rate_in")));
   put(byId("sum-out"), rate(sum("bit_rate_out")));
   byId("sums").hidden = false;
+  logins(status.failed_logins);
   byId("empty").hidden = status.points.length > 0;
 
   // By name, those without an encoder last: a point that loses its encoder stays where the reader looks.
-  const rank = (point) => (point.state === "idle" ? 1 : 0);
+  const rank = (point) => (point.state === "idle" && point.problems.length === 0 ? 1 : 0);
   const points = [...status.points].sort((one, other) => rank(one) - rank(other));
   const names = new Set(points.map((point) => point.name));
   for (const [name, view] of views) {
@@ -360,7 +437,7 @@ function show(status) {
       view = new PointView(point.name);
       views.set(point.name, view);
     }
-    // Moved only where its place is another one: a move would lose the reader's focus.
+    // Moved only if its place has changed: a move would lose the reader's focus.
     const place = before ? before.nextElementSibling : byId("points").firstElementChild;
     if (place !== view.root) byId("points").insertBefore(view.root, place);
     before = view.root;
@@ -379,7 +456,7 @@ async function ask() {
     if (!answer.ok) throw new Error(status.error);
     lastAnswer = Date.now();
     lost = null;
-    showLink("live", "Page connected");
+    showLink("connected", "Page connected");
     show(status);
   } catch (error) {
     const since = lastAnswer === null ? "" : ` since ${clock(lastAnswer)}`;
@@ -393,7 +470,7 @@ async function ask() {
 async function run() {
   for (;;) {
     const begun = Date.now();
-    // A page that nobody sees asks nothing.
+    // A hidden page sends no requests.
     if (!document.hidden) await ask();
     const rest = Math.max(100, PERIOD_MS - (Date.now() - begun));
     await new Promise((resolve) => setTimeout(resolve, rest));

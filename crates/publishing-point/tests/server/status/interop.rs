@@ -4,10 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use asf_publishing_point::config::Principals;
 use asf_publishing_point::{Networks, ServerLimits};
 use test_support::curl::get;
-use wmhttp::server::access::AccessPolicy;
 
 use super::*;
 

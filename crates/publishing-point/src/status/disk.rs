@@ -1,0 +1,99 @@
+//! How large the recordings are, and how much room there is for more. A file system may take seconds to answer: until
+//! then the status shows the latest answer.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::statvfs::statvfs;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::points::publishing_point::PublishingPoint;
+
+/// What the file system answered.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Disk {
+    /// Bytes by file; one that is missing does not exist, or is not known yet.
+    pub(super) sizes: HashMap<PathBuf, u64>,
+    /// Bytes that the server may still write, by directory of recordings.
+    pub(super) free: HashMap<PathBuf, u64>,
+}
+
+/// How long is waited for the file system.
+const FILE_SYSTEM_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// The latest answers of the file system.
+pub(super) struct DiskCache {
+    known: Arc<Mutex<Arc<Disk>>>,
+    /// One question at a time.
+    asking: Arc<Semaphore>,
+}
+
+impl Default for DiskCache {
+    fn default() -> Self {
+        Self { known: Arc::default(), asking: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+impl DiskCache {
+    /// What is known of these points' recordings, as far as it is known soon.
+    pub(super) async fn of(&self, points: &[Arc<PublishingPoint>]) -> Arc<Disk> {
+        let files = points.iter().flat_map(|point| point.stats().recordings).collect();
+        self.ask(files, points.iter().filter_map(|point| point.config().record.clone()).collect()).await
+    }
+
+    async fn ask(&self, files: Vec<PathBuf>, directories: BTreeSet<PathBuf>) -> Arc<Disk> {
+        if !(files.is_empty() && directories.is_empty())
+            && let Ok(turn) = Arc::clone(&self.asking).try_acquire_owned()
+        {
+            let known = Arc::clone(&self.known);
+            let asked = tokio::task::spawn_blocking(move || {
+                let sizes = files.into_iter().filter_map(|file| {
+                    let size = std::fs::metadata(&file).ok()?.len();
+                    Some((file, size))
+                });
+                let free = directories.into_iter().filter_map(|directory| {
+                    let stat = statvfs(&directory).ok()?;
+                    // Their types differ between systems.
+                    #[allow(clippy::useless_conversion, reason = "32 bits on some systems")]
+                    let [blocks, size] = [u64::from(stat.blocks_available()), u64::from(stat.fragment_size())];
+                    Some((directory, blocks.saturating_mul(size)))
+                });
+                let disk = Disk { sizes: sizes.collect(), free: free.collect() };
+                *known.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(disk);
+                drop(turn);
+            });
+            // An answer that comes later is for the next one who asks.
+            let _ = timeout(FILE_SYSTEM_TIMEOUT, asked).await;
+        }
+        Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn sizes_are_those_of_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let (there, missing) = (folder.path().join("a"), folder.path().join("b"));
+        std::fs::write(&there, [0; 1234]).unwrap();
+        let cache = DiskCache::default();
+        let ask = |files: [&PathBuf; 2]| {
+            let directories = [folder.path().to_owned(), folder.path().join("none")];
+            cache.ask(files.into_iter().cloned().collect(), directories.into())
+        };
+        let turn = Arc::clone(&cache.asking).try_acquire_owned().unwrap();
+        assert_eq!(*ask([&there, &there]).await, Disk::default(), "somebody else asks");
+        drop(turn);
+        // The file system may be slow.
+        while ask([&there, &missing]).await.sizes.is_empty() {}
+        let disk = ask([&there, &missing]).await;
+        assert_eq!(disk.sizes, HashMap::from([(there, 1234)]));
+        assert_eq!(disk.free.keys().collect::<Vec<_>>(), [folder.path()]);
+        assert!(disk.free[folder.path()] > 0);
+    }
+}

@@ -1,0 +1,138 @@
+//! The files of recordings, for those who may play their point.
+
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use http::header::{self, HeaderValue};
+use http::{Method, Response, StatusCode};
+use tokio::fs::File;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::routes::{refusal, response};
+use crate::http::body::{Body, BodyStream};
+use crate::http::buf_list::BufList;
+use crate::points::publishing_point::PublishingPoint;
+
+/// What stands between a point's name and a file's in the path of a recording.
+pub(super) const RECORDINGS: &str = "/recordings/";
+/// Downloads at one time: each keeps a file open, and the disk is the recorder's first.
+const MAX_DOWNLOADS: usize = 16;
+/// Bytes that are read from a file at one time.
+const CHUNK: usize = 64 * 1024;
+/// As players get the same media.
+const CONTENT_TYPE: &str = "video/x-ms-asf";
+
+/// Downloads of recordings, up to [`MAX_DOWNLOADS`] at one time.
+pub(super) struct Downloads(Arc<Semaphore>);
+
+impl Default for Downloads {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_DOWNLOADS)))
+    }
+}
+
+/// The names of a point and of a file, if this is the rest of a recording's path.
+pub(super) fn names(path: &str) -> Option<(&str, &str)> {
+    path.rsplit_once(RECORDINGS).filter(|(_, file)| !file.contains('/'))
+}
+
+impl Downloads {
+    /// The file of this name, as far as it is written by now. Only the point's recorder's own files are given, whatever the
+    /// name is.
+    pub(super) async fn answer(&self, point: &PublishingPoint, name: &str, method: &Method) -> Response<Body> {
+        let unknown = || refusal(StatusCode::NOT_FOUND, "no such recording");
+        let files = point.stats().recordings;
+        let Some(path) = files.iter().find(|path| path.file_name().is_some_and(|file| file == name)) else {
+            return unknown();
+        };
+        let Ok(permit) = Arc::clone(&self.0).try_acquire_owned() else {
+            let mut response =
+                refusal(StatusCode::SERVICE_UNAVAILABLE, "too many recordings are downloaded at this time");
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
+            return response;
+        };
+        let (file, len) = match open(path).await {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return unknown(),
+            Err(error) => {
+                tracing::warn!(point = point.name(), file = name, %error, "cannot read a recording");
+                return refusal(StatusCode::INTERNAL_SERVER_ERROR, "the recording cannot be read");
+            }
+        };
+        let mut response = response(StatusCode::OK, CONTENT_TYPE, "");
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
+            headers.insert(header::CONTENT_DISPOSITION, value);
+        }
+        if method != Method::HEAD {
+            *response.body_mut() = Body::Stream(Box::new(FileBody { file, left: len, _permit: permit }));
+        }
+        response
+    }
+}
+
+/// # Errors
+/// The system's; one for what is not a file.
+async fn open(path: &Path) -> io::Result<(File, u64)> {
+    // Somebody who may write to the directory must not have the server read another file.
+    let mut options = tokio::fs::OpenOptions::new();
+    let file = options.read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path).await?;
+    let metadata = file.metadata().await?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    Ok((file, metadata.len()))
+}
+
+/// A file as the body of a response. If it cannot be read, or has become shorter, the body ends before its length, which
+/// the client sees.
+struct FileBody {
+    file: File,
+    left: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl BodyStream for FileBody {
+    fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<BufList>> {
+        let len = usize::try_from(self.left).unwrap_or(CHUNK).min(CHUNK);
+        if len == 0 {
+            return Poll::Ready(None);
+        }
+        let mut bytes = BytesMut::zeroed(len);
+        let mut buffer = ReadBuf::new(&mut bytes);
+        match Pin::new(&mut self.file).poll_read(context, &mut buffer) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => {
+                tracing::warn!(%error, "cannot read a recording to its end");
+                Poll::Ready(None)
+            }
+            Poll::Ready(Ok(())) => {
+                let read = buffer.filled().len();
+                bytes.truncate(read);
+                self.left -= read as u64;
+                Poll::Ready((read > 0).then(|| bytes.freeze().into()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_recordings() {
+        assert_eq!(names("concert/recordings/a.asf"), Some(("concert", "a.asf")));
+        assert_eq!(names("live/recordings/x/recordings/a.asf"), Some(("live/recordings/x", "a.asf")));
+        for path in ["concert", "concert/recordings", "concert/recordings/a/b"] {
+            assert_eq!(names(path), None, "{path}");
+        }
+    }
+}
