@@ -147,7 +147,8 @@ fn systemd_is_told() {
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_asf-publishing-point"));
-    let program = PointProgram::spawn(command.env("NOTIFY_SOCKET", &path), directory);
+    let command = command.args(["--drain-time", "10m"]).env("NOTIFY_SOCKET", &path);
+    let program = PointProgram::spawn(command, directory);
     let heard = || {
         let mut message = [0; 200];
         let len = socket.recv(&mut message).unwrap();
@@ -159,5 +160,23 @@ fn systemd_is_told() {
     assert!(reloading.contains("RELOADING=1") && reloading.contains("MONOTONIC_USEC="), "{reloading}");
     assert!(heard().contains("READY=1"));
     program.signal(Signal::SIGTERM);
-    assert!(heard().contains("STOPPING=1"));
+    let stopping = heard();
+    assert!(stopping.contains("STOPPING=1"), "{stopping}");
+    // systemd must wait for the drain time, and for the end after it.
+    let time = stopping.lines().find_map(|line| line.strip_prefix("EXTEND_TIMEOUT_USEC=")?.parse::<u64>().ok());
+    assert!(time.is_some_and(|time| time > 610_000_000), "{stopping}");
+}
+
+/// The unit kills no server that drains for as long as the documentation's example.
+#[test]
+fn the_unit_allows_the_drain_time_of_the_documentation() {
+    let read = |file| fs::read_to_string(test_support::root().join(file)).unwrap();
+    let seconds = |text: &str, before: &str, after: &str| -> u64 {
+        let (_, rest) = text.split_once(before).unwrap();
+        rest.split_once(after).unwrap().0.parse().unwrap()
+    };
+    let drain = seconds(&read("docs/scaling.md"), "drain-time = \"", "s\"");
+    let unit = read("packaging/asf-publishing-point.service");
+    let stop = seconds(&unit, "\nTimeoutStopSec=", "\n");
+    assert!(stop >= drain + 45, "TimeoutStopSec={stop}, drain-time={drain}s");
 }

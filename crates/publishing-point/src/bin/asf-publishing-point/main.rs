@@ -75,7 +75,9 @@ async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
     while signals.recv().await == Some(SIGHUP) {
         reload_config(arguments, &server);
     }
-    notify_systemd(&[NotifyState::Stopping]);
+    // The unit's TimeoutStopSec may be shorter than the drain time of the configuration.
+    let stop_time = u32::try_from(server.stop_time().as_micros()).unwrap_or(u32::MAX);
+    notify_systemd(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(stop_time)]);
     tokio::select! {
         () = server.drain() => {}
         // A second signal skips the drain.
