@@ -455,7 +455,8 @@ impl PointStatus {
         let mut problems = Vec::new();
         problems.extend(no_data(point, state));
         problems.extend(source.as_ref().and_then(SourceStatus::problem));
-        problems.extend(forwards.iter().filter_map(ForwardStatus::problem));
+        // Without a stream there is nothing to forward.
+        problems.extend(forwards.iter().filter(|_| state != State::Idle).filter_map(ForwardStatus::problem));
         problems.extend(free.and_then(|free| short_of_disk(free, rates.input)));
         let wait = pusher.as_ref().and_then(|pusher| pusher.waiting());
         Self {
