@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use asf::Header;
 use test_support::media;
-use test_support::peer::{Connection, Head, PATIENCE, ours, wms};
-use test_support::pipeline::{Pushing, end, feed};
+use test_support::peer::{Connection, Head, PATIENCE, Peer, ours, wms};
+use test_support::pipeline::{Pushing, end, feed, pushing_to};
 use test_support::server::{accept_on, listen, listen_again};
 use wmhttp::packet::Packet;
 
@@ -430,4 +430,33 @@ fn c15_resume_can_be_forced() {
     // The default prevents this for users of such servers.
     let (server, _) = case(Habit::TakesAny, "always").play();
     assert_eq!(server.player.undecodable, (BEFORE..PACKETS).collect::<Vec<_>>());
+}
+
+/// C-15: bytes that are not HTTP in the middle of a body are not a response of the session's server: a new session
+/// begins, with the header, and all packets arrive.
+#[test]
+fn c15_bytes_that_are_not_http_begin_a_new_session() {
+    let peer = Peer::new();
+    let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "retry-delay=10");
+    feed(&source, media::stream(BEFORE, STEP));
+    let mut first = peer.accept();
+    first.set_up(&ours(204, "one"));
+    let mut player = Player::default();
+    for _ in 0..=BEFORE {
+        player.take(&first.packet().unwrap());
+    }
+    first.answer("\0\u{1}\u{2}garbage\r\n\r\n");
+    let mut second = peer.accept();
+    let head = second.request();
+    assert!(head.is_setup() && head.push_id() == "0", "{}", head.text);
+    second.answer(&ours(204, "two"));
+    assert_eq!(second.request().push_id(), "two");
+    feed(&source, media::packets(BEFORE..PACKETS, STEP));
+    end(&source);
+    second.until_the_end().iter().for_each(|packet| player.take(packet));
+    second.answer(&ours(204, "two"));
+    pushing.wait_for_eos();
+    assert_eq!((player.headers, player.undecodable.len()), (2, 0));
+    let distinct: BTreeSet<u32> = player.decoded.iter().copied().collect();
+    assert!(distinct.iter().copied().eq(0..PACKETS), "{:?}", player.decoded);
 }
