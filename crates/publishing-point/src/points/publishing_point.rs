@@ -135,9 +135,9 @@ impl PublishingPoint {
     /// # Errors
     /// If the recorder cannot be started, or the system has no randomness for the point's name in Via.
     pub(crate) fn create(name: &str, config: &Arc<PointConfig>) -> io::Result<Arc<Self>> {
-        let recorder = Self::create_recorder(name, config)?;
-        let via_pseudonym = random_digits().ok_or_else(|| io::Error::other("no randomness for a name"))?;
         let ledger = Arc::default();
+        let recorder = Self::create_recorder(name, config, &ledger)?;
+        let via_pseudonym = random_digits().ok_or_else(|| io::Error::other("no randomness for a name"))?;
         let relays = Relays::new(name, via_pseudonym, config.forward.clone(), Arc::clone(&ledger));
         Ok(Arc::new(Self::new(name, Arc::clone(config), recorder, relays, ledger)))
     }
@@ -146,8 +146,13 @@ impl PublishingPoint {
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub(crate) fn create_recorder(name: &str, config: &PointConfig) -> io::Result<Option<Recorder>> {
-        config.record.as_deref().map(|directory| Recorder::start(directory, name)).transpose()
+    pub(crate) fn create_recorder(
+        name: &str,
+        config: &PointConfig,
+        ledger: &Arc<PointActivity>,
+    ) -> io::Result<Option<Recorder>> {
+        let start = |directory| Recorder::start(directory, name, Arc::clone(ledger));
+        config.record.as_deref().map(start).transpose()
     }
 
     fn new(

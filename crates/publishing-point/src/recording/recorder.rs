@@ -20,6 +20,7 @@ use super::file::{RecordedPacket, Recording};
 use super::folder::Folder;
 use super::limits::RecordLimits;
 use crate::config::PointConfig;
+use crate::points::activity::PointActivity;
 use asf::{Header, Packet};
 
 /// Items that wait for the disk. The largest is a packet of 64 KiB.
@@ -64,16 +65,18 @@ enum Item {
 }
 
 impl Recorder {
-    /// Starts the thread. It creates the first file when it receives the first header.
+    /// Starts the thread. It creates the first file when it receives the first header. Disk errors are shown as errors of
+    /// the publishing point with this `activity`.
     ///
     /// # Errors
     /// If the system cannot start a thread.
-    pub(crate) fn start(directory: &Path, point: &str) -> io::Result<Self> {
+    pub(crate) fn start(directory: &Path, point: &str, activity: Arc<PointActivity>) -> io::Result<Self> {
         let (queue, items) = mpsc::channel(QUEUE_LEN);
         let files = Arc::default();
         let worker = Worker {
             folder: Folder::new(directory, point),
             point: point.to_owned(),
+            activity,
             limits: RecordLimits::default(),
             files: Arc::clone(&files),
             header: None,
@@ -210,6 +213,8 @@ impl Recorder {
 struct Worker {
     folder: Folder,
     point: String,
+    /// The publishing point's errors, for the status.
+    activity: Arc<PointActivity>,
     limits: RecordLimits,
     files: Arc<Mutex<Vec<PathBuf>>>,
     /// The header of the current stream.
@@ -347,6 +352,8 @@ impl Worker {
             "recording ended, the push continues; the next header or key frame starts another file: {}",
             remedy(error)
         );
+        // Without the error's own text, which may contain a path of this machine.
+        self.activity.trouble(&format!("recording ended: {}; {}", error.kind(), remedy(error)));
     }
 }
 
@@ -399,6 +406,7 @@ mod tests {
         let mut worker = Worker {
             folder: Folder::new(directory.path(), "concert"),
             point: "concert".to_owned(),
+            activity: Arc::default(),
             limits: RecordLimits::default(),
             files: Arc::clone(&files),
             header: None,

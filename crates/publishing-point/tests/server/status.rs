@@ -322,6 +322,23 @@ fn what_a_player_has_received_is_what_it_acknowledged() {
     assert!(sent > acknowledged, "{sent} {acknowledged}");
 }
 
+/// A disk that fails is an error of the point, which goes on without a recording; no path of the machine is shown.
+#[test]
+fn a_recording_that_fails_is_an_error_of_the_point() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("recordings");
+    let server = server_with(|config| {
+        config.points.get_mut("concert").unwrap().record = Some(directory.clone());
+    });
+    std::fs::remove_dir(&directory).unwrap();
+    std::fs::write(&directory, "a file in place of the directory").unwrap();
+    let _encoder = push(&server, header("", ""));
+    let failed = || concert(&server)["errors"][0]["text"].as_str().unwrap_or_default().to_owned();
+    until("the error", || failed().starts_with("recording ended: not a directory; check that the directory exists"));
+    assert!(!concert(&server).to_string().contains(&*folder.path().to_string_lossy()), "{}", failed());
+    until("the stream goes on", || server.stats("concert").unwrap().packets > 50);
+}
+
 /// Those who may play a point may download its recordings, and nothing else of the directory.
 #[test]
 fn recordings_are_for_those_who_may_play() {
