@@ -390,6 +390,21 @@ fn c15_session_not_found() {
     }
 }
 
+/// The ERROR of a destination names its URL, although a WARNING did before: gst-launch-1.0 shows the ERROR only.
+#[test]
+fn the_error_names_the_url() {
+    let peer = Peer::new();
+    let (pushing, _source) = Pushing::by_hand(&format!("location={} retries=1 retry-delay=1", peer.location()));
+    pushing.play();
+    for _ in 0..2 {
+        let mut connection = peer.accept();
+        connection.request();
+        connection.answer(&wms(503, "0"));
+    }
+    let (error, _) = pushing.wait_for_error();
+    assert!(error.message().starts_with(&format!("dest_0 ({}): ", peer.location())), "{error}");
+}
+
 /// Returns the status of a push that failed permanently.
 fn status_of_failure(message: &gst::Message) -> Option<gst::Structure> {
     status(message).filter(|status| status_nick(status) == "error")

@@ -92,10 +92,16 @@ impl BusReporter {
 
     /// Returns the destination's name, the first time with its URL, because `locations` may contain many.
     fn name(&self) -> String {
-        let name = self.destination.name();
         if self.is_introduced.swap(true, Ordering::Relaxed) {
-            return name.to_string();
+            return self.destination.name().to_string();
         }
+        self.full_name()
+    }
+
+    /// Returns the destination's name with its URL. The report that it has failed for good always has both:
+    /// gst-launch-1.0 shows an ERROR only, even if a WARNING came before.
+    fn full_name(&self) -> String {
+        let name = self.destination.name();
         match location::redacted(&self.destination.location()) {
             Some(location) => format!("{name} ({location})"),
             None => name.to_string(),
@@ -184,7 +190,7 @@ impl BusReporter {
                 });
             }
             Status::Error => {
-                self.post_guard.speak(|| element.imp().destination_failed(&self.name(), step, failure, info))
+                self.post_guard.speak(|| element.imp().destination_failed(&self.full_name(), step, failure, info))
             }
             Status::Opened
             | Status::Locating
