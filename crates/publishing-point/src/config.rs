@@ -95,8 +95,9 @@ impl Config {
         Self { points, ..Self::default() }
     }
 
-    /// Returns the maximum number of connections.
-    pub(crate) fn room(&self) -> usize {
+    /// Returns the maximum number of connections at one time. Each needs a file descriptor.
+    #[must_use]
+    pub fn connection_limit(&self) -> usize {
         self.bounds.max_connections.unwrap_or(self.max_players + self.max_sessions + SPARE_CONNECTIONS)
     }
 }

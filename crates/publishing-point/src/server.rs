@@ -203,6 +203,7 @@ impl Listener {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => self.accept(stream, peer, &mut connections),
                     Err(error) => {
+                        self.dispatcher.registry.record_accept_failure();
                         if let Some(left_out) = failures.takes_log_line(Instant::now()) {
                             tracing::warn!(%error, left_out, "cannot accept connections. {}", ACCEPT_REMEDY);
                         }
@@ -222,7 +223,7 @@ impl Listener {
         let address = peer.ip();
         let registry = &self.dispatcher.registry;
         let config = registry.config();
-        let visit = match self.gate.enter(address, config.room(), &config.bounds, Instant::now()) {
+        let visit = match self.gate.enter(address, config.connection_limit(), &config.bounds, Instant::now()) {
             Ok(visit) => visit,
             Err(refused) => return tracing::debug!(%address, %refused, "a connection is closed"),
         };

@@ -1,7 +1,7 @@
 //! The table of publishing points and push sessions, and the configuration in force.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::names::{key, name_of};
@@ -23,6 +23,8 @@ pub(crate) struct Registry {
     table: Mutex<Table>,
     /// The server is about to end, and lets its players go elsewhere.
     draining: AtomicBool,
+    /// Attempts to accept a connection that have failed.
+    accept_failures: AtomicU64,
 }
 
 /// The rows. Whoever has to look and then act takes the table with [`Registry::table`], and lets go of it before any
@@ -47,7 +49,22 @@ impl Registry {
     pub(crate) fn new(config: Config, points: impl IntoIterator<Item = Arc<PublishingPoint>>) -> Self {
         let points = points.into_iter().map(|point| (key(point.name()), point)).collect();
         let table = Table { points, ..Table::default() };
-        Self { config: RwLock::new(Arc::new(config)), table: Mutex::new(table), draining: AtomicBool::new(false) }
+        Self {
+            config: RwLock::new(Arc::new(config)),
+            table: Mutex::new(table),
+            draining: AtomicBool::new(false),
+            accept_failures: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a connection that the system did not let the server accept.
+    pub(crate) fn record_accept_failure(&self) {
+        self.accept_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many attempts to accept a connection have failed since the start.
+    pub(crate) fn accept_failures(&self) -> u64 {
+        self.accept_failures.load(Ordering::Relaxed)
     }
 
     /// The configuration in force now: read it when you act, a reload replaces it.

@@ -147,6 +147,13 @@ impl Collector for Metrics {
             Some(&Unit::Seconds),
             uptime.metric_type(),
         )?)?;
+        let failures = ConstCounter::new(status.accept_failures);
+        failures.encode(encoder.encode_descriptor(
+            "asf_server_accept_failures",
+            "Attempts to accept a connection that failed, such as for want of file descriptors",
+            None,
+            failures.metric_type(),
+        )?)?;
         let failed_logins = ConstCounter::new(status.failed_logins.count);
         let help = "Log-ins that failed";
         failed_logins.encode(encoder.encode_descriptor(

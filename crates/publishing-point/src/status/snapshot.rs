@@ -61,6 +61,8 @@ pub(super) struct ServerStatus {
     pub(super) sessions: usize,
     /// Players now.
     pub(super) players: u64,
+    /// Attempts to accept a connection that have failed, such as for want of file descriptors.
+    pub(super) accept_failures: u64,
     pub(super) failed_logins: FailedLoginsStatus,
     /// By name.
     pub(super) points: Vec<PointStatus>,
@@ -424,6 +426,7 @@ impl ServerStatus {
             uptime_ms: milliseconds(started.at.elapsed()),
             sessions: registry.sessions(),
             players: points.iter().map(|point| point.players.count).sum(),
+            accept_failures: registry.accept_failures(),
             failed_logins: FailedLoginsStatus::of(logins),
             points,
         }

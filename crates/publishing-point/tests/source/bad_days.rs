@@ -1,7 +1,9 @@
 //! Origins that misbehave: each costs little, and says in the status and the metrics what is wrong.
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -11,7 +13,10 @@ use asf_publishing_point::SourceConfig;
 use test_support::media;
 use test_support::pipeline::until;
 use test_support::server_fixture::FFMPEG_PLAY;
-use test_support::wire::Wire;
+use test_support::server_process::PointProgram;
+use test_support::wire::{Wire, play_request};
+
+use crate::pulls::{encoder, feed_some, until_pulled};
 
 use crate::support::*;
 
@@ -207,4 +212,105 @@ fn bytes_that_are_no_packet_keep_no_connection() {
     });
     let edge = server(quick(source(origin.address)));
     until("it counts as stalled", || failures(&edge, "stalled") == 1);
+}
+
+/// Each failure is one line in the log, with the point, what happened, and what to do.
+#[test]
+fn each_failure_is_one_line_in_the_log() {
+    type Script = fn(&mut TcpStream, &str);
+    let cases: [(&str, &str, Script); 3] = [
+        ("garbage", "Check that `source` is the URL", |stream, _| {
+            let _ = stream.write_all(&[OK, &[b'x'; 1000]].concat());
+        }),
+        ("closed", "Check the origin's log", |_, _| {}),
+        ("redirected", "Correct the redirect", |stream, head| {
+            let path = head.split(' ').nth(1).unwrap();
+            let _ = stream.write_all(format!("HTTP/1.0 302 Found\r\nLocation: {path}\r\n\r\n").as_bytes());
+        }),
+    ];
+    let origins = cases.map(|(_, _, script)| Origin::new(script));
+    let mut config = String::new();
+    for ((name, _, _), origin) in cases.iter().zip(&origins) {
+        writeln!(config, "[point.{name}]\nsource = 'http://{}/{name}'", origin.address).unwrap();
+    }
+    let edge = PointProgram::configured(&[], &config);
+    let failures = |name: &str| -> u64 {
+        let status: serde_json::Value =
+            serde_json::from_slice(&get(edge.address, &format!("/api/v1/points/{name}")).body).unwrap();
+        status["source"]["failures"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum()
+    };
+    for (name, remedy, _) in cases {
+        let of_point = format!("point=\"{name}\"");
+        // A redirect to itself is not asked for again soon.
+        let expected = if name == "redirected" { 1 } else { 2 };
+        until("it has failed", || failures(name) >= expected);
+        // A failure in between has its line before it is counted.
+        let (mut counted, mut lines) = (0, Vec::new());
+        until("as many lines as failures", || {
+            counted = failures(name);
+            let log = edge.log();
+            lines = log
+                .lines()
+                .filter(|line| line.contains(" WARN ") && line.contains(&of_point))
+                .map(str::to_owned)
+                .collect();
+            lines.len() as u64 == counted
+        });
+        for line in lines {
+            assert!(line.contains("source failed") && line.contains(remedy), "{line}");
+        }
+    }
+}
+
+/// An edge without a free file descriptor: it logs that once, does not spin, and serves again when it has some.
+#[test]
+fn an_edge_out_of_descriptors() {
+    let root = server(None);
+    let (_pushing, fed) = encoder(&root);
+    feed_some(&fed, 0..20);
+    until_pulled(&root, 20);
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config");
+    let text = format!(
+        "[bounds]\nuncounted = ['127.0.0.1']\n[point.concert]\nsource = 'http://{}/concert'\nsource-on-demand = true\n",
+        root.addr()
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new("prlimit");
+    command.arg("--nofile=40").arg(test_support::server_program()).arg("--config").arg(&config);
+    let edge = PointProgram::spawn(&mut command, directory);
+    assert!(edge.log().contains("limit of file descriptors is too low for the configured number"), "{}", edge.log());
+    // More than it has descriptors for: some wait until it accepts them.
+    let begun = Instant::now();
+    let mut players: Vec<Wire> = (0..60).map(|_| Wire::to(edge.address)).collect();
+    let lines = || edge.log().matches("cannot accept connections").count();
+    until("it has none left", || lines() == 1);
+    assert!(edge.log().contains("Raise the limit of descriptors"), "{}", edge.log());
+    // There is none for the connection to the origin either.
+    players[0].send(FFMPEG_PLAY);
+    let response = players[0].response();
+    assert_eq!(response.status, 503, "{}", response.head);
+    assert!(response.header("Retry-After").is_some(), "{}", response.head);
+    until("the failure is logged", || {
+        edge.log().contains("source failed") && edge.log().contains("Raise the limits of descriptors and threads")
+    });
+    assert_eq!(root.stats("concert").unwrap().players, 0);
+    // It tries again meanwhile, ten times a second.
+    thread::sleep(Duration::from_millis(500));
+    // Those who are gone leave their descriptors.
+    players.truncate(10);
+    let mut player = Wire::to(edge.address);
+    until("a player has the stream", || {
+        player = Wire::to(edge.address);
+        player.send(play_request("concert"));
+        player.head().contains(" 200 OK")
+    });
+    assert_eq!((player.pulled().0, player.pulled().0), ('H', 'D'));
+    assert_eq!(lines(), 1, "{}", edge.log());
+    let status: serde_json::Value = serde_json::from_slice(&get(edge.address, "/api/v1/status").body).unwrap();
+    let failures = status["accept_failures"].as_u64().unwrap();
+    assert!((1..=2 + begun.elapsed().as_millis() / 100).contains(&failures.into()), "{failures}");
+    let metrics = get(edge.address, "/metrics");
+    let metrics = String::from_utf8(metrics.body).unwrap();
+    assert!(metrics.contains("\nasf_server_accept_failures_total "), "{metrics}");
 }

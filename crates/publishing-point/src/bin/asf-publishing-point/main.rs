@@ -60,7 +60,7 @@ fn signals() -> io::Result<mpsc::Receiver<i32>> {
 
 #[tokio::main]
 async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
-    rlimit::raise_fd_limit();
+    rlimit::raise_fd_limit(config.connection_limit());
     warn_if_no_points(&config);
     let mut signals = signals()?;
     let server = Server::start(config).await?;

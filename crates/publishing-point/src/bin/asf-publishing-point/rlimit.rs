@@ -1,13 +1,23 @@
-//! The limit of file descriptors, and thereby of connections.
+//! How many file descriptors, and therefore connections, the process may have.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Raises the limit to the maximum that the system allows. The usual limit of 1024 is below the default number of
-/// players.
-pub fn raise_fd_limit() {
+/// Descriptors that the server needs beside those of its connections: listeners, recordings, sources and the runtime.
+const SPARE: u64 = 64;
+
+/// Raises the limit to the highest one that the system allows, because shells set 1024, which is less than the number of
+/// players that may come; warns if it is still too low for `connections`.
+pub fn raise_fd_limit(connections: usize) {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, maximum)| setrlimit(Resource::RLIMIT_NOFILE, maximum, maximum));
-    if let Err(error) = raised {
-        tracing::warn!(%error, "cannot raise RLIMIT_NOFILE");
+        .and_then(|(_, maximum)| setrlimit(Resource::RLIMIT_NOFILE, maximum, maximum).map(|()| maximum));
+    match raised {
+        Ok(limit) if limit < u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(SPARE) => tracing::warn!(
+            limit,
+            connections,
+            "the limit of file descriptors is too low for the configured number of connections. Raise it (LimitNOFILE, \
+             ulimit -Hn), or lower max-players or max-connections"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "cannot raise RLIMIT_NOFILE"),
     }
 }
