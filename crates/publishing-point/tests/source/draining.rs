@@ -1,8 +1,10 @@
 //! Health checks, and the orderly end of a server.
 
+use std::fs;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use asf_publishing_point::config::file::ConfigFile;
 use nix::sys::signal::Signal;
 use test_support::pipeline::until;
 use test_support::server_fixture::{self, FFMPEG_PLAY};
@@ -69,4 +71,27 @@ fn a_server_that_ends_lets_its_players_go_elsewhere() {
     assert!(*last - *first > Duration::from_millis(300), "not all at once");
     let (out, log) = program.stop();
     assert!(out.contains("players=11"), "{out} {log}");
+}
+
+/// The value of a key that a YAML file has once.
+fn value<'a>(yaml: &'a str, key: &str) -> &'a str {
+    let mut values = yaml.lines().filter_map(|line| line.trim().strip_prefix(key)?.strip_prefix(": "));
+    let found = values.next().unwrap_or_else(|| panic!("{key} is missing"));
+    assert_eq!(values.next(), None, "{key} is there twice");
+    found
+}
+
+/// The configuration in the manifests of Kubernetes is one, and fits what is around it.
+#[test]
+fn the_kubernetes_manifests_fit_the_server() {
+    let yaml = fs::read_to_string(test_support::root().join("packaging/kubernetes/edges.yaml")).unwrap();
+    let (_, rest) = yaml.split_once("  edge.toml: |\n").unwrap();
+    let (toml, _) = rest.split_once("---").unwrap();
+    let config = toml.parse::<ConfigFile>().unwrap().into_config().unwrap();
+    let grace = Duration::from_secs(value(&yaml, "terminationGracePeriodSeconds").parse().unwrap());
+    assert!(grace >= config.drain_time + Duration::from_secs(45), "{grace:?} {:?}", config.drain_time);
+    assert_eq!(config.listen.port().to_string(), value(&yaml, "containerPort"));
+    assert!(config.points["concert"].source.as_ref().unwrap().on_demand.is_some());
+    let edge = server(None);
+    assert_eq!(get(edge.addr(), value(&yaml, "path")).status, 200, "readiness");
 }

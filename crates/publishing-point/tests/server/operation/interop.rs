@@ -146,17 +146,34 @@ fn s6_s8_rights_of_each_point() {
     assert_eq!(curl_gets(&program, "bobs", &basic), "503");
 }
 
-/// systemd of this system understands the unit, and finds little to object to.
+/// systemd of this system understands the units, and finds little to object to.
 #[test]
-fn the_unit_is_in_order() {
+fn the_units_are_in_order() {
+    is_in_order("asf-publishing-point.service", "asf-publishing-point.service");
+    is_in_order("asf-publishing-point@.service", "asf-publishing-point@edge1.service");
+}
+
+/// Servers of the template are as confined as the one without an instance.
+#[test]
+fn the_units_have_the_same_sandbox() {
+    let sandbox = |name: &str| {
+        let text = fs::read_to_string(test_support::root().join("packaging").join(name)).unwrap();
+        let (_, rest) = text.split_once("\nWorkingDirectory=").unwrap();
+        let (sandbox, _) = rest.split_once("\n[Install]").unwrap();
+        sandbox.split_once('\n').unwrap().1.to_owned()
+    };
+    assert_eq!(sandbox("asf-publishing-point@.service"), sandbox("asf-publishing-point.service"));
+}
+
+fn is_in_order(file: &str, name: &str) {
     let directory = TempDir::new().unwrap();
-    let text = fs::read_to_string(test_support::root().join("packaging/asf-publishing-point.service")).unwrap();
-    let unit = directory.path().join("asf-publishing-point.service");
+    let text = fs::read_to_string(test_support::root().join("packaging").join(file)).unwrap();
+    let unit = directory.path().join(name);
     fs::write(&unit, text.replace("/usr/bin/asf-publishing-point", env!("CARGO_BIN_EXE_asf-publishing-point")))
         .unwrap();
     let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!said.contains("asf-publishing-point.service"), "{said}");
+    assert!(!said.contains("asf-publishing-point"), "{said}");
     let arguments = ["security", "--offline=true", "--threshold=20"];
     let output = Command::new("systemd-analyze").args(arguments).arg(&unit).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
