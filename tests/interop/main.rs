@@ -15,4 +15,5 @@ mod proxy_apache;
 mod proxy_nginx;
 mod relay_programs;
 mod snapshots;
+mod source_vlc;
 mod status_page;
