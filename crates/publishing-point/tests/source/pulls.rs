@@ -159,7 +159,7 @@ fn sources_in_a_circle_are_found() {
     assert_eq!(response.status, 503);
     assert!(failures(&one, "loop") + failures(&other, "loop") > 0, "{} {}", status(&one), status(&other));
     let errors = format!("{} {}", point(&one)["errors"], point(&other)["errors"]);
-    assert!(errors.contains("circle"), "{errors}");
+    assert!(errors.contains("form a loop"), "{errors}");
 }
 
 /// A reload gives a point another source, and takes it away.
