@@ -15,7 +15,7 @@ use peak_alloc::PeakAlloc;
 use test_support::media;
 use test_support::peer::{PATIENCE, Peer, wms};
 use test_support::pipeline::{Pushing, until};
-use test_support::recording_server::Witness;
+use test_support::recording_server::RecordingServer;
 use test_support::server::{Server, listen};
 use test_support::upstream::Upstream;
 
@@ -117,7 +117,7 @@ fn watched<T: Send>(pushing: &Pushing, work: impl FnOnce() -> T + Send) -> T {
 #[test]
 fn contract_3_the_chain_function_never_waits() {
     let _alone = alone();
-    let good = Witness::new(STEP);
+    let good = RecordingServer::new(STEP);
     let stalled = stalling(100_000);
     let refusing = Server::start(listen(16, None), |_, _| {});
     refusing.listening().refuse();
@@ -231,10 +231,10 @@ fn contract_9_one_io_thread() {
     let mut running = Vec::new();
     let mut others = None;
     for count in [1, 16, 64, 16] {
-        let servers: Vec<Witness> = (0..count).map(|_| Witness::new(STEP)).collect();
+        let servers: Vec<RecordingServer> = (0..count).map(|_| RecordingServer::new(STEP)).collect();
         let pushing = Pushing::bare(&format!(
             "locations=\"{}\" eos-timeout=1",
-            locations(servers.iter().map(|witness| &witness.server))
+            locations(servers.iter().map(|recording_server| &recording_server.server))
         ));
         let upstream = Upstream::live(&pushing.sink);
         pushing.play();

@@ -21,9 +21,9 @@ const PUSH_ID: &str = "PUSHIDENTIFIER";
 
 /// All output of the logs and messages.
 #[derive(Clone, Default)]
-struct Said(Arc<Mutex<String>>);
+struct LogCapture(Arc<Mutex<String>>);
 
-impl Said {
+impl LogCapture {
     fn add(&self, text: &str) {
         let mut said = self.0.lock().unwrap();
         said.push_str(text);
@@ -31,7 +31,7 @@ impl Said {
     }
 }
 
-impl Write for Said {
+impl Write for LogCapture {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.add(&String::from_utf8_lossy(bytes));
         Ok(bytes.len())
@@ -43,8 +43,8 @@ impl Write for Said {
 }
 
 /// Collects the log of GStreamer with GST_DEBUG=*:9, and of the libraries below.
-fn listen() -> Said {
-    let said = Said::default();
+fn listen() -> LogCapture {
+    let said = LogCapture::default();
     test_support::pipeline::init();
     gst::log::remove_default_log_function();
     let logged = said.clone();

@@ -159,9 +159,9 @@ impl Feed {
 }
 
 /// Ends the feeding thread when a test ends, whatever the result.
-struct Over<'a>(&'a Feed, &'a Pushing);
+struct EndOnDrop<'a>(&'a Feed, &'a Pushing);
 
-impl Drop for Over<'_> {
+impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
         self.0.enough.store(true, Ordering::SeqCst);
         self.0.hold(false);
@@ -189,7 +189,7 @@ fn restart_repeatedly(properties: &str, pause: Duration) -> (Servers, u32, gst::
     let mut servers = Servers { addr, pause, header: None, got: BTreeSet::new(), again: 0 };
     pushing.play();
     thread::scope(|scope| {
-        let _over = Over(&feed, &pushing);
+        let _over = EndOnDrop(&feed, &pushing);
         scope.spawn(|| feed.run(&upstream));
         let mut settled = None;
         for generation in 0..RESTARTS {

@@ -22,8 +22,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 use test_support::decoded::recordings;
-use test_support::faulty_server::Troubled;
-use test_support::packet_counter::Census;
+use test_support::faulty_server::FaultyServer;
+use test_support::packet_counter::PacketCounter;
 use test_support::pipeline::{Pushing, until};
 use test_support::usage::Usage;
 
@@ -53,22 +53,22 @@ fn number(variable: &str, default: u64) -> u64 {
 // ---- measurements ----
 
 /// One measurement.
-struct Look {
+struct Sample {
     own: Usage,
     /// Of the servers' processes that run.
     servers: Vec<Option<Usage>>,
-    in_trouble: bool,
+    has_fault: bool,
 }
 
 /// The measurements, and the file to which they are written.
-struct Looks {
+struct Samples {
     begun: Instant,
-    all: Vec<Look>,
+    all: Vec<Sample>,
     table: File,
     events: File,
 }
 
-impl Looks {
+impl Samples {
     fn into(folder: &Path) -> Self {
         let mut table = File::create(folder.join("soak.csv")).unwrap();
         let mut head = "seconds,rss_kib,descriptors,threads".to_owned();
@@ -86,7 +86,7 @@ impl Looks {
         self.begun.elapsed().as_secs_f64()
     }
 
-    fn take(&mut self, pushing: &Pushing, servers: &[Troubled]) {
+    fn take(&mut self, pushing: &Pushing, servers: &[FaultyServer]) {
         let own = Usage::here();
         let of_servers: Vec<_> = servers
             .iter()
@@ -111,8 +111,8 @@ impl Looks {
             }
         }
         writeln!(self.table, "{line}").unwrap();
-        let in_trouble = servers.iter().any(Troubled::is_in_trouble);
-        self.all.push(Look { own, servers: of_servers, in_trouble });
+        let has_fault = servers.iter().any(FaultyServer::has_fault);
+        self.all.push(Sample { own, servers: of_servers, has_fault });
     }
 
     fn event(&mut self, server: usize, what: &str) {
@@ -121,7 +121,7 @@ impl Looks {
 
     /// The first fifth is the warm-up. The second half of the rest must use no more than the first half.
     fn assert_flat(&self) {
-        let usages = |pick: fn(&Look) -> Option<Usage>| self.all.iter().filter_map(pick).collect::<Vec<_>>();
+        let usages = |pick: fn(&Sample) -> Option<Usage>| self.all.iter().filter_map(pick).collect::<Vec<_>>();
         for (name, usages) in
             [("own", usages(|look| Some(look.own))), ("server", usages(|look| look.servers[IMMORTAL]))]
         {
@@ -136,12 +136,8 @@ impl Looks {
             assert!(descriptors[1] <= descriptors[0] + 8, "{name}: {descriptors:?} descriptors");
             assert!(threads[1] <= threads[0] + 4, "{name}: {threads:?} threads");
         }
-        let in_trouble = self.all.iter().filter(|look| look.in_trouble).count();
-        assert!(
-            in_trouble * 10 > self.all.len(),
-            "{in_trouble} of {} measurements were during a fault",
-            self.all.len()
-        );
+        let has_fault = self.all.iter().filter(|look| look.has_fault).count();
+        assert!(has_fault * 10 > self.all.len(), "{has_fault} of {} measurements were during a fault", self.all.len());
     }
 }
 
@@ -154,25 +150,25 @@ fn median(usages: &[Usage], value: fn(&Usage) -> u64) -> u64 {
 // ---- arrived packets ----
 
 /// The contents of a server's recordings; complete recordings are read and deleted during the push.
-struct Arrived {
+struct Received {
     folder: PathBuf,
-    census: Census,
+    packet_counter: PacketCounter,
     /// Number of compressed pictures, and of those decoded from them.
     pictures: [u64; 2],
 }
 
-impl Arrived {
-    fn of(server: &Troubled, lists: &Path) -> Self {
+impl Received {
+    fn of(server: &FaultyServer, lists: &Path) -> Self {
         let folder = server.recordings().clone();
         let list = lists.join(folder.file_name().unwrap()).with_extension("packets");
-        Self { folder, census: Census::in_file(list), pictures: [0; 2] }
+        Self { folder, packet_counter: PacketCounter::in_file(list), pictures: [0; 2] }
     }
 
     /// Reads all but the `newest` recordings.
     fn read(&mut self, newest: usize) {
         let files = if self.folder.exists() { recordings(&self.folder) } else { Vec::new() };
         for file in files.iter().rev().skip(newest) {
-            self.census.count_file(file);
+            self.packet_counter.count_file(file);
             for (sum, count) in self.pictures.iter_mut().zip(pictures(file)) {
                 *sum += count;
             }
@@ -199,9 +195,9 @@ fn pictures(file: &Path) -> [u64; 2] {
 }
 
 /// Counts the packets that reach the element, and the encoded pictures.
-fn count_pushed(pushing: &Pushing, list: PathBuf) -> (Arc<Mutex<Census>>, Arc<AtomicU64>) {
-    let census = Arc::new(Mutex::new(Census::in_file(list)));
-    let counted = Arc::clone(&census);
+fn count_pushed(pushing: &Pushing, list: PathBuf) -> (Arc<Mutex<PacketCounter>>, Arc<AtomicU64>) {
+    let packet_counter = Arc::new(Mutex::new(PacketCounter::in_file(list)));
+    let counted = Arc::clone(&packet_counter);
     let parser = Mutex::new(Parser::new(Settings::default()));
     pushing.sink.static_pad("sink").unwrap().add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         let bytes = info.buffer().unwrap().map_readable().unwrap();
@@ -217,7 +213,7 @@ fn count_pushed(pushing: &Pushing, list: PathBuf) -> (Arc<Mutex<Census>>, Arc<At
         pictures.fetch_add(1, Ordering::SeqCst);
         gst::PadProbeReturn::Ok
     });
-    (census, encoded)
+    (packet_counter, encoded)
 }
 
 // ---- the push ----
@@ -225,9 +221,9 @@ fn count_pushed(pushing: &Pushing, list: PathBuf) -> (Arc<Mutex<Census>>, Arc<At
 /// Causes faults until the time is over.
 fn endure(
     pushing: &Pushing,
-    servers: &mut [Troubled],
-    arrived: &mut [Arrived],
-    looks: &mut Looks,
+    servers: &mut [FaultyServer],
+    arrived: &mut [Received],
+    looks: &mut Samples,
     (time, seed): (Duration, u64),
 ) {
     let mut random = StdRng::seed_from_u64(seed);
@@ -241,7 +237,7 @@ fn endure(
             let well: Vec<usize> = (0..SERVERS).filter(|n| servers[*n].is_well(now)).collect();
             if !well.is_empty() {
                 let n = well[random.random_range(0..well.len())];
-                let what = servers[n].befall(&mut random, now);
+                let what = servers[n].start_fault(&mut random, now);
                 looks.event(n, &what);
             }
         }
@@ -256,7 +252,7 @@ fn endure(
         }
         thread::sleep(Duration::from_millis(20));
     }
-    servers.iter_mut().for_each(Troubled::heal);
+    servers.iter_mut().for_each(FaultyServer::heal);
     // Where bodies were read slowly, sending the backlog takes time.
     for n in 0..SERVERS {
         until("all stream again", || pushing.state_of(n) == "streaming");
@@ -270,11 +266,12 @@ fn four_publishing_points_in_trouble() {
     println!("seed {seed}, {time:?}");
     let directory = TempDir::new().unwrap();
     let out = std::env::var_os("SOAK_OUT").map_or_else(|| directory.path().to_owned(), PathBuf::from);
-    let mut servers: Vec<Troubled> =
-        (0..SERVERS).map(|n| Troubled::start(directory.path().join(format!("server-{n}")), n != IMMORTAL)).collect();
-    let mut arrived: Vec<Arrived> = servers.iter().map(|server| Arrived::of(server, directory.path())).collect();
-    let locations: Vec<String> = servers.iter().map(Troubled::url).collect();
-    let mut looks = Looks::into(&out);
+    let mut servers: Vec<FaultyServer> = (0..SERVERS)
+        .map(|n| FaultyServer::start(directory.path().join(format!("server-{n}")), n != IMMORTAL))
+        .collect();
+    let mut arrived: Vec<Received> = servers.iter().map(|server| Received::of(server, directory.path())).collect();
+    let locations: Vec<String> = servers.iter().map(FaultyServer::url).collect();
+    let mut looks = Samples::into(&out);
 
     let pushing = Pushing::launch(MEDIA, &format!("locations=\"{}\" {PROPERTIES}", locations.join(",")));
     let (pushed, encoded) = count_pushed(&pushing, directory.path().join("pushed"));
@@ -284,7 +281,7 @@ fn four_publishing_points_in_trouble() {
     pushing.wait_for_eos();
     let stats = pushing.all_stats();
     pushing.stop();
-    servers.iter_mut().for_each(Troubled::end);
+    servers.iter_mut().for_each(FaultyServer::end);
     arrived.iter_mut().for_each(|arrived| arrived.read(0));
 
     let encoded = encoded.load(Ordering::SeqCst);
@@ -297,8 +294,8 @@ fn four_publishing_points_in_trouble() {
     println!("{packets} packets, {encoded} pictures");
     assert_eq!(pushed.len() as u64, packets, "all are different");
     for (n, (count, arrived)) in stats.iter().zip(arrived).enumerate() {
-        let ([compressed, decoded], read) = (arrived.pictures, arrived.census.packets());
-        let came = arrived.census.into_set();
+        let ([compressed, decoded], read) = (arrived.pictures, arrived.packet_counter.packets());
+        let came = arrived.packet_counter.into_set();
         let missing = pushed.difference(&came).count() as u64;
         let [sent, dropped, queued, uncertain] =
             ["packets-sent", "packets-dropped", "packets-queued", "packets-uncertain"].map(count);

@@ -26,23 +26,23 @@ const STEP: u32 = 5;
 
 /// The current operation of a thread, for the report if it does not return.
 #[derive(Default)]
-struct Doing {
+struct CurrentOperation {
     what: Mutex<String>,
     /// Number of operations.
     count: AtomicU64,
 }
 
-impl Doing {
-    fn now(&self, what: String) {
+impl CurrentOperation {
+    fn begin(&self, what: String) {
         *self.what.lock().unwrap() = what;
         self.count.fetch_add(1, Ordering::SeqCst);
     }
 }
 
 /// Performs a random operation on the element.
-type Treatment = fn(&mut StdRng, &Pushing, &[String], &Doing);
+type Operation = fn(&mut StdRng, &Pushing, &[String], &CurrentOperation);
 
-const TREATMENTS: [(&str, Treatment); 5] = [
+const OPERATIONS: [(&str, Operation); 5] = [
     ("states", change_state),
     ("properties", set_property),
     ("actions", act),
@@ -50,21 +50,21 @@ const TREATMENTS: [(&str, Treatment); 5] = [
     ("stream", push),
 ];
 
-fn change_state(random: &mut StdRng, pushing: &Pushing, _: &[String], doing: &Doing) {
+fn change_state(random: &mut StdRng, pushing: &Pushing, _: &[String], current: &CurrentOperation) {
     use gst::State::{Null, Paused, Playing, Ready};
     let state = *[Null, Ready, Paused, Playing, Playing, Playing, Playing].choose(random).unwrap();
-    doing.now(format!("{state:?}"));
+    current.begin(format!("{state:?}"));
     // The change may fail, with a message.
     let _ = pushing.pipeline.set_state(state);
     let rest = if random.random_range(0..4) == 0 { 500 } else { 100 };
     thread::sleep(Duration::from_millis(random.random_range(0..rest)));
 }
 
-fn set_property(random: &mut StdRng, pushing: &Pushing, locations: &[String], doing: &Doing) {
+fn set_property(random: &mut StdRng, pushing: &Pushing, locations: &[String], current: &CurrentOperation) {
     let properties = pushing.sink.list_properties();
     let property = properties.choose(random).unwrap();
     let flags = property.flags();
-    doing.now(property.name().to_owned());
+    current.begin(property.name().to_owned());
     if flags.contains(glib::ParamFlags::READABLE) {
         let _ = pushing.sink.property_value(property.name());
     }
@@ -72,7 +72,7 @@ fn set_property(random: &mut StdRng, pushing: &Pushing, locations: &[String], do
         return;
     }
     if let Some(value) = value_for(random, property, locations) {
-        doing.now(format!("{} = {value:?}", property.name()));
+        current.begin(format!("{} = {value:?}", property.name()));
         pushing.sink.set_property_from_value(property.name(), &value);
     }
     thread::sleep(Duration::from_millis(random.random_range(0..10)));
@@ -126,13 +126,13 @@ fn value_for(random: &mut StdRng, property: &glib::ParamSpec, locations: &[Strin
     None
 }
 
-fn act(random: &mut StdRng, pushing: &Pushing, locations: &[String], doing: &Doing) {
+fn act(random: &mut StdRng, pushing: &Pushing, locations: &[String], current: &CurrentOperation) {
     let name = locations.choose(random).unwrap().as_str();
     let some = if random.random() { Some(name) } else { None };
     let action = *["add", "remove", "clear", "get-stats", "end-session", "disconnect", "reconnect", "queries"]
         .choose(random)
         .unwrap();
-    doing.now(action.to_owned());
+    current.begin(action.to_owned());
     match action {
         "add" => drop(pushing.sink.emit_by_name::<Option<glib::Object>>(action, &[&some, &None::<gst::Structure>])),
         "remove" => drop(pushing.sink.emit_by_name::<bool>(action, &[&some, &random.random::<bool>()])),
@@ -159,10 +159,10 @@ fn asf() -> gst::Caps {
     gst::Caps::new_empty_simple("video/x-ms-asf")
 }
 
-fn send_event(random: &mut StdRng, pushing: &Pushing, _: &[String], doing: &Doing) {
+fn send_event(random: &mut StdRng, pushing: &Pushing, _: &[String], current: &CurrentOperation) {
     let pad = pushing.sink.static_pad("sink").unwrap();
     let which = random.random_range(0..7);
-    doing.now(format!("event {which}"));
+    current.begin(format!("event {which}"));
     match which {
         0 => {
             pad.send_event(gst::event::FlushStart::new());
@@ -187,11 +187,11 @@ fn send_event(random: &mut StdRng, pushing: &Pushing, _: &[String], doing: &Doin
 }
 
 /// Pushes a part of the stream, invalid data, or an event between them.
-fn push(random: &mut StdRng, pushing: &Pushing, _: &[String], doing: &Doing) {
+fn push(random: &mut StdRng, pushing: &Pushing, _: &[String], current: &CurrentOperation) {
     let source = pushing.pipeline.by_name("feed").unwrap();
     let pad = source.static_pad("src").unwrap();
     let which = random.random_range(0..200);
-    doing.now(format!("stream {which}"));
+    current.begin(format!("stream {which}"));
     let event = |event: gst::Event| {
         pad.push_event(event);
     };
@@ -212,7 +212,7 @@ fn push(random: &mut StdRng, pushing: &Pushing, _: &[String], doing: &Doing) {
         9..15 => push_bytes(&pad, media::header().to_vec()),
         _ => {
             // Usually the next packets; a jump of the send times makes the element wait or hurry.
-            let turn = u32::try_from(doing.count.load(Ordering::SeqCst)).unwrap();
+            let turn = u32::try_from(current.count.load(Ordering::SeqCst)).unwrap();
             let first = if random.random_range(0..50) == 0 { random.random_range(0..10_000) } else { turn * 3 };
             let bytes = media::packets(first..first + random.random_range(1..6), STEP);
             let cut = if random.random_range(0..50) == 0 { random.random_range(0..bytes.len()) } else { bytes.len() };
@@ -239,23 +239,23 @@ fn push_bytes(pad: &gst::Pad, bytes: Vec<u8>) {
 /// Runs the operations until the time is over. If a thread does not return, the process exits.
 fn treat(pushing: &Pushing, locations: &[String], seed: u64, time: Duration) {
     let until = Instant::now() + time;
-    let doing: Vec<Doing> = TREATMENTS.iter().map(|_| Doing::default()).collect();
+    let current: Vec<CurrentOperation> = OPERATIONS.iter().map(|_| CurrentOperation::default()).collect();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let threads: Vec<_> = TREATMENTS
+        let threads: Vec<_> = OPERATIONS
             .iter()
-            .zip(&doing)
+            .zip(&current)
             .zip(seed..)
-            .map(|(((_, treatment), doing), seed)| {
+            .map(|(((_, operation), current), seed)| {
                 scope.spawn(move || {
                     let mut random = StdRng::seed_from_u64(seed);
                     while Instant::now() < until {
-                        treatment(&mut random, pushing, locations, doing);
+                        operation(&mut random, pushing, locations, current);
                     }
                 })
             })
             .collect();
-        scope.spawn(|| watch(&doing, &over));
+        scope.spawn(|| watch(&current, &over));
         let (streaming, others) = threads.split_last().unwrap();
         until_finished(others);
         // Interrupts threads that wait in the element for the preroll or for room.
@@ -263,9 +263,9 @@ fn treat(pushing: &Pushing, locations: &[String], seed: u64, time: Duration) {
         until_finished(std::slice::from_ref(streaming));
         over.store(true, Ordering::SeqCst);
     });
-    for ((name, _), doing) in TREATMENTS.iter().zip(&doing) {
-        println!("{name}: {}", doing.count.load(Ordering::SeqCst));
-        assert!(doing.count.load(Ordering::SeqCst) > 10, "{name}");
+    for ((name, _), current) in OPERATIONS.iter().zip(&current) {
+        println!("{name}: {}", current.count.load(Ordering::SeqCst));
+        assert!(current.count.load(Ordering::SeqCst) > 10, "{name}");
     }
 }
 
@@ -275,8 +275,8 @@ fn until_finished(threads: &[thread::ScopedJoinHandle<'_, ()>]) {
     }
 }
 
-fn watch(doing: &[Doing], over: &AtomicBool) {
-    let counts = || doing.iter().map(|doing| doing.count.load(Ordering::SeqCst)).sum::<u64>();
+fn watch(current: &[CurrentOperation], over: &AtomicBool) {
+    let counts = || current.iter().map(|current| current.count.load(Ordering::SeqCst)).sum::<u64>();
     let (mut seen, mut since) = (counts(), Instant::now());
     while !over.load(Ordering::SeqCst) {
         thread::sleep(Duration::from_millis(50));
@@ -284,7 +284,7 @@ fn watch(doing: &[Doing], over: &AtomicBool) {
         if now != seen {
             (seen, since) = (now, Instant::now());
         } else if since.elapsed() > 2 * PATIENCE {
-            let what: Vec<_> = doing.iter().map(|doing| doing.what.lock().unwrap().clone()).collect();
+            let what: Vec<_> = current.iter().map(|current| current.what.lock().unwrap().clone()).collect();
             eprintln!("hangs: {what:?}");
             std::process::abort();
         }
@@ -323,7 +323,7 @@ fn random_treatment_by_several_threads() {
     let gone = |weak: glib::WeakRef<gst::Element>| until("the element is gone", || weak.upgrade().is_none());
     gone(one_push(seed, Duration::from_secs(2)));
     let settled = [entries("/proc/self/fd"), entries("/proc/self/task")];
-    gone(one_push(seed + TREATMENTS.len() as u64, time));
+    gone(one_push(seed + OPERATIONS.len() as u64, time));
     let packets =
         servers.iter().flat_map(|server| ["concert", "hall"].map(|point| server.stats(point).unwrap().packets));
     let packets: u64 = packets.sum();

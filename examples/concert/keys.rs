@@ -9,7 +9,7 @@ pub(crate) const HELP: &str =
     "↑ ↓ select   a add   r remove, sending the rest   k disconnect   c reconnect   e end of stream   q quit";
 
 /// Command of a key.
-pub(crate) enum Wish {
+pub(crate) enum KeyCommand {
     Add(String),
     /// Commands for the selected publishing point.
     Remove,
@@ -36,12 +36,12 @@ impl Keys {
         self.typed.as_deref()
     }
 
-    pub(crate) fn press(&mut self, key: KeyEvent) -> Option<Wish> {
+    pub(crate) fn press(&mut self, key: KeyEvent) -> Option<KeyCommand> {
         if key.modifiers.contains(KeyModifiers::CONTROL) {
-            return (key.code == KeyCode::Char('c')).then_some(Wish::Quit);
+            return (key.code == KeyCode::Char('c')).then_some(KeyCommand::Quit);
         }
         if self.typed.is_some() {
-            return self.edit(key.code).map(Wish::Add);
+            return self.edit(key.code).map(KeyCommand::Add);
         }
         #[expect(clippy::wildcard_enum_match_arm, reason = "the other keys mean nothing")]
         match key.code {
@@ -49,13 +49,13 @@ impl Keys {
                 self.typed = Some(self.spares.front().cloned().unwrap_or_else(|| "http://".to_owned()));
                 None
             }
-            KeyCode::Char('r') => Some(Wish::Remove),
-            KeyCode::Char('k') => Some(Wish::Act("disconnect")),
-            KeyCode::Char('c') => Some(Wish::Act("reconnect")),
-            KeyCode::Char('e') => Some(Wish::Act("end-session")),
-            KeyCode::Char('q') => Some(Wish::Quit),
-            KeyCode::Up => Some(Wish::Up),
-            KeyCode::Down => Some(Wish::Down),
+            KeyCode::Char('r') => Some(KeyCommand::Remove),
+            KeyCode::Char('k') => Some(KeyCommand::Act("disconnect")),
+            KeyCode::Char('c') => Some(KeyCommand::Act("reconnect")),
+            KeyCode::Char('e') => Some(KeyCommand::Act("end-session")),
+            KeyCode::Char('q') => Some(KeyCommand::Quit),
+            KeyCode::Up => Some(KeyCommand::Up),
+            KeyCode::Down => Some(KeyCommand::Down),
             _ => None,
         }
     }

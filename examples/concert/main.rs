@@ -4,15 +4,15 @@
 //! cargo run --example concert -- http://localhost:8080/concert http://localhost:8081/concert
 //! ```
 //!
-//! `pipeline` shows how an application uses the element, `told` how it reads the bus, and `ending` how it ends the
+//! `pipeline` shows how an application uses the element, `report` how it reads the bus, and `ending` how it ends the
 //! stream. `keys` and `table` implement the terminal, and `plain` the output without one.
 
 mod ending;
 mod keys;
 mod pipeline;
 mod plain;
+mod report;
 mod table;
-mod told;
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gst::prelude::*;
 
-use crate::told::{self, Row, Told};
+use crate::report::{self, Report, Row};
 
 /// A test picture and its sound, encoded as they come.
 /// libav adds 1000 hours to the times of the picture; `single-segment` takes them off again.
@@ -55,23 +55,23 @@ impl Concert {
     /// If the element rejects a location.
     pub(crate) fn begin(&self) -> Result<(), Box<dyn Error>> {
         if let Err(failed) = self.pipeline.set_state(gst::State::Playing) {
-            let error = self.bus.pop_filtered(&[gst::MessageType::Error]).and_then(|message| Told::of(&message));
+            let error = self.bus.pop_filtered(&[gst::MessageType::Error]).and_then(|message| Report::of(&message));
             return Err(match error {
-                Some(Told::Failed(text)) => text.into(),
-                Some(Told::Rows(_) | Told::Line(_) | Told::Ended) | None => failed.into(),
+                Some(Report::Failed(text)) => text.into(),
+                Some(Report::Rows(_) | Report::Line(_) | Report::Ended) | None => failed.into(),
             });
         }
         Ok(())
     }
 
     /// Returns the next event from the bus, if any arrives within `wait`.
-    pub(crate) fn told(&self, wait: Duration) -> Option<Told> {
+    pub(crate) fn report(&self, wait: Duration) -> Option<Report> {
         let mut wait = gst::ClockTime::try_from(wait).ok();
         loop {
             let message = self.bus.timed_pop(wait)?;
             wait = Some(gst::ClockTime::ZERO);
-            if let Some(told) = Told::of(&message) {
-                return Some(told);
+            if let Some(report) = Report::of(&message) {
+                return Some(report);
             }
         }
     }
@@ -79,7 +79,7 @@ impl Concert {
     /// Returns the current counters.
     pub(crate) fn rows(&self) -> Vec<Row> {
         let stats = self.push.property::<gst::Structure>("stats");
-        told::rows(&stats).unwrap_or_default()
+        report::rows(&stats).unwrap_or_default()
     }
 
     /// Adds a publishing point. If it is invalid, the element posts a WARNING.
@@ -97,7 +97,7 @@ impl Concert {
         self.push.emit_by_name::<bool>(action, &[&name]);
     }
 
-    /// Ends the stream. [`Told::Ended`] follows when all publishing points have been notified.
+    /// Ends the stream. [`Report::Ended`] follows when all publishing points have been notified.
     pub(crate) fn end(&self) {
         self.pipeline.send_event(gst::event::Eos::new());
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::ending::Ending;
 use crate::pipeline::Concert;
-use crate::told::Told;
+use crate::report::Report;
 
 /// Maximum delay in noticing a signal or the end time.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -18,11 +18,11 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub(crate) fn run(concert: &Concert, mut ending: Ending) -> Result<(), Box<dyn Error>> {
     let mut out = io::stdout();
     loop {
-        match concert.told(PATIENCE) {
-            Some(Told::Rows(rows)) => rows.iter().try_for_each(|row| writeln!(out, "{row}"))?,
-            Some(Told::Line(line)) => writeln!(out, "{line}")?,
-            Some(Told::Failed(text)) => return Err(text.into()),
-            Some(Told::Ended) => break,
+        match concert.report(PATIENCE) {
+            Some(Report::Rows(rows)) => rows.iter().try_for_each(|row| writeln!(out, "{row}"))?,
+            Some(Report::Line(line)) => writeln!(out, "{line}")?,
+            Some(Report::Failed(text)) => return Err(text.into()),
+            Some(Report::Ended) => break,
             None => {}
         }
         ending.look(concert)?;

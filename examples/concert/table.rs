@@ -12,9 +12,9 @@ use ratatui::widgets::{Block, Cell, Paragraph, Row as TableRow, Table};
 use ratatui::{DefaultTerminal, Frame};
 
 use crate::ending::Ending;
-use crate::keys::{HELP, Keys, Wish};
+use crate::keys::{HELP, KeyCommand, Keys};
 use crate::pipeline::Concert;
-use crate::told::{Row, Told};
+use crate::report::{Report, Row};
 
 /// Maximum delay before a key press or a bus message is handled.
 const FRAME: Duration = Duration::from_millis(100);
@@ -52,21 +52,21 @@ pub(crate) fn run(
 ) -> Result<(), Box<dyn Error>> {
     let mut screen = Screen { rows: Vec::new(), selected: 0, lines: VecDeque::new(), keys };
     loop {
-        while let Some(told) = concert.told(Duration::ZERO) {
-            match told {
-                Told::Rows(rows) => screen.rows = rows,
-                Told::Line(line) => screen.line(line),
-                Told::Failed(text) => return Err(text.into()),
-                Told::Ended => return Ok(()),
+        while let Some(report) = concert.report(Duration::ZERO) {
+            match report {
+                Report::Rows(rows) => screen.rows = rows,
+                Report::Line(line) => screen.line(line),
+                Report::Failed(text) => return Err(text.into()),
+                Report::Ended => return Ok(()),
             }
         }
         terminal.draw(|frame| screen.draw(frame))?;
         if event::poll(FRAME)?
             && let Event::Key(key) = event::read()?
             && key.is_press()
-            && let Some(wish) = screen.keys.press(key)
+            && let Some(command) = screen.keys.press(key)
         {
-            screen.fulfil(wish, concert, &mut ending)?;
+            screen.run(command, concert, &mut ending)?;
         }
         ending.look(concert)?;
     }
@@ -80,16 +80,16 @@ impl Screen {
         self.lines.push_back(line);
     }
 
-    fn fulfil(&mut self, wish: Wish, concert: &Concert, ending: &mut Ending) -> Result<(), Box<dyn Error>> {
+    fn run(&mut self, command: KeyCommand, concert: &Concert, ending: &mut Ending) -> Result<(), Box<dyn Error>> {
         let selected = self.rows.get(self.selected).map(|row| row.name.as_str());
-        match (wish, selected) {
-            (Wish::Add(location), _) => concert.add(&location),
-            (Wish::Remove, Some(name)) => concert.remove(name),
-            (Wish::Act(action), Some(name)) => concert.act(action, name),
-            (Wish::Up, _) => self.selected = self.selected.saturating_sub(1),
-            (Wish::Down, _) => self.selected += 1,
-            (Wish::Quit, _) => ending.ask(concert)?,
-            (Wish::Remove | Wish::Act(_), None) => {}
+        match (command, selected) {
+            (KeyCommand::Add(location), _) => concert.add(&location),
+            (KeyCommand::Remove, Some(name)) => concert.remove(name),
+            (KeyCommand::Act(action), Some(name)) => concert.act(action, name),
+            (KeyCommand::Up, _) => self.selected = self.selected.saturating_sub(1),
+            (KeyCommand::Down, _) => self.selected += 1,
+            (KeyCommand::Quit, _) => ending.ask(concert)?,
+            (KeyCommand::Remove | KeyCommand::Act(_), None) => {}
         }
         // Statistics arrive once per second; reading them here shows the effect of a key immediately.
         self.rows = concert.rows();

@@ -152,7 +152,7 @@ impl BusReporter {
                     self.name()
                 );
                 self.warn(&element, gst::ResourceError::TooLazy, &text, details);
-                self.post_guard.speak(|| element.imp().post_qos());
+                self.post_guard.post(|| element.imp().post_qos());
             }
         }
     }
@@ -185,12 +185,12 @@ impl BusReporter {
                 let Failure { text, remedy, hresult, .. } = failure;
                 let text = format!("{}: {text}; {remedy}; trying again in {wait} ms", self.name());
                 let debug = format!("{}: {hresult}", step.location);
-                self.post_guard.speak(|| {
+                self.post_guard.post(|| {
                     gst::element_warning!(element, gst::ResourceError::Write, ("{text}"), ["{debug}"], details: info);
                 });
             }
             Status::Error => {
-                self.post_guard.speak(|| element.imp().destination_failed(&self.full_name(), step, failure, info))
+                self.post_guard.post(|| element.imp().destination_failed(&self.full_name(), step, failure, info))
             }
             Status::Opened
             | Status::Locating
@@ -204,12 +204,12 @@ impl BusReporter {
     }
 
     fn warn(&self, element: &AsfPushSink, code: gst::ResourceError, text: &str, details: gst::Structure) {
-        self.post_guard.speak(|| gst::element_warning!(element, code, ("{text}"), details: details));
+        self.post_guard.post(|| gst::element_warning!(element, code, ("{text}"), details: details));
     }
 
     fn post(&self, element: &AsfPushSink, message: gst::Message) {
         // A flushing bus rejects messages, which is the application's decision.
-        self.post_guard.speak(|| drop(element.post_message(message)));
+        self.post_guard.post(|| drop(element.post_message(message)));
     }
 
     /// Posts PROGRESS messages. GStreamer's design allows one open step at a time.

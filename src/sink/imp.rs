@@ -564,8 +564,7 @@ impl AsfPushSink {
             let mut stats = element.imp().stats();
             stats.set_name("asfpushsink-stats");
             // A flushing bus rejects messages, which is the application's decision.
-            post_guard
-                .speak(|| drop(element.post_message(gst::message::Element::builder(stats).src(&element).build())));
+            post_guard.post(|| drop(element.post_message(gst::message::Element::builder(stats).src(&element).build())));
             element.notify("stats");
         });
         if let Err(error) = set {

@@ -22,7 +22,7 @@ struct ActivePosts {
 
 impl PostGuard {
     /// Calls `post`, which posts messages, with no lock held; does nothing if the push is over.
-    pub(super) fn speak(&self, post: impl FnOnce()) {
+    pub(super) fn post(&self, post: impl FnOnce()) {
         {
             let mut speakers = self.lock();
             if speakers.silenced {

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use test_support::media;
 use test_support::peer::{PATIENCE, Peer};
 use test_support::pipeline::{Pushing, feed, until};
-use test_support::recording_server::{Push, Witness};
+use test_support::recording_server::{Push, RecordingServer};
 
 #[cfg(feature = "interop")]
 mod interop;
@@ -50,7 +50,7 @@ fn settle(pushing: &Pushing, state: gst::State) {
 /// A file with the stream, and a server that records what arrives.
 struct File {
     directory: TempDir,
-    witness: Witness,
+    recording_server: RecordingServer,
     packets: u32,
 }
 
@@ -58,7 +58,7 @@ impl File {
     fn new(packets: u32) -> Self {
         let directory = TempDir::new().unwrap();
         fs::write(directory.path().join("stream.asf"), media::stream(packets, STEP)).unwrap();
-        Self { directory, witness: Witness::new(STEP), packets }
+        Self { directory, recording_server: RecordingServer::new(STEP), packets }
     }
 
     fn source(&self) -> String {
@@ -67,12 +67,15 @@ impl File {
 
     /// Returns a pipeline of this source and the element with these properties.
     fn pushing(&self, source: &str, properties: &str) -> Pushing {
-        Pushing::launch(source, &format!("location={} eos-timeout=30000 {properties}", self.witness.server.location()))
+        Pushing::launch(
+            source,
+            &format!("location={} eos-timeout=30000 {properties}", self.recording_server.server.location()),
+        )
     }
 
     /// Returns the numbers of the packets that arrived, on all connections in order.
     fn came(&self) -> Vec<u32> {
-        self.witness.pushes().iter().flat_map(Push::numbers).collect()
+        self.recording_server.pushes().iter().flat_map(Push::numbers).collect()
     }
 
     /// Returns the numbers of all packets in the file.
@@ -224,7 +227,7 @@ fn seeks_after_the_end() {
         assert!(pushing.sink.send_event(to_the_beginning(gst::SeekFlags::FLUSH)));
     }
     pushing.wait_for_eos();
-    let pushes = file.witness.pushes();
+    let pushes = file.recording_server.pushes();
     assert_eq!(pushes.len(), 4);
     for push in pushes {
         assert!(push.ended);
@@ -242,7 +245,7 @@ fn seeks_into_the_middle_after_the_end() {
     let byte = media::header().len() + 10 * media::SIZE as usize + 333;
     assert!(pushing.sink.send_event(to_byte(gst::SeekFlags::FLUSH, byte)));
     pushing.wait_for_eos();
-    let pushes = file.witness.pushes();
+    let pushes = file.recording_server.pushes();
     assert_eq!(pushes.len(), 2);
     assert!(pushes[1].ended);
     assert_eq!(pushes[1].numbers(), (11..30).collect::<Vec<_>>());

@@ -2,7 +2,7 @@
 
 use asf_publishing_point::config::{Config, PointConfig, Principals};
 use asf_publishing_point::{BlockingServer, RelayConfig, Server};
-use test_support::browser::{Browser, DESK, Look, PHONE};
+use test_support::browser::{Browser, DESK, PHONE, Viewport};
 use test_support::encoder::{Encoder, Player, header};
 use test_support::pipeline::until;
 use test_support::wire::{Push, Wire};
@@ -172,14 +172,14 @@ fn trouble_is_shown() {
     browser.until("the player", "return /\\b1 player\\b/.test(document.body.innerText)");
     browser.run("document.querySelectorAll('details').forEach((part) => { part.open = true; })");
     for (look, name) in
-        [(DESK, "trouble-light"), (Look { dark: true, ..DESK }, "trouble-dark"), (PHONE, "trouble-phone")]
+        [(DESK, "trouble-light"), (Viewport { dark: true, ..DESK }, "trouble-dark"), (PHONE, "trouble-phone")]
     {
         browser.look(look);
         let fits = "return document.documentElement.scrollWidth <= window.innerWidth";
         browser.until(&format!("nothing sticks out: {name}"), fits);
         let poor = browser.run(CONTRAST);
         assert_eq!(poor, serde_json::json!([]), "of little contrast: {name}");
-        photograph(&browser, name);
+        screenshot(&browser, name);
     }
     is_quiet(&browser, &server);
 }
@@ -251,9 +251,9 @@ fn s15_the_encoder_is_disconnected() {
 }
 
 /// Saves a picture of the page in the folder in the environment variable STATUS_PAGE_PICTURES, if it is set.
-fn photograph(browser: &Browser, name: &str) {
+fn screenshot(browser: &Browser, name: &str) {
     if let Some(folder) = std::env::var_os("STATUS_PAGE_PICTURES") {
-        browser.photograph(&std::path::Path::new(&folder).join(format!("{name}.png")));
+        browser.screenshot(&std::path::Path::new(&folder).join(format!("{name}.png")));
     }
 }
 
@@ -287,12 +287,12 @@ fn it_fits_every_screen() {
     }
     for width in [320, PHONE.width, 700, DESK.width, 2560] {
         for dark in [false, true] {
-            browser.look(Look { dark, width, ..DESK });
+            browser.look(Viewport { dark, width, ..DESK });
             let fits = "return document.documentElement.scrollWidth <= window.innerWidth";
             browser.until(&format!("everything fits at {width} pixels"), fits);
             let poor = browser.run(CONTRAST);
             assert_eq!(poor, serde_json::json!([]), "insufficient contrast, dark: {dark}, at {width} pixels");
-            photograph(&browser, &format!("{width}-{}", if dark { "dark" } else { "light" }));
+            screenshot(&browser, &format!("{width}-{}", if dark { "dark" } else { "light" }));
         }
     }
     is_quiet(&browser, &server);

@@ -18,13 +18,13 @@ const OF_MACROS: [&str; 2] = ["_gst_debug_category_new", "_gst_debug_get_categor
 
 /// The description of a function.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Told {
+struct Symbols {
     since: Option<(u32, u32)>,
     deprecated: bool,
 }
 
 /// Returns the functions by their C names.
-fn functions(library: &str) -> BTreeMap<String, Told> {
+fn functions(library: &str) -> BTreeMap<String, Symbols> {
     // Newer Debian versions install them with the libraries, whatever pkg-config returns.
     let folders = ["girdir", "libdir"].map(|variable| {
         let variable = format!("--variable={variable}");
@@ -40,13 +40,13 @@ fn functions(library: &str) -> BTreeMap<String, Told> {
     let mut reader = Reader::from_str(&description);
     let mut functions = BTreeMap::new();
     // The enclosing elements: a function is not older than the element that contains it.
-    let mut around: Vec<Told> = Vec::new();
-    let mut note = |element: &BytesStart<'_>, around: Option<&Told>| {
+    let mut around: Vec<Symbols> = Vec::new();
+    let mut note = |element: &BytesStart<'_>, around: Option<&Symbols>| {
         let outside = around.cloned().unwrap_or_default();
         // In these elements the version has another meaning.
         let is_about_itself = !["repository", "namespace"].map(str::as_bytes).contains(&element.name().as_ref());
         let since = attribute(element, "version").filter(|_| is_about_itself);
-        let told = Told {
+        let told = Symbols {
             since: since.as_deref().map(version).max(outside.since),
             deprecated: outside.deprecated || attribute(element, "deprecated").as_deref() == Some("1"),
         };
@@ -99,7 +99,7 @@ fn only_symbols_of_the_oldest_gstreamer_and_no_deprecated_ones() {
     // Check that the descriptions are parsed correctly, with functions from before, from later versions, and deprecated
     // ones.
     let of = |name: &str| told.get(name).unwrap_or_else(|| panic!("{name} has no description"));
-    assert_eq!(*of("gst_element_get_static_pad"), Told::default());
+    assert_eq!(*of("gst_element_get_static_pad"), Symbols::default());
     assert_eq!(of("gst_base_sink_get_stats").since, Some((1, 18)));
     assert_eq!(of("gst_child_proxy_get_child_by_name_recurse").since, Some((1, 22)));
     assert!(of("gst_element_get_request_pad").deprecated);

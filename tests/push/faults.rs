@@ -11,10 +11,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
-use test_support::faults::{FAULTS, Fault, MOMENTS, Moment, culprit, makes_no_sense};
+use test_support::faults::{FAULTS, Fault, MOMENTS, Moment, faulty_server, makes_no_sense};
 use test_support::peer::PATIENCE;
 use test_support::pipeline::{Pushing, status, status_nick};
-use test_support::recording_server::Witness;
+use test_support::recording_server::RecordingServer;
 use test_support::server::Server;
 use test_support::upstream::Upstream;
 use test_support::{media, netns_link};
@@ -48,36 +48,36 @@ const GAP_SLACK: Duration = Duration::from_millis(600);
 const AT_ONCE: u32 = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Company {
+enum Neighbours {
     Alone,
     BesideTwoGood,
 }
 
 /// A test case; `fault` is `None` for a run without a fault, with which the others are compared.
 #[derive(Clone, Copy)]
-struct Cell {
+struct TestCase {
     fault: Option<(Fault, Moment)>,
-    company: Company,
+    neighbours: Neighbours,
 }
 
-impl fmt::Display for Cell {
+impl fmt::Display for TestCase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.fault {
-            Some((fault, moment)) => write!(f, "{fault:?} {moment:?} {:?}", self.company),
-            None => write!(f, "no fault {:?}", self.company),
+            Some((fault, moment)) => write!(f, "{fault:?} {moment:?} {:?}", self.neighbours),
+            None => write!(f, "no fault {:?}", self.neighbours),
         }
     }
 }
 
 /// The expected result of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Course {
+enum Outcome {
     /// A WARNING with one of these codes, and another attempt after `retry-delay`, repeatedly.
     Retried(&'static [Hresult]),
     /// The destination fails: an ERROR if it is the only one, otherwise a WARNING.
     Failed(Hresult, gst::ResourceError),
     /// A WARNING, and a new session immediately.
-    Anew,
+    NewSession,
     /// The end is confirmed, or is considered confirmed.
     Ended,
     /// `eos-timeout` expires.
@@ -86,9 +86,9 @@ enum Course {
 
 const LOST: &[Hresult] = &[Hresult::RESET_CONNECTION, Hresult::NET_READ];
 
-fn course(fault: Fault, moment: Moment) -> Course {
-    use Course::{Anew, EndUnconfirmed, Ended, Failed, Retried};
+fn course(fault: Fault, moment: Moment) -> Outcome {
     use Moment::{AtEos, AtRollOver, BeforeSetup, InSetup, InStart};
+    use Outcome::{EndUnconfirmed, Ended, Failed, NewSession, Retried};
     match (fault, moment) {
         (Fault::Refused, BeforeSetup) => Retried(&[Hresult::PUSH_CANNOT_CONNECT]),
         (Fault::BlackHole, BeforeSetup) => Retried(&[Hresult::CONNECT_TIMEOUT]),
@@ -97,7 +97,7 @@ fn course(fault: Fault, moment: Moment) -> Course {
         (Fault::Refused | Fault::BlackHole | Fault::Reset | Fault::Garbage | Fault::Status(_), AtEos) => Ended,
         (Fault::Silent | Fault::Trickle | Fault::HalfOpen, AtEos) => EndUnconfirmed,
 
-        (Fault::Silent | Fault::Trickle | Fault::NeverReads | Fault::HalfOpen, AtRollOver) => Anew,
+        (Fault::Silent | Fault::Trickle | Fault::NeverReads | Fault::HalfOpen, AtRollOver) => NewSession,
         (Fault::NeverReads | Fault::Trickle | Fault::HalfOpen, InStart) => Retried(&[Hresult::CONNECTION_FAILURE]),
         // Whether the TCP stack has accepted the request by then depends on timing.
         (Fault::HalfOpen, BeforeSetup) => Retried(&[Hresult::TIMEOUT, Hresult::CONNECTION_FAILURE]),
@@ -121,14 +121,14 @@ fn course(fault: Fault, moment: Moment) -> Course {
     }
 }
 
-impl Cell {
-    fn course(self) -> Option<Course> {
+impl TestCase {
+    fn course(self) -> Option<Outcome> {
         self.fault.map(|(fault, moment)| course(fault, moment))
     }
 
     /// `eos-timeout` in milliseconds: it expires, unless the end must be in time even on a slow machine.
     fn eos_timeout(self) -> u32 {
-        if self.course() == Some(Course::Ended) { 10_000 } else { 1500 }
+        if self.course() == Some(Outcome::Ended) { 10_000 } else { 1500 }
     }
 }
 
@@ -170,23 +170,23 @@ impl Measured {
 
 /// One run of a test case.
 struct Run {
-    cell: Cell,
+    case: TestCase,
     pushing: Pushing,
-    culprit: Option<Server>,
-    witnesses: Vec<Witness>,
+    faulty_server: Option<Server>,
+    recording_servers: Vec<RecordingServer>,
     /// Number of packets whose push has started, and whose push has returned.
     begun: AtomicU32,
     pushed: AtomicU32,
     /// Odd while the pipeline is paused, because the chain function may then wait.
     pauses: AtomicU32,
     enough: AtomicBool,
-    heard: Mutex<Heard>,
+    messages: Mutex<Messages>,
     measured: Mutex<Measured>,
 }
 
 /// The messages that were on the bus.
 #[derive(Default)]
-struct Heard {
+struct Messages {
     /// The status messages of the first destination.
     statuses: Vec<gst::Structure>,
     warnings: Vec<(glib::Error, Option<gst::Structure>)>,
@@ -195,29 +195,30 @@ struct Heard {
 }
 
 impl Run {
-    fn new(cell: Cell) -> Self {
-        let culprit = cell.fault.map(|(fault, moment)| culprit(fault, moment));
-        let good = if cell.company == Company::Alone { 0 } else { 2 };
-        let witnesses: Vec<Witness> = (0..good).map(|_| Witness::new(STEP)).collect();
-        let servers = culprit.iter().chain(witnesses.iter().map(|witness| &witness.server));
+    fn new(case: TestCase) -> Self {
+        let faulty_server = case.fault.map(|(fault, moment)| faulty_server(fault, moment));
+        let good = if case.neighbours == Neighbours::Alone { 0 } else { 2 };
+        let recording_servers: Vec<RecordingServer> = (0..good).map(|_| RecordingServer::new(STEP)).collect();
+        let servers =
+            faulty_server.iter().chain(recording_servers.iter().map(|recording_server| &recording_server.server));
         let locations = servers.map(Server::location).collect::<Vec<_>>().join(",");
-        let rolls_over = cell.fault.is_some_and(|(_, moment)| moment == Moment::AtRollOver);
-        let log = if cell.fault.is_some() { SHORT_LOG } else { "" };
+        let rolls_over = case.fault.is_some_and(|(_, moment)| moment == Moment::AtRollOver);
+        let log = if case.fault.is_some() { SHORT_LOG } else { "" };
         let body = if rolls_over { SHORT_BODY } else { "" };
         let pushing = Pushing::bare(&format!(
             "locations=\"{locations}\" {PROPERTIES} {log} {body} eos-timeout={}",
-            cell.eos_timeout()
+            case.eos_timeout()
         ));
         Self {
-            cell,
+            case,
             pushing,
-            culprit,
-            witnesses,
+            faulty_server,
+            recording_servers,
             begun: AtomicU32::new(0),
             pushed: AtomicU32::new(0),
             pauses: AtomicU32::new(0),
             enough: AtomicBool::new(false),
-            heard: Mutex::default(),
+            messages: Mutex::default(),
             measured: Mutex::default(),
         }
     }
@@ -262,18 +263,18 @@ impl Run {
     }
 
     /// Reads the bus and checks the counters until `done`.
-    fn watch_until(&self, what: &str, mut done: impl FnMut(&Heard) -> bool) {
+    fn watch_until(&self, what: &str, mut done: impl FnMut(&Messages) -> bool) {
         let patience = Instant::now() + PATIENCE;
         loop {
-            let messages = self.pushing.messages_within(Duration::from_millis(20));
-            let mut heard = self.heard.lock().unwrap();
-            for message in &messages {
-                heard.take(message);
+            let new = self.pushing.messages_within(Duration::from_millis(20));
+            let mut messages = self.messages.lock().unwrap();
+            for message in &new {
+                messages.take(message);
             }
-            if done(&heard) {
+            if done(&messages) {
                 return;
             }
-            drop(heard);
+            drop(messages);
             self.check_counters();
             assert!(Instant::now() < patience, "{what} did not happen");
         }
@@ -295,9 +296,10 @@ impl Run {
 
     /// From NULL to EOS, or to the ERROR that the fault causes.
     fn first_life(&self) {
-        let to_eos = self.cell.fault.is_some_and(|(_, moment)| moment == Moment::AtEos);
+        let to_eos = self.case.fault.is_some_and(|(_, moment)| moment == Moment::AtEos);
         let time = if to_eos { STREAM_TO_EOS } else { STREAM };
-        let fails = matches!(self.cell.course(), Some(Course::Failed(..))) && self.cell.company == Company::Alone;
+        let fails =
+            matches!(self.case.course(), Some(Outcome::Failed(..))) && self.case.neighbours == Neighbours::Alone;
         let upstream = Upstream::live(&self.pushing.sink);
         let begun = Instant::now();
         self.set_state(gst::State::Playing);
@@ -318,11 +320,11 @@ impl Run {
                     change.unwrap();
                     assert_eq!(state, gst::State::Playing);
                 }
-                if self.cell.company == Company::Alone && !to_eos && !fails {
+                if self.case.neighbours == Neighbours::Alone && !to_eos && !fails {
                     self.watch_until("half of the time", |_| begun.elapsed() >= time / 2);
                     self.pause();
                 }
-                self.watch_until("ERROR or EOS", |heard| heard.eos || heard.error.is_some());
+                self.watch_until("ERROR or EOS", |messages| messages.eos || messages.error.is_some());
             }));
             self.enough.store(true, Ordering::SeqCst);
             if outcome.is_err() {
@@ -333,8 +335,8 @@ impl Run {
         });
         let now = Instant::now();
         let ended_at = ended_at.lock().unwrap().unwrap();
-        if self.heard.lock().unwrap().eos {
-            let eos_timeout = Duration::from_millis(self.cell.eos_timeout().into());
+        if self.messages.lock().unwrap().eos {
+            let eos_timeout = Duration::from_millis(self.case.eos_timeout().into());
             let late = (now - ended_at).saturating_sub(eos_timeout);
             assert!(late < SLACK, "EOS came {late:?} after eos-timeout");
             self.measured.lock().unwrap().eos_late = late;
@@ -372,14 +374,14 @@ impl Run {
     fn run(mut self) -> Measured {
         self.first_life();
         // Before the stop, which closes connections that are still open.
-        let culprit = self.pushing.state_of(0);
+        let faulty_server = self.pushing.state_of(0);
         for state in [gst::State::Paused, gst::State::Ready, gst::State::Null] {
             self.set_state(state);
         }
         self.check_the_books();
         self.check_the_good();
-        if self.cell.fault.is_some() {
-            self.check_the_culprit(&culprit);
+        if self.case.fault.is_some() {
+            self.check_the_culprit(&faulty_server);
             self.second_life(Duration::from_millis(100));
         }
         self.measured.get_mut().unwrap().clone()
@@ -399,15 +401,15 @@ impl Run {
     /// in any case.
     fn check_the_good(&self) {
         let pushed = self.pushed.load(Ordering::SeqCst);
-        for witness in &self.witnesses {
-            let first = || witness.pushes().into_iter().next().unwrap_or_default();
+        for recording_server in &self.recording_servers {
+            let first = || recording_server.pushes().into_iter().next().unwrap_or_default();
             let until = Instant::now() + SLACK;
             while !first().ended && Instant::now() < until {
                 thread::sleep(Duration::from_millis(10));
             }
             let push = first();
             let mut measured = self.measured.lock().unwrap();
-            if !push.ended || witness.server.accepted().len() != 1 {
+            if !push.ended || recording_server.server.accepted().len() != 1 {
                 measured.gap = Duration::MAX;
                 continue;
             }
@@ -420,76 +422,76 @@ impl Run {
 
     /// `state` is the state of the destination at the end.
     fn check_the_culprit(&self, state: &str) {
-        let heard = self.heard.lock().unwrap();
+        let messages = self.messages.lock().unwrap();
         let stats = self.pushing.destination_stats();
-        let course = self.cell.course().unwrap();
-        let failure = heard
+        let course = self.case.course().unwrap();
+        let failure = messages
             .statuses
             .iter()
             .find(|status| status.has_field("remedy") && nick_is(status, &["reconnect-start", "error"]));
         let hresult = failure.map(|failure| Hresult(failure.get::<u32>("hresult").unwrap()));
-        let steps: Vec<String> = heard.statuses.iter().map(status_nick).collect();
+        let steps: Vec<String> = messages.statuses.iter().map(status_nick).collect();
         let story = format!("{steps:?}, {failure:?}, {stats}");
-        let (fault, moment) = self.cell.fault.unwrap();
+        let (fault, moment) = self.case.fault.unwrap();
         if let (Fault::Status(status), Some(failure)) = (fault, failure) {
             assert_eq!(failure.get::<u32>("http-status-code"), Ok(status.into()), "{story}");
         }
         // Nothing is retried after EOS was posted. A push that reached no server by then is an ERROR.
-        let is_alone = self.cell.company == Company::Alone;
+        let is_alone = self.case.neighbours == Neighbours::Alone;
         let may_be_unreached = is_alone && steps.iter().all(|step| step != "started");
         let is_unreached = |error: &glib::Error| may_be_unreached && error.matches(gst::ResourceError::OpenWrite);
-        let gone_on = state != "failed" && heard.error.as_ref().is_none_or(|(error, _)| is_unreached(error));
+        let gone_on = state != "failed" && messages.error.as_ref().is_none_or(|(error, _)| is_unreached(error));
         match course {
-            Course::Retried(codes) => {
+            Outcome::Retried(codes) => {
                 assert!(hresult.is_some_and(|hresult| codes.contains(&hresult)), "{story}");
                 assert!(gone_on, "{story}");
-                assert!(heard.warnings.iter().any(|(error, details)| {
+                assert!(messages.warnings.iter().any(|(error, details)| {
                     error.matches(gst::ResourceError::Write) && details.as_ref().and_then(hresult_of) == hresult
                 }));
             }
-            Course::Failed(code, error) => {
+            Outcome::Failed(code, error) => {
                 assert_eq!((hresult, state), (Some(code), "failed"), "{story}");
-                let told = match self.cell.company {
-                    Company::Alone => heard.error.iter().collect::<Vec<_>>(),
-                    Company::BesideTwoGood => heard.warnings.iter().collect(),
+                let told = match self.case.neighbours {
+                    Neighbours::Alone => messages.error.iter().collect::<Vec<_>>(),
+                    Neighbours::BesideTwoGood => messages.warnings.iter().collect(),
                 };
                 let mine = |(told, details): &&(glib::Error, Option<gst::Structure>)| {
                     told.matches(error) && details.as_ref().and_then(hresult_of) == Some(code)
                 };
                 assert!(told.iter().any(mine), "{told:?}");
-                assert!(heard.error.is_some() == (self.cell.company == Company::Alone));
+                assert!(messages.error.is_some() == (self.case.neighbours == Neighbours::Alone));
             }
-            Course::Anew => {
+            Outcome::NewSession => {
                 let told = |details: &gst::Structure| details.name() == "asfpushsink-notice";
-                assert!(heard.warnings.iter().any(|(_, details)| details.as_ref().is_some_and(told)), "{story}");
+                assert!(messages.warnings.iter().any(|(_, details)| details.as_ref().is_some_and(told)), "{story}");
                 assert!(gone_on, "{story}");
             }
-            Course::Ended => assert_eq!((failure, state), (None, "closed"), "{story}"),
-            Course::EndUnconfirmed => {
+            Outcome::Ended => assert_eq!((failure, state), (None, "closed"), "{story}"),
+            Outcome::EndUnconfirmed => {
                 assert!(failure.is_none() && ["closed", "ending", "streaming"].contains(&state), "{story}");
-                assert!(heard.eos);
+                assert!(messages.eos);
             }
         }
-        drop(heard);
+        drop(messages);
         self.check_attempts(course, fault, moment, &story);
     }
 
     /// At most one connection per retry-delay, and one request per 401.
-    fn check_attempts(&self, course: Course, fault: Fault, moment: Moment, story: &str) {
-        let heard = self.heard.lock().unwrap();
+    fn check_attempts(&self, course: Outcome, fault: Fault, moment: Moment, story: &str) {
+        let messages = self.messages.lock().unwrap();
         let begun = self.measured.lock().unwrap().begun.unwrap();
-        let seen = self.culprit.as_ref().unwrap().accepted().len();
+        let seen = self.faulty_server.as_ref().unwrap().accepted().len();
         // The element also reports attempts that no server sees.
-        let told = heard.statuses.iter().filter(|status| nick_is(status, &["locating"])).count();
+        let told = messages.statuses.iter().filter(|status| nick_is(status, &["locating"])).count();
         let attempts = seen.max(told);
         self.measured.lock().unwrap().attempts = attempts;
         let delay = if fault == Fault::Status(503) { Duration::from_secs(1) } else { RETRY_DELAY.mul_f64(0.8) };
         let most = begun.elapsed().as_millis() / delay.as_millis() + 1;
         assert!(attempts as u128 <= most, "{attempts} attempts, {story}");
         match course {
-            Course::Retried(_) => assert!(attempts > 1, "{attempts} attempts, {story}"),
-            Course::Failed(..) | Course::Ended | Course::EndUnconfirmed => assert_eq!(attempts, 1, "{story}"),
-            Course::Anew => {}
+            Outcome::Retried(_) => assert!(attempts > 1, "{attempts} attempts, {story}"),
+            Outcome::Failed(..) | Outcome::Ended | Outcome::EndUnconfirmed => assert_eq!(attempts, 1, "{story}"),
+            Outcome::NewSession => {}
         }
         if (fault, moment) == (Fault::Status(401), Moment::InSetup) {
             assert_eq!(self.pushing.destination_stats().get::<u64>("requests-sent"), Ok(1), "{story}");
@@ -497,7 +499,7 @@ impl Run {
     }
 }
 
-impl Heard {
+impl Messages {
     fn take(&mut self, message: &gst::Message) {
         if let Some(status) = status(message).filter(|status| status.get::<String>("destination").unwrap() == "dest_0")
         {
@@ -527,7 +529,7 @@ fn accounted_for(stats: &gst::Structure) -> u64 {
 }
 
 /// Runs test cases, several at a time, and returns what each measured or how it failed.
-fn run_all(cells: Vec<Cell>) -> Vec<(Cell, Result<Measured, String>)> {
+fn run_all(cells: Vec<TestCase>) -> Vec<(TestCase, Result<Measured, String>)> {
     let waiting = Mutex::new(VecDeque::from(cells));
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -537,9 +539,9 @@ fn run_all(cells: Vec<Cell>) -> Vec<(Cell, Result<Measured, String>)> {
                 // Test cases do not start simultaneously; that is tested elsewhere.
                 thread::sleep(BUFFER_TIME * 4 * number);
                 loop {
-                    let Some(cell) = waiting.lock().unwrap().pop_front() else { break };
-                    let outcome = catch_unwind(|| Run::new(cell).run()).map_err(|panic| text_of(&*panic));
-                    done.lock().unwrap().push((cell, outcome));
+                    let Some(case) = waiting.lock().unwrap().pop_front() else { break };
+                    let outcome = catch_unwind(|| Run::new(case).run()).map_err(|panic| text_of(&*panic));
+                    done.lock().unwrap().push((case, outcome));
                 }
             });
         }
@@ -559,14 +561,14 @@ fn every_fault_at_every_moment() {
     if !netns_link::may_lay() {
         return netns_link::rerun_as_root("faults::every_fault_at_every_moment");
     }
-    let without = run_all(vec![Cell { fault: None, company: Company::BesideTwoGood }; AT_ONCE as usize]);
+    let without = run_all(vec![TestCase { fault: None, neighbours: Neighbours::BesideTwoGood }; AT_ONCE as usize]);
     let usual = worst_of(&without);
     assert!(usual.gap < Duration::MAX, "without faults, not all of the stream arrived");
     let mut cells = Vec::new();
     for fault in FAULTS {
         for moment in MOMENTS.into_iter().filter(|moment| makes_no_sense(fault, *moment).is_none()) {
-            let both = [Company::BesideTwoGood, Company::Alone];
-            cells.extend(both.map(|company| Cell { fault: Some((fault, moment)), company }));
+            let both = [Neighbours::BesideTwoGood, Neighbours::Alone];
+            cells.extend(both.map(|neighbours| TestCase { fault: Some((fault, moment)), neighbours }));
         }
     }
     let count = cells.len();
@@ -575,30 +577,30 @@ fn every_fault_at_every_moment() {
     // A busy machine causes a delay once, a fault each time. The timeouts are short here and may expire while no thread
     // runs.
     for _ in 0..2 {
-        let again = outcomes.extract_if(.., |(cell, outcome)| match outcome {
+        let again = outcomes.extract_if(.., |(case, outcome)| match outcome {
             Ok(measured) => measured.is_disturbed(&usual),
             Err(text) => {
-                println!("{cell}, once more: {text}");
+                println!("{case}, once more: {text}");
                 true
             }
         });
-        let again: Vec<Cell> = again.map(|(cell, _)| cell).collect();
+        let again: Vec<TestCase> = again.map(|(case, _)| case).collect();
         outcomes.extend(run_all(again));
     }
     let mut failed = Vec::new();
-    for (cell, outcome) in without.iter().chain(&outcomes) {
+    for (case, outcome) in without.iter().chain(&outcomes) {
         match outcome {
             Ok(measured) if measured.is_disturbed(&usual) => {
-                failed.push(format!("{cell}: the working servers are disturbed: {measured}; without faults: {usual}"));
+                failed.push(format!("{case}: the working servers are disturbed: {measured}; without faults: {usual}"));
             }
-            Ok(measured) => println!("{cell}: {measured}"),
-            Err(text) => failed.push(format!("{cell}: {text}")),
+            Ok(measured) => println!("{case}: {measured}"),
+            Err(text) => failed.push(format!("{case}: {text}")),
         }
     }
     assert!(failed.is_empty(), "{} of {count} cells failed:\n{}", failed.len(), failed.join("\n"));
 }
 
-fn worst_of(outcomes: &[(Cell, Result<Measured, String>)]) -> Measured {
+fn worst_of(outcomes: &[(TestCase, Result<Measured, String>)]) -> Measured {
     let measured = outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().ok());
     measured.fold(Measured::default(), |worst, measured| Measured {
         state_change: worst.state_change.max(measured.state_change),

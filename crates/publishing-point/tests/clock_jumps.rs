@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use test_support::decoded::{assert_same_frames, ffmpeg_file, recordings};
 use test_support::media;
-use test_support::packet_counter::Census;
+use test_support::packet_counter::PacketCounter;
 use test_support::peer::{Peer, wms};
 use test_support::pipeline::{Pushing, end, feed, plugin_folder, until};
 use test_support::program::Program;
@@ -251,9 +251,9 @@ fn told(output: &[String], counter: &str) -> u64 {
 
 /// The packets in files.
 fn packets(list: PathBuf, files: &[PathBuf]) -> HashSet<u64> {
-    let mut census = Census::in_file(list);
-    files.iter().for_each(|file| census.count_file(file));
-    census.into_set()
+    let mut packet_counter = PacketCounter::in_file(list);
+    files.iter().for_each(|file| packet_counter.count_file(file));
+    packet_counter.into_set()
 }
 
 /// S-2, C-15: a pusher that stands still for longer than the server keeps its session goes on in a new one, and counts what

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use test_support::pipeline::until;
 use test_support::server_process::PointProgram;
-use test_support::watched_push::Show;
+use test_support::watched_push::WatchedPush;
 use test_support::wire::{CONCERT, Push, Wire};
 
 /// Who misbehaves: another address than that of the audience.
@@ -32,18 +32,18 @@ fn server(bounds: &str) -> PointProgram {
 }
 
 /// An audience, an attack, and nothing that the audience sees of it.
-fn served_throughout<T>(program: &PointProgram, attack: impl FnOnce(&Show) -> T) -> T {
-    let show = Show::start(program.address, "concert", 4);
+fn served_throughout<T>(program: &PointProgram, attack: impl FnOnce(&WatchedPush) -> T) -> T {
+    let push = WatchedPush::start(program.address, "concert", 4);
     let calm = Instant::now();
-    let pushed = show.pushed();
-    until("two seconds of calm", || show.pushed() > pushed + 400);
-    let before = show.longest_gap(calm);
+    let pushed = push.pushed();
+    until("two seconds of calm", || push.pushed() > pushed + 400);
+    let before = push.longest_gap(calm);
     let start = Instant::now();
-    let outcome = attack(&show);
-    let meanwhile = show.longest_gap(start);
+    let outcome = attack(&push);
+    let meanwhile = push.longest_gap(start);
     println!("longest gap of the players: {before:?} before, {meanwhile:?} meanwhile ({:?})", start.elapsed());
     assert!(meanwhile < before.max(LEAST_GAP) * NOISE, "{meanwhile:?} after {before:?}");
-    show.end();
+    push.end();
     outcome
 }
 
@@ -218,15 +218,15 @@ fn ten_thousand_idle_connections() {
     );
     let program = PointProgram::configured(&["--log", "warn"], &config);
     let before = program.resident();
-    let idle = served_throughout(&program, |show| {
+    let idle = served_throughout(&program, |push| {
         let addresses = (0..IDLE).map(|n| Ipv4Addr::new(127, 66, 1, (n % 200 + 1) as u8));
         let mut idle: Vec<Wire> = addresses.map(|address| Wire::from(address, program.address)).collect();
         // Half of them have begun a head.
         for stream in idle.iter_mut().step_by(2) {
             stream.send(b"GET /concert HTTP/1.1\r\n");
         }
-        let pushed = show.pushed();
-        until("two seconds with all of them", || show.pushed() > pushed + 400);
+        let pushed = push.pushed();
+        until("two seconds with all of them", || push.pushed() > pushed + 400);
         idle
     });
     let each = (program.resident() - before) * 1024 / IDLE as u64;

@@ -16,7 +16,7 @@ pub struct Acceptor {
 
 /// The result of a token.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AuthResult {
     /// The client must answer this token.
     Continue(String),
     /// The client is authenticated as this user.
@@ -46,16 +46,15 @@ impl Acceptor {
     }
 
     /// Processes a token of the client.
-    pub fn step(&mut self, token: &str) -> Verdict {
+    pub fn step(&mut self, token: &str) -> AuthResult {
         writeln!(self.input, "{token}").unwrap();
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
-        let (verdict, rest) =
-            line.trim_end().split_once(' ').unwrap_or_else(|| panic!("the acceptor printed {line:?}"));
-        match verdict {
-            "continue" => Verdict::Continue(rest.to_owned()),
-            "accepted" => Verdict::Accepted(rest.to_owned()),
-            _ => Verdict::Refused,
+        let (result, rest) = line.trim_end().split_once(' ').unwrap_or_else(|| panic!("the acceptor printed {line:?}"));
+        match result {
+            "continue" => AuthResult::Continue(rest.to_owned()),
+            "accepted" => AuthResult::Accepted(rest.to_owned()),
+            _ => AuthResult::Refused,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A server that accepts a push only after authentication.
 
-use crate::acceptor::{Acceptor, Verdict};
+use crate::acceptor::{Acceptor, AuthResult};
 use crate::peer::{Connection, Head, unauthorized, wms};
 
 fn scheme_and_token(head: &Head) -> (String, String) {
@@ -26,10 +26,10 @@ pub fn serve(connection: &mut Connection, scheme: &str, password: &str, push_id:
     };
     if scheme == "NTLM" || scheme == "Negotiate" {
         let mut acceptor = Acceptor::new(scheme, "bob", password);
-        let Verdict::Continue(challenge) = acceptor.step(&note(&connection.request())) else { panic!() };
+        let AuthResult::Continue(challenge) = acceptor.step(&note(&connection.request())) else { panic!() };
         connection.answer(&unauthorized(&[&format!("{scheme} {challenge}")]));
         let accepted = acceptor.step(&note(&connection.request()));
-        assert!(matches!(accepted, Verdict::Accepted(_)), "{accepted:?}");
+        assert!(matches!(accepted, AuthResult::Accepted(_)), "{accepted:?}");
         connection.answer(&wms(204, push_id));
         connection.request();
     } else {

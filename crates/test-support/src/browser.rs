@@ -22,15 +22,15 @@ pub struct Browser {
 
 /// How a page is displayed.
 #[derive(Clone, Copy)]
-pub struct Look {
+pub struct Viewport {
     pub dark: bool,
     /// CSS pixels.
     pub width: u32,
     pub height: u32,
 }
 
-pub const DESK: Look = Look { dark: false, width: 1280, height: 900 };
-pub const PHONE: Look = Look { dark: false, width: 375, height: 812 };
+pub const DESK: Viewport = Viewport { dark: false, width: 1280, height: 900 };
+pub const PHONE: Viewport = Viewport { dark: false, width: 375, height: 812 };
 
 impl Browser {
     pub fn start() -> Self {
@@ -82,7 +82,7 @@ impl Browser {
         self.run("return document.body.innerText").as_str().unwrap().to_owned()
     }
 
-    pub fn look(&self, look: Look) {
+    pub fn look(&self, look: Viewport) {
         let scheme = if look.dark { "dark" } else { "light" };
         let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.send("Emulation.setEmulatedMedia", media);
@@ -110,7 +110,7 @@ impl Browser {
     }
 
     /// Saves the whole page as a PNG file.
-    pub fn photograph(&self, file: &std::path::Path) {
+    pub fn screenshot(&self, file: &std::path::Path) {
         use base64::Engine;
         let picture = self.send("Page.captureScreenshot", json!({ "captureBeyondViewport": true }));
         let bytes = base64::prelude::BASE64_STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();

@@ -100,8 +100,8 @@ pub fn makes_no_sense(fault: Fault, moment: Moment) -> Option<&'static str> {
 }
 
 /// Starts a server with a fault.
-pub fn culprit(fault: Fault, moment: Moment) -> Server {
-    let serve = move |connection, listening: &Arc<Listening>| live(fault, moment, connection, listening);
+pub fn faulty_server(fault: Fault, moment: Moment) -> Server {
+    let serve = move |connection, listening: &Arc<Listening>| serve_until_fault(fault, moment, connection, listening);
     if fault == Fault::HalfOpen {
         return netns_link::server_behind(serve);
     }
@@ -112,20 +112,20 @@ pub fn culprit(fault: Fault, moment: Moment) -> Server {
         server.listening().refuse();
     }
     if moment == Moment::BeforeSetup && fault == Fault::BlackHole {
-        server.listening().turn_deaf();
+        server.listening().stop_accepting();
     }
     server
 }
 
 /// Serves a connection up to the fault.
-fn live(fault: Fault, moment: Moment, mut connection: Connection, listening: &Listening) {
+fn serve_until_fault(fault: Fault, moment: Moment, mut connection: Connection, listening: &Listening) {
     if moment != Moment::BeforeSetup && !reaches(moment, fault, &mut connection) {
         return;
     }
     if moment == Moment::AtEos {
         thread::sleep(ACKNOWLEDGED);
     }
-    befall(fault, connection, listening);
+    apply_fault(fault, connection, listening);
 }
 
 /// Serves correctly until the moment of the fault; returns false if the encoder closed the connection before.
@@ -164,7 +164,7 @@ fn reaches(moment: Moment, fault: Fault, connection: &mut Connection) -> bool {
     false
 }
 
-fn befall(fault: Fault, mut connection: Connection, listening: &Listening) {
+fn apply_fault(fault: Fault, mut connection: Connection, listening: &Listening) {
     match fault {
         Fault::Refused => {
             listening.refuse();
@@ -172,7 +172,7 @@ fn befall(fault: Fault, mut connection: Connection, listening: &Listening) {
         }
         Fault::BlackHole => {
             connection.reset();
-            listening.turn_deaf();
+            listening.stop_accepting();
         }
         Fault::AcceptsAndCloses => {}
         // The encoder's end is not read either. This time suffices for every combination.

@@ -40,7 +40,7 @@ const OF_ANSWERS: [&str; 17] = [
 const REST: Duration = Duration::from_secs(2);
 
 /// A fault, until it is healed.
-enum Trouble {
+enum ServerFault {
     Fault(String),
     /// The process is stopped, with its connections open.
     Stopped,
@@ -51,23 +51,23 @@ enum Trouble {
 }
 
 /// The server with one publishing point, `concert`, which records.
-pub struct Troubled {
+pub struct FaultyServer {
     address: SocketAddr,
     recordings: PathBuf,
     /// Whether its process may end.
     is_mortal: bool,
     program: Option<PointProgram>,
     /// The current fault, and when it ends.
-    trouble: Option<(Trouble, Instant)>,
+    fault: Option<(ServerFault, Instant)>,
     rested_at: Instant,
 }
 
-impl Troubled {
+impl FaultyServer {
     /// Starts it without a fault.
     pub fn start(recordings: PathBuf, is_mortal: bool) -> Self {
         let address = SocketAddr::from((own_address(), 0));
         let rested_at = Instant::now() + REST;
-        let mut server = Self { address, recordings, is_mortal, program: None, trouble: None, rested_at };
+        let mut server = Self { address, recordings, is_mortal, program: None, fault: None, rested_at };
         server.begin();
         server
     }
@@ -85,17 +85,17 @@ impl Troubled {
         self.program.as_ref()
     }
 
-    pub fn is_in_trouble(&self) -> bool {
-        self.trouble.is_some()
+    pub fn has_fault(&self) -> bool {
+        self.fault.is_some()
     }
 
     /// Returns whether a fault may start.
     pub fn is_well(&self, now: Instant) -> bool {
-        self.trouble.is_none() && self.rested_at <= now
+        self.fault.is_none() && self.rested_at <= now
     }
 
     /// Starts a random fault and returns its description.
-    pub fn befall(&mut self, random: &mut StdRng, now: Instant) -> String {
+    pub fn start_fault(&mut self, random: &mut StdRng, now: Instant) -> String {
         let mut seconds = |least: u64, most: u64| Duration::from_millis(random.random_range(least * 1000..most * 1000));
         let (fault_for, stop_for, down_for) = (seconds(3, 10), seconds(1, 5), seconds(0, 5));
         let packets = random.random_range(1..150);
@@ -104,32 +104,32 @@ impl Troubled {
             false => (*OF_ANSWERS.choose(random).unwrap()).to_owned(),
         };
         let kinds = if self.is_mortal { 6 } else { 4 };
-        let (trouble, time) = match random.random_range(0..kinds) {
-            0..3 => (Trouble::Fault(fault), fault_for),
-            3 => (Trouble::Stopped, stop_for),
-            4 => (Trouble::Killed, down_for),
-            _ => (Trouble::Ended, down_for),
+        let (fault, time) = match random.random_range(0..kinds) {
+            0..3 => (ServerFault::Fault(fault), fault_for),
+            3 => (ServerFault::Stopped, stop_for),
+            4 => (ServerFault::Killed, down_for),
+            _ => (ServerFault::Ended, down_for),
         };
-        match &trouble {
-            Trouble::Fault(fault) => self.program().unwrap().reload(&self.config(fault)),
-            Trouble::Stopped => self.program().unwrap().signal(Signal::SIGSTOP),
-            Trouble::Killed => self.program = None,
-            Trouble::Ended => drop(self.program.take().unwrap().stop()),
+        match &fault {
+            ServerFault::Fault(fault) => self.program().unwrap().reload(&self.config(fault)),
+            ServerFault::Stopped => self.program().unwrap().signal(Signal::SIGSTOP),
+            ServerFault::Killed => self.program = None,
+            ServerFault::Ended => drop(self.program.take().unwrap().stop()),
         }
-        let what = match &trouble {
-            Trouble::Fault(fault) => fault,
-            Trouble::Stopped => "stopped",
-            Trouble::Killed => "killed",
-            Trouble::Ended => "ended",
+        let what = match &fault {
+            ServerFault::Fault(fault) => fault,
+            ServerFault::Stopped => "stopped",
+            ServerFault::Killed => "killed",
+            ServerFault::Ended => "ended",
         };
-        let told = format!("{what} for {} ms", time.as_millis());
-        self.trouble = Some((trouble, now + time));
-        told
+        let description = format!("{what} for {} ms", time.as_millis());
+        self.fault = Some((fault, now + time));
+        description
     }
 
     /// Ends the fault if its time is over.
     pub fn pass(&mut self, now: Instant) {
-        if self.trouble.as_ref().is_some_and(|(_, until)| *until <= now) {
+        if self.fault.as_ref().is_some_and(|(_, until)| *until <= now) {
             self.heal();
             self.rested_at = now + REST;
         }
@@ -137,10 +137,10 @@ impl Troubled {
 
     /// Ends the fault; a fault in a current body continues until the end of that body.
     pub fn heal(&mut self) {
-        match self.trouble.take() {
-            Some((Trouble::Fault(_), _)) => self.program().unwrap().reload(&self.config("")),
-            Some((Trouble::Stopped, _)) => self.program().unwrap().signal(Signal::SIGCONT),
-            Some((Trouble::Killed | Trouble::Ended, _)) => self.begin(),
+        match self.fault.take() {
+            Some((ServerFault::Fault(_), _)) => self.program().unwrap().reload(&self.config("")),
+            Some((ServerFault::Stopped, _)) => self.program().unwrap().signal(Signal::SIGCONT),
+            Some((ServerFault::Killed | ServerFault::Ended, _)) => self.begin(),
             None => {}
         }
     }

@@ -10,13 +10,13 @@ use asf::{Parser, Settings};
 use bytes::Bytes;
 
 /// Counts the packets of an ASF stream. Its list is in a file, so that it does not affect memory measurements.
-pub struct Census {
+pub struct PacketCounter {
     list: PathBuf,
     file: BufWriter<File>,
     packets: u64,
 }
 
-impl Census {
+impl PacketCounter {
     pub fn in_file(list: PathBuf) -> Self {
         Self { file: BufWriter::new(File::create(&list).unwrap()), list, packets: 0 }
     }

@@ -11,7 +11,7 @@ use crate::media;
 use crate::peer::{Connection, wms};
 use crate::server::{Server, listen};
 
-pub struct Witness {
+pub struct RecordingServer {
     pub server: Server,
     pushes: Arc<Mutex<Vec<Push>>>,
 }
@@ -36,7 +36,7 @@ impl Push {
     }
 }
 
-impl Witness {
+impl RecordingServer {
     /// Starts a server for a stream of [`media`] whose packets have `step` ms between them.
     pub fn new(step: u32) -> Self {
         let pushes: Arc<Mutex<Vec<Push>>> = Arc::default();

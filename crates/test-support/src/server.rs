@@ -21,7 +21,7 @@ pub struct Server {
 /// The state that a server's threads share.
 pub struct Listening {
     listener: TcpListener,
-    /// No connection is accepted any more; see [`Listening::turn_deaf`].
+    /// No connection is accepted any more; see [`Listening::stop_accepting`].
     deaf: AtomicBool,
     /// When each connection was accepted.
     accepted: Mutex<Vec<Instant>>,
@@ -130,7 +130,7 @@ impl Listening {
     }
 
     /// Leaves SYNs without a response from now on, by filling the listener's queue, which must be short.
-    pub fn turn_deaf(&self) {
+    pub fn stop_accepting(&self) {
         if self.deaf.swap(true, Ordering::SeqCst) {
             return;
         }

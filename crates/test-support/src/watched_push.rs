@@ -27,14 +27,14 @@ pub fn begin_push(to: SocketAddr, point: &str) -> (Wire, String) {
 /// When each packet arrived.
 type Arrivals = Arc<Mutex<Vec<(Instant, u32)>>>;
 
-pub struct Show {
+pub struct WatchedPush {
     over: Arc<AtomicBool>,
     pushed: Arc<AtomicU32>,
     pusher: Option<JoinHandle<()>>,
     players: Vec<(JoinHandle<()>, Arrivals)>,
 }
 
-impl Show {
+impl WatchedPush {
     /// Pushes to the publishing point and starts this number of players; returns when all of them receive packets.
     pub fn start(to: SocketAddr, point: &str, players: usize) -> Self {
         let (mut wire, _) = begin_push(to, point);
@@ -53,9 +53,9 @@ impl Show {
         });
         until("a stream", || pushed.load(Ordering::Relaxed) > 20);
         let players: Vec<_> = (0..players).map(|_| play(to, point)).collect();
-        let show = Self { over, pushed, pusher: Some(pusher), players };
-        until("packets for all", || show.players.iter().all(|(_, arrivals)| !arrivals.lock().unwrap().is_empty()));
-        show
+        let push = Self { over, pushed, pusher: Some(pusher), players };
+        until("packets for all", || push.players.iter().all(|(_, arrivals)| !arrivals.lock().unwrap().is_empty()));
+        push
     }
 
     /// Returns the number of packets pushed so far.
@@ -86,7 +86,7 @@ impl Show {
     }
 }
 
-impl Drop for Show {
+impl Drop for WatchedPush {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
     }

@@ -1,6 +1,6 @@
 //! NTLM and Negotiate against another implementation: the system's GSSAPI with gss-ntlmssp.
 
-use test_support::acceptor::{Acceptor, Verdict};
+use test_support::acceptor::{Acceptor, AuthResult};
 
 use super::*;
 
@@ -29,10 +29,10 @@ fn c5_ntlm_and_negotiate() {
         let mut connection = peer.accept();
         assert_eq!(connection.request().header("X-Accept-Authentication"), Some("Negotiate, NTLM, Digest"));
         connection.answer(&unauthorized(&[scheme]));
-        let Verdict::Continue(challenge) = acceptor.step(token(&connection.request())) else { panic!("{scheme}") };
+        let AuthResult::Continue(challenge) = acceptor.step(token(&connection.request())) else { panic!("{scheme}") };
         connection.answer(&unauthorized(&[&format!("{scheme} {challenge}")]));
-        let verdict = acceptor.step(token(&connection.request()));
-        let Verdict::Accepted(accepted) = &verdict else { panic!("{scheme} {user_id}: {verdict:?}") };
+        let result = acceptor.step(token(&connection.request()));
+        let AuthResult::Accepted(accepted) = &result else { panic!("{scheme} {user_id}: {result:?}") };
         assert!(accepted.contains(user), "{accepted}");
         assert_eq!(accepted.contains("STUDIO"), user_id.contains("STUDIO"), "{accepted}");
         connection.answer(&wms(204, "one"));
@@ -68,9 +68,9 @@ fn c5_ntlm_for_a_proxy() {
     let mut connection = proxy.accept();
     assert!(connection.request().header("Proxy-Authorization").is_none(), "no authentication before a challenge");
     connection.answer(&asks("NTLM"));
-    let Verdict::Continue(challenge) = acceptor.step(&token(&connection.request())) else { panic!() };
+    let AuthResult::Continue(challenge) = acceptor.step(&token(&connection.request())) else { panic!() };
     connection.answer(&asks(&format!("NTLM {challenge}")));
-    let Verdict::Accepted(user) = acceptor.step(&token(&connection.request())) else { panic!() };
+    let AuthResult::Accepted(user) = acceptor.step(&token(&connection.request())) else { panic!() };
     assert!(user.contains("bob"), "{user}");
     connection.answer(&wms(204, "one"));
     let start = connection.request();
@@ -88,9 +88,9 @@ fn c5_a_wrong_password() {
     let mut connection = peer.accept();
     connection.request();
     connection.answer(&unauthorized(&["NTLM"]));
-    let Verdict::Continue(challenge) = acceptor.step(token(&connection.request())) else { panic!() };
+    let AuthResult::Continue(challenge) = acceptor.step(token(&connection.request())) else { panic!() };
     connection.answer(&unauthorized(&[&format!("NTLM {challenge}")]));
-    assert_eq!(acceptor.step(token(&connection.request())), Verdict::Refused);
+    assert_eq!(acceptor.step(token(&connection.request())), AuthResult::Refused);
     connection.answer(&unauthorized(&["NTLM"]));
     let (error, _) = pushing.wait_for_error();
     assert_eq!(error.kind(), Some(gst::ResourceError::NotAuthorized));

@@ -422,7 +422,7 @@ fn only_blocking_readers_keep_packets() {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Deed {
+enum Operation {
     Append(u32),
     Take(u64),
     /// The peer has not received this many of the last bytes.
@@ -437,27 +437,27 @@ proptest! {
     fn undelivered_packets_are_counted(
         policy in prop_oneof![Just(DropPolicy::Keyframe), Just(DropPolicy::Oldest)],
         deeds in prop::collection::vec(prop_oneof![
-            (1_u32..40).prop_map(Deed::Append),
-            (0_u64..6000).prop_map(Deed::Take),
-            (0_u64..6000).prop_map(Deed::Lose),
+            (1_u32..40).prop_map(Operation::Append),
+            (0_u64..6000).prop_map(Operation::Take),
+            (0_u64..6000).prop_map(Operation::Lose),
         ], 1..80),
     ) {
         let headers = [header(300), header(400)];
         let buffer = of_packets(12);
         let mut reader = buffer.reader(StartPosition::Oldest, by(policy));
         let (mut appended, mut arrived) = (0, Vec::<(u32, u32)>::new());
-        for (step, deed) in deeds.into_iter().chain([Deed::Take(u64::MAX); 12]).enumerate() {
+        for (step, deed) in deeds.into_iter().chain([Operation::Take(u64::MAX); 12]).enumerate() {
             match deed {
-                Deed::Append(count) => {
+                Operation::Append(count) => {
                     append(&buffer, &headers[step % 2], appended..appended + count);
                     appended += count;
                 }
-                Deed::Take(bytes) => {
+                Operation::Take(bytes) => {
                     if let Some(batch) = reader.take(bytes) {
                         arrived.extend(numbers(&batch).into_iter().zip(batch.sizes.iter().copied()));
                     }
                 }
-                Deed::Lose(bytes) => {
+                Operation::Lose(bytes) => {
                     let (before, mut left) = (arrived.len(), bytes);
                     while left > 0 && let Some((_, size)) = arrived.pop() {
                         left = left.saturating_sub(size.into());

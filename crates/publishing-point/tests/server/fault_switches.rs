@@ -351,7 +351,7 @@ fn a_slow_reader_takes_so_many_bytes_a_second() {
 }
 
 /// Which of ten PushSetups a fault befalls.
-fn befallen(fault: &str) -> Vec<usize> {
+fn faulted_setups(fault: &str) -> Vec<usize> {
     let server = server(fault);
     let answered = |_: &usize| {
         let mut stream = Wire::to(server.addr());
@@ -363,13 +363,13 @@ fn befallen(fault: &str) -> Vec<usize> {
 
 #[test]
 fn turns_pick_the_requests() {
-    assert_eq!(befallen("503/once"), [1]);
-    assert_eq!(befallen("503/every:3"), [3, 6, 9]);
-    let chance = befallen("503/chance:50%:7");
+    assert_eq!(faulted_setups("503/once"), [1]);
+    assert_eq!(faulted_setups("503/every:3"), [3, 6, 9]);
+    let chance = faulted_setups("503/chance:50%:7");
     assert!((1..10).contains(&chance.len()), "{chance:?}");
-    assert_eq!(befallen("503/chance:50%:7"), chance);
+    assert_eq!(faulted_setups("503/chance:50%:7"), chance);
     // Two faults: each has its own turns, and the first that is due answers.
-    assert_eq!(befallen("503/every:4,503/once"), [1, 4, 8]);
+    assert_eq!(faulted_setups("503/every:4,503/once"), [1, 4, 8]);
 }
 
 /// A point without faults beside one that has some, and players of that one, notice nothing.

@@ -12,7 +12,7 @@ use crate::server::PRODUCT as PUBLISHING_POINT;
 /// How long a server keeps a lost session if it sends no Idle-Timeout (C-15).
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A server that ends the session on `$E`(1) does so immediately; a later loss has other causes.
-const CHANGE_VERDICT: Duration = Duration::from_secs(2);
+const CHANGE_REJECT_WINDOW: Duration = Duration::from_secs(2);
 /// A proxy that closes the connection after its response does so within this time of the next request.
 const REUSE_RACE_WINDOW: Duration = Duration::from_secs(1);
 /// Largest payload that every known server accepts.
@@ -171,6 +171,6 @@ impl Session {
     /// Whether the loss of the current request is the server's reaction to `$E`(1).
     pub(super) fn header_change_rejected(&self, now: Instant) -> bool {
         self.config.header_change == HeaderChange::Auto
-            && self.entry.changed_at.is_some_and(|at| now.saturating_duration_since(at) <= CHANGE_VERDICT)
+            && self.entry.changed_at.is_some_and(|at| now.saturating_duration_since(at) <= CHANGE_REJECT_WINDOW)
     }
 }

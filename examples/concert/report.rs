@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// An event that is shown.
-pub(crate) enum Told {
+pub(crate) enum Report {
     /// The counters of all publishing points.
     Rows(Vec<Row>),
     /// A state change of a push, or a warning.
@@ -34,7 +34,7 @@ pub(crate) struct Row {
     pub(crate) last_error: Option<String>,
 }
 
-impl Told {
+impl Report {
     /// `None` for other messages.
     pub(crate) fn of(message: &gst::Message) -> Option<Self> {
         #[expect(clippy::wildcard_enum_match_arm, reason = "the other messages are not shown")]
