@@ -21,6 +21,12 @@ impl BufList {
         }
     }
 
+    /// Adds all pieces of another list.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.len += other.len;
+        self.pieces.append(&mut other.pieces);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -4,8 +4,8 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Response;
@@ -22,6 +22,7 @@ use tokio::time::{Instant, interval_at, timeout, timeout_at};
 use super::body::Body;
 use super::io::MaybeTlsStream;
 use super::open_socket::OpenSocket;
+use super::streaming::StreamResponse;
 use crate::admission::client_limits::ConnectionPermit;
 use crate::admission::limits::ServerLimits;
 use crate::fault_injection::write_faults::{FaultyStream, WriteFaults};
@@ -59,6 +60,8 @@ pub(crate) struct Connection {
     settled: AtomicBool,
     asked: AtomicUsize,
     wire: Arc<WriteFaults>,
+    /// The response that the rest of the connection is for.
+    streaming: Mutex<Option<StreamResponse>>,
 }
 
 impl Connection {
@@ -76,6 +79,7 @@ impl Connection {
             settled: AtomicBool::new(false),
             asked: AtomicUsize::new(0),
             wire: Arc::default(),
+            streaming: Mutex::default(),
         }
     }
 
@@ -131,6 +135,16 @@ impl Connection {
         self.close();
     }
 
+    /// Takes the connection from the HTTP library for a response with a stream.
+    fn stream(&self, response: StreamResponse) {
+        *self.streaming.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
+    }
+
+    /// Whether the connection is for such a response from now on.
+    fn is_streaming(&self) -> bool {
+        self.streaming.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Requests so far.
     pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
@@ -178,6 +192,35 @@ pub(crate) async fn serve<H: Handler>(
     settings: ConnectionSettings,
     visit: ConnectionPermit,
 ) {
+    // Boxed, so that a player's connection, which lasts, needs no memory for what came before its stream and what
+    // comes after it.
+    let served = Box::pin(serve_http(handler, stream, peer, settings, visit)).await;
+    let Some((connection, mut stream)) = served else { return };
+    let streaming = connection.streaming.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(response) = streaming {
+        // Made after the stream, so that it is dropped before it, whichever way this ends.
+        let _open = connection.socket.open(stream.tcp().as_raw_fd());
+        if let Err(error) = response.send(&mut stream).await {
+            tracing::debug!(%error, "connection");
+        }
+    }
+    if connection.resets.load(Ordering::Relaxed) {
+        // Closed with that, as it is here, it is a reset.
+        let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
+        return;
+    }
+    drop(connection);
+    Box::pin(linger(stream)).await;
+}
+
+/// Answers requests until the connection ends, or one is answered with a stream. `None` if TLS was not established.
+async fn serve_http<H: Handler>(
+    handler: Arc<H>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    settings: ConnectionSettings,
+    visit: ConnectionPermit,
+) -> Option<(Arc<Connection>, MaybeTlsStream)> {
     if let Err(error) = set_options(&stream, &settings) {
         tracing::debug!(%error, "socket options");
     }
@@ -185,8 +228,14 @@ pub(crate) async fn serve<H: Handler>(
     let scheme = if tls.is_some() { "https" } else { "http" };
     let stream = match timeout(limits.head_timeout, MaybeTlsStream::accept(stream, tls)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
-        Err(_) => return tracing::debug!("no TLS handshake in time"),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake");
+            return None;
+        }
+        Err(_) => {
+            tracing::debug!("no TLS handshake in time");
+            return None;
+        }
     };
     let connection = Arc::new(Connection::new(peer, scheme, visit));
     // It bounds the time between requests too.
@@ -202,7 +251,15 @@ pub(crate) async fn serve<H: Handler>(
                 connection.busy.fetch_add(1, Ordering::Relaxed);
                 let answer = handler.handle(&connection, request).await;
                 connection.busy.fetch_sub(1, Ordering::Relaxed);
-                answer
+                // The library reads a request only when the response before it is sent: nothing of that is lost.
+                let mut answer = answer?;
+                match StreamResponse::take(&mut answer) {
+                    None => Ok(answer),
+                    Some(response) => {
+                        connection.stream(response);
+                        Err(Closed)
+                    }
+                }
             })
         })
     };
@@ -222,7 +279,9 @@ pub(crate) async fn serve<H: Handler>(
     loop {
         tokio::select! {
             result = poll_fn(|context| http.poll_without_shutdown(context)) => {
-                if let Err(error) = result {
+                if let Err(error) = result
+                    && !connection.is_streaming()
+                {
                     tracing::debug!(%error, "connection");
                 }
                 break;
@@ -238,13 +297,7 @@ pub(crate) async fn serve<H: Handler>(
     let stream = http.into_parts().io.into_inner();
     #[cfg(feature = "fault-injection")]
     let stream = stream.into_inner();
-    if connection.resets.load(Ordering::Relaxed) {
-        // Closed with that, as it is here, it is a reset.
-        let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
-        return;
-    }
-    drop(connection);
-    linger(stream).await;
+    Some((connection, stream))
 }
 
 fn set_options(stream: &TcpStream, settings: &ConnectionSettings) -> io::Result<()> {

@@ -8,4 +8,5 @@ pub(crate) mod header_case;
 pub(crate) mod hygiene;
 pub(crate) mod io;
 pub(crate) mod open_socket;
+pub(crate) mod streaming;
 pub(crate) mod tls;

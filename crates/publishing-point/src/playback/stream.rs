@@ -212,7 +212,10 @@ impl PlayerStream {
             let len = (size as usize).saturating_sub(FRAMING_LEN);
             self.add_packet(&mut media, len, &mut heads);
         }
-        self.filter.take_if(|filter| filter.passes_all());
+        if self.filter.take_if(|filter| filter.passes_all()).is_some() {
+            // No more packets are made for this player: it needs no memory for them.
+            self.parts = BytesMut::new();
+        }
     }
 
     /// One packet, the next of `media`, or what the player wants of it.

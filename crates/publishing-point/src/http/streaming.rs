@@ -1,0 +1,269 @@
+//! The response with a player's stream, sent without the HTTP library.
+//!
+//! The library would keep its read buffer and the state of its parser for as long as the stream lasts, which is more
+//! memory than all else of a player, and would run through its states each time a packet is sent. From the
+//! request to the end of the connection nothing is left that it is needed for: the connection takes no further
+//! request.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::{HeaderMap, Response, Version};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::body::{Body, BodyStream};
+use super::buf_list::BufList;
+use super::io::MaybeTlsStream;
+
+/// Bytes that a player may send while it plays. They are dropped: what follows the request for a stream on the same
+/// connection is not answered. After these nothing more is read, so that a client cannot keep the server busy with them.
+const MAX_UNREAD: usize = 64 * 1024;
+/// Pieces of one write. Linux takes up to 1024; this many are the packets of 100 KB.
+const MAX_PIECES: usize = 64;
+
+/// A response whose body is a stream.
+pub(crate) struct StreamResponse {
+    head: Bytes,
+    /// Each piece of the body is a chunk (RFC 9112, 7.1). Otherwise the end of the connection ends the body.
+    chunked: bool,
+    body: Box<dyn BodyStream>,
+}
+
+impl StreamResponse {
+    /// Takes the body of a response, if it is a stream, and what is sent before it.
+    pub(crate) fn take(response: &mut Response<Body>) -> Option<Self> {
+        let body = match std::mem::replace(response.body_mut(), Body::empty()) {
+            Body::Stream(body) => body,
+            full @ Body::Full(_) => {
+                *response.body_mut() = full;
+                return None;
+            }
+        };
+        let chunked = response.version() == Version::HTTP_11;
+        Some(Self { head: head(response, chunked, SystemTime::now()), chunked, body })
+    }
+
+    /// Sends the response to its end.
+    ///
+    /// # Errors
+    /// If the peer closes the connection first, or it breaks.
+    pub(crate) async fn send(self, stream: &mut MaybeTlsStream) -> io::Result<()> {
+        let Self { head, chunked, body } = self;
+        let mut sending = Sending { body, pending: head.into(), chunked, ended: false, may_read: MAX_UNREAD };
+        poll_fn(|context| sending.poll(stream, context)).await
+    }
+}
+
+/// A response on its way.
+struct Sending {
+    body: Box<dyn BodyStream>,
+    /// Bytes that go out next.
+    pending: BufList,
+    chunked: bool,
+    /// After `pending` nothing follows.
+    ended: bool,
+    may_read: usize,
+}
+
+impl Sending {
+    fn poll(&mut self, stream: &mut MaybeTlsStream, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.may_read > 0 {
+            match self.poll_read(stream, context) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {}
+            }
+        }
+        loop {
+            while !self.pending.is_empty() {
+                let mut slices = [IoSlice::new(&[]); MAX_PIECES];
+                let count = self.pending.chunks_vectored(&mut slices);
+                let slices = slices.get(..count).unwrap_or_default();
+                let written = ready!(Pin::new(&mut *stream).poll_write_vectored(context, slices))?;
+                if written == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                self.pending.advance(written);
+            }
+            // TLS keeps what the socket did not take.
+            ready!(Pin::new(&mut *stream).poll_flush(context))?;
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            let next = ready!(self.body.poll_bytes(context));
+            self.ended = next.is_none();
+            self.pending = match next {
+                Some(bytes) if self.chunked => chunk(bytes),
+                Some(bytes) => bytes,
+                None if self.chunked => Bytes::from_static(b"0\r\n\r\n").into(),
+                None => BufList::default(),
+            };
+        }
+    }
+
+    /// Reads and drops what the peer sends; ready if it has closed the connection.
+    fn poll_read(&mut self, stream: &mut MaybeTlsStream, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.may_read > 0 {
+            let mut dropped = [0; 512];
+            let mut dropped = ReadBuf::new(&mut dropped);
+            ready!(Pin::new(&mut *stream).poll_read(context, &mut dropped))?;
+            match dropped.filled().len() {
+                0 => return Poll::Ready(Ok(())),
+                read => self.may_read = self.may_read.saturating_sub(read),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+fn chunk(bytes: BufList) -> BufList {
+    let mut chunk = BufList::from(Bytes::from(format!("{:x}\r\n", bytes.remaining())));
+    chunk.append(bytes);
+    chunk.push(Bytes::from_static(b"\r\n"));
+    chunk
+}
+
+/// The head as the HTTP library would write it, names in Title-Case.
+fn head<B>(response: &Response<B>, chunked: bool, now: SystemTime) -> Bytes {
+    let mut head = BytesMut::with_capacity(512);
+    let version = if chunked { "HTTP/1.1" } else { "HTTP/1.0" };
+    let status = response.status();
+    let reason = status.canonical_reason().unwrap_or_default();
+    head.put_slice(format!("{version} {} {reason}\r\n", status.as_str()).as_bytes());
+    put_fields(&mut head, response.headers());
+    if chunked {
+        head.put_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    head.put_slice(format!("Date: {}\r\n\r\n", httpdate::fmt_http_date(now)).as_bytes());
+    head.freeze()
+}
+
+fn put_fields(head: &mut BytesMut, headers: &HeaderMap) {
+    for (name, value) in headers {
+        let mut before = b'-';
+        for byte in name.as_str().bytes() {
+            head.put_u8(if before == b'-' { byte.to_ascii_uppercase() } else { byte });
+            before = byte;
+        }
+        head.put_slice(b": ");
+        head.put_slice(value.as_bytes());
+        head.put_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use http::{HeaderValue, StatusCode, header};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Gives what it is sent.
+    struct Given(mpsc::UnboundedReceiver<&'static [u8]>);
+
+    impl BodyStream for Given {
+        fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<BufList>> {
+            self.0.poll_recv(context).map(|bytes| Some(Bytes::from_static(bytes?).into()))
+        }
+    }
+
+    fn response(version: Version, body: impl BodyStream + 'static) -> Response<Body> {
+        let mut response = Response::new(Body::Stream(Box::new(body)));
+        *response.version_mut() = version;
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        response
+    }
+
+    async fn connected() -> (TcpStream, MaybeTlsStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (peer, MaybeTlsStream::Plain(listener.accept().await.unwrap().0))
+    }
+
+    /// What a peer receives of a response with the pieces `one` and `three`, from the end of its head.
+    async fn received(version: Version) -> String {
+        let (mut peer, mut stream) = connected().await;
+        let (give, given) = mpsc::unbounded_channel();
+        let response = StreamResponse::take(&mut response(version, Given(given))).unwrap();
+        let sending = tokio::spawn(async move { response.send(&mut stream).await });
+        give.send(b"one").unwrap();
+        tokio::task::yield_now().await;
+        give.send(b"three").unwrap();
+        drop(give);
+        sending.await.unwrap().unwrap();
+        let mut all = String::new();
+        peer.read_to_string(&mut all).await.unwrap();
+        all.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    #[tokio::test]
+    async fn the_body_ends_with_the_connection_or_with_a_last_chunk() {
+        assert_eq!(received(Version::HTTP_10).await, "onethree");
+        let chunks = received(Version::HTTP_11).await;
+        assert!(chunks.ends_with("\r\n0\r\n\r\n"), "{chunks:?}");
+        let lines: String = chunks.split("\r\n").filter(|line| u32::from_str_radix(line, 16).is_err()).collect();
+        assert_eq!(lines, "onethree", "{chunks:?}");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_closes_ends_it_whatever_it_has_sent_before() {
+        for before in [0, 1, MAX_UNREAD - 1] {
+            let (mut peer, mut stream) = connected().await;
+            let (_give, given) = mpsc::unbounded_channel();
+            let response = StreamResponse::take(&mut response(Version::HTTP_10, Given(given))).unwrap();
+            let sending = tokio::spawn(async move { response.send(&mut stream).await });
+            peer.write_all(&vec![0; before]).await.unwrap();
+            peer.shutdown().await.unwrap();
+            let error = sending.await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "after {before} bytes");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_more_is_read_than_a_player_may_send() {
+        let (peer, mut stream) = connected().await;
+        let (give, given) = mpsc::unbounded_channel();
+        let response = StreamResponse::take(&mut response(Version::HTTP_10, Given(given))).unwrap();
+        let sending = tokio::spawn(async move { response.send(&mut stream).await });
+        let (mut heard, mut says) = peer.into_split();
+        // More than the system takes in: this does not end.
+        let saying = tokio::spawn(async move { says.write_all(&vec![0; 64 << 20]).await });
+        give.send(b"the stream").unwrap();
+        let mut all = Vec::new();
+        while !all.ends_with(b"the stream") {
+            assert_ne!(heard.read_buf(&mut all).await.unwrap(), 0);
+        }
+        assert!(!saying.is_finished() && !sending.is_finished());
+        sending.abort();
+        saying.abort();
+    }
+
+    #[test]
+    fn other_responses_are_left_to_the_library() {
+        let mut full = Response::new(Body::full("text"));
+        assert!(StreamResponse::take(&mut full).is_none());
+        assert!(matches!(full.body(), Body::Full(Some(_))));
+    }
+
+    #[test]
+    fn the_head_is_as_the_library_writes_it() {
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::OK;
+        response.headers_mut().insert("x-two-words", HeaderValue::from_static("Value"));
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let end = "Date: Sun, 09 Sep 2001 01:46:40 GMT\r\n\r\n";
+        let fields = "X-Two-Words: Value\r\nConnection: close\r\n";
+        assert_eq!(head(&response, false, now), format!("HTTP/1.0 200 OK\r\n{fields}{end}"));
+        let chunks = "Transfer-Encoding: chunked\r\n";
+        assert_eq!(head(&response, true, now), format!("HTTP/1.1 200 OK\r\n{fields}{chunks}{end}"));
+    }
+}
