@@ -17,7 +17,7 @@ from gi.repository import GLib, Gst
 
 def on_status(_sink, destination, status, hresult, _details):
     """Called on the element's I/O thread: return quickly."""
-    # Compare and print value_nick: the type has no Python module, so str(status) fails.
+    # Print and compare value_nick: the type has no Python module, so print(status) raises an AttributeError.
     print(f"{destination.get_name()}: {status.value_nick} (0x{hresult:08x})")
 
 
@@ -29,8 +29,13 @@ def on_should_reconnect(_sink, destination, error):
 
 def print_statistics(sink):
     """Prints one line for each destination."""
-    # python3-gst-1.0 converts the array of structures; without it get_value raises TypeError.
-    for destination in sink.get_property("stats").get_value("destinations"):
+    stats = sink.get_property("stats")
+    try:
+        destinations = stats.get_value("destinations")
+    except TypeError:
+        print("The statistics of each destination are an array: install python3-gst-1.0, which converts arrays.")
+        return
+    for destination in destinations:
         _, sent = destination.get_uint64("packets-sent")
         _, dropped = destination.get_uint64("packets-dropped")
         print(f"{destination.get_string('location')}: {sent} packets sent, {dropped} dropped")
@@ -66,9 +71,12 @@ def main(file, locations):
     bus.add_signal_watch()
     bus.connect("message", on_message)
     pipeline.set_state(Gst.State.PLAYING)
-    loop.run()
-    print_statistics(sink)
-    pipeline.set_state(Gst.State.NULL)
+    try:
+        loop.run()
+        print_statistics(sink)
+    finally:
+        # GStreamer requires it before the pipeline is freed, after Ctrl-C and exceptions too.
+        pipeline.set_state(Gst.State.NULL)
     return failures
 
 

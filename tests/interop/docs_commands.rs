@@ -32,6 +32,8 @@ enum Way {
     Serve,
     /// Runs to its end.
     Run,
+    /// Installs packages. Each is in `scripts/install-deps`, so that this machine has it.
+    Packages,
     /// Compiles the page's program, which is run too.
     Compile,
     /// Contains flags of the server, which are compared with `--help`: on the pages about operating the server, whose
@@ -56,6 +58,9 @@ const WAYS: &[(&str, Way)] = &[
     ("mplayer ", Way::Play),
     ("cvlc ", Way::Play),
     ("ffmpeg -i 'http://", Way::Play),
+    ("ffmpeg -i mmsh://", Way::Play),
+    ("ffmpeg -f lavfi", Way::Run),
+    ("sudo apt-get install ", Way::Packages),
     ("curl ", Way::Ask),
     ("benches/run", Way::Measure),
     ("asf-publishing-point ", Way::Serve),
@@ -288,9 +293,24 @@ fn documented_flags_exist() {
 
 #[test]
 fn runs() {
-    let folder = TempDir::new().unwrap();
     for (_, command) in all(&[Way::Run]) {
+        let folder = TempDir::new().unwrap();
         run(folder.path(), &command).output();
+    }
+}
+
+#[test]
+fn packages_are_in_the_list_of_dependencies() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/install-deps");
+    let script = fs::read_to_string(script).unwrap();
+    let known: Vec<&str> = script.split([' ', '"', '\n']).collect();
+    for (page, command) in all(&[Way::Packages]) {
+        let words = command.split(' ').skip(3).filter(|word| !word.starts_with('-'));
+        let packages: Vec<&str> = words.collect();
+        assert!(!packages.is_empty(), "{page}: {command}");
+        for package in packages {
+            assert!(known.contains(&package), "{page}: {package} is not in scripts/install-deps");
+        }
     }
 }
 
