@@ -147,8 +147,8 @@ impl BusReporter {
                     .field("packets-dropped", dropped)
                     .build();
                 let text = format!(
-                    "{} was away, or lagged beyond its limits: {packets} packets dropped; lower the bit rate, \
-                     or raise max-size-time and max-size-bytes",
+                    "{}: dropped {packets} data packets because the server was disconnected or too slow; check the \
+                     connection, lower the bit rate, or raise max-size-time and max-size-bytes",
                     self.name()
                 );
                 self.warn(&element, gst::ResourceError::TooLazy, &text, details);

@@ -282,7 +282,11 @@ impl AsfPushSink {
         match stream.pacer.due(&unit.header, unit.packet.send_time(), now) {
             Due::Now => Ok(()),
             Due::Jumped(ms) => {
-                gst::warning!(CAT, imp = self, "the send time jumps by {ms} ms; pacing restarts from here");
+                gst::warning!(
+                    CAT,
+                    imp = self,
+                    "the send time jumps by {ms} ms: sending this packet immediately, and pacing the next ones from it"
+                );
                 Ok(())
             }
             Due::At(time) => {

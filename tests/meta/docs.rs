@@ -340,11 +340,23 @@ fn of_status(status: u16, speaker: Option<&'static str>) -> Failure {
     Failure::from_status(status, &headers, false, speaker.is_some())
 }
 
+/// Without this test a new cause would have no row on the page.
+#[test]
+fn every_cause_has_a_row() {
+    let source = include_str!("../../crates/wmhttp/src/failure.rs");
+    let (_, declared) = source.split_once("pub enum Cause {").unwrap();
+    let (declared, _) = declared.split_once("\n}").unwrap();
+    let declared = declared.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
+    let listed: Vec<String> = CAUSES.iter().map(|cause| format!("{cause:?},")).collect();
+    assert_eq!(declared.collect::<Vec<_>>(), listed);
+}
+
 /// All causes in the order of their declaration.
-const CAUSES: [Cause; 20] = [
+const CAUSES: [Cause; 21] = [
     Cause::NameNotFound,
     Cause::NameTimeout,
     Cause::Refused,
+    Cause::Unreachable,
     Cause::LocalAddress,
     Cause::ConnectTimeout,
     Cause::ProxyNameNotFound,

@@ -61,7 +61,7 @@ pub enum Malformed {
     )]
     NotFramed(u8),
     /// The letter is not one of a push.
-    #[error("packet id {0:#04x} is none of H, D, C, E and F")]
+    #[error("unknown packet type {0:#04x} after `$`: a push contains only H, D, C, E and F")]
     UnknownId(u8),
     /// The length is not valid for this kind of packet.
     #[error("${letter} with a PacketLength of {len}, outside {min}..={max}")]

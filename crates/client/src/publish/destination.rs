@@ -574,7 +574,7 @@ impl DestinationTask {
             }
             Event::LargePayloads { largest } => self.notice(
                 format!("the server closes the connection when data arrives: its payload limit may be 8192 bytes, and this stream has payloads of up to {largest} bytes"),
-                "set packet-size at asfmux to 8192 or less, and keep the ASF header small",
+                "set packet-size of asfmux to 8192 or less, and remove large metadata such as pictures from the ASF header",
             ),
             Event::RolledOver => {
                 self.forget_body();

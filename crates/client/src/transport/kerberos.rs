@@ -131,7 +131,10 @@ mod gssapi {
     static FUNCTIONS: OnceCell<Functions> = OnceCell::new();
 
     fn functions() -> Result<&'static Functions, String> {
-        let load = || Functions::load(LIBRARY).map_err(|error| format!("cannot load the GSSAPI library: {error}"));
+        let load = || {
+            Functions::load(LIBRARY)
+                .map_err(|error| format!("cannot load the GSSAPI library (Debian package libgssapi-krb5-2): {error}"))
+        };
         FUNCTIONS.get_or_try_init(load)
     }
 
@@ -347,7 +350,7 @@ mod gssapi {
                 }
             }
         };
-        functions.check("no Kerberos credentials", major, minor)?;
+        functions.check("cannot get Kerberos credentials", major, minor)?;
         #[expect(unsafe_code, reason = "a C function")]
         // SAFETY: the credentials were created by the library, which copies the set.
         let major = unsafe { (functions.set_neg_mechs)(&raw mut minor, user.handle, &raw const inside) };
@@ -365,7 +368,7 @@ mod gssapi {
             let of = |user: &str| Some(Credentials::new(user, "hush"));
             let request = TicketRequest { host: "media.invalid".into(), credentials: of("bob@NOWHERE.INVALID") };
             let why = ticket(&request).unwrap_err();
-            assert!(why.starts_with("no Kerberos credentials: ") || why.starts_with("no ticket: "), "{why}");
+            assert!(why.starts_with("cannot get Kerberos credentials: ") || why.starts_with("no ticket: "), "{why}");
             assert!(why.len() > 40 && !why.contains("hush"), "{why}");
         }
     }

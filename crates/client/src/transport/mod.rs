@@ -489,6 +489,10 @@ fn prepared(tls: Tls, then: Resolving) -> Resolving {
     })
 }
 
+fn family(is_v4: bool) -> &'static str {
+    if is_v4 { "IPv4" } else { "IPv6" }
+}
+
 /// Returns the `peers` that can be reached from `local`: the library does not bind a socket of another address family.
 fn reachable(peers: &[SocketAddr], local: Option<IpAddr>) -> Result<Vec<SocketAddr>, Failed> {
     let fits = |peer: &SocketAddr| local.is_none_or(|local| local.is_ipv4() == peer.is_ipv4());
@@ -496,7 +500,11 @@ fn reachable(peers: &[SocketAddr], local: Option<IpAddr>) -> Result<Vec<SocketAd
     match local {
         Some(local) if reachable.is_empty() && !peers.is_empty() => Err(Failed {
             cause: Cause::LocalAddress,
-            detail: format!("none of the peer's addresses is of {local}'s family"),
+            detail: format!(
+                "{local} is an {} address, but the server has {} addresses only",
+                family(local.is_ipv4()),
+                family(!local.is_ipv4())
+            ),
         }),
         Some(_) | None => Ok(reachable),
     }

@@ -166,7 +166,7 @@ mod with_rustls {
                 let verifier = Verifier::new_with_extra_roots(listed.clone(), Arc::clone(&PROVIDER));
                 let inner = Arc::new(verifier.map_err(|error| {
                     TlsOptionsError(format!(
-                        "tls-ca-file {file} contains an unusable certificate ({error}); set it to another file"
+                        "tls-ca-file {file} contains an unusable certificate ({error}); replace that certificate, or set tls-ca-file to another file"
                     ))
                 })?);
                 Arc::new(ListedCertificates { inner, listed })
@@ -174,7 +174,11 @@ mod with_rustls {
         };
         let config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
             .with_safe_default_protocol_versions()
-            .map_err(|error| TlsOptionsError(format!("cannot set up TLS ({error}); rebuild the plugin")))?
+            .map_err(|error| {
+                TlsOptionsError(format!(
+                    "cannot set up TLS ({error}); rebuild the plugin with its default cargo features"
+                ))
+            })?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
         match (certificate_file, private_key_file) {
@@ -206,7 +210,7 @@ mod with_rustls {
     fn certificates(property: &str, file: &str) -> Result<Vec<CertificateDer<'static>>, TlsOptionsError> {
         let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&read(property, file)?).collect();
         let found = found
-            .map_err(|error| TlsOptionsError(format!("{property} {file} is not a PEM file ({error}); convert it")))?;
+            .map_err(|error| TlsOptionsError(format!("{property} {file} is not a valid PEM file ({error}); convert it to PEM, for example with openssl x509 -inform DER")))?;
         if found.is_empty() {
             return Err(TlsOptionsError(format!(
                 "{property} {file} contains no certificate; set it to a PEM file with a BEGIN CERTIFICATE section"

@@ -83,7 +83,7 @@ impl Access {
             Ok(AuthOutcome::Unasked) => Ok(None),
             Ok(AuthOutcome::User(user)) => Ok(Some(user)),
             Ok(AuthOutcome::NoRight(user)) => {
-                let text = "this user may not push here: the server's operator gives the right";
+                let text = "this user may not push to this publishing point; ask the server's operator for permission";
                 Err(Box::new(Refused { reply: Reply::error(policy, 403, text), user: Some(user) }))
             }
             Ok(AuthOutcome::NoRandomness) => {

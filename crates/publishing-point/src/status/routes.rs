@@ -170,7 +170,7 @@ impl Status {
             Route::Server => json(StatusCode::OK, &self.server(seconds).await),
             Route::Metrics => match metrics::text(self.server(0).await) {
                 Ok(text) => response(StatusCode::OK, metrics::CONTENT_TYPE, text),
-                Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"),
+                Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal error: cannot format the metrics"),
             },
             Route::Point(name) => match self.registry.point_named(&name) {
                 Some(point) => {

@@ -204,7 +204,7 @@ impl Authenticator {
             match goes_on {
                 Ok(true) if !now.kept && !exchange.mechanism.survives_connection() => {
                     return self.refuse(
-                        "it closed the connection that it authenticates",
+                        "it closed the connection during the login, which must stay on one connection",
                         "let the peer keep connections open, or set auth-methods=digest",
                     );
                 }

@@ -59,7 +59,7 @@ pub enum Malformed {
     #[error("byte {0:#04x} instead of the `$` of a packet")]
     NotFramed(u8),
     /// The letter is not one of a pull stream.
-    #[error("packet id {0:#04x} is none of H, D, C, E, M, P, T and F")]
+    #[error("unknown packet type {0:#04x} after `$`: a stream contains only H, D, C, E, M, P, T and F")]
     UnknownId(u8),
     /// The length is too small for this kind of packet.
     #[error("${letter} with a PacketLength of {len}, which is less than {min}")]

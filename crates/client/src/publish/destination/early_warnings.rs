@@ -67,8 +67,9 @@ impl DestinationTask {
                 "check that the network carries the stream's bit rate; the push reconnects after stall-timeout",
             ),
             Threat::Idle => self.notice(
-                "upstream has sent no packet for so long that the server will soon end the session".to_owned(),
-                "keep data flowing: send silence or a still picture",
+                "upstream has sent no data for so long that the server will soon end the session (its idle timeout)"
+                    .to_owned(),
+                "check the source; while it has nothing to send, let it produce silence or a still picture",
             ),
         }
     }

@@ -82,7 +82,7 @@ pub(in crate::transport) fn describe(error: &Error) -> String {
     match reason(error) {
         Some(webpki::Error::UnsupportedCertVersion) => NO_NAMES.to_owned(),
         Some(webpki::Error::CaUsedAsEndEntity) => {
-            "the certificate is an authority's (basicConstraints CA:TRUE); list it in tls-ca-file to trust it"
+            "the certificate belongs to a certificate authority (basicConstraints CA:TRUE); add it to tls-ca-file to trust this server"
                 .to_owned()
         }
         Some(_) | None => error.to_string(),
