@@ -8,7 +8,7 @@ use gst::subclass::prelude::*;
 
 use super::actions;
 use super::credentials;
-use super::destination::Destination;
+use super::destination::{Announce, Destination};
 use super::enums::Status as StatusEnum;
 use super::location;
 use super::post_guard::PostGuard;
@@ -63,19 +63,8 @@ impl DestinationObserver for BusReporter {
     }
 }
 
-impl BusReporter {
-    pub(super) fn new(
-        element: Arc<glib::WeakRef<AsfPushSink>>,
-        destination: Destination,
-        post_guard: Arc<PostGuard>,
-    ) -> Self {
-        let is_introduced = AtomicBool::new(false);
-        Self { element, destination, post_guard, progress: Mutex::new(None), is_introduced }
-    }
-
-    /// Posts the START of a step that began before PLAYING. Called on the I/O thread, like events, so that the START
-    /// precedes the step's result.
-    pub(super) fn announce(&self) {
+impl Announce for BusReporter {
+    fn announce(&self) {
         let Some(element) = self.element.upgrade() else { return };
         let begun = {
             let mut open = self.open_step();
@@ -88,6 +77,17 @@ impl BusReporter {
         if let Some(step) = begun {
             self.post_progress(&element, gst::ProgressType::Start, step.code, step.text);
         }
+    }
+}
+
+impl BusReporter {
+    pub(super) fn new(
+        element: Arc<glib::WeakRef<AsfPushSink>>,
+        destination: Destination,
+        post_guard: Arc<PostGuard>,
+    ) -> Self {
+        let is_introduced = AtomicBool::new(false);
+        Self { element, destination, post_guard, progress: Mutex::new(None), is_introduced }
     }
 
     /// Returns the destination's name, the first time with its URL, because `locations` may contain many.

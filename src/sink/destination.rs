@@ -9,7 +9,6 @@ use gst::subclass::prelude::*;
 use url::Url;
 
 use super::AsfPushSink;
-use super::bus::BusReporter;
 use super::enums::DestinationState;
 use super::location::{self, LocationError};
 use super::properties::{DESTINATION_PROPERTIES, Property};
@@ -23,6 +22,13 @@ pub struct DestinationImp {
     own: Mutex<Own>,
 }
 
+/// What posts the messages about a destination during a push.
+pub(super) trait Announce: Send + Sync {
+    /// Posts the START of a step that began before PLAYING. Called on the I/O thread, like events, so that the START
+    /// precedes the step's result.
+    fn announce(&self);
+}
+
 struct Own {
     element: Option<Arc<glib::WeakRef<AsfPushSink>>>,
     /// As set by the user, but without credentials.
@@ -33,7 +39,7 @@ struct Own {
     has_login: bool,
     state: DestinationState,
     /// Posts messages for the current push.
-    reporter: Weak<BusReporter>,
+    reporter: Option<Weak<dyn Announce>>,
     /// The destination's own values, …
     values: Settings,
     /// … and which of them were set.
@@ -48,7 +54,7 @@ impl Default for Own {
             url: Err(LocationError::Missing),
             has_login: false,
             state: DestinationState::default(),
-            reporter: Weak::new(),
+            reporter: None,
             values: Settings::default(),
             overrides: BTreeSet::new(),
         }
@@ -260,13 +266,13 @@ impl Destination {
         Cow::Owned(settings)
     }
 
-    pub(super) fn set_reporter(&self, reporter: &Arc<BusReporter>) {
-        self.imp().own().reporter = Arc::downgrade(reporter);
+    pub(super) fn set_reporter(&self, reporter: Weak<dyn Announce>) {
+        self.imp().own().reporter = Some(reporter);
     }
 
-    /// Returns the object that posts messages for the current push, if any.
-    pub(super) fn reporter(&self) -> Option<Arc<BusReporter>> {
-        self.imp().own().reporter.upgrade()
+    /// Returns what posts the messages of the current push, if any.
+    pub(super) fn reporter(&self) -> Option<Arc<dyn Announce>> {
+        self.imp().own().reporter.as_ref()?.upgrade()
     }
 
     /// Sets the connection state and notifies the application.

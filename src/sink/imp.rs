@@ -1,5 +1,8 @@
 //! The implementation of GstBaseSink's virtual methods.
 
+mod streaming;
+mod vfuncs;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -11,6 +14,8 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 
+use self::streaming::Stream;
+use super::CAT;
 use super::actions;
 use super::allocation;
 use super::bus::{BusReporter, plain_details, post_failure};
@@ -21,8 +26,6 @@ use super::post_guard::PostGuard;
 use super::properties::{PROPERTIES, property};
 use super::settings::Settings;
 use super::stats::{self, Totals, saturating_u32};
-use super::streaming::Stream;
-use super::{CAT, vfuncs};
 use asfpush_client::publish::stats::Stats;
 use asfpush_client::publish::status::{State, StateChange};
 use asfpush_client::publish::{NewDestination, Publisher};
@@ -304,7 +307,7 @@ impl AsfPushSink {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn stream(&self) -> MutexGuard<'_, Option<Box<Stream>>> {
+    fn stream(&self) -> MutexGuard<'_, Option<Box<Stream>>> {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -398,7 +401,8 @@ impl AsfPushSink {
         for destination in destinations {
             let url = destination.url().map_err(|bad| bad.to_string())?;
             let observer = Arc::new(BusReporter::new(self.weak(), destination.clone(), Arc::clone(&post_guard)));
-            destination.set_reporter(&observer);
+            let reporter = Arc::downgrade(&observer);
+            destination.set_reporter(reporter);
             let settings = destination.settings(settings).destination(url, proxy);
             prepared.push(NewDestination { name: destination.name().into(), settings, observer });
         }

@@ -1,6 +1,6 @@
 //! The element `asfpushsink`.
 //!
-//! `imp` implements the virtual methods of GstBaseSink, `streaming` processes the stream in the streaming thread,
+//! `imp` implements the virtual methods of GstBaseSink, `imp::streaming` processes the stream in the streaming thread,
 //! `allocation` answers allocation queries, `actions` implements signals and actions, `properties` is the table of all
 //! properties, `bus` converts a destination's events to bus messages and signals, `post_guard` stops those at the end
 //! of a push, `credentials` requests credentials from the application, and `pacing` computes when a packet is due.
@@ -35,8 +35,6 @@ mod properties;
 mod proxy;
 mod settings;
 mod stats;
-mod streaming;
-mod vfuncs;
 
 use std::sync::LazyLock;
 

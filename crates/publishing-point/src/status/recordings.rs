@@ -13,13 +13,12 @@ use tokio::fs::File;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::routes::{refusal, response};
+use super::paths::RECORDINGS;
+use super::response::{refusal, response};
 use crate::http::body::{Body, BodyStream};
 use crate::http::buf_list::BufList;
 use crate::points::publishing_point::PublishingPoint;
 
-/// What stands between a point's name and a file's in the path of a recording.
-pub(super) const RECORDINGS: &str = "/recordings/";
 /// Downloads at one time: each keeps a file open, and the disk is the recorder's first.
 const MAX_DOWNLOADS: usize = 16;
 /// Bytes that are read from a file at one time.

@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
-use serde::Serialize;
-use serde_json::json;
 
 use super::access::{StatusAccess, is_of_no_other_site, may_act};
 use super::disk::{Disk, DiskCache};
+use super::paths::POINTS;
 use super::recordings::{self, Downloads};
+use super::response::{JSON, json, refusal, response, text_response};
 use super::snapshot::{PointStatus, ServerStatus, Started, Surroundings};
 use super::{metrics, page};
 use crate::admission::authorization::{Access, AccessDenied, challenge};
@@ -32,13 +32,10 @@ use wmhttp::server::access::{RequestLine, Unauthorized};
 
 /// What health checks ask for; a point's name may follow.
 const HEALTH: &str = "/healthz";
-pub(super) const POINTS: &str = "/api/v1/points/";
 /// Seconds of history, where the request does not say how many.
 const DEFAULT_HISTORY_SECONDS: usize = 120;
 /// What a pusher is told whom the operator ends (S-15).
 const TERMINATED_STATUS: u16 = 403;
-const JSON: &str = "application/json";
-const POLICY: HeaderName = header::CONTENT_SECURITY_POLICY;
 
 /// The status of the server: answers requests for it.
 pub(crate) struct Status {
@@ -373,44 +370,6 @@ fn seconds(query: &str) -> usize {
 async fn with_challenge_names(mut refusal: Response<Body>) -> Response<Body> {
     write_challenge_names(&mut refusal).await;
     refusal
-}
-
-pub(super) fn refusal(status: StatusCode, text: &str) -> Response<Body> {
-    json(status, &json!({ "error": text }))
-}
-
-fn text_response(status: StatusCode, text: &'static str) -> Response<Body> {
-    response(status, "text/plain; charset=utf-8", text)
-}
-
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
-    match serde_json::to_vec(value) {
-        Ok(bytes) => response(status, JSON, bytes),
-        // Maps with keys that are no text, of which there are none.
-        Err(_) => response(StatusCode::INTERNAL_SERVER_ERROR, JSON, "{}"),
-    }
-}
-
-pub(super) fn response(
-    status: StatusCode,
-    content_type: &'static str,
-    body: impl Into<bytes::Bytes>,
-) -> Response<Body> {
-    let mut response = Response::new(Body::full(body));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (header::CONTENT_TYPE, content_type),
-        (header::SERVER, concat!("asf-publishing-point/", env!("CARGO_PKG_VERSION"))),
-        (header::CACHE_CONTROL, "no-store"),
-        (POLICY, page::POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    response
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use super::disk::Disk;
-use super::recordings::RECORDINGS;
-use super::routes::POINTS;
+use super::paths::{POINTS, RECORDINGS};
 use crate::admission::client_limits::FailedLogins;
 use crate::events::whole_seconds;
 use crate::points::activity::PlayerInfo;

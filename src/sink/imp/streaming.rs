@@ -11,12 +11,12 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use smallvec::SmallVec;
 
-use super::bus::plain_details;
-use super::enums::OnError;
-use super::imp::AsfPushSink;
-use super::pacing::{Due, Pacer};
-use super::stats::Totals;
-use super::{CAT, vfuncs};
+use super::{AsfPushSink, vfuncs};
+use crate::sink::CAT;
+use crate::sink::bus::plain_details;
+use crate::sink::enums::OnError;
+use crate::sink::pacing::{Due, Pacer};
+use crate::sink::stats::Totals;
 use asfpush_client::publish::stats::Stats;
 use asfpush_client::publish::{DrainOutcome, Publisher};
 use wmhttp::Hresult;

@@ -9,12 +9,11 @@ use glib::translate::{IntoGlib, ToGlibPtr, TryFromGlib, from_glib_borrow, from_g
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::AsfPushSink;
-use super::imp;
+use crate::sink::AsfPushSink;
 
 /// Sets the virtual methods in the element's class.
 #[expect(unsafe_code, reason = "the bindings have no safe way to set these two methods")]
-pub(super) fn install(class: &mut <imp::AsfPushSink as ObjectSubclass>::Class) {
+pub(super) fn install(class: &mut <super::AsfPushSink as ObjectSubclass>::Class) {
     let class: *mut _ = class;
     let class: &mut gst_base::ffi::GstBaseSinkClass = {
         // SAFETY: the element derives from GstBaseSink, so its class structure begins with that of GstBaseSink, and
@@ -68,7 +67,7 @@ unsafe extern "C" fn wait_event(
 ) -> gst::ffi::GstFlowReturn {
     // SAFETY: the parent class is that of GstBaseSink, whose method is set, and it receives its original arguments.
     let waited = unsafe {
-        let parent = imp::AsfPushSink::type_data().as_ref().parent_class().cast::<gst_base::ffi::GstBaseSinkClass>();
+        let parent = super::AsfPushSink::type_data().as_ref().parent_class().cast::<gst_base::ffi::GstBaseSinkClass>();
         (*parent).wait_event.map_or(gst::ffi::GST_FLOW_OK, |wait| wait(sink, event))
     };
     if waited != gst::ffi::GST_FLOW_OK {
