@@ -375,3 +375,21 @@ const CAUSES: [Cause; 21] = [
     Cause::Resources,
     Cause::Other,
 ];
+
+/// Each page and picture that a page of the server's package links to is in the package too.
+#[test]
+fn packaged_pages_lead_to_packaged_pages() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(root.join("crates/publishing-point/Cargo.toml")).unwrap();
+    let packaged: Vec<&str> =
+        manifest.split("\"../../docs/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(packaged.len() > 10, "the package lists its pages differently now");
+    let mut missing = Vec::new();
+    for page in packaged.iter().filter(|page| page.ends_with(".md")) {
+        let text = fs::read_to_string(root.join("docs").join(page)).unwrap();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        let unknown = links.filter(|link| !link.is_empty() && !link.contains("://") && !packaged.contains(link));
+        missing.extend(unknown.map(|link| format!("{page} links to {link}")));
+    }
+    assert_eq!(missing, Vec::<String>::new(), "add them to `assets` in crates/publishing-point/Cargo.toml");
+}
