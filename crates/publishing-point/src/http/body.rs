@@ -19,8 +19,10 @@ pub(crate) trait BodyStream: Send {
 pub(crate) enum Body {
     /// All of it; taken once it is sent.
     Full(Option<Bytes>),
-    /// A stream of unknown length.
+    /// A stream, such as a file.
     Stream(Box<dyn BodyStream>),
+    /// A stream of unknown length, with which the connection ends: it is sent without the HTTP library.
+    UntilClose(Box<dyn BodyStream>),
 }
 
 impl Body {
@@ -40,7 +42,7 @@ impl http_body::Body for Body {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<BufList>, Infallible>>> {
         let bytes = match self.get_mut() {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(BufList::from)),
-            Self::Stream(stream) => stream.poll_bytes(context),
+            Self::Stream(stream) | Self::UntilClose(stream) => stream.poll_bytes(context),
         };
         bytes.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -52,7 +54,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Stream(_) => SizeHint::default(),
+            Self::Stream(_) | Self::UntilClose(_) => SizeHint::default(),
         }
     }
 }

@@ -25,7 +25,7 @@ const MAX_UNREAD: usize = 64 * 1024;
 /// Pieces of one write. Linux takes up to 1024; this many are the packets of 100 KB.
 const MAX_PIECES: usize = 64;
 
-/// A response whose body is a stream.
+/// A response with whose body the connection ends.
 pub(crate) struct StreamResponse {
     head: Bytes,
     /// Each piece of the body is a chunk (RFC 9112, 7.1). Otherwise the end of the connection ends the body.
@@ -34,12 +34,12 @@ pub(crate) struct StreamResponse {
 }
 
 impl StreamResponse {
-    /// Takes the body of a response, if it is a stream, and what is sent before it.
+    /// Takes the body of a response, if it is a stream with which the connection ends, and what is sent before it.
     pub(crate) fn take(response: &mut Response<Body>) -> Option<Self> {
         let body = match std::mem::replace(response.body_mut(), Body::empty()) {
-            Body::Stream(body) => body,
-            full @ Body::Full(_) => {
-                *response.body_mut() = full;
+            Body::UntilClose(body) => body,
+            other @ (Body::Full(_) | Body::Stream(_)) => {
+                *response.body_mut() = other;
                 return None;
             }
         };
@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn response(version: Version, body: impl BodyStream + 'static) -> Response<Body> {
-        let mut response = Response::new(Body::Stream(Box::new(body)));
+        let mut response = Response::new(Body::UntilClose(Box::new(body)));
         *response.version_mut() = version;
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         response
@@ -251,6 +251,9 @@ mod tests {
         let mut full = Response::new(Body::full("text"));
         assert!(StreamResponse::take(&mut full).is_none());
         assert!(matches!(full.body(), Body::Full(Some(_))));
+        let mut file = Response::new(Body::Stream(Box::new(Given(mpsc::unbounded_channel().1))));
+        assert!(StreamResponse::take(&mut file).is_none());
+        assert!(matches!(file.body(), Body::Stream(_)));
     }
 
     #[test]

@@ -268,7 +268,7 @@ fn play(
         return no_session(SessionError::Streams);
     }
     play.set_client(client, socket);
-    let mut response = response(StatusCode::OK, Some(PLAY_TYPE), Body::Stream(Box::new(play)));
+    let mut response = response(StatusCode::OK, Some(PLAY_TYPE), Body::UntilClose(Box::new(play)));
     session.write_headers(&mut response);
     Answer::new(Handled::Player, response)
 }
@@ -291,7 +291,7 @@ fn play_plain(
     match playback.begin_stream(path, order) {
         Ok(mut play) => {
             play.set_client(client, socket);
-            let body = Body::Stream(Box::new(play));
+            let body = Body::UntilClose(Box::new(play));
             Answer::new(Handled::Player, response(StatusCode::OK, Some(PLAIN_TYPE), body))
         }
         Err(error) => no_stream(error),
