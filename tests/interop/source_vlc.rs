@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::Duration;
 
-use asf_publishing_point::{Config, PointConfig, Server, SourceConfig};
+use asf_publishing_point::{BlockingServer, Config, PointConfig, Server, SourceConfig};
 use test_support::daemon::{Daemon, folder};
 use test_support::live_media::{Media, checksum, frames};
 use test_support::pipeline::until;
@@ -34,13 +35,11 @@ fn what_vlc_offers_is_pulled() {
         command.extend(["cvlc".to_owned(), "--quiet".to_owned(), output, media.file.display().to_string()]);
         command
     });
-    let source = SourceConfig::at(&format!("http://{}/concert", vlc.address)).unwrap();
-    let source = SourceConfig { on_demand: Some(std::time::Duration::from_secs(1)), ..source };
-    let edge = Server::spawn(Config::with_points(
-        ["concert"],
-        &PointConfig { source: Some(source), ..PointConfig::default() },
-    ))
-    .unwrap();
+    let vlcs = SourceConfig::at(&format!("http://{}/concert", vlc.address)).unwrap();
+    let vlcs = SourceConfig { on_demand: Some(Duration::from_secs(1)), ..vlcs };
+    let edge =
+        Server::spawn(Config::with_points(["concert"], &PointConfig { source: Some(vlcs), ..PointConfig::default() }))
+            .unwrap();
     assert_eq!(edge.stats("concert").unwrap().packets, 0, "nobody plays");
     // VLC listens before it has a stream; then it answers 404.
     until("VLC has a stream", || {
@@ -62,16 +61,20 @@ fn what_vlc_offers_is_pulled() {
     assert!(first <= GROUP, "{first} frames before a key frame");
     assert!(played[first..].iter().all(|frame| known.contains(frame)), "{text}");
 
-    until("it is left", || edge.stats("concert").unwrap().playing == 0);
+    // While a stream is kept for players, they are not refused.
+    until("the edge leaves VLC", || source(&edge)["state"] == "idle");
     drop(vlc);
     let mut player = Wire::to(edge.addr());
-    until("a player is refused", || {
-        player = Wire::to(edge.addr());
-        player.send(FFMPEG_PLAY);
-        player.head().contains(" 503 ")
-    });
-    let mut status = Wire::to(edge.addr());
-    status.send("GET /api/v1/points/concert HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
-    let status: serde_json::Value = serde_json::from_slice(&status.response().body).unwrap();
-    assert!(status["source"]["failures"]["unreachable"].as_u64() > Some(0), "{}", status["source"]);
+    player.send(FFMPEG_PLAY);
+    assert_eq!(player.response().status, 503);
+    let source = source(&edge);
+    assert_eq!(source["failures"]["unreachable"], 1, "{source}");
+}
+
+/// Returns the status of the point's source.
+fn source(edge: &BlockingServer) -> serde_json::Value {
+    let mut wire = Wire::to(edge.addr());
+    wire.send("GET /api/v1/points/concert HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    let point: serde_json::Value = serde_json::from_slice(&wire.response().body).unwrap();
+    point["source"].clone()
 }
