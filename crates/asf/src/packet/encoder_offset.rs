@@ -136,14 +136,14 @@ impl EncoderOffset {
     }
 
     /// Whether a presentation time of a stream has the offset: by the times of the stream before, or for its first
-    /// payload by those of another stream. Without any, all streams are taken to have it.
+    /// payload by those of another stream. If there are none, the stream is taken to begin near zero without the offset.
     fn is_in_time(&self, number: u8, time: u32) -> bool {
         let latest = |stream: &StreamTimes| stream.range.map(|(_, latest)| latest);
         let own = self.streams.iter().find(|stream| stream.number == number);
         let known = own.and_then(latest).or_else(|| self.streams.iter().find_map(latest));
         // After 193 hours more the time wraps.
         (time >= LEAST_WITH_OFFSET_MS || own.is_some_and(|own| own.has_offset))
-            && known.is_none_or(|latest| DISTANCE_MS.contains(&time.wrapping_sub(latest)))
+            && DISTANCE_MS.contains(&time.wrapping_sub(known.unwrap_or(0)))
     }
 
     /// Takes note of a presentation time, which is without the offset, and returns what to report.
@@ -312,6 +312,8 @@ mod tests {
             &[(AUDIO, 0), (VIDEO, 40_000_000), (AUDIO, 40)],
             &[(AUDIO, 0), (VIDEO, u32::MAX), (AUDIO, 40)],
             &[(VIDEO, 1_000_000_000), (AUDIO, 0)],
+            // Times that wrap.
+            &[(VIDEO, u32::MAX - 40), (VIDEO, u32::MAX), (VIDEO, 39)],
         ] {
             let mut offset = offset();
             for &(stream, time) in times {
