@@ -1,4 +1,4 @@
-//! A server with a runtime and a thread of its own, for callers that are not async.
+//! A server with its own runtime and thread, for callers that are not async.
 
 use std::io;
 use std::ops::Deref;
@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::handle::ServerHandle;
 use crate::server::Server;
 
-/// A server with a runtime of its own. Dropping it is [`BlockingServer::stop`].
+/// A server with its own runtime. Dropping it has the same effect as [`BlockingServer::stop`].
 pub struct BlockingServer {
     controls: ServerHandle,
     end: Option<oneshot::Sender<ShutdownMode>>,
@@ -26,10 +26,10 @@ enum ShutdownMode {
 }
 
 impl Server {
-    /// Starts a server in a thread of its own.
+    /// Starts a server in its own thread.
     ///
     /// # Errors
-    /// Those of [`Server::start`], and where the system gives no thread.
+    /// Those of [`Server::start`], or if the system cannot start a thread.
     pub fn spawn(config: Config) -> io::Result<BlockingServer> {
         let (end, ended) = oneshot::channel();
         let (started, result) = mpsc::sync_channel(1);
@@ -47,7 +47,7 @@ impl Server {
                     server.shutdown().await;
                 }
             });
-            // Tasks end where they stand.
+            // Tasks are dropped at their current await.
             runtime.shutdown_background();
         })?;
         let gone = |_| io::Error::other("the server's thread ended");
@@ -57,23 +57,23 @@ impl Server {
 }
 
 impl BlockingServer {
-    /// As [`Server::shutdown`]; returns when all is done.
+    /// Stops the server as [`Server::shutdown`] does; returns when it has stopped.
     pub fn stop(mut self) {
         self.finish(ShutdownMode::Graceful);
     }
 
-    /// Ends like a crash: connections break, recordings stay unfinished.
+    /// Stops like a crash: connections break, and recordings stay incomplete.
     pub fn kill(mut self) {
         self.finish(ShutdownMode::Abrupt);
     }
 
     fn finish(&mut self, end: ShutdownMode) {
         if let Some(sender) = self.end.take() {
-            // Fails where the thread is gone already.
+            // Fails if the thread has ended already.
             let _ = sender.send(end);
         }
         if let Some(thread) = self.thread.take() {
-            // A panic there was printed there.
+            // A panic of the thread was already printed.
             let _ = thread.join();
         }
     }

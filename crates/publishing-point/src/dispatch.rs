@@ -1,5 +1,5 @@
-//! Which part of the server answers a request; what is asked of every request before, and counted of every answer
-//! after: networks, wrong passwords, players of one address.
+//! Selects the handler of a request. Before that, it checks the limits of every request: networks and failed logins.
+//! After that, it counts the result: failed logins and the players of each address.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::points::registry::Registry;
 use crate::status::routes::Status;
 use wmhttp::server::Reply;
 
-/// All that answers requests on the server's addresses.
+/// Answers all requests on the server's addresses.
 pub(crate) struct Dispatcher {
     pub(crate) registry: Arc<Registry>,
     pub(crate) ingest: Ingest,
@@ -43,14 +43,14 @@ impl Handler for Dispatcher {
         let pushes = is_push(&request);
         let path = request.uri().path().to_owned();
         let mut client = Client::of(connection.peer(), request.headers());
-        // Credentials for a proxy before the server are no guess at this one's passwords.
+        // Credentials for a proxy in front of the server are not a login attempt at this server.
         let has_credentials = request.headers().contains_key(header::AUTHORIZATION);
         let visit = connection.visit();
         let bounds = &self.registry.config().bounds;
         let refusal = match hygiene::check(&mut request) {
             Err((status, reason)) => Some(self.refuse(pushes, status, reason)),
             Ok(()) => {
-                // Who may see the status is a question of its own.
+                // Access to the status is checked by the status handler.
                 if !pushes && let Some(response) = self.status.answer(connection.peer(), visit, &request).await {
                     return Ok(response);
                 }
@@ -83,7 +83,7 @@ impl Handler for Dispatcher {
 }
 
 impl Dispatcher {
-    /// The answer to an address outside the allowed networks, and to one that has made too many wrong guesses.
+    /// Returns the refusal of an address that is outside the allowed networks or has made too many failed logins.
     fn refusal(&self, visit: &ConnectionPermit, pushes: bool, path: &str, has_credentials: bool) -> Option<Answer> {
         if !self.is_network_allowed(pushes, path, visit.address()) {
             return Some(self.refuse(pushes, StatusCode::FORBIDDEN, "your address is not in an allowed network"));
@@ -93,7 +93,7 @@ impl Dispatcher {
         Some(Answer::new(handled, retry_after(response, wait)))
     }
 
-    /// Whether the address may push, or play, by the server's networks and the point's.
+    /// Returns whether the address may push, or play, by the networks of the server and of the point.
     fn is_network_allowed(&self, pushes: bool, path: &str, address: IpAddr) -> bool {
         let config = self.registry.config();
         let point = self.registry.point(path).map(|point| point.config());

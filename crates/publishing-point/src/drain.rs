@@ -1,4 +1,4 @@
-//! The orderly end of a server behind a load balancer: its players go to other servers first.
+//! The graceful stop of a server behind a load balancer: its players first move to other servers.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,17 +7,17 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::points::registry::Registry;
 
-/// Time in which load balancers notice that health checks fail, before the first player is sent away: two or three of
-/// the checks that they make.
+/// Time for load balancers to notice that health checks fail, before the first player is sent away. It covers two or
+/// three of their checks.
 const NOTICE: Duration = Duration::from_secs(5);
-/// Its part of the whole time, if that is short.
+/// If the total time is short, the notice takes this fraction of it.
 const NOTICE_PART: u32 = 3;
-/// Time between two looks at the players.
+/// Time between two steps.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Health checks fail from now on. A while later the players' streams end one after the other, evenly over the rest of
-/// `time`, so that they do not all come to the other servers in the same second. Ends when no player is left, or when
-/// the time is over.
+/// Makes health checks fail from now on. After a while the players' streams end one after the other, evenly distributed
+/// over the rest of `time`, so that the players do not all connect to the other servers in the same second. Returns
+/// when no player is left, or when the time is over.
 pub(crate) async fn drain(registry: &Registry, time: Duration) {
     let begun = Instant::now();
     let (until, notice) = (begun + time, begun + NOTICE.min(time / NOTICE_PART));
@@ -37,7 +37,7 @@ pub(crate) async fn drain(registry: &Registry, time: Duration) {
         }
         let stay: Vec<_> = players.iter().filter(|player| !player.is_dismissed()).map(Arc::clone).collect();
         let ticks_left = usize::try_from((until - now).as_millis() / TICK.as_millis()).unwrap_or(usize::MAX);
-        // The last ones have a tick to read their end.
+        // The last players get some ticks to read the end of their stream.
         let due = stay.len().div_ceil(ticks_left.saturating_sub(2).max(1));
         for player in stay.iter().take(due) {
             player.dismiss();

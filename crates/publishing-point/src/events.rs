@@ -1,7 +1,7 @@
-//! The lines that answer an operator's questions: who pushed and played, and who was refused.
+//! Log lines about who pushed and played, and who was refused.
 //!
-//! One event is one line. Texts from clients are written as quoted strings, so that no client can forge a field or a
-//! line; lines that a client can repeat are limited by address, and say how many were left out.
+//! Each event is one line. Texts from clients are written as quoted strings, so that no client can forge a field or a
+//! line. Lines that a client can repeat are limited per address, with the number of lines that were left out.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,11 @@ use crate::admission::client_limits::Caller;
 use crate::admission::limits::ServerLimits;
 use crate::points::client::{Client, shortened};
 
-/// What helps where no connection can be accepted.
+/// What to do if no connection can be accepted.
 pub(crate) const ACCEPT_REMEDY: &str =
-    "Raise the limit of descriptors (LimitNOFILE, ulimit -n), or lower max-connections";
+    "Raise the limit of file descriptors (LimitNOFILE, ulimit -n), or lower max-connections";
 
-/// What a refused request wanted.
+/// What a refused request asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Push,
@@ -25,7 +25,7 @@ pub(crate) enum Wanted {
     Operate,
 }
 
-/// A request of `client` for `path` was refused.
+/// Logs that a request of `client` for `path` was refused.
 pub(crate) fn refused(caller: &Caller, wanted: Wanted, status: StatusCode, reason: &str, client: &Client, path: &str) {
     let Some(left_out) = caller.takes_log_line(Instant::now()) else { return };
     let (status, reason, path) = (status.as_u16(), shortened(reason.trim_end()), shortened(path));
@@ -41,8 +41,8 @@ pub(crate) fn refused(caller: &Caller, wanted: Wanted, status: StatusCode, reaso
     }
 }
 
-/// Remembers wrong credentials, of a client that says it is `user`, for `path`, and logs them. The filter for fail2ban in
-/// docs/publishing-point.md reads this line.
+/// Counts and logs a failed login at `path`. `user` is the user name that the client sent. The fail2ban filter in
+/// docs/publishing-point.md matches this line.
 pub(crate) fn record_failed_login(caller: &Caller, bounds: &ServerLimits, user: Option<&str>, path: &str) {
     let now = Instant::now();
     let (user, path) = (user.map(shortened), shortened(path));
@@ -56,28 +56,28 @@ pub(crate) fn record_failed_login(caller: &Caller, bounds: &ServerLimits, user: 
     }
 }
 
-/// How long something took, in whole seconds: `1h 2m 3s`.
+/// Formats a duration in whole seconds: `1h 2m 3s`.
 pub(crate) fn whole_seconds(time: Duration) -> FormattedDuration {
     format_duration(Duration::from_secs(time.as_secs()))
 }
 
-/// How long something takes, in whole milliseconds: `1s 500ms`.
+/// Formats a duration in whole milliseconds: `1s 500ms`.
 pub(crate) fn whole_milliseconds(time: Duration) -> FormattedDuration {
     format_duration(Duration::from_millis(time.as_millis().try_into().unwrap_or(u64::MAX)))
 }
 
-/// An event that repeats without end while its cause lasts: it is logged once a minute, with a count.
+/// An event that repeats while its cause lasts. It is logged once a minute, with a count.
 #[derive(Debug, Default)]
 pub(crate) struct Repeated {
     logged: Option<Instant>,
     left_out: u64,
 }
 
-/// Time between two lines about the same thing.
+/// Time between two log lines about the same event.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Repeated {
-    /// Whether the event is to be logged now; gives how many were left out since the last line.
+    /// Returns whether to log the event now, and how many were left out since the last line.
     pub(crate) fn takes_log_line(&mut self, now: Instant) -> Option<u64> {
         if self.logged.is_some_and(|logged| now.saturating_duration_since(logged) < REPEAT_INTERVAL) {
             self.left_out += 1;
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_repeats_is_logged_once_a_minute() {
+    fn repeated_events_are_logged_once_a_minute() {
         let (mut repeated, start) = (Repeated::default(), Instant::now());
         let lines: Vec<_> =
             (0..1200).filter_map(|tenth| repeated.takes_log_line(start + Duration::from_millis(100) * tenth)).collect();

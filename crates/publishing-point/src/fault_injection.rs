@@ -1,11 +1,11 @@
-//! Faults that a publishing point commits on purpose, for whoever tests an encoder.
+//! Fault injection: faults of a publishing point for testing encoders.
 //!
 //! ```text
 //! FAULT = KIND [":" VALUE] ["@" MOMENT] ["/" TURNS]
 //! ```
 //!
-//! A fault is due on each request that its moment names, or on those that its turns pick;
-//! it then acts at that moment, and says so in the log. [`kinds`] lists the kinds.
+//! A fault is due on each request with its moment, or on those that its turns select. It then acts at that moment and
+//! is logged. [`kinds`] lists the kinds.
 //!
 //! ```
 //! use asf_publishing_point::{Fault, Progress, Trigger};
@@ -35,63 +35,63 @@ pub use grammar::{FaultError, KindRow, kinds};
 use schedule::Counter;
 pub use schedule::Schedule;
 
-/// A fault, when it acts, and how often.
+/// A fault: its kind, when it acts, and on which requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// What goes wrong.
+    /// The kind of fault.
     pub kind: Kind,
-    /// When, within a request or its answer.
+    /// When the fault acts within a request or its response.
     pub moment: Trigger,
-    /// On which of the requests that have such a moment.
+    /// On which of the requests with this moment the fault acts.
     pub turns: Schedule,
 }
 
 impl Fault {
-    /// Says in the log that it acts at the point `point`, at the moment it does.
+    /// Logs that the fault acts now at the point `point`.
     fn log(&self, point: &str) {
         tracing::warn!(point, fault = %self, "fault injected");
     }
 }
 
-/// What goes wrong.
+/// The kind of a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing of the body is read for this time.
+    /// The body is not read for this time.
     Stall(Duration),
-    /// So many bytes of the body are read a second.
+    /// This many bytes of the body are read per second.
     Slow(ByteSize),
     /// The connection is reset (RST).
     Reset,
     /// The connection is closed (FIN).
     Close,
-    /// An answer that is no HTTP.
+    /// The response is not valid HTTP.
     Garbage,
-    /// No answer, ever.
+    /// No response is sent.
     NoAnswer,
-    /// The answer comes so much later.
+    /// The response is delayed by this time.
     Late(Duration),
-    /// Another answer.
+    /// Another response is sent.
     Status {
-        /// 200 to 599; 401 comes with a challenge of the scheme Basic.
+        /// The status, 200 to 599; a 401 has a Basic challenge.
         status: u16,
-        /// The Retry-After header; told in whole seconds.
+        /// The Retry-After header, in whole seconds.
         retry_after: Option<Duration>,
     },
-    /// Answers lack a header.
+    /// Responses lack a header.
     Without(OmittedHeader),
-    /// Answers set this push-id, and a PushStart that comes with it is taken for one of the point's session.
+    /// Responses set this push-id, and a PushStart with it is treated as one of the point's session.
     Cookie(PushId),
-    /// Answers are of HTTP/1.0, and the connection closes after each.
+    /// Responses use HTTP/1.0, and the connection closes after each.
     Http10,
-    /// Answers come in two pieces with a pause between.
+    /// Responses are sent in two pieces with a pause in between.
     SplitAnswer,
-    /// A `100 Continue` that nobody asked for comes before the answer.
+    /// An unsolicited `100 Continue` is sent before the response.
     ExtraContinue,
-    /// The connection closes so long after PushSetup's answer, where no request has come by then.
+    /// The connection closes this long after PushSetup's response, if no request has arrived by then.
     CloseAfterSetup(Duration),
     /// The connection closes on a PushSetup with directives in its body.
     NoDirectives,
-    /// The connection closes on a packet with a payload of more bytes.
+    /// The connection closes on a packet whose payload exceeds this size.
     SmallPackets(ByteSize),
     /// The connection closes on a `$F`.
     NoFiller,
@@ -99,10 +99,10 @@ pub enum Kind {
     NoStreamChange,
 }
 
-/// A header that answers lack.
+/// A header that responses lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OmittedHeader {
-    /// `Set-Cookie`; a PushStart with push-id 0 is taken for one of the point's session.
+    /// `Set-Cookie`; a PushStart with push-id 0 is treated as one of the point's session.
     Cookie,
     /// `Server`.
     Server,
@@ -115,30 +115,30 @@ pub enum OmittedHeader {
 /// When a fault acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
-    /// At the answer to a PushSetup.
+    /// At the response to a PushSetup.
     Setup,
     /// At the head of a PushStart, before its body.
     Start,
     /// In the body of a PushStart.
     Body(Progress),
-    /// At the answer to a PushStart whose body is complete, or ended by `$E`.
+    /// At the response to a PushStart whose body is complete, or ended by `$E`.
     End,
-    /// At each answer, [`Trigger::Setup`] and [`Trigger::End`].
+    /// At each response, [`Trigger::Setup`] and [`Trigger::End`].
     Answers,
 }
 
-/// How far into the body of a PushStart.
+/// A position in the body of a PushStart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// After so many `$D` packets; 0 is the body's beginning.
+    /// After this many `$D` packets; 0 is the beginning of the body.
     Packets(u64),
-    /// After so many bytes.
+    /// After this many bytes.
     Bytes(ByteSize),
     /// After this time.
     Time(Duration),
 }
 
-/// The faults of one point, each with the requests that it was due on so far. Clones count for themselves.
+/// The faults of a point, each with a counter of the requests that it was due on. A clone has its own counters.
 #[derive(Default)]
 pub struct Faults {
     list: Arc<[FaultInstance]>,
@@ -150,22 +150,22 @@ struct FaultInstance {
 }
 
 impl Faults {
-    /// Whether there are none.
+    /// Returns whether there are no faults.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// The faults, in the order they were given.
+    /// Returns the faults in the order in which they were given.
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
         self.list.iter().map(|armed| &armed.fault)
     }
 
-    /// Whether a pusher's data is to be held back: its system must not swallow it.
+    /// Returns whether a fault delays the encoder, which works only if the kernel buffers little data.
     pub(crate) fn hold_back(&self) -> bool {
         self.iter().any(|fault| matches!(fault.kind, Kind::Stall(_) | Kind::Slow(_)))
     }
 
-    /// The faults that are due on a request; each that can be is counted.
+    /// Returns the faults that are due on a request, and counts the request for each fault that concerns it.
     fn due(&self, concerns: impl Fn(&Fault) -> bool) -> Vec<Fault> {
         let concerned = self.list.iter().filter(|armed| concerns(&armed.fault));
         concerned.filter(|armed| armed.turn.is_due(armed.fault.turns)).map(|armed| armed.fault.clone()).collect()
@@ -199,7 +199,7 @@ impl fmt::Debug for Faults {
 impl FromStr for Faults {
     type Err = FaultError;
 
-    /// Reads a list with commas between.
+    /// Parses a list separated by commas.
     fn from_str(text: &str) -> Result<Self, FaultError> {
         text.split(',').map(|fault| fault.trim().parse::<Fault>()).collect()
     }

@@ -1,16 +1,16 @@
-//! Randomness that nobody can guess, from the system's source.
+//! Unpredictable random numbers from the system.
 
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-/// 192 bits from the system's random source, in hexadecimal digits.
+/// Returns 192 random bits in hexadecimal digits; `None` if the system provides no random numbers.
 pub(crate) fn random_digits() -> Option<String> {
     let mut random = [0; 24];
     SysRng.try_fill_bytes(&mut random).ok()?;
     Some(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// 64 bits from the system's random source as a decimal number that is not 0.
+/// Returns 64 random bits as a decimal number other than 0; `None` if the system provides no random numbers.
 pub(crate) fn random_number() -> Option<String> {
     loop {
         let number = SysRng.try_next_u64().ok()?;

@@ -1,17 +1,16 @@
-//! Pushes a point's stream on to other servers, by the engine that the element has.
+//! Relays a point's stream to other servers, with the same push client as the element.
 //!
 //! ```text
-//!  session ──▶ point's log ──▶ player (a cursor each)
-//!                  └─────────▶ publish (a cursor and a task for each server) ──▶ the point there
+//!  session ──▶ point's packet buffer ──▶ player (one reader each)
+//!                        └──────▶ publish (one reader and one task per server) ──▶ the point there
 //! ```
 //!
-//! The servers read the log that the players read, the packets at their full size: taking the padding off for
-//! them ([MS-WMHTTP] 2.2.3.5 says SHOULD) would need a second copy of the media. Their tasks run on the one
-//! I/O thread that the engine has in a process, beside those of this server. A server that is slow, or
-//! away, is lapped by the log as a player is, and holds nobody.
+//! The relays read from the same packet buffer as the players, and send packets at their full size: removing the
+//! padding for them ([MS-WMHTTP] 2.2.3.5 says SHOULD) would need a second copy of the media. Their tasks run on the
+//! single I/O thread that the push client has per process. A server that is slow or unavailable is overrun in the
+//! buffer as a slow player is, and delays nobody.
 //!
-//! Each stream of the point is a push of its own: it begins with the first header and ends with the stream,
-//! by `$E`(0).
+//! Each stream of the point is a separate push: it begins with the first header and ends with the stream, with `$E`(0).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,40 +28,40 @@ use wmhttp::auth::{CredentialRequest, Credentials};
 use wmhttp::failure::Failure;
 use wmhttp::via::Via;
 
-/// How long the rest of a stream, and its end, may take to a server.
+/// Maximum time for a server to receive the rest of a stream and its end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What came of one forward so far, over all streams of the point.
+/// The statistics of a relay, over all streams of the point.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RelayStats {
-    /// The publishing point that the stream is pushed on to, without credentials.
+    /// The publishing point that the stream is relayed to, without credentials.
     pub location: String,
-    /// Where it stands; idle while there is no stream.
+    /// The current state; idle while there is no stream.
     pub state: Stage,
     /// Data packets handed to the connection.
     pub packets: u64,
-    /// Bytes of the bodies of requests.
+    /// Bytes of the request bodies.
     pub bytes: u64,
-    /// Bits a second, lately.
+    /// The current bit rate in bit/s.
     pub bitrate: u64,
-    /// Data packets that it missed: it was slow, or away, for too long.
+    /// Data packets dropped because the server was too slow or unavailable for too long.
     pub dropped: u64,
-    /// Those of the packets handed over that may not have arrived, since a connection broke shortly after them.
+    /// Packets that were handed over but may not have arrived, because a connection was lost shortly afterwards.
     pub uncertain: u64,
-    /// Data packets that wait for it now.
+    /// Data packets that wait to be sent.
     pub queued: u64,
-    /// Their stream time.
+    /// The stream time of the packets that wait.
     pub behind: Duration,
-    /// Pushes taken up again.
+    /// Number of reconnects.
     pub reconnects: u64,
-    /// Attempts in a row that have failed.
+    /// Consecutive failed attempts.
     pub failures: u32,
-    /// The last failure: what happened, and what to do about it.
+    /// The last failure, with its remedy.
     pub last_error: Option<String>,
 }
 
 impl RelayStats {
-    /// Adds what a stream has brought; `ended` is one of which nothing more goes out.
+    /// Adds the statistics of a stream. `ended` means that nothing more of it is sent.
     fn add(&mut self, stats: &Stats, ended: bool) {
         self.packets += stats.packets_sent;
         self.bytes += stats.bytes_sent;
@@ -84,30 +83,30 @@ impl RelayStats {
     }
 }
 
-/// The servers that one point pushes on to.
+/// The relays of a point.
 pub(crate) struct Relays {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// The point's name.
+    /// The name of the point.
     point: String,
-    /// The point's name in Via, which nobody else has and nobody can guess.
+    /// The point's name in Via, which is unique and cannot be guessed.
     via_pseudonym: String,
-    /// The point's errors, for the status.
+    /// The recent errors of the point, for the status.
     ledger: Arc<PointActivity>,
     state: Mutex<State>,
 }
 
 struct State {
     wanted: Vec<RelayConfig>,
-    /// Which way the stream has come here.
+    /// The path on which the stream has arrived here.
     via: Via,
-    /// The stream there is.
+    /// The current stream.
     stream: Option<Arc<Publisher>>,
-    /// Streams that are over, but not through everywhere.
+    /// Streams that have ended but are not yet sent to all servers.
     ending: Vec<Ending>,
-    /// What earlier streams have brought, by location.
+    /// The statistics of earlier streams, by location.
     past: HashMap<String, RelayStats>,
 }
 
@@ -117,7 +116,8 @@ struct Ending {
 }
 
 impl Relays {
-    /// Of the point `point`, which is called `via_pseudonym` where it pushes on to. What goes wrong is an error in `ledger`.
+    /// Creates the relays of the point `point`, whose name in Via is `via_pseudonym`. Failures are recorded in
+    /// `ledger`.
     pub(crate) fn new(
         point: &str,
         via_pseudonym: String,
@@ -129,12 +129,12 @@ impl Relays {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The point's name in Via.
+    /// Returns the point's name in Via.
     pub(crate) fn via_pseudonym(&self) -> &str {
         &self.shared.via_pseudonym
     }
 
-    /// A stream begins, in `buffer`.
+    /// Starts relaying a stream from `buffer`.
     pub(crate) fn begin(&self, buffer: &Arc<PacketBuffer>) {
         let mut state = self.shared.lock();
         let publisher = Arc::new(Publisher::with_buffer(Arc::clone(buffer)));
@@ -146,7 +146,7 @@ impl Relays {
         }
     }
 
-    /// The stream's log has ended: its rest goes out, and `$E`(0).
+    /// Ends the stream: the servers receive its remaining packets and `$E`(0).
     pub(crate) fn end(&self) {
         let mut state = self.shared.lock();
         if let Some(stream) = state.stream.take() {
@@ -154,17 +154,18 @@ impl Relays {
         }
     }
 
-    /// Waits until the streams that have ended are through, or their time is over.
+    /// Waits until the ended streams are sent to all servers, or until their time is over.
     pub(crate) async fn through(&self) {
         let ending = std::mem::take(&mut self.shared.lock().ending);
         for Ending { through, .. } in ending {
-            // Fails only where it panicked.
+            // Fails only if the task panicked.
             let _ = through.await;
         }
     }
 
-    /// The stream's pusher has come this way. Servers that know another way are told by a session anew, as only
-    /// that can show a circle; it takes the place of the old one, and players there see no end.
+    /// Sets the path on which the stream arrives. If it has changed, the relays start new sessions, because only the
+    /// Via header of a PushSetup can reveal a loop. A new session replaces the old one, and players there see no end of
+    /// the stream.
     pub(crate) fn set_connection(&self, via: &Via) {
         let mut state = self.shared.lock();
         if state.via == *via {
@@ -182,13 +183,13 @@ impl Relays {
         }
     }
 
-    /// Which way the stream has come.
+    /// Returns the path on which the stream arrives.
     pub(crate) fn via(&self) -> Via {
         self.shared.lock().via.clone()
     }
 
-    /// Takes other forwards: what is new begins now, what is gone ends with what waits for it, what has
-    /// changed counts from the next connection on, and waits no longer for that.
+    /// Replaces the configured relays: new relays start now, and removed ones end after the packets that wait for them.
+    /// Changed settings apply to the next connection, which is made without waiting for a retry delay.
     pub(crate) fn set(&self, wanted: Vec<RelayConfig>) {
         let mut state = self.shared.lock();
         let before = std::mem::replace(&mut state.wanted, wanted);
@@ -219,7 +220,7 @@ impl Relays {
         }
     }
 
-    /// What each has done so far.
+    /// Returns the statistics of each relay.
     pub(crate) fn stats(&self) -> Vec<RelayStats> {
         let state = self.shared.lock();
         let ending: Vec<Stats> = state.ending.iter().flat_map(|ending| ending.publisher.stats()).collect();
@@ -254,12 +255,12 @@ impl Shared {
         }
     }
 
-    /// Lets a stream that has ended go out, beside what comes after it.
+    /// Lets the publisher of an ended stream finish while the next stream begins.
     fn drain(self: &Arc<Self>, state: &mut State, publisher: Arc<Publisher>) {
         let until = Instant::now() + DRAIN_TIMEOUT;
         let (shared, stream) = (Arc::clone(self), Arc::clone(&publisher));
         let through = runtime::spawn_blocking(move || {
-            // Nobody interrupts this publisher.
+            // No other thread interrupts this publisher.
             let _ = stream.wait_until_ended(until);
             shared.merge_stats(&stream);
         });
@@ -271,7 +272,7 @@ impl Shared {
         }
     }
 
-    /// Keeps the counters of a stream that is through.
+    /// Keeps the statistics of a stream that is completely sent.
     fn merge_stats(&self, stream: &Arc<Publisher>) {
         let mut state = self.lock();
         state.ending.retain(|ending| !Arc::ptr_eq(&ending.publisher, stream));
@@ -282,12 +283,12 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Plain data, consistent after every statement.
+        // The data is consistent after every statement, so a poisoned lock can still be used.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Writes what becomes of a forward into the log, and what goes wrong into the status too.
+/// Logs the events of a relay, and records failures for the status.
 struct RelayLogger {
     point: String,
     to: String,
@@ -306,8 +307,8 @@ impl DestinationObserver for RelayLogger {
                     ledger.trouble(&format!("relay to {to} failed: {failure}"));
                 }
                 (Status::Error, Some(failure)) => {
-                    tracing::error!(point, to, error = %failure, "relay failed for good");
-                    ledger.trouble(&format!("relay to {to} failed for good: {failure}"));
+                    tracing::error!(point, to, error = %failure, "relay failed permanently");
+                    ledger.trouble(&format!("relay to {to} failed permanently: {failure}"));
                 }
                 (Status::Stopped, _) => tracing::info!(point, to, "relay ended"),
                 (status, _) => tracing::debug!(point, to, ?status, "relay status"),
@@ -317,7 +318,7 @@ impl DestinationObserver for RelayLogger {
                 tracing::warn!(point, to, packets, "packets not relayed: the other server is disconnected or too slow");
                 ledger.trouble(&format!("packets not relayed to {to}: the other server is disconnected or too slow"));
             }
-            // The encoder cannot be asked from here.
+            // The server cannot request a key frame from the encoder.
             DestinationEvent::KeyFrameWanted { .. } => {}
         }
     }

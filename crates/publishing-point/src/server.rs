@@ -1,4 +1,4 @@
-//! The server: a listener, and the tasks it feeds.
+//! The server: listeners, and the tasks of their connections.
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,12 +32,12 @@ use crate::status::routes::Status;
 use crate::status::sampler;
 use crate::urls::Urls;
 
-/// Pause after a failed accept, such as for want of descriptors, so that it does not spin.
+/// Delay after a failed accept, for example without free file descriptors, which prevents a busy loop.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// How long connections have to say their last at the end.
+/// Maximum time for connections to finish when the server stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
-/// How long [`Server::shutdown`] may take: the ends of sessions and relays, [`SHUTDOWN_FINISH_TIMEOUT`] for recordings, and
-/// [`SHUTDOWN_GRACE`].
+/// Maximum time of [`Server::shutdown`]: the ends of sessions and relays, [`SHUTDOWN_FINISH_TIMEOUT`] for recordings,
+/// and [`SHUTDOWN_GRACE`].
 const SHUTDOWN_TIME: Duration = Duration::from_secs(45);
 
 /// A running server, in the runtime that it was started in.
@@ -45,15 +45,15 @@ pub struct Server {
     controls: ServerHandle,
     stop: watch::Sender<bool>,
     accepting: Vec<JoinHandle<()>>,
-    /// The clock of the status, and its listener.
+    /// The tasks of the status: its sampler and its listener.
     _watching: JoinSet<()>,
 }
 
 impl Server {
-    /// Listens, and serves from then on.
+    /// Starts listening and serving.
     ///
     /// # Errors
-    /// Where an address cannot be listened on, a recorder not be started, or a point not be named so.
+    /// If an address is not available, a recorder cannot be started, or the name of a point is reserved.
     pub async fn start(config: Config) -> io::Result<Self> {
         make_directories(&config)?;
         let listener = listen(config.listen).await?;
@@ -108,8 +108,8 @@ impl Server {
         Ok(Self { controls, stop, accepting, _watching: watching })
     }
 
-    /// Lets the players go elsewhere, for [`Config::drain_time`] at most: health checks fail from now on, and players'
-    /// streams end one after the other. Does nothing where that time is 0.
+    /// Moves the players to other servers, within [`Config::drain_time`]: health checks fail from now on, and the
+    /// players' streams end one after the other. Does nothing if that time is 0.
     pub async fn drain(&self) {
         let time = self.controls.registry.config().drain_time;
         if !time.is_zero() {
@@ -117,8 +117,8 @@ impl Server {
         }
     }
 
-    /// How long [`Server::drain`] and then [`Server::shutdown`] may take, so that whoever ends the process can wait that
-    /// long before killing it.
+    /// Returns the maximum time of [`Server::drain`] and then [`Server::shutdown`]. A supervisor should wait this long
+    /// before it kills the process.
     pub fn stop_time(&self) -> Duration {
         self.controls.registry.config().drain_time + SHUTDOWN_TIME
     }
@@ -129,14 +129,15 @@ impl Server {
         let points = end_points(&self.controls.registry).await;
         self.stop.send_replace(true);
         for door in self.accepting {
-            // Fails only where the task panicked or was aborted: it is over then too.
+            // Fails only if the task panicked or was aborted. In both cases it has ended.
             let _ = door.await;
         }
         points
     }
 }
 
-/// Ends all sessions with 503; when they are over and the recordings whole it gives what each point has done, by name.
+/// Ends all sessions with 503. When they have ended and the recordings are complete, it returns the statistics of each
+/// point, by name.
 async fn end_points(registry: &Registry) -> Vec<(String, PointStats)> {
     let (sessions, points) = registry.close();
     for session in &sessions {
@@ -169,20 +170,20 @@ impl Deref for Server {
 }
 
 /// # Errors
-/// The system's, with the address.
+/// The error of the system, with the address.
 async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
-/// What is spoken behind an address.
+/// The protocol of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scheme {
     Plain,
     Tls,
 }
 
-/// An address that connections come in by.
+/// A listening address and its handler.
 struct Listener {
     listener: TcpListener,
     scheme: Scheme,
@@ -191,13 +192,13 @@ struct Listener {
 }
 
 impl Listener {
-    /// Lets connections in until it is told to stop, and waits for their ends.
+    /// Accepts connections until the server stops, then waits for their ends.
     async fn keep(self, mut stopped: watch::Receiver<bool>) {
         let mut connections = JoinSet::new();
         let mut failures = Repeated::default();
         loop {
             tokio::select! {
-                // Fails where the server is gone.
+                // Fails if the server was dropped.
                 _ = stopped.changed() => break,
                 Some(_) = connections.join_next() => {}
                 accepted = self.listener.accept() => match accepted {
@@ -214,22 +215,22 @@ impl Listener {
         }
         drop(self.listener);
         let rest = async { while connections.join_next().await.is_some() {} };
-        // Those left over are idle, or do not read: dropping the set ends them.
+        // The remaining connections are idle or do not read: dropping the set closes them.
         let _ = timeout(SHUTDOWN_GRACE, rest).await;
     }
 
-    /// One too many is closed at once.
+    /// Starts serving a connection. A connection beyond the limits is closed at once.
     fn accept(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
         let address = peer.ip();
         let registry = &self.dispatcher.registry;
         let config = registry.config();
         let visit = match self.gate.enter(address, config.connection_limit(), &config.bounds, Instant::now()) {
             Ok(visit) => visit,
-            Err(refused) => return tracing::debug!(%address, %refused, "a connection is closed"),
+            Err(refused) => return tracing::debug!(%address, %refused, "connection rejected"),
         };
         let tls = match self.scheme {
             Scheme::Plain => None,
-            // The certificate of now: a reload may have brought another.
+            // Use the current certificate, because a reload may have replaced it.
             Scheme::Tls => config.tls.as_ref().map(|tls| Arc::clone(&tls.config)),
         };
         if self.scheme == Scheme::Tls && tls.is_none() {

@@ -1,8 +1,8 @@
-//! What an operator sees: the status page, the status API in JSON, metrics for Prometheus.
+//! The status for operators: the status page, the status API in JSON, and metrics for Prometheus.
 //!
 //! ```text
-//!  session, player ──▶ ledger of the point ──┐
-//!  the clock ────────▶ its history ──────────┴▶ snapshot ──▶ JSON ──▶ page
+//!  session, player ──▶ point's activity ─────┐
+//!  sampler ──────────▶ its history ──────────┴▶ snapshot ──▶ JSON ──▶ page
 //!                                                   └──────▶ metrics
 //! ```
 

@@ -1,4 +1,4 @@
-//! The URLs by which encoders, players and operators reach the server, for its log and its status.
+//! The URLs of the server for encoders, players and operators, as shown in the log and the status.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use url::Url;
 use crate::config::{Config, PointConfig};
 use crate::status::access::StatusAccess;
 
-/// Where the server listens, as hosts of URLs.
+/// The listening addresses of the server, as hosts of URLs.
 #[derive(Clone, Debug)]
 pub(crate) struct Urls {
     plain: String,
@@ -17,12 +17,12 @@ pub(crate) struct Urls {
 }
 
 impl Urls {
-    /// Those of a server that listens on these addresses.
+    /// Returns the hosts of a server that listens on these addresses.
     pub(crate) fn new(plain: SocketAddr, tls: Option<SocketAddr>, status: Option<SocketAddr>) -> Self {
         Self { plain: host(plain), tls: tls.map(host), status: status.map(host) }
     }
 
-    /// Logs the URL of the status page, unless nobody may see it.
+    /// Logs the URL of the status page, unless it is switched off.
     pub(crate) fn log_status(&self, config: &Config) {
         if config.status != StatusAccess::Off {
             let page = format!("http://{}/status", self.status.as_ref().unwrap_or(&self.plain));
@@ -30,11 +30,11 @@ impl Urls {
         }
     }
 
-    /// Logs where a point is pushed to and played from.
+    /// Logs the URLs for pushing to a point and for playing from it.
     pub(crate) fn log_point(&self, name: &str, config: &PointConfig) {
         let Some(push) = url("http", &self.plain, name) else { return };
         if let Some(target) = config.redirect.as_ref().or(config.proxy_redirect.as_ref()) {
-            // The path of a redirect may be somebody's secret; its host is not.
+            // The path of a redirect may be secret; its host is not.
             let to = target.host_str();
             tracing::info!(point = name, url = push, to, "publishing point ready: clients are redirected");
             return;
@@ -45,33 +45,33 @@ impl Urls {
         tracing::info!(point = name, push, push_tls, play_mms, play_http, "publishing point ready");
     }
 
-    /// Where encoders push to the point `name`, first without TLS.
+    /// Returns the URLs for pushing to the point `name`, the one without TLS first.
     pub(crate) fn push(&self, name: &str) -> Vec<String> {
         let tls = self.tls.as_ref().and_then(|host| url("https", host, name));
         url("http", &self.plain, name).into_iter().chain(tls).collect()
     }
 
-    /// Where players play the point `name`.
+    /// Returns the URLs for playing the point `name`.
     pub(crate) fn play(&self, name: &str) -> Vec<String> {
         let mms = url("mmsh", &self.plain, name);
         mms.into_iter().chain(self.push(name).iter().map(|push| play_http(push))).collect()
     }
 }
 
-/// The URL by which players without the players' protocol play what is pushed to the URL `push`.
+/// Returns the URL for players with plain HTTP, from the URL for pushing.
 fn play_http(push: &str) -> String {
     format!("{push}?format=asf")
 }
 
-/// The URL of the point `name`, with whatever a path cannot hold encoded.
+/// Returns the URL of the point `name`, percent-encoded where necessary.
 fn url(scheme: &str, host: &str, name: &str) -> Option<String> {
-    // The scheme of a URL cannot be changed from one that `url` knows to one that it does not.
+    // `Url` cannot change a scheme that it knows to one that it does not.
     let mut url = Url::parse(&format!("http://{host}/")).ok()?;
     url.set_path(name);
     Some(format!("{scheme}://{host}{}", url.path()))
 }
 
-/// An address as the host of a URL: this machine's name where the server listens on all addresses.
+/// Returns an address as the host of a URL. If the server listens on all addresses, it is the name of this machine.
 fn host(address: SocketAddr) -> String {
     let name = address.ip().is_unspecified().then(gethostname).and_then(Result::ok);
     match name.and_then(|name| name.into_string().ok()) {

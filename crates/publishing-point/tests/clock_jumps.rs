@@ -1,4 +1,4 @@
-//! Clocks that wrap, that are set, and that have gone on while a process stood still.
+//! Clocks that wrap, clocks that are set, and clocks that continue while a process is stopped.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::collections::HashSet;
@@ -26,10 +26,10 @@ use wmhttp::packet::Packet;
 use wmhttp::server::Policy;
 
 const STEP: u32 = 40;
-/// The least that a server may have (S-2).
+/// The minimum Idle-Timeout of a server (S-2).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much longer than that a process stands still: `STAND_STILL_SECONDS`.
+/// Returns how much longer than that a process is stopped: `STAND_STILL_SECONDS`.
 fn stand_still() -> Duration {
     let seconds = std::env::var("STAND_STILL_SECONDS").map_or(1, |text| text.parse().unwrap());
     Duration::from_secs(seconds)
@@ -37,7 +37,7 @@ fn stand_still() -> Duration {
 
 // ---- send times ----
 
-/// The packet number `n` of a stream whose send times wrap with its 25th.
+/// Returns packet `n` of a stream whose send times wrap at packet 25.
 fn wrapping_packet(n: u32) -> Bytes {
     let send_time = (u32::MAX - 24 * STEP).wrapping_add(n * STEP);
     let mut data = vec![0xA5; media::SIZE as usize - 100];
@@ -56,9 +56,9 @@ fn send_time(packet: Bytes) -> u32 {
     AsfPacket::parse([packet, Bytes::new()], &header, Padding::Keep).send_time()
 }
 
-/// The element's pace: neither does it wait for 49 days, nor hurry.
+/// The element's pacing across the wrap: it neither waits for 49 days nor rushes.
 #[test]
-fn the_pace_goes_on_where_send_times_wrap() {
+fn pacing_continues_across_a_wrap_of_send_times() {
     const PACKETS: u32 = 60;
     let peer = Peer::new();
     let (pushing, source) = Pushing::by_hand(&format!("location={}", peer.location()));
@@ -76,14 +76,14 @@ fn the_pace_goes_on_where_send_times_wrap() {
     pushing.wait_for_eos();
     let expected: Vec<u32> = (0..PACKETS).map(|n| (u32::MAX - 24 * STEP).wrapping_add(n * STEP)).collect();
     assert_eq!(arrivals.iter().map(|(_, time)| *time).collect::<Vec<_>>(), expected);
-    // The first may come late, those after it are then early.
+    // If the first packet is late, the following ones are early.
     let took = arrivals[PACKETS as usize - 1].0 - arrivals[20].0;
     assert!(took > Duration::from_millis(u64::from((PACKETS - 21) * STEP) / 2), "{took:?}");
 }
 
-/// The server's recording, its limit by time and its players.
+/// The server's recording, its time limit and its players across the wrap.
 #[test]
-fn a_server_goes_on_where_send_times_wrap() {
+fn a_server_continues_across_a_wrap_of_send_times() {
     const PACKETS: u32 = 60;
     let directory = TempDir::new().unwrap();
     let point = PointConfig { record: Some(directory.path().to_owned()), ..PointConfig::default() };
@@ -107,11 +107,11 @@ fn a_server_goes_on_where_send_times_wrap() {
     let recorded: Vec<u32> =
         std::iter::from_fn(|| parser.next_packet().unwrap()).map(|unit| unit.packet.send_time()).collect();
     assert_eq!(recorded, pushed);
-    // The time that it takes, which a finished file tells, is that of the stream.
+    // The send duration in the finished file is that of the stream.
     assert_eq!(seconds(file), f64::from(PACKETS - 1) * 0.04);
 }
 
-/// How long a finished file says that it takes to send.
+/// Returns the send duration of a finished file, in seconds.
 fn seconds(file: &Path) -> f64 {
     let bytes = fs::read(file).unwrap();
     let properties = bytes.windows(4).position(|guid| guid == [0xa1, 0xdc, 0xab, 0x8c]).unwrap();
@@ -121,7 +121,7 @@ fn seconds(file: &Path) -> f64 {
 
 // ---- a clock that is set ----
 
-/// A wall clock for programs, which is set by writing a file; the monotonic one is the system's.
+/// A wall clock for programs, which is set by writing a file. The monotonic clock is not changed.
 struct WallClock {
     directory: TempDir,
 }
@@ -133,9 +133,9 @@ impl WallClock {
         clock
     }
 
-    /// Sets it to so long before or after the true time, such as `-3d`.
+    /// Sets the clock relative to the true time, such as `-3d`.
     fn set(&self, offset: &str) {
-        // A reader never sees it half written.
+        // The rename is atomic, so a reader never sees a partial file.
         let next = self.directory.path().join("next");
         fs::write(&next, offset).unwrap();
         fs::rename(next, self.file()).unwrap();
@@ -145,7 +145,7 @@ impl WallClock {
         self.directory.path().join("offset")
     }
 
-    /// By these a program goes by it.
+    /// Returns the environment variables that make a program use this clock.
     fn variables(&self) -> [(&'static str, String); 4] {
         [
             ("LD_PRELOAD", library().display().to_string()),
@@ -155,28 +155,28 @@ impl WallClock {
         ]
     }
 
-    /// The year by it.
+    /// Returns the year of this clock.
     fn year(&self) -> String {
         let output = Command::new("date").arg("+%Y").envs(self.variables()).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 }
 
-/// Debian's libfaketime.
+/// Returns Debian's libfaketime.
 fn library() -> PathBuf {
     let folders = fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
     let found = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|library| library.exists());
     found.expect("libfaketime: scripts/install-deps test")
 }
 
-/// A file of ffmpeg's, four seconds long.
+/// Creates a file with ffmpeg, four seconds long.
 fn source(directory: &TempDir) -> PathBuf {
     let file = directory.path().join("source.wmv");
     ffmpeg_file(&file, 25);
     file
 }
 
-/// gst-launch-1.0 that pushes a file at its pace, and tells its counters.
+/// Starts gst-launch-1.0 to push a file in real time and print its statistics.
 fn launch(file: &Path, url: &str, variables: &[(&'static str, String)]) -> Program {
     let plugin = plugin_folder();
     let variables: String = variables.iter().map(|(name, value)| format!("{name}={value} ")).collect();
@@ -189,21 +189,21 @@ fn launch(file: &Path, url: &str, variables: &[(&'static str, String)]) -> Progr
     ))
 }
 
-/// Decades forth and back, in the midst of a push; each packet arrives.
+/// Sets the clock decades back and forth during a push; packets continue to arrive.
 fn leap(clock: &WallClock, packets: impl Fn() -> u64) {
     let this_year = clock.year();
     for offset in ["+3650d", "-3650d", "-1h", "+1d", "+0d"] {
         let before = packets();
         clock.set(offset);
         if offset.contains("3650") {
-            assert_ne!(clock.year(), this_year, "the clock is not heard");
+            assert_ne!(clock.year(), this_year, "the program does not use the clock");
         }
         until("more packets", || packets() >= before + 5);
     }
 }
 
 #[test]
-fn the_pushers_wall_clock_is_set() {
+fn the_encoders_wall_clock_is_set() {
     let directory = TempDir::new().unwrap();
     let file = source(&directory);
     let into = directory.path().join("recordings");
@@ -242,24 +242,24 @@ fn the_servers_wall_clock_is_set() {
 
 // ---- a process that stands still ----
 
-/// The highest number that gst-launch has told by this name of a counter.
+/// Returns the highest value of a counter that gst-launch has printed.
 fn told(output: &[String], counter: &str) -> u64 {
     let name = format!("{counter}\\=\\(guint64\\)");
     let values = output.iter().flat_map(|line| line.split(&name).skip(1));
     values.map(|text| text.split('\\').next().unwrap().parse().unwrap()).max().unwrap()
 }
 
-/// The packets in files.
+/// Returns the packets in files.
 fn packets(list: PathBuf, files: &[PathBuf]) -> HashSet<u64> {
     let mut packet_counter = PacketCounter::in_file(list);
     files.iter().for_each(|file| packet_counter.count_file(file));
     packet_counter.into_set()
 }
 
-/// S-2, C-15: a pusher that stands still for longer than the server keeps its session goes on in a new one, and counts what
-/// was lost.
+/// S-2, C-15: an encoder that is stopped for longer than the server keeps its session continues with a new session, and
+/// counts the lost packets.
 #[test]
-fn s2_c15_a_pusher_stands_still() {
+fn s2_c15_an_encoder_is_stopped() {
     let directory = TempDir::new().unwrap();
     let file = source(&directory);
     let into = directory.path().join("recordings");
@@ -271,7 +271,7 @@ fn s2_c15_a_pusher_stands_still() {
     let stats = || server.stats("concert").unwrap();
     until("the stream", || stats().packets > 10);
     pusher.signal(Signal::SIGSTOP);
-    until("the server has enough of it", || !stats().pushing);
+    until("the server ends the session", || !stats().pushing);
     thread::sleep(stand_still());
     pusher.signal(Signal::SIGCONT);
     let output = pusher.output();
@@ -280,7 +280,7 @@ fn s2_c15_a_pusher_stands_still() {
     server.stop();
     let pushed = packets(directory.path().join("pushed"), &[file]);
     let came = packets(directory.path().join("came"), &recordings(&into));
-    // The recording resumes with a key frame: the packet in which that begins is recorded without what precedes it.
+    // The recording resumes with a key frame: from the packet in which it begins, earlier data is left out.
     assert!(came.difference(&pushed).count() <= 1);
     let missing = pushed.difference(&came).count() as u64;
     let [uncertain, dropped] = ["packets-uncertain", "packets-dropped"].map(|counter| told(&output, counter));
@@ -289,9 +289,9 @@ fn s2_c15_a_pusher_stands_still() {
     assert!(came.len() * 2 > pushed.len(), "{missing} are missing");
 }
 
-/// A server that stands still costs nothing that the pusher can keep.
+/// While a server is stopped, the encoder loses no packets that it can keep.
 #[test]
-fn a_server_stands_still() {
+fn a_server_is_stopped() {
     let directory = TempDir::new().unwrap();
     let file = source(&directory);
     let into = directory.path().join("recordings");
@@ -301,7 +301,7 @@ fn a_server_stands_still() {
     pushing.play();
     until("the stream", || pushing.count(0, "packets-sent") > 10);
     point.signal(Signal::SIGSTOP);
-    // The rest of the file goes to the system, or waits.
+    // The kernel buffers the rest of the file, or it waits.
     thread::sleep(Duration::from_secs(5));
     point.signal(Signal::SIGCONT);
     pushing.wait_for_eos();

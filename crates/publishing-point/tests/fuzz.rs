@@ -1,7 +1,7 @@
-//! Hostile input by the thousand to every layer that reads what others wrote; `FUZZ_ROUNDS` says how many of each.
+//! Many random inputs for each layer that parses untrusted data; `FUZZ_ROUNDS` is the number of inputs per layer.
 //!
-//! The drivers are those of `cargo fuzz` (`fuzz/`). Here the inputs are seeds and what the fuzzer has found
-//! (`fuzz/corpus`), as they are and changed at random from a number that a failure tells: `FUZZ_SEED` repeats it.
+//! The drivers are those of `cargo fuzz` (`fuzz/`). The inputs are the seeds and the fuzzer's corpus (`fuzz/corpus`),
+//! unchanged and with random changes. A failure prints its random seed, and `FUZZ_SEED` repeats it.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::fs;
@@ -15,11 +15,11 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use test_support::server_process::PointProgram;
 
-/// Threads that attack the server at one time.
+/// Threads that attack the server at the same time.
 const ATTACKERS: u64 = 4;
-/// Requests after which a long run tells how far it is.
+/// A long run prints its progress after this many requests.
 const TOLD: usize = 100_000;
-/// Bytes of an input; what is longer says nothing new here.
+/// Maximum bytes of an input. Longer inputs would find nothing new.
 const LONGEST: usize = 4096;
 
 fn rounds(default: usize) -> usize {
@@ -33,7 +33,7 @@ fn seed() -> u64 {
     seed
 }
 
-/// The input number `n` of a run, of the seeds and what changes make of them.
+/// Returns the input number `n` of a run: a seed or a changed seed.
 fn input(seeds: &[Vec<u8>], seed: u64, n: u64) -> Vec<u8> {
     let mut random = SmallRng::seed_from_u64(seed.wrapping_add(n.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
     let mut input = seeds[random.random_range(0..seeds.len())].clone();
@@ -64,7 +64,7 @@ fn input(seeds: &[Vec<u8>], seed: u64, n: u64) -> Vec<u8> {
     input
 }
 
-/// What the fuzzer has found for a driver, each a file.
+/// Returns the fuzzer's corpus for a driver, one file each.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let folder = test_support::root().join("fuzz/corpus").join(name);
     let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
@@ -73,7 +73,7 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
     files.into_iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-/// Runs `run` on `input`; where it panics, the input is told, so that it can become a test.
+/// Runs `run` on `input`. If it panics, the input is printed, so that it can become a test.
 fn driven<R>(name: &str, seed: u64, input: &[u8], run: impl FnOnce(&[u8]) -> R) -> R {
     catch_unwind(AssertUnwindSafe(|| run(input))).unwrap_or_else(|panic| {
         println!("{name}: FUZZ_SEED={seed}: b\"{}\"", input.escape_ascii());
@@ -81,9 +81,9 @@ fn driven<R>(name: &str, seed: u64, input: &[u8], run: impl FnOnce(&[u8]) -> R) 
     })
 }
 
-/// No panic, and what each driver holds, whatever comes.
+/// No driver panics, and its invariants hold, for any input.
 #[test]
-fn any_bytes_harm_no_layer() {
+fn any_bytes_are_safe_for_each_layer() {
     let seed = seed();
     for driver in DRIVERS {
         let seeds = [(driver.seeds)(), corpus(driver.name)].concat();
@@ -96,9 +96,9 @@ fn any_bytes_harm_no_layer() {
     }
 }
 
-/// The program lives, serves, and has grown no more than its buffers.
+/// The program keeps running and serving, and its memory grows only by its buffers.
 #[test]
-fn hostile_requests_harm_no_server() {
+fn hostile_requests_are_safe_for_the_server() {
     let program = PointProgram::start(&["--point", "concert", "--log", "error"]);
     let (seed, seeds, count) = (seed(), [http::seeds(), corpus("http")].concat(), rounds(12_000));
     for input in &seeds {
@@ -127,11 +127,11 @@ fn hostile_requests_harm_no_server() {
         });
         program.resident()
     };
-    // Buffers of all threads are there after the first part.
+    // The first part has allocated the buffers of all threads.
     let (before, start) = (attack(count / 10), program.resident());
     let after = attack(count);
     println!("{} requests: {before} KiB resident after the first tenth, {after} KiB at the end", sent.into_inner());
-    assert!(after < 2 * before.max(start) + 8 * 1024, "it grows: from {before} to {after} KiB");
+    assert!(after < 2 * before.max(start) + 8 * 1024, "its memory grows: from {before} to {after} KiB");
     program.is_well();
     let (_, log) = program.stop();
     assert!(!log.contains("panicked"), "{log}");

@@ -1,4 +1,4 @@
-//! What people do to a server on the Internet, and those whom it serves meanwhile.
+//! Attacks on a server on the Internet, and their effect on its players.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::io::{Read, Write};
@@ -12,26 +12,26 @@ use test_support::server_process::PointProgram;
 use test_support::watched_push::WatchedPush;
 use test_support::wire::{CONCERT, Push, Wire};
 
-/// Who misbehaves: another address than that of the audience.
+/// The address of the attacker, which differs from that of the players.
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 66, 0, 1);
-/// What a gap may be longer than the longest before, as long as it is noise.
+/// A gap may be this many times as long as the longest one before the attack.
 const NOISE: u32 = 8;
-/// Gaps below this tell nothing on a machine that has other things to do.
+/// Shorter gaps are noise on a machine that runs other programs too.
 const LEAST_GAP: Duration = Duration::from_millis(150);
 
-/// One at a time: each compares what players get before and meanwhile.
+/// Runs the tests one at a time, because each compares what players receive before and during an attack.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A server that counts the loopback's addresses too, the attacker's strictly where `bounds` says so.
+/// Starts a server with limits for loopback addresses too. `bounds` are the limits of the attacker.
 fn server(bounds: &str) -> PointProgram {
     let config = format!("[bounds]\nuncounted = ['127.0.0.1']\n{bounds}\n[point.concert]\n");
     PointProgram::configured(&["--log", "warn"], &config)
 }
 
-/// An audience, an attack, and nothing that the audience sees of it.
+/// Starts players, runs an attack, and checks that the players are not affected.
 fn served_throughout<T>(program: &PointProgram, attack: impl FnOnce(&WatchedPush) -> T) -> T {
     let push = WatchedPush::start(program.address, "concert", 4);
     let calm = Instant::now();
@@ -51,17 +51,17 @@ fn attacker(program: &PointProgram) -> Wire {
     Wire::from(ATTACKER, program.address)
 }
 
-/// Sends what it can, and tells what came back until the server closed.
+/// Sends as much as possible; returns what was received until the server closed.
 fn say(program: &PointProgram, bytes: impl AsRef<[u8]>) -> String {
     let mut stream = attacker(program);
-    // A server that has had enough closes before the end.
+    // The server may close before the end.
     let _ = stream.try_send(bytes);
     stream.rest_text()
 }
 
-/// Many heads and setup bodies that never end, a byte now and then: each is given up as a whole.
+/// Many request heads and setup bodies that never end, with a byte now and then: each one times out as a whole.
 #[test]
-fn slow_loris_is_given_up_and_nobody_waits_for_it() {
+fn slow_requests_time_out_and_delay_nobody() {
     let _alone = alone();
     let program = server(
         "head-timeout = '2s'\nsetup-timeout = '2s'\nmax-connections-per-address = 1000\nmax-connection-rate = 1000",
@@ -69,14 +69,14 @@ fn slow_loris_is_given_up_and_nobody_waits_for_it() {
     served_throughout(&program, |_| {
         let mut slow: Vec<Wire> = (0..400).map(|_| attacker(&program)).collect();
         for (n, stream) in slow.iter_mut().enumerate() {
-            // Half of them in a head, half in the body of a PushSetup.
+            // Half of them are in a head, half in the body of a PushSetup.
             let start =
                 if n % 2 == 0 { "GET /concert HTTP/1.1\r\nX: ".to_owned() } else { Push::to("new").setup(8000) };
             stream.send(start);
             stream.0.set_nonblocking(true).unwrap();
         }
-        // Bytes that come more often than any time-out between bytes would mind.
-        until("all are given up", || {
+        // Bytes arrive more often than any timeout between bytes.
+        until("all have timed out", || {
             slow.retain_mut(|stream| {
                 let mut answer = [0; 1024];
                 let closed = matches!(stream.0.read(&mut answer), Ok(0));
@@ -89,9 +89,9 @@ fn slow_loris_is_given_up_and_nobody_waits_for_it() {
     program.is_well();
 }
 
-/// No head, body or coding of any size gets further than its bound.
+/// Heads, bodies and codings of any size are limited.
 #[test]
-fn bombs_are_refused_in_bounded_memory() {
+fn oversized_requests_are_refused_in_bounded_memory() {
     let _alone = alone();
     let program = server("max-connection-rate = 1000");
     let long = |line: &str, times: usize| format!("GET /concert HTTP/1.1\r\nHost: x\r\n{}\r\n", line.repeat(times));
@@ -121,7 +121,7 @@ fn bombs_are_refused_in_bounded_memory() {
         ),
         ("a chunk of 2^64", [chunked.as_bytes(), b"FFFFFFFFFFFFFFFFF\r\n"].concat(), &["400", "411", "413", "closed"]),
         ("a long setup", [CONCERT.setup(1 << 30).as_bytes(), &vec![b'x'; 1 << 20]].concat(), &["413"]),
-        ("an endless start of nobody's", [started.as_bytes(), &vec![b'$'; 8 << 20]].concat(), &["412"]),
+        ("an endless start of an unknown session", [started.as_bytes(), &vec![b'$'; 8 << 20]].concat(), &["412"]),
         ("a length of 2^64", CONCERT.setup(0).replace(": 0\r", ": 18446744073709551616\r").into(), &["400"]),
         ("a length of -1", CONCERT.setup(0).replace("Length: 0", "Length: -1").into(), &["400"]),
         ("two lengths", CONCERT.further("Content-Length: 5\r\n").setup(0).into(), &["400"]),
@@ -150,12 +150,13 @@ fn bombs_are_refused_in_bounded_memory() {
     program.is_well();
     let after = program.resident();
     println!("resident: {before} KiB before, {after} KiB after");
-    assert!(after < before + 32 * 1024, "it keeps what it refused: {before} KiB before, {after} KiB after");
+    assert!(after < before + 32 * 1024, "memory of refused requests is kept: {before} KiB before, {after} KiB after");
 }
 
-/// What one server takes as a body is no request of another's: where both lengths are told, one request is all.
+/// A body that other servers may parse as a request is not a request here: if both lengths are given, there is one
+/// request.
 #[test]
-fn a_request_smuggled_in_a_body_is_none() {
+fn a_request_smuggled_in_a_body_is_not_handled() {
     let _alone = alone();
     let program = server("");
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -176,20 +177,20 @@ fn a_request_smuggled_in_a_body_is_none() {
     }
 }
 
-/// Requests sent without waiting for answers cost their sender, not the players.
+/// Requests that are sent without waiting for responses cost the attacker, not the players.
 #[test]
-fn a_flood_of_requests_on_one_connection_holds_nobody_up() {
+fn a_flood_of_requests_on_one_connection_delays_nobody() {
     let _alone = alone();
     let program = server("max-connection-rate = 1000");
     let before = program.resident();
     served_throughout(&program, |_| {
-        // Players keep alive by OPTIONS: whoever sends them gets an answer to each, in turn.
+        // Players send OPTIONS to keep a connection alive, so each of these gets its response in turn.
         let options = "OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(5000);
         let answer = say(&program, format!("{options}OPTIONS / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
         assert_eq!(answer.matches("HTTP/1.").count(), 5001);
         let answer = say(&program, "GET /concert HTTP/1.1\r\nHost: x\r\n\r\n".repeat(50_000));
-        assert_eq!(answer.matches("HTTP/1.").count(), 1, "the first answer closes");
-        // The point is taken: each of these is refused, and the connection closes.
+        assert_eq!(answer.matches("HTTP/1.").count(), 1, "the connection closes after the first response");
+        // The point has a push, so each of these is refused and the connection closes.
         let answer = say(&program, CONCERT.setup(0).repeat(20_000));
         assert!(answer.starts_with("HTTP/1.1 409"), "{answer:.200}");
         assert_eq!(answer.matches("HTTP/1.").count(), 1);
@@ -201,7 +202,7 @@ fn a_flood_of_requests_on_one_connection_holds_nobody_up() {
     assert!(after < before + 32 * 1024, "{before} KiB before, {after} KiB after");
 }
 
-/// Ten thousand who say nothing: players get all, and each costs little.
+/// Ten thousand idle connections do not affect the players, and each needs little memory.
 #[test]
 fn ten_thousand_idle_connections() {
     const IDLE: usize = 10_000;
@@ -221,7 +222,7 @@ fn ten_thousand_idle_connections() {
     let idle = served_throughout(&program, |push| {
         let addresses = (0..IDLE).map(|n| Ipv4Addr::new(127, 66, 1, (n % 200 + 1) as u8));
         let mut idle: Vec<Wire> = addresses.map(|address| Wire::from(address, program.address)).collect();
-        // Half of them have begun a head.
+        // Half of them have sent the start of a head.
         for stream in idle.iter_mut().step_by(2) {
             stream.send(b"GET /concert HTTP/1.1\r\n");
         }
@@ -237,38 +238,38 @@ fn ten_thousand_idle_connections() {
     program.is_well();
 }
 
-/// One address has so many connections, the others have theirs.
+/// The number of connections per address is limited, and other addresses are not affected.
 #[test]
-fn an_address_has_its_share_of_connections() {
+fn connections_per_address_are_limited() {
     let _alone = alone();
     let program = server("max-connections-per-address = 5\nmax-connection-rate = 1000");
     let held: Vec<Wire> = (0..5).map(|_| attacker(&program)).collect();
     let request = b"OPTIONS / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    assert_eq!(say(&program, request), "", "the sixth is closed as it comes");
+    assert_eq!(say(&program, request), "", "the sixth connection is closed at once");
     let mut other = Wire::from(Ipv4Addr::new(127, 66, 0, 2), program.address);
     other.send(request);
     assert!(other.rest_text().contains(" 200 "));
     drop(held);
-    until("room again", || say(&program, request).contains(" 200 "));
+    until("a free connection", || say(&program, request).contains(" 200 "));
 }
 
-/// New connections of one address come at their rate.
+/// The rate of new connections per address is limited.
 #[test]
-fn an_address_connects_so_fast() {
+fn the_connection_rate_per_address_is_limited() {
     let _alone = alone();
     let program = server("max-connection-rate = 2");
     let start = Instant::now();
     let request = b"OPTIONS / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let answered = (0..40).filter(|_| say(&program, request).contains(" 200 ")).count();
-    // Six at once, and two a second.
+    // Six at once, and two per second.
     let most = 6 + 2 * start.elapsed().as_secs() as usize + 2;
     assert!((6..=most).contains(&answered), "{answered} in {:?}", start.elapsed());
     program.is_well();
 }
 
-/// A pusher that is too fast is held back, loses nothing, and its players get all.
+/// An encoder that is too fast is slowed down, loses nothing, and its players receive everything.
 #[test]
-fn a_pusher_is_held_to_its_bit_rate() {
+fn the_bit_rate_of_a_push_is_limited() {
     let _alone = alone();
     let config = "[point.concert]\n[point.loud]\nmax-bitrate = 1_000_000\n";
     let program = PointProgram::configured(&["--log", "warn"], config);
@@ -279,21 +280,21 @@ fn a_pusher_is_held_to_its_bit_rate() {
         let mut sent = 0;
         while start.elapsed() < Duration::from_secs(4) {
             stream.0.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
-            // What is held back times out.
+            // A write that blocks times out.
             sent += stream.0.write(&packet.repeat(16)).unwrap_or(0);
         }
-        // Five seconds' worth at once, a second's worth each second, and what waits in the system's buffers.
+        // Five seconds' worth at once, one second's worth per second, and the kernel's buffers.
         let taken = 125_000 * (5 + start.elapsed().as_secs() as usize + 1);
-        println!("{sent} bytes sent, {taken} would be taken");
+        println!("{sent} bytes sent, {taken} allowed");
         assert!(sent < taken + 12_000_000, "{sent}");
     });
     let (_, log) = program.stop();
     assert!(log.contains("exceeds the point's max-bitrate") && log.contains("loud"), "{log}");
 }
 
-/// Names of points and templates lead nowhere but into the directory of recordings.
+/// Names of points and templates cannot lead out of the directory of recordings.
 #[test]
-fn no_name_of_a_point_leaves_the_directory_of_recordings() {
+fn point_names_stay_in_the_directory_of_recordings() {
     let _alone = alone();
     let directory = tempfile::TempDir::new().unwrap();
     let inner = directory.path().join("a/b/recordings");
@@ -327,8 +328,8 @@ fn no_name_of_a_point_leaves_the_directory_of_recordings() {
         taken += 1;
     }
     program.stop();
-    assert!(taken > 5, "most names are taken: {taken}");
-    // Nothing but the way to the recordings.
+    assert!(taken > 5, "most names are accepted: {taken}");
+    // There is nothing but the path to the recordings.
     let listed = |path: &std::path::Path| -> Vec<String> {
         let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
         entries.map(|name| name.to_string_lossy().into_owned()).collect()

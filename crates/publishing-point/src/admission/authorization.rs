@@ -1,4 +1,4 @@
-//! Who is let in: users, their passwords, and the rights that points give them.
+//! Authorization: users, their passwords, and the rights that points grant them.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -12,24 +12,24 @@ use wmhttp::headers::{RequestHead, accepted_schemes};
 use wmhttp::server::access::{AccessPolicy, Authenticator, RequestLine, Unauthorized};
 use wmhttp::server::{Policy, Reply};
 
-/// Looks at whoever comes. Without users everybody is let in.
+/// Authenticates clients and checks their rights. Without users, every client is admitted.
 pub(crate) struct Access(Mutex<Option<Authenticator>>);
 
-/// Why a player, or one who acts by the status API, is not let in.
+/// Why a player, or a client of the status API, is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AccessDenied {
-    /// It must show who it is, in answer to a challenge.
+    /// The client must authenticate; contains the challenges.
     Unknown(Unauthorized),
-    /// The user, if it is known, has no right here.
+    /// The client has no right here; contains the user, if known.
     NoRight(Option<String>),
-    /// There is no random numbers available for a challenge.
+    /// The system provides no random numbers for a challenge.
     NoRandomness,
 }
 
-/// The answer to a request that is refused, and whose it was.
+/// The response to a refused request, and the user.
 pub(crate) struct Refused {
     pub(crate) reply: Reply,
-    /// The user, if the encoder has shown who it is.
+    /// The user, if the encoder is authenticated.
     pub(crate) user: Option<String>,
 }
 
@@ -39,14 +39,14 @@ impl From<Reply> for Box<Refused> {
     }
 }
 
-/// Puts on a response what a client is to show who it is by.
+/// Adds the authentication challenges to a response.
 pub(crate) fn challenge<B>(response: &mut Response<B>, challenges: &[String]) {
     for challenge in challenges.iter().filter_map(|challenge| HeaderValue::from_str(challenge).ok()) {
         response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
     }
 }
 
-/// Who comes, and whether that is enough.
+/// The result of an authentication and the check of the rights.
 enum AuthOutcome {
     Unasked,
     User(String),
@@ -59,7 +59,7 @@ impl Access {
         Self(Mutex::new(users.map(Authenticator::new)))
     }
 
-    /// Other users count from now on; challenges that are out still do.
+    /// Replaces the users. Challenges that were sent before remain valid.
     pub(crate) fn set_users(&self, users: Option<AccessPolicy>) {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match (users, guard.as_mut()) {
@@ -68,10 +68,10 @@ impl Access {
         }
     }
 
-    /// The name of an encoder's user who has all of these rights; `None` where nobody is asked.
+    /// Returns the encoder's user if it has all of these rights; `None` if no authentication is required.
     ///
     /// # Errors
-    /// What to answer where it may not push (S-6).
+    /// The response to an encoder that may not push (S-6).
     pub(crate) fn pusher(
         &self,
         head: &RequestHead,
@@ -93,17 +93,17 @@ impl Access {
         }
     }
 
-    /// Whether this user, who has shown who it is before, still exists and has all of these rights.
+    /// Returns whether this user, who was authenticated before, still exists and has all of these rights.
     pub(crate) fn still_has(&self, user: &str, rights: &[Principals]) -> bool {
         let guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = guard.as_ref().is_none_or(|guard| guard.knows(user));
         known && rights.iter().all(|who| who.has(user))
     }
 
-    /// The name of a player's user who has this right; `None` where nobody is asked.
+    /// Returns the player's user if it has this right; `None` if no authentication is required.
     ///
     /// # Errors
-    /// Why it may not play.
+    /// Why the player is rejected.
     pub(crate) fn player(
         &self,
         headers: &HeaderMap,
@@ -118,10 +118,10 @@ impl Access {
         }
     }
 
-    /// The name of a user who has this right; nobody may act without having shown who it is.
+    /// Returns the user if it has this right. Authentication is always required.
     ///
     /// # Errors
-    /// Why the client may not.
+    /// Why the client is rejected.
     pub(crate) fn operator(
         &self,
         headers: &HeaderMap,
@@ -140,7 +140,7 @@ impl Access {
     }
 
     /// # Errors
-    /// The challenges to one that is unknown.
+    /// The challenges, if the client is not authenticated.
     fn admit(
         &self,
         headers: &HeaderMap,
@@ -155,7 +155,7 @@ impl Access {
         self.ask(std::slice::from_ref(right), authenticate).map_err(AccessDenied::Unknown)
     }
 
-    /// Asks who comes, where one of these rights is not everybody's.
+    /// Authenticates the client, unless everybody has all of these rights.
     fn ask<E>(
         &self,
         rights: &[Principals],
@@ -165,7 +165,7 @@ impl Access {
             return Ok(AuthOutcome::Unasked);
         }
         let Some(nonce) = random_digits() else { return Ok(AuthOutcome::NoRandomness) };
-        // A nonce is spent or not, whatever else failed.
+        // A poisoned lock can be used: a nonce is either consumed or not, whatever else failed.
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(guard) = guard.as_mut() else { return Ok(AuthOutcome::Unasked) };
         let user = authenticate(guard, &nonce)?;

@@ -1,9 +1,9 @@
-//! Who is there, by address: connections, players, how fast they come, and passwords guessed at.
+//! Limits per address: connections, players, the rate of new connections, and failed logins.
 //!
-//! All tables are bounded, whoever sends what: connections and players by the number of connections,
-//! the rest by [`MAX_REMEMBERED_ADDRESSES`] addresses. There the address goes first that nothing was heard of for
-//! longest. With the rate of connections that forgives it three seconds' worth, with guesses those that
-//! it made: to make the server forget one address, an attacker needs that many others.
+//! All tables are bounded, whatever clients send: connections and players by the number of connections, the others by
+//! [`MAX_REMEMBERED_ADDRESSES`] addresses. Beyond that, the address that was inactive for longest is forgotten. For the
+//! rate of connections this forgives three seconds' worth, for logins the failed attempts: to make the server forget
+//! one address, an attacker needs that many others.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -18,21 +18,21 @@ use lru::LruCache;
 use super::limits::ServerLimits;
 use super::token_bucket::{Rate, TokenBucket};
 
-/// Addresses whose rate of connections, or wrong passwords, are remembered.
+/// Maximum number of addresses whose connection rate or failed logins are remembered.
 const MAX_REMEMBERED_ADDRESSES: NonZeroUsize = NonZeroUsize::new(16_384).expect("it is not 0");
 
-/// Lines of the log about refusals of one address: more than an operator or a ban of addresses needs to see.
+/// Log lines about refusals of one address: more than an operator or fail2ban needs.
 const LINES_OF_ADDRESS: Rate = Rate { burst: 30.0, per_second: 0.2 };
-/// Those of all addresses together.
+/// Log lines about all addresses together.
 const LINES_OF_ALL: Rate = Rate { burst: 600.0, per_second: 20.0 };
 
-/// What counts as one address: an IPv4 address, or an IPv6 /64.
+/// The key of the limits: an IPv4 address, or an IPv6 /64 network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct AddressKey(IpAddr);
 
 impl AddressKey {
     fn of(address: IpAddr) -> Self {
-        /// All but the 64 bits that whoever has the network chooses at will.
+        /// Clears the 64 bits that the owner of the network chooses freely.
         const NETWORK: u128 = !(u64::MAX as u128);
         match address.to_canonical() {
             IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() & NETWORK).into()),
@@ -41,53 +41,53 @@ impl AddressKey {
     }
 }
 
-/// Who is there.
+/// The limits per address and their state.
 pub(crate) struct ClientLimits(Mutex<State>);
 
 struct State {
-    /// Those of every address.
+    /// Connections of all addresses.
     connections: usize,
     there: HashMap<AddressKey, AddressUsage>,
     arrivals: LruCache<AddressKey, TokenBucket>,
     guesses: LruCache<AddressKey, TokenBucket>,
-    /// Lines of the log about an address, and how many were left out since the last.
+    /// The log lines about an address, and how many were left out since the last one.
     lines: LruCache<AddressKey, (TokenBucket, u64)>,
     all_lines: Option<TokenBucket>,
     failed_logins: FailedLogins,
 }
 
-/// Log-ins that failed, for the status.
+/// The failed logins, for the status.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FailedLogins {
     pub(crate) count: u64,
     pub(crate) last: Option<FailedLogin>,
 }
 
-/// A log-in that failed. Its texts are the client's.
+/// A failed login. Its texts come from the client.
 #[derive(Clone, Debug)]
 pub(crate) struct FailedLogin {
     pub(crate) time: SystemTime,
     pub(crate) address: IpAddr,
-    /// The user that the client says it is, if it says so.
+    /// The user name that the client sent, if any.
     pub(crate) user: Option<String>,
     pub(crate) path: String,
 }
 
-/// What there is of one address.
+/// The current use of one address.
 #[derive(Default)]
 struct AddressUsage {
     connections: usize,
     players: usize,
 }
 
-/// Why a connection is not taken.
+/// Why a connection is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
-    #[error("there are too many connections")]
+    #[error("too many connections")]
     Full,
-    #[error("there are too many connections from this address")]
+    #[error("too many connections from this address")]
     FullOfAddress,
-    #[error("connections come too fast from this address")]
+    #[error("new connections from this address arrive too fast")]
     TooFast,
 }
 
@@ -104,10 +104,10 @@ impl ClientLimits {
         })))
     }
 
-    /// Takes a new connection, of `room` at most.
+    /// Admits a new connection if there are fewer than `room`.
     ///
     /// # Errors
-    /// Why it is not taken.
+    /// Why it is rejected.
     pub(crate) fn enter(
         self: &Arc<Self>,
         address: IpAddr,
@@ -134,12 +134,12 @@ impl ClientLimits {
         Ok(ConnectionPermit { caller: self.caller(address), plays: AtomicBool::new(false) })
     }
 
-    /// Whoever names passwords from this address.
+    /// Returns the login attempts of this address.
     pub(crate) fn caller(self: &Arc<Self>, address: IpAddr) -> Caller {
         Caller { gate: Arc::clone(self), site: AddressKey::of(address), address: address.to_canonical() }
     }
 
-    /// The log-ins that failed so far.
+    /// Returns the failed logins so far.
     pub(crate) fn failed_logins(&self) -> FailedLogins {
         self.lock().failed_logins.clone()
     }
@@ -150,7 +150,7 @@ impl ClientLimits {
     }
 }
 
-/// Who names passwords.
+/// The login attempts of an address.
 pub(crate) struct Caller {
     gate: Arc<ClientLimits>,
     site: AddressKey,
@@ -158,23 +158,23 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// The peer's address, an IPv4 one as such.
+    /// Returns the peer's address; an IPv4-mapped address is returned as IPv4.
     pub(crate) fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// How long the address has to wait until it may name a password; `None` is not at all.
+    /// Returns how long the address must wait before its credentials are checked again; `None` if it need not wait.
     pub(crate) fn locked_out(&self, bounds: &ServerLimits, now: Instant) -> Option<Duration> {
         if bounds.uncounted.has(self.address) {
             return None;
         }
-        // Looking does not make the entry younger: who only knocks is forgotten in time.
+        // Reading does not refresh the entry: an address that is only blocked is forgotten in time.
         let mut bucket = *self.gate.lock().guesses.peek(&self.site)?;
         Some(bucket.wait(1.0, bounds.guesses(), now)).filter(|wait| !wait.is_zero())
     }
 
-    /// Whether a refusal of this address is to be logged: not where a client would fill the log. Gives how many were
-    /// left out since the last that was.
+    /// Returns whether to log a refusal of this address, so that a client cannot fill the log. The value is the number
+    /// of refusals left out since the last log line.
     pub(crate) fn takes_log_line(&self, now: Instant) -> Option<u64> {
         let mut state = self.gate.lock();
         let State { lines, all_lines, .. } = &mut *state;
@@ -187,7 +187,7 @@ impl Caller {
         None
     }
 
-    /// Counts a failed log-in for the status; `user` and `path` are bounded.
+    /// Counts a failed login for the status. The caller limits the length of `user` and `path`.
     pub(crate) fn count_failed_login(&self, user: Option<String>, path: String) {
         let mut state = self.gate.lock();
         state.failed_logins.count += 1;
@@ -207,14 +207,14 @@ impl Caller {
     }
 }
 
-/// A connection as long as it is there.
+/// Counts a connection while it lives.
 pub(crate) struct ConnectionPermit {
     caller: Caller,
     plays: AtomicBool,
 }
 
 impl ConnectionPermit {
-    /// Counts the connection as a player's from now on; `false` where its address has too many of them.
+    /// Counts the connection as a player from now on; returns `false` if its address has too many players.
     pub(crate) fn play(&self, bounds: &ServerLimits) -> bool {
         let mut state = self.gate.lock();
         let there = state.there.entry(self.site).or_default();
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_counted_by_address_and_in_all() {
+    fn connections_are_counted_by_address_and_in_total() {
         let (gate, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
         let enter = |text| gate.enter(address(text), 4, &bounds, now);
         let one = enter("192.0.2.1").unwrap();
@@ -287,20 +287,27 @@ mod tests {
         assert!(enter("192.0.2.1").is_ok());
     }
 
-    /// One event is one line, but no client fills the log: what is left out is counted.
+    /// Each event is one line, but a client cannot fill the log: the lines left out are counted.
     #[test]
-    fn an_address_has_a_share_of_the_log() {
+    fn log_lines_per_address_are_limited() {
         let (gate, now) = (ClientLimits::new(), Instant::now());
         let caller = gate.caller(address("192.0.2.1"));
         assert_eq!((0..1000).filter_map(|_| caller.takes_log_line(now)).collect::<Vec<_>>(), [0; 30]);
-        assert_eq!(gate.caller(address("192.0.2.2")).takes_log_line(now), Some(0), "another address has its own");
+        assert_eq!(
+            gate.caller(address("192.0.2.2")).takes_log_line(now),
+            Some(0),
+            "the limit of another address is separate"
+        );
         assert_eq!(caller.takes_log_line(now + Duration::from_secs(5)), Some(970));
         let many = (0..10_000_u32).map(|host| gate.caller(IpAddr::from(host.to_be_bytes())));
-        assert!(many.filter_map(|caller| caller.takes_log_line(now)).count() < 600, "many addresses do not either");
+        assert!(
+            many.filter_map(|caller| caller.takes_log_line(now)).count() < 600,
+            "the lines of all addresses are limited too"
+        );
     }
 
     #[test]
-    fn nothing_is_left_of_who_is_gone() {
+    fn no_state_is_left_of_closed_connections() {
         let (gate, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
         for host in 0..1000_u32 {
             let visit = gate.enter(IpAddr::from(host.to_be_bytes()), ROOM, &bounds, now).unwrap();
@@ -311,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn remembered_addresses_are_bounded() {
         let (gate, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
         for host in 0..40_000_u32 {
             let visit = gate.enter(IpAddr::from(host.to_be_bytes()), ROOM, &bounds, now).unwrap();
@@ -325,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_may_come_so_fast() {
+    fn the_rate_of_new_connections_is_limited() {
         let (gate, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
         let come = |from: &str, now| gate.enter(address(from), ROOM, &bounds, now).err();
         for _ in 0..30 {
@@ -336,12 +343,12 @@ mod tests {
         assert_eq!(come("192.0.2.1", now + Duration::from_millis(100)), None);
         assert_eq!(come("192.0.2.1", now + Duration::from_millis(100)), Some(Refused::TooFast));
         for _ in 0..100 {
-            assert_eq!(come("127.0.0.1", now), None, "the loopback is not counted");
+            assert_eq!(come("127.0.0.1", now), None, "the loopback address is not limited");
         }
     }
 
     #[test]
-    fn players_are_counted_once_a_connection() {
+    fn players_are_counted_once_per_connection() {
         let (gate, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
         let one = gate.enter(address("192.0.2.1"), ROOM, &bounds, now).unwrap();
         let other = gate.enter(address("192.0.2.1"), ROOM, &bounds, now).unwrap();
@@ -351,16 +358,16 @@ mod tests {
     }
 
     #[test]
-    fn guesses_lock_out_and_are_forgotten() {
+    fn failed_logins_block_an_address_and_are_forgotten() {
         let bounds = ServerLimits { max_guesses: 3, guess_window: Duration::from_secs(60), ..ServerLimits::default() };
         let (gate, now) = (ClientLimits::new(), Instant::now());
         let visit = |text| gate.enter(address(text), ROOM, &bounds, now).unwrap();
         let guess = |now| visit("2001:db8::1").guessed(&bounds, now);
         assert_eq!([guess(now), guess(now)], [false, false]);
         assert_eq!(visit("2001:db8::2").locked_out(&bounds, now), None);
-        assert!(guess(now), "the one that locks out");
+        assert!(guess(now), "this attempt blocks the address");
         assert!(!guess(now));
-        // 60 s for 3: one more each 20 s.
+        // 60 s for 3 attempts: one more every 20 s.
         let wait = visit("2001:db8::2").locked_out(&bounds, now).unwrap();
         assert!((19..=20).contains(&wait.as_secs()), "{wait:?}");
         assert_eq!(visit("2001:db8:0:1::1").locked_out(&bounds, now), None);

@@ -1,41 +1,41 @@
-//! What the server bears of those whom it does not know.
+//! Limits for untrusted clients.
 
 use std::time::Duration;
 
 use super::networks::Networks;
 use super::token_bucket::Rate;
 
-/// What the server bears of those whom it does not know. A reload changes it for what comes after.
+/// Limits for untrusted clients. A reload changes them for new connections and requests.
 ///
-/// What is counted by address is counted by /64 for IPv6: who has one address there has them all.
+/// Limits per address apply to a /64 network with IPv6, because the owner of one address usually has the whole network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// Connections at one time; those beyond are closed as they come. `None` is as many as players and
-    /// push sessions may be, and 256.
+    /// Maximum connections; further ones are closed at once. `None` means the limits of players and push sessions
+    /// together, plus 256.
     pub max_connections: Option<usize>,
-    /// Of these, from one address.
+    /// Maximum connections from one address.
     pub max_connections_per_address: usize,
-    /// New connections a second from one address; three times as many may come at once.
+    /// Maximum new connections per second from one address; up to three times as many may arrive at once.
     pub max_connection_rate: u32,
-    /// Players at one time from one address.
+    /// Maximum players from one address.
     pub max_players_per_address: usize,
-    /// Wrong passwords from one address, until it is not asked any more.
+    /// Failed logins from one address before its credentials are no longer checked.
     pub max_guesses: u32,
-    /// The time in which so many wrong passwords are forgotten.
+    /// The time in which that many failed logins are forgotten.
     pub guess_window: Duration,
-    /// Addresses that are not counted: those of a proxy before the server, through which all come.
+    /// Addresses without limits per address, such as a proxy in front of the server that all clients use.
     pub uncounted: Networks,
-    /// Bytes of a request's head.
+    /// Maximum bytes of a request head.
     pub max_head_bytes: usize,
-    /// Lines of a request's head.
+    /// Maximum lines of a request head.
     pub max_head_lines: usize,
-    /// Time for a connection's first request to be whole, and between the requests of a connection that
+    /// Maximum time until a connection's first request is complete, and between the requests of a connection that
     /// neither pushes nor plays.
     pub head_timeout: Duration,
-    /// Time for the body of a PushSetup.
+    /// Maximum time to receive the body of a PushSetup.
     pub setup_timeout: Duration,
-    /// How long the peer of a connection may leave unacknowledged all that waits for it (`TCP_USER_TIMEOUT`); then
-    /// it counts as dead.
+    /// Maximum time that sent data may stay unacknowledged before the connection is considered lost
+    /// (`TCP_USER_TIMEOUT`).
     pub stall_timeout: Duration,
 }
 
@@ -59,18 +59,18 @@ impl Default for ServerLimits {
 }
 
 impl ServerLimits {
-    /// The least head that requests of the protocols fit into.
+    /// The smallest maximum head size that allows the requests of the protocols, in bytes.
     pub const LEAST_HEAD_BYTES: usize = 2048;
-    /// Lines of those, and of what proxies add.
+    /// The smallest maximum number of head lines, for the protocols and the headers that proxies add.
     pub const LEAST_HEAD_LINES: usize = 32;
 
-    /// That of new connections.
+    /// Returns the rate of new connections.
     pub(crate) fn arrivals(&self) -> Rate {
         let per_second = f64::from(self.max_connection_rate);
         Rate { burst: 3.0 * per_second, per_second }
     }
 
-    /// That of wrong passwords.
+    /// Returns the rate of failed logins.
     pub(crate) fn guesses(&self) -> Rate {
         let burst = f64::from(self.max_guesses);
         Rate { burst, per_second: burst / self.guess_window.as_secs_f64().max(1.0) }

@@ -1,17 +1,17 @@
-//! The answer to an address that made too many failed log-ins.
+//! The response to an address with too many failed logins.
 
 use std::time::Duration;
 
 use http::Response;
 use http::header::{self, HeaderValue};
 
-/// The answer to an address whose credentials are not looked at for a while.
+/// The response body for an address whose credentials are not checked for a while.
 pub(crate) const LOCKED_OUT: &str =
-    "too many wrong passwords came from your address; try again when Retry-After is over";
+    "too many wrong passwords from your address; try again after the time in Retry-After";
 
-/// Says when to come again.
+/// Sets the Retry-After header.
 pub(crate) fn retry_after<B>(mut response: Response<B>, wait: Duration) -> Response<B> {
-    // Rounded up: a client that comes as early as it may is admitted.
+    // Rounded up, so that a client that returns at the earliest time is admitted.
     let seconds = HeaderValue::from(wait.as_secs().saturating_add(1));
     response.headers_mut().insert(header::RETRY_AFTER, seconds);
     response

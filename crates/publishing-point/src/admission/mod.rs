@@ -1,4 +1,4 @@
-//! Who may connect, and how much: limits by address, networks, and authorization.
+//! Admission of clients: limits per address, networks, and authorization.
 
 pub(crate) mod authorization;
 pub(crate) mod client_limits;

@@ -1,4 +1,4 @@
-//! Networks that addresses are in or not.
+//! Lists of IP networks.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,60 +7,61 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-/// A list of networks, IPv4 and IPv6.
+/// A list of IPv4 and IPv6 networks.
 ///
-/// An IPv4 address that came over an IPv6 socket (`::ffff:192.0.2.1`) is that IPv4 address, and so is a
-/// network of such.
+/// An IPv4-mapped address (`::ffff:192.0.2.1`), as on connections to an IPv6 socket, counts as that IPv4 address, and
+/// so do networks of such addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Vec<String>")]
 pub struct Networks(Vec<IpNet>);
 
-/// Why a text names no network.
+/// Why a text is not a valid network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkError {
-    /// Neither an address nor one with a prefix length.
+    /// Neither an address nor an address with a prefix length.
     #[error(
         "`{0}` is not a network: write an address, such as 192.0.2.7, or one with its prefix, such as 2001:db8::/32"
     )]
     Form(String),
-    /// The address has bits behind the prefix: a slip of the pen that would let in, or keep out, too many.
+    /// The address has bits set behind its prefix, which is probably a mistake that would admit or exclude too many
+    /// clients.
     #[error("`{given}` has bits set behind its prefix: the network is {network}, the one address {address}")]
     HostBits {
-        /// What was written.
+        /// The text.
         given: String,
-        /// The network that it is in.
+        /// The network that contains the address.
         network: IpNet,
-        /// The address alone.
+        /// The address without the prefix.
         address: IpAddr,
     },
 }
 
 impl Networks {
-    /// Whether the address is in one of them.
+    /// Returns whether the address is in one of the networks.
     pub fn has(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Whether the address is in these networks; all addresses are if none are named.
+    /// Returns whether the address is in these networks; `None` contains all addresses.
     pub(crate) fn allow(networks: Option<&Self>, address: IpAddr) -> bool {
         networks.is_none_or(|networks| networks.has(address))
     }
 
-    /// Whether there is none.
+    /// Returns whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The networks that these texts name.
+    /// Parses a list of networks.
     ///
     /// # Errors
-    /// Of the first that names none.
+    /// Of the first text that is not a valid network.
     pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, NetworkError> {
         texts.into_iter().map(network).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The loopback's.
+    /// Returns the networks of the loopback addresses.
     pub fn loopback() -> Self {
         let (v4, v6) =
             (IpNet::new(IpAddr::from([127, 0, 0, 0]), 8), IpNet::new(std::net::Ipv6Addr::LOCALHOST.into(), 128));
@@ -76,7 +77,7 @@ impl TryFrom<Vec<String>> for Networks {
     }
 }
 
-/// A list separated by commas.
+/// Parses a list separated by commas.
 impl FromStr for Networks {
     type Err = NetworkError;
 
@@ -109,7 +110,7 @@ fn network(text: &str) -> Result<IpNet, NetworkError> {
     Ok(canonical(network))
 }
 
-/// A network of IPv4-mapped addresses as what it maps.
+/// Converts a network of IPv4-mapped addresses to an IPv4 network.
 fn canonical(network: IpNet) -> IpNet {
     /// Bits before the IPv4 address.
     const MAPPED: u8 = 96;
@@ -140,26 +141,26 @@ mod tests {
             ("2001:db9::1", false),
             ("::ffff:192.0.2.1", true),
             ("::ffff:192.0.3.1", false),
-            // IPv4-compatible is another thing.
+            // IPv4-compatible addresses are not IPv4-mapped.
             ("::192.0.2.1", false),
         ] {
             assert_eq!(list.has(address.parse().unwrap()), inside, "{address}");
         }
         assert!(!Networks::default().has("127.0.0.1".parse().unwrap()));
         assert!(networks("0.0.0.0/0").has("::ffff:8.8.8.8".parse().unwrap()));
-        assert!(!networks("::/0").has("::ffff:8.8.8.8".parse().unwrap()), "IPv4 is no part of IPv6");
+        assert!(!networks("::/0").has("::ffff:8.8.8.8".parse().unwrap()), "IPv4 is not part of IPv6");
         assert!(Networks::loopback().has("::1".parse().unwrap()) && Networks::loopback().has([127, 7, 0, 1].into()));
     }
 
     #[test]
-    fn mapped_networks_are_those_of_ipv4() {
+    fn mapped_networks_are_ipv4_networks() {
         assert_eq!(networks("::ffff:192.0.2.0/120"), networks("192.0.2.0/24"));
         assert_eq!(networks("::ffff:192.0.2.1"), networks("192.0.2.1/32"));
         assert!(networks("::ffff:0:0/96").has([8, 8, 8, 8].into()));
     }
 
     #[test]
-    fn what_is_no_network_is_told_with_a_remedy() {
+    fn errors_say_what_to_write() {
         for (text, says) in [
             ("10.0.0.0/33", "is not a network: write"),
             ("localhost", "is not a network: write"),

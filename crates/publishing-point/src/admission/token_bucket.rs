@@ -1,17 +1,17 @@
-//! A token bucket: what may be spent at once, and how fast it comes again.
+//! A token bucket, which allows a burst and then a steady rate.
 
 use std::time::{Duration, Instant};
 
-/// How much a bucket holds, and how fast it fills.
+/// The size of a bucket, and how fast it fills.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rate {
-    /// Most tokens at one time.
+    /// Maximum tokens.
     pub(crate) burst: f64,
-    /// Tokens a second.
+    /// Tokens per second.
     pub(crate) per_second: f64,
 }
 
-/// A bucket, full at first.
+/// A bucket, initially full.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenBucket {
     tokens: f64,
@@ -23,7 +23,7 @@ impl TokenBucket {
         Self { tokens: rate.burst, at: now }
     }
 
-    /// Takes so many tokens where they are there; else nothing.
+    /// Takes this many tokens if they are available; otherwise takes nothing and returns `false`.
     pub(crate) fn take(&mut self, tokens: f64, rate: Rate, now: Instant) -> bool {
         self.fill(rate, now);
         let enough = self.tokens >= tokens;
@@ -33,14 +33,14 @@ impl TokenBucket {
         enough
     }
 
-    /// Takes so many tokens on credit: how long it lasts until they are earned.
+    /// Takes this many tokens on credit; returns the time until the credit is paid back.
     pub(crate) fn owe(&mut self, tokens: f64, rate: Rate, now: Instant) -> Duration {
         self.fill(rate, now);
         self.tokens -= tokens;
         Self::time_of(-self.tokens, rate)
     }
 
-    /// How long it lasts until so many tokens are there.
+    /// Returns the time until this many tokens are available.
     pub(crate) fn wait(&mut self, tokens: f64, rate: Rate, now: Instant) -> Duration {
         self.fill(rate, now);
         Self::time_of(tokens - self.tokens, rate)
@@ -74,11 +74,11 @@ mod tests {
         for tenth in 0..=100 {
             taken += u32::from(bucket.take(1.0, RATE, start + Duration::from_millis(100 * tenth)));
         }
-        // Three at once, and two a second for ten seconds.
+        // Three at once, and two per second for ten seconds.
         assert_eq!(taken, 23);
         assert!(bucket.wait(1.0, RATE, start + Duration::from_secs(10)) > Duration::ZERO);
         assert_eq!(bucket.wait(3.0, RATE, start + Duration::from_secs(90)), Duration::ZERO);
-        // Time that goes backwards earns nothing.
+        // Time that goes backwards adds no tokens.
         assert!(bucket.take(3.0, RATE, start + Duration::from_secs(90)));
         assert!(!bucket.take(1.0, RATE, start));
         assert!(!bucket.take(1.0, RATE, start + Duration::from_secs(90)));

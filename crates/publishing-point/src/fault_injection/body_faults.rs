@@ -16,33 +16,33 @@ use crate::points::push_session::{BodyChunk, PublishSession, SessionControl};
 use wmhttp::Hresult;
 use wmhttp::packet::{Decoder, FRAMING_LEN, Packet};
 
-/// Pieces a second of a body that is read slowly.
+/// Reads per second of a slowly read body.
 const SLOW_READS_PER_SECOND: u64 = 20;
 
-/// What befalls the body of one PushStart.
+/// The faults in the body of one PushStart.
 pub(crate) struct BodyFaults {
     point: String,
-    /// Those that have not acted yet.
+    /// The faults that have not acted yet.
     due: Vec<Fault>,
     connection: Weak<Connection>,
     session: PublishSession,
     begun: Instant,
     bytes: u64,
     packets: u64,
-    /// Bytes a second, from `slow` on.
+    /// Bytes per second, from the fault `slow` on.
     rate: Option<u64>,
     scan: Option<Scan>,
 }
 
-/// Where packets end in the chunks; only where a fault asks for that.
+/// Finds the ends of packets in the chunks; used only if a fault needs them.
 #[derive(Default)]
 struct Scan {
     decoder: Decoder,
-    /// Bytes of a packet whose end has not come.
+    /// Bytes of a packet whose end has not arrived.
     held: usize,
 }
 
-/// Whether the body is read on.
+/// Whether to continue reading the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BodyAction {
     GoOn,
@@ -67,7 +67,8 @@ impl BodyFaults {
         }
     }
 
-    /// Hands a chunk to the session, faults and all; `false` where nothing more is to be read.
+    /// Passes a chunk to the session and injects the faults that are due; returns `false` if the body must not be read
+    /// further.
     pub(crate) async fn hand_on(&mut self, mut rest: Bytes, session: &mpsc::Sender<BodyChunk>) -> bool {
         let mut packets = self.scan.as_mut().map(|scan| scan.packets(&rest)).unwrap_or_default();
         let mut at = 0;
@@ -100,7 +101,7 @@ impl BodyFaults {
         false
     }
 
-    /// Waits for a fault that acts at a time, and lets it; `false` where nothing more is to be read.
+    /// Waits for a fault that acts at a time, and injects it; returns `false` if the body must not be read further.
     pub(crate) async fn strike(faults: &mut Option<Self>, session: &mpsc::Sender<BodyChunk>) -> bool {
         let Some(faults) = faults else { return pending().await };
         let times = faults.due.iter().filter_map(|fault| {
@@ -112,7 +113,7 @@ impl BodyFaults {
         faults.act(session).await == BodyAction::GoOn
     }
 
-    /// Lets those act whose moment has come.
+    /// Injects the faults whose moment has come.
     async fn act(&mut self, session: &mpsc::Sender<BodyChunk>) -> BodyAction {
         while let Some(at) = self.due.iter().position(|due| !due.kind.is_about_packets() && self.has_come(due.moment)) {
             let fault = self.due.remove(at);
@@ -122,7 +123,7 @@ impl BodyFaults {
             } else if let Kind::Slow(rate) = fault.kind {
                 self.rate = Some(rate.as_u64());
             } else {
-                // Until the session has taken what was handed on: what is decided about it overtakes that.
+                // Wait until the session has received the data, because control messages would overtake it.
                 let _ = session.reserve_many(session.max_capacity()).await;
                 self.end_by(&fault.kind);
                 return BodyAction::Over;
@@ -131,8 +132,8 @@ impl BodyFaults {
         BodyAction::GoOn
     }
 
-    /// Ends the request. Where the session is told nothing it sees a lost connection, and its answer,
-    /// unsent, closes this one.
+    /// Ends the request. If the session receives no status, it sees a lost connection and drops the unsent response,
+    /// which closes this connection.
     fn end_by(&self, kind: &Kind) {
         let Some(connection) = self.connection.upgrade() else { return };
         if *kind == Kind::Reset {
@@ -154,7 +155,7 @@ impl BodyFaults {
         }
     }
 
-    /// Whether the packet to come is one that the server does not bear.
+    /// Returns whether a fault refuses the next packet.
     fn is_refused(&self, packet: Option<&Packet>) -> bool {
         let Some(packet) = packet else { return false };
         let fault = self.due.iter().find(|fault| {
@@ -167,7 +168,7 @@ impl BodyFaults {
         fault.inspect(|fault| fault.log(&self.point)).is_some()
     }
 
-    /// Bytes from here to where a fault acts next.
+    /// Returns the bytes up to the position of the next fault.
     fn to_next_byte_mark(&self) -> usize {
         let marks = self.due.iter().filter_map(|fault| {
             let Trigger::Body(Progress::Bytes(size)) = fault.moment else { return None };
@@ -178,15 +179,15 @@ impl BodyFaults {
 }
 
 impl Kind {
-    /// Whether it acts on certain packets, whenever they come.
+    /// Returns whether the fault acts on certain packets, wherever they are in the body.
     fn is_about_packets(&self) -> bool {
         matches!(self, Self::SmallPackets(_) | Self::NoFiller | Self::NoStreamChange)
     }
 }
 
 impl Scan {
-    /// The packets that end in this chunk, each with the offset of its end there. What is no packet ends
-    /// the session, not here.
+    /// Returns the packets that end in this chunk, each with the offset of its end. Invalid packets are left to the
+    /// session.
     fn packets(&mut self, chunk: &Bytes) -> VecDeque<(usize, Packet)> {
         let mut packets = VecDeque::new();
         let mut end = 0;
@@ -200,7 +201,7 @@ impl Scan {
     }
 }
 
-/// Waits, as long as the session wants anything.
+/// Waits, unless the session ends first.
 async fn pause(time: Duration, session: &mpsc::Sender<BodyChunk>) {
     tokio::select! {
         () = sleep(time) => {}

@@ -1,24 +1,24 @@
-//! In place of fault injection in a server that is built without the cargo feature `fault-injection`: there are no
-//! faults, and settings that ask for one are refused.
+//! Replaces fault injection in a server that is built without the cargo feature `fault-injection`: there are no faults,
+//! and settings with faults are rejected.
 
 use std::convert::Infallible;
 use std::str::FromStr;
 
-/// A fault: there is none.
+/// A fault, which cannot exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault(Infallible);
 
-/// The faults of a point: there are none.
+/// The faults of a point: always none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults(());
 
-/// A fault cannot be set.
+/// Faults cannot be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this server is built without fault injection. Build it with the cargo feature `fault-injection`")]
 pub struct FaultError;
 
 impl Faults {
-    /// The faults: none.
+    /// Returns no faults.
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
         std::iter::empty()
     }
@@ -55,16 +55,16 @@ pub(crate) mod body_faults {
 
     use crate::points::push_session::BodyChunk;
 
-    /// What befalls the body of a PushStart: nothing.
+    /// The faults in the body of a PushStart: none.
     pub(crate) struct BodyFaults(Infallible);
 
     impl BodyFaults {
-        #[allow(clippy::unused_async, reason = "as the one that waits")]
+        #[allow(clippy::unused_async, reason = "same signature as the enabled version")]
         pub(crate) async fn hand_on(&mut self, _: Bytes, _: &mpsc::Sender<BodyChunk>) -> bool {
             match self.0 {}
         }
 
-        /// Never.
+        /// Never returns.
         pub(crate) async fn strike(_: &mut Option<Self>, _: &mpsc::Sender<BodyChunk>) -> bool {
             pending().await
         }
@@ -89,7 +89,7 @@ pub(crate) mod request_faults {
     /// The faults that are due on a request: none.
     pub(crate) struct ActiveFaults(Infallible);
 
-    #[allow(clippy::unused_async, reason = "as those that wait")]
+    #[allow(clippy::unused_async, reason = "same signatures as the enabled versions")]
     impl ActiveFaults {
         pub(crate) fn on(_: &Faults, _: &str, _: &Arc<Connection>, _: &Request<Incoming>) -> Option<Self> {
             None
@@ -122,16 +122,16 @@ pub(crate) mod write_faults {
 
     use crate::http::io::MaybeTlsStream;
 
-    /// What befalls the answers of a connection: nothing.
+    /// The faults in the responses of a connection: none.
     #[derive(Default)]
     pub(crate) struct WriteFaults;
 
-    /// The connection as it is.
+    /// Wraps nothing.
     pub(crate) struct FaultyStream;
 
     impl FaultyStream {
-        /// The stream itself.
-        #[allow(clippy::new_ret_no_self, reason = "nothing goes around the stream")]
+        /// Returns the stream unchanged.
+        #[allow(clippy::new_ret_no_self, reason = "the stream needs no wrapper")]
         pub(crate) fn new(stream: MaybeTlsStream, _: Arc<WriteFaults>) -> MaybeTlsStream {
             stream
         }

@@ -1,4 +1,4 @@
-//! Faults as text, to and fro.
+//! Parsing and formatting of faults.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,53 +9,53 @@ use bytesize::ByteSize;
 use super::{Fault, Kind, OmittedHeader, Progress, Schedule, Trigger};
 use wmhttp::headers::PushId;
 
-/// What a server in the field takes at most ($H included).
+/// The packet limit of a server in the field, `$H` included.
 const SMALL_PACKET: u64 = 8192;
-/// Time enough for the answer to be on its way.
+/// Enough time for the response to be sent.
 const AFTER_SETUP: Duration = Duration::from_millis(200);
 
-/// A clock can be asked for it.
+/// An `Instant` can be this far in the future.
 const MAX_DELAY: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Why a text is no fault.
+/// Why a text is not a valid fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
     /// No kind has this name.
     #[error("`{0}` is not a kind of fault; write one of: {kinds}", kinds = names())]
     UnknownKind(String),
-    /// The value after `:` is missing, is none, or should not be there.
+    /// The value after `:` is missing, invalid or not allowed.
     #[error("the fault `{kind}` {problem}: write `{form}`")]
     Value {
         /// The kind's name.
         kind: String,
-        /// What is wrong with its value.
+        /// The problem with its value.
         problem: String,
-        /// How the kind is written.
+        /// The syntax of the kind.
         form: &'static str,
     },
-    /// The moment after `@` is none, or not one of this kind.
+    /// The moment after `@` is invalid, or not possible for this kind.
     #[error("`@{moment}` is not a moment of the fault `{kind}`, which acts at {allowed}")]
     Moment {
         /// The kind's name.
         kind: String,
-        /// What was written.
+        /// The text.
         moment: String,
-        /// The moments that it has.
+        /// The possible moments.
         allowed: &'static str,
     },
-    /// What follows `/` says nothing.
+    /// The text after `/` is invalid.
     #[error("`/{0}` does not say how often: write `/once`, `/every:3`, `/chance:20%` or `/chance:20%:SEED`")]
     Turns(String),
 }
 
-/// A kind of fault, for documentation.
+/// The documentation of a kind of fault.
 #[derive(Clone, Copy, Debug)]
 pub struct KindRow {
-    /// How it is written, without moment and turns; capitals stand for a value.
+    /// The syntax without moment and turns; capitals stand for a value.
     pub form: &'static str,
-    /// The moments that it can have, the one that counts where none is given first.
+    /// The possible moments; the first one is the default.
     pub moments: &'static str,
-    /// What happens.
+    /// The effect.
     pub meaning: &'static str,
 }
 
@@ -72,7 +72,7 @@ const KINDS: &[KindRow] = &[
     row("garbage", BREAK, "the answer begins with bytes that are not HTTP"),
     row("STATUS", "setup, start, PROGRESS, end", "that answer, from 200 to 599; in the body it ends the session"),
     row("STATUS:retry-after=TIME", "setup, start, PROGRESS, end", "the same, with a Retry-After header"),
-    row("no-answer", "end, setup", "the answer never comes; the connection stays open"),
+    row("no-answer", "end, setup", "no answer is sent; the connection stays open"),
     row("late:TIME", ANSWERS, "the answer is delayed by this time"),
     row("no-cookie", ANSWERS, "no Set-Cookie header; a PushStart with push-id 0 is then one of the point's session"),
     row("cookie:ID", ANSWERS, "this push-id is set, whatever the session's; a PushStart with it is one of the point's"),
@@ -95,7 +95,7 @@ const fn row(form: &'static str, moments: &'static str, meaning: &'static str) -
     KindRow { form, moments, meaning }
 }
 
-/// All kinds of fault.
+/// Returns the documentation of all kinds.
 pub fn kinds() -> &'static [KindRow] {
     KINDS
 }
@@ -104,10 +104,10 @@ fn names() -> String {
     KINDS.iter().map(|row| row.form).collect::<Vec<_>>().join(", ")
 }
 
-/// What `@` may be followed by, for each kind.
+/// The possible moments of a kind.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Moments {
-    /// Anything, but not both answers.
+    /// Any moment, except both responses.
     Any(Trigger),
     Body,
     Answers,
@@ -265,7 +265,7 @@ fn parse_time(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|time| *time <= MAX_DELAY)
 }
 
-/// At least one: what reads nothing at all is a stall.
+/// At least one byte, because reading nothing is the fault `stall`.
 fn parse_bytes(text: &str) -> Option<ByteSize> {
     text.parse::<ByteSize>().ok().filter(|size| size.as_u64() > 0)
 }
@@ -303,7 +303,7 @@ fn parse_turns(text: &str) -> Result<Schedule, FaultError> {
 }
 
 impl fmt::Display for Fault {
-    /// As it can be read again.
+    /// Writes the fault so that it can be parsed again.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.kind)?;
         if self.moment != self.kind.moments().default_moment() {

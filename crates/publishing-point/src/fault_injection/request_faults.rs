@@ -1,4 +1,4 @@
-//! The faults that are due on one request of a pusher.
+//! The faults that are due on one request of an encoder.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -28,13 +28,13 @@ pub(crate) struct ActiveFaults {
     request: RequestKind,
     has_directives: bool,
     due: Vec<Fault>,
-    /// Push-ids that stand for the point's session.
+    /// Push-ids that are treated as the id of the point's session.
     aliases: Vec<PushId>,
     connection: Arc<Connection>,
 }
 
 impl ActiveFaults {
-    /// `None` where the point has no faults, or the request is none of a pusher's.
+    /// Returns the faults of a request; `None` if the point has no faults or the request does not belong to a push.
     pub(crate) fn on(
         faults: &Faults,
         point: &str,
@@ -65,10 +65,10 @@ impl ActiveFaults {
         })
     }
 
-    /// What comes in place of looking at the request.
+    /// Returns the response that is sent without handling the request, if any.
     ///
     /// # Errors
-    /// Where the connection is to close.
+    /// If the connection must be closed.
     pub(crate) async fn instead(&self, policy: &Policy) -> Result<Option<Reply>, Closed> {
         let unwelcome = self.due.iter().find(|fault| fault.kind == Kind::NoDirectives && self.has_directives);
         if let Some(fault) = unwelcome {
@@ -79,27 +79,27 @@ impl ActiveFaults {
         self.break_off(moment, policy).await
     }
 
-    /// Whether a PushStart with this id is taken for one of the point's session.
+    /// Returns whether a PushStart with this id is treated as one of the point's session.
     pub(crate) fn takes_for_session(&self, id: &PushId) -> bool {
         self.request == RequestKind::Start && self.aliases.contains(id)
     }
 
-    /// What befalls the body of a PushStart of this session.
+    /// Returns the faults in the body of a PushStart of this session.
     pub(crate) fn in_body(&self, session: &PublishSession) -> Option<BodyFaults> {
         let due: Vec<_> = self.due.iter().filter(|fault| matches!(fault.moment, Trigger::Body(_))).cloned().collect();
         (!due.is_empty()).then(|| BodyFaults::new(&self.point, due, &self.connection, session.clone()))
     }
 
-    /// What comes in place of the answer to a PushStart that was granted.
+    /// Returns the response that replaces the one to an accepted PushStart, if any.
     ///
     /// # Errors
-    /// Where the connection is to close.
+    /// If the connection must be closed.
     pub(crate) async fn at_end(&self, handled: &Handled, policy: &Policy) -> Result<Option<Reply>, Closed> {
         let at_end = self.request == RequestKind::Start && *handled == Handled::PushAccepted;
         if at_end { self.break_off(Trigger::End, policy).await } else { Ok(None) }
     }
 
-    /// Does to an answer what is due.
+    /// Applies the faults that are due to a response.
     pub(crate) async fn distort(&self, answer: &mut Answer) {
         let is_accepted = answer.handled == Handled::PushAccepted;
         let response = &mut answer.response;
@@ -170,7 +170,7 @@ impl ActiveFaults {
         fault.log(&self.point);
     }
 
-    /// What is due at this moment and ends the request.
+    /// Applies the faults that are due at this moment and end the request.
     async fn break_off(&self, moment: Trigger, policy: &Policy) -> Result<Option<Reply>, Closed> {
         for fault in self.due.iter().filter(|fault| fault.moment == moment) {
             let reply = match fault.kind {
@@ -181,7 +181,7 @@ impl ActiveFaults {
                 }
                 Kind::NoAnswer => {
                     fault.log(&self.point);
-                    // The HTTP library drops this with the connection.
+                    // The HTTP library drops this future with the connection.
                     return pending().await;
                 }
                 Kind::Close => {
@@ -214,7 +214,7 @@ impl ActiveFaults {
     }
 }
 
-/// Whether a request has the fault's moment.
+/// Returns whether a request has the fault's moment.
 fn concerns(fault: &Fault, request: RequestKind) -> bool {
     match fault.moment {
         Trigger::Setup => request == RequestKind::Setup,

@@ -5,31 +5,31 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// On which of the requests that have its moment a fault is due.
+/// On which of the requests with its moment a fault is due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Schedule {
-    /// On each.
+    /// On every request.
     #[default]
     Each,
-    /// On the first, and never again.
+    /// On the first request only.
     Once,
-    /// On each one whose number, from 1, this divides.
+    /// On every request whose number, starting with 1, is divisible by this.
     Every(u64),
-    /// On as many of a hundred as chance has it; the same seed picks the same ones again.
+    /// On a random percentage of the requests. The same seed selects the same requests.
     Chance {
-        /// 0 to 100.
+        /// The percentage, 0 to 100.
         percent: u32,
-        /// Where the sequence begins.
+        /// The seed of the random sequence.
         seed: u64,
     },
 }
 
-/// How many requests with a fault's moment there were.
+/// Counts the requests with a fault's moment.
 #[derive(Default)]
 pub(super) struct Counter(AtomicU64);
 
 impl Counter {
-    /// Counts a request: whether the fault is due on it.
+    /// Counts a request; returns whether the fault is due on it.
     pub(super) fn is_due(&self, turns: Schedule) -> bool {
         let number = self.0.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         match turns {
@@ -37,7 +37,7 @@ impl Counter {
             Schedule::Once => number == 1,
             Schedule::Every(step) => number.is_multiple_of(step),
             Schedule::Chance { percent, seed } => {
-                // Each number has a generator of its own: what runs beside it does not change its lot.
+                // Each number has its own generator, so that concurrent requests do not change the result.
                 let lot = StdRng::seed_from_u64(seed.rotate_left(32) ^ number).random_range(0..100);
                 lot < percent
             }
@@ -55,14 +55,14 @@ mod tests {
     }
 
     #[test]
-    fn turns_pick_requests() {
+    fn turns_select_requests() {
         assert_eq!(due(Schedule::Each).len(), 1000);
         assert_eq!(due(Schedule::Once), [1]);
         assert_eq!(due(Schedule::Every(400)), [400, 800]);
     }
 
     #[test]
-    fn chance_repeats_by_its_seed() {
+    fn the_same_seed_selects_the_same_requests() {
         let chance = |percent, seed| due(Schedule::Chance { percent, seed });
         assert_eq!(chance(20, 7), chance(20, 7));
         assert_ne!(chance(20, 7), chance(20, 8));

@@ -1,4 +1,4 @@
-//! Faults in how answers go out: what comes before one, and its pieces.
+//! Faults in how responses are written: bytes before the response, and its pieces.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,22 +13,22 @@ use tokio::time::{Sleep, sleep};
 
 use crate::http::io::MaybeTlsStream;
 
-/// What is no HTTP, however tolerant its reader.
+/// Bytes that even a tolerant parser does not accept as HTTP.
 pub(super) const GARBAGE: &[u8] = b"\0\x01\x02garbage\r\n\r\n";
-/// Bytes of an answer that goes out in pieces, before the pause: not even its first word.
+/// Bytes of the first piece of a split response: less than its first word.
 const FIRST_PIECE: usize = 7;
-/// What the system may take in for a server that holds encoders back on purpose.
+/// Receive buffer in the kernel for connections of a point that delays encoders on purpose, in bytes.
 const SMALL_RECV_BUFFER: usize = 16 * 1024;
-/// The pause.
+/// The pause between the pieces.
 const WRITE_PAUSE: Duration = Duration::from_millis(300);
 
-/// What is to befall the next answer of a connection on its way out.
+/// The faults of the next response on a connection.
 #[derive(Default)]
 pub(crate) struct WriteFaults {
-    /// Looked at with each write, unlike the plan.
+    /// Checked on each write, without locking the plan.
     armed: AtomicBool,
     plan: Mutex<WritePlan>,
-    /// The system must not take in much that the server does not read.
+    /// Whether the kernel must buffer little data that the server does not read.
     small_recv_buffer: AtomicBool,
 }
 
@@ -39,23 +39,23 @@ struct WritePlan {
 }
 
 impl WriteFaults {
-    /// These bytes come before the answer.
+    /// Sends these bytes before the response.
     pub(super) fn say_first(&self, bytes: &'static [u8]) {
         self.change(|plan| plan.before = bytes);
     }
 
-    /// The answer comes in two pieces.
+    /// Sends the response in two pieces.
     pub(super) fn split(&self) {
         self.change(|plan| plan.split = true);
     }
 
-    /// Has the system take in little from now on: of this connection alone.
+    /// Limits the kernel's receive buffer of this connection from now on.
     pub(super) fn hold_back(&self) {
         self.small_recv_buffer.store(true, Ordering::Relaxed);
     }
 
     fn change(&self, change: impl FnOnce(&mut WritePlan)) {
-        // Plain data, consistent after every statement.
+        // The data is consistent after every statement, so a poisoned lock can still be used.
         change(&mut self.plan.lock().unwrap_or_else(PoisonError::into_inner));
         self.armed.store(true, Ordering::Release);
     }
@@ -66,11 +66,11 @@ impl WriteFaults {
     }
 }
 
-/// A stream whose writes suffer so.
+/// A stream that applies these faults to its writes.
 pub(crate) struct FaultyStream<S> {
     stream: S,
     faults: Arc<WriteFaults>,
-    /// Of the plan under way.
+    /// What remains of the current plan.
     now: WritePlan,
     pause: Option<Pin<Box<Sleep>>>,
 }

@@ -9,15 +9,15 @@ use http_body::{Frame, SizeHint};
 
 use super::buf_list::BufList;
 
-/// Bytes of unknown length, such as what a player gets.
+/// A body of unknown length, such as a player's stream.
 pub(crate) trait BodyStream: Send {
-    /// The next bytes, all that have gathered; `None` at the end.
+    /// Returns all bytes that are available next; `None` at the end.
     fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<BufList>>;
 }
 
 /// The body of a response.
 pub(crate) enum Body {
-    /// All of it; taken once it is sent.
+    /// The whole body; `None` after it was sent.
     Full(Option<Bytes>),
     /// A stream, such as a file.
     Stream(Box<dyn BodyStream>),

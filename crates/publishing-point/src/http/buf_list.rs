@@ -1,14 +1,14 @@
-//! Bytes in many pieces, as one buffer: a write takes as many of them as the system allows.
+//! A buffer of several byte slices, which are written with as few vectored writes as possible.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-/// Pieces of shared memory, in the order in which they go out.
+/// Shared byte slices in the order in which they are sent.
 #[derive(Debug, Default)]
 pub(crate) struct BufList {
-    /// None of them is empty.
+    /// None of the slices is empty.
     pieces: VecDeque<Bytes>,
     len: usize,
 }
@@ -31,7 +31,7 @@ impl BufList {
         self.len == 0
     }
 
-    /// Moves the first `len` bytes over to another buffer, or all where there are less.
+    /// Moves the first `len` bytes to another buffer, or all if there are fewer.
     pub(crate) fn move_to(&mut self, mut len: usize, to: &mut Self) {
         while let Some(front) = self.pieces.front_mut().filter(|_| len > 0) {
             let here = front.len().min(len);
@@ -73,7 +73,7 @@ impl Buf for BufList {
         filled.map(|(piece, slice)| *slice = IoSlice::new(piece)).count()
     }
 
-    /// Beyond the end there is nothing to skip.
+    /// Advancing past the end stops at the end.
     fn advance(&mut self, mut len: usize) {
         while let Some(front) = self.pieces.front_mut().filter(|_| len > 0) {
             let here = front.len().min(len);
@@ -86,7 +86,7 @@ impl Buf for BufList {
         }
     }
 
-    /// Without a copy where a piece holds them.
+    /// Copies nothing if one slice contains all of the bytes.
     fn copy_to_bytes(&mut self, len: usize) -> Bytes {
         let mut taken = Self::default();
         self.move_to(len, &mut taken);

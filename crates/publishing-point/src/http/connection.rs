@@ -1,4 +1,4 @@
-//! One TCP connection: HTTP/1 on it, its bounds in time, and an end the far side can read.
+//! A TCP connection with HTTP/1: its timeouts, and a close that does not cut off the last response.
 
 use std::future::poll_fn;
 use std::io;
@@ -27,40 +27,40 @@ use crate::admission::client_limits::ConnectionPermit;
 use crate::admission::limits::ServerLimits;
 use crate::fault_injection::write_faults::{FaultyStream, WriteFaults};
 
-/// Bytes that the HTTP library reads ahead of a pusher's session.
+/// Bytes that the HTTP library reads ahead of a push session.
 const READ_AHEAD: usize = 64 * 1024;
-/// Times that a connection is asked for credentials before it is closed: each time costs a nonce.
+/// Authentication challenges on a connection before it is closed. Each challenge costs a nonce.
 const MAX_ASKED: usize = 8;
-/// Time beyond the Inactivity-Timeout, at which the session itself closes its connection.
+/// Time after the Inactivity-Timeout, at which the session itself closes its connection.
 const AFTER_INACTIVITY: Duration = Duration::from_secs(30);
-/// Silence after which the kernel asks whether the peer is still there.
+/// Idle time after which the kernel probes whether the peer still exists.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How long what still comes is read and dropped after the last answer, so that the peer can read
-/// that: a socket closed over unread bytes resets the connection.
+/// After the last response, the server reads and discards incoming data for this time, so that the peer can read the
+/// response: closing a socket with unread data resets the connection.
 const LINGERING_CLOSE_TIME: Duration = Duration::from_secs(1);
-/// Bytes dropped at most in that time.
+/// Maximum bytes discarded in that time.
 const LINGER_BYTES: usize = 64 << 20;
 
-/// What requests and sessions know of the connection they came on. It is gone when the connection is.
+/// Connection state shared with requests and sessions. They hold weak references to it, which end with the connection.
 pub(crate) struct Connection {
     peer: SocketAddr,
-    /// What URLs that lead here begin with.
+    /// The scheme of URLs of this server on this connection.
     scheme: &'static str,
     visit: ConnectionPermit,
     socket: Arc<OpenSocket>,
     close: Notify,
-    /// It closes by a reset.
+    /// Whether the connection is closed by a reset.
     resets: AtomicBool,
     requests: AtomicU64,
-    /// How many they were when that was last looked at.
+    /// The number of requests at the last idle check.
     seen: AtomicU64,
-    /// Requests under way.
+    /// Requests in progress.
     busy: AtomicUsize,
-    /// It pushes or plays, and has time.
+    /// Whether the connection pushes or plays, so that no idle limit applies.
     settled: AtomicBool,
     asked: AtomicUsize,
     wire: Arc<WriteFaults>,
-    /// The response that the rest of the connection is for.
+    /// The stream response that takes over the connection, if any.
     streaming: Mutex<Option<StreamResponse>>,
 }
 
@@ -83,32 +83,32 @@ impl Connection {
         }
     }
 
-    /// The address of the peer.
+    /// Returns the address of the peer.
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// `http` or `https`.
+    /// Returns `http` or `https`.
     pub(crate) fn scheme(&self) -> &'static str {
         self.scheme
     }
 
-    /// Where it comes from.
+    /// Returns the permit of the connection, with the limits of its address.
     pub(crate) fn visit(&self) -> &ConnectionPermit {
         &self.visit
     }
 
-    /// What the kernel knows of it.
+    /// Returns the connection's socket, to query the kernel's state of it.
     pub(crate) fn socket(&self) -> &Arc<OpenSocket> {
         &self.socket
     }
 
-    /// It pushes or plays: from now on the protocol's own time-outs count, and no other.
+    /// Marks the connection as pushing or playing. From now on only the timeouts of the protocols apply.
     pub(crate) fn mark_established(&self) {
         self.settled.store(true, Ordering::Relaxed);
     }
 
-    /// Counts a request for credentials; the connection closes after one too many.
+    /// Counts an authentication challenge; the connection closes after too many of them.
     pub(crate) fn asked(&self, mut response: Response<Body>) -> Response<Body> {
         if self.asked.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_ASKED {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -116,14 +116,14 @@ impl Connection {
         response
     }
 
-    /// Whether it neither does anything nor has done since this was asked.
+    /// Returns whether no request is in progress and none has arrived since the last call.
     fn is_idle(&self) -> bool {
         let requests = self.requests();
         let used = self.seen.swap(requests, Ordering::Relaxed) != requests;
         !used && !self.settled.load(Ordering::Relaxed) && self.busy.load(Ordering::Relaxed) == 0
     }
 
-    /// Closes the connection without an answer.
+    /// Closes the connection without a response.
     pub(crate) fn close(&self) {
         self.close.notify_one();
     }
@@ -135,29 +135,29 @@ impl Connection {
         self.close();
     }
 
-    /// Takes the connection from the HTTP library for a response with a stream.
+    /// Takes the connection over from the HTTP library, for a response with a stream.
     fn stream(&self, response: StreamResponse) {
         *self.streaming.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
     }
 
-    /// Whether the connection is for such a response from now on.
+    /// Returns whether the connection was taken over for such a response.
     fn is_streaming(&self) -> bool {
         self.streaming.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Requests so far.
+    /// Returns the number of requests so far.
     pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// What is to befall its next answer on its way out.
+    /// Returns the faults to inject into the next response.
     #[cfg(feature = "fault-injection")]
     pub(crate) fn wire(&self) -> &WriteFaults {
         &self.wire
     }
 }
 
-/// No answer is due: the connection just closes.
+/// No response is sent: the connection is closed.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection closes without a response")]
 pub(crate) struct Closed;
@@ -167,7 +167,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
     /// Answers a request.
     ///
     /// # Errors
-    /// [`Closed`] where the protocol wants the connection closed without an answer.
+    /// [`Closed`] if the protocol requires closing the connection without a response.
     fn handle(
         &self,
         connection: &Arc<Connection>,
@@ -175,12 +175,12 @@ pub(crate) trait Handler: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Response<Body>, Closed>> + Send;
 }
 
-/// What a connection is served by.
+/// The settings of a connection.
 pub(crate) struct ConnectionSettings {
     pub(crate) limits: ServerLimits,
-    /// How long an encoder's session lives between requests; its connection lives a little longer.
+    /// Maximum time between two requests of an encoder's session; its connection lives slightly longer.
     pub(crate) inactivity_timeout: Duration,
-    /// The certificate, if TLS is spoken.
+    /// The certificate, if TLS is used.
     pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
@@ -192,20 +192,19 @@ pub(crate) async fn serve<H: Handler>(
     settings: ConnectionSettings,
     visit: ConnectionPermit,
 ) {
-    // Boxed, so that a player's connection, which lasts, needs no memory for what came before its stream and what
-    // comes after it.
+    // Boxed, so that the long-lived connection of a player needs no memory for the phases before and after its stream.
     let served = Box::pin(serve_http(handler, stream, peer, settings, visit)).await;
     let Some((connection, mut stream)) = served else { return };
     let streaming = connection.streaming.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(response) = streaming {
-        // Made after the stream, so that it is dropped before it, whichever way this ends.
+        // Created after the stream, so that it is dropped first, however the connection ends.
         let _open = connection.socket.open(stream.tcp().as_raw_fd());
         if let Err(error) = response.send(&mut stream).await {
             tracing::debug!(%error, "connection");
         }
     }
     if connection.resets.load(Ordering::Relaxed) {
-        // Closed with that, as it is here, it is a reset.
+        // With a linger time of zero, closing the socket resets the connection.
         let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
         return;
     }
@@ -213,7 +212,8 @@ pub(crate) async fn serve<H: Handler>(
     Box::pin(linger(stream)).await;
 }
 
-/// Answers requests until the connection ends, or one is answered with a stream. `None` if TLS was not established.
+/// Answers requests until the connection ends or a response with a stream takes it over. Returns `None` if the TLS
+/// handshake failed.
 async fn serve_http<H: Handler>(
     handler: Arc<H>,
     stream: TcpStream,
@@ -222,23 +222,23 @@ async fn serve_http<H: Handler>(
     visit: ConnectionPermit,
 ) -> Option<(Arc<Connection>, MaybeTlsStream)> {
     if let Err(error) = set_options(&stream, &settings) {
-        tracing::debug!(%error, "socket options");
+        tracing::debug!(%error, "cannot set socket options");
     }
     let ConnectionSettings { limits, inactivity_timeout, tls, .. } = settings;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let stream = match timeout(limits.head_timeout, MaybeTlsStream::accept(stream, tls)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            tracing::debug!(%error, "TLS handshake");
+            tracing::debug!(%error, "TLS handshake failed");
             return None;
         }
         Err(_) => {
-            tracing::debug!("no TLS handshake in time");
+            tracing::debug!("TLS handshake timed out");
             return None;
         }
     };
     let connection = Arc::new(Connection::new(peer, scheme, visit));
-    // It bounds the time between requests too.
+    // This timeout also limits the time between requests.
     let head_timeout = inactivity_timeout + AFTER_INACTIVITY;
     let service = {
         let connection = Arc::downgrade(&connection);
@@ -251,7 +251,8 @@ async fn serve_http<H: Handler>(
                 connection.busy.fetch_add(1, Ordering::Relaxed);
                 let answer = handler.handle(&connection, request).await;
                 connection.busy.fetch_sub(1, Ordering::Relaxed);
-                // The library reads a request only when the response before it is sent: nothing of that is lost.
+                // The library reads a request only after the previous response is sent, so no data of a request is
+                // lost.
                 let mut answer = answer?;
                 match StreamResponse::take(&mut answer) {
                     None => Ok(answer),
@@ -273,7 +274,7 @@ async fn serve_http<H: Handler>(
     let descriptor = stream.tcp().as_raw_fd();
     let mut http =
         http.serve_connection(TokioIo::new(FaultyStream::new(stream, Arc::clone(&connection.wire))), service);
-    // Made after what has the stream, so that it is dropped before it, whichever way this ends.
+    // Created after the owner of the stream, so that it is dropped first, however the connection ends.
     let open = connection.socket.open(descriptor);
     let mut look = interval_at(Instant::now() + limits.head_timeout, limits.head_timeout);
     loop {
@@ -287,7 +288,7 @@ async fn serve_http<H: Handler>(
                 break;
             }
             () = connection.close.notified() => break,
-            // The whole head counts, however its bytes trickle.
+            // The time limit applies to the whole head, even if its bytes arrive slowly.
             _ = look.tick() => if connection.is_idle() {
                 break;
             },
@@ -307,10 +308,10 @@ fn set_options(stream: &TcpStream, settings: &ConnectionSettings) -> io::Result<
     socket.set_tcp_user_timeout(Some(settings.limits.stall_timeout))
 }
 
-/// Ends the connection for writing, and reads until the peer has done so too.
+/// Shuts down the write side, then reads until the peer closes too.
 async fn linger(stream: MaybeTlsStream) {
     let until = Instant::now() + LINGERING_CLOSE_TIME;
-    // Fails where the peer has gone already, or does not read.
+    // Fails if the peer has closed already or does not read.
     let Ok(Ok(stream)) = timeout_at(until, stream.end()).await else { return };
     let mut dropped = [0; 8 * 1024];
     let mut left = LINGER_BYTES;

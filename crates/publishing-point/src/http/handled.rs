@@ -1,4 +1,4 @@
-//! What a handler says of the request that it answered, beside the answer itself.
+//! Information about a handled request for the connection, in addition to the response.
 
 use std::borrow::Cow;
 
@@ -6,42 +6,42 @@ use http::Response;
 
 use super::body::Body;
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Handled {
-    /// Nothing that the connection has to know.
+    /// Nothing that concerns the connection.
     Plain,
-    /// It was refused; the log says so.
+    /// The request was refused, which is logged.
     Refused(Refusal),
-    /// The response's body is a player's stream.
+    /// The response body is a player's stream.
     Player,
-    /// An encoder's request was granted: its session lives.
+    /// An encoder's request was accepted, and its session exists.
     PushAccepted,
-    /// The client must show who it is.
+    /// The client must authenticate.
     Unauthorized {
-        /// It did so rightly, but with a nonce that no longer counts: no wrong password.
+        /// The credentials were right, but their nonce has expired. This is not a failed login.
         stale: bool,
-        /// The user that it says it is, if it says so.
+        /// The user name that the client sent, if any.
         user: Option<String>,
     },
 }
 
-/// Why a request was refused, and whose it was.
+/// The reason of a refusal, and the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) reason: Cow<'static, str>,
-    /// The user, if the client has shown who it is.
+    /// The user, if the client is authenticated.
     pub(crate) user: Option<String>,
 }
 
 impl Refusal {
-    /// The refusal of a client that has not shown who it is.
+    /// Returns the refusal of a client that is not authenticated.
     pub(crate) fn new(reason: impl Into<Cow<'static, str>>) -> Self {
         Self { reason: reason.into(), user: None }
     }
 }
 
-/// A response, and what became of its request.
+/// A response, and the result of its request.
 pub(crate) struct Answer {
     pub(crate) response: Response<Body>,
     pub(crate) handled: Handled,
@@ -54,7 +54,7 @@ impl Answer {
 }
 
 impl From<Response<Body>> for Answer {
-    /// The answer to a request of which the connection has to know nothing.
+    /// Returns an answer without further information for the connection.
     fn from(response: Response<Body>) -> Self {
         Self::new(Handled::Plain, response)
     }

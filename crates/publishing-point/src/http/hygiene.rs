@@ -1,12 +1,12 @@
-//! What RFC 9112 asks of every request's head beyond what the HTTP library checks.
+//! Checks of RFC 9112 on request heads that the HTTP library does not make.
 
 use http::uri::Authority;
 use http::{HeaderValue, Request, StatusCode, Version, header};
 
-/// Checks a head, and makes the target's authority its Host (RFC 9112, 3.2.2).
+/// Checks a head, and copies the authority of the request target to the Host header (RFC 9112, 3.2.2).
 ///
 /// # Errors
-/// The status to answer, and why.
+/// The status of the response, and the reason.
 pub(crate) fn check<B>(request: &mut Request<B>) -> Result<(), (StatusCode, &'static str)> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -31,7 +31,7 @@ pub(crate) fn check<B>(request: &mut Request<B>) -> Result<(), (StatusCode, &'st
     Ok(())
 }
 
-/// Whether the value is a host with or without a port, or empty, which a target without a host has.
+/// Returns whether the value is a host with or without a port, or empty, as for a target without a host.
 fn is_host(value: &HeaderValue) -> bool {
     let Ok(text) = value.to_str() else { return false };
     text.is_empty() || (!text.contains('@') && text.parse::<Authority>().is_ok())
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heads_are_checked_as_rfc_9112_says() {
+    fn heads_are_checked_by_rfc_9112() {
         for (version, target, hosts, expect, expected) in [
             (Version::HTTP_11, "/concert", &["x"][..], None, Ok("x")),
             (Version::HTTP_11, "/concert", &["[::1]:8080"], Some("100-Continue"), Ok("[::1]:8080")),

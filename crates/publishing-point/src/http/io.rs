@@ -1,4 +1,4 @@
-//! What a connection's bytes go through: TCP as it is, or TLS over it.
+//! The byte stream of a connection: plain TCP, or TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -11,17 +11,17 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// A connection, as HTTP sees it.
+/// A connection, as used by HTTP.
 pub(crate) enum MaybeTlsStream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl MaybeTlsStream {
-    /// Shakes hands, where TLS is spoken.
+    /// Performs the TLS handshake, if TLS is used.
     ///
     /// # Errors
-    /// Where the peer speaks no TLS, or none that this server does.
+    /// If the peer does not use TLS, or no version that this server supports.
     pub(crate) async fn accept(stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
         Ok(match tls {
             None => Self::Plain(stream),
@@ -29,7 +29,7 @@ impl MaybeTlsStream {
         })
     }
 
-    /// What is underneath.
+    /// Returns the TCP connection.
     pub(crate) fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
@@ -37,10 +37,10 @@ impl MaybeTlsStream {
         }
     }
 
-    /// Says that nothing more is sent, and gives the connection that this can still be read from.
+    /// Shuts down the write side, and returns the TCP connection for reading.
     ///
     /// # Errors
-    /// Where the peer has gone already.
+    /// If the peer has closed the connection already.
     pub(crate) async fn end(mut self) -> io::Result<TcpStream> {
         self.shutdown().await?;
         Ok(match self {

@@ -1,4 +1,4 @@
-//! The HTTP server: connections, TLS, and response bodies. It knows nothing of encoders and players.
+//! The HTTP server: connections, TLS, and response bodies. It does not depend on the push and pull protocols.
 
 pub(crate) mod body;
 pub(crate) mod buf_list;

@@ -1,39 +1,39 @@
-//! What the kernel knows of a connection: how much of it the peer has acknowledged.
+//! The kernel's state of a connection: how much the peer has acknowledged.
 //!
-//! The HTTP library has the stream. Those who ask have its descriptor's number, under a lock that the connection's end
-//! takes too: so nobody asks about a number that is another file's by now.
+//! The HTTP library owns the stream. Callers use the number of its file descriptor, under a lock that the end of the
+//! connection takes too, so that they never query a number that belongs to another file by now.
 
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use asfpush_client::transport::{Telemetry, tcp_info};
 
-/// The socket of a connection, as long as it is open.
+/// The socket of a connection while it is open.
 #[derive(Debug, Default)]
 pub(crate) struct OpenSocket(Mutex<Option<RawFd>>);
 
-/// Closes the [`OpenSocket`]; dropped before the stream is.
+/// Closes the [`OpenSocket`]; it is dropped before the stream.
 pub(super) struct CloseGuard(Arc<OpenSocket>);
 
-/// How much of what is sent from a moment on, such as a response, the peer has acknowledged.
+/// How much of the data sent since a certain time, such as that of a response, the peer has acknowledged.
 #[derive(Debug)]
 pub(crate) struct Acknowledgements {
     socket: Arc<OpenSocket>,
-    /// What the connection had sent, or had still to send, before.
+    /// Bytes that the connection had sent or queued before.
     before: u64,
 }
 
 impl OpenSocket {
-    /// The socket has this number until the guard is dropped.
+    /// Sets the number of the file descriptor, which is valid until the guard is dropped.
     pub(super) fn open(self: &Arc<Self>, fd: RawFd) -> CloseGuard {
         *self.lock() = Some(fd);
         CloseGuard(Arc::clone(self))
     }
 
-    /// What is acknowledged from now on.
+    /// Starts counting acknowledged bytes.
     pub(crate) fn acknowledgements(self: &Arc<Self>) -> Acknowledgements {
-        // What is outstanding is computed for a connection that this side began, whose SYN is acknowledged too: on one that
-        // was accepted it is one byte more.
+        // The kernel's counters are those of a connection that this side opened, whose SYN is acknowledged too. For an
+        // accepted connection they are one byte more.
         let taken = |told: Telemetry| told.outstanding.saturating_add(told.acknowledged.saturating_sub(1));
         let before = self.telemetry().map_or(0, taken);
         Acknowledgements { socket: Arc::clone(self), before }
@@ -45,7 +45,7 @@ impl OpenSocket {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<RawFd>> {
-        // Plain data, consistent after every statement.
+        // The data is consistent after every statement, so a poisoned lock can still be used.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -57,7 +57,7 @@ impl Drop for CloseGuard {
 }
 
 impl Acknowledgements {
-    /// Bytes acknowledged since; `None` if the system does not know, or the connection has ended.
+    /// Returns the bytes acknowledged since then; `None` if the system does not know, or the connection has ended.
     pub(crate) fn bytes(&self) -> Option<u64> {
         self.socket.telemetry().map(|told| told.acknowledged.saturating_sub(self.before))
     }
@@ -73,19 +73,19 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_sent_from_a_moment_on_is_acknowledged() {
+    async fn acknowledgements_are_counted_from_a_start() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut stream, _) = listener.accept().await.unwrap();
         let socket = Arc::new(OpenSocket::default());
-        assert_eq!(socket.acknowledgements().bytes(), None, "it is not open yet");
+        assert_eq!(socket.acknowledgements().bytes(), None, "the socket is not open yet");
         let guard = socket.open(stream.as_raw_fd());
         stream.write_all(&[0; 1000]).await.unwrap();
         peer.read_exact(&mut [0; 1000]).await.unwrap();
         let since = socket.acknowledgements();
         stream.write_all(&[0; 234]).await.unwrap();
         peer.read_exact(&mut [0; 234]).await.unwrap();
-        // The acknowledgement may come a little later than the bytes.
+        // The acknowledgement may arrive a little later than the bytes.
         while since.bytes().is_some_and(|bytes| bytes < 234) {
             tokio::task::yield_now().await;
         }

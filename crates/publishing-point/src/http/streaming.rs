@@ -1,9 +1,8 @@
-//! The response with a player's stream, sent without the HTTP library.
+//! Sends the response with a player's stream, without the HTTP library.
 //!
-//! The library would keep its read buffer and the state of its parser for as long as the stream lasts, which is more
-//! memory than all else of a player, and would run through its states each time a packet is sent. From the
-//! request to the end of the connection nothing is left that it is needed for: the connection takes no further
-//! request.
+//! The library would keep its read buffer and its parser state for the whole stream, which is more memory than the rest
+//! of a player needs, and it would run its state machine for each packet. After the request the library is no longer
+//! needed, because the connection accepts no further request.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -19,16 +18,17 @@ use super::body::{Body, BodyStream};
 use super::buf_list::BufList;
 use super::io::MaybeTlsStream;
 
-/// Bytes that a player may send while it plays. They are dropped: what follows the request for a stream on the same
-/// connection is not answered. After these nothing more is read, so that a client cannot keep the server busy with them.
+/// Maximum bytes that a player may send while it plays. They are discarded, because requests after the one for a stream
+/// are not answered. Beyond this, the server stops reading, so that a client cannot keep it busy.
 const MAX_UNREAD: usize = 64 * 1024;
-/// Pieces of one write. Linux takes up to 1024; this many are the packets of 100 KB.
+/// Maximum slices of one write. Linux accepts up to 1024; this number covers the packets of 100 KB.
 const MAX_PIECES: usize = 64;
 
 /// A response with whose body the connection ends.
 pub(crate) struct StreamResponse {
     head: Bytes,
-    /// Each piece of the body is a chunk (RFC 9112, 7.1). Otherwise the end of the connection ends the body.
+    /// Whether each piece of the body is sent as a chunk (RFC 9112, 7.1). Otherwise the end of the connection ends the
+    /// body.
     chunked: bool,
     body: Box<dyn BodyStream>,
 }
@@ -50,7 +50,7 @@ impl StreamResponse {
     /// Sends the response to its end.
     ///
     /// # Errors
-    /// If the peer closes the connection first, or it breaks.
+    /// If the peer closes the connection first, or the connection is lost.
     pub(crate) async fn send(self, stream: &mut MaybeTlsStream) -> io::Result<()> {
         let Self { head, chunked, body } = self;
         let mut sending = Sending { body, pending: head.into(), chunked, ended: false, may_read: MAX_UNREAD };
@@ -58,13 +58,13 @@ impl StreamResponse {
     }
 }
 
-/// A response on its way.
+/// A response in progress.
 struct Sending {
     body: Box<dyn BodyStream>,
-    /// Bytes that go out next.
+    /// Bytes that are sent next.
     pending: BufList,
     chunked: bool,
-    /// After `pending` nothing follows.
+    /// Whether nothing follows after `pending`.
     ended: bool,
     may_read: usize,
 }
@@ -89,7 +89,7 @@ impl Sending {
                 }
                 self.pending.advance(written);
             }
-            // TLS keeps what the socket did not take.
+            // TLS buffers data that the socket did not accept.
             ready!(Pin::new(&mut *stream).poll_flush(context))?;
             if self.ended {
                 return Poll::Ready(Ok(()));
@@ -105,7 +105,7 @@ impl Sending {
         }
     }
 
-    /// Reads and drops what the peer sends; ready if it has closed the connection.
+    /// Reads and discards what the peer sends; ready if the peer has closed the connection.
     fn poll_read(&mut self, stream: &mut MaybeTlsStream, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.may_read > 0 {
             let mut dropped = [0; 512];
@@ -127,7 +127,7 @@ fn chunk(bytes: BufList) -> BufList {
     chunk
 }
 
-/// The head as the HTTP library would write it, names in Title-Case.
+/// Returns the head as the HTTP library would write it, with names in Title-Case.
 fn head<B>(response: &Response<B>, chunked: bool, now: SystemTime) -> Bytes {
     let mut head = BytesMut::with_capacity(512);
     let version = if chunked { "HTTP/1.1" } else { "HTTP/1.0" };
@@ -166,7 +166,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives what it is sent.
+    /// Yields the pieces that the test sends.
     struct Given(mpsc::UnboundedReceiver<&'static [u8]>);
 
     impl BodyStream for Given {
@@ -188,7 +188,7 @@ mod tests {
         (peer, MaybeTlsStream::Plain(listener.accept().await.unwrap().0))
     }
 
-    /// What a peer receives of a response with the pieces `one` and `three`, from the end of its head.
+    /// Returns what a peer receives of a response with the pieces `one` and `three`, after its head.
     async fn received(version: Version) -> String {
         let (mut peer, mut stream) = connected().await;
         let (give, given) = mpsc::unbounded_channel();
@@ -234,7 +234,7 @@ mod tests {
         let response = StreamResponse::take(&mut response(Version::HTTP_10, Given(given))).unwrap();
         let sending = tokio::spawn(async move { response.send(&mut stream).await });
         let (mut heard, mut says) = peer.into_split();
-        // More than the system takes in: this does not end.
+        // More than the kernel buffers, so that the response does not end.
         let saying = tokio::spawn(async move { says.write_all(&vec![0; 64 << 20]).await });
         give.send(b"the stream").unwrap();
         let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! TLS for those who come by https: the server's certificate, read from PEM files.
+//! TLS for clients that use https: the server's certificate, read from PEM files.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,43 +9,43 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// An address where TLS is spoken, and as whom.
+/// A TLS listener and its certificate.
 #[derive(Clone, Debug)]
 pub struct Tls {
     /// The address; port 0 lets the system choose. A reload does not change it.
     pub listen: SocketAddr,
-    /// For connections that come from now on.
+    /// The TLS configuration of new connections.
     pub(crate) config: Arc<ServerConfig>,
 }
 
-/// Why there can be no TLS: names the file.
+/// An error of the TLS settings, with the name of the file.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file of certificates, or that of the key, is none.
+    /// The certificate file or the key file is invalid.
     #[error("{}: {error}: a PEM file with {wanted} is needed", .path.display())]
     Pem {
         /// The file.
         path: PathBuf,
-        /// What should be in it.
+        /// What the file must contain.
         wanted: &'static str,
-        /// What is wrong.
+        /// The error.
         error: pem::Error,
     },
-    /// The certificate and the key do not go together, or are of an unknown kind.
-    #[error("{}: {error}: it must belong to the key, and both be of a kind in use", .path.display())]
+    /// The certificate and the key do not match, or have an unsupported type.
+    #[error("{}: {error}: it must match the key, and both must have a supported type", .path.display())]
     Certificate {
-        /// The file of certificates.
+        /// The certificate file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error.
         error: rustls::Error,
     },
 }
 
 impl Tls {
-    /// Reads the server's certificate, with those that lead from it to the authority behind it, and its key.
+    /// Reads the server's certificate, followed by its intermediate certificates, and its private key.
     ///
     /// # Errors
-    /// Where a file cannot be read, or the two do not go together.
+    /// If a file cannot be read, or the certificate and the key do not match.
     pub fn read(listen: SocketAddr, certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         const CERTIFICATES: &str = "the server's certificate";
         let bad = |path: &Path, wanted| {

@@ -1,4 +1,4 @@
-//! The push protocol's requests over HTTP: heads and bodies to and from sessions.
+//! HTTP handlers of the push protocol: request heads and bodies to sessions, and their replies.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,16 +25,16 @@ use wmhttp::headers::{Cookies, Directives, Kind, RequestHead, is_encoder, lenien
 use wmhttp::server::access::RequestLine;
 use wmhttp::server::{Outcome, Policy, Reply, reply_to_non_encoder, unknown_session};
 
-/// Bytes of a PushSetup's body.
+/// Maximum bytes of a PushSetup's body.
 const MAX_SETUP: usize = 8 * 1024;
-/// Bytes of a PushStart's body that are read and dropped after a 401; the connection closes at more.
+/// Maximum bytes of a PushStart's body that are read and discarded after a 401; beyond that the connection closes.
 const MAX_DRAINED: usize = 64 << 20;
-/// How long that takes at most.
+/// Maximum time for that.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
-/// Chunks that wait for the session; each is what the HTTP library read at one time.
+/// Chunks that wait for the session. Each is the result of one read by the HTTP library.
 const BODY_CHUNK_QUEUE_LEN: usize = 4;
 
-/// Whether the request is of the push protocol.
+/// Returns whether the request belongs to the push protocol.
 pub(crate) fn is_push(request: &Request<Incoming>) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     request.method() == Method::POST && content_type.and_then(Kind::from_content_type).is_some()
@@ -44,7 +44,7 @@ impl Ingest {
     /// Answers a PushSetup or PushStart.
     ///
     /// # Errors
-    /// [`Closed`] where the protocol wants the connection closed without an answer.
+    /// [`Closed`] if the protocol requires closing the connection without a response.
     pub(crate) async fn answer(
         &self,
         connection: &Arc<Connection>,
@@ -103,7 +103,7 @@ impl Ingest {
         let line = RequestLine { method: request.method.as_str(), target: &target };
         match head.kind {
             Kind::Setup => {
-                // Read in any case, since the connection stays open.
+                // The body is read in any case, because the connection stays open.
                 let body = timeout(config.bounds.setup_timeout, setup_body(body))
                     .await
                     .map_err(|_| Reply::error(policy, 408, "timeout while reading the PushSetup body"))?
@@ -111,7 +111,7 @@ impl Ingest {
                         Reply::error(policy, 413, "the PushSetup body is incomplete, or longer than 8192 bytes")
                     })?;
                 let directives = Directives::from_body(&body).map_err(|text| Reply::error(policy, 400, text))?;
-                // An encoder that is sent elsewhere need not show who it is here.
+                // A redirected encoder need not authenticate here.
                 let user = if registry.point(&path).is_none_or(|point| point.redirect().is_none()) {
                     self.authorize(&head, line, &path, Some(&directives))?
                 } else {
@@ -133,8 +133,8 @@ impl Ingest {
             Kind::Start => {
                 let session = registry.session_on(&id, &path, connection);
                 let is_authorized = head.authorization.iter().any(|(name, _)| name == header::AUTHORIZATION);
-                // Windows Media Encoder shows who it is at PushSetup only: the connection and the push-id are the
-                // proof from then on.
+                // Windows Media Encoder authenticates only at PushSetup. After that, the connection and the push-id
+                // identify it.
                 let proven = session.as_ref().is_some_and(|(_, session)| {
                     !is_authorized && session.is_on(connection) && self.owner_may_push(session, &path)
                 });
@@ -161,7 +161,7 @@ impl Ingest {
                 let start = Start { head, connection: Arc::downgrade(connection), chunks, answer };
                 session.request(SessionRequest::Start(start)).await;
                 let faults = acting.and_then(|acting| acting.in_body(&session));
-                // A task of its own, since the answer may go out before the body is complete.
+                // The body has its own task, because the response may be sent before the body is complete.
                 tokio::spawn(pump(body, to_session, faults, registry.point(&path)));
                 Ok(reply.await.ok())
             }
@@ -169,8 +169,8 @@ impl Ingest {
     }
 }
 
-/// Why the request cannot be read without the Content-Length that it lacks (C-2, C-7). A PushSetup without one ends with
-/// its head (RFC 9112, 6.3), but for one in chunks.
+/// Returns why a request without a Content-Length is refused (C-2, C-7). A PushSetup without one has no body (RFC 9112,
+/// 6.3), unless it is chunked.
 fn lacks_length(request: &Request<Incoming>) -> Option<&'static str> {
     let headers = request.headers();
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -184,12 +184,12 @@ fn lacks_length(request: &Request<Incoming>) -> Option<&'static str> {
     }
 }
 
-/// The answer to a user that uses the push-id of another.
+/// Returns the response to a user that uses the push-id of another user.
 fn other_users_session(policy: &Policy) -> Reply {
     Reply::error(policy, 403, "this push session belongs to another user")
 }
 
-/// Reads what comes of a body that nobody wants, so that the connection can carry the next request.
+/// Reads and discards a body, so that the connection can carry the next request.
 async fn drain(mut body: Incoming) {
     let mut left = MAX_DRAINED;
     while let Some(Ok(frame)) = body.frame().await {
@@ -200,7 +200,7 @@ async fn drain(mut body: Incoming) {
     }
 }
 
-/// The whole body, or `None` where it is too long or breaks off.
+/// Returns the whole body; `None` if it is too long or incomplete.
 async fn setup_body(mut body: Incoming) -> Option<Bytes> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -214,8 +214,8 @@ async fn setup_body(mut body: Incoming) -> Option<Bytes> {
     Some(whole.freeze())
 }
 
-/// Hands a PushStart's body to its session until the body ends or the session wants no more. Where the
-/// body breaks off the session sees the channel end without [`BodyChunk::End`].
+/// Passes a PushStart's body to its session until the body or the session ends. If the body is incomplete, the channel
+/// closes without [`BodyChunk::End`].
 async fn pump(
     mut body: Incoming,
     session: mpsc::Sender<BodyChunk>,
@@ -233,7 +233,7 @@ async fn pump(
             None => BodyChunk::End,
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(bytes) => BodyChunk::Bytes(bytes),
-                // Trailers: nothing of the stream.
+                // Trailers are not part of the stream.
                 Err(_) => continue,
             },
             Some(Err(_)) => return,
@@ -258,30 +258,30 @@ async fn pump(
         if session.send(chunk).await.is_err() || last {
             return;
         }
-        // The session is not kept waiting for what has come, and one that wants no more ends the wait.
+        // The session has already received the data and does not wait. If it ends, so does this wait.
         if !wait.is_zero() && timeout(wait, session.closed()).await.is_ok() {
             return;
         }
     }
 }
 
-/// The reply of a fault switch, which has logged it.
+/// Returns the response of an injected fault, which is already logged.
 fn faulty_answer(reply: Reply) -> Answer {
     Answer { handled: Handled::Plain, ..answer(reply, None) }
 }
 
-/// A reply of the protocol as HTTP, and what it says of the request, which is this user's.
+/// Converts a reply of the protocol to HTTP, with the result of the request of this user.
 pub(crate) fn answer(reply: Reply, user: Option<String>) -> Answer {
     let headers = reply.to_headers();
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let text = reply.body.map(|(_, text)| text);
     let handled = match reply.outcome {
         Outcome::Accepted => Handled::PushAccepted,
-        // The session says how it ended.
+        // The session logs its own end.
         Outcome::SessionEnded => Handled::Plain,
         Outcome::Refused => {
             let reason = match &text {
-                // An ASX for a player in place of an error.
+                // A player received an ASX file instead of an error.
                 Some(_) if status.is_success() => "the User-Agent is not a supported WMEncoder".to_owned(),
                 Some(text) => text.clone(),
                 None => status.canonical_reason().unwrap_or("refused").to_owned(),

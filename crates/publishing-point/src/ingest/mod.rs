@@ -1,4 +1,4 @@
-//! Encoders push in: the handlers of PushSetup and PushStart, and the push session.
+//! Pushes of encoders: the handlers of PushSetup and PushStart, and the push session.
 
 pub(crate) mod handlers;
 pub(crate) mod rate_limit;

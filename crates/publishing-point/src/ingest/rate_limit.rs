@@ -1,20 +1,20 @@
-//! How fast a pusher may send.
+//! Limits the bit rate of a push.
 //!
-//! What is beyond the rate is held back by TCP, not refused: a pusher that takes a broken push up again sends
-//! what has gathered faster than the stream for a while, and would come back at once, with more. A stream that
-//! is too fast for good fills its own encoder's queue, whose policy then decides what is left out; the server
-//! takes no more of it than it was told to bear, and the log says so.
+//! TCP flow control delays what exceeds the rate; it is not refused. An encoder that resumes a push sends its queued
+//! packets faster than the stream for a while, and would only come back with more if it were refused. If a stream
+//! permanently exceeds the rate, the queue of its own encoder fills, and the encoder's policy decides what to drop. The
+//! server accepts no more than its limit, and logs this.
 
 use std::time::{Duration, Instant};
 
 use crate::admission::token_bucket::{Rate, TokenBucket};
 
-/// Stream time that may come at once.
+/// Stream time that may arrive at once.
 const BURST_TIME: Duration = Duration::from_secs(5);
-/// Bytes that may come at once in any case: the largest packets of the protocol, and what is read ahead.
+/// Bytes that may always arrive at once: the largest packets of the protocol, and what the server reads ahead.
 const LEAST_BURST: f64 = 256.0 * 1024.0;
 
-/// The pace of one PushStart.
+/// The rate limiter of one PushStart.
 #[derive(Debug)]
 pub(crate) struct RateLimiter {
     bucket: Option<TokenBucket>,
@@ -26,7 +26,8 @@ impl RateLimiter {
         Self { bucket: None, told: false }
     }
 
-    /// How long to wait after these bytes until more are read, by the point's bits a second; 0 is no limit.
+    /// Returns how long to wait after these bytes before reading more. `bits` is the limit of the point in bit/s; 0
+    /// means no limit.
     pub(crate) fn wait(&mut self, bytes: usize, bits: u64, point: &str, now: Instant) -> Duration {
         if bits == 0 {
             return Duration::ZERO;
@@ -48,10 +49,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_beyond_the_rate_waits() {
+    fn data_beyond_the_rate_waits() {
         let (mut pace, start) = (RateLimiter::new(), Instant::now());
         let mut now = start;
-        // 10 MB at 1 Mbit/s: 5 s worth at once, 75 s the rest.
+        // 10 MB at 1 Mbit/s: 5 s of it at once, and the rest in 75 s.
         for _ in 0..1000 {
             now += pace.wait(10_000, 1_000_000, "concert", now);
         }
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn no_rate_is_no_limit_and_a_slower_stream_never_waits() {
+    fn rate_0_is_no_limit_and_a_slower_stream_never_waits() {
         let (mut pace, mut now) = (RateLimiter::new(), Instant::now());
         assert_eq!(pace.wait(1 << 40, 0, "concert", now), Duration::ZERO);
         for _ in 0..1000 {

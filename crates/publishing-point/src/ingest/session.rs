@@ -1,4 +1,4 @@
-//! One push session: a task that owns the protocol machine and writes into a point.
+//! A push session: a task that owns the protocol state machine and writes into a point.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -18,19 +18,19 @@ use wmhttp::server::{Output, Reply, ServerSession};
 
 /// Requests that wait for the session.
 const REQUEST_QUEUE_LEN: usize = 4;
-/// How long a request waits for the end of the PushStart before: a pusher that reconnects at once may be
-/// seen on the new connection before the old one's end is.
+/// Maximum time that a request waits for the end of the previous PushStart. If an encoder reconnects at once, its new
+/// connection may be seen before the loss of the old one.
 const PREVIOUS_REQUEST_GRACE: Duration = Duration::from_millis(500);
 
-/// What is called once, when the session is deleted; told whether its point goes with it (S-13).
+/// Called once when the session is deleted, with whether to remove its point (S-13).
 type OnEnd = Box<dyn FnOnce(bool) + Send>;
 
-/// What a session's task starts with.
+/// The parameters of a session's task.
 pub(crate) struct SessionStart {
     pub(crate) point: Arc<PublishingPoint>,
     pub(crate) session: ServerSession,
     pub(crate) pusher: Arc<Pusher>,
-    /// The user that opens it; `None` where nobody was asked.
+    /// The user that opens the session; `None` if no authentication was required.
     pub(crate) owner: Option<Arc<str>>,
     pub(crate) on_end: OnEnd,
 }
@@ -66,18 +66,18 @@ struct Session {
     session: ServerSession,
     on_end: Option<OnEnd>,
     connected: watch::Sender<Weak<Connection>>,
-    /// Which of its connection's requests is the session's latest.
+    /// The number of the session's latest request on its connection.
     request: u64,
-    /// The PushStart under way.
+    /// The PushStart in progress.
     current: Option<ActivePush>,
-    /// A request that waits for the end of `current`, and how long.
+    /// A request that waits for the end of `current`, and until when.
     waiting: Option<(SessionRequest, Instant)>,
     writer: StreamWriter,
-    /// Why the session is no longer in its point, where the stream continues.
+    /// Why the session no longer belongs to its point, whose stream continues.
     displaced: Option<&'static str>,
     /// The error that the session ends with.
     refusal: Option<String>,
-    /// Until when the status says that the session waits for its encoder.
+    /// The end of the wait for the encoder, as last reported to the status.
     waits_until: Option<Instant>,
 }
 
@@ -112,7 +112,7 @@ impl Session {
         }
     }
 
-    /// Has the status show since when and until when the session waits for its encoder.
+    /// Reports to the status since when and until when the session waits for its encoder.
     fn report_wait(&mut self) {
         let until = self.session.deadline().filter(|_| !self.session.is_streaming());
         if until != self.waits_until {
@@ -129,10 +129,10 @@ impl Session {
         let deadline = self.session.deadline();
         let patience = self.waiting.as_ref().map(|(_, until)| *until);
         let wake_at = deadline.into_iter().chain(patience).min();
-        // Chunks come last: a body that never pauses must not keep the rest waiting.
+        // Chunks are last, because a body that never pauses must not delay the other events.
         tokio::select! {
             biased;
-            // The registry has the sender as long as the session is in it.
+            // The registry keeps the sender while the session is in it.
             Ok(()) = fate.changed() => Event::Fate(*fate.borrow_and_update()),
             () = sleep_to(wake_at) => Event::Time,
             message = messages.recv(), if self.waiting.is_none() => Event::Message(message),
@@ -152,7 +152,7 @@ impl Session {
                 self.session.connection_lost(now);
             }
             Event::Message(Some(message)) => self.waiting = Some((message, now + PREVIOUS_REQUEST_GRACE)),
-            // Nobody can reach the session any more.
+            // No handle of the session is left.
             Event::Message(None) => self.displaced = Some("the server stopped"),
             Event::Fate(SessionControl::Displaced) => self.displaced = Some("an encoder opened another session"),
             Event::Fate(SessionControl::Expelled(status)) => self.session.terminate(status, now),
@@ -161,13 +161,13 @@ impl Session {
         }
     }
 
-    /// Takes the request that waits, where the PushStart before it is over or does not end.
+    /// Handles the waiting request if the previous PushStart has ended or its time is over.
     fn take_waiting(&mut self) {
         let now = Instant::now();
         let Some((message, _)) = self.waiting.take_if(|(_, until)| self.current.is_none() || now >= *until) else {
             return;
         };
-        // An answer cannot be handed over where its connection is gone.
+        // The answer cannot be delivered if the connection is closed.
         match message {
             SessionRequest::SetUpAgain { directives, connection, answer } => {
                 if self.current.is_none() {
@@ -186,15 +186,16 @@ impl Session {
         }
     }
 
-    /// The session's latest request has come on this connection, and waits for its answer.
+    /// Notes that the session's latest request has arrived on this connection and waits for its response.
     fn set_connection(&mut self, connection: Weak<Connection>) {
         self.request = connection.upgrade().map_or(0, |connection| connection.requests());
         self.connected.send_replace(connection);
     }
 
-    /// Does what the machine wants done.
+    /// Executes the outputs of the state machine.
     async fn process_outputs(&mut self) {
-        // Who is told that a session is over may begin the next at once: the point must be free by then.
+        // A client that receives the final response may open the next session at once, so the point must be free before
+        // it is sent.
         let mut last_reply = None;
         while let Some(output) = self.session.poll() {
             match output {
@@ -204,7 +205,7 @@ impl Session {
                     }
                 }
                 Output::Header(bytes) | Output::StreamChange(bytes) => {
-                    // The packets before it are counted as the session's.
+                    // The earlier packets are counted under the previous header.
                     self.flush();
                     match Header::parse(bytes) {
                         Ok(header) => self.writer.header(header).await,
@@ -222,7 +223,7 @@ impl Session {
                 Output::Close => {
                     self.current = None;
                     let connection = self.connected.borrow().upgrade();
-                    // Proxies have several encoders share one: it may be another's by now.
+                    // Proxies share a connection among encoders, so it may belong to another one by now.
                     if let Some(connection) = connection.filter(|connection| connection.requests() == self.request) {
                         connection.close();
                     }
@@ -232,7 +233,7 @@ impl Session {
                     let why = self.refusal.take();
                     let is_refused = matches!(reason, Hresult::BAD_REQUEST | Hresult::TIMEOUT);
                     self.pusher.log_end(self.point.name(), why.as_deref().unwrap_or_else(|| words(reason)), is_refused);
-                    // The others were answered, or are no errors.
+                    // The other reasons were already reported, or are not errors.
                     if ![Hresult::OK, Hresult::ABORT, Hresult::TIMEOUT, Hresult::BAD_REQUEST].contains(&reason) {
                         self.point.ledger().trouble(&format!("push session ended: {reason}"));
                     }
@@ -250,7 +251,7 @@ impl Session {
         }
     }
 
-    /// Answers the PushStart under way; in vain where its connection is gone.
+    /// Answers the PushStart in progress. This has no effect if its connection is closed.
     fn answer(&mut self, reply: Reply) {
         if let (400.., Some((_, text))) = (reply.status, &reply.body) {
             self.point.ledger().trouble(&format!("push ended: {} {}", reply.status, text.trim_end()));
@@ -260,7 +261,7 @@ impl Session {
         }
     }
 
-    /// Hands the packets so far to the players.
+    /// Hands the packets received so far to the players.
     fn flush(&mut self) {
         let (packets, received) = self.writer.flush();
         if packets > 0 {
@@ -268,18 +269,18 @@ impl Session {
         }
     }
 
-    /// Ends the session over media that are not ASF.
+    /// Ends the session because its media are not ASF.
     fn refuse(&mut self, error: &asf::Error) {
         self.session.refuse(&error.to_string());
     }
 }
 
-/// Why a session ended that was not refused, in words.
+/// Returns why a session ended, as text.
 fn words(reason: Hresult) -> &'static str {
     match reason {
         Hresult::OK => "the encoder ended the stream",
         Hresult::ABORT => "the server ended the session",
-        Hresult::TIMEOUT => "no request came from the encoder in time",
+        Hresult::TIMEOUT => "no request arrived from the encoder in time",
         Hresult::RESET_CONNECTION => "the connection was lost, and the encoder did not return in time",
         _ => "the encoder ended the stream with an error",
     }
@@ -313,7 +314,7 @@ mod tests {
     use asf::test_util::HeaderBuilder;
     use wmhttp::packet::Packet as Framed;
 
-    /// A pusher's request to the point `concert`.
+    /// Returns an encoder's request to the point `concert`.
     fn request(kind: &str, id: &str, length: u32) -> Vec<u8> {
         let text = format!(
             "POST /concert HTTP/1.1\r\nHost: test\r\nContent-Type: application/x-wms-push{kind}\r\n\
@@ -322,13 +323,13 @@ mod tests {
         text.into_bytes()
     }
 
-    /// A PushStart that begins with these packets.
+    /// Returns a PushStart that begins with these packets.
     fn start(id: &str, packets: &[Framed]) -> Vec<u8> {
         let body = packets.iter().flat_map(|packet| packet.to_bytes().unwrap());
         request("start", id, i32::MAX as u32).into_iter().chain(body).collect()
     }
 
-    /// A connection with a session, as soon as the point is free, and the session's id.
+    /// Opens a session as soon as the point is free; returns its connection and its id.
     async fn set_up(server: &Server) -> (TcpStream, String) {
         loop {
             let mut stream = TcpStream::connect(server.addr()).await.unwrap();
@@ -345,9 +346,9 @@ mod tests {
         }
     }
 
-    /// S-11: who is told that a push was refused finds the point free, however slow the disk.
+    /// S-11: an encoder that receives the refusal of its push finds the point free, however slow the disk is.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn s11_a_refusal_comes_after_the_session_is_over() {
+    async fn s11_a_refusal_is_sent_after_the_session_has_ended() {
         let server = Server::start(Config::with_points(["concert"], &PointConfig::default())).await.unwrap();
         let point = server.registry.point("/concert").unwrap();
         let (recorder, disk) = Recorder::stalled();
@@ -355,7 +356,7 @@ mod tests {
         let (mut stream, id) = set_up(&server).await;
         let packets = [
             Framed::Header(HeaderBuilder::default().packet_size(200).build()),
-            // Larger than the header says.
+            // Larger than the packet size in the header.
             Framed::Data(Bytes::from(vec![0; 201])),
         ];
         stream.write_all(&start(&id, &packets)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Who may push, and the opening of push sessions.
+//! Authorization of pushes, and the opening of push sessions.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,13 +18,13 @@ use wmhttp::headers::{Directives, PushId, RequestHead};
 use wmhttp::server::access::RequestLine;
 use wmhttp::server::{PointLookup, Reply, ServerSession, accept, loop_refusal};
 
-/// Where encoders push in.
+/// The part of the server that accepts pushes.
 pub(crate) struct Ingest {
     pub(super) registry: Arc<Registry>,
     access: Arc<Access>,
 }
 
-/// What the table says to a PushSetup.
+/// The result of an admitted PushSetup.
 struct Opened {
     session: ServerSession,
     point: Arc<PublishingPoint>,
@@ -36,11 +36,11 @@ impl Ingest {
         Self { registry, access }
     }
 
-    /// The user who may push to the point that `path` names, or make it from the template in `directives`; `None` where
-    /// nobody is asked.
+    /// Returns the user who may push to the point of `path`, or create it from the template in `directives`; `None` if
+    /// no authentication is required.
     ///
     /// # Errors
-    /// What to answer if it may not.
+    /// The refusal.
     pub(super) fn authorize(
         &self,
         head: &RequestHead,
@@ -52,17 +52,17 @@ impl Ingest {
         self.access.pusher(head, line, &rights, &self.registry.config().policy)
     }
 
-    /// Whether the user that opened this session may still push to the point that `path` names.
+    /// Returns whether the user that opened this session may still push to the point of `path`.
     pub(super) fn owner_may_push(&self, session: &PublishSession, path: &str) -> bool {
         session.owner().is_some_and(|owner| self.access.still_has(owner, &self.rights(path, None)))
     }
 
-    /// The rights that a push needs.
+    /// Returns the rights that a push needs.
     fn rights(&self, path: &str, directives: Option<&Directives>) -> Vec<Principals> {
         let template = || directives.and_then(|directives| self.template(directives));
         match self.registry.point(path) {
             Some(point) => vec![point.config().write.clone()],
-            // A client that is unknown is not told which points exist.
+            // Clients that are not authenticated do not learn which points exist.
             None => template().map_or(vec![Principals::Users], |template| {
                 let template = template.config();
                 vec![template.write.clone(), template.create.clone()]
@@ -70,10 +70,10 @@ impl Ingest {
         }
     }
 
-    /// Opens a session at the point that `path` names, and makes the point if it comes from a template.
+    /// Opens a session at the point of `path`, and creates the point if it comes from a template.
     ///
     /// # Errors
-    /// What to answer instead.
+    /// The refusal.
     pub(super) async fn open(
         &self,
         path: &str,
@@ -132,10 +132,11 @@ impl Ingest {
         Ok(reply)
     }
 
-    /// Looks at the table and at what is asked; displaces a session that gives way.
+    /// Admits a PushSetup by the state of the table and the request, and displaces a session whose encoder is not
+    /// connected.
     ///
     /// # Errors
-    /// What to answer.
+    /// The refusal.
     fn admit(
         &self,
         table: &mut Table,
@@ -150,7 +151,8 @@ impl Ingest {
         let known = table.point(key).map(Arc::clone);
         let before = table.session_at(key).map(|(id, session)| (id.clone(), session.is_connected()));
         let lookup = match (&known, &made) {
-            // A session whose encoder is not connected gives way: it may be the same encoder, started again.
+            // A session whose encoder is not connected is displaced, because the new request may come from the same
+            // encoder after a restart.
             (Some(point), _) => point.redirect().unwrap_or(match before {
                 Some((_, true)) => PointLookup::Busy,
                 Some((_, false)) | None => PointLookup::Exists,
@@ -174,7 +176,7 @@ impl Ingest {
         Ok(Opened { session, point, reply })
     }
 
-    /// The refusal of a push to a point that pulls its stream, or would do so once it is made from its template.
+    /// Returns the refusal of a push to a point that pulls its stream, or would do so when created from its template.
     fn source_refusal(&self, name: &str, directives: &Directives) -> Option<Reply> {
         let point = self.registry.point_named(name).or_else(|| self.template(directives))?;
         point.config().source.as_ref()?;
@@ -184,10 +186,10 @@ impl Ingest {
         Some(Reply::error(&self.registry.config().policy, 403, text))
     }
 
-    /// The settings of a point that has to be made from a template first.
+    /// Returns the settings of a point that must first be created from a template.
     ///
     /// # Errors
-    /// What to answer if it cannot be made.
+    /// The refusal, if it cannot be created.
     fn template_for(
         &self,
         name: &str,
@@ -208,23 +210,23 @@ impl Ingest {
         Ok(Some(template))
     }
 
-    /// The point whose settings a new one would get (S-8).
+    /// Returns the point whose settings a new point would get (S-8).
     fn template(&self, directives: &Directives) -> Option<Arc<PublishingPoint>> {
         self.registry.point_named(&name_of(directives.template.as_deref()?))
     }
 
-    /// Makes a point, without holding up the runtime: its recorder is a thread.
+    /// Creates a point without blocking the runtime, because its recorder is a thread.
     async fn make_point(&self, name: &str, config: Arc<PointConfig>) -> Result<Arc<PublishingPoint>, Reply> {
         let owned = name.to_owned();
         let made = tokio::task::spawn_blocking(move || PublishingPoint::create(&owned, &config)).await;
-        // Fails only where the task panicked or the runtime ends.
+        // Fails only if the task panicked or the runtime ends.
         made.unwrap_or_else(|error| Err(error.into())).map_err(|error| {
             tracing::error!(point = name, %error, "cannot create the publishing point");
             Reply::error(&self.registry.config().policy, 500, "cannot create the publishing point")
         })
     }
 
-    /// The refusal of a push that has come through this point before, or through too many relays.
+    /// Returns the refusal of a push that has passed this point before, or too many relays.
     fn loop_refusal(&self, name: &str, made: Option<&Arc<PublishingPoint>>, head: &RequestHead) -> Option<Reply> {
         let known = self.registry.point_named(name);
         if known.as_ref().or(made).is_none_or(|point| point.redirect().is_some()) {
@@ -235,7 +237,7 @@ impl Ingest {
     }
 }
 
-/// A session's id (S-1): a decimal number of 64 random bits, since encoders in the field read digits only.
+/// Returns the id of a new session (S-1): 64 random bits as a decimal number, because some encoders accept only digits.
 fn new_push_id() -> Option<PushId> {
     PushId::parse(&random_number()?)
 }

@@ -1,4 +1,4 @@
-//! How a stream gets into a point, whoever brings it: an encoder that pushes, or a source that is pulled.
+//! Writes a stream into a point, whether an encoder pushes it or a source is pulled.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,14 +13,13 @@ use asf::{Header, Packet, Padding};
 /// Bytes of restored packets that share an allocation.
 const PACKET_BLOCK_BYTES: usize = 64 * 1024;
 
-/// Writes headers and packets into a point's packet buffer and its recording. This is the one place where media bytes
-/// are copied.
+/// Writes headers and packets into a point's packet buffer and its recording. Media bytes are copied only here.
 pub(crate) struct StreamWriter {
     point: Arc<PublishingPoint>,
     header: Option<Arc<Header>>,
     timeline: Arc<Mutex<Timeline>>,
     block: BytesMut,
-    /// What is not in the packet buffer yet, and as how many bytes it came.
+    /// Packets that are not yet in the packet buffer; `received` is their size in bytes as received.
     packets: Vec<Packet>,
     received: u64,
 }
@@ -30,14 +29,14 @@ impl StreamWriter {
         Self { point, header: None, timeline: Arc::default(), block: BytesMut::new(), packets: Vec::new(), received: 0 }
     }
 
-    /// The header of the packets that follow. One that is equal byte for byte continues the stream.
+    /// Sets the header of the packets that follow. A header that is equal byte for byte continues the stream.
     pub(crate) async fn header(&mut self, header: Header) {
         self.flush();
         if header.packet_size() > framing::MAX_PAYLOAD {
             tracing::warn!(
                 point = self.point.name(),
                 packet_size = header.packet_size(),
-                "packets too large for players that use MMS over HTTP, which get nothing. Lower the muxer's packet size"
+                "packets too large for players that use MMS over HTTP, which receive nothing. Lower the muxer's packet size"
             );
         }
         let (header, timeline) = self.point.begin(header);
@@ -48,10 +47,10 @@ impl StreamWriter {
         self.header = Some(header);
     }
 
-    /// Takes a data packet as it came, which [`StreamWriter::flush`] hands to the players.
+    /// Accepts a data packet as received; [`StreamWriter::flush`] hands it to the players.
     ///
     /// # Errors
-    /// If it is longer than the header says, or there is no header.
+    /// If it is longer than the packet size in the header, or there is no header.
     pub(crate) async fn packet(&mut self, packet: &[u8]) -> Result<(), asf::Error> {
         self.received += packet.len() as u64;
         let (packet, bytes) = self.restore(packet)?;
@@ -62,8 +61,8 @@ impl StreamWriter {
         Ok(())
     }
 
-    /// Hands the packets so far to the players: one wake-up for all of them. Gives how many they are, and as how many
-    /// bytes they came.
+    /// Hands the packets received so far to the players with a single wake-up. Returns their number, and their size in
+    /// bytes as received.
     pub(crate) fn flush(&mut self) -> (usize, u64) {
         let Some(header) = self.header.as_ref().filter(|_| !self.packets.is_empty()) else {
             return (0, 0);
@@ -74,8 +73,8 @@ impl StreamWriter {
         (count, received)
     }
 
-    /// The stream is over: players and the recording get its rest and its end. Waits for the recording for `patience` at
-    /// most.
+    /// Ends the stream: players and the recording receive the rest and its end. Waits up to `patience` for the
+    /// recording.
     pub(crate) async fn end(&mut self, patience: Duration) {
         self.flush();
         self.header = None;
@@ -85,10 +84,10 @@ impl StreamWriter {
         }
     }
 
-    /// The packet at its full size, as players and files have it.
+    /// Restores the packet to its full size, as sent to players and recorded.
     fn restore(&mut self, packet: &[u8]) -> Result<(Packet, Bytes), asf::Error> {
         let Some(header) = &self.header else {
-            // Neither protocol lets a packet come before a header.
+            // Neither protocol accepts a packet before a header.
             return Err(asf::Error::OverlongPacket { len: packet.len(), size: 0 });
         };
         let size = header.packet_size();

@@ -1,5 +1,5 @@
-//! Files that lead a browser's players to a point ([MS-WMSP] leaves what web clients get to the server; Windows Media
-//! Services give this).
+//! Playlists that open a point in a browser's player. [MS-WMSP] does not specify the response to web clients; Windows
+//! Media Services send such a file.
 
 use http::header;
 use http::uri::Authority;
@@ -8,13 +8,13 @@ use http::{Request, Uri};
 use super::request::without_asx;
 use wmhttp::server::{Policy, reply_to_non_encoder};
 
-/// The ASX that names the point of a URL: its type and its text.
+/// Returns the content type and the text of an ASX file for the URL of a point.
 pub(crate) fn file(policy: &Policy, url: &str) -> (&'static str, String) {
     reply_to_non_encoder(policy, url).body.unwrap_or_default()
 }
 
-/// The URL that a request is for as its client sees it, without a query and an `.asx`. What comes as Host is outside
-/// data: where it names no host, the server is `localhost`.
+/// Returns the URL of a request as its client sees it, without the query and an `.asx`. The Host header is untrusted:
+/// if it contains no valid host, the host is `localhost`.
 pub(crate) fn url_of<B>(request: &Request<B>, scheme: &str) -> String {
     let uri: &Uri = request.uri();
     let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_url_is_the_clients() {
+    fn the_url_has_the_host_of_the_request() {
         for (target, host, url) in [
             ("/concert.asx", Some("media.example:8080"), "http://media.example:8080/concert"),
             ("http://media.example/concert?format=asx", None, "http://media.example/concert"),

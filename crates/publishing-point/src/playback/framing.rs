@@ -1,22 +1,23 @@
-//! The packets of a pull stream ([MS-WMSP] 2.2.3): what a player gets.
+//! The packets of a pull stream ([MS-WMSP] 2.2.3), which are sent to players.
 //!
-//! As in a push a packet is `$`, a letter and a little-endian count of what follows;
-//! `$H` and `$D` have an MMS data packet prefix before their payload.
+//! As in a push, a packet is `$`, a letter and a little-endian count of the following bytes. `$H` and `$D` have an MMS
+//! data packet prefix before their payload.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Bytes of the framing header with the prefix behind it (2.2.3.1).
+/// Bytes of the framing header and the prefix (2.2.3.1).
 pub(crate) const HEAD_LEN: usize = 12;
-/// Bytes of the prefix, which PacketLength and PacketSize count.
+/// Bytes of the prefix, which are included in PacketLength and PacketSize.
 const PREFIX_LEN: usize = 8;
-/// Most bytes of payload that fit beside the prefix into a PacketLength.
+/// Maximum bytes of payload that fit into a PacketLength in addition to the prefix.
 pub(crate) const MAX_PAYLOAD: usize = 65_527;
 
-/// AFFlags of the pieces of a header (2.2.3.1.2).
+/// AFFlags of the parts of a header (2.2.3.1.2).
 const FIRST_PIECE: u8 = 0x04;
 const LAST_PIECE: u8 = 0x08;
 
-/// `$H`: an ASF file header, in one piece where it fits; players in the field take no other.
+/// Returns `$H` with an ASF file header. It is a single packet if possible, because players in the field accept no
+/// other.
 pub(crate) fn header(header: &[u8]) -> Bytes {
     let pieces = header.chunks(MAX_PAYLOAD);
     let last = pieces.len().saturating_sub(1);
@@ -30,36 +31,36 @@ pub(crate) fn header(header: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// `$C`, with Reason 0: the `$H` that follows describes another stream.
+/// Returns `$C` with Reason 0: the `$H` that follows describes another stream.
 pub(crate) fn stream_change() -> Bytes {
     Bytes::from_static(b"$C\x04\0\0\0\0\0")
 }
 
-/// `$E`, with Reason 0: nothing follows.
+/// Returns `$E` with Reason 0: the stream has ended.
 pub(crate) fn end() -> Bytes {
     Bytes::from_static(b"$E\x04\0\0\0\0\0")
 }
 
-/// `$E`, with Reason 1 (S_FALSE): there is more, for who asks again.
+/// Returns `$E` with Reason 1 (S_FALSE): a player that connects again receives more.
 pub(crate) fn end_of_entry() -> Bytes {
     Bytes::from_static(b"$E\x04\0\x01\0\0\0")
 }
 
-/// Appends what stands before the ASF data packet of a `$D`: the player's `count`th one, `len` bytes long.
+/// Appends the framing before the ASF data packet of a `$D`, which is the player's `count`th and `len` bytes long.
 pub(crate) fn put_data_head(out: &mut BytesMut, count: u32, len: usize) {
-    // AFFlags of data packets are a running number of 8 bits.
+    // AFFlags of data packets are an 8-bit counter.
     let [flags, ..] = count.to_le_bytes();
     put_head(out, b'D', count, flags, len);
 }
 
-/// `len` is at most [`MAX_PAYLOAD`]: more never comes here.
+/// Appends the framing of a packet. `len` must not exceed [`MAX_PAYLOAD`], which the callers ensure.
 fn put_head(out: &mut BytesMut, letter: u8, location: u32, flags: u8, len: usize) {
     debug_assert!(len <= MAX_PAYLOAD);
     let length = u16::try_from(PREFIX_LEN + len).unwrap_or(u16::MAX);
     out.put_slice(&[b'$', letter]);
     out.put_u16_le(length);
     out.put_u32_le(location);
-    // Incarnation: a player's request has but one.
+    // The incarnation is constant, because each request of a player has only one.
     out.put_u8(0);
     out.put_u8(flags);
     out.put_u16_le(length);
@@ -70,13 +71,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_is_one_piece_with_both_flags() {
+    fn a_header_is_one_packet_with_both_flags() {
         assert_eq!(&header(b"abc")[..], b"$H\x0b\0\0\0\0\0\0\x0c\x0b\0abc");
         assert_eq!(header(&vec![1; MAX_PAYLOAD]).len(), HEAD_LEN + MAX_PAYLOAD);
     }
 
     #[test]
-    fn a_header_beyond_a_packet_is_split() {
+    fn a_header_larger_than_a_packet_is_split() {
         let out = header(&vec![1; 2 * MAX_PAYLOAD + 1]);
         let pieces: Vec<(u8, u8)> = out.chunks(HEAD_LEN + MAX_PAYLOAD).map(|piece| (piece[4], piece[9])).collect();
         assert_eq!(pieces, [(0, 0x04), (1, 0), (2, 0x08)]);
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn data_counts_in_location_and_flags() {
+    fn data_packets_are_counted_in_location_and_flags() {
         let mut out = BytesMut::new();
         put_data_head(&mut out, 0x1ff, 3200);
         assert_eq!(&out[..], b"$D\x88\x0c\xff\x01\0\0\0\xff\x88\x0c");

@@ -1,4 +1,5 @@
-//! The answers to the pull protocol's requests ([MS-WMSP] 3.2), to browsers, and to players without that protocol.
+//! Handlers of the pull protocol's requests ([MS-WMSP] 3.2), and of requests of browsers and players without that
+//! protocol.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,14 +35,14 @@ const PUBLIC: HeaderName = HeaderName::from_static("public");
 const PLAIN_TYPE: &str = "video/x-ms-asf";
 const METHODS: &str = "OPTIONS, GET, HEAD, POST";
 
-/// The answer to an address with too many players.
+/// The response to a player if its address has too many players.
 const TOO_MANY_OF_ADDRESS: &str = "too many players from your address";
-/// When a player is to come again if its address has too many players.
+/// Retry-After of that response.
 const PLAYERS_RETRY: Duration = Duration::from_secs(30);
-/// How long the body of a player's log may take.
+/// Maximum time to receive the body of a player's log.
 const LOG_TIME: Duration = Duration::from_secs(10);
 
-/// Where players are served.
+/// The part of the server that serves players.
 pub(crate) struct Playback {
     registry: Arc<Registry>,
     access: Arc<Access>,
@@ -89,7 +90,7 @@ impl Playback {
         }
         let needs_stream = plays || matches!(wish, PlayerRequest::Describe);
         let point = self.registry.point(&path).filter(|_| needs_stream && !self.is_full());
-        // Until the player is counted, so that its stream is pulled meanwhile.
+        // Keep the source active until the player is counted.
         let _demand = match &point {
             Some(point) => match on_demand::stream(point, request.headers()).await {
                 Ok(demand) => demand,
@@ -105,7 +106,7 @@ impl Playback {
         answer
     }
 
-    /// Answers a request that may be answered.
+    /// Answers a request of an authorized client.
     async fn answer_to(
         &self,
         wish: PlayerRequest,
@@ -146,10 +147,10 @@ impl Playback {
         self.playing.load(Ordering::Relaxed) >= self.registry.config().max_players
     }
 
-    /// The stream of a new player at the point that `path` names.
+    /// Returns the stream of a new player at the point of `path`.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why there is no stream.
     fn begin_stream(&self, path: &str, order: &PlayRequest) -> Result<PlayerStream, PlayError> {
         let point = self.registry.point(path).ok_or(PlayError::UnknownPoint)?;
         if self.is_full() {
@@ -161,8 +162,8 @@ impl Playback {
     }
 }
 
-/// The user who may play, if anybody is asked. OPTIONS asks about the server, not about a point; a point that does not exist is
-/// answered later.
+/// Returns the user who may play, if authentication is required. OPTIONS is about the server, not about a point. A
+/// point that does not exist is handled later.
 fn authorize(
     playback: &Playback,
     wish: &PlayerRequest,
@@ -177,10 +178,10 @@ fn authorize(
     playback.access.player(request.headers(), line, &point.config().read)
 }
 
-/// A session for a Describe or a Play, that of `client` where there is one (3.2.5.1).
+/// Returns a session for a Describe or a Play: that of `client` if it exists, otherwise a new one (3.2.5.1).
 ///
 /// # Errors
-/// Where that one streams already.
+/// If the session of `client` already has a stream.
 fn session(playback: &Playback, client: Option<u32>) -> Result<Session, SessionError> {
     let now = Instant::now();
     match client.map(|id| (id, playback.sessions.look_up(id, now))) {
@@ -213,12 +214,12 @@ fn no_session(error: SessionError) -> Answer {
 
 struct Session {
     id: u32,
-    /// It is new, though the player thinks that it has one.
+    /// Whether the session is new although the player sent the client-id of another one.
     reset: bool,
 }
 
 impl Session {
-    /// Tells the player its session.
+    /// Sets the response headers with the player's session.
     fn write_headers(&self, response: &mut Response<Body>) {
         let reset = if self.reset { ",xResetStrm=1" } else { "" };
         let idle = sessions::SESSION_IDLE_TIMEOUT.as_millis();
@@ -263,7 +264,7 @@ fn play(
         Ok(session) => session,
         Err(error) => return no_session(error),
     };
-    // Another Play of this session may have come between.
+    // Another Play of this session may have been handled meanwhile.
     if !playback.sessions.stream(session.id, play.control(), Instant::now()) {
         return no_session(SessionError::Streams);
     }
@@ -273,7 +274,7 @@ fn play(
     Answer::new(Handled::Player, response)
 }
 
-/// The stream as a file that never ends; to HEAD no more than its type.
+/// Answers with the stream as an endless file; for HEAD only with its type.
 fn play_plain(
     playback: &Playback,
     path: &str,
@@ -298,10 +299,10 @@ fn play_plain(
     }
 }
 
-/// What counts only in a session that there is (3.2.5.1).
+/// Answers a request that is valid only in an existing session (3.2.5.1).
 fn in_session(playback: &Playback, client: Option<u32>, wish: PlayerRequest) -> Answer {
     let Some(id) = client else {
-        return text(StatusCode::BAD_REQUEST, "this request must carry the client-id of a session\n");
+        return text(StatusCode::BAD_REQUEST, "this request requires the client-id of a session\n");
     };
     match (playback.sessions.look_up(id, Instant::now()), wish) {
         (SessionState::Nothing, _) => return text(StatusCode::BAD_REQUEST, "no session has this client-id\n"),
@@ -314,7 +315,8 @@ fn in_session(playback: &Playback, client: Option<u32>, wish: PlayerRequest) -> 
     response.into()
 }
 
-/// The only answer after which a connection stays open: players ask this on it to keep it (pipelined KeepAlive).
+/// Answers OPTIONS. The connection stays open only after this response, because players send OPTIONS to keep it alive
+/// (pipelined KeepAlive).
 fn options(version: Version) -> Response<Body> {
     let mut response = response(StatusCode::OK, None, Body::empty());
     let headers = response.headers_mut();
@@ -337,7 +339,7 @@ fn asx(playback: &Playback, request: &Request<Incoming>, scheme: &str) -> Answer
     response(StatusCode::OK, Some(content_type), Body::full(text)).into()
 }
 
-/// A log counts without a session too: it may come when that is over, and nothing follows from it.
+/// Logs a player's report. It needs no session, because it may arrive after the session and has no effect on it.
 async fn log(path: &str, client: Option<u32>, line: Option<String>, body: Incoming) -> Answer {
     let log = match line {
         Some(line) => PlayerLog::of_line(&line),
@@ -378,7 +380,7 @@ fn no_entry(error: AccessDenied) -> Answer {
     }
 }
 
-/// Sends a player where the pushers are sent.
+/// Redirects a player to the URL that encoders are redirected to.
 fn moved(url: &str) -> Answer {
     let Ok(location) = HeaderValue::from_str(url) else {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "the redirect of this publishing point is not a URL\n");

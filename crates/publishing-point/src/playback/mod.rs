@@ -1,4 +1,4 @@
-//! Players pull: requests, streams, framing and sessions ([MS-WMSP]).
+//! Playback: requests of players, their streams, framing and sessions ([MS-WMSP]).
 
 pub(crate) mod asx;
 pub(crate) mod framing;

@@ -1,4 +1,4 @@
-//! Players of points whose stream is pulled from another server: the wait for it, and the way that it has come.
+//! Players of points that pull their stream: the wait for the stream, and the path of the request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,15 @@ use crate::points::publishing_point::PublishingPoint;
 use crate::points::source_state::{SourceDemand, SourceUnavailable};
 use wmhttp::via::Via;
 
-/// How long a player waits for a stream that is pulled on demand: players in the field give up after 10 s and more.
+/// Maximum time that a player waits for a stream that is pulled on demand. Players in the field give up after 10 s or
+/// more.
 const PATIENCE: Duration = Duration::from_secs(9);
 
-/// Waits for the stream of a point that pulls it on demand, and has it pulled as long as what it gives lives. Other
-/// points have their stream, or not.
+/// Waits for the stream of a point that pulls it on demand, and keeps it pulled while the result lives. At other points
+/// the result is immediate.
 ///
 /// # Errors
-/// What to answer: a player that waits in vain, or a request that has come through the point before.
+/// The response to a player that waited in vain, or whose request has passed this point before.
 pub(super) async fn stream(point: &Arc<PublishingPoint>, headers: &HeaderMap) -> Result<Option<SourceDemand>, Answer> {
     let via = Via::from_headers(headers);
     let source = point.source();
@@ -35,7 +36,7 @@ pub(super) async fn stream(point: &Arc<PublishingPoint>, headers: &HeaderMap) ->
     demand.map(Some).map_err(|error| unavailable(point, error))
 }
 
-/// Tells who asked with a `Via`, a relay or a proxy, which way the stream has come.
+/// Adds the path of the stream to the response to a client that sent a `Via` header, which is a relay or a proxy.
 pub(super) fn set_via(point: &PublishingPoint, asked: bool, response: &mut Response<Body>) {
     let way = point.relays().via().through(point.source().via_pseudonym());
     if let Some(value) = way.to_value().filter(|_| asked && response.status().is_success()) {
@@ -55,7 +56,7 @@ fn unavailable(point: &PublishingPoint, error: SourceUnavailable) -> Answer {
             text(StatusCode::GATEWAY_TIMEOUT, "the source of this publishing point did not respond in time\n")
         }
         SourceUnavailable::Loop => {
-            tracing::warn!(point = point.name(), "player refused: its request has come through this point before");
+            tracing::warn!(point = point.name(), "player refused: its request has passed this point before");
             point.ledger().trouble("a relay requested the stream it is the source of: the sources form a loop");
             let why = "this request comes from this publishing point itself: remove one `source` from the loop\n";
             text(StatusCode::LOOP_DETECTED, why)

@@ -1,16 +1,16 @@
-//! What a player tells of how it played ([MS-WMLOG]), as a line of the server's own log.
+//! The playback reports of players ([MS-WMLOG]), as lines of the server's log.
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
-/// Bytes of a log in XML.
+/// Maximum bytes of a report in XML.
 const MAX_BYTES: usize = 64 * 1024;
-/// Characters of a value that are kept.
+/// Maximum characters that are kept of a value.
 const MAX_VALUE: usize = 64;
 
-/// The fields of the legacy format, in their order (the log of Windows Media Services 4.1 and later).
+/// The fields of the legacy format in their order (the log of Windows Media Services 4.1 and later).
 const FIELDS: [&str; 44] = [
     "c-ip",
     "date",
@@ -58,8 +58,8 @@ const FIELDS: [&str; 44] = [
     "s-cpu-util",
 ];
 
-/// What counts of a player's log. URLs and addresses are left out: they may tell who watched what, and with which
-/// password.
+/// The relevant fields of a report. URLs and addresses are left out, because they may reveal who watched what, and
+/// passwords.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct PlayerLog {
     status: Option<String>,
@@ -76,7 +76,7 @@ pub(crate) struct PlayerLog {
 }
 
 impl PlayerLog {
-    /// What stands behind `log-line=` in a Pragma.
+    /// Parses the value of `log-line=` in a Pragma.
     pub(crate) fn of_line(line: &str) -> Self {
         let mut log = Self::default();
         for (field, value) in FIELDS.iter().zip(line.split_ascii_whitespace()) {
@@ -85,7 +85,7 @@ impl PlayerLog {
         log
     }
 
-    /// A log in XML; what is broken in it is left out.
+    /// Parses a report in XML; invalid parts are left out.
     pub(crate) fn of_xml(text: &str) -> Self {
         let mut log = Self::default();
         let mut reader = Reader::from_str(text);
@@ -125,7 +125,7 @@ impl PlayerLog {
         }
     }
 
-    /// Writes the line.
+    /// Writes the log line.
     pub(crate) fn tell(&self, point: &str, client: Option<u32>) {
         let Self { status, seconds, player_version, system, bandwidth, bytes, packets, .. } = self;
         let Self { packets_lost, rebuffered, rebuffered_seconds, quality, .. } = self;
@@ -143,12 +143,12 @@ impl PlayerLog {
             rebuffered = rebuffered.as_deref(),
             rebuffered_seconds = rebuffered_seconds.as_deref(),
             quality = quality.as_deref(),
-            "a player has reported"
+            "player report"
         );
     }
 }
 
-/// The text of a log in a request's body; `None` where it is too long or breaks off.
+/// Reads the report in a request body; `None` if it is too long or incomplete.
 pub(crate) async fn read(mut body: Incoming) -> Option<String> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_formats_say_the_same() {
+    fn both_formats_give_the_same_fields() {
         let line = "0.0.0.0 2003-09-10 22:05:20 - http://u:secret@x/y 0 31 1 200 {3300AD50-2C39-46c0-AE0A-70B64F321A80} \
             9.0.0.2980 en-US WMFSDK/9.0 - wmplayer.exe 9.0.0.2980 Windows_XP 5.1.0.2600 Pentium 0 0 300250 http TCP \
             - - - 1163250 1163000 0 388 3 0 0 0 0 0 1 4 100 - - - -";
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_leaves_what_could_be_read() {
+    fn invalid_parts_are_left_out() {
         let log = PlayerLog::of_xml("<XML><c-status>404</c-status><c-os>a\n\u{1b}[31mred</c-os><c-bytes>7<");
         assert_eq!(log.status.as_deref(), Some("404"));
         assert_eq!(log.system.as_deref(), Some("a31mred"));

@@ -1,4 +1,4 @@
-//! What a player's request means ([MS-WMSP] 2.2.2), read as tolerantly as players are careless.
+//! Classifies the requests of players ([MS-WMSP] 2.2.2). Parsing is lenient, because players deviate from the protocol.
 
 use http::Method;
 use http::header::{self, HeaderMap, HeaderName};
@@ -7,39 +7,39 @@ use url::form_urlencoded;
 use super::stream::{OutputFormat, PlayRequest};
 use super::stream_selection::StreamSelection;
 
-/// Players of the protocol, by what their User-Agent begins with.
+/// Players with the pull protocol, by the beginning of their User-Agent.
 const PLAYERS: [&str; 3] = ["nsplayer", "nsserver", "wmcacheproxy"];
 /// Programs that play ASF over plain HTTP.
 const PROGRAMS: [&str; 9] = ["vlc", "libvlc", "lavf", "mplayer", "mpv", "libmpv", "gstreamer", "libmms", "xine"];
-/// The first major version of `NSPlayer` that only Windows Media Player claims to be. Other programs, which stop at a second
-/// header or decode what follows it by the first, call themselves `NSPlayer/4.1.0.3856` (ffmpeg, MPlayer,
-/// libmms), `NSPlayer/7.0.0.1956` or `NSPlayer/7.10.0.3059` (VLC).
+/// The first major version of `NSPlayer` that is used only by Windows Media Player. Other programs, which stop at a
+/// second header or decode the following packets with the first one, identify as `NSPlayer/4.1.0.3856` (ffmpeg,
+/// MPlayer, libmms), `NSPlayer/7.0.0.1956` or `NSPlayer/7.10.0.3059` (VLC).
 const WINDOWS_MAJOR: u32 = 9;
 
-/// What a player wants.
+/// A player's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PlayerRequest {
-    /// The header.
+    /// Requests the header.
     Describe,
-    /// The stream.
+    /// Requests the stream.
     Play { order: PlayRequest, chunked: bool },
-    /// The end of the stream.
+    /// Ends the stream.
     Stop,
-    /// That the session stays while nothing streams.
+    /// Keeps the session while it has no stream.
     KeepAlive,
-    /// What there is to ask for; also a keep-alive on the connection.
+    /// Asks for the supported methods; also keeps the connection alive.
     Options,
-    /// To tell how it played.
+    /// Reports on the playback.
     Log { line: Option<String> },
-    /// Other streams of the one it gets.
+    /// Selects other streams of the current one.
     Select(StreamSelection),
-    /// To tell something that nobody needs to know.
+    /// Reports an event that the server ignores.
     Event,
-    /// A file that leads players here.
+    /// Requests a playlist.
     Asx,
-    /// Something else: a status line's worth of why not.
+    /// Invalid; contains the reason for the response.
     Nothing(&'static str),
-    /// A method that no player uses.
+    /// Uses a method that is not supported.
     NoMethod,
 }
 
@@ -108,7 +108,7 @@ impl PlayerRequest {
     }
 }
 
-/// Whether the player, by its User-Agent in lower case, accepts another header in mid-stream ([MS-WMSP] 2.2.3).
+/// Returns whether the player accepts another header in mid-stream ([MS-WMSP] 2.2.3), by its User-Agent in lower case.
 fn takes_other_headers(agent: &str) -> bool {
     match agent.strip_prefix("nsplayer/") {
         Some(version) => version
@@ -120,17 +120,17 @@ fn takes_other_headers(agent: &str) -> bool {
     }
 }
 
-/// Whether the path is that of a point with `.asx` behind it.
+/// Returns whether the path is that of a point followed by `.asx`.
 pub(crate) fn is_asx(path: &str) -> bool {
     without_asx(path).is_some()
 }
 
-/// The path of the point that an `.asx` leads to.
+/// Returns the path of the point of an `.asx`.
 pub(crate) fn without_asx(path: &str) -> Option<&str> {
     path.strip_suffix(".asx").or_else(|| path.strip_suffix(".ASX"))
 }
 
-/// The client-id that a request names; 0 and nonsense are none.
+/// Returns the client-id in a request; `None` if it is missing, invalid or 0.
 pub(crate) fn client_id(headers: &HeaderMap) -> Option<u32> {
     let pragma = joined(headers, &header::PRAGMA);
     let (_, rest) = pragma.split_once("client-id=")?;
@@ -139,7 +139,7 @@ pub(crate) fn client_id(headers: &HeaderMap) -> Option<u32> {
     digits.parse().ok().filter(|id| *id != 0)
 }
 
-/// What stands behind `log-line=`, as written.
+/// Returns the value of `log-line=`, unchanged.
 fn log_line(headers: &HeaderMap) -> Option<String> {
     const NAME: &str = "log-line=";
     headers.get_all(header::PRAGMA).iter().find_map(|value| {
@@ -149,7 +149,7 @@ fn log_line(headers: &HeaderMap) -> Option<String> {
     })
 }
 
-/// All values of a header as one text in lower case.
+/// Returns all values of a header as one text in lower case.
 fn joined(headers: &HeaderMap, name: &HeaderName) -> String {
     let values: Vec<_> = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
     values.join(",").to_ascii_lowercase()
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_told_apart_by_tokens_anywhere() {
+    fn requests_are_classified_by_tokens_anywhere() {
         assert_eq!(wish(Method::GET, &[("pragma", "no-cache,rate=1.0")]), PlayerRequest::Describe);
         assert_eq!(wish(Method::GET, &[("user-agent", "NSPlayer/4.1.0.3856")]), PlayerRequest::Describe);
         let ffmpeg = [
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn browsers_are_led_to_players_and_programs_get_the_stream() {
+    fn browsers_get_a_playlist_and_programs_the_stream() {
         assert_eq!(wish(Method::GET, &[("user-agent", "Mozilla/5.0 (X11)")]), PlayerRequest::Asx);
         assert_eq!(wish(Method::HEAD, &[]), PlayerRequest::Asx);
         for agent in

@@ -1,4 +1,4 @@
-//! The sessions of players ([MS-WMSP] 3.2): a number each, and what streams under it.
+//! The sessions of players ([MS-WMSP] 3.2): their client-ids and streams.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -9,14 +9,14 @@ use rand::rngs::SysRng;
 
 use super::stream::StreamControl;
 
-/// How long a session lives from its last request, or the end of its stream. Players are told of as much.
+/// Lifetime of a session after its last request or the end of its stream. Players are informed of it.
 pub(crate) const SESSION_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Time between two looks at who has gone.
+/// Time between two removals of expired sessions.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
-/// Sessions at one time.
+/// Maximum number of sessions.
 const MAX: usize = 65_536;
 
-/// The sessions of players. Losing one that does not stream costs nothing: its player is given another.
+/// The sessions of players. Removing one without a stream has no effect on its player, which then gets a new one.
 #[derive(Default)]
 pub(crate) struct PlayerSessions(Mutex<State>);
 
@@ -31,7 +31,7 @@ struct Viewer {
     stream: Weak<StreamControl>,
 }
 
-/// What there is of a session.
+/// The state of a session.
 pub(crate) enum SessionState {
     Nothing,
     Idle,
@@ -39,7 +39,8 @@ pub(crate) enum SessionState {
 }
 
 impl PlayerSessions {
-    /// A new session: its client-id, random and not 0. `None` where the system has no randomness.
+    /// Creates a session; returns its client-id, which is random and not 0, or `None` if the system provides no random
+    /// numbers.
     pub(crate) fn begin(&self, now: Instant) -> Option<u32> {
         let mut state = self.lock();
         state.sweep(now);
@@ -52,7 +53,7 @@ impl PlayerSessions {
         }
     }
 
-    /// A request of this session has come.
+    /// Returns the state of a session for a request with its client-id.
     pub(crate) fn look_up(&self, id: u32, now: Instant) -> SessionState {
         let mut state = self.lock();
         state.sweep(now);
@@ -61,7 +62,7 @@ impl PlayerSessions {
         viewer.stream.upgrade().map_or(SessionState::Idle, SessionState::Streams)
     }
 
-    /// The session streams from now on, as long as `control` lives. `false` where it does so already.
+    /// Notes that the session has a stream while `control` lives; returns `false` if it already has one.
     pub(crate) fn stream(&self, id: u32, control: &Arc<StreamControl>, now: Instant) -> bool {
         let mut state = self.lock();
         let viewer = state.viewers.entry(id).or_insert(Viewer { seen: now, stream: Weak::new() });
@@ -73,7 +74,7 @@ impl PlayerSessions {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Plain data, consistent after every statement.
+        // The data is consistent after every statement, so a poisoned lock can still be used.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_end_a_minute_after_their_stream() {
+    fn sessions_expire_a_minute_after_their_stream() {
         let viewers = PlayerSessions::default();
         let mut now = Instant::now();
         let (idle, streams) = (viewers.begin(now).unwrap(), viewers.begin(now).unwrap());
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_stream_stay_where_there_are_too_many() {
+    fn sessions_with_a_stream_stay_if_there_are_too_many() {
         let viewers = PlayerSessions::default();
         let now = Instant::now();
         let streams = viewers.begin(now).unwrap();

@@ -1,4 +1,4 @@
-//! One player: a place in its point's log, as the body of the response to its Play.
+//! A player's stream: a position in its point's packet buffer, as the body of the response to its Play.
 
 use std::future::Future;
 use std::pin::pin;
@@ -20,43 +20,43 @@ use asf::{self, Header, Selected};
 use asfpush_client::packet_buffer::{Batch, Reader, ReaderMonitor};
 use wmhttp::packet::FRAMING_LEN;
 
-/// Framed bytes taken from the log at one time. At least one packet of any size, yet little: what is
-/// taken is kept until the player has it.
+/// Framed bytes that are read from the packet buffer at a time: enough for one packet of any size, but little, because
+/// they stay in memory until the player has received them.
 const READ_BATCH_BYTES: u64 = 128 * 1024;
 
-/// What a player asks for.
+/// A player's Play request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PlayRequest {
     pub(crate) form: OutputFormat,
-    /// The streams it wants.
+    /// The selected streams.
     pub(crate) choice: StreamSelection,
-    /// It accepts another header in mid-stream, as players of Windows do.
+    /// Whether the player accepts another header in mid-stream, as Windows players do.
     pub(crate) takes_other_headers: bool,
 }
 
-/// How the stream is written.
+/// The format of the stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum OutputFormat {
     /// The packets of a pull stream ([MS-WMSP] 2.2.3).
     #[default]
     Framed,
-    /// As a file that never ends: header and data packets back to back.
+    /// An endless file: the header and data packets without framing.
     Plain,
 }
 
-/// What a player receives when another header arrives.
+/// What a player receives when the header changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OnHeader {
-    /// `$C` and the header, and what follows.
+    /// `$C`, the header, and the packets that follow.
     Send,
-    /// Only the packets that follow, if the header that it has decodes them too, else the end of its stream: of all
-    /// programs that play ASF only those of Windows decode by the new header what follows it.
+    /// Only the packets that follow, if the player's header decodes them too; otherwise the end of its stream. Of all
+    /// programs that play ASF, only those of Windows use the new header for the following packets.
     EndUnlessDecodable,
-    /// The end of its stream, and that more follows for a player that asks again.
+    /// The end of its stream with Reason 1, so that the player connects again.
     End,
 }
 
-/// What other requests of a player change about its stream.
+/// Changes of a player's stream by its other requests.
 pub(crate) struct StreamControl {
     choice: Mutex<Option<StreamSelection>>,
     observer: ReaderMonitor,
@@ -67,12 +67,12 @@ impl StreamControl {
         Self { choice: Mutex::new(None), observer: reader.monitor() }
     }
 
-    /// Other streams from the next batch on.
+    /// Selects other streams, from the next batch on.
     pub(crate) fn choose(&self, choice: StreamSelection) {
         *self.choice.lock().unwrap_or_else(PoisonError::into_inner) = Some(choice);
     }
 
-    /// The stream ends with what there is by now.
+    /// Ends the stream after the packets received so far.
     pub(crate) fn stop(&self) {
         self.observer.end_here();
     }
@@ -82,41 +82,42 @@ impl StreamControl {
     }
 }
 
-/// The stream that one player gets.
+/// The stream of one player.
 pub(crate) struct PlayerStream {
-    /// Who plays. Before the cursor: its last look is at one that still reads.
+    /// The player's registration. It is declared before the reader, so that it is dropped while the reader still
+    /// exists.
     player: Option<PlayerGuard>,
     reader: Reader,
     control: Arc<StreamControl>,
     form: OutputFormat,
     on_header: OnHeader,
     slow: SlowPlayers,
-    /// The header that the player decodes by.
+    /// The header that the player uses for decoding.
     header: Arc<Header>,
-    /// `None` where the player gets all streams: its packets are those of the log.
+    /// The stream selection; `None` if the player receives all streams and thereby the shared packets of the buffer.
     filter: Option<PayloadFilter>,
-    /// Where packets with a part of their payloads are made, for this player alone: a batch holds at most [`READ_BATCH_BYTES`]
-    /// bytes of them.
+    /// Buffer for packets with a part of their payloads, which are created for this player only. A batch contains up to
+    /// [`READ_BATCH_BYTES`] bytes of them.
     parts: BytesMut,
-    /// Packets so far.
+    /// Packets sent so far.
     sent: u32,
-    /// Packets that it was too slow for.
+    /// Packets that the player missed because it was too slow.
     missed: u64,
-    /// Bytes that go out next.
+    /// Bytes that are sent next.
     pending: BufList,
     ended: bool,
     count: PlayerCountGuard,
 }
 
 impl PlayerStream {
-    /// The stream of a player that has joined a point with this configuration.
+    /// Returns the stream of a player that has joined a point with this configuration.
     pub(crate) fn new(joined: Joined, order: &PlayRequest, config: &PointConfig) -> Self {
         let Joined { reader, header, count } = joined;
         let on_header = match (order.form, config.header_change) {
             (OutputFormat::Framed, HeaderChange::InPlace) => OnHeader::Send,
             (OutputFormat::Framed, HeaderChange::Auto) if order.takes_other_headers => OnHeader::Send,
             (_, HeaderChange::Reconnect) => OnHeader::End,
-            // A file has one header.
+            // A file has a single header.
             (OutputFormat::Plain, HeaderChange::InPlace) | (_, HeaderChange::Auto) => OnHeader::EndUnlessDecodable,
         };
         let first = match order.form {
@@ -141,7 +142,7 @@ impl PlayerStream {
         }
     }
 
-    /// Lists the player in the status: who plays, on a connection with this socket.
+    /// Registers the player for the status, with the socket of its connection.
     pub(crate) fn set_client(&mut self, client: Client, socket: &Arc<OpenSocket>) {
         let (point, reader) = (self.count.point(), self.reader.monitor());
         self.player = Some(self.count.ledger().player(point, client, reader, socket.acknowledgements()));
@@ -151,7 +152,7 @@ impl PlayerStream {
         &self.control
     }
 
-    /// The next bytes of the body, all that have gathered; `None` at its end.
+    /// Returns all bytes that are available next; `None` at the end of the body.
     fn next_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<BufList>> {
         loop {
             if !self.pending.is_empty() {
@@ -164,18 +165,18 @@ impl PlayerStream {
             if self.ended {
                 return Poll::Ready(None);
             }
-            // The wait keeps nothing but its waker, in the log: it can be begun anew each time.
+            // The wait has no state except its waker in the packet buffer, so it can be restarted on each poll.
             if pin!(self.reader.ready(1)).poll(context).is_pending() {
                 return Poll::Pending;
             }
             match self.reader.take(READ_BATCH_BYTES) {
                 Some(batch) => self.add(batch),
                 None if self.reader.at_end() => {
-                    // The stream itself may go on, at another server behind the same name.
+                    // The stream may continue at another server with the same name.
                     let dismissed = self.player.as_ref().is_some_and(PlayerGuard::is_dismissed);
                     self.end(if dismissed { framing::end_of_entry() } else { framing::end() });
                 }
-                // It was moved: what waited is gone.
+                // The reader was moved past the packets that waited.
                 None => {}
             }
         }
@@ -183,7 +184,7 @@ impl PlayerStream {
 
     fn add(&mut self, mut batch: Batch) {
         if batch.header.packet_size() > framing::MAX_PAYLOAD && self.form == OutputFormat::Framed {
-            // The pull protocol has no way to say so large a packet.
+            // The pull protocol cannot represent a packet this large.
             let (size, limit) = (batch.header.packet_size(), framing::MAX_PAYLOAD);
             tracing::info!(size, limit, "packets are too large for MMS over HTTP; players can use a plain GET");
             return self.end(framing::end());
@@ -195,7 +196,7 @@ impl PlayerStream {
             if !self.change_header(&batch.header) {
                 return;
             }
-            // What depends on frames of the stream before cannot be decoded by those of this one.
+            // Frames that depend on the previous stream cannot be decoded.
             batch.starts = true;
         }
         if let Some(choice) = self.control.take_choice() {
@@ -218,7 +219,7 @@ impl PlayerStream {
         }
     }
 
-    /// One packet, the next of `media`, or what the player wants of it.
+    /// Adds the next packet of `media`, or the selected part of it.
     fn add_packet(&mut self, media: &mut BufList, len: usize, heads: &mut BytesMut) {
         let part = match self.filter.as_mut().filter(|filter| !filter.passes_all()) {
             None => None,
@@ -244,7 +245,7 @@ impl PlayerStream {
         self.sent = self.sent.wrapping_add(1);
     }
 
-    /// Goes on under another header; `false` where the stream ends instead.
+    /// Continues with another header; returns `false` if the stream ends instead.
     fn change_header(&mut self, header: &Arc<Header>) -> bool {
         match self.on_header {
             OnHeader::Send => {
@@ -252,7 +253,8 @@ impl PlayerStream {
                 self.pending.push(framing::header(header.bytes()));
             }
             OnHeader::EndUnlessDecodable if self.header.decodes_as(header) => {}
-            // Without Reason 1: VLC would ask again, but take the header that it receives for packets, and hang.
+            // Without Reason 1, because VLC would connect again, but parse the header that it receives as packets, and
+            // hang.
             OnHeader::EndUnlessDecodable => {
                 self.end(framing::end());
                 return false;
@@ -263,14 +265,14 @@ impl PlayerStream {
             }
         }
         if header.streams() != self.header.streams() {
-            // What was chosen are streams of another kind now.
+            // The selection refers to the previous streams.
             self.filter = None;
         }
         self.header = Arc::clone(header);
         true
     }
 
-    /// Counts packets that the player was too slow for; `false` where its stream ends for it.
+    /// Counts packets that the player was too slow for; returns `false` if its stream must end.
     fn record_skip(&mut self, missed: u64) -> bool {
         if self.missed == 0 {
             let address = self.player.as_ref().map(|player| player.address());

@@ -1,14 +1,14 @@
-//! Which streams a player asked for ([MS-WMSP] 2.2.1.4: `stream-switch-entry`), and which payloads that are.
+//! The stream selection of a player ([MS-WMSP] 2.2.1.4: `stream-switch-entry`), and the filter for its payloads.
 
 use asf::{Header, PayloadFacts, StartFilter};
 
-/// Streams that a header can have.
+/// Maximum number of streams in a header.
 const MAX_ENTRIES: usize = 127;
-/// The number that stands for no stream.
+/// The number that means no stream.
 const NONE: u16 = 0xffff;
 const ENTRY: &str = "stream-switch-entry=";
 
-/// How much of a stream is wanted.
+/// How much of a stream is selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ThinningLevel {
     All,
@@ -16,7 +16,7 @@ enum ThinningLevel {
     Nothing,
 }
 
-/// `from` gives way to `to`.
+/// Replaces stream `from` by stream `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry<N> {
     from: N,
@@ -24,20 +24,20 @@ struct Entry<N> {
     level: ThinningLevel,
 }
 
-/// A stream number as written: the protocol has hexadecimal digits, the players in the field write decimal ones.
+/// A stream number as written: the protocol specifies hexadecimal digits, but players in the field write decimal ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RawStreamNumber {
     hexadecimal: u16,
     decimal: Option<u16>,
 }
 
-/// What a request says about streams.
+/// The stream selection of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StreamSelection(Vec<Entry<RawStreamNumber>>);
 
 impl StreamSelection {
-    /// Reads the entries of a request's Pragma headers, joined and in lower case. `stream-switch-count` does
-    /// not count: players write wrong ones.
+    /// Parses the entries of a request's Pragma headers, joined and in lower case. `stream-switch-count` is ignored,
+    /// because players send wrong values.
     pub(crate) fn read(pragma: &str) -> Self {
         let lists = pragma.split(ENTRY).skip(1).map(|rest| rest.split(',').next().unwrap_or_default());
         let entries = lists.flat_map(|list| list.trim_matches('"').split_whitespace()).filter_map(Entry::read);
@@ -48,13 +48,13 @@ impl StreamSelection {
         self.0.is_empty()
     }
 
-    /// The entries with the numbers that they mean where these streams exist.
+    /// Returns the entries with the numbers that they mean if the header has these streams.
     fn resolved(&self, header: &Header) -> impl Iterator<Item = Entry<u16>> {
         let exists = |number: u16| number == NONE || header.streams().iter().any(|s| u16::from(s.number) == number);
         let all = |number: fn(&RawStreamNumber) -> Option<u16>| {
             self.0.iter().all(|entry| [entry.from, entry.to].iter().all(|n| number(n).is_some_and(exists)))
         };
-        // Up to stream 9 both are the same.
+        // Up to stream 9 both notations are the same.
         let decimal = !all(|number| Some(number.hexadecimal)) && all(|number| number.decimal.or(Some(NONE)));
         let meant = move |number: RawStreamNumber| match number.decimal {
             Some(number) if decimal => number,
@@ -83,19 +83,19 @@ impl Entry<RawStreamNumber> {
     }
 }
 
-/// The streams that a player gets, and how far each has come. One bit a stream number.
+/// The streams that a player receives, one bit per stream number, and their state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PayloadFilter {
     all: u128,
     key_frames: u128,
     streams: u128,
-    /// Streams that are switched on, and all where the player begins in mid-stream, begin with what can be decoded.
+    /// Streams that are switched on start with decodable data, and so do all streams if the player joins in mid-stream.
     start: StartFilter,
 }
 
 impl PayloadFilter {
-    /// The streams that a Play asks for; `None` where that is everything, as it is where it names none that there is:
-    /// the document gives such a player nothing, which no player in the field wants.
+    /// Returns the filter of a Play request; `None` if it selects all streams, or only streams that do not exist. In
+    /// the latter case [MS-WMSP] specifies an empty stream, which no player in the field expects.
     pub(crate) fn of(choice: &StreamSelection, header: &Header) -> Option<Self> {
         let mut filter = Self { all: 0, ..Self::beginning(header) };
         filter.apply(choice, header);
@@ -103,23 +103,23 @@ impl PayloadFilter {
         (wanted != 0 && !filter.is_everything()).then_some(filter)
     }
 
-    /// Every stream, all of them under way.
+    /// Returns a filter with all streams, all of them decodable.
     pub(crate) fn everything(header: &Header) -> Self {
         Self { start: StartFilter::under_way(header), ..Self::beginning(header) }
     }
 
-    /// Every stream, each from what can be decoded on.
+    /// Returns a filter with all streams, each starting with decodable data.
     pub(crate) fn beginning(header: &Header) -> Self {
         let streams = header.streams().iter().fold(0, |bits, stream| bits | bit(stream.number));
         Self { all: streams, key_frames: 0, streams, start: StartFilter::new(header) }
     }
 
-    /// The next packet is the first after a gap, and one in which a key frame begins.
+    /// Notes that the next packet follows a gap and contains the start of a key frame.
     pub(crate) fn restart(&mut self) {
         self.start.restart();
     }
 
-    /// Whether no payload is left out any more.
+    /// Returns whether all payloads pass from now on.
     pub(crate) fn passes_all(&self) -> bool {
         self.is_everything() && self.start.is_done()
     }
@@ -128,7 +128,7 @@ impl PayloadFilter {
         self.all & self.streams == self.streams
     }
 
-    /// Changes what the player gets, from the next payload on.
+    /// Changes the selection, from the next payload on.
     pub(crate) fn apply(&mut self, choice: &StreamSelection, header: &Header) {
         for Entry { from, to, level } in choice.resolved(header) {
             if from != to {
@@ -151,14 +151,14 @@ impl PayloadFilter {
         }
     }
 
-    /// Whether the player gets this payload; asked for each, in their order.
+    /// Returns whether the player receives this payload. It must be called for each payload in order.
     pub(crate) fn wants(&mut self, payload: PayloadFacts) -> bool {
         let bit = bit(payload.stream);
         let is_wanted = self.all & bit != 0 || (self.key_frames & bit != 0 && self.start.is_decodable_alone(payload));
         is_wanted && self.start.admits(payload)
     }
 
-    /// To be called after each packet.
+    /// Must be called after each packet.
     pub(crate) fn packet_done(&mut self) {
         self.start.packet_done();
     }
@@ -182,21 +182,21 @@ mod tests {
         PayloadFacts { stream, key, begins }
     }
 
-    /// The numbers of the streams that are on.
+    /// Returns the numbers of the streams that are switched on.
     fn on(pragma: &str, streams: &[u16]) -> Option<Vec<u8>> {
         let filter = PayloadFilter::of(&StreamSelection::read(pragma), &header(streams))?;
         Some((1..=127).filter(|n| (filter.all | filter.key_frames) & bit(*n) != 0).collect())
     }
 
     #[test]
-    fn what_players_write_is_read() {
+    fn selections_of_players_are_parsed() {
         let streams = [1, 2, 3];
         for (pragma, expected) in [
             ("no-cache,stream-switch-count=2,stream-switch-entry=ffff:1:0 ffff:3:0 ,rate=1", Some(vec![1, 3])),
             ("stream-switch-entry=ffff:1:0,stream-switch-entry=ffff:2:2 ffff:3:1", Some(vec![1, 3])),
             ("stream-switch-entry=\"ffff:1:0\"", Some(vec![1])),
             ("stream-switch-entry=ffff:1:0 junk ffff:9 ffff:2:7 :::", Some(vec![1])),
-            // All, nothing, and none that there is: everything.
+            // All streams, no selection, and only missing streams: each selects everything.
             ("stream-switch-entry=ffff:1:0 ffff:2:0 ffff:3:0", None),
             ("xplaystrm=1", None),
             ("stream-switch-entry=ffff:7:0", None),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_begins_with_a_key_frame() {
+    fn a_stream_starts_with_a_key_frame() {
         let header = header(&[1, 2, 3]);
         let mut filter =
             PayloadFilter::of(&StreamSelection::read("stream-switch-entry=ffff:1:0 ffff:2:0"), &header).unwrap();
@@ -223,15 +223,15 @@ mod tests {
         assert!(filter.wants(payload(1, false, true)));
         assert!(filter.wants(payload(1, false, false)));
         assert!(!filter.wants(payload(2, false, true)));
-        assert!(!filter.wants(payload(2, true, false)), "the rest of one that began before");
+        assert!(!filter.wants(payload(2, true, false)), "the rest of an earlier frame");
         assert!(filter.wants(payload(2, true, true)));
         assert!(filter.wants(payload(2, false, true)));
-        // The other one instead.
+        // The other stream replaces this one.
         filter.apply(&StreamSelection::read("stream-switch-entry=2:3:0"), &header);
         assert!(!filter.wants(payload(2, true, true)));
         assert!(!filter.wants(payload(3, false, true)));
         assert!(filter.wants(payload(3, true, true)));
-        assert!(filter.wants(payload(1, false, false)), "not touched");
+        assert!(filter.wants(payload(1, false, false)), "not affected");
     }
 
     #[test]

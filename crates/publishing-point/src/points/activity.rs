@@ -1,6 +1,6 @@
-//! What a point remembers for those who look at it: its pusher, its players, what went wrong, how fast it went.
+//! A point's activity as shown in its status: its encoder, its players, recent errors and bit rates.
 //!
-//! The way of the media touches atomics only. Locks are taken when somebody comes, goes or looks.
+//! The media path uses only atomics. Locks are taken when a client joins or leaves, and when the status is read.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,14 +14,14 @@ use crate::events::whole_seconds;
 use crate::http::open_socket::Acknowledgements;
 use asfpush_client::packet_buffer::{Progress, ReaderMonitor};
 
-/// What a point remembers for its status.
+/// The activity of a point, for its status.
 #[derive(Default)]
 pub(crate) struct PointActivity {
-    /// Those who play, and what those who do not any more came to: never one without the other.
+    /// The current players and the totals of former players, always updated together.
     players: Mutex<Players>,
     breaks: AtomicU64,
     resumes: AtomicU64,
-    /// It lives as long as its session.
+    /// The current push session; the reference is valid while the session lives.
     pusher: Mutex<Weak<Pusher>>,
     troubles: Mutex<RecentErrors>,
     history: Mutex<History>,
@@ -34,16 +34,16 @@ struct Players {
     gone: DeliveryTotals,
 }
 
-/// What became of the stream on its way to players.
+/// What was delivered to players.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DeliveryTotals {
-    /// Bytes handed to their connections.
+    /// Bytes sent to players.
     pub(crate) bytes: u64,
-    /// Packets that they missed.
+    /// Packets that players missed.
     pub(crate) lost: u64,
 }
 
-/// A push session, as its session's task tells of it.
+/// A push session, as reported by its task.
 pub(crate) struct Pusher {
     ledger: Arc<PointActivity>,
     pub(crate) client: Client,
@@ -52,7 +52,7 @@ pub(crate) struct Pusher {
     /// Data packets of the session, and their bytes as received.
     packets: AtomicU64,
     bytes: AtomicU64,
-    /// What the point had received when it came: packets and bytes.
+    /// Packets and bytes that the point had received before this session.
     pub(crate) before: (u64, u64),
     away: AtomicBool,
     waiting: Mutex<Option<EncoderWait>>,
@@ -64,7 +64,7 @@ pub(crate) struct Pusher {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EncoderWait {
     pub(crate) since: SystemTime,
-    /// When the session ends if no request comes.
+    /// When the session ends if no request arrives.
     pub(crate) until: SystemTime,
 }
 
@@ -77,13 +77,13 @@ pub(crate) struct PlayerGuard {
     viewer: Arc<PlayerInfo>,
 }
 
-/// What is known of a player.
+/// The information about a player.
 pub(crate) struct PlayerInfo {
     pub(crate) client: Client,
     pub(crate) since: SystemTime,
-    /// Bytes.
+    /// Bytes sent.
     pub(crate) sent: AtomicU64,
-    /// Packets that it was too slow for, since it began.
+    /// Packets missed since the player joined because it was too slow.
     pub(crate) lost: AtomicU64,
     pub(crate) observer: ReaderMonitor,
     acknowledged: Acknowledgements,
@@ -92,8 +92,8 @@ pub(crate) struct PlayerInfo {
 }
 
 impl PlayerInfo {
-    /// Bytes of its stream that the player's system has acknowledged; `None` if that is not known. The head of the
-    /// response, and TLS, count too, but never more than what was sent.
+    /// Returns the bytes of the stream that the player's kernel has acknowledged; `None` if that is not known. They
+    /// include the response head and TLS, but never exceed the bytes sent.
     pub(crate) fn acknowledged(&self) -> Option<u64> {
         Some(self.acknowledged.bytes()?.min(self.sent.load(Ordering::Relaxed)))
     }
@@ -108,14 +108,14 @@ impl PlayerInfo {
         first
     }
 
-    /// Whether its stream ends so that it asks again.
+    /// Returns whether the player's stream must end so that it connects again.
     pub(crate) fn is_dismissed(&self) -> bool {
         self.dismissed.load(Ordering::Relaxed)
     }
 }
 
 impl PointActivity {
-    /// A push session begins, at a point that has received so many packets and bytes before.
+    /// Registers a push session. `before` is the packets and bytes that the point has received so far.
     pub(crate) fn pusher(self: &Arc<Self>, client: Client, before: (u64, u64)) -> Arc<Pusher> {
         let pusher = Arc::new(Pusher {
             ledger: Arc::clone(self),
@@ -134,8 +134,8 @@ impl PointActivity {
         pusher
     }
 
-    /// A player joins the point `point`; `observer` sees its place in the packet buffer, and `acknowledged` what its
-    /// system has of the response.
+    /// Registers a player of the point `point`. `observer` reports its position in the packet buffer, and
+    /// `acknowledged` how much of the response the player's kernel has received.
     pub(crate) fn player(
         self: &Arc<Self>,
         point: &str,
@@ -162,24 +162,24 @@ impl PointActivity {
         PlayerGuard { ledger: Arc::clone(self), point: point.to_owned(), number, begun: Instant::now(), viewer }
     }
 
-    /// Something went wrong. `text` holds no secret: everybody who may see the status reads it.
+    /// Records an error. `text` must not contain secrets, because everyone who may see the status can read it.
     pub(crate) fn trouble(&self, text: &str) {
         lock(&self.troubles).add(shortened(text), SystemTime::now());
     }
 
-    /// Takes the point's counters, once a second: bytes received ever.
+    /// Samples the point's counters once a second. `received` is the total of received bytes.
     pub(crate) fn sample(&self, received: u64, at: Instant, time: SystemTime) {
         let (_, DeliveryTotals { bytes: output, .. }) = self.players();
         lock(&self.history).take(Sample { at, time, input: received, output });
     }
 
-    /// Who pushes now.
+    /// Returns the current push session.
     pub(crate) fn pusher_now(&self) -> Option<Arc<Pusher>> {
         lock(&self.pusher).upgrade()
     }
 
-    /// Those who play now, in the order in which they came and each with its progress, and what all players ever
-    /// came to.
+    /// Returns the current players in the order in which they joined, each with its progress, and the totals of all
+    /// players so far.
     pub(crate) fn players(&self) -> (Vec<(Arc<PlayerInfo>, Progress)>, DeliveryTotals) {
         let players = lock(&self.players);
         let mut handed = players.gone;
@@ -192,7 +192,7 @@ impl PointActivity {
         (players.now.values().map(look).collect(), handed)
     }
 
-    /// Packets that all players ever missed.
+    /// Returns the packets that all players so far have missed.
     pub(crate) fn packets_lost(&self) -> u64 {
         self.players().1.lost
     }
@@ -215,13 +215,13 @@ impl PointActivity {
 }
 
 impl Pusher {
-    /// Logs something that happened to the session at the point `point`.
+    /// Logs an event of the session at the point `point`.
     pub(crate) fn log(&self, point: &str, what: &str) {
         let Client { address, user, .. } = &self.client;
         tracing::info!(point, %address, user = user.as_deref(), "{what}");
     }
 
-    /// Logs the session's end, and what it brought; `is_refused` where the encoder or its stream was at fault.
+    /// Logs the session's end and its totals. `is_refused` means that the encoder or its stream caused the end.
     pub(crate) fn log_end(&self, point: &str, reason: &str, is_refused: bool) {
         let Client { address, user, .. } = &self.client;
         let (user, reason) = (user.as_deref(), shortened(reason));
@@ -234,13 +234,13 @@ impl Pusher {
         }
     }
 
-    /// Data packets of the session came.
+    /// Counts received data packets.
     pub(crate) fn received(&self, packets: usize, bytes: u64) {
         self.packets.fetch_add(packets as u64, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// The connection is lost in the middle of a PushStart.
+    /// Notes that the connection was lost during a PushStart.
     pub(crate) fn lost(&self) {
         self.away.store(true, Ordering::Relaxed);
         for breaks in [&self.breaks, &self.ledger.breaks] {
@@ -249,7 +249,7 @@ impl Pusher {
         self.ledger.trouble("the encoder's connection was lost in mid-stream");
     }
 
-    /// The session waits for its encoder until `until`; `None`: a PushStart is under way.
+    /// Notes that the session waits for its encoder until `until`; `None` means that a PushStart is in progress.
     pub(crate) fn set_waiting(&self, until: Option<Instant>) {
         let now = SystemTime::now();
         let mut waiting = lock(&self.waiting);
@@ -259,7 +259,7 @@ impl Pusher {
         });
     }
 
-    /// Since when the session waits for its encoder, if it does, and until when.
+    /// Returns since when and until when the session waits for its encoder, if it does.
     pub(crate) fn waiting(&self) -> Option<EncoderWait> {
         *lock(&self.waiting)
     }
@@ -275,22 +275,22 @@ impl Pusher {
 }
 
 impl PlayerGuard {
-    /// The player's address, for the log.
+    /// Returns the player's address, for the log.
     pub(crate) fn address(&self) -> String {
         self.viewer.client.address.to_string()
     }
 
-    /// Bytes are handed over to the player's connection.
+    /// Counts bytes handed to the player's connection.
     pub(crate) fn sent(&self, bytes: usize) {
         self.viewer.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Whether the player is to go and ask elsewhere.
+    /// Returns whether the player must move to another server.
     pub(crate) fn is_dismissed(&self) -> bool {
         self.viewer.is_dismissed()
     }
 
-    /// The player was too slow for so many packets.
+    /// Counts packets that the player missed because it was too slow.
     pub(crate) fn lost(&self, packets: u64) {
         self.viewer.lost.fetch_add(packets, Ordering::Relaxed);
     }
@@ -314,7 +314,7 @@ impl Drop for PlayerGuard {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Plain data, consistent after every statement.
+    // The data is consistent after every statement, so a poisoned lock can still be used.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -325,14 +325,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pusher_is_known_as_long_as_its_session_lives() {
+    fn an_encoder_is_listed_while_its_session_lives() {
         let ledger = Arc::new(PointActivity::default());
         let client = Client::new("[::ffff:192.0.2.1]:80".parse().unwrap(), Some("WMEncoder/12.0.0.0"));
         assert_eq!(client.address.to_string(), "192.0.2.1:80");
         let first = ledger.pusher(client.clone(), (0, 0));
         let second = ledger.pusher(client, (1, 100));
         drop(first);
-        assert_eq!(ledger.pusher_now().unwrap().before, (1, 100), "the end of the one displaced is not its end");
+        assert_eq!(
+            ledger.pusher_now().unwrap().before,
+            (1, 100),
+            "the end of the displaced session does not end the current one"
+        );
         second.started();
         second.lost();
         second.started();
@@ -345,7 +349,7 @@ mod tests {
         assert!(left > minute / 2 && left <= minute, "{left:?}");
         second.set_waiting(Some(Instant::now() + 2 * minute));
         let wait = second.waiting().unwrap();
-        assert_eq!(wait.since, first_wait.since, "it waits on");
+        assert_eq!(wait.since, first_wait.since, "the wait continues");
         assert!(wait.until > first_wait.until + minute / 2);
         second.set_waiting(None);
         assert_eq!(second.waiting(), None);

@@ -1,41 +1,41 @@
-//! The bit rates of a point's last minutes, a value a second.
+//! The bit rates of a point in the last minutes, one value per second.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Seconds that are kept.
+/// Seconds of history.
 pub(crate) const HISTORY_SECONDS: usize = 300;
-/// Seconds that "now" is the mean of: a key frame alone is no change of rate.
+/// Seconds over which the current rate is averaged, so that a single key frame does not change it.
 const AVERAGING_SECONDS: usize = 5;
 
 /// The bit rates of the last [`HISTORY_SECONDS`].
 #[derive(Default)]
 pub(crate) struct History {
-    /// The newest last.
+    /// The latest rates are last.
     rates: VecDeque<Rates>,
     last: Option<Sample>,
 }
 
-/// bit/s in and out.
+/// Incoming and outgoing bit rates in bit/s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rates {
     pub(crate) input: u64,
     pub(crate) output: u64,
 }
 
-/// What a point's counters said at one time.
+/// A point's counters at one time.
 #[derive(Clone, Copy)]
 pub(crate) struct Sample {
     pub(crate) at: Instant,
     pub(crate) time: SystemTime,
-    /// Bytes received ever.
+    /// Total bytes received.
     pub(crate) input: u64,
-    /// Bytes sent to players ever.
+    /// Total bytes sent to players.
     pub(crate) output: u64,
 }
 
 impl History {
-    /// Takes the counters, once a second; of a second that was left out the mean counts.
+    /// Adds a sample, once a second. Seconds without a sample get the average rate.
     pub(crate) fn take(&mut self, look: Sample) {
         let Some(last) = self.last.replace(look) else { return };
         let elapsed = look.at.saturating_duration_since(last.at).max(Duration::from_millis(1));
@@ -51,13 +51,13 @@ impl History {
         self.rates.drain(..surplus);
     }
 
-    /// The rates of the last seconds, the newest last, and when that ended.
+    /// Returns the rates of the last seconds, the latest last, and the time of the latest.
     pub(crate) fn latest(&self, seconds: usize) -> (Option<SystemTime>, impl Iterator<Item = Rates>) {
         let from = self.rates.len().saturating_sub(seconds);
         (self.last.map(|look| look.time), self.rates.range(from..).copied())
     }
 
-    /// The rate now.
+    /// Returns the current rate.
     pub(crate) fn now(&self) -> Rates {
         let (_, latest) = self.latest(AVERAGING_SECONDS);
         let (mut count, mut sum) = (0, Rates::default());
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_a_second_in_bits() {
+    fn one_value_per_second_in_bits() {
         let mut clock = SampleClock(Instant::now(), 0);
         let mut history = History::default();
         history.take(clock.look(0, 1000));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_left_out_are_filled_and_the_whole_is_bounded() {
+    fn missing_seconds_are_filled_and_the_history_is_bounded() {
         let mut clock = SampleClock(Instant::now(), 0);
         let mut history = History::default();
         history.take(clock.look(0, 0));

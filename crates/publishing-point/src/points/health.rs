@@ -1,4 +1,4 @@
-//! Whether the server, or a point of it, can take another player: what load balancers ask for.
+//! Whether the server, or one of its points, can serve another player. Load balancers ask for this.
 
 use http::StatusCode;
 
@@ -6,16 +6,16 @@ use super::publishing_point::PublishingPoint;
 use super::registry::Registry;
 use super::source_state::SourceStage;
 
-/// The answer to a health check.
+/// The result of a health check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
-    /// Players are served.
+    /// The server accepts players.
     Ok,
-    /// The server is about to end: no new players, please.
+    /// The server is about to stop and should get no new players.
     Draining,
-    /// The point has no stream, and cannot get one now.
+    /// The point has no stream and cannot get one now.
     NoStream,
-    /// There is no such point.
+    /// The point does not exist.
     UnknownPoint,
 }
 
@@ -37,7 +37,7 @@ impl Health {
         }
     }
 
-    /// A point is well where it has a stream, or gets one when a player asks for it.
+    /// Returns the health of a point: it is healthy if it has a stream, or can get one when a player requests it.
     fn of(point: &PublishingPoint) -> Self {
         let config = point.config();
         let on_demand = config.source.as_ref().is_some_and(|source| source.on_demand.is_some());
@@ -48,7 +48,7 @@ impl Health {
 }
 
 impl Registry {
-    /// The health of the server, or of the point of this name.
+    /// Returns the health of the server, or of the point of this name.
     pub(crate) fn health(&self, point: Option<&str>) -> Health {
         if self.is_draining() {
             return Health::Draining;

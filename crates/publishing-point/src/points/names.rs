@@ -1,14 +1,14 @@
-//! The names of publishing points: how they stand in URLs, when two are one, and which the server keeps for itself.
+//! The names of publishing points: their form in URLs, equality, and the names reserved for the server.
 
-/// The first segments of paths that are the server's own, in lower case.
+/// The first path segments that are reserved for the server, in lower case.
 const RESERVED: [&str; 4] = ["api", "healthz", "metrics", "status"];
 
-/// A point's name as it is looked up. Names that differ only in case are one.
+/// Returns the form of a name that identifies the point. Names that differ only in case are the same.
 pub(crate) fn key(name: &str) -> String {
     name.trim_start_matches('/').to_lowercase()
 }
 
-/// The point's name in a URL's path: without the leading `/`, percent-decoded.
+/// Returns the point's name in a URL path: without the leading `/`, percent-decoded.
 pub(crate) fn name_of(path: &str) -> String {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.trim_start_matches('/').as_bytes();
@@ -24,13 +24,13 @@ pub(crate) fn name_of(path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Whether a point cannot have this name, because its URL is one of the server's own.
+/// Returns whether a point cannot have this name because its URL belongs to the server itself.
 pub(crate) fn is_reserved(name: &str) -> bool {
     let first = name.trim_start_matches('/').split('/').next().unwrap_or_default();
     RESERVED.iter().any(|reserved| first.eq_ignore_ascii_case(reserved))
 }
 
-/// Why no point can have this reserved name, and what to do.
+/// Returns the error message for a reserved name.
 pub(crate) fn reserved(name: &str) -> String {
     format!(
         "no publishing point can be named `{name}`: /api, /healthz, /metrics and /status are reserved for the server; choose another"

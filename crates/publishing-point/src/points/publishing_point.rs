@@ -1,4 +1,4 @@
-//! A publishing point: the stream that one pusher gives it, and what came of it.
+//! A publishing point: its live stream, recorder, relays and statistics.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,55 +18,55 @@ use asf::{Header, Packet};
 use asfpush_client::packet_buffer::{PacketBuffer, Reader, ReaderOptions, StartPosition};
 use wmhttp::server::PointLookup;
 
-/// What a publishing point has done so far.
+/// The statistics of a publishing point.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PointStats {
     /// Data packets received.
     pub packets: u64,
-    /// Bytes of those packets, as received.
+    /// Bytes of those packets as received.
     pub bytes: u64,
-    /// Headers received, by `$H` and `$C`.
+    /// Headers received in `$H` and `$C`.
     pub headers: u64,
-    /// Push sessions ever.
+    /// Total push sessions.
     pub sessions: u64,
-    /// Players ever.
+    /// Total players.
     pub players: u64,
-    /// Players now.
+    /// Current players.
     pub playing: u64,
-    /// Packets that players missed for being too slow, of all of them together.
+    /// Total packets that players missed because they were too slow.
     pub missed: u64,
-    /// Whether a PushStart is under way.
+    /// Whether a PushStart is in progress.
     pub pushing: bool,
-    /// The newest files recorded, 256 at most, the oldest first; without those that had to make room.
+    /// The latest recording files, up to 256, oldest first; files deleted by the server are not included.
     pub recordings: Vec<PathBuf>,
-    /// The servers that the stream is pushed on to.
+    /// The relays of the stream to other servers.
     pub relays: Vec<RelayStats>,
 }
 
 /// A publishing point.
 pub(crate) struct PublishingPoint {
     name: String,
-    /// Replaced as a whole by a reload.
+    /// A reload replaces it as a whole.
     config: RwLock<Arc<PointConfig>>,
     broadcast: Mutex<Option<LiveStream>>,
-    /// There from the first configuration on that wants recordings.
+    /// Set when the first configuration with recordings takes effect.
     recorder: OnceLock<Recorder>,
     relays: Relays,
-    /// Of the source that the stream is pulled from, whether there is one or not.
+    /// The state of the source that the stream is pulled from. It exists even if no source is configured.
     source: Arc<SourceState>,
     counters: Counters,
     playing: Arc<AtomicUsize>,
     ledger: Arc<PointActivity>,
-    /// When the point was made.
+    /// When the point was created.
     made: Instant,
 }
 
-/// A stream from its first header to its end; players that joined it see all of it in one response.
+/// A stream from its first header to its end. Players receive all of it in one response.
 #[derive(Clone)]
 struct LiveStream {
     buffer: Arc<PacketBuffer>,
     header: Arc<Header>,
-    /// The stream's times, over all sessions that push it.
+    /// The timeline of the stream, across all sessions that push it.
     timeline: Arc<Mutex<Timeline>>,
 }
 
@@ -78,18 +78,18 @@ struct Counters {
     sessions: AtomicU64,
     players: AtomicU64,
     pushing: AtomicU64,
-    /// When data packets came last, and when the encoder's latest PushStart began: milliseconds of the point's life, and
-    /// one more, so that 0 is never.
+    /// When the latest data packets arrived, and when the encoder's latest PushStart began: milliseconds since the
+    /// creation of the point, plus one, so that 0 means never.
     latest_packet: AtomicU64,
     push_began: AtomicU64,
 }
 
-/// A player as long as it is there: counted at its point and in the server.
+/// Counts a player at its point and in the server while it lives.
 pub(crate) struct PlayerCountGuard {
     counts: [Arc<AtomicUsize>; 2],
     point: String,
     ledger: Arc<PointActivity>,
-    /// A source that is pulled on demand is pulled as long.
+    /// Keeps an on-demand source active.
     _demand: SourceDemand,
 }
 
@@ -102,12 +102,12 @@ impl PlayerCountGuard {
         Self { counts, point: point.name.clone(), ledger: Arc::clone(&point.ledger), _demand: point.source.demand() }
     }
 
-    /// The name of the player's point.
+    /// Returns the name of the player's point.
     pub(crate) fn point(&self) -> &str {
         &self.point
     }
 
-    /// What the player's point remembers for the status.
+    /// Returns the activity of the player's point.
     pub(crate) fn ledger(&self) -> &Arc<PointActivity> {
         &self.ledger
     }
@@ -121,31 +121,31 @@ impl Drop for PlayerCountGuard {
     }
 }
 
-/// A place in the stream for a new player.
+/// The position of a new player in the stream.
 pub(crate) struct Joined {
     pub(crate) reader: Reader,
-    /// Describes the first packets behind the reader.
+    /// Describes the first packets that the reader returns.
     pub(crate) header: Arc<Header>,
     pub(crate) count: PlayerCountGuard,
 }
 
 impl PublishingPoint {
-    /// A point with its recorder, which is a thread, and its relays: nothing for a thread that must not wait.
+    /// Creates a point with its recorder, which is a thread, and its relays. This may block.
     ///
     /// # Errors
-    /// If the recorder cannot be started, or the system has no randomness for the point's name in Via.
+    /// If the recorder cannot be started, or the system provides no random numbers for the point's name in Via.
     pub(crate) fn create(name: &str, config: &Arc<PointConfig>) -> io::Result<Arc<Self>> {
         let ledger = Arc::default();
         let recorder = Self::create_recorder(name, config, &ledger)?;
-        let via_pseudonym = random_digits().ok_or_else(|| io::Error::other("no randomness for a name"))?;
+        let via_pseudonym = random_digits().ok_or_else(|| io::Error::other("the system provides no random numbers"))?;
         let relays = Relays::new(name, via_pseudonym, config.forward.clone(), Arc::clone(&ledger));
         Ok(Arc::new(Self::new(name, Arc::clone(config), recorder, relays, ledger)))
     }
 
-    /// The recorder that a point with this configuration needs.
+    /// Creates the recorder that this configuration needs, if any.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system cannot start a thread.
     pub(crate) fn create_recorder(
         name: &str,
         config: &PointConfig,
@@ -181,7 +181,7 @@ impl PublishingPoint {
         &self.name
     }
 
-    /// The settings in force now: read them when you act, a reload replaces them.
+    /// Returns the current settings. Do not keep them, because a reload replaces them.
     pub(crate) fn config(&self) -> Arc<PointConfig> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -192,7 +192,7 @@ impl PublishingPoint {
         self.source.notify();
     }
 
-    /// What is known of the source that the stream is pulled from.
+    /// Returns the state of the source that the stream is pulled from.
     pub(crate) fn source(&self) -> &Arc<SourceState> {
         &self.source
     }
@@ -205,9 +205,9 @@ impl PublishingPoint {
         self.recorder.get()
     }
 
-    /// Gives the point a recorder, where it has none.
+    /// Sets the recorder of the point if it has none.
     pub(crate) fn set_recorder(&self, recorder: Recorder) {
-        // One too many has recorded nothing, and ends.
+        // If the point already has a recorder, the new one is dropped. It has recorded nothing.
         drop(self.recorder.set(recorder));
     }
 
@@ -227,18 +227,18 @@ impl PublishingPoint {
         }
     }
 
-    /// A push session begins.
+    /// Counts and registers a push session.
     pub(crate) fn count_session(&self, client: Client) -> Arc<Pusher> {
         self.counters.sessions.fetch_add(1, Ordering::Relaxed);
         self.ledger.pusher(client, (self.counters.packets.load(Ordering::Relaxed), self.received()))
     }
 
-    /// What is remembered for the status.
+    /// Returns the activity, for the status.
     pub(crate) fn ledger(&self) -> &Arc<PointActivity> {
         &self.ledger
     }
 
-    /// Bytes of data packets received ever.
+    /// Returns the total bytes of data packets received.
     pub(crate) fn received(&self) -> u64 {
         self.counters.bytes.load(Ordering::Relaxed)
     }
@@ -249,17 +249,17 @@ impl PublishingPoint {
         }
     }
 
-    /// How long ago data packets came last; `None` if none ever did.
+    /// Returns the time since the latest data packets; `None` if there were none.
     pub(crate) fn since_packet(&self) -> Option<Duration> {
         self.since(&self.counters.latest_packet)
     }
 
-    /// How long ago the encoder's latest PushStart began; `None` if none ever did.
+    /// Returns the time since the start of the encoder's latest PushStart; `None` if there was none.
     pub(crate) fn since_push_began(&self) -> Option<Duration> {
         self.since(&self.counters.push_began)
     }
 
-    /// Now, as the counters have it. Not the time of day, which may be set.
+    /// Returns the current time in the unit of the counters. It does not use the wall clock, which may be set.
     fn moment(&self) -> u64 {
         u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
     }
@@ -269,9 +269,9 @@ impl PublishingPoint {
         (moment > 0).then(|| Duration::from_millis(self.moment().saturating_sub(moment)))
     }
 
-    /// Takes a header and returns the current one, with the times of the stream that follows. A header that is equal
-    /// byte for byte continues the current stream under the current header: for players, another header, by its identity,
-    /// is another stream.
+    /// Accepts a header and returns the current header, with the timeline of the stream that follows. A header that is
+    /// equal byte for byte continues the current stream with the same header object, because players treat another
+    /// header object as another stream.
     pub(crate) fn begin(&self, header: Header) -> (Arc<Header>, Arc<Mutex<Timeline>>) {
         self.counters.headers.fetch_add(1, Ordering::Relaxed);
         let mut broadcast = self.lock();
@@ -299,7 +299,7 @@ impl PublishingPoint {
         }
     }
 
-    /// Takes data packets at their full size, which came as `received` bytes.
+    /// Appends data packets at their full size. `received` is their size in bytes as received.
     pub(crate) fn append(&self, header: &Arc<Header>, packets: Vec<Packet>, received: u64) {
         self.counters.packets.fetch_add(packets.len() as u64, Ordering::Relaxed);
         self.counters.bytes.fetch_add(received, Ordering::Relaxed);
@@ -310,7 +310,7 @@ impl PublishingPoint {
         }
     }
 
-    /// The stream is over: players, and the servers that it is pushed on to, get the rest of it and its end.
+    /// Ends the stream. Players and relays receive its remaining packets and its end.
     pub(crate) fn end(&self) {
         if let Some(broadcast) = self.lock().take() {
             broadcast.buffer.end();
@@ -318,33 +318,34 @@ impl PublishingPoint {
         }
     }
 
-    /// The point itself is over: its stream ends, and nothing is pulled any more.
+    /// Closes the point: ends its stream and the pull of its source.
     pub(crate) fn close(&self) {
         self.source.close();
         self.end();
     }
 
-    /// The header of the stream there is.
+    /// Returns the header of the current stream.
     pub(crate) fn header(&self) -> Option<Arc<Header>> {
         self.lock().as_ref().map(|broadcast| Arc::clone(&broadcast.header))
     }
 
-    /// A place in the current stream for a new player, counted at the point and in `of_server`; `None` without a
-    /// stream.
+    /// Returns a position in the current stream for a new player, counted at the point and in `of_server`; `None` if
+    /// there is no stream.
     pub(crate) fn join(&self, of_server: &Arc<AtomicUsize>) -> Option<Joined> {
         let LiveStream { buffer, header, .. } = self.lock().clone()?;
         let latest = self.config().fast_start;
         let start = if latest { StartPosition::LatestKeyframe } else { StartPosition::NextKeyframe };
         let mut reader = buffer.reader(start, ReaderOptions::default());
         if reader.peek().is_some_and(|next| !Arc::ptr_eq(&next.header, &header)) {
-            // The packets kept are those of the stream before: the first of the new one is a start.
+            // The buffer contains packets of the previous stream only, so the player starts with the first packet of
+            // the new one.
             reader = buffer.reader(StartPosition::NextKeyframe, ReaderOptions::default());
         }
         self.counters.players.fetch_add(1, Ordering::Relaxed);
         Some(Joined { reader, header, count: PlayerCountGuard::new(self, of_server) })
     }
 
-    /// Where the point's encoders and players are sent instead, if anywhere (S-5).
+    /// Returns the redirect of the point's encoders and players, if any (S-5).
     pub(crate) fn redirect(&self) -> Option<PointLookup> {
         let config = self.config();
         let moved = config.redirect.as_ref().map(|url| PointLookup::Moved(url.to_string()));
@@ -352,7 +353,7 @@ impl PublishingPoint {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<LiveStream>> {
-        // Plain data, consistent after every statement.
+        // The data is consistent after every statement, so a poisoned lock can still be used.
         self.broadcast.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,16 +1,16 @@
-//! The last things that went wrong at a point.
+//! The recent errors of a point.
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
-/// Troubles that are kept.
+/// Maximum number of errors that are kept.
 const MAX_RECENT_ERRORS: usize = 20;
 
-/// The last things that went wrong. The same again counts up: who repeats one does not push out the rest.
+/// The recent errors. A repeated error only increases its count, so that it does not displace the others.
 #[derive(Default)]
 pub(crate) struct RecentErrors(VecDeque<RecentError>);
 
-/// What went wrong, how often and when.
+/// An error, with its count and its first and last time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RecentError {
     pub(crate) text: String,
@@ -27,7 +27,7 @@ impl RecentErrors {
         self.0.truncate(MAX_RECENT_ERRORS);
     }
 
-    /// The latest first.
+    /// Returns the errors, the latest first.
     pub(crate) fn latest(&self) -> impl Iterator<Item = &RecentError> {
         self.0.iter()
     }
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_are_few_and_the_same_is_counted() {
+    fn errors_are_bounded_and_repetitions_counted() {
         let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
         let mut troubles = RecentErrors::default();
         for second in 0..100 {

@@ -1,4 +1,4 @@
-//! The table of publishing points and push sessions, and the configuration in force.
+//! The table of publishing points and push sessions, and the current configuration.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,40 +12,40 @@ use crate::http::connection::Connection;
 use crate::recording::recorder::Recorder;
 use wmhttp::headers::PushId;
 
-/// Digits of a push-id that is cut short: what fits a number of 32 bits.
+/// Minimum digits of a shortened push-id: encoders may keep only what fits in a 32-bit number.
 const LEAST_PUSH_ID_DIGITS: usize = 9;
 
-/// The table of publishing points and push sessions. It decides nothing: who may push is decided where encoders push
-/// in, who may play where players are served.
+/// The table of publishing points and push sessions. It makes no access decisions: the modules `ingest` and `playback`
+/// check who may push and play.
 pub(crate) struct Registry {
-    /// Replaced as a whole by a reload.
+    /// A reload replaces it as a whole.
     config: RwLock<Arc<Config>>,
     table: Mutex<Table>,
-    /// The server is about to end, and lets its players go elsewhere.
+    /// The server is about to stop, and its players are moving to other servers.
     draining: AtomicBool,
     /// Attempts to accept a connection that have failed.
     accept_failures: AtomicU64,
 }
 
-/// The rows. Whoever has to look and then act takes the table with [`Registry::table`], and lets go of it before any
-/// wait.
+/// The contents of the registry. Code that checks and then changes something locks it with [`Registry::table`], and
+/// releases it before any await.
 #[derive(Default)]
 pub(crate) struct Table {
-    /// By name in lower case.
+    /// The points by name in lower case.
     points: HashMap<String, Arc<PublishingPoint>>,
     sessions: HashMap<PushId, Entry>,
-    /// No new session begins.
+    /// Whether new sessions are rejected.
     stopping: bool,
 }
 
 struct Entry {
     session: PublishSession,
-    /// Name of its point in lower case.
+    /// The name of its point in lower case.
     point: String,
 }
 
 impl Registry {
-    /// A registry with these points, which are those of `config`.
+    /// Returns a registry with these points, which are those of `config`.
     pub(crate) fn new(config: Config, points: impl IntoIterator<Item = Arc<PublishingPoint>>) -> Self {
         let points = points.into_iter().map(|point| (key(point.name()), point)).collect();
         let table = Table { points, ..Table::default() };
@@ -67,13 +67,13 @@ impl Registry {
         self.accept_failures.load(Ordering::Relaxed)
     }
 
-    /// The configuration in force now: read it when you act, a reload replaces it.
+    /// Returns the current configuration. Do not keep it, because a reload replaces it.
     pub(crate) fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Replaces the configuration. Points that it no longer names end, unless they were made from a template; `fresh`
-    /// are those that only it names, `recorders` those that other points need from now on.
+    /// Replaces the configuration. Points that it no longer names end, unless they were created from a template.
+    /// `fresh` are the points that are new in it; `recorders` are the recorders that existing points need from now on.
     pub(crate) fn set_config(
         &self,
         config: Config,
@@ -108,27 +108,27 @@ impl Registry {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
-    /// The rows, for who looks and acts at once.
+    /// Locks the table, for code that checks and changes something in one step.
     pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
-        // Plain data, consistent after every statement.
+        // The data is consistent after every statement, so a poisoned lock can still be used.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The id of the session at the point that `path` names.
+    /// Returns the id of the session at the point of `path`.
     pub(crate) fn session_of(&self, path: &str) -> Option<PushId> {
         self.table().session_at(&key(&name_of(path))).map(|(id, _)| id.clone())
     }
 
-    /// The session with this id, at the point that `path` names.
+    /// Returns the session with this id, at the point of `path`.
     pub(crate) fn session(&self, id: &PushId, path: &str) -> Option<PublishSession> {
         let key = key(&name_of(path));
         let table = self.table();
         table.sessions.get(id).filter(|entry| entry.point == key).map(|entry| entry.session.clone())
     }
 
-    /// The session that this id names at the point that `path` names, where it may have been cut short: on the
-    /// connection of the session's latest request, which is a proof of its own, clumsy encoders send back the first
-    /// digits only.
+    /// Returns the session with this id at the point of `path`. The id may be shortened if the request arrives on the
+    /// connection of the session's latest request, because some encoders return only the first digits. Being on that
+    /// connection proves the identity of the encoder.
     pub(crate) fn session_on(
         &self,
         id: &PushId,
@@ -144,9 +144,9 @@ impl Registry {
         (is_cut_short && session.is_on(connection)).then(|| (known.clone(), session.clone()))
     }
 
-    /// Removes a session that has ended. `destroy` names the point that its AutoDestroy asks to remove ([MS-WMHTTP]
-    /// 2.2.2.2): only a point that a push made from a template, and only if no other session has it by now. A point
-    /// that the configuration names stays, since it is the operator's and not the encoder's.
+    /// Removes a session that has ended. `destroy` names the point that AutoDestroy requests to remove ([MS-WMHTTP]
+    /// 2.2.2.2). The point is removed only if it was created from a template and has no other session by now. Points in
+    /// the configuration stay, because they belong to the operator and not to the encoder.
     pub(crate) fn remove_session(&self, id: &PushId, destroy: Option<&str>) {
         let config = self.config();
         let mut table = self.table();
@@ -162,44 +162,44 @@ impl Registry {
         }
     }
 
-    /// The point that `path` names.
+    /// Returns the point of `path`.
     pub(crate) fn point(&self, path: &str) -> Option<Arc<PublishingPoint>> {
         self.table().point(&key(&name_of(path))).map(Arc::clone)
     }
 
-    /// The point of this name.
+    /// Returns the point of this name.
     pub(crate) fn point_named(&self, name: &str) -> Option<Arc<PublishingPoint>> {
         self.table().point(&key(name)).map(Arc::clone)
     }
 
-    /// All points, in no order.
+    /// Returns all points, in no particular order.
     pub(crate) fn points(&self) -> Vec<Arc<PublishingPoint>> {
         self.table().points.values().map(Arc::clone).collect()
     }
 
-    /// Push sessions now.
+    /// Returns the number of push sessions.
     pub(crate) fn sessions(&self) -> usize {
         self.table().sessions.len()
     }
 
-    /// Ends the session at the point with an error status; `false` if it has none.
+    /// Ends the session at the point with an error status; returns `false` if there is none.
     pub(crate) fn disconnect_pusher(&self, point: &str, status: u16) -> bool {
         let table = self.table();
         let session = table.session_at(&key(point));
         session.inspect(|(_, session)| session.control(SessionControl::Expelled(status))).is_some()
     }
 
-    /// From now on health checks fail.
+    /// Makes health checks fail from now on.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the server is about to end.
+    /// Returns whether the server is about to stop.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Admits no new session from now on; gives the sessions and points of this moment.
+    /// Rejects new sessions from now on; returns the current sessions and points.
     pub(crate) fn close(&self) -> (Vec<PublishSession>, Vec<Arc<PublishingPoint>>) {
         let mut table = self.table();
         table.stopping = true;
@@ -209,7 +209,7 @@ impl Registry {
 }
 
 impl Table {
-    /// The point under this [`key`].
+    /// Returns the point with this [`key`].
     pub(crate) fn point(&self, key: &str) -> Option<&Arc<PublishingPoint>> {
         self.points.get(key)
     }
@@ -218,12 +218,12 @@ impl Table {
         self.points.len()
     }
 
-    /// Adds a point; one of the same name stays and is given instead.
+    /// Adds a point. If there is one of the same name already, it stays and is returned.
     pub(crate) fn insert_point(&mut self, point: Arc<PublishingPoint>) -> Arc<PublishingPoint> {
         Arc::clone(self.points.entry(key(point.name())).or_insert(point))
     }
 
-    /// The session at the point under this [`key`].
+    /// Returns the session at the point with this [`key`].
     pub(crate) fn session_at(&self, key: &str) -> Option<(&PushId, &PublishSession)> {
         self.sessions.iter().find(|(_, entry)| entry.point == key).map(|(id, entry)| (id, &entry.session))
     }
@@ -232,7 +232,7 @@ impl Table {
         self.sessions.len()
     }
 
-    /// Adds a session at the point under this [`key`].
+    /// Adds a session at the point with this [`key`].
     pub(crate) fn insert_session(&mut self, id: PushId, session: PublishSession, key: String) {
         self.sessions.insert(id, Entry { session, point: key });
     }
@@ -241,7 +241,7 @@ impl Table {
         self.sessions.remove(id).map(|entry| entry.session)
     }
 
-    /// Whether no new session may begin.
+    /// Returns whether new sessions are rejected.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping
     }
@@ -252,9 +252,9 @@ mod tests {
     use super::*;
     use crate::config::PointConfig;
 
-    /// A session that was displaced while it came to its end takes nothing along.
+    /// S-13: the end of a displaced session does not remove its point.
     #[test]
-    fn s13_a_point_goes_with_its_own_session_only() {
+    fn s13_only_the_current_session_removes_the_point() {
         let config = Config::with_points(["concert"], &PointConfig::default());
         let point = PublishingPoint::create("concert", &Arc::default()).unwrap();
         let registry = Registry::new(config, [point]);

@@ -1,6 +1,6 @@
-//! What a point knows of the source that it pulls its stream from: who needs it, where it stands, what came of it.
+//! The state of the source that a point pulls its stream from: its demand, its stage and its statistics.
 //!
-//! The task that pulls (`source`) writes here; players, who may have it begin, and the status read.
+//! The task that pulls (module `source`) writes it. The status and the players, whose demand starts a pull, read it.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -13,24 +13,24 @@ use tokio::time::sleep;
 use wmhttp::pull::{Failure, Kind};
 use wmhttp::via::Via;
 
-/// Where the pull stands.
+/// The stage of the pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SourceStage {
-    /// Nobody needs the stream (only on demand).
+    /// No client needs the stream (only on demand).
     Idle,
-    /// The origin is asked for the stream.
+    /// The stream is being requested from the origin.
     Connecting,
     /// The stream arrives.
     Streaming,
-    /// The last attempt failed, or the stream ended; the next attempt comes then.
+    /// The last attempt failed, or the stream ended; the next attempt is scheduled.
     Waiting {
-        /// When the next attempt is due.
+        /// The time of the next attempt.
         until: Instant,
     },
 }
 
 impl SourceStage {
-    /// Its name in the status.
+    /// Returns the name of the stage in the status.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -41,27 +41,27 @@ impl SourceStage {
     }
 }
 
-/// What came of a point's source.
+/// The statistics of a point's source.
 #[derive(Clone, Debug)]
 pub(crate) struct SourceStats {
     pub(crate) stage: SourceStage,
-    /// Since when.
+    /// The time since which `stage` has applied.
     pub(crate) since: SystemTime,
-    /// Where the stream comes from, by redirects, without credentials.
+    /// The current URL of the stream after redirects, without credentials.
     pub(crate) address: Option<String>,
-    /// Attempts ever.
+    /// Total attempts.
     pub(crate) attempts: u64,
-    /// Times that the stream began.
+    /// Number of times that the stream began.
     pub(crate) connects: u64,
-    /// Times that the origin ended its stream.
+    /// Number of times that the origin ended the stream.
     pub(crate) ends: u64,
-    /// Attempts in a row that have failed.
+    /// Consecutive failed attempts.
     pub(crate) failures_in_a_row: u32,
-    /// Failures ever, by kind.
+    /// Total failures, by kind.
     pub(crate) failures: BTreeMap<&'static str, u64>,
     /// Data packets that arrived twice, around a lost connection.
     pub(crate) duplicates: u64,
-    /// Players that wait for the stream now.
+    /// Players that currently wait for the stream.
     pub(crate) waiting: usize,
     /// The last failure, with its remedy.
     pub(crate) last_error: Option<String>,
@@ -70,40 +70,40 @@ pub(crate) struct SourceStats {
 /// Why a player gets no stream from a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SourceUnavailable {
-    /// The origin has no stream now, or is not reached; the next attempt comes after this time.
+    /// The origin has no stream now, or is not reachable.
     Failed {
-        /// Until the next attempt.
+        /// Time until the next attempt.
         retry_in: Duration,
     },
     /// No header arrived in time.
     TooSlow,
-    /// The request has come through this point before.
+    /// The request has passed this point before.
     Loop,
 }
 
-/// See the module's text.
+/// The state of a source.
 pub(crate) struct SourceState {
     /// The point's name in `Via`.
     via_pseudonym: String,
     inner: Mutex<Inner>,
-    /// Told of each change that somebody may wait for.
+    /// Notifies waiting tasks and players of changes.
     changed: watch::Sender<u64>,
 }
 
 struct Inner {
     stats: SourceStats,
-    /// Those who need the stream: players, and those who wait to become one.
+    /// Clients that need the stream: players, and clients that wait to become one.
     needed_by: usize,
-    /// When the last of them went.
+    /// When the last of them left.
     left: Option<Instant>,
-    /// Which way the request came that made it begin.
+    /// The path of the request that started the current pull.
     via: Via,
-    /// A task pulls.
+    /// Whether a task pulls.
     running: bool,
     closed: bool,
 }
 
-/// Somebody who needs the stream, as long as this lives.
+/// Keeps the stream needed while it lives.
 pub(crate) struct SourceDemand(Arc<SourceState>);
 
 impl SourceState {
@@ -125,27 +125,27 @@ impl SourceState {
         Arc::new(Self { via_pseudonym, inner: Mutex::new(inner), changed: watch::Sender::new(0) })
     }
 
-    /// The point's name in `Via`.
+    /// Returns the point's name in `Via`.
     pub(crate) fn via_pseudonym(&self) -> &str {
         &self.via_pseudonym
     }
 
-    /// What came of it so far.
+    /// Returns the statistics.
     pub(crate) fn stats(&self) -> SourceStats {
         self.lock().stats.clone()
     }
 
-    /// Tells of changes: each is a number that was not there before.
+    /// Returns a receiver of changes: each change sends a new number.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// Something that a waiting task or player looks at is another.
+    /// Notifies waiting tasks and players of a change.
     pub(crate) fn notify(&self) {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Somebody needs the stream from now on.
+    /// Registers a client that needs the stream.
     pub(crate) fn demand(self: &Arc<Self>) -> SourceDemand {
         let mut inner = self.lock();
         inner.needed_by += 1;
@@ -157,8 +157,8 @@ impl SourceState {
         SourceDemand(Arc::clone(self))
     }
 
-    /// Whether somebody needs the stream, or has within the time `linger` before `now`. Otherwise when that changes by
-    /// time alone.
+    /// Returns whether a client needs the stream now or has needed it within the time `linger` before `now`. Otherwise
+    /// returns when that changes by time alone.
     pub(crate) fn is_needed(&self, linger: Duration, now: Instant) -> Needed {
         let inner = self.lock();
         if inner.needed_by > 0 {
@@ -170,11 +170,10 @@ impl SourceState {
         }
     }
 
-    /// Waits for the stream that `is_there` looks for, up to `patience`. `via` is the way that the player's request has
-    /// come.
+    /// Waits up to `patience` for the stream that `is_there` checks for. `via` is the path of the player's request.
     ///
     /// # Errors
-    /// Why it is not there.
+    /// Why there is no stream.
     pub(crate) async fn wait(
         self: &Arc<Self>,
         via: &Via,
@@ -186,7 +185,8 @@ impl SourceState {
         }
         let mut changes = self.changes();
         changes.mark_unchanged();
-        // Before the demand, which begins the next attempt: that takes the way along, and its failure is this player's.
+        // This must precede the demand, which starts the next attempt: the attempt uses the path, and its failure
+        // concerns this player.
         let _waiting = Waiting::new(self, via);
         let attempts = self.stats().attempts;
         let demand = self.demand();
@@ -199,7 +199,7 @@ impl SourceState {
             let stats = self.stats();
             if let SourceStage::Waiting { until: retry } = stats.stage {
                 let now = Instant::now();
-                // A failure since this player came, or the next attempt comes too late for it.
+                // There was a failure since this player arrived, or the next attempt is too late for it.
                 if stats.attempts > attempts || retry > until {
                     return Err(SourceUnavailable::Failed { retry_in: retry.saturating_duration_since(now) });
                 }
@@ -215,12 +215,12 @@ impl SourceState {
         }
     }
 
-    /// Which way the request came that makes the source begin now.
+    /// Returns the path of the request that starts a pull now.
     pub(crate) fn via(&self) -> Via {
         self.lock().via.clone()
     }
 
-    /// An attempt begins.
+    /// Notes that an attempt begins.
     pub(crate) fn set_connecting(&self) {
         self.update(|inner| {
             inner.stats.attempts += 1;
@@ -228,7 +228,7 @@ impl SourceState {
         });
     }
 
-    /// Nobody needs the stream.
+    /// Notes that no client needs the stream.
     pub(crate) fn set_idle(&self) {
         self.update(|inner| {
             inner.stats.address = None;
@@ -236,12 +236,12 @@ impl SourceState {
         });
     }
 
-    /// A request goes to this address.
+    /// Sets the URL of the current request.
     pub(crate) fn set_address(&self, address: String) {
         self.lock().stats.address = Some(address);
     }
 
-    /// The header is there.
+    /// Notes that the header has arrived.
     pub(crate) fn set_streaming(&self) {
         self.update(|inner| {
             if inner.stats.stage != SourceStage::Streaming {
@@ -252,7 +252,7 @@ impl SourceState {
         });
     }
 
-    /// The origin has ended the stream; the next attempt comes at `until`.
+    /// Notes that the origin has ended the stream; the next attempt is at `until`.
     pub(crate) fn set_ended(&self, until: Instant) {
         self.update(|inner| {
             inner.stats.ends += 1;
@@ -260,7 +260,7 @@ impl SourceState {
         });
     }
 
-    /// An attempt failed; the next comes at `until`.
+    /// Notes that an attempt failed; the next attempt is at `until`.
     pub(crate) fn set_failed(&self, failure: &Failure, failures_in_a_row: u32, until: Instant) {
         self.update(|inner| {
             let stats = &mut inner.stats;
@@ -271,18 +271,18 @@ impl SourceState {
         });
     }
 
-    /// Data packets arrived that had arrived before.
+    /// Counts data packets that have arrived before.
     pub(crate) fn add_duplicates(&self, count: u64) {
         self.lock().stats.duplicates += count;
     }
 
-    /// A task may begin to pull; `false` if one does already, or the point is closed.
+    /// Notes that a task starts to pull; returns `false` if one does already, or if the point is closed.
     pub(crate) fn begin_task(&self) -> bool {
         let mut inner = self.lock();
         !inner.closed && !std::mem::replace(&mut inner.running, true)
     }
 
-    /// The task has ended.
+    /// Notes that the task has ended.
     pub(crate) fn end_task(&self) {
         self.update(|inner| {
             inner.running = false;
@@ -291,7 +291,7 @@ impl SourceState {
         });
     }
 
-    /// Nothing is pulled from now on.
+    /// Ends the pull for good.
     pub(crate) fn close(&self) {
         self.update(|inner| inner.closed = true);
     }
@@ -306,7 +306,7 @@ impl SourceState {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Plain data, consistent after every statement.
+        // The data is consistent after every statement, so a poisoned lock can still be used.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -315,7 +315,7 @@ impl SourceState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needed {
     Yes,
-    /// Nobody needs it, and until then somebody may come back.
+    /// It is not needed, but is kept until this time in case a client returns.
     Until(Instant),
     No,
 }
@@ -340,7 +340,7 @@ impl Drop for SourceDemand {
     }
 }
 
-/// A player that waits for the stream.
+/// Counts a player that waits for the stream.
 struct Waiting<'a>(&'a SourceState);
 
 impl<'a> Waiting<'a> {
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_needed_while_somebody_is_there_and_a_little_longer() {
+    fn a_stream_is_needed_while_it_has_players_and_a_little_longer() {
         let state = SourceState::new("me".to_owned());
         let linger = Duration::from_secs(5);
         assert_eq!(state.is_needed(linger, Instant::now()), Needed::No);
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_player_waits_for_the_header_and_not_for_ever() {
+    async fn a_player_waits_for_the_header_with_a_timeout() {
         let state = SourceState::new("me".to_owned());
         let there = Arc::new(AtomicBool::new(false));
         let wait = |state: &Arc<SourceState>| {
@@ -406,7 +406,7 @@ mod tests {
         assert_eq!(state.stats().waiting, 0);
     }
 
-    /// What failed before a player came is not its failure, unless nothing is tried in time for it.
+    /// An earlier failure does not concern a player, unless the next attempt is too late for it.
     #[tokio::test(start_paused = true)]
     async fn a_failure_ends_the_wait_at_once() {
         let state = SourceState::new("me".to_owned());
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_has_come_through_the_point_is_a_loop() {
+    async fn a_request_that_has_passed_the_point_is_a_loop() {
         let state = SourceState::new("me".to_owned());
         let via = Via::from_headers(&HeaderMap::from_iter([(VIA, "1.1 other, 1.1 me".parse().unwrap())]));
         assert_eq!(state.wait(&via, PATIENCE, || true).await.err(), Some(SourceUnavailable::Loop));

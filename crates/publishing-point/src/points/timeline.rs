@@ -1,52 +1,52 @@
-//! One running time for a stream whose encoder restarts.
+//! A continuous timeline for a stream whose encoder restarts.
 
 use std::time::Instant;
 
-/// How far the send time may step back for the times to continue as they are, where the header has other bytes, milliseconds.
+/// Maximum step back of the send time, in milliseconds, without a shift, if the header has changed.
 const MAX_STEP_BACK_MS: u32 = 1000;
-/// The same where the header is equal byte for byte: an encoder that reconnects sends again what it is not sure of, from
-/// a key frame on.
+/// The same for a header that is equal byte for byte, in milliseconds: an encoder that reconnects repeats packets that
+/// may be lost, starting with a key frame.
 const MAX_REPEAT_MS: u32 = 10_000;
-/// How near to its first send time a restarted encoder begins, milliseconds.
+/// A restarted encoder starts within this distance of its first send time, in milliseconds.
 const FIRST_SPREAD_MS: i32 = 1000;
-/// How far the send time may step forward, beyond the time that has passed, milliseconds.
+/// Maximum step forward of the send time, in milliseconds, in addition to the time that has passed.
 const MAX_STEP_FORWARD_MS: u32 = 10_000;
-/// The longest time from one packet to the next that is taken for the stream's own, milliseconds.
+/// Maximum interval between two packets, in milliseconds, that is taken as the packet interval of the stream.
 const MAX_PACKET_INTERVAL_MS: u32 = 1000;
 
-/// Continues the times of packets where an encoder restarts under a header that decodes the same.
+/// Makes packet times continuous if an encoder restarts with a compatible header.
 ///
-/// The send and presentation times of a restarted encoder begin at zero. VLC, which continues under its first header,
+/// The send and presentation times of a restarted encoder start at zero. VLC, which continues with its first header,
 /// would show nothing until the new times have reached the old ones. Therefore the times are shifted.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
-    /// Milliseconds added to the times of each packet; they wrap as the times do.
+    /// Milliseconds added to the times of each packet, with wrap-around as in the times themselves.
     shift: u32,
-    /// The largest send time so far, as players have it, and when it came.
+    /// The largest send time so far, after the shift, and when its packet was received.
     newest: Option<(u32, Instant)>,
-    /// The encoder's own first send time.
+    /// The first send time, before the shift.
     first: Option<u32>,
-    /// Milliseconds between the newest packets.
+    /// Milliseconds between the latest packets.
     interval: u32,
-    /// The next packet is the first under another header: how far its time may step back without a shift, milliseconds.
+    /// Set for the first packet after a header: how far its time may step back without a shift, in milliseconds.
     step_back: Option<u32>,
 }
 
 impl Timeline {
-    /// The header of the following packets decodes as the one before, or `is_equal` to it byte for byte.
+    /// Notes that a compatible header was received, which `is_equal` to the previous one byte for byte or differs.
     pub(crate) fn begin_again(&mut self, is_equal: bool) {
         self.step_back = Some(if is_equal { MAX_REPEAT_MS } else { MAX_STEP_BACK_MS });
     }
 
-    /// Shifts the times of the next packet, which came at `now`, if its encoder was restarted. A packet that cannot be
-    /// read stays as it is.
+    /// Shifts the times of the next packet, received at `now`, if its encoder was restarted. An invalid packet is not
+    /// changed.
     pub(crate) fn fit(&mut self, packet: &mut [u8], now: Instant) {
         let Some(send_time) = asf::send_time(packet) else { return };
         let first = *self.first.get_or_insert(send_time);
         if let Some(step_back) = self.step_back.take()
             && let Some((newest, came)) = self.newest
         {
-            // An encoder that repeats from its first packet on cannot be told from one that was restarted soon.
+            // Repeating from the first packet on looks the same as a restart soon after the first packet.
             let from_first = send_time.wrapping_sub(first).cast_signed() <= FIRST_SPREAD_MS;
             let step_back = if from_first { MAX_STEP_BACK_MS } else { step_back };
             let step = i64::from(send_time.wrapping_add(self.shift).wrapping_sub(newest).cast_signed());
@@ -71,7 +71,7 @@ impl Timeline {
         if let Ok(step @ 1..) = u32::try_from(step) {
             self.interval = step.min(MAX_PACKET_INTERVAL_MS);
         }
-        // A small step back is the multiplexer's order or a repetition, a large one a splice.
+        // A small step back is the multiplexer's order or a repetition, a large one is a restart.
         if step > 0 || step.unsigned_abs() > MAX_REPEAT_MS {
             self.newest = Some((at, now));
         }
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
     use asf::test_util::{PacketBuilder, Payload};
 
-    /// The send times of packets that came at `now`.
+    /// Returns the send times after the shift of packets received at `now`.
     fn fitted_at(timeline: &mut Timeline, now: Instant, send_times: &[u32]) -> Vec<u32> {
         let fit = |send_time: &u32| {
             let builder = PacketBuilder::asfmux(200, vec![Payload::new(1, b"audio")]);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn times_continue_where_an_encoder_restarts() {
+    fn times_continue_if_an_encoder_restarts() {
         let mut timeline = Timeline::default();
         assert_eq!(fitted(&mut timeline, &[5000, 5040, 5030, 5080]), [5000, 5040, 5030, 5080]);
         timeline.begin_again(false);
@@ -111,17 +111,17 @@ mod tests {
         assert_eq!(fitted(&mut timeline, &[120, 160]), [5240, 5280]);
         timeline.begin_again(true);
         assert_eq!(fitted(&mut timeline, &[3_600_000_000, 3_600_000_040]), [5320, 5360]);
-        // With the same header as well: 20 s are more than an encoder repeats.
+        // The header is the same, but 20 s are more than an encoder repeats.
         assert_eq!(fitted(&mut timeline, &[3_600_020_000]), [25_320]);
         timeline.begin_again(true);
         assert_eq!(fitted(&mut timeline, &[0, 5000]), [26_320, 31_320]);
-        // 5 s are not, but that it begins with its first packet again.
+        // A step of 5 s back would be a repetition, but the encoder starts with its first packet again.
         timeline.begin_again(true);
         assert_eq!(fitted(&mut timeline, &[40, 80]), [32_320, 32_360]);
     }
 
     #[test]
-    fn an_encoder_that_reconnects_may_repeat_and_leave_out() {
+    fn a_reconnecting_encoder_may_repeat_and_skip_packets() {
         let mut timeline = Timeline::default();
         let now = Instant::now();
         assert_eq!(fitted_at(&mut timeline, now, &[0, 20_000, 30_000]), [0, 20_000, 30_000]);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_shifted_without_another_header() {
+    fn times_are_not_shifted_without_another_header() {
         let mut timeline = Timeline::default();
         let times = [0, 40, 3_600_000_000, 3_600_000_040, 7, 47];
         assert_eq!(fitted(&mut timeline, &times), times);

@@ -185,7 +185,7 @@ impl Recording {
         self.file.get_ref().sync_data()
     }
 
-    /// Undoes [`Recording::finish`] if the stream continues. Its send times may then start anew.
+    /// Undoes [`Recording::finish`] if the stream continues. Its send times may then restart.
     ///
     /// # Errors
     /// Errors of the file system.

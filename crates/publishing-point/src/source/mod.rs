@@ -4,10 +4,10 @@
 //!  origin ──▶ transport::download ──▶ wmhttp::pull::Session ──▶ StreamWriter ──▶ the point's packet buffer ──▶ players
 //! ```
 //!
-//! A task for each point with a source. It pulls always, or on demand: while somebody plays, or waits to play, and a
-//! little longer. A lost connection does not end the stream: the players keep theirs, and where the origin sends again
-//! what has arrived before, that is left out. The stream ends when the origin ends it, when nobody needs it, or when
-//! the origin stays away for longer than an encoder may.
+//! Each point with a source has a task. It pulls always, or on demand: while clients play or wait to play, and a little
+//! longer. A lost connection does not end the stream: the players keep theirs, and packets that the origin sends again
+//! are left out. The stream ends when the origin ends it, when no client needs it, or when the origin is unavailable
+//! for longer than an encoder may be.
 
 mod recent_packets;
 mod stream;
@@ -28,10 +28,10 @@ use asfpush_client::publish::backoff::{Backoff, Policy};
 use asfpush_client::transport::download::{Download, Lost};
 use wmhttp::pull::{Failure, Output, Request, Session};
 
-/// A stream that has arrived for so long is no failed attempt.
+/// After this time of streaming, a lost connection does not count as a failed attempt.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 
-/// Begins to pull what the point's configuration names, if it names anything and nothing is pulled yet.
+/// Starts to pull the source in the point's configuration, unless there is none or it is pulled already.
 pub(crate) fn ensure(point: &Arc<PublishingPoint>, runtime: &Handle) {
     if point.config().source.is_none() || !point.source().begin_task() {
         return;
@@ -43,19 +43,19 @@ pub(crate) fn ensure(point: &Arc<PublishingPoint>, runtime: &Handle) {
             Puller::new(&point, config, &mut changes).run().await;
         }
         point.source().end_task();
-        // A reload may have come in between.
+        // A reload may have added a source meanwhile.
         if point.config().source.is_some() {
             ensure(&point, &Handle::current());
         }
     });
 }
 
-/// Why a pull pauses, or does not go on.
+/// Why a pull pauses or ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Pause {
     /// The point has another source now, or none.
     Reconfigured,
-    /// Nobody needs the stream.
+    /// No client needs the stream.
     NotNeeded,
     /// The origin has ended the stream.
     Ended,
@@ -69,11 +69,11 @@ struct Puller<'a> {
     changes: &'a mut watch::Receiver<u64>,
     input: StreamInput,
     backoff: Backoff,
-    /// Before then no other attempt is made, whoever asks for one.
+    /// The earliest time of the next attempt, even if a player requests the stream.
     not_before: Option<Instant>,
 }
 
-/// What the task waits for on its way to the origin.
+/// The current operation of the pull.
 enum Exchange {
     Nothing,
     Asking(Pin<Box<dyn Future<Output = Result<Download, Lost>> + Send>>),
@@ -93,7 +93,7 @@ impl<'a> Puller<'a> {
         Self { point, config, changes, input, backoff: Backoff::default(), not_before: None }
     }
 
-    /// Until the point has another source.
+    /// Runs until the point has another source.
     async fn run(mut self) {
         let location = self.config.target(self.point.name());
         loop {
@@ -103,7 +103,7 @@ impl<'a> Puller<'a> {
             let pause = self.pull().await;
             let now = Instant::now();
             let streamed = self.input.disconnected().map(|since| now.saturating_duration_since(since));
-            // An origin that closes after each first packet must not be asked again without a pause.
+            // An origin that closes after each first packet must not be tried again without a pause.
             if streamed.is_some_and(|time| time >= STABLE_AFTER) {
                 self.backoff.reset();
             }
@@ -113,7 +113,8 @@ impl<'a> Puller<'a> {
                     tracing::info!(point = self.point.name(), from = %location, "source closed: no player needs it");
                     self.input.end().await;
                     self.backoff.reset();
-                    // A second player may come at once; a flood of them is no more than an attempt each time.
+                    // Reset the limit, so that a new player need not wait. Many players cause only one attempt each
+                    // time.
                     self.not_before = None;
                     self.point.source().set_idle();
                 }
@@ -139,7 +140,7 @@ impl<'a> Puller<'a> {
         self.not_before = Some(now + delay);
     }
 
-    /// How long to leave the origin alone after what happened.
+    /// Returns the delay before the next attempt.
     fn delay(&mut self, failure: Option<&Failure>, had_streamed: bool) -> Duration {
         let delay_max = self.config.retry_delay_max;
         let policy = Policy {
@@ -150,15 +151,15 @@ impl<'a> Puller<'a> {
         };
         let delay = match failure {
             Some(failure) if failure.permanent => self.backoff.refused(&policy),
-            // A stream that had begun and broke is asked for at once, once.
+            // A stream that had begun and broke is requested again at once, but only once.
             Some(failure) => self.backoff.fail(&policy, had_streamed, failure.retry_after, rand::random()),
             None => self.backoff.fail(&policy, false, None, rand::random()),
         };
         delay.unwrap_or(delay_max)
     }
 
-    /// Waits until the stream is needed and the delay after a failure is over. Ends a stream that the origin has left
-    /// for too long. `false` if the source is another one now.
+    /// Waits until the stream is needed and the delay after a failure is over. Ends a stream whose origin was
+    /// unavailable for too long. Returns `false` if the source has changed.
     async fn wait_until_due(&mut self) -> bool {
         loop {
             if self.is_reconfigured() {
@@ -182,14 +183,14 @@ impl<'a> Puller<'a> {
             let needed_until = if let Needed::Until(until) = needed { Some(until) } else { None };
             let wake_at = [due, lost, needed_until].into_iter().flatten().min();
             tokio::select! {
-                // The point has the sender as long as this task has the point.
+                // The point keeps the sender as long as this task has the point.
                 _ = self.changes.changed() => {}
                 () = sleep_to(wake_at) => {}
             }
         }
     }
 
-    /// One attempt, to its end.
+    /// Makes an attempt and streams until it ends.
     async fn pull(&mut self) -> Pause {
         let source = Arc::clone(self.point.source());
         source.set_connecting();
@@ -247,7 +248,7 @@ impl<'a> Puller<'a> {
             source.add_duplicates(self.input.flush());
             let deadline = session.deadline();
             let event = tokio::select! {
-                // Chunks come last: a body that never pauses must not keep the rest waiting.
+                // Chunks are last, because a body that never pauses must not delay the other events.
                 biased;
                 pause = self.interruption() => Event::Interrupted(pause),
                 () = sleep_to(deadline) => Event::Timeout,
@@ -274,7 +275,7 @@ impl<'a> Puller<'a> {
         }
     }
 
-    /// Waits for a reason to stop that is none of the origin's.
+    /// Waits for a reason to stop that does not come from the origin.
     async fn interruption(&mut self) -> Pause {
         loop {
             if self.is_reconfigured() {

@@ -1,4 +1,4 @@
-//! The stream that a source brings, over all connections to its origin.
+//! The stream of a source, across all connections to its origin.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,26 +11,26 @@ use crate::points::publishing_point::PublishingPoint;
 use crate::recording::recorder::SESSION_FINISH_TIMEOUT;
 use asf::{Header, Padding, Parser, Settings};
 
-/// See the module's text.
+/// The stream of a source.
 pub(super) struct StreamInput {
     writer: StreamWriter,
     recent: RecentPackets,
     /// The header of the stream, while the players have one.
     header: Option<Bytes>,
-    /// When something of the stream last arrived.
+    /// When data of the stream last arrived.
     last: Option<Instant>,
     /// When the first packet arrived on this connection.
     streamed: Option<Instant>,
-    /// A header arrived on this connection.
+    /// Whether a header arrived on this connection.
     begun: bool,
-    /// Of a stream without framing.
+    /// The parser of a stream without framing.
     parser: Option<PlainStream>,
     duplicates: u64,
 }
 
 struct PlainStream {
     parser: Parser,
-    /// The header of the packet before, by identity.
+    /// The header of the previous packet, compared by identity.
     header: Option<Arc<Header>>,
 }
 
@@ -48,7 +48,7 @@ impl StreamInput {
         }
     }
 
-    /// The header of the packets that follow. An equal one, after a lost connection, continues the stream.
+    /// Sets the header of the packets that follow. An equal header after a lost connection continues the stream.
     pub(super) async fn header(&mut self, header: Header) {
         self.last = Some(Instant::now());
         let known = self.header.as_ref() == Some(header.bytes());
@@ -62,10 +62,10 @@ impl StreamInput {
         self.writer.header(header).await;
     }
 
-    /// A data packet.
+    /// Accepts a data packet.
     ///
     /// # Errors
-    /// If it is longer than the header says.
+    /// If it is longer than the packet size in the header.
     pub(super) async fn packet(&mut self, bytes: &[u8]) -> Result<(), asf::Error> {
         self.streamed.get_or_insert_with(Instant::now);
         if self.recent.is_new(bytes) {
@@ -76,7 +76,7 @@ impl StreamInput {
         }
     }
 
-    /// Bytes of a stream without framing. `true` if its header is there.
+    /// Accepts bytes of a stream without framing; returns whether its header is complete.
     ///
     /// # Errors
     /// If they are not ASF.
@@ -94,7 +94,7 @@ impl StreamInput {
             if head.is_empty() && second.is_empty() {
                 self.packet(&first).await?;
             } else {
-                // Only where it lay in two chunks.
+                // Copies the packet if it is split across two chunks.
                 let mut whole = BytesMut::with_capacity(unit.packet.len());
                 unit.packet.write_to(&mut whole);
                 self.packet(&whole).await?;
@@ -106,7 +106,8 @@ impl StreamInput {
         Ok(begun)
     }
 
-    /// Hands what has arrived to the players. Gives how many packets since the last call had arrived before.
+    /// Hands the packets received so far to the players. Returns how many packets since the last call had arrived
+    /// before.
     pub(super) fn flush(&mut self) -> u64 {
         if self.streamed.is_some() {
             self.last = Some(Instant::now());
@@ -115,7 +116,7 @@ impl StreamInput {
         std::mem::take(&mut self.duplicates)
     }
 
-    /// The connection is gone. Gives when its first packet arrived.
+    /// Notes that the connection is lost; returns when its first packet arrived.
     pub(super) fn disconnected(&mut self) -> Option<Instant> {
         self.flush();
         self.parser = None;
@@ -123,18 +124,18 @@ impl StreamInput {
         self.streamed.take()
     }
 
-    /// Whether the players have a stream.
+    /// Returns whether the players have a stream.
     pub(super) fn is_open(&self) -> bool {
         self.header.is_some()
     }
 
-    /// Until when the players' stream is kept for an origin that is away: `hold_time` from its last packet.
+    /// Returns until when the players' stream is kept for an unavailable origin: `hold_time` after its last packet.
     pub(super) fn held_until(&self, hold_time: Duration) -> Option<Instant> {
         self.header.as_ref()?;
         self.last?.checked_add(hold_time)
     }
 
-    /// The stream is over.
+    /// Ends the stream.
     pub(super) async fn end(&mut self) {
         self.disconnected();
         self.recent.clear();

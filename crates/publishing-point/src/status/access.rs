@@ -1,4 +1,4 @@
-//! Who may see the status, and who may act by it.
+//! Access to the status and to its actions.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -7,13 +7,12 @@ use std::str::FromStr;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 
-/// Who may see the status page, the status API and the metrics: they tell the addresses of pushers and
-/// players, which are personal data.
+/// Who may see the status page, the status API and the metrics. They show the addresses of encoders and players, which
+/// are personal data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StatusAccess {
-    /// Clients of this machine, by a connection from a loopback address to a loopback name, without a proxy
-    /// that tells of itself.
+    /// Clients on this machine: connections from a loopback address to a loopback name, without headers of a proxy.
     #[default]
     Loopback,
     /// Everybody.
@@ -33,7 +32,7 @@ impl StatusAccess {
         }
     }
 
-    /// Whether a client at `peer` that sends these headers may see the status.
+    /// Returns whether a client at `peer` that sends these headers may see the status.
     pub(super) fn lets(self, peer: SocketAddr, headers: &HeaderMap) -> bool {
         match self {
             Self::Loopback => is_local(peer, headers),
@@ -54,23 +53,23 @@ impl FromStr for StatusAccess {
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
         let found = Self::ALL.into_iter().find(|access| access.name() == text);
-        found.ok_or("the status can be shown to `loopback`, to `everyone` or, `off`, to nobody")
+        found.ok_or("write `loopback`, `everyone` or `off`")
     }
 }
 
-/// What a proxy says of itself: behind one, everybody comes from this machine.
+/// Headers that proxies add. Behind a proxy on this machine, all clients have a loopback address.
 const PROXIES: [HeaderName; 4] =
     [header::VIA, header::FORWARDED, HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("x-real-ip")];
 
-/// Whether a person or program of this machine asks. The Host counts too: a page of the Internet may have its own
-/// name lead here (DNS rebinding), and a browser of this machine would then show it the answer.
+/// Returns whether a client on this machine sent the request. The Host header must be a loopback name too: a web site
+/// may resolve its own name to this machine (DNS rebinding), and a browser here would then give it the response.
 fn is_local(peer: SocketAddr, headers: &HeaderMap) -> bool {
     let by_proxy = PROXIES.iter().any(|name| headers.contains_key(name));
     let host = headers.get(header::HOST).is_none_or(|host| host.to_str().is_ok_and(is_loopback_host));
     peer.ip().to_canonical().is_loopback() && !by_proxy && host
 }
 
-/// Whether a Host, with its port or without, names this machine.
+/// Returns whether a Host, with or without a port, names this machine.
 fn is_loopback_host(host: &str) -> bool {
     let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, _)) => address,
@@ -80,12 +79,13 @@ fn is_loopback_host(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
-/// Whether the client may act: it is of this machine, and no page of another origin makes a browser ask.
+/// Returns whether the client may act: it is on this machine, and the request is not from a page of another origin.
 pub(super) fn may_act(peer: SocketAddr, headers: &HeaderMap) -> bool {
     is_local(peer, headers) && is_of_no_other_site(headers)
 }
 
-/// Whether no page of another origin makes a browser ask, which would send the password that it knows along.
+/// Returns whether the request is not from a page of another origin. A browser would send its known password with such
+/// a request.
 pub(super) fn is_of_no_other_site(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let is_same = |origin: &HeaderValue| {
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_this_machine_and_nobody_behind_it() {
+    fn loopback_means_this_machine_without_a_proxy() {
         let lets = |address, lines: &[_]| StatusAccess::Loopback.lets(peer(address), &headers(lines));
         for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
             assert!(lets(address, &[]), "{address}");
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_settings_are_what_they_say() {
+    fn everyone_and_off() {
         let far = peer("192.0.2.1");
         assert!(StatusAccess::Everyone.lets(far, &HeaderMap::new()));
         assert!(!StatusAccess::Off.lets(peer("127.0.0.1"), &HeaderMap::new()));
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_another_origin_acts_not() {
+    fn a_page_of_another_origin_may_not_act() {
         let may = |lines: &[_]| may_act(peer("127.0.0.1"), &headers(lines));
         let host = ("host", "localhost:8080");
         assert!(may(&[host]));

@@ -1,5 +1,5 @@
-//! How large the recordings are, and how much room there is for more. A file system may take seconds to answer: until
-//! then the status shows the latest answer.
+//! Sizes of recordings, and free disk space. A file system may take seconds to respond; meanwhile the status has the
+//! latest known values.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -12,22 +12,22 @@ use tokio::time::timeout;
 
 use crate::points::publishing_point::PublishingPoint;
 
-/// What the file system answered.
+/// The values from the file system.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Disk {
-    /// Bytes by file; one that is missing does not exist, or is not known yet.
+    /// Bytes by file. A file without an entry does not exist, or its size is not known yet.
     pub(super) sizes: HashMap<PathBuf, u64>,
-    /// Bytes that the server may still write, by directory of recordings.
+    /// Bytes that the server can still write, by directory of recordings.
     pub(super) free: HashMap<PathBuf, u64>,
 }
 
-/// How long is waited for the file system.
+/// Maximum time to wait for the file system.
 const FILE_SYSTEM_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// The latest answers of the file system.
+/// The latest known values.
 pub(super) struct DiskCache {
     known: Arc<Mutex<Arc<Disk>>>,
-    /// One question at a time.
+    /// Limits the queries of the file system to one at a time.
     asking: Arc<Semaphore>,
 }
 
@@ -38,7 +38,7 @@ impl Default for DiskCache {
 }
 
 impl DiskCache {
-    /// What is known of these points' recordings, as far as it is known soon.
+    /// Returns the values of these points' recordings, as far as they are known in time.
     pub(super) async fn of(&self, points: &[Arc<PublishingPoint>]) -> Arc<Disk> {
         let files = points.iter().flat_map(|point| point.stats().recordings).collect();
         self.ask(files, points.iter().filter_map(|point| point.config().record.clone()).collect()).await
@@ -56,7 +56,7 @@ impl DiskCache {
                 });
                 let free = directories.into_iter().filter_map(|directory| {
                     let stat = statvfs(&directory).ok()?;
-                    // Their types differ between systems.
+                    // The types of these fields differ between systems.
                     #[allow(clippy::useless_conversion, reason = "32 bits on some systems")]
                     let [blocks, size] = [u64::from(stat.blocks_available()), u64::from(stat.fragment_size())];
                     Some((directory, blocks.saturating_mul(size)))
@@ -65,7 +65,7 @@ impl DiskCache {
                 *known.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(disk);
                 drop(turn);
             });
-            // An answer that comes later is for the next one who asks.
+            // If it takes too long, the next call gets the result.
             let _ = timeout(FILE_SYSTEM_TIMEOUT, asked).await;
         }
         Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner))
@@ -87,7 +87,7 @@ mod tests {
             cache.ask(files.into_iter().cloned().collect(), directories.into())
         };
         let turn = Arc::clone(&cache.asking).try_acquire_owned().unwrap();
-        assert_eq!(*ask([&there, &there]).await, Disk::default(), "somebody else asks");
+        assert_eq!(*ask([&there, &there]).await, Disk::default(), "another query is in progress");
         drop(turn);
         // The file system may be slow.
         while ask([&there, &missing]).await.sizes.is_empty() {}

@@ -1,4 +1,4 @@
-//! An address of its own for the status: plain HTTP, nothing of the points.
+//! A separate address for the status: plain HTTP, without the points.
 
 use std::convert::Infallible;
 use std::io;
@@ -23,39 +23,41 @@ use crate::admission::client_limits::{Caller, ClientLimits};
 use crate::events::{ACCEPT_REMEDY, Repeated};
 use crate::http::body::Body;
 
-/// Connections at one time.
+/// Maximum connections.
 const MAX_CONNECTIONS: usize = 64;
-/// Bytes of a request's head.
+/// Maximum bytes of a request head.
 const MAX_HEAD: usize = 16 * 1024;
-/// How long a connection may be idle.
+/// Maximum idle time of a connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a connection may last at all, so that a client that does not read holds its place no longer. It does not count
-/// while a recording is downloaded: there [`STALL_TIMEOUT`] does.
+/// Maximum total time of a connection, so that a client that does not read cannot keep its place. It does not apply to
+/// the download of a recording, for which [`STALL_TIMEOUT`] is the limit.
 const MAX_CONNECTION_TIME: Duration = Duration::from_secs(600);
-/// How long a client may acknowledge nothing.
+/// Maximum time that a client may leave sent data unacknowledged.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// Pause after a failed accept.
+/// Delay after a failed accept.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Serves the status at an address of its own.
+/// Serves the status at a separate address.
 pub(crate) struct StatusListener {
     listener: TcpListener,
     address: SocketAddr,
 }
 
 impl StatusListener {
-    /// Listens.
+    /// Starts listening.
     ///
     /// # Errors
-    /// Where the address cannot be listened on.
+    /// If the address is not available.
     pub(crate) async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("the status' address {address}: {error}"));
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot listen on the status address {address}: {error}"))
+        };
         let listener = TcpListener::bind(address).await.map_err(named)?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address })
     }
 
-    /// The address that it listens on.
+    /// Returns the address that it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -69,7 +71,7 @@ impl StatusListener {
             tokio::select! {
                 Some(_) = connections.join_next() => {}
                 accepted = self.listener.accept() => match accepted {
-                    // One too many is closed at once.
+                    // A connection beyond the limit is closed at once.
                     Ok((stream, peer)) => if let Ok(place) = Arc::clone(&room).try_acquire_owned() {
                         let caller = gate.caller(peer.ip());
                         connections.spawn(serve(Arc::clone(&status), stream, peer, caller, place));
@@ -88,7 +90,7 @@ impl StatusListener {
 
 async fn serve(status: Arc<Status>, stream: TcpStream, peer: SocketAddr, caller: Caller, _place: OwnedSemaphorePermit) {
     if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(STALL_TIMEOUT)) {
-        tracing::debug!(%error, "socket options");
+        tracing::debug!(%error, "cannot set socket options");
     }
     let downloads = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
@@ -100,7 +102,7 @@ async fn serve(status: Arc<Status>, stream: TcpStream, peer: SocketAddr, caller:
                 *response.status_mut() = StatusCode::NOT_FOUND;
                 response
             });
-            // The connection closes after it.
+            // The connection closes after this response.
             downloads.store(matches!(response.body(), Body::Stream(_)), Ordering::Relaxed);
             Ok::<_, Infallible>(response)
         }
@@ -113,6 +115,6 @@ async fn serve(status: Arc<Status>, stream: TcpStream, peer: SocketAddr, caller:
         ended = Ok(connection.await);
     }
     if let Ok(Err(error)) = ended {
-        tracing::debug!(%error, "connection to the status");
+        tracing::debug!(%error, "status connection failed");
     }
 }

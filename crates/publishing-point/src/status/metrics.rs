@@ -1,4 +1,4 @@
-//! The metrics: a snapshot in Prometheus' text format.
+//! The metrics: a snapshot in the text format of Prometheus.
 
 use std::fmt;
 
@@ -13,10 +13,10 @@ use super::snapshot::{ForwardStatus, PointStatus, ServerStatus, SourceStatus, St
 
 pub(super) use prometheus_text::CONTENT_TYPE;
 
-/// The metrics of a server.
+/// Formats the metrics of a server.
 ///
 /// # Errors
-/// Those of the encoder, which has none of its own for a `String`.
+/// Those of the encoder; writing to a `String` adds none.
 pub(super) fn text(status: ServerStatus) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Metrics(status)));
@@ -28,7 +28,7 @@ pub(super) fn text(status: ServerStatus) -> Result<String, fmt::Error> {
 #[derive(Debug)]
 struct Metrics(ServerStatus);
 
-/// A number that each point has: name without `_total`, help, unit, value.
+/// A metric of each point: name without `_total`, help, unit, value.
 type Row = (&'static str, &'static str, Option<Unit>, fn(&PointStatus) -> u64);
 
 const GAUGES: &[Row] = &[
@@ -76,7 +76,7 @@ const COUNTERS: &[Row] = &[
     ("asf_point_packets_lost", "Data packets that slow players missed", None, |point| point.totals.packets_lost),
 ];
 
-/// The same of each server that a point is pushed on to.
+/// A metric of each relay of a point.
 type ForwardRow = (&'static str, &'static str, Option<Unit>, fn(&ForwardStatus) -> u64);
 
 const FORWARD_GAUGES: &[ForwardRow] = &[
@@ -106,7 +106,7 @@ const FORWARD_COUNTERS: &[ForwardRow] = &[
     ("asf_forward_reconnects", "Reconnects to the other server", None, |forward| forward.reconnects),
 ];
 
-/// The same of the server that a point pulls its stream from.
+/// A metric of each source of a point.
 type SourceRow = (&'static str, &'static str, Option<Unit>, fn(&SourceStatus) -> u64);
 
 const SOURCE_GAUGES: &[SourceRow] = &[

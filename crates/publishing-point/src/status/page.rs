@@ -6,7 +6,7 @@ pub(super) struct File {
     pub(super) bytes: &'static [u8],
 }
 
-/// What a browser may do for the page: nothing but ask this server.
+/// The Content-Security-Policy of the page: it may only load from this server.
 pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                                  connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -14,7 +14,7 @@ pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-sr
 pub(super) const PAGE: File =
     File { content_type: "text/html; charset=utf-8", bytes: include_bytes!("page/page.html") };
 
-/// What the page consists of, by the end of its path.
+/// Returns a file of the page by the last part of its path.
 pub(super) fn file(name: &str) -> Option<File> {
     let (content_type, bytes): (_, &[u8]) = match name {
         "" => return Some(PAGE),

@@ -1,4 +1,4 @@
-//! The files of recordings, for those who may play their point.
+//! Downloads of recordings, for clients that may play their point.
 
 use std::io;
 use std::path::Path;
@@ -21,12 +21,12 @@ use crate::points::publishing_point::PublishingPoint;
 
 /// Downloads at one time: each keeps a file open, and the disk is the recorder's first.
 const MAX_DOWNLOADS: usize = 16;
-/// Bytes that are read from a file at one time.
+/// Bytes that are read from a file at a time.
 const CHUNK: usize = 64 * 1024;
-/// As players get the same media.
+/// The same type as for players.
 const CONTENT_TYPE: &str = "video/x-ms-asf";
 
-/// Downloads of recordings, up to [`MAX_DOWNLOADS`] at one time.
+/// Downloads of recordings, up to [`MAX_DOWNLOADS`] at the same time.
 pub(super) struct Downloads(Arc<Semaphore>);
 
 impl Default for Downloads {
@@ -35,14 +35,14 @@ impl Default for Downloads {
     }
 }
 
-/// The names of a point and of a file, if this is the rest of a recording's path.
+/// Splits the rest of a recording's path into the names of a point and a file.
 pub(super) fn names(path: &str) -> Option<(&str, &str)> {
     path.rsplit_once(RECORDINGS).filter(|(_, file)| !file.contains('/'))
 }
 
 impl Downloads {
-    /// The file of this name, as far as it is written by now. Only the point's recorder's own files are given, whatever the
-    /// name is.
+    /// Returns the file of this name as far as it is written. For any name, only files of the point's recorder are
+    /// returned.
     pub(super) async fn answer(&self, point: &PublishingPoint, name: &str, method: &Method) -> Response<Body> {
         let unknown = || refusal(StatusCode::NOT_FOUND, "no such recording");
         let files = point.stats().recordings;
@@ -51,7 +51,7 @@ impl Downloads {
         };
         let Ok(permit) = Arc::clone(&self.0).try_acquire_owned() else {
             let mut response =
-                refusal(StatusCode::SERVICE_UNAVAILABLE, "too many recordings are downloaded at this time");
+                refusal(StatusCode::SERVICE_UNAVAILABLE, "too many downloads of recordings are in progress");
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
             return response;
         };
@@ -78,20 +78,20 @@ impl Downloads {
 }
 
 /// # Errors
-/// The system's; one for what is not a file.
+/// The error of the system, or an error if the path is not a regular file.
 async fn open(path: &Path) -> io::Result<(File, u64)> {
-    // Somebody who may write to the directory must not have the server read another file.
+    // A symbolic link must not make the server read another file.
     let mut options = tokio::fs::OpenOptions::new();
     let file = options.read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path).await?;
     let metadata = file.metadata().await?;
     if !metadata.is_file() {
-        return Err(io::Error::other("it is not a file"));
+        return Err(io::Error::other("not a regular file"));
     }
     Ok((file, metadata.len()))
 }
 
-/// A file as the body of a response. If it cannot be read, or has become shorter, the body ends before its length, which
-/// the client sees.
+/// A file as the body of a response. If it cannot be read or was truncated, the body ends before its Content-Length,
+/// which the client detects.
 struct FileBody {
     file: File,
     left: u64,

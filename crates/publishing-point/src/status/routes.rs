@@ -1,4 +1,4 @@
-//! The requests for the status: which path is what, and what is answered.
+//! The routes of the status, and their responses.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,19 +30,19 @@ use crate::points::registry::Registry;
 use crate::urls::Urls;
 use wmhttp::server::access::{RequestLine, Unauthorized};
 
-/// What health checks ask for; a point's name may follow.
+/// The path of health checks; the name of a point may follow.
 const HEALTH: &str = "/healthz";
 /// Seconds of history, where the request does not say how many.
 const DEFAULT_HISTORY_SECONDS: usize = 120;
-/// What a pusher is told whom the operator ends (S-15).
+/// The status that an encoder receives if the operator ends its push (S-15).
 const TERMINATED_STATUS: u16 = 403;
 
-/// The status of the server: answers requests for it.
+/// Serves the status of the server.
 pub(crate) struct Status {
     registry: Arc<Registry>,
     access: Arc<Access>,
     started: Started,
-    /// The status has an address of its own.
+    /// Whether the status has a separate address.
     apart: bool,
     gate: Arc<ClientLimits>,
     urls: Urls,
@@ -50,10 +50,10 @@ pub(crate) struct Status {
     downloads: Downloads,
 }
 
-/// What is asked for.
+/// The resource of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Route {
-    /// A file of the page, by its name; the page itself has none.
+    /// A file of the page by its name; the page itself has an empty name.
     File(String),
     Server,
     Point(String),
@@ -63,7 +63,8 @@ enum Route {
 }
 
 impl Route {
-    /// `None` where the path is not one of the server's own. The root is, where it is no point.
+    /// Returns the route of a path; `None` if the path does not belong to the status. The root belongs to it unless it
+    /// is a point.
     fn of(method: &Method, path: &str) -> Option<Self> {
         if path == "/" {
             return Some(Self::File(String::new()));
@@ -96,7 +97,7 @@ impl Route {
 }
 
 impl Status {
-    /// The status of a server that starts now; `apart`: it has an address of its own.
+    /// Creates the status of a server that starts now. `apart` means that it has a separate address.
     pub(crate) fn new(
         registry: Arc<Registry>,
         access: Arc<Access>,
@@ -109,8 +110,8 @@ impl Status {
         Self { registry, access, started, apart, gate, urls, disk, downloads }
     }
 
-    /// Answers on the server's main address; `None` where the request is for a point, or where the status has an
-    /// address of its own.
+    /// Answers a request on the server's main address; `None` if the request is for a point, or if the status has a
+    /// separate address.
     pub(crate) async fn answer<B>(
         &self,
         peer: SocketAddr,
@@ -119,7 +120,7 @@ impl Status {
     ) -> Option<Response<Body>> {
         let path = request.uri().path();
         let is_point = path == "/" && self.registry.point(path).is_some();
-        // A load balancer asks where the players come.
+        // Load balancers send health checks to the address of the players.
         if let Some(response) = self.health(request) {
             return Some(response);
         }
@@ -129,7 +130,7 @@ impl Status {
         self.answer_own(peer, caller, request).await
     }
 
-    /// Answers where the status has an address of its own.
+    /// Answers a request on the separate address of the status.
     pub(super) async fn answer_own<B>(
         &self,
         peer: SocketAddr,
@@ -141,10 +142,11 @@ impl Status {
         }
         let wish = Route::of(request.method(), request.uri().path())?;
         let access = self.registry.config().status;
-        // Who may act is a question of its own, where there is a status at all.
+        // Access to actions is checked separately, unless the status is switched off.
         let acts = access != StatusAccess::Off && matches!(wish, Route::Disconnect(_));
         if !acts && !access.lets(peer, request.headers()) {
-            // Whom the status is not for learns nothing of it at the root, where players may ask too.
+            // At the root, which players may request too, a client without access must not learn that there is a
+            // status.
             return (request.uri().path() != "/").then(|| {
                 refusal(
                     StatusCode::FORBIDDEN,
@@ -184,8 +186,8 @@ impl Status {
         })
     }
 
-    /// Whether the server, or a point of it, can take another player; `None` if something else is asked for. Anybody
-    /// may ask: the answer tells no more than a player finds out.
+    /// Answers a health check; `None` for other requests. Everybody may send one, because the response contains only
+    /// what a player can find out.
     fn health<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
         let path = percent_decode_str(request.uri().path()).decode_utf8_lossy();
         let rest = path.strip_prefix(HEALTH)?;
@@ -213,7 +215,7 @@ impl Status {
         Surroundings { disk, urls: &self.urls }
     }
 
-    /// The file of a recording, whose path after that of the points is `path`.
+    /// Answers a download of a recording; `path` follows the prefix of the points.
     async fn recording<B>(
         &self,
         peer: SocketAddr,
@@ -236,10 +238,11 @@ impl Status {
         }
     }
 
-    /// Whether the client may act at the point of this name: as a client of this machine, or as the user that it gives.
+    /// Returns the user if the client may act at the point of this name; the value is `None` for a client on this
+    /// machine.
     ///
     /// # Errors
-    /// What to answer where it may not.
+    /// The refusal.
     fn may_operate<B>(
         &self,
         peer: SocketAddr,
@@ -252,8 +255,8 @@ impl Status {
             return Ok(None);
         }
         let forbidden = || {
-            let text = "only clients of the server's own machine, users with the right `operate`, and no page of another \
-                        site, may do this";
+            let text = "only clients on the server's machine and users with the right `operate` may do this, and not from \
+                        a page of another web site";
             Box::new(refusal(StatusCode::FORBIDDEN, text))
         };
         if !is_of_no_other_site(headers) {
@@ -266,10 +269,11 @@ impl Status {
         })
     }
 
-    /// Whether the client may download the recordings of a point: gives its user, if it has to be one.
+    /// Returns the user if the client may download the recordings of a point; the value is `None` if no authentication
+    /// is required.
     ///
     /// # Errors
-    /// What to answer where it may not.
+    /// The refusal.
     fn may_read<B>(
         &self,
         peer: SocketAddr,
@@ -289,11 +293,11 @@ impl Status {
         })
     }
 
-    /// Asks with `ask` who the client is, and counts wrong passwords. `denied` is what the log says of a user without the
-    /// right: the reason, and the name of the point.
+    /// Authenticates the client with `ask`, and counts failed logins. `denied` is logged for a user without the right:
+    /// the reason, and the name of the point.
     ///
     /// # Errors
-    /// What to answer; `None` if the user does not have the right.
+    /// The refusal; `None` if the user does not have the right.
     fn authenticated<B>(
         &self,
         peer: SocketAddr,
@@ -325,7 +329,7 @@ impl Status {
                 let text = "Authentication required";
                 let mut response = refusal(StatusCode::UNAUTHORIZED, text);
                 challenge(&mut response, &challenges);
-                // A challenge costs a nonce: one a connection.
+                // A challenge costs a nonce, so there is one per connection.
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 if has_credentials && !stale {
                     record_failed_login(caller, bounds, user.as_deref(), request.uri().path());
@@ -349,24 +353,24 @@ impl Status {
         response
     }
 
-    /// The name of a user who may act at the point of this name.
+    /// Returns the user if it may act at the point of this name.
     ///
     /// # Errors
-    /// Why the client may not.
+    /// Why the client is rejected.
     fn operator(&self, headers: &HeaderMap, line: RequestLine<'_>, point: &str) -> Result<String, AccessDenied> {
         let point = self.registry.point_named(point).ok_or(AccessDenied::NoRight(None))?;
         self.access.operator(headers, line, &point.config().operate)
     }
 }
 
-/// The parameter `history`.
+/// Returns the value of the parameter `history`.
 fn seconds(query: &str) -> usize {
     let values = url::form_urlencoded::parse(query.as_bytes());
     let value = values.filter(|(name, _)| name == "history").find_map(|(_, value)| value.parse::<usize>().ok());
     value.unwrap_or(DEFAULT_HISTORY_SECONDS).min(history::HISTORY_SECONDS)
 }
 
-/// A challenge is written in the letters that all clients know.
+/// Makes hyper write the names of the challenges with the spelling that all clients accept.
 async fn with_challenge_names(mut refusal: Response<Body>) -> Response<Body> {
     write_challenge_names(&mut refusal).await;
     refusal
@@ -377,7 +381,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_of_the_server_are_no_points() {
+    fn paths_of_the_server_are_not_points() {
         for (path, wish) in [
             ("/", Some(Route::File(String::new()))),
             ("/status/", Some(Route::File(String::new()))),
@@ -400,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn the_history_asked_for_is_bounded() {
+    fn the_requested_history_is_bounded() {
         for (query, expected) in
             [("", 120), ("history=7", 7), ("x=1&history=0", 0), ("history=9999", 300), ("history=x", 120)]
         {

@@ -1,4 +1,4 @@
-//! The clock that looks at the points.
+//! Samples the counters of the points.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
@@ -7,7 +7,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::points::registry::Registry;
 
-/// Takes the counters of all points once a second, as long as there is a server.
+/// Samples the counters of all points once a second, while the server exists.
 pub(crate) async fn sample(registry: Weak<Registry>) {
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);

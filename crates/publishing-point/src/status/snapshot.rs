@@ -1,4 +1,4 @@
-//! The whole server at one moment: what the status API, the metrics and the page are made of.
+//! A snapshot of the server, for the status API, the metrics and the page.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,19 +23,19 @@ use asf::{Header, StreamKind};
 use asfpush_client::packet_buffer::Progress;
 use asfpush_client::publish::status::State as Stage;
 
-/// Players of a point that are listed.
+/// Maximum number of players of a point in the list.
 const MAX_PLAYERS: usize = 100;
-/// Recordings of a point that are listed, the latest.
+/// Maximum number of recordings of a point in the list, which has the latest ones.
 const MAX_RECORDINGS: usize = 20;
-/// What stays as it is in the path of a point's URL.
+/// Characters that are percent-encoded in the path of a point's URL.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// How long a stream may bring no packet before that is a problem: the slowest streams have one every few seconds.
+/// Maximum time without a packet before it is a problem. The slowest streams have a packet every few seconds.
 const NO_DATA_AFTER: Duration = Duration::from_secs(10);
 /// Free disk space for less recording time than this is a problem.
 const SHORT_OF_DISK: Duration = Duration::from_secs(3600);
 
-/// What a snapshot is made from, beside the points.
+/// Information for a snapshot that does not come from the points.
 pub(super) struct Surroundings<'a> {
     pub(super) disk: &'a Disk,
     pub(super) urls: &'a Urls,
@@ -56,9 +56,9 @@ pub(super) struct ServerStatus {
     pub(super) now_ms: u64,
     pub(super) started_ms: u64,
     pub(super) uptime_ms: u64,
-    /// Push sessions now.
+    /// Current push sessions.
     pub(super) sessions: usize,
-    /// Players now.
+    /// Current players.
     pub(super) players: u64,
     /// Attempts to accept a connection that have failed, such as for want of file descriptors.
     pub(super) accept_failures: u64,
@@ -67,19 +67,19 @@ pub(super) struct ServerStatus {
     pub(super) points: Vec<PointStatus>,
 }
 
-/// Log-ins that failed, at all points.
+/// The failed logins at all points.
 #[derive(Debug, Serialize)]
 pub(super) struct FailedLoginsStatus {
     pub(super) count: u64,
     last: Option<FailedLoginStatus>,
 }
 
-/// The latest log-in that failed.
+/// The latest failed login.
 #[derive(Debug, Serialize)]
 struct FailedLoginStatus {
     time_ms: u64,
     address: String,
-    /// The user that the client says it is.
+    /// The user name that the client sent.
     user: Option<String>,
     path: String,
 }
@@ -96,7 +96,7 @@ impl FailedLoginsStatus {
     }
 }
 
-/// What is wrong at a point now.
+/// A current problem of a point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Problem {
     kind: ProblemKind,
@@ -106,22 +106,22 @@ pub(super) struct Problem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum ProblemKind {
-    /// The encoder or the source sends nothing.
+    /// The encoder or the source sends no data.
     NoData,
-    /// The source cannot be pulled from.
+    /// The source cannot be pulled.
     Source,
-    /// A server that the stream is pushed on to cannot be reached, or refuses.
+    /// A server that the stream is relayed to cannot be reached, or refuses the stream.
     Forward,
     /// Recordings will soon fill the disk.
     Disk,
 }
 
-/// Where a point is reached.
+/// The URLs of a point.
 #[derive(Debug, Serialize)]
 pub(super) struct PointUrls {
-    /// By encoders; none where the point pulls its stream.
+    /// URLs for encoders; empty if the point pulls its stream.
     push: Vec<String>,
-    /// By players.
+    /// URLs for players.
     play: Vec<String>,
 }
 
@@ -133,55 +133,55 @@ pub(super) struct PointStatus {
     pub(super) path: String,
     pub(super) urls: PointUrls,
     pub(super) state: State,
-    /// What is wrong now.
+    /// The current problems.
     pub(super) problems: Vec<Problem>,
-    /// When the latest data packets came.
+    /// When the latest data packets arrived.
     pub(super) last_packet_ms: Option<u64>,
-    /// The stream there is.
+    /// The current stream.
     pub(super) stream: Option<StreamStatus>,
     pub(super) pusher: Option<PusherStatus>,
     pub(super) players: Players,
     pub(super) totals: Totals,
-    /// bit/s from the pusher now: the mean of the last 5 s.
+    /// The current bit rate from the encoder in bit/s: the average of the last 5 s.
     pub(super) bit_rate_in: u64,
-    /// bit/s to all players now.
+    /// The current bit rate to all players in bit/s.
     pub(super) bit_rate_out: u64,
     pub(super) recordings: Recordings,
-    /// The server that the stream is pulled from, if it is pulled.
+    /// The server that the stream is pulled from, if any.
     pub(super) source: Option<SourceStatus>,
-    /// The servers that the stream is pushed on to.
+    /// The servers that the stream is relayed to.
     pub(super) forwards: Vec<ForwardStatus>,
-    /// What went wrong last, the latest first.
+    /// The recent errors, the latest first.
     pub(super) errors: Vec<ErrorStatus>,
     pub(super) history: HistoryStatus,
 }
 
-/// A server that the stream is pushed on to; what is counted is that of all streams of the point.
+/// A server that the stream is relayed to; the counters cover all streams of the point.
 #[derive(Debug, Serialize)]
 pub(super) struct ForwardStatus {
     /// URL without credentials.
     pub(super) location: String,
-    /// As the element calls the states of its destinations.
+    /// The state, with the names of the element's destination states.
     pub(super) state: &'static str,
     pub(super) packets: u64,
     pub(super) bytes: u64,
-    /// bit/s now.
+    /// The current bit rate in bit/s.
     pub(super) bit_rate: u64,
-    /// Packets that it missed, being slow or away.
+    /// Packets dropped because the server was too slow or unavailable.
     pub(super) packets_lost: u64,
     /// Those of `packets` that may not have arrived.
     pub(super) packets_uncertain: u64,
-    /// Stream time that waits for it, in milliseconds.
+    /// Stream time that waits to be sent, in milliseconds.
     pub(super) lag_ms: u64,
     pub(super) reconnects: u64,
-    /// Attempts in a row that have failed.
+    /// Consecutive failed attempts.
     pub(super) failures: u32,
-    /// What failed last, and the remedy.
+    /// The last failure, with its remedy.
     pub(super) last_error: Option<String>,
 }
 
 impl ForwardStatus {
-    /// The problem of a stream that does not arrive there.
+    /// Returns the problem of a relay that does not stream, if any.
     fn problem(&self) -> Option<Problem> {
         let fails = self.failures > 0 || self.state == Stage::Failed.name();
         let cause = self.last_error.as_deref().filter(|_| fails)?;
@@ -205,7 +205,7 @@ impl ForwardStatus {
     }
 }
 
-/// The server that a point pulls its stream from; what is counted is that of all attempts.
+/// The server that a point pulls its stream from; the counters cover all attempts.
 #[derive(Debug, Serialize)]
 pub(super) struct SourceStatus {
     /// URL without credentials.
@@ -214,29 +214,29 @@ pub(super) struct SourceStatus {
     pub(super) state: &'static str,
     pub(super) since_ms: u64,
     pub(super) on_demand: bool,
-    /// Where the stream comes from now, by redirects.
+    /// The current URL of the stream after redirects.
     pub(super) address: Option<String>,
     pub(super) attempts: u64,
-    /// Times that the stream began.
+    /// Number of times that the stream began.
     pub(super) connects: u64,
-    /// Times that the origin ended it.
+    /// Number of times that the origin ended it.
     pub(super) ends: u64,
-    /// Failures ever, by kind.
+    /// Total failures, by kind.
     pub(super) failures: BTreeMap<&'static str, u64>,
-    /// Attempts in a row that have failed.
+    /// Consecutive failed attempts.
     pub(super) failures_in_a_row: u32,
     /// Data packets that arrived twice, around a lost connection.
     pub(super) duplicates: u64,
     /// Players that wait for the stream.
     pub(super) players_waiting: usize,
-    /// When the next attempt comes, if one is waited for.
+    /// Time until the next attempt, if one is scheduled.
     pub(super) retry_in_ms: Option<u64>,
-    /// What failed last, and the remedy.
+    /// The last failure, with its remedy.
     pub(super) last_error: Option<String>,
 }
 
 impl SourceStatus {
-    /// The problem of a stream that does not arrive from there.
+    /// Returns the problem of a source that does not stream, if any.
     fn problem(&self) -> Option<Problem> {
         let cause = self.last_error.as_deref().filter(|_| self.failures_in_a_row > 0)?;
         Some(Problem { kind: ProblemKind::Source, text: format!("source failed: {cause}") })
@@ -273,22 +273,22 @@ impl SourceStatus {
 pub(super) enum State {
     /// No push session.
     Idle,
-    /// A PushStart is under way.
+    /// A PushStart is in progress.
     Pushed,
-    /// The stream is pulled from another server, and arrives.
+    /// The stream is pulled from another server, and data arrives.
     Pulled,
-    /// There is a stream, and the one who brings it is away: the connection is lost, or the next request not there yet.
+    /// There is a stream, but its encoder or origin is disconnected or has not sent its next request yet.
     Waiting,
 }
 
-/// What the header tells of the stream.
+/// The properties of the stream in its header.
 #[derive(Debug, Serialize)]
 pub(super) struct StreamStatus {
     title: Option<String>,
     author: Option<String>,
     /// Bytes of every data packet.
     packet_size: usize,
-    /// Maximum bit rate of all streams in bit/s; `None` where the muxer did not know.
+    /// Maximum bit rate of all streams in bit/s; `None` if the muxer did not set it.
     bit_rate: Option<u32>,
     /// How long a player buffers, in milliseconds.
     preroll_ms: u64,
@@ -308,50 +308,50 @@ struct StreamInfo {
     channels: Option<u16>,
 }
 
-/// The pusher; what is counted is that of its session.
+/// The encoder; the counters are those of its session.
 #[derive(Debug, Serialize)]
 pub(super) struct PusherStatus {
     address: String,
-    /// The user that it has shown to be.
+    /// The authenticated user, if any.
     user: Option<String>,
     user_agent: Option<String>,
     since_ms: u64,
-    /// Since when its session waits for its next request; `None` while it pushes.
+    /// Since when the session waits for its next request; `None` during a PushStart.
     pub(super) waiting_since_ms: Option<u64>,
-    /// When the session ends if it does not come.
+    /// When the session ends if no request arrives.
     session_ends_ms: Option<u64>,
     packets: u64,
     bytes: u64,
-    /// Connections lost in the middle of a PushStart.
+    /// Connections lost during a PushStart.
     breaks: u64,
-    /// PushStarts that went on after one.
+    /// PushStarts that continued after a lost connection.
     resumes: u64,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Players {
     pub(super) count: u64,
-    /// In the order in which they came; where they are too many, those that fare worst.
+    /// In the order in which they joined. If there are too many, those with the most losses.
     listed: Vec<PlayerStatus>,
 }
 
 #[derive(Debug, Serialize)]
 struct PlayerStatus {
     address: String,
-    /// The user that it has shown to be.
+    /// The authenticated user, if any.
     user: Option<String>,
     user_agent: Option<String>,
     since_ms: u64,
-    /// Handed to its connection.
+    /// Bytes handed to its connection.
     bytes: u64,
-    /// Those of them that its system has acknowledged, if that is known.
+    /// Those of `bytes` that the player's kernel has acknowledged, if known.
     bytes_acknowledged: Option<u64>,
     packets_lost: u64,
-    /// How far behind the pusher it is.
+    /// How far the player is behind the encoder, in milliseconds.
     lag_ms: u64,
 }
 
-/// What came of the point since it was made.
+/// The totals of the point since it was created.
 #[derive(Debug, Serialize)]
 pub(super) struct Totals {
     pub(super) sessions: u64,
@@ -362,26 +362,27 @@ pub(super) struct Totals {
     pub(super) resumes: u64,
     pub(super) players: u64,
     pub(super) bytes_sent: u64,
-    /// Packets that players missed, being too slow.
+    /// Packets that players missed because they were too slow.
     pub(super) packets_lost: u64,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Recordings {
-    /// Bytes that the server may still write where it records; `None` if it does not, or that is not known.
+    /// Bytes that the server can still write to the directory of recordings; `None` if nothing is recorded, or it is
+    /// not known.
     pub(super) free_bytes: Option<u64>,
     count: usize,
-    /// The latest, the oldest of them first.
+    /// The latest recordings, oldest first.
     listed: Vec<RecordingStatus>,
 }
 
 #[derive(Debug, Serialize)]
 struct RecordingStatus {
-    /// The file's name, without its folder.
+    /// The file name, without the folder.
     name: String,
     /// The path of its URL.
     path: String,
-    /// `None` while that is not known.
+    /// The size; `None` while it is not known.
     bytes: Option<u64>,
 }
 
@@ -393,10 +394,10 @@ pub(super) struct ErrorStatus {
     last_ms: u64,
 }
 
-/// Bit rates, one a second, the newest last.
+/// Bit rates, one per second, the latest last.
 #[derive(Debug, Serialize)]
 pub(super) struct HistoryStatus {
-    /// When the newest was taken.
+    /// When the latest was measured.
     end_ms: Option<u64>,
     step_ms: u64,
     #[serde(rename = "in")]
@@ -406,7 +407,7 @@ pub(super) struct HistoryStatus {
 }
 
 impl ServerStatus {
-    /// The server now, with `seconds` of each point's history.
+    /// Returns the current state, with `seconds` of each point's history.
     pub(super) fn of(
         registry: &Registry,
         started: Started,
@@ -433,7 +434,7 @@ impl ServerStatus {
 }
 
 impl PointStatus {
-    /// The point now, with `seconds` of its history.
+    /// Returns the current state of the point, with `seconds` of its history.
     pub(super) fn of(point: &Arc<PublishingPoint>, around: &Surroundings<'_>, seconds: usize) -> Self {
         let now = SystemTime::now();
         let stats = point.stats();
@@ -516,7 +517,7 @@ impl PointStatus {
     }
 }
 
-/// The players to list: where they are too many, those that fare worst.
+/// Returns the players for the list. If there are too many, those with the most losses.
 fn listed(viewers: &[(Arc<PlayerInfo>, Progress)]) -> Vec<PlayerStatus> {
     let mut players: Vec<_> = viewers
         .iter()
@@ -531,24 +532,23 @@ fn listed(viewers: &[(Arc<PlayerInfo>, Progress)]) -> Vec<PlayerStatus> {
     players.into_iter().map(|(_, (viewer, lost, lag))| PlayerStatus::of(viewer, lost, lag)).collect()
 }
 
-/// The problem of a stream that is there, and brings nothing.
+/// Returns the problem of a stream without data, if any.
 fn no_data(point: &PublishingPoint, state: State) -> Option<Problem> {
     let who = match state {
         State::Pushed => "encoder",
         State::Pulled => "source",
         State::Idle | State::Waiting => return None,
     };
-    // An encoder that has just begun has the same time as one that falls silent.
+    // The time since the start of the push counts too, so that an encoder that has just started is not a problem.
     let quiet = point.since_packet().into_iter().chain(point.since_push_began()).min()?;
     let text = || format!("no data from the {who} for {}", whole_seconds(quiet));
     (quiet >= NO_DATA_AFTER).then(|| Problem { kind: ProblemKind::NoData, text: text() })
 }
 
-/// The problem of a disk with so many bytes of room for a stream of this bit rate.
+/// Returns the problem of a disk with this many free bytes, for a stream of this bit rate.
 fn short_of_disk(free: u64, bit_rate: u64) -> Option<Problem> {
     let hour = u128::from(bit_rate) / 8 * u128::from(SHORT_OF_DISK.as_secs());
-    let text =
-        "the disk has room for less than an hour of recording. Make room, or set record-keep or record-max-total";
+    let text = "the disk has space for less than an hour of recording. Free disk space, or set record-keep or record-max-total";
     (free == 0 || u128::from(free) < hour).then(|| Problem { kind: ProblemKind::Disk, text: text.to_owned() })
 }
 
@@ -599,7 +599,7 @@ impl PlayerStatus {
 }
 
 impl Recordings {
-    /// Of the point whose URL has the path `point`.
+    /// Returns the recordings of the point whose URL has the path `point`.
     fn of(files: &[std::path::PathBuf], point: &str, disk: &Disk, free_bytes: Option<u64>) -> Self {
         let latest = files.get(files.len().saturating_sub(MAX_RECORDINGS)..).unwrap_or_default();
         let listed = latest.iter().filter_map(|file| {
@@ -634,10 +634,10 @@ mod tests {
 
     #[test]
     fn a_disk_that_is_full_within_an_hour_is_a_problem() {
-        // 1 Mbit/s are 450 MB an hour.
+        // 1 Mbit/s is 450 MB per hour.
         assert_eq!(short_of_disk(450_000_000, 1_000_000), None);
         assert_eq!(short_of_disk(449_999_999, 1_000_000).unwrap().kind, ProblemKind::Disk);
-        assert_eq!(short_of_disk(1, 0), None, "nothing is recorded now");
+        assert_eq!(short_of_disk(1, 0), None, "nothing is being recorded");
         assert!(short_of_disk(0, 0).is_some());
         assert!(short_of_disk(u64::MAX, u64::MAX).is_some());
     }

@@ -1,4 +1,4 @@
-//! Players begin, and resume after a gap, with a key frame and nothing that cannot be decoded before it.
+//! Players start, and resume after a gap, with a key frame, and receive nothing before it that cannot be decoded.
 
 use asf::test_util::{AUDIO_MEDIA, HeaderBuilder, PacketBuilder, Payload, VIDEO_MEDIA};
 use asf::{PayloadFacts, Selected};
@@ -11,13 +11,13 @@ use wmhttp::packet::Packet;
 
 const SIZE: usize = 2000;
 
-/// Sound in stream 1, video in 2 and 3.
+/// Audio in stream 1, video in streams 2 and 3.
 fn header() -> Bytes {
     let streams = vec![(1, AUDIO_MEDIA), (2, VIDEO_MEDIA), (3, VIDEO_MEDIA)];
     HeaderBuilder { streams, flags: 1, ..HeaderBuilder::default() }.packet_size(SIZE as u32).build()
 }
 
-/// A payload of frame `n` of a stream.
+/// Returns a payload of frame `n` of a stream.
 fn frame(stream: u8, n: u8) -> Payload {
     Payload::new(stream, &[n; 30])
 }
@@ -26,13 +26,14 @@ fn packet(send_time: u32, payloads: Vec<Payload>) -> Packet {
     Packet::Data(PacketBuilder::asfmux(SIZE, payloads).send_time(send_time).build())
 }
 
-/// The packet in which key frame `n` of stream 2 begins, behind the end of what came before.
+/// Returns the packet in which key frame `n` of stream 2 begins, after the end of an earlier frame.
 fn with_key_frame(send_time: u32, n: u8) -> Packet {
     let before = [frame(2, n - 2).at(30), frame(1, n).at(30), frame(3, n - 1), frame(2, n - 1), frame(1, n)];
     packet(send_time, before.into_iter().chain([frame(2, n).key()]).collect())
 }
 
-/// What stands in a packet: of each payload the stream, whether it is of a key frame, and whether that begins there.
+/// Returns the payloads of a packet: the stream, whether it is part of a key frame, and whether the key frame begins
+/// there.
 fn payloads(packet: &[u8]) -> Vec<(u8, bool, bool)> {
     let mut found = Vec::new();
     let all = asf::select(packet, &mut BytesMut::new(), |PayloadFacts { stream, key, begins }| {
@@ -43,7 +44,7 @@ fn payloads(packet: &[u8]) -> Vec<(u8, bool, bool)> {
     found
 }
 
-/// A push whose newest key frame begins in its second packet.
+/// Pushes a stream whose latest key frame begins in its second packet.
 fn pushed(server: &BlockingServer) -> Wire {
     let (mut wire, id) = Wire::set_up(server.addr(), CONCERT);
     let packets = [packet(0, vec![frame(2, 1).key(), frame(3, 1).key()]), with_key_frame(40, 10)];
@@ -52,14 +53,14 @@ fn pushed(server: &BlockingServer) -> Wire {
     wire
 }
 
-/// What players get of that packet, and of [`following`].
+/// What players receive of that packet and of [`following`].
 const FROM_THE_KEY_FRAME: [&[(u8, bool, bool)]; 3] = [
     &[(1, false, true), (2, true, true)],
     &[(2, true, false), (3, true, true), (2, false, true)],
     &[(2, false, true), (3, false, true)],
 ];
 
-/// The first key frame of the other video stream, and what depends on both.
+/// Returns the first key frame of the other video stream, and frames that depend on both.
 fn following() -> [Packet; 2] {
     [
         packet(80, vec![frame(3, 11).at(30), frame(2, 10).key().at(30), frame(3, 12).key(), frame(2, 13)]),
@@ -68,7 +69,7 @@ fn following() -> [Packet; 2] {
 }
 
 #[test]
-fn a_player_begins_with_what_it_can_decode() {
+fn a_player_starts_with_decodable_data() {
     let server = server();
     let mut wire = pushed(&server);
     let mut player = Wire::to(server.addr());
@@ -86,9 +87,9 @@ fn a_player_begins_with_what_it_can_decode() {
     }
 }
 
-/// A player that asks for both video streams alone, and one that waits for the next key frame.
+/// The same for a player that selects only the two video streams, and one that waits for the next key frame.
 #[test]
-fn so_do_players_that_choose_and_players_that_wait() {
+fn players_that_select_or_wait_start_with_decodable_data() {
     let server = server_with(|config| config.points.values_mut().for_each(|point| point.fast_start = false));
     let mut wire = pushed(&server);
     let mut player = Wire::to(server.addr());
@@ -100,9 +101,9 @@ fn so_do_players_that_choose_and_players_that_wait() {
     assert_eq!(payloads(&player.pulled_data().2), [(2, true, true)]);
 }
 
-/// A player that was too slow resumes as it began.
+/// A player that was too slow resumes in the same way as it started.
 #[test]
-fn so_does_a_player_that_missed_packets() {
+fn a_player_that_missed_packets_resumes_with_decodable_data() {
     const PACKETS: u32 = 10_000;
     let server = server_with(|config| config.points.values_mut().for_each(|point| point.limits.bytes = 64 * SIZE));
     let mut wire = pushed(&server);
@@ -110,7 +111,7 @@ fn so_does_a_player_that_missed_packets() {
     player.send("GET /concert HTTP/1.0\r\nPragma: xPlayStrm=1\r\n\r\n");
     player.head();
     assert_eq!(player.pulled().0, 'H');
-    // More than the two systems keep for a player that reads nothing: it is lapped.
+    // More than both kernels buffer for a player that does not read: it is overrun.
     for from in (0..PACKETS).step_by(16) {
         let round = (from..from + 16).map(|n| match n % 16 {
             0 => with_key_frame(1000 + n, 30),

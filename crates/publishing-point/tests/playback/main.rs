@@ -1,4 +1,4 @@
-//! What comes out of the server: players, recordings, relays.
+//! The output of the server: players, recordings, relays.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod key_frames;

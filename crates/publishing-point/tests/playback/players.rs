@@ -1,6 +1,6 @@
-//! The pull protocol byte by byte, for players that are written here.
+//! The pull protocol byte by byte, with scripted players.
 //!
-//! Time-outs only make a failure end.
+//! Timeouts only end a test that fails.
 
 use std::thread;
 
@@ -11,7 +11,7 @@ use test_support::wire::{CONCERT, Wire};
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
 
-/// Describe and Play as players send them, and what they must find in the answers.
+/// Describe and Play requests as sent by players, and what the responses must contain.
 #[test]
 fn players_get_header_and_data() {
     let server = server();
@@ -45,13 +45,13 @@ fn players_get_header_and_data() {
         assert!(!head.contains("Content-Length") && !head.contains("Transfer-Encoding"), "{head}");
         let (letter, payload) = player.pulled();
         assert_eq!((letter, &payload[8..]), ('H', &header()[..]));
-        // Without video every packet is a start: the newest.
+        // Without video every packet is a possible start, so the player starts with the latest one.
         let (location, flags, packet) = player.pulled_data();
         assert_eq!((location, flags), (0, 0));
         assert!(carries(&packet, 2), "{packet:?}");
         until("the player", || server.stats("concert").unwrap().playing > 0);
     }
-    until("they are gone", || server.stats("concert").unwrap().playing == 0);
+    until("the players have left", || server.stats("concert").unwrap().playing == 0);
     assert_eq!(server.stats("concert").unwrap().players, 2);
 
     let mut player = play(&server, &header());
@@ -68,7 +68,7 @@ fn players_get_header_and_data() {
     assert_eq!(player.rest(), b"$E\x04\0\0\0\0\0");
 }
 
-/// Chunked only for those who can.
+/// Only HTTP/1.1 players receive chunked responses.
 #[test]
 fn version11_players_get_chunks() {
     let server = server();
@@ -81,7 +81,7 @@ fn version11_players_get_chunks() {
     assert!(player.rest().ends_with(b"$E\x04\0\0\0\0\0\r\n0\r\n\r\n"));
 }
 
-/// Packets that the pull protocol cannot frame: the player's stream ends, the push goes on.
+/// The pull protocol cannot frame packets this large: the player's stream ends, and the push continues.
 #[test]
 fn too_large_packets_end_the_players_stream() {
     let server = server();
@@ -98,7 +98,7 @@ fn too_large_packets_end_the_players_stream() {
     until("both packets", || server.stats("concert").unwrap().packets == 2);
 }
 
-/// Requests that a player may send beside.
+/// Other requests of players.
 #[test]
 fn other_requests_of_players() {
     let server = server();
@@ -116,13 +116,13 @@ fn other_requests_of_players() {
     ] {
         let response = ask(&server, request);
         assert_eq!(response.status, status, "{request} {response:?}");
-        // After that alone the connection stays open.
+        // Only after that request does the connection stay open.
         let version = if request.starts_with("OPTIONS") { "HTTP/1.1 " } else { "HTTP/1.0 " };
         assert!(response.head.starts_with(version), "{response:?}");
     }
 }
 
-/// Another header in mid-stream, in place: `$C`, `$H`, and on with `$D`.
+/// A changed header in mid-stream, in place: `$C`, `$H`, then further `$D`.
 #[test]
 fn a_stream_change_reaches_players_in_place() {
     let server = server();
@@ -144,9 +144,9 @@ fn a_stream_change_reaches_players_in_place() {
     assert_eq!(server.stats("concert").unwrap().headers, 2);
 }
 
-/// A player that does not read is lapped; the others and the pusher notice nothing.
+/// A player that does not read is overrun; the other players and the encoder are not affected.
 #[test]
-fn a_slow_player_holds_nobody_up() {
+fn a_slow_player_delays_nobody() {
     let server = server();
     let (mut wire, _) = push(&server, 1);
     let mut slow = play(&server, &header());

@@ -1,4 +1,4 @@
-//! What players report becomes a line of the server's log, without what is nobody's business.
+//! The reports of players are logged by the server, without private data.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ impl Write for Lines {
     }
 }
 
-/// Both forms of a log, in a session and without.
+/// Both forms of a report, with a session and without.
 #[test]
 fn a_players_report_is_logged() {
     let lines = Lines::default();
@@ -38,7 +38,7 @@ fn a_players_report_is_logged() {
         Content-Length: 0\r\n\r\n";
     assert_eq!(ask(&server, line).status, 204);
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    let reports: Vec<_> = text.lines().filter(|line| line.contains("a player has reported")).collect();
+    let reports: Vec<_> = text.lines().filter(|line| line.contains("player report")).collect();
     assert_eq!(reports.len(), 2, "{text}");
     assert!(reports[0].contains("client=77") && reports[0].contains("status=\"200\""), "{text}");
     assert!(reports[0].contains("seconds=\"31\"") && reports[1].contains("status=\"404\""), "{text}");

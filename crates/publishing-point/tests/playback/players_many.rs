@@ -1,4 +1,4 @@
-//! Many players of one point: all get the same bytes. `benches/run server` measures a thousand.
+//! Many players of one point receive the same bytes. `benches/run server` measures a thousand.
 
 use std::collections::HashSet;
 use std::sync::mpsc::channel;
@@ -13,8 +13,8 @@ use wmhttp::packet::Packet;
 const PLAYERS: usize = 200;
 const PACKETS: u32 = 100;
 
-/// Half of them by the pull protocol would differ in their numbers only: all take the plain stream, whose every byte
-/// is shared.
+/// All players use the plain stream, in which all bytes are shared. With the pull protocol, only packet numbers would
+/// differ.
 #[test]
 fn two_hundred_players_get_the_same_bytes() {
     let server = server();

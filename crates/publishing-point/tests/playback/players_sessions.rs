@@ -1,6 +1,6 @@
-//! Sessions of players, the streams that they choose, and what points set for them.
+//! Sessions of players, their stream selection, and settings of points for players.
 //!
-//! Time-outs only make a failure end.
+//! Timeouts only end a test that fails.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn client_id(head: &str) -> u32 {
     rest.split(',').next().unwrap().parse().unwrap()
 }
 
-/// A Play with these Pragmas: its head, and the connection behind the `$H`.
+/// Sends a Play request with these Pragmas; returns the response head, and the connection after the `$H`.
 fn play_with(address: SocketAddr, pragma: &str) -> (String, Wire) {
     let mut wire = Wire::to(address);
     wire.send(with_pragma("GET", pragma));
@@ -43,7 +43,7 @@ fn play_with(address: SocketAddr, pragma: &str) -> (String, Wire) {
     (head, wire)
 }
 
-/// [MS-WMSP] 3.2.5: a session from Describe to Stop; nobody else streams in it.
+/// [MS-WMSP] 3.2.5: a session from Describe to Stop, in which no other player can stream.
 #[test]
 fn a_session_has_one_stream_and_can_be_stopped() {
     let server = server();
@@ -65,7 +65,7 @@ fn a_session_has_one_stream_and_can_be_stopped() {
     assert_eq!((stop.status, stop.header("Content-Length")), (200, Some("0")), "{stop:?}");
     assert_eq!(player.pulled(), (END.0, END.1.to_vec()));
     assert!(player.is_closed());
-    until("its end", || server.stats("concert").unwrap().playing == 0);
+    until("the end of the stream", || server.stats("concert").unwrap().playing == 0);
     let keep = ask(&server, &with_pragma("POST", &format!("xKeepAliveInPause=1,client-id={id}")));
     assert_eq!((keep.status, keep.header("Content-Length")), (200, Some("0")), "{keep:?}");
     assert!(keep.header("Pragma").unwrap().contains("timeout=60000"), "{keep:?}");
@@ -73,9 +73,9 @@ fn a_session_has_one_stream_and_can_be_stopped() {
     assert_eq!(client_id(&head), id);
 }
 
-/// [MS-WMSP] 3.2.5.1: a number that no session has.
+/// [MS-WMSP] 3.2.5.1: a client-id without a session.
 #[test]
-fn an_unknown_session_is_begun_anew_or_refused() {
+fn an_unknown_session_is_started_or_refused() {
     let server = server();
     let (_pusher, _) = push(&server, 1);
     let describe = ask(&server, &with_pragma("GET", "rate=1.000,client-id=77"));
@@ -90,7 +90,7 @@ fn an_unknown_session_is_begun_anew_or_refused() {
     }
 }
 
-/// The pipelined KeepAlive: on one connection, and then a Play on it.
+/// Pipelined KeepAlive requests on one connection, and then a Play on it.
 #[test]
 fn options_keep_a_connection() {
     let server = server();
@@ -114,7 +114,7 @@ fn both() -> Bytes {
     HeaderBuilder { flags: 1, ..HeaderBuilder::default() }.build()
 }
 
-/// Audio and video in one packet; each tenth has a video key frame.
+/// Returns a packet with audio and video; every tenth packet has a video key frame.
 fn mixed(n: u8) -> Bytes {
     let video = Payload::new(2, &[0x40 | n; 60]);
     let video = if n.is_multiple_of(10) { video.key() } else { video };
@@ -139,10 +139,10 @@ fn push_both(server: &BlockingServer) -> Wire {
     wire
 }
 
-/// Only what was asked for, at full size; what is switched on later begins with a key frame, and the others are
-/// not touched.
+/// Players receive only the streams that they select, in packets of full size. A stream that is selected later starts
+/// with a key frame, without an effect on the others.
 #[test]
-fn players_get_the_streams_that_they_chose() {
+fn players_receive_the_selected_streams() {
     let server = server();
     let mut pusher = push_both(&server);
     let (head, mut audio) = play_with(server.addr(), "xPlayStrm=1,stream-switch-count=1,stream-switch-entry=ffff:1:0 ");
@@ -175,14 +175,14 @@ fn players_get_the_streams_that_they_chose() {
     pusher.packet(Packet::Data(mixed(20)));
     for (location, n) in [0, 10, 20].into_iter().enumerate() {
         let (found, _, packet) = keys.pulled_data();
-        assert_eq!(found as usize, location, "packets with nothing for it are left out, and not counted");
+        assert_eq!(found as usize, location, "packets without selected streams are left out and not counted");
         assert!(has_video(&packet, n) && !has_audio(&packet, n), "{n}");
     }
 }
 
 // ---- settings of a point ----
 
-/// Without a fast start a player begins at the next key frame.
+/// Without a fast start a player starts at the next key frame.
 #[test]
 fn fast_start_is_a_setting() {
     for fast in [true, false] {
@@ -200,14 +200,14 @@ fn fast_start_is_a_setting() {
             assert_eq!(found as usize, location);
             assert!(has_video(&packet, *n), "{n}");
         }
-        assert_eq!(server.stats("concert").unwrap().missed, 0, "what comes before the start is not missed");
+        assert_eq!(server.stats("concert").unwrap().missed, 0, "packets before the start do not count as missed");
     }
 }
 
-/// Another header that decodes something else: in place for players of Windows, the end for all others, unless the point
-/// says another thing.
+/// An incompatible header is sent in place to Windows players and ends the stream of all others, unless the point is
+/// configured differently.
 #[test]
-fn another_header_goes_to_those_who_take_it() {
+fn a_changed_header_is_sent_to_players_that_support_it() {
     const WINDOWS: &str = "GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/12.0.7601\r\nPragma: xPlayStrm=1\r\n\r\n";
     const VLC: &str = "GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/7.10.0.3059\r\nPragma: xPlayStrm=1\r\n\r\n";
     const FFMPEG: &str = "GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/4.1.0.3856\r\nPragma: xPlayStrm=1\r\n\r\n";
@@ -241,10 +241,10 @@ fn another_header_goes_to_those_who_take_it() {
     }
 }
 
-/// Another header by which the same decodes, as when an encoder is started again: players go on without it, and their
-/// clock does too.
+/// With a compatible header, as after a restart of an encoder, players continue without it, and their clock continues
+/// too.
 #[test]
-fn an_encoder_that_begins_again_is_not_noticed() {
+fn a_restart_of_an_encoder_is_not_noticed() {
     let server = point_with(|_| {});
     let (mut pusher, id) = Wire::set_up(server.addr(), CONCERT);
     let packet = |n: u8, send_time: u32| {
@@ -275,13 +275,13 @@ fn an_encoder_that_begins_again_is_not_noticed() {
             assert_eq!(asf::send_time(&bytes), Some(send_time));
         }
     }
-    // Who comes later has the new header.
+    // A player that joins later has the new header.
     play(&server, &another);
 }
 
-/// A player that does not keep up is ended where the point says so, and what it missed is counted.
+/// If the point is configured so, the stream of a player that is too slow ends. The packets that it missed are counted.
 #[test]
-fn slow_players_are_ended_by_a_setting() {
+fn slow_players_are_disconnected_if_configured() {
     for (policy, goes_on) in [(SlowPlayers::Skip, true), (SlowPlayers::Disconnect, false)] {
         let server = point_with(|point| {
             point.slow_players = policy;
@@ -291,7 +291,7 @@ fn slow_players_are_ended_by_a_setting() {
         let mut slow = play(&server, &header());
         assert!(carries(&slow.pulled_data().2, 0));
         let batch: Vec<u8> = (0..50).flat_map(|_| Packet::Data(stripped(9)).to_bytes().unwrap()).collect();
-        // More than the sockets between them take.
+        // More than the sockets in between can buffer.
         for _ in 0..2000 {
             pusher.send(&batch);
         }
@@ -313,7 +313,7 @@ fn slow_players_are_ended_by_a_setting() {
     }
 }
 
-/// Who acknowledges nothing of what waits for it is dead, and its place is free again.
+/// A player that acknowledges no data is considered dead, and its place becomes free.
 #[test]
 fn a_player_that_acknowledges_nothing_is_dropped() {
     let server = server_with(|config| config.bounds.stall_timeout = Duration::from_secs(1));

@@ -1,6 +1,6 @@
-//! What browsers get, and players that speak plain HTTP.
+//! Browsers, and players with plain HTTP.
 //!
-//! Time-outs only make a failure end.
+//! Timeouts only end a test that fails.
 
 use asf_publishing_point::config::Principals;
 use asf_publishing_point::{Config, PointConfig, Server};
@@ -16,9 +16,9 @@ fn get(method: &str, target: &str, agent: &str) -> String {
 
 const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64)";
 
-/// An ASX that names the URL as the client sees it.
+/// A browser receives an ASX file with the URL as the client sees it.
 #[test]
-fn browsers_are_led_to_a_player() {
+fn browsers_get_a_playlist() {
     let server = server();
     for (target, agent) in [
         ("/concert", BROWSER),
@@ -40,9 +40,9 @@ fn browsers_are_led_to_a_player() {
     assert_eq!((response.status, text.contains("script")), (400, false), "{text}");
 }
 
-/// What leads to a point is nobody's secret; a password is asked for where it leads.
+/// The playlist of a point is not secret; authentication is required at the URL in it.
 #[test]
-fn an_asx_is_given_to_whoever_asks() {
+fn an_asx_file_needs_no_authentication() {
     let point = PointConfig { read: Principals::Users, ..PointConfig::default() };
     let users = "bob:push:0786f66609ee7d38256a25b55563aa64\n".parse().unwrap();
     let server =
@@ -59,7 +59,7 @@ fn an_asx_is_given_to_whoever_asks() {
     }
 }
 
-/// Header and packets back to back, as a file has them, to the end of the stream.
+/// The header and the packets are sent without framing, as in a file, until the end of the stream.
 #[test]
 fn the_plain_stream_is_a_file() {
     let server = server();
@@ -91,7 +91,7 @@ fn the_plain_stream_is_a_file() {
     }
 }
 
-/// A file has one header: with another the response ends.
+/// A file has one header, so the response ends before another header.
 #[test]
 fn the_plain_stream_ends_with_its_header() {
     let server = server();
@@ -106,7 +106,7 @@ fn the_plain_stream_ends_with_its_header() {
     assert_eq!(player.rest().len(), PACKET_SIZE);
 }
 
-/// HEAD: the same head, no body, and no player.
+/// HEAD: the same head, no body, and no player is counted.
 #[test]
 fn head_has_no_body() {
     let server = server();
@@ -124,9 +124,9 @@ fn head_has_no_body() {
     assert!(wire.head().contains(" 404 "));
 }
 
-/// Other methods, and formats that there are not.
+/// Unsupported methods and formats are refused.
 #[test]
-fn what_is_not_there_is_refused() {
+fn unsupported_requests_are_refused() {
     let server = server();
     for method in ["PUT", "DELETE", "PATCH"] {
         let response = ask(&server, &get(method, "/concert", BROWSER));

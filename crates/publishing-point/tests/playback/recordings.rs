@@ -1,4 +1,4 @@
-//! Recordings: files that rotate, that players can read at any moment, and that make room for each other.
+//! Recordings: rotation, files that players can read at any time, and deletion of old files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ fn server(directory: &Path, record_limits: RecordLimits) -> BlockingServer {
     Server::spawn(Config::with_points(["concert"], &point)).unwrap()
 }
 
-/// A reload begins recordings, moves them and ends them, each from the next header on.
+/// A reload starts recordings, moves them and ends them, each at the next header.
 #[test]
 fn a_reload_changes_the_directory() {
     let directory = TempDir::new().unwrap();
@@ -44,7 +44,7 @@ fn a_reload_changes_the_directory() {
     let stream = Stream::numbered(20, 40, |n| n.is_multiple_of(10));
     let server = Server::spawn(config(None)).unwrap();
     let mut pushed = 0;
-    // Pushes the stream, and has the server read another configuration in its middle.
+    // Pushes the stream, and reloads another configuration in the middle of it.
     let mut push = |next: Option<&str>| {
         let (mut wire, id) = Wire::set_up(server.addr(), CONCERT);
         let mut body = stream.body();
@@ -64,7 +64,7 @@ fn a_reload_changes_the_directory() {
     push(Some("one"));
     assert_eq!((recorded("one"), recorded("other")), (vec![20], vec![20]));
     push(Some("one"));
-    // The same header in the same directory would have been the same file.
+    // The same header in the same directory would have continued the same file.
     assert_eq!((recorded("one"), recorded("other")), (vec![20, 20], vec![20]));
     assert_eq!(server.stats("concert").unwrap().recordings.len(), 3);
 }
@@ -76,7 +76,7 @@ struct Stream {
 }
 
 impl Stream {
-    /// With a key frame at those numbers, `step` ms apart.
+    /// Returns a stream with key frames at the numbers for which `is_key` holds, with `step` ms between packets.
     fn numbered(count: u32, step: u32, is_key: impl Fn(u32) -> bool) -> Self {
         let packet = |n: u32| {
             let mut data = vec![0xA5; SIZE - 100];
@@ -88,13 +88,13 @@ impl Stream {
         Self { header: media::header(), packets: (0..count).map(packet).collect() }
     }
 
-    /// As the body of a PushStart, without an end.
+    /// Returns the body of a PushStart, without an end.
     fn body(&self) -> impl Iterator<Item = Packet> {
         let data = self.packets.iter().cloned().map(Packet::Data);
         [Packet::Header(self.header.clone())].into_iter().chain(data)
     }
 
-    /// Pushes all of it to a server, with its end.
+    /// Pushes the whole stream to a server, with its end.
     fn push(&self, server: &BlockingServer) {
         let (mut wire, id) = Wire::set_up(server.addr(), CONCERT);
         wire.start(CONCERT.id(&id), self.body());
@@ -102,7 +102,7 @@ impl Stream {
     }
 }
 
-/// Bytes of what stands before the packets of a file.
+/// Returns the size of the headers of a file, in bytes.
 fn head_len(file: &[u8]) -> usize {
     usize::try_from(number(file, 16)).unwrap() + 50
 }
@@ -111,7 +111,7 @@ fn number(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
 }
 
-/// The packets of a file that is whole: its header tells their count and size, and the file's.
+/// Returns the packets of a complete file, and checks that the counts and sizes in its header are right.
 fn packets(file: &Path) -> Vec<Bytes> {
     let bytes = Bytes::from(fs::read(file).unwrap());
     let head = head_len(&bytes);
@@ -129,7 +129,7 @@ fn packets(file: &Path) -> Vec<Bytes> {
     (0..count).map(|n| bytes.slice(head + n * header.packet_size()..head + (n + 1) * header.packet_size())).collect()
 }
 
-/// Whether a packet of [`Stream::numbered`] is a key frame, by its stream number.
+/// Returns whether a packet of [`Stream::numbered`] is a key frame, by its stream number.
 fn is_key(packet: &Bytes) -> bool {
     packet.iter().skip(3).take(30).any(|byte| *byte == 0x82)
 }
@@ -140,7 +140,7 @@ fn is_key(packet: &Bytes) -> bool {
 fn files_change_at_key_frames() {
     let stream = Stream::numbered(95, 40, |n| n % 10 == 0);
     let head = stream.header.len() as u64;
-    // 25 packets are reached in the middle between two key frames; 1000 ms of the send time are 25 packets.
+    // The limits are 25 packets, midway between two key frames: 1000 ms of the send time are 25 packets.
     for limits in [
         RecordLimits { max_size: Some(ByteSize(head + 25 * SIZE as u64)), ..RecordLimits::default() },
         RecordLimits { max_time: Some(Duration::from_secs(1)), ..RecordLimits::default() },
@@ -158,7 +158,7 @@ fn files_change_at_key_frames() {
     }
 }
 
-/// Where no key frame comes, a file ends all the same.
+/// A file also ends if no key frame arrives.
 #[test]
 fn files_change_without_key_frames() {
     let stream = Stream::numbered(100, 40, |n| n == 0);
@@ -174,8 +174,8 @@ fn files_change_without_key_frames() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Whatever the stream and the limits: all packets are there, once and in their order, each file is whole,
-    /// and each but the first begins at a key frame unless none came in time.
+    /// For any stream and any limits, all packets are recorded once and in order, each file is complete, and each file
+    /// but the first starts with a key frame, unless none arrived in time.
     #[test]
     fn no_packet_is_lost_between_files(
         count in 1_u32..150,
@@ -206,19 +206,19 @@ proptest! {
     }
 }
 
-// ---- what a file tells ----
+// ---- durations ----
 
-/// The send duration in milliseconds, by the File Properties.
+/// Returns the send duration in the File Properties, in milliseconds.
 fn send_duration(file: &Path) -> u64 {
     let bytes = fs::read(file).unwrap();
     let properties = bytes.windows(4).position(|guid| guid == [0xa1, 0xdc, 0xab, 0x8c]).unwrap();
     number(&bytes, properties + 72) / 10_000
 }
 
-/// Send times that step back make a file no longer, and no earlier to change.
+/// Send times that step back change neither the duration of a file nor its rotation.
 #[test]
-fn a_step_back_of_the_send_time_adds_nothing() {
-    // 0, 80, 40, 120, 80, 160 and so on to 4040; each packet lasts as long as the fixture says: 0 ms.
+fn a_step_back_of_the_send_time_adds_no_duration() {
+    // 0, 80, 40, 120, 80, 160 and so on up to 4040. The duration of each packet in the fixture is 0 ms.
     let times: Vec<u32> = (0..100).flat_map(|n| [n * 40, n * 40 + 80]).collect();
     let packet = |time: &u32| {
         let payload = Payload::new(2, &[0xA5; SIZE - 100]);
@@ -232,14 +232,14 @@ fn a_step_back_of_the_send_time_adds_nothing() {
     stream.push(&server);
     server.stop();
     let files = recordings(directory.path());
-    assert_eq!(files.len(), 1, "all of it is shorter than half as much again");
+    assert_eq!(files.len(), 1, "the stream is shorter than one and a half times the limit");
     assert_eq!(packets(&files[0]).len(), 200);
     assert_eq!(send_duration(&files[0]), 4040);
 }
 
-/// A session that goes on in the file of the one before does so with a key frame; sound is not left out.
+/// A session that continues the file of the previous one starts with a key frame; audio is not left out.
 #[test]
-fn a_resumed_recording_goes_on_with_a_key_frame() {
+fn a_resumed_recording_continues_with_a_key_frame() {
     let whole = Stream::numbered(20, 40, |n| n.is_multiple_of(10));
     let (video, sound) = (Payload::new(2, &[7; 50]), Payload::new(1, &[8; 50]));
     let mixed = |payloads: Vec<Payload>| PacketBuilder::asfmux(SIZE, payloads).send_time(200).build();
@@ -265,11 +265,11 @@ fn a_resumed_recording_goes_on_with_a_key_frame() {
     assert_eq!(payloads(with_sound), [(1, false)]);
     assert_eq!(payloads(with_key_frame), [(2, true), (2, false)]);
     assert!(*last == whole.packets[9]);
-    // 760 ms of the first, and of the other from 200 ms on to 360 ms.
+    // 760 ms of the first session, and from 200 ms to 360 ms of the second.
     assert_eq!(send_duration(file), 760 + 160);
 }
 
-/// Of each payload of a packet the stream, and whether it is of a key frame.
+/// Returns the stream of each payload of a packet, and whether it is part of a key frame.
 fn payloads(packet: &[u8]) -> Vec<(u8, bool)> {
     let mut found = Vec::new();
     asf::select(packet, &mut BytesMut::new(), |payload| {
@@ -281,9 +281,9 @@ fn payloads(packet: &[u8]) -> Vec<(u8, bool)> {
 
 // ---- players ----
 
-/// A session with the same header goes on where the one before ended, the index of that out of the way.
+/// A session with the same header continues after the packets of the previous one, whose index is removed.
 #[test]
-fn a_file_that_was_finished_goes_on() {
+fn a_finished_file_is_continued() {
     let stream = Stream::numbered(60, 40, |n| n % 10 == 0);
     let directory = TempDir::new().unwrap();
     let server = server(directory.path(), RecordLimits::default());
@@ -298,9 +298,9 @@ fn a_file_that_was_finished_goes_on() {
     }
 }
 
-/// A file that is moved away after its stream is nobody's any more: the next stream has one of its own.
+/// A file that was moved away after its stream is not continued: the next stream has a new file.
 #[test]
-fn a_file_that_was_moved_away_stays_as_it_is() {
+fn a_file_that_was_moved_away_is_not_changed() {
     let stream = Stream::numbered(60, 40, |n| n % 10 == 0);
     let directory = TempDir::new().unwrap();
     let into = directory.path().join("recordings");
@@ -314,7 +314,7 @@ fn a_file_that_was_moved_away_stays_as_it_is() {
     assert!(fs::read(&archived).unwrap() == before);
     let [file] = &recordings(&into)[..] else { panic!("another file") };
     assert!(packets(file) == stream.packets);
-    // One that is there by the same name is not the same.
+    // Another file with the same name is not continued either.
     fs::rename(file, &archived).unwrap();
     fs::write(file, "somebody's").unwrap();
     stream.push(&server);
@@ -322,12 +322,12 @@ fn a_file_that_was_moved_away_stays_as_it_is() {
     assert_eq!(recordings(&into).len(), 2);
 }
 
-// ---- any moment ----
+// ---- reading at any time ----
 
-// ---- room ----
+// ---- deletion ----
 
 #[test]
-fn the_oldest_files_go() {
+fn the_oldest_files_are_deleted() {
     let stream = Stream::numbered(200, 40, |n| n % 10 == 0);
     let directory = TempDir::new().unwrap();
     let others = ["notes.txt", "concert-hall-20200101T000000Z-0001.asf", "concert.asf"];
@@ -345,9 +345,9 @@ fn the_oldest_files_go() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3 + others.len());
 }
 
-/// Where the folder is the matter, the log does not ask for room.
+/// If the folder is missing, the log does not suggest freeing disk space.
 #[test]
-fn a_folder_that_is_gone_is_told() {
+fn a_missing_folder_is_reported() {
     let directory = TempDir::new().unwrap();
     let into = directory.path().join("gone");
     let point = PointProgram::start(&["--point", "concert", "--record", into.to_str().unwrap()]);
@@ -357,18 +357,18 @@ fn a_folder_that_is_gone_is_told() {
     wire.start(CONCERT.id(&id), stream.body().take(2));
     let complaint =
         || point.log().lines().find(|line| line.contains("recording ended, the push continues")).map(str::to_owned);
-    until("the complaint", || complaint().is_some());
+    until("the error", || complaint().is_some());
     let complaint = complaint().unwrap();
-    assert!(complaint.contains("the server may write to it") && !complaint.contains("room"), "{complaint}");
+    assert!(complaint.contains("the server may write to it") && !complaint.contains("disk space"), "{complaint}");
 }
 
-/// A disk without room ends the recording and not the push; with room again another file begins.
+/// A full disk ends the recording and not the push; when there is space again, another file begins.
 #[test]
-fn a_full_disk_is_got_over() {
+fn recording_recovers_from_a_full_disk() {
     let directory = TempDir::new().unwrap();
     let into = directory.path().join("small");
     fs::create_dir(&into).unwrap();
-    // A disk of its own, seen by the server only.
+    // A separate file system that only the server sees.
     let mut command = Command::new("unshare");
     let mount = format!("mount -t tmpfs -o size=200k none {} && exec \"$@\"", into.display());
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &mount, "sh"]);
@@ -384,17 +384,17 @@ fn a_full_disk_is_got_over() {
     }
     let complaint =
         || point.log().lines().find(|line| line.contains("recording ended, the push continues")).map(str::to_owned);
-    until("the complaint", || complaint().is_some());
+    until("the error", || complaint().is_some());
     let complaint = complaint().unwrap();
     assert!(complaint.contains("No space left") && complaint.contains("record-keep"), "{complaint}");
     let files = recordings(&seen);
     assert_eq!(files.len(), 1);
-    // As far as it came it is whole.
+    // The file is complete up to the error.
     let first = packets(&files[0]);
     assert!(first.len() > 100 && stream.packets.starts_with(&first), "{}", first.len());
     let mut sent = 400;
-    // What is tried in vain leaves no file behind: they would be ever more, and count as recordings to be kept.
-    until("the next complaint", || {
+    // Failed attempts leave no files: they would accumulate, and count as recordings to keep.
+    until("the next error", || {
         let more: Vec<Packet> = body.by_ref().take(10).collect();
         sent += more.len();
         assert!(!more.is_empty());
@@ -404,7 +404,7 @@ fn a_full_disk_is_got_over() {
     });
     assert_eq!(recordings(&seen), files);
     fs::remove_file(&files[0]).unwrap();
-    // The push has gone on all the time; sooner or later a key frame is recorded again.
+    // The push has continued. Later a key frame starts a recording again.
     until("another file", || {
         let more: Vec<Packet> = body.by_ref().take(10).collect();
         sent += more.len();
@@ -415,6 +415,6 @@ fn a_full_disk_is_got_over() {
     });
     wire.end();
     let second = packets(&recordings(&seen)[0]);
-    assert!(is_key(&second[0]), "it begins at a key frame");
+    assert!(is_key(&second[0]), "the file starts with a key frame");
     assert!(stream.packets[..sent].ends_with(&second));
 }

@@ -1,4 +1,4 @@
-//! Points that push on to other servers: trees, breaks, circles.
+//! Points that relay to other servers: trees, interruptions, loops.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -24,7 +24,7 @@ mod interop;
 
 const STEP: u32 = 40;
 
-/// A forward that does not wait long before it tries again.
+/// Returns a relay with a short retry delay.
 fn to(url: &str) -> RelayConfig {
     RelayConfig { retry_delay_max: Duration::from_millis(100), ..RelayConfig::to(url).unwrap() }
 }
@@ -49,7 +49,7 @@ fn server_on(listen: SocketAddr, point: &PointConfig) -> BlockingServer {
     Server::spawn(Config { listen, ..config(point) }).unwrap()
 }
 
-/// The address of a server that is to come.
+/// Returns a free address for a server that starts later.
 fn address() -> SocketAddr {
     server([]).addr()
 }
@@ -62,14 +62,14 @@ fn relays(server: &BlockingServer) -> Vec<RelayStats> {
     server.stats("concert").unwrap().relays
 }
 
-/// An encoder that pushes what the test feeds, as fast as that comes.
+/// Starts an encoder that pushes the packets of the test without pacing.
 fn encoder(server: &BlockingServer) -> (Pushing, gst::Element) {
     let (pushing, source) = Pushing::by_hand(&format!("sync=false location={} retry-delay=50", url(server)));
     pushing.play();
     (pushing, source)
 }
 
-/// Feeds packets; the first with the header before it.
+/// Feeds packets, with the header before the first one.
 fn feed_some(source: &gst::Element, numbers: Range<u32>) {
     let mut bytes = if numbers.start == 0 { media::header().to_vec() } else { Vec::new() };
     bytes.extend(media::packets(numbers, STEP));
@@ -80,7 +80,7 @@ fn numbers(range: Range<u32>) -> Vec<u32> {
     range.collect()
 }
 
-/// A tree of servers: the players of all leaves get the same, byte for byte.
+/// A tree of servers: the players of all leaves receive the same bytes.
 #[test]
 fn a_tree() {
     let leaves = [server([]), server([])];
@@ -95,19 +95,19 @@ fn a_tree() {
     end(&source);
     pushing.wait_for_eos();
     let [at_root, one, other] = players.map(Puller::end);
-    assert_eq!(one.numbers(STEP), numbers(10..100), "from the newest key frame on");
+    assert_eq!(one.numbers(STEP), numbers(10..100), "from the latest key frame on");
     assert_eq!((&one.letters[..], &one.headers, &one.packets), ("HDE", &at_root.headers, &at_root.packets));
     assert_eq!((&one.headers, &one.packets), (&other.headers, &other.packets));
-    until("the push on has ended", || relays(&root).iter().all(|forward| forward.state == State::Idle));
+    until("the relays have ended", || relays(&root).iter().all(|forward| forward.state == State::Idle));
     for (forward, leaf) in relays(&root).iter().zip(&leaves) {
         assert_eq!((&forward.location, forward.packets, forward.dropped), (&url(leaf), 100, 0));
         assert!(forward.bytes > 100 * u64::from(media::SIZE) && forward.last_error.is_none(), "{forward:?}");
     }
 }
 
-/// C-15: a leaf that breaks and comes back gets what came meanwhile; the others see nothing of it.
+/// C-15: a leaf that stops and restarts receives the packets sent meanwhile; the others are not affected.
 #[test]
-fn c15_a_leaf_breaks_and_returns() {
+fn c15_a_leaf_restarts() {
     let (steady, broken) = (server([]), server([]));
     let address = broken.addr();
     let root = server([to(&url(&steady)), to(&url(&broken))]);
@@ -117,20 +117,20 @@ fn c15_a_leaf_breaks_and_returns() {
     broken.kill();
     feed_some(&source, 20..40);
     until("the steady one has it", || packets(&steady) == 40);
-    until("the failure is told", || relays(&root)[1].failures > 0);
+    until("the failure is reported", || relays(&root)[1].failures > 0);
     assert_eq!(relays(&root)[0].failures, 0);
     let returned = server_on(address, &PointConfig::default());
-    // Packets that the broken one's system had taken count as arrived.
-    until("it has what came meanwhile", || packets(&returned) >= 20);
+    // Packets that the stopped leaf's kernel had received count as arrived.
+    until("the leaf has the packets sent meanwhile", || packets(&returned) >= 20);
     feed_some(&source, 40..50);
-    until("it goes on", || packets(&returned) >= 30 && packets(&steady) == 50);
+    until("the leaf continues", || packets(&returned) >= 30 && packets(&steady) == 50);
     let told = &relays(&root)[1];
     assert_eq!((told.dropped, told.reconnects, told.state), (0, 1, State::Streaming));
 }
 
-/// C-15: the encoder's connection is lost and taken up again: the leaf sees one session, and no gap.
+/// C-15: the encoder's connection is lost and resumed: the leaf has one session without a gap.
 #[test]
-fn c15_a_pusher_that_resumes() {
+fn c15_an_encoder_that_resumes() {
     let leaf = server([]);
     let root = server([to(&url(&leaf))]);
     let (pushing, source) = encoder(&root);
@@ -149,9 +149,9 @@ fn c15_a_pusher_that_resumes() {
     assert_eq!((stats.sessions, stats.headers), (1, 1));
 }
 
-/// A leaf that reads nothing costs the other one nothing, and the memory no more than the log.
+/// A leaf that does not read does not affect the other leaf, and needs no memory beyond the packet buffer.
 #[test]
-fn a_stalled_leaf_holds_nobody() {
+fn a_stalled_leaf_delays_nobody() {
     let (steady, stalled) = (server([]), Peer::with_little_room());
     let root = server([to(&stalled.location()), to(&url(&steady))]);
     let (_pushing, source) = encoder(&root);
@@ -161,7 +161,7 @@ fn a_stalled_leaf_holds_nobody() {
     until("the steady one has it", || packets(&steady) == 10);
     let player = Puller::of(steady.addr(), "concert");
     until("the player is there", || steady.stats("concert").unwrap().playing == 1);
-    // 30 s of the stream, of which the log keeps 5.
+    // 30 s of the stream, of which the packet buffer keeps 5.
     for from in (10..800).step_by(10) {
         feed_some(&source, from..from + 10);
         until("the steady one has it", || packets(&steady) == u64::from(from) + 10);
@@ -175,12 +175,13 @@ fn a_stalled_leaf_holds_nobody() {
     assert_eq!(player.end().numbers(STEP), numbers(0..800));
 }
 
-/// What comes of a circle: the stream arrives everywhere once, and the server that closes the circle is told.
-fn assert_circle_is_found(servers: &[BlockingServer]) {
+/// Checks the effects of a loop: the stream arrives everywhere once, and the server that closes the loop receives an
+/// error.
+fn assert_loop_is_found(servers: &[BlockingServer]) {
     let (first, last) = (&servers[0], servers.last().unwrap());
     let (_pushing, source) = encoder(first);
     feed_some(&source, 0..20);
-    until("the circle is found", || relays(last)[0].last_error.is_some());
+    until("the loop is found", || relays(last)[0].last_error.is_some());
     let told = &relays(last)[0];
     let error = told.last_error.as_deref().unwrap();
     assert!(error.contains("508") && error.contains("relay loop") && error.contains("remove one `forward`"), "{error}");
@@ -193,29 +194,29 @@ fn assert_circle_is_found(servers: &[BlockingServer]) {
 }
 
 #[test]
-fn a_circle_of_one() {
+fn a_loop_of_one() {
     let address = address();
-    assert_circle_is_found(&[server_on(address, &point([to(&format!("http://{address}/concert"))]))]);
+    assert_loop_is_found(&[server_on(address, &point([to(&format!("http://{address}/concert"))]))]);
 }
 
 #[test]
-fn a_circle_of_two() {
+fn a_loop_of_two() {
     let address = address();
     let second = server([to(&format!("http://{address}/concert"))]);
     let first = server_on(address, &point([to(&url(&second))]));
-    assert_circle_is_found(&[first, second]);
+    assert_loop_is_found(&[first, second]);
 }
 
 #[test]
-fn a_circle_of_three() {
+fn a_loop_of_three() {
     let address = address();
     let third = server([to(&format!("http://{address}/concert"))]);
     let second = server([to(&url(&third))]);
     let first = server_on(address, &point([to(&url(&second))]));
-    assert_circle_is_found(&[first, second, third]);
+    assert_loop_is_found(&[first, second, third]);
 }
 
-/// From one point to another of the same server is no circle.
+/// A relay from one point to another of the same server is not a loop.
 #[test]
 fn two_points_of_one_server() {
     let address = address();
@@ -227,33 +228,33 @@ fn two_points_of_one_server() {
     until("the copy has it", || server.stats("copy").unwrap().packets == 20);
 }
 
-/// A circle that a reload closes is found too, and stays found while the point's own pusher is away.
+/// A loop that a reload creates is found too, and is still refused while the point's own encoder is disconnected.
 #[test]
-fn a_circle_that_comes_about_later() {
+fn a_loop_that_a_reload_creates() {
     let address = address();
-    // The encoder pushes to the second, which pushes to the first; that one waits for a way back.
+    // The encoder pushes to the second server, which pushes to the first. The first has no relay yet.
     let first = server_on(address, &point([]));
     let second = server([to(&url(&first))]);
     let (pushing, source) = encoder(&second);
     feed_some(&source, 0..20);
     until("the first has it", || packets(&first) == 20);
     first.reload(config(&point([to(&url(&second))]))).unwrap();
-    until("busy, and a circle", || relays(&first)[0].last_error.as_deref().is_some_and(|error| error.contains("508")));
-    // Without its pusher the second would take any other.
+    until("busy, and a loop", || relays(&first)[0].last_error.as_deref().is_some_and(|error| error.contains("508")));
+    // Without its encoder, the second server would accept any other push.
     pushing.sink.emit_by_name::<bool>("disconnect", &[&None::<&str>]);
     pushing.wait_for_status("closed");
     first
         .reload(config(&point([RelayConfig { retry_delay_max: Duration::from_millis(10), ..to(&url(&second)) }])))
         .unwrap();
     let failures = relays(&first)[0].failures;
-    until("it is refused again", || relays(&first)[0].failures > failures + 3);
+    until("the relay is refused again", || relays(&first)[0].failures > failures + 3);
     assert_eq!(second.stats("concert").unwrap().sessions, 1);
 }
 
-/// A stream that goes on by another way: the leaf is told the new one, which alone can show a circle, by a session that
-/// takes the place of the old one, whose stream has no `$E`.
+/// The stream arrives on another path: the leaf learns the new path, which may reveal a loop, by a new session. This
+/// session replaces the old one, whose stream has no `$E`.
 #[test]
-fn a_stream_that_comes_by_another_way() {
+fn a_stream_that_arrives_on_another_path() {
     let leaf = Peer::new();
     let root = server([to(&leaf.location())]);
     let (pushing, source) = encoder(&root);
@@ -268,7 +269,7 @@ fn a_stream_that_comes_by_another_way() {
     pushing.sink.emit_by_name::<bool>("disconnect", &[&None::<&str>]);
     pushing.wait_for_status("closed");
     let by_relay = CONCERT.further("Via: 1.0 fred (a, b), 1.1 other\r\n");
-    until("the other pusher is taken", || Wire::to(root.addr()).setup(by_relay, "").status == 204);
+    until("the other encoder is accepted", || Wire::to(root.addr()).setup(by_relay, "").status == 204);
     let setup = leaf.accept().request();
     assert!(setup.is_setup() && setup.push_id() == "0", "{setup:?}");
     assert_eq!(setup.header("Via"), Some(&format!("1.0 fred, 1.1 other, {direct}")[..]));
@@ -277,7 +278,8 @@ fn a_stream_that_comes_by_another_way() {
 /// The password is `secret`.
 const USERS: &str = "bob:push:0786f66609ee7d38256a25b55563aa64\n";
 
-/// C-5: a leaf that asks by Digest; a wrong password is told without it, and a reload mends it at once.
+/// C-5: a leaf that requires Digest. A wrong password is reported without the password, and a reload corrects it at
+/// once.
 #[test]
 fn c5_credentials() {
     let rights = AccessPolicy { schemes: vec![Scheme::Digest], ..AccessPolicy::new(USERS.parse().unwrap()) };
@@ -286,18 +288,18 @@ fn c5_credentials() {
     let root = server([with("bob:wrongpw")]);
     let (_pushing, source) = encoder(&root);
     feed_some(&source, 0..20);
-    until("it is refused", || relays(&root)[0].last_error.is_some());
+    until("the relay is refused", || relays(&root)[0].last_error.is_some());
     let told = format!("{:?}", relays(&root));
     assert!(told.contains("401") && !told.contains("wrongpw"), "{told}");
-    // Else it would ask again after 300 s.
+    // Otherwise the relay would try again after 300 s.
     root.reload(config(&point([with("bob:secret")]))).unwrap();
-    until("it is let in", || packets(&leaf) == 20);
+    until("the relay is accepted", || packets(&leaf) == 20);
     assert_eq!(relays(&root)[0].state, State::Streaming);
 }
 
-/// C-5: a leaf that has refused a password, and where that is mended, is asked again in time.
+/// C-5: a relay tries again in time after its password was refused and the leaf's users were corrected.
 #[test]
-fn c5_a_password_is_mended_at_the_leaf() {
+fn c5_a_password_is_corrected_at_the_leaf() {
     let users = |text: &str| {
         let rights = AccessPolicy { schemes: vec![Scheme::Digest], ..AccessPolicy::new(text.parse().unwrap()) };
         Config { users: Some(rights), ..config(&PointConfig::default()) }
@@ -306,33 +308,34 @@ fn c5_a_password_is_mended_at_the_leaf() {
     let root = server([to(&url(&leaf).replace("http://", "http://bob:secret@"))]);
     let (_pushing, source) = encoder(&root);
     feed_some(&source, 0..20);
-    until("it is refused", || relays(&root)[0].last_error.is_some());
+    until("the relay is refused", || relays(&root)[0].last_error.is_some());
     leaf.reload(users(USERS)).unwrap();
-    until("it is let in", || packets(&leaf) == 20);
+    until("the relay is accepted", || packets(&leaf) == 20);
 }
 
-/// Forwards come and go at a reload, while the stream flows; the one that goes ends with `$E`.
+/// A reload adds and removes relays while the stream continues; a removed relay ends with `$E`.
 #[test]
 fn a_reload() {
     let (one, other) = (server([]), server([]));
     let root = server([to(&url(&one))]);
     let (_pushing, source) = encoder(&root);
     feed_some(&source, 0..20);
-    until("the one has it", || packets(&one) == 20);
+    until("the first leaf has it", || packets(&one) == 20);
     let player = Puller::of(one.addr(), "concert");
     until("the player is there", || one.stats("concert").unwrap().playing == 1);
     root.reload(config(&point([to(&url(&one)), to(&url(&other))]))).unwrap();
-    until("the other one has it from the newest key frame on", || packets(&other) == 10);
+    until("the other leaf has it from the latest key frame on", || packets(&other) == 10);
     root.reload(config(&point([to(&url(&other))]))).unwrap();
     assert_eq!(player.end().letters, "HDE");
     feed_some(&source, 20..30);
-    until("the other one goes on", || packets(&other) == 20);
+    until("the other leaf continues", || packets(&other) == 20);
     let stats = one.stats("concert").unwrap();
     assert_eq!((stats.packets, stats.pushing), (20, false));
     assert_eq!(relays(&root).len(), 1);
 }
 
-/// A server that stops hands on what it has, and the end, also to a leaf that is slow; one that is away does not keep it.
+/// A stopping server sends its remaining packets and the end, even to a slow leaf; an unavailable leaf does not delay
+/// the stop.
 #[test]
 fn a_graceful_stop() {
     let leaf = Peer::with_little_room();
@@ -349,7 +352,7 @@ fn a_graceful_stop() {
     end(&source);
     pushing.wait_for_eos();
     let stopping = std::thread::spawn(move || root.stop());
-    // Longer than a server takes that waits for nothing.
+    // Longer than a server needs that waits for nothing.
     std::thread::sleep(Duration::from_millis(500));
     let sent = connection.until_the_end();
     connection.answer(&wms(204, "one"));
@@ -358,7 +361,7 @@ fn a_graceful_stop() {
     assert!(stopping.join().unwrap().0.contains("packets=1500"));
 }
 
-/// A point made from a template pushes on to the point of its own name.
+/// A point created from a template relays to the point with its own name.
 #[test]
 fn s8_a_point_from_a_template() {
     let leaf = server([]);
@@ -372,13 +375,13 @@ fn s8_a_point_from_a_template() {
         Pushing::by_hand(&format!("sync=false location={location} template-url=/live auto-destroy=true"));
     pushing.play();
     feed_some(&source, 0..20);
-    until("the leaf has made it", || leaf.stats("hall/2").is_some_and(|stats| stats.packets == 20));
+    until("the leaf has created the point", || leaf.stats("hall/2").is_some_and(|stats| stats.packets == 20));
     end(&source);
     pushing.wait_for_eos();
-    until("it is gone again", || leaf.stats("hall/2").is_none());
+    until("the point is removed", || leaf.stats("hall/2").is_none());
 }
 
-/// The program, by flag, by file and at SIGHUP: it pushes on, and says no password, whatever is wrong.
+/// The program with flags, a file and SIGHUP: it relays, and its output never contains a password, not even on errors.
 #[test]
 fn the_program_relays_and_keeps_its_secrets() {
     let rights = AccessPolicy { schemes: vec![Scheme::Digest], ..AccessPolicy::new(USERS.parse().unwrap()) };
@@ -396,17 +399,17 @@ fn the_program_relays_and_keeps_its_secrets() {
     let (pushing, source) = Pushing::by_hand(&format!("sync=false location={}", program.url("concert")));
     pushing.play();
     feed_some(&source, 0..20);
-    until("it is refused", || program.log().contains("401"));
+    until("the relay is refused", || program.log().contains("401"));
     let file = program.directory().join("config.toml");
     std::fs::write(&file, point("PASSWORD").replace("forward", "forwards")).unwrap();
     program.signal(Signal::SIGHUP);
-    until("a bad key is told", || program.log().contains("unknown field `forwards`"));
+    until("an unknown key is reported", || program.log().contains("unknown field `forwards`"));
     std::fs::write(&file, point("secret")).unwrap();
     program.signal(Signal::SIGHUP);
     until("the leaf has it", || packets(&leaf) == 20);
     end(&source);
     pushing.wait_for_eos();
-    until("the end too", || !leaf.stats("concert").unwrap().pushing);
+    until("the end arrives too", || !leaf.stats("concert").unwrap().pushing);
     let log = program.log();
     assert!(log.contains("line 4") && log.contains("relay started"), "{log}");
     for secret in ["PASSWORD", "bob:secret"] {

@@ -1,4 +1,4 @@
-//! Who may push, and where pushers are sent: the server's program against curl and plain sockets.
+//! Authorization of pushes, and redirects: the server program, curl and plain sockets.
 
 use std::fs;
 use std::process::Command;
@@ -20,7 +20,7 @@ mod interop;
 const MD5: &str = "bob:push:0786f66609ee7d38256a25b55563aa64\n";
 const SHA256: &str = "bob:push:dbd3e616330a8d2327c01b5dea58f97d26d447f2546fc7d00d86db4d1ecb94aa\n";
 
-/// A server whose point `concert` those in this file of users may push to, with these further arguments.
+/// Starts a server with this users file, whose users may push to the point `concert`, and these further arguments.
 fn program(users: &str, arguments: &[&str]) -> PointProgram {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("users");
@@ -32,8 +32,8 @@ fn program(users: &str, arguments: &[&str]) -> PointProgram {
     )
 }
 
-/// S-10: a PushStart without credentials is answered before its body comes. The connection stays open ([MS-WMHTTP]
-/// 3.2.5.2): when the body is through, the next request on it is answered.
+/// S-10: a PushStart without credentials is answered before its body arrives. The connection stays open ([MS-WMHTTP]
+/// 3.2.5.2): after the body, the next request on it is answered.
 #[test]
 fn s10_a_push_start_is_refused_at_once() {
     let program = program(MD5, &[]);
@@ -48,9 +48,9 @@ fn s10_a_push_start_is_refused_at_once() {
     assert_eq!(wire.setup(CONCERT.further(&basic), "").status, 204);
 }
 
-/// S-6, H-4: the challenge names what the client lists. Players are not asked.
+/// S-6, H-4: the challenges match the schemes that the client lists. Players need no authentication.
 #[test]
-fn s6_h4_who_is_asked_and_how() {
+fn s6_h4_challenges_match_the_listed_schemes() {
     let program = program(MD5, &[]);
     for (listed, digest, basic) in
         [("Negotiate, NTLM, Digest", true, false), ("Basic", false, true), ("NTLM", true, true)]
@@ -62,10 +62,10 @@ fn s6_h4_who_is_asked_and_how() {
         assert_eq!((challenged("Digest"), challenged("Basic")), (digest, basic), "{answer}");
     }
     let player = program.ask("GET /concert HTTP/1.0\r\nUser-Agent: NSPlayer/12.0\r\n\r\n");
-    assert!(player.starts_with("HTTP/1.0 503 "), "nobody pushes: {player}");
+    assert!(player.starts_with("HTTP/1.0 503 "), "there is no push: {player}");
 }
 
-/// S-5: who is sent elsewhere is not asked for a password, and players of a moved point follow.
+/// S-5: redirected clients need no password, and players follow the redirect of a moved point.
 #[test]
 fn s5_redirects_by_configuration() {
     let redirects = ["--redirect", "concert=http://127.0.0.1:9/x", "--proxy-redirect", "hall=http://127.0.0.1:3128"];
@@ -85,7 +85,7 @@ fn s5_redirects_by_configuration() {
     assert!(player.starts_with("HTTP/1.0 503 "), "{player}");
 }
 
-/// What cannot be is said at the start, with the cause.
+/// Invalid arguments are reported at the start, with the cause.
 #[test]
 fn bad_arguments_are_refused() {
     let directory = TempDir::new().unwrap();
@@ -111,7 +111,7 @@ fn bad_arguments_are_refused() {
     }
 }
 
-/// A server in this process, to which the password `secret` is right, and nonces count for so long.
+/// Returns a server in this process with the password `secret` and this lifetime of nonces.
 fn server(nonce_lifetime: Duration, schemes: &[Scheme], users: &str) -> BlockingServer {
     let rights =
         AccessPolicy { schemes: schemes.to_vec(), nonce_lifetime, ..AccessPolicy::new(users.parse().unwrap()) };
@@ -127,9 +127,9 @@ fn pushing(server: &BlockingServer, properties: &str) -> (Pushing, gst::Element)
     (pushing, source)
 }
 
-/// S-6, C-13: both ends by each scheme, over several PushStarts, for which the pusher is asked once.
+/// S-6, C-13: client and server authenticate with each scheme over several PushStarts, with one challenge in total.
 #[test]
-fn s6_c13_the_element_is_let_in() {
+fn s6_c13_the_element_authenticates() {
     for (users, schemes, scheme) in [
         (MD5.to_owned(), &[Scheme::Digest, Scheme::Basic][..], "Digest"),
         (SHA256.to_owned(), &[Scheme::Basic, Scheme::Digest], "Digest"),
@@ -144,16 +144,16 @@ fn s6_c13_the_element_is_let_in() {
         let stats = pushing.destination_stats();
         assert_eq!(stats.get::<&str>("auth-scheme"), Ok(scheme));
         let rollovers = stats.get::<u64>("rollovers").unwrap();
-        // The PushSetup twice, and the first PushStart.
+        // Two PushSetups, and the first PushStart.
         assert_eq!((rollovers > 5, stats.get::<u64>("requests-sent")), (true, Ok(rollovers + 3)), "{stats}");
         let received = server.stats("concert").unwrap();
         assert_eq!((received.packets, received.sessions, received.headers), (200, 1, 1));
     }
 }
 
-/// C-13, S-10: a nonce grows old between two PushStarts: the pusher takes the next, and nothing is lost.
+/// C-13, S-10: a nonce expires between two PushStarts: the element uses the next one, and nothing is lost.
 #[test]
-fn c13_s10_a_nonce_grows_old() {
+fn c13_s10_a_nonce_expires() {
     let lifetime = Duration::from_secs(1);
     let server = server(lifetime, &[Scheme::Digest], MD5);
     let (pushing, source) = pushing(&server, "content-length=20000 retry-delay=10");
@@ -167,14 +167,14 @@ fn c13_s10_a_nonce_grows_old() {
     assert_eq!((received.packets, received.sessions, received.headers), (100, 1, 1));
     let stats = pushing.destination_stats();
     assert_eq!(stats.get::<u64>("packets-dropped"), Ok(0));
-    // The PushSetup twice, the first PushStart, and the one that was refused.
+    // Two PushSetups, the first PushStart, and the PushStart that was refused.
     let rollovers = stats.get::<u64>("rollovers").unwrap();
     assert_eq!(stats.get::<u64>("requests-sent"), Ok(rollovers + 4), "{stats}");
 }
 
-/// A server whose nonces are old as soon as they are given is not asked for ever.
+/// The element does not retry for ever at a server whose nonces expire at once.
 #[test]
-fn a_nonce_that_is_always_old_ends_the_push() {
+fn a_nonce_that_is_always_expired_ends_the_push() {
     let server = server(Duration::ZERO, &[Scheme::Digest], MD5);
     let (pushing, source) = pushing(&server, "");
     feed(&source, media::stream(10, 40));

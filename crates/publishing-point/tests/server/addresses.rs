@@ -1,4 +1,4 @@
-//! Who may come from where, and how often it may guess: by address, over real sockets.
+//! Limits per address and networks, over real sockets.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn networks(text: &str) -> Option<Networks> {
     Some(text.parse().unwrap())
 }
 
-/// Listens on both families; the loopback's addresses count.
+/// Starts a server that listens on both address families. Loopback addresses are limited too.
 fn server(change: impl FnOnce(&mut Config)) -> BlockingServer {
     let mut config = Config {
         listen: "[::]:0".parse().unwrap(),
@@ -34,7 +34,7 @@ fn server(change: impl FnOnce(&mut Config)) -> BlockingServer {
     Server::spawn(config).unwrap()
 }
 
-/// The server's address as IPv4 clients reach it: their own arrive as IPv4-mapped ones.
+/// Returns the server's address for IPv4 clients, which then arrive with IPv4-mapped addresses.
 fn v4(server: &BlockingServer) -> SocketAddr {
     (NEAR, server.addr().port()).into()
 }
@@ -42,7 +42,7 @@ fn v4(server: &BlockingServer) -> SocketAddr {
 fn ask_over(mut stream: Wire, request: &str) -> (u16, String) {
     stream.send(request);
     let head = stream.head();
-    // What is open still is closed from here.
+    // Close this side of connections that are still open.
     stream.close_writing();
     let status = head.split(' ').nth(1).unwrap_or_else(|| panic!("no answer to {request}")).parse().unwrap();
     let body = stream.rest_text();
@@ -57,9 +57,10 @@ fn setup(point: &str, further: &str) -> String {
     Push::to(point).further(further).setup(0)
 }
 
-/// Pushers by the server's networks and the point's, an IPv4 client at an IPv6 socket by IPv4's.
+/// Encoders are admitted by the networks of the server and of the point. An IPv4 client at an IPv6 socket is matched as
+/// IPv4.
 #[test]
-fn pushers_come_from_allowed_networks() {
+fn encoders_need_an_allowed_network() {
     let server = server(|config| {
         config.allow_push = networks("127.0.0.0/24,127.66.0.0/24,::1");
         config.points.get_mut("hall").unwrap().allow_push = networks("127.66.0.1");
@@ -77,14 +78,14 @@ fn pushers_come_from_allowed_networks() {
     }
     let v6 = Wire::to((Ipv6Addr::LOCALHOST, server.addr().port()).into());
     assert_eq!(ask_over(v6, &setup("hall", "")).0, 403);
-    // Players are asked for nothing.
+    // Playing is not restricted.
     assert_eq!(ask(&server, Ipv4Addr::new(127, 67, 0, 1), &play_request("concert")).0, 503);
     server.stop();
 }
 
-/// Players, and whatever else is asked for, by networks of their own.
+/// Players and all other requests have separate networks.
 #[test]
-fn players_come_from_allowed_networks() {
+fn players_need_an_allowed_network() {
     let server = server(|config| {
         config.allow_play = networks("127.0.0.0/8");
         config.points.get_mut("hall").unwrap().allow_play = networks("");
@@ -98,23 +99,23 @@ fn players_come_from_allowed_networks() {
     let v6 = Wire::to((Ipv6Addr::LOCALHOST, server.addr().port()).into());
     assert_eq!(ask_over(v6, "GET /concert HTTP/1.0\r\n\r\n").0, 403);
     let (status, _) = ask(&server, NEAR, &setup("hall", ""));
-    assert_eq!(status, 204, "who may not play may push");
+    assert_eq!(status, 204, "a client that may not play may push");
     server.stop();
 }
 
-/// A point that is not there yet has its template's networks.
+/// A point that does not exist yet has the networks of its template.
 #[test]
-fn a_template_gives_its_networks() {
+fn a_new_point_has_the_networks_of_its_template() {
     let server = server(|config| config.points.get_mut("hall").unwrap().allow_push = networks("127.66.0.0/16"));
     let body = "Template-URL: \"/hall\"\r\nAutoDestroy: 1\r\n";
     let request = format!("{}{body}", Push::to("new").setup(body.len()));
     assert_eq!(ask(&server, NEAR, &request).0, 403);
     assert_eq!(ask(&server, FAR, &request).0, 204);
-    assert_eq!(ask(&server, NEAR, &setup("new", "")).0, 403, "and keeps them");
+    assert_eq!(ask(&server, NEAR, &setup("new", "")).0, 403, "the point keeps them");
     server.stop();
 }
 
-/// A reload changes networks for what comes after.
+/// A reload changes the networks for later requests.
 #[test]
 fn a_reload_changes_networks() {
     let program = PointProgram::configured(&[], "[point.concert]\n");
@@ -124,9 +125,10 @@ fn a_reload_changes_networks() {
     test_support::pipeline::until("the networks of the file", || asked() == 403);
 }
 
-/// Ten wrong passwords, and the address is not asked any more; others are, and those without a password too.
+/// After ten wrong passwords the credentials of the address are not checked. Other addresses, and requests without
+/// credentials, are not affected.
 #[test]
-fn guesses_at_passwords_come_to_an_end() {
+fn wrong_passwords_block_an_address() {
     let server = server(|config| {
         config.users = Some(AccessPolicy::new(USERS.parse().unwrap()));
         config.bounds.guess_window = Duration::from_secs(3600);
@@ -141,14 +143,14 @@ fn guesses_at_passwords_come_to_an_end() {
         assert!((300..=361).contains(&wait.parse::<u32>().unwrap()), "an hour for ten: {wait}");
         assert!(answer.contains("too many wrong passwords") && !answer.contains("WWW-Authenticate"), "{answer}");
     }
-    assert_eq!(ask(&server, FAR, &setup("concert", "")).0, 401, "asking is no guess");
+    assert_eq!(ask(&server, FAR, &setup("concert", "")).0, 401, "a request without credentials is not a failed login");
     assert_eq!(ask(&server, NEAR, &setup("concert", RIGHT)).0, 204);
     server.stop();
 }
 
-/// Players' passwords count as pushers' do.
+/// Failed logins of players count as those of encoders do.
 #[test]
-fn guesses_of_players_count_too() {
+fn failed_logins_of_players_count_too() {
     let server = server(|config| {
         config.users = Some(AccessPolicy::new(USERS.parse().unwrap()));
         config.bounds.max_guesses = 2;
@@ -161,25 +163,26 @@ fn guesses_of_players_count_too() {
         assert_eq!(ask(&server, FAR, &play(WRONG)).0, 401);
     }
     assert_eq!(ask(&server, FAR, &play(RIGHT)).0, 429);
-    assert_eq!(ask(&server, NEAR, &play(RIGHT)).0, 503, "let in, and nobody pushes");
+    assert_eq!(ask(&server, NEAR, &play(RIGHT)).0, 503, "authorized, but there is no stream");
     server.stop();
 }
 
-/// A connection is asked for credentials a few times: each challenge costs a nonce, of which there are 1024.
+/// A connection gets a limited number of challenges, because each costs a nonce, of which there are 1024.
 #[test]
-fn a_connection_is_asked_a_few_times() {
+fn challenges_per_connection_are_limited() {
     let server = server(|config| config.users = Some(AccessPolicy::new(USERS.parse().unwrap())));
     let mut stream = Wire::from(FAR, v4(&server));
-    // Sent without waiting.
+    // The requests are sent without waiting for responses.
     stream.send(setup("concert", "").repeat(100));
     let answers = stream.rest_text();
     assert_eq!(answers.matches("HTTP/1.1 401").count(), 8, "{answers:.500}");
     server.stop();
 }
 
-/// An address has so many players; the others, and its own later ones, have theirs.
+/// The number of players per address is limited. Other addresses are not affected, nor are later players of the
+/// address.
 #[test]
-fn an_address_has_its_share_of_players() {
+fn players_per_address_are_limited() {
     let server = server(|config| config.bounds.max_players_per_address = 2);
     let (mut pusher, _) = begin_push(v4(&server), "concert");
     pusher.packet(Packet::Data(media::packet(0, 40)));
@@ -198,14 +201,14 @@ fn an_address_has_its_share_of_players() {
     assert!(refusal.contains(" 503 ") && refusal.contains("Retry-After: "), "{refusal}");
     assert!(third.rest_text().contains("too many players from your address"));
     assert!(play(NEAR).1.contains(" 200 "));
-    // A player that is gone is gone, however it went.
+    // A player that disconnects no longer counts, even if it resets its connection.
     SockRef::from(&one.0.0).set_linger(Some(Duration::ZERO)).unwrap();
     drop(one);
-    test_support::pipeline::until("room for another", || play(FAR).1.contains(" 200 "));
+    test_support::pipeline::until("a free place for another player", || play(FAR).1.contains(" 200 "));
     server.stop();
 }
 
-/// The server's program tells nothing that lets others in, at its most talkative.
+/// The log at the most verbose level contains no secrets.
 #[test]
 fn the_log_shows_no_secret() {
     let directory = tempfile::TempDir::new().unwrap();
@@ -239,7 +242,7 @@ fn the_log_shows_no_secret() {
     }
     let (_, log) = program.stop();
     for expected in ["push session opened", "login failed", "too many failed logins"] {
-        assert!(log.contains(expected), "{expected} is not looked at:\n{log}");
+        assert!(log.contains(expected), "no line with {expected}:\n{log}");
     }
     for secret in [
         "Ym9i",

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use asf_publishing_point::config::file::ConfigFile;
 
-/// Texts in back quotes in a section's tables: cells of this number, of the rows that begin with such a text.
+/// Returns the texts in backquotes from column `number` of a section's tables, in rows that begin with such a text.
 fn column(section: &str, number: usize) -> Vec<String> {
     let text = fs::read_to_string(test_support::root().join("docs/server-configuration.md")).unwrap();
     let tables = text.split(&format!("\n## {section}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
@@ -15,7 +15,7 @@ fn column(section: &str, number: usize) -> Vec<String> {
     cells.filter(|cell| !cell.is_empty()).map(|cell| cell.trim_matches('`').to_owned()).collect()
 }
 
-/// The keys that a table takes, by what it says to one that it does not.
+/// Returns the keys of a table, from the error message about an unknown key.
 fn keys(table: &str) -> Vec<String> {
     let error = format!("{table}no-such-key = 1").parse::<ConfigFile>().unwrap_err().to_string();
     let (_, expected) = error.split_once("expected one of ").unwrap_or_else(|| panic!("{error}"));

@@ -1,4 +1,4 @@
-//! Encoders as they are in the field: what they send that the protocol's documents do not foresee, and what they need.
+//! Encoders in the field: their deviations from the protocol's documents, and their requirements.
 
 use std::fs;
 
@@ -8,12 +8,12 @@ use test_support::pipeline::until;
 use test_support::server_process::PointProgram;
 use test_support::wire::{CONCERT, LONG, Push, Wire};
 
-/// The password of both is `secret`.
+/// The password of both users is `secret`.
 const USERS: &str = "bob:push:0786f66609ee7d38256a25b55563aa64\neve:push:1e353811dc7ee6da20d7e55c9da5a0b4\n";
 const BOB: &str = "Authorization: Basic Ym9iOnNlY3JldA==\r\n";
 const EVE: &str = "Authorization: Basic ZXZlOnNlY3JldA==\r\n";
 
-/// A server with these users.
+/// Starts a server with these users.
 fn program(users: &str) -> PointProgram {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("users");
@@ -22,7 +22,7 @@ fn program(users: &str) -> PointProgram {
     PointProgram::start_in(directory, &["--point", "concert", "--users", &file])
 }
 
-/// A PushStart with a whole stream; the status of its answer.
+/// Sends a PushStart with a whole stream; returns the status of the response.
 fn push(wire: &mut Wire, push: Push<'_>) -> u16 {
     let body = media::body(3);
     wire.send([push.start(body.len() as u64).into_bytes(), body].concat());
@@ -40,7 +40,7 @@ fn s10_a_push_start_on_the_authenticated_connection_needs_no_authorization() {
     assert!(ended.contains("user=\"bob\"") && ended.contains("packets=3"), "{log}");
 }
 
-/// The push-id alone proves nothing on another connection, and a session belongs to the user that opened it.
+/// S-10: on another connection the push-id alone is not sufficient, and a session belongs to the user that opened it.
 #[test]
 fn s10_a_session_belongs_to_its_user() {
     let program = program(USERS);
@@ -48,14 +48,14 @@ fn s10_a_session_belongs_to_its_user() {
     assert_eq!(push(&mut Wire::to(program.address), CONCERT.id(&id)), 401);
     assert_eq!(push(&mut Wire::to(program.address), CONCERT.id(&id).further(EVE)), 403);
     assert_eq!(Wire::to(program.address).setup(CONCERT.id(&id).further(EVE), "").status, 403);
-    // Eve's credentials on Bob's connection are hers still.
+    // Eve's credentials on Bob's connection still identify Eve.
     assert_eq!(push(&mut wire, CONCERT.id(&id).further(EVE)), 403);
     assert_eq!(push(&mut Wire::to(program.address), CONCERT.id(&id).further(BOB)), 204);
 }
 
-/// A user that a reload removes cannot push on, on its connection either.
+/// S-10: a user that a reload removes cannot continue a push, not even on the same connection.
 #[test]
-fn s10_a_removed_user_is_asked_again() {
+fn s10_a_removed_user_is_challenged_again() {
     let program = program(USERS);
     let (mut wire, id) = Wire::set_up(program.address, CONCERT.further(BOB));
     fs::write(program.directory().join("users"), USERS.lines().last().unwrap()).unwrap();
@@ -64,10 +64,10 @@ fn s10_a_removed_user_is_asked_again() {
     assert_eq!(push(&mut wire, CONCERT.id(&id)), 401);
 }
 
-/// H-2: hand-made encoders read the push-id as a number, some of them into a short text: the first ten digits do, on the
-/// session's connection alone.
+/// H-2: some encoders parse the push-id as a number, some of them into a short buffer: the first ten digits suffice,
+/// but only on the session's connection.
 #[test]
-fn h2_a_push_id_cut_to_its_first_digits_is_taken() {
+fn h2_a_shortened_push_id_is_accepted() {
     let program = PointProgram::start(&["--point", "concert"]);
     let (mut wire, id) = Wire::set_up(program.address, CONCERT);
     assert!(id.bytes().all(|letter| letter.is_ascii_digit()), "{id}");
@@ -78,10 +78,10 @@ fn h2_a_push_id_cut_to_its_first_digits_is_taken() {
     assert_eq!(push(&mut wire, CONCERT.id(cut)), 204);
 }
 
-/// S-6: a name beyond ASCII, by Digest as by Basic: curl sends it in UTF-8.
+/// S-6: user names beyond ASCII work with Digest and Basic: curl sends them in UTF-8.
 #[cfg(feature = "interop")]
 #[test]
-fn s6_a_name_beyond_ascii_is_let_in() {
+fn s6_a_name_beyond_ascii_is_accepted() {
     use test_support::curl::Curl;
 
     // MD5 of `björn:push:secret` in UTF-8.
@@ -94,7 +94,7 @@ fn s6_a_name_beyond_ascii_is_let_in() {
     }
 }
 
-/// C-2: a PushSetup without Content-Length ends with its head; one in chunks is answered with what it lacks.
+/// C-2: a PushSetup without Content-Length has no body; a chunked one is refused with the missing header.
 #[test]
 fn c2_a_setup_without_content_length() {
     let program = PointProgram::start(&["--point", "concert"]);
@@ -115,7 +115,7 @@ fn c2_a_setup_without_content_length() {
     assert_eq!(log.lines().filter(|line| line.contains("push refused") && line.contains("status=411")).count(), 2);
 }
 
-/// S-6: Windows Media Encoder looks for `WWW-Authenticate` in exactly these letters, and players may do so.
+/// S-6: Windows Media Encoder requires the exact spelling `WWW-Authenticate`, and players may do so too.
 #[test]
 fn s6_challenges_are_written_as_windows_media_services_do() {
     let directory = TempDir::new().unwrap();
@@ -132,12 +132,13 @@ fn s6_challenges_are_written_as_windows_media_services_do() {
     }
 }
 
-/// H-3, S-4: a library for encoders that does not say WMEncoder is refused, and the log says who and why.
+/// H-3, S-4: an encoder library whose User-Agent does not contain WMEncoder is refused, and the log has the client and
+/// the reason.
 #[test]
 fn h3_another_user_agent_is_refused_and_logged() {
     let program = PointProgram::start(&["--point", "concert"]);
     let answer = Wire::to(program.address).setup(CONCERT.agent("NSWriter/9.0"), "");
-    assert_eq!(answer.status, 200, "an ASX");
+    assert_eq!(answer.status, 200, "an ASX file");
     let (_, log) = program.stop();
     let line = log.lines().find(|line| line.contains("push refused")).unwrap();
     assert!(line.contains("user_agent=\"NSWriter/9.0\"") && line.contains("User-Agent"), "{log}");

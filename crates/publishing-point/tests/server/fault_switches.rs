@@ -1,4 +1,4 @@
-//! The fault switches of the publishing point: each kind acts as documented, to a pusher of few words and to the element.
+//! Fault injection: each kind acts as documented, against a minimal encoder and against the element.
 
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,7 +22,7 @@ use wmhttp::packet::Packet;
 
 const DOCUMENT: &str = include_str!("../../../../docs/fault-injection.md");
 
-// ---- by a pusher of few words ----
+// ---- a minimal encoder ----
 
 fn config(faults: &str, record: Option<&Path>) -> Config {
     let faults = faults.parse().unwrap();
@@ -36,12 +36,12 @@ fn server(faults: &str) -> BlockingServer {
     Server::spawn(config(faults, None)).unwrap()
 }
 
-/// Packets that the point has taken.
+/// Returns the packets that the point has received.
 fn taken(server: &BlockingServer) -> u64 {
     server.stats("concert").unwrap().packets
 }
 
-/// What a pusher hears at a fault's moment, and packets that the point has taken by then.
+/// Returns what the encoder receives at a fault's moment, and the packets that the point has received by then.
 fn heard_at(fault: &str, moment: &str) -> (Option<String>, u64) {
     let server = server(&format!("{fault}@{moment}"));
     let mut stream;
@@ -54,12 +54,12 @@ fn heard_at(fault: &str, moment: &str) -> (Option<String>, u64) {
         stream.start(CONCERT.id(&id), media::numbered(5).chain((moment == "end").then_some(END)));
     }
     let heard = stream.rest_or_reset();
-    // A body that broke off may still be on its way to the point.
+    // Data of an incomplete body may still be on its way to the point.
     until("the push is over", || !server.stats("concert").unwrap().pushing);
     (heard, taken(&server))
 }
 
-/// The moments at which an answer can fail, and the packets that the point gets up to each; `5013` bytes are the
+/// The moments at which a response can fail, and the packets that the point receives before each; `5013` bytes are the
 /// header and some packets.
 fn moments() -> [(&'static str, u64); 6] {
     let header = Packet::Header(media::header()).wire_len() as u64;
@@ -165,9 +165,9 @@ fn omitted_headers() {
             let first = stream.head();
             let has = |head: &str| head.contains(&format!("\r\n{header}: "));
             assert_eq!(has(&first), !at_setup, "{fault}{moment}: {first}");
-            // Whoever was told no id pushes with 0.
+            // An encoder that received no id pushes with 0.
             let id = if has(&first) || header != "Set-Cookie" { push_id(&first).to_owned() } else { "0".to_owned() };
-            // A body that is complete: its answer has all headers.
+            // The body is complete, so that its response has all headers.
             let data = media::body(3);
             let body = &data[..data.len() - 8];
             stream.send(CONCERT.id(&id).start(body.len() as u64));
@@ -181,7 +181,7 @@ fn omitted_headers() {
 }
 
 #[test]
-fn a_cookie_that_is_always_the_same() {
+fn a_constant_cookie() {
     let server = server("cookie:0");
     let (mut stream, id) = Wire::set_up(server.addr(), CONCERT);
     assert_eq!(id, "0");
@@ -206,9 +206,9 @@ fn http_1_0() {
 }
 
 #[test]
-fn an_answer_in_two_pieces() {
+fn a_response_in_two_pieces() {
     let server = server("split-answer@setup");
-    // Whoever reads late finds both pieces at once.
+    // A slow reader receives both pieces at once.
     let first = (0..20).find_map(|_| {
         let mut stream = Wire::to(server.addr());
         stream.send(CONCERT.setup(0));
@@ -224,7 +224,7 @@ fn an_answer_in_two_pieces() {
 }
 
 #[test]
-fn a_continue_that_nobody_asked_for() {
+fn an_unsolicited_continue() {
     let server = server("extra-100-continue");
     let mut stream = Wire::to(server.addr());
     stream.send(CONCERT.setup(0));
@@ -237,14 +237,14 @@ fn a_continue_that_nobody_asked_for() {
 }
 
 #[test]
-fn a_connection_that_closes_after_setup() {
+fn the_connection_closes_after_setup() {
     let closing = server("close-after-setup:300ms");
     let (mut stream, id) = Wire::set_up(closing.addr(), CONCERT);
     assert_eq!(stream.rest_or_reset().as_deref(), Some(""));
     let mut stream = Wire::to(closing.addr());
     stream.start(CONCERT.id(&id), media::numbered(3));
     until("the packets", || taken(&closing) == 3);
-    // Whoever goes on in time is left alone.
+    // An encoder that continues in time is not affected.
     let patient = server("close-after-setup:2s");
     let (mut stream, id) = Wire::set_up(patient.addr(), CONCERT);
     stream.start(CONCERT.id(&id), media::numbered(3));
@@ -254,7 +254,7 @@ fn a_connection_that_closes_after_setup() {
 }
 
 #[test]
-fn directives_that_are_not_borne() {
+fn the_connection_closes_on_directives() {
     let server = server("no-directives");
     let mut stream = Wire::to(server.addr());
     stream.send(CONCERT.setup(16));
@@ -263,7 +263,7 @@ fn directives_that_are_not_borne() {
     Wire::set_up(server.addr(), CONCERT);
 }
 
-/// Sends a packet after the first three; whether the connection closes before it reaches the point.
+/// Sends a packet after the first three; returns whether the connection closes before the packet reaches the point.
 fn closes_on(fault: &str, packet: Packet) -> bool {
     let server = server(fault);
     let (mut stream, id) = Wire::set_up(server.addr(), CONCERT);
@@ -275,7 +275,7 @@ fn closes_on(fault: &str, packet: Packet) -> bool {
 }
 
 #[test]
-fn packets_that_are_not_borne() {
+fn the_connection_closes_on_certain_packets() {
     let data = |len| Packet::Data(Bytes::from(vec![0; len]));
     assert!(closes_on("small-packets:1000", data(1001)));
     assert!(!closes_on("small-packets:1000", data(1000)));
@@ -287,9 +287,9 @@ fn packets_that_are_not_borne() {
 }
 
 #[test]
-fn a_stall_holds_the_pusher_back() {
+fn a_stall_delays_the_encoder() {
     let server = server("stall:6s@100");
-    // More than the systems on both ends take in, so that the write waits.
+    // More than the kernel buffers on both sides, so that the write blocks.
     let more: Vec<u8> = (100..20_000).flat_map(|n| Packet::Data(media::packet(n, 1)).to_bytes().unwrap()).collect();
     let (mut stream, id) = Wire::set_up(server.addr(), CONCERT);
     stream.start(CONCERT.id(&id), media::numbered(100));
@@ -311,14 +311,14 @@ fn a_stall_holds_the_pusher_back() {
     assert_eq!(taken(&server), 20_000);
 }
 
-/// A fault that holds encoders back makes the system take in little for its own point, and for no other. `ss` shows it.
+/// A fault that delays encoders reduces the kernel's receive buffer for its own point only, as `ss` shows.
 #[cfg(feature = "interop")]
 #[test]
-fn a_slow_point_leaves_the_connections_of_others_alone() {
+fn a_slow_point_does_not_affect_other_points() {
     let mut config = config("slow:50kB", None);
     config.points.insert("good".to_owned(), PointConfig::default());
     let server = Server::spawn(config).unwrap();
-    // What the system may take in on the server's end of this connection.
+    // Returns the size of the kernel's receive buffer for the server's side of this connection.
     let recv_buffer = |stream: &Wire| -> usize {
         let ports = (server.addr().port(), stream.0.local_addr().unwrap().port());
         let filter = format!("( sport = :{} and dport = :{} )", ports.0, ports.1);
@@ -338,19 +338,19 @@ fn a_slow_point_leaves_the_connections_of_others_alone() {
 }
 
 #[test]
-fn a_slow_reader_takes_so_many_bytes_a_second() {
+fn a_slow_reader_limits_the_byte_rate() {
     let server = server("slow:50kB");
     let (mut stream, id) = Wire::set_up(server.addr(), CONCERT);
     let begun = Instant::now();
     stream.start(CONCERT.id(&id), media::numbered(150));
     stream.packet(END);
     assert!(stream.rest_or_reset().unwrap().starts_with("HTTP/1.1 204"));
-    // The last piece is handed on before its time is waited for.
+    // There is no wait after the last piece.
     assert!(begun.elapsed() > Duration::from_millis(1500), "{:?}", begun.elapsed());
     assert_eq!(taken(&server), 150);
 }
 
-/// Which of ten PushSetups a fault befalls.
+/// Returns which of ten PushSetups a fault affects.
 fn faulted_setups(fault: &str) -> Vec<usize> {
     let server = server(fault);
     let answered = |_: &usize| {
@@ -362,19 +362,19 @@ fn faulted_setups(fault: &str) -> Vec<usize> {
 }
 
 #[test]
-fn turns_pick_the_requests() {
+fn turns_select_the_requests() {
     assert_eq!(faulted_setups("503/once"), [1]);
     assert_eq!(faulted_setups("503/every:3"), [3, 6, 9]);
     let chance = faulted_setups("503/chance:50%:7");
     assert!((1..10).contains(&chance.len()), "{chance:?}");
     assert_eq!(faulted_setups("503/chance:50%:7"), chance);
-    // Two faults: each has its own turns, and the first that is due answers.
+    // Each of the two faults has its own turns, and the first one that is due sets the response.
     assert_eq!(faulted_setups("503/every:4,503/once"), [1, 4, 8]);
 }
 
-/// A point without faults beside one that has some, and players of that one, notice nothing.
+/// Faults of one point do not affect a point without faults, nor the players of the faulty point.
 #[test]
-fn others_are_not_concerned() {
+fn other_points_and_players_are_not_affected() {
     let mut config = config("reset@setup", None);
     config.points.insert("good".to_owned(), PointConfig::default());
     let server = Server::spawn(config).unwrap();
@@ -388,9 +388,9 @@ fn others_are_not_concerned() {
 
 // ---- the program ----
 
-/// Flags and configuration file mean the same, and a fault is told in the log when it acts.
+/// Flags and configuration file have the same effect, and a fault is logged when it acts.
 #[test]
-fn a_fault_is_told_when_it_acts() {
+fn a_fault_is_logged_when_it_acts() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("point.toml");
     std::fs::write(&file, "[point.concert]\nfaults = ['503@setup/once', 'reset@2']\n").unwrap();
@@ -414,7 +414,7 @@ fn a_fault_is_told_when_it_acts() {
 }
 
 #[test]
-fn a_fault_that_is_none_is_refused() {
+fn an_invalid_fault_is_rejected() {
     for (fault, words) in
         [("concert=stall", "`stall:10s`"), ("concert=reset@never", "`64kB`"), ("503", "expected POINT=VALUE")]
     {
@@ -430,7 +430,7 @@ fn a_fault_that_is_none_is_refused() {
 const PACKETS: u32 = 200;
 const STEP: u32 = 10;
 
-/// Numbers of the packets in recordings.
+/// Returns the numbers of the packets in recordings.
 fn recorded(directory: &Path) -> Vec<u32> {
     let mut numbers = Vec::new();
     for file in recordings(directory) {
@@ -444,17 +444,18 @@ fn recorded(directory: &Path) -> Vec<u32> {
     numbers
 }
 
-/// What became of a live stream that was pushed to a point with a fault.
+/// The result of pushing a live stream to a point with a fault.
 struct Outcome {
     /// Numbers of the packets that the point recorded.
     recorded: Vec<u32>,
-    /// Packets that the element knows that the point missed, and that it may have missed.
+    /// Packets that the element reports as dropped, and as uncertain.
     dropped: u64,
     uncertain: u64,
 }
 
-/// Pushes a live stream to a point with a fault, by TLS where the server has that. The last quarter comes when the
-/// element knows of a break in the body, if there is one: what ends a push that is all sent looks like its end.
+/// Pushes a live stream to a point with a fault, over TLS if `tls` is set. If a break in the body is expected, the last
+/// quarter is sent after the element has noticed it, because a break after the last packet looks like the end of the
+/// push.
 fn pushed_past(faults: &str, properties: &str, breaks: usize, tls: Option<Tls>) -> Outcome {
     let directory = TempDir::new().unwrap();
     let server = Server::spawn(Config { tls, ..config(faults, Some(directory.path())) }).unwrap();
@@ -469,7 +470,7 @@ fn pushed_past(faults: &str, properties: &str, breaks: usize, tls: Option<Tls>) 
     for n in 1..PACKETS {
         thread::sleep(Duration::from_millis(STEP.into()));
         if n == PACKETS * 3 / 4 && breaks > 0 && faults.ends_with("/once") {
-            // Where all that came before is uncertain, it connects when more comes.
+            // If all earlier packets are uncertain, the element reconnects when more packets arrive.
             until(faults, || has_lost() || pushing.count(0, "reconnects") > 0);
         }
         feed(&source, media::packet(n, STEP));
@@ -490,9 +491,9 @@ fn pushed_past(faults: &str, properties: &str, breaks: usize, tls: Option<Tls>) 
 }
 
 impl Outcome {
-    /// Without a break in the body no packet is missing. With one, those are that the server's system had acknowledged
-    /// and the server did not take: one run of them for each break at most. A body that is reset at once comes again
-    /// whole.
+    /// Without a break in the body no packet is missing. With breaks, only packets that the server's kernel had
+    /// acknowledged and the server did not read are missing: one run of packets per break. A body that is reset at its
+    /// beginning is sent again as a whole.
     fn assert_good(self, faults: &str, breaks: usize) {
         let Self { recorded: mut numbers, dropped, uncertain } = self;
         assert_eq!(dropped, 0, "{faults}");
@@ -500,24 +501,24 @@ impl Outcome {
             numbers.sort_unstable();
             numbers.dedup();
         }
-        assert!(numbers.is_sorted_by(|one, next| one < next), "{faults}: in order, and none twice: {numbers:?}");
+        assert!(numbers.is_sorted_by(|one, next| one < next), "{faults}: packets are in order and unique: {numbers:?}");
         assert!(holes(&numbers) <= breaks, "{faults}: {numbers:?}");
         let missing = u64::from(PACKETS) - numbers.len() as u64;
-        assert!(missing <= uncertain, "{faults}: {missing} are missing, {uncertain} uncertain");
-        assert!(breaks > 0 || uncertain == 0, "{faults}: {uncertain} uncertain, and nothing broke");
+        assert!(missing <= uncertain, "{faults}: {missing} packets are missing, but only {uncertain} uncertain");
+        assert!(breaks > 0 || uncertain == 0, "{faults}: {uncertain} packets are uncertain without a break");
     }
 }
 
-/// Where a run of numbers is missing.
+/// Returns the number of gaps in the numbers.
 fn holes(numbers: &[u32]) -> usize {
     let expected = [0].into_iter().chain(numbers.iter().map(|number| number + 1));
     let is = numbers.iter().copied().chain([PACKETS]);
     expected.zip(is).filter(|(expected, is)| expected != is).count()
 }
 
-/// Faults that the element gets over.
+/// The element recovers from these faults.
 #[test]
-fn the_element_gets_over_it() {
+fn the_element_recovers() {
     let cases = [
         ("503:retry-after=1s/once", "", 0),
         ("reset@setup/once", "", 0),
@@ -532,7 +533,7 @@ fn the_element_gets_over_it() {
         ("http-1.0", "", 0),
         ("split-answer", "", 0),
         ("extra-100-continue", "", 0),
-        // The connection may have got the first packet when it is closed.
+        // The first packet may have been sent when the connection is closed.
         ("close-after-setup", "", 1),
         ("no-filler,no-stream-change,no-directives,small-packets", "", 0),
         ("422@end", "", 0),
@@ -560,9 +561,9 @@ fn the_element_gets_over_it() {
     });
 }
 
-/// Faults befall pushes by https as well.
+/// Faults apply to pushes over https too.
 #[test]
-fn the_element_gets_over_it_by_tls() {
+fn the_element_recovers_over_tls() {
     let authority = Authority::new();
     let [certificate, key] = authority.signed_files("127.0.0.1", "server");
     let tls = Tls::read(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &certificate, &key).unwrap();
@@ -585,7 +586,7 @@ fn the_element_gets_over_it_by_tls() {
     });
 }
 
-/// H-5: a server that does not say who it is, is refused.
+/// H-5: the element refuses a server without a Server header.
 #[test]
 fn the_element_refuses_a_web_server() {
     let server = server("no-server-header");
@@ -599,9 +600,9 @@ fn the_element_refuses_a_web_server() {
 
 // ---- the documentation ----
 
-/// Its table is the code's.
+/// The table in the page equals the one in the code.
 #[test]
-fn the_table_of_faults_is_true() {
+fn the_table_of_faults_is_current() {
     let (_, after) = DOCUMENT.split_once("<!-- faults: begin -->\n").unwrap();
     let (table, _) = after.split_once("<!-- faults: end -->").unwrap();
     let rows = kinds().iter().map(|row| format!("| `{}` | {} | {} |\n", row.form, row.moments, row.meaning));
@@ -609,5 +610,5 @@ fn the_table_of_faults_is_true() {
         .into_iter()
         .chain(rows)
         .collect();
-    assert_eq!(table, expected, "docs/fault-injection.md (left) and the code's list (right)");
+    assert_eq!(table, expected, "docs/fault-injection.md (left) differs from the table in the code (right)");
 }

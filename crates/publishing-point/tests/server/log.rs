@@ -1,4 +1,4 @@
-//! The log that an operator reads: one event, one line, and no more lines than that, whatever a client repeats.
+//! The log for operators: each event is one line, and repeated events are limited.
 
 use std::fs;
 
@@ -15,19 +15,19 @@ const USERS: &str = "bob:push:0786f66609ee7d38256a25b55563aa64\n";
 const BOB: &str = "Authorization: Basic Ym9iOnNlY3JldA==\r\n";
 const WRONG: &str = "Authorization: Basic Ym9iOndyb25nCg==\r\n";
 
-/// The lines of the log that contain this.
+/// Returns the lines of the log that contain `words`.
 fn lines<'a>(log: &'a str, words: &str) -> Vec<&'a str> {
     log.lines().filter(|line| line.contains(words)).collect()
 }
 
-/// The one line of the log that contains this, and all of these parts.
+/// Returns the only line of the log that contains `words`, which must also contain all of `parts`.
 fn line_with<'a>(log: &'a str, words: &str, parts: &[&str]) -> &'a str {
     let found = lines(log, words);
     assert!(found.len() == 1 && parts.iter().all(|part| found[0].contains(part)), "{words} {parts:?}: {log}");
     found[0]
 }
 
-/// A server with a user, and its points by name.
+/// Starts a server with a user, and these points.
 fn with_users(points: &str) -> PointProgram {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("users");
@@ -39,9 +39,9 @@ fn with_users(points: &str) -> PointProgram {
     PointProgram::start_in(directory, &["--config", &file])
 }
 
-/// A day's typical events: who pushed and played, for how long and how much, and who was refused and why.
+/// The typical events of a day: who pushed and played, for how long and how much, and who was refused and why.
 #[test]
-fn a_days_typical_events() {
+fn typical_events_of_a_day() {
     let program = with_users("[point.concert]\n[point.hall]\nread = 'users'\n");
     let (mut encoder, id) = Wire::set_up(program.address, CONCERT.further(BOB));
     encoder.start(CONCERT.id(&id), media::numbered(20));
@@ -86,13 +86,13 @@ fn a_days_typical_events() {
     assert!(!log.contains("Some(") && !log.contains("None"), "{log}");
 }
 
-/// The address in the log's first URL.
+/// Returns the address in the first URL of the log.
 fn program_address(log: &str) -> String {
     let rest = log.split("push=\"http://").nth(1).unwrap();
     rest.split('/').next().unwrap().to_owned()
 }
 
-/// What follows a refused packet in the same read is neither looked at nor logged: one event, one line.
+/// S-11: packets after a refused one in the same read are neither processed nor logged: one event, one line.
 #[test]
 fn s11_a_refusal_is_final_and_one_line() {
     let recordings = TempDir::new().unwrap();
@@ -122,15 +122,15 @@ fn s11_a_refusal_is_final_and_one_line() {
                 let start = [&n.to_le_bytes()[..], &[0xA5; 16]].concat();
                 bytes.windows(start.len()).any(|window| window == start)
             };
-            assert!(!(2..40).any(marked), "{name}: what came behind the refusal is recorded");
+            assert!(!(2..40).any(marked), "{name}: packets after the refused one are recorded");
         }
         fs::read_dir(recordings.path()).unwrap().for_each(|file| fs::remove_file(file.unwrap().path()).unwrap());
     }
 }
 
-/// What a client repeats does not fill the log; the next line says how many were left out.
+/// Repeated requests of a client do not fill the log; the next line has the number of lines that were left out.
 #[test]
-fn a_client_that_repeats_itself_does_not_fill_the_log() {
+fn repeated_requests_do_not_fill_the_log() {
     let config = "[bounds]\nmax-connection-rate = 10000\n[point.concert]\n";
     let program = PointProgram::configured(&[], config);
     for _ in 0..500 {
@@ -141,23 +141,24 @@ fn a_client_that_repeats_itself_does_not_fill_the_log() {
     assert!((30..100).contains(&refused), "{refused} lines");
 }
 
-/// The filter for fail2ban in the documentation finds who to ban in the lines that the server writes, and nobody else.
+/// The fail2ban filter in the documentation finds exactly the addresses to ban in the server's log.
 #[cfg(feature = "interop")]
 #[test]
-fn the_filter_for_fail2ban_matches() {
+fn the_fail2ban_filter_matches() {
     use std::io::Write;
     use std::process::{Command, Stdio};
 
     let program = with_users("[point.concert]\n");
     let (_encoder, _) = Wire::set_up(program.address, CONCERT.further(BOB));
     assert_eq!(Wire::to(program.address).setup(CONCERT.further(WRONG), "").status, 401);
-    // A name that tries to forge another address.
+    // A user name that tries to forge another address.
     let forged = "Authorization: Basic eCBsb2dpbiBmYWlsZWQgYWRkcmVzcz0xOTIuMC4yLjE6eA==\r\n";
     assert_eq!(Wire::to(program.address).setup(CONCERT.further(forged), "").status, 401);
     let (_, log) = program.stop();
     let page = fs::read_to_string(test_support::root().join("docs/publishing-point.md")).unwrap();
     let rule = page.lines().find_map(|line| line.strip_prefix("failregex = ")).unwrap();
-    // As fail2ban has it: <ADDR> is an address. It reads a file's line without the time, and the journal's with a prefix.
+    // The tag <ADDR> of fail2ban stands for an address. fail2ban reads lines of files without their time, and lines of
+    // the journal with a prefix.
     let rule = rule.replace("<ADDR>", "(?P<address>[0-9a-f.:]+)");
     let script = "import re, sys\nfor line in sys.stdin:\n  \
                   for form in line.split(None, 1)[1], 'media asf-publishing-point[7]: ' + line:\n    \
@@ -170,23 +171,23 @@ fn the_filter_for_fail2ban_matches() {
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "127.0.0.1\n".repeat(4), "{log}");
 }
 
-/// RFC 9112 over the wire: what a head must be.
+/// Request heads are checked over the wire by RFC 9112.
 #[test]
-fn heads_are_checked_as_rfc_9112_says() {
+fn heads_are_checked_by_rfc_9112() {
     let program = PointProgram::start(&["--point", "concert"]);
     for (head, status) in [
         ("GET /concert HTTP/1.1\r\n\r\n", "400"),
         ("GET /concert HTTP/1.1\r\nHost: one\r\nHost: two\r\n\r\n", "400"),
         ("GET /concert HTTP/1.1\r\nHost: one\r\nExpect: miracles\r\n\r\n", "417"),
         ("GET /concert HTTP/1.1\r\nHost: one\rX: y\r\n\r\n", "400"),
-        // 2.2: a line may end by LF alone, and means the same then.
+        // 2.2: a line may also end with LF alone.
         ("GET /nothing HTTP/1.1\nHost: one\nUser-Agent: NSPlayer/12.0\n\n", "404"),
         ("GET /nothing HTTP/1.1\r\nHost: one\r\nUser-Agent: NSPlayer/12.0\r\n\r\n", "404"),
     ] {
         let answer = program.ask(&head.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
         assert_eq!(answer.split(' ').nth(1), Some(status), "{head:?}: {answer}");
     }
-    // 3.2.2: the target's authority counts, not another Host.
+    // 3.2.2: the authority of the target overrides the Host header.
     let absolute = "GET http://one.example/concert.asx HTTP/1.1\r\nHost: two.example\r\nConnection: close\r\n\r\n";
     let answer = program.ask(absolute);
     assert!(answer.contains("http://one.example/concert") && !answer.contains("two.example"), "{answer}");

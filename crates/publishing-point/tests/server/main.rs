@@ -1,4 +1,4 @@
-//! The server over real sockets, and its program as an operator has it.
+//! The server over real sockets, and the server program.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod access;

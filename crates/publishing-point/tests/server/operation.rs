@@ -1,4 +1,4 @@
-//! The server as its operator has it: configuration file and reload, TLS, rights, logs, systemd.
+//! The server program for its operator: configuration file and reload, TLS, rights, logs, systemd.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -18,7 +18,7 @@ use test_support::wire::{CONCERT, Wire};
 #[cfg(feature = "interop")]
 mod interop;
 
-/// A server by this configuration file, in whose text `DIR` is the directory that the file is in.
+/// Starts a server with this configuration file. `DIR` in its text stands for the directory of the file.
 fn by_file(text: &str) -> PointProgram {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("config.toml");
@@ -31,7 +31,7 @@ fn write(file: &Path, text: &str, directory: &Path) {
     fs::write(file, text.replace("DIR", &directory.display().to_string())).unwrap();
 }
 
-/// Has it read another configuration; waits until its log says that it did, or did not.
+/// Reloads another configuration; waits until the log reports the success or the failure.
 fn reload(program: &PointProgram, text: &str) {
     const SAID: [&str; 2] = ["configuration reloaded", "reload failed"];
     let count = || SAID.map(|words| program.log().matches(words).count()).iter().sum::<usize>();
@@ -41,12 +41,12 @@ fn reload(program: &PointProgram, text: &str) {
     until("the reload", || count() > before);
 }
 
-/// The status that a player gets.
+/// Returns the status of a response to a player.
 fn status_of_get(program: &PointProgram, point: &str) -> u16 {
     Answer::read(&program.ask(&format!("GET /{point} HTTP/1.0\r\nUser-Agent: NSPlayer/12.0\r\n\r\n"))).status
 }
 
-/// A push by the element that goes on until [`end`], to each of which this many packets came.
+/// Starts a push by the element. The caller feeds the packets and the end.
 fn pushing(location: &str, properties: &str) -> (Pushing, gst::Element) {
     let (pushing, source) = Pushing::by_hand(&format!("location={location} {properties}"));
     pushing.play();
@@ -54,7 +54,7 @@ fn pushing(location: &str, properties: &str) -> (Pushing, gst::Element) {
 }
 
 #[test]
-fn points_come_go_and_change_at_a_reload() {
+fn a_reload_adds_removes_and_changes_points() {
     const STAYS: &str = "[point.concert]\n[point.hall]\n";
     let program = by_file(STAYS);
     let (stays, source) = pushing(&program.url("concert"), "sync=false");
@@ -72,11 +72,11 @@ fn points_come_go_and_change_at_a_reload() {
     assert_eq!(status_of_get(&program, "new"), 503);
     assert_eq!(status_of_get(&program, "moved"), 302);
 
-    // What is wrong changes nothing.
+    // An invalid configuration changes nothing.
     reload(&program, "[point.concert]\nredirekt = 'x'\n");
     assert!(program.log().contains("unknown field `redirekt`"), "{}", program.log());
     assert_eq!(status_of_get(&program, "new"), 503);
-    // Nor does another address, before the next start.
+    // A new address takes effect only at the next start.
     assert!(!program.log().contains("next start"), "{}", program.log());
     reload(&program, "status-listen = '192.0.2.1:9090'\n[point.concert]\n[point.new]\n");
     assert!(program.log().contains("`status-listen` changed: restart"), "{}", program.log());
@@ -92,7 +92,7 @@ fn points_come_go_and_change_at_a_reload() {
 fn flags_override_the_file() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("config.toml");
-    // It could not listen there.
+    // The server cannot listen on this address.
     fs::write(&file, "listen = '192.0.2.1:1'\n[point.concert]\n").unwrap();
     let file = file.display().to_string();
     let program = PointProgram::start_in(directory, &["--config", &file, "--point", "hall"]);
@@ -101,13 +101,13 @@ fn flags_override_the_file() {
     }
 }
 
-/// A command line that cannot be is refused with what is wrong and what to write; a server without a point says so.
+/// An invalid command line is rejected with the error and the remedy; a server without a point logs a warning.
 #[test]
-fn what_cannot_be_is_said() {
+fn invalid_settings_are_reported() {
     for (arguments, words) in [
         (&["--listen", "localhost:8080"][..], &["--listen", "0.0.0.0:8080"][..]),
         (&["--status-listen", "9090"], &["--status-listen", "0.0.0.0:8080"]),
-        // It could not listen there.
+        // The server cannot listen on this address.
         (&["--listen", "192.0.2.1:1", "--log", "verbose"], &["`verbose` is not a log level", "debug"]),
         (
             &["--listen", "127.0.0.1:0", "--point", "a", "--record", "/dev/null/x"],
@@ -142,9 +142,9 @@ fn the_log_can_be_json() {
     assert!(begins["timestamp"].as_str().unwrap().starts_with("20"), "{log}");
 }
 
-/// systemd hears when the service is ready, reads its configuration anew, and ends.
+/// The program notifies systemd when it is ready, when it reloads its configuration, and when it stops.
 #[test]
-fn systemd_is_told() {
+fn systemd_is_notified() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
@@ -165,12 +165,12 @@ fn systemd_is_told() {
     program.signal(Signal::SIGTERM);
     let stopping = heard();
     assert!(stopping.contains("STOPPING=1"), "{stopping}");
-    // systemd must wait for the drain time, and for the end after it.
+    // systemd must wait for the drain time, and for the shutdown after it.
     let time = stopping.lines().find_map(|line| line.strip_prefix("EXTEND_TIMEOUT_USEC=")?.parse::<u64>().ok());
     assert!(time.is_some_and(|time| time > 610_000_000), "{stopping}");
 }
 
-/// The unit kills no server that drains for as long as the documentation's example.
+/// The unit allows a server the drain time of the documentation's example.
 #[test]
 fn the_unit_allows_the_drain_time_of_the_documentation() {
     let read = |file| fs::read_to_string(test_support::root().join(file)).unwrap();

@@ -1,6 +1,7 @@
-//! The server over real sockets: pushes byte by byte, and recordings. Players have files of their own.
+//! The server over real sockets: pushes byte by byte, and recordings. The tests of players are in the directory
+//! `playback`.
 //!
-//! Ids such as `S-9` number the rules of [MS-WMHTTP] 3.2. Time-outs here only make a failure end.
+//! Ids such as `S-9` are the rules of [MS-WMHTTP] 3.2. Timeouts here only end a test that fails.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use wmhttp::server::Policy;
 #[cfg(feature = "interop")]
 mod interop;
 
-/// Nothing here takes so long unless it fails.
+/// Exceeded only if a test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 // ---- pushes ----
@@ -58,7 +59,7 @@ fn s9_s12_s13_a_whole_session() {
     assert_eq!(stats.bytes, 2 * stripped(0).len() as u64);
 }
 
-/// S-4, S-7, S-8, S-10: what opens no session.
+/// S-4, S-7, S-8, S-10: requests that open no session are refused.
 #[test]
 fn s4_s7_s8_s10_refusals() {
     let server = server();
@@ -82,17 +83,17 @@ fn s4_s7_s8_s10_refusals() {
     assert_eq!(ask(&server, &huge).status, 431);
 }
 
-/// S-8: one pusher at a time.
+/// S-8: a point accepts one encoder at a time.
 #[test]
-fn s8_a_busy_point_refuses_a_second_pusher() {
+fn s8_a_busy_point_refuses_a_second_encoder() {
     let server = server();
     let (mut first, _) = push(&server, 1);
     assert_eq!(Wire::to(server.addr()).setup(CONCERT, "").status, 409);
     first.packet(Packet::Data(stripped(1)));
-    until("the first goes on", || server.stats("concert").unwrap().packets == 2);
+    until("the first push continues", || server.stats("concert").unwrap().packets == 2);
 }
 
-/// S-7: a PushStart of a session whose PushStart is under way is refused, and that one goes on.
+/// S-7: a PushStart is refused while another PushStart of the session is in progress, which then continues.
 #[test]
 fn s7_one_push_start_at_a_time() {
     let server = server();
@@ -101,17 +102,17 @@ fn s7_one_push_start_at_a_time() {
     second.start(CONCERT.id(&id), []);
     assert_eq!(second.response().status, 409);
     first.packet(Packet::Data(stripped(1)));
-    until("the first goes on", || server.stats("concert").unwrap().packets == 2);
+    until("the first push continues", || server.stats("concert").unwrap().packets == 2);
 }
 
-/// S-14: a lost connection ends nothing; the player's stream goes on where the pusher resumes.
+/// S-14: a lost connection does not end the session; the player's stream continues after the encoder has resumed.
 #[test]
 fn s14_a_lost_connection_is_resumed() {
     let server = server();
     let (mut wire, id) = push(&server, 1);
     let mut player = play(&server, &header());
     assert!(carries(&player.pulled_data().2, 0));
-    // In the middle of a packet.
+    // Part of a packet.
     wire.send(b"$D\x40\x00half");
     drop(wire);
     let mut wire = Wire::to(server.addr());
@@ -123,7 +124,7 @@ fn s14_a_lost_connection_is_resumed() {
     assert_eq!(server.stats("concert").unwrap().sessions, 1);
 }
 
-/// A new encoder takes over from one that is lost; players stay where the header is the same.
+/// A new encoder replaces one whose connection is lost; players stay connected if the header is the same.
 #[test]
 fn a_new_session_displaces_a_lost_one() {
     let server = server();
@@ -158,7 +159,7 @@ fn a_new_session_displaces_a_lost_one() {
     assert_eq!(old.response().status, 412);
 }
 
-/// S-2: silence in mid-body is answered at once, and ends the session and the players' stream.
+/// S-2: silence within a body is answered at once, and ends the session and the players' stream.
 #[test]
 fn s2_idle_timeout() {
     let idle_timeout = Duration::from_secs(10);
@@ -186,7 +187,7 @@ fn s3_inactivity_timeout() {
     assert_eq!(Wire::to(server.addr()).setup(CONCERT, "").status, 204);
 }
 
-/// S-3, S-15: the connection of a session that is deleted stays where another has come by it since, as proxies let them.
+/// S-3, S-15: the connection of a deleted session stays open if another session uses it, as behind a proxy.
 #[test]
 fn s3_s15_a_connection_is_closed_for_its_last_session_only() {
     let server = server_with(|config| drop(config.points.insert("other".to_owned(), PointConfig::default())));
@@ -202,7 +203,7 @@ fn s3_s15_a_connection_is_closed_for_its_last_session_only() {
     assert_eq!(server.stats("other").unwrap().packets, 1);
 }
 
-/// S-8, S-13: a point made from a template goes with its session.
+/// S-8, S-13: a point created from a template is removed with its session.
 #[test]
 fn s8_s13_template_and_auto_destroy() {
     let server = server();
@@ -221,7 +222,7 @@ fn s8_s13_template_and_auto_destroy() {
     assert!(server.stats("concert").is_some());
 }
 
-/// S-13 removes what a push made. A point of the configuration stays, whatever an encoder asks for.
+/// S-13: AutoDestroy removes points that a push has created. A configured point stays, whatever an encoder requests.
 #[test]
 fn s13_a_configured_point_is_never_removed() {
     let server = server();
@@ -233,12 +234,12 @@ fn s13_a_configured_point_is_never_removed() {
     until("the header", || server.stats("concert").unwrap().headers == 1);
     wire.packet(Packet::End(Hresult::OK));
     assert_eq!(wire.response().status, 204);
-    // The session is over when the next one is admitted.
+    // The server admits another session after the previous one has ended.
     until("another session", || Wire::to(server.addr()).setup(CONCERT, "").status == 204);
     assert_eq!(server.stats("concert").unwrap().headers, 1);
 }
 
-/// S-15: an error status goes out while the body is still coming in, and can be read.
+/// S-15: an error status is sent while the body is still arriving, and the encoder can read it.
 #[test]
 fn s15_administrative_disconnect() {
     let server = server();
@@ -259,7 +260,7 @@ fn s15_administrative_disconnect() {
     answered.store(true, Ordering::Relaxed);
     assert_eq!((reply.status, reply.header("Connection")), (403, Some("close")), "{reply:?}");
     let mut writer = busy.join().unwrap();
-    // A plain end; what is still under way is read for a while, and not reset.
+    // The connection closes gracefully: the server keeps reading for a while, and does not reset the connection.
     assert_eq!(wire.0.read(&mut [0]).unwrap(), 0);
     for _ in 0..3 {
         writer.write_all(b"late").unwrap();
@@ -268,9 +269,9 @@ fn s15_administrative_disconnect() {
     until("the end", || !server.stats("concert").unwrap().pushing);
 }
 
-/// S-11: what is no ASF ends the session.
+/// S-11: a push that is not ASF ends the session.
 #[test]
-fn s11_no_asf_is_refused() {
+fn s11_a_push_that_is_not_asf_is_refused() {
     let server = server();
     for packets in [
         vec![Packet::Header(Bytes::from_static(b"no header"))],
@@ -287,7 +288,7 @@ fn s11_no_asf_is_refused() {
     }
 }
 
-/// The bounds of the registry.
+/// The limits of sessions and points.
 #[test]
 fn limits_are_answered_with_503() {
     let server = server_with(|config| {
@@ -310,7 +311,7 @@ fn recording_server(directory: &Path) -> BlockingServer {
     server_with(|config| config.points.values_mut().for_each(|point| point.record = Some(directory.to_owned())))
 }
 
-/// The point's files, once there are so many: the disk has its own pace.
+/// Returns the point's recordings once there are `count`, because the disk may be slow.
 fn recordings(server: &BlockingServer, count: usize) -> Vec<PathBuf> {
     let files = || server.stats("concert").unwrap().recordings;
     until("the files", || files().len() >= count);
@@ -328,26 +329,26 @@ fn field(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
 }
 
-/// The header's counts and durations are those of what was recorded; it is live no more.
+/// Checks that the header has the counts and durations of the recording, and no broadcast flag.
 fn assert_whole(path: &Path, header: &Bytes, packets: u64) {
     let bytes = std::fs::read(path).unwrap();
     let data = header.len() - 50;
     let index = &bytes[header.len() + usize::try_from(packets).unwrap() * PACKET_SIZE..];
-    assert!(index.is_empty() || field(index, 16) == index.len() as u64, "what follows the packets is one index");
+    assert!(index.is_empty() || field(index, 16) == index.len() as u64, "the packets are followed by one index");
     assert_eq!(field(&bytes, data + 16), 50 + packets * PACKET_SIZE as u64, "Data Object size");
     assert_eq!(field(&bytes, data + 40), packets, "Data Object packets");
-    // The builder writes the File Properties first.
+    // The builder writes the File Properties Object first.
     assert_eq!(field(&bytes, 30 + 40), bytes.len() as u64, "file size");
     assert_eq!(field(&bytes, 30 + 56), packets, "packets");
     assert_eq!(bytes[30 + 88] & 1, 0, "broadcast");
 }
 
-/// Which sessions and headers share a file, and what a second server makes of files that are there.
+/// Which sessions and headers share a file, and what a second server does with existing files.
 #[test]
-fn recordings_begin_and_go_on() {
+fn recordings_start_and_continue() {
     let directory = tempfile::tempdir().unwrap();
     let server = recording_server(directory.path());
-    // Two sessions with one header, the first of them resumed.
+    // Two sessions with the same header, the first of which is resumed.
     let (wire, id) = push(&server, 2);
     drop(wire);
     let mut wire = Wire::to(server.addr());
@@ -377,7 +378,7 @@ fn recordings_begin_and_go_on() {
     assert_eq!((after.len(), &after[..2]), (3, &files[..]));
 }
 
-/// A directory that takes no file costs the recording only.
+/// A directory in which no file can be created affects only the recording.
 #[test]
 fn a_disk_error_ends_the_recording_only() {
     let directory = tempfile::tempdir().unwrap();

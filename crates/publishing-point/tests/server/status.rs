@@ -1,4 +1,4 @@
-//! The status API and the metrics: what they tell, to whom, and what may be done by them.
+//! The status API and the metrics: their contents, access to them, and the actions of the API.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
@@ -27,7 +27,7 @@ fn server_with(change: impl FnOnce(&mut Config)) -> BlockingServer {
     Server::spawn(config).unwrap()
 }
 
-/// The JSON at a path, with its status.
+/// Returns the JSON at a path, with the status of the response.
 fn json(server: &BlockingServer, path: &str) -> (u16, Value) {
     let answer = get(&format!("http://{}{path}", server.addr()), &[]);
     (answer.status, serde_json::from_str(&answer.body).unwrap_or(Value::Null))
@@ -39,19 +39,19 @@ fn concert(server: &BlockingServer) -> Value {
     point
 }
 
-/// The value of a sample, which is named with its labels.
+/// Returns the value of a sample, named with its labels.
 fn metric(server: &BlockingServer, sample: &str) -> Option<f64> {
     let metrics = get(&format!("http://{}/metrics", server.addr()), &[]).body;
     let mut lines = metrics.lines();
     lines.find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
 }
 
-/// The user Bob, whose password is "secret".
+/// The user Bob with the password `secret`.
 fn bob() -> AccessPolicy {
     AccessPolicy::new("bob:push:0786f66609ee7d38256a25b55563aa64\n".parse().unwrap())
 }
 
-/// A header line with Bob's credentials, right and wrong.
+/// Header lines with Bob's credentials, right and wrong.
 const BOB: &str = "Authorization: Basic Ym9iOnNlY3JldA==";
 const NOT_BOB: &str = "Authorization: Basic Ym9iOmh1c2gtaHVzaA==";
 
@@ -61,7 +61,7 @@ fn push(server: &BlockingServer, header: bytes::Bytes) -> Encoder {
     encoder
 }
 
-/// S-14: the pusher, its stream, its loss of the connection, all from outside.
+/// S-14: the encoder, its stream and the loss of its connection, as seen in the status.
 #[test]
 fn s14_the_status_of_a_push() {
     let folder = tempfile::tempdir().unwrap();
@@ -113,7 +113,7 @@ fn s14_the_status_of_a_push() {
     assert!(packets > 50 && packets <= stats.packets, "{packets} of {}", stats.packets);
     let (since, now) = (pusher["since_ms"].as_u64().unwrap(), all["now_ms"].as_u64().unwrap());
     assert!(since >= all["started_ms"].as_u64().unwrap() && since <= now);
-    // Packets of 1000 bytes, without their padding, 25 a second at most.
+    // Packets of 1000 bytes, without their padding, up to 25 per second.
     let rate = point["bit_rate_in"].as_u64().unwrap();
     assert!((1000..=8 * 1000 * 30).contains(&rate), "{rate} bit/s");
     let listed = point["players"]["listed"].as_array().unwrap();
@@ -121,7 +121,7 @@ fn s14_the_status_of_a_push() {
     assert!(listed[0]["bytes"].as_u64().unwrap() > 10_000);
     assert_eq!(listed[0]["packets_lost"], 0);
 
-    assert_eq!(pusher["user"], Value::Null, "nobody was asked");
+    assert_eq!(pusher["user"], Value::Null, "no authentication was required");
     assert_eq!((&pusher["waiting_since_ms"], &pusher["session_ends_ms"]), (&Value::Null, &Value::Null));
     let last = point["last_packet_ms"].as_u64().unwrap();
     assert!(last > since && last <= now, "{since} {last} {now}");
@@ -130,7 +130,7 @@ fn s14_the_status_of_a_push() {
 
     let recordings = &point["recordings"]["listed"];
     let name = recordings[0]["name"].as_str().unwrap();
-    assert!(name.starts_with("concert-") && !name.contains('/'), "no path of the machine: {name}");
+    assert!(name.starts_with("concert-") && !name.contains('/'), "a file name without a path: {name}");
     until("the recording's size is that of the file", || {
         let size = concert(&server)["recordings"]["listed"][0]["bytes"].as_u64();
         size.is_some_and(|size| size > 1000 && size <= folder.path().join(name).metadata().unwrap().len())
@@ -143,7 +143,7 @@ fn s14_the_status_of_a_push() {
     assert!(point["errors"][0]["text"].as_str().unwrap().contains("connection was lost"), "{}", point["errors"]);
     let [gone, end] = ["waiting_since_ms", "session_ends_ms"].map(|field| point["pusher"][field].as_u64().unwrap());
     assert!(gone >= now, "since the loss: {gone} {now}");
-    // The Idle-Timeout, as the configuration has it.
+    // The Idle-Timeout of the configuration.
     let timeout = Config::default().policy.idle_timeout;
     let wait = Duration::from_millis(end - gone);
     assert!(wait <= timeout && wait > timeout / 2, "{wait:?} of {timeout:?}");
@@ -153,7 +153,7 @@ fn s14_the_status_of_a_push() {
     assert_eq!(concert(&server)["totals"]["players"], 1);
 }
 
-/// What a player that does not read misses is counted, while it is there and afterwards.
+/// Packets that a player misses because it does not read are counted while it is connected and afterwards.
 #[test]
 fn losses_are_counted() {
     let server = server_with(|config| config.points.get_mut("concert").unwrap().limits.packets = 50);
@@ -167,11 +167,11 @@ fn losses_are_counted() {
         let lost = players.iter().find(|player| player["user_agent"] == agent).map(|player| &player["packets_lost"]);
         lost.and_then(Value::as_u64)
     };
-    // Once the system's buffers are full.
-    until("it is lapped", || lost("stuck").is_some_and(|lost| lost > 0));
+    // The kernel's buffers are full by then.
+    until("the player is overrun", || lost("stuck").is_some_and(|lost| lost > 0));
     let by_stuck = lost("stuck").unwrap();
     drop(stuck);
-    until("it is gone", || lost("stuck").is_none());
+    until("the player is removed", || lost("stuck").is_none());
     drop(encoder);
     assert!(concert(&server)["totals"]["packets_lost"].as_u64().unwrap() >= by_stuck);
 }
@@ -185,15 +185,16 @@ fn the_list_of_players_is_bounded() {
     assert_eq!(concert(&server)["players"]["listed"].as_array().unwrap().len(), 100);
 }
 
-/// S-15: a disconnect ends the push with an error status at once; only who is of this machine may, and no other site.
+/// S-15: a disconnect ends the push with an error status at once. Only clients on this machine may do it, and no other
+/// web site.
 #[test]
 fn s15_disconnect() {
     let server = server_with(|_| {});
     let url = format!("http://{}/api/v1/points/concert/disconnect", server.addr());
     let post = |headers: &[&str]| ask("POST", &url, headers).status;
-    assert_eq!(post(&[]), 409, "nobody pushes");
+    assert_eq!(post(&[]), 409, "there is no push");
     let encoder = push(&server, header("", ""));
-    assert_eq!(get(&url, &[]).status, 404, "no GET changes anything");
+    assert_eq!(get(&url, &[]).status, 404, "a GET has no effect");
     assert_eq!(post(&["Origin: http://evil.example"]), 403);
     assert_eq!(post(&["Origin: null"]), 403);
     assert_eq!(post(&["X-Forwarded-For: 192.0.2.1"]), 403);
@@ -209,9 +210,9 @@ fn s15_disconnect() {
     assert_eq!(ask("DELETE", &url.replace("/disconnect", ""), &[]).status, 405);
 }
 
-/// A challenge of the API has its name in the letters that clients in the field look for.
+/// The challenges of the API have the header spelling that clients in the field require.
 #[test]
-fn the_challenge_of_the_api_is_spelled_as_elsewhere() {
+fn the_challenge_of_the_api_has_the_usual_spelling() {
     for apart in [false, true] {
         let server = server_with(|config| {
             config.users = Some(bob());
@@ -245,7 +246,7 @@ fn urls_lead_to_the_point() {
     assert_eq!(pulled["play"][0], format!("mmsh://{address}/pulled"));
 }
 
-/// Who pushes and who plays, where they must be users, and who failed to be one. No password is shown.
+/// The status shows the users of encoders and players, and failed logins, but no password.
 #[test]
 fn users_and_failed_logins_are_shown() {
     let server = server_with(|config| {
@@ -256,7 +257,7 @@ fn users_and_failed_logins_are_shown() {
     let all = || json(&server, "/api/v1/status").1;
     assert_eq!(all()["failed_logins"], serde_json::json!({ "count": 0, "last": null }));
     assert_eq!(Wire::to(server.addr()).setup(CONCERT, "").status, 401);
-    assert_eq!(all()["failed_logins"]["count"], 0, "to be asked is not to fail");
+    assert_eq!(all()["failed_logins"]["count"], 0, "a challenge is not a failed login");
     let before = all()["now_ms"].as_u64().unwrap();
     assert_eq!(Wire::to(server.addr()).setup(CONCERT.further(&format!("{NOT_BOB}\r\n")), "").status, 401);
     assert_eq!(get(&format!("http://{}/concert", server.addr()), &["Pragma: xPlayStrm=1", NOT_BOB]).status, 401);
@@ -279,7 +280,7 @@ fn users_and_failed_logins_are_shown() {
     assert!(!all().to_string().contains("hush"), "{}", all());
 }
 
-/// An encoder that is connected and sends nothing is not a stream.
+/// A connected encoder that sends nothing is shown as a problem.
 #[test]
 fn an_encoder_that_falls_silent_is_a_problem() {
     let server = server_with(|_| {});
@@ -287,18 +288,18 @@ fn an_encoder_that_falls_silent_is_a_problem() {
     wire.start(CONCERT.id(&id), [Packet::Header(header("", ""))]);
     until("the stream", || concert(&server)["stream"].is_object());
     assert_eq!(concert(&server)["problems"], serde_json::json!([]));
-    until("it is silent for too long", || concert(&server)["problems"][0]["kind"] == "no-data");
+    until("the encoder is silent for too long", || concert(&server)["problems"][0]["kind"] == "no-data");
     let point = concert(&server);
     let text = point["problems"][0]["text"].as_str().unwrap();
     assert!(text.starts_with("no data from the encoder for 1") && text.ends_with('s'), "{text}");
     assert_eq!(point["state"], "pushed");
     wire.packet(Packet::Data(media::packet(0, STEP)));
-    until("it is not any more", || concert(&server)["problems"] == serde_json::json!([]));
+    until("the problem has ended", || concert(&server)["problems"] == serde_json::json!([]));
 }
 
-/// What a player has received is what its system acknowledged, not what waits for it here.
+/// Received bytes are those that the player's kernel has acknowledged, not those that wait in the server.
 #[test]
-fn what_a_player_has_received_is_what_it_acknowledged() {
+fn received_bytes_are_the_acknowledged_ones() {
     let server = server_with(|_| {});
     let encoder = Encoder::in_haste(server.addr(), "concert", AGENT, header("", ""));
     until("the push", || concert(&server)["stream"].is_object());
@@ -310,21 +311,21 @@ fn what_a_player_has_received_is_what_it_acknowledged() {
             point["players"]["listed"].as_array().unwrap().iter().find(|player| player["user_agent"] == agent)?;
         Some([player["bytes"].as_u64()?, player["bytes_acknowledged"].as_u64()?])
     };
-    until("its system's buffers are full", || {
+    until("the player's kernel buffers are full", || {
         received("stuck").is_some_and(|[sent, acknowledged]| acknowledged > 0 && sent > acknowledged + 10_000)
     });
-    // The stream pauses: what is on its way arrives.
+    // The stream pauses, so that all sent data arrives.
     encoder.break_off();
-    until("all is received that is sent", || {
+    until("all sent data is received", || {
         received("reads").is_some_and(|[sent, acknowledged]| sent > 100_000 && sent == acknowledged)
     });
     let [sent, acknowledged] = received("stuck").unwrap();
     assert!(sent > acknowledged, "{sent} {acknowledged}");
 }
 
-/// A disk that fails is an error of the point, which goes on without a recording; no path of the machine is shown.
+/// A disk error appears among the errors of the point, which continues without a recording. No path of the machine is shown.
 #[test]
-fn a_recording_that_fails_is_an_error_of_the_point() {
+fn a_failed_recording_is_an_error_of_the_point() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("recordings");
     let server = server_with(|config| {
@@ -336,12 +337,12 @@ fn a_recording_that_fails_is_an_error_of_the_point() {
     let failed = || concert(&server)["errors"][0]["text"].as_str().unwrap_or_default().to_owned();
     until("the error", || failed().starts_with("recording ended: not a directory; check that the directory exists"));
     assert!(!concert(&server).to_string().contains(&*folder.path().to_string_lossy()), "{}", failed());
-    until("the stream goes on", || server.stats("concert").unwrap().packets > 50);
+    until("the stream continues", || server.stats("concert").unwrap().packets > 50);
 }
 
-/// Those who may play a point may download its recordings, and nothing else of the directory.
+/// Clients that may play a point may download its recordings, and no other file of the directory.
 #[test]
-fn recordings_are_for_those_who_may_play() {
+fn recordings_need_the_right_to_play() {
     let folder = tempfile::tempdir().unwrap();
     let server = server_with(|config| {
         config.users = Some(bob());
@@ -378,7 +379,7 @@ fn recordings_are_for_those_who_may_play() {
     let mut head = Wire::to(server.addr());
     head.send(format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n{BOB}\r\n\r\n"));
     assert!(head.head().contains(&format!("\r\nContent-Length: {}\r\n", bytes.len())));
-    assert_eq!(ask("GET", path, &[BOB, "Via: 1.1 proxy"]).status, 403, "whom the status is not for");
+    assert_eq!(ask("GET", path, &[BOB, "Via: 1.1 proxy"]).status, 403, "a client that may not see the status");
     assert_eq!(ask("GET", path, &[BOB, "Host: evil.example"]).status, 400);
 
     std::fs::write(folder.path().join("secret.asf"), "secret").unwrap();
@@ -390,12 +391,12 @@ fn recordings_are_for_those_who_may_play() {
     }
     std::fs::remove_file(folder.path().join(name)).unwrap();
     std::os::unix::fs::symlink(folder.path().join("secret.asf"), folder.path().join(name)).unwrap();
-    assert_eq!(ask("GET", path, &[BOB]).status, 500, "it is not the recorder's file");
+    assert_eq!(ask("GET", path, &[BOB]).status, 500, "the link is not the recorder's file");
 }
 
-/// S-8: a second pusher is refused, which the first one's operator learns.
+/// S-8: the refusal of a second encoder appears in the status of the point.
 #[test]
-fn s8_refusals_are_told() {
+fn s8_refusals_are_shown() {
     let server = server_with(|_| {});
     let _encoder = push(&server, header("", ""));
     for _ in 0..3 {
@@ -407,7 +408,7 @@ fn s8_refusals_are_told() {
 }
 
 #[test]
-fn only_those_see_it_whom_it_is_for() {
+fn access_to_the_status_is_restricted() {
     let address = |server: &BlockingServer, path: &str| format!("http://{}{path}", server.addr());
     let paths = ["/", "/status/page.js", "/api/v1/status", "/api/v1/points/concert", "/metrics"];
     let server = server_with(|_| {});
@@ -430,18 +431,18 @@ fn only_those_see_it_whom_it_is_for() {
 }
 
 #[test]
-fn the_status_may_have_an_address_of_its_own() {
+fn the_status_may_have_a_separate_address() {
     let server = server_with(|config| config.status_listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))));
     let own = server.status_addr().unwrap();
     assert_eq!(get(&format!("http://{own}/api/v1/status"), &[]).status, 200);
     assert_eq!(get(&format!("http://{own}/"), &[]).status, 200);
-    assert_eq!(get(&format!("http://{own}/concert"), &[]).status, 404, "no point is there");
+    assert_eq!(get(&format!("http://{own}/concert"), &[]).status, 404, "points are not served there");
     for path in ["/", "/api/v1/status", "/metrics"] {
         assert_eq!(get(&format!("http://{}{path}", server.addr()), &[]).status, 404, "{path}");
     }
 }
 
-/// S-8: no point gets a path of the server's own, neither from the configuration nor from a template.
+/// S-8: no point gets a reserved path, neither from the configuration nor from a template.
 #[test]
 fn s8_reserved_names() {
     for name in ["api", "Metrics", "status/x"] {
@@ -459,12 +460,12 @@ fn s8_reserved_names() {
     }
 }
 
-/// The encoders of Windows push to `/` too; a point of this name has it, and the page is at `/status/`.
+/// Windows encoders also push to `/`. A point of this name receives such a push, and the status page is at `/status/`.
 #[test]
 fn the_root_may_be_a_point() {
     let server = Server::spawn(Config::with_points([""], &PointConfig::default())).unwrap();
     let url = format!("http://{}", server.addr());
-    // A browser gets the list that leads a player there.
+    // A browser gets the playlist for a player.
     assert!(get(&format!("{url}/"), &[]).body.to_lowercase().contains("<asx"));
     let _encoder = Encoder::start(server.addr(), "", AGENT, header("", ""));
     assert!(get(&format!("{url}/status/"), &[]).body.contains("<!doctype html>"));
@@ -472,9 +473,9 @@ fn the_root_may_be_a_point() {
     assert_eq!(root["points"][0]["path"], "/");
 }
 
-/// Where a point is pushed on to, without the password for it.
+/// The status shows where a point is relayed to, without the password.
 #[test]
-fn forwards_are_shown() {
+fn relays_are_shown() {
     let further = server_with(|_| ());
     let server = server_with(|config| {
         let urls = [format!("http://bob:hush@{}/concert", further.addr()), "http://127.0.0.1:9/concert".to_owned()];
@@ -483,7 +484,7 @@ fn forwards_are_shown() {
     });
     assert_eq!(concert(&server)["forwards"][0]["state"], "idle");
     let _encoder = push(&server, header("", ""));
-    until("the stream has gone on", || concert(&server)["forwards"][0]["packets"].as_u64() > Some(20));
+    until("the stream is relayed", || concert(&server)["forwards"][0]["packets"].as_u64() > Some(20));
     until("a failure", || concert(&server)["forwards"][1]["failures"].as_u64() > Some(0));
     let point = concert(&server);
     let [flows, fails] = [0, 1].map(|index| &point["forwards"][index]);
@@ -512,9 +513,9 @@ fn forwards_are_shown() {
     assert!(!metrics.contains("hush"));
 }
 
-/// C-15: a server dies that has not read all of a forward's packets: how many it may miss is told.
+/// C-15: a relay's server dies before it has read all packets: the status shows how many it may have missed.
 #[test]
-fn c15_what_a_broken_forward_leaves_open_is_shown() {
+fn c15_uncertain_packets_of_a_relay_are_shown() {
     let peer = Peer::new();
     let server = server_with(|config| {
         config.points.get_mut("concert").unwrap().forward = vec![RelayConfig::to(&peer.location()).unwrap()];
@@ -526,11 +527,11 @@ fn c15_what_a_broken_forward_leaves_open_is_shown() {
     connection.packet();
     connection.data(20);
     assert_eq!(forward()["packets_uncertain"], 0);
-    // A body that has become no older than two seconds comes again as a whole.
+    // A body that ends within two seconds is sent again as a whole.
     thread::sleep(Duration::from_millis(2200));
-    until("the server's system has more", || connection.unread() > 1000);
+    until("the server's kernel has received more", || connection.unread() > 1000);
     connection.reset();
-    until("the break is told", || forward()["failures"].as_u64() > Some(0));
+    until("the break is reported", || forward()["failures"].as_u64() > Some(0));
     let [uncertain, sent] = ["packets_uncertain", "packets"].map(|field| forward()[field].as_u64().unwrap());
     assert!((1..=sent).contains(&uncertain), "{uncertain} of {sent}");
     let metrics = get(&format!("http://{}/metrics", server.addr()), &[]).body;

@@ -1,4 +1,4 @@
-//! Origins that misbehave: each costs little, and says in the status and the metrics what is wrong.
+//! Faulty origins: each needs few resources, and the status and the metrics show what is wrong.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -20,7 +20,7 @@ use crate::pulls::{encoder, feed_some, until_pulled};
 
 use crate::support::*;
 
-/// A server that does with each connection what a test says, once its request is read.
+/// A server that handles each connection with the script of a test, after reading its request.
 struct Origin {
     address: SocketAddr,
     connections: Arc<AtomicU64>,
@@ -63,12 +63,12 @@ fn framed(letter: u8, payload: &[u8]) -> Vec<u8> {
 
 const OK: &[u8] = b"HTTP/1.0 200 OK\r\nServer: Rex/9.0\r\n\r\n";
 
-/// The answer to each request of a good origin, up to the header.
+/// Answers a request as a working origin does, up to the header.
 fn begin(stream: &mut TcpStream) {
     let _ = stream.write_all(&[OK, &framed(b'H', &media::header())].concat());
 }
 
-/// Waits until the edge has closed.
+/// Waits until the edge has closed the connection.
 fn until_left(stream: &mut TcpStream) {
     while stream.read(&mut [0; 64]).is_ok_and(|len| len > 0) {}
 }
@@ -77,9 +77,9 @@ fn quick(source: SourceConfig) -> SourceConfig {
     SourceConfig { timeout: Duration::from_secs(1), retry_delay_max: Duration::from_secs(3600), ..source }
 }
 
-/// What an origin does, the kind of failure, and words of what is said about it.
+/// The behaviour of an origin, the kind of the failure, and a part of its message.
 #[test]
-fn each_bad_origin_is_named() {
+fn each_faulty_origin_is_reported() {
     type Script = fn(&mut TcpStream, &str);
     let cases: &[(&str, &str, Script)] = &[
         ("stalled", "did not answer within 1 s", |stream, _| until_left(stream)),
@@ -151,9 +151,9 @@ fn each_bad_origin_is_named() {
     }
 }
 
-/// An origin that closes at once, or after each first packet, is asked less and less often.
+/// An origin that closes at once, or after each first packet, is tried with growing delays.
 #[test]
-fn an_origin_that_closes_is_not_asked_without_a_pause() {
+fn an_origin_that_closes_is_not_tried_without_a_pause() {
     let closes = Origin::new(|_, _| {});
     let after_a_packet = Origin::new(|stream, head| {
         begin(stream);
@@ -167,17 +167,17 @@ fn an_origin_that_closes_is_not_asked_without_a_pause() {
         server(source)
     });
     until("three attempts failed", || edges.iter().all(|edge| failures(edge, "lost") >= 3));
-    // Delays of 1 s and 1.5 s, less a fifth; the second origin's first retry comes at once, and each attempt of it is two
-    // requests.
+    // Delays of 1 s and 1.5 s, minus up to a fifth. The first retry of the second origin is immediate, and each attempt
+    // there is two requests.
     assert!(begun.elapsed() >= Duration::from_millis(1600), "{:?}", begun.elapsed());
     let allowed = 4 + begun.elapsed().as_secs();
     assert!(closes.connections() <= allowed, "{}", closes.connections());
     assert!(after_a_packet.connections() <= 2 * (allowed + 1), "{}", after_a_packet.connections());
 }
 
-/// Players of an origin that stalls get an answer in time, and then leave nothing behind.
+/// Players of an origin that stalls get a response in time, and leave no state behind.
 #[test]
-fn players_do_not_wait_for_an_origin_that_stalls() {
+fn players_do_not_wait_for_a_stalled_origin() {
     let origin = Origin::new(|stream, _| until_left(stream));
     let edge = server(on_demand(quick(source(origin.address))));
     let mut players: Vec<Wire> = (0..50)
@@ -192,14 +192,14 @@ fn players_do_not_wait_for_an_origin_that_stalls() {
         assert_eq!(response.status, 503, "{}", response.head);
         assert!(response.header("Retry-After").is_some(), "{}", response.head);
     }
-    // One pull for all of them, or two where some of them came after the first had failed.
+    // One pull for all of them, or two if some of them arrived after the first had failed.
     assert!(origin.connections() <= 2, "{}", origin.connections());
     assert_eq!(status(&edge)["players_waiting"], 0);
 }
 
-/// A stream without end of which each byte is late: it counts as a pause.
+/// A packet that never ends, although its bytes keep arriving, counts as a pause.
 #[test]
-fn bytes_that_are_no_packet_keep_no_connection() {
+fn an_endless_packet_does_not_keep_the_connection() {
     let origin = Origin::new(|stream, head| {
         begin(stream);
         if head.contains("xPlayStrm=1") {
@@ -211,7 +211,7 @@ fn bytes_that_are_no_packet_keep_no_connection() {
         until_left(stream);
     });
     let edge = server(quick(source(origin.address)));
-    until("it counts as stalled", || failures(&edge, "stalled") == 1);
+    until("the origin counts as stalled", || failures(&edge, "stalled") == 1);
 }
 
 /// Each failure is one line in the log, with the point, what happened, and what to do.
@@ -285,7 +285,7 @@ fn an_edge_out_of_descriptors() {
     let mut players: Vec<Wire> = (0..60).map(|_| Wire::to(edge.address)).collect();
     let lines = || edge.log().matches("cannot accept connections").count();
     until("it has none left", || lines() == 1);
-    assert!(edge.log().contains("Raise the limit of descriptors"), "{}", edge.log());
+    assert!(edge.log().contains("Raise the limit of file descriptors"), "{}", edge.log());
     // There is none for the connection to the origin either.
     players[0].send(FFMPEG_PLAY);
     let response = players[0].response();

@@ -1,4 +1,4 @@
-//! Health checks, and the orderly end of a server.
+//! Health checks, and the graceful stop of a server.
 
 use std::fs;
 use std::sync::Mutex;
@@ -20,7 +20,7 @@ fn health_of_the_server_and_of_points() {
     for (path, status) in [("/healthz", 200), ("/healthz/", 200), ("/healthz/concert", 503), ("/healthz/none", 404)] {
         assert_eq!(get(edge.addr(), path).status, status, "{path}");
     }
-    // As HAProxy asks.
+    // The request that HAProxy sends.
     let mut wire = Wire::to(edge.addr());
     wire.send("OPTIONS /healthz HTTP/1.0\r\n\r\n");
     assert_eq!(wire.response().status, 405);
@@ -29,12 +29,13 @@ fn health_of_the_server_and_of_points() {
         wire.start(CONCERT.id(&id), [Packet::Header(server_fixture::header())]);
         wire
     };
-    until("it is pushed to", || get(edge.addr(), "/healthz/Concert").status == 200);
+    until("the push arrives", || get(edge.addr(), "/healthz/Concert").status == 200);
 }
 
-/// SIGTERM: the health check fails first, then the players are sent away one after the other, told to ask again.
+/// SIGTERM: the health check fails first, then the players' streams end one after the other with a request to connect
+/// again.
 #[test]
-fn a_server_that_ends_lets_its_players_go_elsewhere() {
+fn a_stopping_server_moves_its_players_elsewhere() {
     let program = PointProgram::start(&["--point", "concert", "--drain-time", "3s"]);
     let (mut push, id) = Wire::set_up(program.address, CONCERT);
     let packets = (0..5).map(|n| Packet::Data(server_fixture::stripped(n)));
@@ -51,7 +52,7 @@ fn a_server_that_ends_lets_its_players_go_elsewhere() {
     program.signal(Signal::SIGTERM);
     until("health checks fail", || get(program.address, "/healthz").status == 503);
     assert_eq!(get(program.address, "/healthz/concert").status, 503);
-    // Players that still come are served.
+    // Players that still connect are served.
     let mut late = Wire::to(program.address);
     late.send(FFMPEG_PLAY);
     assert!(late.head().contains(" 200 OK"));
@@ -62,13 +63,13 @@ fn a_server_that_ends_lets_its_players_go_elsewhere() {
             scope.spawn(move || {
                 let rest = wire.rest();
                 left.lock().unwrap().push(std::time::Instant::now());
-                assert!(rest.ends_with(b"$E\x04\0\x01\0\0\0"), "told to ask again");
+                assert!(rest.ends_with(b"$E\x04\0\x01\0\0\0"), "the end requests to connect again");
             });
         }
     });
     let left = left.into_inner().unwrap();
     let (first, last) = (left.iter().min().unwrap(), left.iter().max().unwrap());
-    assert!(*last - *first > Duration::from_millis(300), "not all at once");
+    assert!(*last - *first > Duration::from_millis(300), "the streams do not end all at once");
     let (out, log) = program.stop();
     assert!(out.contains("players=11"), "{out} {log}");
 }

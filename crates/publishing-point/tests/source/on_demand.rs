@@ -1,4 +1,4 @@
-//! Streams that are pulled while somebody plays.
+//! Streams that are pulled only while there are players.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,9 @@ use test_support::wire::{Wire, play_request};
 use crate::pulls::{encoder, feed_some, until_pulled};
 use crate::support::*;
 
-/// Many players at the same moment are one pull, and get a burst each; the last one to leave ends it.
+/// Many simultaneous players share one pull, and each gets a burst; the pull ends after the last player has left.
 #[test]
-fn many_players_are_one_pull() {
+fn many_players_share_one_pull() {
     let root = server(None);
     let (_pushing, fed) = encoder(&root);
     feed_some(&fed, 0..20);
@@ -36,13 +36,13 @@ fn many_players_are_one_pull() {
     assert_eq!((stats["attempts"].as_u64(), stats["connects"].as_u64()), (Some(1), Some(1)), "{stats}");
     assert_eq!(root.stats("concert").unwrap().players, 1);
     drop(players);
-    until("the origin is left", || root.stats("concert").unwrap().playing == 0 && state(&edge) == "idle");
+    until("the pull has ended", || root.stats("concert").unwrap().playing == 0 && state(&edge) == "idle");
     assert!(point(&edge)["stream"].is_null());
 }
 
-/// Players ask twice, and some switch: the stream is kept for a while.
+/// Players often request twice, and some switch streams, so the stream is kept for a while.
 #[test]
-fn it_lingers_after_the_last_player() {
+fn the_pull_lingers_after_the_last_player() {
     let root = server(None);
     let (_pushing, fed) = encoder(&root);
     feed_some(&fed, 0..20);
@@ -56,9 +56,9 @@ fn it_lingers_after_the_last_player() {
     assert_eq!((status(&edge)["attempts"].as_u64(), state(&edge)), (Some(1), "streaming".to_owned()));
 }
 
-/// An origin without a stream: players are told at once, and do not drive the edge to ask more often.
+/// The origin has no stream: players get an error at once, and do not make the edge try more often.
 #[test]
-fn players_of_a_stream_that_is_not_there_are_told_at_once() {
+fn players_of_a_missing_stream_get_an_error_at_once() {
     let root = server(None);
     let edge = server(SourceConfig {
         retry_delay_max: Duration::from_secs(3600),
@@ -72,27 +72,27 @@ fn players_of_a_stream_that_is_not_there_are_told_at_once() {
         let response = wire.response();
         assert_eq!(response.status, 503);
     }
-    // The delays grow from a second on, whatever the number of players.
+    // The delays grow from one second, whatever the number of players.
     let allowed = 2 + begun.elapsed().as_secs();
     assert!(failures(&edge, "no-stream") <= allowed, "{}", status(&edge));
     assert!(last_error(&edge).contains("Check that an encoder pushes to the origin"), "{}", last_error(&edge));
     assert_eq!(get(edge.addr(), "/healthz/concert").status, 503);
 }
 
-/// A HEAD request or a page visit pulls nothing.
+/// A HEAD request or a visit with a browser starts no pull.
 #[test]
-fn only_players_have_it_pulled() {
+fn only_players_start_a_pull() {
     let edge = server(on_demand(source(server(None).addr())));
     let mut wire = Wire::to(edge.addr());
     wire.send("HEAD /concert?format=asf HTTP/1.0\r\nHost: x\r\n\r\n");
     wire.rest();
-    assert_eq!(get(edge.addr(), "/concert").status, 200, "the ASX");
+    assert_eq!(get(edge.addr(), "/concert").status, 200, "the ASX file");
     assert_eq!(get(edge.addr(), "/healthz/concert").status, 200);
     assert_eq!(status(&edge)["attempts"], 0);
 }
 
 #[test]
-fn a_puller_of_an_on_demand_edge_counts_as_a_player() {
+fn a_pull_from_an_on_demand_edge_counts_as_a_player() {
     let root = server(None);
     let (pushing, fed) = encoder(&root);
     feed_some(&fed, 0..20);
@@ -100,7 +100,7 @@ fn a_puller_of_an_on_demand_edge_counts_as_a_player() {
     let middle = server(on_demand(source(root.addr())));
     let edge = server(on_demand(source(middle.addr())));
     let player = Puller::of(edge.addr(), "concert");
-    until("it plays", || edge.stats("concert").unwrap().playing == 1);
+    until("the player plays", || edge.stats("concert").unwrap().playing == 1);
     assert_eq!((middle.stats("concert").unwrap().playing, root.stats("concert").unwrap().playing), (1, 1));
     end(&fed);
     pushing.wait_for_eos();

@@ -1,4 +1,4 @@
-//! An origin that goes away and comes back.
+//! An origin that stops and restarts.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,8 +17,8 @@ fn origin_on(listen: SocketAddr) -> BlockingServer {
     Server::spawn(Config { listen, ..config(None) }).unwrap()
 }
 
-/// The origin is killed, and another takes its place with the same stream: the players keep their connection, and no
-/// packet is played twice.
+/// The origin is killed and replaced by another with the same stream: the players keep their connection, and no packet
+/// is played twice.
 #[test]
 fn players_keep_their_connection_while_the_origin_restarts() {
     let address = server(None).addr();
@@ -33,11 +33,11 @@ fn players_keep_their_connection_while_the_origin_restarts() {
     until_pulled(&edge, 40);
     pushing.stop();
     root.kill();
-    until("the edge knows", || point(&edge)["state"] == "waiting");
+    until("the edge notices", || point(&edge)["state"] == "waiting");
     assert_eq!(get(edge.addr(), "/healthz/concert").status, 200, "the players have their stream");
     let root = origin_on(address);
     let (pushing, fed) = encoder(&root);
-    // From before the break on, as an encoder does that has kept what was not acknowledged.
+    // The stream starts before the break, as from an encoder that has kept unacknowledged packets.
     feed(&fed, [&media::header()[..], &media::packets(40..45, STEP)].concat());
     until("the edge is back", || state(&edge) == "streaming");
     feed_some(&fed, 45..60);
@@ -50,9 +50,9 @@ fn players_keep_their_connection_while_the_origin_restarts() {
     assert_eq!(status(&edge)["duplicates"], 10, "{}", status(&edge));
 }
 
-/// One that stays away for too long is the end of the stream.
+/// If the origin is unavailable for too long, the stream ends.
 #[test]
-fn a_stream_ends_where_its_origin_stays_away() {
+fn a_stream_ends_if_its_origin_stays_unavailable() {
     let root = server(None);
     let (_pushing, fed) = encoder(&root);
     feed_some(&fed, 0..20);
@@ -62,6 +62,6 @@ fn a_stream_ends_where_its_origin_stays_away() {
     until("the player is there", || edge.stats("concert").unwrap().playing == 1);
     root.kill();
     assert_eq!(player.end().letters, "HDE");
-    until("it is tried further", || failures(&edge, "unreachable") > 2);
+    until("further attempts", || failures(&edge, "unreachable") > 2);
     assert_eq!(point(&edge)["state"], "idle");
 }

@@ -1,4 +1,4 @@
-//! What arrives by pulling is what was pushed.
+//! Pulled streams equal the pushed ones.
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ pub fn encoder(server: &BlockingServer) -> (Pushing, gst::Element) {
     (pushing, source)
 }
 
-/// Feeds packets; the first with the header before it.
+/// Feeds packets, with the header before the first one.
 pub fn feed_some(source: &gst::Element, numbers: Range<u32>) {
     let mut bytes = if numbers.start == 0 { media::header().to_vec() } else { Vec::new() };
     bytes.extend(media::packets(numbers, STEP));
@@ -37,7 +37,7 @@ pub fn until_pulled(server: &BlockingServer, count: u64) {
     until("the server has it", || packets(server) >= count);
 }
 
-/// A tree of three levels, by both schemes: the players at its leaf get the same as those at its root.
+/// A tree of three levels with both schemes: the players at its leaf receive the same as those at its root.
 #[test]
 fn a_chain_of_edges_gives_the_same_bytes() {
     let root = server(None);
@@ -45,7 +45,7 @@ fn a_chain_of_edges_gives_the_same_bytes() {
     feed_some(&fed, 0..20);
     let middle = server(source_at(&format!("mmsh://{}/concert", root.addr())));
     let leaf = server(source(middle.addr()));
-    // From the newest key frame on.
+    // The leaf starts with the latest key frame.
     until_pulled(&leaf, 10);
     assert_eq!((point(&leaf)["state"].as_str(), state(&leaf)), (Some("pulled"), "streaming".to_owned()));
     let everyone = [&root, &leaf];
@@ -62,7 +62,7 @@ fn a_chain_of_edges_gives_the_same_bytes() {
     until("the end is known", || status(&leaf)["ends"] == 1 && point(&leaf)["state"] == "idle");
 }
 
-/// What a plain HTTP server of ASF sends is taken too.
+/// The plain stream of an HTTP server is accepted too.
 #[test]
 fn a_plain_stream() {
     let root = server(None);
@@ -78,7 +78,7 @@ fn a_plain_stream() {
     assert_eq!(player.end().numbers(STEP), (10..60).collect::<Vec<_>>());
 }
 
-/// Another header in mid-stream reaches the edge's players in their connection, or has them ask again.
+/// A header change reaches the edge's players on their connection, or makes them connect again.
 #[test]
 fn a_header_change_passes() {
     for change in ["in-place", "reconnect"] {
@@ -108,7 +108,7 @@ fn a_header_change_passes() {
 }
 
 #[test]
-fn who_has_a_right_pulls_and_who_has_none_is_told() {
+fn a_pull_without_the_right_is_reported() {
     let users = "bob:push:0786f66609ee7d38256a25b55563aa64\n";
     for scheme in [Scheme::Digest, Scheme::Basic] {
         let policy = AccessPolicy { schemes: vec![scheme], ..AccessPolicy::new(users.parse().unwrap()) };
@@ -127,14 +127,14 @@ fn who_has_a_right_pulls_and_who_has_none_is_told() {
         let edge = server(at("bob:secret"));
         until_pulled(&edge, 10);
         let wrong = server(at("bob:hush%20hush"));
-        until("it is told", || failures(&wrong, "unauthorized") > 0);
+        until("the failure is reported", || failures(&wrong, "unauthorized") > 0);
         let shown = get(wrong.addr(), "/api/v1/status");
         let shown = String::from_utf8_lossy(shown.body.as_ref()).into_owned();
         assert!(shown.contains("Set `user` and `password-file`") && !shown.contains("hush"), "{shown}");
     }
 }
 
-/// An encoder is told where to push instead.
+/// An encoder that pushes to a point with a source is refused, with where to push instead.
 #[test]
 fn a_push_to_a_point_with_a_source_is_refused() {
     let edge = server(source(server(None).addr()));
@@ -147,9 +147,9 @@ fn a_push_to_a_point_with_a_source_is_refused() {
     assert!(errors.contains("push refused: the point has a `source`"), "{errors}");
 }
 
-/// Two points that pull from each other: the player waits for nothing.
+/// Two points pull from each other: the player gets an error without waiting.
 #[test]
-fn sources_in_a_circle_are_found() {
+fn a_loop_of_sources_is_found() {
     let one = server(None);
     let other = server(on_demand(source(one.addr())));
     one.reload(Config { listen: one.addr(), ..config(on_demand(source(other.addr()))) }).unwrap();
@@ -162,7 +162,7 @@ fn sources_in_a_circle_are_found() {
     assert!(errors.contains("form a loop"), "{errors}");
 }
 
-/// A reload gives a point another source, and takes it away.
+/// A reload changes the source of a point and removes it.
 #[test]
 fn a_reload_changes_the_source() {
     let roots = [server(None), server(None)];
@@ -173,11 +173,13 @@ fn a_reload_changes_the_source() {
     let edge = server(None);
     for root in &roots {
         edge.reload(Config { listen: edge.addr(), ..config(source(root.addr())) }).unwrap();
-        until("it is pulled from there", || state(&edge) == "streaming" && root.stats("concert").unwrap().playing == 1);
+        until("the stream is pulled from the new source", || {
+            state(&edge) == "streaming" && root.stats("concert").unwrap().playing == 1
+        });
     }
-    until("the first is left", || roots[0].stats("concert").unwrap().playing == 0);
+    until("the pull from the first source has ended", || roots[0].stats("concert").unwrap().playing == 0);
     edge.reload(Config { listen: edge.addr(), ..config(None) }).unwrap();
     until("nothing is pulled", || roots[1].stats("concert").unwrap().playing == 0);
     assert!(point(&edge)["source"].is_null());
-    until("its stream is over", || point(&edge)["stream"].is_null());
+    until("the stream has ended", || point(&edge)["stream"].is_null());
 }

@@ -1,4 +1,4 @@
-//! What these tests share: an origin that is pushed to, edges that pull from it, and their status.
+//! Helpers of these tests: an origin with a push, edges that pull from it, and their status.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use asf_publishing_point::{BlockingServer, Config, PointConfig, Server, SourceCo
 use serde_json::Value;
 use test_support::wire::{Response, Wire};
 
-/// Source of `point` at this server, that does not wait long before it tries again.
+/// Returns a source at this server with a short retry delay.
 pub fn source(server: SocketAddr) -> SourceConfig {
     source_at(&format!("http://{server}/concert"))
 }
@@ -34,13 +34,13 @@ pub fn get(address: SocketAddr, path: &str) -> Response {
     wire.response()
 }
 
-/// The point `concert` in the status API.
+/// Returns the point `concert` in the status API.
 pub fn point(server: &BlockingServer) -> Value {
     let response = get(server.addr(), "/api/v1/points/concert");
     serde_json::from_slice(response.body.as_ref()).unwrap()
 }
 
-/// Its source.
+/// Returns its source.
 pub fn status(server: &BlockingServer) -> Value {
     point(server)["source"].clone()
 }
@@ -49,7 +49,7 @@ pub fn state(server: &BlockingServer) -> String {
     status(server)["state"].as_str().unwrap().to_owned()
 }
 
-/// Failures of this kind so far.
+/// Returns the number of failures of this kind.
 pub fn failures(server: &BlockingServer, kind: &str) -> u64 {
     status(server)["failures"][kind].as_u64().unwrap()
 }

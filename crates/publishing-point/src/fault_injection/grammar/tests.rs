@@ -7,7 +7,7 @@ fn fault(text: &str) -> Fault {
 }
 
 #[test]
-fn what_is_written_means_something() {
+fn faults_are_parsed() {
     let body = |progress| Trigger::Body(progress);
     for (text, kind, moment, turns) in [
         ("stall:10s", Kind::Stall(Duration::from_secs(10)), BEGINNING, Schedule::Each),
@@ -45,7 +45,7 @@ fn what_is_written_means_something() {
 }
 
 #[test]
-fn a_fault_reads_back_as_it_is_shown() {
+fn a_displayed_fault_parses_to_the_same_fault() {
     let values = [("TIME", "1m 3s 5ms"), ("BYTES", "12345"), ("PROGRESS", "77"), ("STATUS", "422"), ("ID", "a1")];
     let mut seen = 0;
     for row in kinds() {
@@ -66,9 +66,9 @@ fn a_fault_reads_back_as_it_is_shown() {
     assert!(seen > kinds().len() * 5 * 2, "{seen}");
 }
 
-/// The table's moments are those that the reader takes, and its first the one that counts without `@`.
+/// The parser accepts exactly the moments in the table, and the first of them is the default.
 #[test]
-fn the_table_says_which_moments_there_are() {
+fn the_table_lists_the_accepted_moments() {
     let values = [("TIME", "3s"), ("BYTES", "12345"), ("PROGRESS", "77"), ("STATUS", "422"), ("ID", "a1")];
     for row in kinds() {
         let form = values.iter().fold(row.form.to_owned(), |form, (name, value)| form.replace(name, value));
@@ -118,9 +118,9 @@ fn errors_name_cause_and_remedy() {
 }
 
 proptest! {
-    /// Nothing that is written does harm, and what is taken is shown as it can be read again.
+    /// Any text is accepted or rejected without a panic, and an accepted fault can be displayed and parsed again.
     #[test]
-    fn any_text_is_taken_or_refused(
+    fn any_text_is_accepted_or_rejected(
         name in "stall|slow|late|503|cookie|small-packets|drop-after|reset|no-answer|[a-z0-9-]{0,8}",
         value in "(:[0-9]{1,20}(s|ms|h|years|k|kB|MiB|EiB)?|:[ -~]{0,8}|)",
         moment in "(@(setup|start|end|[0-9]{1,20}(s|days|kB|EiB)?)|@[ -~]{0,8}|)",

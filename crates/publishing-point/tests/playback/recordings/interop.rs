@@ -1,4 +1,4 @@
-//! Recordings as ffmpeg, MPlayer and VLC read them.
+//! Recordings read by ffmpeg, MPlayer and VLC.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use test_support::vlc::Vlc;
 use super::*;
 
 impl Stream {
-    /// What is in an ASF file.
+    /// Reads the contents of an ASF file.
     fn of_file(file: &Path, padding: Padding) -> Self {
         let mut parser = Parser::new(Settings { padding, live_header: true, remove_encoder_offset: false });
         parser.push(fs::read(file).unwrap().into());
@@ -24,7 +24,7 @@ impl Stream {
         Self { header: parser.header().unwrap().bytes().clone(), packets }
     }
 
-    /// Ten seconds of moving pictures with sound, by ffmpeg; a key frame each second.
+    /// Creates ten seconds of moving pictures with sound with ffmpeg; one key frame per second.
     fn ten_seconds(directory: &Path) -> (PathBuf, Self) {
         let file = directory.join("source.wmv");
         let made = Command::new("ffmpeg")
@@ -39,7 +39,7 @@ impl Stream {
         (file, stream)
     }
 }
-/// Compressed frames by ffmpeg's demuxer, of video and of audio, as checksums.
+/// Returns checksums of the compressed video and audio frames from ffmpeg's demuxer.
 fn compressed(file: &Path) -> [Vec<String>; 2] {
     ["0:v", "0:a"].map(|stream| {
         let output = Command::new("ffmpeg")
@@ -55,7 +55,7 @@ fn compressed(file: &Path) -> [Vec<String>; 2] {
     })
 }
 
-/// The files' packets after each other under the first one's header, as that grew.
+/// Joins the packets of the files under the header of the growing first file.
 fn joined(files: &[PathBuf], into: &Path) {
     let first = fs::read(&files[0]).unwrap();
     let header = Header::parse(Bytes::copy_from_slice(&first[..head_len(&first)])).unwrap().to_live();
@@ -64,8 +64,8 @@ fn joined(files: &[PathBuf], into: &Path) {
     fs::write(into, all).unwrap();
 }
 
-/// A stream of ffmpeg's, cut each two seconds: ffmpeg decodes each file alone, all frames are there, and the files
-/// together are the source. VLC and MPlayer play a file out of the middle.
+/// A stream of ffmpeg in files of two seconds: ffmpeg decodes each file alone, all frames are present, and the joined
+/// files equal the source. VLC and MPlayer play a file from the middle.
 #[test]
 fn each_file_plays_alone() {
     let directory = TempDir::new().unwrap();
@@ -82,14 +82,14 @@ fn each_file_plays_alone() {
     joined(&files, &whole);
     assert_eq!(decoded::frames(&whole), decoded::frames(&source));
 
-    // A frame whose packets went into two files is in neither; of each stream one for each cut at most.
+    // A frame whose packets are in two files is in neither: up to one frame per cut in each stream.
     let expected = compressed(&source);
     let parts: Vec<[Vec<String>; 2]> = files.iter().map(|file| compressed(file)).collect();
     for (stream, expected) in expected.iter().enumerate() {
         let all: Vec<&String> = parts.iter().flat_map(|part| &part[stream]).collect();
         assert!(all.len() + files.len() > expected.len(), "{} of {}", all.len(), expected.len());
         let mut rest = expected.iter();
-        assert!(all.iter().all(|frame| rest.any(|other| other == *frame)), "in order, and none twice");
+        assert!(all.iter().all(|frame| rest.any(|other| other == *frame)), "frames are in order and unique");
     }
     for file in &files {
         let [video, audio] = decoded::frames(file);
@@ -111,14 +111,14 @@ fn assert_mplayer_plays(file: &Path) {
     assert!(text.contains(" 25/ 25 ") && !text.to_lowercase().contains("error"), "{text}");
 }
 
-/// VLC shows pictures of it.
+/// Checks that VLC shows pictures of the file.
 fn assert_vlc_plays(file: &Path) {
-    // Whoever VLC runs as is to find it.
+    // The user that VLC runs as must be able to read it.
     fs::set_permissions(file.parent().unwrap(), fs::Permissions::from_mode(0o777)).unwrap();
     Vlc::playing(file.to_str().unwrap()).shows(5);
 }
 
-/// Frames of video that ffmpeg decodes from a time on, and the time of the first.
+/// Decodes video with ffmpeg from a time on; returns the time of the first frame, and the frames.
 fn frames_from(file: &Path, seconds: &str) -> (f64, Vec<String>) {
     let output = Command::new("ffmpeg")
         .args(["-nostdin", "-v", "error", "-copyts", "-ss", seconds, "-i"])
@@ -134,7 +134,8 @@ fn frames_from(file: &Path, seconds: &str) -> (f64, Vec<String>) {
     (first / 15.0, lines.iter().map(|line| line[5].to_owned()).collect())
 }
 
-/// Key frames of the video by ffprobe: presentation time in milliseconds, and where in the file their packet is.
+/// Returns the video key frames from ffprobe: the presentation time in milliseconds, and the file position of their
+/// packet.
 fn key_frames(file: &Path) -> Vec<(u64, usize)> {
     let output = Command::new("ffprobe")
         .args(["-v", "error", "-select_streams", "v", "-show_entries", "packet=pts_time,pos,flags", "-of", "csv=p=0"])
@@ -148,9 +149,9 @@ fn key_frames(file: &Path) -> Vec<(u64, usize)> {
         .collect()
 }
 
-/// The index of a finished file leads players to where they want to be, and to nothing that is not there.
+/// Players can seek in a finished file by its index, which does not point beyond the file.
 #[test]
-fn a_finished_file_can_be_sought_in() {
+fn a_finished_file_is_seekable() {
     let directory = TempDir::new().unwrap();
     let (source, stream) = Stream::ten_seconds(directory.path());
     let into = directory.path().join("recordings");
@@ -164,7 +165,8 @@ fn a_finished_file_can_be_sought_in() {
     assert_eq!(index[..4], [0x90, 0x08, 0x00, 0x33], "a Simple Index Object");
     let entries: Vec<u32> =
         index[56..].chunks(6).map(|entry| u32::from_le_bytes(entry[..4].try_into().unwrap())).collect();
-    // One entry a second, of presentation times with the preroll: the key frame before it, as ffprobe finds them.
+    // The index has one entry per second of the presentation time with preroll: the last key frame before it, as
+    // ffprobe finds them.
     let head = head_len(&bytes);
     let preroll = Header::parse(Bytes::copy_from_slice(&bytes[..head])).unwrap().preroll_ms();
     let packet_at = |pos: usize| u32::try_from((pos - head) / packets(file)[0].len()).unwrap();
@@ -179,12 +181,12 @@ fn a_finished_file_can_be_sought_in() {
     for seconds in ["2.5", "7.2"] {
         let (first, frames) = frames_from(file, seconds);
         let wanted: f64 = seconds.parse().unwrap();
-        assert!((first - wanted).abs() < 0.2, "{first} where {wanted} was wanted");
+        assert!((first - wanted).abs() < 0.2, "{first} instead of {wanted}");
         assert_eq!(frames[..], all[all.len() - frames.len()..]);
     }
 }
 
-/// A stream that is pushed step by step.
+/// A stream is pushed step by step, and players read the growing file.
 #[test]
 fn a_growing_file_plays() {
     let directory = TempDir::new().unwrap();
@@ -210,7 +212,7 @@ fn a_growing_file_plays() {
         assert!(frames.len() > before && frames[..] == all[..frames.len()], "{} frames after {before}", frames.len());
         before = frames.len();
         if part == 1 {
-            // One that waits for more where the file ends, until it has what is not there yet.
+            // This player waits at the end of the file until it has frames that are not written yet.
             let line = format!(
                 "ffmpeg -nostdin -v error -follow 1 -i file:{} -map 0:v -frames:v 120 -f framemd5 -",
                 file.display()
@@ -227,7 +229,7 @@ fn a_growing_file_plays() {
     assert_eq!(packets(&recordings(&into)[0]).len(), stream.packets.len());
 }
 
-/// A file that a dead server left plays as far as it came, on the next start nothing is written over it.
+/// A file of a killed server plays up to its end, and the next start does not overwrite it.
 #[test]
 fn a_file_survives_a_kill() {
     let directory = TempDir::new().unwrap();
@@ -241,7 +243,7 @@ fn a_file_survives_a_kill() {
     until("the file", || {
         into.exists() && recordings(&into).first().is_some_and(|file| fs::metadata(file).unwrap().len() == size)
     });
-    // By SIGKILL.
+    // Dropping the program kills it with SIGKILL.
     drop(point);
     let [file] = &recordings(&into)[..] else { panic!("one file") };
     assert_eq!(decoded::frames(file), decoded::frames(&source));

@@ -1,4 +1,4 @@
-//! What ffmpeg has encoded, at the leaf of a tree.
+//! Streams encoded by ffmpeg, at a leaf of a tree.
 
 use std::path::Path;
 
@@ -11,9 +11,9 @@ fn recorded(directory: &Path) -> PointConfig {
     PointConfig { record: Some(directory.to_owned()), ..PointConfig::default() }
 }
 
-/// A stream that ends and one that begins anew: the forward follows, with a session each.
+/// A stream ends and another begins: the relay follows, with a session for each.
 #[test]
-fn a_point_that_ends_and_begins_anew() {
+fn a_point_that_ends_and_starts_again() {
     let directory = TempDir::new().unwrap();
     let leaf = Server::spawn(config(&recorded(&directory.path().join("leaf")))).unwrap();
     let root = server([to(&url(&leaf))]);
@@ -40,12 +40,12 @@ fn a_point_that_ends_and_begins_anew() {
     }
 }
 
-/// Another header in mid-push reaches the leaf in the same session.
+/// C-12: a changed header in mid-push reaches the leaf in the same session.
 #[test]
 fn c12_a_header_change() {
     let directory = TempDir::new().unwrap();
     let leaf = Server::spawn(config(&recorded(&directory.path().join("leaf")))).unwrap();
-    // Eight seconds of the stream come at once.
+    // Eight seconds of the stream arrive at once.
     let limits = Limits { time: Duration::from_secs(60), ..Limits::default() };
     let root = Server::spawn(config(&PointConfig { limits, ..point([to(&url(&leaf))]) })).unwrap();
     let [first, second] = [25, 10].map(|rate| {

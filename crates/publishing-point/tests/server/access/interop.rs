@@ -1,4 +1,4 @@
-//! curl's authentication.
+//! Authentication of curl.
 
 use test_support::curl::Curl;
 
@@ -6,9 +6,9 @@ use super::*;
 
 const BOB: &str = "bob:secret";
 
-/// S-6: curl gets in by each scheme, on the connection that it was asked on.
+/// S-6: curl authenticates with each scheme, on the connection on which it was challenged.
 #[test]
-fn s6_curl_is_let_in_by_each_scheme() {
+fn s6_curl_authenticates_with_each_scheme() {
     for (users, auth, argument, algorithm) in [
         (MD5.to_owned(), "digest", "--digest", "Digest MD5"),
         (SHA256.to_owned(), "digest", "--digest", "Digest SHA-256"),
@@ -31,7 +31,7 @@ fn s6_curl_is_let_in_by_each_scheme() {
     }
 }
 
-/// A whole push, PushStart with credentials too; the log shows nothing that lets others in.
+/// S-6: a whole push with credentials in PushStart too; the log contains no secrets.
 #[test]
 fn s6_a_whole_push_by_curl_with_digest() {
     let program = program(MD5, &[]);
@@ -55,9 +55,9 @@ fn s6_a_whole_push_by_curl_with_digest() {
     }
 }
 
-/// Who overheard an answer cannot use it again: the request that it belongs to was made.
+/// S-6: an overheard Digest response cannot be used again, because its request was already made.
 #[test]
-fn s6_an_answer_is_good_once() {
+fn s6_a_digest_response_is_valid_once() {
     let program = program(MD5, &[]);
     let outcome = Curl::new(&["--digest", "--user", BOB]).set_up(&program.url("concert"));
     assert_eq!(outcome.status, 204);

@@ -1,4 +1,4 @@
-//! The operator's side of the server, seen by curl and systemd.
+//! The server as operated with curl and systemd.
 
 use std::process::Command;
 
@@ -7,12 +7,12 @@ use test_support::curl::Curl;
 
 use super::*;
 
-/// The password of both is `secret`.
+/// The password of both users is `secret`.
 const USERS: &str = "bob:push:0786f66609ee7d38256a25b55563aa64\neve:push:1e353811dc7ee6da20d7e55c9da5a0b4\n";
 
 const BOB: &str = "bob:secret";
 
-/// The status that curl gets as a player, with these arguments.
+/// Returns the status that curl receives as a player, with these arguments.
 fn curl_gets(program: &PointProgram, point: &str, arguments: &[&str]) -> String {
     let output = Command::new("curl")
         .args(["--silent", "--noproxy", "*", "--max-time", "60", "--output", "/dev/null"])
@@ -27,8 +27,8 @@ fn curl_gets(program: &PointProgram, point: &str, arguments: &[&str]) -> String 
 fn curl_sets_up(program: &PointProgram, point: &str, arguments: &[&str]) -> u16 {
     Curl::new(arguments).set_up(&program.url(point)).status
 }
-/// A push by https arrives, a player gets it by https; a new certificate counts from the reload on, and for new
-/// connections alone.
+/// A push over https arrives, and a player receives it over https. A new certificate is used after the reload, and for
+/// new connections only.
 #[test]
 fn tls_with_a_certificate_that_is_renewed() {
     const CONFIG: &str = "[tls]\nlisten = '127.0.0.1:0'\ncertificate = 'DIR/tls.crt'\nkey = 'DIR/tls.key'\n\
@@ -66,7 +66,7 @@ fn tls_with_a_certificate_that_is_renewed() {
     let (trusted, header) = describe(&authority);
     assert!(trusted && header.starts_with(b"$H"), "{header:?}");
     assert!(!describe(&other).0);
-    // S-4: the ASX to one who is no encoder names the URL by which it came.
+    // S-4: the ASX file for a client that is not an encoder has the URL of the request.
     let stranger = Command::new("curl")
         .args(["--silent", "--noproxy", "*", "--max-time", "60", "--data", "", "--user-agent", "stranger"])
         .args(["--header", "Content-Type: application/x-wms-pushsetup", "--cacert"])
@@ -80,7 +80,7 @@ fn tls_with_a_certificate_that_is_renewed() {
     let (trusted, header) = describe(&other);
     assert!(trusted && header.starts_with(b"$H"), "{header:?}");
 
-    // A file that is no certificate leaves the one there is.
+    // An invalid certificate file does not replace the current certificate.
     fs::write(program.directory().join("tls.crt"), "nothing").unwrap();
     reload(&program, CONFIG);
     assert!(program.log().contains("tls.crt: "), "{}", program.log());
@@ -93,9 +93,9 @@ fn tls_with_a_certificate_that_is_renewed() {
     assert!(words.contains("point concert: sessions=1 headers=1 packets=200 "), "{words}{log}");
 }
 
-/// Who speaks no TLS to the address that does, or the other way round, is refused and harms nobody.
+/// A client without TLS on the TLS address, and one with TLS on the plain address, are refused without harm to others.
 #[test]
-fn tls_and_none_do_not_mix() {
+fn tls_and_plain_http_do_not_mix() {
     let authority = Authority::new();
     let [certificate, key] = authority.signed_files("127.0.0.1", "one").map(|file| file.display().to_string());
     let arguments = ["--point", "concert", "--tls-listen", "127.0.0.1:0", "--tls-certificate", &certificate];
@@ -110,7 +110,7 @@ fn tls_and_none_do_not_mix() {
     assert_eq!(status_of_get(&program, "concert"), 503);
 }
 
-/// Each point says who may push, make others from it, and play.
+/// S-6, S-8: each point configures who may push, use it as a template, and play.
 #[test]
 fn s6_s8_rights_of_each_point() {
     let directory = TempDir::new().unwrap();
@@ -130,7 +130,7 @@ fn s6_s8_rights_of_each_point() {
     assert_eq!(curl_sets_up(&program, "open", nobody), 204);
     assert_eq!([nobody, eve, bob].map(|who| curl_sets_up(&program, "bobs", who)), [401, 403, 204]);
     assert_eq!(curl_sets_up(&program, "template", eve), 204);
-    // Who is unknown is not told what there is.
+    // Clients that are not authenticated do not learn which points exist.
     assert_eq!([nobody, bob].map(|who| curl_sets_up(&program, "nowhere", who)), [401, 404]);
     let template = |who: &[&str], template: &str| {
         let url = program.url(&format!("made-{template}"));
@@ -146,14 +146,14 @@ fn s6_s8_rights_of_each_point() {
     assert_eq!(curl_gets(&program, "bobs", &basic), "503");
 }
 
-/// systemd of this system understands the units, and finds little to object to.
+/// systemd accepts the units, and rates their security as good.
 #[test]
-fn the_units_are_in_order() {
-    is_in_order("asf-publishing-point.service", "asf-publishing-point.service");
-    is_in_order("asf-publishing-point@.service", "asf-publishing-point@edge1.service");
+fn the_units_are_valid_and_secure() {
+    assert_valid_and_secure("asf-publishing-point.service", "asf-publishing-point.service");
+    assert_valid_and_secure("asf-publishing-point@.service", "asf-publishing-point@edge1.service");
 }
 
-/// Servers of the template are as confined as the one without an instance.
+/// The template unit has the same sandbox as the unit without instances.
 #[test]
 fn the_units_have_the_same_sandbox() {
     let sandbox = |name: &str| {
@@ -165,7 +165,7 @@ fn the_units_have_the_same_sandbox() {
     assert_eq!(sandbox("asf-publishing-point@.service"), sandbox("asf-publishing-point.service"));
 }
 
-fn is_in_order(file: &str, name: &str) {
+fn assert_valid_and_secure(file: &str, name: &str) {
     let directory = TempDir::new().unwrap();
     let text = fs::read_to_string(test_support::root().join("packaging").join(file)).unwrap();
     let unit = directory.path().join(name);

@@ -1,4 +1,4 @@
-//! Recordings as ffmpeg decodes them.
+//! Recordings decoded by ffmpeg.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use test_support::live_media::{Media, frames};
 
 use super::*;
 
-/// What was pushed without padding is recorded so that every frame decodes as in the source.
+/// A stream that was pushed without padding is recorded so that every frame decodes as in the source.
 #[test]
 fn a_recording_decodes_as_its_source() {
     let media = Media::of(3);
@@ -29,7 +29,7 @@ fn a_recording_decodes_as_its_source() {
     assert!((recorded - source).abs() < 1.0, "{recorded} s of {source} s");
 }
 
-/// Duration by the header, seconds.
+/// Returns the duration in the header, in seconds.
 fn probe(file: &Path) -> f64 {
     let output = Command::new("ffprobe")
         .args(["-v", "error", "-show_entries", "format=duration", "-of", "default=nw=1:nk=1"])
@@ -39,7 +39,7 @@ fn probe(file: &Path) -> f64 {
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
-/// A server that dies leaves a file that decodes as far as it came.
+/// A server that dies leaves a file that decodes up to its end.
 #[test]
 fn a_recording_survives_the_server() {
     let media = Media::of(3);

@@ -1,4 +1,4 @@
-//! The status and the metrics as curl and Prometheus' parser get them.
+//! The status and the metrics, as read by curl and the parser of Prometheus.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
@@ -9,7 +9,7 @@ use test_support::curl::get;
 
 use super::*;
 
-/// S-15: so it does for a user who has that right, wherever they are; not for another, nor where nobody has it.
+/// S-15: a user with the right may disconnect from any address; other users may not, and nobody may without users.
 #[test]
 fn s15_disconnect_by_a_user() {
     const DIGEST: [&str; 3] = ["--digest", "--user", "bob:secret"];
@@ -24,7 +24,7 @@ fn s15_disconnect_by_a_user() {
         })
     };
     let path = "api/v1/points/concert/disconnect";
-    // As one from elsewhere: the first answer, and the status of the last.
+    // The request appears to come from another machine. Returns the first response, and the status of the last.
     let ask = |address: SocketAddr, arguments: &[&str]| {
         let far: &[&str] = &["--request", "POST", "--header", "X-Forwarded-For: 192.0.2.1"];
         let answer =
@@ -35,7 +35,7 @@ fn s15_disconnect_by_a_user() {
     let post = |address, arguments: &[&str]| ask(address, arguments).1;
 
     let server = with_users(|_| {});
-    assert_eq!(post(server.addr(), &DIGEST), 409, "nobody pushes");
+    assert_eq!(post(server.addr(), &DIGEST), 409, "there is no push");
     for scheme in ["--digest", "--basic", "--anyauth"] {
         let encoder = push(&server, header("", ""));
         assert_eq!(post(server.addr(), &[scheme, "--user", "bob:secret"]), 204, "{scheme}");
@@ -52,8 +52,8 @@ fn s15_disconnect_by_a_user() {
         &format!("http://{}/{}", server.addr(), path.replace("concert", "template")),
         &["--request", "POST", "--header", "Via: 1.1 proxy", "--basic", "--user", "bob:secret"],
     );
-    assert_eq!(other.status, 403, "the right is of one point");
-    // The status itself is shown to nobody more.
+    assert_eq!(other.status, 403, "the right is for one point");
+    // Authentication does not give access to the status itself.
     let status = get(
         &format!("http://{}/api/v1/status", server.addr()),
         &["--header", "Via: 1.1 proxy", "--basic", "--user", "bob:secret"],
@@ -70,21 +70,21 @@ fn s15_disconnect_by_a_user() {
     let apart = with_users(|config| config.status_listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))));
     let _encoder = Encoder::start(apart.addr(), "concert", AGENT, header("", ""));
     until("the push", || apart.stats("concert").unwrap().pushing);
-    assert_eq!(post(apart.addr(), &DIGEST), 400, "it is no request of a player");
+    assert_eq!(post(apart.addr(), &DIGEST), 400, "it is not a request of a player");
     for _ in 0..3 {
         assert_eq!(post(apart.status_addr().unwrap(), &["--basic", "--user", "eve:wrong"]), 401);
     }
     assert_eq!(post(apart.status_addr().unwrap(), &["--basic", "--user", "bob:secret"]), 429);
     let closed = with_users(|config| config.status = StatusAccess::Off);
     assert_eq!(post(closed.addr(), &DIGEST), 403);
-    // Without users nobody is one.
+    // Without users, nobody has the right.
     let open = server_with(|config| config.points.get_mut("concert").unwrap().operate = Principals::Users);
     assert_eq!(post(open.addr(), &DIGEST), 403);
 }
 
-/// Prometheus' own parser reads the metrics.
+/// The parser of Prometheus reads the metrics.
 #[test]
-fn metrics_are_what_prometheus_reads() {
+fn prometheus_reads_the_metrics() {
     let server = server_with(|config| {
         config.points.insert("a \"b\\c\nd".to_owned(), PointConfig::default());
     });
@@ -100,7 +100,7 @@ fn metrics_are_what_prometheus_reads() {
         assert!(!help.is_empty(), "{family}");
         samples[&format!("{sample} {point}")]
     };
-    // The parser calls a counter by its name without `_total`.
+    // The parser names a counter without `_total`.
     assert_eq!(value("asf_point_sessions", "asf_point_sessions_total", "concert"), 1.0);
     assert!(value("asf_point_packets_received", "asf_point_packets_received_total", "concert") > 20.0);
     assert!(value("asf_point_received_bytes", "asf_point_received_bytes_total", "concert") > 1000.0);
@@ -121,7 +121,7 @@ fn metrics_are_what_prometheus_reads() {
     assert_eq!(documented, types.collect(), "docs/status.md");
 }
 
-/// Type, help, and the samples by name and point, of each family.
+/// The type, the help and the samples by name and point, of each family.
 type Families = HashMap<String, (String, String, HashMap<String, f64>)>;
 
 fn parse_metrics(text: &str) -> Families {
