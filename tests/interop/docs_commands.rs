@@ -10,7 +10,7 @@ use std::thread;
 
 use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
 use tempfile::TempDir;
-use test_support::decoded::ffmpeg_file;
+use test_support::decoded::{ffmpeg_file, recordings};
 use test_support::pages::{Page, pages};
 use test_support::pipeline::{plugin_folder, until};
 use test_support::program::Program;
@@ -242,7 +242,9 @@ fn plays() {
 /// In the order of the page: the last one ends the push.
 #[test]
 fn asks() {
-    let (folder, point) = (TempDir::new().unwrap(), point());
+    let (folder, recorded) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let config = PointConfig { record: Some(recorded.path().to_owned()), ..PointConfig::default() };
+    let point = Server::spawn(Config::with_points(["concert"], &config)).unwrap();
     let push = format!(
         "gst-launch-1.0 videotestsrc is-live=true ! avenc_wmv2 ! identity single-segment=true \
          ! asfmux streamable=true ! asfpushsink location=http://{}/concert on-error=fail-all",
@@ -250,7 +252,10 @@ fn asks() {
     );
     let push = run(folder.path(), &push);
     until("a push", || point.stats("concert").unwrap().packets > 10);
+    until("a recording", || !recordings(recorded.path()).is_empty());
+    let recording = recordings(recorded.path())[0].file_name().unwrap().to_string_lossy().into_owned();
     for (_, command) in all(&[Way::Ask]) {
+        let command = command.replace("concert-20261125T001500Z-0001.asf", &recording);
         run(folder.path(), &at(&command, [&point, &point])).output();
     }
     drop(push);
