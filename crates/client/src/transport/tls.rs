@@ -175,9 +175,7 @@ mod with_rustls {
         let config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
             .with_safe_default_protocol_versions()
             .map_err(|error| {
-                TlsOptionsError(format!(
-                    "cannot set up TLS ({error}); rebuild the plugin with its default cargo features"
-                ))
+                TlsOptionsError(format!("internal error: cannot set up TLS ({error}); rebuild the plugin"))
             })?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
