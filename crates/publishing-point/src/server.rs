@@ -123,8 +123,8 @@ impl Server {
         self.controls.registry.config().drain_time + SHUTDOWN_TIME
     }
 
-    /// Ends pushes with 503 and players' streams with `$E`, and makes the recordings whole. Gives
-    /// what each point has done, by name.
+    /// Ends pushes with 503 and players' streams with `$E`, and completes the recordings. Returns the statistics of
+    /// each point, by name.
     pub async fn shutdown(self) -> Vec<(String, PointStats)> {
         let points = end_points(&self.controls.registry).await;
         self.stop.send_replace(true);

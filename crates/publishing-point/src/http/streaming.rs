@@ -34,7 +34,7 @@ pub(crate) struct StreamResponse {
 }
 
 impl StreamResponse {
-    /// Takes the body of a response, if it is a stream with which the connection ends, and what is sent before it.
+    /// Takes the body of a response if it is a stream that ends with the connection, and formats the response head.
     pub(crate) fn take(response: &mut Response<Body>) -> Option<Self> {
         let body = match std::mem::replace(response.body_mut(), Body::empty()) {
             Body::UntilClose(body) => body,

@@ -19,7 +19,7 @@ use crate::http::body::{Body, BodyStream};
 use crate::http::buf_list::BufList;
 use crate::points::publishing_point::PublishingPoint;
 
-/// Downloads at one time: each keeps a file open, and the disk is the recorder's first.
+/// Maximum simultaneous downloads: each keeps a file open, and the recorder has priority on the disk.
 const MAX_DOWNLOADS: usize = 16;
 /// Bytes that are read from a file at a time.
 const CHUNK: usize = 64 * 1024;

@@ -32,7 +32,7 @@ use wmhttp::server::access::{RequestLine, Unauthorized};
 
 /// The path of health checks; the name of a point may follow.
 const HEALTH: &str = "/healthz";
-/// Seconds of history, where the request does not say how many.
+/// Seconds of history if the request does not specify them.
 const DEFAULT_HISTORY_SECONDS: usize = 120;
 /// The status that an encoder receives if the operator ends its push (S-15).
 const TERMINATED_STATUS: u16 = 403;

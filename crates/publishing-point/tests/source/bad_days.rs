@@ -280,13 +280,13 @@ fn an_edge_out_of_descriptors() {
     command.arg("--nofile=40").arg(test_support::server_program()).arg("--config").arg(&config);
     let edge = PointProgram::spawn(&mut command, directory);
     assert!(edge.log().contains("limit of file descriptors is too low for the configured number"), "{}", edge.log());
-    // More than it has descriptors for: some wait until it accepts them.
+    // More connections than the edge has descriptors for: some wait until it accepts them.
     let begun = Instant::now();
     let mut players: Vec<Wire> = (0..60).map(|_| Wire::to(edge.address)).collect();
     let lines = || edge.log().matches("cannot accept connections").count();
-    until("it has none left", || lines() == 1);
+    until("the edge has no descriptors left", || lines() == 1);
     assert!(edge.log().contains("Raise the limit of file descriptors"), "{}", edge.log());
-    // There is none for the connection to the origin either.
+    // No descriptor is left for the connection to the origin either.
     players[0].send(FFMPEG_PLAY);
     let response = players[0].response();
     assert_eq!(response.status, 503, "{}", response.head);
@@ -295,9 +295,9 @@ fn an_edge_out_of_descriptors() {
         edge.log().contains("source failed") && edge.log().contains("Raise the limits of descriptors and threads")
     });
     assert_eq!(root.stats("concert").unwrap().players, 0);
-    // It tries again meanwhile, ten times a second.
+    // The edge keeps trying meanwhile, ten times per second.
     thread::sleep(Duration::from_millis(500));
-    // Those who are gone leave their descriptors.
+    // Clients that disconnect free their descriptors.
     players.truncate(10);
     let mut player = Wire::to(edge.address);
     until("a player has the stream", || {

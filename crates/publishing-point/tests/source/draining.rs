@@ -74,15 +74,15 @@ fn a_stopping_server_moves_its_players_elsewhere() {
     assert!(out.contains("players=11"), "{out} {log}");
 }
 
-/// The value of a key that a YAML file has once.
+/// Returns the value of a key that occurs once in a YAML file.
 fn value<'a>(yaml: &'a str, key: &str) -> &'a str {
     let mut values = yaml.lines().filter_map(|line| line.trim().strip_prefix(key)?.strip_prefix(": "));
     let found = values.next().unwrap_or_else(|| panic!("{key} is missing"));
-    assert_eq!(values.next(), None, "{key} is there twice");
+    assert_eq!(values.next(), None, "{key} occurs twice");
     found
 }
 
-/// The configuration in the manifests of Kubernetes is one, and fits what is around it.
+/// The configuration in the Kubernetes manifests is valid, and matches the other manifests.
 #[test]
 fn the_kubernetes_manifests_fit_the_server() {
     let yaml = fs::read_to_string(test_support::root().join("packaging/kubernetes/edges.yaml")).unwrap();
