@@ -35,12 +35,12 @@ fn a_warning_precedes_the_idle_timeout() {
     connection.set_up(&wms(204, "one").replace("timeout=60000", "timeout=400"));
     connection.packet();
     connection.data(10);
-    let notice = wait_for_notice(&pushing, "upstream has sent no packet");
+    let notice = wait_for_notice(&pushing, "upstream has sent no data");
     assert_eq!(notice.get::<&str>("destination"), Ok("dest_0"));
     // Once per pause.
     feed(&source, media::packet(10, STEP));
     connection.data(1);
-    wait_for_notice(&pushing, "upstream has sent no packet");
+    wait_for_notice(&pushing, "upstream has sent no data");
 }
 
 /// A very short Idle-Timeout does not cause a WARNING for each packet.

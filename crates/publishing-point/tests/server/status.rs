@@ -370,6 +370,9 @@ fn recordings_need_the_right_to_play() {
     let asked = ask("GET", path, &[]);
     assert!(asked.status == 401 && asked.head.contains("\r\nWWW-Authenticate: "), "{}", asked.head);
     assert_eq!(ask("GET", path, &[NOT_BOB]).status, 401);
+    // The file is still being finished for a moment after the push.
+    let is_finished = || ask("GET", path, &[BOB]).body == std::fs::read(folder.path().join(name)).unwrap();
+    until("the finished file", is_finished);
     let file = ask("GET", path, &[BOB]);
     let bytes = std::fs::read(folder.path().join(name)).unwrap();
     assert_eq!(file.status, 200, "{}", file.head);
