@@ -13,6 +13,10 @@ use tokio::time::sleep;
 use wmhttp::pull::{Failure, Kind};
 use wmhttp::via::Via;
 
+/// Time that the origin needs to respond at least. A player does not wait for an attempt that begins later than this before
+/// the end of its wait.
+const LEAST_ATTEMPT_TIME: Duration = Duration::from_secs(2);
+
 /// The stage of the pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SourceStage {
@@ -200,7 +204,7 @@ impl SourceState {
             if let SourceStage::Waiting { until: retry } = stats.stage {
                 let now = Instant::now();
                 // There was a failure since this player arrived, or the next attempt is too late for it.
-                if stats.attempts > attempts || retry > until {
+                if stats.attempts > attempts || retry + LEAST_ATTEMPT_TIME > until {
                     return Err(SourceUnavailable::Failed { retry_in: retry.saturating_duration_since(now) });
                 }
             }
@@ -421,9 +425,17 @@ mod tests {
         state.set_connecting();
         state.set_failed(&failure(), 2, Instant::now() + Duration::from_secs(60));
         assert!(matches!(waiting.await.unwrap(), Some(SourceUnavailable::Failed { .. })));
-        let late = state.wait(&Via::default(), PATIENCE, || false).await.err();
-        assert!(matches!(late, Some(SourceUnavailable::Failed { retry_in }) if retry_in > PATIENCE));
-        assert_eq!(state.stats().failures["malformed"], 2);
+        for delay in [Duration::from_secs(60), PATIENCE - Duration::from_secs(1)] {
+            state.set_failed(&failure(), 3, Instant::now() + delay);
+            let waiting = tokio::spawn({
+                let state = Arc::clone(&state);
+                async move { state.wait(&Via::default(), PATIENCE, || false).await.err() }
+            });
+            tokio::task::yield_now().await;
+            assert!(waiting.is_finished(), "{delay:?}");
+            assert!(matches!(waiting.await.unwrap(), Some(SourceUnavailable::Failed { .. })), "{delay:?}");
+        }
+        assert_eq!(state.stats().failures["malformed"], 4);
     }
 
     #[tokio::test]

@@ -74,7 +74,7 @@ fn until_left(stream: &mut TcpStream) {
 }
 
 fn quick(source: SourceConfig) -> SourceConfig {
-    SourceConfig { timeout: Duration::from_secs(1), retry_delay_max: Duration::from_secs(3600), ..source }
+    SourceConfig { timeout: Duration::from_secs(3), retry_delay_max: Duration::from_secs(3600), ..source }
 }
 
 /// The behaviour of an origin, the kind of the failure, and a part of its message.
@@ -82,12 +82,12 @@ fn quick(source: SourceConfig) -> SourceConfig {
 fn each_faulty_origin_is_reported() {
     type Script = fn(&mut TcpStream, &str);
     let cases: &[(&str, &str, Script)] = &[
-        ("stalled", "did not answer within 1 s", |stream, _| until_left(stream)),
-        ("stalled", "sent no header within 1 s", |stream, _| {
+        ("stalled", "did not answer within 3 s", |stream, _| until_left(stream)),
+        ("stalled", "sent no header within 3 s", |stream, _| {
             let _ = stream.write_all(OK);
             until_left(stream);
         }),
-        ("stalled", "sent no packet for 1 s", |stream, _| {
+        ("stalled", "sent no packet for 3 s", |stream, _| {
             begin(stream);
             until_left(stream);
         }),
