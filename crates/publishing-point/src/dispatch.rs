@@ -45,16 +45,16 @@ impl Handler for Dispatcher {
         let mut client = Client::of(connection.peer(), request.headers());
         // Credentials for a proxy in front of the server are not a login attempt at this server.
         let has_credentials = request.headers().contains_key(header::AUTHORIZATION);
-        let visit = connection.visit();
+        let permit = connection.permit();
         let bounds = &self.registry.config().bounds;
         let refusal = match hygiene::check(&mut request) {
             Err((status, reason)) => Some(self.refuse(pushes, status, reason)),
             Ok(()) => {
                 // Access to the status is checked by the status handler.
-                if !pushes && let Some(response) = self.status.answer(connection.peer(), visit, &request).await {
+                if !pushes && let Some(response) = self.status.answer(connection.peer(), permit, &request).await {
                     return Ok(response);
                 }
-                self.refusal(visit, pushes, &path, has_credentials)
+                self.refusal(permit, pushes, &path, has_credentials)
             }
         };
         let Answer { mut response, handled } = match refusal {
@@ -67,14 +67,14 @@ impl Handler for Dispatcher {
             Handled::Refused(refusal) => {
                 client.user = refusal.user;
                 let wanted = if pushes { Wanted::Push } else { Wanted::Play };
-                events::refused(visit, wanted, response.status(), &refusal.reason, &client, &path);
+                events::refused(permit, wanted, response.status(), &refusal.reason, &client, &path);
             }
             Handled::Unauthorized { stale, user } => {
                 if has_credentials && !stale {
-                    record_failed_login(visit, bounds, user.as_deref(), &path);
+                    record_failed_login(permit, bounds, user.as_deref(), &path);
                 }
                 write_challenge_names(&mut response).await;
-                return Ok(connection.asked(response));
+                return Ok(connection.count_challenge(response));
             }
             Handled::Player | Handled::PushAccepted => connection.mark_established(),
         }
@@ -84,11 +84,11 @@ impl Handler for Dispatcher {
 
 impl Dispatcher {
     /// Returns the refusal of an address that is outside the allowed networks or has made too many failed logins.
-    fn refusal(&self, visit: &ConnectionPermit, pushes: bool, path: &str, has_credentials: bool) -> Option<Answer> {
-        if !self.is_network_allowed(pushes, path, visit.address()) {
+    fn refusal(&self, permit: &ConnectionPermit, pushes: bool, path: &str, has_credentials: bool) -> Option<Answer> {
+        if !self.is_network_allowed(pushes, path, permit.address()) {
             return Some(self.refuse(pushes, StatusCode::FORBIDDEN, "your address is not in an allowed network"));
         }
-        let wait = visit.locked_out(&self.registry.config().bounds, Instant::now()).filter(|_| has_credentials)?;
+        let wait = permit.locked_out(&self.registry.config().bounds, Instant::now()).filter(|_| has_credentials)?;
         let Answer { response, handled } = self.refuse(pushes, StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT);
         Some(Answer::new(handled, retry_after(response, wait)))
     }

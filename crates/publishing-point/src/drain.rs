@@ -31,7 +31,7 @@ pub(crate) async fn drain(registry: &Registry, time: Duration) {
             continue;
         }
         let players: Vec<_> =
-            registry.points().iter().flat_map(|point| point.ledger().players().0).map(|(player, _)| player).collect();
+            registry.points().iter().flat_map(|point| point.activity().players().0).map(|(player, _)| player).collect();
         if players.is_empty() || now >= until {
             return;
         }

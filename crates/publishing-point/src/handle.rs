@@ -86,7 +86,7 @@ impl ServerHandle {
             match self.registry.point_named(name) {
                 None => fresh.push(PublishingPoint::create(name, &Arc::new(settings.clone()))?),
                 Some(point) if point.recorder().is_none() => {
-                    let recorder = PublishingPoint::create_recorder(name, settings, point.ledger())?;
+                    let recorder = PublishingPoint::create_recorder(name, settings, point.activity())?;
                     recorders.extend(recorder.map(|recorder| (point, recorder)));
                 }
                 Some(_) => {}

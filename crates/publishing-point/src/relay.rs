@@ -94,7 +94,7 @@ struct Shared {
     /// The point's name in Via, which is unique and cannot be guessed.
     via_pseudonym: String,
     /// The recent errors of the point, for the status.
-    ledger: Arc<PointActivity>,
+    activity: Arc<PointActivity>,
     state: Mutex<State>,
 }
 
@@ -117,15 +117,15 @@ struct Ending {
 
 impl Relays {
     /// Creates the relays of the point `point`, whose name in Via is `via_pseudonym`. Failures are recorded in
-    /// `ledger`.
+    /// `activity`.
     pub(crate) fn new(
         point: &str,
         via_pseudonym: String,
         wanted: Vec<RelayConfig>,
-        ledger: Arc<PointActivity>,
+        activity: Arc<PointActivity>,
     ) -> Self {
         let state = State { wanted, via: Via::default(), stream: None, ending: Vec::new(), past: HashMap::new() };
-        let shared = Shared { point: point.to_owned(), via_pseudonym, ledger, state: Mutex::new(state) };
+        let shared = Shared { point: point.to_owned(), via_pseudonym, activity, state: Mutex::new(state) };
         Self { shared: Arc::new(shared) }
     }
 
@@ -248,8 +248,8 @@ impl Shared {
 
     fn add(&self, publisher: &Publisher, forward: &RelayConfig, via: &Via) {
         let location = self.location(forward);
-        let (point, ledger) = (self.point.clone(), Arc::clone(&self.ledger));
-        let logger = Arc::new(RelayLogger { point, to: location.clone(), ledger });
+        let (point, activity) = (self.point.clone(), Arc::clone(&self.activity));
+        let logger = Arc::new(RelayLogger { point, to: location.clone(), activity });
         if let Err(error) = publisher.add(&location, self.settings(forward, via), logger) {
             tracing::error!(point = self.point, to = location, %error, "cannot relay the stream: no I/O thread");
         }
@@ -292,23 +292,23 @@ impl Shared {
 struct RelayLogger {
     point: String,
     to: String,
-    ledger: Arc<PointActivity>,
+    activity: Arc<PointActivity>,
 }
 
 impl DestinationObserver for RelayLogger {
     fn report(&self, report: DestinationEvent) {
-        let Self { point, to, ledger } = self;
+        let Self { point, to, activity } = self;
         match report {
             DestinationEvent::StateChange(step) => match (step.status, step.failure) {
                 (Status::Started, _) => tracing::info!(point, to, "relay started"),
                 (Status::ReconnectStart, Some(failure)) => {
                     let retry_in = step.retry_in.map(|time| whole_milliseconds(time).to_string());
                     tracing::warn!(point, to, error = %failure, retry_in, "relay connection failed");
-                    ledger.trouble(&format!("relay to {to} failed: {failure}"));
+                    activity.record_error(&format!("relay to {to} failed: {failure}"));
                 }
                 (Status::Error, Some(failure)) => {
                     tracing::error!(point, to, error = %failure, "relay failed permanently");
-                    ledger.trouble(&format!("relay to {to} failed permanently: {failure}"));
+                    activity.record_error(&format!("relay to {to} failed permanently: {failure}"));
                 }
                 (Status::Stopped, _) => tracing::info!(point, to, "relay ended"),
                 (status, _) => tracing::debug!(point, to, ?status, "relay status"),
@@ -316,7 +316,9 @@ impl DestinationObserver for RelayLogger {
             DestinationEvent::Notice { text, remedy, .. } => tracing::warn!(point, to, remedy, "relay: {text}"),
             DestinationEvent::Dropped { packets, .. } => {
                 tracing::warn!(point, to, packets, "packets not relayed: the other server is disconnected or too slow");
-                ledger.trouble(&format!("packets not relayed to {to}: the other server is disconnected or too slow"));
+                activity.record_error(&format!(
+                    "packets not relayed to {to}: the other server is disconnected or too slow"
+                ));
             }
             // The server cannot request a key frame from the encoder.
             DestinationEvent::KeyFrameWanted { .. } => {}

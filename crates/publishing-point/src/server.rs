@@ -74,18 +74,18 @@ impl Server {
         let registry = Arc::new(Registry::new(config, points));
         let mut watching = JoinSet::new();
         watching.spawn(sampler::sample(Arc::downgrade(&registry)));
-        let gate = ClientLimits::new();
+        let client_limits = ClientLimits::new();
         let status_address = status_listener.as_ref().map(StatusListener::address);
         let urls = Urls::new(address, tls_address, status_address);
         let status = Arc::new(Status::new(
             Arc::clone(&registry),
             Arc::clone(&access),
-            Arc::clone(&gate),
+            Arc::clone(&client_limits),
             urls.clone(),
             status_listener.is_some(),
         ));
         if let Some(listener) = status_listener {
-            watching.spawn(listener.serve(Arc::clone(&status), Arc::clone(&gate)));
+            watching.spawn(listener.serve(Arc::clone(&status), Arc::clone(&client_limits)));
         }
         let dispatcher = Arc::new(Dispatcher {
             registry: Arc::clone(&registry),
@@ -97,7 +97,8 @@ impl Server {
         let listeners = [(Some(listener), Scheme::Plain), (tls_listener, Scheme::Tls)];
         let accepting = listeners.into_iter().filter_map(|(listener, scheme)| {
             let dispatcher = Arc::clone(&dispatcher);
-            let listener = Listener { listener: listener?, scheme, dispatcher, gate: Arc::clone(&gate) };
+            let listener =
+                Listener { listener: listener?, scheme, dispatcher, client_limits: Arc::clone(&client_limits) };
             Some(tokio::spawn(listener.keep(stopped.clone())))
         });
         let accepting = accepting.collect();
@@ -188,7 +189,7 @@ struct Listener {
     listener: TcpListener,
     scheme: Scheme,
     dispatcher: Arc<Dispatcher>,
-    gate: Arc<ClientLimits>,
+    client_limits: Arc<ClientLimits>,
 }
 
 impl Listener {
@@ -224,8 +225,9 @@ impl Listener {
         let address = peer.ip();
         let registry = &self.dispatcher.registry;
         let config = registry.config();
-        let visit = match self.gate.enter(address, config.connection_limit(), &config.bounds, Instant::now()) {
-            Ok(visit) => visit,
+        let permit = match self.client_limits.enter(address, config.connection_limit(), &config.bounds, Instant::now())
+        {
+            Ok(permit) => permit,
             Err(refused) => return tracing::debug!(%address, %refused, "connection rejected"),
         };
         let tls = match self.scheme {
@@ -241,6 +243,6 @@ impl Listener {
             inactivity_timeout: config.policy.inactivity_timeout,
             tls,
         };
-        connections.spawn(connection::serve(Arc::clone(&self.dispatcher), stream, peer, settings, visit));
+        connections.spawn(connection::serve(Arc::clone(&self.dispatcher), stream, peer, settings, permit));
     }
 }

@@ -136,7 +136,7 @@ impl ClientLimits {
 
     /// Returns the login attempts of this address.
     pub(crate) fn caller(self: &Arc<Self>, address: IpAddr) -> Caller {
-        Caller { gate: Arc::clone(self), site: AddressKey::of(address), address: address.to_canonical() }
+        Caller { client_limits: Arc::clone(self), site: AddressKey::of(address), address: address.to_canonical() }
     }
 
     /// Returns the failed logins so far.
@@ -152,7 +152,7 @@ impl ClientLimits {
 
 /// The login attempts of an address.
 pub(crate) struct Caller {
-    gate: Arc<ClientLimits>,
+    client_limits: Arc<ClientLimits>,
     site: AddressKey,
     address: IpAddr,
 }
@@ -169,14 +169,14 @@ impl Caller {
             return None;
         }
         // Reading does not refresh the entry: an address that is only blocked is forgotten in time.
-        let mut bucket = *self.gate.lock().guesses.peek(&self.site)?;
+        let mut bucket = *self.client_limits.lock().guesses.peek(&self.site)?;
         Some(bucket.wait(1.0, bounds.guesses(), now)).filter(|wait| !wait.is_zero())
     }
 
     /// Returns whether to log a refusal of this address, so that a client cannot fill the log. The value is the number
     /// of refusals left out since the last log line.
     pub(crate) fn takes_log_line(&self, now: Instant) -> Option<u64> {
-        let mut state = self.gate.lock();
+        let mut state = self.client_limits.lock();
         let State { lines, all_lines, .. } = &mut *state;
         let (bucket, left_out) = lines.get_or_insert_mut(self.site, || (TokenBucket::full(LINES_OF_ADDRESS, now), 0));
         let all_lines = all_lines.get_or_insert_with(|| TokenBucket::full(LINES_OF_ALL, now));
@@ -189,7 +189,7 @@ impl Caller {
 
     /// Counts a failed login for the status. The caller limits the length of `user` and `path`.
     pub(crate) fn count_failed_login(&self, user: Option<String>, path: String) {
-        let mut state = self.gate.lock();
+        let mut state = self.client_limits.lock();
         state.failed_logins.count += 1;
         let time = SystemTime::now();
         state.failed_logins.last = Some(FailedLogin { time, address: self.address, user, path });
@@ -201,7 +201,7 @@ impl Caller {
             return false;
         }
         let rate = bounds.guesses();
-        let mut state = self.gate.lock();
+        let mut state = self.client_limits.lock();
         let bucket = state.guesses.get_or_insert_mut(self.site, || TokenBucket::full(rate, now));
         bucket.take(1.0, rate, now) && !bucket.wait(1.0, rate, now).is_zero()
     }
@@ -216,7 +216,7 @@ pub(crate) struct ConnectionPermit {
 impl ConnectionPermit {
     /// Counts the connection as a player from now on; returns `false` if its address has too many players.
     pub(crate) fn play(&self, bounds: &ServerLimits) -> bool {
-        let mut state = self.gate.lock();
+        let mut state = self.client_limits.lock();
         let there = state.there.entry(self.site).or_default();
         if self.plays.load(Ordering::Relaxed) {
             return true;
@@ -240,7 +240,7 @@ impl Deref for ConnectionPermit {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut state = self.gate.lock();
+        let mut state = self.client_limits.lock();
         state.connections -= 1;
         if let Some(there) = state.there.get_mut(&self.site) {
             there.connections -= 1;
@@ -273,8 +273,8 @@ mod tests {
 
     #[test]
     fn connections_are_counted_by_address_and_in_total() {
-        let (gate, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
-        let enter = |text| gate.enter(address(text), 4, &bounds, now);
+        let (client_limits, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
+        let enter = |text| client_limits.enter(address(text), 4, &bounds, now);
         let one = enter("192.0.2.1").unwrap();
         let _mapped = enter("::ffff:192.0.2.1").unwrap();
         assert_eq!(enter("192.0.2.1").err(), Some(Refused::FullOfAddress));
@@ -290,16 +290,16 @@ mod tests {
     /// Each event is one line, but a client cannot fill the log: the lines left out are counted.
     #[test]
     fn log_lines_per_address_are_limited() {
-        let (gate, now) = (ClientLimits::new(), Instant::now());
-        let caller = gate.caller(address("192.0.2.1"));
+        let (client_limits, now) = (ClientLimits::new(), Instant::now());
+        let caller = client_limits.caller(address("192.0.2.1"));
         assert_eq!((0..1000).filter_map(|_| caller.takes_log_line(now)).collect::<Vec<_>>(), [0; 30]);
         assert_eq!(
-            gate.caller(address("192.0.2.2")).takes_log_line(now),
+            client_limits.caller(address("192.0.2.2")).takes_log_line(now),
             Some(0),
             "the limit of another address is separate"
         );
         assert_eq!(caller.takes_log_line(now + Duration::from_secs(5)), Some(970));
-        let many = (0..10_000_u32).map(|host| gate.caller(IpAddr::from(host.to_be_bytes())));
+        let many = (0..10_000_u32).map(|host| client_limits.caller(IpAddr::from(host.to_be_bytes())));
         assert!(
             many.filter_map(|caller| caller.takes_log_line(now)).count() < 600,
             "the lines of all addresses are limited too"
@@ -308,23 +308,23 @@ mod tests {
 
     #[test]
     fn no_state_is_left_of_closed_connections() {
-        let (gate, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
+        let (client_limits, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
         for host in 0..1000_u32 {
-            let visit = gate.enter(IpAddr::from(host.to_be_bytes()), ROOM, &bounds, now).unwrap();
-            assert!(visit.play(&bounds));
+            let permit = client_limits.enter(IpAddr::from(host.to_be_bytes()), ROOM, &bounds, now).unwrap();
+            assert!(permit.play(&bounds));
         }
-        let state = gate.lock();
+        let state = client_limits.lock();
         assert_eq!((state.connections, state.there.len()), (0, 0));
     }
 
     #[test]
     fn remembered_addresses_are_bounded() {
-        let (gate, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
+        let (client_limits, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
         for host in 0..40_000_u32 {
-            let visit = gate.enter(IpAddr::from(host.to_be_bytes()), ROOM, &bounds, now).unwrap();
-            visit.guessed(&bounds, now);
+            let permit = client_limits.enter(IpAddr::from(host.to_be_bytes()), ROOM, &bounds, now).unwrap();
+            permit.guessed(&bounds, now);
         }
-        let state = gate.lock();
+        let state = client_limits.lock();
         assert_eq!(
             (state.arrivals.len(), state.guesses.len()),
             (MAX_REMEMBERED_ADDRESSES.get(), MAX_REMEMBERED_ADDRESSES.get())
@@ -333,8 +333,8 @@ mod tests {
 
     #[test]
     fn the_rate_of_new_connections_is_limited() {
-        let (gate, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
-        let come = |from: &str, now| gate.enter(address(from), ROOM, &bounds, now).err();
+        let (client_limits, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
+        let come = |from: &str, now| client_limits.enter(address(from), ROOM, &bounds, now).err();
         for _ in 0..30 {
             assert_eq!(come("192.0.2.1", now), None);
         }
@@ -349,9 +349,9 @@ mod tests {
 
     #[test]
     fn players_are_counted_once_per_connection() {
-        let (gate, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
-        let one = gate.enter(address("192.0.2.1"), ROOM, &bounds, now).unwrap();
-        let other = gate.enter(address("192.0.2.1"), ROOM, &bounds, now).unwrap();
+        let (client_limits, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
+        let one = client_limits.enter(address("192.0.2.1"), ROOM, &bounds, now).unwrap();
+        let other = client_limits.enter(address("192.0.2.1"), ROOM, &bounds, now).unwrap();
         assert!(one.play(&bounds) && one.play(&bounds) && !other.play(&bounds));
         drop(one);
         assert!(other.play(&bounds));
@@ -360,17 +360,17 @@ mod tests {
     #[test]
     fn failed_logins_block_an_address_and_are_forgotten() {
         let bounds = ServerLimits { max_guesses: 3, guess_window: Duration::from_secs(60), ..ServerLimits::default() };
-        let (gate, now) = (ClientLimits::new(), Instant::now());
-        let visit = |text| gate.enter(address(text), ROOM, &bounds, now).unwrap();
-        let guess = |now| visit("2001:db8::1").guessed(&bounds, now);
+        let (client_limits, now) = (ClientLimits::new(), Instant::now());
+        let permit = |text| client_limits.enter(address(text), ROOM, &bounds, now).unwrap();
+        let guess = |now| permit("2001:db8::1").guessed(&bounds, now);
         assert_eq!([guess(now), guess(now)], [false, false]);
-        assert_eq!(visit("2001:db8::2").locked_out(&bounds, now), None);
+        assert_eq!(permit("2001:db8::2").locked_out(&bounds, now), None);
         assert!(guess(now), "this attempt blocks the address");
         assert!(!guess(now));
         // 60 s for 3 attempts: one more every 20 s.
-        let wait = visit("2001:db8::2").locked_out(&bounds, now).unwrap();
+        let wait = permit("2001:db8::2").locked_out(&bounds, now).unwrap();
         assert!((19..=20).contains(&wait.as_secs()), "{wait:?}");
-        assert_eq!(visit("2001:db8:0:1::1").locked_out(&bounds, now), None);
-        assert_eq!(visit("2001:db8::2").locked_out(&bounds, now + Duration::from_millis(20_001)), None);
+        assert_eq!(permit("2001:db8:0:1::1").locked_out(&bounds, now), None);
+        assert_eq!(permit("2001:db8::2").locked_out(&bounds, now + Duration::from_millis(20_001)), None);
     }
 }

@@ -102,7 +102,7 @@ impl BodyFaults {
     }
 
     /// Waits for a fault that acts at a time, and injects it; returns `false` if the body must not be read further.
-    pub(crate) async fn strike(faults: &mut Option<Self>, session: &mpsc::Sender<BodyChunk>) -> bool {
+    pub(crate) async fn apply(faults: &mut Option<Self>, session: &mpsc::Sender<BodyChunk>) -> bool {
         let Some(faults) = faults else { return pending().await };
         let times = faults.due.iter().filter_map(|fault| {
             let Trigger::Body(Progress::Time(time)) = fault.moment else { return None };

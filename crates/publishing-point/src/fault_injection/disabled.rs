@@ -65,7 +65,7 @@ pub(crate) mod body_faults {
         }
 
         /// Never returns.
-        pub(crate) async fn strike(_: &mut Option<Self>, _: &mpsc::Sender<BodyChunk>) -> bool {
+        pub(crate) async fn apply(_: &mut Option<Self>, _: &mpsc::Sender<BodyChunk>) -> bool {
             pending().await
         }
     }

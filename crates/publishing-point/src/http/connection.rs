@@ -30,7 +30,7 @@ use crate::fault_injection::write_faults::{FaultyStream, WriteFaults};
 /// Bytes that the HTTP library reads ahead of a push session.
 const READ_AHEAD: usize = 64 * 1024;
 /// Authentication challenges on a connection before it is closed. Each challenge costs a nonce.
-const MAX_ASKED: usize = 8;
+const MAX_CHALLENGES: usize = 8;
 /// Time after the Inactivity-Timeout, at which the session itself closes its connection.
 const AFTER_INACTIVITY: Duration = Duration::from_secs(30);
 /// Idle time after which the kernel probes whether the peer still exists.
@@ -46,7 +46,7 @@ pub(crate) struct Connection {
     peer: SocketAddr,
     /// The scheme of URLs of this server on this connection.
     scheme: &'static str,
-    visit: ConnectionPermit,
+    permit: ConnectionPermit,
     socket: Arc<OpenSocket>,
     close: Notify,
     /// Whether the connection is closed by a reset.
@@ -58,18 +58,18 @@ pub(crate) struct Connection {
     busy: AtomicUsize,
     /// Whether the connection pushes or plays, so that no idle limit applies.
     settled: AtomicBool,
-    asked: AtomicUsize,
+    challenges: AtomicUsize,
     wire: Arc<WriteFaults>,
     /// The stream response that takes over the connection, if any.
     streaming: Mutex<Option<StreamResponse>>,
 }
 
 impl Connection {
-    fn new(peer: SocketAddr, scheme: &'static str, visit: ConnectionPermit) -> Self {
+    fn new(peer: SocketAddr, scheme: &'static str, permit: ConnectionPermit) -> Self {
         Self {
             peer,
             scheme,
-            visit,
+            permit,
             socket: Arc::default(),
             close: Notify::new(),
             resets: AtomicBool::new(false),
@@ -77,7 +77,7 @@ impl Connection {
             seen: AtomicU64::new(0),
             busy: AtomicUsize::new(0),
             settled: AtomicBool::new(false),
-            asked: AtomicUsize::new(0),
+            challenges: AtomicUsize::new(0),
             wire: Arc::default(),
             streaming: Mutex::default(),
         }
@@ -94,8 +94,8 @@ impl Connection {
     }
 
     /// Returns the permit of the connection, with the limits of its address.
-    pub(crate) fn visit(&self) -> &ConnectionPermit {
-        &self.visit
+    pub(crate) fn permit(&self) -> &ConnectionPermit {
+        &self.permit
     }
 
     /// Returns the connection's socket, to query the kernel's state of it.
@@ -109,8 +109,8 @@ impl Connection {
     }
 
     /// Counts an authentication challenge; the connection closes after too many of them.
-    pub(crate) fn asked(&self, mut response: Response<Body>) -> Response<Body> {
-        if self.asked.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_ASKED {
+    pub(crate) fn count_challenge(&self, mut response: Response<Body>) -> Response<Body> {
+        if self.challenges.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_CHALLENGES {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -190,10 +190,10 @@ pub(crate) async fn serve<H: Handler>(
     stream: TcpStream,
     peer: SocketAddr,
     settings: ConnectionSettings,
-    visit: ConnectionPermit,
+    permit: ConnectionPermit,
 ) {
     // Boxed, so that the long-lived connection of a player needs no memory for the phases before and after its stream.
-    let served = Box::pin(serve_http(handler, stream, peer, settings, visit)).await;
+    let served = Box::pin(serve_http(handler, stream, peer, settings, permit)).await;
     let Some((connection, mut stream)) = served else { return };
     let streaming = connection.streaming.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(response) = streaming {
@@ -219,7 +219,7 @@ async fn serve_http<H: Handler>(
     stream: TcpStream,
     peer: SocketAddr,
     settings: ConnectionSettings,
-    visit: ConnectionPermit,
+    permit: ConnectionPermit,
 ) -> Option<(Arc<Connection>, MaybeTlsStream)> {
     if let Err(error) = set_options(&stream, &settings) {
         tracing::debug!(%error, "cannot set socket options");
@@ -237,7 +237,7 @@ async fn serve_http<H: Handler>(
             return None;
         }
     };
-    let connection = Arc::new(Connection::new(peer, scheme, visit));
+    let connection = Arc::new(Connection::new(peer, scheme, permit));
     // This timeout also limits the time between requests.
     let head_timeout = inactivity_timeout + AFTER_INACTIVITY;
     let service = {

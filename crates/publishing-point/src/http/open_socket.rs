@@ -34,7 +34,8 @@ impl OpenSocket {
     pub(crate) fn acknowledgements(self: &Arc<Self>) -> Acknowledgements {
         // The kernel's counters are those of a connection that this side opened, whose SYN is acknowledged too. For an
         // accepted connection they are one byte more.
-        let taken = |told: Telemetry| told.outstanding.saturating_add(told.acknowledged.saturating_sub(1));
+        let taken =
+            |telemetry: Telemetry| telemetry.outstanding.saturating_add(telemetry.acknowledged.saturating_sub(1));
         let before = self.telemetry().map_or(0, taken);
         Acknowledgements { socket: Arc::clone(self), before }
     }
@@ -59,7 +60,7 @@ impl Drop for CloseGuard {
 impl Acknowledgements {
     /// Returns the bytes acknowledged since then; `None` if the system does not know, or the connection has ended.
     pub(crate) fn bytes(&self) -> Option<u64> {
-        self.socket.telemetry().map(|told| told.acknowledged.saturating_sub(self.before))
+        self.socket.telemetry().map(|telemetry| telemetry.acknowledged.saturating_sub(self.before))
     }
 }
 

@@ -227,7 +227,7 @@ async fn pump(
         let frame = tokio::select! {
             frame = body.frame() => frame,
             () = session.closed() => return,
-            go_on = BodyFaults::strike(&mut faults, &session) => if go_on { continue } else { return },
+            go_on = BodyFaults::apply(&mut faults, &session) => if go_on { continue } else { return },
         };
         let chunk = match frame {
             None => BodyChunk::End,

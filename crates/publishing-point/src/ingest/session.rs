@@ -235,7 +235,7 @@ impl Session {
                     self.pusher.log_end(self.point.name(), why.as_deref().unwrap_or_else(|| words(reason)), is_refused);
                     // The other reasons were already reported, or are not errors.
                     if ![Hresult::OK, Hresult::ABORT, Hresult::TIMEOUT, Hresult::BAD_REQUEST].contains(&reason) {
-                        self.point.ledger().trouble(&format!("push session ended: {reason}"));
+                        self.point.activity().record_error(&format!("push session ended: {reason}"));
                     }
                     self.writer.end(SESSION_FINISH_TIMEOUT).await;
                     self.point.set_pushing(false);
@@ -254,7 +254,7 @@ impl Session {
     /// Answers the PushStart in progress. This has no effect if its connection is closed.
     fn answer(&mut self, reply: Reply) {
         if let (400.., Some((_, text))) = (reply.status, &reply.body) {
-            self.point.ledger().trouble(&format!("push ended: {} {}", reply.status, text.trim_end()));
+            self.point.activity().record_error(&format!("push ended: {} {}", reply.status, text.trim_end()));
         }
         if let Some(current) = self.current.take() {
             let _ = current.answer.send(reply);

@@ -106,7 +106,7 @@ impl Ingest {
                 if let (Some(point), 400.., Some((_, text))) =
                     (self.registry.point_named(&name), reply.status, &reply.body)
                 {
-                    point.ledger().trouble(&format!("push refused: {} {}", reply.status, text.trim_end()));
+                    point.activity().record_error(&format!("push refused: {} {}", reply.status, text.trim_end()));
                 }
                 return Err(reply);
             }
@@ -180,7 +180,7 @@ impl Ingest {
     fn source_refusal(&self, name: &str, directives: &Directives) -> Option<Reply> {
         let point = self.registry.point_named(name).or_else(|| self.template(directives))?;
         point.config().source.as_ref()?;
-        point.ledger().trouble("push refused: the point has a `source`");
+        point.activity().record_error("push refused: the point has a `source`");
         let text = "this publishing point pulls its stream from another server (`source` in its configuration): push to \
                     that server, or to another publishing point, or remove `source`";
         Some(Reply::error(&self.registry.config().policy, 403, text))
@@ -201,7 +201,7 @@ impl Ingest {
             return Ok(None);
         }
         let Some(template) = self.template(directives).map(|template| template.config()) else { return Ok(None) };
-        if !Networks::allow(template.allow_push.as_ref(), connection.visit().address()) {
+        if !Networks::allow(template.allow_push.as_ref(), connection.permit().address()) {
             return Err(Reply::error(policy, 403, "your address is not in a network that the template allows"));
         }
         if is_reserved(name) {

@@ -84,7 +84,7 @@ impl Playback {
             Err(error) => return no_entry(error),
         }
         let plays = matches!(wish, PlayerRequest::Play { .. }) && request.method() != Method::HEAD;
-        if plays && !connection.visit().play(&self.registry.config().bounds) {
+        if plays && !connection.permit().play(&self.registry.config().bounds) {
             let Answer { response, handled } = text(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_OF_ADDRESS);
             return Answer::new(handled, retry_after(response, PLAYERS_RETRY));
         }
@@ -154,7 +154,7 @@ impl Playback {
     fn begin_stream(&self, path: &str, order: &PlayRequest) -> Result<PlayerStream, PlayError> {
         let point = self.registry.point(path).ok_or(PlayError::UnknownPoint)?;
         if self.is_full() {
-            point.ledger().trouble("player refused: the server's player limit is reached");
+            point.activity().record_error("player refused: the server's player limit is reached");
             return Err(PlayError::TooManyPlayers);
         }
         let joined = point.join(&self.playing).ok_or(PlayError::NotPushed)?;

@@ -57,7 +57,7 @@ fn unavailable(point: &PublishingPoint, error: SourceUnavailable) -> Answer {
         }
         SourceUnavailable::Loop => {
             tracing::warn!(point = point.name(), "player refused: its request has passed this point before");
-            point.ledger().trouble("a relay requested the stream it is the source of: the sources form a loop");
+            point.activity().record_error("a relay requested the stream it is the source of: the sources form a loop");
             let why = "this request comes from this publishing point itself: remove one `source` from the loop\n";
             text(StatusCode::LOOP_DETECTED, why)
         }

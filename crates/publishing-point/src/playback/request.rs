@@ -165,7 +165,7 @@ mod tests {
         lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 
-    fn wish(method: Method, lines: &[(&'static str, &'static str)]) -> PlayerRequest {
+    fn parsed(method: Method, lines: &[(&'static str, &'static str)]) -> PlayerRequest {
         PlayerRequest::of(&method, "/concert", None, &headers(lines))
     }
 
@@ -189,8 +189,8 @@ mod tests {
 
     #[test]
     fn requests_are_classified_by_tokens_anywhere() {
-        assert_eq!(wish(Method::GET, &[("pragma", "no-cache,rate=1.0")]), PlayerRequest::Describe);
-        assert_eq!(wish(Method::GET, &[("user-agent", "NSPlayer/4.1.0.3856")]), PlayerRequest::Describe);
+        assert_eq!(parsed(Method::GET, &[("pragma", "no-cache,rate=1.0")]), PlayerRequest::Describe);
+        assert_eq!(parsed(Method::GET, &[("user-agent", "NSPlayer/4.1.0.3856")]), PlayerRequest::Describe);
         let ffmpeg = [
             ("pragma", "xPlayStrm=1"),
             ("pragma", "stream-switch-count=2"),
@@ -198,39 +198,39 @@ mod tests {
             ("pragma", "no-cache,rate=1.000000,stream-time=0Connection: Close"),
         ];
         let both = "stream-switch-entry=ffff:1:0 ffff:2:0";
-        assert_eq!(wish(Method::GET, &ffmpeg), play(both, false, false));
+        assert_eq!(parsed(Method::GET, &ffmpeg), play(both, false, false));
         let new = [("pragma", "XPLAYSTRM=1, version11-enabled=1")];
-        assert_eq!(wish(Method::GET, &new), play("", true, false));
+        assert_eq!(parsed(Method::GET, &new), play("", true, false));
         let vlc = [("pragma", "xPlayStrm=1"), ("user-agent", "NSPlayer/7.10.0.3059")];
-        assert_eq!(wish(Method::GET, &vlc), play("", false, false));
+        assert_eq!(parsed(Method::GET, &vlc), play("", false, false));
         for windows in ["NSPlayer/12.0.19041.1", "NSPlayer/9.0.0.2980", "NSServer/9.1.1.5001", "WMCacheProxy/9.0"] {
-            assert_eq!(wish(Method::GET, &[vlc[0], ("user-agent", windows)]), play("", false, true));
+            assert_eq!(parsed(Method::GET, &[vlc[0], ("user-agent", windows)]), play("", false, true));
         }
         let log = [("content-type", "application/x-wms-LogStats;charset=UTF-8")];
-        assert_eq!(wish(Method::POST, &log), PlayerRequest::Log { line: None });
+        assert_eq!(parsed(Method::POST, &log), PlayerRequest::Log { line: None });
         let line = [("pragma", "Log-Line=0.0.0.0 2003-09-10 A")];
-        assert_eq!(wish(Method::POST, &line), PlayerRequest::Log { line: Some("0.0.0.0 2003-09-10 A".to_owned()) });
-        assert_eq!(wish(Method::POST, &[("pragma", "xKeepAliveInPause=1")]), PlayerRequest::KeepAlive);
-        assert_eq!(wish(Method::POST, &[("pragma", "xStopStrm=1")]), PlayerRequest::Stop);
+        assert_eq!(parsed(Method::POST, &line), PlayerRequest::Log { line: Some("0.0.0.0 2003-09-10 A".to_owned()) });
+        assert_eq!(parsed(Method::POST, &[("pragma", "xKeepAliveInPause=1")]), PlayerRequest::KeepAlive);
+        assert_eq!(parsed(Method::POST, &[("pragma", "xStopStrm=1")]), PlayerRequest::Stop);
         let select = [("pragma", "stream-switch-entry=1:2:0")];
         assert_eq!(
-            wish(Method::POST, &select),
+            parsed(Method::POST, &select),
             PlayerRequest::Select(StreamSelection::read("stream-switch-entry=1:2:0"))
         );
-        assert_eq!(wish(Method::OPTIONS, &[]), PlayerRequest::Options);
-        assert!(matches!(wish(Method::POST, &[]), PlayerRequest::Nothing(_)));
-        assert!(matches!(wish(Method::GET, &[("pragma", "xPlayNextEntry=1")]), PlayerRequest::Nothing(_)));
-        assert_eq!(wish(Method::PUT, &[]), PlayerRequest::NoMethod);
+        assert_eq!(parsed(Method::OPTIONS, &[]), PlayerRequest::Options);
+        assert!(matches!(parsed(Method::POST, &[]), PlayerRequest::Nothing(_)));
+        assert!(matches!(parsed(Method::GET, &[("pragma", "xPlayNextEntry=1")]), PlayerRequest::Nothing(_)));
+        assert_eq!(parsed(Method::PUT, &[]), PlayerRequest::NoMethod);
     }
 
     #[test]
     fn browsers_get_a_playlist_and_programs_the_stream() {
-        assert_eq!(wish(Method::GET, &[("user-agent", "Mozilla/5.0 (X11)")]), PlayerRequest::Asx);
-        assert_eq!(wish(Method::HEAD, &[]), PlayerRequest::Asx);
+        assert_eq!(parsed(Method::GET, &[("user-agent", "Mozilla/5.0 (X11)")]), PlayerRequest::Asx);
+        assert_eq!(parsed(Method::HEAD, &[]), PlayerRequest::Asx);
         for agent in
             ["VLC/3.0.24 LibVLC/3.0.24", "Lavf/59.27.100", "libmpv", "GStreamer souphttpsrc 1.22", "MPlayer 1.5"]
         {
-            assert_eq!(wish(Method::GET, &[("user-agent", agent)]), plain());
+            assert_eq!(parsed(Method::GET, &[("user-agent", agent)]), plain());
         }
         let of = |path, query| PlayerRequest::of(&Method::GET, path, query, &headers(&[("user-agent", "VLC/3.0.24")]));
         assert_eq!(of("/concert.asx", None), PlayerRequest::Asx);

@@ -22,11 +22,11 @@ pub(crate) struct PlayerSessions(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    viewers: HashMap<u32, Viewer>,
+    sessions: HashMap<u32, PlayerSession>,
     swept: Option<Instant>,
 }
 
-struct Viewer {
+struct PlayerSession {
     seen: Instant,
     stream: Weak<StreamControl>,
 }
@@ -46,8 +46,8 @@ impl PlayerSessions {
         state.sweep(now);
         loop {
             let id = SysRng.try_next_u32().ok()?;
-            if id != 0 && !state.viewers.contains_key(&id) {
-                state.viewers.insert(id, Viewer { seen: now, stream: Weak::new() });
+            if id != 0 && !state.sessions.contains_key(&id) {
+                state.sessions.insert(id, PlayerSession { seen: now, stream: Weak::new() });
                 return Some(id);
             }
         }
@@ -57,19 +57,19 @@ impl PlayerSessions {
     pub(crate) fn look_up(&self, id: u32, now: Instant) -> SessionState {
         let mut state = self.lock();
         state.sweep(now);
-        let Some(viewer) = state.viewers.get_mut(&id) else { return SessionState::Nothing };
-        viewer.seen = now;
-        viewer.stream.upgrade().map_or(SessionState::Idle, SessionState::Streams)
+        let Some(session) = state.sessions.get_mut(&id) else { return SessionState::Nothing };
+        session.seen = now;
+        session.stream.upgrade().map_or(SessionState::Idle, SessionState::Streams)
     }
 
     /// Notes that the session has a stream while `control` lives; returns `false` if it already has one.
     pub(crate) fn stream(&self, id: u32, control: &Arc<StreamControl>, now: Instant) -> bool {
         let mut state = self.lock();
-        let viewer = state.viewers.entry(id).or_insert(Viewer { seen: now, stream: Weak::new() });
-        if viewer.stream.strong_count() > 0 {
+        let session = state.sessions.entry(id).or_insert(PlayerSession { seen: now, stream: Weak::new() });
+        if session.stream.strong_count() > 0 {
             return false;
         }
-        viewer.stream = Arc::downgrade(control);
+        session.stream = Arc::downgrade(control);
         true
     }
 
@@ -82,18 +82,18 @@ impl PlayerSessions {
 impl State {
     fn sweep(&mut self, now: Instant) {
         let due = self.swept.is_none_or(|swept| now.duration_since(swept) >= SWEEP_INTERVAL);
-        if !due && self.viewers.len() < MAX {
+        if !due && self.sessions.len() < MAX {
             return;
         }
         self.swept = Some(now);
-        self.viewers.retain(|_, viewer| {
-            if viewer.stream.strong_count() > 0 {
-                viewer.seen = now;
+        self.sessions.retain(|_, session| {
+            if session.stream.strong_count() > 0 {
+                session.seen = now;
             }
-            now.duration_since(viewer.seen) < SESSION_IDLE_TIMEOUT
+            now.duration_since(session.seen) < SESSION_IDLE_TIMEOUT
         });
-        if self.viewers.len() >= MAX {
-            self.viewers.retain(|_, viewer| viewer.stream.strong_count() > 0);
+        if self.sessions.len() >= MAX {
+            self.sessions.retain(|_, session| session.stream.strong_count() > 0);
         }
     }
 }
@@ -110,37 +110,37 @@ mod tests {
 
     #[test]
     fn sessions_expire_a_minute_after_their_stream() {
-        let viewers = PlayerSessions::default();
+        let sessions = PlayerSessions::default();
         let mut now = Instant::now();
-        let (idle, streams) = (viewers.begin(now).unwrap(), viewers.begin(now).unwrap());
+        let (idle, streams) = (sessions.begin(now).unwrap(), sessions.begin(now).unwrap());
         let control = control();
-        assert!(viewers.stream(streams, &control, now));
-        assert!(!viewers.stream(streams, &control, now));
+        assert!(sessions.stream(streams, &control, now));
+        assert!(!sessions.stream(streams, &control, now));
         for _ in 0..10 {
             now += SWEEP_INTERVAL;
-            viewers.begin(now).unwrap();
+            sessions.begin(now).unwrap();
         }
-        assert!(matches!(viewers.look_up(idle, now), SessionState::Nothing));
-        assert!(matches!(viewers.look_up(streams, now), SessionState::Streams(_)));
+        assert!(matches!(sessions.look_up(idle, now), SessionState::Nothing));
+        assert!(matches!(sessions.look_up(streams, now), SessionState::Streams(_)));
         drop(control);
         now += SWEEP_INTERVAL;
-        assert!(matches!(viewers.look_up(streams, now), SessionState::Idle));
+        assert!(matches!(sessions.look_up(streams, now), SessionState::Idle));
         now += SESSION_IDLE_TIMEOUT;
-        assert!(matches!(viewers.look_up(streams, now), SessionState::Nothing));
-        assert_eq!(viewers.lock().viewers.len(), 0);
+        assert!(matches!(sessions.look_up(streams, now), SessionState::Nothing));
+        assert_eq!(sessions.lock().sessions.len(), 0);
     }
 
     #[test]
     fn sessions_with_a_stream_stay_if_there_are_too_many() {
-        let viewers = PlayerSessions::default();
+        let sessions = PlayerSessions::default();
         let now = Instant::now();
-        let streams = viewers.begin(now).unwrap();
+        let streams = sessions.begin(now).unwrap();
         let control = control();
-        assert!(viewers.stream(streams, &control, now));
+        assert!(sessions.stream(streams, &control, now));
         for _ in 0..MAX + 10 {
-            viewers.begin(now).unwrap();
-            assert!(viewers.lock().viewers.len() <= MAX);
+            sessions.begin(now).unwrap();
+            assert!(sessions.lock().sessions.len() <= MAX);
         }
-        assert!(matches!(viewers.look_up(streams, now), SessionState::Streams(_)));
+        assert!(matches!(sessions.look_up(streams, now), SessionState::Streams(_)));
     }
 }

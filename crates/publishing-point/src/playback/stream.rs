@@ -145,7 +145,7 @@ impl PlayerStream {
     /// Registers the player for the status, with the socket of its connection.
     pub(crate) fn set_client(&mut self, client: Client, socket: &Arc<OpenSocket>) {
         let (point, reader) = (self.count.point(), self.reader.monitor());
-        self.player = Some(self.count.ledger().player(point, client, reader, socket.acknowledgements()));
+        self.player = Some(self.count.activity().player(point, client, reader, socket.acknowledgements()));
     }
 
     pub(crate) fn control(&self) -> &Arc<StreamControl> {

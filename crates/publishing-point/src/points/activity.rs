@@ -23,7 +23,7 @@ pub(crate) struct PointActivity {
     resumes: AtomicU64,
     /// The current push session; the reference is valid while the session lives.
     pusher: Mutex<Weak<Pusher>>,
-    troubles: Mutex<RecentErrors>,
+    recent_errors: Mutex<RecentErrors>,
     history: Mutex<History>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct DeliveryTotals {
 
 /// A push session, as reported by its task.
 pub(crate) struct Pusher {
-    ledger: Arc<PointActivity>,
+    activity: Arc<PointActivity>,
     pub(crate) client: Client,
     pub(crate) since: SystemTime,
     begun: Instant,
@@ -70,11 +70,11 @@ pub(crate) struct EncoderWait {
 
 /// A player, as long as it is there.
 pub(crate) struct PlayerGuard {
-    ledger: Arc<PointActivity>,
+    activity: Arc<PointActivity>,
     point: String,
     number: u64,
     begun: Instant,
-    viewer: Arc<PlayerInfo>,
+    player: Arc<PlayerInfo>,
 }
 
 /// The information about a player.
@@ -118,7 +118,7 @@ impl PointActivity {
     /// Registers a push session. `before` is the packets and bytes that the point has received so far.
     pub(crate) fn pusher(self: &Arc<Self>, client: Client, before: (u64, u64)) -> Arc<Pusher> {
         let pusher = Arc::new(Pusher {
-            ledger: Arc::clone(self),
+            activity: Arc::clone(self),
             client,
             since: SystemTime::now(),
             begun: Instant::now(),
@@ -145,7 +145,7 @@ impl PointActivity {
     ) -> PlayerGuard {
         let (user, user_agent) = (client.user.as_deref(), client.agent.as_deref());
         tracing::info!(point, address = %client.address, user, user_agent, "player joined");
-        let viewer = Arc::new(PlayerInfo {
+        let player = Arc::new(PlayerInfo {
             client,
             since: SystemTime::now(),
             sent: AtomicU64::new(0),
@@ -157,14 +157,14 @@ impl PointActivity {
         let mut players = lock(&self.players);
         let number = players.next;
         players.next += 1;
-        players.now.insert(number, Arc::clone(&viewer));
+        players.now.insert(number, Arc::clone(&player));
         drop(players);
-        PlayerGuard { ledger: Arc::clone(self), point: point.to_owned(), number, begun: Instant::now(), viewer }
+        PlayerGuard { activity: Arc::clone(self), point: point.to_owned(), number, begun: Instant::now(), player }
     }
 
     /// Records an error. `text` must not contain secrets, because everyone who may see the status can read it.
-    pub(crate) fn trouble(&self, text: &str) {
-        lock(&self.troubles).add(shortened(text), SystemTime::now());
+    pub(crate) fn record_error(&self, text: &str) {
+        lock(&self.recent_errors).add(shortened(text), SystemTime::now());
     }
 
     /// Samples the point's counters once a second. `received` is the total of received bytes.
@@ -183,11 +183,11 @@ impl PointActivity {
     pub(crate) fn players(&self) -> (Vec<(Arc<PlayerInfo>, Progress)>, DeliveryTotals) {
         let players = lock(&self.players);
         let mut handed = players.gone;
-        let look = |viewer: &Arc<PlayerInfo>| {
-            let progress = viewer.observer.progress();
-            handed.bytes += viewer.sent.load(Ordering::Relaxed);
-            handed.lost += viewer.lost.load(Ordering::Relaxed);
-            (Arc::clone(viewer), progress)
+        let look = |player: &Arc<PlayerInfo>| {
+            let progress = player.observer.progress();
+            handed.bytes += player.sent.load(Ordering::Relaxed);
+            handed.lost += player.lost.load(Ordering::Relaxed);
+            (Arc::clone(player), progress)
         };
         (players.now.values().map(look).collect(), handed)
     }
@@ -197,8 +197,8 @@ impl PointActivity {
         self.players().1.lost
     }
 
-    pub(crate) fn troubles(&self) -> MutexGuard<'_, RecentErrors> {
-        lock(&self.troubles)
+    pub(crate) fn recent_errors(&self) -> MutexGuard<'_, RecentErrors> {
+        lock(&self.recent_errors)
     }
 
     pub(crate) fn history(&self) -> MutexGuard<'_, History> {
@@ -243,10 +243,10 @@ impl Pusher {
     /// Notes that the connection was lost during a PushStart.
     pub(crate) fn lost(&self) {
         self.away.store(true, Ordering::Relaxed);
-        for breaks in [&self.breaks, &self.ledger.breaks] {
+        for breaks in [&self.breaks, &self.activity.breaks] {
             breaks.fetch_add(1, Ordering::Relaxed);
         }
-        self.ledger.trouble("the encoder's connection was lost in mid-stream");
+        self.activity.record_error("the encoder's connection was lost in mid-stream");
     }
 
     /// Notes that the session waits for its encoder until `until`; `None` means that a PushStart is in progress.
@@ -267,7 +267,7 @@ impl Pusher {
     /// A PushStart begins.
     pub(crate) fn started(&self) {
         if self.away.swap(false, Ordering::Relaxed) {
-            for resumes in [&self.resumes, &self.ledger.resumes] {
+            for resumes in [&self.resumes, &self.activity.resumes] {
                 resumes.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -277,35 +277,35 @@ impl Pusher {
 impl PlayerGuard {
     /// Returns the player's address, for the log.
     pub(crate) fn address(&self) -> String {
-        self.viewer.client.address.to_string()
+        self.player.client.address.to_string()
     }
 
     /// Counts bytes handed to the player's connection.
     pub(crate) fn sent(&self, bytes: usize) {
-        self.viewer.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.player.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Returns whether the player must move to another server.
     pub(crate) fn is_dismissed(&self) -> bool {
-        self.viewer.is_dismissed()
+        self.player.is_dismissed()
     }
 
     /// Counts packets that the player missed because it was too slow.
     pub(crate) fn lost(&self, packets: u64) {
-        self.viewer.lost.fetch_add(packets, Ordering::Relaxed);
+        self.player.lost.fetch_add(packets, Ordering::Relaxed);
     }
 }
 
 impl Drop for PlayerGuard {
     fn drop(&mut self) {
-        let bytes = self.viewer.sent.load(Ordering::Relaxed);
-        let lost = self.viewer.lost.load(Ordering::Relaxed);
-        let mut players = lock(&self.ledger.players);
+        let bytes = self.player.sent.load(Ordering::Relaxed);
+        let lost = self.player.lost.load(Ordering::Relaxed);
+        let mut players = lock(&self.activity.players);
         players.now.remove(&self.number);
         players.gone.bytes += bytes;
         players.gone.lost += lost;
         drop(players);
-        let Client { address, user, .. } = &self.viewer.client;
+        let Client { address, user, .. } = &self.player.client;
         let (point, user) = (self.point.as_str(), user.as_deref());
         let duration = whole_seconds(self.begun.elapsed());
         let packets_lost = (lost > 0).then_some(lost);
@@ -326,14 +326,14 @@ mod tests {
 
     #[test]
     fn an_encoder_is_listed_while_its_session_lives() {
-        let ledger = Arc::new(PointActivity::default());
+        let activity = Arc::new(PointActivity::default());
         let client = Client::new("[::ffff:192.0.2.1]:80".parse().unwrap(), Some("WMEncoder/12.0.0.0"));
         assert_eq!(client.address.to_string(), "192.0.2.1:80");
-        let first = ledger.pusher(client.clone(), (0, 0));
-        let second = ledger.pusher(client, (1, 100));
+        let first = activity.pusher(client.clone(), (0, 0));
+        let second = activity.pusher(client, (1, 100));
         drop(first);
         assert_eq!(
-            ledger.pusher_now().unwrap().before,
+            activity.pusher_now().unwrap().before,
             (1, 100),
             "the end of the displaced session does not end the current one"
         );
@@ -341,7 +341,7 @@ mod tests {
         second.lost();
         second.started();
         second.started();
-        assert_eq!((ledger.breaks(), ledger.resumes()), (1, 1));
+        assert_eq!((activity.breaks(), activity.resumes()), (1, 1));
         let minute = Duration::from_secs(60);
         second.set_waiting(Some(Instant::now() + minute));
         let first_wait = second.waiting().unwrap();
@@ -354,6 +354,6 @@ mod tests {
         second.set_waiting(None);
         assert_eq!(second.waiting(), None);
         drop(second);
-        assert!(ledger.pusher_now().is_none());
+        assert!(activity.pusher_now().is_none());
     }
 }

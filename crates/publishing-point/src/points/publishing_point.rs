@@ -56,7 +56,7 @@ pub(crate) struct PublishingPoint {
     source: Arc<SourceState>,
     counters: Counters,
     playing: Arc<AtomicUsize>,
-    ledger: Arc<PointActivity>,
+    activity: Arc<PointActivity>,
     /// When the point was created.
     made: Instant,
 }
@@ -88,7 +88,7 @@ struct Counters {
 pub(crate) struct PlayerCountGuard {
     counts: [Arc<AtomicUsize>; 2],
     point: String,
-    ledger: Arc<PointActivity>,
+    activity: Arc<PointActivity>,
     /// Keeps an on-demand source active.
     _demand: SourceDemand,
 }
@@ -99,7 +99,12 @@ impl PlayerCountGuard {
         for count in &counts {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Self { counts, point: point.name.clone(), ledger: Arc::clone(&point.ledger), _demand: point.source.demand() }
+        Self {
+            counts,
+            point: point.name.clone(),
+            activity: Arc::clone(&point.activity),
+            _demand: point.source.demand(),
+        }
     }
 
     /// Returns the name of the player's point.
@@ -108,8 +113,8 @@ impl PlayerCountGuard {
     }
 
     /// Returns the activity of the player's point.
-    pub(crate) fn ledger(&self) -> &Arc<PointActivity> {
-        &self.ledger
+    pub(crate) fn activity(&self) -> &Arc<PointActivity> {
+        &self.activity
     }
 }
 
@@ -135,11 +140,11 @@ impl PublishingPoint {
     /// # Errors
     /// If the recorder cannot be started, or the system provides no random numbers for the point's name in Via.
     pub(crate) fn create(name: &str, config: &Arc<PointConfig>) -> io::Result<Arc<Self>> {
-        let ledger = Arc::default();
-        let recorder = Self::create_recorder(name, config, &ledger)?;
+        let activity = Arc::default();
+        let recorder = Self::create_recorder(name, config, &activity)?;
         let via_pseudonym = random_digits().ok_or_else(|| io::Error::other("the system provides no random numbers"))?;
-        let relays = Relays::new(name, via_pseudonym, config.forward.clone(), Arc::clone(&ledger));
-        Ok(Arc::new(Self::new(name, Arc::clone(config), recorder, relays, ledger)))
+        let relays = Relays::new(name, via_pseudonym, config.forward.clone(), Arc::clone(&activity));
+        Ok(Arc::new(Self::new(name, Arc::clone(config), recorder, relays, activity)))
     }
 
     /// Creates the recorder that this configuration needs, if any.
@@ -149,9 +154,9 @@ impl PublishingPoint {
     pub(crate) fn create_recorder(
         name: &str,
         config: &PointConfig,
-        ledger: &Arc<PointActivity>,
+        activity: &Arc<PointActivity>,
     ) -> io::Result<Option<Recorder>> {
-        let start = |directory| Recorder::start(directory, name, Arc::clone(ledger));
+        let start = |directory| Recorder::start(directory, name, Arc::clone(activity));
         config.record.as_deref().map(start).transpose()
     }
 
@@ -160,7 +165,7 @@ impl PublishingPoint {
         config: Arc<PointConfig>,
         recorder: Option<Recorder>,
         relays: Relays,
-        ledger: Arc<PointActivity>,
+        activity: Arc<PointActivity>,
     ) -> Self {
         let recorder = recorder.map_or_else(OnceLock::new, OnceLock::from);
         Self {
@@ -172,7 +177,7 @@ impl PublishingPoint {
             relays,
             counters: Counters::default(),
             playing: Arc::default(),
-            ledger,
+            activity,
             made: Instant::now(),
         }
     }
@@ -220,7 +225,7 @@ impl PublishingPoint {
             sessions: count(&self.counters.sessions),
             players: count(&self.counters.players),
             playing: self.playing.load(Ordering::Relaxed) as u64,
-            missed: self.ledger.packets_lost(),
+            missed: self.activity.packets_lost(),
             pushing: count(&self.counters.pushing) > 0,
             recordings: self.recorder().map(Recorder::files).unwrap_or_default(),
             relays: self.relays.stats(),
@@ -230,12 +235,12 @@ impl PublishingPoint {
     /// Counts and registers a push session.
     pub(crate) fn count_session(&self, client: Client) -> Arc<Pusher> {
         self.counters.sessions.fetch_add(1, Ordering::Relaxed);
-        self.ledger.pusher(client, (self.counters.packets.load(Ordering::Relaxed), self.received()))
+        self.activity.pusher(client, (self.counters.packets.load(Ordering::Relaxed), self.received()))
     }
 
     /// Returns the activity, for the status.
-    pub(crate) fn ledger(&self) -> &Arc<PointActivity> {
-        &self.ledger
+    pub(crate) fn activity(&self) -> &Arc<PointActivity> {
+        &self.activity
     }
 
     /// Returns the total bytes of data packets received.

@@ -21,7 +21,7 @@ pub(crate) struct RecentError {
 
 impl RecentErrors {
     pub(crate) fn add(&mut self, text: String, now: SystemTime) {
-        let known = self.0.iter().position(|trouble| trouble.text == text).and_then(|at| self.0.remove(at));
+        let known = self.0.iter().position(|error| error.text == text).and_then(|at| self.0.remove(at));
         let (count, first) = known.map_or((1, now), |known| (known.count + 1, known.first));
         self.0.push_front(RecentError { text, count, first, last: now });
         self.0.truncate(MAX_RECENT_ERRORS);
@@ -42,12 +42,12 @@ mod tests {
     #[test]
     fn errors_are_bounded_and_repetitions_counted() {
         let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-        let mut troubles = RecentErrors::default();
+        let mut recent_errors = RecentErrors::default();
         for second in 0..100 {
-            troubles.add(format!("number {second}"), at(second));
-            troubles.add("busy".to_owned(), at(second));
+            recent_errors.add(format!("number {second}"), at(second));
+            recent_errors.add("busy".to_owned(), at(second));
         }
-        let latest: Vec<_> = troubles.latest().collect();
+        let latest: Vec<_> = recent_errors.latest().collect();
         assert_eq!(latest.len(), MAX_RECENT_ERRORS);
         assert_eq!(*latest[0], RecentError { text: "busy".to_owned(), count: 100, first: at(0), last: at(99) });
         assert_eq!(latest[1].text, "number 99");

@@ -353,7 +353,7 @@ impl Worker {
             remedy(error)
         );
         // Without the error's own text, which may contain a path of this machine.
-        self.activity.trouble(&format!("recording ended: {}; {}", error.kind(), remedy(error)));
+        self.activity.record_error(&format!("recording ended: {}; {}", error.kind(), remedy(error)));
     }
 }
 

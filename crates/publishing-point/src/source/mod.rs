@@ -135,7 +135,7 @@ impl<'a> Puller<'a> {
         let delay = self.delay(Some(failure), had_streamed);
         let failures = self.backoff.failures();
         tracing::warn!(point = self.point.name(), from = location, error = %failure, retry_in = ?delay, "source failed");
-        self.point.ledger().trouble(&format!("source failed: {failure}"));
+        self.point.activity().record_error(&format!("source failed: {failure}"));
         self.point.source().set_failed(failure, failures, now + delay);
         self.not_before = Some(now + delay);
     }

@@ -63,7 +63,7 @@ impl StatusListener {
     }
 
     /// Serves until it is dropped.
-    pub(crate) async fn serve(self, status: Arc<Status>, gate: Arc<ClientLimits>) {
+    pub(crate) async fn serve(self, status: Arc<Status>, client_limits: Arc<ClientLimits>) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = tokio::task::JoinSet::new();
         let mut failures = Repeated::default();
@@ -73,7 +73,7 @@ impl StatusListener {
                 accepted = self.listener.accept() => match accepted {
                     // A connection beyond the limit is closed at once.
                     Ok((stream, peer)) => if let Ok(place) = Arc::clone(&room).try_acquire_owned() {
-                        let caller = gate.caller(peer.ip());
+                        let caller = client_limits.caller(peer.ip());
                         connections.spawn(serve(Arc::clone(&status), stream, peer, caller, place));
                     },
                     Err(error) => {

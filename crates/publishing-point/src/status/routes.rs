@@ -44,7 +44,7 @@ pub(crate) struct Status {
     started: Started,
     /// Whether the status has a separate address.
     apart: bool,
-    gate: Arc<ClientLimits>,
+    client_limits: Arc<ClientLimits>,
     urls: Urls,
     disk: DiskCache,
     downloads: Downloads,
@@ -101,13 +101,13 @@ impl Status {
     pub(crate) fn new(
         registry: Arc<Registry>,
         access: Arc<Access>,
-        gate: Arc<ClientLimits>,
+        client_limits: Arc<ClientLimits>,
         urls: Urls,
         apart: bool,
     ) -> Self {
         let started = Started { at: Instant::now(), time: SystemTime::now() };
         let (disk, downloads) = (DiskCache::default(), Downloads::default());
-        Self { registry, access, started, apart, gate, urls, disk, downloads }
+        Self { registry, access, started, apart, client_limits, urls, disk, downloads }
     }
 
     /// Answers a request on the server's main address; `None` if the request is for a point, or if the status has a
@@ -208,7 +208,7 @@ impl Status {
 
     async fn server(&self, seconds: usize) -> ServerStatus {
         let disk = self.disk.of(&self.registry.points()).await;
-        ServerStatus::of(&self.registry, self.started, self.gate.failed_logins(), &self.around(&disk), seconds)
+        ServerStatus::of(&self.registry, self.started, self.client_limits.failed_logins(), &self.around(&disk), seconds)
     }
 
     fn around<'a>(&'a self, disk: &'a Disk) -> Surroundings<'a> {
@@ -347,7 +347,7 @@ impl Status {
             return refusal(StatusCode::CONFLICT, "no active stream at this publishing point");
         }
         tracing::info!(point = point.name(), user, "push ended by request");
-        point.ledger().trouble("the push was ended by an operator");
+        point.activity().record_error("the push was ended by an operator");
         let mut response = response(StatusCode::NO_CONTENT, JSON, "");
         response.headers_mut().remove(header::CONTENT_TYPE);
         response

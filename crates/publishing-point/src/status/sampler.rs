@@ -21,6 +21,6 @@ pub(crate) async fn sample(registry: Weak<Registry>) {
 fn take(registry: &Arc<Registry>) {
     let (at, time) = (Instant::now(), SystemTime::now());
     for point in registry.points() {
-        point.ledger().sample(point.received(), at, time);
+        point.activity().sample(point.received(), at, time);
     }
 }

@@ -438,8 +438,8 @@ impl PointStatus {
     pub(super) fn of(point: &Arc<PublishingPoint>, around: &Surroundings<'_>, seconds: usize) -> Self {
         let now = SystemTime::now();
         let stats = point.stats();
-        let ledger = point.ledger();
-        let pusher = ledger.pusher_now();
+        let activity = point.activity();
+        let pusher = activity.pusher_now();
         let source = SourceStatus::of(point);
         let state = match (&pusher, &source) {
             (Some(_), _) if stats.pushing => State::Pushed,
@@ -448,9 +448,9 @@ impl PointStatus {
             (None, Some(_)) if point.header().is_some() => State::Waiting,
             (None, _) => State::Idle,
         };
-        let (viewers, handed) = ledger.players();
+        let (viewers, handed) = activity.players();
         let count = viewers.len() as u64;
-        let rates = ledger.history().now();
+        let rates = activity.history().now();
         let path = utf8_percent_encode(point.name().trim_start_matches('/'), PATH).to_string();
         let config = point.config();
         let free = config.record.as_ref().and_then(|directory| around.disk.free.get(directory)).copied();
@@ -490,8 +490,8 @@ impl PointStatus {
                 headers: stats.headers,
                 packets: stats.packets,
                 bytes: stats.bytes,
-                breaks: ledger.breaks(),
-                resumes: ledger.resumes(),
+                breaks: activity.breaks(),
+                resumes: activity.resumes(),
                 players: stats.players,
                 bytes_sent: handed.bytes,
                 packets_lost: handed.lost,
@@ -502,8 +502,8 @@ impl PointStatus {
             path: format!("/{path}"),
             source,
             forwards,
-            errors: ledger
-                .troubles()
+            errors: activity
+                .recent_errors()
                 .latest()
                 .map(|trouble| ErrorStatus {
                     text: trouble.text.clone(),
@@ -613,7 +613,7 @@ impl Recordings {
 
 impl HistoryStatus {
     fn of(point: &PublishingPoint, seconds: usize) -> Self {
-        let history = point.ledger().history();
+        let history = point.activity().history();
         let (end, rates) = history.latest(seconds);
         let (input, output) = rates.map(|rates| (rates.input, rates.output)).unzip();
         Self { end_ms: end.map(unix_ms), step_ms: 1000, input, output }
