@@ -90,22 +90,12 @@ pub struct Parser {
     caps_header: Option<Bytes>,
     warnings: VecDeque<Warning>,
     warned_unparsed: bool,
-    /// Send time of the last packet of the current header, milliseconds.
-    last_send_time: Option<u32>,
-    warned_hours: bool,
     /// The 1000 hours of the encoders of the current header; `None` if no packet needs to be examined.
     encoder_offset: Option<EncoderOffset>,
-    /// Whether a removal of them was reported, and pictures that are missing.
+    /// Whether it was reported that the hours are removed.
     reported_removal: bool,
+    /// Whether it was reported that pictures are missing.
     reported_missing: bool,
-}
-
-/// Whether two send times in milliseconds are 1000 hours apart, in either order, give or take what streams may differ by.
-fn are_hours_apart(one: u32, other: u32) -> bool {
-    const HOURS_MS: u32 = 1000 * 3600 * 1000;
-    const TOLERANCE_MS: u32 = 600_000;
-    // Send times have 32 bits and wrap, after 1193 hours.
-    [one.wrapping_sub(other), other.wrapping_sub(one)].iter().any(|step| step.abs_diff(HOURS_MS) <= TOLERANCE_MS)
 }
 
 enum ParseStep {
@@ -131,8 +121,6 @@ impl Parser {
             caps_header: None,
             warnings: VecDeque::new(),
             warned_unparsed: false,
-            last_send_time: None,
-            warned_hours: false,
             encoder_offset: None,
             reported_removal: false,
             reported_missing: false,
@@ -287,11 +275,6 @@ impl Parser {
         let packet = Packet::parse(parts, header, self.settings.padding);
         if packet.is_parsed() {
             packets.unparsed = 0;
-            let last = self.last_send_time.replace(packet.send_time());
-            if !self.warned_hours && last.is_some_and(|last| are_hours_apart(last, packet.send_time())) {
-                self.warned_hours = true;
-                self.warnings.push_back(Warning::HoursAdded { offset });
-            }
         } else {
             packets.count_unparsed(offset)?;
             if !self.warned_unparsed {

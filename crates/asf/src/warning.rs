@@ -60,12 +60,6 @@ pub enum Warning {
         /// Length of the sound so far, in milliseconds.
         sound_ms: u32,
     },
-    /// Packets of one stream are 1000 hours away from the packets before: GStreamer's libav video encoders add these hours,
-    /// the sound encoders do not.
-    HoursAdded {
-        /// Offset in the stream of the first packet that is that far away, in bytes.
-        offset: u64,
-    },
     /// Bytes after the end of the data looked like another header but are invalid, and were skipped.
     BrokenHeader(Error),
 }
@@ -129,11 +123,6 @@ impl fmt::Display for Warning {
                  timestamps, so that the muxer waits for the end of the sound; put identity single-segment=true after \
                  each of them",
                 f64::from(*sound_ms) / 1000.0
-            ),
-            Self::HoursAdded { offset } => write!(
-                f,
-                "Data Packet at byte {offset} of the stream is 1000 hours away from the one before it, which no player \
-                 can play: libav's video encoders add these hours; put identity single-segment=true behind each of them"
             ),
             Self::BrokenHeader(error) => {
                 write!(f, "{error}. It was skipped; check what follows the data in the file")

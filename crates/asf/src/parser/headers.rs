@@ -121,7 +121,6 @@ impl Parser {
         let encoder_offset = self.settings.remove_encoder_offset.then(|| EncoderOffset::new(&header));
         self.encoder_offset = encoder_offset.filter(|offset| !offset.is_settled());
         self.header = Some(Arc::new(header));
-        self.last_send_time = None;
         self.received_header = Some(bytes);
         Ok(())
     }
