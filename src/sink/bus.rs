@@ -147,8 +147,8 @@ impl BusReporter {
                     .field("packets-dropped", dropped)
                     .build();
                 let text = format!(
-                    "{}: dropped {packets} data packets because the server was disconnected or too slow; check the \
-                     connection, lower the bit rate, or raise max-size-time and max-size-bytes",
+                    "{}: dropped {packets} data packets because the server was disconnected, refused the push, or is too \
+                     slow; check the connection, lower the bit rate, or raise max-size-time and max-size-bytes",
                     self.name()
                 );
                 self.warn(&element, gst::ResourceError::TooLazy, &text, details);

@@ -9,7 +9,7 @@ use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
 use gst::prelude::*;
 use tempfile::TempDir;
 use test_support::decoded::{pictures, recordings};
-use test_support::pipeline::{init, plugin_folder};
+use test_support::pipeline::{ges_launch, init};
 
 /// How far picture and sound may be apart, seconds.
 const TOLERANCE: f64 = 0.1;
@@ -127,12 +127,9 @@ fn a_timeline() {
     let source = source(directory.path());
     let recorded = TempDir::new().unwrap();
     let (server, location) = recording_point(recorded.path());
-    let plugin = plugin_folder();
-    let rendered = Command::new("timeout")
-        .args(["--kill-after=1", "120", "ges-launch-1.0", "+clip", &source, &format!("--format={PROFILE}")])
+    let rendered = ges_launch()
+        .args(["+clip", &source, &format!("--format={PROFILE}")])
         .args(["-o", &format!("wmpush+{location}")])
-        .env("GST_PLUGIN_PATH", &plugin)
-        .env("GST_REGISTRY", plugin.join("registry.bin"))
         .output()
         .unwrap();
     assert!(rendered.status.success(), "{rendered:?}");

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use test_support::decoded::{assert_same_frames, ffmpeg_file, frames, pictures, recordings};
 use test_support::media;
 use test_support::peer::{Peer, wms};
-use test_support::pipeline::{Pushing, gst_launch, init, plugin_folder, until};
+use test_support::pipeline::{Pushing, ges_launch, gst_launch, init, until};
 
 const FRAMES: usize = 100;
 
@@ -219,21 +219,10 @@ fn a_timeline_of_the_editing_services() {
         .status();
     assert!(made.unwrap().success());
     let server = server(directory.path(), None);
-    let plugin = plugin_folder();
-    let rendered = Command::new("timeout")
-        .args([
-            "--kill-after=1",
-            "120",
-            "ges-launch-1.0",
-            "+clip",
-            source.to_str().unwrap(),
-            "inpoint=1.0",
-            "duration=2.0",
-        ])
+    let rendered = ges_launch()
+        .args(["+clip", source.to_str().unwrap(), "inpoint=1.0", "duration=2.0"])
         .args(["--track-types=video", "--format=video/x-ms-asf,parsed=true:video/x-wmv,wmvversion=2"])
         .args(["-o", &format!("wmpush+http://{}/concert", server.addr())])
-        .env("GST_PLUGIN_PATH", &plugin)
-        .env("GST_REGISTRY", plugin.join("registry.bin"))
         .output()
         .unwrap();
     assert!(rendered.status.success(), "{rendered:?}");

@@ -231,8 +231,18 @@ pub fn plugin_folder() -> PathBuf {
 
 /// Returns gst-launch-1.0 with that plugin.
 pub fn gst_launch() -> Command {
+    with_plugin(Command::new("gst-launch-1.0"))
+}
+
+/// Returns ges-launch-1.0 with that plugin. It is killed after two minutes.
+pub fn ges_launch() -> Command {
+    let mut command = with_plugin(Command::new("timeout"));
+    command.args(["--kill-after=1", "120", "ges-launch-1.0"]);
+    command
+}
+
+fn with_plugin(mut command: Command) -> Command {
     let plugin = plugin_folder();
-    let mut command = Command::new("gst-launch-1.0");
     command.env("GST_PLUGIN_PATH", &plugin).env("GST_REGISTRY", plugin.join("registry.bin"));
     command
 }

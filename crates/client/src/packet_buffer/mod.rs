@@ -328,7 +328,8 @@ impl ReaderState {
             && self.held(ring, limits).0 >= ACKNOWLEDGE_FROM
     }
 
-    /// Whether `bytes` are available, or so many packets that some would be dropped during a longer wait.
+    /// Whether `bytes` are available, or the reader uses [`BATCH_BELOW`] of its limits, so that waiting longer could drop
+    /// packets.
     fn has(&self, bytes: u64, ring: &Ring, default: Limits) -> bool {
         let limits = self.options.limits.unwrap_or(default);
         ring.head() > self.next
@@ -395,8 +396,8 @@ impl State {
         limits
     }
 
-    /// Counts as dropped, for each reader, the packets that are no longer in the buffer or exceed the reader's own
-    /// limits, which may be tighter than `kept`.
+    /// Counts as dropped, for each reader, the packets that have left the buffer or exceed the reader's own limits, which
+    /// may be tighter than `kept`.
     fn drop_unreachable(&mut self, kept: Limits) {
         let Self { ring, readers, policy, limits, .. } = self;
         let is_beyond = kept.exceeded_by(&ring.kept_lag());

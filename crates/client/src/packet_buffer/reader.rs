@@ -254,7 +254,7 @@ impl Reader {
     }
 
     /// Goes back by the last `bytes` taken, to the start of the packet that contains the first of them, but not beyond
-    /// a gap. The packets are taken again, or count as dropped if they are no longer in the buffer.
+    /// a gap. The reader takes these packets a second time; those that have left the buffer count as dropped.
     ///
     /// If some of the bytes were taken before a gap, the gap is extended, because going back there would also take the
     /// skipped packets.
@@ -277,7 +277,7 @@ impl Reader {
     /// be dropped, it is the next key frame that was not taken yet. Otherwise, or with [`StartPosition::Live`], the
     /// reader does not move.
     ///
-    /// Returns the number of framed bytes that will be taken again.
+    /// Returns the number of framed bytes that the reader will take a second time.
     pub fn move_to_key_frame(&mut self) -> u64 {
         self.with(|state, slot| {
             let Some(next) = state.settle(slot) else { return 0 };
@@ -478,8 +478,8 @@ impl State {
         self.has_end(slot) && reader.is_none_or(|reader| reader.next >= reader.head(&self.ring))
     }
 
-    /// Returns the reader's position after moving it past packets that it cannot take: those that are no longer in the
-    /// buffer or beyond its limits, and those before the key frame it needs.
+    /// Returns the reader's position after moving it past packets that it cannot take: those that have left the
+    /// buffer, those beyond its limits, and those before the key frame it needs.
     fn settle(&mut self, slot: usize) -> Option<u64> {
         let Self { ring, readers, policy, limits, .. } = self;
         let reader = readers.get_mut(slot)?.as_mut()?;
@@ -528,8 +528,8 @@ impl ReaderState {
         self.dropped - std::mem::replace(&mut self.dropped_reported, self.dropped)
     }
 
-    /// Counts as dropped the packets not taken that are no longer in the buffer or exceed the reader's limits. Where it
-    /// resumes is decided when it next takes packets.
+    /// Counts as dropped the packets not taken that have left the buffer or exceed the reader's limits. The policy
+    /// decides where the reader resumes when it next takes packets.
     pub(super) fn drop_unreachable(&mut self, ring: &Ring, default: DropPolicy, limits: Limits) {
         if self.idle {
             return;

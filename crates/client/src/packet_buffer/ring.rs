@@ -16,7 +16,7 @@ use wmhttp::packet::{FRAMING_LEN, data_framing};
 /// Size of a block in bytes; a larger packet has its own block.
 const BLOCK_BYTES: usize = 64 * 1024;
 /// Number of packets before the oldest one in the buffer whose sizes are still known. When a connection is lost after a
-/// stall, some packets that it had not delivered are no longer in the buffer and must be counted.
+/// stall, some packets that it had not delivered have left the buffer and must be counted.
 const REMEMBERED_SIZES: usize = 64 * 1024;
 
 #[derive(Default)]
@@ -66,7 +66,7 @@ struct OpenBlock {
     first: u64,
     start: u64,
     header: Arc<asf::Header>,
-    /// Empty if there are no packets; its capacity is the rest of a block.
+    /// The packets that no segment contains yet; its capacity is the rest of the memory block.
     block: BytesMut,
 }
 
@@ -87,8 +87,8 @@ pub struct Batch {
     /// in it. That packet may also contain the end of older frames, which cannot be decoded there;
     /// [`Batch::trim_start`] and [`asf::StartFilter`] remove it.
     pub starts: bool,
-    /// Whether the reader keeps so many unacknowledged packets that it needs a call of
-    /// [`Reader::acknowledge`](super::Reader::acknowledge).
+    /// Whether the unacknowledged packets use a large part of the reader's limits, so that
+    /// [`Reader::acknowledge`](super::Reader::acknowledge) should be called soon.
     pub needs_acknowledgement: bool,
 }
 
@@ -376,7 +376,7 @@ impl Ring {
         self.tail - self.past.len() as u64
     }
 
-    /// Returns the framed size in bytes of a packet, even if it is no longer in the buffer.
+    /// Returns the framed size in bytes of a packet, even if it has left the buffer.
     fn size(&self, sequence: u64) -> Option<u64> {
         match self.entry(sequence) {
             Some(entry) => Some(entry.end - self.position(sequence)),

@@ -2,6 +2,7 @@
 
 mod acknowledgement;
 mod batching;
+mod control;
 mod early_warnings;
 mod reporting;
 mod resend;
@@ -16,6 +17,9 @@ use tokio::time::sleep_until;
 
 use self::acknowledgement::Acknowledgement;
 use self::batching::{WriteCoalescer, wait_for_batch};
+pub use self::control::Command;
+pub(super) use self::control::Control;
+use self::control::next_instruction;
 use self::early_warnings::EarlyWarnings;
 use self::reporting::Reporting;
 use self::resend::{Body, BodyEnd};
@@ -23,7 +27,7 @@ use self::retries::{Retry, answer_to};
 use super::body_layout::BodyMap;
 use super::stats::Stats;
 use super::status::{State, Status};
-use super::{DestinationObserver, Settings, lock};
+use super::{DestinationObserver, lock};
 use crate::packet_buffer::{DropPolicy, Reader};
 use crate::transport::runtime::{BlockingTask, spawn_blocking};
 use crate::transport::{Client, TransportEvent, kerberos};
@@ -32,35 +36,6 @@ use wmhttp::auth::{Credentials, Target};
 use wmhttp::client::{Event, Output, RestartReason, Session};
 use wmhttp::failure::{Cause, Failure};
 use wmhttp::headers::Kind;
-
-/// A command to a destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// End the session with `$E`(0) now, then rest.
-    EndSession,
-    /// Close the connection without `$E` and wait for [`Command::Reconnect`]. The server keeps the session for a while.
-    Disconnect,
-    /// Connect now, even during a retry delay, or after the destination has failed or ended.
-    Reconnect,
-}
-
-/// The requested state of a destination. It is a state and not a command: only the latest value matters, so that a full
-/// command queue cannot lose it.
-pub(super) struct Control {
-    pub(super) settings: Settings,
-    /// Whether connections may be made. Once the time for the end of the stream is over, none is made until
-    /// [`Command::Reconnect`], but an end in progress may complete.
-    pub(super) may_connect: bool,
-    /// Set when the reader has an end: end the session with `$E`(0) when the end is reached, or at this time at the
-    /// latest, and end the task.
-    pub(super) drain_by: Option<Instant>,
-}
-
-impl Control {
-    pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, may_connect: true, drain_by: None }
-    }
-}
 
 /// The task. It waits only in [`DestinationTask::next_event`].
 pub(super) struct DestinationTask {
@@ -317,80 +292,6 @@ impl DestinationTask {
             TaskEvent::Command(command) => self.handle_command(command, now),
             TaskEvent::Control => self.handle_control(now),
         }
-    }
-
-    fn handle_command(&mut self, command: Command, now: Instant) {
-        // Settings that were changed before the command was given apply to it.
-        if self.control.has_changed().unwrap_or(false) {
-            let settings = self.control.borrow().settings.clone();
-            self.apply_settings(settings);
-        }
-        match command {
-            Command::EndSession => {
-                self.cancel_retry();
-                if self.session.is_down() {
-                    if !self.state.is_final() {
-                        self.stop_with(Status::Closed, State::Closed, Hresult::OK, None);
-                    }
-                } else {
-                    self.shutdown.ending = true;
-                    self.session.end(now);
-                }
-            }
-            Command::Disconnect => {
-                self.cancel_retry();
-                self.shutdown.ending = false;
-                if !self.state.is_final() {
-                    self.break_off(now);
-                    self.step(Status::Closed, State::Closed, Hresult::OK, None);
-                    self.mark_at_rest();
-                }
-            }
-            Command::Reconnect => {
-                self.shutdown.may_connect = self.control.borrow().may_connect;
-                if !self.shutdown.may_connect {
-                    // The time for the end of the stream ended after this command had been sent.
-                } else if self.state.is_final() {
-                    self.restart();
-                } else if self.session.is_down() {
-                    self.reset_backoff();
-                    self.connect();
-                }
-            }
-        }
-    }
-
-    fn handle_control(&mut self, now: Instant) {
-        let (settings, may_connect, drain_by) = {
-            let control = self.control.borrow_and_update();
-            (control.settings.clone(), control.may_connect, control.drain_by)
-        };
-        self.apply_settings(settings);
-        if !may_connect && std::mem::replace(&mut self.shutdown.may_connect, false) {
-            self.stop_connecting(now);
-        }
-        if drain_by.is_some() {
-            self.shutdown.drain_by = drain_by;
-            if self.state.is_final() {
-                self.close_for_good();
-            }
-        }
-    }
-
-    fn stop_connecting(&mut self, now: Instant) {
-        if !self.state.is_final() && !matches!(self.state, State::Streaming | State::Ending) {
-            self.cancel_retry();
-            self.break_off(now);
-            self.stop_with(Status::Closed, State::Closed, Hresult::OK, None);
-        }
-    }
-
-    fn apply_settings(&mut self, settings: Settings) {
-        self.reporting.location = settings.session.url.to_string();
-        lock(&self.stats).location.clone_from(&self.reporting.location);
-        self.reader.set_options(settings.reader_options());
-        self.client.set_settings(settings.transport);
-        self.session.set_config(settings.session);
     }
 
     /// Starts again on request, after an end, a permanent failure or a disconnection.
@@ -671,16 +572,6 @@ impl DestinationTask {
             self.bytes_to_resend(&BodyEnd::Loss(Cause::Stalled), self.client.undelivered(), Instant::now());
         self.session.abandon();
         self.failed(Failure::lost(Cause::Stalled, "drop-policy=disconnect"));
-    }
-}
-
-/// Returns the next command, or else a change of [`Control`], so that a drain follows the commands sent before it.
-async fn next_instruction(commands: &mut mpsc::Receiver<Command>, control: &mut watch::Receiver<Control>) -> TaskEvent {
-    tokio::select! {
-        biased;
-        command = commands.recv() => command.map_or(TaskEvent::Stop, TaskEvent::Command),
-        // An error means that the publisher was dropped, which the command queue reports after its last command.
-        Ok(()) = control.changed() => TaskEvent::Control,
     }
 }
 

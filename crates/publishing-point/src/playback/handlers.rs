@@ -72,23 +72,23 @@ impl Playback {
         request: Request<Incoming>,
     ) -> Answer {
         let path = request.uri().path().to_owned();
-        let wish = PlayerRequest::of(request.method(), &path, request.uri().query(), request.headers());
+        let kind = PlayerRequest::of(request.method(), &path, request.uri().query(), request.headers());
         if let (PlayerRequest::Describe | PlayerRequest::Play { .. }, Some(PointLookup::Moved(url))) =
-            (&wish, self.registry.point(&path).and_then(|point| point.redirect()))
+            (&kind, self.registry.point(&path).and_then(|point| point.redirect()))
         {
             return moved(&url);
         }
         let id = client_id(request.headers());
-        match authorize(self, &wish, &request) {
+        match authorize(self, &kind, &request) {
             Ok(user) => client.user = user,
             Err(error) => return no_entry(error),
         }
-        let plays = matches!(wish, PlayerRequest::Play { .. }) && request.method() != Method::HEAD;
+        let plays = matches!(kind, PlayerRequest::Play { .. }) && request.method() != Method::HEAD;
         if plays && !connection.permit().play(&self.registry.config().bounds) {
             let Answer { response, handled } = text(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_OF_ADDRESS);
             return Answer::new(handled, retry_after(response, PLAYERS_RETRY));
         }
-        let needs_stream = plays || matches!(wish, PlayerRequest::Describe);
+        let needs_stream = plays || matches!(kind, PlayerRequest::Describe);
         let point = self.registry.point(&path).filter(|_| needs_stream && !self.is_full());
         // Keep the source active until the player is counted.
         let _demand = match &point {
@@ -99,7 +99,7 @@ impl Playback {
             None => None,
         };
         let by_relay = request.headers().contains_key(header::VIA);
-        let mut answer = self.answer_to(wish, &path, id, client, connection, request).await;
+        let mut answer = self.answer_to(kind, &path, id, client, connection, request).await;
         if let Some(point) = point {
             on_demand::set_via(&point, by_relay, &mut answer.response);
         }
@@ -109,7 +109,7 @@ impl Playback {
     /// Answers a request of an authorized client.
     async fn answer_to(
         &self,
-        wish: PlayerRequest,
+        kind: PlayerRequest,
         path: &str,
         id: Option<u32>,
         client: Client,
@@ -117,7 +117,7 @@ impl Playback {
         request: Request<Incoming>,
     ) -> Answer {
         let socket = connection.socket();
-        match wish {
+        match kind {
             PlayerRequest::Describe => describe(self, path, id),
             PlayerRequest::Play { order, .. } if order.form == OutputFormat::Plain => {
                 play_plain(self, path, &order, request.method(), client, socket)
@@ -133,7 +133,7 @@ impl Playback {
             PlayerRequest::Asx => asx(self, &request, connection.scheme()),
             PlayerRequest::Log { line } => log(path, id, line, request.into_body()).await,
             PlayerRequest::Event => response(StatusCode::OK, None, Body::empty()).into(),
-            PlayerRequest::Stop | PlayerRequest::KeepAlive | PlayerRequest::Select(_) => in_session(self, id, wish),
+            PlayerRequest::Stop | PlayerRequest::KeepAlive | PlayerRequest::Select(_) => in_session(self, id, kind),
             PlayerRequest::Nothing(why) => text(StatusCode::BAD_REQUEST, why),
             PlayerRequest::NoMethod => {
                 let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed\n");
@@ -166,11 +166,11 @@ impl Playback {
 /// point that does not exist is handled later.
 fn authorize(
     playback: &Playback,
-    wish: &PlayerRequest,
+    kind: &PlayerRequest,
     request: &Request<Incoming>,
 ) -> Result<Option<String>, AccessDenied> {
     let path = request.uri().path();
-    let Some(point) = playback.registry.point(path).filter(|_| *wish != PlayerRequest::Options) else {
+    let Some(point) = playback.registry.point(path).filter(|_| *kind != PlayerRequest::Options) else {
         return Ok(None);
     };
     let target = request.uri().to_string();
@@ -300,11 +300,11 @@ fn play_plain(
 }
 
 /// Answers a request that is valid only in an existing session (3.2.5.1).
-fn in_session(playback: &Playback, client: Option<u32>, wish: PlayerRequest) -> Answer {
+fn in_session(playback: &Playback, client: Option<u32>, kind: PlayerRequest) -> Answer {
     let Some(id) = client else {
         return text(StatusCode::BAD_REQUEST, "this request requires the client-id of a session\n");
     };
-    match (playback.sessions.look_up(id, Instant::now()), wish) {
+    match (playback.sessions.look_up(id, Instant::now()), kind) {
         (SessionState::Nothing, _) => return text(StatusCode::BAD_REQUEST, "no session has this client-id\n"),
         (SessionState::Streams(control), PlayerRequest::Stop) => control.stop(),
         (SessionState::Streams(control), PlayerRequest::Select(choice)) => control.choose(choice),

@@ -140,10 +140,10 @@ impl Status {
         if let Some(response) = self.health(request) {
             return Some(response);
         }
-        let wish = Route::of(request.method(), request.uri().path())?;
+        let route = Route::of(request.method(), request.uri().path())?;
         let access = self.registry.config().status;
         // Access to actions is checked separately, unless the status is switched off.
-        let acts = access != StatusAccess::Off && matches!(wish, Route::Disconnect(_));
+        let acts = access != StatusAccess::Off && matches!(route, Route::Disconnect(_));
         if !acts && !access.lets(peer, request.headers()) {
             // At the root, which players may request too, a client without access must not learn that there is a
             // status.
@@ -155,13 +155,13 @@ impl Status {
             });
         }
         let asks = matches!(*request.method(), Method::GET | Method::HEAD);
-        if asks == matches!(wish, Route::Disconnect(_)) {
+        if asks == matches!(route, Route::Disconnect(_)) {
             let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(wish.method()));
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.method()));
             return Some(response);
         }
         let seconds = seconds(request.uri().query().unwrap_or_default());
-        Some(match wish {
+        Some(match route {
             Route::File(name) => match page::file(&name) {
                 Some(file) => response(StatusCode::OK, file.content_type, file.bytes),
                 None => refusal(StatusCode::NOT_FOUND, "no such file"),
@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn paths_of_the_server_are_not_points() {
-        for (path, wish) in [
+        for (path, route) in [
             ("/", Some(Route::File(String::new()))),
             ("/status/", Some(Route::File(String::new()))),
             ("/status/page.js", Some(Route::File("page.js".to_owned()))),
@@ -397,10 +397,10 @@ mod tests {
             ("/live/api", None),
             ("//", None),
         ] {
-            assert_eq!(Route::of(&Method::GET, path), wish, "{path}");
+            assert_eq!(Route::of(&Method::GET, path), route, "{path}");
         }
-        let wish = Route::of(&Method::POST, "/api/v1/points/live/eins/disconnect");
-        assert_eq!(wish, Some(Route::Disconnect("live/eins".to_owned())));
+        let route = Route::of(&Method::POST, "/api/v1/points/live/eins/disconnect");
+        assert_eq!(route, Some(Route::Disconnect("live/eins".to_owned())));
     }
 
     #[test]

@@ -448,8 +448,8 @@ impl PointStatus {
             (None, Some(_)) if point.header().is_some() => State::Waiting,
             (None, _) => State::Idle,
         };
-        let (viewers, handed) = activity.players();
-        let count = viewers.len() as u64;
+        let (current, delivered) = activity.players();
+        let count = current.len() as u64;
         let rates = activity.history().now();
         let path = utf8_percent_encode(point.name().trim_start_matches('/'), PATH).to_string();
         let config = point.config();
@@ -484,7 +484,7 @@ impl PointStatus {
                 breaks: pusher.breaks.load(Ordering::Relaxed),
                 resumes: pusher.resumes.load(Ordering::Relaxed),
             }),
-            players: Players { count, listed: listed(&viewers) },
+            players: Players { count, listed: listed(&current) },
             totals: Totals {
                 sessions: stats.sessions,
                 headers: stats.headers,
@@ -493,8 +493,8 @@ impl PointStatus {
                 breaks: activity.breaks(),
                 resumes: activity.resumes(),
                 players: stats.players,
-                bytes_sent: handed.bytes,
-                packets_lost: handed.lost,
+                bytes_sent: delivered.bytes,
+                packets_lost: delivered.lost,
             },
             bit_rate_in: rates.input,
             bit_rate_out: rates.output,
@@ -505,11 +505,11 @@ impl PointStatus {
             errors: activity
                 .recent_errors()
                 .latest()
-                .map(|trouble| ErrorStatus {
-                    text: trouble.text.clone(),
-                    count: trouble.count,
-                    first_ms: unix_ms(trouble.first),
-                    last_ms: unix_ms(trouble.last),
+                .map(|error| ErrorStatus {
+                    text: error.text.clone(),
+                    count: error.count,
+                    first_ms: unix_ms(error.first),
+                    last_ms: unix_ms(error.last),
                 })
                 .collect(),
             history: HistoryStatus::of(point, seconds),
@@ -518,10 +518,10 @@ impl PointStatus {
 }
 
 /// Returns the players for the list. If there are too many, those with the most losses.
-fn listed(viewers: &[(Arc<PlayerInfo>, Progress)]) -> Vec<PlayerStatus> {
-    let mut players: Vec<_> = viewers
+fn listed(current: &[(Arc<PlayerInfo>, Progress)]) -> Vec<PlayerStatus> {
+    let mut players: Vec<_> = current
         .iter()
-        .map(|(viewer, progress)| (viewer, viewer.lost.load(Ordering::Relaxed), milliseconds(progress.lag.time)))
+        .map(|(player, progress)| (player, player.lost.load(Ordering::Relaxed), milliseconds(progress.lag.time)))
         .enumerate()
         .collect();
     if players.len() > MAX_PLAYERS {
@@ -529,7 +529,7 @@ fn listed(viewers: &[(Arc<PlayerInfo>, Progress)]) -> Vec<PlayerStatus> {
         players.truncate(MAX_PLAYERS);
         players.sort_by_key(|(place, _)| *place);
     }
-    players.into_iter().map(|(_, (viewer, lost, lag))| PlayerStatus::of(viewer, lost, lag)).collect()
+    players.into_iter().map(|(_, (player, lost, lag))| PlayerStatus::of(player, lost, lag)).collect()
 }
 
 /// Returns the problem of a stream without data, if any.
@@ -584,14 +584,14 @@ impl StreamStatus {
 }
 
 impl PlayerStatus {
-    fn of(viewer: &PlayerInfo, packets_lost: u64, lag_ms: u64) -> Self {
+    fn of(player: &PlayerInfo, packets_lost: u64, lag_ms: u64) -> Self {
         Self {
-            address: viewer.client.address.to_string(),
-            user: viewer.client.user.clone(),
-            user_agent: viewer.client.agent.clone(),
-            since_ms: unix_ms(viewer.since),
-            bytes_acknowledged: viewer.acknowledged(),
-            bytes: viewer.sent.load(Ordering::Relaxed),
+            address: player.client.address.to_string(),
+            user: player.client.user.clone(),
+            user_agent: player.client.agent.clone(),
+            since_ms: unix_ms(player.since),
+            bytes_acknowledged: player.acknowledged(),
+            bytes: player.sent.load(Ordering::Relaxed),
             packets_lost,
             lag_ms,
         }
