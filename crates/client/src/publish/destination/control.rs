@@ -68,9 +68,11 @@ impl DestinationTask {
             }
             Command::Reconnect => {
                 self.shutdown.may_connect = self.control.borrow().may_connect;
+                // The time for the end of the stream may have ended after this command had been sent.
                 if !self.shutdown.may_connect {
-                    // The time for the end of the stream ended after this command had been sent.
-                } else if self.state.is_final() {
+                    return;
+                }
+                if self.state.is_final() {
                     self.restart();
                 } else if self.session.is_down() {
                     self.reset_backoff();
