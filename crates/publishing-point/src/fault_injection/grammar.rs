@@ -60,35 +60,51 @@ pub struct KindRow {
 }
 
 const BREAK: &str = "start, setup, PROGRESS, end";
-const ANSWERS: &str = "all answers, setup, end";
+const ANSWERS: &str = "all responses, setup, end";
 const BODY: &str = "PROGRESS";
 
 const KINDS: &[KindRow] = &[
-    row("stall:TIME", BODY, "nothing of the body is read for this time"),
-    row("slow:BYTES", BODY, "from then on, this many bytes of the body are read per second"),
-    row("reset", BREAK, "the connection is reset (RST)"),
-    row("close", BREAK, "the connection is closed (FIN) without an answer"),
+    row("stall:TIME", BODY, "the server reads nothing of the body for this time"),
+    row("slow:BYTES", BODY, "from this moment, the server reads this many bytes of the body per second"),
+    row("reset", BREAK, "the server resets the connection (RST)"),
+    row("close", BREAK, "the server closes the connection (FIN) without a response"),
     row("drop-after:PROGRESS", "none", "the same as `reset@PROGRESS`"),
-    row("garbage", BREAK, "the answer begins with bytes that are not HTTP"),
-    row("STATUS", "setup, start, PROGRESS, end", "that answer, from 200 to 599; in the body it ends the session"),
-    row("STATUS:retry-after=TIME", "setup, start, PROGRESS, end", "the same, with a Retry-After header"),
-    row("no-answer", "end, setup", "no answer is sent; the connection stays open"),
-    row("late:TIME", ANSWERS, "the answer is delayed by this time"),
-    row("no-cookie", ANSWERS, "no Set-Cookie header; a PushStart with push-id 0 is then one of the point's session"),
-    row("cookie:ID", ANSWERS, "this push-id is set, whatever the session's; a PushStart with it is one of the point's"),
-    row("no-server-header", ANSWERS, "no Server header"),
-    row("no-pragma", ANSWERS, "no Pragma header, so no Idle-Timeout"),
-    row("no-supported", ANSWERS, "no Supported header"),
-    row("http-1.0", ANSWERS, "the answer is HTTP/1.0, and the connection closes after it"),
-    row("split-answer", ANSWERS, "the answer is sent in two pieces, 300 ms apart"),
-    row("extra-100-continue", ANSWERS, "an unsolicited `100 Continue` is sent first"),
-    row("close-after-setup", "none", "the connection closes 200 ms after the answer to PushSetup, if still idle"),
-    row("close-after-setup:TIME", "none", "the same, this long after it"),
-    row("no-directives", "none", "the connection closes on a PushSetup that has a body"),
-    row("small-packets", "none", "the connection closes on a packet whose payload exceeds 8,192 bytes"),
-    row("small-packets:BYTES", "none", "the same with another limit"),
-    row("no-filler", "none", "the connection closes on a `$F` packet"),
-    row("no-stream-change", "none", "the connection closes on an `$E` packet with Reason 1"),
+    row("garbage", BREAK, "the response begins with bytes that are not HTTP"),
+    row(
+        "STATUS",
+        "setup, start, PROGRESS, end",
+        "the server responds with this status, from 200 to 599; during a body, this ends the session",
+    ),
+    row("STATUS:retry-after=TIME", "setup, start, PROGRESS, end", "the same as `STATUS`, with a Retry-After header"),
+    row("no-answer", "end, setup", "the server sends no response; the connection stays open"),
+    row("late:TIME", ANSWERS, "the server delays the response by this time"),
+    row(
+        "no-cookie",
+        ANSWERS,
+        "the response has no Set-Cookie header; a PushStart with push-id 0 then belongs to the point's session",
+    ),
+    row(
+        "cookie:ID",
+        ANSWERS,
+        "the response sets this push-id instead of the session's; a PushStart with it belongs to the point's session",
+    ),
+    row("no-server-header", ANSWERS, "the response has no Server header"),
+    row("no-pragma", ANSWERS, "the response has no Pragma header, and therefore no Idle-Timeout"),
+    row("no-supported", ANSWERS, "the response has no Supported header"),
+    row("http-1.0", ANSWERS, "the response uses HTTP/1.0, and the connection closes after it"),
+    row("split-answer", ANSWERS, "the server sends the response in two pieces, 300 ms apart"),
+    row("extra-100-continue", ANSWERS, "the server sends an unsolicited `100 Continue` before the response"),
+    row(
+        "close-after-setup",
+        "none",
+        "200 ms after the response to PushSetup, the server closes the connection if it is idle",
+    ),
+    row("close-after-setup:TIME", "none", "the same as `close-after-setup`, after this time"),
+    row("no-directives", "none", "the server closes the connection at a PushSetup that has a body"),
+    row("small-packets", "none", "the server closes the connection at a packet whose payload exceeds 8,192 bytes"),
+    row("small-packets:BYTES", "none", "the same as `small-packets`, with this limit"),
+    row("no-filler", "none", "the server closes the connection at a `$F` packet"),
+    row("no-stream-change", "none", "the server closes the connection at an `$E` packet with Reason 1"),
 ];
 
 const fn row(form: &'static str, moments: &'static str, meaning: &'static str) -> KindRow {

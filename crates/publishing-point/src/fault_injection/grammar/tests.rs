@@ -82,7 +82,7 @@ fn the_table_lists_the_accepted_moments() {
             "setup" => assert_eq!(default, Trigger::Setup),
             "start" => assert_eq!(default, Trigger::Start),
             "end" => assert_eq!(default, Trigger::End),
-            "all answers" => assert_eq!(default, Trigger::Answers),
+            "all responses" => assert_eq!(default, Trigger::Answers),
             "PROGRESS" => assert_eq!(default, BEGINNING),
             none => assert_eq!(none, "none"),
         }
