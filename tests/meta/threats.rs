@@ -29,7 +29,7 @@ fn unsafe_code_is_where_the_document_says() {
     let lints = fs::read_to_string(root.join("Cargo.toml")).unwrap();
     assert!(lints.contains("unsafe_code = \"deny\"") && lints.contains("undocumented_unsafe_blocks = \"deny\""));
     let text = fs::read_to_string(root.join("docs/threats.md")).unwrap();
-    let (_, after) = text.split_once("`unsafe` stands in these files").unwrap();
+    let (_, after) = text.split_once("`unsafe` is used in these files").unwrap();
     let (table, _) = after.split_once("\n## ").unwrap();
     let named: Vec<&str> = table.split('`').filter(|word| word.ends_with(".rs")).collect();
     let has_unsafe = |source: &str| source.lines().any(|line| line.contains("expect(unsafe_code"));
