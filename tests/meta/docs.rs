@@ -283,8 +283,10 @@ fn changeable(spec: &glib::ParamSpec) -> String {
 /// Generates the page of failures from the library's table.
 fn failures() -> String {
     let mut page = String::from(
-        "# Failures\n\nMade by `tests/meta/docs.rs` from the table in `crates/wmhttp/src/failure.rs`. A failure is on the bus with this text, remedy and\n\
-         HRESULT. *Retried* is by `auto-reconnect`, `retries` and `retry-delay`; what is not would fail again.\n",
+        "# Failures\n\nThis page is for operators and developers who have a failure message of the element. It lists what each failure means and what to do.\n\
+         The element posts a failure on the bus with this text, remedy and HRESULT ([Messages](messages.md)). If the column \"retried\" contains\n\
+         \"yes\", the element retries as `auto-reconnect`, `retries` and `retry-delay` specify. If it contains \"no\", a retry would fail again.\n\n\
+         `tests/meta/docs.rs` generates this page from the table in `crates/wmhttp/src/failure.rs`.\n",
     );
     let mut table = |title: &str, first: &str, rows: Vec<(String, Failure)>| {
         write!(page, "\n## {title}\n\n| {first} | what happened | what to do | HRESULT | GStreamer | retried |\n|---|---|---|---|---|---|\n")
@@ -295,9 +297,9 @@ fn failures() -> String {
             writeln!(page, "| {name} | {text} | {remedy} | `{hresult}` | {class:?} | {retried} |").unwrap();
         }
     };
-    table("The server answers", "status", merged(|status| Some(of_status(status, None))));
+    table("The server answers with an error", "status", merged(|status| Some(of_status(status, None))));
     table(
-        "A proxy answers",
+        "A proxy answers with an error",
         "status",
         merged(|status| {
             let by_proxy = of_status(status, Some("proxy"));
@@ -308,8 +310,9 @@ fn failures() -> String {
     let causes = CAUSES.iter().map(|cause| (format!("{cause:?}"), Failure::lost(*cause, "")));
     table("The connection fails", "cause", causes.collect());
     page.push_str(
-        "\nGStreamer's words are those of GstResourceError: NotAuthorized is NOT_AUTHORIZED, NotFound NOT_FOUND, Busy BUSY, Settings\n\
-         SETTINGS, Open OPEN_WRITE and Write WRITE. With `template-url`, most 4xx are `NS_E_INVALID_PUSH_TEMPLATE`.\n",
+        "\nThe column \"GStreamer\" contains the error code, a GstResourceError: NotAuthorized is NOT_AUTHORIZED, NotFound is NOT_FOUND, Busy is\n\
+         BUSY, Settings is SETTINGS, Open is OPEN_WRITE, and Write is WRITE. With `template-url`, most 4xx statuses have the HRESULT\n\
+         `NS_E_INVALID_PUSH_TEMPLATE`.\n",
     );
     page
 }
@@ -327,10 +330,10 @@ fn merged(failure: impl Fn(u16) -> Option<Failure>) -> Vec<(String, Failure)> {
     }
     let names = rows.into_iter().map(|(statuses, failure)| {
         let name = match statuses.as_slice() {
-            [first, .., last] if statuses.len() > 30 => format!("{first}-{last}, those without a row"),
+            [first, .., last] if statuses.len() > 30 => format!("{first} to {last}, if not in another row"),
             all => all.iter().map(u16::to_string).collect::<Vec<_>>().join(", "),
         };
-        (name.replace("300-399, those without a row", "3xx"), failure)
+        (name.replace("300 to 399, if not in another row", "3xx"), failure)
     });
     names.collect()
 }
