@@ -182,7 +182,8 @@ fn is_rule((letter, number): (&str, &str)) -> bool {
 
 fn table(proofs: &Proofs) -> String {
     let mut out = String::from(
-        "# The rules of [MS-WMHTTP] and their tests\n\nMade by `tests/meta/rules.rs`: each test that verifies a rule has the rule's id in its name or doc comment.\n",
+        "# The rules of [MS-WMHTTP] and their tests\n\nThis page is for developers and reviewers. It lists the rules of the protocol that the project implements, and the tests that verify\n\
+         each rule. `tests/meta/rules.rs` generates it: each of these tests has the id of its rule in its name or doc comment.\n",
     );
     for (group, rules) in RULES {
         write!(out, "\n## {group}\n\n| rule | about | tests |\n|---|---|---|\n").unwrap();
