@@ -3,6 +3,9 @@
 //! Each shell block is run in one of the [`Way`]s. Servers, ports and files belong to the test and replace those in the
 //! command (`localhost:8080`, `concert.wmv`).
 
+#[cfg(feature = "kerberos")]
+mod logins;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -14,7 +17,7 @@ use test_support::decoded::{ffmpeg_file, recordings};
 use test_support::pages::{Page, pages};
 use test_support::pipeline::{plugin_folder, until};
 use test_support::program::Program;
-use test_support::proxy::{Asks, Proxy};
+use test_support::proxy::{self, Asks, Proxy};
 use test_support::server_program;
 
 /// How the commands of a block are tested.
@@ -41,6 +44,8 @@ enum Way {
     Flags,
     /// `live_sources.rs` runs it, with replacements for the devices.
     LiveSource,
+    /// `logins.rs` runs it, against a server that requires the login.
+    Login,
     /// This file runs it: it builds the project, installs something, or needs something that only that file has.
     Elsewhere(&'static str),
 }
@@ -60,6 +65,7 @@ const WAYS: &[(&str, Way)] = &[
     ("ffmpeg -i 'http://", Way::Play),
     ("ffmpeg -i mmsh://", Way::Play),
     ("ffmpeg -f lavfi", Way::Run),
+    ("sudo apt-get install ./target/debian", Way::Elsewhere("scripts/package")),
     ("sudo apt-get install ", Way::Packages),
     ("curl ", Way::Ask),
     ("benches/run", Way::Measure),
@@ -78,9 +84,10 @@ const WAYS: &[(&str, Way)] = &[
     ("scripts/test", Way::Elsewhere(".ci/run")),
     ("scripts/soak ", Way::Elsewhere("scripts/test")),
     ("meson ", Way::Elsewhere("scripts/test")),
+    ("sudo meson ", Way::Elsewhere("scripts/test")),
     ("scripts/package", Way::Elsewhere("scripts/test")),
     ("scripts/cinstall", Way::Elsewhere("scripts/test")),
-    ("apt-get install ./target/debian", Way::Elsewhere("scripts/package")),
+    ("sudo systemctl ", Way::Elsewhere("scripts/package")),
     ("systemctl ", Way::Elsewhere("scripts/package")),
 ];
 
@@ -93,9 +100,12 @@ fn commands(block: &str) -> Vec<String> {
 }
 
 fn way(page: &Page, command: &str) -> Way {
-    // Not every machine has its sources.
-    if page.name() == "docs/live-sources.md" {
-        return Way::LiveSource;
+    let begins_with_one_of = |starts: &[&str]| starts.iter().any(|start| command.starts_with(start));
+    match page.name().as_str() {
+        // Not every machine has its sources.
+        "docs/live-sources.md" if !begins_with_one_of(&["sudo apt-get "]) => return Way::LiveSource,
+        "docs/authentication.md" if begins_with_one_of(&["gst-launch-1.0 ", "kinit "]) => return Way::Login,
+        _ => {}
     }
     let known = WAYS.iter().find(|(start, _)| command.starts_with(start.trim_end()));
     let (_, way) = known.unwrap_or_else(|| panic!("{}: how to run this is unknown: {command}", page.name()));
@@ -177,7 +187,7 @@ fn every_command_has_a_way_to_run() {
             let text = fs::read_to_string(&file).unwrap().replace("\"$target\"", "target");
             // Compares only the first two words, because options and files differ.
             let words: Vec<&str> = command.split(['=', ' ']).take(2).collect();
-            let word = words.iter().find(|word| !["export", "cargo", "python3", "cc"].contains(word)).unwrap();
+            let word = words.iter().find(|word| !["export", "cargo", "python3", "cc", "sudo"].contains(word)).unwrap();
             assert!(text.contains(word), "{} does not run `{command}` ({word})", file.display());
             elsewhere += 1;
         }
@@ -188,7 +198,7 @@ fn every_command_has_a_way_to_run() {
 #[test]
 fn pushes() {
     let folder = folder();
-    let squid = Proxy::squid(Asks::Nothing);
+    let squid = Proxy::squid(Asks::Digest);
     // Pushing files takes time, so all are pushed simultaneously.
     thread::scope(|scope| {
         for (page, command) in all(&[Way::Push]) {
@@ -199,7 +209,9 @@ fn pushes() {
 
 fn pushes_by(folder: &Path, squid: &Proxy, page: String, shown: String) {
     let points = [point(), point()];
-    let command = at(&shown, [&points[0], &points[1]]).replace("proxy.example:3128", &squid.addr.to_string());
+    let command = at(&shown, [&points[0], &points[1]])
+        .replace("proxy.example:3128", &squid.addr.to_string())
+        .replace("proxy-pw=secret", &format!("proxy-pw={}", proxy::PASSWORD));
     let program = run(folder, &command);
     until(&format!("{page}: the stream arrives: {command}"), || points[0].stats("concert").unwrap().packets > 10);
     if command.contains("is-live=true") {
@@ -270,8 +282,10 @@ fn serves() {
                 continue;
             }
             let folder = TempDir::new().unwrap();
-            let block = commands.join(" && ").replace("--listen 127.0.0.1:8080", "");
-            let block = block.replace("target/release/", "");
+            let block = commands.join(" && ").replace("target/release/", "");
+            let block = ["8080", "8081"]
+                .iter()
+                .fold(block, |block, port| block.replace(&format!("--listen 127.0.0.1:{port}"), ""));
             let started = block.replace(
                 "asf-publishing-point ",
                 &format!("exec {} --listen 127.0.0.1:0 ", server_program().display()),
