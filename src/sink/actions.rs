@@ -38,8 +38,8 @@ pub(super) fn signals() -> Vec<Signal> {
             .return_type::<bool>()
             // A single handler that returns false prevents the retry.
             .accumulator(|_, _, answer| {
-                let goes_on = answer.get::<bool>().unwrap_or(true);
-                if goes_on { ControlFlow::Continue(answer.clone()) } else { ControlFlow::Break(answer.clone()) }
+                let should_continue = answer.get::<bool>().unwrap_or(true);
+                if should_continue { ControlFlow::Continue(answer.clone()) } else { ControlFlow::Break(answer.clone()) }
             })
             .build(),
         action("remove", [String::static_type(), bool::static_type()])
@@ -74,6 +74,7 @@ pub(super) fn signals() -> Vec<Signal> {
     ]
 }
 
+/// An action signal, which applications emit to call the element.
 fn action(name: &str, params: impl IntoIterator<Item = glib::Type>) -> SignalBuilder {
     let params: Vec<SignalType> = params.into_iter().map(Into::into).collect();
     Signal::builder(name).param_types(params).action()
@@ -93,6 +94,7 @@ fn command(name: &str, command: Command) -> Signal {
         .build()
 }
 
+/// The signal that asks the application whether to retry.
 const SHOULD_RECONNECT: &str = "should-reconnect";
 
 /// Returns whether a handler is connected to `should-reconnect`.
@@ -126,12 +128,13 @@ impl AsfPushSink {
                 );
             }
         }
+        // Copies, because `push_to` takes the lock itself.
         let (settings, publisher) = {
             let shared = self.imp().shared();
             (shared.settings.clone(), shared.publisher.clone())
         };
-        // One that cannot be used was refused before anything began.
-        let proxy = settings.proxy.choice().unwrap_or_default();
+        // An invalid proxy has prevented the start of the push, so that this cannot fail during one.
+        let proxy = settings.proxy.config().unwrap_or_default();
         if let Some(publisher) = publisher
             && let Err(text) = self.imp().push_to(&publisher, &settings, &proxy, std::slice::from_ref(&destination))
         {
@@ -149,8 +152,8 @@ impl AsfPushSink {
         let (destination, publisher, time) = {
             let mut shared = self.imp().shared();
             let location = location::split_credentials(name).location;
-            let is_it = |destination: &Destination| destination.name() == name || destination.location() == location;
-            let Some(index) = shared.destinations.iter().position(is_it) else { return false };
+            let is_match = |destination: &Destination| destination.name() == name || destination.location() == location;
+            let Some(index) = shared.destinations.iter().position(is_match) else { return false };
             (shared.destinations.remove(index), shared.publisher.clone(), shared.settings.eos_timeout())
         };
         if let Some(publisher) = publisher {
@@ -161,10 +164,12 @@ impl AsfPushSink {
         true
     }
 
+    /// The names of all destinations.
     fn names(&self) -> Vec<String> {
         self.imp().shared().destinations.iter().map(|destination| destination.name().to_string()).collect()
     }
 
+    /// The statistics of one destination.
     fn stats_of(&self, name: &str) -> Option<gst::Structure> {
         self.imp().destination_stats().iter().find(|stats| stats.name == name).map(stats::destination)
     }

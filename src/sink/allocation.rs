@@ -17,6 +17,7 @@ const LARGEST_PACKET: u32 = 64 * 1024;
 pub(super) fn answer(query: &mut gst::query::Allocation) {
     let (caps, need_pool) = query.get_owned();
     let none = gst::Allocator::NONE;
+    // The default allocator and alignment: the parser reads any memory.
     query.add_allocation_param(none, gst::AllocationParams::default());
     let Some(caps) = caps.filter(|_| need_pool) else { return };
     let size = packet_size(&caps).unwrap_or(LARGEST_PACKET);

@@ -51,7 +51,7 @@ impl DestinationObserver for BusReporter {
 
     fn should_retry(&self, failure: &Failure) -> bool {
         let Some(element) = self.element.upgrade() else { return false };
-        let error = of_failure(gst::Structure::builder("asfpushsink-error"), failure)
+        let error = with_failure(gst::Structure::builder("asfpushsink-error"), failure)
             .field("hresult", failure.hresult.0)
             .field("hresult-name", failure.hresult.to_string())
             .build();
@@ -66,15 +66,15 @@ impl DestinationObserver for BusReporter {
 impl Announce for BusReporter {
     fn announce(&self) {
         let Some(element) = self.element.upgrade() else { return };
-        let begun = {
+        let unannounced = {
             let mut open = self.open_step();
-            let begun = open.as_mut().filter(|step| !step.is_announced);
-            begun.map(|step| {
+            let unannounced = open.as_mut().filter(|step| !step.is_announced);
+            unannounced.map(|step| {
                 step.is_announced = true;
                 *step
             })
         };
-        if let Some(step) = begun {
+        if let Some(step) = unannounced {
             self.post_progress(&element, gst::ProgressType::Start, step.code, step.text);
         }
     }
@@ -108,6 +108,7 @@ impl BusReporter {
         }
     }
 
+    /// The step for which no COMPLETE, CANCELED or ERROR was posted yet.
     fn open_step(&self) -> MutexGuard<'_, Option<OpenStep>> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,10 +117,11 @@ impl BusReporter {
         self.post(element, gst::message::Progress::builder(kind, code, text).src(element).build());
     }
 
+    /// Posts the messages of an event, and emits its signals.
     fn deliver(&self, report: DestinationEvent) {
         let Some(element) = self.element.upgrade() else { return };
         match report {
-            DestinationEvent::StateChange(step) => self.step(&element, &step),
+            DestinationEvent::StateChange(step) => self.report_state_change(&element, &step),
             DestinationEvent::Notice { destination, text, remedy } => {
                 gst::warning!(CAT, obj = element, "{destination}: {text}; {remedy}");
                 let details = gst::Structure::builder("asfpushsink-notice")
@@ -132,7 +134,7 @@ impl BusReporter {
             }
             DestinationEvent::KeyFrameWanted { destination } => {
                 gst::debug!(CAT, obj = element, "{destination} needs a key frame");
-                element.imp().want_key_frame();
+                element.imp().set_key_frame_wanted();
             }
             DestinationEvent::Dropped { destination, packets, sent, dropped } => {
                 gst::warning!(
@@ -157,7 +159,8 @@ impl BusReporter {
         }
     }
 
-    fn step(&self, element: &AsfPushSink, step: &StateChange) {
+    /// Logs a state change, posts its messages, and emits its signals.
+    fn report_state_change(&self, element: &AsfPushSink, step: &StateChange) {
         let text = step.failure.as_ref().map(ToString::to_string);
         match &text {
             Some(text) => gst::warning!(CAT, obj = element, "{}: {:?}: {text}", step.destination, step.status),
@@ -170,10 +173,12 @@ impl BusReporter {
         let message = gst::message::Element::builder(info.clone()).src(element).build();
         self.post(element, message);
         if step.old_state != step.new_state {
+            // After the message, so that an application that waits for the property finds the message on the bus.
             self.destination.set_state(step.new_state);
         }
         element
             .emit_by_name::<()>("status", &[&self.destination, &StatusEnum::from(step.status), &step.hresult.0, &info]);
+        // Both properties count the destinations that are streaming.
         if (step.old_state == State::Streaming) != (step.new_state == State::Streaming) {
             element.notify("connected");
             element.notify("num-connected");
@@ -203,10 +208,12 @@ impl BusReporter {
         }
     }
 
+    /// Posts a WARNING, unless the push is over.
     fn warn(&self, element: &AsfPushSink, code: gst::ResourceError, text: &str, details: gst::Structure) {
         self.post_guard.post(|| gst::element_warning!(element, code, ("{text}"), details: details));
     }
 
+    /// Posts a message, unless the push is over.
     fn post(&self, element: &AsfPushSink, message: gst::Message) {
         // A flushing bus rejects messages, which is the application's decision.
         self.post_guard.post(|| drop(element.post_message(message)));
@@ -228,6 +235,7 @@ impl BusReporter {
             }
             return;
         }
+        // The step that begins now, if any.
         let next = match step.status {
             Status::Connecting if step.new_state == State::Authenticating => {
                 Some(("authenticate", "Authenticating with the server"))
@@ -270,7 +278,7 @@ fn details(step: &StateChange) -> gst::Structure {
         .field("new-state", step.new_state.name())
         .field("attempt", step.attempt);
     if let Some(failure) = &step.failure {
-        details = of_failure(details, failure);
+        details = with_failure(details, failure);
     }
     if let Some(wait) = step.retry_in {
         details = details.field("retry-in", u32::try_from(wait.as_millis()).unwrap_or(u32::MAX));
@@ -278,7 +286,8 @@ fn details(step: &StateChange) -> gst::Structure {
     details.build()
 }
 
-fn of_failure(structure: gst::structure::Builder, failure: &Failure) -> gst::structure::Builder {
+/// Adds the fields that describe a failure.
+fn with_failure(structure: gst::structure::Builder, failure: &Failure) -> gst::structure::Builder {
     structure
         .field("text", &failure.text)
         .field("remedy", failure.remedy)

@@ -9,6 +9,7 @@ use super::AsfPushSink;
 use super::destination::Destination;
 use wmhttp::auth::{CredentialRequest, Credentials, Target};
 
+/// The signal's name.
 const NAME: &str = "request-credentials";
 
 /// Defines the signal. Its arguments are the destination and the request; the first answer that is not NULL is used.
@@ -42,6 +43,7 @@ pub(super) fn ask(
     credentials.map(|(user, password)| Credentials::new(user, password))
 }
 
+/// The signal's second argument.
 fn structure(question: &CredentialRequest) -> gst::Structure {
     gst::Structure::builder("asfpushsink-credentials")
         .field("realm", &question.realm)

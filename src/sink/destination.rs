@@ -19,7 +19,7 @@ use wmhttp::auth::Login;
 /// One publishing point: its own values of the element's properties, and its connection state.
 #[derive(Default)]
 pub struct DestinationImp {
-    own: Mutex<Own>,
+    inner: Mutex<Inner>,
 }
 
 /// What posts the messages about a destination during a push.
@@ -29,7 +29,8 @@ pub(super) trait Announce: Send + Sync {
     fn announce(&self);
 }
 
-struct Own {
+/// The data of a destination.
+struct Inner {
     element: Option<Arc<glib::WeakRef<AsfPushSink>>>,
     /// As set by the user, but without credentials.
     location: String,
@@ -46,7 +47,7 @@ struct Own {
     overrides: BTreeSet<&'static str>,
 }
 
-impl Default for Own {
+impl Default for Inner {
     fn default() -> Self {
         Self {
             element: None,
@@ -61,7 +62,7 @@ impl Default for Own {
     }
 }
 
-impl Own {
+impl Inner {
     /// Sets the location and the credentials in it. Credentials from the previous location are removed.
     fn set_location(&mut self, text: &str) {
         let location::Parts { location, url, login } = location::split_credentials(text);
@@ -69,9 +70,9 @@ impl Own {
         self.url = url;
         let has_login = login != Login::default();
         if has_login {
-            self.overrides.extend(LOGIN);
+            self.overrides.extend(LOGIN_PROPERTIES);
         } else if self.has_login {
-            self.overrides.retain(|name| !LOGIN.contains(name));
+            self.overrides.retain(|name| !LOGIN_PROPERTIES.contains(name));
         }
         if has_login || self.has_login {
             self.values.login = login;
@@ -80,8 +81,8 @@ impl Own {
     }
 }
 
-/// The properties that a location may contain.
-const LOGIN: [&str; 2] = ["user-id", "user-pw"];
+/// The properties that the credentials in a location set.
+const LOGIN_PROPERTIES: [&str; 2] = ["user-id", "user-pw"];
 
 #[glib::object_subclass]
 impl ObjectSubclass for DestinationImp {
@@ -112,7 +113,7 @@ impl ObjectImpl for DestinationImp {
                 .nick("Retry count")
                 .blurb("Consecutive failed attempts")
                 .read_only();
-            let own = [
+            let own_specs = [
                 location.build(),
                 state.build(),
                 stats.build(),
@@ -121,7 +122,7 @@ impl ObjectImpl for DestinationImp {
                 text("last-error", "Last error", "The last failure, with its remedy"),
                 retries.build(),
             ];
-            own.into_iter().chain(DESTINATION_PROPERTIES.iter().map(|property| property.spec.clone())).collect()
+            own_specs.into_iter().chain(DESTINATION_PROPERTIES.iter().map(|property| property.spec.clone())).collect()
         });
         SPECS.as_ref()
     }
@@ -133,33 +134,35 @@ impl ObjectImpl for DestinationImp {
         }
         let Some(property) = property(pspec.name()) else { return };
         let name = property.spec.name();
-        let outcome = (property.set)(&mut self.own().values, value);
+        // The lock is released before each call that may post a message or notify, because handlers may read
+        // properties.
+        let outcome = (property.set)(&mut self.inner().values, value);
         self.record_rejection(name, &outcome);
         if outcome.is_err() {
             return;
         }
-        let mut own = self.own();
-        own.overrides.insert(name);
-        own.has_login &= !LOGIN.contains(&name);
-        drop(own);
+        let mut inner = self.inner();
+        inner.overrides.insert(name);
+        inner.has_login &= !LOGIN_PROPERTIES.contains(&name);
+        drop(inner);
         if let Some(element) = self.element() {
             element.imp().apply_settings();
         }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let own = self.own();
+        let inner = self.inner();
         match pspec.name() {
-            "location" => location::redacted(&own.location).to_value(),
-            "state" => own.state.to_value(),
+            "location" => location::redacted(&inner.location).to_value(),
+            "state" => inner.state.to_value(),
             name @ ("stats" | "effective-location" | "server" | "last-error" | "retry-count") => {
-                drop(own);
+                drop(inner);
                 self.runtime_property(name)
             }
-            name => match property(name).filter(|_| own.overrides.contains(name)) {
-                Some(property) => (property.get)(&own.values),
+            name => match property(name).filter(|_| inner.overrides.contains(name)) {
+                Some(property) => (property.get)(&inner.values),
                 None => {
-                    drop(own);
+                    drop(inner);
                     let element = self.element();
                     element.map_or_else(|| pspec.default_value().clone(), |element| element.property_value(name))
                 }
@@ -175,18 +178,20 @@ glib::wrapper! {
     pub struct Destination(ObjectSubclass<DestinationImp>) @extends gst::Object;
 }
 
+/// The row of a property that a destination shares with the element.
 fn property(name: &str) -> Option<&'static Property> {
     DESTINATION_PROPERTIES.iter().find(|property| property.spec.name() == name)
 }
 
 impl DestinationImp {
+    /// Changes the location; it applies to the next connection.
     fn set_location(&self, location: Option<&str>) {
         let outcome = location::parse(location).map_err(|bad| bad.to_string());
         self.record_rejection("location", &outcome);
         if outcome.is_err() {
             return;
         }
-        self.own().set_location(location.unwrap_or_default());
+        self.inner().set_location(location.unwrap_or_default());
         if let Some(element) = self.element() {
             element.imp().apply_settings();
         }
@@ -197,7 +202,7 @@ impl DestinationImp {
     fn record_rejection<T>(&self, property: &'static str, outcome: &Result<T, String>) {
         let element = self.element();
         if !element.as_ref().is_some_and(|element| element.imp().is_pushing()) {
-            self.own().values.record_rejection(property, outcome);
+            self.inner().values.record_rejection(property, outcome);
         }
         if let (Some(element), Err(why)) = (element, outcome) {
             element.imp().warn_rejected_value(&format!("{}::{property}", self.obj().name()), why);
@@ -217,67 +222,69 @@ impl DestinationImp {
         }
     }
 
+    /// The element, as long as it exists.
     fn element(&self) -> Option<AsfPushSink> {
-        self.own().element.as_ref()?.upgrade()
+        self.inner().element.as_ref()?.upgrade()
     }
 
-    fn own(&self) -> MutexGuard<'_, Own> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Destination {
     pub(super) fn new(element: Arc<glib::WeakRef<AsfPushSink>>, name: &str, location: &str) -> Self {
         let destination: Self = glib::Object::builder().property("name", name).build();
-        let mut own = destination.imp().own();
-        own.element = Some(element);
-        own.set_location(location);
-        drop(own);
+        let mut inner = destination.imp().inner();
+        inner.element = Some(element);
+        inner.set_location(location);
+        drop(inner);
         destination
     }
 
     /// Returns the location as set by the user, but without credentials.
     pub(super) fn location(&self) -> String {
-        self.imp().own().location.clone()
+        self.imp().inner().location.clone()
     }
 
     /// Returns the location's URL.
     pub(super) fn url(&self) -> Result<Url, LocationError> {
-        self.imp().own().url.clone()
+        self.imp().inner().url.clone()
     }
 
     /// Returns the first property whose last value was rejected, as `dest_N::NAME: REASON`.
     pub(super) fn first_rejection(&self) -> Option<String> {
-        let first_rejection = self.imp().own().values.first_rejection()?;
+        let first_rejection = self.imp().inner().values.first_rejection()?;
         Some(format!("{}::{first_rejection}", self.name()))
     }
 
     /// Returns the element's settings with this destination's own values.
     pub(super) fn settings<'a>(&self, element: &'a Settings) -> Cow<'a, Settings> {
-        let own = self.imp().own();
-        if own.overrides.is_empty() {
+        let inner = self.imp().inner();
+        if inner.overrides.is_empty() {
             return Cow::Borrowed(element);
         }
         let mut settings = element.clone();
-        for property in DESTINATION_PROPERTIES.iter().filter(|property| own.overrides.contains(property.spec.name())) {
+        for property in DESTINATION_PROPERTIES.iter().filter(|property| inner.overrides.contains(property.spec.name()))
+        {
             // The value was accepted when it was set.
-            let _ = (property.set)(&mut settings, &(property.get)(&own.values));
+            let _ = (property.set)(&mut settings, &(property.get)(&inner.values));
         }
         Cow::Owned(settings)
     }
 
     pub(super) fn set_reporter(&self, reporter: Weak<dyn Announce>) {
-        self.imp().own().reporter = Some(reporter);
+        self.imp().inner().reporter = Some(reporter);
     }
 
     /// Returns what posts the messages of the current push, if any.
     pub(super) fn reporter(&self) -> Option<Arc<dyn Announce>> {
-        self.imp().own().reporter.as_ref()?.upgrade()
+        self.imp().inner().reporter.as_ref()?.upgrade()
     }
 
     /// Sets the connection state and notifies the application.
     pub(super) fn set_state(&self, state: State) {
-        self.imp().own().state = state.into();
+        self.imp().inner().state = state.into();
         self.notify("state");
     }
 }

@@ -56,6 +56,8 @@ pub struct AsfPushSink {
     weak: OnceLock<Arc<glib::WeakRef<super::AsfPushSink>>>,
 }
 
+/// What the application's threads and the streaming thread share. The lock is held for single accesses only, and never
+/// while a message is posted, a signal is emitted, or a thread waits.
 #[derive(Default)]
 pub(super) struct Shared {
     pub(super) settings: Settings,
@@ -190,6 +192,7 @@ impl ElementImpl for AsfPushSink {
             self.start_push(None).inspect_err(|_| self.stop_push())?;
         }
         if transition == gst::StateChange::PlayingToPaused {
+            // Before the change, so that no step is announced that would keep applications waiting in PAUSED.
             self.is_playing.store(false, Ordering::SeqCst);
         }
         let result = self.parent_change_state(transition);
@@ -219,6 +222,7 @@ impl BaseSinkImpl for AsfPushSink {
 
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
         self.parent_set_caps(caps)?;
+        // The parser uses it only if the bytes do not begin with a header.
         if let Some(header) = allocation::stream_header(caps)
             && let Some(stream) = self.stream().as_mut()
         {
@@ -229,10 +233,11 @@ impl BaseSinkImpl for AsfPushSink {
 
     fn event(&self, event: gst::Event) -> bool {
         let flushed = event.type_() == gst::EventType::FlushStop;
-        let with_buffer = self.stream().take_if(|stream| flushed && stream.is_over());
-        if with_buffer.is_some() {
+        let ended_stream = self.stream().take_if(|stream| flushed && stream.is_over());
+        // A flush after EOS or an error makes the pipeline run again. The old sessions are over, so a new push begins.
+        if ended_stream.is_some() {
             self.stop_push();
-            if self.start_push(with_buffer).is_err() {
+            if self.start_push(ended_stream).is_err() {
                 self.stop_push();
                 return false;
             }
@@ -317,17 +322,17 @@ impl AsfPushSink {
         Arc::clone(self.weak.get_or_init(|| Arc::new(self.obj().downgrade())))
     }
 
-    /// Starts the push, on the change from READY to PAUSED, or after a flush with the old stream as `with_buffer`: the
+    /// Starts the push, on the change from READY to PAUSED, or after a flush with the old stream as `ended_stream`: the
     /// publisher starts to connect, without waiting.
-    fn start_push(&self, with_buffer: Option<Box<Stream>>) -> Result<(), gst::StateChangeError> {
+    fn start_push(&self, ended_stream: Option<Box<Stream>>) -> Result<(), gst::StateChangeError> {
         let settings = self.shared().settings.for_new_push();
         let destinations = self.shared().destinations.clone();
-        let refuse = |bad: LocationError| {
+        let reject = |bad: LocationError| {
             self.post_plain_error(gst::ResourceError::Settings, &bad.to_string(), bad.hresult());
             gst::StateChangeError
         };
         if destinations.is_empty() {
-            return Err(refuse(LocationError::Missing));
+            return Err(reject(LocationError::Missing));
         }
         // A rejected property value must not be replaced silently by the old one.
         if let Some(rejection) =
@@ -340,9 +345,9 @@ impl AsfPushSink {
         // Check all locations before connecting to any of them.
         let mut over_tls = false;
         for destination in &destinations {
-            over_tls |= destination.url().map_err(refuse)?.scheme() == "https";
+            over_tls |= destination.url().map_err(reject)?.scheme() == "https";
         }
-        let proxy = settings.proxy.choice().map_err(|bad| {
+        let proxy = settings.proxy.config().map_err(|bad| {
             self.post_plain_error(gst::ResourceError::Settings, &bad.to_string(), Hresult::PROXY_NOT_FOUND);
             gst::StateChangeError
         })?;
@@ -361,8 +366,8 @@ impl AsfPushSink {
             self.post_plain_error(gst::ResourceError::Failed, &text, Hresult::FAIL);
             gst::StateChangeError
         })?;
-        let stream = match with_buffer {
-            Some(with_buffer) => with_buffer.again(publisher),
+        let stream = match ended_stream {
+            Some(ended_stream) => ended_stream.restarted(publisher),
             None => Stream::new(publisher, settings.parser()),
         };
         *self.stream() = Some(Box::new(stream));
@@ -426,6 +431,7 @@ impl AsfPushSink {
         });
     }
 
+    /// Whether PLAYING was reached, so that PROGRESS messages may be posted as steps begin.
     pub(super) fn is_playing(&self) -> bool {
         self.is_playing.load(Ordering::SeqCst)
     }
@@ -433,8 +439,8 @@ impl AsfPushSink {
     /// Creates the destinations of `location` and `locations`.
     fn rebuild_destinations(&self) {
         let settings = self.shared().settings.clone();
-        let gone = std::mem::take(&mut self.shared().destinations);
-        for destination in gone {
+        let removed = std::mem::take(&mut self.shared().destinations);
+        for destination in removed {
             self.destination_removed(&destination);
         }
         self.shared().next_number = 0;
@@ -470,7 +476,8 @@ impl AsfPushSink {
         };
         let Some(publisher) = publisher else { return };
         publisher.set_limits(settings.limits());
-        let proxy = settings.proxy.choice().unwrap_or_default();
+        let proxy = settings.proxy.config().unwrap_or_default();
+        // A map, because there may be thousands of destinations.
         let by_name: HashMap<_, _> = destinations.iter().map(|destination| (destination.name(), destination)).collect();
         publisher.update(|name, running| {
             if let Some(destination) = by_name.get(name) {
@@ -513,12 +520,15 @@ impl AsfPushSink {
             (shared.publisher.take(), Arc::clone(&shared.post_guard))
         };
         if let Some(publisher) = publisher {
-            let stats = publisher.stats().into_iter().map(Stats::let_go).collect();
+            let stats = publisher.stats().into_iter().map(Stats::after_removal).collect();
+            // Applications read statistics after the end, when the publisher no longer exists.
             self.shared().last_stats = stats;
         }
-        post_guard.silence();
+        // The last step: it waits for threads that are posting, which may need the lock of the shared data.
+        post_guard.close();
     }
 
+    /// Interrupts the streaming thread's waits, or allows them again.
     fn interrupt(&self, interrupted: bool) {
         let publisher = self.shared().publisher.clone();
         if let Some(publisher) = publisher {
@@ -536,6 +546,7 @@ impl AsfPushSink {
         self.shared().publisher.is_some()
     }
 
+    /// Posts an ERROR that no destination has caused.
     pub(super) fn post_plain_error(&self, code: gst::ResourceError, text: &str, hresult: Hresult) {
         gst::element_imp_error!(self, code, ("{text}"), ["{hresult}"], details: plain_details(hresult));
     }
@@ -549,6 +560,7 @@ impl AsfPushSink {
         publisher.map_or(last, |publisher| publisher.stats())
     }
 
+    /// The value of the property `stats`.
     fn stats(&self) -> gst::Structure {
         let totals = self.shared().totals;
         let base = self.obj().upcast_ref::<gst_base::BaseSink>().stats();
@@ -602,14 +614,16 @@ impl AsfPushSink {
     }
 
     /// Requests a key frame; the streaming thread asks upstream when the next packet arrives.
-    pub(super) fn want_key_frame(&self) {
+    pub(super) fn set_key_frame_wanted(&self) {
         self.key_frame_wanted.store(true, Ordering::Relaxed);
     }
 
+    /// The flag that [`AsfPushSink::set_key_frame_wanted`] sets.
     pub(super) fn key_frame_wanted(&self) -> &AtomicBool {
         &self.key_frame_wanted
     }
 
+    /// The number of destinations that are receiving data.
     fn connected(&self) -> u32 {
         let publisher = self.shared().publisher.clone();
         // After a push nothing is connected.

@@ -51,7 +51,7 @@ impl LocationError {
 /// Returns the publishing point's URL without the credentials that `text` may contain.
 pub(super) fn parse(text: Option<&str>) -> Result<Url, LocationError> {
     let text = text.map(str::trim).filter(|text| !text.is_empty()).ok_or(LocationError::Missing)?;
-    let (text, _) = Login::apart(text);
+    let (text, _) = Login::split_from(text);
     let (scheme, rest) = text.split_once(':').ok_or(LocationError::NoScheme)?;
     let scheme = match scheme.to_ascii_lowercase().as_str() {
         // The other names are aliases.
@@ -84,7 +84,7 @@ pub(super) struct Parts {
 
 /// Splits off the user name and password.
 pub(super) fn split_credentials(text: &str) -> Parts {
-    let (bare, login) = Login::apart(text);
+    let (bare, login) = Login::split_from(text);
     let url = parse(Some(&bare));
     let location = match &url {
         Ok(url) if login != Login::default() => url.to_string(),

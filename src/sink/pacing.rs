@@ -7,15 +7,17 @@ use std::sync::Arc;
 
 use gst::ClockTime;
 
-/// A larger step of the send time is a splice, not a pause.
+/// A larger step of the send time is a discontinuity, not a pause.
 const MAX_STEP_MS: i32 = 10_000;
 
 /// Maps send times to running times.
 #[derive(Debug, Default)]
 pub(super) struct Pacer {
+    /// The start of the current timing; `None` before the first packet.
     anchor: Option<Anchor>,
 }
 
+/// The point from which send times are counted.
 #[derive(Debug)]
 struct Anchor {
     header: Arc<asf::Header>,
@@ -42,13 +44,13 @@ impl Pacer {
     /// Returns when a packet with this header and send time is due. `now` is called only when the timing starts again.
     pub(super) fn due(&mut self, header: &Arc<asf::Header>, send_time: u32, now: impl Fn() -> ClockTime) -> Due {
         let Some(anchor) = self.anchor.as_mut().filter(|anchor| Arc::ptr_eq(&anchor.header, header)) else {
-            self.start(header, send_time, now());
+            self.restart(header, send_time, now());
             return Due::Now;
         };
         // The send time wraps after 49 days, which the signed difference handles.
         let step = send_time.wrapping_sub(anchor.last).cast_signed();
         if step.unsigned_abs() > MAX_STEP_MS.unsigned_abs() {
-            self.start(header, send_time, now());
+            self.restart(header, send_time, now());
             return Due::Jumped(step);
         }
         anchor.last = send_time;
@@ -56,7 +58,8 @@ impl Pacer {
         Due::At(anchor.running_time + ClockTime::from_mseconds(anchor.elapsed.max(0).unsigned_abs()))
     }
 
-    fn start(&mut self, header: &Arc<asf::Header>, send_time: u32, running_time: ClockTime) {
+    /// Starts the timing with this packet.
+    fn restart(&mut self, header: &Arc<asf::Header>, send_time: u32, running_time: ClockTime) {
         self.anchor = Some(Anchor { header: Arc::clone(header), running_time, last: send_time, elapsed: 0 });
     }
 }

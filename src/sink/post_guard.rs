@@ -1,4 +1,4 @@
-//! Guards bus posts from our own threads: after `silence` returns, no post is in flight.
+//! Guards bus posts from our own threads: after `close` returns, no post is in flight.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
@@ -8,29 +8,31 @@ use std::thread::{self, ThreadId};
 /// then.
 #[derive(Default)]
 pub(super) struct PostGuard {
-    speakers: Mutex<ActivePosts>,
+    posts: Mutex<ActivePosts>,
     /// Notified when a post has completed.
-    spoken: Condvar,
+    post_done: Condvar,
 }
 
+/// The posts in progress.
 #[derive(Default)]
 struct ActivePosts {
-    silenced: bool,
+    /// No further post may begin.
+    is_closed: bool,
     /// The thread of each post in progress.
-    speaking: Vec<ThreadId>,
+    threads: Vec<ThreadId>,
 }
 
 impl PostGuard {
     /// Calls `post`, which posts messages, with no lock held; does nothing if the push is over.
     pub(super) fn post(&self, post: impl FnOnce()) {
         {
-            let mut speakers = self.lock();
-            if speakers.silenced {
+            let mut posts = self.lock();
+            if posts.is_closed {
                 return;
             }
-            speakers.speaking.push(thread::current().id());
+            posts.threads.push(thread::current().id());
         }
-        let _turn = ActivePost { post_guard: self };
+        let _active = ActivePost { post_guard: self };
         post();
     }
 
@@ -38,17 +40,17 @@ impl PostGuard {
     ///
     /// An application may stop the element from within a message handler, so a post of the calling thread is not
     /// awaited.
-    pub(super) fn silence(&self) {
+    pub(super) fn close(&self) {
         let own = thread::current().id();
-        let mut speakers = self.lock();
-        speakers.silenced = true;
-        while speakers.speaking.iter().any(|speaker| *speaker != own) {
-            speakers = self.spoken.wait(speakers).unwrap_or_else(PoisonError::into_inner);
+        let mut posts = self.lock();
+        posts.is_closed = true;
+        while posts.threads.iter().any(|thread_id| *thread_id != own) {
+            posts = self.post_done.wait(posts).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, ActivePosts> {
-        self.speakers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -60,10 +62,10 @@ struct ActivePost<'a> {
 impl Drop for ActivePost<'_> {
     fn drop(&mut self) {
         let own = thread::current().id();
-        let mut speakers = self.post_guard.lock();
-        if let Some(index) = speakers.speaking.iter().position(|speaker| *speaker == own) {
-            speakers.speaking.swap_remove(index);
+        let mut posts = self.post_guard.lock();
+        if let Some(index) = posts.threads.iter().position(|thread_id| *thread_id == own) {
+            posts.threads.swap_remove(index);
         }
-        self.post_guard.spoken.notify_all();
+        self.post_guard.post_done.notify_all();
     }
 }

@@ -35,6 +35,7 @@ pub(super) static DESTINATION_PROPERTIES: LazyLock<Vec<Property>> = LazyLock::ne
     table().into_iter().filter(|property| NAMES_OF_DESTINATIONS.contains(&property.spec.name())).collect()
 });
 
+/// Creates the rows. The specifications take their defaults from [`Settings::default`].
 fn table() -> Vec<Property> {
     let defaults = Settings::default();
     vec![
@@ -91,7 +92,7 @@ fn table() -> Vec<Property> {
                 .mutable_ready()
                 .build(),
             |s| s.auto_destroy.to_value(),
-            |s, v| put(&mut s.auto_destroy, v),
+            |s, v| store(&mut s.auto_destroy, v),
         ),
         row(
             string("user-id", "User ID", "User name at the server: user, DOMAIN\\user or user@REALM")
@@ -124,7 +125,7 @@ fn table() -> Vec<Property> {
                 .mutable_ready()
                 .build(),
             |s| s.auth_methods.to_value(),
-            |s, v| put(&mut s.auth_methods, v),
+            |s, v| store(&mut s.auth_methods, v),
         ),
         row(
             string(
@@ -158,7 +159,7 @@ fn table() -> Vec<Property> {
             .mutable_playing()
             .build(),
             |s| s.connect_timeout.to_value(),
-            |s, v| put(&mut s.connect_timeout, v),
+            |s, v| store(&mut s.connect_timeout, v),
         ),
         row(
             uint("timeout", "Timeout", "Timeout for a response, in milliseconds", defaults.timeout)
@@ -166,7 +167,7 @@ fn table() -> Vec<Property> {
                 .mutable_playing()
                 .build(),
             |s| s.timeout.to_value(),
-            |s, v| put(&mut s.timeout, v),
+            |s, v| store(&mut s.timeout, v),
         ),
         row(
             uint(
@@ -178,7 +179,7 @@ fn table() -> Vec<Property> {
             .mutable_playing()
             .build(),
             |s| s.stall_timeout.to_value(),
-            |s, v| put(&mut s.stall_timeout, v),
+            |s, v| store(&mut s.stall_timeout, v),
         ),
         row(
             uint(
@@ -190,7 +191,7 @@ fn table() -> Vec<Property> {
             .mutable_playing()
             .build(),
             |s| s.eos_timeout.to_value(),
-            |s, v| put(&mut s.eos_timeout, v),
+            |s, v| store(&mut s.eos_timeout, v),
         ),
         row(
             boolean(
@@ -202,7 +203,7 @@ fn table() -> Vec<Property> {
             .mutable_playing()
             .build(),
             |s| s.auto_reconnect.to_value(),
-            |s, v| put(&mut s.auto_reconnect, v),
+            |s, v| store(&mut s.auto_reconnect, v),
         ),
         row(
             glib::ParamSpecInt::builder("retries")
@@ -214,7 +215,7 @@ fn table() -> Vec<Property> {
                 .mutable_playing()
                 .build(),
             |s| s.retries.to_value(),
-            |s, v| put(&mut s.retries, v),
+            |s, v| store(&mut s.retries, v),
         ),
         row(
             uint(
@@ -226,7 +227,7 @@ fn table() -> Vec<Property> {
             .mutable_playing()
             .build(),
             |s| s.retry_delay.to_value(),
-            |s, v| put(&mut s.retry_delay, v),
+            |s, v| store(&mut s.retry_delay, v),
         ),
         row(
             uint(
@@ -238,7 +239,7 @@ fn table() -> Vec<Property> {
             .mutable_playing()
             .build(),
             |s| s.retry_delay_max.to_value(),
-            |s, v| put(&mut s.retry_delay_max, v),
+            |s, v| store(&mut s.retry_delay_max, v),
         ),
         row(
             glib::ParamSpecUInt64::builder("max-size-time")
@@ -249,7 +250,7 @@ fn table() -> Vec<Property> {
                 .mutable_playing()
                 .build(),
             |s| s.max_size_time.to_value(),
-            |s, v| put(&mut s.max_size_time, v),
+            |s, v| store(&mut s.max_size_time, v),
         ),
         row(
             uint(
@@ -261,7 +262,7 @@ fn table() -> Vec<Property> {
             .mutable_playing()
             .build(),
             |s| s.max_size_bytes.to_value(),
-            |s, v| put(&mut s.max_size_bytes, v),
+            |s, v| store(&mut s.max_size_bytes, v),
         ),
         row(
             uint(
@@ -273,7 +274,7 @@ fn table() -> Vec<Property> {
             .mutable_playing()
             .build(),
             |s| s.max_size_buffers.to_value(),
-            |s, v| put(&mut s.max_size_buffers, v),
+            |s, v| store(&mut s.max_size_buffers, v),
         ),
         row(
             glib::ParamSpecEnum::builder_with_default("drop-policy", DropPolicy::Auto)
@@ -283,7 +284,7 @@ fn table() -> Vec<Property> {
                 .mutable_playing()
                 .build(),
             |s| s.drop_policy.to_value(),
-            |s, v| put(&mut s.drop_policy, v),
+            |s, v| store(&mut s.drop_policy, v),
         ),
         row(
             glib::ParamSpecEnum::builder_with_default("sync-method", SyncMethod::LatestKeyframe)
@@ -293,7 +294,7 @@ fn table() -> Vec<Property> {
                 .mutable_playing()
                 .build(),
             |s| s.sync_method.to_value(),
-            |s, v| put(&mut s.sync_method, v),
+            |s, v| store(&mut s.sync_method, v),
         ),
         row(
             boolean(
@@ -305,7 +306,7 @@ fn table() -> Vec<Property> {
             .mutable_playing()
             .build(),
             |s| s.request_keyframe.to_value(),
-            |s, v| put(&mut s.request_keyframe, v),
+            |s, v| store(&mut s.request_keyframe, v),
         ),
         row(
             glib::ParamSpecEnum::builder_with_default("padding", Padding::Explicit)
@@ -315,14 +316,14 @@ fn table() -> Vec<Property> {
                 .mutable_ready()
                 .build(),
             |s| s.padding.to_value(),
-            |s, v| put(&mut s.padding, v),
+            |s, v| store(&mut s.padding, v),
         ),
         row(
             boolean("live-header", "Live header", "Mark the stream as live in the ASF header", defaults.live_header)
                 .mutable_ready()
                 .build(),
             |s| s.live_header.to_value(),
-            |s, v| put(&mut s.live_header, v),
+            |s, v| store(&mut s.live_header, v),
         ),
         row(
             boolean(
@@ -334,7 +335,7 @@ fn table() -> Vec<Property> {
             .mutable_ready()
             .build(),
             |s| s.strict_server.to_value(),
-            |s, v| put(&mut s.strict_server, v),
+            |s, v| store(&mut s.strict_server, v),
         ),
         row(
             boolean(
@@ -346,7 +347,7 @@ fn table() -> Vec<Property> {
             .mutable_ready()
             .build(),
             |s| s.automatic_redirect.to_value(),
-            |s, v| put(&mut s.automatic_redirect, v),
+            |s, v| store(&mut s.automatic_redirect, v),
         ),
         row(
             string("proxy", "Proxy", "URL of the HTTP proxy (NULL = from the environment, empty = none)")
@@ -395,7 +396,7 @@ fn table() -> Vec<Property> {
             |s| s.tls.options().validate.to_value(),
             |s, v| {
                 let mut validate = true;
-                put(&mut validate, v)?;
+                store(&mut validate, v)?;
                 s.set_tls(|tls| tls.validate = validate);
                 Ok(())
             },
@@ -446,7 +447,7 @@ fn table() -> Vec<Property> {
                 .mutable_playing()
                 .build(),
             |s| s.qos_dscp.to_value(),
-            |s, v| put(&mut s.qos_dscp, v),
+            |s, v| store(&mut s.qos_dscp, v),
         ),
         row(
             glib::ParamSpecUInt64::builder("content-length")
@@ -459,7 +460,7 @@ fn table() -> Vec<Property> {
                 .mutable_ready()
                 .build(),
             |s| s.content_length.to_value(),
-            |s, v| put(&mut s.content_length, v),
+            |s, v| store(&mut s.content_length, v),
         ),
         row(
             glib::ParamSpecEnum::builder_with_default("header-change", HeaderChange::Auto)
@@ -469,7 +470,7 @@ fn table() -> Vec<Property> {
                 .mutable_playing()
                 .build(),
             |s| s.header_change.to_value(),
-            |s, v| put(&mut s.header_change, v),
+            |s, v| store(&mut s.header_change, v),
         ),
         row(
             glib::ParamSpecEnum::builder_with_default("resume", Resume::Auto)
@@ -479,7 +480,7 @@ fn table() -> Vec<Property> {
                 .mutable_playing()
                 .build(),
             |s| s.resume.to_value(),
-            |s, v| put(&mut s.resume, v),
+            |s, v| store(&mut s.resume, v),
         ),
         row(
             glib::ParamSpecEnum::builder_with_default("on-error", OnError::FailAll)
@@ -489,7 +490,7 @@ fn table() -> Vec<Property> {
                 .mutable_playing()
                 .build(),
             |s| s.on_error.to_value(),
-            |s, v| put(&mut s.on_error, v),
+            |s, v| store(&mut s.on_error, v),
         ),
         row(
             uint(
@@ -501,7 +502,7 @@ fn table() -> Vec<Property> {
             .mutable_playing()
             .build(),
             |s| s.stats_update_interval.to_value(),
-            |s, v| put(&mut s.stats_update_interval, v),
+            |s, v| store(&mut s.stats_update_interval, v),
         ),
     ]
 }
@@ -527,6 +528,7 @@ const NAMES_OF_DESTINATIONS: &[&str] = &[
     "resume",
 ];
 
+/// The flags of all properties except the passwords, which are write-only.
 const FLAGS: ParamFlags = ParamFlags::READWRITE;
 
 fn row(spec: ParamSpec, get: fn(&Settings) -> Value, set: fn(&mut Settings, &Value) -> Result<(), String>) -> Property {
@@ -545,12 +547,13 @@ fn uint<'a>(name: &'a str, nick: &'a str, blurb: &'a str, default: u32) -> glib:
     glib::ParamSpecUInt::builder(name).nick(nick).blurb(blurb).flags(FLAGS).default_value(default)
 }
 
+/// The text of a value; an empty string is the same as NULL.
 fn text(value: &Value) -> Option<String> {
     value.get::<Option<String>>().ok().flatten().filter(|text| !text.is_empty())
 }
 
 /// Stores a value whose type GObject has already checked.
-fn put<T: for<'v> glib::value::FromValue<'v> + 'static>(field: &mut T, value: &Value) -> Result<(), String> {
+fn store<T: for<'v> glib::value::FromValue<'v> + 'static>(field: &mut T, value: &Value) -> Result<(), String> {
     *field = value.get_owned().map_err(|_| "wrong value type".to_owned())?;
     Ok(())
 }

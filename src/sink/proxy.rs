@@ -11,6 +11,7 @@ use wmhttp::proxy::{Proxy, ProxyConfig};
 pub(super) struct ProxySettings {
     /// The URL without credentials. `None` uses the environment; an empty string disables the proxy.
     url: Option<String>,
+    /// `proxy-id` and `proxy-pw`.
     pub(super) login: Login,
 }
 
@@ -38,7 +39,7 @@ impl ProxySettings {
             self.url = text.map(str::to_owned);
             return;
         };
-        let (url, login) = transport::proxy::apart(text);
+        let (url, login) = transport::proxy::split_from(text);
         if login.user.is_some() {
             self.login = login;
         }
@@ -49,24 +50,24 @@ impl ProxySettings {
     /// anywhere.
     pub(super) fn redacted(&self) -> Option<String> {
         let text = self.url.as_deref()?;
-        if text.is_empty() { Some(String::new()) } else { plain(text).ok().map(String::from) }
+        if text.is_empty() { Some(String::new()) } else { parse_url(text).ok().map(String::from) }
     }
 
     /// Returns the proxy configuration.
     ///
     /// # Errors
     /// Why the setting cannot be used.
-    pub(super) fn choice(&self) -> Result<ProxyConfig, ProxyError> {
+    pub(super) fn config(&self) -> Result<ProxyConfig, ProxyError> {
         match self.url.as_deref() {
-            None => Ok(transport::proxy::by_environment(self.login.clone())),
+            None => Ok(transport::proxy::from_environment(self.login.clone())),
             Some("") => Ok(ProxyConfig::Direct),
-            Some(text) => Ok(ProxyConfig::Always(Proxy { url: plain(text)?, login: self.login.clone() })),
+            Some(text) => Ok(ProxyConfig::Always(Proxy { url: parse_url(text)?, login: self.login.clone() })),
         }
     }
 }
 
 /// Parses the proxy's URL and removes its path.
-fn plain(text: &str) -> Result<Url, ProxyError> {
+fn parse_url(text: &str) -> Result<Url, ProxyError> {
     let mut url = Url::parse(text).map_err(ProxyError::Unreadable)?;
     if url.scheme() != "http" {
         return Err(ProxyError::Scheme(url.scheme().to_owned()));
@@ -92,7 +93,7 @@ mod tests {
     fn credentials_are_moved_and_never_shown() {
         let settings = set("http://b%40b:se-cr%3Aet@proxy:3128/x");
         assert_eq!(settings.redacted().as_deref(), Some("http://proxy:3128/"));
-        let Ok(ProxyConfig::Always(proxy)) = settings.choice() else { panic!() };
+        let Ok(ProxyConfig::Always(proxy)) = settings.config() else { panic!() };
         assert_eq!(proxy.url.as_str(), "http://proxy:3128/");
         assert_eq!(proxy.login, Login { user: Some("b@b".to_owned()), password: Some(Secret::new("se-cr:et")) });
         assert!(!format!("{settings:?}").contains("se-cr"));
@@ -111,12 +112,12 @@ mod tests {
             (settings.redacted().as_deref(), settings.login.user.as_deref()),
             (Some("http://proxy:3128/"), Some("me"))
         );
-        assert!(matches!(set("").choice(), Ok(ProxyConfig::Direct)));
-        assert!(matches!(ProxySettings::default().choice(), Ok(ProxyConfig::Rule(_))));
+        assert!(matches!(set("").config(), Ok(ProxyConfig::Direct)));
+        assert!(matches!(ProxySettings::default().config(), Ok(ProxyConfig::Rule(_))));
         for (text, word) in
             [("socks5://proxy:1080", "socks5:"), ("https://proxy", "https:"), ("http://:80", "http://host")]
         {
-            let bad = set(text).choice().unwrap_err();
+            let bad = set(text).config().unwrap_err();
             assert!(bad.to_string().contains(word), "{bad}");
         }
     }

@@ -63,7 +63,7 @@ pub(super) struct Settings {
     pub(super) stats_update_interval: u32,
     /// Why the last value of a property was rejected, by the property's name. A push cannot start until it is
     /// corrected.
-    pub(super) refusals: BTreeMap<&'static str, String>,
+    pub(super) rejections: BTreeMap<&'static str, String>,
 }
 
 impl Default for Settings {
@@ -103,11 +103,12 @@ impl Default for Settings {
             resume: Resume::Auto,
             on_error: OnError::FailAll,
             stats_update_interval: 0,
-            refusals: BTreeMap::new(),
+            rejections: BTreeMap::new(),
         }
     }
 }
 
+/// Converts milliseconds.
 fn ms(value: u32) -> Duration {
     Duration::from_millis(value.into())
 }
@@ -115,21 +116,21 @@ fn ms(value: u32) -> Duration {
 impl Settings {
     /// Returns the settings for a new push. Certificates are read again, once for all its connections.
     pub(super) fn for_new_push(&mut self) -> Self {
-        self.tls = self.tls.anew();
+        self.tls = self.tls.reloaded();
         self.clone()
     }
 
     /// Records whether the value that a property was set to was accepted.
     pub(super) fn record_rejection<T>(&mut self, name: &'static str, outcome: &Result<T, String>) {
         match outcome {
-            Ok(_) => drop(self.refusals.remove(name)),
-            Err(why) => drop(self.refusals.insert(name, why.clone())),
+            Ok(_) => drop(self.rejections.remove(name)),
+            Err(why) => drop(self.rejections.insert(name, why.clone())),
         }
     }
 
     /// Returns the first property whose last value was rejected, as `NAME: REASON`.
     pub(super) fn first_rejection(&self) -> Option<String> {
-        self.refusals.iter().next().map(|(name, why)| format!("{name}: {why}"))
+        self.rejections.iter().next().map(|(name, why)| format!("{name}: {why}"))
     }
 
     /// Changes a TLS option.
@@ -145,6 +146,7 @@ impl Settings {
         one.into_iter().chain(location::split(self.locations.as_deref().map(Secret::reveal))).collect()
     }
 
+    /// The limits of the packet buffer: `max-size-time`, `max-size-bytes` and `max-size-buffers`.
     pub(super) fn limits(&self) -> Limits {
         Limits {
             time: Duration::from_nanos(self.max_size_time),
@@ -153,10 +155,12 @@ impl Settings {
         }
     }
 
+    /// The settings of the parser.
     pub(super) fn parser(&self) -> asf::Settings {
         asf::Settings { padding: self.padding.into(), live_header: self.live_header, remove_encoder_offset: true }
     }
 
+    /// How long the end of the stream may take.
     pub(super) fn eos_timeout(&self) -> Duration {
         ms(self.eos_timeout)
     }
@@ -166,7 +170,7 @@ impl Settings {
         (self.stats_update_interval > 0).then(|| ms(self.stats_update_interval))
     }
 
-    /// Returns the settings of the destination at `url`. `proxy` is the result of [`ProxySettings::choice`], which reads
+    /// Returns the settings of the destination at `url`. `proxy` is the result of [`ProxySettings::config`], which reads
     /// the environment and is therefore called once for all destinations.
     pub(super) fn destination(&self, url: Url, proxy: &ProxyConfig) -> publish::Settings {
         let template = self.template_url.as_deref().and_then(Directives::template_path);
@@ -195,11 +199,13 @@ impl Settings {
                 connect_timeout: ms(self.connect_timeout),
                 stall_timeout: ms(self.stall_timeout),
                 local_address: self.bind_address,
+                // -1 leaves it to the system.
                 dscp: u8::try_from(self.qos_dscp).ok(),
                 tls: self.tls.clone(),
             },
             retry: Policy {
                 reconnect: self.auto_reconnect,
+                // -1 means unlimited.
                 retries: u32::try_from(self.retries).ok(),
                 delay: ms(self.retry_delay),
                 delay_max: ms(self.retry_delay_max),

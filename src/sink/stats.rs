@@ -34,10 +34,12 @@ pub(super) fn structure(base: &gst::StructureRef, totals: &Totals, destinations:
     stats
 }
 
+/// Converts a count for a property of type `guint`.
 pub(super) fn saturating_u32(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
+/// Converts to nanoseconds, GStreamer's unit of time.
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -51,15 +53,15 @@ fn wall_time(at: SystemTime) -> u64 {
 pub(super) fn destination(stats: &Stats) -> gst::Structure {
     let now = Instant::now();
     let in_state = stats.state_since.map(|since| now.saturating_duration_since(since));
-    let moment = |moment: Option<Timestamp>| moment.map(|moment| wall_time(moment.wall));
+    let timestamp = |timestamp: Option<Timestamp>| timestamp.map(|timestamp| wall_time(timestamp.wall));
     gst::Structure::builder("application/x-asfpushsink-destination-stats")
         .field("name", &stats.name)
         .field("location", &stats.location)
         .field_if_some("effective-location", stats.effective_location.as_ref())
         .field("state", stats.state.name())
         .field_if_some("state-duration", in_state.map(nanoseconds))
-        .field_if_some("connect-time", moment(stats.connected_at))
-        .field_if_some("disconnect-time", moment(stats.disconnected_at))
+        .field_if_some("connect-time", timestamp(stats.connected_at))
+        .field_if_some("disconnect-time", timestamp(stats.disconnected_at))
         .field_if_some("connect-duration", stats.connect_duration().map(nanoseconds))
         .field_if_some("last-activity-time", stats.last_activity.map(wall_time))
         .field("packets-received", stats.packets_received)

@@ -84,7 +84,7 @@ fn begin_after(pushing: &Pushing, source: &gst::Element, peer: &Peer, count: u32
 /// notified then, and a sender that lets the thread continue.
 fn hold_at_status(pushing: &Pushing, nick: &'static str) -> (Receiver<()>, Sender<()>) {
     let (held, is_held) = channel();
-    let (let_go, go_on) = channel();
+    let (after_removal, go_on) = channel();
     let (held, go_on) = (Mutex::new(Some(held)), Mutex::new(go_on));
     pushing.pipeline.bus().unwrap().set_sync_handler(move |_, message| {
         if status(message).is_some_and(|status| status_nick(&status) == nick)
@@ -95,7 +95,7 @@ fn hold_at_status(pushing: &Pushing, nick: &'static str) -> (Receiver<()>, Sende
         }
         gst::BusSyncReply::Pass
     });
-    (is_held, let_go)
+    (is_held, after_removal)
 }
 
 /// A changed setting and a drain reach the destination even while its command queue is full.
@@ -104,7 +104,7 @@ fn settings_and_drain_beside_a_full_command_queue() {
     let peers = peers(1);
     let properties = format!("sync=false location={} max-size-time=0 auth-methods=basic", peers[0].location());
     let (pushing, source) = Pushing::by_hand(&properties);
-    let (is_held, let_go) = hold_at_status(&pushing, "connecting");
+    let (is_held, after_removal) = hold_at_status(&pushing, "connecting");
     pushing.play();
     feed(&source, media::stream(40, STEP));
     is_held.recv().unwrap();
@@ -113,7 +113,7 @@ fn settings_and_drain_beside_a_full_command_queue() {
     pushing.sink.set_property("user-id", "bob");
     pushing.sink.set_property("user-pw", "hush");
     assert!(remove(&pushing, "dest_0", true));
-    let_go.send(()).unwrap();
+    after_removal.send(()).unwrap();
     let mut connection = peers[0].accept();
     connection.request();
     connection.answer(&unauthorized(&["Basic realm=\"studio\""]));

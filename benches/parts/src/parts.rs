@@ -126,7 +126,7 @@ impl Borrowed {
             Work::Path(parser, buffer, reader) => {
                 for block in &self.blocks {
                     let header = Arc::clone(parser.header().unwrap());
-                    read(parser, block, |units| buffer.append(&header, units.map(|unit| unit.packet)));
+                    read(parser, block, |parsed| buffer.append(&header, parsed.map(|parsed| parsed.packet)));
                     done += taken(reader);
                 }
             }
@@ -139,10 +139,10 @@ impl Borrowed {
 fn read<'a>(
     parser: &mut Parser,
     block: &'a [u8],
-    units: impl FnOnce(&mut dyn Iterator<Item = ParsedPacket<asf::Borrowed<'a>>>),
+    take: impl FnOnce(&mut dyn Iterator<Item = ParsedPacket<asf::Borrowed<'a>>>),
 ) {
     let mut rest = block;
-    units(&mut std::iter::from_fn(|| parser.read_unit(&mut rest).unwrap()));
+    take(&mut std::iter::from_fn(|| parser.next_packet_in_place(&mut rest).unwrap()));
     if !rest.is_empty() {
         parser.push_copied(rest);
         assert!(parser.next_packet().unwrap().is_none(), "a packet was not parsed in place");

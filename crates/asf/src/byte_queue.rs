@@ -16,41 +16,47 @@ pub(super) struct Queue {
     tail: BytesMut,
     /// Whether all bytes are in the tail and new ones are appended to it.
     collecting: bool,
+    /// Bytes in the chunks and the tail together.
     len: usize,
 }
 
 impl Queue {
+    /// Number of bytes.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
+    /// Whether there are no bytes.
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
+    /// Appends a chunk: shared if it is large, copied if it is small.
     pub(super) fn push(&mut self, chunk: Bytes) {
         let was_empty = self.is_empty();
         self.len += chunk.len();
         if self.collecting || (chunk.len() < COALESCE_BELOW_BYTES && !was_empty) {
             self.tail.extend_from_slice(&chunk);
         } else if !chunk.is_empty() {
-            self.freeze_tail();
+            self.tail_to_chunk();
             self.chunks.push_back(chunk);
         }
     }
 
-    /// Appends a copy.
+    /// Appends a copy of the bytes.
     pub(super) fn push_copy(&mut self, bytes: &[u8]) {
         self.len += bytes.len();
         self.tail.extend_from_slice(bytes);
     }
 
+    /// Puts a chunk before all others, without a copy.
     pub(super) fn push_front(&mut self, chunk: Bytes) {
         self.collecting = false;
         self.len += chunk.len();
         self.chunks.push_front(chunk);
     }
 
+    /// Removes all bytes.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -107,7 +113,7 @@ impl Queue {
         if count == 0 {
             return [Bytes::new(), Bytes::new()];
         }
-        self.thaw(count);
+        self.prepare_take(count);
         let first = self.take_from_chunk(count);
         let missing = count - first.len();
         if missing == 0 {
@@ -135,7 +141,7 @@ impl Queue {
 
     /// Drops the first `count` bytes.
     pub(super) fn skip(&mut self, count: usize) {
-        self.thaw(count);
+        self.prepare_take(count);
         let mut missing = count;
         while missing > 0 && !self.chunks.is_empty() {
             missing -= self.take_from_chunk(missing).len();
@@ -156,6 +162,7 @@ impl Queue {
         &mut self.tail
     }
 
+    /// Takes the first `count` bytes as one chunk, copied if necessary.
     fn take_one(&mut self, count: usize) -> Bytes {
         let [first, second] = self.take(count);
         if second.is_empty() {
@@ -164,19 +171,21 @@ impl Queue {
         [first, second].concat().into()
     }
 
+    /// The contents in order. The last slice, the tail, may be empty.
     fn slices(&self) -> impl Iterator<Item = &[u8]> {
         self.chunks.iter().map(|chunk| &**chunk).chain(std::iter::once(&*self.tail))
     }
 
-    /// Turns the tail into a chunk if the first `count` bytes reach into it.
-    fn thaw(&mut self, count: usize) {
+    /// Ends the collection, and makes a chunk of the tail if the first `count` bytes reach into it.
+    fn prepare_take(&mut self, count: usize) {
         self.collecting = false;
         if count > self.len - self.tail.len() {
-            self.freeze_tail();
+            self.tail_to_chunk();
         }
     }
 
-    fn freeze_tail(&mut self) {
+    /// Makes a chunk of the tail, without a copy.
+    fn tail_to_chunk(&mut self) {
         if !self.tail.is_empty() {
             self.chunks.push_back(self.tail.split().freeze());
         }

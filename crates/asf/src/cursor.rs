@@ -11,10 +11,12 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
+    /// Reads from one slice.
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self::joined(bytes, &[])
     }
 
+    /// Reads from two slices as if they were joined.
     pub(super) fn joined(first: &'a [u8], second: &'a [u8]) -> Self {
         Self { first, second, at: 0 }
     }
@@ -29,32 +31,38 @@ impl<'a> Cursor<'a> {
         self.first.len() + self.second.len()
     }
 
+    /// Skips `count` bytes.
     pub(super) fn skip(&mut self, count: usize) -> Option<()> {
         let end = self.at.checked_add(count)?;
         (end <= self.len()).then(|| self.at = end)
     }
 
+    /// Reads `N` bytes.
     pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let bytes = match self.first.get(self.at..).and_then(<[u8]>::first_chunk) {
             Some(bytes) => *bytes,
-            None => self.array_behind_joint()?,
+            None => self.array_across_slices()?,
         };
         self.at += N;
         Some(bytes)
     }
 
+    /// Reads a BYTE.
     pub(super) fn u8(&mut self) -> Option<u8> {
         self.array::<1>().map(u8::from_le_bytes)
     }
 
+    /// Reads a WORD.
     pub(super) fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_le_bytes)
     }
 
+    /// Reads a DWORD.
     pub(super) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
+    /// Reads a QWORD.
     pub(super) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
@@ -69,8 +77,10 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Reads a field that is not within the first slice. Packets are rarely split, so this is kept out of the way of
+    /// the usual case.
     #[cold]
-    fn array_behind_joint<const N: usize>(&self) -> Option<[u8; N]> {
+    fn array_across_slices<const N: usize>(&self) -> Option<[u8; N]> {
         let mut bytes = [0; N];
         for (at, byte) in (self.at..).zip(&mut bytes) {
             *byte = match at.checked_sub(self.first.len()) {

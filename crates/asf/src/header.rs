@@ -19,7 +19,7 @@ use objects::{Object, Objects};
 pub(super) const HEADER_HEAD: usize = 30;
 /// Size in bytes of the Data Object before its packets (ASF 5.1).
 pub(super) const DATA_HEAD: usize = 50;
-/// Maximum size in bytes of a Header Object that is read; larger ones are rejected. Real ones stay below 128 KiB.
+/// Maximum size in bytes of a Header Object that is read; larger ones are rejected. Known headers stay below 128 KiB.
 pub(super) const MAX_READ: u64 = 16 << 20;
 /// Offset of the first child in a Header Extension Object (ASF 3.4).
 const EXTENSION_HEAD: usize = 46;
@@ -40,6 +40,7 @@ pub struct Header {
     title: Option<String>,
     /// Data Object Size, in bytes.
     data_size: u64,
+    /// The error in the first invalid child object, if any.
     broken_child: Option<Error>,
 }
 
@@ -167,8 +168,9 @@ impl Header {
     /// differ only in titles and other texts, sizes, times and bit rates.
     #[must_use]
     pub fn decodes_as(&self, other: &Self) -> bool {
-        let of = |header: &Self| Some((header.packet_size(), header.preroll_ms(), header.objects_for_decoding()?));
-        self.bytes == other.bytes || of(self).is_some_and(|ours| of(other) == Some(ours))
+        let relevant =
+            |header: &Self| Some((header.packet_size(), header.preroll_ms(), header.objects_for_decoding()?));
+        self.bytes == other.bytes || relevant(self).is_some_and(|own| relevant(other) == Some(own))
     }
 
     /// The objects that a decoder may need, including those inside the Header Extension, sorted, because their order has
@@ -290,6 +292,9 @@ struct Children {
 }
 
 impl Children {
+    /// Reads the children up to the first invalid one.
+    ///
+    /// # Errors If a required object is missing or invalid.
     fn read(header: &[u8]) -> Result<Self, Error> {
         let mut file = None;
         let mut streams = Vec::new();
@@ -346,10 +351,16 @@ struct FileProperties {
 }
 
 impl FileProperties {
+    /// Size in bytes of the object.
     const LEN: usize = 104;
+    /// The flag of a live stream.
     const BROADCAST: u32 = 1;
+    /// The flag of a file with an index, or without video.
     const SEEKABLE: u32 = 2;
 
+    /// Reads the fields that follow the File Properties' times, at offset 80.
+    ///
+    /// # Errors If the object is too short, or the packets do not have a fixed size that fits into `$D`.
     fn read(object: &Object<'_>) -> Result<Self, Error> {
         let mut fields = object.from(80);
         let (Some(preroll_ms), Some(flags), Some(minimum), Some(maximum), Some(max_bitrate)) =
@@ -378,6 +389,9 @@ impl Stream {
     /// Size in bytes of a Stream Properties Object before its type-specific data (ASF 3.3).
     const LEN: usize = 78;
 
+    /// Reads the type and number of a stream.
+    ///
+    /// # Errors If the object is too short.
     fn read(object: &Object<'_>) -> Result<Self, Error> {
         let kind = object.from(24).array();
         let number = object.from(72).u16();
@@ -411,6 +425,7 @@ fn hidden_streams(extension: &Object<'_>) -> Vec<Stream> {
 /// The Stream Properties at the end of an Extended Stream Properties Object.
 fn hidden_properties<'a>(extended: &Object<'a>) -> Option<Object<'a>> {
     let mut cursor = extended.from(0);
+    // The fixed fields up to the counts of names and of payload extension systems.
     cursor.skip(84)?;
     let names = cursor.u16()?;
     let systems = cursor.u16()?;
@@ -460,11 +475,13 @@ fn data_size(data: &[u8], offset: usize) -> Result<u64, Error> {
     }
 }
 
+/// Returns the error of an object that is too short for its fields.
 fn too_short(name: &'static str, object: &Object<'_>, needed: usize) -> Error {
     let reason = format!("has {} bytes, but needs at least {needed}", object.bytes.len());
     invalid(name, object.offset, reason)
 }
 
+/// Returns the error of an invalid object.
 fn invalid(object: &'static str, offset: impl TryInto<u64>, reason: String) -> Error {
     Error::InvalidHeader { object, offset: offset.try_into().unwrap_or(u64::MAX), reason }
 }

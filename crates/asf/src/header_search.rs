@@ -22,6 +22,8 @@ impl HeaderSearch {
     /// The first offset at which the fixed part of a Header Object is complete.
     pub(super) fn find(&self, [first, second]: [&[u8]; 2]) -> Option<usize> {
         let bytes = Cursor::joined(first, second);
+        // A GUID alone can occur in media data by chance or in a copy of a file, so the other fixed fields are checked
+        // too.
         let plausible = |&at: &usize| {
             let mut cursor = bytes.clone();
             cursor.skip(at).is_some() && cursor.array().as_ref().is_some_and(is_header)
@@ -35,11 +37,14 @@ impl HeaderSearch {
             .or_else(|| self.finder.find_iter(second).map(|at| first.len() + at).find(plausible))
     }
 
+    /// The offset of a GUID that begins in `first` and ends in `second`.
     fn find_at_joint(&self, first: &[u8], second: &[u8]) -> Option<usize> {
         const OVERLAP_BYTES: usize = guid::HEADER.len() - 1;
         if second.is_empty() {
             return None;
         }
+        // A GUID across the joint begins in the last 15 bytes of the first slice and ends in the first 15 of the
+        // second.
         let from = first.len().saturating_sub(OVERLAP_BYTES);
         let before = first.get(from..)?;
         let mut joint = [0; 2 * OVERLAP_BYTES];
@@ -60,11 +65,12 @@ pub(super) fn is_header(head: &[u8; HEADER_HEAD]) -> bool {
 }
 
 /// The last bytes, up to 29, if they may be the start of a Header Object that continues after them; otherwise empty.
-pub(super) fn begun_at_end(first: &[u8], second: &[u8]) -> Bytes {
+pub(super) fn partial_header_at_end(first: &[u8], second: &[u8]) -> Bytes {
     const MAX_PARTIAL_BYTES: usize = HEADER_HEAD - 1;
+    // In most cases, the end is in one slice and need not be copied.
     let last = if second.is_empty() { first } else { second };
     if let Some(end) = last.last_chunk::<MAX_PARTIAL_BYTES>() {
-        return begun(end);
+        return partial_header_in(end);
     }
     let mut end = [0; MAX_PARTIAL_BYTES];
     let len = (first.len() + second.len()).min(MAX_PARTIAL_BYTES);
@@ -72,18 +78,20 @@ pub(super) fn begun_at_end(first: &[u8], second: &[u8]) -> Bytes {
     for (to, byte) in end.iter_mut().rev().zip(bytes) {
         *to = *byte;
     }
-    begun(end.get(MAX_PARTIAL_BYTES - len..).unwrap_or_default())
+    partial_header_in(end.get(MAX_PARTIAL_BYTES - len..).unwrap_or_default())
 }
 
-fn begun(end: &[u8]) -> Bytes {
+/// The part of `end` from the first byte at which a Header Object may begin.
+fn partial_header_in(end: &[u8]) -> Bytes {
+    // Most ends do not contain the first byte of the GUID, so that nothing is compared.
     memchr::memchr_iter(guid::HEADER[0], end)
         .map(|at| end.get(at..).unwrap_or_default())
-        .find(|begun| agrees(begun))
+        .find(|begun| matches_header_guid(begun))
         .map_or_else(Bytes::new, Bytes::copy_from_slice)
 }
 
 /// Whether the bytes match the GUID of the Header Object, compared up to the shorter length.
-pub(super) fn agrees(bytes: &[u8]) -> bool {
+pub(super) fn matches_header_guid(bytes: &[u8]) -> bool {
     bytes.iter().zip(&guid::HEADER).all(|(a, b)| a == b)
 }
 
@@ -99,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_found_at_every_cut() {
+    fn a_header_is_found_in_every_split() {
         let bytes = [vec![0x30; 40], head(500), vec![0x30; 40]].concat();
         let search = HeaderSearch::new();
         for cut in 0..=bytes.len() {
@@ -109,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn implausible_headers_are_passed_over() {
+    fn implausible_headers_are_skipped() {
         let search = HeaderSearch::new();
         for size in [0, 29, MAX_READ + 1, u64::MAX] {
             let bytes = [head(size), head(30)].concat();
@@ -121,16 +129,16 @@ mod tests {
     }
 
     #[test]
-    fn a_begun_header_is_seen_at_the_end() {
+    fn a_partial_header_is_recognised_at_the_end() {
         let whole = head(500);
         for len in 0..30 {
             let bytes = [&[0; 50], &whole[..len]].concat();
             for cut in [0, 40, 55.min(bytes.len()), bytes.len()] {
                 let (first, second) = bytes.split_at(cut);
-                assert_eq!(begun_at_end(first, second), whole[..len]);
+                assert_eq!(partial_header_at_end(first, second), whole[..len]);
             }
         }
-        assert_eq!(begun_at_end(&[0x30, 0x30], &[]), [0x30][..]);
-        assert!(begun_at_end(&[], &[]).is_empty());
+        assert_eq!(partial_header_at_end(&[0x30, 0x30], &[]), [0x30][..]);
+        assert!(partial_header_at_end(&[], &[]).is_empty());
     }
 }

@@ -4,16 +4,17 @@ use bytes::BufMut;
 
 use crate::guid;
 
-/// Maximum number of key frames kept in memory. When it is exceeded, every second one is dropped.
+/// Maximum number of key frames kept in memory: those of 9 hours at one every 2 s. When it is exceeded, every second
+/// one is dropped.
 const MAX_FRAMES: usize = 16_384;
-/// Maximum number of entries written.
+/// Maximum number of entries written, which are 120 kB.
 const MAX_ENTRIES: u32 = 20_000;
 /// Bytes of the object before its entries.
 const HEAD: usize = 56;
 /// Bytes of an entry.
 const ENTRY: usize = 6;
 /// Minimum interval between two entries, in milliseconds.
-const LEAST_INTERVAL: u32 = 1000;
+const MIN_INTERVAL_MS: u32 = 1000;
 
 /// Collects the key frames of a video stream while a file is written.
 ///
@@ -33,12 +34,12 @@ pub struct SimpleIndex {
     /// Presentation time in milliseconds and packet number, both ascending.
     frames: Vec<(u32, u32)>,
     /// Minimum distance between two key frames, in milliseconds.
-    distance: u32,
+    min_distance: u32,
 }
 
 impl Default for SimpleIndex {
     fn default() -> Self {
-        Self { frames: Vec::new(), distance: 1 }
+        Self { frames: Vec::new(), min_distance: 1 }
     }
 }
 
@@ -46,19 +47,21 @@ impl SimpleIndex {
     /// Adds a key frame that begins in the packet with this number, counted from 0. `time` is its presentation time in
     /// milliseconds, including the preroll. A key frame that is not later than the previous one is ignored.
     pub fn add(&mut self, time: u32, packet: u32) {
-        let earliest = self.frames.last().map_or(0, |(last, _)| last.saturating_add(self.distance));
+        let earliest = self.frames.last().map_or(0, |(last, _)| last.saturating_add(self.min_distance));
         if time < earliest {
             return;
         }
         self.frames.push((time, packet));
         if self.frames.len() > MAX_FRAMES {
-            let mut keep = false;
+            let mut is_kept = false;
             self.frames.retain(|_| {
-                keep = !keep;
-                keep
+                is_kept = !is_kept;
+                is_kept
             });
             let first = self.frames.first().map_or(0, |(time, _)| *time);
-            self.distance = (time - first) / (MAX_FRAMES as u32 / 2);
+            // From now on at most half of the capacity is filled in the same time again, so that the density stays
+            // even.
+            self.min_distance = (time - first) / (MAX_FRAMES as u32 / 2);
         }
     }
 
@@ -72,7 +75,8 @@ impl SimpleIndex {
     #[must_use]
     pub fn to_object(&self, file_id: &[u8; 16]) -> Vec<u8> {
         let last = self.frames.last().map_or(0, |(time, _)| *time);
-        let mut interval = LEAST_INTERVAL;
+        let mut interval = MIN_INTERVAL_MS;
+        // The interval doubles until the entries suffice, so that it stays a whole number of seconds.
         while last / interval >= MAX_ENTRIES {
             interval = interval.saturating_mul(2);
         }

@@ -45,8 +45,8 @@ pub use error::Error;
 pub use header::{Description, Header, Stream, StreamDescription, StreamKind};
 pub use index::SimpleIndex;
 pub use packet::{
-    Borrowed, Packet, PacketBytes, Padding, PayloadFacts, Selected, StartFilter, key_frames, restore, select,
-    send_time, shift_times,
+    Borrowed, Packet, PacketBytes, Padding, PayloadInfo, Selected, StartFilter, key_frames, restore, select, send_time,
+    shift_times,
 };
 pub use parser::{ParsedPacket, Parser, Settings};
 pub use stream_time::StreamTime;

@@ -18,7 +18,7 @@ use layout::{Layout, PACKET_LENGTH_WORD, Scan};
 pub(crate) use encoder_offset::{EncoderOffset, Finding};
 pub use filter::{Selected, select};
 pub use key_frames::key_frames;
-pub use layout::PayloadFacts;
+pub use layout::PayloadInfo;
 pub use packet_bytes::{Borrowed, PacketBytes};
 pub use pad::restore;
 pub use shift::{send_time, shift_times};
@@ -31,6 +31,7 @@ pub use start_filter::StartFilter;
 #[derive(Clone, Debug)]
 pub struct Packet<B = Bytes> {
     head: Head,
+    /// The bytes after `head`, in the one or two buffers that they were received in.
     body: [B; 2],
     padding_removed: u32,
     send_time: u32,
@@ -64,11 +65,11 @@ impl<B: PacketBytes> Packet<B> {
         let [first, second] = &parts;
         let bytes = Cursor::joined(first.as_ref(), second.as_ref());
         let Some(scan) = Scan::read(bytes.clone(), header) else {
-            return Packet::untouched(parts, header);
+            return Packet::unparsed(parts, header);
         };
         let (head, from) = match padding {
-            Padding::Explicit => explicit(&scan, bytes),
-            Padding::Zero => zeroed(&scan, bytes),
+            Padding::Explicit => rewrite_explicit(&scan, bytes),
+            Padding::Zero => rewrite_zero(&scan, bytes),
             Padding::Keep => None,
         }
         .unwrap_or_default();
@@ -139,7 +140,8 @@ impl<B: PacketBytes> Packet<B> {
         self.parsed
     }
 
-    fn untouched(body: [B; 2], header: &Header) -> Packet<B> {
+    /// A packet that is sent as received.
+    fn unparsed(body: [B; 2], header: &Header) -> Packet<B> {
         Packet {
             head: Head::default(),
             body,
@@ -158,6 +160,7 @@ impl<B: PacketBytes> Packet<B> {
     /// Cuts the body down to the bytes `from..end`.
     fn keep_body(&mut self, from: usize, end: usize) {
         let [first, second] = &mut self.body;
+        // Both offsets count from the start of the first buffer; either may be in the second.
         let joint = first.remaining();
         second.truncate(end.saturating_sub(joint));
         second.advance(from.saturating_sub(joint).min(second.remaining()));
@@ -179,11 +182,12 @@ impl Packet {
 type Rewritten = (Head, usize);
 
 /// Removes the padding and its length field; Packet Length becomes a WORD with the actual length.
-fn explicit(scan: &Scan, mut original: Cursor<'_>) -> Option<Rewritten> {
+fn rewrite_explicit(scan: &Scan, mut original: Cursor<'_>) -> Option<Rewritten> {
     if !scan.has_padding {
         return None;
     }
     let Layout { flags_at, flags, times_at, .. } = scan.layout;
+    // Both length fields are removed, and a WORD is added.
     let fields = layout::width(flags >> 5) + layout::width(flags >> 3);
     let len = scan.end - fields + 2;
     // One byte of padding and its BYTE length field do not take more room than the WORD that is added here.
@@ -191,6 +195,8 @@ fn explicit(scan: &Scan, mut original: Cursor<'_>) -> Option<Rewritten> {
         return None;
     }
     let mut head = Head::default();
+    // Error correction, changed Length Type Flags, Property Flags, Packet Length, and the unchanged Sequence (ASF 5.2.2).
+    // Padding Length, which would follow, is left out.
     head.copy(&mut original, flags_at)?;
     head.put(&[flags & !layout::LENGTH_AND_PADDING | PACKET_LENGTH_WORD])?;
     original.skip(1)?;
@@ -203,7 +209,7 @@ fn explicit(scan: &Scan, mut original: Cursor<'_>) -> Option<Rewritten> {
 
 /// Removes the padding and keeps the fields: Padding Length becomes 0, and Packet Length the actual length if it was
 /// that of the padded packet.
-fn zeroed(scan: &Scan, mut original: Cursor<'_>) -> Option<Rewritten> {
+fn rewrite_zero(scan: &Scan, mut original: Cursor<'_>) -> Option<Rewritten> {
     if !scan.has_padding {
         return None;
     }
@@ -211,6 +217,7 @@ fn zeroed(scan: &Scan, mut original: Cursor<'_>) -> Option<Rewritten> {
     let mut head = Head::default();
     let whole = original.len();
     head.copy(&mut original, flags_at + 2)?;
+    // A Packet Length that already excludes the padding is correct without a change.
     let width = layout::width(flags >> 5);
     if width > 0 && packet_length as usize == whole {
         let len = u32::try_from(scan.end).ok()?.to_le_bytes();
@@ -422,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_keeps_every_field_at_its_place() {
+    fn zero_keeps_the_position_of_every_field() {
         for (width, len) in [(Width::Byte, 1), (Width::Word, 2), (Width::Dword, 4)] {
             let builder = PacketBuilder { padding: width, ..PacketBuilder::default() };
             let bytes = builder.build();
@@ -447,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_contradict_leave_the_packet_alone() {
+    fn contradictory_lengths_leave_the_packet_unchanged() {
         let odd = |change: fn(&mut PacketBuilder)| {
             let mut builder = PacketBuilder { padding: Width::Word, ..PacketBuilder::default() };
             change(&mut builder);
@@ -472,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn a_padding_length_that_disagrees_with_the_payloads_is_left_alone() {
+    fn a_padding_length_that_contradicts_the_payloads_is_unchanged() {
         let bytes = PacketBuilder { multiple: Some(Width::Word), padding: Width::Word, ..PacketBuilder::default() };
         for change in [1_u8, 255] {
             let mut bytes = bytes.build().to_vec();
@@ -520,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_gives_the_same_packet() {
+    fn every_split_gives_the_same_packet() {
         for builder in variants().iter().step_by(37) {
             let bytes = builder.build();
             for padding in [Padding::Explicit, Padding::Zero, Padding::Keep] {
@@ -545,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn key_frames_are_those_of_video_that_begin_here() {
+    fn only_video_key_frames_that_begin_in_the_packet_count() {
         let starts = |header: &HeaderBuilder, payloads: Vec<Payload>| {
             let header = Header::parse(header.build()).unwrap();
             let bytes = PacketBuilder::asfmux(200, payloads).build();

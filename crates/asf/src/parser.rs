@@ -30,10 +30,11 @@ use crate::header_search::{self, HeaderSearch};
 use crate::packet::{EncoderOffset, Finding};
 use crate::{Error, Header, Packet, PacketBytes, Padding, Warning, guid};
 
-/// Number of consecutive invalid packets after which the parser fails.
-const LOST_AFTER: u32 = 8;
+/// Number of consecutive invalid packets after which the parser fails. A damaged stream has single invalid packets;
+/// this many in a row mean that the packet boundaries are lost.
+const MAX_UNPARSED_PACKETS: u32 = 8;
 /// Maximum number of warnings kept until the caller takes them.
-const WARNINGS: usize = 16;
+const MAX_WARNINGS: usize = 16;
 
 /// How the parser modifies the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,10 +80,10 @@ pub struct Parser {
     /// Stream offset after the last received byte, as in BYTES segments.
     received: u64,
     /// How the next bytes relate to those before.
-    arrival: InputPosition,
+    input_position: InputPosition,
     /// Set if no byte was received since the start of the stream or since a flush. The next segment then gives the
     /// position of the next bytes.
-    unplaced: Option<PendingSeek>,
+    pending_seek: Option<PendingSeek>,
     header: Option<Arc<Header>>,
     /// The current header as received, before it is modified.
     received_header: Option<Bytes>,
@@ -98,10 +99,12 @@ pub struct Parser {
     reported_missing: bool,
 }
 
+/// What one step of the state machine did.
 enum ParseStep {
     Packet(ParsedPacket),
-    Again,
-    Wait,
+    /// The state has changed, and the next step may return a packet.
+    Continue,
+    NeedMoreBytes,
 }
 
 impl Parser {
@@ -114,8 +117,8 @@ impl Parser {
             queue: Queue::default(),
             search: HeaderSearch::new(),
             received: 0,
-            arrival: InputPosition::InOrder,
-            unplaced: Some(PendingSeek::NewStream),
+            input_position: InputPosition::InOrder,
+            pending_seek: Some(PendingSeek::NewStream),
             header: None,
             received_header: None,
             caps_header: None,
@@ -141,9 +144,9 @@ impl Parser {
                 State::Failed(error) => Err(error.clone()),
             };
             match step {
-                Ok(ParseStep::Packet(unit)) => return Ok(Some(unit)),
-                Ok(ParseStep::Again) => {}
-                Ok(ParseStep::Wait) => return Ok(None),
+                Ok(ParseStep::Packet(packet)) => return Ok(Some(packet)),
+                Ok(ParseStep::Continue) => {}
+                Ok(ParseStep::NeedMoreBytes) => return Ok(None),
                 Err(error) => {
                     self.fail(&error);
                     return Err(error);
@@ -152,7 +155,9 @@ impl Parser {
         }
     }
 
+    /// Enters the final state: all further calls return `error`.
     fn fail(&mut self, error: &Error) {
+        // The rest is never parsed, and would keep the memory of upstream's buffers.
         self.queue.clear();
         self.state = State::Failed(error.clone());
     }
@@ -163,6 +168,7 @@ impl Parser {
         if self.caps_header.as_ref() == Some(&header) {
             return;
         }
+        // A muxer may send its caps after the bytes of the same header. They announce nothing new then.
         let known = self.received_header.as_ref() == Some(&header);
         self.caps_header = Some(header);
         let in_stream = matches!(self.state, State::Packets(_) | State::Trailing(_));
@@ -216,7 +222,7 @@ impl Parser {
     }
 
     fn warn(&mut self, warning: Warning) {
-        if self.warnings.len() < WARNINGS {
+        if self.warnings.len() < MAX_WARNINGS {
             self.warnings.push_back(warning);
         }
     }
@@ -227,43 +233,49 @@ impl Parser {
     fn packet_step(&mut self) -> Result<ParseStep, Error> {
         let offset = self.offset();
         let (State::Packets(packets), Some(header)) = (&mut self.state, &self.header) else {
-            return Ok(ParseStep::Wait);
+            return Ok(ParseStep::NeedMoreBytes);
         };
+        // The header of a file states where the data ends; that of a live stream does not.
         if packets.end.is_some_and(|end| offset >= end) {
-            self.state = State::Trailing(packets.ended());
-            return Ok(ParseStep::Again);
+            self.state = State::Trailing(packets.trailing_data());
+            return Ok(ParseStep::Continue);
         }
-        if !packets.begun_header.is_empty() {
-            return Ok(self.finish_begun_header());
+        if !packets.partial_header.is_empty() {
+            return Ok(self.check_partial_header());
         }
         let Some(id) = self.queue.peek::<16>() else {
-            return Ok(ParseStep::Wait);
+            return Ok(ParseStep::NeedMoreBytes);
         };
+        // A new header starts another stream. It can be shorter than a packet, so it is looked for before a whole
+        // packet is available.
         if id == guid::HEADER {
             self.state = State::Header(Expected::default());
-            return Ok(ParseStep::Again);
+            return Ok(ParseStep::Continue);
         }
         if guid::is_index(&id) {
-            self.state = State::Trailing(packets.ended());
-            return Ok(ParseStep::Again);
+            self.state = State::Trailing(packets.trailing_data());
+            return Ok(ParseStep::Continue);
         }
         let size = header.packet_size();
         if self.queue.len() < size {
-            return Ok(ParseStep::Wait);
+            return Ok(ParseStep::NeedMoreBytes);
         }
+        // Upstream may have been interrupted within a packet, and started again with a header. The bytes before that
+        // header are the rest of the old packet.
         if let Some(at) = self.search.find(self.queue.front(size)) {
             self.queue.skip(at);
             self.state = State::Header(Expected::default());
             self.warn(Warning::PartialPacket { offset, len: at });
-            return Ok(ParseStep::Again);
+            return Ok(ParseStep::Continue);
         }
         let parts = self.queue.take(size);
-        self.unit(parts, offset).map(ParseStep::Packet)
+        self.parse_packet(parts, offset).map(ParseStep::Packet)
     }
 
     /// Parses the packet in these bytes, which begin at `offset` in the stream.
-    fn unit<B: PacketBytes>(&mut self, parts: [B; 2], offset: u64) -> Result<ParsedPacket<B>, Error> {
-        let begun_header = header_search::begun_at_end(parts[0].as_ref(), parts[1].as_ref());
+    fn parse_packet<B: PacketBytes>(&mut self, parts: [B; 2], offset: u64) -> Result<ParsedPacket<B>, Error> {
+        // This needs the bytes as received: the next lines move them, and may change them.
+        let partial_header = header_search::partial_header_at_end(parts[0].as_ref(), parts[1].as_ref());
         let parts = match self.encoder_offset {
             Some(_) => self.without_encoder_offset(parts, offset),
             None => parts,
@@ -271,7 +283,7 @@ impl Parser {
         let (State::Packets(packets), Some(header)) = (&mut self.state, &self.header) else {
             return Err(self.not_a_header());
         };
-        packets.begun_header = begun_header;
+        packets.partial_header = partial_header;
         let packet = Packet::parse(parts, header, self.settings.padding);
         if packet.is_parsed() {
             packets.unparsed = 0;
@@ -297,7 +309,8 @@ impl Parser {
             encoder_offset.remove(&mut packet);
             [B::owned(packet.into()), B::owned(Bytes::new())]
         });
-        if encoder_offset.is_settled() {
+        // From here on, packets of this stream are not examined at all.
+        if encoder_offset.is_done() {
             self.encoder_offset = None;
         }
         let (warning, reported) = match finding {
@@ -316,41 +329,47 @@ impl Parser {
 
     /// Checks the bytes after a packet that ended like the start of a header. If they complete a header, the stream
     /// was interrupted within that packet.
-    fn finish_begun_header(&mut self) -> ParseStep {
+    fn check_partial_header(&mut self) -> ParseStep {
         let State::Packets(packets) = &mut self.state else {
-            return ParseStep::Again;
+            return ParseStep::Continue;
         };
+        // The fixed part of a header, if it is one: its start at the end of the last packet, and its end in the next
+        // bytes.
         let mut head = [0; HEADER_HEAD];
-        let (begun, next) = head.split_at_mut(packets.begun_header.len());
-        begun.copy_from_slice(&packets.begun_header);
-        let known = begun.len() + self.queue.peek_into(next);
-        if !header_search::agrees(head.get(..known).unwrap_or_default()) {
-            packets.begun_header.clear();
-            return ParseStep::Again;
+        let (start, rest) = head.split_at_mut(packets.partial_header.len());
+        start.copy_from_slice(&packets.partial_header);
+        let known = start.len() + self.queue.peek_into(rest);
+        if !header_search::matches_header_guid(head.get(..known).unwrap_or_default()) {
+            packets.partial_header.clear();
+            return ParseStep::Continue;
         }
         if known < head.len() {
-            return ParseStep::Wait;
+            return ParseStep::NeedMoreBytes;
         }
-        let begun = std::mem::take(&mut packets.begun_header);
+        let start = std::mem::take(&mut packets.partial_header);
         if header_search::is_header(&head) {
-            self.queue.push_front(begun);
+            // The packet that ended with these bytes has already been returned, and cannot be taken back. The header
+            // is complete nevertheless.
+            self.queue.push_front(start);
             self.state = State::Header(Expected::default());
         }
-        ParseStep::Again
+        ParseStep::Continue
     }
 }
 
 impl Packets {
-    fn ended(&self) -> TrailingData {
+    /// The state after these packets.
+    fn trailing_data(&self) -> TrailingData {
         TrailingData { broken_headers: 0, data: Some((self.start, self.end)) }
     }
 
+    /// Counts an invalid packet at `offset`, and fails after [`MAX_UNPARSED_PACKETS`] in a row.
     fn count_unparsed(&mut self, offset: u64) -> Result<(), Error> {
         if self.unparsed == 0 {
             self.unparsed_from = offset;
         }
         self.unparsed += 1;
-        if self.unparsed < LOST_AFTER {
+        if self.unparsed < MAX_UNPARSED_PACKETS {
             return Ok(());
         }
         Err(Error::LostAlignment { offset: self.unparsed_from, packets: self.unparsed })
@@ -359,19 +378,21 @@ impl Packets {
 
 /// State `Trailing`.
 impl Parser {
+    /// Skips everything up to the next header: an index, or whatever else a muxer writes after the data.
     fn search_header(&mut self) -> ParseStep {
         let len = self.queue.len();
         if let Some(at) = self.search.find(self.queue.front(len)) {
             self.queue.skip(at);
-            let behind_data = match &self.state {
-                State::Trailing(after) => Some(*after),
+            let after_data = match &self.state {
+                State::Trailing(trailing) => Some(*trailing),
                 State::Header(_) | State::Packets(_) | State::Failed(_) => None,
             };
-            self.state = State::Header(Expected { behind_data, ..Expected::default() });
-            return ParseStep::Again;
+            self.state = State::Header(Expected { after_data, ..Expected::default() });
+            return ParseStep::Continue;
         }
+        // The last bytes may be the start of a header that continues in the next ones.
         self.queue.skip(len.saturating_sub(HEADER_HEAD - 1));
-        ParseStep::Wait
+        ParseStep::NeedMoreBytes
     }
 }
 

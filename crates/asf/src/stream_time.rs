@@ -1,6 +1,6 @@
 //! Measures stream time from the send times of packets.
 
-/// A step of the send time larger than this, in milliseconds, is a splice and not elapsed time.
+/// A step of the send time larger than this, in milliseconds, is a discontinuity and not elapsed time.
 const MAX_STEP_MS: u32 = 10_000;
 
 /// Counts stream time from the send times of packets.
@@ -9,7 +9,7 @@ const MAX_STEP_MS: u32 = 10_000;
 /// write a packet late. Stream time advances only when the send time exceeds the largest one so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamTime {
-    /// The largest send time since the last splice.
+    /// The largest send time since the last discontinuity.
     largest: Option<u32>,
     /// Stream time at that send time, in milliseconds.
     elapsed_ms: u64,
@@ -22,7 +22,10 @@ impl StreamTime {
             self.largest = Some(send_time);
             return self.elapsed_ms;
         };
+        // Send times have 32 bits and wrap. Both differences are computed modulo 2^32, and the smaller one is the real
+        // step.
         let (forward, back) = (send_time.wrapping_sub(largest), largest.wrapping_sub(send_time));
+        // A packet that is written late does not move the time back for those after it.
         if back <= MAX_STEP_MS {
             return self.elapsed_ms.saturating_sub(back.into());
         }
@@ -34,7 +37,7 @@ impl StreamTime {
     }
 
     /// Declares that the next packet's send time is unrelated to the previous ones.
-    pub fn splice(&mut self) {
+    pub fn discontinuity(&mut self) {
         self.largest = None;
     }
 
@@ -64,12 +67,12 @@ mod tests {
     }
 
     #[test]
-    fn a_splice_adds_nothing() {
+    fn a_discontinuity_adds_nothing() {
         assert_eq!(at(&[0, 10_000, 30_000, 30_040, 5, 45]), [0, 10_000, 10_000, 10_040, 10_040, 10_080]);
         let mut time = StreamTime::default();
         time.packet(0);
         time.packet(400);
-        time.splice();
+        time.discontinuity();
         assert_eq!((time.packet(0), time.packet(40), time.elapsed_ms()), (400, 440, 440));
     }
 }

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 #[derive(Debug, PartialEq)]
 struct Outcome {
     /// Number of the header, and the bytes sent.
-    units: Vec<(usize, Vec<u8>)>,
+    packets: Vec<(usize, Vec<u8>)>,
     headers: Vec<Bytes>,
     error: Option<Error>,
 }
@@ -24,18 +24,18 @@ struct Run {
 
 impl Run {
     fn new() -> Self {
-        let outcome = Outcome { units: Vec::new(), headers: Vec::new(), error: None };
+        let outcome = Outcome { packets: Vec::new(), headers: Vec::new(), error: None };
         Self { parser: Parser::new(Settings::default()), outcome, header: None }
     }
 
-    fn note<B: PacketBytes>(&mut self, unit: ParsedPacket<B>) {
-        if !self.header.as_ref().is_some_and(|known| Arc::ptr_eq(known, &unit.header)) {
-            self.outcome.headers.push(unit.header.bytes().clone());
-            self.header = Some(unit.header);
+    fn record<B: PacketBytes>(&mut self, parsed: ParsedPacket<B>) {
+        if !self.header.as_ref().is_some_and(|known| Arc::ptr_eq(known, &parsed.header)) {
+            self.outcome.headers.push(parsed.header.bytes().clone());
+            self.header = Some(parsed.header);
         }
         let mut sent = Vec::new();
-        unit.packet.write_to(&mut sent);
-        self.outcome.units.push((self.outcome.headers.len(), sent));
+        parsed.packet.write_to(&mut sent);
+        self.outcome.packets.push((self.outcome.headers.len(), sent));
     }
 
     fn push(&mut self, chunk: Bytes) {
@@ -46,7 +46,7 @@ impl Run {
     fn take(&mut self) {
         while self.outcome.error.is_none() {
             match self.parser.next_packet() {
-                Ok(Some(unit)) => self.note(unit),
+                Ok(Some(parsed)) => self.record(parsed),
                 Ok(None) => break,
                 Err(error) => self.outcome.error = Some(error),
             }
@@ -58,8 +58,8 @@ impl Run {
         let mut rest = &chunk[..];
         loop {
             while self.outcome.error.is_none() {
-                match self.parser.read_unit(&mut rest) {
-                    Ok(Some(unit)) => self.note(unit),
+                match self.parser.next_packet_in_place(&mut rest) {
+                    Ok(Some(parsed)) => self.record(parsed),
                     Ok(None) => break,
                     Err(error) => self.outcome.error = Some(error),
                 }
@@ -67,7 +67,7 @@ impl Run {
             if rest.is_empty() || self.outcome.error.is_some() {
                 break;
             }
-            let (next, after) = rest.split_at(self.parser.missing().unwrap_or(rest.len()).min(rest.len()));
+            let (next, after) = rest.split_at(self.parser.missing_bytes().unwrap_or(rest.len()).min(rest.len()));
             match next.len() < 1000 {
                 true => self.parser.push_copied(next),
                 false => self.parser.push(chunk.slice_ref(next)),
@@ -134,17 +134,17 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_cut_gives_the_same_units(lens in prop::collection::vec(1_usize..5000, 1..40)) {
+    fn chunks_of_any_size_give_the_same_packets(lens in prop::collection::vec(1_usize..5000, 1..40)) {
         let bytes = stream();
         let whole = run([bytes.clone()]);
-        prop_assert_eq!(whole.units.len(), 13);
+        prop_assert_eq!(whole.packets.len(), 13);
         prop_assert_eq!(whole.headers.len(), 3);
         prop_assert_eq!(&run(cut(&bytes, &lens)), &whole);
         prop_assert_eq!(read(cut(&bytes, &lens)), whole);
     }
 
     #[test]
-    fn any_small_cut_gives_the_same_units(lens in prop::collection::vec(1_usize..40, 1..40)) {
+    fn small_chunks_give_the_same_packets(lens in prop::collection::vec(1_usize..40, 1..40)) {
         let bytes = stream();
         let whole = run([bytes.clone()]);
         prop_assert_eq!(&run(cut(&bytes, &lens)), &whole);
@@ -153,7 +153,7 @@ proptest! {
 
     /// Complete packets are parsed without copying; the ends of some look like the start of a header.
     #[test]
-    fn whole_packets_are_read_where_they_lie(ends in prop::collection::vec(0_usize..17, 1..20)) {
+    fn whole_packets_are_parsed_in_place(ends in prop::collection::vec(0_usize..17, 1..20)) {
         let header = HeaderBuilder::default().build();
         let mut packets = test_util::packets(200, ends.len() as u32).concat();
         for (packet, end) in packets.chunks_mut(200).zip(&ends) {
@@ -164,8 +164,8 @@ proptest! {
         run.push(header.clone());
         let mut rest = &packets[..];
         let mut whole = 0;
-        while let Some(unit) = run.parser.read_unit(&mut rest).unwrap() {
-            run.note(unit);
+        while let Some(parsed) = run.parser.next_packet_in_place(&mut rest).unwrap() {
+            run.record(parsed);
             whole += 1;
         }
         let first_like_a_header = ends.iter().position(|end| *end == 16);
@@ -176,7 +176,7 @@ proptest! {
     }
 
     #[test]
-    fn flipped_bits_harm_nobody(
+    fn flipped_bits_are_handled(
         flips in prop::collection::vec((0_usize..3000, 0_u8..8), 1..30),
         lens in prop::collection::vec(1_usize..3000, 1..10),
     ) {
@@ -186,14 +186,14 @@ proptest! {
         }
         let bytes = Bytes::from(bytes);
         let whole = run([bytes.clone()]);
-        let sent: usize = whole.units.iter().map(|(_, unit)| unit.len()).sum();
+        let sent: usize = whole.packets.iter().map(|(_, packet)| packet.len()).sum();
         prop_assert!(sent <= bytes.len());
         prop_assert_eq!(&run(cut(&bytes, &lens)), &whole);
         prop_assert_eq!(read(cut(&bytes, &lens)), whole);
     }
 
     #[test]
-    fn any_bytes_are_a_packet(
+    fn any_bytes_can_be_parsed_as_a_packet(
         bytes in prop::collection::vec(any::<u8>(), 0..300),
         at in any::<prop::sample::Index>(),
     ) {
@@ -214,7 +214,7 @@ proptest! {
     }
 
     #[test]
-    fn sizes_and_padding_of_any_kind_survive(
+    fn packets_of_any_size_and_padding_are_restored(
         size in 100_usize..1500,
         used in 1_usize..60,
         kind in 0_usize..4,
@@ -242,7 +242,7 @@ proptest! {
 }
 
 #[test]
-fn every_truncation_gives_a_part_of_the_whole() {
+fn every_truncated_stream_gives_the_first_packets() {
     let bytes = stream();
     let whole = run([bytes.clone()]);
     let header = HeaderBuilder::default().build().len();
@@ -252,22 +252,22 @@ fn every_truncation_gives_a_part_of_the_whole() {
     let mut len = 0;
     while len < bytes.len() {
         let part = run([bytes.slice(..len)]);
-        assert!(whole.units.starts_with(&part.units), "{len} bytes");
+        assert!(whole.packets.starts_with(&part.packets), "{len} bytes");
         assert_eq!(part.error.is_some(), len < header, "{len} bytes");
         len += step(len);
     }
 }
 
 #[test]
-fn single_bytes_of_a_large_stream_take_no_longer_than_they_must() {
+fn single_byte_chunks_take_linear_time() {
     let header = HeaderBuilder::default().packet_size(60_000);
     let stream = [&header.build()[..], &test_util::packets(60_000, 40).concat()].concat();
     let outcome = run(cut(&stream.into(), &[1]));
-    assert_eq!((outcome.units.len(), outcome.error), (40, None));
+    assert_eq!((outcome.packets.len(), outcome.error), (40, None));
 }
 
 #[test]
-fn a_header_of_open_size_without_an_end_is_given_up() {
+fn a_header_of_unknown_size_without_an_end_is_an_error() {
     let mut start = HeaderBuilder::default().build().to_vec();
     start.truncate(100);
     start[16..24].fill(0xFF);
@@ -278,7 +278,7 @@ fn a_header_of_open_size_without_an_end_is_given_up() {
 }
 
 #[test]
-fn each_malformed_input_is_refused_with_object_and_byte() {
+fn errors_name_the_object_and_the_byte() {
     for case in test_support::malformed_asf::cases() {
         let Some(error) = run([Bytes::from(case.input)]).error else { panic!("{} was taken", case.name) };
         let text = error.to_string();

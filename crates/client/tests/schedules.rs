@@ -31,11 +31,11 @@ fn packet(header: &asf::Header, n: u32) -> asf::Packet {
     asf::Packet::parse([bytes, Bytes::new()], header, asf::Padding::Keep)
 }
 
-fn of_packets(packets: usize) -> Arc<PacketBuffer> {
+fn limited_to(packets: usize) -> Arc<PacketBuffer> {
     PacketBuffer::new(Limits { time: Duration::ZERO, bytes: 0, packets })
 }
 
-fn by(policy: DropPolicy) -> ReaderOptions {
+fn with_policy(policy: DropPolicy) -> ReaderOptions {
     ReaderOptions { policy: Some(policy), ..ReaderOptions::default() }
 }
 
@@ -64,10 +64,10 @@ fn read(reader: &mut Reader, most: u64) -> (u64, u64) {
 
 /// The writer waits for the slower of two readers, and neither misses a packet.
 fn back_pressure() {
-    let buffer = of_packets(2);
+    let buffer = limited_to(2);
     let readers: Vec<_> = [1, 3]
         .map(|most| {
-            let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+            let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Block));
             reader.set_streaming(true);
             thread::spawn(move || read(&mut reader, most))
         })
@@ -80,10 +80,10 @@ fn back_pressure() {
 
 /// A reader that is dropped, paused or disconnected never blocks the writer, whenever that happens.
 fn an_inactive_reader_does_not_block_the_writer() {
-    let buffer = of_packets(1);
-    let goes = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
-    let parks = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
-    let mut breaks = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+    let buffer = limited_to(1);
+    let goes = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Block));
+    let parks = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Block));
+    let mut breaks = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Block));
     for reader in [&goes, &parks, &breaks] {
         reader.set_streaming(true);
     }
@@ -105,8 +105,8 @@ fn an_inactive_reader_does_not_block_the_writer() {
 
 /// A waiting writer is interrupted.
 fn a_waiting_writer_is_interrupted() {
-    let buffer = of_packets(1);
-    let reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+    let buffer = limited_to(1);
+    let reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Block));
     reader.set_streaming(true);
     let writer = {
         let buffer = Arc::clone(&buffer);
@@ -119,12 +119,12 @@ fn a_waiting_writer_is_interrupted() {
 
 /// An overrun reader is notified, and a monitor sees every packet that it did not take counted as dropped.
 fn an_overrun_reader_is_notified() {
-    let buffer = of_packets(3);
-    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
-    let observer = reader.monitor();
+    let buffer = limited_to(3);
+    let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Keyframe));
+    let monitor = reader.monitor();
     let onlooker = thread::spawn(move || {
         for _ in 0..4 {
-            let seen = observer.progress();
+            let seen = monitor.progress();
             assert_eq!(seen.taken + seen.dropped + seen.lag.packets, seen.received);
         }
     });
@@ -143,9 +143,9 @@ fn an_overrun_reader_is_notified() {
 
 /// A reader with its own end position reaches it, with everything appended before.
 fn a_readers_own_end_is_reached() {
-    let buffer = of_packets(10);
-    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Oldest));
-    let observer = reader.monitor();
+    let buffer = limited_to(10);
+    let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Oldest));
+    let monitor = reader.monitor();
     let reader = thread::spawn(move || read(&mut reader, 1).0);
     let header = header();
     buffer.append(&header, (0..3).map(|n| packet(&header, n)));
@@ -153,7 +153,7 @@ fn a_readers_own_end_is_reached() {
         let buffer = Arc::clone(&buffer);
         thread::spawn(move || buffer.append(&header, (3..5).map(|n| packet(&header, n))))
     };
-    observer.end_here();
+    monitor.end_at_head();
     let taken = reader.join().unwrap();
     assert!(taken == 3 || taken == 5, "{taken}");
     writer.join().unwrap();
@@ -161,8 +161,8 @@ fn a_readers_own_end_is_reached() {
 
 /// The packets taken are those that were peeked at, even if the writer overruns the reader in between.
 fn a_peek_stays_valid() {
-    let buffer = of_packets(1);
-    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Oldest));
+    let buffer = limited_to(1);
+    let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Oldest));
     let reader = thread::spawn(move || {
         while !reader.at_end() {
             block_on(reader.ready(1));
@@ -183,8 +183,8 @@ fn a_peek_stays_valid() {
 
 /// A reader that waits for many packets receives them, or the end.
 fn a_reader_waits_for_many_packets() {
-    let buffer = of_packets(10);
-    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Oldest));
+    let buffer = limited_to(10);
+    let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Oldest));
     let reader = thread::spawn(move || {
         block_on(reader.ready(3 * FRAMED));
         let first = reader.take(u64::MAX).unwrap().sizes.len() as u64;

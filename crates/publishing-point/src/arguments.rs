@@ -92,7 +92,7 @@ pub struct Arguments {
     ///
     /// Other users of this machine can see a password on the command line; write it in the configuration file
     /// instead.
-    #[arg(long = "source", value_name = "POINT=URL", value_parser = of_point(any))]
+    #[arg(long = "source", value_name = "POINT=URL", value_parser = of_point(unchecked))]
     sources: Vec<(String, String)>,
     /// Pull sources only while there are players
     #[arg(long)]
@@ -104,7 +104,7 @@ pub struct Arguments {
     ///
     /// Other users of this machine can see a password on the command line; write it in the configuration file
     /// instead.
-    #[arg(long = "forward", value_name = "POINT=URL", value_parser = of_point(any))]
+    #[arg(long = "forward", value_name = "POINT=URL", value_parser = of_point(unchecked))]
     relays: Vec<(String, String)>,
     /// Additional address and port for TLS; requires a certificate and a key
     #[arg(long, value_name = "ADDRESS", value_parser = address, requires = "tls_certificate", requires = "tls_key")]
@@ -160,6 +160,8 @@ impl Arguments {
             file.defaults.source_on_demand = Some(true);
         }
         set(&mut file.drain_time, &self.drain_time);
+        // Flags replace the destinations of the file instead of extending them. All lists are cleared first, because
+        // several flags may name the same point.
         for (name, _) in &self.relays {
             table(&mut file.point, name).forward = None;
         }
@@ -184,19 +186,21 @@ fn table<'a, T: Default>(points: &'a mut BTreeMap<String, T>, name: &str) -> &'a
     points.entry(name.to_owned()).or_default()
 }
 
+/// Replaces a value of the configuration file if the flag is given.
 fn set<T: Clone>(key: &mut Option<T>, flag: &Option<T>) {
     if flag.is_some() {
         key.clone_from(flag);
     }
 }
 
+/// Parses an address with a port.
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "write an IP address and a port, such as 0.0.0.0:8080 or [::]:8080")
 }
 
 /// Accepts any text. Values that may contain a password are checked later, because the argument parser would show them
 /// in its error message.
-fn any(text: &str) -> Result<String, &'static str> {
+fn unchecked(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 

@@ -14,14 +14,20 @@ use crate::server::Server;
 
 /// A server with its own runtime. Dropping it has the same effect as [`BlockingServer::stop`].
 pub struct BlockingServer {
-    controls: ServerHandle,
-    end: Option<oneshot::Sender<ShutdownMode>>,
+    /// Control of the server, which callers reach by `Deref`.
+    handle: ServerHandle,
+    /// Tells the thread how to stop; `None` when it was told.
+    shutdown: Option<oneshot::Sender<ShutdownMode>>,
+    /// The thread; `None` when it has been joined.
     thread: Option<JoinHandle<()>>,
 }
 
+/// How a server stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ShutdownMode {
+    /// Streams and recordings are finished.
     Graceful,
+    /// Tasks are dropped where they wait, as in a crash.
     Abrupt,
 }
 
@@ -31,7 +37,7 @@ impl Server {
     /// # Errors
     /// Those of [`Server::start`], or if the system cannot start a thread.
     pub fn spawn(config: Config) -> io::Result<BlockingServer> {
-        let (end, ended) = oneshot::channel();
+        let (shutdown, shutdown_requested) = oneshot::channel();
         let (started, result) = mpsc::sync_channel(1);
         let thread = thread::Builder::new().name("server".to_owned()).spawn(move || {
             let runtime = match runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -43,16 +49,16 @@ impl Server {
                     Ok(server) => server,
                     Err(error) => return drop(started.send(Err(error))),
                 };
-                if started.send(Ok((*server).clone())).is_ok() && ended.await != Ok(ShutdownMode::Abrupt) {
+                if started.send(Ok((*server).clone())).is_ok() && shutdown_requested.await != Ok(ShutdownMode::Abrupt) {
                     server.shutdown().await;
                 }
             });
             // Tasks are dropped at their current await.
             runtime.shutdown_background();
         })?;
-        let gone = |_| io::Error::other("the server's thread ended");
-        let controls = result.recv().map_err(gone)??;
-        Ok(BlockingServer { controls, end: Some(end), thread: Some(thread) })
+        let thread_ended = |_| io::Error::other("the server's thread ended");
+        let handle = result.recv().map_err(thread_ended)??;
+        Ok(BlockingServer { handle, shutdown: Some(shutdown), thread: Some(thread) })
     }
 }
 
@@ -67,10 +73,11 @@ impl BlockingServer {
         self.finish(ShutdownMode::Abrupt);
     }
 
-    fn finish(&mut self, end: ShutdownMode) {
-        if let Some(sender) = self.end.take() {
+    /// Stops the thread and waits for its end. Further calls do nothing.
+    fn finish(&mut self, shutdown: ShutdownMode) {
+        if let Some(sender) = self.shutdown.take() {
             // Fails if the thread has ended already.
-            let _ = sender.send(end);
+            let _ = sender.send(shutdown);
         }
         if let Some(thread) = self.thread.take() {
             // A panic of the thread was already printed.
@@ -83,7 +90,7 @@ impl Deref for BlockingServer {
     type Target = ServerHandle;
 
     fn deref(&self) -> &ServerHandle {
-        &self.controls
+        &self.handle
     }
 }
 

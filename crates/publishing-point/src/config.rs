@@ -29,7 +29,8 @@ use wmhttp::server::access::AccessPolicy;
 
 pub use playback::{HeaderChange, SlowPlayers};
 
-/// Connections allowed in addition to one for each allowed player and session.
+/// Connections allowed in addition to one for each allowed player and session, for status requests, health checks and
+/// clients that are about to be rejected.
 const SPARE_CONNECTIONS: usize = 256;
 
 /// The configuration of a server.

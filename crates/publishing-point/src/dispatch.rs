@@ -88,6 +88,7 @@ impl Dispatcher {
         if !self.is_network_allowed(pushes, path, permit.address()) {
             return Some(self.refuse(pushes, StatusCode::FORBIDDEN, "your address is not in an allowed network"));
         }
+        // Requests without credentials cannot guess a password, so players that need none are served on.
         let wait = permit.locked_out(&self.registry.config().bounds, Instant::now()).filter(|_| has_credentials)?;
         let Answer { response, handled } = self.refuse(pushes, StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT);
         Some(Answer::new(handled, retry_after(response, wait)))
@@ -102,6 +103,8 @@ impl Dispatcher {
         Networks::allow(of_server.as_ref(), address) && Networks::allow(of_point.and_then(Option::as_ref), address)
     }
 
+    /// Returns an error response in the form that the client expects: with the headers of the push protocol, or as
+    /// plain text.
     fn refuse(&self, pushes: bool, status: StatusCode, reason: &'static str) -> Answer {
         if pushes {
             push::answer(Reply::error(&self.registry.config().policy, status.as_u16(), reason), None)

@@ -7,11 +7,11 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::points::registry::Registry;
 
-/// Time for load balancers to notice that health checks fail, before the first player is sent away. It covers two or
+/// Time for load balancers to notice that health checks fail, before the first player is dismissed. It covers two or
 /// three of their checks.
-const NOTICE: Duration = Duration::from_secs(5);
-/// If the total time is short, the notice takes this fraction of it.
-const NOTICE_PART: u32 = 3;
+const NOTICE_TIME: Duration = Duration::from_secs(5);
+/// If the total time is short, the notice takes only this part of it: a third.
+const NOTICE_DIVISOR: u32 = 3;
 /// Time between two steps.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -19,8 +19,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// over the rest of `time`, so that the players do not all connect to the other servers in the same second. Returns
 /// when no player is left, or when the time is over.
 pub(crate) async fn drain(registry: &Registry, time: Duration) {
-    let begun = Instant::now();
-    let (until, notice) = (begun + time, begun + NOTICE.min(time / NOTICE_PART));
+    let started_at = Instant::now();
+    let (until, notice) = (started_at + time, started_at + NOTICE_TIME.min(time / NOTICE_DIVISOR));
     registry.drain();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -35,11 +35,12 @@ pub(crate) async fn drain(registry: &Registry, time: Duration) {
         if players.is_empty() || now >= until {
             return;
         }
-        let stay: Vec<_> = players.iter().filter(|player| !player.is_dismissed()).map(Arc::clone).collect();
+        let remaining: Vec<_> = players.iter().filter(|player| !player.is_dismissed()).map(Arc::clone).collect();
         let ticks_left = usize::try_from((until - now).as_millis() / TICK.as_millis()).unwrap_or(usize::MAX);
         // The last players get some ticks to read the end of their stream.
-        let due = stay.len().div_ceil(ticks_left.saturating_sub(2).max(1));
-        for player in stay.iter().take(due) {
+        // The number is computed anew at each tick, because players also leave on their own and late ones arrive.
+        let due = remaining.len().div_ceil(ticks_left.saturating_sub(2).max(1));
+        for player in remaining.iter().take(due) {
             player.dismiss();
         }
     }

@@ -19,7 +19,9 @@ pub(crate) const ACCEPT_REMEDY: &str =
 /// What a refused request asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
+    /// To push a stream.
     Push,
+    /// To play a stream.
     Play,
     /// An action of the status API.
     Operate,
@@ -27,11 +29,13 @@ pub(crate) enum Wanted {
 
 /// Logs that a request of `client` for `path` was refused.
 pub(crate) fn refused(caller: &Caller, wanted: Wanted, status: StatusCode, reason: &str, client: &Client, path: &str) {
-    let Some(left_out) = caller.takes_log_line(Instant::now()) else { return };
+    let Some(left_out) = caller.may_log(Instant::now()) else { return };
     let (status, reason, path) = (status.as_u16(), shortened(reason.trim_end()), shortened(path));
     let (user, user_agent) = (client.user.as_deref(), client.agent.as_deref());
     let left_out = (left_out > 0).then_some(left_out);
     match wanted {
+        // An encoder that is refused usually needs an operator. Players are refused often, and their users see the
+        // reason.
         Wanted::Push => {
             tracing::warn!(address = %client.address, status, reason, path, user, user_agent, left_out, "push refused");
         }
@@ -47,11 +51,11 @@ pub(crate) fn record_failed_login(caller: &Caller, bounds: &ServerLimits, user: 
     let now = Instant::now();
     let (user, path) = (user.map(shortened), shortened(path));
     caller.count_failed_login(user.clone(), path.clone());
-    if let Some(left_out) = caller.takes_log_line(now) {
+    if let Some(left_out) = caller.may_log(now) {
         let left_out = (left_out > 0).then_some(left_out);
         tracing::warn!(address = %caller.address(), status = 401, user, path, left_out, "login failed");
     }
-    if caller.guessed(bounds, now) {
+    if caller.record_failed_login(bounds, now) {
         tracing::warn!(address = %caller.address(), "address blocked for a while: too many failed logins");
     }
 }
@@ -69,7 +73,9 @@ pub(crate) fn whole_milliseconds(time: Duration) -> FormattedDuration {
 /// An event that repeats while its cause lasts. It is logged once a minute, with a count.
 #[derive(Debug, Default)]
 pub(crate) struct Repeated {
+    /// Time of the last line.
     logged: Option<Instant>,
+    /// Events since then that were not logged.
     left_out: u64,
 }
 
@@ -78,7 +84,7 @@ const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Repeated {
     /// Returns whether to log the event now, and how many were left out since the last line.
-    pub(crate) fn takes_log_line(&mut self, now: Instant) -> Option<u64> {
+    pub(crate) fn may_log(&mut self, now: Instant) -> Option<u64> {
         if self.logged.is_some_and(|logged| now.saturating_duration_since(logged) < REPEAT_INTERVAL) {
             self.left_out += 1;
             return None;
@@ -96,7 +102,7 @@ mod tests {
     fn repeated_events_are_logged_once_a_minute() {
         let (mut repeated, start) = (Repeated::default(), Instant::now());
         let lines: Vec<_> =
-            (0..1200).filter_map(|tenth| repeated.takes_log_line(start + Duration::from_millis(100) * tenth)).collect();
+            (0..1200).filter_map(|tenth| repeated.may_log(start + Duration::from_millis(100) * tenth)).collect();
         assert_eq!(lines, [0, 599]);
     }
 }

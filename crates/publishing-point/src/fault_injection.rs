@@ -144,6 +144,7 @@ pub struct Faults {
     list: Arc<[FaultInstance]>,
 }
 
+/// A fault of a point and the number of requests that it was due on.
 struct FaultInstance {
     fault: Fault,
     turn: Counter,
@@ -157,18 +158,22 @@ impl Faults {
 
     /// Returns the faults in the order in which they were given.
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
-        self.list.iter().map(|armed| &armed.fault)
+        self.list.iter().map(|instance| &instance.fault)
     }
 
-    /// Returns whether a fault delays the encoder, which works only if the kernel buffers little data.
-    pub(crate) fn hold_back(&self) -> bool {
+    /// Returns whether a fault delays the encoder. This works only if the kernel buffers little data, because otherwise
+    /// the encoder can continue to send.
+    pub(crate) fn delay_encoder(&self) -> bool {
         self.iter().any(|fault| matches!(fault.kind, Kind::Stall(_) | Kind::Slow(_)))
     }
 
     /// Returns the faults that are due on a request, and counts the request for each fault that concerns it.
     fn due(&self, concerns: impl Fn(&Fault) -> bool) -> Vec<Fault> {
-        let concerned = self.list.iter().filter(|armed| concerns(&armed.fault));
-        concerned.filter(|armed| armed.turn.is_due(armed.fault.turns)).map(|armed| armed.fault.clone()).collect()
+        let concerned = self.list.iter().filter(|instance| concerns(&instance.fault));
+        concerned
+            .filter(|instance| instance.turn.is_due(instance.fault.turns))
+            .map(|instance| instance.fault.clone())
+            .collect()
     }
 }
 

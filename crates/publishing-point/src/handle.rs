@@ -77,14 +77,15 @@ impl ServerHandle {
     /// # Errors
     /// If a directory or the recorder of a new point cannot be created. The old configuration then remains in force.
     pub fn reload(&self, config: Config) -> io::Result<()> {
-        let _turn = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        // Everything that can fail comes first, so that an error leaves the old configuration in force.
         make_directories(&config)?;
         check_names(&config)?;
-        let mut fresh = Vec::new();
+        let mut new_points = Vec::new();
         let mut recorders = Vec::new();
         for (name, settings) in &config.points {
             match self.registry.point_named(name) {
-                None => fresh.push(PublishingPoint::create(name, &Arc::new(settings.clone()))?),
+                None => new_points.push(PublishingPoint::create(name, &Arc::new(settings.clone()))?),
                 Some(point) if point.recorder().is_none() => {
                     let recorder = PublishingPoint::create_recorder(name, settings, point.activity())?;
                     recorders.extend(recorder.map(|recorder| (point, recorder)));
@@ -92,17 +93,17 @@ impl ServerHandle {
                 Some(_) => {}
             }
         }
-        for point in &fresh {
+        for point in &new_points {
             self.urls.log_point(point.name(), &point.config());
         }
-        let moved = moved(&self.registry.config(), &config);
+        let changed_addresses = changed_addresses(&self.registry.config(), &config);
         // Set the users first, so that no new point accepts requests without the authentication that it needs.
         self.access.set_users(config.users.clone());
-        self.registry.set_config(config, fresh, recorders);
+        self.registry.set_config(config, new_points, recorders);
         for point in self.registry.points() {
             source::ensure(&point, &self.runtime);
         }
-        for key in moved {
+        for key in changed_addresses {
             tracing::warn!("`{key}` changed: restart the server to apply it. Until then it listens on the old address");
         }
         Ok(())
@@ -115,14 +116,14 @@ impl ServerHandle {
 }
 
 /// Returns the configuration keys of addresses that differ.
-fn moved(before: &Config, now: &Config) -> Vec<&'static str> {
+fn changed_addresses(before: &Config, now: &Config) -> Vec<&'static str> {
     let tls = |config: &Config| config.tls.as_ref().map(|tls| tls.listen);
     let keys = [
         ("listen", before.listen != now.listen),
         ("tls.listen", tls(before) != tls(now)),
         ("status-listen", before.status_listen != now.status_listen),
     ];
-    keys.into_iter().filter_map(|(key, moved)| moved.then_some(key)).collect()
+    keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
 }
 
 /// Creates the directories for recordings and tests that they are writable, so that errors appear now and not at the
@@ -138,6 +139,7 @@ pub(crate) fn make_directories(config: &Config) -> io::Result<()> {
             io::Error::new(error.kind(), text)
         };
         std::fs::create_dir_all(directory).map_err(named)?;
+        // The name contains the process id, because several servers may use the directory.
         let trial = directory.join(format!(".asf-publishing-point-{}", std::process::id()));
         // A full disk is not an error here, because a stream without a recording is better than none. The recorder logs
         // it.

@@ -88,6 +88,7 @@ pub(crate) struct Relays {
     shared: Arc<Shared>,
 }
 
+/// The data that the relays share with their waiting threads.
 struct Shared {
     /// The name of the point.
     point: String,
@@ -98,21 +99,25 @@ struct Shared {
     state: Mutex<State>,
 }
 
+/// The relays of a point and their streams.
 struct State {
-    wanted: Vec<RelayConfig>,
+    /// The configured relays.
+    configs: Vec<RelayConfig>,
     /// The path on which the stream has arrived here.
     via: Via,
     /// The current stream.
     stream: Option<Arc<Publisher>>,
     /// Streams that have ended but are not yet sent to all servers.
-    ending: Vec<Ending>,
-    /// The statistics of earlier streams, by location.
-    past: HashMap<String, RelayStats>,
+    ending: Vec<EndingStream>,
+    /// The statistics of finished streams, by location.
+    finished_stats: HashMap<String, RelayStats>,
 }
 
-struct Ending {
+/// A stream that has ended but is not yet sent to all servers.
+struct EndingStream {
     publisher: Arc<Publisher>,
-    through: BlockingTask<()>,
+    /// Ends when everything is sent, or its time is over.
+    wait: BlockingTask<()>,
 }
 
 impl Relays {
@@ -121,10 +126,11 @@ impl Relays {
     pub(crate) fn new(
         point: &str,
         via_pseudonym: String,
-        wanted: Vec<RelayConfig>,
+        configs: Vec<RelayConfig>,
         activity: Arc<PointActivity>,
     ) -> Self {
-        let state = State { wanted, via: Via::default(), stream: None, ending: Vec::new(), past: HashMap::new() };
+        let state =
+            State { configs, via: Via::default(), stream: None, ending: Vec::new(), finished_stats: HashMap::new() };
         let shared = Shared { point: point.to_owned(), via_pseudonym, activity, state: Mutex::new(state) };
         Self { shared: Arc::new(shared) }
     }
@@ -138,7 +144,7 @@ impl Relays {
     pub(crate) fn begin(&self, buffer: &Arc<PacketBuffer>) {
         let mut state = self.shared.lock();
         let publisher = Arc::new(Publisher::with_buffer(Arc::clone(buffer)));
-        for forward in &state.wanted {
+        for forward in &state.configs {
             self.shared.add(&publisher, forward, &state.via);
         }
         if let Some(before) = state.stream.replace(publisher) {
@@ -155,29 +161,29 @@ impl Relays {
     }
 
     /// Waits until the ended streams are sent to all servers, or until their time is over.
-    pub(crate) async fn through(&self) {
+    pub(crate) async fn wait_until_sent(&self) {
         let ending = std::mem::take(&mut self.shared.lock().ending);
-        for Ending { through, .. } in ending {
+        for EndingStream { wait, .. } in ending {
             // Fails only if the task panicked.
-            let _ = through.await;
+            let _ = wait.await;
         }
     }
 
     /// Sets the path on which the stream arrives. If it has changed, the relays start new sessions, because only the
     /// Via header of a PushSetup can reveal a loop. A new session replaces the old one, and players there see no end of
     /// the stream.
-    pub(crate) fn set_connection(&self, via: &Via) {
+    pub(crate) fn set_via(&self, via: &Via) {
         let mut state = self.shared.lock();
         if state.via == *via {
             return;
         }
         state.via = via.clone();
         let Some(stream) = state.stream.clone() else { return };
-        let State { wanted, past, .. } = &mut *state;
-        for forward in wanted {
+        let State { configs, finished_stats, .. } = &mut *state;
+        for forward in configs {
             let location = self.shared.location(forward);
             if let Some(stats) = stream.remove(&location, None) {
-                past.entry(location).or_default().add(&stats, true);
+                finished_stats.entry(location).or_default().add(&stats, true);
             }
             self.shared.add(&stream, forward, via);
         }
@@ -190,19 +196,21 @@ impl Relays {
 
     /// Replaces the configured relays: new relays start now, and removed ones end after the packets that wait for them.
     /// Changed settings apply to the next connection, which is made without waiting for a retry delay.
-    pub(crate) fn set(&self, wanted: Vec<RelayConfig>) {
+    pub(crate) fn set(&self, configs: Vec<RelayConfig>) {
         let mut state = self.shared.lock();
-        let before = std::mem::replace(&mut state.wanted, wanted);
+        let before = std::mem::replace(&mut state.configs, configs);
         let location = |forward: &RelayConfig| self.shared.location(forward);
-        let State { wanted, via, stream, past, .. } = &mut *state;
-        for gone in before.iter().map(location).filter(|gone| !wanted.iter().any(|kept| location(kept) == *gone)) {
+        let State { configs, via, stream, finished_stats, .. } = &mut *state;
+        for removed in
+            before.iter().map(location).filter(|removed| !configs.iter().any(|kept| location(kept) == *removed))
+        {
             if let Some(stream) = stream {
-                stream.remove(&gone, Some(DRAIN_TIMEOUT));
+                stream.remove(&removed, Some(DRAIN_TIMEOUT));
             }
-            past.remove(&gone);
+            finished_stats.remove(&removed);
         }
         let Some(stream) = stream else { return };
-        for forward in wanted {
+        for forward in configs {
             let name = location(forward);
             match before.iter().find(|before| location(before) == name) {
                 None => self.shared.add(stream, forward, via),
@@ -225,27 +233,30 @@ impl Relays {
         let state = self.shared.lock();
         let ending: Vec<Stats> = state.ending.iter().flat_map(|ending| ending.publisher.stats()).collect();
         let current = state.stream.as_ref().map(|stream| stream.stats()).unwrap_or_default();
-        let of_each = |forward: &RelayConfig| {
+        let stats_of = |forward: &RelayConfig| {
             let location = self.shared.location(forward);
-            let mut all = state.past.get(&location).cloned().unwrap_or_default();
+            let mut all = state.finished_stats.get(&location).cloned().unwrap_or_default();
             for stats in ending.iter().chain(&current).filter(|stats| stats.name == location) {
                 all.add(stats, false);
             }
             RelayStats { location, ..all }
         };
-        state.wanted.iter().map(of_each).collect()
+        state.configs.iter().map(stats_of).collect()
     }
 }
 
 impl Shared {
+    /// Returns the URL that identifies a relay.
     fn location(&self, forward: &RelayConfig) -> String {
         forward.target(&self.point).into()
     }
 
+    /// Returns the publisher settings of a relay.
     fn settings(&self, forward: &RelayConfig, via: &Via) -> asfpush_client::publish::Settings {
-        forward.settings(&self.point, via.through(&self.via_pseudonym))
+        forward.settings(&self.point, via.with_hop(&self.via_pseudonym))
     }
 
+    /// Adds a relay to the publisher of a stream.
     fn add(&self, publisher: &Publisher, forward: &RelayConfig, via: &Via) {
         let location = self.location(forward);
         let (point, activity) = (self.point.clone(), Arc::clone(&self.activity));
@@ -259,26 +270,26 @@ impl Shared {
     fn drain(self: &Arc<Self>, state: &mut State, publisher: Arc<Publisher>) {
         let until = Instant::now() + DRAIN_TIMEOUT;
         let (shared, stream) = (Arc::clone(self), Arc::clone(&publisher));
-        let through = runtime::spawn_blocking(move || {
+        let wait = runtime::spawn_blocking(move || {
             // No other thread interrupts this publisher.
             let _ = stream.wait_until_ended(until);
             shared.merge_stats(&stream);
         });
-        match through {
-            Ok(through) => state.ending.push(Ending { publisher, through }),
+        match wait {
+            Ok(wait) => state.ending.push(EndingStream { publisher, wait }),
             Err(error) => {
                 tracing::error!(point = self.point, %error, "cannot start a thread that waits for the end of the relayed stream")
             }
         }
     }
 
-    /// Keeps the statistics of a stream that is completely sent.
+    /// Adds the statistics of a stream that is completely sent to those of the finished streams.
     fn merge_stats(&self, stream: &Arc<Publisher>) {
         let mut state = self.lock();
         state.ending.retain(|ending| !Arc::ptr_eq(&ending.publisher, stream));
-        let wanted: Vec<String> = state.wanted.iter().map(|forward| self.location(forward)).collect();
-        for stats in stream.stats().iter().filter(|stats| wanted.contains(&stats.name)) {
-            state.past.entry(stats.name.clone()).or_default().add(stats, true);
+        let configs: Vec<String> = state.configs.iter().map(|forward| self.location(forward)).collect();
+        for stats in stream.stats().iter().filter(|stats| configs.contains(&stats.name)) {
+            state.finished_stats.entry(stats.name.clone()).or_default().add(stats, true);
         }
     }
 

@@ -42,11 +42,14 @@ const SHUTDOWN_TIME: Duration = Duration::from_secs(45);
 
 /// A running server, in the runtime that it was started in.
 pub struct Server {
-    controls: ServerHandle,
+    /// Control of the server, which callers reach by `Deref`.
+    handle: ServerHandle,
+    /// Set to `true` to end the accept loops and then the connections.
     stop: watch::Sender<bool>,
-    accepting: Vec<JoinHandle<()>>,
-    /// The tasks of the status: its sampler and its listener.
-    _watching: JoinSet<()>,
+    /// The tasks of the listeners.
+    accept_loops: Vec<JoinHandle<()>>,
+    /// The tasks of the status: its sampler and its listener. They end when the set is dropped.
+    _status_tasks: JoinSet<()>,
 }
 
 impl Server {
@@ -72,8 +75,8 @@ impl Server {
         let points = points.collect::<io::Result<Vec<_>>>()?;
         let access = Arc::new(Access::new(config.users.clone()));
         let registry = Arc::new(Registry::new(config, points));
-        let mut watching = JoinSet::new();
-        watching.spawn(sampler::sample(Arc::downgrade(&registry)));
+        let mut status_tasks = JoinSet::new();
+        status_tasks.spawn(sampler::sample(Arc::downgrade(&registry)));
         let client_limits = ClientLimits::new();
         let status_address = status_listener.as_ref().map(StatusListener::address);
         let urls = Urls::new(address, tls_address, status_address);
@@ -85,7 +88,7 @@ impl Server {
             status_listener.is_some(),
         ));
         if let Some(listener) = status_listener {
-            watching.spawn(listener.serve(Arc::clone(&status), Arc::clone(&client_limits)));
+            status_tasks.spawn(listener.serve(Arc::clone(&status), Arc::clone(&client_limits)));
         }
         let dispatcher = Arc::new(Dispatcher {
             registry: Arc::clone(&registry),
@@ -95,43 +98,43 @@ impl Server {
         });
         let (stop, stopped) = watch::channel(false);
         let listeners = [(Some(listener), Scheme::Plain), (tls_listener, Scheme::Tls)];
-        let accepting = listeners.into_iter().filter_map(|(listener, scheme)| {
+        let accept_loops = listeners.into_iter().filter_map(|(listener, scheme)| {
             let dispatcher = Arc::clone(&dispatcher);
             let listener =
                 Listener { listener: listener?, scheme, dispatcher, client_limits: Arc::clone(&client_limits) };
-            Some(tokio::spawn(listener.keep(stopped.clone())))
+            Some(tokio::spawn(listener.accept_loop(stopped.clone())))
         });
-        let accepting = accepting.collect();
+        let accept_loops = accept_loops.collect();
         for point in registry.points() {
             source::ensure(&point, &Handle::current());
         }
-        let controls = ServerHandle::new(address, tls_address, status_address, registry, access, urls);
-        Ok(Self { controls, stop, accepting, _watching: watching })
+        let handle = ServerHandle::new(address, tls_address, status_address, registry, access, urls);
+        Ok(Self { handle, stop, accept_loops, _status_tasks: status_tasks })
     }
 
     /// Moves the players to other servers, within [`Config::drain_time`]: health checks fail from now on, and the
     /// players' streams end one after the other. Does nothing if that time is 0.
     pub async fn drain(&self) {
-        let time = self.controls.registry.config().drain_time;
+        let time = self.handle.registry.config().drain_time;
         if !time.is_zero() {
-            drain::drain(&self.controls.registry, time).await;
+            drain::drain(&self.handle.registry, time).await;
         }
     }
 
     /// Returns the maximum time of [`Server::drain`] and then [`Server::shutdown`]. A supervisor should wait this long
     /// before it kills the process.
     pub fn stop_time(&self) -> Duration {
-        self.controls.registry.config().drain_time + SHUTDOWN_TIME
+        self.handle.registry.config().drain_time + SHUTDOWN_TIME
     }
 
     /// Ends pushes with 503 and players' streams with `$E`, and completes the recordings. Returns the statistics of
     /// each point, by name.
     pub async fn shutdown(self) -> Vec<(String, PointStats)> {
-        let points = end_points(&self.controls.registry).await;
+        let points = end_points(&self.handle.registry).await;
         self.stop.send_replace(true);
-        for door in self.accepting {
+        for task in self.accept_loops {
             // Fails only if the task panicked or was aborted. In both cases it has ended.
-            let _ = door.await;
+            let _ = task.await;
         }
         points
     }
@@ -141,8 +144,9 @@ impl Server {
 /// point, by name.
 async fn end_points(registry: &Registry) -> Vec<(String, PointStats)> {
     let (sessions, points) = registry.close();
+    // All sessions receive the command before any is awaited, so that they end at the same time.
     for session in &sessions {
-        session.control(SessionControl::Expelled(503));
+        session.control(SessionControl::Terminate(503));
     }
     for session in &sessions {
         session.closed().await;
@@ -152,7 +156,7 @@ async fn end_points(registry: &Registry) -> Vec<(String, PointStats)> {
     }
     let mut all = Vec::with_capacity(points.len());
     for point in points {
-        point.relays().through().await;
+        point.relays().wait_until_sent().await;
         if let Some(recorder) = point.recorder() {
             recorder.finish(SHUTDOWN_FINISH_TIMEOUT).await;
         }
@@ -166,12 +170,13 @@ impl Deref for Server {
     type Target = ServerHandle;
 
     fn deref(&self) -> &ServerHandle {
-        &self.controls
+        &self.handle
     }
 }
 
-/// # Errors
-/// The error of the system, with the address.
+/// Listens on an address.
+///
+/// # Errors The error of the system, with the address.
 async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
@@ -180,7 +185,9 @@ async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// The protocol of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scheme {
+    /// HTTP.
     Plain,
+    /// HTTP over TLS.
     Tls,
 }
 
@@ -194,7 +201,7 @@ struct Listener {
 
 impl Listener {
     /// Accepts connections until the server stops, then waits for their ends.
-    async fn keep(self, mut stopped: watch::Receiver<bool>) {
+    async fn accept_loop(self, mut stopped: watch::Receiver<bool>) {
         let mut connections = JoinSet::new();
         let mut failures = Repeated::default();
         loop {
@@ -206,7 +213,7 @@ impl Listener {
                     Ok((stream, peer)) => self.accept(stream, peer, &mut connections),
                     Err(error) => {
                         self.dispatcher.registry.record_accept_failure();
-                        if let Some(left_out) = failures.takes_log_line(Instant::now()) {
+                        if let Some(left_out) = failures.may_log(Instant::now()) {
                             tracing::warn!(%error, left_out, "cannot accept connections. {}", ACCEPT_REMEDY);
                         }
                         sleep(ACCEPT_RETRY_DELAY).await;

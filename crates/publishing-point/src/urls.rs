@@ -11,8 +11,11 @@ use crate::status::access::StatusAccess;
 /// The listening addresses of the server, as hosts of URLs.
 #[derive(Clone, Debug)]
 pub(crate) struct Urls {
+    /// Host and port of the listener without TLS.
     plain: String,
+    /// Host and port of the TLS listener.
     tls: Option<String>,
+    /// Host and port of the separate address of the status.
     status: Option<String>,
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// The Content-Length of a PushStart if nothing requires another (C-7).
 pub const DEFAULT_CONTENT_LENGTH: u64 = 2_147_483_647;
 
-/// The duration of the stream that a body should carry.
+/// The duration of the stream that a body through a proxy should carry (C-7).
 const TARGET_BODY_TIME: Duration = Duration::from_secs(60);
 /// Size of the first body in bytes if the ASF header has no bit rate. It is small because a proxy may hold a body back
 /// until it is complete, and because the stream's actual rate is known only at the end of a body. It is large enough
@@ -43,6 +43,7 @@ impl BodySizeEstimator {
     /// Records that the current body is full and contained `data` bytes of data.
     pub(super) fn measure(&mut self, data: u64, now: Instant) {
         let Some((size, began)) = self.body.take() else { return };
+        // A body that is full at once would divide by zero.
         let millis = now.saturating_duration_since(began).as_millis().max(1);
         let target = u128::from(data) * TARGET_BODY_TIME.as_millis() / millis;
         let target = u64::try_from(target).unwrap_or(u64::MAX).min(size.saturating_mul(MAX_GROWTH_FACTOR));

@@ -51,7 +51,7 @@ pub use types::{Config, Connection, Event, HeaderChange, Output, Request, Respon
 
 /// Minimum space that must remain after a packet so that a `$F` can fill it: a framing header and one byte, because an
 /// empty `$F` stops a server in the field (receivers, Framing 1).
-const LEAST_FILLER: u64 = FRAMING_LEN as u64 + 1;
+const MIN_FILLER_BYTES: u64 = FRAMING_LEN as u64 + 1;
 
 #[derive(Debug)]
 enum State {
@@ -64,7 +64,7 @@ enum State {
     Asking { deadline: Instant, target: Target, kind: Kind, connection: Connection },
     /// Between requests; the next one uses `connection`.
     Ready { connection: Connection },
-    /// A PushStart was sent, and `remaining` bytes of its body are left, always [`LEAST_FILLER`] or more. Data is held
+    /// A PushStart was sent, and `remaining` bytes of its body are left, always [`MIN_FILLER_BYTES`] or more. Data is held
     /// back until the request is `connected`, so that it does not pile up for an unreachable server.
     Open { remaining: u64, connected: bool },
     /// The body of the PushStart is complete; its response is awaited.
@@ -78,9 +78,12 @@ enum State {
     Closed,
 }
 
+/// What follows after the server has received `$E`(0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AfterEnd {
+    /// The stream has ended, and so does the session.
     Close,
+    /// The stream continues with another header, in a new session (C-12).
     NewSession,
 }
 
@@ -95,6 +98,7 @@ pub struct Session {
     body_size: BodySizeEstimator,
     state: State,
     cookies: Cookies,
+    /// What is known about the server, across sessions.
     peer: Peer,
     authenticators: Authenticators,
     attempt: Attempt,
@@ -102,7 +106,8 @@ pub struct Session {
     push_start: PushStart,
     resumption: Resumption,
     /// Number of consecutive attempts that ended immediately with payloads larger than [`LARGEST_PAYLOAD_TAKEN`].
-    closed_on_large: u32,
+    closes_on_large: u32,
+    /// [`Session::end`] was called, and `$E` was not sent yet.
     end_wanted: bool,
     outputs: VecDeque<Output>,
 }
@@ -123,7 +128,7 @@ impl Session {
             entry: Entry::default(),
             push_start: PushStart::default(),
             resumption: Resumption::default(),
-            closed_on_large: 0,
+            closes_on_large: 0,
             end_wanted: false,
             outputs: VecDeque::new(),
         }
@@ -221,7 +226,7 @@ impl Session {
         }
         self.attempt.started = false;
         self.attempt.sent_back_to_setup = false;
-        self.go_on_or_begin(now);
+        self.resume_or_set_up(now);
     }
 
     /// Offers the next data packet: the header that describes it, and its framed size.
@@ -234,27 +239,30 @@ impl Session {
             return 0;
         }
         if let State::Ready { connection } = self.state {
-            self.start(connection, header, now);
+            self.send_push_start(connection, header, now);
         }
         if !self.announce(header, now) {
             return 0;
         }
         let State::Open { remaining, connected: true } = self.state else { return 0 };
         // C-9: more than the packet and a framing header, so that the remainder can be filled.
-        if remaining < size as u64 + LEAST_FILLER {
+        if remaining < size as u64 + MIN_FILLER_BYTES {
             self.fill_up(now);
             return 0;
         }
+        // A server reacts to the first data rather than to the head, so the time is counted from there
+        // (`Session::is_recent`).
         if self.push_start.bytes_sent == 0 {
-            self.push_start.begun_at = Some(now);
+            self.push_start.started_at = Some(now);
         }
-        remaining - LEAST_FILLER
+        // The caller may send further packets of the same header, as many as fit, without another offer.
+        remaining - MIN_FILLER_BYTES
     }
 
     /// Records that `bytes` framed bytes of data, up to what [`Session::offer`] granted, were appended to the body.
     pub fn sent(&mut self, bytes: u64) {
         let State::Open { remaining, .. } = &mut self.state else { return };
-        debug_assert!(bytes + LEAST_FILLER <= *remaining, "{bytes} of {remaining}");
+        debug_assert!(bytes + MIN_FILLER_BYTES <= *remaining, "{bytes} of {remaining}");
         *remaining = remaining.saturating_sub(bytes);
         self.push_start.bytes_sent += bytes;
         self.entry.bytes_sent += bytes;
@@ -284,16 +292,17 @@ impl Session {
     pub fn handle_response(&mut self, head: &ResponseHead, now: Instant) {
         // H-6: cookies are taken from every response.
         let before: PushId = self.cookies.push_id().clone();
-        self.cookies.absorb(&head.headers, (self.config.wall_clock)());
-        self.note_peer(&head.headers);
+        self.cookies.update_from(&head.headers, (self.config.wall_clock)());
+        self.record_peer(&head.headers);
+        // Checked first: while a session is resumed, a status or push-id has another meaning than later.
         if self.ends_resume(head, &before, now) {
-            if self.asks_for_credentials(head, now).is_none() {
+            if self.required_authentication(head, now).is_none() {
                 self.authenticated();
             }
             self.resume_refused(head, &before, now);
             return;
         }
-        if let Some((target, kind)) = self.asks_for_credentials(head, now) {
+        if let Some((target, kind)) = self.required_authentication(head, now) {
             self.challenged(target, kind, head, now);
             return;
         }
@@ -305,18 +314,18 @@ impl Session {
             // The response arrived after the wait for it.
             State::Closing { deadline, then, .. } => self.state = State::Closing { deadline, confirmed: true, then },
             State::Setup { .. } if success => {
-                if self.refuses_server(head) {
+                if self.rejects_server(head) {
                     return;
                 }
                 self.resumption.lost = None;
-                self.note_new_id();
+                self.record_push_id();
                 self.state = State::Ready { connection: self.next_connection(head) };
                 self.event(Event::Opened);
                 self.advance_end(now);
             }
             State::Setup { .. } if (300..=305).contains(&head.status) => self.redirect(head, now),
             State::Full { .. } if success => {
-                if self.refuses_server(head) {
+                if self.rejects_server(head) {
                     return;
                 }
                 self.entry.changed_at = None;
@@ -326,16 +335,21 @@ impl Session {
                 self.event(Event::RolledOver);
                 self.advance_end(now);
             }
+            // C-16: any response before the body is complete ends the request. Right after `$E`(1) it is the answer to
+            // that, and not the end of the push.
             State::Open { .. } if self.header_change_rejected(now) => self.restart_after_change(now),
             State::Open { .. } if success => self.fail(Failure::displaced(head.status)),
             State::Setup { .. } | State::Open { .. } | State::Full { .. } => {
                 let had_template = self.config.directives.template.is_some();
                 let failure = Failure::from_status(head.status, &head.headers, had_template, self.uses_proxy());
+                // The remedy for a missing name does not apply to an error of a proxy.
                 let by_proxy = self.uses_proxy() && responding_proxy(&head.headers).is_some();
                 let has_name = self.route.url().path() != "/";
                 let failure = if has_name || by_proxy { failure } else { failure.without_name() };
                 let is_setup = matches!(self.state, State::Setup { .. });
-                if !(is_setup && self.is_taken_by_own_session(head, &failure, now)) {
+                if !(is_setup && self.is_occupied_by_own_session(head, &failure, now)) {
+                    // 409 says that the publishing point is in use, possibly by the lost session, which is worth
+                    // another attempt. Any other status means that the session is gone.
                     let lost = self.resumption.lost.take().filter(|_| is_setup && head.status == 409);
                     self.fail_keeping(failure, lost);
                 }
@@ -352,6 +366,7 @@ impl Session {
             State::Open { .. } | State::Full { .. } | State::Ending { .. }
                 if cause == Cause::Stale || self.proxy_closed_reused_connection(cause, delivered, now) =>
             {
+                // From now on a new connection is used for each request, instead of repeating every request.
                 self.peer.closes |= self.uses_proxy();
                 self.repeat_request(now);
             }
@@ -367,15 +382,15 @@ impl Session {
             {
                 self.attempt.setup_repeated = true;
                 self.close();
-                self.ask_to_push(Connection::New, now);
+                self.send_push_setup(Connection::New, now);
             }
             State::Setup { .. } => {
-                let lost = self.resumption.lost.take().filter(|_| self.may_survive(cause));
+                let lost = self.resumption.lost.take().filter(|_| self.may_be_kept_after(cause));
                 self.fail_keeping(Failure::lost(cause, detail), lost);
             }
             State::Open { .. } | State::Full { .. } | State::Ending { .. } => {
-                self.note_large_payloads(cause, now);
-                let lost = self.survivor(cause, now);
+                self.check_large_payloads(cause, now);
+                let lost = self.resumable_session(cause, now);
                 self.fail_keeping(Failure::lost(cause, detail), lost);
             }
         }
@@ -452,7 +467,7 @@ impl Session {
             self.forget_server();
         }
         self.route = route;
-        self.set_up_there(now);
+        self.set_up_at_route(now);
     }
 
     /// C-4: sends PushSetup again to the redirect target, on a new connection.
@@ -460,16 +475,16 @@ impl Session {
         let (status, headers) = (head.status, &head.headers);
         let followed = match status {
             _ if !self.config.automatic_redirect => Err(self.route.refusal(status, headers)),
-            305 => self.route.follow_by_proxy(headers).map(|()| false),
+            305 => self.route.follow_to_proxy(headers).map(|()| false),
             _ => self.route.follow(status, headers, self.config.https),
         };
         match followed {
-            Ok(elsewhere) => {
-                if elsewhere {
+            Ok(is_other_origin) => {
+                if is_other_origin {
                     self.forget_server();
                 }
                 self.close();
-                self.set_up_there(now);
+                self.set_up_at_route(now);
             }
             Err(failure) => self.fail(failure),
         }
@@ -484,7 +499,9 @@ impl Session {
         self.peer = Peer { refuses_change: self.peer.refuses_change, ..Peer::default() };
     }
 
-    fn set_up_there(&mut self, now: Instant) {
+    /// Begins a new session at the current URL of the route, through the proxy that applies to it.
+    fn set_up_at_route(&mut self, now: Instant) {
+        // A new session has push-id 0; the server's other cookies are sent again (H-2).
         self.cookies.forget_session();
         self.entry = Entry::default();
         self.resumption.resumed = None;
@@ -499,6 +516,7 @@ impl Session {
             Ok(proxy) => self.proxy = proxy.map(Arc::new),
             Err(why) => return self.fail(Failure::unreadable_proxy(&why)),
         }
+        // Credentials for one proxy are not sent to another one.
         if self.proxy != before {
             self.authenticators.proxy.forget();
         }
@@ -506,11 +524,11 @@ impl Session {
             self.fail(Failure::bad_proxy(proxy.url.scheme()));
             return;
         }
-        self.ask_to_push(Connection::New, now);
+        self.send_push_setup(Connection::New, now);
     }
 
     /// Sends PushSetup (C-2) with the current cookies.
-    fn ask_to_push(&mut self, connection: Connection, now: Instant) {
+    fn send_push_setup(&mut self, connection: Connection, now: Instant) {
         let body = self.config.directives.to_body();
         let head = self.head(Kind::Setup, body.len() as u64, connection);
         self.state = State::Setup { deadline: now + self.config.response_timeout, connection };
@@ -524,7 +542,7 @@ impl Session {
     }
 
     /// Sends the head of a PushStart (C-7), and for a new session the `$H` (C-8).
-    fn start(&mut self, connection: Connection, header: &Arc<asf::Header>, now: Instant) {
+    fn send_push_start(&mut self, connection: Connection, header: &Arc<asf::Header>, now: Instant) {
         let content_length = self.content_length(header);
         self.body_size.begin(content_length, now);
         // The server receives the request to resume only now.
@@ -532,7 +550,7 @@ impl Session {
             resumed.at = now;
         }
         self.push_start = PushStart {
-            begun_at: Some(now),
+            started_at: Some(now),
             connection_kept_by_proxy: connection == Connection::Same && self.uses_proxy(),
             bytes_sent: 0,
             header_before: self.entry.header.clone(),
@@ -548,6 +566,7 @@ impl Session {
             connection,
             body: None,
         }));
+        // C-8: without waiting for a response. A PushStart that continues a session has no `$H` (P-8).
         if self.entry.header.is_none() {
             self.send(&Packet::Header(header.bytes().clone()));
             self.entry.header = Some(Arc::clone(header));
@@ -569,6 +588,7 @@ impl Session {
 
     // ---- state changes ----
 
+    /// Ends the attempt or the push. The next connect begins a new session.
     fn fail(&mut self, failure: Failure) {
         self.fail_keeping(failure, None);
     }
@@ -591,8 +611,11 @@ impl Session {
         self.set_up(now);
     }
 
+    /// Begins a new session, because the server ended the last one on a header change (receivers, Framing 2).
     fn restart_after_change(&mut self, now: Instant) {
         self.peer.refuses_change = true;
+        // If the server ended the session at `$E`(1), it had received everything before. After the `$C`, the data that
+        // followed it is lost.
         let rewind = if self.entry.is_between { 0 } else { self.entry.bytes_sent };
         self.restart(RestartReason::HeaderChangeRefused, rewind, now);
     }
@@ -605,12 +628,13 @@ impl Session {
             self.restart(RestartReason::Stale, self.push_start.bytes_sent, now);
             return;
         }
-        self.withdraw(RestartReason::Stale, Connection::New);
+        self.discard_push_start(RestartReason::Stale, Connection::New);
         self.state = State::Ready { connection: Connection::New };
     }
 
     /// Discards the current PushStart; its data must be offered again, on `connection`.
-    fn withdraw(&mut self, reason: RestartReason, connection: Connection) {
+    fn discard_push_start(&mut self, reason: RestartReason, connection: Connection) {
+        // The server has the header that it had before this request.
         self.entry.header = self.push_start.header_before.take();
         self.entry.is_between = std::mem::take(&mut self.push_start.was_between);
         self.entry.in_request = false;
@@ -632,6 +656,7 @@ impl Session {
         self.state = State::Closing { deadline, confirmed, then };
     }
 
+    /// Completes the end of the session, or begins the next one.
     fn ended(&mut self, then: AfterEnd, clean: bool, now: Instant) {
         match then {
             AfterEnd::Close => {

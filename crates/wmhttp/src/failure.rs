@@ -54,8 +54,8 @@ impl Failure {
         }
     }
 
-    fn new(condition: Condition, row: FailureSpec, text: String) -> Self {
-        let FailureSpec { hresult, class, remedy, permanent, .. } = row;
+    fn new(condition: Condition, spec: FailureSpec, text: String) -> Self {
+        let FailureSpec { hresult, class, remedy, permanent, .. } = spec;
         Self { hresult, condition, class, text, remedy, permanent, retry_after: None }
     }
 
@@ -63,31 +63,34 @@ impl Failure {
     /// have responded instead of the server.
     pub fn from_status(status: u16, headers: &HeaderMap, had_template: bool, by_proxy: bool) -> Self {
         let proxy = if by_proxy { proxy::responding_proxy(headers) } else { None };
-        let row = match &proxy {
-            Some(_) => row_of_proxy(status).unwrap_or_else(|| row_of(status)),
+        let spec = match &proxy {
+            Some(_) => spec_for_proxy_status(status).unwrap_or_else(|| spec_for_status(status)),
+            // The other statuses have a meaning that does not depend on the template.
             None if had_template && (400..500).contains(&status) && !matches!(status, 401 | 407 | 408 | 409) => {
                 FailureSpec {
                     hresult: Hresult::INVALID_PUSH_TEMPLATE,
                     remedy: "check that template-url is a publishing point on this server, and that this encoder may use it",
-                    ..row_of(status)
+                    ..spec_for_status(status)
                 }
             }
-            None => row_of(status),
+            None => spec_for_status(status),
         };
         let other = headers.get(SERVER).filter(|_| proxy.is_none() && Product::from_headers(headers).is_none());
         let other = other.and_then(|value| value.to_str().ok());
-        let row = match (status, other) {
+        // A 400 of a server that does not identify itself as Windows Media most likely comes from an ordinary web
+        // server.
+        let spec = match (status, other) {
             (400, Some(_)) => FailureSpec {
                 remedy: "check host and port in location: this does not seem to be a Windows Media server",
-                ..row
+                ..spec
             },
-            _ => row,
+            _ => spec,
         };
         let who = proxy
             .or_else(|| other.map(|name| format!("the server ({name})")))
             .unwrap_or_else(|| "the server".to_owned());
-        let text = format!("{who} answered {status}: {}", row.meaning);
-        Self { retry_after: retry_after(headers), ..Self::new(Condition::Status(status), row, text) }
+        let text = format!("{who} answered {status}: {}", spec.meaning);
+        Self { retry_after: retry_after(headers), ..Self::new(Condition::Status(status), spec, text) }
     }
 
     /// The same failure for a request to the path `/`: a refusal most likely means that the publishing point's name is
@@ -106,58 +109,58 @@ impl Failure {
             Target::Proxy => ("proxy", 407),
         };
         // The same credentials would be rejected again, and some servers lock the user out for that.
-        let row = FailureSpec { remedy, permanent: true, ..row_of(status) };
+        let spec = FailureSpec { remedy, permanent: true, ..spec_for_status(status) };
         // Messages from libraries may contain NUL characters, which a GStreamer message cannot carry.
         let text = format!("the {who} answered {status}: {text}").replace(char::is_control, " ");
-        Self::new(Condition::Status(status), row, text)
+        Self::new(Condition::Status(status), spec, text)
     }
 
     /// Creates the failure for a redirect that is not followed (C-4). `text` continues the sentence after "redirect".
     pub fn redirect(status: u16, hresult: Hresult, text: String, remedy: &'static str) -> Self {
         let text = format!("the server answered {status}: redirect {text}");
-        Self::new(Condition::Status(status), FailureSpec { hresult, remedy, ..row_of(status) }, text)
+        Self::new(Condition::Status(status), FailureSpec { hresult, remedy, ..spec_for_status(status) }, text)
     }
 
     /// Creates the failure for a success response from a server that is not a Windows Media server (H-5).
     pub fn incompatible(server: Option<&str>) -> Self {
-        let row = row_of_condition(Condition::Incompatible);
+        let spec = spec_for_condition(Condition::Incompatible);
         let who = server.map_or_else(|| "no Server header".to_owned(), |server| format!("Server: {server}"));
-        let text = format!("{} ({who})", row.meaning);
-        Self::new(Condition::Incompatible, row, text)
+        let text = format!("{} ({who})", spec.meaning);
+        Self::new(Condition::Incompatible, spec, text)
     }
 
     /// Creates the failure for a request without a timely response (C-17).
     pub fn no_answer(timeout: Duration) -> Self {
-        let row = row_of_condition(Condition::NoAnswer);
-        let text = format!("{} within {} ms", row.meaning, timeout.as_millis());
-        Self::new(Condition::NoAnswer, row, text)
+        let spec = spec_for_condition(Condition::NoAnswer);
+        let text = format!("{} within {} ms", spec.meaning, timeout.as_millis());
+        Self::new(Condition::NoAnswer, spec, text)
     }
 
     /// Creates the failure for a success response before the end of the body. Known servers send it when another
     /// encoder has taken over the publishing point.
     pub fn displaced(status: u16) -> Self {
-        let row = row_of_condition(Condition::Displaced);
-        let text = format!("the server ended the push with {status} in mid-stream: {}", row.meaning);
-        Self::new(Condition::Displaced, row, text)
+        let spec = spec_for_condition(Condition::Displaced);
+        let text = format!("the server ended the push with {status} in mid-stream: {}", spec.meaning);
+        Self::new(Condition::Displaced, spec, text)
     }
 
     /// Creates the failure for a proxy URL whose scheme is not supported.
     pub fn bad_proxy(scheme: &str) -> Self {
-        let row = row_of_condition(Condition::InvalidProxy);
-        let text = format!("{} {scheme}:", row.meaning);
-        Self::new(Condition::InvalidProxy, row, text)
+        let spec = spec_for_condition(Condition::InvalidProxy);
+        let text = format!("{} {scheme}:", spec.meaning);
+        Self::new(Condition::InvalidProxy, spec, text)
     }
 
     /// Creates the failure for a proxy setting that is not a proxy URL, for the reason `why`.
     pub fn unreadable_proxy(why: &str) -> Self {
-        Self::new(Condition::InvalidProxy, row_of_condition(Condition::InvalidProxy), why.to_owned())
+        Self::new(Condition::InvalidProxy, spec_for_condition(Condition::InvalidProxy), why.to_owned())
     }
 
     /// Creates the failure for a connection that could not be established or was lost.
     pub fn lost(cause: Cause, detail: &str) -> Self {
-        let row = row_of_condition(Condition::Lost(cause));
-        let text = if detail.is_empty() { row.meaning.to_owned() } else { format!("{}: {detail}", row.meaning) };
-        Self::new(Condition::Lost(cause), row, text)
+        let spec = spec_for_condition(Condition::Lost(cause));
+        let text = if detail.is_empty() { spec.meaning.to_owned() } else { format!("{}: {detail}", spec.meaning) };
+        Self::new(Condition::Lost(cause), spec, text)
     }
 }
 
@@ -277,20 +280,23 @@ struct FailureSpec {
     class: Class,
     meaning: &'static str,
     remedy: &'static str,
-    /// Whether retrying is useless.
+    /// Whether retrying is useless until somebody changes something.
     permanent: bool,
 }
 
+/// A row for a failure that may pass, so that retrying makes sense.
 const fn retried(hresult: Hresult, class: Class, meaning: &'static str, remedy: &'static str) -> FailureSpec {
     FailureSpec { hresult, class, meaning, remedy, permanent: false }
 }
 
+/// A row for a failure that stays until somebody changes something.
 const fn permanent(hresult: Hresult, class: Class, meaning: &'static str, remedy: &'static str) -> FailureSpec {
     FailureSpec { hresult, class, meaning, remedy, permanent: true }
 }
 
+/// The row of an HTTP status that a server sent.
 #[rustfmt::skip]
-fn row_of(status: u16) -> FailureSpec {
+fn spec_for_status(status: u16) -> FailureSpec {
     match status {
         300..=399 => permanent(Hresult::REDIRECT, Class::Settings,
             "redirect", "set location to the URL in the server's Location header"),
@@ -331,7 +337,7 @@ fn row_of(status: u16) -> FailureSpec {
 
 /// The rows that differ if a proxy responded.
 #[rustfmt::skip]
-fn row_of_proxy(status: u16) -> Option<FailureSpec> {
+fn spec_for_proxy_status(status: u16) -> Option<FailureSpec> {
     Some(match status {
         400 | 411 | 413..=417 | 431 | 501 | 505 => permanent(Hresult::ERROR_FROM_PROXY, Class::Write,
             "the proxy refuses to forward this request", "check the proxy's log and limits, or set proxy to an empty string to bypass it"),
@@ -349,10 +355,11 @@ fn row_of_proxy(status: u16) -> Option<FailureSpec> {
     })
 }
 
+/// The row of a condition.
 #[rustfmt::skip]
-fn row_of_condition(condition: Condition) -> FailureSpec {
+fn spec_for_condition(condition: Condition) -> FailureSpec {
     match condition {
-        Condition::Status(status) => row_of(status),
+        Condition::Status(status) => spec_for_status(status),
         Condition::Incompatible => permanent(Hresult::INCOMPATIBLE_PUSH_SERVER, Class::Settings,
             "not a Windows Media server", "check host and port, or set strict-server=false if this server accepts pushes"),
         Condition::NoAnswer => retried(Hresult::TIMEOUT, Class::Open,
@@ -361,12 +368,13 @@ fn row_of_condition(condition: Condition) -> FailureSpec {
             "another encoder may have taken the publishing point", "make sure that only one encoder pushes there"),
         Condition::InvalidProxy => permanent(Hresult::PROXY_NOT_FOUND, Class::Settings,
             "only http: proxies are supported, not", "set proxy to an http: proxy, or to an empty string to use none"),
-        Condition::Lost(cause) => row_of_cause(cause),
+        Condition::Lost(cause) => spec_for_cause(cause),
     }
 }
 
+/// The row of a connection error.
 #[rustfmt::skip]
-fn row_of_cause(cause: Cause) -> FailureSpec {
+fn spec_for_cause(cause: Cause) -> FailureSpec {
     match cause {
         Cause::NameNotFound => retried(Hresult::SERVER_NOT_FOUND, Class::NotFound,
             "the host name is unknown", "check the host in location, and DNS"),

@@ -37,12 +37,14 @@ impl FrameBuffer {
         head: usize,
         peek: impl Fn(&[u8]) -> Result<Option<usize>, E>,
     ) -> Result<Option<Bytes>, E> {
+        // The usual case: the whole frame is in one chunk, and no byte is copied.
         if self.partial.is_empty() {
             match peek(&self.chunk)? {
                 Some(total) if self.chunk.len() >= total => return Ok(Some(self.chunk.split_to(total))),
                 Some(_) | None => {}
             }
         }
+        // Only the start of the frame is copied first, because its length is not known before.
         self.fill_to(head);
         let Some(total) = peek(&self.partial)? else { return Ok(None) };
         self.fill_to(total);
@@ -57,6 +59,7 @@ impl FrameBuffer {
         self.partial.is_empty() && self.chunk.is_empty()
     }
 
+    /// Moves bytes from the chunk to the partial frame, until that has `total` bytes or the chunk is empty.
     fn fill_to(&mut self, total: usize) {
         let missing = total.saturating_sub(self.partial.len()).min(self.chunk.len());
         self.partial.put_slice(&self.chunk.split_to(missing));

@@ -143,6 +143,7 @@ pub(crate) fn utf8_or_latin1(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// The value of a header, if it is visible ASCII.
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
@@ -153,6 +154,7 @@ pub fn is_encoder(user_agent: &str) -> bool {
     let Some(version) = user_agent.split_whitespace().next().and_then(|token| token.strip_prefix("WMEncoder/")) else {
         return false;
     };
+    // The protocol has the versions 9.0, 10.0, 11.0 and 12.0 (H-3).
     let numbers: Option<Vec<u32>> = version.split('.').map(|part| part.parse().ok()).collect();
     matches!(numbers.as_deref(), Some([9..=12, 0] | [9..=12, 0, _, _]))
 }
@@ -206,6 +208,7 @@ pub struct Directives {
 impl Directives {
     /// Converts a template URL or path, as written by a user, to a path.
     pub fn template_path(text: &str) -> Option<String> {
+        // The host is only needed to parse a path by the rules of URLs, which percent-encodes it (C-3).
         let url = if text.starts_with('/') {
             Url::parse("http://template.invalid").ok()?.join(text).ok()?
         } else {
@@ -368,7 +371,7 @@ mod tests {
             content_length: 2_147_483_647,
             cookies: Cookies::default(),
             authorization: vec![(header::PROXY_AUTHORIZATION, cookies::sensitive("Basic YTpi").unwrap())],
-            via: Via::default().through("one"),
+            via: Via::default().with_hop("one"),
         };
         let headers = head.to_headers("media:8080").unwrap();
         assert_eq!(RequestHead::from_headers(&headers), Ok(head));

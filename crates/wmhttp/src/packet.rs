@@ -166,6 +166,8 @@ fn framing(letter: u8, packet_length: usize) -> Result<[u8; FRAMING_LEN], Malfor
 
 /// Checks the limits of each letter's PacketLength (P-3 to P-7).
 fn checked_length(letter: u8, len: usize) -> Result<u16, Malformed> {
+    // The limits of `$H`, `$C` and `$F` make a packet end within 65,535 bytes of its start; a `$D` may be longer by its
+    // framing header.
     let (min, max) = match letter {
         b'H' => (1, MAX_PAYLOAD),
         b'D' => (1, MAX_DATA),

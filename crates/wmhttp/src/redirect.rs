@@ -17,13 +17,13 @@ pub(super) struct RedirectChain {
     url: Url,
     /// The proxy that a server has required for `url`.
     proxy: Option<Proxy>,
-    /// The previous URLs in order, each with the proxy that was required for it.
-    left: Vec<(Url, Option<Proxy>)>,
+    /// The previous URLs in order, each with the proxy that was required for it. Empty before the first redirect.
+    visited: Vec<(Url, Option<Proxy>)>,
 }
 
 impl RedirectChain {
     pub(super) fn new(url: Url) -> Self {
-        Self { url, proxy: None, left: Vec::new() }
+        Self { url, proxy: None, visited: Vec::new() }
     }
 
     /// Returns the current URL.
@@ -37,8 +37,8 @@ impl RedirectChain {
     }
 
     /// Returns the session's own URL.
-    pub(super) fn begins_at(&self) -> &Url {
-        self.left.first().map_or(&self.url, |(url, _)| url)
+    pub(super) fn original_url(&self) -> &Url {
+        self.visited.first().map_or(&self.url, |(url, _)| url)
     }
 
     /// Follows a redirect with `status`. `https` is whether TLS is supported. Returns true if it leads to another
@@ -47,7 +47,7 @@ impl RedirectChain {
     /// # Errors
     /// Why the redirect cannot be followed. The chain is unchanged then.
     pub(super) fn follow(&mut self, status: u16, headers: &HeaderMap, https: bool) -> Result<bool, Failure> {
-        let next = self.target(status, headers)?;
+        let next = self.resolve_location(status, headers)?;
         match next.scheme() {
             "http" => {}
             "https" if https => {}
@@ -56,9 +56,9 @@ impl RedirectChain {
             }
             other => return Err(invalid(status, format!("to a URL that begins with {other}:"))),
         }
-        let elsewhere = next.origin() != self.url.origin();
-        self.go(status, next, None)?;
-        Ok(elsewhere)
+        let is_other_origin = next.origin() != self.url.origin();
+        self.move_to(status, next, None)?;
+        Ok(is_other_origin)
     }
 
     /// Follows a 305: its Location is a proxy, and the URL stays. The proxy receives no credentials, because those are
@@ -66,31 +66,33 @@ impl RedirectChain {
     ///
     /// # Errors
     /// Like [`RedirectChain::follow`].
-    pub(super) fn follow_by_proxy(&mut self, headers: &HeaderMap) -> Result<(), Failure> {
+    pub(super) fn follow_to_proxy(&mut self, headers: &HeaderMap) -> Result<(), Failure> {
         const STATUS: u16 = 305;
-        let mut proxy = self.target(STATUS, headers)?;
+        let mut proxy = self.resolve_location(STATUS, headers)?;
         if proxy.scheme() != "http" {
             return Err(invalid(STATUS, format!("to a proxy whose URL begins with {}:", proxy.scheme())));
         }
+        // A Location may have a path, but a proxy is only a host and a port.
         proxy.set_path("/");
         proxy.set_query(None);
-        self.go(STATUS, self.url.clone(), Some(Proxy { url: proxy, login: Login::default() }))
+        self.move_to(STATUS, self.url.clone(), Some(Proxy { url: proxy, login: Login::default() }))
     }
 
-    fn go(&mut self, status: u16, url: Url, proxy: Option<Proxy>) -> Result<(), Failure> {
+    /// Adds a step to the chain, unless it is a loop or one too many. The chain is unchanged then.
+    fn move_to(&mut self, status: u16, url: Url, proxy: Option<Proxy>) -> Result<(), Failure> {
         let shown = match &proxy {
             Some(proxy) => format!("the proxy {}", proxy.url),
             None => url.to_string(),
         };
-        let here = (std::mem::replace(&mut self.url, url), std::mem::replace(&mut self.proxy, proxy));
-        self.left.push(here);
+        let current = (std::mem::replace(&mut self.url, url), std::mem::replace(&mut self.proxy, proxy));
+        self.visited.push(current);
         // Checked before the number of redirects, because a loop is the more precise reason.
-        let problem = if self.left.iter().any(|(url, proxy)| (url, proxy) == (&self.url, &self.proxy)) {
+        let problem = if self.visited.iter().any(|(url, proxy)| (url, proxy) == (&self.url, &self.proxy)) {
             Some((
                 format!("in a circle: {shown} was visited before"),
                 "correct the redirects at the server, or set location to the publishing point's own URL",
             ))
-        } else if self.left.len() > MAX_HOPS {
+        } else if self.visited.len() > MAX_HOPS {
             Some((
                 format!("more than {MAX_HOPS} times, now to {shown}"),
                 "set location to the publishing point's own URL",
@@ -99,7 +101,7 @@ impl RedirectChain {
             None
         };
         let Some((text, remedy)) = problem else { return Ok(()) };
-        if let Some((url, proxy)) = self.left.pop() {
+        if let Some((url, proxy)) = self.visited.pop() {
             (self.url, self.proxy) = (url, proxy);
         }
         Err(Failure::redirect(status, Hresult::TOO_MANY_HOPS, text, remedy))
@@ -107,7 +109,7 @@ impl RedirectChain {
 
     /// Returns the failure to report if redirects must not be followed.
     pub(super) fn refusal(&self, status: u16, headers: &HeaderMap) -> Failure {
-        match self.target(status, headers) {
+        match self.resolve_location(status, headers) {
             Ok(proxy) if status == 305 => Failure::redirect(
                 status,
                 Hresult::REDIRECT_TO_PROXY,
@@ -124,8 +126,9 @@ impl RedirectChain {
         }
     }
 
-    /// Returns the URL of a redirect without the parts that a server must not set.
-    fn target(&self, status: u16, headers: &HeaderMap) -> Result<Url, Failure> {
+    /// Returns the absolute URL of a redirect, without the parts that a server must not set: credentials and a
+    /// fragment.
+    fn resolve_location(&self, status: u16, headers: &HeaderMap) -> Result<Url, Failure> {
         let location = headers.get(LOCATION).ok_or_else(|| invalid(status, "without a Location".to_owned()))?;
         let next = std::str::from_utf8(location.as_bytes()).ok().and_then(|text| self.url.join(text).ok());
         let mut next = next.ok_or_else(|| invalid(status, "to a Location that cannot be read as a URL".to_owned()))?;

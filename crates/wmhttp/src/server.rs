@@ -30,7 +30,7 @@ use crate::via::Via;
 use access::Unauthorized;
 
 /// The shortest Idle-Timeout that the document allows (S-2).
-const LEAST_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+const MIN_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The `Server` header to send if the configured one is not valid in HTTP.
 const SERVER: &str = "Cougar/9.6.7600.16564";
 /// The product name of the server that uses this crate.
@@ -38,6 +38,7 @@ pub(crate) const PRODUCT: &str = "asf-publishing-point";
 /// The extensions that a Windows Media server lists in `Supported` ([MS-WMHTTP] 4.8).
 const EXTENSIONS: &str = "com.microsoft.wm.srvppair, com.microsoft.wm.sswitch, com.microsoft.wm.predstrm, \
                           com.microsoft.wm.fastcache, com.microsoft.wm.startupprofile";
+/// The media type of error texts.
 const TEXT: &str = "text/plain; charset=utf-8";
 /// The media type with which Windows Media servers send an ASX.
 const ASX: &str = "video/x-ms-asf";
@@ -67,7 +68,7 @@ impl Default for Policy {
 impl Policy {
     /// Returns the effective Idle-Timeout (S-2).
     fn idle(&self) -> Duration {
-        self.idle_timeout.max(LEAST_IDLE_TIMEOUT)
+        self.idle_timeout.max(MIN_IDLE_TIMEOUT)
     }
 }
 
@@ -116,8 +117,9 @@ pub struct Reply {
     pub body: Option<(&'static str, String)>,
     /// Whether the connection closes after the response.
     pub close: bool,
+    /// The `Server` header.
     server: Box<str>,
-    /// In milliseconds.
+    /// The Idle-Timeout in milliseconds, for the `Pragma` header (H-8).
     idle_timeout: u32,
 }
 
@@ -151,6 +153,7 @@ impl Reply {
         Self { outcome: Outcome::SessionEnded, ..Self::error(policy, status, text) }
     }
 
+    /// 302 or 305 to `location` (S-5).
     fn redirect(policy: &Policy, status: u16, location: String) -> Self {
         Self { location: Some(location.into()), close: true, ..Self::new(policy, status) }
     }
@@ -159,6 +162,7 @@ impl Reply {
     /// it.
     pub fn to_headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(10);
+        // An operator's value that is not valid in HTTP must not make the response invalid.
         let server = HeaderValue::from_str(&self.server).unwrap_or_else(|_| HeaderValue::from_static(SERVER));
         headers.insert(header::SERVER, server);
         // Digits and ASCII letters always form a valid value.
@@ -192,27 +196,27 @@ impl Reply {
 
 /// Answers a PushSetup that requests a new session (push-id 0).
 ///
-/// `fresh` becomes the session's id: it must come from a cryptographic random source and differ from the id of any
+/// `new_id` becomes the session's id: it must come from a cryptographic random source and differ from the id of any
 /// other session (S-1). If no session is returned, the response contains the reason.
 pub fn accept(
     head: &RequestHead,
     directives: &Directives,
     lookup: PointLookup,
-    fresh: PushId,
+    new_id: PushId,
     policy: &Policy,
     now: Instant,
 ) -> (Option<ServerSession>, Reply) {
-    match refusal(head, lookup, &fresh, policy) {
+    match refusal(head, lookup, &new_id, policy) {
         Some(reply) => (None, reply),
         None => {
-            let reply = Reply::success(policy, &fresh);
-            (Some(ServerSession::new(fresh, directives.auto_destroy, policy.clone(), now)), reply)
+            let reply = Reply::success(policy, &new_id);
+            (Some(ServerSession::new(new_id, directives.auto_destroy, policy.clone(), now)), reply)
         }
     }
 }
 
 /// Returns the error response if a PushSetup cannot open a session.
-fn refusal(head: &RequestHead, lookup: PointLookup, fresh: &PushId, policy: &Policy) -> Option<Reply> {
+fn refusal(head: &RequestHead, lookup: PointLookup, new_id: &PushId, policy: &Policy) -> Option<Reply> {
     if head.kind != Kind::Setup {
         // S-10: a PushStart requires a session that was set up.
         return Some(unknown_session(policy));
@@ -225,7 +229,7 @@ fn refusal(head: &RequestHead, lookup: PointLookup, fresh: &PushId, policy: &Pol
         return Some(unknown_session(policy));
     }
     match lookup {
-        PointLookup::Exists | PointLookup::FromTemplate if fresh.is_new_session() => {
+        PointLookup::Exists | PointLookup::FromTemplate if new_id.is_new_session() => {
             // S-1: `0` is never the id of a session.
             Some(Reply::error(policy, 500, "no identifier for a new session"))
         }
@@ -299,13 +303,13 @@ enum Violation {
     #[error("${0} instead of the session's $H")]
     HeaderDue(char),
     #[error("a second $H in a session")]
-    HeaderAgain,
+    SecondHeader,
     #[error("$C without an $E with Reason 1 before it")]
     ChangeInEntry,
     #[error("$D after an $E with Reason 1, instead of a $C")]
     DataBetweenEntries,
     #[error("the body ends within a packet")]
-    Cut,
+    IncompletePacket,
     #[error("the body ends before the session's $H")]
     NoHeader,
 }
@@ -329,7 +333,7 @@ impl BodyState {
         match (self, packet) {
             (Self::Start, Packet::Header(_)) => Ok(()),
             (Self::Start, other) => Err(Violation::HeaderDue(char::from(other.letter()))),
-            (Self::Entry | Self::BetweenEntries, Packet::Header(_)) => Err(Violation::HeaderAgain),
+            (Self::Entry | Self::BetweenEntries, Packet::Header(_)) => Err(Violation::SecondHeader),
             (Self::Entry, Packet::StreamChange(_)) => Err(Violation::ChangeInEntry),
             (Self::BetweenEntries, Packet::Data(_)) => Err(Violation::DataBetweenEntries),
             (Self::Entry, Packet::Data(_) | Packet::End(_) | Packet::Filler(_))
@@ -357,7 +361,7 @@ pub struct ServerSession {
     auto_destroy: bool,
     policy: Policy,
     state: State,
-    position: BodyState,
+    body_state: BodyState,
     decoder: Decoder,
     outputs: VecDeque<Output>,
 }
@@ -370,7 +374,7 @@ impl ServerSession {
             auto_destroy,
             policy,
             state,
-            position: BodyState::Start,
+            body_state: BodyState::Start,
             decoder: Decoder::default(),
             outputs: VecDeque::new(),
         }
@@ -414,10 +418,10 @@ impl ServerSession {
     pub fn set_up_again(&mut self, directives: &Directives, now: Instant) -> Reply {
         match self.state {
             State::Over => unknown_session(&self.policy),
-            State::Streaming { .. } => self.occupied(),
+            State::Streaming { .. } => self.in_progress_reply(),
             State::Idle { .. } | State::Lost { .. } => {
                 self.auto_destroy = directives.auto_destroy;
-                self.idle(now);
+                self.enter_idle(now);
                 Reply::success(&self.policy, &self.push_id)
             }
         }
@@ -438,7 +442,7 @@ impl ServerSession {
         }
         match self.state {
             State::Over => Err(unknown_session(&self.policy)),
-            State::Streaming { .. } => Err(self.occupied()),
+            State::Streaming { .. } => Err(self.in_progress_reply()),
             State::Idle { .. } | State::Lost { .. } => {
                 // Discard the incomplete packet of a lost body: the next body begins with a whole packet.
                 self.decoder = Decoder::default();
@@ -465,11 +469,11 @@ impl ServerSession {
             return;
         }
         if !self.decoder.is_aligned() {
-            self.reject(&Violation::Cut);
-        } else if self.position == BodyState::Start {
+            self.reject(&Violation::IncompletePacket);
+        } else if self.body_state == BodyState::Start {
             self.reject(&Violation::NoHeader);
         } else {
-            self.idle(now);
+            self.enter_idle(now);
             self.outputs.push_back(Output::Reply(Reply::success(&self.policy, &self.push_id)));
         }
     }
@@ -524,18 +528,20 @@ impl ServerSession {
         if self.is_over() && self.outputs.is_empty() {
             return;
         }
+        // Data that was decoded after the unusable packet must not be passed on.
         self.outputs.clear();
         self.outputs.push_back(Output::Reply(Reply::last(&self.policy, 400, why)));
         self.end(Hresult::BAD_REQUEST);
     }
 
+    /// Decodes the packets received so far.
     fn take_packets(&mut self, now: Instant) -> Result<(), Violation> {
         // Ending the session clears the decoder, so that later packets are not processed.
         while let Some(packet) = self.decoder.next_packet()? {
-            self.position.check(&packet)?;
+            self.body_state.check(&packet)?;
             match packet {
                 Packet::Header(header) => {
-                    self.position = BodyState::Entry;
+                    self.body_state = BodyState::Entry;
                     self.restart_idle_timeout(now);
                     self.outputs.push_back(Output::Header(header));
                 }
@@ -544,16 +550,16 @@ impl ServerSession {
                     self.outputs.push_back(Output::Data(data));
                 }
                 Packet::StreamChange(header) => {
-                    self.position = BodyState::Entry;
+                    self.body_state = BodyState::Entry;
                     self.restart_idle_timeout(now);
                     self.outputs.push_back(Output::StreamChange(header));
                 }
                 Packet::End(Hresult::FALSE) => {
                     // A repeated `$E`(1) has no effect.
-                    if self.position == BodyState::Entry {
+                    if self.body_state == BodyState::Entry {
                         self.outputs.push_back(Output::EntryEnded);
                     }
-                    self.position = BodyState::BetweenEntries;
+                    self.body_state = BodyState::BetweenEntries;
                 }
                 Packet::End(reason) => {
                     // S-13 allows the server to close without a response; a response confirms to the encoder that the
@@ -574,21 +580,25 @@ impl ServerSession {
         self.end(Hresult::BAD_REQUEST);
     }
 
+    /// Deletes the session. Nothing more is decoded.
     fn end(&mut self, reason: Hresult) {
         self.state = State::Over;
         self.decoder = Decoder::default();
         self.outputs.push_back(Output::Ended { reason, destroy: self.auto_destroy });
     }
 
-    fn idle(&mut self, now: Instant) {
+    /// Waits for the next request, until the Inactivity-Timeout (S-3).
+    fn enter_idle(&mut self, now: Instant) {
         self.state = State::Idle { until: now + self.policy.inactivity_timeout };
     }
 
+    /// Restarts the Idle-Timeout (S-2).
     fn restart_idle_timeout(&mut self, now: Instant) {
         self.state = State::Streaming { until: now + self.policy.idle() };
     }
 
-    fn occupied(&self) -> Reply {
+    /// The response to a request while a PushStart of the session is in progress (S-7).
+    fn in_progress_reply(&self) -> Reply {
         Reply::error(&self.policy, 409, "a PushStart of this session is already in progress")
     }
 }

@@ -21,6 +21,7 @@ impl Via {
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let mut hops = Vec::new();
         for line in headers.get_all(VIA).iter().filter_map(|value| value.to_str().ok()) {
+            // A comment may contain a comma, so comments are removed before the list is split.
             let text = without_comments(line);
             let entries = text.split(',').map(|entry| entry.split_whitespace().collect::<Vec<_>>().join(" "));
             hops.extend(entries.filter(|entry| !entry.is_empty()));
@@ -30,12 +31,12 @@ impl Via {
 
     /// Returns the list with the publishing point named `pseudonym` added.
     #[must_use]
-    pub fn through(&self, pseudonym: &str) -> Self {
+    pub fn with_hop(&self, pseudonym: &str) -> Self {
         Self(Arc::new(self.0.iter().cloned().chain([format!("1.1 {pseudonym}")]).collect()))
     }
 
     /// Returns whether the list contains the publishing point named `pseudonym`.
-    pub fn leads_through(&self, pseudonym: &str) -> bool {
+    pub fn contains(&self, pseudonym: &str) -> bool {
         self.0.iter().any(|hop| hop.split(' ').any(|word| word == pseudonym))
     }
 
@@ -47,7 +48,7 @@ impl Via {
     /// Returns why the publishing point named `pseudonym` must reject a push with this list, and the remedy. A new
     /// publishing point has no name yet. `None` accepts the push.
     pub fn refusal(&self, pseudonym: Option<&str>) -> Option<String> {
-        if pseudonym.is_some_and(|pseudonym| self.leads_through(pseudonym)) {
+        if pseudonym.is_some_and(|pseudonym| self.contains(pseudonym)) {
             let text = "relay loop: this push has already passed this publishing point. Remove one `forward` entry from \
                         the loop of publishing points";
             Some(text.to_owned())
@@ -95,21 +96,21 @@ mod tests {
         let read = via(&["1.1 abc, 1.0 fred (a, \\) b (c) 1.1 me)", "HTTP/1.1  p.example:80 (nginx),,", "1.1 def"]);
         assert_eq!(read.to_value().unwrap(), "1.1 abc, 1.0 fred, HTTP/1.1 p.example:80, 1.1 def");
         for (name, there) in [("abc", true), ("def", true), ("me", false), ("ab", false), ("p.example", false)] {
-            assert_eq!(read.leads_through(name), there, "{name}");
+            assert_eq!(read.contains(name), there, "{name}");
         }
         assert_eq!(via(&[]).to_value(), None);
     }
 
     #[test]
     fn a_loop_or_too_many_hops_are_rejected() {
-        let mut way = via(&["1.1 proxy (Apache)"]).through("one");
+        let mut way = via(&["1.1 proxy (Apache)"]).with_hop("one");
         assert_eq!(way.refusal(Some("other")), None);
         assert!(way.refusal(Some("one")).unwrap().contains("Remove one `forward` entry"));
         for hop in 2..MAX_HOPS {
-            way = way.through(&format!("p{hop}"));
+            way = way.with_hop(&format!("p{hop}"));
         }
         assert_eq!(way.refusal(Some("other")), None);
-        assert!(way.through("last").refusal(Some("other")).unwrap().contains("17 servers"));
+        assert!(way.with_hop("last").refusal(Some("other")).unwrap().contains("17 servers"));
         let long = Via(Arc::new(vec!["1.1 ".to_owned() + &"x".repeat(MAX_BYTES)]));
         assert!(long.refusal(None).is_some());
     }
@@ -117,7 +118,7 @@ mod tests {
     /// A publishing point must be able to parse its own entry in order to detect a loop.
     #[test]
     fn a_written_value_parses_to_the_same_list() {
-        let way = via(&["1.0 a"]).through("b").through("c");
+        let way = via(&["1.0 a"]).with_hop("b").with_hop("c");
         let headers = HeaderMap::from_iter([(VIA, way.to_value().unwrap())]);
         assert_eq!(Via::from_headers(&headers), way);
     }

@@ -35,7 +35,7 @@ pub fn run(data: &[u8]) {
         }
     }
     let mut cookies = Cookies::default();
-    cookies.absorb(&headers, SystemTime::UNIX_EPOCH);
+    cookies.update_from(&headers, SystemTime::UNIX_EPOCH);
     assert!(cookies.push_id().as_str().len() <= 255);
     let _ = (Product::from_headers(&headers), idle_timeout(&headers));
     if let Ok(head) = RequestHead::from_headers(&headers) {

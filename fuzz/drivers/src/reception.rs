@@ -22,7 +22,7 @@ struct Run {
 fn head(kind: Kind, id: &str) -> RequestHead {
     let mut cookies = Cookies::default();
     let cookie = HeaderValue::from_str(&format!("push-id={id}")).expect("a cookie");
-    cookies.absorb(&HeaderMap::from_iter([(SET_COOKIE, cookie)]), SystemTime::UNIX_EPOCH);
+    cookies.update_from(&HeaderMap::from_iter([(SET_COOKIE, cookie)]), SystemTime::UNIX_EPOCH);
     RequestHead {
         kind,
         accept_authentication: Vec::new(),

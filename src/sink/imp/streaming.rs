@@ -24,10 +24,11 @@ use wmhttp::Hresult;
 /// If an incomplete packet at the end of a buffer is shorter than this number of bytes, it is copied. Keeping the
 /// buffer for it needs an allocation, which takes as long.
 const COPY_BELOW_BYTES: usize = 16 * 1024;
-/// Maximum number of bytes of packets from one buffer that are passed on at once. After each portion, the publisher may
+/// Maximum number of bytes of packets from one buffer that are appended at once. After each portion, the publisher may
 /// block upstream.
-const FED_AT_ONCE: usize = 512 * 1024;
-/// Minimum time between key frame requests to upstream.
+const MAX_APPEND_BYTES: usize = 512 * 1024;
+/// Minimum time between key frame requests to upstream. Key frames are much larger than other frames, so the requests
+/// of several destinations that reconnect at the same time share one.
 const KEY_FRAME_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Packets that are due but not passed on yet. A muxer's buffer contains few of them, and up to four need no
@@ -39,9 +40,11 @@ pub(super) struct Stream {
     publisher: Arc<Publisher>,
     parser: asf::Parser,
     pacer: Pacer,
+    /// The header of the packets in [`ReadyPackets`].
     ready_header: Option<Arc<asf::Header>>,
     /// Whether packets wait until they are due if upstream is not live: the value of `sync` when the buffer arrived.
     paced: bool,
+    /// Whether a buffer was received.
     seen_data: bool,
     /// The sequence number of the last STREAM_START.
     stream_start: Option<gst::Seqnum>,
@@ -49,12 +52,13 @@ pub(super) struct Stream {
     relinked: bool,
     /// The sequence number of the last SEGMENT.
     segment: Option<gst::Seqnum>,
+    /// Whether upstream is live, and therefore paces the packets itself.
     live: bool,
     /// When upstream was last asked for a key frame, and how often in total.
-    key_frame_asked_at: Option<Instant>,
-    key_frames_asked: u32,
+    key_frame_requested_at: Option<Instant>,
+    key_frame_requests: u32,
     /// An ERROR was posted for the input, so EOS needs no further message.
-    refused: bool,
+    rejected: bool,
     /// The end was sent. After a flush, the stream begins again in new sessions.
     ended: bool,
 }
@@ -72,21 +76,21 @@ impl Stream {
             relinked: false,
             segment: None,
             live: false,
-            key_frame_asked_at: None,
-            key_frames_asked: 0,
-            refused: false,
+            key_frame_requested_at: None,
+            key_frame_requests: 0,
+            rejected: false,
             ended: false,
         }
     }
 
     /// Returns whether nothing more is pushed until a flush.
     pub(super) fn is_over(&self) -> bool {
-        self.ended || self.refused
+        self.ended || self.rejected
     }
 
     /// Returns the stream for a new push after a flush that follows its end. The parser keeps what it knows about the
     /// bytes.
-    pub(super) fn again(self, publisher: Arc<Publisher>) -> Self {
+    pub(super) fn restarted(self, publisher: Arc<Publisher>) -> Self {
         let Self { stream_start, segment, .. } = self;
         let parser = self.parser.reset_after_error();
         Self { stream_start, segment, parser, ..Self::new(publisher, asf::Settings::default()) }
@@ -140,9 +144,11 @@ impl AsfPushSink {
         }
         stream.seen_data = true;
         stream.paced = self.obj().is_sync();
-        self.ask_for_key_frame(stream);
+        self.request_key_frame(stream);
         gst::log!(CAT, imp = self, "{buffer:?}");
+        // Counted here and added at the end: one lock for each buffer, not for each packet.
         let mut totals = Totals { bytes_received: buffer.size() as u64, ..Totals::default() };
+        // Memories are mapped one by one, because mapping a buffer with several copies all of them into one.
         let mut memories = 0..buffer.n_memory();
         let result = memories.try_for_each(|index| self.push_memory(stream, buffer, index, &mut totals));
         let mut shared = self.shared();
@@ -161,51 +167,57 @@ impl AsfPushSink {
         index: usize,
         totals: &mut Totals,
     ) -> Result<(), gst::FlowError> {
-        let map = buffer.peek_memory(index).map_readable().map_err(|_| self.unreadable())?;
+        let map = buffer.peek_memory(index).map_readable().map_err(|_| self.post_unreadable_error())?;
         let mut rest = map.as_slice();
         loop {
-            self.push_units(stream, buffer, |parser| parser.read_unit(&mut rest), totals)?;
+            self.push_packets(stream, buffer, |parser| parser.next_packet_in_place(&mut rest), totals)?;
             if rest.is_empty() {
                 return Ok(());
             }
             let from = map.len() - rest.len();
-            let (next, after) = rest.split_at(stream.parser.missing().unwrap_or(rest.len()).min(rest.len()));
+            // The parser wants bytes that it can keep: the start of the next packet, or bytes that are not a packet.
+            // Only as much is passed as completes the incomplete packet, so that the following ones are parsed in place
+            // again.
+            let (next, after) = rest.split_at(stream.parser.missing_bytes().unwrap_or(rest.len()).min(rest.len()));
             if next.len() <= COPY_BELOW_BYTES {
                 stream.parser.push_copied(next);
             } else {
                 let memory = buffer.memory(index).map(gst::Memory::into_mapped_memory_readable);
-                let memory = memory.and_then(Result::ok).ok_or_else(|| self.unreadable())?;
+                let memory = memory.and_then(Result::ok).ok_or_else(|| self.post_unreadable_error())?;
                 stream.parser.push(Bytes::from_owner(memory).slice(from..from + next.len()));
             }
             rest = after;
-            self.push_units(stream, buffer, asf::Parser::next_packet, totals)?;
+            self.push_packets(stream, buffer, asf::Parser::next_packet, totals)?;
         }
     }
 
-    fn unreadable(&self) -> gst::FlowError {
+    /// Posts the ERROR for memory that cannot be mapped.
+    fn post_unreadable_error(&self) -> gst::FlowError {
         self.post_plain_error(gst::ResourceError::Read, "a buffer's memory cannot be read", Hresult::FAIL);
         gst::FlowError::Error
     }
 
     /// Asks upstream for a key frame if a destination needs one. An encoder that supports GstForceKeyUnit responds with
     /// its next frame.
-    fn ask_for_key_frame(&self, stream: &mut Stream) {
+    fn request_key_frame(&self, stream: &mut Stream) {
+        // The flag is only a hint, and no other data depends on it, so the ordering is relaxed.
         let wanted = self.key_frame_wanted();
         if !wanted.load(Ordering::Relaxed)
-            || stream.key_frame_asked_at.is_some_and(|at| at.elapsed() < KEY_FRAME_INTERVAL)
+            || stream.key_frame_requested_at.is_some_and(|at| at.elapsed() < KEY_FRAME_INTERVAL)
         {
             return;
         }
+        // Reset before the request, so that a destination that needs a key frame from now on sets it again.
         wanted.store(false, Ordering::Relaxed);
         if !self.shared().settings.request_keyframe {
             return;
         }
-        stream.key_frame_asked_at = Some(Instant::now());
-        stream.key_frames_asked += 1;
+        stream.key_frame_requested_at = Some(Instant::now());
+        stream.key_frame_requests += 1;
         let structure = gst::Structure::builder("GstForceKeyUnit")
             .field("running-time", gst::ClockTime::NONE)
             .field("all-headers", false)
-            .field("count", stream.key_frames_asked)
+            .field("count", stream.key_frame_requests)
             .build();
         // If no element upstream handles the event, the next key frame arrives when the encoder produces one.
         let taken = self.obj().sink_pad().push_event(gst::event::CustomUpstream::new(structure));
@@ -213,7 +225,7 @@ impl AsfPushSink {
     }
 
     /// Takes all available packets and passes on each when it is due. The last of them was completed by this buffer.
-    fn push_units<B: asf::PacketBytes>(
+    fn push_packets<B: asf::PacketBytes>(
         &self,
         stream: &mut Stream,
         buffer: &gst::Buffer,
@@ -223,39 +235,39 @@ impl AsfPushSink {
         let mut ready = ReadyPackets::new();
         let mut bytes = 0;
         loop {
-            let unit = next(&mut stream.parser);
+            let parsed = next(&mut stream.parser);
             self.report_warnings(&mut stream.parser);
-            let unit = match unit {
-                Ok(Some(unit)) => unit,
+            let parsed = match parsed {
+                Ok(Some(parsed)) => parsed,
                 Ok(None) => break,
                 Err(error) => {
-                    self.feed(stream, &mut ready)?;
-                    return Err(self.refuse(stream, &error));
+                    self.append_ready(stream, &mut ready)?;
+                    return Err(self.reject_input(stream, &error));
                 }
             };
-            let new_stream = stream.ready_header.as_ref().is_none_or(|header| !Arc::ptr_eq(header, &unit.header));
+            let new_stream = stream.ready_header.as_ref().is_none_or(|header| !Arc::ptr_eq(header, &parsed.header));
             if new_stream {
-                self.feed(stream, &mut ready)?;
+                self.append_ready(stream, &mut ready)?;
                 totals.headers += 1;
-                gst::info!(CAT, imp = self, "stream started: {:?}", unit.header);
+                gst::info!(CAT, imp = self, "stream started: {:?}", parsed.header);
                 stream.live = self.upstream_is_live();
                 stream.publisher.set_live(stream.live);
-                stream.ready_header = Some(Arc::clone(&unit.header));
+                stream.ready_header = Some(Arc::clone(&parsed.header));
             }
             // A packet that could not be parsed has no send time.
-            if stream.paced && !stream.live && unit.packet.is_parsed() {
-                self.wait_until_due(stream, buffer, &mut ready, &unit)?;
+            if stream.paced && !stream.live && parsed.packet.is_parsed() {
+                self.wait_until_due(stream, buffer, &mut ready, &parsed)?;
             }
             totals.packets_received += 1;
-            totals.padding_bytes_saved += u64::from(unit.packet.padding_removed());
-            bytes += unit.packet.len();
-            ready.push(unit.packet);
-            if bytes >= FED_AT_ONCE {
-                self.feed(stream, &mut ready)?;
+            totals.padding_bytes_saved += u64::from(parsed.packet.padding_removed());
+            bytes += parsed.packet.len();
+            ready.push(parsed.packet);
+            if bytes >= MAX_APPEND_BYTES {
+                self.append_ready(stream, &mut ready)?;
                 bytes = 0;
             }
         }
-        self.feed(stream, &mut ready)
+        self.append_ready(stream, &mut ready)
     }
 
     /// Posts what the parser found: an INFO if it has repaired all of it, otherwise a WARNING.
@@ -276,10 +288,10 @@ impl AsfPushSink {
         stream: &mut Stream,
         buffer: &gst::Buffer,
         ready: &mut ReadyPackets<B>,
-        unit: &asf::ParsedPacket<B>,
+        parsed: &asf::ParsedPacket<B>,
     ) -> Result<(), gst::FlowError> {
         let now = || self.obj().current_running_time().unwrap_or(gst::ClockTime::ZERO);
-        match stream.pacer.due(&unit.header, unit.packet.send_time(), now) {
+        match stream.pacer.due(&parsed.header, parsed.packet.send_time(), now) {
             Due::Now => Ok(()),
             Due::Jumped(ms) => {
                 gst::warning!(
@@ -294,7 +306,8 @@ impl AsfPushSink {
                 if self.obj().current_running_time().is_some_and(|now| now >= due) {
                     return Ok(());
                 }
-                self.feed(stream, ready)?;
+                // Packets that are already due must not wait for this one.
+                self.append_ready(stream, ready)?;
                 self.wait_until(due, buffer)
             }
         }
@@ -321,8 +334,8 @@ impl AsfPushSink {
         }
     }
 
-    /// Passes the collected packets to the publisher, and blocks if a destination requires it.
-    fn feed<B: asf::PacketBytes>(
+    /// Appends the collected packets to the packet buffer, and blocks if a destination requires it.
+    fn append_ready<B: asf::PacketBytes>(
         &self,
         stream: &mut Stream,
         ready: &mut ReadyPackets<B>,
@@ -331,6 +344,8 @@ impl AsfPushSink {
         if ready.is_empty() {
             return Ok(());
         }
+        // `unlock` interrupts the wait, for a change of state or a flush. `wait_preroll` returns in PLAYING, or with
+        // the error that the streaming thread must return.
         while stream.publisher.wait_for_room().is_err() {
             self.obj().wait_preroll()?;
         }
@@ -341,6 +356,7 @@ impl AsfPushSink {
     /// Handles EOS: sends the remaining packets and the end of the stream, within `eos-timeout`. Called with the
     /// preroll lock held.
     pub(super) fn drain(&self) -> Result<(), gst::FlowError> {
+        // The stream is taken out, so that no lock is held during the wait.
         let Some(mut stream) = self.stream().take() else { return Err(gst::FlowError::Flushing) };
         let result = self.drain_stream(&mut stream);
         *self.stream() = Some(stream);
@@ -349,7 +365,7 @@ impl AsfPushSink {
 
     fn drain_stream(&self, stream: &mut Stream) -> Result<(), gst::FlowError> {
         if let Err(error) = stream.parser.finish() {
-            return Err(self.refuse(stream, &error));
+            return Err(self.reject_input(stream, &error));
         }
         self.report_warnings(&mut stream.parser);
         if stream.ready_header.is_none() {
@@ -425,9 +441,9 @@ impl AsfPushSink {
         }
     }
 
-    /// Posts the ERROR for input that is not ASF or cannot be pushed.
-    fn refuse(&self, stream: &mut Stream, error: &asf::Error) -> gst::FlowError {
-        if std::mem::replace(&mut stream.refused, true) {
+    /// Posts the ERROR for input that is not ASF or cannot be pushed, but only once.
+    fn reject_input(&self, stream: &mut Stream, error: &asf::Error) -> gst::FlowError {
+        if std::mem::replace(&mut stream.rejected, true) {
             return gst::FlowError::Error;
         }
         gst::error!(CAT, imp = self, "{error}");
@@ -441,6 +457,7 @@ impl AsfPushSink {
         gst::FlowError::Error
     }
 
+    /// Asks upstream by a LATENCY query whether it is live.
     fn upstream_is_live(&self) -> bool {
         let mut query = gst::query::Latency::new();
         let answered = self.obj().static_pad("sink").is_some_and(|pad| pad.peer_query(&mut query));

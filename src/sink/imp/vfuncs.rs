@@ -46,6 +46,7 @@ pub(super) fn preroll(sink: &AsfPushSink, buffer: &gst::Buffer) -> Result<(), gs
     unsafe { gst::FlowSuccess::try_from_glib(flow) }.map(|_| ())
 }
 
+/// Reports no times, so that the base class does not wait.
 #[expect(unsafe_code, reason = "called by C")]
 unsafe extern "C" fn get_times(
     _sink: *mut gst_base::ffi::GstBaseSink,
@@ -60,6 +61,7 @@ unsafe extern "C" fn get_times(
     }
 }
 
+/// Waits as the base class does, and then at EOS until the remaining data was sent.
 #[expect(unsafe_code, reason = "called by C")]
 unsafe extern "C" fn wait_event(
     sink: *mut gst_base::ffi::GstBaseSink,

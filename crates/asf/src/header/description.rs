@@ -7,10 +7,10 @@ use super::{HEADER_HEAD, Header, Stream, StreamKind, extension_children};
 use crate::cursor::Cursor;
 use crate::guid;
 
-/// Size in bytes of Stream Properties before their type-specific data (ASF 3.3).
-const SPECIFIC: usize = 78;
+/// Size in bytes of the Stream Properties before their type-specific data (ASF 3.3).
+const TYPE_SPECIFIC_AT: usize = 78;
 /// Units of 100 ns in a second.
-const PER_SECOND: f64 = 1e7;
+const UNITS_PER_SECOND: f64 = 1e7;
 /// Codec types of the Codec List (ASF 3.5).
 const VIDEO_CODEC: u16 = 1;
 const AUDIO_CODEC: u16 = 2;
@@ -56,7 +56,7 @@ impl Header {
         let children = object.get(HEADER_HEAD..).unwrap_or_default();
         let mut found = CollectedInfo::default();
         for child in Objects::new(children, HEADER_HEAD).map_while(Result::ok) {
-            found.look_at(&child);
+            found.add(&child);
         }
         let [title, author] = found.texts;
         let streams = self.streams().iter().map(|stream| found.codecs.describe(*stream, &found.streams));
@@ -99,7 +99,8 @@ enum CodecId {
 struct Codecs(Vec<(u16, String, Vec<u8>)>);
 
 impl CollectedInfo {
-    fn look_at(&mut self, object: &Object<'_>) {
+    /// Adds the values of an object. The first value of each kind counts.
+    fn add(&mut self, object: &Object<'_>) {
         match object.guid {
             guid::CONTENT_DESCRIPTION => {
                 for (known, text) in self.texts.iter_mut().zip(content(object)) {
@@ -124,6 +125,7 @@ impl CollectedInfo {
 }
 
 impl Codecs {
+    /// Merges the details of a stream.
     fn describe(&self, stream: Stream, details: &[StreamDetails]) -> StreamDescription {
         let mut described = StreamDescription { number: stream.number, kind: stream.kind, ..Default::default() };
         let mut code = None;
@@ -218,7 +220,7 @@ fn properties(object: &Object<'_>) -> Option<StreamDetails> {
     let stream = Stream::read(object).ok()?;
     let mut details = StreamDetails { number: stream.number, ..StreamDetails::default() };
     let len = usize::try_from(object.from(64).u32()?).ok()?;
-    let specific = object.bytes.get(SPECIFIC..)?;
+    let specific = object.bytes.get(TYPE_SPECIFIC_AT..)?;
     let mut cursor = Cursor::new(specific.get(..len).unwrap_or(specific));
     match stream.kind {
         StreamKind::Audio => {
@@ -244,7 +246,8 @@ fn extended_properties(object: &Object<'_>) -> Option<StreamDetails> {
     let bit_rate = object.from(40).u32().filter(|rate| *rate > 0);
     let [number, _] = object.from(72).u16()?.to_le_bytes();
     let time = object.from(76).u64().filter(|time| *time > 0);
-    let frame_rate = time.map(|time| (PER_SECOND / time as f64 * 1000.0).round() / 1000.0);
+    // Rounded to a thousandth, because the time of a frame is a whole number of units: 29.97 is 333,667 units.
+    let frame_rate = time.map(|time| (UNITS_PER_SECOND / time as f64 * 1000.0).round() / 1000.0);
     Some(StreamDetails { number: number & 0x7f, bit_rate, frame_rate, ..StreamDetails::default() })
 }
 
@@ -280,6 +283,7 @@ struct Entries<'a> {
 }
 
 impl Entries<'_> {
+    /// Returns the type, name and codec information of the next entry.
     fn next(&mut self) -> Option<(u16, String, Vec<u8>)> {
         let [low, high] = *self.take(2)?.first_chunk()?;
         let name = self.counted(2)?.to_vec();
@@ -289,12 +293,13 @@ impl Entries<'_> {
         Some((u16::from_le_bytes([low, high]), super::text(&name).unwrap_or_default(), information))
     }
 
-    /// Returns the bytes after a WORD that gives their count in units of `unit` bytes.
-    fn counted(&mut self, unit: usize) -> Option<&[u8]> {
+    /// Returns the bytes after a WORD that gives their count in units of `unit_len` bytes.
+    fn counted(&mut self, unit_len: usize) -> Option<&[u8]> {
         let count = u16::from_le_bytes(*self.take(2)?.first_chunk()?);
-        self.take(usize::from(count) * unit)
+        self.take(usize::from(count) * unit_len)
     }
 
+    /// Returns the next `len` bytes.
     fn take(&mut self, len: usize) -> Option<&[u8]> {
         let bytes = self.bytes.get(self.at..)?.get(..len)?;
         self.at += len;

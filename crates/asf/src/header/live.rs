@@ -35,15 +35,17 @@ impl Header {
     }
 }
 
+/// Data Object Size of a live stream: the object without packets.
 const LIVE_DATA_SIZE: u64 = super::DATA_HEAD as u64;
 
+/// Returns the flags of a live stream.
 fn live_flags(flags: u32) -> u32 {
     (flags | FileProperties::BROADCAST) & !FileProperties::SEEKABLE
 }
 
-/// Offsets are those of ASF 3.2.
+/// Changes the File Properties to those of a live stream. Offsets are those of ASF 3.2.
 fn live_file_properties(object: &mut [u8], flags: u32) {
-    end_file_id(object);
+    make_file_id_end_in_one(object);
     const FILE_SIZE: usize = 40;
     const PACKETS: usize = 56;
     const PLAY_DURATION: usize = 64;
@@ -54,22 +56,23 @@ fn live_file_properties(object: &mut [u8], flags: u32) {
     put(object, 88, &live_flags(flags).to_le_bytes());
 }
 
-/// Offsets are those of ASF 5.1.
+/// Changes the Data Object to that of a live stream. Offsets are those of ASF 5.1.
 fn live_data_object(object: &mut [u8]) {
     put(object, 16, &LIVE_DATA_SIZE.to_le_bytes());
-    end_file_id(object);
+    make_file_id_end_in_one(object);
     put(object, 40, &0_u64.to_le_bytes());
 }
 
 /// Makes the File ID end in 1 if it ends in 0. It has the same offset in both objects.
-fn end_file_id(object: &mut [u8]) {
+fn make_file_id_end_in_one(object: &mut [u8]) {
     if let Some(last @ 0) = object.get_mut(39) {
         *last = 1;
     }
 }
 
+/// Writes a field; does nothing if it does not fit.
 fn put(object: &mut [u8], at: usize, field: &[u8]) {
-    if let Some(place) = object.get_mut(at..at + field.len()) {
-        place.copy_from_slice(field);
+    if let Some(target) = object.get_mut(at..at + field.len()) {
+        target.copy_from_slice(field);
     }
 }

@@ -32,11 +32,14 @@ pub(super) struct Objects<'a> {
 }
 
 impl<'a> Objects<'a> {
-    /// `offset` is the offset of `bytes` in the header.
+    /// Iterates over the objects in `bytes`, which is at this offset in the header.
     pub(super) fn new(bytes: &'a [u8], offset: usize) -> Self {
         Self { rest: bytes, offset }
     }
 
+    /// Returns the first object and the bytes after it.
+    ///
+    /// # Errors If its size is impossible.
     fn split_first(&self) -> Result<(Object<'a>, &'a [u8]), Error> {
         let broken = |reason| Error::InvalidHeader { object: "object", offset: self.offset as u64, reason };
         let mut head = Cursor::new(self.rest);
@@ -62,6 +65,7 @@ impl<'a> Iterator for Objects<'a> {
         if self.rest.is_empty() {
             return None;
         }
+        // After an error the rest is empty, so that the iterator ends.
         let split = self.split_first();
         self.rest = split.as_ref().map_or(&[], |(_, rest)| rest);
         let object = split.map(|(object, _)| object);

@@ -8,7 +8,7 @@ use crate::Error;
 use crate::cursor::Cursor;
 use crate::guid::{self, Guid};
 
-/// Attribute values longer than this, in bytes, are unlikely to be text for people to read.
+/// Attribute values longer than this, in bytes, are removed early, because they are rarely text for people to read.
 const LONG_VALUE: usize = 1024;
 
 impl Header {
@@ -56,8 +56,11 @@ impl Header {
     }
 }
 
+/// What one step removes.
 enum RemovalStep {
+    /// Objects whose GUID matches.
     Objects(fn(&Guid) -> bool),
+    /// Attributes that match, in all objects that contain attributes.
     Attributes(fn(&Attribute<'_>) -> bool),
 }
 
@@ -75,6 +78,7 @@ const STEPS: [(&str, RemovalStep); 10] = [
     ("Content Description", RemovalStep::Objects(|guid| *guid == guid::CONTENT_DESCRIPTION)),
 ];
 
+/// Whether an object describes an index, which a live stream does not have.
 fn is_index_parameters(guid: &Guid) -> bool {
     [
         guid::INDEX_PARAMETERS,
@@ -123,8 +127,11 @@ struct EditableHeader<'a> {
     rest: &'a [u8],
 }
 
+/// A child of the Header Object.
 enum Child<'a> {
+    /// Any object except the Header Extension.
     Object(ObjectEdit<'a>),
+    /// The Header Extension, split into its own children.
     Extension { head: &'a [u8], children: Vec<ObjectEdit<'a>>, rest: &'a [u8] },
 }
 
@@ -135,18 +142,21 @@ struct ObjectEdit<'a> {
 }
 
 impl<'a> EditableHeader<'a> {
+    /// Splits a Header Object.
     fn read(header: &'a [u8]) -> Self {
         let (head, list) = header.split_at_checked(HEADER_HEAD).unwrap_or((header, &[]));
-        let (objects, rest) = walk(list, Objects::new(list, HEADER_HEAD));
+        let (objects, rest) = read_list(list, Objects::new(list, HEADER_HEAD));
         let children = objects.into_iter().map(Child::read).collect();
         Self { head, children, rest }
     }
 
+    /// Size in bytes of the header as it is now.
     fn len(&self) -> usize {
         let children: usize = self.children.iter().map(Child::len).sum();
         self.head.len() + children + self.rest.len()
     }
 
+    /// Removes what the step removes.
     fn apply(&mut self, drop: &RemovalStep) {
         self.children.retain_mut(|child| match child {
             Child::Object(piece) => piece.apply(drop),
@@ -163,6 +173,7 @@ impl<'a> EditableHeader<'a> {
         out.put_slice(&guid::HEADER);
         out.put_u64_le(self.len() as u64);
         out.put_u32_le(u32::try_from(self.children.len()).unwrap_or(u32::MAX));
+        // The two reserved bytes after the object count.
         out.put_slice(self.head.get(28..).unwrap_or_default());
         for child in &self.children {
             match child {
@@ -170,6 +181,7 @@ impl<'a> EditableHeader<'a> {
                 Child::Extension { head, children, rest } => {
                     out.put_slice(head.get(..16).unwrap_or_default());
                     out.put_u64_le(child.len() as u64);
+                    // The reserved fields; the size of the data follows them.
                     out.put_slice(head.get(24..42).unwrap_or_default());
                     let data = child.len() - head.len();
                     out.put_u32_le(u32::try_from(data).unwrap_or(u32::MAX));
@@ -186,17 +198,19 @@ impl<'a> EditableHeader<'a> {
 }
 
 impl<'a> Child<'a> {
+    /// Splits a Header Extension; keeps any other object as it is.
     fn read(object: Object<'a>) -> Self {
         let parts = object.bytes.split_at_checked(EXTENSION_HEAD);
         match parts {
             Some((head, list)) if object.guid == guid::HEADER_EXTENSION => {
-                let (objects, rest) = walk(list, extension_children(&object));
+                let (objects, rest) = read_list(list, extension_children(&object));
                 Self::Extension { head, children: objects.into_iter().map(ObjectEdit::read).collect(), rest }
             }
             _ => Self::Object(ObjectEdit::read(object)),
         }
     }
 
+    /// Size in bytes of the child as it is now.
     fn len(&self) -> usize {
         match self {
             Self::Object(piece) => piece.bytes().len(),
@@ -209,10 +223,12 @@ impl<'a> Child<'a> {
 }
 
 impl<'a> ObjectEdit<'a> {
+    /// Returns the unchanged object.
     fn read(object: Object<'a>) -> Self {
         Self { object, rewritten: None }
     }
 
+    /// The bytes to write.
     fn bytes(&self) -> &[u8] {
         self.rewritten.as_deref().unwrap_or(self.object.bytes)
     }
@@ -233,7 +249,7 @@ impl<'a> ObjectEdit<'a> {
 }
 
 /// Returns the valid objects of a list, and the bytes after the last of them.
-fn walk<'a>(list: &'a [u8], objects: Objects<'a>) -> (Vec<Object<'a>>, &'a [u8]) {
+fn read_list<'a>(list: &'a [u8], objects: Objects<'a>) -> (Vec<Object<'a>>, &'a [u8]) {
     let objects: Vec<_> = objects.map_while(Result::ok).collect();
     let len: usize = objects.iter().map(|object| object.bytes.len()).sum();
     (objects, list.get(len..).unwrap_or_default())
@@ -248,12 +264,14 @@ struct Attribute<'a> {
 }
 
 impl<'a> Attribute<'a> {
+    /// Whether the attribute is a picture, such as a cover.
     fn is_picture(&self) -> bool {
         const NAME: &[u8] = b"W\0M\0/\0P\0i\0c\0t\0u\0r\0e\0";
         self.name.strip_prefix(NAME).is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
     }
 
-    /// ASF 3.11: name length, name, value type, value length, value.
+    /// Reads the first attribute of a list in an Extended Content Description (ASF 3.11): name length, name, value
+    /// type, value length, value.
     fn read_described(list: &'a [u8]) -> Option<Self> {
         let mut cursor = Cursor::new(list);
         let name_len = usize::from(cursor.u16()?);
@@ -263,7 +281,8 @@ impl<'a> Attribute<'a> {
         Some(Self { bytes: list.get(..cursor.position())?, name: list.get(2..2 + name_len)?, value_len })
     }
 
-    /// ASF 4.7 and 4.8: language, stream, name length, type, value length, name, value.
+    /// Reads the first attribute of a list in Metadata or a Metadata Library (ASF 4.7 and 4.8): language, stream, name
+    /// length, type, value length, name, value.
     fn read_metadata(list: &'a [u8]) -> Option<Self> {
         let mut cursor = Cursor::new(list);
         cursor.skip(4)?;

@@ -14,7 +14,7 @@ use crate::cursor::Cursor;
 /// 1000 hours in milliseconds. Times in packets have 32 bits, of which this is 84 %.
 const OFFSET_MS: u32 = 3_600_000_000;
 /// Smallest time that can have the offset: the first timestamp may be a little before zero.
-const LEAST_WITH_OFFSET_MS: u32 = OFFSET_MS - 60_000;
+const MIN_TIME_WITH_OFFSET_MS: u32 = OFFSET_MS - 60_000;
 /// How much larger than another time a time with the offset is. The streams of a muxer are never hundreds of hours apart
 /// for other reasons.
 const DISTANCE_MS: RangeInclusive<u32> = OFFSET_MS / 2..=OFFSET_MS + 180 * 3_600_000;
@@ -41,8 +41,10 @@ struct StreamTimes {
 pub(crate) struct EncoderOffset {
     streams: Vec<StreamTimes>,
     /// Whether a send time had the offset.
-    in_send_times: bool,
-    announced: bool,
+    send_times_have_offset: bool,
+    /// Whether the removal was reported.
+    is_reported: bool,
+    /// Whether missing pictures were reported.
     pictures_missing: bool,
 }
 
@@ -63,40 +65,42 @@ impl EncoderOffset {
         let streams = numbers
             .map(|number| StreamTimes { number, is_video: header.is_video(number), range: None, has_offset: false })
             .collect();
-        Self { streams, in_send_times: false, announced: false, pictures_missing: false }
+        Self { streams, send_times_have_offset: false, is_reported: false, pictures_missing: false }
     }
 
     /// Examines the next packet. Returns whether [`EncoderOffset::remove`] must change it, and what to report.
     pub(crate) fn examine(&mut self, packet: &Cursor<'_>) -> (bool, Option<Finding>) {
-        self.read(packet).unwrap_or((false, None))
+        self.try_examine(packet).unwrap_or((false, None))
     }
 
-    fn read(&mut self, packet: &Cursor<'_>) -> Option<(bool, Option<Finding>)> {
+    /// As [`EncoderOffset::examine`]; `None` if the packet is invalid.
+    fn try_examine(&mut self, packet: &Cursor<'_>) -> Option<(bool, Option<Finding>)> {
         let mut cursor = packet.clone();
         let layout = Layout::read(&mut cursor)?;
         // The times wait for the end of the packet: one that is valid only in part must not decide about a stream.
         let (mut times, mut count) = ([(0, 0); MAX_PAYLOADS], 0);
         visit_payloads(&layout, cursor, |head| {
             let time = head.presentation_time_at(&layout).and_then(|at| u32_at(packet, at));
-            if let (Some(time), Some(place)) = (time, times.get_mut(count)) {
-                *place = (head.stream(), time);
+            if let (Some(time), Some(entry)) = (time, times.get_mut(count)) {
+                *entry = (head.stream(), time);
                 count += 1;
             }
         })?;
         let (mut has_offset, mut finding, mut first) = (false, None, None);
         for &(stream, time) in times.get(..count).unwrap_or_default() {
-            let in_payload = self.is_in_time(stream, time);
+            let in_payload = self.time_has_offset(stream, time);
             has_offset |= in_payload;
             let time = if in_payload { time.wrapping_sub(OFFSET_MS) } else { time };
-            finding = self.note(stream, time, in_payload).or(finding);
+            finding = self.record_time(stream, time, in_payload).or(finding);
             first.get_or_insert(time);
         }
-        if first.is_some_and(|presented| self.is_in_send_time(layout.send_time, presented)) {
+        if first.is_some_and(|presentation_time| self.send_time_has_offset(layout.send_time, presentation_time)) {
             has_offset = true;
-            self.in_send_times = true;
+            self.send_times_have_offset = true;
             finding = finding.or(Some(Finding::Removed));
         }
-        if matches!(finding, Some(Finding::Removed | Finding::Late(_))) && std::mem::replace(&mut self.announced, true)
+        if matches!(finding, Some(Finding::Removed | Finding::Late(_)))
+            && std::mem::replace(&mut self.is_reported, true)
         {
             finding = None;
         }
@@ -105,9 +109,9 @@ impl EncoderOffset {
 
     /// Whether no packet needs to be examined any more, since all video streams were received without the offset. Other
     /// streams have it only together with video.
-    pub(crate) fn is_settled(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         let is_certain = |stream: &StreamTimes| !stream.has_offset && (stream.range.is_some() || !stream.is_video);
-        !self.in_send_times && self.streams.iter().all(is_certain)
+        !self.send_times_have_offset && self.streams.iter().all(is_certain)
     }
 
     /// Removes the offset from a packet that was examined.
@@ -119,13 +123,13 @@ impl EncoderOffset {
         visit_payloads(&layout, cursor, |head| {
             let Some(at) = head.presentation_time_at(&layout) else { return };
             let Some(time) = u32_at(&original, at) else { return };
-            let has_offset = self.is_in_time(head.stream(), time);
+            let has_offset = self.time_has_offset(head.stream(), time);
             if has_offset {
                 fields.push(at);
             }
             first.get_or_insert(if has_offset { time.wrapping_sub(OFFSET_MS) } else { time });
         });
-        if first.is_some_and(|presented| self.is_in_send_time(layout.send_time, presented)) {
+        if first.is_some_and(|presentation_time| self.send_time_has_offset(layout.send_time, presentation_time)) {
             fields.push(layout.times_at);
         }
         for at in fields {
@@ -137,21 +141,22 @@ impl EncoderOffset {
 
     /// Whether a presentation time of a stream has the offset: by the times of the stream before, or for its first
     /// payload by those of another stream. If there are none, the stream is taken to begin near zero without the offset.
-    fn is_in_time(&self, number: u8, time: u32) -> bool {
+    fn time_has_offset(&self, number: u8, time: u32) -> bool {
         let latest = |stream: &StreamTimes| stream.range.map(|(_, latest)| latest);
         let own = self.streams.iter().find(|stream| stream.number == number);
         let known = own.and_then(latest).or_else(|| self.streams.iter().find_map(latest));
         // After 193 hours more the time wraps.
-        (time >= LEAST_WITH_OFFSET_MS || own.is_some_and(|own| own.has_offset))
+        (time >= MIN_TIME_WITH_OFFSET_MS || own.is_some_and(|own| own.has_offset))
             && DISTANCE_MS.contains(&time.wrapping_sub(known.unwrap_or(0)))
     }
 
     /// Takes note of a presentation time, which is without the offset, and returns what to report.
-    fn note(&mut self, number: u8, time: u32, has_offset: bool) -> Option<Finding> {
+    fn record_time(&mut self, number: u8, time: u32, has_offset: bool) -> Option<Finding> {
         let stream = self.streams.iter_mut().find(|stream| stream.number == number)?;
         stream.has_offset = has_offset;
         let is_first = stream.range.is_none();
         let (first, latest) = stream.range.get_or_insert((time, time));
+        // Times wrap, so the sign of the difference decides which one is later.
         if time.wrapping_sub(*latest).cast_signed() > 0 {
             *latest = time;
         }
@@ -174,9 +179,9 @@ impl EncoderOffset {
 
     /// Whether a send time has the offset, by the presentation time of the first payload. asfmux lets presentation times
     /// begin at zero, but not send times.
-    fn is_in_send_time(&self, send_time: u32, presented: u32) -> bool {
-        (send_time >= LEAST_WITH_OFFSET_MS || self.in_send_times)
-            && DISTANCE_MS.contains(&send_time.wrapping_sub(presented))
+    fn send_time_has_offset(&self, send_time: u32, presentation_time: u32) -> bool {
+        (send_time >= MIN_TIME_WITH_OFFSET_MS || self.send_times_have_offset)
+            && DISTANCE_MS.contains(&send_time.wrapping_sub(presentation_time))
     }
 }
 
@@ -212,7 +217,7 @@ mod tests {
         // The packet is in two buffers.
         let (first, second) = packet.split_at(20);
         let (has_offset, finding) =
-            if offset.is_settled() { (false, None) } else { offset.examine(&Cursor::joined(first, second)) };
+            if offset.is_done() { (false, None) } else { offset.examine(&Cursor::joined(first, second)) };
         let mut changed = packet.to_vec();
         if has_offset {
             offset.remove(&mut changed);
@@ -260,8 +265,8 @@ mod tests {
             let mut offset = offset();
             for time in (0..400).step_by(40) {
                 let picture = removed(&mut offset, OFFSET_MS + time, vec![payload(VIDEO, first + time)]);
-                let presented = (first % OFFSET_MS) + time;
-                assert_eq!(picture, (time, vec![presented], (time == 0).then_some(Finding::Removed)));
+                let presentation_time = (first % OFFSET_MS) + time;
+                assert_eq!(picture, (time, vec![presentation_time], (time == 0).then_some(Finding::Removed)));
             }
         }
     }
@@ -273,8 +278,8 @@ mod tests {
             let mut offset = offset();
             removed(&mut offset, OFFSET_MS, vec![payload(VIDEO, first)]);
             for later in (0..1_000_000_000).step_by(50_000_000) {
-                let (send, presented) = (OFFSET_MS.wrapping_add(later), first.wrapping_add(later));
-                let picture = removed(&mut offset, send, vec![payload(VIDEO, presented)]);
+                let (send, presentation_time) = (OFFSET_MS.wrapping_add(later), first.wrapping_add(later));
+                let picture = removed(&mut offset, send, vec![payload(VIDEO, presentation_time)]);
                 assert_eq!(picture, (later, vec![later + 5000], None));
             }
         }
@@ -304,7 +309,7 @@ mod tests {
 
     /// Streams without the offset are never changed, however long they run, and whenever a stream begins.
     #[test]
-    fn other_times_stay() {
+    fn times_without_the_offset_are_unchanged() {
         for times in [
             &[(AUDIO, 0), (VIDEO, 40), (AUDIO, 40), (VIDEO, OFFSET_MS), (AUDIO, OFFSET_MS)][..],
             // A stream of pictures that begins after 1000 hours.
@@ -317,8 +322,8 @@ mod tests {
         ] {
             let mut offset = offset();
             for &(stream, time) in times {
-                let (send, presented, finding) = removed(&mut offset, time, vec![payload(stream, time)]);
-                assert_eq!((send, presented), (time, vec![time]), "{times:?}");
+                let (send, presentation_time, finding) = removed(&mut offset, time, vec![payload(stream, time)]);
+                assert_eq!((send, presentation_time), (time, vec![time]), "{times:?}");
                 assert!(matches!(finding, None | Some(Finding::PicturesMissing(_))), "{times:?}: {finding:?}");
             }
         }
@@ -331,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_that_are_not_valid_decide_nothing() {
+    fn invalid_packets_are_ignored() {
         let mut offset = offset();
         let packet = PacketBuilder::asfmux(200, vec![payload(VIDEO, OFFSET_MS)]).send_time(OFFSET_MS).build();
         for bytes in [&[][..], &[0xFF; 50], &packet[..30]] {

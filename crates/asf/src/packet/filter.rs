@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::layout::{self, Layout, PACKET_LENGTH_WORD, PayloadFacts, PayloadHead};
+use super::layout::{self, Layout, PACKET_LENGTH_WORD, PayloadHead, PayloadInfo};
 use crate::cursor::Cursor;
 
+/// Payload Flags: the number of payloads. The two bits above are the type of the payloads' lengths.
 const PAYLOADS: u8 = 0x3f;
 
 /// Result of [`select`].
@@ -24,13 +25,13 @@ pub enum Selected {
 ///
 /// The result has the size of `packet`, and its Packet Length excludes the padding. A packet that cannot be parsed is
 /// kept whole; `wanted` may have been called for its first payloads. The result is allocated from `out`.
-pub fn select(packet: &[u8], out: &mut BytesMut, mut wanted: impl FnMut(PayloadFacts) -> bool) -> Selected {
+pub fn select(packet: &[u8], out: &mut BytesMut, mut wanted: impl FnMut(PayloadInfo) -> bool) -> Selected {
     match payloads(packet) {
         None => Selected::Whole,
-        Some(Payloads::One(facts)) if wanted(facts) => Selected::Whole,
+        Some(Payloads::One(info)) if wanted(info) => Selected::Whole,
         Some(Payloads::One(_)) => Selected::Nothing,
         Some(Payloads::Several { layout, flags_at, all }) => {
-            let kept: Vec<_> = all.iter().filter(|(facts, _)| wanted(*facts)).map(|(_, range)| range.clone()).collect();
+            let kept: Vec<_> = all.iter().filter(|(info, _)| wanted(*info)).map(|(_, range)| range.clone()).collect();
             if kept.is_empty() && !all.is_empty() {
                 return Selected::Nothing;
             }
@@ -46,15 +47,16 @@ pub fn select(packet: &[u8], out: &mut BytesMut, mut wanted: impl FnMut(PayloadF
 }
 
 enum Payloads {
-    One(PayloadFacts),
+    One(PayloadInfo),
     Several {
         layout: Layout,
         /// Offset of the Payload Flags.
         flags_at: usize,
-        all: Vec<(PayloadFacts, Range<usize>)>,
+        all: Vec<(PayloadInfo, Range<usize>)>,
     },
 }
 
+/// The payloads of a packet, with their bytes including the heads; `None` if the packet is invalid.
 fn payloads(packet: &[u8]) -> Option<Payloads> {
     let mut cursor = Cursor::new(packet);
     let layout = Layout::read(&mut cursor)?;
@@ -62,7 +64,7 @@ fn payloads(packet: &[u8]) -> Option<Payloads> {
         return None;
     }
     if !layout.has_multiple_payloads() {
-        return PayloadHead::read(&layout, &mut cursor).map(|head| Payloads::One(head.facts()));
+        return PayloadHead::read(&layout, &mut cursor).map(|head| Payloads::One(head.info()));
     }
     let flags_at = cursor.position();
     let flags = cursor.u8()?;
@@ -75,7 +77,7 @@ fn payloads(packet: &[u8]) -> Option<Payloads> {
         }
         let len = cursor.typed(flags >> 6)?;
         cursor.skip(usize::try_from(len).ok()?)?;
-        all.push((head.facts(), from..cursor.position()));
+        all.push((head.info(), from..cursor.position()));
     }
     Some(Payloads::Several { layout, flags_at, all })
 }
@@ -90,6 +92,7 @@ fn write(packet: &[u8], layout: &Layout, flags_at: usize, kept: &[Range<usize>],
     let sequence = packet.get(sequence_at..sequence_at + layout::width(flags >> 1))?;
     let times = packet.get(times_at..flags_at)?;
     let payloads: usize = kept.iter().map(ExactSizeIterator::len).sum();
+    // Two bytes of flags, two of Packet Length, and one of Payload Flags.
     let len = before.len() + 2 + 2 + sequence.len() + times.len() + 1 + payloads;
     let padding = packet.len().checked_sub(len)?;
     let len = u16::try_from(len).ok()?;
@@ -116,14 +119,14 @@ mod tests {
     use crate::{Header, Packet, Padding};
 
     fn kept(packet: &[u8], streams: &[u8]) -> Selected {
-        select(packet, &mut BytesMut::new(), |facts| streams.contains(&facts.stream))
+        select(packet, &mut BytesMut::new(), |info| streams.contains(&info.stream))
     }
 
     /// The facts and the bytes of each payload.
-    fn found(packet: &[u8]) -> Vec<(PayloadFacts, Vec<u8>)> {
+    fn found(packet: &[u8]) -> Vec<(PayloadInfo, Vec<u8>)> {
         match payloads(packet) {
             Some(Payloads::Several { all, .. }) => {
-                all.into_iter().map(|(facts, range)| (facts, packet[range].to_vec())).collect()
+                all.into_iter().map(|(info, range)| (info, packet[range].to_vec())).collect()
             }
             Some(Payloads::One(_)) | None => panic!("{packet:02x?}"),
         }
@@ -156,7 +159,7 @@ mod tests {
                     assert_eq!(kept(&packet, &[9]), Selected::Nothing);
                     let Selected::Part(part) = kept(&packet, &[1]) else { panic!() };
                     assert_eq!(part.len(), packet.len());
-                    let wanted: Vec<_> = found(&packet).into_iter().filter(|(facts, _)| facts.stream == 1).collect();
+                    let wanted: Vec<_> = found(&packet).into_iter().filter(|(info, _)| info.stream == 1).collect();
                     assert_eq!(wanted.len(), 2);
                     assert_eq!(found(&part), wanted);
                     let header = Header::parse(HeaderBuilder::default().build()).unwrap();
@@ -169,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_packet_has_room_for_its_length() {
+    fn a_full_packet_has_space_for_packet_length() {
         let payloads = vec![Payload::new(1, &[1; 1]), Payload::new(2, &[2; 150])];
         let mut builder = PacketBuilder { size: 0, multiple: Some(Width::Word), payloads, ..PacketBuilder::default() };
         builder.size = builder.build().len();
@@ -180,21 +183,21 @@ mod tests {
     }
 
     #[test]
-    fn single_payloads_stay_or_go() {
+    fn a_single_payload_is_kept_or_removed_as_a_whole() {
         let packet = PacketBuilder::windows(200, Payload::new(2, &[5; 20]).key()).build();
         assert_eq!(kept(&packet, &[2]), Selected::Whole);
         assert_eq!(kept(&packet, &[1]), Selected::Nothing);
         let mut seen = Vec::new();
-        let begins = |facts| {
-            seen.push(facts);
+        let begins = |info| {
+            seen.push(info);
             true
         };
         select(&packet, &mut BytesMut::new(), begins);
-        assert_eq!(seen, [PayloadFacts { stream: 2, key: true, begins: true }]);
+        assert_eq!(seen, [PayloadInfo { stream: 2, key: true, begins: true }]);
     }
 
     #[test]
-    fn invalid_packets_stay_whole() {
+    fn invalid_packets_are_kept_whole() {
         let packet = PacketBuilder::asfmux(200, vec![Payload::new(1, &[1; 20]), Payload::new(2, &[1; 20])]).build();
         for packet in [&[][..], &[0xFF; 200], &packet[..30], &[0x82; 5]] {
             assert_eq!(kept(packet, &[1]), Selected::Whole);

@@ -13,7 +13,7 @@ const KEY_FRAME: u8 = 0x80;
 
 /// Properties of a payload, from its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PayloadFacts {
+pub struct PayloadInfo {
     /// Stream number, 1 to 127.
     pub stream: u8,
     /// Whether it belongs to a key frame.
@@ -27,9 +27,11 @@ pub struct PayloadFacts {
 pub(super) struct Layout {
     /// Offset of the Length Type Flags, after the error correction.
     pub(super) flags_at: usize,
-    /// Length Type Flags.
+    /// Length Type Flags (ASF 5.2.2): bit 0 is set for multiple payloads. The types of three fields follow, of two bits
+    /// each: Sequence from bit 1, Padding Length from bit 3, Packet Length from bit 5.
     pub(super) flags: u8,
-    /// Property Flags.
+    /// Property Flags (ASF 5.2.2): the types of four fields of a payload, of two bits each: Replicated Data Length from
+    /// bit 0, Offset Into Media Object from bit 2, Media Object Number from bit 4, Stream Number from bit 6.
     pub(super) properties: u8,
     /// Packet Length in bytes; 0 if absent.
     pub(super) packet_length: u32,
@@ -49,7 +51,8 @@ impl Layout {
         let mut flags_at = 0;
         let mut flags = packet.u8()?;
         if flags & 0x80 != 0 {
-            // Opaque data, or a length that is not in the low bits: not known to be used.
+            // Error Correction Flags (ASF 5.2.1): the low four bits are the length of the data that follows. The other
+            // bits stand for opaque data, or a length elsewhere; no muxer is known to set them.
             if flags & 0x70 != 0 {
                 return None;
             }
@@ -62,6 +65,7 @@ impl Layout {
         }
         let properties = packet.u8()?;
         let packet_length = packet.typed(flags >> 5)?;
+        // The Sequence has no use for the receiver.
         packet.typed(flags >> 1)?;
         let padding = packet.typed(flags >> 3)?;
         Some(Self {
@@ -164,9 +168,11 @@ pub(super) fn visit_payloads(
         visit(&PayloadHead::read(layout, &mut packet)?);
         return Some((packet.position(), None));
     }
+    // Payload Flags: the number of payloads in six bits, and the type of their lengths in two.
     let flags = packet.u8()?;
     for _ in 0..flags & 0x3f {
         visit(&PayloadHead::read(layout, &mut packet)?);
+        // Without lengths, the payloads cannot be separated.
         if flags >> 6 == 0 {
             return None;
         }
@@ -197,6 +203,8 @@ impl PayloadHead {
         let object_offset_at = packet.position();
         let object_offset = packet.typed(properties >> 2)?;
         let replicated = packet.typed(properties)?;
+        // Replicated Data has at least the size and the time of the media object, 8 bytes. A length of 1 marks a
+        // compressed payload (ASF 5.2.3), and 0 means that there is none.
         if matches!(replicated, 2..=7) {
             return None;
         }
@@ -233,16 +241,17 @@ impl PayloadHead {
         (len >= REPLICATED).then_some(at + 4)
     }
 
-    pub(super) fn facts(&self) -> PayloadFacts {
-        PayloadFacts {
+    pub(super) fn info(&self) -> PayloadInfo {
+        PayloadInfo {
             stream: self.stream(),
             key: self.stream & KEY_FRAME != 0,
             begins: self.compressed || self.object_offset == 0,
         }
     }
 
+    /// Whether this payload is the first one of a video key frame.
     pub(super) fn starts_key_frame(&self, header: &Header) -> bool {
-        let PayloadFacts { stream, key, begins } = self.facts();
+        let PayloadInfo { stream, key, begins } = self.info();
         key && begins && header.is_video(stream)
     }
 }

@@ -7,7 +7,7 @@ pub trait PacketBytes: AsRef<[u8]> + Buf {
     /// Keeps only the first `len` bytes.
     fn truncate(&mut self, len: usize);
 
-    /// Takes bytes that belong to nobody else.
+    /// Stores bytes that were copied, because they differ from the received ones.
     fn owned(bytes: Bytes) -> Self;
 }
 
@@ -15,16 +15,16 @@ pub trait PacketBytes: AsRef<[u8]> + Buf {
 #[derive(Clone, Debug)]
 pub enum Borrowed<'a> {
     /// In the caller's buffer.
-    Here(&'a [u8]),
-    /// Kept from earlier buffers.
-    Kept(Bytes),
+    Slice(&'a [u8]),
+    /// Kept from earlier buffers, or changed.
+    Owned(Bytes),
 }
 
 impl AsRef<[u8]> for Borrowed<'_> {
     fn as_ref(&self) -> &[u8] {
         match self {
-            Self::Here(bytes) => bytes,
-            Self::Kept(bytes) => bytes,
+            Self::Slice(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
         }
     }
 }
@@ -40,8 +40,8 @@ impl Buf for Borrowed<'_> {
 
     fn advance(&mut self, count: usize) {
         match self {
-            Self::Here(bytes) => bytes.advance(count),
-            Self::Kept(bytes) => bytes.advance(count),
+            Self::Slice(bytes) => bytes.advance(count),
+            Self::Owned(bytes) => bytes.advance(count),
         }
     }
 }
@@ -49,13 +49,13 @@ impl Buf for Borrowed<'_> {
 impl PacketBytes for Borrowed<'_> {
     fn truncate(&mut self, len: usize) {
         match self {
-            Self::Here(bytes) => *bytes = bytes.get(..len).unwrap_or(bytes),
-            Self::Kept(bytes) => bytes.truncate(len),
+            Self::Slice(bytes) => *bytes = bytes.get(..len).unwrap_or(bytes),
+            Self::Owned(bytes) => bytes.truncate(len),
         }
     }
 
     fn owned(bytes: Bytes) -> Self {
-        Self::Kept(bytes)
+        Self::Owned(bytes)
     }
 }
 

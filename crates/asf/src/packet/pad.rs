@@ -6,8 +6,11 @@ use super::layout::{Layout, width};
 use crate::Error;
 use crate::cursor::Cursor;
 
+/// Length Type Flags: Padding Length is a BYTE.
 const PADDING_BYTE: u8 = 0b0000_1000;
+/// Length Type Flags: Padding Length is a WORD.
 const PADDING_WORD: u8 = 0b0001_0000;
+/// Length Type Flags: the type of Padding Length.
 const PADDING_TYPE: u8 = 0b0001_1000;
 
 /// Appends a received packet, with or without padding, to `out`, padded to its full `size` in bytes.
@@ -22,7 +25,7 @@ pub fn restore(packet: &[u8], size: usize, out: &mut impl BufMut) -> Result<(), 
     let len = packet.len();
     let missing = size.checked_sub(len).ok_or(Error::OverlongPacket { len, size })?;
     let padding = match Layout::read(&mut Cursor::new(packet)) {
-        Some(layout) => account(packet, &layout, missing, out),
+        Some(layout) => write_with_padding_length(packet, &layout, missing, out),
         None => None,
     };
     match padding {
@@ -37,7 +40,7 @@ pub fn restore(packet: &[u8], size: usize, out: &mut impl BufMut) -> Result<(), 
 
 /// Writes the packet with a Padding Length for the padding to be appended, and returns that length. Returns `None` and
 /// writes nothing if the packet is correct unchanged.
-fn account(packet: &[u8], layout: &Layout, missing: usize, out: &mut impl BufMut) -> Option<usize> {
+fn write_with_padding_length(packet: &[u8], layout: &Layout, missing: usize, out: &mut impl BufMut) -> Option<usize> {
     let Layout { flags_at, flags, packet_length, padding, times_at, .. } = *layout;
     let field = width(flags >> 3);
     let field_at = times_at.checked_sub(field)?;
@@ -47,8 +50,9 @@ fn account(packet: &[u8], layout: &Layout, missing: usize, out: &mut impl BufMut
         // to 0, because players subtract both.
         let len = packet_length as usize;
         let whole = packet.len() + missing;
-        let twice = layout.has_multiple_payloads() && padding > 0 && len.checked_add(padding as usize)? == whole;
-        if !twice {
+        let is_counted_twice =
+            layout.has_multiple_payloads() && padding > 0 && len.checked_add(padding as usize)? == whole;
+        if !is_counted_twice {
             return None;
         }
         out.put_slice(packet.get(..field_at)?);
@@ -60,6 +64,7 @@ fn account(packet: &[u8], layout: &Layout, missing: usize, out: &mut impl BufMut
     if missing == 0 || padding > 0 {
         return None;
     }
+    // A field that is inserted, or widened to a WORD, takes the place of one or two bytes of padding.
     let (kind, value) = match field {
         2 | 4 => (flags & PADDING_TYPE, missing),
         1 if missing <= 255 => (PADDING_BYTE, missing),
@@ -103,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_packet_stays() {
+    fn a_full_packet_is_unchanged() {
         for width in Width::ALL {
             let packet = full(width, 50);
             assert_eq!(restored(&packet, packet.len()), packet);
@@ -111,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_padding_field_takes_the_missing_bytes() {
+    fn a_padding_length_field_receives_the_missing_bytes() {
         for (width, len) in [(Width::Byte, 1), (Width::Word, 2), (Width::Dword, 4)] {
             let packet = full(width, 50);
             let out = restored(&packet, packet.len() + 200);
@@ -123,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_too_small_becomes_a_word() {
+    fn a_byte_field_becomes_a_word_if_it_is_too_small() {
         let packet = full(Width::Byte, 50);
         let out = restored(&packet, packet.len() + 256);
         assert_eq!(out[3..8], [0x10, 0x5D, 255, 0, packet[6]]);
@@ -133,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_field_is_put_in() {
+    fn a_missing_field_is_inserted() {
         let packet = full(Width::Absent, 50);
         for (missing, field) in [(1, &[0x08, 0x5D, 0][..]), (256, &[0x08, 0x5D, 255]), (257, &[0x10, 0x5D, 255, 0])] {
             let out = restored(&packet, packet.len() + missing);
@@ -153,20 +158,20 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_that_left_its_padding_length_is_only_filled() {
+    fn a_packet_that_kept_its_padding_length_is_only_filled() {
         let packet = PacketBuilder::windows(200, Payload::new(1, b"abc")).build();
         let out = restored(&packet[..40], 200);
         assert_eq!(out[..40], packet[..40]);
     }
 
     #[test]
-    fn nonsense_is_only_filled() {
+    fn invalid_packets_are_only_filled() {
         assert_eq!(restored(&[0xFF; 3], 5), [0xFF, 0xFF, 0xFF, 0, 0]);
         assert_eq!(restored(&[], 2), [0, 0]);
     }
 
     #[test]
-    fn a_packet_too_long_is_refused() {
+    fn an_overlong_packet_is_an_error() {
         let mut out = Vec::new();
         let error = restore(&[0; 11], 10, &mut out).unwrap_err();
         assert_eq!(error, Error::OverlongPacket { len: 11, size: 10 });

@@ -9,11 +9,12 @@ pub fn send_time(packet: &[u8]) -> Option<u32> {
     Layout::read(&mut Cursor::new(packet)).map(|layout| layout.send_time)
 }
 
-/// Adds `by` milliseconds to the send time of a packet and to the presentation times of its payloads (ASF 5.2.2 and
+/// Adds `offset_ms` milliseconds to the send time of a packet and to the presentation times of its payloads (ASF 5.2.2 and
 /// 5.2.3). All of them have 32 bits and wrap. A packet that cannot be parsed is not changed.
-pub fn shift_times(packet: &mut [u8], by: u32) {
+pub fn shift_times(packet: &mut [u8], offset_ms: u32) {
     let mut cursor = Cursor::new(packet);
     let Some(layout) = Layout::read(&mut cursor) else { return };
+    // All fields are found before the first one is changed, so that an invalid packet stays as it is.
     let mut fields = vec![layout.times_at];
     let visited = visit_payloads(&layout, cursor, |head| fields.extend(head.presentation_time_at(&layout)));
     if visited.is_none() {
@@ -21,7 +22,7 @@ pub fn shift_times(packet: &mut [u8], by: u32) {
     }
     for at in fields {
         if let Some(field) = packet.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<4>) {
-            *field = u32::from_le_bytes(*field).wrapping_add(by).to_le_bytes();
+            *field = u32::from_le_bytes(*field).wrapping_add(offset_ms).to_le_bytes();
         }
     }
 }

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::filter::{Selected, select};
-use super::layout::PayloadFacts;
+use super::layout::PayloadInfo;
 use crate::{Header, StreamKind};
 
 /// Number of packets after which a stream without payloads counts as started. A header may describe streams that are
@@ -17,12 +17,15 @@ const MAX_PACKETS: u16 = 256;
 /// object (ASF 5.2.3). The bit masks have one bit per stream number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartFilter {
+    /// All streams of the header.
     streams: u128,
+    /// The video streams among them.
     video: u128,
     /// Streams that have started: their payloads are no longer removed.
-    begun: u128,
+    started: u128,
     /// Streams with at least one payload since the start.
     seen: u128,
+    /// Number of packets since the start.
     packets: u16,
 }
 
@@ -34,67 +37,69 @@ impl StartFilter {
             header.streams().iter().filter(|stream| wanted(stream.kind)).fold(0, |bits, s| bits | bit(s.number))
         };
         let video = bits(|kind| kind == StreamKind::Video);
-        Self { streams: bits(|_| true), video, begun: 0, seen: 0, packets: 0 }
+        Self { streams: bits(|_| true), video, started: 0, seen: 0, packets: 0 }
     }
 
     /// Creates a filter for a reader that already receives all streams: each of them has started.
     #[must_use]
-    pub fn under_way(header: &Header) -> Self {
+    pub fn already_started(header: &Header) -> Self {
         let filter = Self::new(header);
-        Self { begun: filter.streams, ..filter }
+        Self { started: filter.streams, ..filter }
     }
 
     /// Restarts all streams, because the reader resumes with the next packet after a gap.
     pub fn restart(&mut self) {
-        self.begin_again(u128::MAX);
+        self.restart_streams(u128::MAX);
     }
 
     /// Restarts the streams whose bits are set.
-    pub fn begin_again(&mut self, streams: u128) {
-        self.begun &= !streams;
+    pub fn restart_streams(&mut self, streams: u128) {
+        self.started &= !streams;
         self.seen = 0;
         self.packets = 0;
     }
 
-    /// Whether a payload can be decoded. Call it once for each payload of a packet, in order.
-    pub fn admits(&mut self, payload: PayloadFacts) -> bool {
+    /// Returns whether a payload can be decoded, and records the start of its stream. Call it once for each payload of
+    /// a packet, in order.
+    pub fn accepts(&mut self, payload: PayloadInfo) -> bool {
         let bit = bit(payload.stream);
         self.seen |= bit;
         if payload.begins && self.is_decodable_alone(payload) {
-            self.begun |= bit;
+            self.started |= bit;
         }
-        self.begun & bit != 0
+        self.started & bit != 0
     }
 
     /// Whether a payload's media object can be decoded without others: a key frame, or anything but video. For audio
     /// the key frame bit has no meaning: muxers set it always or never.
     #[must_use]
-    pub fn is_decodable_alone(&self, payload: PayloadFacts) -> bool {
+    pub fn is_decodable_alone(&self, payload: PayloadInfo) -> bool {
         payload.key || self.video & bit(payload.stream) == 0
     }
 
     /// Counts a packet. Call it after each packet.
-    pub fn packet_done(&mut self) {
+    pub fn count_packet(&mut self) {
         self.packets = self.packets.saturating_add(1);
         if self.packets >= MAX_PACKETS {
-            self.begun |= self.streams & !self.seen;
+            self.started |= self.streams & !self.seen;
         }
     }
 
     /// Whether all streams have started, so that nothing more is removed.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.begun & self.streams == self.streams
+        self.started & self.streams == self.streams
     }
 
     /// Removes the payloads that cannot be decoded from a packet; see [`select`].
     pub fn select(&mut self, packet: &[u8], out: &mut BytesMut) -> Selected {
-        let selected = select(packet, out, |payload| self.admits(payload));
-        self.packet_done();
+        let selected = select(packet, out, |payload| self.accepts(payload));
+        self.count_packet();
         selected
     }
 }
 
+/// The bit of a stream number. Stream numbers have seven bits, so one of `u128` exists for each.
 fn bit(number: u8) -> u128 {
     1_u128.checked_shl(number.into()).unwrap_or(0)
 }
@@ -121,7 +126,7 @@ mod tests {
         };
         assert_eq!(left.len(), packet.len());
         let mut found = Vec::new();
-        let kept = select(&left, &mut BytesMut::new(), |PayloadFacts { stream, key, begins }| {
+        let kept = select(&left, &mut BytesMut::new(), |PayloadInfo { stream, key, begins }| {
             found.push((stream, key, begins));
             true
         });
@@ -130,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn each_stream_begins_with_what_can_be_decoded() {
+    fn each_stream_starts_at_a_decodable_payload() {
         let mut filter = StartFilter::new(&header());
         let first = vec![
             Payload::new(2, &[1; 9]).at(50),

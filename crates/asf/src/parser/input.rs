@@ -12,27 +12,29 @@ impl Parser {
         if matches!(self.state, State::Failed(_)) || bytes.is_empty() {
             return;
         }
-        self.unplaced = None;
-        match self.arrival {
+        self.pending_seek = None;
+        match self.input_position {
             InputPosition::InOrder => {}
             InputPosition::Discard => return,
             InputPosition::Overwrite(at) => {
-                let room = self.queue.collect().get_mut(at..).unwrap_or_default();
-                let over = bytes.split_to(bytes.len().min(room.len()));
-                for (to, from) in room.iter_mut().zip(&over) {
+                let target = self.queue.collect().get_mut(at..).unwrap_or_default();
+                let replacement = bytes.split_to(bytes.len().min(target.len()));
+                for (to, from) in target.iter_mut().zip(&replacement) {
                     *to = *from;
                 }
-                self.arrival = InputPosition::Overwrite(at + over.len());
+                self.input_position = InputPosition::Overwrite(at + replacement.len());
                 if bytes.is_empty() {
                     return;
                 }
-                self.arrival = InputPosition::InOrder;
+                // The bytes after the end of the queue continue the header. Only these are counted below, because the
+                // replaced ones were counted when they were first received.
+                self.input_position = InputPosition::InOrder;
             }
             InputPosition::Skip(count) => {
                 let skipped = bytes.len().min(usize::try_from(count).unwrap_or(usize::MAX));
                 bytes.advance(skipped);
                 self.received += skipped as u64;
-                self.arrival = match count - skipped as u64 {
+                self.input_position = match count - skipped as u64 {
                     0 => InputPosition::InOrder,
                     rest => InputPosition::Skip(rest),
                 };
@@ -44,7 +46,7 @@ impl Parser {
 
     /// Handles the start of a BYTES segment: the next bytes have the offset `start` in the stream.
     pub fn segment(&mut self, start: u64) {
-        match self.unplaced {
+        match self.pending_seek {
             Some(PendingSeek::NewStream) => {
                 self.received = start;
                 if let State::Header(expected) = &mut self.state {
@@ -56,10 +58,12 @@ impl Parser {
             Some(PendingSeek::Flushed) => return self.seek(start),
             None => {}
         }
+        // A segment announces an offset that does not continue the received bytes: a later one is a seek of the source,
+        // the same one a muxer's return to the end after a rewrite, and an earlier one is a rewrite.
         if start > self.received {
             self.seek(start);
         } else if start == self.received {
-            self.arrival = InputPosition::InOrder;
+            self.input_position = InputPosition::InOrder;
         } else {
             self.rewrite(start);
         }
@@ -67,7 +71,7 @@ impl Parser {
 
     /// As [`Parser::segment`], after a seek without a flush: the next bytes do not replace those received before.
     pub fn seek_to(&mut self, start: u64) {
-        if self.unplaced.is_none() && start != self.received {
+        if self.pending_seek.is_none() && start != self.received {
             self.seek(start);
         } else {
             self.segment(start);
@@ -77,11 +81,12 @@ impl Parser {
     /// Handles missing bytes (FLUSH_STOP, or DISCONT on a later buffer): an incomplete packet or header is dropped.
     pub fn discontinuity(&mut self) {
         self.drop_partial();
-        if matches!(self.arrival, InputPosition::Overwrite(_)) {
-            self.arrival = InputPosition::InOrder;
+        // The header in the queue, which the bytes were to replace in part, was dropped.
+        if matches!(self.input_position, InputPosition::Overwrite(_)) {
+            self.input_position = InputPosition::InOrder;
         }
-        if self.unplaced.is_none() {
-            self.unplaced = Some(PendingSeek::Flushed);
+        if self.pending_seek.is_none() {
+            self.pending_seek = Some(PendingSeek::Flushed);
         }
     }
 
@@ -91,8 +96,8 @@ impl Parser {
             return;
         }
         self.drop_partial();
-        self.arrival = InputPosition::InOrder;
-        self.unplaced = Some(PendingSeek::NewStream);
+        self.input_position = InputPosition::InOrder;
+        self.pending_seek = Some(PendingSeek::NewStream);
         self.state = State::Header(Expected::default());
     }
 
@@ -105,10 +110,11 @@ impl Parser {
         let in_queue = start.checked_sub(self.offset());
         let is_header = matches!(self.state, State::Header(_));
         let at = in_queue.and_then(|at| usize::try_from(at).ok());
-        self.arrival = match at {
-            Some(at) if is_header && self.arrival != InputPosition::Discard => {
+        self.input_position = match at {
+            Some(at) if is_header && self.input_position != InputPosition::Discard => {
                 self.queue.collect();
                 if let State::Header(expected) = &mut self.state {
+                    // The rewritten bytes may contain the Data Object.
                     expected.searched = 0;
                 }
                 InputPosition::Overwrite(at)
@@ -121,19 +127,21 @@ impl Parser {
     fn seek(&mut self, start: u64) {
         self.drop_partial();
         self.received = start;
-        self.arrival = InputPosition::InOrder;
+        self.input_position = InputPosition::InOrder;
         let data = match &self.state {
             State::Packets(packets) => Some((packets.start, packets.end)),
-            State::Trailing(after) => after.data,
+            State::Trailing(trailing) => trailing.data,
             State::Header(_) => None,
             State::Failed(_) => return,
         };
         match data {
+            // The offset is within or after the data of the current header: that header still applies. Before the data,
+            // the next bytes contain a header.
             Some((first, end)) if start >= first => {
                 self.state = State::Packets(Packets {
                     start: first,
                     end,
-                    begun_header: Bytes::new(),
+                    partial_header: Bytes::new(),
                     unparsed: 0,
                     unparsed_from: 0,
                 });
@@ -145,13 +153,15 @@ impl Parser {
         }
     }
 
+    /// Drops the bytes in the queue, which are less than a packet or a header, and warns of them.
     pub(super) fn drop_partial(&mut self) {
         let (offset, len) = (self.offset(), self.queue.len());
-        // The output of `ffmpeg -f asf` to a pipe ends with an MMS `$E` chunk, which is not a packet.
+        // The output of `ffmpeg -f asf` to a pipe ends with an MMS `$E` chunk, which is not a packet: 4 bytes of framing,
+        // and 8 bytes of data.
         let end_of_stream = self.queue.peek::<2>() == Some(*b"$E");
         match &mut self.state {
             State::Packets(packets) => {
-                packets.begun_header.clear();
+                packets.partial_header.clear();
                 if len > 0 && !(end_of_stream && len <= 12) {
                     self.warn(Warning::PartialPacket { offset, len });
                 }
@@ -169,14 +179,15 @@ impl Parser {
         let Some(size) = self.header.as_ref().map(|header| header.packet_size()) else {
             return;
         };
+        // Packets have a fixed size, so a boundary is a multiple of it after the first one.
         let into_packet = self.offset().saturating_sub(start) % size as u64;
         let rest = match into_packet {
             0 => 0,
             into_packet => size as u64 - into_packet,
         };
-        let here = rest.min(self.queue.len() as u64);
-        self.queue.skip(usize::try_from(here).unwrap_or(usize::MAX));
-        self.arrival = match rest - here {
+        let in_queue = rest.min(self.queue.len() as u64);
+        self.queue.skip(usize::try_from(in_queue).unwrap_or(usize::MAX));
+        self.input_position = match rest - in_queue {
             0 => InputPosition::InOrder,
             rest => InputPosition::Skip(rest),
         };

@@ -4,7 +4,7 @@ use crate::test_util::{self, HeaderBuilder, PacketBuilder, Payload};
 /// A parser with its packets, warnings and errors.
 struct Run {
     parser: Parser,
-    units: Vec<ParsedPacket>,
+    packets: Vec<ParsedPacket>,
     error: Option<Error>,
 }
 
@@ -14,14 +14,14 @@ impl Run {
     }
 
     fn with(settings: Settings) -> Self {
-        Self { parser: Parser::new(settings), units: Vec::new(), error: None }
+        Self { parser: Parser::new(settings), packets: Vec::new(), error: None }
     }
 
     fn push(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.parser.push(Bytes::copy_from_slice(bytes.as_ref()));
         loop {
             match self.parser.next_packet() {
-                Ok(Some(unit)) => self.units.push(unit),
+                Ok(Some(packet)) => self.packets.push(packet),
                 Ok(None) => return self,
                 Err(error) => {
                     self.error = Some(error);
@@ -39,13 +39,13 @@ impl Run {
     /// Send times of the packets, in 100 ms.
     fn numbers(&self) -> Vec<u32> {
         assert_eq!(self.error, None);
-        let sent = self.units.iter().map(|unit| unit.packet.send_time() / 100);
+        let sent = self.packets.iter().map(|parsed| parsed.packet.send_time() / 100);
         sent.collect()
     }
 
     /// Number of packets of each header.
     fn streams(&self) -> Vec<usize> {
-        self.units.chunk_by(|a, b| Arc::ptr_eq(&a.header, &b.header)).map(<[ParsedPacket]>::len).collect()
+        self.packets.chunk_by(|a, b| Arc::ptr_eq(&a.header, &b.header)).map(<[ParsedPacket]>::len).collect()
     }
 
     fn warnings(&mut self) -> Vec<Warning> {
@@ -66,28 +66,28 @@ fn from(first: u32, end: u32) -> Vec<u32> {
 }
 
 #[test]
-fn a_header_and_packets_are_units() {
+fn a_header_and_packets_are_parsed() {
     let mut run = Run::new();
     run.push(header()).push(packets(3));
     assert_eq!(run.numbers(), [0, 1, 2]);
     assert_eq!(run.streams(), [3]);
-    assert!(run.units[0].header.is_broadcast());
-    assert!(run.units[0].packet.starts_key_frame());
-    assert!(!run.units[1].packet.starts_key_frame());
+    assert!(run.packets[0].header.is_broadcast());
+    assert!(run.packets[0].packet.starts_key_frame());
+    assert!(!run.packets[1].packet.starts_key_frame());
     assert_eq!(run.parser.finish(), Ok(()));
     assert_eq!(run.warnings(), []);
 }
 
 #[test]
-fn a_header_that_shall_stay_stays() {
+fn the_header_is_unchanged_if_the_settings_say_so() {
     let mut run = Run::with(Settings { live_header: false, padding: Padding::Keep, remove_encoder_offset: false });
     run.push(header()).push(packets(1));
-    assert_eq!(run.units[0].header.bytes(), &header());
-    assert_eq!(run.units[0].packet.len(), 200);
+    assert_eq!(run.packets[0].header.bytes(), &header());
+    assert_eq!(run.packets[0].packet.len(), 200);
 }
 
 #[test]
-fn known_data_ends_where_it_ends() {
+fn data_of_known_size_ends_at_that_size() {
     for (size, count) in [(10, 10), (21, 21), (1, 1)] {
         let mut run = Run::new();
         run.push(HeaderBuilder::default().finite(size).build());
@@ -101,7 +101,7 @@ fn known_data_ends_where_it_ends() {
 }
 
 #[test]
-fn an_index_ends_the_data_and_another_header_begins_it_anew() {
+fn an_index_ends_the_data_and_another_header_starts_a_stream() {
     for guid in [test_util::SIMPLE_INDEX, test_util::INDEX, test_util::MEDIA_OBJECT_INDEX, test_util::TIMECODE_INDEX] {
         let index = test_util::object(guid, &[0x30; 333]);
         let mut run = Run::new();
@@ -126,7 +126,7 @@ fn a_header_between_packets_is_another_stream_even_if_equal() {
 }
 
 #[test]
-fn a_header_inside_a_packet_cuts_it() {
+fn a_header_inside_a_packet_truncates_the_packet() {
     for cut in 1..200 {
         let mut run = Run::new();
         run.push(header()).push(packets(2)).push(&packets(1)[..cut]);
@@ -139,7 +139,7 @@ fn a_header_inside_a_packet_cuts_it() {
 }
 
 #[test]
-fn a_header_behind_the_data_that_is_none_is_passed_over() {
+fn an_invalid_header_after_the_data_is_skipped() {
     let mut fake = header().to_vec();
     fake[30] ^= 1;
     let mut run = Run::new();
@@ -170,7 +170,7 @@ fn a_thousand_hours_are_removed() {
         for chunk in times.iter().flat_map(|time| packet(*time)).collect::<Vec<_>>().chunks(77) {
             run.push(chunk);
         }
-        let found: Vec<u32> = run.units.iter().map(|unit| unit.packet.send_time()).collect();
+        let found: Vec<u32> = run.packets.iter().map(|parsed| parsed.packet.send_time()).collect();
         assert_eq!(found, sent);
         let warnings = run.warnings();
         let removed = matches!(warnings[..], [Warning::OffsetRemoved { .. }]);
@@ -187,7 +187,7 @@ fn pictures_after_all_sound_are_reported() {
         |stream, time| PacketBuilder::asfmux(200, vec![Payload::new(stream, &[1; 20])]).send_time(time).build();
     let mut run = Run::with(Settings { remove_encoder_offset: false, ..Settings::default() });
     run.push(header()).push(packet(1, 0)).push(packet(2, HOURS));
-    assert_eq!((run.units[1].packet.send_time(), run.warnings()), (HOURS, vec![]), "not examined");
+    assert_eq!((run.packets[1].packet.send_time(), run.warnings()), (HOURS, vec![]), "not examined");
 
     // Reported once, whatever headers follow.
     let mut run = Run::new();
@@ -212,11 +212,11 @@ fn says_the_remedy(warning: &Warning) -> bool {
 }
 
 #[test]
-fn eight_packets_of_nonsense_are_the_end() {
+fn eight_consecutive_invalid_packets_are_an_error() {
     let mut run = Run::new();
     run.push(header()).push(packets(1)).push([0xFF; 1400]);
     assert_eq!(run.error, None);
-    assert_eq!(run.units.len(), 8);
+    assert_eq!(run.packets.len(), 8);
     assert!(matches!(run.warnings()[..], [Warning::UnparsedPacket { .. }]));
     run.push(packets(1)).push([0xFF; 1600]);
     let offset = header().len() as u64 + 9 * 200;
@@ -272,7 +272,7 @@ fn without_a_header_the_end_is_an_error() {
 }
 
 #[test]
-fn a_header_of_open_size_ends_at_the_data_object() {
+fn a_header_of_unknown_size_ends_at_the_data_object() {
     let mut open = HeaderBuilder::default().object(test_util::PADDING, &vec![0x36; 40_000]).build().to_vec();
     open[16..24].fill(0xFF);
     for chunk in [1000, 4096, 100_000] {
@@ -286,7 +286,7 @@ fn a_header_of_open_size_ends_at_the_data_object() {
 }
 
 #[test]
-fn a_header_completed_before_it_is_whole_is_heard() {
+fn a_header_rewritten_before_it_is_complete_is_used() {
     // avmux_asf writes headers of more than 4096 bytes in this way.
     let whole = HeaderBuilder::default().object(test_util::CODEC_LIST, &vec![1; 5000]).build();
     let object = whole.len() - 50;
@@ -300,8 +300,8 @@ fn a_header_completed_before_it_is_whole_is_heard() {
     run.event(|p| p.segment(object as u64)).push(&whole[object..]);
     run.push(packets(3));
     assert_eq!(run.numbers(), from(0, 3));
-    assert_eq!(run.units[0].header.bytes().len(), whole.len());
-    assert_eq!(run.units[0].header.bytes()[400..408], whole[400..408]);
+    assert_eq!(run.packets[0].header.bytes().len(), whole.len());
+    assert_eq!(run.packets[0].header.bytes()[400..408], whole[400..408]);
     assert_eq!(run.warnings(), []);
     // And all of it again at the end.
     run.event(|p| p.segment(400)).push(&whole[400..408]);
@@ -311,7 +311,7 @@ fn a_header_completed_before_it_is_whole_is_heard() {
 }
 
 #[test]
-fn a_header_rewritten_at_the_end_is_no_other_stream() {
+fn a_header_rewritten_at_the_end_is_not_another_stream() {
     let mut run = Run::new();
     run.event(|p| p.segment(0)).push(header()).push(packets(3));
     run.event(|p| p.segment(0)).push(header()).push(packets(3));
@@ -328,7 +328,7 @@ fn a_header_rewritten_at_the_end_is_no_other_stream() {
 }
 
 #[test]
-fn a_seek_goes_on_at_the_next_whole_packet() {
+fn a_seek_continues_at_the_next_whole_packet() {
     let all = [&header()[..], &packets(9)].concat();
     let first = header().len();
     for (into, next) in [(0, 5), (1, 6), (199, 6)] {
@@ -348,7 +348,7 @@ fn a_seek_goes_on_at_the_next_whole_packet() {
 }
 
 #[test]
-fn a_seek_without_a_flush_goes_back_too() {
+fn a_seek_without_a_flush_can_go_back() {
     let all = [&header()[..], &packets(9)].concat();
     let first = header().len();
     let mut run = Run::new();
@@ -364,7 +364,7 @@ fn a_seek_without_a_flush_goes_back_too() {
 
 /// A flush discards an incomplete packet: its rest, which is sent again, does not begin a packet.
 #[test]
-fn a_flushing_seek_to_where_it_is_finds_the_packets_too() {
+fn a_flushing_seek_to_the_same_offset_finds_the_packets() {
     let all = [&header()[..], &packets(9)].concat();
     let at = header().len() + 450;
     let mut run = Run::new();
@@ -391,7 +391,7 @@ fn missing_bytes_drop_the_partial_packet() {
 }
 
 #[test]
-fn another_stream_begins_with_a_header() {
+fn another_stream_must_begin_with_a_header() {
     let mut run = Run::new();
     run.push(header()).push(packets(2)).push([1; 20]);
     run.event(Parser::new_stream).push(header()).push(packets(1));
@@ -401,7 +401,7 @@ fn another_stream_begins_with_a_header() {
 }
 
 #[test]
-fn the_header_in_the_caps_helps_where_the_bytes_have_none() {
+fn the_header_in_the_caps_is_used_if_the_bytes_have_none() {
     let mut run = Run::new();
     run.event(|p| p.stream_header(header())).push(packets(3));
     assert_eq!(run.numbers(), from(0, 3));
@@ -414,7 +414,7 @@ fn the_header_in_the_caps_helps_where_the_bytes_have_none() {
 }
 
 #[test]
-fn the_header_in_the_caps_and_in_the_bytes_is_one() {
+fn equal_headers_in_caps_and_bytes_are_one_stream() {
     let mut run = Run::new();
     run.event(|p| p.stream_header(header())).push(header()).push(packets(1));
     run.event(|p| p.stream_header(header())).push(packets(1));
@@ -433,7 +433,7 @@ fn the_header_in_the_caps_and_in_the_bytes_is_one() {
 }
 
 #[test]
-fn a_header_too_big_is_shrunk_and_said() {
+fn an_oversized_header_is_shrunk_and_reported() {
     let mut run = Run::new();
     run.push(HeaderBuilder::default().object(test_util::PADDING, &[0; 70_000]).build());
     run.push(packets(1));
@@ -449,6 +449,6 @@ fn packets_in_one_chunk_are_not_copied() {
     let mut run = Run::new();
     run.push(header());
     run.parser.push(packet.clone());
-    let unit = run.parser.next_packet().unwrap().unwrap();
-    assert_eq!(unit.packet.slices()[1].as_ptr(), packet[7..].as_ptr());
+    let parsed = run.parser.next_packet().unwrap().unwrap();
+    assert_eq!(parsed.packet.slices()[1].as_ptr(), packet[7..].as_ptr());
 }

@@ -10,19 +10,19 @@ use crate::{Borrowed, Error, guid};
 impl Parser {
     /// Number of bytes missing from the incomplete packet, if any.
     #[must_use]
-    pub fn missing(&self) -> Option<usize> {
+    pub fn missing_bytes(&self) -> Option<usize> {
         let (State::Packets(_), Some(header)) = (&self.state, &self.header) else { return None };
-        let begun = !self.queue.is_empty() && self.arrival == InputPosition::InOrder;
-        header.packet_size().checked_sub(self.queue.len()).filter(|missing| begun && *missing > 0)
+        let is_incomplete = !self.queue.is_empty() && self.input_position == InputPosition::InOrder;
+        header.packet_size().checked_sub(self.queue.len()).filter(|missing| is_incomplete && *missing > 0)
     }
 
     /// As [`Parser::push`], but copies the bytes. Use it if there are so few bytes that keeping their buffer costs
     /// more.
     pub fn push_copied(&mut self, bytes: &[u8]) {
-        if self.arrival != InputPosition::InOrder || !matches!(self.state, State::Packets(_)) {
+        if self.input_position != InputPosition::InOrder || !matches!(self.state, State::Packets(_)) {
             return self.push(Bytes::copy_from_slice(bytes));
         }
-        self.unplaced = None;
+        self.pending_seek = None;
         self.received += bytes.len() as u64;
         self.queue.push_copy(bytes);
     }
@@ -36,42 +36,48 @@ impl Parser {
     /// # Errors
     ///
     /// Those of [`Parser::next_packet`].
-    pub fn read_unit<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<ParsedPacket<Borrowed<'a>>>, Error> {
-        let Some((here, rest)) = self.end_of_packet(bytes) else { return Ok(None) };
+    pub fn next_packet_in_place<'a>(
+        &mut self,
+        bytes: &mut &'a [u8],
+    ) -> Result<Option<ParsedPacket<Borrowed<'a>>>, Error> {
+        let Some((packet_end, rest)) = self.end_of_packet(bytes) else { return Ok(None) };
         let offset = self.offset();
-        let [begun, _] = self.queue.take(self.queue.len());
-        self.unplaced = None;
-        self.received += here.len() as u64;
+        // `end_of_packet` has checked that the queue has no second chunk.
+        let [packet_start, _] = self.queue.take(self.queue.len());
+        self.pending_seek = None;
+        self.received += packet_end.len() as u64;
         *bytes = rest;
-        let parts = match begun.is_empty() {
-            true => [Borrowed::Here(here), Borrowed::Here(&[])],
-            false => [Borrowed::Kept(begun), Borrowed::Here(here)],
+        let parts = match packet_start.is_empty() {
+            true => [Borrowed::Slice(packet_end), Borrowed::Slice(&[])],
+            false => [Borrowed::Owned(packet_start), Borrowed::Slice(packet_end)],
         };
-        self.unit(parts, offset).map(Some).inspect_err(|error| self.fail(error))
+        self.parse_packet(parts, offset).map(Some).inspect_err(|error| self.fail(error))
     }
 
-    /// Splits `bytes` after the next packet, if that certainly is a packet.
+    /// Splits `bytes` after the next packet, if the bytes up to there certainly are a packet.
     fn end_of_packet<'a>(&mut self, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
         let offset = self.offset();
         let (State::Packets(packets), Some(header)) = (&mut self.state, &self.header) else { return None };
-        if self.arrival != InputPosition::InOrder || packets.end.is_some_and(|end| offset >= end) {
+        if self.input_position != InputPosition::InOrder || packets.end.is_some_and(|end| offset >= end) {
             return None;
         }
         let missing = header.packet_size().checked_sub(self.queue.len()).filter(|missing| *missing > 0)?;
-        let (here, rest) = bytes.split_at_checked(missing)?;
-        let [begun, []] = self.queue.front(self.queue.len()) else { return None };
-        let mut start = Cursor::joined(begun, here);
+        let (packet_end, rest) = bytes.split_at_checked(missing)?;
+        // A packet is parsed from two parts at most, so its start must be in one chunk.
+        let [packet_start, []] = self.queue.front(self.queue.len()) else { return None };
+        let mut start = Cursor::joined(packet_start, packet_end);
         let id = start.array::<16>()?;
-        if id == guid::HEADER || guid::is_index(&id) || self.search.find([begun, here]).is_some() {
+        // These bytes are, or contain, something other than a packet, which `next_packet` handles.
+        if id == guid::HEADER || guid::is_index(&id) || self.search.find([packet_start, packet_end]).is_some() {
             return None;
         }
-        if !packets.begun_header.is_empty() {
+        if !packets.partial_header.is_empty() {
             // The last packet ended like the start of a header. In most cases it was not one.
-            if id.starts_with(guid::HEADER.get(packets.begun_header.len()..).unwrap_or_default()) {
+            if id.starts_with(guid::HEADER.get(packets.partial_header.len()..).unwrap_or_default()) {
                 return None;
             }
-            packets.begun_header.clear();
+            packets.partial_header.clear();
         }
-        Some((here, rest))
+        Some((packet_end, rest))
     }
 }

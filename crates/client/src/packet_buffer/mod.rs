@@ -62,6 +62,7 @@ impl Limits {
         time.max(part(lag.bytes as f64, self.bytes as f64)).max(part(lag.packets as f64, self.packets as f64))
     }
 
+    /// Whether `lag` exceeds one of the limits.
     fn exceeded_by(&self, lag: &Lag) -> bool {
         (!self.time.is_zero() && lag.time > self.time)
             || (self.bytes > 0 && lag.bytes > self.bytes as u64)
@@ -138,9 +139,11 @@ struct State {
     /// One slot per reader; the slots in `free_slots` are reused.
     readers: Vec<Option<ReaderState>>,
     free_slots: Vec<usize>,
+    /// No further packets are appended.
     ended: bool,
+    /// Whether waits of the writer return [`Interrupted`].
     interrupted: bool,
-    /// Whether the writer waits on `room`.
+    /// Whether the writer waits on `room`, so that it must be notified.
     writer_waits: bool,
 }
 
@@ -168,6 +171,7 @@ struct ReaderState {
     streaming: bool,
     /// The reader was dropped or paused, so packets that it has not taken will not be taken.
     idle: bool,
+    /// The counters of [`Progress`].
     taken: u64,
     padding_saved: u64,
     dropped: u64,
@@ -234,6 +238,7 @@ impl PacketBuffer {
         state.drop_unreachable(limits);
         let wakers = state.take_due_wakers();
         drop(state);
+        // Without the lock: a waker may run its task at once, and the task takes the lock.
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -255,7 +260,7 @@ impl PacketBuffer {
     /// [`Interrupted`] while [`PacketBuffer::interrupt`] is in force.
     pub fn wait_for_room(&self) -> Result<(), Interrupted> {
         let mut state = self.lock();
-        while !state.interrupted && state.is_held_back() {
+        while !state.interrupted && state.is_writer_blocked() {
             state.writer_waits = true;
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -285,7 +290,8 @@ impl PacketBuffer {
         (Duration::from_millis(state.ring.time()), state.ring.position(state.ring.head()))
     }
 
-    /// Wakes the writer if it waits. Otherwise, notifying would be an unnecessary system call.
+    /// Wakes the writer if it waits. Otherwise, notifying would be an unnecessary system call. No notification is lost,
+    /// because the writer sets the flag under the lock before it waits.
     fn notify_writer(&self) {
         if self.lock().writer_waits {
             self.room.notify_all();
@@ -299,10 +305,12 @@ impl PacketBuffer {
 }
 
 impl ReaderState {
+    /// The reader's own policy, or that of the buffer.
     fn policy(&self, default: DropPolicy) -> DropPolicy {
         self.options.policy.unwrap_or(default)
     }
 
+    /// Whether the packets not taken exceed the reader's limits.
     fn exceeds_limits(&self, ring: &Ring, default: Limits) -> bool {
         self.options.limits.unwrap_or(default).exceeded_by(&self.lag(ring))
     }
@@ -313,7 +321,7 @@ impl ReaderState {
     }
 
     /// Returns the fraction of the limits that a blocking reader uses, and whether it exceeds them.
-    fn held(&self, ring: &Ring, default: Limits) -> (f64, bool) {
+    fn blocking_usage(&self, ring: &Ring, default: Limits) -> (f64, bool) {
         let lag =
             if self.options.keeps_unacknowledged { self.lag_from(ring, self.acknowledged) } else { self.lag(ring) };
         let limits = self.options.limits.unwrap_or(default);
@@ -325,12 +333,12 @@ impl ReaderState {
         self.options.keeps_unacknowledged
             && self.acknowledged < self.next
             && self.policy(policy) == DropPolicy::Block
-            && self.held(ring, limits).0 >= ACKNOWLEDGE_FROM
+            && self.blocking_usage(ring, limits).0 >= ACKNOWLEDGE_FROM
     }
 
     /// Whether `bytes` are available, or the reader uses [`BATCH_BELOW`] of its limits, so that waiting longer could drop
     /// packets.
-    fn has(&self, bytes: u64, ring: &Ring, default: Limits) -> bool {
+    fn has_batch(&self, bytes: u64, ring: &Ring, default: Limits) -> bool {
         let limits = self.options.limits.unwrap_or(default);
         ring.head() > self.next
             && (ring.bytes_after(self.next) >= bytes || limits.used_by(&self.lag(ring)) >= BATCH_BELOW)
@@ -347,17 +355,20 @@ impl State {
     fn blockers(&self) -> impl Iterator<Item = &ReaderState> {
         let default = self.policy;
         let blocking = move |reader: &&ReaderState| !reader.idle && reader.policy(default) == DropPolicy::Block;
+        // A destination that is still connecting must not stop the pipeline while others stream.
         let any_streams = self.readers.iter().flatten().filter(blocking).any(|reader| reader.streaming);
         self.readers.iter().flatten().filter(blocking).filter(move |reader| reader.streaming || !any_streams)
     }
 
-    fn is_held_back(&self) -> bool {
-        self.is_blocked(|reader| reader.held(&self.ring, self.limits).1)
+    /// Whether the writer must wait before it appends more.
+    fn is_writer_blocked(&self) -> bool {
+        self.is_blocked(|reader| reader.blocking_usage(&self.ring, self.limits).1)
     }
 
     /// Whether the writer waits, and there is enough room to wake it.
     fn should_notify_writer(&self) -> bool {
-        self.writer_waits && !self.is_blocked(|reader| reader.held(&self.ring, self.limits).0 > WAKE_WRITER_BELOW)
+        self.writer_waits
+            && !self.is_blocked(|reader| reader.blocking_usage(&self.ring, self.limits).0 > WAKE_WRITER_BELOW)
     }
 
     /// Whether the readers that may block the writer do so; `full` decides for each of them.
@@ -403,17 +414,20 @@ impl State {
         let is_beyond = kept.exceeded_by(&ring.kept_lag());
         for reader in readers.iter_mut().flatten() {
             let own = reader.options.limits.unwrap_or(*limits);
+            // A reader within the buffer that has the limits of the buffer cannot be beyond them, so it need not be
+            // examined for each packet.
             if reader.next < ring.tail() || is_beyond || own != kept {
                 reader.drop_unreachable(ring, *policy, own);
             }
         }
     }
 
+    /// Takes the wakers of the tasks whose wait is over. The caller wakes them after it has released the lock.
     fn take_due_wakers(&mut self) -> Vec<Waker> {
         let Self { ring, readers, ended, limits, .. } = self;
         let mut due = Vec::new();
         for reader in readers.iter_mut().flatten() {
-            if reader.waker.is_some() && (*ended || reader.has(reader.wake_at, ring, *limits)) {
+            if reader.waker.is_some() && (*ended || reader.has_batch(reader.wake_at, ring, *limits)) {
                 due.extend(reader.waker.take());
             }
             if reader.overrun_waker.is_some() && (reader.resync_due || reader.exceeds_limits(ring, *limits)) {

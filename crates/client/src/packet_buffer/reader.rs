@@ -31,19 +31,20 @@ pub struct NextPacket {
 
 /// A reader of the buffer.
 pub struct Reader {
-    place: Arc<Slot>,
+    slot: Arc<Slot>,
 }
 
 /// Reads a reader's progress and sets its end, from any thread, even after the reader was dropped.
 #[derive(Clone)]
 pub struct ReaderMonitor {
-    place: Arc<Slot>,
+    slot: Arc<Slot>,
 }
 
 /// A reader's slot, which is freed when the reader and its monitors are dropped.
 struct Slot {
     buffer: Arc<PacketBuffer>,
-    slot: usize,
+    /// Index in `State::readers`.
+    index: usize,
 }
 
 /// The packets that a reader has taken, missed and not taken yet.
@@ -91,20 +92,20 @@ impl Reader {
             starts_at,
             ..ReaderState::default()
         };
-        let slot = state.free_slots.pop().unwrap_or_else(|| {
+        let index = state.free_slots.pop().unwrap_or_else(|| {
             state.readers.push(None);
             state.readers.len() - 1
         });
-        if let Some(place) = state.readers.get_mut(slot) {
-            *place = Some(reader);
+        if let Some(slot) = state.readers.get_mut(index) {
+            *slot = Some(reader);
         }
         drop(state);
-        Self { place: Arc::new(Slot { buffer, slot }) }
+        Self { slot: Arc::new(Slot { buffer, index }) }
     }
 
     /// Returns a monitor of this reader.
     pub fn monitor(&self) -> ReaderMonitor {
-        ReaderMonitor { place: Arc::clone(&self.place) }
+        ReaderMonitor { slot: Arc::clone(&self.slot) }
     }
 
     /// Waits until there is a packet to take and at least `min_bytes` of packets, or half of what the limits allow, or
@@ -113,15 +114,16 @@ impl Reader {
     /// A caller that collects batches passes a `min_bytes` greater than 0, and must add its own timeout.
     pub async fn ready(&self, min_bytes: u64) {
         poll_fn(|context| {
-            self.with(|state, slot| {
-                state.settle(slot);
-                let ended = state.has_end(slot);
+            self.with(|state, index| {
+                state.resolve_position(index);
+                let ended = state.has_end(index);
                 let State { ring, readers, limits, .. } = state;
-                let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else { return Poll::Ready(()) };
-                if ended || reader.has(min_bytes, ring, *limits) {
+                let Some(reader) = readers.get_mut(index).and_then(Option::as_mut) else { return Poll::Ready(()) };
+                if ended || reader.has_batch(min_bytes, ring, *limits) {
                     return Poll::Ready(());
                 }
                 reader.wake_at = min_bytes;
+                // `clone_from` does nothing if the same task waits again, which is the usual case.
                 match &mut reader.waker {
                     Some(waker) => waker.clone_from(context.waker()),
                     None => reader.waker = Some(context.waker().clone()),
@@ -135,9 +137,9 @@ impl Reader {
     /// Waits until the reader lags beyond its limits.
     pub async fn wait_until_overrun(&self) {
         poll_fn(|context| {
-            self.with(|state, slot| {
+            self.with(|state, index| {
                 let State { ring, readers, limits, .. } = state;
-                let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else { return Poll::Ready(()) };
+                let Some(reader) = readers.get_mut(index).and_then(Option::as_mut) else { return Poll::Ready(()) };
                 if reader.resync_due || reader.exceeds_limits(ring, *limits) {
                     return Poll::Ready(());
                 }
@@ -151,8 +153,8 @@ impl Reader {
     /// Waits until there are dropped packets that neither a batch nor [`Reader::take_dropped`] has reported.
     pub async fn wait_until_dropped(&self) {
         poll_fn(|context| {
-            self.with(|state, slot| {
-                let Some(reader) = state.reader(slot) else { return Poll::Ready(()) };
+            self.with(|state, index| {
+                let Some(reader) = state.reader(index) else { return Poll::Ready(()) };
                 if reader.dropped > reader.dropped_reported {
                     return Poll::Ready(());
                 }
@@ -165,13 +167,13 @@ impl Reader {
 
     /// Returns the number of dropped packets that neither a batch nor an earlier call has reported.
     pub fn take_dropped(&self) -> u64 {
-        self.with(|state, slot| state.reader(slot).map_or(0, ReaderState::take_dropped))
+        self.with(|state, index| state.reader(index).map_or(0, ReaderState::take_dropped))
     }
 
     /// Returns the next packet to take; `None` if there is none.
     pub fn peek(&self) -> Option<NextPacket> {
-        self.with(|state, slot| {
-            let next = state.settle(slot).filter(|next| !state.is_beyond_end(slot, *next))?;
+        self.with(|state, index| {
+            let next = state.resolve_position(index).filter(|next| !state.is_beyond_end(index, *next))?;
             let (header, size) = state.ring.peek(next)?;
             Some(NextPacket { header: Arc::clone(header), size })
         })
@@ -192,41 +194,45 @@ impl Reader {
     }
 
     fn take_where(&mut self, max_bytes: u64, wanted: impl Fn(&Arc<asf::Header>) -> bool) -> Option<Batch> {
-        let (batch, notify_writer) = self.with(|state, slot| {
-            let next = state.settle(slot)?;
+        let (batch, notify_writer) = self.with(|state, index| {
+            let next = state.resolve_position(index)?;
             if !state.ring.peek(next).is_some_and(|(header, _)| wanted(header)) {
                 return None;
             }
-            let max_packets = state.reader(slot)?.end.map_or(u64::MAX, |end| end.saturating_sub(next));
+            // A reader with its own end takes no packets that were appended later.
+            let max_packets = state.reader(index)?.end.map_or(u64::MAX, |end| end.saturating_sub(next));
             if max_packets == 0 {
                 return None;
             }
             let mut batch = state.ring.take(next, max_packets, max_bytes)?;
             let State { ring, readers, policy, limits, .. } = state;
-            let reader = readers.get_mut(slot).and_then(Option::as_mut)?;
+            let reader = readers.get_mut(index).and_then(Option::as_mut)?;
             batch.starts = reader.starts_at == Some(next);
+            // Reported with the first batch after the gap, and only once.
             batch.skipped = reader.take_dropped();
             reader.next += batch.sizes.len() as u64;
             reader.position += batch.len();
             reader.taken += batch.sizes.len() as u64;
             reader.padding_saved += batch.padding_saved;
+            // For a reader that does not keep packets, those taken count as arrived.
             if !reader.options.keeps_unacknowledged || reader.policy(*policy) != DropPolicy::Block {
                 reader.acknowledged = reader.next;
             }
             batch.needs_acknowledgement = reader.needs_acknowledgement(ring, *policy, *limits);
             Some((batch, state.should_notify_writer()))
         })?;
+        // Without the lock: the writer needs it to continue.
         if notify_writer {
-            self.place.buffer.room.notify_all();
+            self.slot.buffer.room.notify_all();
         }
         Some(batch)
     }
 
     /// Returns whether all packets were taken up to the end of the buffer or the reader's own end.
     pub fn at_end(&self) -> bool {
-        self.with(|state, slot| {
-            state.settle(slot);
-            state.is_at_end(slot)
+        self.with(|state, index| {
+            state.resolve_position(index);
+            state.is_at_end(index)
         })
     }
 
@@ -234,13 +240,13 @@ impl Reader {
     /// reader; see [`ReaderOptions::keeps_unacknowledged`]. Returns whether packets were released, and whether further
     /// acknowledgements are needed.
     pub fn acknowledge(&self, outstanding: u64) -> Acknowledged {
-        let (acknowledged, notify_writer) = self.with(|state, slot| {
+        let (acknowledged, notify_writer) = self.with(|state, index| {
             let State { ring, readers, policy, limits, .. } = state;
-            let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else {
+            let Some(reader) = readers.get_mut(index).and_then(Option::as_mut) else {
                 return (Acknowledged::default(), false);
             };
             // A rewind does not go back beyond a gap.
-            let arrived = ring.sequence_at(reader.position.saturating_sub(outstanding)).max(reader.behind_gap());
+            let arrived = ring.sequence_at(reader.position.saturating_sub(outstanding)).max(reader.after_last_gap());
             let arrived = arrived.min(reader.next);
             let advanced = arrived > reader.acknowledged;
             reader.acknowledged = reader.acknowledged.max(arrived);
@@ -248,7 +254,7 @@ impl Reader {
             (Acknowledged { advanced, more_needed }, advanced && state.should_notify_writer())
         });
         if notify_writer {
-            self.place.buffer.room.notify_all();
+            self.slot.buffer.room.notify_all();
         }
         acknowledged
     }
@@ -259,15 +265,15 @@ impl Reader {
     /// If some of the bytes were taken before a gap, the gap is extended, because going back there would also take the
     /// skipped packets.
     pub fn rewind(&mut self, bytes: u64) {
-        self.with(|state, slot| {
+        self.with(|state, index| {
             let State { ring, readers, policy, limits, .. } = state;
-            let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else { return };
-            let (packets, back) = ring.back(reader.next, reader.behind_gap(), bytes);
+            let Some(reader) = readers.get_mut(index).and_then(Option::as_mut) else { return };
+            let (packets, back) = ring.packets_before(reader.next, reader.after_last_gap(), bytes);
             reader.next -= packets;
             reader.position -= back;
             reader.acknowledged = reader.acknowledged.min(reader.next);
             reader.taken = reader.taken.saturating_sub(packets);
-            reader.lengthen_gaps(ring, bytes.saturating_sub(back));
+            reader.extend_last_gap(ring, bytes.saturating_sub(back));
             reader.drop_unreachable(ring, *policy, reader.options.limits.unwrap_or(*limits));
         });
     }
@@ -279,10 +285,10 @@ impl Reader {
     ///
     /// Returns the number of framed bytes that the reader will take a second time.
     pub fn move_to_key_frame(&mut self) -> u64 {
-        self.with(|state, slot| {
-            let Some(next) = state.settle(slot) else { return 0 };
+        self.with(|state, index| {
+            let Some(next) = state.resolve_position(index) else { return 0 };
             let State { ring, readers, policy, limits, .. } = state;
-            let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else { return 0 };
+            let Some(reader) = readers.get_mut(index).and_then(Option::as_mut) else { return 0 };
             if reader.options.resync == StartPosition::Live {
                 return 0;
             }
@@ -290,7 +296,7 @@ impl Reader {
             let policy = reader.policy(*policy);
             // A reader beyond its limits would be moved again immediately, unless it blocks the writer.
             let is_near = |key: &u64| policy == DropPolicy::Block || !limits.exceeded_by(&ring.lag(*key));
-            let floor = reader.behind_gap().max(ring.tail());
+            let floor = reader.after_last_gap().max(ring.tail());
             let behind = ring.key_frame_before(next).filter(|key| *key >= floor);
             if let Some(key) = behind.filter(is_near) {
                 let back = reader.position.saturating_sub(ring.position(key));
@@ -309,13 +315,14 @@ impl Reader {
 
     /// Returns how many packets the last `bytes` taken belong to, without gaps.
     pub fn packets_in_last(&self, bytes: u64) -> u64 {
-        self.with(|state, slot| {
+        self.with(|state, index| {
             let State { ring, readers, .. } = state;
-            let Some(reader) = readers.get(slot).and_then(Option::as_ref) else { return 0 };
+            let Some(reader) = readers.get(index).and_then(Option::as_ref) else { return 0 };
             let (mut before, mut left, mut packets) = (reader.next, bytes, 0);
+            // From the newest packet backwards, gap by gap. The packets within a gap were not taken, and are skipped.
             let starts = reader.gaps.iter().rev().map(|gap| (gap.end, gap.start));
             for (floor, beyond) in starts.chain([(reader.joined, reader.joined)]) {
-                let (count, back) = ring.back(before, floor, left);
+                let (count, back) = ring.packets_before(before, floor, left);
                 packets += count;
                 left = left.saturating_sub(back);
                 before = beyond;
@@ -326,20 +333,21 @@ impl Reader {
 
     /// Stops taking packets, without blocking the writer: packets not taken are dropped until [`Reader::resume`].
     pub fn pause(&self) {
-        self.with(|state, slot| {
-            if let Some(reader) = state.reader(slot) {
+        self.with(|state, index| {
+            if let Some(reader) = state.reader(index) {
                 reader.idle = true;
                 reader.streaming = false;
             }
         });
-        self.place.buffer.notify_writer();
+        self.slot.buffer.notify_writer();
     }
 
     /// Takes packets again, from the position that [`ReaderOptions::resync`] selects.
     pub fn resume(&self) {
-        self.with(|state, slot| {
+        self.with(|state, index| {
             let State { ring, readers, limits, .. } = state;
-            let Some(reader) = readers.get_mut(slot).and_then(Option::as_mut) else { return };
+            let Some(reader) = readers.get_mut(index).and_then(Option::as_mut) else { return };
+            // The packets since the pause were not counted one by one; they are counted as dropped here.
             if std::mem::take(&mut reader.idle) {
                 let to = reader.resync(ring, reader.options.limits.unwrap_or(*limits));
                 reader.skip_to(ring, to);
@@ -350,46 +358,47 @@ impl Reader {
     /// Sets whether the peer currently accepts packets. A blocking reader blocks the writer only in that case, or if no
     /// other reader streams.
     pub fn set_streaming(&self, streaming: bool) {
-        self.with(|state, slot| {
-            if let Some(reader) = state.reader(slot) {
+        self.with(|state, index| {
+            if let Some(reader) = state.reader(index) {
                 reader.streaming = streaming;
             }
             if state.writer_waits {
-                self.place.buffer.room.notify_all();
+                self.slot.buffer.room.notify_all();
             }
         });
     }
 
     /// Changes the reader's options.
     pub fn set_options(&self, options: ReaderOptions) {
-        self.with(|state, slot| {
-            if let Some(reader) = state.reader(slot) {
+        self.with(|state, index| {
+            if let Some(reader) = state.reader(index) {
                 reader.options = options;
             }
         });
-        self.place.buffer.notify_writer();
+        self.slot.buffer.notify_writer();
     }
 
     /// Returns whether no packet can be taken before the next key frame.
     pub fn waits_for_key_frame(&self) -> bool {
-        self.with(|state, slot| state.reader(slot).is_some_and(|reader| reader.seeks_key_frame && !reader.idle))
+        self.with(|state, index| state.reader(index).is_some_and(|reader| reader.seeks_key_frame && !reader.idle))
     }
 
     /// Returns the reader's progress since it was created.
     pub fn progress(&self) -> Progress {
-        self.place.progress()
+        self.slot.progress()
     }
 
+    /// Calls `f` with the locked state of the buffer and the index of the slot.
     fn with<R>(&self, f: impl FnOnce(&mut State, usize) -> R) -> R {
-        self.place.with(f)
+        self.slot.with(f)
     }
 }
 
 impl Drop for Reader {
     /// Monitors can still read the progress, but the writer no longer waits for this reader.
     fn drop(&mut self) {
-        self.with(|state, slot| {
-            if let Some(reader) = state.reader(slot) {
+        self.with(|state, index| {
+            if let Some(reader) = state.reader(index) {
                 reader.idle = true;
                 reader.streaming = false;
                 reader.waker = None;
@@ -397,16 +406,16 @@ impl Drop for Reader {
                 reader.dropped_waker = None;
             }
         });
-        self.place.buffer.notify_writer();
+        self.slot.buffer.notify_writer();
     }
 }
 
 impl ReaderMonitor {
     /// Sets the reader's own end: packets appended from now on are not for it.
-    pub fn end_here(&self) {
-        let waker = self.place.with(|state, slot| {
+    pub fn end_at_head(&self) {
+        let waker = self.slot.with(|state, index| {
             let head = state.ring.head();
-            let reader = state.reader(slot)?;
+            let reader = state.reader(index)?;
             reader.end = Some(head);
             reader.waker.take()
         });
@@ -417,19 +426,19 @@ impl ReaderMonitor {
 
     /// Returns the reader's progress.
     pub fn progress(&self) -> Progress {
-        self.place.progress()
+        self.slot.progress()
     }
 }
 
 impl Slot {
     fn with<R>(&self, f: impl FnOnce(&mut State, usize) -> R) -> R {
-        f(&mut self.buffer.lock(), self.slot)
+        f(&mut self.buffer.lock(), self.index)
     }
 
     /// Does not change the reader: where an overrun reader resumes is decided when it takes packets, not here.
     fn progress(&self) -> Progress {
-        self.with(|state, slot| {
-            let Some(reader) = state.readers.get(slot).and_then(Option::as_ref) else { return Progress::default() };
+        self.with(|state, index| {
+            let Some(reader) = state.readers.get(index).and_then(Option::as_ref) else { return Progress::default() };
             let mut lag = reader.lag(&state.ring);
             let ReaderState { taken, padding_saved, mut dropped, mut dropped_bytes, .. } = *reader;
             let received = reader.head(&state.ring).saturating_sub(reader.joined);
@@ -441,7 +450,7 @@ impl Slot {
             let queued = reader.options.limits.unwrap_or(state.limits).used_by(&lag);
             let blocks = !reader.idle && reader.policy(state.policy) == DropPolicy::Block;
             // Below this fraction the reader needs no acknowledgements, so the value would be out of date.
-            let held = reader.held(&state.ring, state.limits).0;
+            let held = reader.blocking_usage(&state.ring, state.limits).0;
             let congestion = if blocks && held >= ACKNOWLEDGE_FROM { held } else { queued };
             Progress { received, taken, padding_saved, dropped, dropped_bytes, lag, congestion }
         })
@@ -450,43 +459,46 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.with(|state, slot| {
-            if let Some(place) = state.readers.get_mut(slot) {
-                *place = None;
-                state.free_slots.push(slot);
+        self.with(|state, index| {
+            if let Some(slot) = state.readers.get_mut(index) {
+                *slot = None;
+                state.free_slots.push(index);
             }
         });
     }
 }
 
 impl State {
-    fn reader(&mut self, slot: usize) -> Option<&mut ReaderState> {
-        self.readers.get_mut(slot)?.as_mut()
+    fn reader(&mut self, index: usize) -> Option<&mut ReaderState> {
+        self.readers.get_mut(index)?.as_mut()
     }
 
-    fn is_beyond_end(&mut self, slot: usize, sequence: u64) -> bool {
-        self.reader(slot).and_then(|reader| reader.end).is_some_and(|end| sequence >= end)
+    /// Whether a packet was appended after the reader's own end.
+    fn is_beyond_end(&mut self, index: usize, sequence: u64) -> bool {
+        self.reader(index).and_then(|reader| reader.end).is_some_and(|end| sequence >= end)
     }
 
     /// Whether no further packets are appended for the reader.
-    fn has_end(&self, slot: usize) -> bool {
-        self.ended || self.readers.get(slot).and_then(Option::as_ref).is_some_and(|reader| reader.end.is_some())
+    fn has_end(&self, index: usize) -> bool {
+        self.ended || self.readers.get(index).and_then(Option::as_ref).is_some_and(|reader| reader.end.is_some())
     }
 
-    fn is_at_end(&self, slot: usize) -> bool {
-        let reader = self.readers.get(slot).and_then(Option::as_ref);
-        self.has_end(slot) && reader.is_none_or(|reader| reader.next >= reader.head(&self.ring))
+    /// Whether the reader has taken the last packet that it will get.
+    fn is_at_end(&self, index: usize) -> bool {
+        let reader = self.readers.get(index).and_then(Option::as_ref);
+        self.has_end(index) && reader.is_none_or(|reader| reader.next >= reader.head(&self.ring))
     }
 
     /// Returns the reader's position after moving it past packets that it cannot take: those that have left the
     /// buffer, those beyond its limits, and those before the key frame it needs.
-    fn settle(&mut self, slot: usize) -> Option<u64> {
+    fn resolve_position(&mut self, index: usize) -> Option<u64> {
         let Self { ring, readers, policy, limits, .. } = self;
-        let reader = readers.get_mut(slot)?.as_mut()?;
+        let reader = readers.get_mut(index)?.as_mut()?;
         let policy = reader.policy(*policy);
         let limits = reader.options.limits.unwrap_or(*limits);
-        let gone = std::mem::take(&mut reader.resync_due) || reader.next < ring.tail();
-        if gone || (policy != DropPolicy::Block && limits.exceeded_by(&reader.lag(ring))) {
+        // A reader that fell behind the oldest packet, or beyond its own limits, resumes where its policy says.
+        let was_overrun = std::mem::take(&mut reader.resync_due) || reader.next < ring.tail();
+        if was_overrun || (policy != DropPolicy::Block && limits.exceeded_by(&reader.lag(ring))) {
             let to = match policy {
                 DropPolicy::Oldest => ring.oldest_within(&limits, reader.next),
                 DropPolicy::Keyframe | DropPolicy::Block | DropPolicy::Disconnect => reader.resync(ring, limits),
@@ -494,6 +506,8 @@ impl State {
             reader.skip_to(ring, to);
         }
         if reader.seeks_key_frame {
+            // Until a key frame is appended, the reader stays at the head, so that the packets before it count as
+            // dropped.
             let key = ring.key_frame_from(reader.next);
             reader.seeks_key_frame = key.is_none();
             reader.starts_at = key;
@@ -567,13 +581,14 @@ impl ReaderState {
         }
     }
 
+    /// Moves the reader forward to `sequence`, and counts the packets in between as dropped.
     fn skip_to(&mut self, ring: &Ring, sequence: u64) {
         let Some(skipped) = sequence.min(self.head(ring)).checked_sub(self.next) else { return };
         if skipped == 0 {
             return;
         }
         let position = ring.position(self.next + skipped);
-        self.note_gap(ring, self.next..self.next + skipped);
+        self.record_gap(ring, self.next..self.next + skipped);
         self.dropped += skipped;
         self.dropped_bytes += position.saturating_sub(self.position);
         self.position = position;
@@ -583,13 +598,14 @@ impl ReaderState {
     }
 
     /// Returns the sequence number of the first packet after the last gap.
-    fn behind_gap(&self) -> u64 {
+    fn after_last_gap(&self) -> u64 {
         self.gaps.back().map_or(self.joined, |gap| gap.end)
     }
 
-    fn note_gap(&mut self, ring: &Ring, gap: Range<u64>) {
+    /// Records the packets `gap` as skipped, for a later rewind.
+    fn record_gap(&mut self, ring: &Ring, gap: Range<u64>) {
         // A rewind does not go back to packets whose size is unknown.
-        while self.gaps.front().is_some_and(|gap| gap.end <= ring.first_known()) {
+        while self.gaps.front().is_some_and(|gap| gap.end <= ring.first_with_known_size()) {
             self.gaps.pop_front();
         }
         match self.gaps.back_mut() {
@@ -599,13 +615,15 @@ impl ReaderState {
     }
 
     /// The last `bytes` taken before the last gap are lost too, so they extend it.
-    fn lengthen_gaps(&mut self, ring: &Ring, bytes: u64) {
+    fn extend_last_gap(&mut self, ring: &Ring, bytes: u64) {
         let mut left = bytes;
         while left > 0
             && let Some(gap) = self.gaps.pop_back()
         {
-            let floor = self.behind_gap();
-            let (packets, back) = ring.back(gap.start, floor, left);
+            // The packets taken between the previous gap and this one, from the end. If all of them are lost, both gaps
+            // become one, and the loop continues before it.
+            let floor = self.after_last_gap();
+            let (packets, back) = ring.packets_before(gap.start, floor, left);
             self.taken = self.taken.saturating_sub(packets);
             self.dropped += packets;
             self.dropped_bytes += back;

@@ -17,8 +17,12 @@ use wmhttp::packet::{FRAMING_LEN, data_framing};
 const BLOCK_BYTES: usize = 64 * 1024;
 /// Number of packets before the oldest one in the buffer whose sizes are still known. When a connection is lost after a
 /// stall, some packets that it had not delivered have left the buffer and must be counted.
-const REMEMBERED_SIZES: usize = 64 * 1024;
+const MAX_REMOVED_SIZES: usize = 64 * 1024;
 
+/// The packets in the buffer, from the oldest (`tail`) to the newest (before `head`).
+///
+/// A packet has a sequence number, counted from the first packet ever appended, and a byte position, counted in framed
+/// bytes from there. Both only increase, so that readers can keep them while packets are removed.
 #[derive(Default)]
 pub(super) struct Ring {
     /// Sequence number of `entries[0]`.
@@ -27,14 +31,16 @@ pub(super) struct Ring {
     tail_position: u64,
     entries: VecDeque<Entry>,
     /// Framed sizes in bytes of the packets before `entries[0]`, the newest last.
-    past: VecDeque<u32>,
-    runs: VecDeque<Segment>,
-    /// Packets that no reader has taken yet; the block is still growing. They follow the last run.
+    removed_sizes: VecDeque<u32>,
+    /// The bytes of the packets, oldest first.
+    segments: VecDeque<Segment>,
+    /// Packets that no reader has taken yet; the block is still growing. They follow the last segment.
     open: Option<OpenBlock>,
-    /// A block without readers, to be reused.
-    spare: Option<BytesMut>,
+    /// A block of a removed segment, to be reused.
+    spare_block: Option<BytesMut>,
     /// Sequence numbers of the packets at which decoding can start.
     key_frames: VecDeque<u64>,
+    /// The header of the newest packet.
     last_header: Option<Arc<asf::Header>>,
     /// Stream time appended so far.
     time: asf::StreamTime,
@@ -53,7 +59,7 @@ struct Entry {
     padding_saved: u64,
 }
 
-/// Consecutive packets of one stream.
+/// Consecutive packets of one stream, in memory that batches share.
 struct Segment {
     /// Sequence number and byte position of the first packet.
     first: u64,
@@ -62,7 +68,9 @@ struct Segment {
     bytes: Bytes,
 }
 
+/// The memory block to which packets are appended.
 struct OpenBlock {
+    /// Sequence number and byte position of the first packet in `block`.
     first: u64,
     start: u64,
     header: Arc<asf::Header>,
@@ -132,20 +140,23 @@ impl Batch {
 }
 
 impl Ring {
+    /// Returns the sequence number of the oldest packet in the buffer, or of the next one if the buffer is empty.
     pub(super) fn tail(&self) -> u64 {
         self.tail
     }
 
+    /// Returns the sequence number of the next packet to be appended.
     pub(super) fn head(&self) -> u64 {
         self.tail + self.entries.len() as u64
     }
 
-    /// Returns the number of packets in the buffer, and the size of the runs in bytes.
+    /// Returns the number of packets in the buffer, and the size of the segments in bytes.
     #[cfg(test)]
     pub(super) fn kept(&self) -> (usize, usize) {
-        (self.entries.len(), self.runs.iter().map(|run| run.bytes.len()).sum::<usize>() + BLOCK_BYTES)
+        (self.entries.len(), self.segments.iter().map(|segment| segment.bytes.len()).sum::<usize>() + BLOCK_BYTES)
     }
 
+    /// Copies a packet to the open block, framed as `$D` ([MS-WMHTTP] 2.2.3.3), and adds it to the index.
     pub(super) fn append<B: asf::PacketBytes>(&mut self, header: &Arc<asf::Header>, packet: &asf::Packet<B>) {
         let Ok(framing) = data_framing(packet.len()) else {
             // The parser emits no packet that is too large for PacketLength.
@@ -157,6 +168,7 @@ impl Ring {
         let new_stream = self.last_header.as_ref().is_none_or(|last| !Arc::ptr_eq(last, header));
         let wire_len = FRAMING_LEN + packet.len();
 
+        // A segment has one header, and a packet is not split between blocks.
         let fits = self.open.as_ref().is_some_and(|open| {
             Arc::ptr_eq(&open.header, header) && open.block.capacity() - open.block.len() >= wire_len
         });
@@ -168,8 +180,9 @@ impl Ring {
             first: sequence,
             start: position,
             header: Arc::clone(header),
-            block: block(self.spare.take(), wire_len),
+            block: block(self.spare_block.take(), wire_len),
         });
+        // The packets before were sealed: the next segment begins here, in the rest of the block.
         if open.block.is_empty() {
             open.first = sequence;
             open.start = position;
@@ -178,7 +191,7 @@ impl Ring {
         packet.write_to(&mut open.block);
 
         if new_stream {
-            self.time.splice();
+            self.time.discontinuity();
         }
         // A packet that could not be parsed has no send time.
         if packet.is_parsed() {
@@ -196,13 +209,13 @@ impl Ring {
         self.entries.push_back(Entry { end: position + wire_len as u64, time, padding_saved });
     }
 
-    /// Removes the oldest packet, and its run if this was the last packet in it.
+    /// Removes the oldest packet, and its segment if this was the last packet in it.
     pub(super) fn drop_oldest(&mut self) {
         let Some(entry) = self.entries.pop_front() else { return };
-        if self.past.len() >= REMEMBERED_SIZES {
-            self.past.pop_front();
+        if self.removed_sizes.len() >= MAX_REMOVED_SIZES {
+            self.removed_sizes.pop_front();
         }
-        self.past.push_back(u32::try_from(entry.end - self.tail_position).unwrap_or(u32::MAX));
+        self.removed_sizes.push_back(u32::try_from(entry.end - self.tail_position).unwrap_or(u32::MAX));
         self.tail += 1;
         self.tail_position = entry.end;
         self.padding_saved_at_tail = entry.padding_saved;
@@ -210,15 +223,15 @@ impl Ring {
             self.key_frames.pop_front();
         }
         let second_starts = self
-            .runs
+            .segments
             .get(1)
-            .map(|run| run.first)
+            .map(|segment| segment.first)
             .or_else(|| self.open.as_ref().filter(|open| !open.block.is_empty()).map(|open| open.first))
             .unwrap_or_else(|| self.head());
         if second_starts <= self.tail {
-            // No reader may hold a part of it any more.
-            let block = self.runs.pop_front().and_then(|run| run.bytes.try_into_mut().ok());
-            self.spare = block.or(self.spare.take());
+            // The conversion succeeds only if no batch shares the memory any more.
+            let block = self.segments.pop_front().and_then(|segment| segment.bytes.try_into_mut().ok());
+            self.spare_block = block.or(self.spare_block.take());
         }
     }
 
@@ -246,6 +259,7 @@ impl Ring {
 
     /// Returns the oldest packet from `sequence` on whose lag is within `limits`.
     pub(super) fn oldest_within(&self, limits: &Limits, sequence: u64) -> u64 {
+        // A binary search: the lag is smaller for each later packet.
         let (mut from, mut to) = (sequence.max(self.tail), self.head());
         while from < to {
             let middle = from + (to - from) / 2;
@@ -303,7 +317,7 @@ impl Ring {
         let size = self.entry(sequence)?.end - self.position(sequence);
         let header = match &self.open {
             Some(open) if !open.block.is_empty() && sequence >= open.first => &open.header,
-            Some(_) | None => &self.run_of(sequence)?.header,
+            Some(_) | None => &self.segment_of(sequence)?.header,
         };
         Some((header, usize::try_from(size).ok()?))
     }
@@ -313,17 +327,21 @@ impl Ring {
     pub(super) fn take(&mut self, sequence: u64, max_packets: u64, max_bytes: u64) -> Option<Batch> {
         let from = self.position(sequence);
         self.entry(sequence)?;
+        // The packets of the open block can be shared only after it was sealed. That is not done earlier than needed,
+        // because each segment is an entry of a vectored write.
         if self.open.as_ref().is_some_and(|open| self.position(open.first) < from.saturating_add(max_bytes)) {
             self.seal();
         }
-        let mut index = self.runs.partition_point(|run| run.first <= sequence).checked_sub(1)?;
-        let header = Arc::clone(&self.runs.get(index)?.header);
+        let mut index = self.segments.partition_point(|segment| segment.first <= sequence).checked_sub(1)?;
+        let header = Arc::clone(&self.segments.get(index)?.header);
 
         let skip = usize::try_from(sequence - self.tail).ok()?;
+        // The batch ends with the stream, or before the first packet that exceeds `max_bytes`.
         let last = self.end_of_stream(index).min(from.saturating_add(max_bytes));
         let until = self.entries.partition_point(|entry| entry.end <= last);
         let max_packets = usize::try_from(max_packets).unwrap_or(usize::MAX);
         let count = until.saturating_sub(skip).min(max_packets);
+        // Entries store the sum over all packets so far, so that of the batch is a difference.
         let saved_before = skip.checked_sub(1).and_then(|before| self.entries.get(before));
         let saved_before = saved_before.map_or(self.padding_saved_at_tail, |entry| entry.padding_saved);
         let mut saved = saved_before;
@@ -335,14 +353,14 @@ impl Ring {
             saved = entry.padding_saved;
         }
 
-        let runs = self.runs.partition_point(|run| run.start < end).saturating_sub(index);
-        let mut frames = Vec::with_capacity(runs);
+        let segments = self.segments.partition_point(|segment| segment.start < end).saturating_sub(index);
+        let mut frames = Vec::with_capacity(segments);
         let mut position = from;
         while position < end {
-            let run = self.runs.get(index)?;
-            let to = end.min(run.start + run.bytes.len() as u64);
-            let range = usize::try_from(position - run.start).ok()?..usize::try_from(to - run.start).ok()?;
-            frames.push(run.bytes.slice(range));
+            let segment = self.segments.get(index)?;
+            let to = end.min(segment.start + segment.bytes.len() as u64);
+            let range = usize::try_from(position - segment.start).ok()?..usize::try_from(to - segment.start).ok()?;
+            frames.push(segment.bytes.slice(range));
             position = to;
             index += 1;
         }
@@ -359,7 +377,7 @@ impl Ring {
 
     /// Returns how many packets from `floor` up to `sequence` the last `bytes` before `sequence` belong to, and how
     /// many bytes those packets have. Packets so old that their sizes are unknown are not counted.
-    pub(super) fn back(&self, sequence: u64, floor: u64, bytes: u64) -> (u64, u64) {
+    pub(super) fn packets_before(&self, sequence: u64, floor: u64, bytes: u64) -> (u64, u64) {
         let (mut packets, mut back) = (0, 0);
         while back < bytes
             && sequence - packets > floor
@@ -372,8 +390,8 @@ impl Ring {
     }
 
     /// Returns the sequence number of the oldest packet whose size is known.
-    pub(super) fn first_known(&self) -> u64 {
-        self.tail - self.past.len() as u64
+    pub(super) fn first_with_known_size(&self) -> u64 {
+        self.tail - self.removed_sizes.len() as u64
     }
 
     /// Returns the framed size in bytes of a packet, even if it has left the buffer.
@@ -381,9 +399,10 @@ impl Ring {
         match self.entry(sequence) {
             Some(entry) => Some(entry.end - self.position(sequence)),
             None => {
+                // The last of `removed_sizes` is that of the packet before `tail`.
                 let from_end = usize::try_from(self.tail.checked_sub(sequence)?).ok()?;
-                let index = self.past.len().checked_sub(from_end)?;
-                self.past.get(index).copied().map(u64::from)
+                let index = self.removed_sizes.len().checked_sub(from_end)?;
+                self.removed_sizes.get(index).copied().map(u64::from)
             }
         }
     }
@@ -391,6 +410,7 @@ impl Ring {
     /// Returns the byte position at which the packet `sequence` begins, or that of the oldest packet in the buffer if
     /// it was removed.
     pub(super) fn position(&self, sequence: u64) -> u64 {
+        // A packet begins where the previous one ends.
         match sequence.checked_sub(self.tail).and_then(|index| index.checked_sub(1)) {
             None => self.tail_position,
             Some(before) => {
@@ -407,31 +427,33 @@ impl Ring {
         self.tail + self.entries.partition_point(|entry| entry.end <= position) as u64
     }
 
+    /// Returns the index entry of a packet, if it is in the buffer.
     fn entry(&self, sequence: u64) -> Option<&Entry> {
         self.entries.get(usize::try_from(sequence.checked_sub(self.tail)?).ok()?)
     }
 
-    fn run_of(&self, sequence: u64) -> Option<&Segment> {
-        let after = self.runs.partition_point(|run| run.first <= sequence);
-        self.runs.get(after.checked_sub(1)?)
+    /// Returns the sealed segment that contains a packet.
+    fn segment_of(&self, sequence: u64) -> Option<&Segment> {
+        let after = self.segments.partition_point(|segment| segment.first <= sequence);
+        self.segments.get(after.checked_sub(1)?)
     }
 
-    /// Returns the byte position at which the stream of run `index` ends within the sealed runs.
+    /// Returns the byte position at which the stream of segment `index` ends within the sealed segments.
     fn end_of_stream(&self, index: usize) -> u64 {
-        let Some(header) = self.runs.get(index).map(|run| &run.header) else { return 0 };
-        self.runs
+        let Some(header) = self.segments.get(index).map(|segment| &segment.header) else { return 0 };
+        self.segments
             .iter()
             .skip(index)
-            .find(|run| !Arc::ptr_eq(&run.header, header))
-            .map(|run| run.start)
+            .find(|segment| !Arc::ptr_eq(&segment.header, header))
+            .map(|segment| segment.start)
             .or_else(|| self.open.as_ref().filter(|open| !open.block.is_empty()).map(|open| open.start))
             .unwrap_or_else(|| self.position(self.head()))
     }
 
-    /// Converts the collected packets to a run; the rest of the block is used for further packets.
+    /// Converts the appended packets to a segment; the rest of the block is used for further packets.
     fn seal(&mut self) {
         let Some(open) = self.open.as_mut().filter(|open| !open.block.is_empty()) else { return };
-        self.runs.push_back(Segment {
+        self.segments.push_back(Segment {
             first: open.first,
             start: open.start,
             header: Arc::clone(&open.header),
@@ -441,11 +463,11 @@ impl Ring {
 }
 
 /// Returns an empty block for packets of `wire_len` bytes, with space for a whole number of them.
-fn block(spare: Option<BytesMut>, wire_len: usize) -> BytesMut {
+fn block(spare_block: Option<BytesMut>, wire_len: usize) -> BytesMut {
     let len = (BLOCK_BYTES / wire_len).max(1) * wire_len;
-    if let Some(mut block) = spare {
+    if let Some(mut block) = spare_block {
         block.clear();
-        // A run is a part of its block.
+        // The block was split into segments, so its length is that of the last one. Its memory is larger.
         if block.try_reclaim(len) {
             return block;
         }

@@ -55,7 +55,7 @@ fn numbers(batch: &Batch) -> Vec<u32> {
     numbers
 }
 
-fn by(policy: DropPolicy) -> ReaderOptions {
+fn with_policy(policy: DropPolicy) -> ReaderOptions {
     ReaderOptions { policy: Some(policy), ..ReaderOptions::default() }
 }
 
@@ -77,7 +77,7 @@ fn unlimited() -> Arc<PacketBuffer> {
     PacketBuffer::new(Limits { time: Duration::ZERO, bytes: 0, packets: 0 })
 }
 
-fn of_packets(packets: usize) -> Arc<PacketBuffer> {
+fn limited_to(packets: usize) -> Arc<PacketBuffer> {
     PacketBuffer::new(Limits { time: Duration::ZERO, bytes: 0, packets })
 }
 
@@ -138,8 +138,8 @@ fn a_batch_never_mixes_streams() {
 #[test]
 fn a_reader_overrun_after_a_peek_takes_nothing() {
     let (one, two) = (header(300), header(400));
-    let buffer = of_packets(5);
-    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
+    let buffer = limited_to(5);
+    let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Keyframe));
     append(&buffer, &one, 0..3);
     let seen = reader.peek().unwrap();
     assert!(Arc::ptr_eq(&seen.header, &one));
@@ -171,13 +171,13 @@ fn limits_of_packets_bytes_and_time() {
     ] {
         let buffer = PacketBuffer::new(limits);
         append(&buffer, &header, 0..100);
-        let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Oldest));
+        let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Oldest));
         assert_eq!(take_all(&mut reader), (100 - kept..100).collect::<Vec<_>>(), "{limits:?}");
     }
 }
 
 #[test]
-fn where_readers_start() {
+fn readers_start_at_their_start_position() {
     let header = header(300);
     let buffer = unlimited();
     append(&buffer, &header, 0..25);
@@ -190,7 +190,7 @@ fn where_readers_start() {
 }
 
 #[test]
-fn the_first_packet_of_a_stream_is_a_start() {
+fn decoding_can_start_at_the_first_packet_of_a_stream() {
     let header = header(300);
     let buffer = unlimited();
     let mut reader = buffer.reader(StartPosition::LatestKeyframe, ReaderOptions::default());
@@ -201,8 +201,8 @@ fn the_first_packet_of_a_stream_is_a_start() {
 #[test]
 fn an_overrun_reader_resumes_at_the_latest_key_frame_and_reports_the_gap() {
     let header = header(300);
-    let buffer = of_packets(15);
-    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
+    let buffer = limited_to(15);
+    let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Keyframe));
     append(&buffer, &header, 0..5);
     assert_eq!(take_all(&mut reader), [0, 1, 2, 3, 4]);
     append(&buffer, &header, 5..44);
@@ -221,13 +221,13 @@ fn packets_after_a_readers_end_are_not_lag() {
     let time = |limit| Limits { time: Duration::from_millis(limit), bytes: 0, packets: 0 };
     for policy in [DropPolicy::Keyframe, DropPolicy::Block] {
         let buffer = PacketBuffer::new(time(100_000));
-        let options = ReaderOptions { limits: Some(time(1000)), ..by(policy) };
+        let options = ReaderOptions { limits: Some(time(1000)), ..with_policy(policy) };
         let mut reader = buffer.reader(StartPosition::Oldest, options);
         append(&buffer, &header, 0..5);
-        reader.monitor().end_here();
+        reader.monitor().end_at_head();
         append(&buffer, &header, 5..50);
         assert_eq!(reader.progress().lag.time, Duration::from_millis(400));
-        assert!(!buffer.lock().is_held_back(), "{policy:?}");
+        assert!(!buffer.lock().is_writer_blocked(), "{policy:?}");
         assert_eq!(take_all(&mut reader), [0, 1, 2, 3, 4], "{policy:?}");
         assert_eq!(reader.progress().lag, Lag::default());
     }
@@ -237,7 +237,7 @@ fn packets_after_a_readers_end_are_not_lag() {
 fn policies_of_an_overrun_reader() {
     let header = header(300);
     for (policy, first) in [(DropPolicy::Keyframe, 40), (DropPolicy::Disconnect, 40), (DropPolicy::Oldest, 34)] {
-        let buffer = of_packets(10);
+        let buffer = limited_to(10);
         let mut reader = buffer.reader(StartPosition::Oldest, ReaderOptions::default());
         buffer.set_policy(policy);
         append(&buffer, &header, 0..44);
@@ -248,8 +248,8 @@ fn policies_of_an_overrun_reader() {
 #[test]
 fn an_overrun_reader_waits_for_a_key_frame_if_the_buffer_has_none() {
     let header = header(300);
-    let buffer = of_packets(4);
-    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
+    let buffer = limited_to(4);
+    let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Keyframe));
     append(&buffer, &header, 0..18);
     assert!(reader.take(u64::MAX).is_none());
     append(&buffer, &header, 18..22);
@@ -260,8 +260,8 @@ fn an_overrun_reader_waits_for_a_key_frame_if_the_buffer_has_none() {
 #[test]
 fn rewinding_repeats_whole_packets() {
     let header = header(300);
-    let buffer = of_packets(20);
-    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Oldest));
+    let buffer = limited_to(20);
+    let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Oldest));
     append(&buffer, &header, 0..10);
     take_all(&mut reader);
     for (bytes, again) in [(0, vec![]), (1, vec![9]), (304, vec![9]), (305, vec![8, 9]), (304 * 4, vec![6, 7, 8, 9])] {
@@ -278,7 +278,7 @@ fn moving_to_a_key_frame() {
     let header = header(300);
     for policy in [DropPolicy::Keyframe, DropPolicy::Block] {
         let buffer = unlimited();
-        let mut reader = buffer.reader(StartPosition::Oldest, by(policy));
+        let mut reader = buffer.reader(StartPosition::Oldest, with_policy(policy));
         assert_eq!(reader.move_to_key_frame(), 0);
         append(&buffer, &header, 0..25);
         assert_eq!(numbers(&reader.take(304 * 13).unwrap()), (0..13).collect::<Vec<_>>());
@@ -299,8 +299,8 @@ fn moving_to_a_key_frame() {
     for (policy, first, dropped) in
         [(DropPolicy::Keyframe, 20, 5), (DropPolicy::Oldest, 15, 0), (DropPolicy::Block, 15, 0)]
     {
-        let buffer = of_packets(12);
-        let mut reader = buffer.reader(StartPosition::Oldest, by(policy));
+        let buffer = limited_to(12);
+        let mut reader = buffer.reader(StartPosition::Oldest, with_policy(policy));
         append(&buffer, &header, 0..12);
         reader.take(304 * 12).unwrap();
         append(&buffer, &header, 12..15);
@@ -312,8 +312,10 @@ fn moving_to_a_key_frame() {
     }
     // There is no position to move to.
     let buffer = unlimited();
-    let mut reader =
-        buffer.reader(StartPosition::Live, ReaderOptions { resync: StartPosition::Live, ..by(DropPolicy::Keyframe) });
+    let mut reader = buffer.reader(
+        StartPosition::Live,
+        ReaderOptions { resync: StartPosition::Live, ..with_policy(DropPolicy::Keyframe) },
+    );
     append(&buffer, &header, 0..5);
     reader.take(304 * 3).unwrap();
     assert_eq!(reader.move_to_key_frame(), 0);
@@ -324,8 +326,8 @@ fn moving_to_a_key_frame() {
 #[test]
 fn rewinding_beyond_the_buffer_counts_the_loss() {
     let header = header(300);
-    let buffer = of_packets(20);
-    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Oldest));
+    let buffer = limited_to(20);
+    let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Oldest));
     append(&buffer, &header, 0..50);
     take_all(&mut reader);
     assert_eq!(counts(&reader), (20, 30));
@@ -344,8 +346,8 @@ fn rewinding_beyond_the_buffer_counts_the_loss() {
 #[test]
 fn rewinding_beyond_a_gap_extends_it() {
     let header = header(300);
-    let buffer = of_packets(20);
-    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
+    let buffer = limited_to(20);
+    let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Keyframe));
     append(&buffer, &header, 0..5);
     take_all(&mut reader);
     append(&buffer, &header, 5..44);
@@ -362,16 +364,16 @@ fn rewinding_beyond_a_gap_extends_it() {
     assert_eq!(reader.packets_in_last(u64::MAX), 5);
 }
 
-fn keeps() -> ReaderOptions {
-    ReaderOptions { keeps_unacknowledged: true, ..by(DropPolicy::Block) }
+fn keeping_unacknowledged() -> ReaderOptions {
+    ReaderOptions { keeps_unacknowledged: true, ..with_policy(DropPolicy::Block) }
 }
 
 /// Packets that a blocking reader has taken are kept until the peer acknowledges them, and block the writer.
 #[test]
 fn unacknowledged_packets_are_kept() {
     let header = header(300);
-    let buffer = of_packets(10);
-    let mut reader = buffer.reader(StartPosition::Oldest, keeps());
+    let buffer = limited_to(10);
+    let mut reader = buffer.reader(StartPosition::Oldest, keeping_unacknowledged());
     reader.set_streaming(true);
     append(&buffer, &header, 0..4);
     assert!(!reader.take(u64::MAX).unwrap().needs_acknowledgement, "4 of 10");
@@ -379,14 +381,14 @@ fn unacknowledged_packets_are_kept() {
     assert!(reader.take(304).unwrap().needs_acknowledgement, "6 of 10");
     append(&buffer, &header, 6..11);
     take_all(&mut reader);
-    assert!(buffer.lock().is_held_back(), "all is taken, and none acknowledged");
+    assert!(buffer.lock().is_writer_blocked(), "all is taken, and none acknowledged");
     assert_eq!(reader.progress().lag, Lag::default(), "nothing is queued");
     assert_eq!(reader.progress().congestion, 1.0);
     let nothing = Acknowledged { advanced: false, more_needed: true };
     assert_eq!(reader.acknowledge(11 * 304 - 303), nothing, "the first packet is not complete");
     assert_eq!(reader.acknowledge(7 * 304 + 1), Acknowledged { advanced: true, more_needed: true });
     assert_eq!(reader.acknowledge(11 * 304), nothing, "an older acknowledgement has no effect");
-    assert!(!buffer.lock().is_held_back());
+    assert!(!buffer.lock().is_writer_blocked());
     append(&buffer, &header, 11..14);
     assert_eq!(buffer.lock().ring.tail(), 3, "kept from the packet that has partly arrived");
     reader.rewind(8 * 304);
@@ -401,31 +403,34 @@ fn unacknowledged_packets_are_kept() {
 #[test]
 fn only_blocking_readers_keep_packets() {
     let header = header(300);
-    for options in [by(DropPolicy::Block), ReaderOptions { policy: Some(DropPolicy::Keyframe), ..keeps() }] {
-        let buffer = of_packets(10);
+    for options in [
+        with_policy(DropPolicy::Block),
+        ReaderOptions { policy: Some(DropPolicy::Keyframe), ..keeping_unacknowledged() },
+    ] {
+        let buffer = limited_to(10);
         let mut reader = buffer.reader(StartPosition::Oldest, options);
         reader.set_streaming(true);
         append(&buffer, &header, 0..11);
         take_all(&mut reader);
-        assert!(!buffer.lock().is_held_back(), "{options:?}");
+        assert!(!buffer.lock().is_writer_blocked(), "{options:?}");
         append(&buffer, &header, 11..12);
         assert!(!reader.take(u64::MAX).unwrap().needs_acknowledgement);
         assert_eq!(buffer.lock().ring.tail(), 2);
         // A changed option applies from then on.
-        reader.set_options(keeps());
+        reader.set_options(keeping_unacknowledged());
         append(&buffer, &header, 12..20);
         take_all(&mut reader);
-        assert!(!buffer.lock().is_held_back(), "{options:?}");
+        assert!(!buffer.lock().is_writer_blocked(), "{options:?}");
         append(&buffer, &header, 20..23);
-        assert!(buffer.lock().is_held_back(), "{options:?}");
+        assert!(buffer.lock().is_writer_blocked(), "{options:?}");
     }
 }
 
 #[test]
-fn a_rewind_further_than_anything_known_stays_sound() {
+fn rewinding_beyond_all_known_packets_is_harmless() {
     let header = header(300);
-    let buffer = of_packets(20);
-    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Oldest));
+    let buffer = limited_to(20);
+    let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Oldest));
     append(&buffer, &header, 0..10);
     take_all(&mut reader);
     reader.rewind(u64::MAX);
@@ -435,12 +440,12 @@ fn a_rewind_further_than_anything_known_stays_sound() {
 #[test]
 fn each_reader_has_its_own_limits() {
     let header = header(300);
-    let buffer = of_packets(10);
+    let buffer = limited_to(10);
     let few = Limits { time: Duration::ZERO, bytes: 0, packets: 4 };
     let many = Limits { packets: 30, ..few };
     let own = |limits, policy| ReaderOptions { limits: Some(limits), policy: Some(policy), ..ReaderOptions::default() };
     let mut tight = buffer.reader(StartPosition::Oldest, own(few, DropPolicy::Oldest));
-    let mut plain = buffer.reader(StartPosition::Oldest, by(DropPolicy::Oldest));
+    let mut plain = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Oldest));
     let mut loose = buffer.reader(StartPosition::Oldest, own(many, DropPolicy::Oldest));
     append(&buffer, &header, 0..50);
     let firsts = [&mut tight, &mut plain, &mut loose].map(|reader| take_all(reader)[0]);
@@ -454,10 +459,10 @@ fn each_reader_has_its_own_limits() {
 #[test]
 fn a_key_frame_beyond_the_limits_is_not_used() {
     let header = header(300);
-    let buffer = of_packets(100);
+    let buffer = limited_to(100);
     let few = Limits { time: Duration::ZERO, bytes: 0, packets: 4 };
     let mut reader =
-        buffer.reader(StartPosition::Oldest, ReaderOptions { limits: Some(few), ..by(DropPolicy::Keyframe) });
+        buffer.reader(StartPosition::Oldest, ReaderOptions { limits: Some(few), ..with_policy(DropPolicy::Keyframe) });
     append(&buffer, &header, 0..18);
     assert!(reader.take(u64::MAX).is_none());
     append(&buffer, &header, 18..22);
@@ -466,13 +471,14 @@ fn a_key_frame_beyond_the_limits_is_not_used() {
 }
 
 #[test]
-fn where_overrun_readers_resume() {
+fn overrun_readers_resume_where_their_options_say() {
     let header = header(300);
     for (resync, first) in
         [(StartPosition::LatestKeyframe, 40), (StartPosition::Live, 44), (StartPosition::NextKeyframe, 50)]
     {
-        let buffer = of_packets(10);
-        let mut reader = buffer.reader(StartPosition::Oldest, ReaderOptions { resync, ..by(DropPolicy::Keyframe) });
+        let buffer = limited_to(10);
+        let mut reader =
+            buffer.reader(StartPosition::Oldest, ReaderOptions { resync, ..with_policy(DropPolicy::Keyframe) });
         append(&buffer, &header, 0..44);
         let mut got = take_all(&mut reader);
         append(&buffer, &header, 44..52);
@@ -489,7 +495,7 @@ fn a_reader_may_end_before_the_buffer() {
     let buffer = unlimited();
     let mut reader = buffer.reader(StartPosition::Oldest, ReaderOptions::default());
     append(&buffer, &header, 0..8);
-    reader.monitor().end_here();
+    reader.monitor().end_at_head();
     append(&buffer, &header, 8..12);
     assert!(!reader.at_end());
     assert_eq!(take_all(&mut reader), (0..8).collect::<Vec<_>>());
@@ -501,8 +507,8 @@ fn a_reader_may_end_before_the_buffer() {
 #[test]
 fn the_padding_saved_is_that_of_the_packets_taken() {
     let header = header(300);
-    let buffer = of_packets(6);
-    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Oldest));
+    let buffer = limited_to(6);
+    let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Oldest));
     let stripped = |n: u32| {
         let bytes = PacketBuilder::asfmux(300, vec![Payload::new(VIDEO, &n.to_le_bytes())]).build();
         Packet::parse([bytes, Bytes::new()], &header, Padding::Explicit)
@@ -518,10 +524,10 @@ fn the_padding_saved_is_that_of_the_packets_taken() {
 }
 
 #[test]
-fn counts_add_up_whatever_happens() {
+fn counts_always_add_up() {
     let header = header(300);
-    let buffer = of_packets(12);
-    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
+    let buffer = limited_to(12);
+    let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Keyframe));
     let mut appended = 0;
     for step in 0..200_u32 {
         let more = step * 7 % 23;
@@ -554,14 +560,14 @@ fn packets_beyond_the_limits_are_dropped_immediately() {
         (DropPolicy::Oldest, Some(few), 4),
         (DropPolicy::Disconnect, Some(few), 4),
     ] {
-        let buffer = of_packets(10);
-        let mut reader = buffer.reader(StartPosition::Oldest, ReaderOptions { limits, ..by(policy) });
+        let buffer = limited_to(10);
+        let mut reader = buffer.reader(StartPosition::Oldest, ReaderOptions { limits, ..with_policy(policy) });
         // A streaming reader with room lets the writer continue.
-        let mut streams = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+        let mut streams = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Block));
         streams.set_streaming(true);
         let mut dropped = 0;
         for n in 0..35 {
-            assert!(!buffer.lock().is_held_back());
+            assert!(!buffer.lock().is_writer_blocked());
             append(&buffer, &header, n..n + 1);
             take_all(&mut streams);
             let now = reader.progress();
@@ -586,26 +592,26 @@ fn packets_beyond_the_limits_are_dropped_immediately() {
 #[test]
 fn monitors_do_not_change_the_reader() {
     let header = header(300);
-    let buffer = of_packets(25);
-    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
-    let observer = reader.monitor();
+    let buffer = limited_to(25);
+    let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Keyframe));
+    let monitor = reader.monitor();
     append(&buffer, &header, 0..48);
     assert_eq!(
-        (observer.progress().dropped, observer.progress().lag.packets),
+        (monitor.progress().dropped, monitor.progress().lag.packets),
         (23, 25),
         "packets in the buffer are queued"
     );
     append(&buffer, &header, 48..55);
     assert_eq!(take_all(&mut reader), [50, 51, 52, 53, 54], "the most recent key frame at that time");
-    assert_eq!(observer.progress().dropped, 50);
+    assert_eq!(monitor.progress().dropped, 50);
     drop(reader);
     append(&buffer, &header, 55..60);
-    let progress = observer.progress();
+    let progress = monitor.progress();
     assert_eq!((progress.taken, progress.dropped, progress.lag.packets), (5, 55, 0));
 }
 
 #[test]
-fn memory_follows_the_limits() {
+fn memory_is_bounded_by_the_limits() {
     let header = header(1000);
     let buffer = PacketBuffer::new(Limits { time: Duration::ZERO, bytes: 100_000, packets: 0 });
     for n in 0..10_000 {
@@ -620,11 +626,11 @@ fn memory_follows_the_limits() {
 /// The batch marks the packet at which a reader started or resumed because of a key frame, even if it is taken again.
 #[test]
 fn a_batch_marks_the_start_of_its_reader() {
-    let buffer = of_packets(15);
+    let buffer = limited_to(15);
     let header = header(200);
     append(&buffer, &header, 0..15);
-    let mut latest = buffer.reader(StartPosition::LatestKeyframe, by(DropPolicy::Keyframe));
-    let mut live = buffer.reader(StartPosition::Live, by(DropPolicy::Keyframe));
+    let mut latest = buffer.reader(StartPosition::LatestKeyframe, with_policy(DropPolicy::Keyframe));
+    let mut live = buffer.reader(StartPosition::Live, with_policy(DropPolicy::Keyframe));
     let starts = |reader: &mut Reader| reader.take(u64::MAX).map(|batch| (numbers(&batch)[0], batch.starts));
     assert_eq!(starts(&mut latest), Some((10, true)));
     latest.rewind(u64::MAX);

@@ -77,11 +77,14 @@ impl Backoff {
         let delay = if earlier == 0 && had_streamed {
             Duration::ZERO
         } else {
+            // The immediate retry after a loss does not count, so that the second one waits for the initial delay. The
+            // exponent is limited because the result is bounded by `delay_max` long before.
             let steps = i32::try_from(earlier.saturating_sub(u32::from(had_streamed))).unwrap_or(i32::MAX);
             let grown = policy.delay.as_secs_f64() * FACTOR.powi(steps.min(100));
             let bounded = grown.min(policy.delay_max.as_secs_f64());
             Duration::from_secs_f64(bounded * (1.0 + JITTER * (2.0 * random - 1.0)))
         };
+        // The server's Retry-After can only prolong the delay: it does not know how often this client has failed.
         Some(asked.map_or(delay, |asked| delay.max(asked)))
     }
 }

@@ -21,6 +21,7 @@ impl Bitrate {
         match self.since {
             Some(since) if now.saturating_duration_since(since) < AVERAGING_WINDOW => {}
             Some(since) => {
+                // After a pause of more than a window, nothing of the old one is within the averaging time.
                 let next_to = now.saturating_duration_since(since) < AVERAGING_WINDOW * 2;
                 self.before = if next_to { self.bytes } else { 0 };
                 self.bytes = 0;

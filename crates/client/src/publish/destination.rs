@@ -23,8 +23,8 @@ use self::control::next_instruction;
 use self::early_warnings::EarlyWarnings;
 use self::reporting::Reporting;
 use self::resend::{Body, BodyEnd};
-use self::retries::{Retry, answer_to};
-use super::body_layout::BodyMap;
+use self::retries::{Retry, retry_decision_of};
+use super::body_layout::BodyLayout;
 use super::stats::Stats;
 use super::status::{State, Status};
 use super::{DestinationObserver, lock};
@@ -51,7 +51,7 @@ pub(super) struct DestinationTask {
     progress: PushProgress,
     retry: Retry,
     /// Set while credentials or a ticket are requested.
-    asking: Option<BlockingTask<AuthReply>>,
+    auth_request: Option<BlockingTask<AuthReply>>,
     shutdown: Shutdown,
     flow: Flow,
     body: Body,
@@ -69,9 +69,9 @@ struct PushProgress {
     was_opened: bool,
     /// A reconnect after an open session was reported as started and not yet as finished.
     reconnecting: bool,
-    /// The server has lost the stream, or is another one, so a new session must begin with data that is decodable by
-    /// itself.
-    begins_anew: bool,
+    /// The server has lost the stream, or is another one, so a new session must begin at a key frame: nothing before it
+    /// can be decoded there.
+    restarts_at_key_frame: bool,
 }
 
 /// How and when the task ends or rests.
@@ -105,11 +105,16 @@ enum AuthReply {
     Ticket(Result<Vec<u8>, String>),
 }
 
+/// What the task waits for.
 enum TaskEvent {
     Transport(TransportEvent),
+    /// Packets can be taken from the buffer.
     Data,
+    /// [`Session::deadline`] has passed.
     Deadline,
+    /// It is time for the next attempt.
     Retry,
+    /// The reader lags beyond its limits.
     Overrun,
     /// It is time to query the kernel for acknowledgements.
     AcknowledgementDue,
@@ -119,8 +124,11 @@ enum TaskEvent {
     DroppedDue,
     /// It is time to report a threat to the push.
     EarlyWarning,
+    /// The application has decided whether to retry.
     Answer(bool),
+    /// Credentials or a ticket have arrived, or will not.
     AuthReply(AuthReply),
+    /// The time for draining is over.
     DrainDue,
     Command(Command),
     /// [`Control`] has changed.
@@ -152,7 +160,7 @@ impl DestinationTask {
             state: State::Idle,
             progress: PushProgress::default(),
             retry: Retry::default(),
-            asking: None,
+            auth_request: None,
             shutdown: Shutdown { may_connect: true, drain_by: None, ending: false, done: false },
             flow: Flow::default(),
             body: Body::default(),
@@ -180,66 +188,71 @@ impl DestinationTask {
             while let Some(output) = self.session.poll() {
                 self.handle_output(output);
             }
-            if self.shutdown.done || !self.feed() {
+            if self.shutdown.done || !self.send_packets() {
                 break;
             }
         }
+        // A destination that is not streaming must not block the pipeline while others are.
         self.reader.set_streaming(self.session.is_streaming());
         if self.reader.waits_for_key_frame() && self.session.wants_data() {
             if !std::mem::replace(&mut self.flow.key_frame_wanted, true) {
-                self.want_key_frame();
+                self.request_key_frame();
             }
         } else {
             self.flow.key_frame_wanted = false;
         }
+        // Checked after each event: no timer marks the moment at which a push has lasted long enough to count as a
+        // success.
         if self.retry.backoff.failures() > 0 && self.progress.streaming_since.is_some() {
             let last = lock(&self.stats).last_error.clone();
             if last.is_some_and(|last| self.has_streamed(&last)) {
                 self.reset_backoff();
             }
         }
-        self.note_connection();
+        self.update_telemetry();
         self.watch_acknowledgement();
     }
 
+    /// Waits for the next event. Each branch may be dropped and created again without losing an event.
     async fn next_event(&mut self) -> TaskEvent {
         let wants_data = self.session.wants_data() && self.flow.wants_room.is_none();
         let deadline = self.session.deadline();
-        let gather_until = self.flow.coalescer.until(Instant::now());
-        let breaks_off = self.disconnects_on_overrun();
+        let collect_until = self.flow.coalescer.until(Instant::now());
+        let may_disconnect = self.disconnects_on_overrun();
         let early_warning_at = self.early_warning().map(|(at, _)| at);
         let acknowledgement_at = self.acknowledgement.poll.at();
         let dropped_at = self.reporting.dropped.report_at.filter(|_| self.reporting.dropped.packets > 0);
         let (retry_at, drain_by, wants_room) = (self.retry.at, self.shutdown.drain_by, self.flow.wants_room);
-        let Self { client, reader, commands, control, retry, asking, .. } = self;
+        let Self { client, reader, commands, control, retry, auth_request, .. } = self;
         let decision = &mut retry.decision;
         tokio::select! {
             incoming = client.next(wants_room) => TaskEvent::Transport(incoming),
-            () = wait_for_batch(reader, gather_until), if wants_data => TaskEvent::Data,
+            () = wait_for_batch(reader, collect_until), if wants_data => TaskEvent::Data,
             () = at(deadline), if deadline.is_some() => TaskEvent::Deadline,
             () = at(retry_at), if retry_at.is_some() => TaskEvent::Retry,
-            () = reader.wait_until_overrun(), if breaks_off => TaskEvent::Overrun,
+            () = reader.wait_until_overrun(), if may_disconnect => TaskEvent::Overrun,
             () = at(acknowledgement_at), if acknowledgement_at.is_some() => TaskEvent::AcknowledgementDue,
             // While the task takes packets, the next batch reports the dropped ones.
             () = reader.wait_until_dropped(), if !wants_data && dropped_at.is_none() => TaskEvent::Dropped,
             () = at(dropped_at), if dropped_at.is_some() => TaskEvent::DroppedDue,
             () = at(early_warning_at), if early_warning_at.is_some() => TaskEvent::EarlyWarning,
-            answer = answer_to(decision), if decision.is_some() => TaskEvent::Answer(answer),
-            answer = auth_reply(asking), if asking.is_some() => TaskEvent::AuthReply(answer),
+            answer = retry_decision_of(decision), if decision.is_some() => TaskEvent::Answer(answer),
+            answer = auth_reply(auth_request), if auth_request.is_some() => TaskEvent::AuthReply(answer),
             () = at(drain_by), if drain_by.is_some() => TaskEvent::DrainDue,
             event = next_instruction(commands, control) => event,
         }
     }
 
-    fn handle(&mut self, next_event: TaskEvent) {
+    /// Passes an event to the session, or to the part of the task that it concerns.
+    fn handle(&mut self, event: TaskEvent) {
         let now = Instant::now();
-        match next_event {
+        match event {
             TaskEvent::Data => {}
-            TaskEvent::Transport(TransportEvent::Room) => self.has_room(),
+            TaskEvent::Transport(TransportEvent::Room) => self.clear_full_queue(),
             TaskEvent::Transport(TransportEvent::Connected) => self.session.handle_connected(),
             TaskEvent::Transport(TransportEvent::Resolved) => {
                 if self.state == State::Locating {
-                    self.step(Status::Connecting, State::Connecting, Hresult::OK, None);
+                    self.change_state(Status::Connecting, State::Connecting, Hresult::OK, None);
                 }
             }
             TaskEvent::Transport(TransportEvent::Response { head, undelivered }) => {
@@ -262,11 +275,11 @@ impl DestinationTask {
                 // If a response is missing, this is the end of the body. After `$E`, nothing that has left this process
                 // is sent again.
                 self.body.undelivered =
-                    if self.session.is_ending() { self.client.waiting() } else { self.client.undelivered() };
+                    if self.session.is_ending() { self.client.unsent_bytes() } else { self.client.undelivered() };
                 self.session.handle_timeout(now);
             }
             TaskEvent::Retry => self.connect(),
-            TaskEvent::Overrun => self.wait_until_overrun(),
+            TaskEvent::Overrun => self.disconnect_overrun(),
             TaskEvent::Transport(TransportEvent::Closed { delivered }) => {
                 if delivered {
                     self.body.undelivered = 0;
@@ -276,19 +289,19 @@ impl DestinationTask {
             TaskEvent::AcknowledgementDue => self.check_acknowledged(now),
             TaskEvent::Dropped => {
                 let dropped = self.reader.take_dropped();
-                self.note_dropped(dropped);
+                self.record_dropped(dropped);
             }
             TaskEvent::DroppedDue => self.report_dropped(),
             TaskEvent::EarlyWarning => self.report_early_warning(),
-            TaskEvent::Answer(resume) => self.answered(resume),
+            TaskEvent::Answer(resume) => self.handle_retry_decision(resume),
             TaskEvent::AuthReply(answer) => {
-                self.asking = None;
+                self.auth_request = None;
                 match answer {
                     AuthReply::Credentials(answer) => self.session.supply(answer, now),
                     AuthReply::Ticket(answer) => self.session.ticket(answer, now),
                 }
             }
-            TaskEvent::DrainDue | TaskEvent::Stop => self.close_for_good(),
+            TaskEvent::DrainDue | TaskEvent::Stop => self.close_permanently(),
             TaskEvent::Command(command) => self.handle_command(command, now),
             TaskEvent::Control => self.handle_control(now),
         }
@@ -310,36 +323,39 @@ impl DestinationTask {
         self.report_last_dropped();
         self.reader.pause();
         self.shutdown.ending = false;
-        self.step(status, state, hresult, failure);
+        self.change_state(status, state, hresult, failure);
         self.shutdown.done = self.shutdown.drain_by.is_some();
         self.mark_at_rest();
     }
 
-    fn close_for_good(&mut self) {
+    /// Ends the task: the destination was removed, or its drain time is over.
+    fn close_permanently(&mut self) {
         self.shutdown.done = true;
         if self.state.is_final() {
             return;
         }
-        self.break_off(Instant::now());
-        self.step(Status::Closed, State::Closed, Hresult::OK, None);
+        self.disconnect(Instant::now());
+        self.change_state(Status::Closed, State::Closed, Hresult::OK, None);
     }
 
+    /// Forgets a scheduled retry, and questions to the application that have no answer yet.
     fn cancel_retry(&mut self) {
         self.retry.at = None;
         self.retry.decision = None;
-        self.asking = None;
+        self.auth_request = None;
     }
 
+    /// Starts an attempt to connect.
     fn connect(&mut self) {
         self.cancel_retry();
         self.progress.streaming_since = None;
         lock(&self.stats).at_rest = false;
-        self.step(Status::Locating, State::Locating, Hresult::OK, None);
+        self.change_state(Status::Locating, State::Locating, Hresult::OK, None);
         self.session.connect(Instant::now());
     }
 
     /// Offers packets from the buffer to the session; returns true if the session has new actions.
-    fn feed(&mut self) -> bool {
+    fn send_packets(&mut self) -> bool {
         while self.session.wants_data() {
             let now = Instant::now();
             if self.shutdown.ending {
@@ -357,23 +373,25 @@ impl DestinationTask {
                 }
                 return false;
             };
+            // The offer may create actions, such as the head of a request, which come before the data.
             let granted = self.session.offer(&next.header, next.size, now);
             if granted == 0 || self.session.has_output() {
                 return self.session.has_output();
             }
             let room = self.client.room() as u64;
+            // A packet larger than the whole queue is sent when the queue is empty.
             if room < next.size as u64 && room < self.client.capacity() as u64 {
                 self.flow.wants_room = Some(next.size);
                 self.flow.full_since.get_or_insert(now);
                 return false;
             }
-            self.has_room();
+            self.clear_full_queue();
             // The writer may have overrun the reader meanwhile; if so, look at the next packet again.
             let Some(mut batch) = self.reader.take_if_header(&next.header, granted.min(room.max(next.size as u64)))
             else {
                 continue;
             };
-            self.note_dropped(batch.skipped);
+            self.record_dropped(batch.skipped);
             self.acknowledgement.needed |= batch.needs_acknowledgement;
             // Servers may send everything they receive to players, including packets before the first usable one.
             batch.trim_start();
@@ -381,11 +399,11 @@ impl DestinationTask {
             for frame in batch.frames {
                 self.client.send(frame);
             }
-            self.body.map.data(len, now);
+            self.body.layout.append_data(len, now);
             self.session.sent(len);
             self.flow.coalescer.taken(now);
             self.early_warnings.data_flows();
-            lock(&self.stats).note_sent(len, now);
+            lock(&self.stats).record_sent(len, now);
             if self.session.has_output() {
                 return true;
             }
@@ -393,11 +411,13 @@ impl DestinationTask {
         false
     }
 
-    fn has_room(&mut self) {
+    /// Records that the connection takes data again.
+    fn clear_full_queue(&mut self) {
         self.flow.wants_room = None;
         self.flow.full_since = None;
     }
 
+    /// Carries out one action of the session.
     fn handle_output(&mut self, output: Output) {
         match output {
             Output::Request(request) => {
@@ -406,9 +426,9 @@ impl DestinationTask {
                 stats.effective_location = Some(request.url.to_string());
                 drop(stats);
                 if request.head.kind == Kind::Start {
-                    self.body.map = BodyMap::begun(Instant::now());
+                    self.body.layout = BodyLayout::new(Instant::now());
                 }
-                self.has_room();
+                self.clear_full_queue();
                 self.client.request(request);
             }
             Output::Filler(bytes) => {
@@ -422,48 +442,50 @@ impl DestinationTask {
         }
     }
 
+    /// Sends a packet that the session has created: a header, a filler, or the end.
     fn send_control(&mut self, bytes: Bytes) {
         let len = bytes.len() as u64;
-        self.body.map.control(len);
-        lock(&self.stats).note_sent(len, Instant::now());
+        self.body.layout.append_control(len);
+        lock(&self.stats).record_sent(len, Instant::now());
         self.client.send(bytes);
     }
 
+    /// Updates state and statistics for an event of the session, and reports it.
     fn handle_session_event(&mut self, event: Event) {
         match event {
             Event::Opened => {
                 if !self.progress.was_opened {
                     self.progress.was_opened = true;
-                    self.step(Status::Opened, State::Opened, Hresult::OK, None);
+                    self.change_state(Status::Opened, State::Opened, Hresult::OK, None);
                 } else {
                     self.set_state(State::Opened);
                 }
-                self.connected();
-                if std::mem::take(&mut self.progress.begins_anew) {
-                    self.begin_at_key_frame();
+                self.record_connected();
+                if std::mem::take(&mut self.progress.restarts_at_key_frame) {
+                    self.move_to_key_frame();
                 }
                 // In a new session in the middle of the stream, players can show nothing before a key frame.
                 if self.reader.progress().received > 0 {
-                    self.want_key_frame();
+                    self.request_key_frame();
                 }
             }
             Event::Started => {
                 self.progress.streaming_since = Some(Instant::now());
-                self.progress.begins_anew = false;
-                self.connected();
-                self.step(Status::Started, State::Streaming, Hresult::OK, None);
+                self.progress.restarts_at_key_frame = false;
+                self.record_connected();
+                self.change_state(Status::Started, State::Streaming, Hresult::OK, None);
             }
             Event::Authenticating => {
                 if self.state != State::Authenticating {
-                    self.step(Status::Connecting, State::Authenticating, Hresult::OK, None);
+                    self.change_state(Status::Connecting, State::Authenticating, Hresult::OK, None);
                 }
             }
             Event::CredentialsNeeded(question) => {
                 let observer = Arc::clone(&self.observer);
-                self.ask(move || AuthReply::Credentials(observer.credentials(&question)));
+                self.spawn_auth_request(move || AuthReply::Credentials(observer.credentials(&question)));
             }
             Event::TicketNeeded(request) => {
-                self.ask(move || AuthReply::Ticket(kerberos::ticket(&request)));
+                self.spawn_auth_request(move || AuthReply::Ticket(kerberos::ticket(&request)));
             }
             Event::PasswordExposed(target) => {
                 let to = match target {
@@ -478,15 +500,15 @@ impl DestinationTask {
                 "set packet-size of asfmux to 8192 or less, and remove large metadata such as pictures from the ASF header",
             ),
             Event::RolledOver => {
-                self.forget_body();
+                self.discard_body();
                 lock(&self.stats).rollovers += 1;
             }
             Event::HeaderChanged => {
                 lock(&self.stats).header_changes += 1;
-                self.step(Status::SourceSwitch, self.state, Hresult::OK, None);
+                self.change_state(Status::SourceSwitch, self.state, Hresult::OK, None);
             }
-            Event::Restarted { reason, rewind } => self.restarted(reason, rewind),
-            Event::Failed(failure) => self.failed(failure),
+            Event::Restarted { reason, rewind } => self.handle_restart(reason, rewind),
+            Event::Failed(failure) => self.handle_failure(failure),
             // The server responds at the end of a body; a proxy that does not forward the response may hold the body
             // back as well.
             Event::EndUnanswered if lock(&self.stats).rollovers > 0 => self.notice(
@@ -500,39 +522,40 @@ impl DestinationTask {
                 let hresult = if clean { Hresult::OK } else { Hresult::TIMEOUT };
                 lock(&self.stats).end_unconfirmed = !clean;
                 if clean {
-                    self.forget_body();
+                    self.discard_body();
                 } else {
                     self.on_body_interrupted(0);
                 }
-                self.step(Status::Stopped, State::Ending, hresult, None);
+                self.change_state(Status::Stopped, State::Ending, hresult, None);
                 self.stop_with(Status::Closed, State::Closed, Hresult::OK, None);
             }
         }
     }
 
     /// Requests credentials or a ticket on a thread that may block. If no thread can be started, this attempt fails.
-    fn ask(&mut self, call: impl FnOnce() -> AuthReply + Send + 'static) {
+    fn spawn_auth_request(&mut self, call: impl FnOnce() -> AuthReply + Send + 'static) {
         match spawn_blocking(call) {
-            Ok(asking) => self.asking = Some(asking),
+            Ok(auth_request) => self.auth_request = Some(auth_request),
             Err(error) => {
                 self.session.abandon();
-                self.failed(Failure::lost(Cause::Resources, &error.to_string()));
+                self.handle_failure(Failure::lost(Cause::Resources, &error.to_string()));
             }
         }
     }
 
     /// Records that the connection works, for the first time or again.
-    fn connected(&mut self) {
+    fn record_connected(&mut self) {
         let mut stats = lock(&self.stats);
-        stats.note_connected();
+        stats.record_connected();
         if std::mem::take(&mut self.progress.reconnecting) {
             stats.reconnects += 1;
             drop(stats);
-            self.step(Status::ReconnectEnd, self.state, Hresult::OK, None);
+            self.change_state(Status::ReconnectEnd, self.state, Hresult::OK, None);
         }
     }
 
-    fn restarted(&mut self, reason: RestartReason, rewind: u64) {
+    /// Handles that the session restarts by itself: rewinds the reader, and reports the reason if users should know it.
+    fn handle_restart(&mut self, reason: RestartReason, rewind: u64) {
         if reason == RestartReason::HeaderChange {
             // The server has confirmed the end of the body, so none of it is uncertain.
             self.rewind_for_resend(rewind);
@@ -543,11 +566,11 @@ impl DestinationTask {
             RestartReason::Stale | RestartReason::Unauthenticated => return,
             RestartReason::HeaderChange => {
                 lock(&self.stats).header_changes += 1;
-                self.step(Status::SourceSwitch, self.state, Hresult::OK, None);
+                self.change_state(Status::SourceSwitch, self.state, Hresult::OK, None);
                 return;
             }
             RestartReason::SessionGone => {
-                self.progress.begins_anew = true;
+                self.progress.restarts_at_key_frame = true;
                 ("the server has lost the session; a new one begins", "no action needed")
             }
             RestartReason::HeaderChangeRefused => (
@@ -562,27 +585,29 @@ impl DestinationTask {
         self.notice(text.to_owned(), remedy);
     }
 
+    /// Whether the session ends if the reader is overrun: `drop-policy` is `disconnect`, and data flows.
     fn disconnects_on_overrun(&self) -> bool {
         self.session.is_streaming() && self.control.borrow().settings.options.policy == Some(DropPolicy::Disconnect)
     }
 
     /// Disconnects because the reader was overrun and `drop-policy` is `disconnect`.
-    fn wait_until_overrun(&mut self) {
+    fn disconnect_overrun(&mut self) {
         self.body.undelivered =
             self.bytes_to_resend(&BodyEnd::Loss(Cause::Stalled), self.client.undelivered(), Instant::now());
         self.session.abandon();
-        self.failed(Failure::lost(Cause::Stalled, "drop-policy=disconnect"));
+        self.handle_failure(Failure::lost(Cause::Stalled, "drop-policy=disconnect"));
     }
 }
 
 /// If the application's callback has panicked, it supplied no credentials.
-async fn auth_reply(asking: &mut Option<BlockingTask<AuthReply>>) -> AuthReply {
-    match asking {
-        Some(asking) => asking.await.unwrap_or(AuthReply::Credentials(None)),
+async fn auth_reply(auth_request: &mut Option<BlockingTask<AuthReply>>) -> AuthReply {
+    match auth_request {
+        Some(auth_request) => auth_request.await.unwrap_or(AuthReply::Credentials(None)),
         None => std::future::pending().await,
     }
 }
 
+/// Waits until a point in time, or forever without one.
 async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline.into()).await,

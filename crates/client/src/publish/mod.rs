@@ -71,6 +71,7 @@ pub trait DestinationObserver: Send + Sync {
 pub struct Publisher {
     buffer: Arc<PacketBuffer>,
     shared: Arc<Shared>,
+    /// Stops the task that [`Publisher::set_ticker`] has started.
     ticker: Mutex<Option<AbortHandle>>,
 }
 
@@ -119,8 +120,8 @@ struct UnstartedTask {
     observer: Arc<dyn DestinationObserver>,
 }
 
-/// Maximum number of destinations that are started without a turn for the other tasks of the I/O thread.
-const STARTED_AT_ONCE: usize = 256;
+/// Number of destinations that are started before the other tasks of the I/O thread get a turn.
+const START_BATCH: usize = 256;
 
 /// Maximum number of queued commands per destination.
 const COMMAND_QUEUE_LEN: usize = 16;
@@ -165,13 +166,14 @@ impl Publisher {
         let io = runtime::handle()?;
         let (destinations, tasks): (Vec<_>, Vec<_>) = new.into_iter().map(|new| self.prepare(new)).unzip();
         self.shared.lock().all.extend(destinations);
-        io.spawn(start(Arc::clone(&self.shared), tasks));
+        io.spawn(start_tasks(Arc::clone(&self.shared), tasks));
         Ok(())
     }
 
     /// Creates the publisher's part of a destination and the parts of its task.
     fn prepare(&self, new: NewDestination) -> (Destination, UnstartedTask) {
         let NewDestination { name, settings, observer } = new;
+        // Before the first packet there is nothing to resume at: the destination receives everything.
         let start = if self.buffer.head() == 0 { StartPosition::Oldest } else { settings.options.resync };
         let reader = self.buffer.reader(start, settings.reader_options());
         let monitor = reader.monitor();
@@ -194,12 +196,12 @@ impl Publisher {
         let drain = drain.filter(|_| !removed.control.is_closed());
         let stats = if let Some(drain) = drain {
             // The end is at the current packet: later ones are no longer for this destination.
-            removed.monitor.end_here();
+            removed.monitor.end_at_head();
             removed.control.send_modify(|control| control.drain_by = Some(Instant::now() + drain));
             destinations.draining.push(removed);
             stats
         } else {
-            stats.let_go()
+            stats.after_removal()
         };
         drop(destinations);
         self.shared.notify_waiters();
@@ -209,10 +211,11 @@ impl Publisher {
     /// Sends a command to one destination, or to all. Returns false if no destination received it.
     pub fn command(&self, name: Option<&str>, command: Command) -> bool {
         let destinations = self.shared.lock();
-        let mut asked = false;
+        let mut was_queued = false;
         for destination in &destinations.all {
             if name.is_none_or(|name| name == destination.name) {
                 if command == Command::Reconnect {
+                    // Undoes `stop_connecting`, before the command that needs it.
                     destination.control.send_if_modified(|control| {
                         control.may_connect = true;
                         // The task reads it when the command arrives.
@@ -220,10 +223,10 @@ impl Publisher {
                     });
                 }
                 // Fails if too many commands are queued; the caller then learns that the command was not accepted.
-                asked |= destination.commands.try_send(command).is_ok();
+                was_queued |= destination.commands.try_send(command).is_ok();
             }
         }
-        asked
+        was_queued
     }
 
     /// Waits until the buffer has room, because of destinations with [`DropPolicy::Block`].
@@ -268,6 +271,7 @@ impl Publisher {
             if left.is_zero() {
                 return Ok(DrainOutcome::TimedOut(waiting + unconfirmed));
             }
+            // The lock is released during the wait, so that tasks can report that they are at rest.
             let waited = self.shared.changed.wait_timeout(destinations, left);
             destinations = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -356,6 +360,7 @@ impl Publisher {
     pub fn stats(&self) -> Vec<Stats> {
         // The stream's timestamps show its bit rate, once there are enough of them.
         let (time, bytes) = self.buffer.appended();
+        // Over less than a second, the rate depends on where the packets of one picture end.
         let bits = if time < Duration::from_secs(1) { 0.0 } else { bytes as f64 * 8.0 / time.as_secs_f64() };
         let mut all: Vec<Stats> = self.shared.lock().all.iter().map(Destination::snapshot).collect();
         for stats in &mut all {
@@ -378,6 +383,7 @@ impl Destination {
         stats.state == status::State::Closed && stats.end_unconfirmed
     }
 
+    /// Combines the task's own counters with those of its reader.
     fn snapshot(&self) -> Stats {
         let mut stats = lock(&self.stats).clone();
         let progress = self.monitor.progress();
@@ -411,9 +417,9 @@ impl Drop for Publisher {
 }
 
 /// Starts tasks. Runs on the I/O thread.
-async fn start(shared: Arc<Shared>, tasks: Vec<UnstartedTask>) {
+async fn start_tasks(shared: Arc<Shared>, tasks: Vec<UnstartedTask>) {
     for (number, task) in tasks.into_iter().enumerate() {
-        if number % STARTED_AT_ONCE == STARTED_AT_ONCE - 1 {
+        if number % START_BATCH == START_BATCH - 1 {
             tokio::task::yield_now().await;
         }
         if shared.lock().closed {
@@ -430,7 +436,7 @@ impl UnstartedTask {
         let at_rest = Box::new(move || waiters.notify_waiters());
         // Boxed, because the future would contain the task more than once.
         Box::new(DestinationTask::new(control, stats, reader, commands, observer, at_rest)).run().await;
-        shared.forget_drained();
+        shared.remove_ended();
     }
 }
 
@@ -447,7 +453,7 @@ impl Shared {
     }
 
     /// Removes the destinations whose tasks have ended.
-    fn forget_drained(&self) {
+    fn remove_ended(&self) {
         self.lock().draining.retain(|destination| !destination.commands.is_closed());
         self.changed.notify_all();
     }

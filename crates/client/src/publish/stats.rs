@@ -105,7 +105,8 @@ impl Stats {
     /// Returns the duration of the current connection, or of the last one.
     pub fn connect_duration(&self) -> Option<Duration> {
         let since = self.connected_at?.steady;
-        let ended = self.disconnected_at.map(|moment| moment.steady).filter(|ended| *ended >= since);
+        // An end before the last start belongs to an earlier connection.
+        let ended = self.disconnected_at.map(|timestamp| timestamp.steady).filter(|ended| *ended >= since);
         Some(ended.unwrap_or_else(Instant::now).saturating_duration_since(since))
     }
 
@@ -118,18 +119,19 @@ impl Stats {
     /// Returns the statistics after the destination was removed and its connection closed: queued packets count as
     /// dropped.
     #[must_use]
-    pub fn let_go(mut self) -> Self {
+    pub fn after_removal(mut self) -> Self {
         self.packets_dropped += std::mem::take(&mut self.packets_queued);
         self.bytes_dropped += std::mem::take(&mut self.bytes_queued);
         self.time_queued = Duration::ZERO;
         self.congestion = 0.0;
         if !self.state.is_final() {
-            self.note_state(State::Closed);
+            self.record_state(State::Closed);
         }
         self
     }
 
-    pub(super) fn note_state(&mut self, state: State) {
+    /// Records a change of state, and with it the end of a connection.
+    pub(super) fn record_state(&mut self, state: State) {
         if state != self.state {
             self.state = state;
             self.state_since = Some(Instant::now());
@@ -142,13 +144,15 @@ impl Stats {
         }
     }
 
-    pub(super) fn note_connected(&mut self) {
+    /// Records the start of a connection, unless one is already recorded.
+    pub(super) fn record_connected(&mut self) {
         if self.connected_now().is_none() {
             self.connected_at = Some(Timestamp::now());
         }
     }
 
-    pub(super) fn note_sent(&mut self, bytes: u64, now: Instant) {
+    /// Records bytes that were passed to the connection.
+    pub(super) fn record_sent(&mut self, bytes: u64, now: Instant) {
         self.bytes_sent += bytes;
         self.bitrate.add(bytes, now);
         self.last_activity = Some(SystemTime::now());
@@ -157,7 +161,7 @@ impl Stats {
     /// Returns the duration of the current connection, if any.
     fn connected_now(&self) -> Option<Duration> {
         let since = self.connected_at?.steady;
-        let with_buffer = self.disconnected_at.is_some_and(|ended| ended.steady >= since);
-        (!with_buffer).then(|| since.elapsed())
+        let has_ended = self.disconnected_at.is_some_and(|ended| ended.steady >= since);
+        (!has_ended).then(|| since.elapsed())
     }
 }

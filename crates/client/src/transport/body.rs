@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 
 /// Number of bytes that the library has not written yet above which it receives no further frame. A longer frame is
 /// passed on alone.
-const IN_FLIGHT: usize = 64 * 1024;
+const MAX_IN_FLIGHT_BYTES: usize = 64 * 1024;
 
 /// The request was aborted.
 #[derive(Debug, thiserror::Error)]
@@ -28,27 +28,32 @@ pub(super) struct Queue {
 }
 
 struct State {
+    /// Frames that the library has not received yet.
     frames: VecDeque<Bytes>,
     /// Bytes in `frames`.
     queued: usize,
     /// Bytes of frames that the library has received and not written.
     in_flight: usize,
+    /// Bytes appended since the beginning.
     pushed: u64,
     /// Bytes of the Content-Length that the library has not received yet.
     remaining: u64,
     aborted: bool,
     /// The library has dropped the body, and has closed its side of the connection before.
     released: bool,
-    puller: Option<Waker>,
-    pusher: Option<(Waker, usize)>,
-    releaser: Option<Waker>,
+    /// Wakes the library when it may receive a frame, or the body is aborted.
+    reader_waker: Option<Waker>,
+    /// Wakes the destination when no more than this many bytes are queued.
+    room_waker: Option<(Waker, usize)>,
+    /// Wakes the task that waits for `released`.
+    release_waker: Option<Waker>,
 }
 
 impl State {
     /// Whether the library may receive the next frame, if there is one.
     fn has_in_flight_budget(&self) -> bool {
         let next = self.frames.front().map_or(0, Bytes::len);
-        self.in_flight == 0 || self.in_flight + next <= IN_FLIGHT
+        self.in_flight == 0 || self.in_flight + next <= MAX_IN_FLIGHT_BYTES
     }
 }
 
@@ -63,9 +68,9 @@ impl Queue {
                 remaining: content_length,
                 aborted: false,
                 released: false,
-                puller: None,
-                pusher: None,
-                releaser: None,
+                reader_waker: None,
+                room_waker: None,
+                release_waker: None,
             }),
         })
     }
@@ -78,18 +83,18 @@ impl Queue {
         state.queued += bytes.len();
         state.pushed += bytes.len() as u64;
         state.frames.push_back(bytes);
-        let puller = state.puller.take();
+        let reader_waker = state.reader_waker.take();
         drop(state);
-        wake(puller);
+        wake(reader_waker);
     }
 
     /// Makes the library receive an error instead of further bytes, so that it closes the connection.
     pub(super) fn abort(&self) {
         let mut state = self.lock();
         state.aborted = true;
-        let puller = state.puller.take();
+        let reader_waker = state.reader_waker.take();
         drop(state);
-        wake(puller);
+        wake(reader_waker);
     }
 
     pub(super) fn queued(&self) -> usize {
@@ -109,7 +114,7 @@ impl Queue {
             if state.released {
                 return Poll::Ready(());
             }
-            state.releaser = Some(context.waker().clone());
+            state.release_waker = Some(context.waker().clone());
             Poll::Pending
         })
         .await;
@@ -132,7 +137,7 @@ impl Queue {
             if state.queued <= limit {
                 return Poll::Ready(());
             }
-            state.pusher = Some((context.waker().clone(), limit));
+            state.room_waker = Some((context.waker().clone(), limit));
             Poll::Pending
         })
         .await;
@@ -142,9 +147,9 @@ impl Queue {
     fn release(&self, len: usize) {
         let mut state = self.lock();
         state.in_flight -= len;
-        let puller = if state.has_in_flight_budget() { state.puller.take() } else { None };
+        let reader_waker = if state.has_in_flight_budget() { state.reader_waker.take() } else { None };
         drop(state);
-        wake(puller);
+        wake(reader_waker);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -191,9 +196,9 @@ impl Drop for PushBody {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
         state.released = true;
-        let releaser = state.releaser.take();
+        let release_waker = state.release_waker.take();
         drop(state);
-        wake(releaser);
+        wake(release_waker);
     }
 }
 
@@ -206,21 +211,23 @@ impl Body for PushBody {
         if state.aborted {
             return Poll::Ready(Some(Err(Aborted)));
         }
+        // The body ends only at its Content-Length; an empty queue before that means to wait.
         if state.remaining == 0 {
             return Poll::Ready(None);
         }
         let next = if state.has_in_flight_budget() { state.frames.pop_front() } else { None };
         let Some(frame) = next else {
-            state.puller = Some(context.waker().clone());
+            state.reader_waker = Some(context.waker().clone());
             return Poll::Pending;
         };
         state.queued -= frame.len();
         state.in_flight += frame.len();
         state.remaining = state.remaining.saturating_sub(frame.len() as u64);
         let queued = state.queued;
-        let pusher = state.pusher.take_if(|(_, limit)| queued <= *limit);
+        let room_waker = state.room_waker.take_if(|(_, limit)| queued <= *limit);
         drop(state);
-        wake(pusher.map(|(waker, _)| waker));
+        wake(room_waker.map(|(waker, _)| waker));
+        // The library drops the bytes when the kernel has them, which makes room for the next frame.
         let frame = Bytes::from_owner(InFlightFrame { frame, queue: Arc::clone(&self.queue) });
         Poll::Ready(Some(Ok(Frame::data(frame))))
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::single_connection::{ConnectionInfo, SingleConnection};
-use super::{Failed, Settings, connect, peers, prepared};
+use super::{Failed, Settings, after_preparing_tls, connect, resolve_peers};
 use wmhttp::failure::Cause;
 use wmhttp::proxy::Proxy;
 
@@ -50,12 +50,13 @@ impl Download {
         proxy: Option<Arc<Proxy>>,
     ) -> Result<Self, Lost> {
         let connect_by = Instant::now() + settings.connect_timeout;
-        let resolving = peers(&url, proxy.as_deref(), connect_by);
-        let resolving = if url.scheme() == "https" { prepared(settings.tls.clone(), resolving) } else { resolving };
+        let resolving = resolve_peers(&url, proxy.as_deref(), connect_by);
+        let resolving =
+            if url.scheme() == "https" { after_preparing_tls(settings.tls.clone(), resolving) } else { resolving };
         let peers = resolving.await?;
         let by_proxy = proxy.is_some();
-        let once = SingleConnection::new(&peers, Arc::<ConnectionInfo>::default());
-        let client = connect(settings, &url, proxy.as_deref(), &peers, connect_by, once)?;
+        let single = SingleConnection::new(&peers, Arc::<ConnectionInfo>::default());
+        let client = connect(settings, &url, proxy.as_deref(), &peers, connect_by, single)?;
         let sent = client.get(url).headers(headers).send().await;
         let response = sent.map_err(|error| Failed::of(&error, by_proxy))?;
         Ok(Self { response, by_proxy })

@@ -8,12 +8,12 @@ use super::single_connection::ConnectionLost;
 use wmhttp::failure::Cause;
 
 /// Returns the cause and the innermost error text. `by_proxy` is whether the connection was to a proxy.
-pub(super) fn of(error: &reqwest::Error, by_proxy: bool) -> (Cause, String) {
-    let (cause, detail) = of_any(error);
+pub(super) fn classify(error: &reqwest::Error, by_proxy: bool) -> (Cause, String) {
+    let (cause, detail) = classify_chain(error);
     (if by_proxy { cause.at_proxy() } else { cause }, detail)
 }
 
-fn of_any(error: &reqwest::Error) -> (Cause, String) {
+fn classify_chain(error: &reqwest::Error) -> (Cause, String) {
     let mut chain = Vec::new();
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = next {
@@ -22,27 +22,31 @@ fn of_any(error: &reqwest::Error) -> (Cause, String) {
     }
     let chain = || chain.iter().copied();
     let detail = chain().last().map(ToString::to_string).unwrap_or_default();
+    // The checks go from the most specific evidence to the least: our own error, the library's own classification, then
+    // the errors that caused it.
     if chain().any(|error| error.is::<ConnectionLost>()) {
         return (Cause::Stale, detail);
     }
     if error.is_connect() && error.is_timeout() {
         return (Cause::ConnectTimeout, String::new());
     }
-    if let Some(cause) = chain().find_map(proxy::of_tunnel) {
+    if let Some(cause) = chain().find_map(proxy::tunnel_cause) {
         return (cause, detail);
     }
     #[cfg(feature = "tls")]
-    if let Some(tls) = chain().find_map(of_tls) {
+    if let Some(tls) = chain().find_map(tls_cause) {
         return tls;
     }
-    let hyper = chain().filter_map(|error| error.downcast_ref::<hyper::Error>()).find_map(of_hyper);
-    let io = chain().filter_map(|error| error.downcast_ref::<io::Error>()).find_map(|io| of_io(io, error.is_connect()));
+    let hyper = chain().filter_map(|error| error.downcast_ref::<hyper::Error>()).find_map(hyper_cause);
+    let io =
+        chain().filter_map(|error| error.downcast_ref::<io::Error>()).find_map(|io| io_cause(io, error.is_connect()));
+    // The system's error is more precise than the HTTP library's summary of it.
     (io.or(hyper).unwrap_or(Cause::Other), detail)
 }
 
 /// TLS errors are nested in several I/O errors, whose `source` skips them.
 #[cfg(feature = "tls")]
-fn of_tls(error: &(dyn Error + 'static)) -> Option<(Cause, String)> {
+fn tls_cause(error: &(dyn Error + 'static)) -> Option<(Cause, String)> {
     let mut inner = error.downcast_ref::<io::Error>()?.get_ref()?;
     while let Some(next) = inner.downcast_ref::<io::Error>() {
         inner = next.get_ref()?;
@@ -52,7 +56,7 @@ fn of_tls(error: &(dyn Error + 'static)) -> Option<(Cause, String)> {
     Some((cause, super::tls::describe(tls)))
 }
 
-fn of_hyper(error: &hyper::Error) -> Option<Cause> {
+fn hyper_cause(error: &hyper::Error) -> Option<Cause> {
     if error.is_parse() {
         Some(Cause::NotHttp)
     } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
@@ -75,7 +79,7 @@ fn is_exhausted(error: &io::Error) -> bool {
     by_code || error.kind() == io::ErrorKind::OutOfMemory
 }
 
-fn of_io(error: &io::Error, connecting: bool) -> Option<Cause> {
+fn io_cause(error: &io::Error, connecting: bool) -> Option<Cause> {
     use io::ErrorKind as Kind;
     if is_exhausted(error) {
         return Some(Cause::Resources);

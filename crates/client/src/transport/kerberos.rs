@@ -63,6 +63,7 @@ mod gssapi {
     const KERBEROS: &[u8] = b"\x2a\x86\x48\x86\xf7\x12\x01\x02\x02";
     const SPNEGO: &[u8] = b"\x2b\x06\x01\x05\x05\x02";
 
+    /// `GSS_C_INITIATE`: the credentials are for a client.
     const INITIATE: c_int = 1;
     /// `GSS_C_GSS_CODE` and `GSS_C_MECH_CODE`.
     const MAJOR: c_int = 1;
@@ -130,6 +131,7 @@ mod gssapi {
     /// A missing library is looked up again next time, because it may have been installed meanwhile.
     static FUNCTIONS: OnceCell<Functions> = OnceCell::new();
 
+    /// The library's functions, which are loaded on the first call.
     fn functions() -> Result<&'static Functions, String> {
         let load = || {
             Functions::load(LIBRARY)
@@ -169,7 +171,7 @@ mod gssapi {
                 return Ok(());
             }
             let kerberos = oid(KERBEROS);
-            let [general, particular] = [(major, MAJOR), (minor, MINOR)].map(|(code, kind)| {
+            let [general, specific] = [(major, MAJOR), (minor, MINOR)].map(|(code, kind)| {
                 let (mut ignored, mut context, mut text) = (0, 0, Buffer::EMPTY);
                 #[expect(unsafe_code, reason = "a C function")]
                 // SAFETY: all pointers are to values on the stack; the buffer is read and then released.
@@ -185,8 +187,8 @@ mod gssapi {
                     self.take(&mut text)
                 }
             });
-            let [general, particular] = [general, particular].map(|text| String::from_utf8_lossy(&text).into_owned());
-            Err(format!("{what}: {general}; {particular}"))
+            let [general, specific] = [general, specific].map(|text| String::from_utf8_lossy(&text).into_owned());
+            Err(format!("{what}: {general}; {specific}"))
         }
 
         /// Copies the contents of a buffer that the library has filled, and releases it.
@@ -217,6 +219,7 @@ mod gssapi {
         }
     }
 
+    /// An object identifier, from its DER contents.
     fn oid(bytes: &'static [u8]) -> Oid {
         Oid { length: Code::try_from(bytes.len()).unwrap_or(0), elements: bytes.as_ptr().cast() }
     }
@@ -238,6 +241,7 @@ mod gssapi {
         }
     }
 
+    /// A security context of the library, which is deleted on drop.
     struct Context<'a> {
         handle: Handle,
         functions: &'a Functions,
@@ -290,6 +294,7 @@ mod gssapi {
         if token.is_empty() { Err("no ticket".to_owned()) } else { Ok(token) }
     }
 
+    /// Converts a service or user name to the library's form.
     fn name(functions: &Functions, text: &str, kind: &'static [u8]) -> Result<Owned, String> {
         let (buffer, kind) = (Buffer::of(text.as_bytes()), oid(kind));
         let mut name = Owned { handle: ptr::null_mut(), release: functions.release_name };
@@ -304,19 +309,19 @@ mod gssapi {
     }
 
     /// Acquires the Kerberos credentials of a user, or the system's default ones.
-    fn credentials(functions: &Functions, of: Option<&Credentials>) -> Result<Owned, String> {
+    fn credentials(functions: &Functions, login: Option<&Credentials>) -> Result<Owned, String> {
         let mut user = Owned { handle: ptr::null_mut(), release: functions.release_cred };
         let (spnego, kerberos) = (oid(SPNEGO), oid(KERBEROS));
-        let asked_for = OidSet { count: 1, elements: &raw const spnego };
-        let inside = OidSet { count: 1, elements: &raw const kerberos };
+        let mechanisms = OidSet { count: 1, elements: &raw const spnego };
+        let inner_mechanisms = OidSet { count: 1, elements: &raw const kerberos };
         let mut minor = 0;
         let (actual, time) = (ptr::null_mut(), ptr::null_mut());
-        let major = match of {
-            Some(of) => {
-                let name = name(functions, &of.user, USER_NAME)?;
+        let major = match login {
+            Some(login) => {
+                let name = name(functions, &login.user, USER_NAME)?;
                 // The library's buffers need no terminating NUL, but some of its mechanisms look for one.
-                let password = Zeroizing::new([of.password.reveal(), "\0"].concat());
-                let buffer = Buffer { length: of.password.reveal().len(), ..Buffer::of(password.as_bytes()) };
+                let password = Zeroizing::new([login.password.reveal(), "\0"].concat());
+                let buffer = Buffer { length: login.password.reveal().len(), ..Buffer::of(password.as_bytes()) };
                 #[expect(unsafe_code, reason = "a C function")]
                 // SAFETY: the library copies name and password.
                 unsafe {
@@ -325,7 +330,7 @@ mod gssapi {
                         name.handle,
                         &raw const buffer,
                         0,
-                        &raw const asked_for,
+                        &raw const mechanisms,
                         INITIATE,
                         &raw mut user.handle,
                         actual,
@@ -341,7 +346,7 @@ mod gssapi {
                         &raw mut minor,
                         ptr::null_mut(),
                         0,
-                        &raw const asked_for,
+                        &raw const mechanisms,
                         INITIATE,
                         &raw mut user.handle,
                         actual,
@@ -353,7 +358,7 @@ mod gssapi {
         functions.check("cannot get Kerberos credentials", major, minor)?;
         #[expect(unsafe_code, reason = "a C function")]
         // SAFETY: the credentials were created by the library, which copies the set.
-        let major = unsafe { (functions.set_neg_mechs)(&raw mut minor, user.handle, &raw const inside) };
+        let major = unsafe { (functions.set_neg_mechs)(&raw mut minor, user.handle, &raw const inner_mechanisms) };
         functions.check("cannot limit SPNEGO to Kerberos", major, minor)?;
         Ok(user)
     }

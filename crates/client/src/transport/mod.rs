@@ -61,9 +61,11 @@ const BODY_QUEUE_BYTES: usize = 64 * 1024;
 const TLS_BUFFER_BYTES: u64 = 128 * 1024;
 /// Maximum size of TLS's close_notify record, in bytes. It is less than the overhead of a data packet's record.
 const CLOSE_NOTIFY_BYTES: u64 = 31;
-/// Maximum number of bytes of a response's body that are read so that its connection can be reused.
+/// Maximum number of bytes of a response's body that are read so that its connection can be reused. Servers send short
+/// texts; anything longer is not meant for an encoder.
 const MAX_RESPONSE_BODY: usize = 64 * 1024;
-/// Time limit for reading a response's body.
+/// Time limit for reading a response's body. A connection whose response takes longer is closed, which costs less than
+/// the wait.
 const RESPONSE_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The settings of connections.
@@ -116,37 +118,46 @@ pub enum TransportEvent {
 /// The HTTP client of one destination; see the module documentation.
 pub struct Client {
     settings: Settings,
+    /// The library's client of the current connection.
     connection: Option<reqwest::Client>,
-    made: Arc<ConnectionInfo>,
+    /// What is known about the current connection, shared with the layer that makes it.
+    connection_info: Arc<ConnectionInfo>,
     /// The connection uses TLS, so its byte counts are not those of the requests.
     encrypted: bool,
     /// Bytes of all requests on this connection before the current body.
     sent_before_body: u64,
-    exchange: Option<InFlightRequest>,
+    in_flight: Option<InFlightRequest>,
     /// The body of the previous request. If its response was early, the library continues to read the body until it is
     /// aborted.
-    answered: Option<Arc<Queue>>,
+    answered_body: Option<Arc<Queue>>,
     /// The connection is being shut down gracefully.
     closing: Option<Closing>,
 }
 
 type Closing = Pin<Box<dyn Future<Output = bool> + Send>>;
 
+/// The current request.
 struct InFlightRequest {
     stage: RequestStage,
+    /// The request, until it is sent.
     request: Option<Request>,
+    /// The queue of a PushStart's body.
     body: Option<Arc<Queue>>,
     peers: Vec<SocketAddr>,
     connect_by: Instant,
 }
 
+/// How far a request has come.
 enum RequestStage {
+    /// The address is being resolved, and certificates are read.
     Resolving(Resolving),
+    /// The library has the request, and the response is awaited.
     Waiting(Pin<Box<dyn Future<Output = Result<Answer, Failed>> + Send>>),
 }
 
 struct Answer {
     head: ResponseHead,
+    /// The local address of the connection, by which its socket is found.
     local: Option<SocketAddr>,
 }
 
@@ -161,11 +172,11 @@ impl Client {
         Self {
             settings,
             connection: None,
-            made: Arc::default(),
+            connection_info: Arc::default(),
             encrypted: false,
             sent_before_body: 0,
-            exchange: None,
-            answered: None,
+            in_flight: None,
+            answered_body: None,
             closing: None,
         }
     }
@@ -180,8 +191,8 @@ impl Client {
         match request.connection {
             Connection::New => self.close(),
             Connection::Same => {
-                if let Some(exchange) = self.exchange.take() {
-                    exchange.abort();
+                if let Some(in_flight) = self.in_flight.take() {
+                    in_flight.abort();
                 }
             }
         }
@@ -189,13 +200,17 @@ impl Client {
         let connect_by = Instant::now() + self.settings.connect_timeout;
         let resolving = match request.connection {
             Connection::New => {
-                let resolving = peers(&request.url, request.proxy.as_deref(), connect_by);
-                if request.url.scheme() == "https" { prepared(self.settings.tls.clone(), resolving) } else { resolving }
+                let resolving = resolve_peers(&request.url, request.proxy.as_deref(), connect_by);
+                if request.url.scheme() == "https" {
+                    after_preparing_tls(self.settings.tls.clone(), resolving)
+                } else {
+                    resolving
+                }
             }
             Connection::Same => Box::pin(async { Ok(Vec::new()) }),
         };
         let stage = RequestStage::Resolving(resolving);
-        self.exchange = Some(InFlightRequest { stage, request: Some(request), body, peers: Vec::new(), connect_by });
+        self.in_flight = Some(InFlightRequest { stage, request: Some(request), body, peers: Vec::new(), connect_by });
     }
 
     /// Appends to the body of the current PushStart.
@@ -224,8 +239,8 @@ impl Client {
             self.closing = None;
             return TransportEvent::Closed { delivered };
         }
-        let Some(exchange) = &mut self.exchange else { return std::future::pending().await };
-        let body = exchange.body.clone();
+        let Some(in_flight) = &mut self.in_flight else { return std::future::pending().await };
+        let body = in_flight.body.clone();
         let room = async {
             match (body, wanted_room) {
                 // Wait for at least half of the queue to be free, so that each wake-up handles many packets.
@@ -235,27 +250,27 @@ impl Client {
                 _ => std::future::pending().await,
             }
         };
-        match &mut exchange.stage {
+        match &mut in_flight.stage {
             RequestStage::Resolving(resolving) => tokio::select! {
                 resolved = resolving => match resolved {
                     Ok(peers) => {
-                        exchange.peers = peers;
-                        self.exchange()
+                        in_flight.peers = peers;
+                        self.start_exchange()
                     }
-                    Err(failed) => self.lost(failed),
+                    Err(failed) => self.handle_loss(failed),
                 },
                 () = room => TransportEvent::Room,
             },
-            RequestStage::Waiting(waiting) => tokio::select! {
+            RequestStage::Waiting(response) => tokio::select! {
                 // In this order, so that the connection is known before the response.
                 biased;
-                () = self.made.connected.notified() => {
-                    self.mark();
+                () = self.connection_info.connected.notified() => {
+                    self.apply_dscp();
                     TransportEvent::Connected
                 }
-                answer = waiting => match answer {
-                    Ok(answer) => self.answered(answer),
-                    Err(failed) => self.lost(failed),
+                answer = response => match answer {
+                    Ok(answer) => self.handle_answer(answer),
+                    Err(failed) => self.handle_loss(failed),
                 },
                 () = room => TransportEvent::Room,
             },
@@ -264,16 +279,16 @@ impl Client {
 
     /// Closes the connection and discards unwritten data.
     pub fn close(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
-            exchange.abort();
+        if let Some(in_flight) = self.in_flight.take() {
+            in_flight.abort();
         }
-        if let Some(body) = self.answered.take() {
+        if let Some(body) = self.answered_body.take() {
             body.abort();
         }
         self.closing = None;
         self.connection = None;
         // A connection that is still being established keeps the old value.
-        self.made = Arc::default();
+        self.connection_info = Arc::default();
         self.sent_before_body = 0;
     }
 
@@ -285,16 +300,16 @@ impl Client {
     /// close_notify: a peer that has responded has read the request.
     pub fn close_gracefully(&mut self, grace: Duration, by: Instant) {
         let socket = self.socket().take();
-        let answered = self.answered.take();
-        if let Some(body) = &answered {
+        let answered_body = self.answered_body.take();
+        if let Some(body) = &answered_body {
             body.abort();
         }
         // Dropping the wait for the response makes the library close.
-        let body = self.exchange.take().and_then(|exchange| exchange.is_sent().then_some(exchange.body)).flatten();
+        let body = self.in_flight.take().and_then(|in_flight| in_flight.is_sent().then_some(in_flight.body)).flatten();
         self.close();
         self.closing = Some(Box::pin(async move {
             let released = async {
-                for body in answered.iter().chain(&body) {
+                for body in answered_body.iter().chain(&body) {
                     body.released().await;
                 }
             };
@@ -310,12 +325,12 @@ impl Client {
     /// Returns whether the peer's TCP stack has acknowledged everything that was sent; `None` if the kernel does not
     /// report it. With TLS, some bytes may still be in the library until [`Client::close_gracefully`] has completed.
     pub fn is_acknowledged(&self) -> Option<bool> {
-        let told = self.telemetry()?;
-        Some(told.outstanding == 0 && self.body().is_none_or(|body| body.unwritten() == 0))
+        let telemetry = self.telemetry()?;
+        Some(telemetry.outstanding == 0 && self.body().is_none_or(|body| body.unwritten() == 0))
     }
 
     /// Sets the code point on the connection's socket, if one is configured and the socket is known.
-    fn mark(&self) {
+    fn apply_dscp(&self) {
         if let (Some(socket), Some(dscp)) = (self.socket().as_ref(), self.settings.dscp) {
             socket.set_dscp(dscp);
         }
@@ -326,30 +341,33 @@ impl Client {
         self.socket().as_ref()?.telemetry()
     }
 
+    /// The connection's socket, if it was found.
     fn socket(&self) -> MutexGuard<'_, Option<Socket>> {
-        self.made.socket.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection_info.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The queue of the current PushStart's body.
     fn body(&self) -> Option<&Arc<Queue>> {
-        self.exchange.as_ref()?.body.as_ref()
+        self.in_flight.as_ref()?.body.as_ref()
     }
 
     /// Starts the HTTP exchange, after the address is known.
-    fn exchange(&mut self) -> TransportEvent {
-        let Some(exchange) = &mut self.exchange else { return TransportEvent::Resolved };
-        let Some(request) = exchange.request.take() else { return TransportEvent::Resolved };
+    fn start_exchange(&mut self) -> TransportEvent {
+        let Some(in_flight) = &mut self.in_flight else { return TransportEvent::Resolved };
+        let Some(request) = in_flight.request.take() else { return TransportEvent::Resolved };
         let connection = match (request.connection, &self.connection) {
             (Connection::Same, Some(connection)) => Ok(connection.clone()),
             (Connection::Same, None) => Err(Failed { cause: Cause::Stale, detail: String::new() }),
             (Connection::New, _) => {
-                let once = single_connection::SingleConnection::new(&exchange.peers, Arc::clone(&self.made));
+                let single =
+                    single_connection::SingleConnection::new(&in_flight.peers, Arc::clone(&self.connection_info));
                 connect(
                     &self.settings,
                     &request.url,
                     request.proxy.as_deref(),
-                    &exchange.peers,
-                    exchange.connect_by,
-                    once,
+                    &in_flight.peers,
+                    in_flight.connect_by,
+                    single,
                 )
             }
         };
@@ -362,52 +380,55 @@ impl Client {
         });
         let (connection, headers) = match prepared {
             Ok(prepared) => prepared,
-            Err(failed) => return self.lost(failed),
+            Err(failed) => return self.handle_loss(failed),
         };
         let small_body = request.body.as_ref().map_or(0, Bytes::len) as u64;
+        // The kernel counts the bytes of a connection, and only those after this number belong to the body.
         self.sent_before_body += head_len(&request, &headers) + small_body;
-        let body = match (&exchange.body, request.body) {
+        let body = match (&in_flight.body, request.body) {
             (Some(queue), _) => reqwest::Body::wrap(body::PushBody::new(Arc::clone(queue))),
             (None, fixed) => reqwest::Body::from(fixed.unwrap_or_default()),
         };
         self.connection = Some(connection.clone());
         self.encrypted = request.url.scheme() == "https";
         let by_proxy = request.proxy.is_some();
-        exchange.stage = RequestStage::Waiting(Box::pin(async move {
+        in_flight.stage = RequestStage::Waiting(Box::pin(async move {
             let sent = connection.post(request.url).headers(headers).body(body).send().await;
             read_answer(sent.map_err(|error| Failed::of(&error, by_proxy))?).await
         }));
         TransportEvent::Resolved
     }
 
-    fn answered(&mut self, answer: Answer) -> TransportEvent {
+    /// Reports a response, after a last look at what the peer has acknowledged.
+    fn handle_answer(&mut self, answer: Answer) -> TransportEvent {
         let undelivered = self.undelivered();
-        if let Some(exchange) = self.exchange.take() {
+        if let Some(in_flight) = self.in_flight.take() {
             let mut socket = self.socket();
             let found_late = socket.is_none();
             if found_late {
-                *socket = answer.local.and_then(|local| Socket::find_by_local_addr(local, &exchange.peers));
+                *socket = answer.local.and_then(|local| Socket::find_by_local_addr(local, &in_flight.peers));
             }
             drop(socket);
             if found_late {
-                self.mark();
+                self.apply_dscp();
             }
-            if let Some(body) = exchange.body {
+            if let Some(body) = in_flight.body {
                 self.sent_before_body += body.pushed();
-                self.answered = Some(body);
+                self.answered_body = Some(body);
             }
         }
         TransportEvent::Response { head: answer.head, undelivered }
     }
 
-    fn lost(&mut self, failed: Failed) -> TransportEvent {
+    /// Reports that the connection is lost, and closes it.
+    fn handle_loss(&mut self, failed: Failed) -> TransportEvent {
         let undelivered = self.undelivered();
         self.close();
         TransportEvent::Lost { cause: failed.cause, detail: failed.detail, undelivered }
     }
 
     /// Returns the number of bytes at the end of the current body that have not left this process.
-    pub fn waiting(&self) -> u64 {
+    pub fn unsent_bytes(&self) -> u64 {
         self.body().map_or(0, |body| body.queued() as u64)
     }
 
@@ -416,19 +437,19 @@ impl Client {
     pub fn undelivered(&self) -> u64 {
         let Some(body) = self.body() else { return 0 };
         // These bytes have certainly not left this process.
-        let waiting = body.queued() as u64;
-        let Some(told) = self.telemetry() else { return waiting };
+        let unsent = body.queued() as u64;
+        let Some(telemetry) = self.telemetry() else { return unsent };
         let missing = if self.encrypted {
             let unwritten = body.unwritten() as u64;
             // The library buffers more only while the kernel accepts no more.
-            let held = if told.unsent > 0 || unwritten > waiting { TLS_BUFFER_BYTES } else { 0 };
+            let held = if telemetry.unsent > 0 || unwritten > unsent { TLS_BUFFER_BYTES } else { 0 };
             // Records are longer than their content. A close_notify is also sent to a peer that has already closed.
-            unwritten + held + told.outstanding.saturating_sub(CLOSE_NOTIFY_BYTES)
+            unwritten + held + telemetry.outstanding.saturating_sub(CLOSE_NOTIFY_BYTES)
         } else {
             // The SYN counts as one byte.
-            (self.sent_before_body + body.pushed()).saturating_sub(told.acknowledged.saturating_sub(1))
+            (self.sent_before_body + body.pushed()).saturating_sub(telemetry.acknowledged.saturating_sub(1))
         };
-        missing.max(waiting).min(body.pushed())
+        missing.max(unsent).min(body.pushed())
     }
 }
 
@@ -458,7 +479,7 @@ impl Failed {
     }
 
     fn of(error: &reqwest::Error, by_proxy: bool) -> Self {
-        let (cause, detail) = error::of(error, by_proxy);
+        let (cause, detail) = error::classify(error, by_proxy);
         Self { cause, detail }
     }
 }
@@ -466,7 +487,7 @@ impl Failed {
 type Resolving = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Failed>> + Send>>;
 
 /// Resolves the addresses to connect to: the server's, or the proxy's.
-fn peers(url: &Url, proxy: Option<&Proxy>, by: Instant) -> Resolving {
+fn resolve_peers(url: &Url, proxy: Option<&Proxy>, by: Instant) -> Resolving {
     match proxy {
         None => Box::pin(resolve::resolve(url.clone(), by)),
         Some(proxy) => {
@@ -479,7 +500,7 @@ fn peers(url: &Url, proxy: Option<&Proxy>, by: Instant) -> Resolving {
 }
 
 /// Reads the certificates first, if that has not happened yet. This blocks, because they are files, possibly many.
-fn prepared(tls: Tls, then: Resolving) -> Resolving {
+fn after_preparing_tls(tls: Tls, then: Resolving) -> Resolving {
     Box::pin(async move {
         match runtime::spawn_blocking(move || tls.prepare()).map_err(Failed::resources)?.await {
             Some(Ok(())) => then.await,
@@ -517,11 +538,12 @@ fn connect(
     proxy: Option<&Proxy>,
     peers: &[SocketAddr],
     connect_by: Instant,
-    once: single_connection::SingleConnection,
+    single: single_connection::SingleConnection,
 ) -> Result<reqwest::Client, Failed> {
     let peers = reachable(peers, settings.local_address)?;
     #[cfg(target_os = "linux")]
     let stall_timeout = (!settings.stall_timeout.is_zero()).then_some(settings.stall_timeout);
+    // The library has no limit of zero. The name lookup has already used a part of the time.
     let left = connect_by.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     let https = url.scheme() == "https";
     let builder = settings.tls.apply(reqwest::Client::builder(), https);
@@ -531,10 +553,13 @@ fn connect(
     let host = proxy.map_or(url, |proxy| &proxy.url).host_str();
     proxy::apply(builder, proxy, https)
         .http1_only()
+        // Servers in the field compare header names by case (receivers, HTTP 1), and send responses that break the
+        // rules of HTTP in ways that a strict parser would reject.
         .http1_title_case_headers()
         .http1_allow_obsolete_multiline_headers_in_responses(true)
         .http1_ignore_invalid_headers_in_responses(true)
         .http1_allow_spaces_after_header_name_in_responses(true)
+        // The session decides about redirects, retries and connections; the library must not.
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
@@ -543,7 +568,7 @@ fn connect(
         .connect_timeout(left)
         .local_address(settings.local_address)
         .resolve_to_addrs(host.unwrap_or_default(), &peers)
-        .connector_layer(once)
+        .connector_layer(single)
         .build()
         .map_err(|error| Failed::of(&error, proxy.is_some()))
 }
@@ -571,6 +596,7 @@ fn head_len(request: &Request, headers: &HeaderMap) -> u64 {
     (request_line + lines + 2) as u64
 }
 
+/// Reads the head of a response, and its body if that is short.
 async fn read_answer(mut response: reqwest::Response) -> Result<Answer, Failed> {
     let local = response.extensions().get::<HttpInfo>().map(HttpInfo::local_addr);
     let mut keep_alive = keeps_alive(response.version(), response.headers());
@@ -590,8 +616,9 @@ async fn read_answer(mut response: reqwest::Response) -> Result<Answer, Failed> 
     Ok(Answer { head: ResponseHead { status, headers, keep_alive }, local })
 }
 
+/// Whether the connection may be used again, by its version and the Connection header (RFC 9112 9.3).
 fn keeps_alive(version: http::Version, headers: &HeaderMap) -> bool {
-    let says = |token: &str| {
+    let has_token = |token: &str| {
         headers
             .get_all(CONNECTION)
             .iter()
@@ -599,7 +626,7 @@ fn keeps_alive(version: http::Version, headers: &HeaderMap) -> bool {
             .flat_map(|value| value.split(','))
             .any(|value| value.trim().eq_ignore_ascii_case(token))
     };
-    if version < http::Version::HTTP_11 { says("keep-alive") } else { !says("close") }
+    if version < http::Version::HTTP_11 { has_token("keep-alive") } else { !has_token("close") }
 }
 
 #[cfg(test)]

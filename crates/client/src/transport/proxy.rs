@@ -14,15 +14,16 @@ use wmhttp::proxy::{Proxy, ProxyConfig};
 /// Returns the proxy configuration of the environment: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, in
 /// lower or upper case. `login` overrides the credentials in them. An invalid variable is an error for the URLs that it
 /// applies to, because silently bypassing a proxy is never what the user wants.
-pub fn by_environment(login: Login) -> ProxyConfig {
+pub fn from_environment(login: Login) -> ProxyConfig {
     // In a CGI program, the client controls HTTP_PROXY through its request header Proxy.
     if std::env::var_os("REQUEST_METHOD").is_some() {
         return ProxyConfig::Direct;
     }
-    by(Environment::read(|name| std::env::var_os(name)), login)
+    from_variables(Environment::read(|name| std::env::var_os(name)), login)
 }
 
-fn by(environment: Environment, login: Login) -> ProxyConfig {
+/// The rule that selects the proxy of a URL from the variables.
+fn from_variables(environment: Environment, login: Login) -> ProxyConfig {
     ProxyConfig::Rule(std::sync::Arc::new(move |url| {
         let mut found = environment.proxy_for(url)?;
         if let Some(proxy) = found.as_mut().filter(|_| login.user.is_some()) {
@@ -34,10 +35,10 @@ fn by(environment: Environment, login: Login) -> ProxyConfig {
 
 /// Splits a proxy setting into a URL without credentials, and the credentials. `host:port` without a scheme is
 /// accepted.
-pub fn apart(text: &str) -> (String, Login) {
+pub fn split_from(text: &str) -> (String, Login) {
     let scheme = if text.contains("://") { "" } else { "http://" };
     let text = Secret::new([scheme, text].concat());
-    let (url, login) = Login::apart(text.reveal());
+    let (url, login) = Login::split_from(text.reveal());
     (url.into_owned(), login)
 }
 
@@ -62,6 +63,7 @@ impl Environment {
                 text => parse(name, text).map(Some),
             })
         };
+        // The variable of a scheme takes precedence over the one for all schemes.
         let all = proxy(["ALL_PROXY", "all_proxy"]);
         let or_all = |own: Result<Option<Proxy>, String>| match own {
             Ok(None) => all.clone(),
@@ -75,6 +77,7 @@ impl Environment {
         }
     }
 
+    /// The proxy for `url`, unless `no_proxy` exempts its host.
     fn proxy_for(&self, url: &Url) -> Result<Option<Proxy>, String> {
         let of_scheme = if url.scheme() == "https" { &self.https } else { &self.http };
         if let Ok(None) = of_scheme {
@@ -90,7 +93,7 @@ impl Environment {
 
 /// Parses the proxy in the variable `name`. The error does not contain the value, because that may include a password.
 fn parse(name: &str, text: &str) -> Result<Proxy, String> {
-    let (url, login) = apart(text);
+    let (url, login) = split_from(text);
     let unusable = |why: &dyn std::fmt::Display| format!("{name} in the environment is not a proxy URL ({why})");
     let mut url = Url::parse(&url).map_err(|error| unusable(&error))?;
     if !url.has_host() {
@@ -115,7 +118,7 @@ pub(super) fn apply(builder: reqwest::ClientBuilder, proxy: Option<&Proxy>, http
 }
 
 /// Returns the cause of a failed CONNECT. The library's error type is private, but its text is known.
-pub(super) fn of_tunnel(error: &(dyn Error + 'static)) -> Option<Cause> {
+pub(super) fn tunnel_cause(error: &(dyn Error + 'static)) -> Option<Cause> {
     match error.to_string().strip_prefix("tunnel error: ")? {
         "proxy authorization required" => Some(Cause::ProxyDenied),
         // The proxy itself was not reached; the cause is further down in the chain.
@@ -146,7 +149,7 @@ mod tests {
                 ("no_proxy", "localhost, 10.0.0.0/8, .direct.example"),
             ])
         };
-        let choice = by(variables(), Login::default());
+        let choice = from_variables(variables(), Login::default());
         let found = choice.proxy_for(&url("http://media.example/concert;x")).unwrap().unwrap();
         assert_eq!(found.url.as_str(), "http://proxy.example:3128/");
         let login = found.login.credentials().unwrap();
@@ -157,7 +160,7 @@ mod tests {
             assert_eq!(choice.proxy_for(&url(direct)), Ok(None), "{direct}");
         }
         let own = Login { user: Some("me".to_owned()), password: Some(Secret::new("mine")) };
-        let found = by(variables(), own.clone()).proxy_for(&url("http://media.example/")).unwrap().unwrap();
+        let found = from_variables(variables(), own.clone()).proxy_for(&url("http://media.example/")).unwrap().unwrap();
         assert_eq!(found.login, own);
     }
 

@@ -17,7 +17,8 @@ use tower::{BoxError, Layer, Service};
 
 use super::socket::Socket;
 
-/// How long to wait for the kept connection to return to the pool.
+/// How long to wait for the kept connection to return to the pool. It returns as soon as the I/O thread has handled the
+/// end of the response; the rest of the time is a reserve for a busy machine.
 const POOL_RETURN_GRACE: Duration = Duration::from_millis(300);
 
 /// The kept connection was lost.
@@ -28,9 +29,11 @@ pub(super) struct ConnectionLost;
 /// The layer; all services that it creates share one permit.
 #[derive(Clone)]
 pub(super) struct SingleConnection {
+    /// Whether the permit was used.
     used: Arc<AtomicBool>,
+    /// The addresses to one of which the connection goes, by which its socket is found.
     peers: Arc<[SocketAddr]>,
-    made: Arc<ConnectionInfo>,
+    info: Arc<ConnectionInfo>,
 }
 
 /// Information about the connection that the layer has made.
@@ -44,8 +47,8 @@ pub(super) struct ConnectionInfo {
 
 impl SingleConnection {
     /// Creates a layer that permits one connection, to one of `peers`.
-    pub(super) fn new(peers: &[SocketAddr], made: Arc<ConnectionInfo>) -> Self {
-        Self { used: Arc::default(), peers: peers.into(), made }
+    pub(super) fn new(peers: &[SocketAddr], info: Arc<ConnectionInfo>) -> Self {
+        Self { used: Arc::default(), peers: peers.into(), info }
     }
 }
 
@@ -53,14 +56,14 @@ impl<S> Layer<S> for SingleConnection {
     type Service = SingleConnectionLayer<S>;
 
     fn layer(&self, inner: S) -> SingleConnectionLayer<S> {
-        SingleConnectionLayer { inner, once: self.clone() }
+        SingleConnectionLayer { inner, single: self.clone() }
     }
 }
 
 #[derive(Clone)]
 pub(super) struct SingleConnectionLayer<S> {
     inner: S,
-    once: SingleConnection,
+    single: SingleConnection,
 }
 
 impl<S, R> Service<R> for SingleConnectionLayer<S>
@@ -77,18 +80,20 @@ where
     }
 
     fn call(&mut self, target: R) -> Self::Future {
-        if self.once.used.swap(true, Ordering::Relaxed) {
+        // A second connection attempt. The library drops this future if the kept connection becomes available
+        // meanwhile.
+        if self.single.used.swap(true, Ordering::Relaxed) {
             return Box::pin(async {
                 tokio::time::sleep(POOL_RETURN_GRACE).await;
                 Err(ConnectionLost.into())
             });
         }
         let connecting = self.inner.call(target);
-        let SingleConnection { peers, made, .. } = self.once.clone();
+        let SingleConnection { peers, info, .. } = self.single.clone();
         Box::pin(async move {
             let connection = connecting.await?;
-            *made.socket.lock().unwrap_or_else(PoisonError::into_inner) = Socket::find_unclaimed(&peers);
-            made.connected.notify_one();
+            *info.socket.lock().unwrap_or_else(PoisonError::into_inner) = Socket::find_unclaimed(&peers);
+            info.connected.notify_one();
             Ok(connection)
         })
     }

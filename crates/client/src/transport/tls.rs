@@ -67,7 +67,7 @@ impl Tls {
 
     /// Returns the same options without what was read, because files may have changed.
     #[must_use]
-    pub fn anew(&self) -> Self {
+    pub fn reloaded(&self) -> Self {
         Self::new(self.0.options.clone())
     }
 
@@ -152,6 +152,7 @@ mod with_rustls {
         Some(config.ok()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
     });
 
+    /// Reads the files of the options and creates the library's configuration.
     fn build(options: &Options) -> Result<ClientConfig, TlsOptionsError> {
         let Options { ca_file, validate, certificate_file, private_key_file } = options;
         let verifier: Arc<dyn ServerCertVerifier> = match (validate, ca_file) {
@@ -199,12 +200,14 @@ mod with_rustls {
         }
     }
 
+    /// Reads a file that a property names.
     fn read(property: &str, file: &str) -> Result<Vec<u8>, TlsOptionsError> {
         fs::read(file).map_err(|error| {
             TlsOptionsError(format!("{property} {file} cannot be read ({error}); check the path and the permissions"))
         })
     }
 
+    /// Reads the certificates in a PEM file.
     fn certificates(property: &str, file: &str) -> Result<Vec<CertificateDer<'static>>, TlsOptionsError> {
         let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&read(property, file)?).collect();
         let found = found
@@ -217,6 +220,7 @@ mod with_rustls {
         Ok(found)
     }
 
+    /// Reads the private key in a PEM file.
     fn private_key(property: &str, file: &str) -> Result<PrivateKeyDer<'static>, TlsOptionsError> {
         PrivateKeyDer::from_pem_slice(&read(property, file)?).map_err(|_| {
             TlsOptionsError(format!(

@@ -13,14 +13,16 @@ use wmhttp::server::access::{AccessPolicy, Authenticator, RequestLine, Unauthori
 use wmhttp::server::{Policy, Reply};
 
 /// Authenticates clients and checks their rights. Without users, every client is admitted.
+///
+/// The lock is held only while credentials are checked in memory, never across an await.
 pub(crate) struct Access(Mutex<Option<Authenticator>>);
 
 /// Why a player, or a client of the status API, is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AccessDenied {
-    /// The client must authenticate; contains the challenges.
-    Unknown(Unauthorized),
-    /// The client has no right here; contains the user, if known.
+    /// The client must authenticate first; contains the challenges.
+    Unauthenticated(Unauthorized),
+    /// The client has no right to this request; contains the user, if known.
     NoRight(Option<String>),
     /// The system provides no random numbers for a challenge.
     NoRandomness,
@@ -48,9 +50,13 @@ pub(crate) fn challenge<B>(response: &mut Response<B>, challenges: &[String]) {
 
 /// The result of an authentication and the check of the rights.
 enum AuthOutcome {
-    Unasked,
+    /// No authentication is required: everybody has the right, or there are no users.
+    NotRequired,
+    /// The client is this user and has the rights.
     User(String),
+    /// The client is this user, who lacks one of the rights.
     NoRight(String),
+    /// The system provides no random numbers for a challenge.
     NoRandomness,
 }
 
@@ -61,10 +67,10 @@ impl Access {
 
     /// Replaces the users. Challenges that were sent before remain valid.
     pub(crate) fn set_users(&self, users: Option<AccessPolicy>) {
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match (users, guard.as_mut()) {
-            (Some(rights), Some(guard)) => guard.set_rights(rights),
-            (users, _) => *guard = users.map(Authenticator::new),
+        let mut authenticator = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (users, authenticator.as_mut()) {
+            (Some(rights), Some(authenticator)) => authenticator.set_access(rights),
+            (users, _) => *authenticator = users.map(Authenticator::new),
         }
     }
 
@@ -79,8 +85,10 @@ impl Access {
         rights: &[Principals],
         policy: &Policy,
     ) -> Result<Option<String>, Box<Refused>> {
-        match self.ask(rights, |guard, nonce| guard.admit(head, line, nonce, policy, Instant::now())) {
-            Ok(AuthOutcome::Unasked) => Ok(None),
+        match self
+            .authenticate(rights, |authenticator, nonce| authenticator.admit(head, line, nonce, policy, Instant::now()))
+        {
+            Ok(AuthOutcome::NotRequired) => Ok(None),
             Ok(AuthOutcome::User(user)) => Ok(Some(user)),
             Ok(AuthOutcome::NoRight(user)) => {
                 let text = "this user may not push to this publishing point; ask the server's operator for permission";
@@ -95,8 +103,9 @@ impl Access {
 
     /// Returns whether this user, who was authenticated before, still exists and has all of these rights.
     pub(crate) fn still_has(&self, user: &str, rights: &[Principals]) -> bool {
-        let guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = guard.as_ref().is_none_or(|guard| guard.knows(user));
+        let authenticator = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Without users, nobody is asked to authenticate, so every user remains known.
+        let known = authenticator.as_ref().is_none_or(|authenticator| authenticator.knows(user));
         known && rights.iter().all(|who| who.has(user))
     }
 
@@ -111,7 +120,7 @@ impl Access {
         right: &Principals,
     ) -> Result<Option<String>, AccessDenied> {
         match self.admit(headers, line, right)? {
-            AuthOutcome::Unasked => Ok(None),
+            AuthOutcome::NotRequired => Ok(None),
             AuthOutcome::User(user) => Ok(Some(user)),
             AuthOutcome::NoRight(user) => Err(AccessDenied::NoRight(Some(user))),
             AuthOutcome::NoRandomness => Err(AccessDenied::NoRandomness),
@@ -128,12 +137,13 @@ impl Access {
         line: RequestLine<'_>,
         right: &Principals,
     ) -> Result<String, AccessDenied> {
+        // Without this check, a client would be challenged for a right that no user can have.
         if right.is_nobodys() {
             return Err(AccessDenied::NoRight(None));
         }
         match self.admit(headers, line, right)? {
             AuthOutcome::User(user) => Ok(user),
-            AuthOutcome::Unasked => Err(AccessDenied::NoRight(None)),
+            AuthOutcome::NotRequired => Err(AccessDenied::NoRight(None)),
             AuthOutcome::NoRight(user) => Err(AccessDenied::NoRight(Some(user))),
             AuthOutcome::NoRandomness => Err(AccessDenied::NoRandomness),
         }
@@ -149,26 +159,27 @@ impl Access {
     ) -> Result<AuthOutcome, AccessDenied> {
         let authorization = headers.get(header::AUTHORIZATION);
         let listed = accepted_schemes(headers);
-        let authenticate = |guard: &mut Authenticator, nonce: &str| {
-            guard.authenticate(authorization, &listed, line, nonce, Instant::now())
+        let authenticate = |authenticator: &mut Authenticator, nonce: &str| {
+            authenticator.authenticate(authorization, &listed, line, nonce, Instant::now())
         };
-        self.ask(std::slice::from_ref(right), authenticate).map_err(AccessDenied::Unknown)
+        self.authenticate(std::slice::from_ref(right), authenticate).map_err(AccessDenied::Unauthenticated)
     }
 
     /// Authenticates the client, unless everybody has all of these rights.
-    fn ask<E>(
+    fn authenticate<E>(
         &self,
         rights: &[Principals],
         authenticate: impl FnOnce(&mut Authenticator, &str) -> Result<String, E>,
     ) -> Result<AuthOutcome, E> {
         if rights.iter().all(|who| *who == Principals::Everybody) {
-            return Ok(AuthOutcome::Unasked);
+            return Ok(AuthOutcome::NotRequired);
         }
+        // The nonce is made before the lock is taken, because reading random numbers is a system call.
         let Some(nonce) = random_digits() else { return Ok(AuthOutcome::NoRandomness) };
         // A poisoned lock can be used: a nonce is either consumed or not, whatever else failed.
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(guard) = guard.as_mut() else { return Ok(AuthOutcome::Unasked) };
-        let user = authenticate(guard, &nonce)?;
+        let mut authenticator = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(authenticator) = authenticator.as_mut() else { return Ok(AuthOutcome::NotRequired) };
+        let user = authenticate(authenticator, &nonce)?;
         Ok(if rights.iter().all(|who| who.has(&user)) { AuthOutcome::User(user) } else { AuthOutcome::NoRight(user) })
     }
 }

@@ -21,16 +21,18 @@ use super::token_bucket::{Rate, TokenBucket};
 /// Maximum number of addresses whose connection rate or failed logins are remembered.
 const MAX_REMEMBERED_ADDRESSES: NonZeroUsize = NonZeroUsize::new(16_384).expect("it is not 0");
 
-/// Log lines about refusals of one address: more than an operator or fail2ban needs.
-const LINES_OF_ADDRESS: Rate = Rate { burst: 30.0, per_second: 0.2 };
-/// Log lines about all addresses together.
-const LINES_OF_ALL: Rate = Rate { burst: 600.0, per_second: 20.0 };
+/// The rate of log lines about refusals of one address: more than an operator or fail2ban needs.
+const LOG_RATE_OF_ADDRESS: Rate = Rate { burst: 30.0, per_second: 0.2 };
+/// The rate of log lines about refusals of all addresses together. It protects the disk when an attacker has many
+/// addresses.
+const LOG_RATE_OF_ALL: Rate = Rate { burst: 600.0, per_second: 20.0 };
 
 /// The key of the limits: an IPv4 address, or an IPv6 /64 network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct AddressKey(IpAddr);
 
 impl AddressKey {
+    /// Returns the key of an address. IPv4-mapped IPv6 addresses count as IPv4.
     fn of(address: IpAddr) -> Self {
         /// Clears the 64 bits that the owner of the network chooses freely.
         const NETWORK: u128 = !(u64::MAX as u128);
@@ -47,12 +49,16 @@ pub(crate) struct ClientLimits(Mutex<State>);
 struct State {
     /// Connections of all addresses.
     connections: usize,
-    there: HashMap<AddressKey, AddressUsage>,
-    arrivals: LruCache<AddressKey, TokenBucket>,
-    guesses: LruCache<AddressKey, TokenBucket>,
-    /// The log lines about an address, and how many were left out since the last one.
-    lines: LruCache<AddressKey, (TokenBucket, u64)>,
-    all_lines: Option<TokenBucket>,
+    /// Addresses that have a connection now.
+    usage: HashMap<AddressKey, AddressUsage>,
+    /// The rates of new connections.
+    connection_rates: LruCache<AddressKey, TokenBucket>,
+    /// The rates of failed logins. An empty bucket locks the address out.
+    failed_login_rates: LruCache<AddressKey, TokenBucket>,
+    /// The rates of log lines about an address, and how many lines were left out since the last one.
+    log_rates: LruCache<AddressKey, (TokenBucket, u64)>,
+    /// The rate of all log lines; `None` before the first line.
+    log_rate_of_all: Option<TokenBucket>,
     failed_logins: FailedLogins,
 }
 
@@ -95,11 +101,11 @@ impl ClientLimits {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             connections: 0,
-            there: HashMap::new(),
-            arrivals: LruCache::new(MAX_REMEMBERED_ADDRESSES),
-            guesses: LruCache::new(MAX_REMEMBERED_ADDRESSES),
-            lines: LruCache::new(MAX_REMEMBERED_ADDRESSES),
-            all_lines: None,
+            usage: HashMap::new(),
+            connection_rates: LruCache::new(MAX_REMEMBERED_ADDRESSES),
+            failed_login_rates: LruCache::new(MAX_REMEMBERED_ADDRESSES),
+            log_rates: LruCache::new(MAX_REMEMBERED_ADDRESSES),
+            log_rate_of_all: None,
             failed_logins: FailedLogins::default(),
         })))
     }
@@ -115,28 +121,33 @@ impl ClientLimits {
         bounds: &ServerLimits,
         now: Instant,
     ) -> Result<ConnectionPermit, Refused> {
-        let site = AddressKey::of(address);
-        let counted = !bounds.uncounted.has(address);
+        let key = AddressKey::of(address);
+        let counted = !bounds.uncounted.contains(address);
         let mut state = self.lock();
-        let rate = bounds.arrivals();
-        if counted && !state.arrivals.get_or_insert_mut(site, || TokenBucket::full(rate, now)).take(1.0, rate, now) {
+        let rate = bounds.connection_rate();
+        // The rate is checked before the other limits, so that an address that reconnects to a full server is slowed
+        // down as well.
+        if counted
+            && !state.connection_rates.get_or_insert_mut(key, || TokenBucket::full(rate, now)).take(1.0, rate, now)
+        {
             return Err(Refused::TooFast);
         }
+        // The total applies to uncounted addresses too, because it limits the server's descriptors.
         if state.connections >= room {
             return Err(Refused::Full);
         }
-        let there = state.there.get(&site).map_or(0, |there| there.connections);
-        if counted && there >= bounds.max_connections_per_address {
+        let connections = state.usage.get(&key).map_or(0, |usage| usage.connections);
+        if counted && connections >= bounds.max_connections_per_address {
             return Err(Refused::FullOfAddress);
         }
         state.connections += 1;
-        state.there.entry(site).or_default().connections += 1;
-        Ok(ConnectionPermit { caller: self.caller(address), plays: AtomicBool::new(false) })
+        state.usage.entry(key).or_default().connections += 1;
+        Ok(ConnectionPermit { caller: self.caller(address), is_player: AtomicBool::new(false) })
     }
 
-    /// Returns the login attempts of this address.
+    /// Returns the account of this address, which records its failed logins and log lines.
     pub(crate) fn caller(self: &Arc<Self>, address: IpAddr) -> Caller {
-        Caller { client_limits: Arc::clone(self), site: AddressKey::of(address), address: address.to_canonical() }
+        Caller { client_limits: Arc::clone(self), key: AddressKey::of(address), address: address.to_canonical() }
     }
 
     /// Returns the failed logins so far.
@@ -145,15 +156,15 @@ impl ClientLimits {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Plain data, consistent after every statement.
+        // A poisoned lock can be used: the counters are consistent after every statement.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The login attempts of an address.
+/// An address as the source of logins and log lines.
 pub(crate) struct Caller {
     client_limits: Arc<ClientLimits>,
-    site: AddressKey,
+    key: AddressKey,
     address: IpAddr,
 }
 
@@ -165,22 +176,23 @@ impl Caller {
 
     /// Returns how long the address must wait before its credentials are checked again; `None` if it need not wait.
     pub(crate) fn locked_out(&self, bounds: &ServerLimits, now: Instant) -> Option<Duration> {
-        if bounds.uncounted.has(self.address) {
+        if bounds.uncounted.contains(self.address) {
             return None;
         }
         // Reading does not refresh the entry: an address that is only blocked is forgotten in time.
-        let mut bucket = *self.client_limits.lock().guesses.peek(&self.site)?;
-        Some(bucket.wait(1.0, bounds.guesses(), now)).filter(|wait| !wait.is_zero())
+        let mut bucket = *self.client_limits.lock().failed_login_rates.peek(&self.key)?;
+        Some(bucket.time_until(1.0, bounds.failed_login_rate(), now)).filter(|wait| !wait.is_zero())
     }
 
     /// Returns whether to log a refusal of this address, so that a client cannot fill the log. The value is the number
     /// of refusals left out since the last log line.
-    pub(crate) fn takes_log_line(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn may_log(&self, now: Instant) -> Option<u64> {
         let mut state = self.client_limits.lock();
-        let State { lines, all_lines, .. } = &mut *state;
-        let (bucket, left_out) = lines.get_or_insert_mut(self.site, || (TokenBucket::full(LINES_OF_ADDRESS, now), 0));
-        let all_lines = all_lines.get_or_insert_with(|| TokenBucket::full(LINES_OF_ALL, now));
-        if bucket.take(1.0, LINES_OF_ADDRESS, now) && all_lines.take(1.0, LINES_OF_ALL, now) {
+        let State { log_rates, log_rate_of_all, .. } = &mut *state;
+        let (bucket, left_out) =
+            log_rates.get_or_insert_mut(self.key, || (TokenBucket::full(LOG_RATE_OF_ADDRESS, now), 0));
+        let log_rate_of_all = log_rate_of_all.get_or_insert_with(|| TokenBucket::full(LOG_RATE_OF_ALL, now));
+        if bucket.take(1.0, LOG_RATE_OF_ADDRESS, now) && log_rate_of_all.take(1.0, LOG_RATE_OF_ALL, now) {
             return Some(std::mem::take(left_out));
         }
         *left_out += 1;
@@ -195,37 +207,41 @@ impl Caller {
         state.failed_logins.last = Some(FailedLogin { time, address: self.address, user, path });
     }
 
-    /// Remembers a wrong password; `true` where it is the one that locks the address out.
-    pub(crate) fn guessed(&self, bounds: &ServerLimits, now: Instant) -> bool {
-        if bounds.uncounted.has(self.address) {
+    /// Records a wrong password. Returns whether this failure locks the address out, so that the caller logs the
+    /// lock-out once.
+    pub(crate) fn record_failed_login(&self, bounds: &ServerLimits, now: Instant) -> bool {
+        if bounds.uncounted.contains(self.address) {
             return false;
         }
-        let rate = bounds.guesses();
+        let rate = bounds.failed_login_rate();
         let mut state = self.client_limits.lock();
-        let bucket = state.guesses.get_or_insert_mut(self.site, || TokenBucket::full(rate, now));
-        bucket.take(1.0, rate, now) && !bucket.wait(1.0, rate, now).is_zero()
+        let bucket = state.failed_login_rates.get_or_insert_mut(self.key, || TokenBucket::full(rate, now));
+        // An address that is already locked out has no token to take, so it does not lengthen its own lock-out.
+        bucket.take(1.0, rate, now) && !bucket.time_until(1.0, rate, now).is_zero()
     }
 }
 
-/// Counts a connection while it lives.
+/// Counts a connection until it is dropped.
 pub(crate) struct ConnectionPermit {
     caller: Caller,
-    plays: AtomicBool,
+    is_player: AtomicBool,
 }
 
 impl ConnectionPermit {
     /// Counts the connection as a player from now on; returns `false` if its address has too many players.
-    pub(crate) fn play(&self, bounds: &ServerLimits) -> bool {
+    pub(crate) fn count_as_player(&self, bounds: &ServerLimits) -> bool {
         let mut state = self.client_limits.lock();
-        let there = state.there.entry(self.site).or_default();
-        if self.plays.load(Ordering::Relaxed) {
+        let usage = state.usage.entry(self.key).or_default();
+        // The lock protects this flag as well; it is atomic only because the permit is shared. Therefore relaxed
+        // ordering suffices here and in `drop`.
+        if self.is_player.load(Ordering::Relaxed) {
             return true;
         }
-        if there.players >= bounds.max_players_per_address && !bounds.uncounted.has(self.address()) {
+        if usage.players >= bounds.max_players_per_address && !bounds.uncounted.contains(self.address()) {
             return false;
         }
-        there.players += 1;
-        self.plays.store(true, Ordering::Relaxed);
+        usage.players += 1;
+        self.is_player.store(true, Ordering::Relaxed);
         true
     }
 }
@@ -242,11 +258,11 @@ impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut state = self.client_limits.lock();
         state.connections -= 1;
-        if let Some(there) = state.there.get_mut(&self.site) {
-            there.connections -= 1;
-            there.players -= usize::from(self.plays.load(Ordering::Relaxed));
-            if there.connections == 0 {
-                state.there.remove(&self.site);
+        if let Some(usage) = state.usage.get_mut(&self.key) {
+            usage.connections -= 1;
+            usage.players -= usize::from(self.is_player.load(Ordering::Relaxed));
+            if usage.connections == 0 {
+                state.usage.remove(&self.key);
             }
         }
     }
@@ -292,16 +308,16 @@ mod tests {
     fn log_lines_per_address_are_limited() {
         let (client_limits, now) = (ClientLimits::new(), Instant::now());
         let caller = client_limits.caller(address("192.0.2.1"));
-        assert_eq!((0..1000).filter_map(|_| caller.takes_log_line(now)).collect::<Vec<_>>(), [0; 30]);
+        assert_eq!((0..1000).filter_map(|_| caller.may_log(now)).collect::<Vec<_>>(), [0; 30]);
         assert_eq!(
-            client_limits.caller(address("192.0.2.2")).takes_log_line(now),
+            client_limits.caller(address("192.0.2.2")).may_log(now),
             Some(0),
             "the limit of another address is separate"
         );
-        assert_eq!(caller.takes_log_line(now + Duration::from_secs(5)), Some(970));
+        assert_eq!(caller.may_log(now + Duration::from_secs(5)), Some(970));
         let many = (0..10_000_u32).map(|host| client_limits.caller(IpAddr::from(host.to_be_bytes())));
         assert!(
-            many.filter_map(|caller| caller.takes_log_line(now)).count() < 600,
+            many.filter_map(|caller| caller.may_log(now)).count() < 600,
             "the lines of all addresses are limited too"
         );
     }
@@ -311,10 +327,10 @@ mod tests {
         let (client_limits, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
         for host in 0..1000_u32 {
             let permit = client_limits.enter(IpAddr::from(host.to_be_bytes()), ROOM, &bounds, now).unwrap();
-            assert!(permit.play(&bounds));
+            assert!(permit.count_as_player(&bounds));
         }
         let state = client_limits.lock();
-        assert_eq!((state.connections, state.there.len()), (0, 0));
+        assert_eq!((state.connections, state.usage.len()), (0, 0));
     }
 
     #[test]
@@ -322,11 +338,11 @@ mod tests {
         let (client_limits, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
         for host in 0..40_000_u32 {
             let permit = client_limits.enter(IpAddr::from(host.to_be_bytes()), ROOM, &bounds, now).unwrap();
-            permit.guessed(&bounds, now);
+            permit.record_failed_login(&bounds, now);
         }
         let state = client_limits.lock();
         assert_eq!(
-            (state.arrivals.len(), state.guesses.len()),
+            (state.connection_rates.len(), state.failed_login_rates.len()),
             (MAX_REMEMBERED_ADDRESSES.get(), MAX_REMEMBERED_ADDRESSES.get())
         );
     }
@@ -352,9 +368,9 @@ mod tests {
         let (client_limits, bounds, now) = (ClientLimits::new(), bounds(), Instant::now());
         let one = client_limits.enter(address("192.0.2.1"), ROOM, &bounds, now).unwrap();
         let other = client_limits.enter(address("192.0.2.1"), ROOM, &bounds, now).unwrap();
-        assert!(one.play(&bounds) && one.play(&bounds) && !other.play(&bounds));
+        assert!(one.count_as_player(&bounds) && one.count_as_player(&bounds) && !other.count_as_player(&bounds));
         drop(one);
-        assert!(other.play(&bounds));
+        assert!(other.count_as_player(&bounds));
     }
 
     #[test]
@@ -362,7 +378,7 @@ mod tests {
         let bounds = ServerLimits { max_guesses: 3, guess_window: Duration::from_secs(60), ..ServerLimits::default() };
         let (client_limits, now) = (ClientLimits::new(), Instant::now());
         let permit = |text| client_limits.enter(address(text), ROOM, &bounds, now).unwrap();
-        let guess = |now| permit("2001:db8::1").guessed(&bounds, now);
+        let guess = |now| permit("2001:db8::1").record_failed_login(&bounds, now);
         assert_eq!([guess(now), guess(now)], [false, false]);
         assert_eq!(permit("2001:db8::2").locked_out(&bounds, now), None);
         assert!(guess(now), "this attempt blocks the address");

@@ -60,19 +60,21 @@ impl Default for ServerLimits {
 
 impl ServerLimits {
     /// The smallest maximum head size that allows the requests of the protocols, in bytes.
-    pub const LEAST_HEAD_BYTES: usize = 2048;
+    pub const MIN_HEAD_BYTES: usize = 2048;
     /// The smallest maximum number of head lines, for the protocols and the headers that proxies add.
-    pub const LEAST_HEAD_LINES: usize = 32;
+    pub const MIN_HEAD_LINES: usize = 32;
 
     /// Returns the rate of new connections.
-    pub(crate) fn arrivals(&self) -> Rate {
+    pub(crate) fn connection_rate(&self) -> Rate {
         let per_second = f64::from(self.max_connection_rate);
+        // Players and browsers open several connections at once when they start or return after an interruption.
         Rate { burst: 3.0 * per_second, per_second }
     }
 
     /// Returns the rate of failed logins.
-    pub(crate) fn guesses(&self) -> Rate {
+    pub(crate) fn failed_login_rate(&self) -> Rate {
         let burst = f64::from(self.max_guesses);
+        // `max` avoids a division by 0 if the configuration has no window.
         Rate { burst, per_second: burst / self.guess_window.as_secs_f64().max(1.0) }
     }
 }

@@ -38,14 +38,15 @@ pub enum NetworkError {
 
 impl Networks {
     /// Returns whether the address is in one of the networks.
-    pub fn has(&self, address: IpAddr) -> bool {
+    pub fn contains(&self, address: IpAddr) -> bool {
+        // Networks are stored in canonical form (see [`canonical`]), so addresses must be compared in that form.
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
     /// Returns whether the address is in these networks; `None` contains all addresses.
     pub(crate) fn allow(networks: Option<&Self>, address: IpAddr) -> bool {
-        networks.is_none_or(|networks| networks.has(address))
+        networks.is_none_or(|networks| networks.contains(address))
     }
 
     /// Returns whether the list is empty.
@@ -95,6 +96,7 @@ impl fmt::Display for Networks {
     }
 }
 
+/// Parses one network, or an address as the network that contains only this address.
 fn network(text: &str) -> Result<IpNet, NetworkError> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(address.to_canonical().into());
@@ -144,19 +146,22 @@ mod tests {
             // IPv4-compatible addresses are not IPv4-mapped.
             ("::192.0.2.1", false),
         ] {
-            assert_eq!(list.has(address.parse().unwrap()), inside, "{address}");
+            assert_eq!(list.contains(address.parse().unwrap()), inside, "{address}");
         }
-        assert!(!Networks::default().has("127.0.0.1".parse().unwrap()));
-        assert!(networks("0.0.0.0/0").has("::ffff:8.8.8.8".parse().unwrap()));
-        assert!(!networks("::/0").has("::ffff:8.8.8.8".parse().unwrap()), "IPv4 is not part of IPv6");
-        assert!(Networks::loopback().has("::1".parse().unwrap()) && Networks::loopback().has([127, 7, 0, 1].into()));
+        assert!(!Networks::default().contains("127.0.0.1".parse().unwrap()));
+        assert!(networks("0.0.0.0/0").contains("::ffff:8.8.8.8".parse().unwrap()));
+        assert!(!networks("::/0").contains("::ffff:8.8.8.8".parse().unwrap()), "IPv4 is not part of IPv6");
+        assert!(
+            Networks::loopback().contains("::1".parse().unwrap())
+                && Networks::loopback().contains([127, 7, 0, 1].into())
+        );
     }
 
     #[test]
     fn mapped_networks_are_ipv4_networks() {
         assert_eq!(networks("::ffff:192.0.2.0/120"), networks("192.0.2.0/24"));
         assert_eq!(networks("::ffff:192.0.2.1"), networks("192.0.2.1/32"));
-        assert!(networks("::ffff:0:0/96").has([8, 8, 8, 8].into()));
+        assert!(networks("::ffff:0:0/96").contains([8, 8, 8, 8].into()));
     }
 
     #[test]

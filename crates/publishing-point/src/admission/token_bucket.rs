@@ -11,16 +11,19 @@ pub(crate) struct Rate {
     pub(crate) per_second: f64,
 }
 
-/// A bucket, initially full.
+/// A bucket, initially full. The rate is passed to each call instead of stored, so that a reload of the configuration
+/// applies to existing buckets.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenBucket {
+    /// Tokens at `updated_at`; negative while credit is outstanding.
     tokens: f64,
-    at: Instant,
+    updated_at: Instant,
 }
 
 impl TokenBucket {
+    /// Creates a full bucket.
     pub(crate) fn full(rate: Rate, now: Instant) -> Self {
-        Self { tokens: rate.burst, at: now }
+        Self { tokens: rate.burst, updated_at: now }
     }
 
     /// Takes this many tokens if they are available; otherwise takes nothing and returns `false`.
@@ -34,25 +37,28 @@ impl TokenBucket {
     }
 
     /// Takes this many tokens on credit; returns the time until the credit is paid back.
-    pub(crate) fn owe(&mut self, tokens: f64, rate: Rate, now: Instant) -> Duration {
+    pub(crate) fn take_on_credit(&mut self, tokens: f64, rate: Rate, now: Instant) -> Duration {
         self.fill(rate, now);
         self.tokens -= tokens;
-        Self::time_of(-self.tokens, rate)
+        Self::time_to_earn(-self.tokens, rate)
     }
 
     /// Returns the time until this many tokens are available.
-    pub(crate) fn wait(&mut self, tokens: f64, rate: Rate, now: Instant) -> Duration {
+    pub(crate) fn time_until(&mut self, tokens: f64, rate: Rate, now: Instant) -> Duration {
         self.fill(rate, now);
-        Self::time_of(tokens - self.tokens, rate)
+        Self::time_to_earn(tokens - self.tokens, rate)
     }
 
+    /// Adds the tokens earned since the last call, up to the burst.
     fn fill(&mut self, rate: Rate, now: Instant) {
-        let earned = now.saturating_duration_since(self.at).as_secs_f64() * rate.per_second;
+        let earned = now.saturating_duration_since(self.updated_at).as_secs_f64() * rate.per_second;
         self.tokens = (self.tokens + earned).min(rate.burst);
-        self.at = self.at.max(now);
+        // Callers on several threads may pass times that are slightly out of order.
+        self.updated_at = self.updated_at.max(now);
     }
 
-    fn time_of(tokens: f64, rate: Rate) -> Duration {
+    /// Returns the time in which this many tokens are earned.
+    fn time_to_earn(tokens: f64, rate: Rate) -> Duration {
         if tokens <= 0.0 {
             return Duration::ZERO;
         }
@@ -76,8 +82,8 @@ mod tests {
         }
         // Three at once, and two per second for ten seconds.
         assert_eq!(taken, 23);
-        assert!(bucket.wait(1.0, RATE, start + Duration::from_secs(10)) > Duration::ZERO);
-        assert_eq!(bucket.wait(3.0, RATE, start + Duration::from_secs(90)), Duration::ZERO);
+        assert!(bucket.time_until(1.0, RATE, start + Duration::from_secs(10)) > Duration::ZERO);
+        assert_eq!(bucket.time_until(3.0, RATE, start + Duration::from_secs(90)), Duration::ZERO);
         // Time that goes backwards adds no tokens.
         assert!(bucket.take(3.0, RATE, start + Duration::from_secs(90)));
         assert!(!bucket.take(1.0, RATE, start));
@@ -88,8 +94,8 @@ mod tests {
     fn credit_is_paid_back_in_time() {
         let start = Instant::now();
         let mut bucket = TokenBucket::full(RATE, start);
-        assert_eq!(bucket.owe(3.0, RATE, start), Duration::ZERO);
-        assert_eq!(bucket.owe(4.0, RATE, start), Duration::from_secs(2));
-        assert_eq!(bucket.owe(0.0, RATE, start + Duration::from_secs(1)), Duration::from_secs(1));
+        assert_eq!(bucket.take_on_credit(3.0, RATE, start), Duration::ZERO);
+        assert_eq!(bucket.take_on_credit(4.0, RATE, start), Duration::from_secs(2));
+        assert_eq!(bucket.take_on_credit(0.0, RATE, start + Duration::from_secs(1)), Duration::from_secs(1));
     }
 }

@@ -46,9 +46,9 @@ use wmhttp::server::Policy;
 use wmhttp::server::access::{AccessPolicy, Scheme, Users};
 
 /// The minimum Idle-Timeout of the protocol (S-2).
-const SHORTEST_IDLE: Duration = Duration::from_secs(10);
+const MIN_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The minimum Inactivity-Timeout (S-3): the encoder's next request needs some of it to arrive.
-const SHORTEST_INACTIVITY: Duration = Duration::from_secs(1);
+const MIN_INACTIVITY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The configuration file. Every key is optional; flags add to it and override it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -244,14 +244,14 @@ impl ConfigFile {
         let Config { max_sessions, max_points, max_players, .. } = Config::default();
         let policy = Policy::default();
         let idle_timeout = self.idle_timeout.unwrap_or(policy.idle_timeout);
-        if idle_timeout < SHORTEST_IDLE {
+        if idle_timeout < MIN_IDLE_TIMEOUT {
             return Err(ConfigError::IdleTimeout);
         }
         let inactivity_timeout = self.inactivity_timeout.unwrap_or(policy.inactivity_timeout);
-        if inactivity_timeout < SHORTEST_INACTIVITY {
+        if inactivity_timeout < MIN_INACTIVITY_TIMEOUT {
             return Err(ConfigError::InactivityTimeout);
         }
-        let users = self.users.as_deref().map(|path| rights(path, self.auth.clone())).transpose()?;
+        let users = self.users.as_deref().map(|path| access_policy(path, self.auth.clone())).transpose()?;
         if users.is_none() && self.auth.is_some() {
             return Err(ConfigError::NoUsers("auth"));
         }
@@ -303,6 +303,7 @@ impl PointTable {
         limits.into_iter().find_map(|(is_set, key)| is_set.then_some(key))
     }
 
+    /// Converts the table; keys that it lacks are taken from `defaults`, then from the default configuration.
     fn into_config(
         self,
         name: &str,
@@ -313,6 +314,8 @@ impl PointTable {
         if self.redirect.is_some() && self.proxy_redirect.is_some() {
             return Err(ConfigError::TwoRedirects(name.to_owned()));
         }
+        // Only a limit in the table of the point itself is checked for `record` here; limits in `[defaults]` are
+        // checked once for all points.
         let limit = self.recording_limit();
         let keys = SourceKeys {
             on_demand: self.source_on_demand.or(defaults.source_on_demand),
@@ -341,8 +344,8 @@ impl PointTable {
             return Err(ConfigError::KeepsAll(name.to_owned()));
         }
         let unset = PointConfig::default();
-        let who = |key, names: Option<PrincipalsToml>, default: &Option<PrincipalsToml>, unset| {
-            names.or_else(|| default.clone()).map_or(Ok(unset), |names| who(key, name, names, users))
+        let principals_of = |key, names: Option<PrincipalsToml>, default: &Option<PrincipalsToml>, unset| {
+            names.or_else(|| default.clone()).map_or(Ok(unset), |names| principals(key, name, names, users))
         };
         let config = PointConfig {
             redirect: self.redirect.or_else(|| defaults.redirect.clone()),
@@ -364,12 +367,12 @@ impl PointTable {
             fast_start: self.fast_start.or(defaults.fast_start).unwrap_or(unset.fast_start),
             header_change: self.header_change.or(defaults.header_change).unwrap_or(unset.header_change),
             slow_players: self.slow_players.or(defaults.slow_players).unwrap_or(unset.slow_players),
-            write: who("write", self.write, &defaults.write, unset.write)?,
-            create: who("create", self.create, &defaults.create, unset.create)?,
-            read: who("read", self.read, &defaults.read, unset.read)?,
-            operate: match who("operate", self.operate, &defaults.operate, unset.operate)? {
+            write: principals_of("write", self.write, &defaults.write, unset.write)?,
+            create: principals_of("create", self.create, &defaults.create, unset.create)?,
+            read: principals_of("read", self.read, &defaults.read, unset.read)?,
+            operate: match principals_of("operate", self.operate, &defaults.operate, unset.operate)? {
                 Principals::Everybody => return Err(ConfigError::OperatedByEverybody(name.to_owned())),
-                who @ (Principals::Users | Principals::Only(_)) => who,
+                principals @ (Principals::Users | Principals::Only(_)) => principals,
             },
             allow_push: self.allow_push.or_else(|| defaults.allow_push.clone()),
             allow_play: self.allow_play.or_else(|| defaults.allow_play.clone()),
@@ -382,8 +385,8 @@ impl PointTable {
     }
 }
 
-/// Converts a right. The users must exist, because an unknown name is probably a typing error.
-fn who(
+/// Converts a right. All users must exist, because an unknown name is probably a typing error.
+fn principals(
     key: &'static str,
     point: &str,
     names: PrincipalsToml,
@@ -393,7 +396,7 @@ fn who(
         (PrincipalsToml::All(Everyone::Everybody), _) => Ok(Principals::Everybody),
         (_, None) => Err(ConfigError::NoUsers(key)),
         (PrincipalsToml::All(Everyone::Users), Some(_)) => Ok(Principals::Users),
-        (PrincipalsToml::Only(names), Some(rights)) => match names.iter().find(|name| !rights.users.has(name)) {
+        (PrincipalsToml::Only(names), Some(policy)) => match names.iter().find(|name| !policy.users.contains(name)) {
             Some(user) => Err(ConfigError::UnknownUser { point: point.to_owned(), user: user.clone() }),
             None => Ok(Principals::Only(names)),
         },
@@ -402,6 +405,7 @@ fn who(
 
 /// Checks that the limits allow useful recordings.
 fn record_limits(point: &str, limits: RecordLimits) -> Result<RecordLimits, ConfigError> {
+    // A file of less than 1 MiB holds only seconds of a video stream.
     let least_size = ByteSize::mib(1);
     let too_low = [
         (limits.max_size.is_some_and(|size| size < least_size), "record-max-size", "1MiB"),
@@ -415,6 +419,7 @@ fn record_limits(point: &str, limits: RecordLimits) -> Result<RecordLimits, Conf
     }
 }
 
+/// Checks that no name is reserved for the server, and that no two names are the same point.
 fn check_names<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), ConfigError> {
     let mut known: BTreeMap<String, &str> = BTreeMap::new();
     for name in names {
@@ -428,10 +433,11 @@ fn check_names<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), Config
     Ok(())
 }
 
-fn rights(path: &Path, schemes: Option<Vec<Scheme>>) -> Result<AccessPolicy, ConfigError> {
+/// Reads the users file.
+fn access_policy(path: &Path, schemes: Option<Vec<Scheme>>) -> Result<AccessPolicy, ConfigError> {
     let users: Users = read(path)?.parse().map_err(|error| ConfigError::Users { path: path.to_owned(), error })?;
-    let rights = AccessPolicy::new(users);
-    Ok(AccessPolicy { schemes: schemes.unwrap_or_else(|| rights.schemes.clone()), ..rights })
+    let policy = AccessPolicy::new(users);
+    Ok(AccessPolicy { schemes: schemes.unwrap_or_else(|| policy.schemes.clone()), ..policy })
 }
 
 /// Parses the text. The parser's message quotes a line of it; if the text may contain a password, the message contains
@@ -441,17 +447,20 @@ fn parse(text: &str) -> Result<ConfigFile, toml::de::Error> {
         if !text.contains('@') && !text.contains("password") {
             return error;
         }
+        // The library counts bytes, so the line number is the number of line breaks before that position, plus 1.
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         de::Error::custom(format!("line {line}: {}", error.message()))
     })
 }
 
+/// Deserializes the URL of a server.
 fn parsed_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
     let text = String::deserialize(deserializer)?;
     http_url(&text).map(Some).map_err(de::Error::custom)
 }
 
+/// Deserializes a list of texts and parses each of them.
 fn each_parsed<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
     deserializer: D,
 ) -> Result<Option<Vec<T>>, D::Error> {

@@ -19,6 +19,7 @@ use wmhttp::client::Config as Session;
 use wmhttp::headers::Directives;
 use wmhttp::via::Via;
 
+/// Name of the relay in its requests. Servers accept pushes from clients that call themselves `WMEncoder`.
 const USER_AGENT: &str = concat!("WMEncoder/12.0.0.0 asf-publishing-point/", env!("CARGO_PKG_VERSION"));
 /// After a permanent refusal, the relay waits this many times the longest delay before it tries again, because some
 /// servers block clients that often send wrong credentials.
@@ -43,9 +44,9 @@ impl RelayConfig {
     /// # Errors
     /// What is wrong with the URL.
     pub fn to(url: &str) -> Result<Self, &'static str> {
-        let (url, login) = Login::apart(url);
+        let (url, login) = Login::split_from(url);
         let mut url = http_url(&url)?;
-        // Requests do not contain it.
+        // Requests do not contain the fragment; without it, two URLs are equal if their requests are.
         url.set_fragment(None);
         let retry_delay_max = backoff::Policy::default().delay_max;
         Ok(Self { url, login, directives: Directives::default(), retry_delay_max })
@@ -74,7 +75,7 @@ impl RelayConfig {
                 directives: self.directives.clone(),
                 via,
                 https: transport::tls::AVAILABLE,
-                proxy: transport::proxy::by_environment(Login::default()),
+                proxy: transport::proxy::from_environment(Login::default()),
                 ..Session::new(url, USER_AGENT, rand::random, SystemTime::now)
             },
             transport: transport::Settings {
@@ -84,13 +85,14 @@ impl RelayConfig {
                 dscp: None,
                 tls: Tls::default(),
             },
+            // The first delay must not be longer than the longest one, which the operator may have made short.
             retry: backoff::Policy { delay: retry.delay.min(retry.delay_max), ..retry },
             options: asfpush_client::packet_buffer::ReaderOptions::default(),
         }
     }
 }
 
-/// Returns the URL of the point `name` on another server: if the path ends with `/`, the name is appended.
+/// Returns the URL of the point `name` on another server: if the path ends with `/`, the name is appended to it.
 pub(super) fn with_name(url: &Url, name: &str) -> Url {
     let mut url = url.clone();
     if url.path().ends_with('/')

@@ -62,13 +62,13 @@ impl SourceConfig {
     /// # Errors
     /// What is wrong with the URL.
     pub fn at(url: &str) -> Result<Self, &'static str> {
-        let (url, login) = Login::apart(url);
+        let (url, login) = Login::split_from(url);
         let is_mms = |(scheme, rest): (&str, &str)| {
             ["mmsh", "mms"].iter().any(|mms| scheme.eq_ignore_ascii_case(mms)).then(|| format!("http:{rest}"))
         };
         let as_http = url.split_once(':').and_then(is_mms);
         let mut url = http_url(as_http.as_deref().unwrap_or(&url))?;
-        // Requests do not contain it.
+        // Requests do not contain the fragment; without it, two URLs are equal if their requests are.
         url.set_fragment(None);
         Ok(Self {
             url,
@@ -90,6 +90,7 @@ impl SourceConfig {
     /// header, and `via` lists the servers that the request has passed.
     pub(crate) fn session(&self, name: &str, pseudonym: &str, via: Via) -> pull::Config {
         let url = self.target(name);
+        // Basic sends the password in clear text, so over HTTP the operator must enable it.
         let basic = self.basic_over_http || url.scheme() == "https";
         pull::Config {
             url,
@@ -100,6 +101,7 @@ impl SourceConfig {
             via_pseudonym: pseudonym.to_owned(),
             via,
             https: tls::AVAILABLE,
+            // A source with a short timeout must not wait longer for the header than for packets.
             response_timeout: Self::RESPONSE_TIMEOUT.min(self.timeout),
             stall_timeout: self.timeout,
         }
@@ -121,7 +123,7 @@ impl SourceConfig {
     /// # Errors
     /// If a variable does not name a valid proxy.
     pub(crate) fn proxy_for(&self, url: &Url) -> Result<Option<Arc<Proxy>>, String> {
-        Ok(proxy::by_environment(Login::default()).proxy_for(url)?.map(Arc::new))
+        Ok(proxy::from_environment(Login::default()).proxy_for(url)?.map(Arc::new))
     }
 }
 

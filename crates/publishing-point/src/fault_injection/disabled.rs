@@ -60,7 +60,7 @@ pub(crate) mod body_faults {
 
     impl BodyFaults {
         #[allow(clippy::unused_async, reason = "same signature as the enabled version")]
-        pub(crate) async fn hand_on(&mut self, _: Bytes, _: &mpsc::Sender<BodyChunk>) -> bool {
+        pub(crate) async fn forward_chunk(&mut self, _: Bytes, _: &mpsc::Sender<BodyChunk>) -> bool {
             match self.0 {}
         }
 
@@ -95,23 +95,23 @@ pub(crate) mod request_faults {
             None
         }
 
-        pub(crate) async fn instead(&self, _: &Policy) -> Result<Option<Reply>, Closed> {
+        pub(crate) async fn replacement_reply(&self, _: &Policy) -> Result<Option<Reply>, Closed> {
             match self.0 {}
         }
 
-        pub(crate) fn takes_for_session(&self, _: &PushId) -> bool {
+        pub(crate) fn is_session_alias(&self, _: &PushId) -> bool {
             match self.0 {}
         }
 
-        pub(crate) fn in_body(&self, _: &PublishSession) -> Option<BodyFaults> {
+        pub(crate) fn body_faults(&self, _: &PublishSession) -> Option<BodyFaults> {
             match self.0 {}
         }
 
-        pub(crate) async fn at_end(&self, _: &Handled, _: &Policy) -> Result<Option<Reply>, Closed> {
+        pub(crate) async fn reply_at_end(&self, _: &Handled, _: &Policy) -> Result<Option<Reply>, Closed> {
             match self.0 {}
         }
 
-        pub(crate) async fn distort(&self, _: &mut Answer) {
+        pub(crate) async fn apply_to_response(&self, _: &mut Answer) {
             match self.0 {}
         }
     }

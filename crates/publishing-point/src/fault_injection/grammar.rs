@@ -9,12 +9,12 @@ use bytesize::ByteSize;
 use super::{Fault, Kind, OmittedHeader, Progress, Schedule, Trigger};
 use wmhttp::headers::PushId;
 
-/// The packet limit of a server in the field, `$H` included.
+/// Default limit of `small-packets`: the packet limit of a known server, `$H` included.
 const SMALL_PACKET: u64 = 8192;
-/// Enough time for the response to be sent.
+/// Default time of `close-after-setup`: enough for the response to be sent.
 const AFTER_SETUP: Duration = Duration::from_millis(200);
 
-/// An `Instant` can be this far in the future.
+/// Maximum of a time: a year, which can be added to an `Instant` on every system.
 const MAX_DELAY: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Why a text is not a valid fault.
@@ -59,10 +59,14 @@ pub struct KindRow {
     pub meaning: &'static str,
 }
 
+/// The moments of faults that break the connection, for [`KINDS`].
 const BREAK: &str = "start, setup, PROGRESS, end";
+/// The moments of faults that change responses, for [`KINDS`].
 const ANSWERS: &str = "all responses, setup, end";
+/// The moments of faults in the body of a PushStart, for [`KINDS`].
 const BODY: &str = "PROGRESS";
 
+/// The documentation of all kinds.
 const KINDS: &[KindRow] = &[
     row("stall:TIME", BODY, "the server reads nothing of the body for this time"),
     row("slow:BYTES", BODY, "from this moment, the server reads this many bytes of the body per second"),
@@ -107,6 +111,7 @@ const KINDS: &[KindRow] = &[
     row("no-stream-change", "none", "the server closes the connection at an `$E` packet with Reason 1"),
 ];
 
+/// Returns a row of [`KINDS`].
 const fn row(form: &'static str, moments: &'static str, meaning: &'static str) -> KindRow {
     KindRow { form, moments, meaning }
 }
@@ -116,6 +121,7 @@ pub fn kinds() -> &'static [KindRow] {
     KINDS
 }
 
+/// Returns the syntax of all kinds, for error messages.
 fn names() -> String {
     KINDS.iter().map(|row| row.form).collect::<Vec<_>>().join(", ")
 }
@@ -125,9 +131,13 @@ fn names() -> String {
 enum Moments {
     /// Any moment, except both responses.
     Any(Trigger),
+    /// A position in the body.
     Body,
+    /// One of the responses, or both.
     Answers,
+    /// One of the responses; the default is the end.
     NoAnswer,
+    /// Only this one, which cannot be written.
     None(Trigger),
 }
 
@@ -150,9 +160,11 @@ impl Kind {
     }
 }
 
+/// The beginning of the body.
 const BEGINNING: Trigger = Trigger::Body(Progress::Packets(0));
 
 impl Moments {
+    /// Returns the moment of a fault without `@`.
     fn default_moment(self) -> Trigger {
         match self {
             Self::Any(moment) | Self::None(moment) => moment,
@@ -162,6 +174,7 @@ impl Moments {
         }
     }
 
+    /// Returns whether this moment may be written.
     fn allows(self, moment: Trigger) -> bool {
         match self {
             Self::Any(_) => moment != Trigger::Answers,
@@ -171,6 +184,7 @@ impl Moments {
         }
     }
 
+    /// Describes the possible moments, for error messages.
     fn allowed(self) -> &'static str {
         match self {
             Self::Any(_) => {
@@ -210,10 +224,12 @@ impl FromStr for Fault {
     }
 }
 
+/// Returns the error about an invalid moment.
 fn bad_moment(kind: &str, moment: &str, moments: Moments) -> FaultError {
     FaultError::Moment { kind: kind.to_owned(), moment: moment.to_owned(), allowed: moments.allowed() }
 }
 
+/// Parses the kind and its value, without moment and turns.
 fn parse_kind(name: &str, value: Option<&str>) -> Result<Kind, FaultError> {
     if let Ok(status) = name.parse::<u16>() {
         let form = "STATUS:retry-after=TIME";
@@ -263,6 +279,7 @@ fn parse_kind(name: &str, value: Option<&str>) -> Result<Kind, FaultError> {
     }
 }
 
+/// Parses a required value. `form` is the syntax of the kind, for the error.
 fn needed<T>(
     kind: &str,
     value: Option<&str>,
@@ -273,25 +290,31 @@ fn needed<T>(
     parse(value).ok_or_else(|| bad_value(kind, &format!("does not take the value `{value}`"), form))
 }
 
+/// Returns the error about an invalid value.
 fn bad_value(kind: &str, problem: &str, form: &'static str) -> FaultError {
     FaultError::Value { kind: kind.to_owned(), problem: problem.to_owned(), form }
 }
 
+/// Parses a time of at most [`MAX_DELAY`].
 fn parse_time(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|time| *time <= MAX_DELAY)
 }
 
-/// At least one byte, because reading nothing is the fault `stall`.
+/// Parses a number of bytes, at least one, because reading nothing is the fault `stall`.
 fn parse_bytes(text: &str) -> Option<ByteSize> {
     text.parse::<ByteSize>().ok().filter(|size| size.as_u64() > 0)
 }
 
+/// Parses a position in the body.
 fn parse_progress(text: &str) -> Option<Progress> {
+    // A number without a unit counts packets. Times are tried before sizes, because `1m` is a minute and not a
+    // megabyte.
     let packets = text.parse().ok().map(Progress::Packets);
     let time = || parse_time(text).map(Progress::Time);
     packets.or_else(time).or_else(|| text.parse().ok().map(Progress::Bytes))
 }
 
+/// Parses the text after `@`.
 fn parse_moment(text: &str) -> Option<Trigger> {
     match text {
         "setup" => Some(Trigger::Setup),
@@ -301,6 +324,7 @@ fn parse_moment(text: &str) -> Option<Trigger> {
     }
 }
 
+/// Parses the text after `/`.
 fn parse_turns(text: &str) -> Result<Schedule, FaultError> {
     let turns = || {
         let (word, value) = text.split_once(':').map_or((text, None), |(word, value)| (word, Some(value)));

@@ -18,8 +18,11 @@ use crate::points::push_session::PublishSession;
 use wmhttp::headers::{Kind as RequestKind, PushId, SUPPORTED};
 use wmhttp::server::{Policy, Reply};
 
+/// The unsolicited interim response of the fault `extra-100-continue`.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// The challenge of an injected 401, without which clients would reject the response.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"fault\"");
+/// The body of injected error responses.
 const REASON: &str = "injected by a fault of this publishing point";
 
 /// The faults that are due on one request.
@@ -46,8 +49,8 @@ impl ActiveFaults {
         }
         let content_type = request.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
         let kind = RequestKind::from_content_type(content_type)?;
-        if faults.hold_back() {
-            connection.wire().hold_back();
+        if faults.delay_encoder() {
+            connection.write_faults().limit_recv_buffer();
         }
         let aliases = faults.iter().filter_map(|fault| {
             if let Kind::Cookie(id) = &fault.kind {
@@ -65,27 +68,28 @@ impl ActiveFaults {
         })
     }
 
-    /// Returns the response that is sent without handling the request, if any.
+    /// Returns the reply that is sent without handling the request, if any.
     ///
     /// # Errors
     /// If the connection must be closed.
-    pub(crate) async fn instead(&self, policy: &Policy) -> Result<Option<Reply>, Closed> {
-        let unwelcome = self.due.iter().find(|fault| fault.kind == Kind::NoDirectives && self.has_directives);
-        if let Some(fault) = unwelcome {
+    pub(crate) async fn replacement_reply(&self, policy: &Policy) -> Result<Option<Reply>, Closed> {
+        let directives_fault = self.due.iter().find(|fault| fault.kind == Kind::NoDirectives && self.has_directives);
+        if let Some(fault) = directives_fault {
             fault.log(&self.point);
             return Err(Closed);
         }
         let moment = if self.request == RequestKind::Setup { Trigger::Setup } else { Trigger::Start };
-        self.break_off(moment, policy).await
+        self.end_request(moment, policy).await
     }
 
-    /// Returns whether a PushStart with this id is treated as one of the point's session.
-    pub(crate) fn takes_for_session(&self, id: &PushId) -> bool {
+    /// Returns whether a PushStart with this id is treated as one of the point's session. The faults `no-cookie` and
+    /// `cookie` keep the session's id from the encoder.
+    pub(crate) fn is_session_alias(&self, id: &PushId) -> bool {
         self.request == RequestKind::Start && self.aliases.contains(id)
     }
 
     /// Returns the faults in the body of a PushStart of this session.
-    pub(crate) fn in_body(&self, session: &PublishSession) -> Option<BodyFaults> {
+    pub(crate) fn body_faults(&self, session: &PublishSession) -> Option<BodyFaults> {
         let due: Vec<_> = self.due.iter().filter(|fault| matches!(fault.moment, Trigger::Body(_))).cloned().collect();
         (!due.is_empty()).then(|| BodyFaults::new(&self.point, due, &self.connection, session.clone()))
     }
@@ -94,13 +98,13 @@ impl ActiveFaults {
     ///
     /// # Errors
     /// If the connection must be closed.
-    pub(crate) async fn at_end(&self, handled: &Handled, policy: &Policy) -> Result<Option<Reply>, Closed> {
-        let at_end = self.request == RequestKind::Start && *handled == Handled::PushAccepted;
-        if at_end { self.break_off(Trigger::End, policy).await } else { Ok(None) }
+    pub(crate) async fn reply_at_end(&self, handled: &Handled, policy: &Policy) -> Result<Option<Reply>, Closed> {
+        let is_end = self.request == RequestKind::Start && *handled == Handled::PushAccepted;
+        if is_end { self.end_request(Trigger::End, policy).await } else { Ok(None) }
     }
 
     /// Applies the faults that are due to a response.
-    pub(crate) async fn distort(&self, answer: &mut Answer) {
+    pub(crate) async fn apply_to_response(&self, answer: &mut Answer) {
         let is_accepted = answer.handled == Handled::PushAccepted;
         let response = &mut answer.response;
         for fault in &self.due {
@@ -121,12 +125,13 @@ impl ActiveFaults {
                 Trigger::Start | Trigger::Body(_) => false,
             };
             if is_answers {
-                self.distort_by(fault, is_accepted, response).await;
+                self.apply_one_to_response(fault, is_accepted, response).await;
             }
         }
     }
 
-    async fn distort_by(&self, fault: &Fault, is_accepted: bool, response: &mut Response<Body>) {
+    /// Applies a fault to a response. Faults that act elsewhere do nothing here.
+    async fn apply_one_to_response(&self, fault: &Fault, is_accepted: bool, response: &mut Response<Body>) {
         match &fault.kind {
             Kind::Late(time) => {
                 fault.log(&self.point);
@@ -142,10 +147,11 @@ impl ActiveFaults {
                 *response.version_mut() = Version::HTTP_10;
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Kind::SplitAnswer => self.connection.wire().split(),
-            Kind::ExtraContinue => self.connection.wire().say_first(CONTINUE),
+            Kind::SplitAnswer => self.connection.write_faults().split(),
+            Kind::ExtraContinue => self.connection.write_faults().write_before_response(CONTINUE),
             Kind::CloseAfterSetup(time) if is_accepted => {
                 let (connection, time) = (Arc::downgrade(&self.connection), *time);
+                // The connection is closed only if no request has arrived in the meantime.
                 let requests = self.connection.requests();
                 tokio::spawn(async move {
                     sleep(time).await;
@@ -170,8 +176,12 @@ impl ActiveFaults {
         fault.log(&self.point);
     }
 
-    /// Applies the faults that are due at this moment and end the request.
-    async fn break_off(&self, moment: Trigger, policy: &Policy) -> Result<Option<Reply>, Closed> {
+    /// Applies the faults that are due at this moment and end the request. Returns the reply of the first one that has
+    /// a reply.
+    ///
+    /// # Errors
+    /// If the connection must be closed.
+    async fn end_request(&self, moment: Trigger, policy: &Policy) -> Result<Option<Reply>, Closed> {
         for fault in self.due.iter().filter(|fault| fault.moment == moment) {
             let reply = match fault.kind {
                 Kind::Reset => {
@@ -189,7 +199,7 @@ impl ActiveFaults {
                     return Err(Closed);
                 }
                 Kind::Garbage => {
-                    self.connection.wire().say_first(GARBAGE);
+                    self.connection.write_faults().write_before_response(GARBAGE);
                     Reply::error(policy, 500, REASON)
                 }
                 Kind::Status { status, .. } => Reply::error(policy, status, REASON),
@@ -224,6 +234,7 @@ fn concerns(fault: &Fault, request: RequestKind) -> bool {
 }
 
 impl OmittedHeader {
+    /// Returns the name of the header.
     fn header(self) -> HeaderName {
         match self {
             Self::Cookie => header::SET_COOKIE,

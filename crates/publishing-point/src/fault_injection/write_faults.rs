@@ -25,22 +25,25 @@ const WRITE_PAUSE: Duration = Duration::from_millis(300);
 /// The faults of the next response on a connection.
 #[derive(Default)]
 pub(crate) struct WriteFaults {
-    /// Checked on each write, without locking the plan.
-    armed: AtomicBool,
+    /// Whether the plan has changes. It is checked on each write, without locking the plan.
+    is_pending: AtomicBool,
     plan: Mutex<WritePlan>,
     /// Whether the kernel must buffer little data that the server does not read.
     small_recv_buffer: AtomicBool,
 }
 
+/// How the next response is written.
 #[derive(Clone, Copy, Default)]
 struct WritePlan {
+    /// Bytes to send first.
     before: &'static [u8],
+    /// Whether the response is sent in two pieces.
     split: bool,
 }
 
 impl WriteFaults {
     /// Sends these bytes before the response.
-    pub(super) fn say_first(&self, bytes: &'static [u8]) {
+    pub(super) fn write_before_response(&self, bytes: &'static [u8]) {
         self.change(|plan| plan.before = bytes);
     }
 
@@ -50,19 +53,21 @@ impl WriteFaults {
     }
 
     /// Limits the kernel's receive buffer of this connection from now on.
-    pub(super) fn hold_back(&self) {
+    pub(super) fn limit_recv_buffer(&self) {
         self.small_recv_buffer.store(true, Ordering::Relaxed);
     }
 
     fn change(&self, change: impl FnOnce(&mut WritePlan)) {
         // The data is consistent after every statement, so a poisoned lock can still be used.
         change(&mut self.plan.lock().unwrap_or_else(PoisonError::into_inner));
-        self.armed.store(true, Ordering::Release);
+        self.is_pending.store(true, Ordering::Release);
     }
 
+    /// Returns the plan if it has changed, and resets it.
     fn take(&self) -> Option<WritePlan> {
-        let armed = self.armed.load(Ordering::Relaxed) && self.armed.swap(false, Ordering::Acquire);
-        armed.then(|| std::mem::take(&mut *self.plan.lock().unwrap_or_else(PoisonError::into_inner)))
+        // The relaxed load keeps the usual case, no fault, cheap; only the swap decides.
+        let is_pending = self.is_pending.load(Ordering::Relaxed) && self.is_pending.swap(false, Ordering::Acquire);
+        is_pending.then(|| std::mem::take(&mut *self.plan.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
@@ -71,48 +76,50 @@ pub(crate) struct FaultyStream<S> {
     stream: S,
     faults: Arc<WriteFaults>,
     /// What remains of the current plan.
-    now: WritePlan,
+    plan: WritePlan,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> FaultyStream<S> {
     pub(crate) fn new(stream: S, faults: Arc<WriteFaults>) -> Self {
-        Self { stream, faults, now: WritePlan::default(), pause: None }
+        Self { stream, faults, plan: WritePlan::default(), pause: None }
     }
 
     pub(crate) fn into_inner(self) -> S {
         self.stream
     }
 
-    fn is_plain(&mut self) -> bool {
+    /// Returns whether writes pass unchanged now; takes over a new plan.
+    fn passes_unchanged(&mut self) -> bool {
         if let Some(plan) = self.faults.take() {
-            self.now = plan;
+            self.plan = plan;
         }
-        self.now.before.is_empty() && !self.now.split && self.pause.is_none()
+        self.plan.before.is_empty() && !self.plan.split && self.pause.is_none()
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for FaultyStream<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.is_plain() {
+        if this.passes_unchanged() {
             return Pin::new(&mut this.stream).poll_write(context, bytes);
         }
-        while !this.now.before.is_empty() {
-            let written = ready!(Pin::new(&mut this.stream).poll_write(context, this.now.before))?;
+        while !this.plan.before.is_empty() {
+            let written = ready!(Pin::new(&mut this.stream).poll_write(context, this.plan.before))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            this.now.before = this.now.before.get(written..).unwrap_or_default();
+            this.plan.before = this.plan.before.get(written..).unwrap_or_default();
         }
         if let Some(pause) = &mut this.pause {
             ready!(pause.as_mut().poll(context));
             this.pause = None;
         }
-        let piece = bytes.get(..FIRST_PIECE).filter(|_| this.now.split);
+        // A write that is too short to be split is sent as it is, and the next one is split.
+        let piece = bytes.get(..FIRST_PIECE).filter(|_| this.plan.split);
         let written = ready!(Pin::new(&mut this.stream).poll_write(context, piece.unwrap_or(bytes)))?;
         if piece.is_some() {
-            this.now.split = false;
+            this.plan.split = false;
             this.pause = Some(Box::pin(sleep(WRITE_PAUSE)));
         }
         Poll::Ready(Ok(written))
@@ -123,9 +130,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FaultyStream<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.is_plain() {
+        if self.passes_unchanged() {
             return Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices);
         }
+        // Faults act on one slice at a time. A short write is allowed, so the caller writes the others again.
         let first = slices.iter().find(|slice| !slice.is_empty());
         self.poll_write(context, first.map_or(&[][..], |slice| slice))
     }
@@ -146,6 +154,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FaultyStream<S> {
 impl AsyncRead for FaultyStream<MaybeTlsStream> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // The buffer is set here, where the socket is at hand. The flag is only a request, so relaxed ordering
+        // suffices.
         let small = &this.faults.small_recv_buffer;
         if small.load(Ordering::Relaxed) && small.swap(false, Ordering::Relaxed) {
             SockRef::from(this.stream.tcp()).set_recv_buffer_size(SMALL_RECV_BUFFER)?;

@@ -26,10 +26,12 @@ pub(crate) enum Body {
 }
 
 impl Body {
+    /// Returns an empty body.
     pub(crate) fn empty() -> Self {
         Self::Full(None)
     }
 
+    /// Returns a body of these bytes.
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
         Self::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty()))
     }

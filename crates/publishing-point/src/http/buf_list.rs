@@ -10,10 +10,12 @@ use bytes::{Buf, Bytes};
 pub(crate) struct BufList {
     /// None of the slices is empty.
     pieces: VecDeque<Bytes>,
+    /// The length of all pieces together.
     len: usize,
 }
 
 impl BufList {
+    /// Adds a piece, unless it is empty.
     pub(crate) fn push(&mut self, piece: Bytes) {
         if !piece.is_empty() {
             self.len += piece.len();
@@ -27,6 +29,7 @@ impl BufList {
         self.pieces.append(&mut other.pieces);
     }
 
+    /// Returns whether there are no bytes.
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -34,10 +37,10 @@ impl BufList {
     /// Moves the first `len` bytes to another buffer, or all if there are fewer.
     pub(crate) fn move_to(&mut self, mut len: usize, to: &mut Self) {
         while let Some(front) = self.pieces.front_mut().filter(|_| len > 0) {
-            let here = front.len().min(len);
-            to.push(front.split_to(here));
-            len -= here;
-            self.len -= here;
+            let count = front.len().min(len);
+            to.push(front.split_to(count));
+            len -= count;
+            self.len -= count;
             if front.is_empty() {
                 self.pieces.pop_front();
             }
@@ -76,10 +79,10 @@ impl Buf for BufList {
     /// Advancing past the end stops at the end.
     fn advance(&mut self, mut len: usize) {
         while let Some(front) = self.pieces.front_mut().filter(|_| len > 0) {
-            let here = front.len().min(len);
-            front.advance(here);
-            len -= here;
-            self.len -= here;
+            let count = front.len().min(len);
+            front.advance(count);
+            len -= count;
+            self.len -= count;
             if front.is_empty() {
                 self.pieces.pop_front();
             }

@@ -27,19 +27,21 @@ use crate::admission::client_limits::ConnectionPermit;
 use crate::admission::limits::ServerLimits;
 use crate::fault_injection::write_faults::{FaultyStream, WriteFaults};
 
-/// Bytes that the HTTP library reads ahead of a push session.
-const READ_AHEAD: usize = 64 * 1024;
+/// Maximum bytes that the HTTP library reads before the push session has received them. TCP flow control delays the
+/// encoder beyond that.
+const MAX_READ_AHEAD: usize = 64 * 1024;
 /// Authentication challenges on a connection before it is closed. Each challenge costs a nonce.
 const MAX_CHALLENGES: usize = 8;
-/// Time after the Inactivity-Timeout, at which the session itself closes its connection.
-const AFTER_INACTIVITY: Duration = Duration::from_secs(30);
-/// Idle time after which the kernel probes whether the peer still exists.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Added to the Inactivity-Timeout for the connection, because the session itself closes its connection at the
+/// Inactivity-Timeout, and the HTTP library must not be first.
+const INACTIVITY_MARGIN: Duration = Duration::from_secs(30);
+/// Idle time after which the kernel probes whether the peer still exists, and the time between probes.
+const KEEP_ALIVE_TIME: Duration = Duration::from_secs(15);
 /// After the last response, the server reads and discards incoming data for this time, so that the peer can read the
 /// response: closing a socket with unread data resets the connection.
 const LINGERING_CLOSE_TIME: Duration = Duration::from_secs(1);
-/// Maximum bytes discarded in that time.
-const LINGER_BYTES: usize = 64 << 20;
+/// Maximum bytes discarded in that time, so that a fast sender does not keep a core busy.
+const MAX_LINGER_BYTES: usize = 64 << 20;
 
 /// Connection state shared with requests and sessions. They hold weak references to it, which end with the connection.
 pub(crate) struct Connection {
@@ -48,23 +50,28 @@ pub(crate) struct Connection {
     scheme: &'static str,
     permit: ConnectionPermit,
     socket: Arc<OpenSocket>,
+    /// Ends the connection; see [`Connection::close`].
     close: Notify,
     /// Whether the connection is closed by a reset.
-    resets: AtomicBool,
+    close_with_reset: AtomicBool,
+    /// Number of requests so far.
     requests: AtomicU64,
     /// The number of requests at the last idle check.
-    seen: AtomicU64,
+    requests_at_last_check: AtomicU64,
     /// Requests in progress.
-    busy: AtomicUsize,
+    active_requests: AtomicUsize,
     /// Whether the connection pushes or plays, so that no idle limit applies.
-    settled: AtomicBool,
+    is_established: AtomicBool,
+    /// Authentication challenges so far.
     challenges: AtomicUsize,
-    wire: Arc<WriteFaults>,
+    /// Faults to inject into responses.
+    write_faults: Arc<WriteFaults>,
     /// The stream response that takes over the connection, if any.
     streaming: Mutex<Option<StreamResponse>>,
 }
 
 impl Connection {
+    /// Returns the state of a connection before its first request.
     fn new(peer: SocketAddr, scheme: &'static str, permit: ConnectionPermit) -> Self {
         Self {
             peer,
@@ -72,13 +79,13 @@ impl Connection {
             permit,
             socket: Arc::default(),
             close: Notify::new(),
-            resets: AtomicBool::new(false),
+            close_with_reset: AtomicBool::new(false),
             requests: AtomicU64::new(0),
-            seen: AtomicU64::new(0),
-            busy: AtomicUsize::new(0),
-            settled: AtomicBool::new(false),
+            requests_at_last_check: AtomicU64::new(0),
+            active_requests: AtomicUsize::new(0),
+            is_established: AtomicBool::new(false),
             challenges: AtomicUsize::new(0),
-            wire: Arc::default(),
+            write_faults: Arc::default(),
             streaming: Mutex::default(),
         }
     }
@@ -105,7 +112,7 @@ impl Connection {
 
     /// Marks the connection as pushing or playing. From now on only the timeouts of the protocols apply.
     pub(crate) fn mark_established(&self) {
-        self.settled.store(true, Ordering::Relaxed);
+        self.is_established.store(true, Ordering::Relaxed);
     }
 
     /// Counts an authentication challenge; the connection closes after too many of them.
@@ -118,9 +125,11 @@ impl Connection {
 
     /// Returns whether no request is in progress and none has arrived since the last call.
     fn is_idle(&self) -> bool {
+        // All of these are counters and flags without data behind them, so relaxed ordering suffices. A request that
+        // arrives at the same moment is seen at the next check.
         let requests = self.requests();
-        let used = self.seen.swap(requests, Ordering::Relaxed) != requests;
-        !used && !self.settled.load(Ordering::Relaxed) && self.busy.load(Ordering::Relaxed) == 0
+        let used = self.requests_at_last_check.swap(requests, Ordering::Relaxed) != requests;
+        !used && !self.is_established.load(Ordering::Relaxed) && self.active_requests.load(Ordering::Relaxed) == 0
     }
 
     /// Closes the connection without a response.
@@ -131,7 +140,7 @@ impl Connection {
     /// Resets the connection.
     #[cfg(feature = "fault-injection")]
     pub(crate) fn reset(&self) {
-        self.resets.store(true, Ordering::Relaxed);
+        self.close_with_reset.store(true, Ordering::Relaxed);
         self.close();
     }
 
@@ -152,8 +161,8 @@ impl Connection {
 
     /// Returns the faults to inject into the next response.
     #[cfg(feature = "fault-injection")]
-    pub(crate) fn wire(&self) -> &WriteFaults {
-        &self.wire
+    pub(crate) fn write_faults(&self) -> &WriteFaults {
+        &self.write_faults
     }
 }
 
@@ -203,11 +212,12 @@ pub(crate) async fn serve<H: Handler>(
             tracing::debug!(%error, "connection");
         }
     }
-    if connection.resets.load(Ordering::Relaxed) {
-        // With a linger time of zero, closing the socket resets the connection.
+    if connection.close_with_reset.load(Ordering::Relaxed) {
+        // With a linger time of zero, closing the socket sends RST instead of FIN.
         let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
         return;
     }
+    // Its permit is released before the lingering close, which needs no place among the connections.
     drop(connection);
     Box::pin(linger(stream)).await;
 }
@@ -239,7 +249,7 @@ async fn serve_http<H: Handler>(
     };
     let connection = Arc::new(Connection::new(peer, scheme, permit));
     // This timeout also limits the time between requests.
-    let head_timeout = inactivity_timeout + AFTER_INACTIVITY;
+    let head_timeout = inactivity_timeout + INACTIVITY_MARGIN;
     let service = {
         let connection = Arc::downgrade(&connection);
         service_fn(move |request: Request<Incoming>| {
@@ -248,9 +258,9 @@ async fn serve_http<H: Handler>(
             Box::pin(async move {
                 let connection = connection.upgrade().ok_or(Closed)?;
                 connection.requests.fetch_add(1, Ordering::Relaxed);
-                connection.busy.fetch_add(1, Ordering::Relaxed);
+                connection.active_requests.fetch_add(1, Ordering::Relaxed);
                 let answer = handler.handle(&connection, request).await;
-                connection.busy.fetch_sub(1, Ordering::Relaxed);
+                connection.active_requests.fetch_sub(1, Ordering::Relaxed);
                 // The library reads a request only after the previous response is sent, so no data of a request is
                 // lost.
                 let mut answer = answer?;
@@ -266,17 +276,19 @@ async fn serve_http<H: Handler>(
     };
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
+        // Some old clients compare header names with their case (see `header_case`).
         .title_case_headers(true)
         .max_header_size(limits.max_head_bytes)
         .max_headers(limits.max_head_lines)
-        .max_buf_size(READ_AHEAD)
+        .max_buf_size(MAX_READ_AHEAD)
         .header_read_timeout(head_timeout);
+    // The number is read here, because the library owns the stream from now on.
     let descriptor = stream.tcp().as_raw_fd();
     let mut http =
-        http.serve_connection(TokioIo::new(FaultyStream::new(stream, Arc::clone(&connection.wire))), service);
+        http.serve_connection(TokioIo::new(FaultyStream::new(stream, Arc::clone(&connection.write_faults))), service);
     // Created after the owner of the stream, so that it is dropped first, however the connection ends.
     let open = connection.socket.open(descriptor);
-    let mut look = interval_at(Instant::now() + limits.head_timeout, limits.head_timeout);
+    let mut idle_check = interval_at(Instant::now() + limits.head_timeout, limits.head_timeout);
     loop {
         tokio::select! {
             result = poll_fn(|context| http.poll_without_shutdown(context)) => {
@@ -288,8 +300,9 @@ async fn serve_http<H: Handler>(
                 break;
             }
             () = connection.close.notified() => break,
-            // The time limit applies to the whole head, even if its bytes arrive slowly.
-            _ = look.tick() => if connection.is_idle() {
+            // This check limits the time for the whole head, even if its bytes arrive slowly. The library's own timeout is
+            // longer, because it also applies between the requests of an encoder.
+            _ = idle_check.tick() => if connection.is_idle() {
                 break;
             },
         }
@@ -301,10 +314,11 @@ async fn serve_http<H: Handler>(
     Some((connection, stream))
 }
 
+/// Sets the socket options: no delay of small packets, and the detection of lost peers.
 fn set_options(stream: &TcpStream, settings: &ConnectionSettings) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE_TIME).with_interval(KEEP_ALIVE_TIME))?;
     socket.set_tcp_user_timeout(Some(settings.limits.stall_timeout))
 }
 
@@ -314,7 +328,7 @@ async fn linger(stream: MaybeTlsStream) {
     // Fails if the peer has closed already or does not read.
     let Ok(Ok(stream)) = timeout_at(until, stream.end()).await else { return };
     let mut dropped = [0; 8 * 1024];
-    let mut left = LINGER_BYTES;
+    let mut left = MAX_LINGER_BYTES;
     while let Ok(Ok(())) = timeout_at(until, stream.readable()).await {
         match stream.try_read(&mut dropped) {
             Ok(0) => return,

@@ -48,6 +48,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// Returns a response with information for the connection.
     pub(crate) fn new(handled: Handled, response: Response<Body>) -> Self {
         Self { response, handled }
     }

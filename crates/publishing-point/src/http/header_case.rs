@@ -32,21 +32,24 @@ pub(crate) async fn write_challenge_names(response: &mut Response<Body>) {
     response.extensions_mut().extend(NAMES.get_or_init(read_names).await.clone());
 }
 
+/// Makes hyper parse [`HEAD`] over a connection in memory, and returns the extensions of that head.
 async fn read_names() -> Extensions {
-    let (mut near, far) = tokio::io::duplex(HEAD.len());
+    let (mut client_end, server_end) = tokio::io::duplex(HEAD.len());
     let read = Arc::new(Mutex::new(Extensions::new()));
     let service = service_fn(|request: Request<Incoming>| {
         *read.lock().unwrap_or_else(PoisonError::into_inner) = request.extensions().clone();
         async { Ok::<_, Infallible>(Response::new(Body::empty())) }
     });
     // Neither fails in memory. Without the names, challenges would be written in Title-Case.
-    let _ = near.write_all(HEAD).await;
+    let _ = client_end.write_all(HEAD).await;
     let mut http = http1::Builder::new();
-    let serving = http.preserve_header_case(true).serve_connection(TokioIo::new(far), service);
+    let serving = http.preserve_header_case(true).serve_connection(TokioIo::new(server_end), service);
     let mut sink = tokio::io::sink();
+    // The response must be read, because hyper waits until it can write it. Whichever side ends first, the head was
+    // parsed before.
     tokio::select! {
         _ = serving => {}
-        _ = tokio::io::copy(&mut near, &mut sink) => {}
+        _ = tokio::io::copy(&mut client_end, &mut sink) => {}
     }
     std::mem::take(&mut *read.lock().unwrap_or_else(PoisonError::into_inner))
 }

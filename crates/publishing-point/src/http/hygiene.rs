@@ -23,6 +23,7 @@ pub(crate) fn check<B>(request: &mut Request<B>) -> Result<(), (StatusCode, &'st
     if request.headers().get_all(header::EXPECT).iter().any(expects_more) {
         return Err((StatusCode::EXPECTATION_FAILED, "the server supports no expectation other than 100-continue"));
     }
+    // RFC 9112, 3.2.2: a server must ignore the Host header if the target has an authority.
     if let Some(authority) = request.uri().authority() {
         let host = HeaderValue::from_str(authority.as_str());
         let host = host.map_err(|_| (StatusCode::BAD_REQUEST, "the request target contains no host"))?;

@@ -13,7 +13,9 @@ use tokio_rustls::server::TlsStream;
 
 /// A connection, as used by HTTP.
 pub(crate) enum MaybeTlsStream {
+    /// TCP without encryption.
     Plain(TcpStream),
+    /// TLS over TCP. It is boxed, because its state is large and most connections are plain.
     Tls(Box<TlsStream<TcpStream>>),
 }
 

@@ -40,7 +40,10 @@ impl OpenSocket {
         Acknowledgements { socket: Arc::clone(self), before }
     }
 
+    /// Returns the kernel's counters; `None` if the connection has ended.
     fn telemetry(&self) -> Option<Telemetry> {
+        // The lock is held during the system call, so that the descriptor cannot be closed and its number reused
+        // meanwhile. The call does not block.
         let fd = self.lock();
         tcp_info((*fd)?)
     }

@@ -20,12 +20,13 @@ use super::io::MaybeTlsStream;
 
 /// Maximum bytes that a player may send while it plays. They are discarded, because requests after the one for a stream
 /// are not answered. Beyond this, the server stops reading, so that a client cannot keep it busy.
-const MAX_UNREAD: usize = 64 * 1024;
+const MAX_DISCARDED: usize = 64 * 1024;
 /// Maximum slices of one write. Linux accepts up to 1024; this number covers the packets of 100 KB.
 const MAX_PIECES: usize = 64;
 
 /// A response with whose body the connection ends.
 pub(crate) struct StreamResponse {
+    /// The formatted status line and headers.
     head: Bytes,
     /// Whether each piece of the body is sent as a chunk (RFC 9112, 7.1). Otherwise the end of the connection ends the
     /// body.
@@ -53,7 +54,7 @@ impl StreamResponse {
     /// If the peer closes the connection first, or the connection is lost.
     pub(crate) async fn send(self, stream: &mut MaybeTlsStream) -> io::Result<()> {
         let Self { head, chunked, body } = self;
-        let mut sending = Sending { body, pending: head.into(), chunked, ended: false, may_read: MAX_UNREAD };
+        let mut sending = Sending { body, pending: head.into(), chunked, ended: false, discard_budget: MAX_DISCARDED };
         poll_fn(|context| sending.poll(stream, context)).await
     }
 }
@@ -66,12 +67,15 @@ struct Sending {
     chunked: bool,
     /// Whether nothing follows after `pending`.
     ended: bool,
-    may_read: usize,
+    /// How many more bytes of the peer are read and discarded.
+    discard_budget: usize,
 }
 
 impl Sending {
+    /// Writes until nothing is available, and notices if the peer closes the connection.
     fn poll(&mut self, stream: &mut MaybeTlsStream, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.may_read > 0 {
+        // Reading is the only way to notice that a player has closed the connection while its stream pauses.
+        if self.discard_budget > 0 {
             match self.poll_read(stream, context) {
                 Poll::Ready(Ok(())) => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -107,19 +111,20 @@ impl Sending {
 
     /// Reads and discards what the peer sends; ready if the peer has closed the connection.
     fn poll_read(&mut self, stream: &mut MaybeTlsStream, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.may_read > 0 {
+        while self.discard_budget > 0 {
             let mut dropped = [0; 512];
             let mut dropped = ReadBuf::new(&mut dropped);
             ready!(Pin::new(&mut *stream).poll_read(context, &mut dropped))?;
             match dropped.filled().len() {
                 0 => return Poll::Ready(Ok(())),
-                read => self.may_read = self.may_read.saturating_sub(read),
+                read => self.discard_budget = self.discard_budget.saturating_sub(read),
             }
         }
         Poll::Pending
     }
 }
 
+/// Formats a chunk (RFC 9112, 7.1).
 fn chunk(bytes: BufList) -> BufList {
     let mut chunk = BufList::from(Bytes::from(format!("{:x}\r\n", bytes.remaining())));
     chunk.append(bytes);
@@ -142,6 +147,7 @@ fn head<B>(response: &Response<B>, chunked: bool, now: SystemTime) -> Bytes {
     head.freeze()
 }
 
+/// Appends the header fields with names in Title-Case.
 fn put_fields(head: &mut BytesMut, headers: &HeaderMap) {
     for (name, value) in headers {
         let mut before = b'-';
@@ -215,7 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_closes_ends_it_whatever_it_has_sent_before() {
-        for before in [0, 1, MAX_UNREAD - 1] {
+        for before in [0, 1, MAX_DISCARDED - 1] {
             let (mut peer, mut stream) = connected().await;
             let (_give, given) = mpsc::unbounded_channel();
             let response = StreamResponse::take(&mut response(Version::HTTP_10, Given(given))).unwrap();
@@ -233,7 +239,7 @@ mod tests {
         let (give, given) = mpsc::unbounded_channel();
         let response = StreamResponse::take(&mut response(Version::HTTP_10, Given(given))).unwrap();
         let sending = tokio::spawn(async move { response.send(&mut stream).await });
-        peer.write_all(&vec![0; 2 * MAX_UNREAD]).await.unwrap();
+        peer.write_all(&vec![0; 2 * MAX_DISCARDED]).await.unwrap();
         peer.shutdown().await.unwrap();
         // Turns enough to read all of it, and the end behind it, which would end the response.
         for _ in 0..100_000 {

@@ -25,10 +25,10 @@ use wmhttp::headers::{Cookies, Directives, Kind, RequestHead, is_encoder, lenien
 use wmhttp::server::access::RequestLine;
 use wmhttp::server::{Outcome, Policy, Reply, reply_to_non_encoder, unknown_session};
 
-/// Maximum bytes of a PushSetup's body.
-const MAX_SETUP: usize = 8 * 1024;
+/// Maximum bytes of a PushSetup's body. The text of the 413 reply contains this number.
+const MAX_SETUP_BODY: usize = 8 * 1024;
 /// Maximum bytes of a PushStart's body that are read and discarded after a 401; beyond that the connection closes.
-const MAX_DRAINED: usize = 64 << 20;
+const MAX_DRAINED_BODY: usize = 64 << 20;
 /// Maximum time for that.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// Chunks that wait for the session. Each is the result of one read by the HTTP library.
@@ -50,37 +50,41 @@ impl Ingest {
         connection: &Arc<Connection>,
         request: Request<Incoming>,
     ) -> Result<Answer, Closed> {
-        let acting = self
+        let faults = self
             .registry
             .point(request.uri().path())
             .and_then(|point| ActiveFaults::on(&point.config().faults, point.name(), connection, &request));
         let config = self.registry.config();
         let policy = &config.policy;
-        let instead = match &acting {
-            Some(acting) => acting.instead(policy).await?,
+        let replacement_reply = match &faults {
+            Some(faults) => faults.replacement_reply(policy).await?,
             None => None,
         };
-        let mut answer = match instead {
+        let mut answer = match replacement_reply {
             Some(reply) => faulty_answer(reply),
-            None => match self.push(connection, request, acting.as_ref()).await {
+            None => match self.push(connection, request, faults.as_ref()).await {
                 Ok(reply) => answer(reply.ok_or(Closed)?, None),
                 Err(refused) => answer(refused.reply, refused.user),
             },
         };
-        if let Some(acting) = acting {
-            if let Some(reply) = acting.at_end(&answer.handled, policy).await? {
+        if let Some(faults) = faults {
+            if let Some(reply) = faults.reply_at_end(&answer.handled, policy).await? {
                 answer = faulty_answer(reply);
             }
-            acting.distort(&mut answer).await;
+            faults.apply_to_response(&mut answer).await;
         }
         Ok(answer)
     }
 
+    /// Handles a PushSetup or PushStart. Returns `None` if the session ended without a response, so that the connection
+    /// must be closed.
+    ///
+    /// # Errors The reply to a refused request, and its user.
     async fn push(
         &self,
         connection: &Arc<Connection>,
         request: Request<Incoming>,
-        acting: Option<&ActiveFaults>,
+        faults: Option<&ActiveFaults>,
     ) -> Result<Option<Reply>, Box<Refused>> {
         let registry = &self.registry;
         let config = registry.config();
@@ -89,13 +93,13 @@ impl Ingest {
         if !agent.as_deref().is_some_and(is_encoder) {
             return Err(reply_to_non_encoder(policy, &asx::url_of(&request, connection.scheme())).into());
         }
-        if let Some(text) = lacks_length(&request) {
+        if let Some(text) = missing_length(&request) {
             return Err(Reply::error(policy, 411, text).into());
         }
         let mut head = RequestHead::from_headers(request.headers()).map_err(|text| Reply::error(policy, 400, text))?;
         let path = request.uri().path().to_owned();
-        if acting.is_some_and(|acting| acting.takes_for_session(head.cookies.push_id())) {
-            head.cookies = registry.session_of(&path).map_or(head.cookies, Cookies::of_session);
+        if faults.is_some_and(|faults| faults.is_session_alias(head.cookies.push_id())) {
+            head.cookies = registry.session_of(&path).map_or(head.cookies, Cookies::for_session);
         }
         let id = head.cookies.push_id().clone();
         let (request, body) = request.into_parts();
@@ -118,8 +122,8 @@ impl Ingest {
                     None
                 };
                 if id.is_new_session() {
-                    let opened = self.open(&path, &head, &directives, connection, user.clone()).await;
-                    return opened.map(Some).map_err(|reply| Box::new(Refused { reply, user }));
+                    let reply = self.open(&path, &head, &directives, connection, user.clone()).await;
+                    return reply.map(Some).map_err(|reply| Box::new(Refused { reply, user }));
                 }
                 let session = registry.session(&id, &path).ok_or_else(|| unknown_session(policy))?;
                 if !session.belongs_to(user.as_deref()) {
@@ -135,15 +139,17 @@ impl Ingest {
                 let is_authorized = head.authorization.iter().any(|(name, _)| name == header::AUTHORIZATION);
                 // Windows Media Encoder authenticates only at PushSetup. After that, the connection and the push-id
                 // identify it.
-                let proven = session.as_ref().is_some_and(|(_, session)| {
+                let is_identified = session.as_ref().is_some_and(|(_, session)| {
                     !is_authorized && session.is_on(connection) && self.owner_may_push(session, &path)
                 });
-                let user = if proven {
+                let user = if is_identified {
                     session.as_ref().and_then(|(_, session)| session.owner().map(str::to_owned))
                 } else {
                     match self.authorize(&head, line, &path, None) {
                         Ok(user) => user,
                         Err(refused) => {
+                            // The connection stays open for the request with credentials, so the rest of this body must
+                            // be read first.
                             if !refused.reply.close {
                                 tokio::spawn(timeout(DRAIN_TIME, drain(body)));
                             }
@@ -155,14 +161,14 @@ impl Ingest {
                 if !session.belongs_to(user.as_deref()) {
                     return Err(Box::new(Refused { reply: other_users_session(policy), user }));
                 }
-                head.cookies = Cookies::of_session(id);
+                head.cookies = Cookies::for_session(id);
                 let (to_session, chunks) = mpsc::channel(BODY_CHUNK_QUEUE_LEN);
                 let (answer, reply) = oneshot::channel();
                 let start = Start { head, connection: Arc::downgrade(connection), chunks, answer };
                 session.request(SessionRequest::Start(start)).await;
-                let faults = acting.and_then(|acting| acting.in_body(&session));
+                let faults = faults.and_then(|faults| faults.body_faults(&session));
                 // The body has its own task, because the response may be sent before the body is complete.
-                tokio::spawn(pump(body, to_session, faults, registry.point(&path)));
+                tokio::spawn(forward_body(body, to_session, faults, registry.point(&path)));
                 Ok(reply.await.ok())
             }
         }
@@ -171,7 +177,7 @@ impl Ingest {
 
 /// Returns why a request without a Content-Length is refused (C-2, C-7). A PushSetup without one has no body (RFC 9112,
 /// 6.3), unless it is chunked.
-fn lacks_length(request: &Request<Incoming>) -> Option<&'static str> {
+fn missing_length(request: &Request<Incoming>) -> Option<&'static str> {
     let headers = request.headers();
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if headers.contains_key(header::TRANSFER_ENCODING) {
@@ -191,7 +197,7 @@ fn other_users_session(policy: &Policy) -> Reply {
 
 /// Reads and discards a body, so that the connection can carry the next request.
 async fn drain(mut body: Incoming) {
-    let mut left = MAX_DRAINED;
+    let mut left = MAX_DRAINED_BODY;
     while let Some(Ok(frame)) = body.frame().await {
         match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
             Some(rest) => left = rest,
@@ -205,7 +211,7 @@ async fn setup_body(mut body: Incoming) -> Option<Bytes> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.ok()?.into_data() {
-            if whole.len() + data.len() > MAX_SETUP {
+            if whole.len() + data.len() > MAX_SETUP_BODY {
                 return None;
             }
             whole.extend_from_slice(&data);
@@ -216,18 +222,18 @@ async fn setup_body(mut body: Incoming) -> Option<Bytes> {
 
 /// Passes a PushStart's body to its session until the body or the session ends. If the body is incomplete, the channel
 /// closes without [`BodyChunk::End`].
-async fn pump(
+async fn forward_body(
     mut body: Incoming,
     session: mpsc::Sender<BodyChunk>,
     mut faults: Option<BodyFaults>,
     point: Option<Arc<PublishingPoint>>,
 ) {
-    let mut pace = RateLimiter::new();
+    let mut rate_limiter = RateLimiter::new();
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
             () = session.closed() => return,
-            go_on = BodyFaults::apply(&mut faults, &session) => if go_on { continue } else { return },
+            continues = BodyFaults::apply(&mut faults, &session) => if continues { continue } else { return },
         };
         let chunk = match frame {
             None => BodyChunk::End,
@@ -240,13 +246,13 @@ async fn pump(
         };
         let wait = match (&chunk, &point) {
             (BodyChunk::Bytes(bytes), Some(point)) => {
-                pace.wait(bytes.len(), point.config().max_bitrate, point.name(), Instant::now())
+                rate_limiter.wait(bytes.len(), point.config().max_bitrate, point.name(), Instant::now())
             }
             (BodyChunk::Bytes(_), None) | (BodyChunk::End, _) => Duration::ZERO,
         };
         let chunk = match (&mut faults, chunk) {
             (Some(faults), BodyChunk::Bytes(bytes)) => {
-                if faults.hand_on(bytes, &session).await {
+                if faults.forward_chunk(bytes, &session).await {
                     continue;
                 } else {
                     return;

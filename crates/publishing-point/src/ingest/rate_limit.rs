@@ -11,19 +11,23 @@ use crate::admission::token_bucket::{Rate, TokenBucket};
 
 /// Stream time that may arrive at once.
 const BURST_TIME: Duration = Duration::from_secs(5);
-/// Bytes that may always arrive at once: the largest packets of the protocol, and what the server reads ahead.
-const LEAST_BURST: f64 = 256.0 * 1024.0;
+/// Bytes that may always arrive at once: the largest packet of the protocol (64 KiB), and what the server reads ahead.
+/// Otherwise a low limit would delay every packet.
+const MIN_BURST: f64 = 256.0 * 1024.0;
 
 /// The rate limiter of one PushStart.
 #[derive(Debug)]
 pub(crate) struct RateLimiter {
+    /// `None` before the first bytes under a limit.
     bucket: Option<TokenBucket>,
-    told: bool,
+    /// Whether the delay was logged, which happens once per PushStart.
+    is_logged: bool,
 }
 
 impl RateLimiter {
+    /// Returns a limiter that has seen no bytes.
     pub(crate) fn new() -> Self {
-        Self { bucket: None, told: false }
+        Self { bucket: None, is_logged: false }
     }
 
     /// Returns how long to wait after these bytes before reading more. `bits` is the limit of the point in bit/s; 0
@@ -34,10 +38,10 @@ impl RateLimiter {
         }
         #[expect(clippy::cast_precision_loss, reason = "no bit rate needs 53 bits")]
         let (per_second, bytes) = (bits as f64 / 8.0, bytes as f64);
-        let rate = Rate { burst: (per_second * BURST_TIME.as_secs_f64()).max(LEAST_BURST), per_second };
-        let wait = self.bucket.get_or_insert_with(|| TokenBucket::full(rate, now)).owe(bytes, rate, now);
-        if !wait.is_zero() && !self.told {
-            self.told = true;
+        let rate = Rate { burst: (per_second * BURST_TIME.as_secs_f64()).max(MIN_BURST), per_second };
+        let wait = self.bucket.get_or_insert_with(|| TokenBucket::full(rate, now)).take_on_credit(bytes, rate, now);
+        if !wait.is_zero() && !self.is_logged {
+            self.is_logged = true;
             tracing::warn!(point, bits, "push slowed down: it exceeds the point's max-bitrate");
         }
         wait
@@ -57,7 +61,7 @@ mod tests {
             now += pace.wait(10_000, 1_000_000, "concert", now);
         }
         assert_eq!((now - start).as_secs(), 75);
-        assert!(pace.told);
+        assert!(pace.is_logged);
     }
 
     #[test]
@@ -68,6 +72,6 @@ mod tests {
             now += Duration::from_millis(100);
             assert_eq!(pace.wait(12_000, 1_000_000, "concert", now), Duration::ZERO);
         }
-        assert!(!pace.told);
+        assert!(!pace.is_logged);
     }
 }

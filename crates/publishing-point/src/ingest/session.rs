@@ -16,7 +16,7 @@ use asf::{self, Header};
 use wmhttp::Hresult;
 use wmhttp::server::{Output, Reply, ServerSession};
 
-/// Requests that wait for the session.
+/// Requests that wait for the session. An encoder sends one at a time; beyond this, the handlers wait.
 const REQUEST_QUEUE_LEN: usize = 4;
 /// Maximum time that a request waits for the end of the previous PushStart. If an encoder reconnects at once, its new
 /// connection may be seen before the loss of the old one.
@@ -38,36 +38,39 @@ pub(crate) struct SessionStart {
 /// Starts the session's task.
 pub(crate) fn spawn(start: SessionStart, connection: &Arc<Connection>) -> PublishSession {
     let (to_session, requests) = mpsc::channel(REQUEST_QUEUE_LEN);
-    let (control, controlled) = watch::channel(SessionControl::Stay);
-    let request = connection.requests();
-    let (connected, connection) = watch::channel(Arc::downgrade(connection));
+    let (control, commands) = watch::channel(SessionControl::Continue);
+    let latest_request = connection.requests();
+    let (latest_connection, connection) = watch::channel(Arc::downgrade(connection));
     let SessionStart { point, session, pusher, owner, on_end } = start;
     let session = Session {
         point: Arc::clone(&point),
         pusher,
         session,
         on_end: Some(on_end),
-        connected,
-        request,
+        latest_connection,
+        latest_request,
         current: None,
         waiting: None,
         writer: StreamWriter::new(point),
         displaced: None,
         refusal: None,
-        waits_until: None,
+        reported_wait: None,
     };
-    tokio::spawn(session.run(requests, controlled));
+    tokio::spawn(session.run(requests, commands));
     PublishSession::new(to_session, control, connection, owner)
 }
 
+/// The state of the session's task.
 struct Session {
     point: Arc<PublishingPoint>,
     pusher: Arc<Pusher>,
     session: ServerSession,
+    /// `None` after it was called.
     on_end: Option<OnEnd>,
-    connected: watch::Sender<Weak<Connection>>,
+    /// The connection of the latest request.
+    latest_connection: watch::Sender<Weak<Connection>>,
     /// The number of the session's latest request on its connection.
-    request: u64,
+    latest_request: u64,
     /// The PushStart in progress.
     current: Option<ActivePush>,
     /// A request that waits for the end of `current`, and until when.
@@ -78,29 +81,36 @@ struct Session {
     /// The error that the session ends with.
     refusal: Option<String>,
     /// The end of the wait for the encoder, as last reported to the status.
-    waits_until: Option<Instant>,
+    reported_wait: Option<Instant>,
 }
 
+/// The body and the response of the PushStart in progress.
 struct ActivePush {
     chunks: mpsc::Receiver<BodyChunk>,
     answer: oneshot::Sender<Reply>,
 }
 
+/// What the session's task waits for.
 enum Event {
+    /// A part of the body; `None` if the connection was lost.
     Chunk(Option<BodyChunk>),
-    Message(Option<SessionRequest>),
-    Fate(SessionControl),
+    /// A request of the encoder; `None` if the server has dropped the session.
+    Request(Option<SessionRequest>),
+    /// A command of the server.
+    Control(SessionControl),
+    /// A deadline has passed.
     Time,
 }
 
 impl Session {
-    async fn run(mut self, mut messages: mpsc::Receiver<SessionRequest>, mut fate: watch::Receiver<SessionControl>) {
+    /// Runs the session until it ends or is displaced.
+    async fn run(mut self, mut requests: mpsc::Receiver<SessionRequest>, mut control: watch::Receiver<SessionControl>) {
         self.report_wait();
         while !self.session.is_over() && self.displaced.is_none() {
-            let event = self.next_event(&mut messages, &mut fate).await;
-            self.take(event);
+            let event = self.next_event(&mut requests, &mut control).await;
+            self.handle_event(event);
             self.process_outputs().await;
-            self.take_waiting();
+            self.handle_waiting_request();
             self.process_outputs().await;
             if self.displaced.is_none() && !self.session.is_over() {
                 self.point.set_pushing(self.session.is_streaming());
@@ -115,32 +125,35 @@ impl Session {
     /// Reports to the status since when and until when the session waits for its encoder.
     fn report_wait(&mut self) {
         let until = self.session.deadline().filter(|_| !self.session.is_streaming());
-        if until != self.waits_until {
-            self.waits_until = until;
+        if until != self.reported_wait {
+            self.reported_wait = until;
             self.pusher.set_waiting(until);
         }
     }
 
+    /// Waits for the next event.
     async fn next_event(
         &mut self,
-        messages: &mut mpsc::Receiver<SessionRequest>,
-        fate: &mut watch::Receiver<SessionControl>,
+        requests: &mut mpsc::Receiver<SessionRequest>,
+        control: &mut watch::Receiver<SessionControl>,
     ) -> Event {
         let deadline = self.session.deadline();
-        let patience = self.waiting.as_ref().map(|(_, until)| *until);
-        let wake_at = deadline.into_iter().chain(patience).min();
+        let waiting_until = self.waiting.as_ref().map(|(_, until)| *until);
+        // Two deadlines: of the protocol, and of a request that waits for the end of the previous PushStart.
+        let wake_at = deadline.into_iter().chain(waiting_until).min();
         // Chunks are last, because a body that never pauses must not delay the other events.
         tokio::select! {
             biased;
             // The registry keeps the sender while the session is in it.
-            Ok(()) = fate.changed() => Event::Fate(*fate.borrow_and_update()),
+            Ok(()) = control.changed() => Event::Control(*control.borrow_and_update()),
             () = sleep_to(wake_at) => Event::Time,
-            message = messages.recv(), if self.waiting.is_none() => Event::Message(message),
+            request = requests.recv(), if self.waiting.is_none() => Event::Request(request),
             chunk = next_chunk(&mut self.current) => Event::Chunk(chunk),
         }
     }
 
-    fn take(&mut self, event: Event) {
+    /// Passes an event to the state machine.
+    fn handle_event(&mut self, event: Event) {
         let now = Instant::now();
         match event {
             Event::Chunk(Some(BodyChunk::Bytes(bytes))) => self.session.body(bytes, now),
@@ -151,34 +164,34 @@ impl Session {
                 self.current = None;
                 self.session.connection_lost(now);
             }
-            Event::Message(Some(message)) => self.waiting = Some((message, now + PREVIOUS_REQUEST_GRACE)),
+            Event::Request(Some(request)) => self.waiting = Some((request, now + PREVIOUS_REQUEST_GRACE)),
             // No handle of the session is left.
-            Event::Message(None) => self.displaced = Some("the server stopped"),
-            Event::Fate(SessionControl::Displaced) => self.displaced = Some("an encoder opened another session"),
-            Event::Fate(SessionControl::Expelled(status)) => self.session.terminate(status, now),
-            Event::Fate(SessionControl::Stay) => {}
+            Event::Request(None) => self.displaced = Some("the server stopped"),
+            Event::Control(SessionControl::Displaced) => self.displaced = Some("an encoder opened another session"),
+            Event::Control(SessionControl::Terminate(status)) => self.session.terminate(status, now),
+            Event::Control(SessionControl::Continue) => {}
             Event::Time => self.session.timed_out(now),
         }
     }
 
     /// Handles the waiting request if the previous PushStart has ended or its time is over.
-    fn take_waiting(&mut self) {
+    fn handle_waiting_request(&mut self) {
         let now = Instant::now();
-        let Some((message, _)) = self.waiting.take_if(|(_, until)| self.current.is_none() || now >= *until) else {
+        let Some((request, _)) = self.waiting.take_if(|(_, until)| self.current.is_none() || now >= *until) else {
             return;
         };
-        // The answer cannot be delivered if the connection is closed.
-        match message {
+        // `send` fails if the connection of the request is closed, and then nobody waits for the reply.
+        match request {
             SessionRequest::SetUpAgain { directives, connection, answer } => {
                 if self.current.is_none() {
-                    self.set_connection(connection);
+                    self.record_request(connection);
                 }
                 drop(answer.send(self.session.set_up_again(&directives, now)));
             }
             SessionRequest::Start(start) => match self.session.start(&start.head, now) {
                 Ok(()) => {
                     self.pusher.started();
-                    self.set_connection(start.connection);
+                    self.record_request(start.connection);
                     self.current = Some(ActivePush { chunks: start.chunks, answer: start.answer });
                 }
                 Err(reply) => drop(start.answer.send(reply)),
@@ -186,10 +199,10 @@ impl Session {
         }
     }
 
-    /// Notes that the session's latest request has arrived on this connection and waits for its response.
-    fn set_connection(&mut self, connection: Weak<Connection>) {
-        self.request = connection.upgrade().map_or(0, |connection| connection.requests());
-        self.connected.send_replace(connection);
+    /// Records that the session's latest request has arrived on this connection and waits for its response.
+    fn record_request(&mut self, connection: Weak<Connection>) {
+        self.latest_request = connection.upgrade().map_or(0, |connection| connection.requests());
+        self.latest_connection.send_replace(connection);
     }
 
     /// Executes the outputs of the state machine.
@@ -222,9 +235,11 @@ impl Session {
                 Output::Reply(reply) => self.answer(reply),
                 Output::Close => {
                     self.current = None;
-                    let connection = self.connected.borrow().upgrade();
+                    let connection = self.latest_connection.borrow().upgrade();
                     // Proxies share a connection among encoders, so it may belong to another one by now.
-                    if let Some(connection) = connection.filter(|connection| connection.requests() == self.request) {
+                    if let Some(connection) =
+                        connection.filter(|connection| connection.requests() == self.latest_request)
+                    {
                         connection.close();
                     }
                 }
@@ -232,7 +247,11 @@ impl Session {
                     self.flush();
                     let why = self.refusal.take();
                     let is_refused = matches!(reason, Hresult::BAD_REQUEST | Hresult::TIMEOUT);
-                    self.pusher.log_end(self.point.name(), why.as_deref().unwrap_or_else(|| words(reason)), is_refused);
+                    self.pusher.log_end(
+                        self.point.name(),
+                        why.as_deref().unwrap_or_else(|| end_reason(reason)),
+                        is_refused,
+                    );
                     // The other reasons were already reported, or are not errors.
                     if ![Hresult::OK, Hresult::ABORT, Hresult::TIMEOUT, Hresult::BAD_REQUEST].contains(&reason) {
                         self.point.activity().record_error(&format!("push session ended: {reason}"));
@@ -261,7 +280,7 @@ impl Session {
         }
     }
 
-    /// Hands the packets received so far to the players.
+    /// Passes the packets received so far to the players.
     fn flush(&mut self) {
         let (packets, received) = self.writer.flush();
         if packets > 0 {
@@ -276,7 +295,7 @@ impl Session {
 }
 
 /// Returns why a session ended, as text.
-fn words(reason: Hresult) -> &'static str {
+fn end_reason(reason: Hresult) -> &'static str {
     match reason {
         Hresult::OK => "the encoder ended the stream",
         Hresult::ABORT => "the server ended the session",
@@ -286,6 +305,7 @@ fn words(reason: Hresult) -> &'static str {
     }
 }
 
+/// Waits for the next part of the body; forever if no PushStart is in progress.
 async fn next_chunk(current: &mut Option<ActivePush>) -> Option<BodyChunk> {
     match current {
         Some(current) => current.chunks.recv().await,
@@ -293,6 +313,7 @@ async fn next_chunk(current: &mut Option<ActivePush>) -> Option<BodyChunk> {
     }
 }
 
+/// Waits until this time; forever if there is none.
 async fn sleep_to(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time.into()).await,

@@ -24,14 +24,15 @@ pub(crate) struct Ingest {
     access: Arc<Access>,
 }
 
-/// The result of an admitted PushSetup.
-struct Opened {
+/// The session, point and reply of an accepted PushSetup.
+struct AcceptedSetup {
     session: ServerSession,
     point: Arc<PublishingPoint>,
     reply: Reply,
 }
 
 impl Ingest {
+    /// Returns the part of a server with these points and users.
     pub(crate) fn new(registry: Arc<Registry>, access: Arc<Access>) -> Self {
         Self { registry, access }
     }
@@ -84,33 +85,36 @@ impl Ingest {
     ) -> Result<Reply, Reply> {
         let config = self.registry.config();
         let policy = &config.policy;
-        let fresh =
+        let new_id =
             new_push_id().ok_or_else(|| Reply::error(policy, 500, "no random numbers available for a session"))?;
         let name = name_of(path);
         if let Some(reply) = self.source_refusal(&name, directives) {
             return Err(reply);
         }
-        let made = match self.template_for(&name, directives, connection)? {
-            Some(template) => Some(self.make_point(&name, template).await?),
+        let new_point = match self.template_for(&name, directives, connection)? {
+            Some(template) => Some(self.create_point(&name, template).await?),
             None => None,
         };
-        if let Some(reply) = self.loop_refusal(&name, made.as_ref(), head) {
+        if let Some(reply) = self.loop_refusal(&name, new_point.as_ref(), head) {
             return Err(reply);
         }
         let key = key(&name);
+        // From here to `insert_session`, the table stays locked, so that two encoders cannot open the same point at
+        // once. Everything that waits was done before.
         let mut table = self.registry.table();
-        let Opened { session, point, reply } = match self.admit(&mut table, &key, made, head, directives, fresh) {
-            Ok(opened) => opened,
-            Err(reply) => {
-                drop(table);
-                if let (Some(point), 400.., Some((_, text))) =
-                    (self.registry.point_named(&name), reply.status, &reply.body)
-                {
-                    point.activity().record_error(&format!("push refused: {} {}", reply.status, text.trim_end()));
+        let AcceptedSetup { session, point, reply } =
+            match self.admit(&mut table, &key, new_point, head, directives, new_id) {
+                Ok(accepted) => accepted,
+                Err(reply) => {
+                    drop(table);
+                    if let (Some(point), 400.., Some((_, text))) =
+                        (self.registry.point_named(&name), reply.status, &reply.body)
+                    {
+                        point.activity().record_error(&format!("push refused: {} {}", reply.status, text.trim_end()));
+                    }
+                    return Err(reply);
                 }
-                return Err(reply);
-            }
-        };
+            };
         let id = session.push_id().clone();
         let client = Client { user: user.clone(), ..Client::new(connection.peer(), Some(&head.user_agent)) };
         let start = SessionStart {
@@ -128,7 +132,7 @@ impl Ingest {
         drop(table);
         let (address, user, user_agent) = (client.address, client.user, client.agent);
         tracing::info!(point = point.name(), %address, user, user_agent, "push session opened");
-        point.relays().set_connection(&head.via);
+        point.relays().set_via(&head.via);
         Ok(reply)
     }
 
@@ -141,16 +145,16 @@ impl Ingest {
         &self,
         table: &mut Table,
         key: &str,
-        made: Option<Arc<PublishingPoint>>,
+        new_point: Option<Arc<PublishingPoint>>,
         head: &RequestHead,
         directives: &Directives,
-        fresh: PushId,
-    ) -> Result<Opened, Reply> {
+        new_id: PushId,
+    ) -> Result<AcceptedSetup, Reply> {
         let config = self.registry.config();
         let policy = &config.policy;
         let known = table.point(key).map(Arc::clone);
         let before = table.session_at(key).map(|(id, session)| (id.clone(), session.is_connected()));
-        let lookup = match (&known, &made) {
+        let lookup = match (&known, &new_point) {
             // A session whose encoder is not connected is displaced, because the new request may come from the same
             // encoder after a restart.
             (Some(point), _) => point.redirect().unwrap_or(match before {
@@ -160,6 +164,7 @@ impl Ingest {
             (None, Some(_)) => PointLookup::FromTemplate,
             (None, None) => PointLookup::Missing,
         };
+        // A new session in place of the point's present one needs no further place.
         let full = table.sessions_len() >= config.max_sessions && before.is_none();
         if table.is_stopping() || (full && matches!(lookup, PointLookup::Exists | PointLookup::FromTemplate)) {
             return Err(Reply::error(policy, 503, "push session limit reached"));
@@ -167,13 +172,13 @@ impl Ingest {
         if lookup == PointLookup::FromTemplate && table.points_len() >= config.max_points {
             return Err(Reply::error(policy, 503, "publishing point limit reached"));
         }
-        let (session, reply) = accept(head, directives, lookup, fresh, policy, Instant::now());
-        let Some((session, point)) = session.zip(known.or(made)) else { return Err(reply) };
+        let (session, reply) = accept(head, directives, lookup, new_id, policy, Instant::now());
+        let Some((session, point)) = session.zip(known.or(new_point)) else { return Err(reply) };
         let point = table.insert_point(point);
         if let Some(session) = before.and_then(|(id, _)| table.remove_session(&id)) {
             session.control(SessionControl::Displaced);
         }
-        Ok(Opened { session, point, reply })
+        Ok(AcceptedSetup { session, point, reply })
     }
 
     /// Returns the refusal of a push to a point that pulls its stream, or would do so when created from its template.
@@ -216,20 +221,20 @@ impl Ingest {
     }
 
     /// Creates a point without blocking the runtime, because its recorder is a thread.
-    async fn make_point(&self, name: &str, config: Arc<PointConfig>) -> Result<Arc<PublishingPoint>, Reply> {
+    async fn create_point(&self, name: &str, config: Arc<PointConfig>) -> Result<Arc<PublishingPoint>, Reply> {
         let owned = name.to_owned();
-        let made = tokio::task::spawn_blocking(move || PublishingPoint::create(&owned, &config)).await;
+        let created = tokio::task::spawn_blocking(move || PublishingPoint::create(&owned, &config)).await;
         // Fails only if the task panicked or the runtime ends.
-        made.unwrap_or_else(|error| Err(error.into())).map_err(|error| {
+        created.unwrap_or_else(|error| Err(error.into())).map_err(|error| {
             tracing::error!(point = name, %error, "cannot create the publishing point");
             Reply::error(&self.registry.config().policy, 500, "cannot create the publishing point")
         })
     }
 
     /// Returns the refusal of a push that has passed this point before, or too many relays.
-    fn loop_refusal(&self, name: &str, made: Option<&Arc<PublishingPoint>>, head: &RequestHead) -> Option<Reply> {
+    fn loop_refusal(&self, name: &str, new_point: Option<&Arc<PublishingPoint>>, head: &RequestHead) -> Option<Reply> {
         let known = self.registry.point_named(name);
-        if known.as_ref().or(made).is_none_or(|point| point.redirect().is_some()) {
+        if known.as_ref().or(new_point).is_none_or(|point| point.redirect().is_some()) {
             return None;
         }
         let via_pseudonym = known.as_ref().map(|point| point.relays().via_pseudonym());

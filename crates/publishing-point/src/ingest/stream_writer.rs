@@ -10,21 +10,26 @@ use crate::points::publishing_point::PublishingPoint;
 use crate::points::timeline::Timeline;
 use asf::{Header, Packet, Padding};
 
-/// Bytes of restored packets that share an allocation.
+/// Bytes of restored packets that share an allocation. It is freed when the last of them is gone.
 const PACKET_BLOCK_BYTES: usize = 64 * 1024;
 
 /// Writes headers and packets into a point's packet buffer and its recording. Media bytes are copied only here.
 pub(crate) struct StreamWriter {
     point: Arc<PublishingPoint>,
+    /// The header of the packets that follow; `None` outside a stream.
     header: Option<Arc<Header>>,
+    /// Adjusts the times of packets; shared with the point, because it continues in the next session.
     timeline: Arc<Mutex<Timeline>>,
+    /// The unused rest of the block for restored packets.
     block: BytesMut,
-    /// Packets that are not yet in the packet buffer; `received` is their size in bytes as received.
+    /// Packets that are not yet in the packet buffer.
     packets: Vec<Packet>,
+    /// Their size in bytes as received, before padding was restored.
     received: u64,
 }
 
 impl StreamWriter {
+    /// Returns a writer without a header.
     pub(crate) fn new(point: Arc<PublishingPoint>) -> Self {
         Self { point, header: None, timeline: Arc::default(), block: BytesMut::new(), packets: Vec::new(), received: 0 }
     }
@@ -47,7 +52,7 @@ impl StreamWriter {
         self.header = Some(header);
     }
 
-    /// Accepts a data packet as received; [`StreamWriter::flush`] hands it to the players.
+    /// Accepts a data packet as received; [`StreamWriter::flush`] passes it to the players.
     ///
     /// # Errors
     /// If it is longer than the packet size in the header, or there is no header.
@@ -61,7 +66,7 @@ impl StreamWriter {
         Ok(())
     }
 
-    /// Hands the packets received so far to the players with a single wake-up. Returns their number, and their size in
+    /// Passes the packets received so far to the players with a single wake-up. Returns their number, and their size in
     /// bytes as received.
     pub(crate) fn flush(&mut self) -> (usize, u64) {
         let Some(header) = self.header.as_ref().filter(|_| !self.packets.is_empty()) else {
@@ -73,14 +78,14 @@ impl StreamWriter {
         (count, received)
     }
 
-    /// Ends the stream: players and the recording receive the rest and its end. Waits up to `patience` for the
+    /// Ends the stream: players and the recording receive the rest and its end. Waits up to `timeout` for the
     /// recording.
-    pub(crate) async fn end(&mut self, patience: Duration) {
+    pub(crate) async fn end(&mut self, timeout: Duration) {
         self.flush();
         self.header = None;
         self.point.end();
         if let Some(recorder) = self.point.recorder() {
-            recorder.finish(patience).await;
+            recorder.finish(timeout).await;
         }
     }
 
@@ -96,7 +101,7 @@ impl StreamWriter {
         }
         asf::restore(packet, size, &mut self.block)?;
         let mut bytes = self.block.split();
-        self.timeline.lock().unwrap_or_else(PoisonError::into_inner).fit(&mut bytes, Instant::now());
+        self.timeline.lock().unwrap_or_else(PoisonError::into_inner).adjust(&mut bytes, Instant::now());
         let bytes = bytes.freeze();
         Ok((Packet::parse([bytes.clone(), Bytes::new()], header, Padding::Keep), bytes))
     }

@@ -29,18 +29,23 @@ use asf::Header;
 use wmhttp::server::PointLookup;
 use wmhttp::server::access::{RequestLine, Unauthorized};
 
-const DESCRIBE_TYPE: &str = "application/vnd.ms.wms-hdr.asfv1";
-const PLAY_TYPE: &str = "application/x-mms-framed";
-const PUBLIC: HeaderName = HeaderName::from_static("public");
-const PLAIN_TYPE: &str = "video/x-ms-asf";
+/// Content type of the response to a Describe.
+const HEADER_CONTENT_TYPE: &str = "application/vnd.ms.wms-hdr.asfv1";
+/// Content type of the response to a Play.
+const STREAM_CONTENT_TYPE: &str = "application/x-mms-framed";
+/// A header with the supported methods in the response to OPTIONS.
+const PUBLIC_HEADER: HeaderName = HeaderName::from_static("public");
+/// Content type of a stream without framing.
+const ASF_CONTENT_TYPE: &str = "video/x-ms-asf";
+/// The supported methods.
 const METHODS: &str = "OPTIONS, GET, HEAD, POST";
 
 /// The response to a player if its address has too many players.
-const TOO_MANY_OF_ADDRESS: &str = "too many players from your address";
+const TOO_MANY_PLAYERS_FROM_ADDRESS: &str = "too many players from your address";
 /// Retry-After of that response.
-const PLAYERS_RETRY: Duration = Duration::from_secs(30);
-/// Maximum time to receive the body of a player's log.
-const LOG_TIME: Duration = Duration::from_secs(10);
+const TOO_MANY_PLAYERS_RETRY: Duration = Duration::from_secs(30);
+/// Maximum time to receive the body of a player's log, which is at most 64 KiB.
+const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The part of the server that serves players.
 pub(crate) struct Playback {
@@ -54,12 +59,16 @@ pub(crate) struct Playback {
 /// Why a player gets no stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PlayError {
+    /// There is no such point.
     UnknownPoint,
+    /// The point has no stream.
     NotPushed,
+    /// The server has no room for another player.
     TooManyPlayers,
 }
 
 impl Playback {
+    /// Returns the part of a server with these points and users.
     pub(crate) fn new(registry: Arc<Registry>, access: Arc<Access>) -> Self {
         Self { registry, access, sessions: PlayerSessions::default(), playing: Arc::default() }
     }
@@ -73,20 +82,22 @@ impl Playback {
     ) -> Answer {
         let path = request.uri().path().to_owned();
         let kind = PlayerRequest::of(request.method(), &path, request.uri().query(), request.headers());
+        // A redirected player need not authenticate here.
         if let (PlayerRequest::Describe | PlayerRequest::Play { .. }, Some(PointLookup::Moved(url))) =
             (&kind, self.registry.point(&path).and_then(|point| point.redirect()))
         {
-            return moved(&url);
+            return redirect_to(&url);
         }
         let id = client_id(request.headers());
         match authorize(self, &kind, &request) {
             Ok(user) => client.user = user,
-            Err(error) => return no_entry(error),
+            Err(error) => return access_denied(error),
         }
         let plays = matches!(kind, PlayerRequest::Play { .. }) && request.method() != Method::HEAD;
-        if plays && !connection.permit().play(&self.registry.config().bounds) {
-            let Answer { response, handled } = text(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_OF_ADDRESS);
-            return Answer::new(handled, retry_after(response, PLAYERS_RETRY));
+        // The address is counted only after the authorization, so that unauthorized requests do not use up its limit.
+        if plays && !connection.permit().count_as_player(&self.registry.config().bounds) {
+            let Answer { response, handled } = text(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_PLAYERS_FROM_ADDRESS);
+            return Answer::new(handled, retry_after(response, TOO_MANY_PLAYERS_RETRY));
         }
         let needs_stream = plays || matches!(kind, PlayerRequest::Describe);
         let point = self.registry.point(&path).filter(|_| needs_stream && !self.is_full());
@@ -119,11 +130,11 @@ impl Playback {
         let socket = connection.socket();
         match kind {
             PlayerRequest::Describe => describe(self, path, id),
-            PlayerRequest::Play { order, .. } if order.form == OutputFormat::Plain => {
-                play_plain(self, path, &order, request.method(), client, socket)
+            PlayerRequest::Play { play_request, .. } if play_request.format == OutputFormat::Plain => {
+                play_plain(self, path, &play_request, request.method(), client, socket)
             }
-            PlayerRequest::Play { order, chunked } => {
-                let mut answer = play(self, path, &order, id, client, socket);
+            PlayerRequest::Play { play_request, chunked } => {
+                let mut answer = play(self, path, &play_request, id, client, socket);
                 if chunked && request.version() == Version::HTTP_11 {
                     *answer.response.version_mut() = Version::HTTP_11;
                 }
@@ -134,8 +145,8 @@ impl Playback {
             PlayerRequest::Log { line } => log(path, id, line, request.into_body()).await,
             PlayerRequest::Event => response(StatusCode::OK, None, Body::empty()).into(),
             PlayerRequest::Stop | PlayerRequest::KeepAlive | PlayerRequest::Select(_) => in_session(self, id, kind),
-            PlayerRequest::Nothing(why) => text(StatusCode::BAD_REQUEST, why),
-            PlayerRequest::NoMethod => {
+            PlayerRequest::Invalid(why) => text(StatusCode::BAD_REQUEST, why),
+            PlayerRequest::UnsupportedMethod => {
                 let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed\n");
                 answer.response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
                 answer
@@ -143,6 +154,8 @@ impl Playback {
         }
     }
 
+    /// Returns whether the server has its maximum number of players. Players that join at the same moment may slightly
+    /// exceed it.
     fn is_full(&self) -> bool {
         self.playing.load(Ordering::Relaxed) >= self.registry.config().max_players
     }
@@ -151,14 +164,14 @@ impl Playback {
     ///
     /// # Errors
     /// Why there is no stream.
-    fn begin_stream(&self, path: &str, order: &PlayRequest) -> Result<PlayerStream, PlayError> {
+    fn begin_stream(&self, path: &str, play_request: &PlayRequest) -> Result<PlayerStream, PlayError> {
         let point = self.registry.point(path).ok_or(PlayError::UnknownPoint)?;
         if self.is_full() {
             point.activity().record_error("player refused: the server's player limit is reached");
             return Err(PlayError::TooManyPlayers);
         }
         let joined = point.join(&self.playing).ok_or(PlayError::NotPushed)?;
-        Ok(PlayerStream::new(joined, order, &point.config()))
+        Ok(PlayerStream::new(joined, play_request, &point.config()))
     }
 }
 
@@ -185,9 +198,9 @@ fn authorize(
 fn session(playback: &Playback, client: Option<u32>) -> Result<Session, SessionError> {
     let now = Instant::now();
     match client.map(|id| (id, playback.sessions.look_up(id, now))) {
-        Some((_, SessionState::Streams(_))) => Err(SessionError::Streams),
+        Some((_, SessionState::Streaming(_))) => Err(SessionError::AlreadyStreaming),
         Some((id, SessionState::Idle)) => Ok(Session { id, reset: false }),
-        known @ (Some((_, SessionState::Nothing)) | None) => match playback.sessions.begin(now) {
+        known @ (Some((_, SessionState::Unknown)) | None) => match playback.sessions.begin(now) {
             Some(id) => Ok(Session { id, reset: known.is_some() }),
             None => Err(SessionError::NoRandomness),
         },
@@ -197,13 +210,16 @@ fn session(playback: &Playback, client: Option<u32>) -> Result<Session, SessionE
 /// Why a player gets no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SessionError {
-    Streams,
+    /// The session already has a stream.
+    AlreadyStreaming,
+    /// The system provides no random numbers for a client-id.
     NoRandomness,
 }
 
-fn no_session(error: SessionError) -> Answer {
+/// Answers a player that gets no session.
+fn session_error(error: SessionError) -> Answer {
     match error {
-        SessionError::Streams => {
+        SessionError::AlreadyStreaming => {
             text(StatusCode::BAD_REQUEST, "the session with this client-id already has a stream\n")
         }
         SessionError::NoRandomness => {
@@ -212,6 +228,7 @@ fn no_session(error: SessionError) -> Answer {
     }
 }
 
+/// The session of a request.
 struct Session {
     id: u32,
     /// Whether the session is new although the player sent the client-id of another one.
@@ -230,46 +247,49 @@ impl Session {
     }
 }
 
+/// Answers a Describe with the header of the stream.
 fn describe(playback: &Playback, path: &str, client: Option<u32>) -> Answer {
     let header = match header_of(playback, path) {
         Ok(header) => header,
-        Err(error) => return no_stream(error),
+        Err(error) => return play_error(error),
     };
     let session = match session(playback, client) {
         Ok(session) => session,
-        Err(error) => return no_session(error),
+        Err(error) => return session_error(error),
     };
-    let mut response = response(StatusCode::OK, Some(DESCRIBE_TYPE), Body::full(framing::header(header.bytes())));
+    let mut response = response(StatusCode::OK, Some(HEADER_CONTENT_TYPE), Body::full(framing::header(header.bytes())));
     session.write_headers(&mut response);
     response.into()
 }
 
+/// Returns the header of the stream at the point of `path`.
 fn header_of(playback: &Playback, path: &str) -> Result<Arc<Header>, PlayError> {
     playback.registry.point(path).ok_or(PlayError::UnknownPoint)?.header().ok_or(PlayError::NotPushed)
 }
 
+/// Answers a Play with the stream.
 fn play(
     playback: &Playback,
     path: &str,
-    order: &PlayRequest,
+    play_request: &PlayRequest,
     id: Option<u32>,
     client: Client,
     socket: &Arc<OpenSocket>,
 ) -> Answer {
-    let mut play = match playback.begin_stream(path, order) {
+    let mut play = match playback.begin_stream(path, play_request) {
         Ok(play) => play,
-        Err(error) => return no_stream(error),
+        Err(error) => return play_error(error),
     };
     let session = match session(playback, id) {
         Ok(session) => session,
-        Err(error) => return no_session(error),
+        Err(error) => return session_error(error),
     };
     // Another Play of this session may have been handled meanwhile.
     if !playback.sessions.stream(session.id, play.control(), Instant::now()) {
-        return no_session(SessionError::Streams);
+        return session_error(SessionError::AlreadyStreaming);
     }
     play.set_client(client, socket);
-    let mut response = response(StatusCode::OK, Some(PLAY_TYPE), Body::UntilClose(Box::new(play)));
+    let mut response = response(StatusCode::OK, Some(STREAM_CONTENT_TYPE), Body::UntilClose(Box::new(play)));
     session.write_headers(&mut response);
     Answer::new(Handled::Player, response)
 }
@@ -278,24 +298,24 @@ fn play(
 fn play_plain(
     playback: &Playback,
     path: &str,
-    order: &PlayRequest,
+    play_request: &PlayRequest,
     method: &Method,
     client: Client,
     socket: &Arc<OpenSocket>,
 ) -> Answer {
     if method == Method::HEAD {
         return match header_of(playback, path) {
-            Ok(_) => response(StatusCode::OK, Some(PLAIN_TYPE), Body::empty()).into(),
-            Err(error) => no_stream(error),
+            Ok(_) => response(StatusCode::OK, Some(ASF_CONTENT_TYPE), Body::empty()).into(),
+            Err(error) => play_error(error),
         };
     }
-    match playback.begin_stream(path, order) {
+    match playback.begin_stream(path, play_request) {
         Ok(mut play) => {
             play.set_client(client, socket);
             let body = Body::UntilClose(Box::new(play));
-            Answer::new(Handled::Player, response(StatusCode::OK, Some(PLAIN_TYPE), body))
+            Answer::new(Handled::Player, response(StatusCode::OK, Some(ASF_CONTENT_TYPE), body))
         }
-        Err(error) => no_stream(error),
+        Err(error) => play_error(error),
     }
 }
 
@@ -305,10 +325,10 @@ fn in_session(playback: &Playback, client: Option<u32>, kind: PlayerRequest) -> 
         return text(StatusCode::BAD_REQUEST, "this request requires the client-id of a session\n");
     };
     match (playback.sessions.look_up(id, Instant::now()), kind) {
-        (SessionState::Nothing, _) => return text(StatusCode::BAD_REQUEST, "no session has this client-id\n"),
-        (SessionState::Streams(control), PlayerRequest::Stop) => control.stop(),
-        (SessionState::Streams(control), PlayerRequest::Select(choice)) => control.choose(choice),
-        (SessionState::Streams(_) | SessionState::Idle, _) => {}
+        (SessionState::Unknown, _) => return text(StatusCode::BAD_REQUEST, "no session has this client-id\n"),
+        (SessionState::Streaming(control), PlayerRequest::Stop) => control.stop(),
+        (SessionState::Streaming(control), PlayerRequest::Select(selection)) => control.select(selection),
+        (SessionState::Streaming(_) | SessionState::Idle, _) => {}
     }
     let mut response = response(StatusCode::OK, None, Body::empty());
     Session { id, reset: false }.write_headers(&mut response);
@@ -321,7 +341,7 @@ fn options(version: Version) -> Response<Body> {
     let mut response = response(StatusCode::OK, None, Body::empty());
     let headers = response.headers_mut();
     headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
-    headers.insert(PUBLIC, HeaderValue::from_static(METHODS));
+    headers.insert(PUBLIC_HEADER, HeaderValue::from_static(METHODS));
     if version == Version::HTTP_11 {
         headers.remove(header::CONNECTION);
         *response.version_mut() = version;
@@ -329,11 +349,12 @@ fn options(version: Version) -> Response<Body> {
     response
 }
 
+/// Answers with a playlist for the point, if it exists.
 fn asx(playback: &Playback, request: &Request<Incoming>, scheme: &str) -> Answer {
     let path = request.uri().path();
     let exists = |path| playback.registry.point(path).is_some();
     if !exists(path) && !without_asx(path).is_some_and(exists) {
-        return no_stream(PlayError::UnknownPoint);
+        return play_error(PlayError::UnknownPoint);
     }
     let (content_type, text) = asx::file(&playback.registry.config().policy, &asx::url_of(request, scheme));
     response(StatusCode::OK, Some(content_type), Body::full(text)).into()
@@ -343,18 +364,19 @@ fn asx(playback: &Playback, request: &Request<Incoming>, scheme: &str) -> Answer
 async fn log(path: &str, client: Option<u32>, line: Option<String>, body: Incoming) -> Answer {
     let log = match line {
         Some(line) => PlayerLog::of_line(&line),
-        None => match timeout(LOG_TIME, player_log::read(body)).await {
+        None => match timeout(LOG_TIMEOUT, player_log::read(body)).await {
             Ok(Some(text)) => PlayerLog::of_xml(&text),
             Ok(None) | Err(_) => {
                 return text(StatusCode::PAYLOAD_TOO_LARGE, "the log is incomplete, too slow, or larger than 64 KiB\n");
             }
         },
     };
-    log.tell(path, client);
+    log.log(path, client);
     response(StatusCode::NO_CONTENT, None, Body::empty()).into()
 }
 
-fn no_stream(error: PlayError) -> Answer {
+/// Answers a player that gets no stream.
+fn play_error(error: PlayError) -> Answer {
     match error {
         PlayError::UnknownPoint => text(StatusCode::NOT_FOUND, "no such publishing point\n"),
         PlayError::NotPushed => text(StatusCode::SERVICE_UNAVAILABLE, "no active stream at this publishing point\n"),
@@ -362,9 +384,10 @@ fn no_stream(error: PlayError) -> Answer {
     }
 }
 
-fn no_entry(error: AccessDenied) -> Answer {
+/// Answers a player that is not authenticated or has no right.
+fn access_denied(error: AccessDenied) -> Answer {
     match error {
-        AccessDenied::Unknown(Unauthorized { challenges, stale, user }) => {
+        AccessDenied::Unauthenticated(Unauthorized { challenges, stale, user }) => {
             let mut response = plain_text(StatusCode::UNAUTHORIZED, "Authentication required\n");
             challenge(&mut response, &challenges);
             Answer::new(Handled::Unauthorized { stale, user }, response)
@@ -381,7 +404,7 @@ fn no_entry(error: AccessDenied) -> Answer {
 }
 
 /// Redirects a player to the URL that encoders are redirected to.
-fn moved(url: &str) -> Answer {
+fn redirect_to(url: &str) -> Answer {
     let Ok(location) = HeaderValue::from_str(url) else {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "the redirect of this publishing point is not a URL\n");
     };

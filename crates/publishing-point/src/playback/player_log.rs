@@ -62,16 +62,26 @@ const FIELDS: [&str; 44] = [
 /// passwords.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct PlayerLog {
+    /// The status as the player reports it; 200 means success.
     status: Option<String>,
+    /// Seconds played.
     seconds: Option<String>,
     player_version: Option<String>,
+    /// The operating system.
     system: Option<String>,
+    /// Average bandwidth in bit/s.
     bandwidth: Option<String>,
+    /// Bytes received.
     bytes: Option<String>,
+    /// Packets received.
     packets: Option<String>,
+    /// Packets that the player missed.
     packets_lost: Option<String>,
+    /// How often the player paused to fill its buffer.
     rebuffered: Option<String>,
+    /// The time of these pauses.
     rebuffered_seconds: Option<String>,
+    /// The quality of the stream as a percentage, as the player computes it.
     quality: Option<String>,
 }
 
@@ -79,8 +89,8 @@ impl PlayerLog {
     /// Parses the value of `log-line=` in a Pragma.
     pub(crate) fn of_line(line: &str) -> Self {
         let mut log = Self::default();
-        for (field, value) in FIELDS.iter().zip(line.split_ascii_whitespace()) {
-            log.set(field, value);
+        for (name, value) in FIELDS.iter().zip(line.split_ascii_whitespace()) {
+            log.set(name, value);
         }
         log
     }
@@ -103,8 +113,9 @@ impl PlayerLog {
         }
     }
 
-    fn set(&mut self, field: &str, value: &str) {
-        let place = match field {
+    /// Sets the field of this name in the protocol. Other fields are ignored.
+    fn set(&mut self, name: &str, value: &str) {
+        let field = match name {
             "c-status" => &mut self.status,
             "x-duration" => &mut self.seconds,
             "c-playerversion" => &mut self.player_version,
@@ -118,15 +129,16 @@ impl PlayerLog {
             "c-quality" => &mut self.quality,
             _ => return,
         };
+        // The values come from the client: only characters that no log format treats specially are kept.
         let plain = |char: &char| char.is_ascii_alphanumeric() || "._-+".contains(*char);
         let value: String = value.trim().chars().filter(plain).take(MAX_VALUE).collect();
         if !value.is_empty() && value != "-" {
-            *place = Some(value);
+            *field = Some(value);
         }
     }
 
     /// Writes the log line.
-    pub(crate) fn tell(&self, point: &str, client: Option<u32>) {
+    pub(crate) fn log(&self, point: &str, client: Option<u32>) {
         let Self { status, seconds, player_version, system, bandwidth, bytes, packets, .. } = self;
         let Self { packets_lost, rebuffered, rebuffered_seconds, quality, .. } = self;
         tracing::info!(

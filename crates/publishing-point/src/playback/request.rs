@@ -7,10 +7,10 @@ use url::form_urlencoded;
 use super::stream::{OutputFormat, PlayRequest};
 use super::stream_selection::StreamSelection;
 
-/// Players with the pull protocol, by the beginning of their User-Agent.
-const PLAYERS: [&str; 3] = ["nsplayer", "nsserver", "wmcacheproxy"];
-/// Programs that play ASF over plain HTTP.
-const PROGRAMS: [&str; 9] = ["vlc", "libvlc", "lavf", "mplayer", "mpv", "libmpv", "gstreamer", "libmms", "xine"];
+/// The beginnings of the User-Agents of players with the pull protocol, in lower case.
+const MMS_PLAYERS: [&str; 3] = ["nsplayer", "nsserver", "wmcacheproxy"];
+/// The beginnings of the User-Agents of programs that play ASF over plain HTTP, in lower case.
+const PLAIN_PLAYERS: [&str; 9] = ["vlc", "libvlc", "lavf", "mplayer", "mpv", "libmpv", "gstreamer", "libmms", "xine"];
 /// The first major version of `NSPlayer` that is used only by Windows Media Player. Other programs, which stop at a
 /// second header or decode the following packets with the first one, identify as `NSPlayer/4.1.0.3856` (ffmpeg,
 /// MPlayer, libmms), `NSPlayer/7.0.0.1956` or `NSPlayer/7.10.0.3059` (VLC).
@@ -22,7 +22,7 @@ pub(crate) enum PlayerRequest {
     /// Requests the header.
     Describe,
     /// Requests the stream.
-    Play { order: PlayRequest, chunked: bool },
+    Play { play_request: PlayRequest, chunked: bool },
     /// Ends the stream.
     Stop,
     /// Keeps the session while it has no stream.
@@ -38,12 +38,13 @@ pub(crate) enum PlayerRequest {
     /// Requests a playlist.
     Asx,
     /// Invalid; contains the reason for the response.
-    Nothing(&'static str),
+    Invalid(&'static str),
     /// Uses a method that is not supported.
-    NoMethod,
+    UnsupportedMethod,
 }
 
 impl PlayerRequest {
+    /// Classifies a request.
     pub(crate) fn of(method: &Method, path: &str, query: Option<&str>, headers: &HeaderMap) -> Self {
         let pragma = joined(headers, &header::PRAGMA);
         let has = |token: &str| pragma.contains(token);
@@ -52,34 +53,38 @@ impl PlayerRequest {
             Method::GET | Method::HEAD | Method::POST if has("xstopstrm=1") => Self::Stop,
             Method::POST => Self::of_post(headers, &pragma),
             Method::GET | Method::HEAD => Self::of_get(path, query, headers, &pragma),
-            _ => Self::NoMethod,
+            _ => Self::UnsupportedMethod,
         }
     }
 
+    /// Classifies a POST.
     fn of_post(headers: &HeaderMap, pragma: &str) -> Self {
         let content_type = joined(headers, &header::CONTENT_TYPE);
-        let choice = StreamSelection::read(pragma);
+        let selection = StreamSelection::read(pragma);
         let line = log_line(headers);
+        // A log may contain the other tokens in its texts, so it is recognized first.
         if content_type.starts_with("application/x-wms-logstats") || line.is_some() {
             Self::Log { line }
         } else if pragma.contains("xkeepaliveinpause=1") {
             Self::KeepAlive
-        } else if !choice.is_empty() {
-            Self::Select(choice)
+        } else if !selection.is_empty() {
+            Self::Select(selection)
         } else if content_type.starts_with("application/x-wms-sendevent") {
             Self::Event
         } else {
-            Self::Nothing("not a request of a player or an encoder\n")
+            Self::Invalid("not a request of a player or an encoder\n")
         }
     }
 
+    /// Classifies a GET or HEAD.
     fn of_get(path: &str, query: Option<&str>, headers: &HeaderMap, pragma: &str) -> Self {
         let has = |token: &str| pragma.contains(token);
         let agent = joined(headers, &header::USER_AGENT);
-        let begins = |names: &[&str]| names.iter().any(|name| agent.starts_with(name));
-        let speaks_mms = begins(&PLAYERS) || has("xclientguid=") || has("rate=");
+        let agent_begins_with = |names: &[&str]| names.iter().any(|name| agent.starts_with(name));
+        // Players with unknown names are recognized by the headers that only this protocol has.
+        let is_mms_player = agent_begins_with(&MMS_PLAYERS) || has("xclientguid=") || has("rate=");
         let plain = || Self::Play {
-            order: PlayRequest { form: OutputFormat::Plain, ..PlayRequest::default() },
+            play_request: PlayRequest { format: OutputFormat::Plain, ..PlayRequest::default() },
             chunked: false,
         };
         let format = query.and_then(|query| {
@@ -88,19 +93,22 @@ impl PlayerRequest {
         match format.as_deref() {
             Some("asf") => return plain(),
             Some("asx") => return Self::Asx,
-            Some(_) => return Self::Nothing("unknown format; use format=asf or format=asx\n"),
+            Some(_) => return Self::Invalid("unknown format; use format=asf or format=asx\n"),
             None => {}
         }
-        let choice = StreamSelection::read(pragma);
+        let selection = StreamSelection::read(pragma);
         if has("xplaystrm=1") {
-            let order =
-                PlayRequest { form: OutputFormat::Framed, choice, takes_other_headers: takes_other_headers(&agent) };
-            Self::Play { order, chunked: has("version11-enabled=1") }
-        } else if has("xplaynextentry=1") || has("pipeline-request=1") || !choice.is_empty() {
-            Self::Nothing("a live stream has no playlist entries to select\n")
-        } else if speaks_mms {
+            let play_request = PlayRequest {
+                format: OutputFormat::Framed,
+                selection,
+                accepts_header_changes: accepts_header_changes(&agent),
+            };
+            Self::Play { play_request, chunked: has("version11-enabled=1") }
+        } else if has("xplaynextentry=1") || has("pipeline-request=1") || !selection.is_empty() {
+            Self::Invalid("a live stream has no playlist entries to select\n")
+        } else if is_mms_player {
             Self::Describe
-        } else if begins(&PROGRAMS) && !is_asx(path) {
+        } else if agent_begins_with(&PLAIN_PLAYERS) && !is_asx(path) {
             plain()
         } else {
             Self::Asx
@@ -109,7 +117,7 @@ impl PlayerRequest {
 }
 
 /// Returns whether the player accepts another header in mid-stream ([MS-WMSP] 2.2.3), by its User-Agent in lower case.
-fn takes_other_headers(agent: &str) -> bool {
+fn accepts_header_changes(agent: &str) -> bool {
     match agent.strip_prefix("nsplayer/") {
         Some(version) => version
             .split('.')
@@ -169,12 +177,12 @@ mod tests {
         PlayerRequest::of(&method, "/concert", None, &headers(lines))
     }
 
-    fn play(choice: &str, chunked: bool, takes_other_headers: bool) -> PlayerRequest {
+    fn play(selection: &str, chunked: bool, accepts_header_changes: bool) -> PlayerRequest {
         PlayerRequest::Play {
-            order: PlayRequest {
-                form: OutputFormat::Framed,
-                choice: StreamSelection::read(choice),
-                takes_other_headers,
+            play_request: PlayRequest {
+                format: OutputFormat::Framed,
+                selection: StreamSelection::read(selection),
+                accepts_header_changes,
             },
             chunked,
         }
@@ -182,7 +190,7 @@ mod tests {
 
     fn plain() -> PlayerRequest {
         PlayerRequest::Play {
-            order: PlayRequest { form: OutputFormat::Plain, ..PlayRequest::default() },
+            play_request: PlayRequest { format: OutputFormat::Plain, ..PlayRequest::default() },
             chunked: false,
         }
     }
@@ -218,9 +226,9 @@ mod tests {
             PlayerRequest::Select(StreamSelection::read("stream-switch-entry=1:2:0"))
         );
         assert_eq!(parsed(Method::OPTIONS, &[]), PlayerRequest::Options);
-        assert!(matches!(parsed(Method::POST, &[]), PlayerRequest::Nothing(_)));
-        assert!(matches!(parsed(Method::GET, &[("pragma", "xPlayNextEntry=1")]), PlayerRequest::Nothing(_)));
-        assert_eq!(parsed(Method::PUT, &[]), PlayerRequest::NoMethod);
+        assert!(matches!(parsed(Method::POST, &[]), PlayerRequest::Invalid(_)));
+        assert!(matches!(parsed(Method::GET, &[("pragma", "xPlayNextEntry=1")]), PlayerRequest::Invalid(_)));
+        assert_eq!(parsed(Method::PUT, &[]), PlayerRequest::UnsupportedMethod);
     }
 
     #[test]
@@ -236,7 +244,7 @@ mod tests {
         assert_eq!(of("/concert.asx", None), PlayerRequest::Asx);
         assert_eq!(of("/concert", Some("x=1&format=asx")), PlayerRequest::Asx);
         assert_eq!(of("/concert", Some("format=asf")), plain());
-        assert!(matches!(of("/concert", Some("format=mov")), PlayerRequest::Nothing(_)));
+        assert!(matches!(of("/concert", Some("format=mov")), PlayerRequest::Invalid(_)));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use http::{Response, StatusCode, Version};
 use crate::http::body::Body;
 use crate::http::handled::{Answer, Handled, Refusal};
 
-/// The server in a Windows encoder has this name. It need not send `$M`, which players in the field do not accept.
+/// Name of the server in responses: that of the server in a Windows encoder. With this name, `$M` packets are not
+/// required, which known players do not accept.
 const SERVER: &str = "Rex/9.0.0.2980";
 
 /// Returns a refusal with this text as its body. The connection closes.
@@ -14,6 +15,7 @@ pub(crate) fn text(status: StatusCode, text: &'static str) -> Answer {
     Answer::new(Handled::Refused(Refusal::new(text)), plain_text(status, text))
 }
 
+/// Returns a response with this text as its body.
 pub(super) fn plain_text(status: StatusCode, text: &'static str) -> Response<Body> {
     response(status, Some("text/plain; charset=utf-8"), Body::full(text))
 }

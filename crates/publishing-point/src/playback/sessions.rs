@@ -13,8 +13,8 @@ use super::stream::StreamControl;
 pub(crate) const SESSION_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time between two removals of expired sessions.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
-/// Maximum number of sessions.
-const MAX: usize = 65_536;
+/// Maximum number of sessions, to bound the memory.
+const MAX_SESSIONS: usize = 65_536;
 
 /// The sessions of players. Removing one without a stream has no effect on its player, which then gets a new one.
 #[derive(Default)]
@@ -23,19 +23,25 @@ pub(crate) struct PlayerSessions(Mutex<State>);
 #[derive(Default)]
 struct State {
     sessions: HashMap<u32, PlayerSession>,
-    swept: Option<Instant>,
+    /// Time of the last removal of expired sessions.
+    last_sweep: Option<Instant>,
 }
 
 struct PlayerSession {
-    seen: Instant,
+    /// Time of the last request, or of a time when it had a stream.
+    last_used: Instant,
+    /// The control of its stream; dangling if it has none.
     stream: Weak<StreamControl>,
 }
 
 /// The state of a session.
 pub(crate) enum SessionState {
-    Nothing,
+    /// There is no session with this client-id.
+    Unknown,
+    /// The session has no stream.
     Idle,
-    Streams(Arc<StreamControl>),
+    /// The session has a stream.
+    Streaming(Arc<StreamControl>),
 }
 
 impl PlayerSessions {
@@ -47,7 +53,7 @@ impl PlayerSessions {
         loop {
             let id = SysRng.try_next_u32().ok()?;
             if id != 0 && !state.sessions.contains_key(&id) {
-                state.sessions.insert(id, PlayerSession { seen: now, stream: Weak::new() });
+                state.sessions.insert(id, PlayerSession { last_used: now, stream: Weak::new() });
                 return Some(id);
             }
         }
@@ -57,15 +63,16 @@ impl PlayerSessions {
     pub(crate) fn look_up(&self, id: u32, now: Instant) -> SessionState {
         let mut state = self.lock();
         state.sweep(now);
-        let Some(session) = state.sessions.get_mut(&id) else { return SessionState::Nothing };
-        session.seen = now;
-        session.stream.upgrade().map_or(SessionState::Idle, SessionState::Streams)
+        let Some(session) = state.sessions.get_mut(&id) else { return SessionState::Unknown };
+        session.last_used = now;
+        session.stream.upgrade().map_or(SessionState::Idle, SessionState::Streaming)
     }
 
-    /// Notes that the session has a stream while `control` lives; returns `false` if it already has one.
+    /// Records that the session has a stream until `control` is dropped. Returns `false` if it already has one.
     pub(crate) fn stream(&self, id: u32, control: &Arc<StreamControl>, now: Instant) -> bool {
         let mut state = self.lock();
-        let session = state.sessions.entry(id).or_insert(PlayerSession { seen: now, stream: Weak::new() });
+        // The session may have expired since the request arrived, so it is created again.
+        let session = state.sessions.entry(id).or_insert(PlayerSession { last_used: now, stream: Weak::new() });
         if session.stream.strong_count() > 0 {
             return false;
         }
@@ -80,19 +87,21 @@ impl PlayerSessions {
 }
 
 impl State {
+    /// Removes expired sessions, at most every [`SWEEP_INTERVAL`] unless the table is full. If it remains full, all
+    /// sessions without a stream are removed.
     fn sweep(&mut self, now: Instant) {
-        let due = self.swept.is_none_or(|swept| now.duration_since(swept) >= SWEEP_INTERVAL);
-        if !due && self.sessions.len() < MAX {
+        let due = self.last_sweep.is_none_or(|last_sweep| now.duration_since(last_sweep) >= SWEEP_INTERVAL);
+        if !due && self.sessions.len() < MAX_SESSIONS {
             return;
         }
-        self.swept = Some(now);
+        self.last_sweep = Some(now);
         self.sessions.retain(|_, session| {
             if session.stream.strong_count() > 0 {
-                session.seen = now;
+                session.last_used = now;
             }
-            now.duration_since(session.seen) < SESSION_IDLE_TIMEOUT
+            now.duration_since(session.last_used) < SESSION_IDLE_TIMEOUT
         });
-        if self.sessions.len() >= MAX {
+        if self.sessions.len() >= MAX_SESSIONS {
             self.sessions.retain(|_, session| session.stream.strong_count() > 0);
         }
     }
@@ -120,13 +129,13 @@ mod tests {
             now += SWEEP_INTERVAL;
             sessions.begin(now).unwrap();
         }
-        assert!(matches!(sessions.look_up(idle, now), SessionState::Nothing));
-        assert!(matches!(sessions.look_up(streams, now), SessionState::Streams(_)));
+        assert!(matches!(sessions.look_up(idle, now), SessionState::Unknown));
+        assert!(matches!(sessions.look_up(streams, now), SessionState::Streaming(_)));
         drop(control);
         now += SWEEP_INTERVAL;
         assert!(matches!(sessions.look_up(streams, now), SessionState::Idle));
         now += SESSION_IDLE_TIMEOUT;
-        assert!(matches!(sessions.look_up(streams, now), SessionState::Nothing));
+        assert!(matches!(sessions.look_up(streams, now), SessionState::Unknown));
         assert_eq!(sessions.lock().sessions.len(), 0);
     }
 
@@ -137,10 +146,10 @@ mod tests {
         let streams = sessions.begin(now).unwrap();
         let control = control();
         assert!(sessions.stream(streams, &control, now));
-        for _ in 0..MAX + 10 {
+        for _ in 0..MAX_SESSIONS + 10 {
             sessions.begin(now).unwrap();
-            assert!(sessions.lock().sessions.len() <= MAX);
+            assert!(sessions.lock().sessions.len() <= MAX_SESSIONS);
         }
-        assert!(matches!(sessions.look_up(streams, now), SessionState::Streams(_)));
+        assert!(matches!(sessions.look_up(streams, now), SessionState::Streaming(_)));
     }
 }

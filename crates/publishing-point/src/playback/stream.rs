@@ -27,11 +27,12 @@ const READ_BATCH_BYTES: u64 = 128 * 1024;
 /// A player's Play request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PlayRequest {
-    pub(crate) form: OutputFormat,
+    /// The format of the response body.
+    pub(crate) format: OutputFormat,
     /// The selected streams.
-    pub(crate) choice: StreamSelection,
+    pub(crate) selection: StreamSelection,
     /// Whether the player accepts another header in mid-stream, as Windows players do.
-    pub(crate) takes_other_headers: bool,
+    pub(crate) accepts_header_changes: bool,
 }
 
 /// The format of the stream.
@@ -58,27 +59,31 @@ enum OnHeader {
 
 /// Changes of a player's stream by its other requests.
 pub(crate) struct StreamControl {
-    choice: Mutex<Option<StreamSelection>>,
-    observer: ReaderMonitor,
+    /// The selection of a request that the stream has not applied yet.
+    selection: Mutex<Option<StreamSelection>>,
+    /// Access to the position of the stream's reader.
+    monitor: ReaderMonitor,
 }
 
 impl StreamControl {
+    /// Returns the control of the stream that this reader supplies.
     pub(crate) fn new(reader: &Reader) -> Self {
-        Self { choice: Mutex::new(None), observer: reader.monitor() }
+        Self { selection: Mutex::new(None), monitor: reader.monitor() }
     }
 
     /// Selects other streams, from the next batch on.
-    pub(crate) fn choose(&self, choice: StreamSelection) {
-        *self.choice.lock().unwrap_or_else(PoisonError::into_inner) = Some(choice);
+    pub(crate) fn select(&self, selection: StreamSelection) {
+        *self.selection.lock().unwrap_or_else(PoisonError::into_inner) = Some(selection);
     }
 
     /// Ends the stream after the packets received so far.
     pub(crate) fn stop(&self) {
-        self.observer.end_here();
+        self.monitor.end_at_head();
     }
 
-    fn take_choice(&self) -> Option<StreamSelection> {
-        self.choice.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Returns the selection of a request since the last call, if any.
+    fn take_selection(&self) -> Option<StreamSelection> {
+        self.selection.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -88,8 +93,9 @@ pub(crate) struct PlayerStream {
     /// exists.
     player: Option<PlayerGuard>,
     reader: Reader,
+    /// Shared with the player's other requests.
     control: Arc<StreamControl>,
-    form: OutputFormat,
+    format: OutputFormat,
     on_header: OnHeader,
     slow: SlowPlayers,
     /// The header that the player uses for decoding.
@@ -105,22 +111,24 @@ pub(crate) struct PlayerStream {
     missed: u64,
     /// Bytes that are sent next.
     pending: BufList,
+    /// Whether nothing follows after `pending`.
     ended: bool,
+    /// Counts the player until the stream is dropped.
     count: PlayerCountGuard,
 }
 
 impl PlayerStream {
     /// Returns the stream of a player that has joined a point with this configuration.
-    pub(crate) fn new(joined: Joined, order: &PlayRequest, config: &PointConfig) -> Self {
+    pub(crate) fn new(joined: Joined, play_request: &PlayRequest, config: &PointConfig) -> Self {
         let Joined { reader, header, count } = joined;
-        let on_header = match (order.form, config.header_change) {
+        let on_header = match (play_request.format, config.header_change) {
             (OutputFormat::Framed, HeaderChange::InPlace) => OnHeader::Send,
-            (OutputFormat::Framed, HeaderChange::Auto) if order.takes_other_headers => OnHeader::Send,
+            (OutputFormat::Framed, HeaderChange::Auto) if play_request.accepts_header_changes => OnHeader::Send,
             (_, HeaderChange::Reconnect) => OnHeader::End,
             // A file has a single header.
             (OutputFormat::Plain, HeaderChange::InPlace) | (_, HeaderChange::Auto) => OnHeader::EndUnlessDecodable,
         };
-        let first = match order.form {
+        let first = match play_request.format {
             OutputFormat::Framed => framing::header(header.bytes()),
             OutputFormat::Plain => header.bytes().clone(),
         };
@@ -128,10 +136,10 @@ impl PlayerStream {
             player: None,
             control: Arc::new(StreamControl::new(&reader)),
             reader,
-            form: order.form,
+            format: play_request.format,
             on_header,
             slow: config.slow_players,
-            filter: PayloadFilter::of(&order.choice, &header),
+            filter: PayloadFilter::of(&play_request.selection, &header),
             header,
             parts: BytesMut::new(),
             sent: 0,
@@ -148,6 +156,7 @@ impl PlayerStream {
         self.player = Some(self.count.activity().player(point, client, reader, socket.acknowledgements()));
     }
 
+    /// Returns the control for the player's other requests.
     pub(crate) fn control(&self) -> &Arc<StreamControl> {
         &self.control
     }
@@ -182,8 +191,9 @@ impl PlayerStream {
         }
     }
 
+    /// Formats the packets of a batch for this player and appends them to `pending`.
     fn add(&mut self, mut batch: Batch) {
-        if batch.header.packet_size() > framing::MAX_PAYLOAD && self.form == OutputFormat::Framed {
+        if batch.header.packet_size() > framing::MAX_PAYLOAD && self.format == OutputFormat::Framed {
             // The pull protocol cannot represent a packet this large.
             let (size, limit) = (batch.header.packet_size(), framing::MAX_PAYLOAD);
             tracing::info!(size, limit, "packets are too large for MMS over HTTP; players can use a plain GET");
@@ -199,16 +209,18 @@ impl PlayerStream {
             // Frames that depend on the previous stream cannot be decoded.
             batch.starts = true;
         }
-        if let Some(choice) = self.control.take_choice() {
+        if let Some(selection) = self.control.take_selection() {
             let filter = self.filter.get_or_insert_with(|| PayloadFilter::everything(&batch.header));
-            filter.apply(&choice, &batch.header);
+            filter.apply(&selection, &batch.header);
         }
         if batch.start_packet().is_some() {
             self.filter.get_or_insert_with(|| PayloadFilter::beginning(&batch.header)).restart();
         }
+        // One allocation for the framing of all packets; the media are shared slices of the packet buffer.
         let mut heads = BytesMut::with_capacity(batch.sizes.len() * framing::HEAD_LEN);
         let mut media: BufList = batch.frames.into_iter().collect();
         for size in batch.sizes {
+            // The packets in the buffer have the framing of the push protocol, which is replaced.
             media.advance(FRAMING_LEN);
             let len = (size as usize).saturating_sub(FRAMING_LEN);
             self.add_packet(&mut media, len, &mut heads);
@@ -226,7 +238,7 @@ impl PlayerStream {
             Some(filter) => {
                 let packet = media.copy_to_bytes(len);
                 let selected = asf::select(&packet, &mut self.parts, |payload| filter.wants(payload));
-                filter.packet_done();
+                filter.count_packet();
                 match selected {
                     Selected::Whole => Some(packet),
                     Selected::Part(part) => Some(part),
@@ -234,7 +246,7 @@ impl PlayerStream {
                 }
             }
         };
-        if self.form == OutputFormat::Framed {
+        if self.format == OutputFormat::Framed {
             framing::put_data_head(heads, self.sent, len);
             self.pending.push(heads.split().freeze());
         }
@@ -289,8 +301,9 @@ impl PlayerStream {
         self.slow == SlowPlayers::Skip
     }
 
+    /// Ends the stream after `pending` and, in a framed stream, this packet.
     fn end(&mut self, last: Bytes) {
-        if self.form == OutputFormat::Framed {
+        if self.format == OutputFormat::Framed {
             self.pending.push(last);
         }
         self.ended = true;

@@ -1,18 +1,22 @@
 //! The stream selection of a player ([MS-WMSP] 2.2.1.4: `stream-switch-entry`), and the filter for its payloads.
 
-use asf::{Header, PayloadFacts, StartFilter};
+use asf::{Header, PayloadInfo, StartFilter};
 
 /// Maximum number of streams in a header.
 const MAX_ENTRIES: usize = 127;
-/// The number that means no stream.
-const NONE: u16 = 0xffff;
-const ENTRY: &str = "stream-switch-entry=";
+/// The stream number that means no stream.
+const NO_STREAM: u16 = 0xffff;
+/// The token of a Pragma header before the entries.
+const ENTRY_NAME: &str = "stream-switch-entry=";
 
 /// How much of a stream is selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ThinningLevel {
+    /// All payloads.
     All,
+    /// Only key frames.
     KeyFrames,
+    /// No payloads.
     Nothing,
 }
 
@@ -24,7 +28,8 @@ struct Entry<N> {
     level: ThinningLevel,
 }
 
-/// A stream number as written: the protocol specifies hexadecimal digits, but players in the field write decimal ones.
+/// A stream number as written. [MS-WMSP] specifies hexadecimal digits, but known players write decimal ones, so both
+/// readings are kept until the header shows which streams exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RawStreamNumber {
     hexadecimal: u16,
@@ -39,23 +44,26 @@ impl StreamSelection {
     /// Parses the entries of a request's Pragma headers, joined and in lower case. `stream-switch-count` is ignored,
     /// because players send wrong values.
     pub(crate) fn read(pragma: &str) -> Self {
-        let lists = pragma.split(ENTRY).skip(1).map(|rest| rest.split(',').next().unwrap_or_default());
+        let lists = pragma.split(ENTRY_NAME).skip(1).map(|rest| rest.split(',').next().unwrap_or_default());
         let entries = lists.flat_map(|list| list.trim_matches('"').split_whitespace()).filter_map(Entry::read);
         Self(entries.take(MAX_ENTRIES).collect())
     }
 
+    /// Returns whether the request selects no streams.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Returns the entries with the numbers that they mean if the header has these streams.
     fn resolved(&self, header: &Header) -> impl Iterator<Item = Entry<u16>> {
-        let exists = |number: u16| number == NONE || header.streams().iter().any(|s| u16::from(s.number) == number);
+        let exists =
+            |number: u16| number == NO_STREAM || header.streams().iter().any(|s| u16::from(s.number) == number);
         let all = |number: fn(&RawStreamNumber) -> Option<u16>| {
             self.0.iter().all(|entry| [entry.from, entry.to].iter().all(|n| number(n).is_some_and(exists)))
         };
-        // Up to stream 9 both notations are the same.
-        let decimal = !all(|number| Some(number.hexadecimal)) && all(|number| number.decimal.or(Some(NONE)));
+        // The decimal reading is used only if it names existing streams and the hexadecimal one does not. Up to stream 9
+        // both are the same.
+        let decimal = !all(|number| Some(number.hexadecimal)) && all(|number| number.decimal.or(Some(NO_STREAM)));
         let meant = move |number: RawStreamNumber| match number.decimal {
             Some(number) if decimal => number,
             _ => number.hexadecimal,
@@ -65,6 +73,7 @@ impl StreamSelection {
 }
 
 impl Entry<RawStreamNumber> {
+    /// Parses `FROM:TO:LEVEL`.
     fn read(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
         let mut number = || {
@@ -86,8 +95,11 @@ impl Entry<RawStreamNumber> {
 /// The streams that a player receives, one bit per stream number, and their state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PayloadFilter {
+    /// Streams of which the player receives all payloads.
     all: u128,
+    /// Streams of which the player receives only key frames.
     key_frames: u128,
+    /// All streams of the header.
     streams: u128,
     /// Streams that are switched on start with decodable data, and so do all streams if the player joins in mid-stream.
     start: StartFilter,
@@ -96,16 +108,16 @@ pub(crate) struct PayloadFilter {
 impl PayloadFilter {
     /// Returns the filter of a Play request; `None` if it selects all streams, or only streams that do not exist. In
     /// the latter case [MS-WMSP] specifies an empty stream, which no player in the field expects.
-    pub(crate) fn of(choice: &StreamSelection, header: &Header) -> Option<Self> {
+    pub(crate) fn of(selection: &StreamSelection, header: &Header) -> Option<Self> {
         let mut filter = Self { all: 0, ..Self::beginning(header) };
-        filter.apply(choice, header);
+        filter.apply(selection, header);
         let wanted = (filter.all | filter.key_frames) & filter.streams;
         (wanted != 0 && !filter.is_everything()).then_some(filter)
     }
 
     /// Returns a filter with all streams, all of them decodable.
     pub(crate) fn everything(header: &Header) -> Self {
-        Self { start: StartFilter::under_way(header), ..Self::beginning(header) }
+        Self { start: StartFilter::already_started(header), ..Self::beginning(header) }
     }
 
     /// Returns a filter with all streams, each starting with decodable data.
@@ -114,7 +126,7 @@ impl PayloadFilter {
         Self { all: streams, key_frames: 0, streams, start: StartFilter::new(header) }
     }
 
-    /// Notes that the next packet follows a gap and contains the start of a key frame.
+    /// Records that the next packet follows a gap and contains the start of a key frame.
     pub(crate) fn restart(&mut self) {
         self.start.restart();
     }
@@ -124,21 +136,24 @@ impl PayloadFilter {
         self.is_everything() && self.start.is_done()
     }
 
+    /// Returns whether all payloads of all streams are selected.
     fn is_everything(&self) -> bool {
         self.all & self.streams == self.streams
     }
 
     /// Changes the selection, from the next payload on.
-    pub(crate) fn apply(&mut self, choice: &StreamSelection, header: &Header) {
-        for Entry { from, to, level } in choice.resolved(header) {
+    pub(crate) fn apply(&mut self, selection: &StreamSelection, header: &Header) {
+        for Entry { from, to, level } in selection.resolved(header) {
+            // An entry replaces one stream by another, such as a video of another bit rate.
             if from != to {
                 self.set(from, ThinningLevel::Nothing);
             }
             self.set(to, level);
         }
-        self.start.begin_again(!(self.all | self.key_frames));
+        self.start.restart_streams(!(self.all | self.key_frames));
     }
 
+    /// Selects this much of a stream. Numbers that no stream can have are ignored.
     fn set(&mut self, number: u16, level: ThinningLevel) {
         let Ok(number) = u8::try_from(number) else { return };
         let bit = bit(number);
@@ -152,18 +167,19 @@ impl PayloadFilter {
     }
 
     /// Returns whether the player receives this payload. It must be called for each payload in order.
-    pub(crate) fn wants(&mut self, payload: PayloadFacts) -> bool {
+    pub(crate) fn wants(&mut self, payload: PayloadInfo) -> bool {
         let bit = bit(payload.stream);
         let is_wanted = self.all & bit != 0 || (self.key_frames & bit != 0 && self.start.is_decodable_alone(payload));
-        is_wanted && self.start.admits(payload)
+        is_wanted && self.start.accepts(payload)
     }
 
-    /// Must be called after each packet.
-    pub(crate) fn packet_done(&mut self) {
-        self.start.packet_done();
+    /// Counts a packet for the search of decodable data. It must be called after each packet.
+    pub(crate) fn count_packet(&mut self) {
+        self.start.count_packet();
     }
 }
 
+/// Returns the bit of a stream number; 0 for a number that no stream can have (128 and more).
 fn bit(number: u8) -> u128 {
     1_u128.checked_shl(number.into()).unwrap_or(0)
 }
@@ -178,8 +194,8 @@ mod tests {
         Header::parse(HeaderBuilder { streams: kinds, ..HeaderBuilder::default() }.build()).unwrap()
     }
 
-    fn payload(stream: u8, key: bool, begins: bool) -> PayloadFacts {
-        PayloadFacts { stream, key, begins }
+    fn payload(stream: u8, key: bool, begins: bool) -> PayloadInfo {
+        PayloadInfo { stream, key, begins }
     }
 
     /// Returns the numbers of the streams that are switched on.

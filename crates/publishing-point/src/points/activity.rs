@@ -19,7 +19,9 @@ use asfpush_client::packet_buffer::{Progress, ReaderMonitor};
 pub(crate) struct PointActivity {
     /// The current players and the totals of former players, always updated together.
     players: Mutex<Players>,
+    /// How often an encoder's connection was lost in mid-stream.
     breaks: AtomicU64,
+    /// How often an encoder resumed its push after that.
     resumes: AtomicU64,
     /// The current push session; the reference is valid while the session lives.
     pusher: Mutex<Weak<Pusher>>,
@@ -27,11 +29,15 @@ pub(crate) struct PointActivity {
     history: Mutex<History>,
 }
 
+/// The players of a point.
 #[derive(Default)]
 struct Players {
-    now: BTreeMap<u64, Arc<PlayerInfo>>,
-    next: u64,
-    gone: DeliveryTotals,
+    /// The current players by their id, which increases with each player.
+    current: BTreeMap<u64, Arc<PlayerInfo>>,
+    /// The id of the next player.
+    next_id: u64,
+    /// What was delivered to players that have left.
+    former: DeliveryTotals,
 }
 
 /// What was delivered to players.
@@ -48,13 +54,15 @@ pub(crate) struct Pusher {
     activity: Arc<PointActivity>,
     pub(crate) client: Client,
     pub(crate) since: SystemTime,
-    begun: Instant,
+    started_at: Instant,
     /// Data packets of the session, and their bytes as received.
     packets: AtomicU64,
     bytes: AtomicU64,
     /// Packets and bytes that the point had received before this session.
     pub(crate) before: (u64, u64),
-    away: AtomicBool,
+    /// Whether the connection was lost in mid-stream and no PushStart has followed.
+    is_disconnected: AtomicBool,
+    /// The wait for the encoder's next request; `None` while a PushStart is in progress.
     waiting: Mutex<Option<EncoderWait>>,
     pub(crate) breaks: AtomicU64,
     pub(crate) resumes: AtomicU64,
@@ -68,12 +76,12 @@ pub(crate) struct EncoderWait {
     pub(crate) until: SystemTime,
 }
 
-/// A player, as long as it is there.
+/// The registration of a player, which ends when this is dropped.
 pub(crate) struct PlayerGuard {
     activity: Arc<PointActivity>,
     point: String,
-    number: u64,
-    begun: Instant,
+    id: u64,
+    started_at: Instant,
     player: Arc<PlayerInfo>,
 }
 
@@ -85,9 +93,9 @@ pub(crate) struct PlayerInfo {
     pub(crate) sent: AtomicU64,
     /// Packets missed since the player joined because it was too slow.
     pub(crate) lost: AtomicU64,
-    pub(crate) observer: ReaderMonitor,
+    pub(crate) monitor: ReaderMonitor,
     acknowledged: Acknowledgements,
-    /// It is to go and ask elsewhere.
+    /// Whether the stream was ended so that the player connects to another server (see [`crate::drain`]).
     dismissed: AtomicBool,
 }
 
@@ -98,12 +106,12 @@ impl PlayerInfo {
         Some(self.acknowledged.bytes()?.min(self.sent.load(Ordering::Relaxed)))
     }
 
-    /// Ends the player's stream with what has arrived by now, so that it asks again, elsewhere; `false` if that was
-    /// done before.
+    /// Ends the player's stream after the packets received so far, so that the player connects again, to another server
+    /// behind the load balancer. Returns `false` if this was done before.
     pub(crate) fn dismiss(&self) -> bool {
         let first = !self.dismissed.swap(true, Ordering::Relaxed);
         if first {
-            self.observer.end_here();
+            self.monitor.end_at_head();
         }
         first
     }
@@ -121,11 +129,11 @@ impl PointActivity {
             activity: Arc::clone(self),
             client,
             since: SystemTime::now(),
-            begun: Instant::now(),
+            started_at: Instant::now(),
             packets: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             before,
-            away: AtomicBool::new(false),
+            is_disconnected: AtomicBool::new(false),
             waiting: Mutex::default(),
             breaks: AtomicU64::new(0),
             resumes: AtomicU64::new(0),
@@ -140,7 +148,7 @@ impl PointActivity {
         self: &Arc<Self>,
         point: &str,
         client: Client,
-        observer: ReaderMonitor,
+        monitor: ReaderMonitor,
         acknowledged: Acknowledgements,
     ) -> PlayerGuard {
         let (user, user_agent) = (client.user.as_deref(), client.agent.as_deref());
@@ -150,16 +158,16 @@ impl PointActivity {
             since: SystemTime::now(),
             sent: AtomicU64::new(0),
             lost: AtomicU64::new(0),
-            observer,
+            monitor,
             acknowledged,
             dismissed: AtomicBool::new(false),
         });
         let mut players = lock(&self.players);
-        let number = players.next;
-        players.next += 1;
-        players.now.insert(number, Arc::clone(&player));
+        let id = players.next_id;
+        players.next_id += 1;
+        players.current.insert(id, Arc::clone(&player));
         drop(players);
-        PlayerGuard { activity: Arc::clone(self), point: point.to_owned(), number, begun: Instant::now(), player }
+        PlayerGuard { activity: Arc::clone(self), point: point.to_owned(), id, started_at: Instant::now(), player }
     }
 
     /// Records an error. `text` must not contain secrets, because everyone who may see the status can read it.
@@ -170,11 +178,11 @@ impl PointActivity {
     /// Samples the point's counters once a second. `received` is the total of received bytes.
     pub(crate) fn sample(&self, received: u64, at: Instant, time: SystemTime) {
         let (_, DeliveryTotals { bytes: output, .. }) = self.players();
-        lock(&self.history).take(Sample { at, time, input: received, output });
+        lock(&self.history).add(Sample { at, time, input: received, output });
     }
 
     /// Returns the current push session.
-    pub(crate) fn pusher_now(&self) -> Option<Arc<Pusher>> {
+    pub(crate) fn current_pusher(&self) -> Option<Arc<Pusher>> {
         lock(&self.pusher).upgrade()
     }
 
@@ -182,14 +190,14 @@ impl PointActivity {
     /// players so far.
     pub(crate) fn players(&self) -> (Vec<(Arc<PlayerInfo>, Progress)>, DeliveryTotals) {
         let players = lock(&self.players);
-        let mut handed = players.gone;
-        let look = |player: &Arc<PlayerInfo>| {
-            let progress = player.observer.progress();
-            handed.bytes += player.sent.load(Ordering::Relaxed);
-            handed.lost += player.lost.load(Ordering::Relaxed);
+        let mut totals = players.former;
+        let with_progress = |player: &Arc<PlayerInfo>| {
+            let progress = player.monitor.progress();
+            totals.bytes += player.sent.load(Ordering::Relaxed);
+            totals.lost += player.lost.load(Ordering::Relaxed);
             (Arc::clone(player), progress)
         };
-        (players.now.values().map(look).collect(), handed)
+        (players.current.values().map(with_progress).collect(), totals)
     }
 
     /// Returns the packets that all players so far have missed.
@@ -197,18 +205,22 @@ impl PointActivity {
         self.players().1.lost
     }
 
+    /// Returns the recent errors. The lock must not be held while waiting.
     pub(crate) fn recent_errors(&self) -> MutexGuard<'_, RecentErrors> {
         lock(&self.recent_errors)
     }
 
+    /// Returns the bit rates of the last minutes. The lock must not be held while waiting.
     pub(crate) fn history(&self) -> MutexGuard<'_, History> {
         lock(&self.history)
     }
 
+    /// Returns how often an encoder's connection was lost in mid-stream.
     pub(crate) fn breaks(&self) -> u64 {
         self.breaks.load(Ordering::Relaxed)
     }
 
+    /// Returns how often an encoder resumed its push after that.
     pub(crate) fn resumes(&self) -> u64 {
         self.resumes.load(Ordering::Relaxed)
     }
@@ -225,7 +237,7 @@ impl Pusher {
     pub(crate) fn log_end(&self, point: &str, reason: &str, is_refused: bool) {
         let Client { address, user, .. } = &self.client;
         let (user, reason) = (user.as_deref(), shortened(reason));
-        let duration = whole_seconds(self.begun.elapsed());
+        let duration = whole_seconds(self.started_at.elapsed());
         let [packets, bytes] = [&self.packets, &self.bytes].map(|count| count.load(Ordering::Relaxed));
         if is_refused {
             tracing::warn!(point, %address, user, reason, %duration, packets, bytes, "push session ended");
@@ -240,16 +252,17 @@ impl Pusher {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Notes that the connection was lost during a PushStart.
+    /// Records that the connection was lost during a PushStart.
     pub(crate) fn lost(&self) {
-        self.away.store(true, Ordering::Relaxed);
+        self.is_disconnected.store(true, Ordering::Relaxed);
         for breaks in [&self.breaks, &self.activity.breaks] {
             breaks.fetch_add(1, Ordering::Relaxed);
         }
         self.activity.record_error("the encoder's connection was lost in mid-stream");
     }
 
-    /// Notes that the session waits for its encoder until `until`; `None` means that a PushStart is in progress.
+    /// Records that the session waits for its encoder until `until`; `None` means that a PushStart is in progress. The
+    /// start of a wait that continues is kept.
     pub(crate) fn set_waiting(&self, until: Option<Instant>) {
         let now = SystemTime::now();
         let mut waiting = lock(&self.waiting);
@@ -264,9 +277,9 @@ impl Pusher {
         *lock(&self.waiting)
     }
 
-    /// A PushStart begins.
+    /// Records that a PushStart begins.
     pub(crate) fn started(&self) {
-        if self.away.swap(false, Ordering::Relaxed) {
+        if self.is_disconnected.swap(false, Ordering::Relaxed) {
             for resumes in [&self.resumes, &self.activity.resumes] {
                 resumes.fetch_add(1, Ordering::Relaxed);
             }
@@ -280,7 +293,7 @@ impl PlayerGuard {
         self.player.client.address.to_string()
     }
 
-    /// Counts bytes handed to the player's connection.
+    /// Counts bytes passed to the player's connection.
     pub(crate) fn sent(&self, bytes: usize) {
         self.player.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -301,13 +314,15 @@ impl Drop for PlayerGuard {
         let bytes = self.player.sent.load(Ordering::Relaxed);
         let lost = self.player.lost.load(Ordering::Relaxed);
         let mut players = lock(&self.activity.players);
-        players.now.remove(&self.number);
-        players.gone.bytes += bytes;
-        players.gone.lost += lost;
+        // Removed from the current players and added to the former ones under one lock, so that the totals never
+        // decrease in between.
+        players.current.remove(&self.id);
+        players.former.bytes += bytes;
+        players.former.lost += lost;
         drop(players);
         let Client { address, user, .. } = &self.player.client;
         let (point, user) = (self.point.as_str(), user.as_deref());
-        let duration = whole_seconds(self.begun.elapsed());
+        let duration = whole_seconds(self.started_at.elapsed());
         let packets_lost = (lost > 0).then_some(lost);
         tracing::info!(point, %address, user, %duration, bytes, packets_lost, "player left");
     }
@@ -333,7 +348,7 @@ mod tests {
         let second = activity.pusher(client, (1, 100));
         drop(first);
         assert_eq!(
-            activity.pusher_now().unwrap().before,
+            activity.current_pusher().unwrap().before,
             (1, 100),
             "the end of the displaced session does not end the current one"
         );
@@ -354,6 +369,6 @@ mod tests {
         second.set_waiting(None);
         assert_eq!(second.waiting(), None);
         drop(second);
-        assert!(activity.pusher_now().is_none());
+        assert!(activity.current_pusher().is_none());
     }
 }

@@ -13,6 +13,7 @@ const AVERAGING_SECONDS: usize = 5;
 pub(crate) struct History {
     /// The latest rates are last.
     rates: VecDeque<Rates>,
+    /// The previous sample, from which the next rate is computed.
     last: Option<Sample>,
 }
 
@@ -36,15 +37,17 @@ pub(crate) struct Sample {
 
 impl History {
     /// Adds a sample, once a second. Seconds without a sample get the average rate.
-    pub(crate) fn take(&mut self, look: Sample) {
-        let Some(last) = self.last.replace(look) else { return };
-        let elapsed = look.at.saturating_duration_since(last.at).max(Duration::from_millis(1));
+    pub(crate) fn add(&mut self, sample: Sample) {
+        let Some(last) = self.last.replace(sample) else { return };
+        let elapsed = sample.at.saturating_duration_since(last.at).max(Duration::from_millis(1));
         let rate = |now: u64, before: u64| {
+            // Bits per millisecond times 1000 are bits per second: 8 bits per byte, times 1000.
             let bits = u128::from(now.saturating_sub(before)) * 8000;
             u64::try_from(bits / elapsed.as_millis().max(1)).unwrap_or(u64::MAX)
         };
-        let rates = Rates { input: rate(look.input, last.input), output: rate(look.output, last.output) };
+        let rates = Rates { input: rate(sample.input, last.input), output: rate(sample.output, last.output) };
         let seconds =
+            // Rounded to whole seconds, because the timer may be a little early or late.
             usize::try_from((elapsed.as_millis() + 500) / 1000).unwrap_or(HISTORY_SECONDS).clamp(1, HISTORY_SECONDS);
         self.rates.extend(std::iter::repeat_n(rates, seconds));
         let surplus = self.rates.len().saturating_sub(HISTORY_SECONDS);
@@ -54,7 +57,7 @@ impl History {
     /// Returns the rates of the last seconds, the latest last, and the time of the latest.
     pub(crate) fn latest(&self, seconds: usize) -> (Option<SystemTime>, impl Iterator<Item = Rates>) {
         let from = self.rates.len().saturating_sub(seconds);
-        (self.last.map(|look| look.time), self.rates.range(from..).copied())
+        (self.last.map(|sample| sample.time), self.rates.range(from..).copied())
     }
 
     /// Returns the current rate.
@@ -77,7 +80,7 @@ mod tests {
     struct SampleClock(Instant, u64);
 
     impl SampleClock {
-        fn look(&mut self, after_ms: u64, input: u64) -> Sample {
+        fn sample(&mut self, after_ms: u64, input: u64) -> Sample {
             self.1 += after_ms;
             let at = self.0 + Duration::from_millis(self.1);
             Sample { at, time: SystemTime::UNIX_EPOCH + Duration::from_millis(self.1), input, output: 2 * input }
@@ -92,11 +95,11 @@ mod tests {
     fn one_value_per_second_in_bits() {
         let mut clock = SampleClock(Instant::now(), 0);
         let mut history = History::default();
-        history.take(clock.look(0, 1000));
+        history.add(clock.sample(0, 1000));
         assert_eq!(inputs(&history, 10), [] as [u64; 0]);
-        history.take(clock.look(1000, 2000));
-        history.take(clock.look(500, 2000));
-        history.take(clock.look(1000, 3000));
+        history.add(clock.sample(1000, 2000));
+        history.add(clock.sample(500, 2000));
+        history.add(clock.sample(1000, 3000));
         assert_eq!(inputs(&history, 10), [8000, 0, 8000]);
         assert_eq!(inputs(&history, 2), [0, 8000]);
         assert_eq!(history.now(), Rates { input: 5333, output: 10_666 });
@@ -108,14 +111,14 @@ mod tests {
     fn missing_seconds_are_filled_and_the_history_is_bounded() {
         let mut clock = SampleClock(Instant::now(), 0);
         let mut history = History::default();
-        history.take(clock.look(0, 0));
-        history.take(clock.look(3100, 3100));
+        history.add(clock.sample(0, 0));
+        history.add(clock.sample(3100, 3100));
         assert_eq!(inputs(&history, 10), [8000; 3]);
         for _ in 0..2 * HISTORY_SECONDS {
-            history.take(clock.look(1000, 3100));
+            history.add(clock.sample(1000, 3100));
         }
         assert_eq!(inputs(&history, usize::MAX), [0; HISTORY_SECONDS]);
-        history.take(clock.look(10_000_000, 3100));
+        history.add(clock.sample(10_000_000, 3100));
         assert_eq!(inputs(&history, usize::MAX).len(), HISTORY_SECONDS);
         assert_eq!(history.now(), Rates::default());
     }

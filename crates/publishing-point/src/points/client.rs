@@ -32,6 +32,7 @@ impl Client {
 
 /// Shortens a text from a client to [`MAX_TEXT`] characters and removes control characters.
 pub(crate) fn shortened(text: &str) -> String {
+    // One character more than the limit is taken, to see whether the text must be shortened.
     let mut kept: String = text.chars().filter(|char| !char.is_control()).take(MAX_TEXT + 1).collect();
     if let Some((at, _)) = kept.char_indices().nth(MAX_TEXT) {
         kept.truncate(at);

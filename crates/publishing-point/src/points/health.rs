@@ -20,6 +20,7 @@ pub(crate) enum Health {
 }
 
 impl Health {
+    /// Returns the status of the response.
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Ok => StatusCode::OK,
@@ -28,6 +29,7 @@ impl Health {
         }
     }
 
+    /// Returns the body of the response.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Ok => "ok\n",

@@ -18,6 +18,7 @@ pub(crate) fn name_of(path: &str) -> String {
             .filter(|_| first == b'%')
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        // An invalid escape sequence is kept as it is, as browsers do.
         bytes.push(decoded.unwrap_or(first));
         rest = if decoded.is_some() { after.get(2..).unwrap_or_default() } else { after };
     }

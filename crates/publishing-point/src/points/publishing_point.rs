@@ -48,17 +48,19 @@ pub(crate) struct PublishingPoint {
     name: String,
     /// A reload replaces it as a whole.
     config: RwLock<Arc<PointConfig>>,
-    broadcast: Mutex<Option<LiveStream>>,
+    /// The current stream; `None` if there is none.
+    live_stream: Mutex<Option<LiveStream>>,
     /// Set when the first configuration with recordings takes effect.
     recorder: OnceLock<Recorder>,
     relays: Relays,
     /// The state of the source that the stream is pulled from. It exists even if no source is configured.
     source: Arc<SourceState>,
     counters: Counters,
+    /// Current players.
     playing: Arc<AtomicUsize>,
     activity: Arc<PointActivity>,
-    /// When the point was created.
-    made: Instant,
+    /// When the point was created, the origin of the times in [`Counters`].
+    created_at: Instant,
 }
 
 /// A stream from its first header to its end. Players receive all of it in one response.
@@ -70,6 +72,7 @@ struct LiveStream {
     timeline: Arc<Mutex<Timeline>>,
 }
 
+/// Counters of a point. Each is read on its own, so relaxed ordering suffices.
 #[derive(Default)]
 struct Counters {
     packets: AtomicU64,
@@ -77,10 +80,12 @@ struct Counters {
     headers: AtomicU64,
     sessions: AtomicU64,
     players: AtomicU64,
+    /// 1 while a PushStart is in progress, otherwise 0.
     pushing: AtomicU64,
-    /// When the latest data packets arrived, and when the encoder's latest PushStart began: milliseconds since the
-    /// creation of the point, plus one, so that 0 means never.
+    /// When the latest data packets arrived: milliseconds since the creation of the point, plus one, so that 0 means
+    /// never.
     latest_packet: AtomicU64,
+    /// When the encoder's latest PushStart began, in the same unit.
     push_began: AtomicU64,
 }
 
@@ -94,8 +99,9 @@ pub(crate) struct PlayerCountGuard {
 }
 
 impl PlayerCountGuard {
-    fn new(point: &PublishingPoint, of_server: &Arc<AtomicUsize>) -> Self {
-        let counts = [Arc::clone(&point.playing), Arc::clone(of_server)];
+    /// Counts a player at this point.
+    fn new(point: &PublishingPoint, server_count: &Arc<AtomicUsize>) -> Self {
+        let counts = [Arc::clone(&point.playing), Arc::clone(server_count)];
         for count in &counts {
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -171,17 +177,18 @@ impl PublishingPoint {
         Self {
             name: name.to_owned(),
             config: RwLock::new(config),
-            broadcast: Mutex::new(None),
+            live_stream: Mutex::new(None),
             recorder,
             source: SourceState::new(relays.via_pseudonym().to_owned()),
             relays,
             counters: Counters::default(),
             playing: Arc::default(),
             activity,
-            made: Instant::now(),
+            created_at: Instant::now(),
         }
     }
 
+    /// Returns the name of the point.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -191,9 +198,11 @@ impl PublishingPoint {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Replaces the settings, and applies those of the relays and the source.
     pub(crate) fn set_config(&self, config: Arc<PointConfig>) {
         self.relays.set(config.forward.clone());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        // The source reads the settings again when it is notified, so they must be replaced before.
         self.source.notify();
     }
 
@@ -202,10 +211,12 @@ impl PublishingPoint {
         &self.source
     }
 
+    /// Returns the relays to other servers.
     pub(crate) fn relays(&self) -> &Relays {
         &self.relays
     }
 
+    /// Returns the recorder, if recordings were ever configured.
     pub(crate) fn recorder(&self) -> Option<&Recorder> {
         self.recorder.get()
     }
@@ -216,6 +227,7 @@ impl PublishingPoint {
         drop(self.recorder.set(recorder));
     }
 
+    /// Returns the statistics.
     pub(crate) fn stats(&self) -> PointStats {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         PointStats {
@@ -248,9 +260,10 @@ impl PublishingPoint {
         self.counters.bytes.load(Ordering::Relaxed)
     }
 
+    /// Records whether a PushStart is in progress.
     pub(crate) fn set_pushing(&self, pushing: bool) {
         if self.counters.pushing.swap(u64::from(pushing), Ordering::Relaxed) == 0 && pushing {
-            self.counters.push_began.store(self.moment(), Ordering::Relaxed);
+            self.counters.push_began.store(self.now_ms(), Ordering::Relaxed);
         }
     }
 
@@ -264,14 +277,16 @@ impl PublishingPoint {
         self.since(&self.counters.push_began)
     }
 
-    /// Returns the current time in the unit of the counters. It does not use the wall clock, which may be set.
-    fn moment(&self) -> u64 {
-        u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    /// Returns the current time in the unit of the counters. It uses the monotonic clock, because the wall clock may be
+    /// set.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.created_at.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
     }
 
-    fn since(&self, moment: &AtomicU64) -> Option<Duration> {
-        let moment = moment.load(Ordering::Relaxed);
-        (moment > 0).then(|| Duration::from_millis(self.moment().saturating_sub(moment)))
+    /// Returns the time since this counter was set; `None` if it never was.
+    fn since(&self, time: &AtomicU64) -> Option<Duration> {
+        let time = time.load(Ordering::Relaxed);
+        (time > 0).then(|| Duration::from_millis(self.now_ms().saturating_sub(time)))
     }
 
     /// Accepts a header and returns the current header, with the timeline of the stream that follows. A header that is
@@ -279,12 +294,12 @@ impl PublishingPoint {
     /// header object as another stream.
     pub(crate) fn begin(&self, header: Header) -> (Arc<Header>, Arc<Mutex<Timeline>>) {
         self.counters.headers.fetch_add(1, Ordering::Relaxed);
-        let mut broadcast = self.lock();
-        match broadcast.as_mut() {
+        let mut live_stream = self.lock();
+        match live_stream.as_mut() {
             Some(known) => {
                 let is_equal = known.header.bytes() == header.bytes();
                 if known.header.decodes_as(&header) {
-                    known.timeline.lock().unwrap_or_else(PoisonError::into_inner).begin_again(is_equal);
+                    known.timeline.lock().unwrap_or_else(PoisonError::into_inner).header_received(is_equal);
                 } else {
                     known.timeline = Arc::default();
                 }
@@ -298,7 +313,8 @@ impl PublishingPoint {
                 let buffer = PacketBuffer::new(self.config().limits);
                 self.relays.begin(&buffer);
                 let timeline = Arc::default();
-                *broadcast = Some(LiveStream { buffer, header: Arc::clone(&header), timeline: Arc::clone(&timeline) });
+                *live_stream =
+                    Some(LiveStream { buffer, header: Arc::clone(&header), timeline: Arc::clone(&timeline) });
                 (header, timeline)
             }
         }
@@ -308,8 +324,9 @@ impl PublishingPoint {
     pub(crate) fn append(&self, header: &Arc<Header>, packets: Vec<Packet>, received: u64) {
         self.counters.packets.fetch_add(packets.len() as u64, Ordering::Relaxed);
         self.counters.bytes.fetch_add(received, Ordering::Relaxed);
-        self.counters.latest_packet.store(self.moment(), Ordering::Relaxed);
-        let buffer = self.lock().as_ref().map(|broadcast| Arc::clone(&broadcast.buffer));
+        self.counters.latest_packet.store(self.now_ms(), Ordering::Relaxed);
+        // The lock is released before the packets are appended, which wakes all readers.
+        let buffer = self.lock().as_ref().map(|live_stream| Arc::clone(&live_stream.buffer));
         if let Some(buffer) = buffer {
             buffer.append(header, packets);
         }
@@ -317,8 +334,8 @@ impl PublishingPoint {
 
     /// Ends the stream. Players and relays receive its remaining packets and its end.
     pub(crate) fn end(&self) {
-        if let Some(broadcast) = self.lock().take() {
-            broadcast.buffer.end();
+        if let Some(live_stream) = self.lock().take() {
+            live_stream.buffer.end();
             self.relays.end();
         }
     }
@@ -331,12 +348,12 @@ impl PublishingPoint {
 
     /// Returns the header of the current stream.
     pub(crate) fn header(&self) -> Option<Arc<Header>> {
-        self.lock().as_ref().map(|broadcast| Arc::clone(&broadcast.header))
+        self.lock().as_ref().map(|live_stream| Arc::clone(&live_stream.header))
     }
 
     /// Returns a position in the current stream for a new player, counted at the point and in `of_server`; `None` if
     /// there is no stream.
-    pub(crate) fn join(&self, of_server: &Arc<AtomicUsize>) -> Option<Joined> {
+    pub(crate) fn join(&self, server_count: &Arc<AtomicUsize>) -> Option<Joined> {
         let LiveStream { buffer, header, .. } = self.lock().clone()?;
         let latest = self.config().fast_start;
         let start = if latest { StartPosition::LatestKeyframe } else { StartPosition::NextKeyframe };
@@ -347,7 +364,7 @@ impl PublishingPoint {
             reader = buffer.reader(StartPosition::NextKeyframe, ReaderOptions::default());
         }
         self.counters.players.fetch_add(1, Ordering::Relaxed);
-        Some(Joined { reader, header, count: PlayerCountGuard::new(self, of_server) })
+        Some(Joined { reader, header, count: PlayerCountGuard::new(self, server_count) })
     }
 
     /// Returns the redirect of the point's encoders and players, if any (S-5).
@@ -359,6 +376,6 @@ impl PublishingPoint {
 
     fn lock(&self) -> MutexGuard<'_, Option<LiveStream>> {
         // The data is consistent after every statement, so a poisoned lock can still be used.
-        self.broadcast.lock().unwrap_or_else(PoisonError::into_inner)
+        self.live_stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,7 +11,9 @@ use wmhttp::server::Reply;
 
 /// A request for a session.
 pub(crate) enum SessionRequest {
+    /// A PushSetup with the id of the session.
     SetUpAgain { directives: Directives, connection: Weak<Connection>, answer: oneshot::Sender<Reply> },
+    /// A PushStart.
     Start(Start),
 }
 
@@ -26,16 +28,19 @@ pub(crate) struct Start {
 
 /// A part of a PushStart's body. A channel that closes before [`BodyChunk::End`] means a lost connection.
 pub(crate) enum BodyChunk {
+    /// The next bytes.
     Bytes(Bytes),
+    /// The body is complete.
     End,
 }
 
 /// A command of the server to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SessionControl {
-    Stay,
+    /// No command: the initial value.
+    Continue,
     /// End the session with this HTTP status (S-15).
-    Expelled(u16),
+    Terminate(u16),
     /// Another session continues at the point: end this one without ending the stream.
     Displaced,
 }
@@ -44,6 +49,7 @@ pub(crate) enum SessionControl {
 #[derive(Clone)]
 pub(crate) struct PublishSession {
     requests: mpsc::Sender<SessionRequest>,
+    /// Only the latest command counts, so a session that is busy misses none that matters.
     control: watch::Sender<SessionControl>,
     /// The connection of the session's latest request.
     connection: watch::Receiver<Weak<Connection>>,
@@ -52,6 +58,7 @@ pub(crate) struct PublishSession {
 }
 
 impl PublishSession {
+    /// Returns the handle of a session's task.
     pub(crate) fn new(
         requests: mpsc::Sender<SessionRequest>,
         control: watch::Sender<SessionControl>,
@@ -73,14 +80,16 @@ impl PublishSession {
 
     /// Returns whether the session's latest request arrived on this connection.
     pub(crate) fn is_on(&self, connection: &Arc<Connection>) -> bool {
+        // Pointers are compared without upgrading: while the caller holds the connection, no other has its address.
         self.connection.borrow().as_ptr() == Arc::as_ptr(connection)
     }
 
-    /// Hands over a request. A session that has ended drops it together with its answer channel.
+    /// Passes a request to the session. A session that has ended drops it together with its answer channel.
     pub(crate) async fn request(&self, request: SessionRequest) {
         let _ = self.requests.send(request).await;
     }
 
+    /// Sends a command to the session.
     pub(crate) fn control(&self, control: SessionControl) {
         self.control.send_replace(control);
     }

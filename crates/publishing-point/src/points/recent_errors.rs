@@ -20,6 +20,7 @@ pub(crate) struct RecentError {
 }
 
 impl RecentErrors {
+    /// Adds an error, or counts it again and moves it to the front.
     pub(crate) fn add(&mut self, text: String, now: SystemTime) {
         let known = self.0.iter().position(|error| error.text == text).and_then(|at| self.0.remove(at));
         let (count, first) = known.map_or((1, now), |known| (known.count + 1, known.first));

@@ -12,8 +12,9 @@ use crate::http::connection::Connection;
 use crate::recording::recorder::Recorder;
 use wmhttp::headers::PushId;
 
-/// Minimum digits of a shortened push-id: encoders may keep only what fits in a 32-bit number.
-const LEAST_PUSH_ID_DIGITS: usize = 9;
+/// Minimum digits of a shortened push-id. Some encoders keep only the digits that fit into a 32-bit number, which are 9
+/// or 10.
+const MIN_PUSH_ID_DIGITS: usize = 9;
 
 /// The table of publishing points and push sessions. It makes no access decisions: the modules `ingest` and `playback`
 /// check who may push and play.
@@ -33,11 +34,13 @@ pub(crate) struct Registry {
 pub(crate) struct Table {
     /// The points by name in lower case.
     points: HashMap<String, Arc<PublishingPoint>>,
+    /// The push sessions by their id.
     sessions: HashMap<PushId, Entry>,
     /// Whether new sessions are rejected.
     stopping: bool,
 }
 
+/// A session in the table.
 struct Entry {
     session: PublishSession,
     /// The name of its point in lower case.
@@ -62,7 +65,7 @@ impl Registry {
         self.accept_failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many attempts to accept a connection have failed since the start.
+    /// Returns how many attempts to accept a connection have failed since the start.
     pub(crate) fn accept_failures(&self) -> u64 {
         self.accept_failures.load(Ordering::Relaxed)
     }
@@ -73,11 +76,11 @@ impl Registry {
     }
 
     /// Replaces the configuration. Points that it no longer names end, unless they were created from a template.
-    /// `fresh` are the points that are new in it; `recorders` are the recorders that existing points need from now on.
+    /// `new_points` are the points that are new in it; `recorders` are the recorders that existing points need from now on.
     pub(crate) fn set_config(
         &self,
         config: Config,
-        fresh: Vec<Arc<PublishingPoint>>,
+        new_points: Vec<Arc<PublishingPoint>>,
         recorders: Vec<(Arc<PublishingPoint>, Recorder)>,
     ) {
         let config = Arc::new(config);
@@ -87,9 +90,11 @@ impl Registry {
             point.set_recorder(recorder);
         }
         let mut table = self.table();
+        // The table stays locked until all points have changed, so that no request sees a mixture. The configuration is
+        // replaced afterwards: until then, new requests are checked against the old one.
         for name in before.points.keys().map(|name| key(name)).filter(|name| !kept.contains_key(name)) {
             if let Some((_, session)) = table.session_at(&name) {
-                session.control(SessionControl::Expelled(404));
+                session.control(SessionControl::Terminate(404));
             }
             if let Some(point) = table.points.remove(&name) {
                 point.close();
@@ -100,7 +105,7 @@ impl Registry {
                 point.set_config(Arc::new((*config).clone()));
             }
         }
-        for point in fresh {
+        for point in new_points {
             table.insert_point(point);
         }
         drop(table);
@@ -140,8 +145,8 @@ impl Registry {
         }
         let table = self.table();
         let (known, session) = table.session_at(&key(&name_of(path)))?;
-        let is_cut_short = id.as_str().len() >= LEAST_PUSH_ID_DIGITS && known.as_str().starts_with(id.as_str());
-        (is_cut_short && session.is_on(connection)).then(|| (known.clone(), session.clone()))
+        let is_shortened = id.as_str().len() >= MIN_PUSH_ID_DIGITS && known.as_str().starts_with(id.as_str());
+        (is_shortened && session.is_on(connection)).then(|| (known.clone(), session.clone()))
     }
 
     /// Removes a session that has ended. `destroy` names the point that AutoDestroy requests to remove ([MS-WMHTTP]
@@ -150,8 +155,8 @@ impl Registry {
     pub(crate) fn remove_session(&self, id: &PushId, destroy: Option<&str>) {
         let config = self.config();
         let mut table = self.table();
-        let was_there = table.sessions.remove(id).is_some();
-        let Some(name) = destroy.filter(|_| was_there) else { return };
+        let existed = table.sessions.remove(id).is_some();
+        let Some(name) = destroy.filter(|_| existed) else { return };
         let is_configured = config.points.keys().any(|configured| key(configured) == key(name));
         if !is_configured {
             table.points.remove(&key(name));
@@ -186,7 +191,7 @@ impl Registry {
     pub(crate) fn disconnect_pusher(&self, point: &str, status: u16) -> bool {
         let table = self.table();
         let session = table.session_at(&key(point));
-        session.inspect(|(_, session)| session.control(SessionControl::Expelled(status))).is_some()
+        session.inspect(|(_, session)| session.control(SessionControl::Terminate(status))).is_some()
     }
 
     /// Makes health checks fail from now on.
@@ -214,6 +219,7 @@ impl Table {
         self.points.get(key)
     }
 
+    /// Returns the number of points.
     pub(crate) fn points_len(&self) -> usize {
         self.points.len()
     }
@@ -228,6 +234,7 @@ impl Table {
         self.sessions.iter().find(|(_, entry)| entry.point == key).map(|(id, entry)| (id, &entry.session))
     }
 
+    /// Returns the number of sessions.
     pub(crate) fn sessions_len(&self) -> usize {
         self.sessions.len()
     }
@@ -237,6 +244,7 @@ impl Table {
         self.sessions.insert(id, Entry { session, point: key });
     }
 
+    /// Removes a session and returns it.
     pub(crate) fn remove_session(&mut self, id: &PushId) -> Option<PublishSession> {
         self.sessions.remove(id).map(|entry| entry.session)
     }

@@ -13,9 +13,9 @@ use tokio::time::sleep;
 use wmhttp::pull::{Failure, Kind};
 use wmhttp::via::Via;
 
-/// Time that the origin needs to respond at least. A player does not wait for an attempt that begins later than this before
-/// the end of its wait.
-const LEAST_ATTEMPT_TIME: Duration = Duration::from_secs(2);
+/// Time that the origin needs to respond at least. A player does not wait for an attempt that begins later than this
+/// before its time limit.
+const MIN_ATTEMPT_TIME: Duration = Duration::from_secs(2);
 
 /// The stage of the pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,20 +97,22 @@ pub(crate) struct SourceState {
 struct Inner {
     stats: SourceStats,
     /// Clients that need the stream: players, and clients that wait to become one.
-    needed_by: usize,
-    /// When the last of them left.
-    left: Option<Instant>,
+    demand_count: usize,
+    /// When the last of them left; `None` if there never was one.
+    last_needed: Option<Instant>,
     /// The path of the request that started the current pull.
     via: Via,
     /// Whether a task pulls.
-    running: bool,
+    has_task: bool,
+    /// Whether the point is closed, so that no task may start.
     closed: bool,
 }
 
-/// Keeps the stream needed while it lives.
+/// Keeps the stream needed until this is dropped.
 pub(crate) struct SourceDemand(Arc<SourceState>);
 
 impl SourceState {
+    /// Returns the state of a source that is not pulled yet.
     pub(crate) fn new(via_pseudonym: String) -> Arc<Self> {
         let stats = SourceStats {
             stage: SourceStage::Idle,
@@ -125,7 +127,8 @@ impl SourceState {
             waiting: 0,
             last_error: None,
         };
-        let inner = Inner { stats, needed_by: 0, left: None, via: Via::default(), running: false, closed: false };
+        let inner =
+            Inner { stats, demand_count: 0, last_needed: None, via: Via::default(), has_task: false, closed: false };
         Arc::new(Self { via_pseudonym, inner: Mutex::new(inner), changed: watch::Sender::new(0) })
     }
 
@@ -152,8 +155,8 @@ impl SourceState {
     /// Registers a client that needs the stream.
     pub(crate) fn demand(self: &Arc<Self>) -> SourceDemand {
         let mut inner = self.lock();
-        inner.needed_by += 1;
-        let first = inner.needed_by == 1;
+        inner.demand_count += 1;
+        let first = inner.demand_count == 1;
         drop(inner);
         if first {
             self.notify();
@@ -165,52 +168,52 @@ impl SourceState {
     /// returns when that changes by time alone.
     pub(crate) fn is_needed(&self, linger: Duration, now: Instant) -> Needed {
         let inner = self.lock();
-        if inner.needed_by > 0 {
+        if inner.demand_count > 0 {
             return Needed::Yes;
         }
-        match inner.left.and_then(|left| left.checked_add(linger)).filter(|until| now < *until) {
+        match inner.last_needed.and_then(|last_needed| last_needed.checked_add(linger)).filter(|until| now < *until) {
             Some(until) => Needed::Until(until),
             None => Needed::No,
         }
     }
 
-    /// Waits up to `patience` for the stream that `is_there` checks for. `via` is the path of the player's request.
+    /// Waits up to `time_limit` for the stream that `has_stream` checks for. `via` is the path of the player's request.
     ///
     /// # Errors
     /// Why there is no stream.
     pub(crate) async fn wait(
         self: &Arc<Self>,
         via: &Via,
-        patience: Duration,
-        is_there: impl Fn() -> bool,
+        time_limit: Duration,
+        has_stream: impl Fn() -> bool,
     ) -> Result<SourceDemand, SourceUnavailable> {
-        if via.leads_through(&self.via_pseudonym) {
+        if via.contains(&self.via_pseudonym) {
             return Err(SourceUnavailable::Loop);
         }
         let mut changes = self.changes();
         changes.mark_unchanged();
         // This must precede the demand, which starts the next attempt: the attempt uses the path, and its failure
         // concerns this player.
-        let _waiting = Waiting::new(self, via);
+        let _waiting = WaitingPlayer::new(self, via);
         let attempts = self.stats().attempts;
         let demand = self.demand();
-        if is_there() {
+        if has_stream() {
             return Ok(demand);
         }
-        let until = Instant::now() + patience;
-        let mut timeout = pin!(sleep(patience));
+        let until = Instant::now() + time_limit;
+        let mut timeout = pin!(sleep(time_limit));
         loop {
             let stats = self.stats();
             if let SourceStage::Waiting { until: retry } = stats.stage {
                 let now = Instant::now();
                 // There was a failure since this player arrived, or the next attempt is too late for it.
-                if stats.attempts > attempts || retry + LEAST_ATTEMPT_TIME > until {
+                if stats.attempts > attempts || retry + MIN_ATTEMPT_TIME > until {
                     return Err(SourceUnavailable::Failed { retry_in: retry.saturating_duration_since(now) });
                 }
             }
             tokio::select! {
                 changed = changes.changed() => match changed {
-                    Ok(()) if is_there() => return Ok(demand),
+                    Ok(()) if has_stream() => return Ok(demand),
                     Ok(()) => {}
                     Err(_) => return Err(SourceUnavailable::TooSlow),
                 },
@@ -224,7 +227,7 @@ impl SourceState {
         self.lock().via.clone()
     }
 
-    /// Notes that an attempt begins.
+    /// Records that an attempt begins.
     pub(crate) fn set_connecting(&self) {
         self.update(|inner| {
             inner.stats.attempts += 1;
@@ -232,7 +235,7 @@ impl SourceState {
         });
     }
 
-    /// Notes that no client needs the stream.
+    /// Records that no client needs the stream.
     pub(crate) fn set_idle(&self) {
         self.update(|inner| {
             inner.stats.address = None;
@@ -245,7 +248,7 @@ impl SourceState {
         self.lock().stats.address = Some(address);
     }
 
-    /// Notes that the header has arrived.
+    /// Records that the header has arrived.
     pub(crate) fn set_streaming(&self) {
         self.update(|inner| {
             if inner.stats.stage != SourceStage::Streaming {
@@ -256,7 +259,7 @@ impl SourceState {
         });
     }
 
-    /// Notes that the origin has ended the stream; the next attempt is at `until`.
+    /// Records that the origin has ended the stream; the next attempt is at `until`.
     pub(crate) fn set_ended(&self, until: Instant) {
         self.update(|inner| {
             inner.stats.ends += 1;
@@ -264,7 +267,7 @@ impl SourceState {
         });
     }
 
-    /// Notes that an attempt failed; the next attempt is at `until`.
+    /// Records that an attempt failed; the next attempt is at `until`.
     pub(crate) fn set_failed(&self, failure: &Failure, failures_in_a_row: u32, until: Instant) {
         self.update(|inner| {
             let stats = &mut inner.stats;
@@ -280,30 +283,32 @@ impl SourceState {
         self.lock().stats.duplicates += count;
     }
 
-    /// Notes that a task starts to pull; returns `false` if one does already, or if the point is closed.
+    /// Records that a task starts to pull. Returns `false` if one does already, or if the point is closed.
     pub(crate) fn begin_task(&self) -> bool {
         let mut inner = self.lock();
-        !inner.closed && !std::mem::replace(&mut inner.running, true)
+        !inner.closed && !std::mem::replace(&mut inner.has_task, true)
     }
 
-    /// Notes that the task has ended.
+    /// Records that the task has ended.
     pub(crate) fn end_task(&self) {
         self.update(|inner| {
-            inner.running = false;
+            inner.has_task = false;
             inner.stats.address = None;
             inner.stats.set_stage(SourceStage::Idle);
         });
     }
 
-    /// Ends the pull for good.
+    /// Ends the pull. No task starts again at this point.
     pub(crate) fn close(&self) {
         self.update(|inner| inner.closed = true);
     }
 
+    /// Returns whether the pull has ended because the point is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
+    /// Changes the state and notifies those who wait, after the lock is released.
     fn update(&self, change: impl FnOnce(&mut Inner)) {
         change(&mut self.lock());
         self.notify();
@@ -318,13 +323,16 @@ impl SourceState {
 /// Whether a stream is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needed {
+    /// A client needs it.
     Yes,
     /// It is not needed, but is kept until this time in case a client returns.
     Until(Instant),
+    /// It is not needed.
     No,
 }
 
 impl SourceStats {
+    /// Sets the stage and the time since which it applies.
     fn set_stage(&mut self, stage: SourceStage) {
         self.stage = stage;
         self.since = SystemTime::now();
@@ -334,20 +342,21 @@ impl SourceStats {
 impl Drop for SourceDemand {
     fn drop(&mut self) {
         let mut inner = self.0.lock();
-        inner.needed_by -= 1;
-        if inner.needed_by > 0 {
+        inner.demand_count -= 1;
+        if inner.demand_count > 0 {
             return;
         }
-        inner.left = Some(Instant::now());
+        inner.last_needed = Some(Instant::now());
         drop(inner);
         self.0.notify();
     }
 }
 
 /// Counts a player that waits for the stream.
-struct Waiting<'a>(&'a SourceState);
+struct WaitingPlayer<'a>(&'a SourceState);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitingPlayer<'a> {
+    /// Counts the player. The path of its request is used for the pull if no other player waits.
     fn new(state: &'a SourceState, via: &Via) -> Self {
         let mut inner = state.lock();
         if inner.stats.waiting == 0 {
@@ -358,7 +367,7 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingPlayer<'_> {
     fn drop(&mut self) {
         self.0.lock().stats.waiting -= 1;
     }

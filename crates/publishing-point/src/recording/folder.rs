@@ -14,12 +14,14 @@ use super::limits::RecordLimits;
 
 /// Precedes the two hexadecimal digits of a byte that is not safe in a file name.
 const ESCAPE: &str = "_x";
-/// The escape of `-`, which is never escaped, so that no other name contains it.
-const NO_NAME: &str = "_x2D";
-/// Maximum bytes of a point's name in a file name. Longer names are cut and distinguished by a digest.
-const MAX_NAME: usize = 120;
-/// Bytes that remain of a name that is cut.
-const CUT_NAME: usize = 80;
+/// The name of a point whose name is empty, and the separator before a digest: the escape of `-`. A `-` is never
+/// escaped, so no other name contains it.
+const EMPTY_NAME: &str = "_x2D";
+/// Maximum bytes of a point's name in a file name. Longer names are shortened and distinguished by a digest. File
+/// systems allow 255 bytes, from which the time, number and extension are taken.
+const MAX_NAME_BYTES: usize = 120;
+/// Bytes that remain of a name that is shortened.
+const SHORTENED_NAME_BYTES: usize = 80;
 /// Digits after the time.
 const NUMBER_DIGITS: usize = 4;
 /// Length of `20261125T001500Z`.
@@ -35,15 +37,18 @@ pub(crate) struct Folder {
 /// The time at which a file was created, as in its name, and its number among the files of that second.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct RecordingKey {
-    stamp: String,
+    /// Sorts as text in the order of time.
+    timestamp: String,
     number: u32,
 }
 
 impl Folder {
+    /// Returns the files of the point `point` in this folder.
     pub(crate) fn new(path: &Path, point: &str) -> Self {
         Self { path: path.to_owned(), stem: format!("{}-", file_name(point)) }
     }
 
+    /// Returns the path of the folder.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -53,23 +58,23 @@ impl Folder {
     /// # Errors
     /// Errors of the file system.
     pub(crate) fn create(&self) -> io::Result<(File, PathBuf)> {
-        let newest = self.files()?.into_iter().map(|(place, _)| place).max();
-        let now = stamp(SystemTime::now());
+        let newest = self.files()?.into_iter().map(|(key, _)| key).max();
+        let now = timestamp(SystemTime::now());
         // Continue after the latest file, so that setting the clock back does not change the order.
-        let mut place = match newest {
-            Some(newest) if newest.stamp >= now => RecordingKey { number: newest.number + 1, ..newest },
-            _ => RecordingKey { stamp: now, number: 1 },
+        let mut key = match newest {
+            Some(newest) if newest.timestamp >= now => RecordingKey { number: newest.number + 1, ..newest },
+            _ => RecordingKey { timestamp: now, number: 1 },
         };
-        while place.number < 10_u32.pow(NUMBER_DIGITS as u32) {
-            let path = self.path.join(self.name(&place));
+        while key.number < 10_u32.pow(NUMBER_DIGITS as u32) {
+            let path = self.path.join(self.name(&key));
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => return Ok((file, path)),
                 // Another process has created this file.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => place.number += 1,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => key.number += 1,
                 Err(error) => return Err(error),
             }
         }
-        let name = self.name(&place);
+        let name = self.name(&key);
         let text = format!("no file name is left after {name}: move away recordings whose time is ahead of the clock");
         Err(io::Error::new(io::ErrorKind::AlreadyExists, text))
     }
@@ -87,13 +92,14 @@ impl Folder {
         let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
         let mut total: u64 = files.iter().map(|(_, path)| size(path)).sum();
         let mut count = files.len();
-        let room = limits
+        // What the existing files may have, so that the new one fits in as well.
+        let max_bytes_before = limits
             .max_total
             .map_or(u64::MAX, |total| total.as_u64().saturating_sub(limits.max_size.map_or(0, |size| size.as_u64())));
-        let keep = limits.keep.map_or(usize::MAX, |keep| keep.saturating_sub(1));
+        let max_count_before = limits.keep.map_or(usize::MAX, |keep| keep.saturating_sub(1));
         let mut deleted = Vec::new();
         for (_, path) in files {
-            if count <= keep && total <= room {
+            if count <= max_count_before && total <= max_bytes_before {
                 break;
             }
             total -= size(&path);
@@ -109,31 +115,33 @@ impl Folder {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
-            let place = entry.file_name().to_str().and_then(|name| self.place(name));
+            let key = entry.file_name().to_str().and_then(|name| self.key(name));
             // Skip symbolic links: their targets do not belong to the point.
-            if let Some(place) = place.filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file())) {
-                files.push((place, entry.path()));
+            if let Some(key) = key.filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file())) {
+                files.push((key, entry.path()));
             }
         }
         Ok(files)
     }
 
-    fn name(&self, place: &RecordingKey) -> String {
-        format!("{}{}-{:0NUMBER_DIGITS$}.asf", self.stem, place.stamp, place.number)
+    /// Formats a file name.
+    fn name(&self, key: &RecordingKey) -> String {
+        format!("{}{}-{:0NUMBER_DIGITS$}.asf", self.stem, key.timestamp, key.number)
     }
 
     /// Parses a file name; `None` if it is not a name of this point's recordings.
-    fn place(&self, name: &str) -> Option<RecordingKey> {
-        let (stamp, number) = name.strip_prefix(&self.stem)?.strip_suffix(".asf")?.split_once('-')?;
-        let is_stamp = stamp.len() == TIMESTAMP_LEN && stamp.starts_with(|first: char| first.is_ascii_digit());
+    fn key(&self, name: &str) -> Option<RecordingKey> {
+        let (timestamp, number) = name.strip_prefix(&self.stem)?.strip_suffix(".asf")?.split_once('-')?;
+        let is_timestamp =
+            timestamp.len() == TIMESTAMP_LEN && timestamp.starts_with(|first: char| first.is_ascii_digit());
         let is_number = number.len() == NUMBER_DIGITS && number.bytes().all(|digit| digit.is_ascii_digit());
-        let place = RecordingKey { stamp: stamp.to_owned(), number: number.parse().ok()? };
-        (is_stamp && is_number && self.name(&place) == name).then_some(place)
+        let key = RecordingKey { timestamp: timestamp.to_owned(), number: number.parse().ok()? };
+        (is_timestamp && is_number && self.name(&key) == name).then_some(key)
     }
 }
 
 /// Formats a time as UTC seconds, as in `20261125T001500Z`.
-fn stamp(time: SystemTime) -> String {
+fn timestamp(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string().replace(['-', ':'], "")
 }
 
@@ -158,16 +166,17 @@ fn file_name(point: &str) -> String {
         }
     }
     if name.is_empty() {
-        return NO_NAME.to_owned();
+        return EMPTY_NAME.to_owned();
     }
-    if name.len() <= MAX_NAME {
+    if name.len() <= MAX_NAME_BYTES {
         return name;
     }
     let digest: String = Sha256::digest(point).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let cut: String = name.chars().take(CUT_NAME).collect();
-    format!("{cut}{NO_NAME}{digest}")
+    let cut: String = name.chars().take(SHORTENED_NAME_BYTES).collect();
+    format!("{cut}{EMPTY_NAME}{digest}")
 }
 
+/// Returns whether the text begins with an escaped byte.
 fn begins_with_escape(text: &[u8]) -> bool {
     let digits = text.strip_prefix(ESCAPE.as_bytes()).and_then(|rest| rest.first_chunk::<2>());
     digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))

@@ -23,7 +23,7 @@ use crate::config::PointConfig;
 use crate::points::activity::PointActivity;
 use asf::{Header, Packet};
 
-/// Items that wait for the disk. The largest is a packet of 64 KiB.
+/// Items that wait for the disk. The largest is a packet of 64 KiB, so that the queue takes at most 16 MiB.
 const QUEUE_LEN: usize = 256;
 /// Maximum time that a full queue delays the encoder.
 const QUEUE_FULL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ pub(crate) const SHUTDOWN_FINISH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Delay before the next attempt after a disk error.
 const DISK_RETRY_DELAY: Duration = Duration::from_secs(5);
-/// Maximum number of file names remembered for the statistics.
+/// Maximum number of file names kept for the statistics.
 const MAX_FILES: usize = 256;
 
 /// The handle of a recorder thread.
@@ -51,6 +51,7 @@ pub(crate) struct Recorder {
     deferred: Arc<Mutex<Option<Item>>>,
 }
 
+/// An item of the recorder's queue.
 enum Item {
     /// The stream begins with this header, or continues with it after an interruption.
     Header {
@@ -59,6 +60,7 @@ enum Item {
         directory: Option<PathBuf>,
         limits: RecordLimits,
     },
+    /// A packet of the current stream.
     Packet(RecordedPacket),
     /// The stream has ended: complete the file.
     Finish(oneshot::Sender<()>),
@@ -87,6 +89,7 @@ impl Recorder {
         Ok(Self::new(queue, files))
     }
 
+    /// Returns the handle for a thread that reads this queue.
     fn new(queue: mpsc::Sender<Item>, files: Arc<Mutex<Vec<PathBuf>>>) -> Self {
         Self {
             queue,
@@ -115,16 +118,16 @@ impl Recorder {
     /// would be recorded under the wrong one.
     pub(crate) async fn header(&self, header: &Arc<Header>, config: &PointConfig) {
         let (directory, limits) = (config.record.clone(), config.record_limits);
-        self.hand_over(Item::Header { header: Arc::clone(header), directory, limits }, QUEUE_FULL_TIMEOUT).await;
+        self.enqueue(Item::Header { header: Arc::clone(header), directory, limits }, QUEUE_FULL_TIMEOUT).await;
     }
 
-    /// Hands over an item that must not be dropped: now, or if the disk accepts nothing within `patience`, when it does
-    /// again.
-    async fn hand_over(&self, item: Item, patience: Duration) {
+    /// Queues an item that must not be dropped: now, or if the queue stays full for `time_limit`, when the disk
+    /// responds again.
+    async fn enqueue(&self, item: Item, time_limit: Duration) {
         if self.deferred().is_some() {
             return self.defer(item);
         }
-        match timeout(patience, self.queue.reserve()).await {
+        match timeout(time_limit, self.queue.reserve()).await {
             Ok(Ok(permit)) => permit.send(item),
             // The thread has ended and has reported why.
             Ok(Err(_)) => {}
@@ -132,7 +135,7 @@ impl Recorder {
         }
     }
 
-    /// Hands the item over as soon as the disk responds. A later item replaces an earlier one: a header starts another
+    /// Queues the item as soon as the disk responds. A later item replaces an earlier one: a header starts another
     /// file, and the end of the stream completes the current file.
     fn defer(&self, item: Item) {
         self.gap.store(true, Ordering::Relaxed);
@@ -151,8 +154,9 @@ impl Recorder {
         });
     }
 
+    /// Locks the deferred item. The lock is never held across an await.
     fn deferred(&self) -> MutexGuard<'_, Option<Item>> {
-        // Plain data, consistent after every statement.
+        // The data is consistent after every statement, so a poisoned lock can still be used.
         self.deferred.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -181,6 +185,7 @@ impl Recorder {
             Err(TrySendError::Closed(_)) => return,
             Err(TrySendError::Full(item)) => item,
         };
+        // Only the first packet waits for a slow disk; until the queue has space again, the others are dropped at once.
         let waited = self.stalled.load(Ordering::Relaxed);
         if waited || timeout(QUEUE_FULL_TIMEOUT, self.queue.send(item)).await.is_err() {
             if !self.stalled.swap(true, Ordering::Relaxed) {
@@ -193,12 +198,12 @@ impl Recorder {
         }
     }
 
-    /// Completes the file; returns when it is complete or when `patience` has passed. In the latter case it is
+    /// Completes the file; returns when it is complete or when `time_limit` has passed. In the latter case it is
     /// completed later.
-    pub(crate) async fn finish(&self, patience: Duration) {
+    pub(crate) async fn finish(&self, time_limit: Duration) {
         let (done, finished) = oneshot::channel();
-        let until = tokio::time::Instant::now() + patience;
-        self.hand_over(Item::Finish(done), patience).await;
+        let until = tokio::time::Instant::now() + time_limit;
+        self.enqueue(Item::Finish(done), time_limit).await;
         // The sender is dropped if the thread has ended, or if a header has replaced this item.
         if timeout_at(until, finished).await.is_err() {
             tracing::warn!("the recording is not complete yet: the disk is too slow");
@@ -210,6 +215,7 @@ impl Recorder {
     }
 }
 
+/// The state of the recorder's thread.
 struct Worker {
     folder: Folder,
     point: String,
@@ -226,11 +232,12 @@ struct Worker {
 }
 
 impl Worker {
+    /// Records items until the queue is closed.
     fn run(mut self, mut items: mpsc::Receiver<Item>) {
         while let Some(item) = items.blocking_recv() {
             let mut next = Some(item);
             while let Some(item) = next {
-                if let Err(error) = self.take(item) {
+                if let Err(error) = self.handle_item(item) {
                     self.on_error(&error);
                 }
                 next = items.try_recv().ok();
@@ -243,7 +250,8 @@ impl Worker {
         // The recorder was dropped without a request to finish. Players can read the file as it is.
     }
 
-    fn take(&mut self, item: Item) -> io::Result<()> {
+    /// Handles one item.
+    fn handle_item(&mut self, item: Item) -> io::Result<()> {
         match item {
             Item::Header { header, directory, limits } => {
                 self.limits = limits;
@@ -272,16 +280,19 @@ impl Worker {
         }
     }
 
+    /// Begins or continues a stream in the same folder.
     fn begin(&mut self, header: &Arc<Header>) -> io::Result<()> {
-        if let Some(recording) = self.recording.as_mut().filter(|recording| recording.is_of(header)) {
-            return recording.go_on();
+        if let Some(recording) = self.recording.as_mut().filter(|recording| recording.accepts_header(header)) {
+            return recording.resume();
         }
         self.open(header)
     }
 
+    /// Records a packet, in a new file if the current one is full.
     fn packet(&mut self, packet: &RecordedPacket) -> io::Result<()> {
         let is_due = match &self.recording {
             Some(recording) => recording.is_full(&self.limits, packet),
+            // After an error, the recording continues with a key frame, when it is time for the next attempt.
             None => packet.starts_key_frame && self.retry_at.is_some_and(|at| at <= Instant::now()),
         };
         let after_error = is_due && self.recording.is_none();
@@ -297,7 +308,7 @@ impl Worker {
 
     /// Completes and closes the current file, if any.
     fn finish(&mut self) {
-        let finished = self.recording.take().map(|mut before| before.finish());
+        let finished = self.recording.take().map(|mut recording| recording.finish());
         if let Some(Err(error)) = finished {
             self.log_error(&error);
         }
@@ -327,9 +338,10 @@ impl Worker {
         Ok(())
     }
 
+    /// Closes the file after an error and schedules the next attempt.
     fn on_error(&mut self, error: &io::Error) {
         self.log_error(error);
-        if let Some(false) = self.recording.take().map(Recording::salvage) {
+        if let Some(false) = self.recording.take().map(Recording::repair) {
             self.discard();
         }
         self.retry_at = Some(Instant::now() + DISK_RETRY_DELAY);
@@ -344,6 +356,7 @@ impl Worker {
         }
     }
 
+    /// Logs an error and records it for the status.
     fn log_error(&self, error: &io::Error) {
         tracing::error!(
             point = self.point,

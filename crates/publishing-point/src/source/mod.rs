@@ -59,6 +59,7 @@ enum Pause {
     NotNeeded,
     /// The origin has ended the stream.
     Ended,
+    /// The attempt failed, or the connection was lost.
     Failed(Failure),
 }
 
@@ -66,8 +67,11 @@ enum Pause {
 struct Puller<'a> {
     point: &'a Arc<PublishingPoint>,
     config: SourceConfig,
+    /// Changes of the source's state, which interrupt each wait.
     changes: &'a mut watch::Receiver<u64>,
+    /// The stream, which continues across attempts.
     input: StreamInput,
+    /// Computes the delays between attempts.
     backoff: Backoff,
     /// The earliest time of the next attempt, even if a player requests the stream.
     not_before: Option<Instant>,
@@ -75,19 +79,28 @@ struct Puller<'a> {
 
 /// The current operation of the pull.
 enum Exchange {
-    Nothing,
-    Asking(Pin<Box<dyn Future<Output = Result<Download, Lost>> + Send>>),
-    Answered(Download),
+    /// No request is in progress.
+    Idle,
+    /// A request was sent and its response has not arrived.
+    Requesting(Pin<Box<dyn Future<Output = Result<Download, Lost>> + Send>>),
+    /// The body of a response arrives.
+    Receiving(Download),
 }
 
+/// What a pull waits for.
 enum Event {
+    /// A reason to stop that does not come from the origin.
     Interrupted(Pause),
+    /// The deadline of the protocol has passed.
     Timeout,
-    Answer(Result<Download, Lost>),
+    /// A response, or the loss of the connection.
+    Response(Result<Download, Lost>),
+    /// The next part of the body, `None` at its end.
     Body(Result<Option<bytes::Bytes>, Lost>),
 }
 
 impl<'a> Puller<'a> {
+    /// Returns the pull of this source, which has not started.
     fn new(point: &'a Arc<PublishingPoint>, config: SourceConfig, changes: &'a mut watch::Receiver<u64>) -> Self {
         let input = StreamInput::new(Arc::clone(point));
         Self { point, config, changes, input, backoff: Backoff::default(), not_before: None }
@@ -102,9 +115,9 @@ impl<'a> Puller<'a> {
             }
             let pause = self.pull().await;
             let now = Instant::now();
-            let streamed = self.input.disconnected().map(|since| now.saturating_duration_since(since));
+            let streaming_time = self.input.disconnected().map(|since| now.saturating_duration_since(since));
             // An origin that closes after each first packet must not be tried again without a pause.
-            if streamed.is_some_and(|time| time >= STABLE_AFTER) {
+            if streaming_time.is_some_and(|time| time >= STABLE_AFTER) {
                 self.backoff.reset();
             }
             match pause {
@@ -125,12 +138,13 @@ impl<'a> Puller<'a> {
                     self.point.source().set_ended(now + delay);
                     self.not_before = Some(now + delay);
                 }
-                Pause::Failed(failure) => self.failed(&failure, streamed.is_some(), now, location.as_str()),
+                Pause::Failed(failure) => self.failed(&failure, streaming_time.is_some(), now, location.as_str()),
             }
         }
         self.input.end().await;
     }
 
+    /// Records a failed attempt and schedules the next one.
     fn failed(&mut self, failure: &Failure, had_streamed: bool, now: Instant, location: &str) {
         let delay = self.delay(Some(failure), had_streamed);
         let failures = self.backoff.failures();
@@ -166,8 +180,8 @@ impl<'a> Puller<'a> {
                 return false;
             }
             let now = Instant::now();
-            let lost = self.input.held_until(self.config.hold_time);
-            if lost.is_some_and(|until| now >= until) {
+            let hold_end = self.input.hold_until(self.config.hold_time);
+            if hold_end.is_some_and(|until| now >= until) {
                 tracing::warn!(point = self.point.name(), "stream ended: the origin was unreachable for too long");
                 self.input.end().await;
                 continue;
@@ -181,7 +195,7 @@ impl<'a> Puller<'a> {
                 return true;
             }
             let needed_until = if let Needed::Until(until) = needed { Some(until) } else { None };
-            let wake_at = [due, lost, needed_until].into_iter().flatten().min();
+            let wake_at = [due, hold_end, needed_until].into_iter().flatten().min();
             tokio::select! {
                 // The point keeps the sender as long as this task has the point.
                 _ = self.changes.changed() => {}
@@ -196,7 +210,7 @@ impl<'a> Puller<'a> {
         source.set_connecting();
         let mut session = Session::new(self.config.session(self.point.name(), source.via_pseudonym(), source.via()));
         let transport = self.config.transport();
-        let mut exchange = Exchange::Nothing;
+        let mut exchange = Exchange::Idle;
         session.connect(Instant::now());
         loop {
             while let Some(output) = session.poll() {
@@ -211,12 +225,11 @@ impl<'a> Puller<'a> {
                             }
                         };
                         let settings = transport.clone();
-                        exchange =
-                            Exchange::Asking(Box::pin(
-                                async move { Download::get(&settings, url, headers, proxy).await },
-                            ));
+                        exchange = Exchange::Requesting(Box::pin(async move {
+                            Download::get(&settings, url, headers, proxy).await
+                        }));
                     }
-                    Output::Started(via) => self.point.relays().set_connection(&via),
+                    Output::Started(via) => self.point.relays().set_via(&via),
                     Output::Header(header) => {
                         let size = header.packet_size();
                         self.input.header(*header).await;
@@ -258,17 +271,17 @@ impl<'a> Puller<'a> {
             match event {
                 Event::Interrupted(pause) => return pause,
                 Event::Timeout => session.handle_timeout(now),
-                Event::Answer(Ok(download)) => {
+                Event::Response(Ok(download)) => {
                     session.handle_response(download.status(), download.headers(), now);
-                    exchange = Exchange::Answered(download);
+                    exchange = Exchange::Receiving(download);
                 }
                 Event::Body(Ok(Some(bytes))) => session.handle_body(bytes, now),
                 Event::Body(Ok(None)) => {
-                    exchange = Exchange::Nothing;
+                    exchange = Exchange::Idle;
                     session.handle_body_end();
                 }
-                Event::Answer(Err(Lost { cause, detail })) | Event::Body(Err(Lost { cause, detail })) => {
-                    exchange = Exchange::Nothing;
+                Event::Response(Err(Lost { cause, detail })) | Event::Body(Err(Lost { cause, detail })) => {
+                    exchange = Exchange::Idle;
                     session.handle_lost(cause, &detail);
                 }
             }
@@ -293,10 +306,12 @@ impl<'a> Puller<'a> {
         }
     }
 
+    /// Returns whether the point has another source now, or none.
     fn is_reconfigured(&self) -> bool {
         self.point.source().is_closed() || self.point.config().source.as_ref() != Some(&self.config)
     }
 
+    /// Returns whether the stream is needed.
     fn needed(&self, now: Instant) -> Needed {
         match self.config.on_demand {
             None => Needed::Yes,
@@ -306,15 +321,17 @@ impl<'a> Puller<'a> {
 }
 
 impl Exchange {
+    /// Waits for the response or the next part of its body; forever if no request is in progress.
     async fn next(&mut self) -> Event {
         match self {
-            Self::Nothing => std::future::pending().await,
-            Self::Asking(asking) => Event::Answer(asking.await),
-            Self::Answered(download) => Event::Body(download.chunk().await),
+            Self::Idle => std::future::pending().await,
+            Self::Requesting(request) => Event::Response(request.await),
+            Self::Receiving(download) => Event::Body(download.chunk().await),
         }
     }
 }
 
+/// Waits until this time; forever if there is none.
 async fn sleep_to(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time.into()).await,

@@ -6,7 +6,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Packets that are remembered: those of 5 s at 26 Mbit/s in packets of 4 KiB.
+/// Number of packets whose hashes are kept: those of 5 s at 26 Mbit/s in packets of 4 KiB.
 const MAX_PACKETS: usize = 4096;
 
 /// The hashes of recent packets.
@@ -18,18 +18,20 @@ pub(super) struct RecentPackets {
 }
 
 impl RecentPackets {
-    /// Notes that the origin sends again after a lost connection.
+    /// Records that the origin sends again after a lost connection.
     pub(super) fn reconnected(&mut self) {
         self.before = (!self.hashes.is_empty()).then(|| self.hashes.iter().copied().collect());
     }
 
-    /// Forgets all packets, because another stream begins.
+    /// Removes all packets, because another stream begins.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// Returns whether the packet is new. A packet that is not new has arrived before the connection was lost.
     pub(super) fn is_new(&mut self, packet: &[u8]) -> bool {
+        // A wrong match of two 64-bit hashes would lose one packet, and is too improbable to compare the packets
+        // themselves.
         let mut hasher = DefaultHasher::new();
         packet.hash(&mut hasher);
         let hash = hasher.finish();

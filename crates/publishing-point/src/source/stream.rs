@@ -13,21 +13,25 @@ use asf::{Header, Padding, Parser, Settings};
 
 /// The stream of a source.
 pub(super) struct StreamInput {
+    /// Writes the stream into the point.
     writer: StreamWriter,
+    /// Detects packets that the origin sends again.
     recent: RecentPackets,
     /// The header of the stream, while the players have one.
     header: Option<Bytes>,
     /// When data of the stream last arrived.
-    last: Option<Instant>,
+    last_data_at: Option<Instant>,
     /// When the first packet arrived on this connection.
-    streamed: Option<Instant>,
+    first_packet_at: Option<Instant>,
     /// Whether a header arrived on this connection.
-    begun: bool,
+    has_header: bool,
     /// The parser of a stream without framing.
     parser: Option<PlainStream>,
+    /// Packets since the last flush that had arrived before.
     duplicates: u64,
 }
 
+/// A stream without framing, in progress.
 struct PlainStream {
     parser: Parser,
     /// The header of the previous packet, compared by identity.
@@ -35,14 +39,15 @@ struct PlainStream {
 }
 
 impl StreamInput {
+    /// Returns the stream of a source that has sent nothing yet.
     pub(super) fn new(point: Arc<PublishingPoint>) -> Self {
         Self {
             writer: StreamWriter::new(point),
             recent: RecentPackets::default(),
             header: None,
-            last: None,
-            streamed: None,
-            begun: false,
+            last_data_at: None,
+            first_packet_at: None,
+            has_header: false,
             parser: None,
             duplicates: 0,
         }
@@ -50,14 +55,14 @@ impl StreamInput {
 
     /// Sets the header of the packets that follow. An equal header after a lost connection continues the stream.
     pub(super) async fn header(&mut self, header: Header) {
-        self.last = Some(Instant::now());
+        self.last_data_at = Some(Instant::now());
         let known = self.header.as_ref() == Some(header.bytes());
         if !known {
             self.recent.clear();
-        } else if !self.begun {
+        } else if !self.has_header {
             self.recent.reconnected();
         }
-        self.begun = true;
+        self.has_header = true;
         self.header = Some(header.bytes().clone());
         self.writer.header(header).await;
     }
@@ -67,7 +72,7 @@ impl StreamInput {
     /// # Errors
     /// If it is longer than the packet size in the header.
     pub(super) async fn packet(&mut self, bytes: &[u8]) -> Result<(), asf::Error> {
-        self.streamed.get_or_insert_with(Instant::now);
+        self.first_packet_at.get_or_insert_with(Instant::now);
         if self.recent.is_new(bytes) {
             self.writer.packet(bytes).await
         } else {
@@ -85,43 +90,44 @@ impl StreamInput {
         let mut plain =
             self.parser.take().unwrap_or_else(|| PlainStream { parser: Parser::new(settings), header: None });
         plain.parser.push(bytes);
-        while let Some(unit) = plain.parser.next_packet()? {
-            if plain.header.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &unit.header)) {
-                self.header(Header::parse(unit.header.bytes().clone())?).await;
-                plain.header = Some(Arc::clone(&unit.header));
+        while let Some(parsed) = plain.parser.next_packet()? {
+            if plain.header.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &parsed.header)) {
+                self.header(Header::parse(parsed.header.bytes().clone())?).await;
+                plain.header = Some(Arc::clone(&parsed.header));
             }
-            let [head, first, second] = unit.packet.slices();
+            let [head, first, second] = parsed.packet.slices();
             if head.is_empty() && second.is_empty() {
                 self.packet(&first).await?;
             } else {
                 // Copies the packet if it is split across two chunks.
-                let mut whole = BytesMut::with_capacity(unit.packet.len());
-                unit.packet.write_to(&mut whole);
+                let mut whole = BytesMut::with_capacity(parsed.packet.len());
+                parsed.packet.write_to(&mut whole);
                 self.packet(&whole).await?;
             }
         }
+        // Deviations of a stream from another server concern its operator, not the operator of this one.
         while plain.parser.take_warning().is_some() {}
-        let begun = plain.header.is_some();
+        let has_header = plain.header.is_some();
         self.parser = Some(plain);
-        Ok(begun)
+        Ok(has_header)
     }
 
-    /// Hands the packets received so far to the players. Returns how many packets since the last call had arrived
+    /// Passes the packets received so far to the players. Returns how many packets since the last call had arrived
     /// before.
     pub(super) fn flush(&mut self) -> u64 {
-        if self.streamed.is_some() {
-            self.last = Some(Instant::now());
+        if self.first_packet_at.is_some() {
+            self.last_data_at = Some(Instant::now());
         }
         self.writer.flush();
         std::mem::take(&mut self.duplicates)
     }
 
-    /// Notes that the connection is lost; returns when its first packet arrived.
+    /// Records that the connection is lost; returns when its first packet arrived.
     pub(super) fn disconnected(&mut self) -> Option<Instant> {
         self.flush();
         self.parser = None;
-        self.begun = false;
-        self.streamed.take()
+        self.has_header = false;
+        self.first_packet_at.take()
     }
 
     /// Returns whether the players have a stream.
@@ -130,16 +136,16 @@ impl StreamInput {
     }
 
     /// Returns until when the players' stream is kept for an unavailable origin: `hold_time` after its last packet.
-    pub(super) fn held_until(&self, hold_time: Duration) -> Option<Instant> {
+    pub(super) fn hold_until(&self, hold_time: Duration) -> Option<Instant> {
         self.header.as_ref()?;
-        self.last?.checked_add(hold_time)
+        self.last_data_at?.checked_add(hold_time)
     }
 
     /// Ends the stream.
     pub(super) async fn end(&mut self) {
         self.disconnected();
         self.recent.clear();
-        self.last = None;
+        self.last_data_at = None;
         if self.header.take().is_some() {
             self.writer.end(SESSION_FINISH_TIMEOUT).await;
         }

@@ -22,8 +22,10 @@ pub enum StatusAccess {
 }
 
 impl StatusAccess {
+    /// All values.
     const ALL: [Self; 3] = [Self::Loopback, Self::Everyone, Self::Off];
 
+    /// Returns the name in the configuration.
     fn name(self) -> &'static str {
         match self {
             Self::Loopback => "loopback",
@@ -33,7 +35,7 @@ impl StatusAccess {
     }
 
     /// Returns whether a client at `peer` that sends these headers may see the status.
-    pub(super) fn lets(self, peer: SocketAddr, headers: &HeaderMap) -> bool {
+    pub(super) fn allows(self, peer: SocketAddr, headers: &HeaderMap) -> bool {
         match self {
             Self::Loopback => is_local(peer, headers),
             Self::Everyone => true,
@@ -79,14 +81,15 @@ fn is_loopback_host(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
-/// Returns whether the client may act: it is on this machine, and the request is not from a page of another origin.
-pub(super) fn may_act(peer: SocketAddr, headers: &HeaderMap) -> bool {
-    is_local(peer, headers) && is_of_no_other_site(headers)
+/// Returns whether the client may act without authentication: it is on this machine, and the request is not from a page
+/// of another origin.
+pub(super) fn may_act_locally(peer: SocketAddr, headers: &HeaderMap) -> bool {
+    is_local(peer, headers) && is_same_origin(headers)
 }
 
 /// Returns whether the request is not from a page of another origin. A browser would send its known password with such
 /// a request.
-pub(super) fn is_of_no_other_site(headers: &HeaderMap) -> bool {
+pub(super) fn is_same_origin(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let is_same = |origin: &HeaderValue| {
         let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
@@ -109,29 +112,29 @@ mod tests {
 
     #[test]
     fn loopback_means_this_machine_without_a_proxy() {
-        let lets = |address, lines: &[_]| StatusAccess::Loopback.lets(peer(address), &headers(lines));
+        let allows = |address, lines: &[_]| StatusAccess::Loopback.allows(peer(address), &headers(lines));
         for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
-            assert!(lets(address, &[]), "{address}");
+            assert!(allows(address, &[]), "{address}");
         }
         for address in ["192.0.2.1", "::", "fe80::1", "::ffff:192.0.2.1"] {
-            assert!(!lets(address, &[]), "{address}");
+            assert!(!allows(address, &[]), "{address}");
         }
         for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "[::1]:8080", "[::1]"] {
-            assert!(lets("::1", &[("host", host)]), "{host}");
+            assert!(allows("::1", &[("host", host)]), "{host}");
         }
         for host in ["evil.example", "localhost.evil.example:80", "127.0.0.1.evil.example", "192.0.2.1", ""] {
-            assert!(!lets("::1", &[("host", host)]), "{host}");
+            assert!(!allows("::1", &[("host", host)]), "{host}");
         }
         for proxy in ["via", "forwarded", "x-forwarded-for", "x-real-ip"] {
-            assert!(!lets("127.0.0.1", &[(proxy, "192.0.2.1")]), "{proxy}");
+            assert!(!allows("127.0.0.1", &[(proxy, "192.0.2.1")]), "{proxy}");
         }
     }
 
     #[test]
     fn everyone_and_off() {
         let far = peer("192.0.2.1");
-        assert!(StatusAccess::Everyone.lets(far, &HeaderMap::new()));
-        assert!(!StatusAccess::Off.lets(peer("127.0.0.1"), &HeaderMap::new()));
+        assert!(StatusAccess::Everyone.allows(far, &HeaderMap::new()));
+        assert!(!StatusAccess::Off.allows(peer("127.0.0.1"), &HeaderMap::new()));
         for access in StatusAccess::ALL {
             assert_eq!(access.to_string().parse(), Ok(access));
         }
@@ -140,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_page_of_another_origin_may_not_act() {
-        let may = |lines: &[_]| may_act(peer("127.0.0.1"), &headers(lines));
+        let may = |lines: &[_]| may_act_locally(peer("127.0.0.1"), &headers(lines));
         let host = ("host", "localhost:8080");
         assert!(may(&[host]));
         assert!(may(&[host, ("origin", "http://localhost:8080")]));
@@ -148,6 +151,6 @@ mod tests {
             assert!(!may(&[host, ("origin", origin)]), "{origin}");
         }
         assert!(!may(&[("origin", "http://localhost:8080")]));
-        assert!(!may_act(peer("192.0.2.1"), &headers(&[host])));
+        assert!(!may_act_locally(peer("192.0.2.1"), &headers(&[host])));
     }
 }

@@ -21,19 +21,20 @@ pub(super) struct Disk {
     pub(super) free: HashMap<PathBuf, u64>,
 }
 
-/// Maximum time to wait for the file system.
+/// Maximum time that a status request waits for the file system.
 const FILE_SYSTEM_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// The latest known values.
 pub(super) struct DiskCache {
+    /// Replaced as a whole by each query.
     known: Arc<Mutex<Arc<Disk>>>,
     /// Limits the queries of the file system to one at a time.
-    asking: Arc<Semaphore>,
+    query_permit: Arc<Semaphore>,
 }
 
 impl Default for DiskCache {
     fn default() -> Self {
-        Self { known: Arc::default(), asking: Arc::new(Semaphore::new(1)) }
+        Self { known: Arc::default(), query_permit: Arc::new(Semaphore::new(1)) }
     }
 }
 
@@ -41,15 +42,16 @@ impl DiskCache {
     /// Returns the values of these points' recordings, as far as they are known in time.
     pub(super) async fn of(&self, points: &[Arc<PublishingPoint>]) -> Arc<Disk> {
         let files = points.iter().flat_map(|point| point.stats().recordings).collect();
-        self.ask(files, points.iter().filter_map(|point| point.config().record.clone()).collect()).await
+        self.query(files, points.iter().filter_map(|point| point.config().record.clone()).collect()).await
     }
 
-    async fn ask(&self, files: Vec<PathBuf>, directories: BTreeSet<PathBuf>) -> Arc<Disk> {
+    /// Queries the file system, unless a query is in progress, and returns the latest known values.
+    async fn query(&self, files: Vec<PathBuf>, directories: BTreeSet<PathBuf>) -> Arc<Disk> {
         if !(files.is_empty() && directories.is_empty())
-            && let Ok(turn) = Arc::clone(&self.asking).try_acquire_owned()
+            && let Ok(permit) = Arc::clone(&self.query_permit).try_acquire_owned()
         {
             let known = Arc::clone(&self.known);
-            let asked = tokio::task::spawn_blocking(move || {
+            let query = tokio::task::spawn_blocking(move || {
                 let sizes = files.into_iter().filter_map(|file| {
                     let size = std::fs::metadata(&file).ok()?.len();
                     Some((file, size))
@@ -63,10 +65,10 @@ impl DiskCache {
                 });
                 let disk = Disk { sizes: sizes.collect(), free: free.collect() };
                 *known.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(disk);
-                drop(turn);
+                drop(permit);
             });
             // If it takes too long, the next call gets the result.
-            let _ = timeout(FILE_SYSTEM_TIMEOUT, asked).await;
+            let _ = timeout(FILE_SYSTEM_TIMEOUT, query).await;
         }
         Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -82,16 +84,16 @@ mod tests {
         let (there, missing) = (folder.path().join("a"), folder.path().join("b"));
         std::fs::write(&there, [0; 1234]).unwrap();
         let cache = DiskCache::default();
-        let ask = |files: [&PathBuf; 2]| {
+        let query = |files: [&PathBuf; 2]| {
             let directories = [folder.path().to_owned(), folder.path().join("none")];
-            cache.ask(files.into_iter().cloned().collect(), directories.into())
+            cache.query(files.into_iter().cloned().collect(), directories.into())
         };
-        let turn = Arc::clone(&cache.asking).try_acquire_owned().unwrap();
-        assert_eq!(*ask([&there, &there]).await, Disk::default(), "another query is in progress");
-        drop(turn);
+        let permit = Arc::clone(&cache.query_permit).try_acquire_owned().unwrap();
+        assert_eq!(*query([&there, &there]).await, Disk::default(), "another query is in progress");
+        drop(permit);
         // The file system may be slow.
-        while ask([&there, &missing]).await.sizes.is_empty() {}
-        let disk = ask([&there, &missing]).await;
+        while query([&there, &missing]).await.sizes.is_empty() {}
+        let disk = query([&there, &missing]).await;
         assert_eq!(disk.sizes, HashMap::from([(there, 1234)]));
         assert_eq!(disk.free.keys().collect::<Vec<_>>(), [folder.path()]);
         assert!(disk.free[folder.path()] > 0);

@@ -64,7 +64,7 @@ impl StatusListener {
 
     /// Serves until it is dropped.
     pub(crate) async fn serve(self, status: Arc<Status>, client_limits: Arc<ClientLimits>) {
-        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = tokio::task::JoinSet::new();
         let mut failures = Repeated::default();
         loop {
@@ -72,12 +72,12 @@ impl StatusListener {
                 Some(_) = connections.join_next() => {}
                 accepted = self.listener.accept() => match accepted {
                     // A connection beyond the limit is closed at once.
-                    Ok((stream, peer)) => if let Ok(place) = Arc::clone(&room).try_acquire_owned() {
+                    Ok((stream, peer)) => if let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
                         let caller = client_limits.caller(peer.ip());
-                        connections.spawn(serve(Arc::clone(&status), stream, peer, caller, place));
+                        connections.spawn(serve(Arc::clone(&status), stream, peer, caller, permit));
                     },
                     Err(error) => {
-                        if let Some(left_out) = failures.takes_log_line(Instant::now()) {
+                        if let Some(left_out) = failures.may_log(Instant::now()) {
                             tracing::warn!(%error, left_out, "cannot accept connections to the status. {}", ACCEPT_REMEDY);
                         }
                         sleep(ACCEPT_RETRY_DELAY).await;
@@ -88,7 +88,14 @@ impl StatusListener {
     }
 }
 
-async fn serve(status: Arc<Status>, stream: TcpStream, peer: SocketAddr, caller: Caller, _place: OwnedSemaphorePermit) {
+/// Serves a connection until it ends or has lasted for [`MAX_CONNECTION_TIME`]. The permit is released with the future.
+async fn serve(
+    status: Arc<Status>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    caller: Caller,
+    _permit: OwnedSemaphorePermit,
+) {
     if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(STALL_TIMEOUT)) {
         tracing::debug!(%error, "cannot set socket options");
     }

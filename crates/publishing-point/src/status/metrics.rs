@@ -25,12 +25,14 @@ pub(super) fn text(status: ServerStatus) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
+/// The snapshot that is encoded.
 #[derive(Debug)]
 struct Metrics(ServerStatus);
 
 /// A metric of each point: name without `_total`, help, unit, value.
 type Row = (&'static str, &'static str, Option<Unit>, fn(&PointStatus) -> u64);
 
+/// Current values of each point.
 const GAUGES: &[Row] = &[
     ("asf_point_pushed", "Whether an encoder is pushing", None, |point| u64::from(point.state == State::Pushed)),
     (
@@ -46,6 +48,7 @@ const GAUGES: &[Row] = &[
 /// The same, of the points that have it, and with a fraction.
 type TimeRow = (&'static str, &'static str, Unit, fn(&ServerStatus, &PointStatus) -> Option<f64>);
 
+/// Current values that not every point has.
 const OPTIONAL_GAUGES: &[TimeRow] = &[
     (
         "asf_point_waiting",
@@ -64,6 +67,7 @@ const OPTIONAL_GAUGES: &[TimeRow] = &[
     }),
 ];
 
+/// Totals of each point since it was created.
 const COUNTERS: &[Row] = &[
     ("asf_point_sessions", "Push sessions", None, |point| point.totals.sessions),
     ("asf_point_headers", "Stream headers received", None, |point| point.totals.headers),
@@ -79,6 +83,7 @@ const COUNTERS: &[Row] = &[
 /// A metric of each relay of a point.
 type ForwardRow = (&'static str, &'static str, Option<Unit>, fn(&ForwardStatus) -> u64);
 
+/// Current values of each relay.
 const FORWARD_GAUGES: &[ForwardRow] = &[
     ("asf_forward_streaming", "Whether data flows to the server that the point forwards to", None, |forward| {
         u64::from(forward.state == "streaming")
@@ -88,6 +93,7 @@ const FORWARD_GAUGES: &[ForwardRow] = &[
     }),
 ];
 
+/// Totals of each relay.
 const FORWARD_COUNTERS: &[ForwardRow] = &[
     ("asf_forward_packets_sent", "Data packets forwarded", None, |forward| forward.packets),
     ("asf_forward_sent", "Bytes forwarded", Some(Unit::Bytes), |forward| forward.bytes),
@@ -109,6 +115,7 @@ const FORWARD_COUNTERS: &[ForwardRow] = &[
 /// A metric of each source of a point.
 type SourceRow = (&'static str, &'static str, Option<Unit>, fn(&SourceStatus) -> u64);
 
+/// Current values of each source.
 const SOURCE_GAUGES: &[SourceRow] = &[
     (
         "asf_source_streaming",
@@ -124,6 +131,7 @@ const SOURCE_GAUGES: &[SourceRow] = &[
     }),
 ];
 
+/// Totals of each source.
 const SOURCE_COUNTERS: &[SourceRow] = &[
     ("asf_source_attempts", "Attempts to pull the stream", None, |source| source.attempts),
     ("asf_source_connects", "Times that the pulled stream began", None, |source| source.connects),

@@ -22,8 +22,8 @@ use crate::points::publishing_point::PublishingPoint;
 /// Maximum simultaneous downloads: each keeps a file open, and the recorder has priority on the disk.
 const MAX_DOWNLOADS: usize = 16;
 /// Bytes that are read from a file at a time.
-const CHUNK: usize = 64 * 1024;
-/// The same type as for players.
+const READ_BYTES: usize = 64 * 1024;
+/// The content type of a recording, the same as of a stream without framing.
 const CONTENT_TYPE: &str = "video/x-ms-asf";
 
 /// Downloads of recordings, up to [`MAX_DOWNLOADS`] at the same time.
@@ -71,14 +71,15 @@ impl Downloads {
             headers.insert(header::CONTENT_DISPOSITION, value);
         }
         if method != Method::HEAD {
-            *response.body_mut() = Body::Stream(Box::new(FileBody { file, left: len, _permit: permit }));
+            *response.body_mut() = Body::Stream(Box::new(FileBody { file, remaining: len, _permit: permit }));
         }
         response
     }
 }
 
-/// # Errors
-/// The error of the system, or an error if the path is not a regular file.
+/// Opens a file for reading; returns it with its length.
+///
+/// # Errors The error of the system, or an error if the path is not a regular file.
 async fn open(path: &Path) -> io::Result<(File, u64)> {
     // A symbolic link must not make the server read another file.
     let mut options = tokio::fs::OpenOptions::new();
@@ -94,13 +95,14 @@ async fn open(path: &Path) -> io::Result<(File, u64)> {
 /// which the client detects.
 struct FileBody {
     file: File,
-    left: u64,
+    /// Bytes that are still to be sent. The file may grow meanwhile, but the Content-Length is fixed.
+    remaining: u64,
     _permit: OwnedSemaphorePermit,
 }
 
 impl BodyStream for FileBody {
     fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<BufList>> {
-        let len = usize::try_from(self.left).unwrap_or(CHUNK).min(CHUNK);
+        let len = usize::try_from(self.remaining).unwrap_or(READ_BYTES).min(READ_BYTES);
         if len == 0 {
             return Poll::Ready(None);
         }
@@ -115,7 +117,7 @@ impl BodyStream for FileBody {
             Poll::Ready(Ok(())) => {
                 let read = buffer.filled().len();
                 bytes.truncate(read);
-                self.left -= read as u64;
+                self.remaining -= read as u64;
                 Poll::Ready((read > 0).then(|| bytes.freeze().into()))
             }
         }

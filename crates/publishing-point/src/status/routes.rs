@@ -8,7 +8,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 
-use super::access::{StatusAccess, is_of_no_other_site, may_act};
+use super::access::{StatusAccess, is_same_origin, may_act_locally};
 use super::disk::{Disk, DiskCache};
 use super::paths::POINTS;
 use super::recordings::{self, Downloads};
@@ -43,7 +43,7 @@ pub(crate) struct Status {
     access: Arc<Access>,
     started: Started,
     /// Whether the status has a separate address.
-    apart: bool,
+    is_separate: bool,
     client_limits: Arc<ClientLimits>,
     urls: Urls,
     disk: DiskCache,
@@ -55,10 +55,15 @@ pub(crate) struct Status {
 enum Route {
     /// A file of the page by its name; the page itself has an empty name.
     File(String),
+    /// The status of the server in JSON.
     Server,
+    /// The status of a point in JSON, by its name, or one of its recordings.
     Point(String),
+    /// The action that ends the push to a point, by its name.
     Disconnect(String),
+    /// The metrics for Prometheus.
     Metrics,
+    /// A path under a reserved name that does not exist.
     Unknown,
 }
 
@@ -88,6 +93,7 @@ impl Route {
         })
     }
 
+    /// Returns the methods of the route, as in the header Allow.
     fn method(&self) -> &'static str {
         match self {
             Self::Disconnect(_) => "POST",
@@ -97,17 +103,17 @@ impl Route {
 }
 
 impl Status {
-    /// Creates the status of a server that starts now. `apart` means that it has a separate address.
+    /// Creates the status of a server that starts now. `is_separate` means that it has a separate address.
     pub(crate) fn new(
         registry: Arc<Registry>,
         access: Arc<Access>,
         client_limits: Arc<ClientLimits>,
         urls: Urls,
-        apart: bool,
+        is_separate: bool,
     ) -> Self {
         let started = Started { at: Instant::now(), time: SystemTime::now() };
         let (disk, downloads) = (DiskCache::default(), Downloads::default());
-        Self { registry, access, started, apart, client_limits, urls, disk, downloads }
+        Self { registry, access, started, is_separate, client_limits, urls, disk, downloads }
     }
 
     /// Answers a request on the server's main address; `None` if the request is for a point, or if the status has a
@@ -124,7 +130,7 @@ impl Status {
         if let Some(response) = self.health(request) {
             return Some(response);
         }
-        if self.apart || is_point {
+        if self.is_separate || is_point {
             return None;
         }
         self.answer_own(peer, caller, request).await
@@ -144,7 +150,7 @@ impl Status {
         let access = self.registry.config().status;
         // Access to actions is checked separately, unless the status is switched off.
         let acts = access != StatusAccess::Off && matches!(route, Route::Disconnect(_));
-        if !acts && !access.lets(peer, request.headers()) {
+        if !acts && !access.allows(peer, request.headers()) {
             // At the root, which players may request too, a client without access must not learn that there is a
             // status.
             return (request.uri().path() != "/").then(|| {
@@ -154,8 +160,8 @@ impl Status {
                 )
             });
         }
-        let asks = matches!(*request.method(), Method::GET | Method::HEAD);
-        if asks == matches!(route, Route::Disconnect(_)) {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        if is_read == matches!(route, Route::Disconnect(_)) {
             let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.method()));
             return Some(response);
@@ -174,7 +180,7 @@ impl Status {
             Route::Point(name) => match self.registry.point_named(&name) {
                 Some(point) => {
                     let disk = self.disk.of(std::slice::from_ref(&point)).await;
-                    json(StatusCode::OK, &PointStatus::of(&point, &self.around(&disk), seconds))
+                    json(StatusCode::OK, &PointStatus::of(&point, &self.surroundings(&disk), seconds))
                 }
                 None => self.recording(peer, caller, request, &name).await,
             },
@@ -206,12 +212,20 @@ impl Status {
         Some(response)
     }
 
+    /// Returns the status of the server with `seconds` of history.
     async fn server(&self, seconds: usize) -> ServerStatus {
         let disk = self.disk.of(&self.registry.points()).await;
-        ServerStatus::of(&self.registry, self.started, self.client_limits.failed_logins(), &self.around(&disk), seconds)
+        ServerStatus::of(
+            &self.registry,
+            self.started,
+            self.client_limits.failed_logins(),
+            &self.surroundings(&disk),
+            seconds,
+        )
     }
 
-    fn around<'a>(&'a self, disk: &'a Disk) -> Surroundings<'a> {
+    /// Returns the information for a snapshot that does not come from the points.
+    fn surroundings<'a>(&'a self, disk: &'a Disk) -> Surroundings<'a> {
         Surroundings { disk, urls: &self.urls }
     }
 
@@ -251,7 +265,7 @@ impl Status {
         name: &str,
     ) -> Result<Option<String>, Box<Response<Body>>> {
         let headers = request.headers();
-        if may_act(peer, headers) {
+        if may_act_locally(peer, headers) {
             return Ok(None);
         }
         let forbidden = || {
@@ -259,13 +273,15 @@ impl Status {
                         a page of another web site";
             Box::new(refusal(StatusCode::FORBIDDEN, text))
         };
-        if !is_of_no_other_site(headers) {
+        if !is_same_origin(headers) {
             return Err(forbidden());
         }
-        let ask = |line: RequestLine<'_>| self.operator(headers, line, name).map(Some);
-        self.authenticated(peer, caller, request, ("no right to operate", name), ask).map_err(|refusal| match refusal {
-            Some(refusal) => refusal,
-            None => forbidden(),
+        let authenticate = |line: RequestLine<'_>| self.operator(headers, line, name).map(Some);
+        self.authenticated(peer, caller, request, ("no right to operate", name), authenticate).map_err(|refusal| {
+            match refusal {
+                Some(refusal) => refusal,
+                None => forbidden(),
+            }
         })
     }
 
@@ -281,19 +297,19 @@ impl Status {
         request: &Request<B>,
         point: &PublishingPoint,
     ) -> Result<Option<String>, Box<Response<Body>>> {
-        let (config, of_server) = (point.config(), self.registry.config());
-        let networks = [&of_server.allow_play, &config.allow_play];
+        let (config, server_config) = (point.config(), self.registry.config());
+        let networks = [&server_config.allow_play, &config.allow_play];
         if !networks.into_iter().all(|networks| Networks::allow(networks.as_ref(), peer.ip())) {
             return Err(Box::new(refusal(StatusCode::FORBIDDEN, "your address is not in an allowed network")));
         }
-        let ask = |line: RequestLine<'_>| self.access.player(request.headers(), line, &config.read);
-        self.authenticated(peer, caller, request, ("no right to read", point.name()), ask).map_err(|refusal| {
+        let authenticate = |line: RequestLine<'_>| self.access.player(request.headers(), line, &config.read);
+        self.authenticated(peer, caller, request, ("no right to read", point.name()), authenticate).map_err(|refusal| {
             let text = "this user may not play this publishing point, nor its recordings";
             refusal.unwrap_or_else(|| Box::new(self::refusal(StatusCode::FORBIDDEN, text)))
         })
     }
 
-    /// Authenticates the client with `ask`, and counts failed logins. `denied` is logged for a user without the right:
+    /// Authenticates the client with `authenticate`, and counts failed logins. `denied` is logged for a user without the right:
     /// the reason, and the name of the point.
     ///
     /// # Errors
@@ -304,7 +320,7 @@ impl Status {
         caller: &Caller,
         request: &Request<B>,
         denied: (&str, &str),
-        ask: impl FnOnce(RequestLine<'_>) -> Result<Option<String>, AccessDenied>,
+        authenticate: impl FnOnce(RequestLine<'_>) -> Result<Option<String>, AccessDenied>,
     ) -> Result<Option<String>, Option<Box<Response<Body>>>> {
         let headers = request.headers();
         let bounds = &self.registry.config().bounds;
@@ -313,7 +329,7 @@ impl Status {
             return Err(Some(Box::new(retry_after(refusal(StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT), wait))));
         }
         let target = request.uri().to_string();
-        match ask(RequestLine { method: request.method().as_str(), target: &target }) {
+        match authenticate(RequestLine { method: request.method().as_str(), target: &target }) {
             Ok(user) => Ok(user),
             Err(AccessDenied::NoRight(user)) => {
                 let client = Client { user, ..Client::of(peer, headers) };
@@ -325,7 +341,7 @@ impl Status {
                 let text = "no random numbers available for a challenge";
                 Err(Some(Box::new(refusal(StatusCode::INTERNAL_SERVER_ERROR, text))))
             }
-            Err(AccessDenied::Unknown(Unauthorized { challenges, stale, user })) => {
+            Err(AccessDenied::Unauthenticated(Unauthorized { challenges, stale, user })) => {
                 let text = "Authentication required";
                 let mut response = refusal(StatusCode::UNAUTHORIZED, text);
                 challenge(&mut response, &challenges);
@@ -339,6 +355,7 @@ impl Status {
         }
     }
 
+    /// Ends the push to a point. `user` is logged.
     fn disconnect(&self, name: &str, user: Option<&str>) -> Response<Body> {
         let Some(point) = self.registry.point_named(name) else {
             return refusal(StatusCode::NOT_FOUND, "no such publishing point");

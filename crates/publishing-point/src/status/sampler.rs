@@ -14,11 +14,12 @@ pub(crate) async fn sample(registry: Weak<Registry>) {
     loop {
         seconds.tick().await;
         let Some(registry) = registry.upgrade() else { return };
-        take(&registry);
+        sample_points(&registry);
     }
 }
 
-fn take(registry: &Arc<Registry>) {
+/// Samples all points at the same time.
+fn sample_points(registry: &Arc<Registry>) {
     let (at, time) = (Instant::now(), SystemTime::now());
     for point in registry.points() {
         point.activity().sample(point.received(), at, time);

@@ -31,13 +31,15 @@ const MAX_RECORDINGS: usize = 20;
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Maximum time without a packet before it is a problem. The slowest streams have a packet every few seconds.
-const NO_DATA_AFTER: Duration = Duration::from_secs(10);
+const NO_DATA_TIME: Duration = Duration::from_secs(10);
 /// Free disk space for less recording time than this is a problem.
-const SHORT_OF_DISK: Duration = Duration::from_secs(3600);
+const MIN_RECORDING_TIME: Duration = Duration::from_secs(3600);
 
 /// Information for a snapshot that does not come from the points.
 pub(super) struct Surroundings<'a> {
+    /// Sizes of recordings, and free disk space.
     pub(super) disk: &'a Disk,
+    /// The addresses of the server.
     pub(super) urls: &'a Urls,
 }
 
@@ -85,6 +87,7 @@ struct FailedLoginStatus {
 }
 
 impl FailedLoginsStatus {
+    /// Converts the failed logins.
     fn of(logins: FailedLogins) -> Self {
         let last = logins.last.map(|last| FailedLoginStatus {
             time_ms: unix_ms(last.time),
@@ -103,6 +106,7 @@ pub(super) struct Problem {
     text: String,
 }
 
+/// The kind of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum ProblemKind {
@@ -188,6 +192,7 @@ impl ForwardStatus {
         Some(Problem { kind: ProblemKind::Forward, text: format!("relay to {} failed: {cause}", self.location) })
     }
 
+    /// Converts the statistics of a relay.
     fn of(forward: RelayStats) -> Self {
         Self {
             location: forward.location,
@@ -242,6 +247,7 @@ impl SourceStatus {
         Some(Problem { kind: ProblemKind::Source, text: format!("source failed: {cause}") })
     }
 
+    /// Returns the status of the point's source; `None` if it has none.
     fn of(point: &PublishingPoint) -> Option<Self> {
         let config = point.config().source.clone()?;
         let stats = point.source().stats();
@@ -268,6 +274,7 @@ impl SourceStatus {
     }
 }
 
+/// The state of a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum State {
@@ -295,6 +302,7 @@ pub(super) struct StreamStatus {
     streams: Vec<StreamInfo>,
 }
 
+/// A stream of the header.
 #[derive(Debug, Serialize)]
 struct StreamInfo {
     number: u8,
@@ -328,6 +336,7 @@ pub(super) struct PusherStatus {
     resumes: u64,
 }
 
+/// The players of a point.
 #[derive(Debug, Serialize)]
 pub(super) struct Players {
     pub(super) count: u64,
@@ -335,6 +344,7 @@ pub(super) struct Players {
     listed: Vec<PlayerStatus>,
 }
 
+/// A player.
 #[derive(Debug, Serialize)]
 struct PlayerStatus {
     address: String,
@@ -366,6 +376,7 @@ pub(super) struct Totals {
     pub(super) packets_lost: u64,
 }
 
+/// The recordings of a point.
 #[derive(Debug, Serialize)]
 pub(super) struct Recordings {
     /// Bytes that the server can still write to the directory of recordings; `None` if nothing is recorded, or it is
@@ -376,6 +387,7 @@ pub(super) struct Recordings {
     listed: Vec<RecordingStatus>,
 }
 
+/// A recording.
 #[derive(Debug, Serialize)]
 struct RecordingStatus {
     /// The file name, without the folder.
@@ -386,6 +398,7 @@ struct RecordingStatus {
     bytes: Option<u64>,
 }
 
+/// A recent error of a point.
 #[derive(Debug, Serialize)]
 pub(super) struct ErrorStatus {
     text: String,
@@ -412,11 +425,11 @@ impl ServerStatus {
         registry: &Registry,
         started: Started,
         logins: FailedLogins,
-        around: &Surroundings<'_>,
+        surroundings: &Surroundings<'_>,
         seconds: usize,
     ) -> Self {
         let mut points: Vec<_> =
-            registry.points().iter().map(|point| PointStatus::of(point, around, seconds)).collect();
+            registry.points().iter().map(|point| PointStatus::of(point, surroundings, seconds)).collect();
         points.sort_by(|one, other| one.name.cmp(&other.name));
         Self {
             product: "asf-publishing-point",
@@ -435,11 +448,11 @@ impl ServerStatus {
 
 impl PointStatus {
     /// Returns the current state of the point, with `seconds` of its history.
-    pub(super) fn of(point: &Arc<PublishingPoint>, around: &Surroundings<'_>, seconds: usize) -> Self {
+    pub(super) fn of(point: &Arc<PublishingPoint>, surroundings: &Surroundings<'_>, seconds: usize) -> Self {
         let now = SystemTime::now();
         let stats = point.stats();
         let activity = point.activity();
-        let pusher = activity.pusher_now();
+        let pusher = activity.current_pusher();
         let source = SourceStatus::of(point);
         let state = match (&pusher, &source) {
             (Some(_), _) if stats.pushing => State::Pushed,
@@ -453,19 +466,19 @@ impl PointStatus {
         let rates = activity.history().now();
         let path = utf8_percent_encode(point.name().trim_start_matches('/'), PATH).to_string();
         let config = point.config();
-        let free = config.record.as_ref().and_then(|directory| around.disk.free.get(directory)).copied();
+        let free = config.record.as_ref().and_then(|directory| surroundings.disk.free.get(directory)).copied();
         let forwards: Vec<_> = stats.relays.iter().cloned().map(ForwardStatus::of).collect();
         let mut problems = Vec::new();
-        problems.extend(no_data(point, state));
+        problems.extend(no_data_problem(point, state));
         problems.extend(source.as_ref().and_then(SourceStatus::problem));
         // Without a stream there is nothing to forward.
         problems.extend(forwards.iter().filter(|_| state != State::Idle).filter_map(ForwardStatus::problem));
-        problems.extend(free.and_then(|free| short_of_disk(free, rates.input)));
+        problems.extend(free.and_then(|free| disk_problem(free, rates.input)));
         let wait = pusher.as_ref().and_then(|pusher| pusher.waiting());
         Self {
             urls: PointUrls {
-                push: if source.is_some() { Vec::new() } else { around.urls.push(point.name()) },
-                play: around.urls.play(point.name()),
+                push: if source.is_some() { Vec::new() } else { surroundings.urls.push(point.name()) },
+                play: surroundings.urls.play(point.name()),
             },
             problems,
             last_packet_ms: point.since_packet().map(|since| unix_ms(now.checked_sub(since).unwrap_or(UNIX_EPOCH))),
@@ -498,7 +511,7 @@ impl PointStatus {
             },
             bit_rate_in: rates.input,
             bit_rate_out: rates.output,
-            recordings: Recordings::of(&stats.recordings, &path, around.disk, free),
+            recordings: Recordings::of(&stats.recordings, &path, surroundings.disk, free),
             path: format!("/{path}"),
             source,
             forwards,
@@ -527,32 +540,35 @@ fn listed(current: &[(Arc<PlayerInfo>, Progress)]) -> Vec<PlayerStatus> {
     if players.len() > MAX_PLAYERS {
         players.sort_by_key(|(_, (_, lost, lag))| std::cmp::Reverse((*lost, *lag)));
         players.truncate(MAX_PLAYERS);
-        players.sort_by_key(|(place, _)| *place);
+        // Back in the order in which they joined.
+        players.sort_by_key(|(index, _)| *index);
     }
     players.into_iter().map(|(_, (player, lost, lag))| PlayerStatus::of(player, lost, lag)).collect()
 }
 
 /// Returns the problem of a stream without data, if any.
-fn no_data(point: &PublishingPoint, state: State) -> Option<Problem> {
-    let who = match state {
+fn no_data_problem(point: &PublishingPoint, state: State) -> Option<Problem> {
+    let sender = match state {
         State::Pushed => "encoder",
         State::Pulled => "source",
         State::Idle | State::Waiting => return None,
     };
     // The time since the start of the push counts too, so that an encoder that has just started is not a problem.
     let quiet = point.since_packet().into_iter().chain(point.since_push_began()).min()?;
-    let text = || format!("no data from the {who} for {}", whole_seconds(quiet));
-    (quiet >= NO_DATA_AFTER).then(|| Problem { kind: ProblemKind::NoData, text: text() })
+    let text = || format!("no data from the {sender} for {}", whole_seconds(quiet));
+    (quiet >= NO_DATA_TIME).then(|| Problem { kind: ProblemKind::NoData, text: text() })
 }
 
 /// Returns the problem of a disk with this many free bytes, for a stream of this bit rate.
-fn short_of_disk(free: u64, bit_rate: u64) -> Option<Problem> {
-    let hour = u128::from(bit_rate) / 8 * u128::from(SHORT_OF_DISK.as_secs());
+fn disk_problem(free: u64, bit_rate: u64) -> Option<Problem> {
+    let hour = u128::from(bit_rate) / 8 * u128::from(MIN_RECORDING_TIME.as_secs());
     let text = "the disk has space for less than an hour of recording. Free disk space, or set record-keep or record-max-total";
+    // A stream without data has a rate of 0, but a full disk is a problem for the next stream too.
     (free == 0 || u128::from(free) < hour).then(|| Problem { kind: ProblemKind::Disk, text: text.to_owned() })
 }
 
 impl StreamStatus {
+    /// Describes the stream with this header.
     fn of(header: &Header) -> Self {
         let described = header.describe();
         let text = |text: Option<String>| text.map(|text| shortened(&text));
@@ -584,6 +600,7 @@ impl StreamStatus {
 }
 
 impl PlayerStatus {
+    /// Returns the status of a player.
     fn of(player: &PlayerInfo, packets_lost: u64, lag_ms: u64) -> Self {
         Self {
             address: player.client.address.to_string(),
@@ -612,6 +629,7 @@ impl Recordings {
 }
 
 impl HistoryStatus {
+    /// Returns the last `seconds` of history.
     fn of(point: &PublishingPoint, seconds: usize) -> Self {
         let history = point.activity().history();
         let (end, rates) = history.latest(seconds);
@@ -620,10 +638,12 @@ impl HistoryStatus {
     }
 }
 
+/// Returns the Unix time in milliseconds; 0 for a time before 1970.
 fn unix_ms(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, milliseconds)
 }
 
+/// Returns whole milliseconds.
 fn milliseconds(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -635,10 +655,10 @@ mod tests {
     #[test]
     fn a_disk_that_is_full_within_an_hour_is_a_problem() {
         // 1 Mbit/s is 450 MB per hour.
-        assert_eq!(short_of_disk(450_000_000, 1_000_000), None);
-        assert_eq!(short_of_disk(449_999_999, 1_000_000).unwrap().kind, ProblemKind::Disk);
-        assert_eq!(short_of_disk(1, 0), None, "nothing is being recorded");
-        assert!(short_of_disk(0, 0).is_some());
-        assert!(short_of_disk(u64::MAX, u64::MAX).is_some());
+        assert_eq!(disk_problem(450_000_000, 1_000_000), None);
+        assert_eq!(disk_problem(449_999_999, 1_000_000).unwrap().kind, ProblemKind::Disk);
+        assert_eq!(disk_problem(1, 0), None, "nothing is being recorded");
+        assert!(disk_problem(0, 0).is_some());
+        assert!(disk_problem(u64::MAX, u64::MAX).is_some());
     }
 }

@@ -1,7 +1,7 @@
 //! Players start, and resume after a gap, with a key frame, and receive nothing before it that cannot be decoded.
 
 use asf::test_util::{AUDIO_MEDIA, HeaderBuilder, PacketBuilder, Payload, VIDEO_MEDIA};
-use asf::{PayloadFacts, Selected};
+use asf::{PayloadInfo, Selected};
 use asf_publishing_point::BlockingServer;
 use bytes::{Bytes, BytesMut};
 use test_support::pipeline::until;
@@ -36,7 +36,7 @@ fn with_key_frame(send_time: u32, n: u8) -> Packet {
 /// there.
 fn payloads(packet: &[u8]) -> Vec<(u8, bool, bool)> {
     let mut found = Vec::new();
-    let all = asf::select(packet, &mut BytesMut::new(), |PayloadFacts { stream, key, begins }| {
+    let all = asf::select(packet, &mut BytesMut::new(), |PayloadInfo { stream, key, begins }| {
         found.push((stream, key, begins));
         true
     });

@@ -13,9 +13,9 @@ use crate::failure::Failure;
 use crate::headers::Kind;
 
 /// Sets of credentials that are tried for one request: a bound in case the application always supplies another set.
-const MAX_SETS: usize = 5;
+const MAX_CREDENTIALS: usize = 5;
 /// Further challenges that are answered in one exchange: NTLM sends one, and a nonce may expire.
-const MAX_TURNS: u32 = 2;
+const MAX_FURTHER_CHALLENGES: u32 = 2;
 
 /// Authenticates to a server or to a proxy.
 #[derive(Debug)]
@@ -27,21 +27,23 @@ pub struct Authenticator {
     /// The credentials that were rejected since the last success or final failure.
     refused: Vec<Credentials>,
     /// The challenge for which credentials or a ticket were requested.
-    open: Option<PendingAuth>,
+    pending: Option<PendingAuth>,
     /// State of Kerberos authentication with this peer.
     tickets: Tickets,
 }
 
+/// What is known about Kerberos tickets for this peer.
 #[derive(Debug, Default)]
 struct Tickets {
-    /// The peer has accepted a ticket.
-    work: bool,
-    /// Since then, no ticket could be obtained, or the ticket was rejected.
-    tried: bool,
+    /// Whether the peer has accepted a ticket.
+    accepted: bool,
+    /// Whether, since then, no ticket could be obtained, or the ticket was rejected.
+    failed: bool,
     /// Why no ticket could be obtained.
-    missing: Option<String>,
+    error: Option<String>,
 }
 
+/// One exchange of challenges and answers, with one scheme and one set of credentials.
 #[derive(Debug)]
 struct Exchange {
     scheme: Scheme,
@@ -50,13 +52,14 @@ struct Exchange {
     credentials: Option<Credentials>,
     by_ticket: bool,
     /// Number of further challenges answered since the peer last accepted a request.
-    turns: u32,
+    further_challenges: u32,
     /// The peer has accepted a request that this exchange authenticated.
     accepted: bool,
     /// The caller was already warned that the password is readable in transit.
     exposed: bool,
 }
 
+/// A challenge that cannot be answered before the application, or the Kerberos library, has replied.
 #[derive(Debug)]
 struct PendingAuth {
     scheme: Scheme,
@@ -113,13 +116,13 @@ pub struct CredentialRequest {
 #[derive(Debug)]
 pub enum AuthStep {
     /// Send the request again.
-    Again,
+    Resend,
     /// Credentials are needed first; call [`Authenticator::supply`].
-    Ask(CredentialRequest),
+    NeedCredentials(CredentialRequest),
     /// A Kerberos ticket is needed first; call [`Authenticator::ticket`].
-    Ticket(TicketRequest),
+    NeedTicket(TicketRequest),
     /// The offered schemes can authenticate only a PushSetup (C-13).
-    SetUp,
+    RepeatSetup,
     /// Authentication failed.
     Refused(Failure),
 }
@@ -127,7 +130,7 @@ pub enum AuthStep {
 impl Authenticator {
     /// Creates an authenticator that knows nothing about its peer.
     pub fn new(target: Target) -> Self {
-        Self { target, exchange: None, supplied: None, refused: Vec::new(), open: None, tickets: Tickets::default() }
+        Self { target, exchange: None, supplied: None, refused: Vec::new(), pending: None, tickets: Tickets::default() }
     }
 
     /// Resets all state, because the next request goes to another peer.
@@ -187,22 +190,24 @@ impl Authenticator {
         self.refused.clear();
         if let Some(exchange) = &mut self.exchange {
             exchange.accepted = true;
-            exchange.turns = 0;
-            self.tickets = Tickets { work: exchange.by_ticket, ..Tickets::default() };
+            exchange.further_challenges = 0;
+            self.tickets = Tickets { accepted: exchange.by_ticket, ..Tickets::default() };
         }
     }
 
     /// Processes a 401 or 407 response and returns the next step.
-    pub fn challenged(&mut self, headers: &HeaderMap, now: &AuthContext<'_>) -> AuthStep {
+    pub fn challenged(&mut self, headers: &HeaderMap, context: &AuthContext<'_>) -> AuthStep {
         let challenges = Challenge::read(headers, &self.target.challenge_header());
         if let Some(mut exchange) = self.exchange.take() {
-            let goes_on = match challenges.iter().find(|challenge| challenge.is(exchange.scheme)) {
-                Some(challenge) if exchange.turns < MAX_TURNS => exchange.mechanism.challenged(challenge),
+            let continues = match challenges.iter().find(|challenge| challenge.is(exchange.scheme)) {
+                Some(challenge) if exchange.further_challenges < MAX_FURTHER_CHALLENGES => {
+                    exchange.mechanism.challenged(challenge)
+                }
                 Some(_) | None => Ok(false),
             };
-            exchange.turns += 1;
-            match goes_on {
-                Ok(true) if !now.kept && !exchange.mechanism.survives_connection() => {
+            exchange.further_challenges += 1;
+            match continues {
+                Ok(true) if !context.kept && !exchange.mechanism.survives_connection() => {
                     return self.refuse(
                         "it closed the connection during the login, which must stay on one connection",
                         "let the peer keep connections open, or set auth-methods=digest",
@@ -210,14 +215,14 @@ impl Authenticator {
                 }
                 Ok(true) => {
                     self.exchange = Some(exchange);
-                    return AuthStep::Again;
+                    return AuthStep::Resend;
                 }
                 Err(text) => return self.refuse(&text, "check the peer's log, or set auth-methods to another scheme"),
                 // The same credentials were accepted before, so only the nonce or the connection has expired. Begin
                 // another exchange.
                 Ok(false) if exchange.accepted => {}
                 Ok(false) => {
-                    self.tickets.tried |= exchange.by_ticket;
+                    self.tickets.failed |= exchange.by_ticket;
                     self.refused.extend(exchange.credentials);
                 }
             }
@@ -228,14 +233,15 @@ impl Authenticator {
                 "configure an authentication scheme at the server or proxy",
             );
         }
-        let known = [self.supplied.clone(), now.login.credentials()];
+        // Credentials from the application are newer than those in the settings.
+        let known = [self.supplied.clone(), context.login.credentials()];
         let credentials = known.into_iter().flatten().find(|known| !self.refused.contains(known));
-        let by_ticket = self.may_have_ticket(credentials.as_ref(), now);
-        match choose(&challenges, now, by_ticket && self.tickets.work) {
+        let by_ticket = self.may_use_ticket(credentials.as_ref(), context);
+        match choose(&challenges, context, by_ticket && self.tickets.accepted) {
             Ok((index, row, challenge)) => {
                 let for_ticket = by_ticket && row.scheme == Scheme::Negotiate;
                 let challenge = challenge.clone();
-                self.open = Some(PendingAuth {
+                self.pending = Some(PendingAuth {
                     scheme: row.scheme,
                     challenge,
                     row: index,
@@ -243,12 +249,12 @@ impl Authenticator {
                     for_ticket,
                 });
                 if for_ticket {
-                    let host = now.url.host_str().unwrap_or_default().to_owned();
-                    return AuthStep::Ticket(TicketRequest { host, credentials });
+                    let host = context.url.host_str().unwrap_or_default().to_owned();
+                    return AuthStep::NeedTicket(TicketRequest { host, credentials });
                 }
-                self.proceed(credentials, now)
+                self.proceed(credentials, context)
             }
-            Err(None) => AuthStep::SetUp,
+            Err(None) => AuthStep::RepeatSetup,
             Err(Some(offered)) => self.refuse(
                 &format!("it accepts only {offered}"),
                 "add that scheme to auth-methods, or allow another one at the peer",
@@ -256,102 +262,105 @@ impl Authenticator {
         }
     }
 
-    /// Processes the answer to [`AuthStep::Ticket`]: a SPNEGO token, or why no ticket could be obtained.
-    pub fn ticket(&mut self, answer: Result<Vec<u8>, String>, now: &AuthContext<'_>) -> AuthStep {
-        let Some(open) = self.open.take() else { return self.give_up() };
+    /// Processes the answer to [`AuthStep::NeedTicket`]: a SPNEGO token, or why no ticket could be obtained.
+    pub fn ticket(&mut self, answer: Result<Vec<u8>, String>, context: &AuthContext<'_>) -> AuthStep {
+        let Some(pending) = self.pending.take() else { return self.give_up() };
         match answer {
             Ok(token) => {
                 self.exchange = Some(Exchange {
-                    scheme: open.scheme,
+                    scheme: pending.scheme,
                     mechanism: Box::new(Ticket::new(&token)),
-                    credentials: open.credentials,
+                    credentials: pending.credentials,
                     by_ticket: true,
-                    turns: 0,
+                    further_challenges: 0,
                     accepted: false,
                     exposed: false,
                 });
-                AuthStep::Again
+                AuthStep::Resend
             }
             Err(why) => {
-                self.tickets = Tickets { tried: true, missing: Some(why), ..Tickets::default() };
-                if now.kind == Kind::Start {
-                    return AuthStep::SetUp;
+                self.tickets = Tickets { failed: true, error: Some(why), ..Tickets::default() };
+                // Without a ticket, Negotiate is NTLM, which authenticates a connection and is therefore used for
+                // PushSetup only (C-13).
+                if context.kind == Kind::Start {
+                    return AuthStep::RepeatSetup;
                 }
-                let credentials = open.credentials.clone();
-                self.open = Some(PendingAuth { for_ticket: false, ..open });
-                self.proceed(credentials, now)
+                let credentials = pending.credentials.clone();
+                self.pending = Some(PendingAuth { for_ticket: false, ..pending });
+                self.proceed(credentials, context)
             }
         }
     }
 
     /// Kerberos is tried for user names that contain a realm, and for the system's own user if no name is configured.
-    fn may_have_ticket(&self, credentials: Option<&Credentials>, now: &AuthContext<'_>) -> bool {
+    fn may_use_ticket(&self, credentials: Option<&Credentials>, context: &AuthContext<'_>) -> bool {
         let user_fits = match credentials {
             Some(credentials) => names_realm(credentials),
-            None => self.refused.is_empty() && now.login.user.is_none(),
+            None => self.refused.is_empty() && context.login.user.is_none(),
         };
-        now.tickets && !self.tickets.tried && self.target == Target::Server && user_fits
+        context.tickets && !self.tickets.failed && self.target == Target::Server && user_fits
     }
 
-    /// Processes the application's answer to [`AuthStep::Ask`].
-    pub fn supply(&mut self, answer: Option<Credentials>, now: &AuthContext<'_>) -> AuthStep {
+    /// Processes the application's answer to [`AuthStep::NeedCredentials`].
+    pub fn supply(&mut self, answer: Option<Credentials>, context: &AuthContext<'_>) -> AuthStep {
         let fresh = answer.filter(|answer| !self.refused.contains(answer));
         if fresh.is_none() {
             return self.give_up();
         }
         self.supplied.clone_from(&fresh);
-        self.proceed(fresh, now)
+        self.proceed(fresh, context)
     }
 
     /// Returns the failure to report when no answer arrived in time.
     pub fn unanswered(&mut self) -> Failure {
-        match self.open.take() {
-            Some(open) if open.for_ticket => {
+        match self.pending.take() {
+            Some(pending) if pending.for_ticket => {
                 self.fail("no Kerberos ticket arrived in time", "check that the realm's servers respond")
             }
             Some(_) | None => self.fail("no credentials were supplied in time", self.remedy()),
         }
     }
 
-    fn proceed(&mut self, credentials: Option<Credentials>, now: &AuthContext<'_>) -> AuthStep {
-        if self.refused.len() >= MAX_SETS {
+    /// Begins an exchange with `credentials` for the pending challenge, or requests credentials if there are none.
+    fn proceed(&mut self, credentials: Option<Credentials>, context: &AuthContext<'_>) -> AuthStep {
+        if self.refused.len() >= MAX_CREDENTIALS {
             return self.give_up();
         }
-        let Some(open) = &self.open else { return self.give_up() };
+        let Some(pending) = &self.pending else { return self.give_up() };
         let Some(credentials) = credentials else {
-            return AuthStep::Ask(CredentialRequest {
+            return AuthStep::NeedCredentials(CredentialRequest {
                 target: self.target,
-                realm: open.challenge.get("realm").map(str::to_owned),
-                site: site(now.url),
-                scheme: open.scheme,
-                clear_text: self.is_readable(open.scheme, now.url),
+                realm: pending.challenge.get("realm").map(str::to_owned),
+                site: site(context.url),
+                scheme: pending.scheme,
+                clear_text: self.is_readable(pending.scheme, context.url),
                 attempt: u32::try_from(self.refused.len()).unwrap_or(u32::MAX).saturating_add(1),
-                user: self.refused.last().map(|refused| refused.user.clone()).or_else(|| now.login.user.clone()),
+                user: self.refused.last().map(|refused| refused.user.clone()).or_else(|| context.login.user.clone()),
             });
         };
-        let begun = TABLE.get(open.row).map(|row| {
+        let mechanism = TABLE.get(pending.row).map(|row| {
             (row.begin)(&InitialState {
-                challenge: &open.challenge,
+                challenge: &pending.challenge,
                 credentials: &credentials,
-                random: now.random,
-                wall_clock: now.wall_clock,
-                host: (self.target == Target::Server).then(|| now.url.host_str()).flatten(),
+                random: context.random,
+                wall_clock: context.wall_clock,
+                host: (self.target == Target::Server).then(|| context.url.host_str()).flatten(),
             })
         });
-        let scheme = open.scheme;
-        self.open = None;
-        match begun {
+        let scheme = pending.scheme;
+        self.pending = None;
+        match mechanism {
             Some(Ok(mechanism)) => {
                 self.exchange = Some(Exchange {
                     scheme,
                     mechanism,
                     credentials: Some(credentials),
                     by_ticket: false,
-                    turns: 0,
+                    further_challenges: 0,
                     accepted: false,
                     exposed: false,
                 });
-                AuthStep::Again
+                AuthStep::Resend
             }
             Some(Err(text)) => self.refuse(&text, "set other credentials, or auth-methods to another scheme"),
             None => self.give_up(),
@@ -363,18 +372,20 @@ impl Authenticator {
         scheme.is_clear_text() && (self.target == Target::Proxy || url.scheme() != "https")
     }
 
+    /// Ends the attempt because no credentials are left.
     fn give_up(&mut self) -> AuthStep {
-        let open = self.open.take();
-        let realm = open.as_ref().and_then(|open| open.challenge.get("realm"));
+        let pending = self.pending.take();
+        let realm = pending.as_ref().and_then(|pending| pending.challenge.get("realm"));
         let realm = realm.map(|realm| format!(" for \"{realm}\"")).unwrap_or_default();
         let text = match self.refused.last() {
             Some(refused) => format!("the credentials of {}{realm} are refused", refused.user),
-            None if self.tickets.tried && self.tickets.missing.is_none() => "the Kerberos ticket is refused".to_owned(),
+            None if self.tickets.failed && self.tickets.error.is_none() => "the Kerberos ticket is refused".to_owned(),
             None => format!("authentication required{realm}, but no credentials are configured"),
         };
         self.refuse(&text, self.remedy())
     }
 
+    /// The remedy for missing or rejected credentials.
     fn remedy(&self) -> &'static str {
         match self.target {
             Target::Server => {
@@ -386,15 +397,16 @@ impl Authenticator {
         }
     }
 
+    /// Ends the attempt with a failure that says what the peer did.
     fn refuse(&mut self, text: &str, remedy: &'static str) -> AuthStep {
-        self.open = None;
+        self.pending = None;
         AuthStep::Refused(self.fail(text, remedy))
     }
 
     /// Ends the attempt. A later connection attempt may follow a corrected configuration, so it tries everything again.
     fn fail(&mut self, text: &str, remedy: &'static str) -> Failure {
         // The first choice was Kerberos; report why it was not used.
-        let failure = match &self.tickets.missing {
+        let failure = match &self.tickets.error {
             Some(why) => Failure::unauthorized(self.target, &format!("{text} (Kerberos: {why})"), remedy),
             None => Failure::unauthorized(self.target, text, remedy),
         };
@@ -402,7 +414,7 @@ impl Authenticator {
         // Forget rejected credentials, so that the application is asked again.
         supplied.take_if(|supplied| refused.contains(supplied));
         refused.clear();
-        *tickets = Tickets { work: tickets.work, ..Tickets::default() };
+        *tickets = Tickets { accepted: tickets.accepted, ..Tickets::default() };
         failure
     }
 }
@@ -414,15 +426,15 @@ impl Authenticator {
 /// The schemes that the peer offers, if none can be used; `None` if one of them could authenticate a PushSetup.
 fn choose<'a>(
     challenges: &'a [Challenge],
-    now: &AuthContext<'_>,
+    context: &AuthContext<'_>,
     by_ticket: bool,
 ) -> Result<(usize, &'static Row, &'a Challenge), Option<String>> {
     let mut for_setup = false;
-    for (index, row) in TABLE.iter().enumerate().filter(|(_, row)| now.methods.allow(row.scheme)) {
+    for (index, row) in TABLE.iter().enumerate().filter(|(_, row)| context.methods.allow(row.scheme)) {
         let of_scheme: Vec<&Challenge> = challenges.iter().filter(|challenge| challenge.is(row.scheme)).collect();
         let Some(challenge) = (row.choose)(&of_scheme) else { continue };
         let is_for_setup = row.scheme.is_of_connection() && !(by_ticket && row.scheme == Scheme::Negotiate);
-        if is_for_setup && now.kind == Kind::Start {
+        if is_for_setup && context.kind == Kind::Start {
             for_setup = true;
             continue;
         }
@@ -436,6 +448,7 @@ fn choose<'a>(
     Err(Some(offered.join(", ")))
 }
 
+/// Host and port of a URL, for the dialog that asks for credentials.
 fn site(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     match url.port_or_known_default() {

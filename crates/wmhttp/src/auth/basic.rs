@@ -10,8 +10,9 @@ struct Basic {
     value: Secret,
 }
 
-pub(super) fn begin(beginning: &InitialState<'_>) -> Result<Box<dyn Mechanism>, String> {
-    let credentials = beginning.credentials;
+pub(super) fn begin(initial: &InitialState<'_>) -> Result<Box<dyn Mechanism>, String> {
+    let credentials = initial.credentials;
+    // The first colon ends the user name (RFC 7617, 2).
     if credentials.user.contains(':') {
         return Err("Basic cannot carry a user name with a colon".to_owned());
     }
@@ -48,19 +49,19 @@ mod tests {
         ] {
             let credentials = Credentials::new(user, password);
             let challenge = Challenge::default();
-            let beginning = InitialState {
+            let initial = InitialState {
                 challenge: &challenge,
                 credentials: &credentials,
                 random: || [0; 16],
                 wall_clock: || SystemTime::UNIX_EPOCH,
                 host: None,
             };
-            let mut basic = begin(&beginning).unwrap();
+            let mut basic = begin(&initial).unwrap();
             let line = RequestLine { method: "POST", target: "/" };
             assert_eq!(basic.authorize(line).unwrap().reveal(), value);
             assert_eq!(basic.challenged(&challenge), Ok(false));
             let colon = Credentials::new("a:b", "c");
-            assert!(begin(&InitialState { credentials: &colon, ..beginning }).is_err());
+            assert!(begin(&InitialState { credentials: &colon, ..initial }).is_err());
         }
     }
 }

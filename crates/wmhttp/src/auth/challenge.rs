@@ -48,19 +48,23 @@ impl Challenge {
     }
 
     /// Whether the parameter has the value `true`.
-    pub(super) fn says(&self, name: &str) -> bool {
+    pub(super) fn is_true(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
+    /// Whether a token may follow the scheme's name.
     fn takes_token(&self) -> bool {
         self.token.is_none() && (self.is(Scheme::Ntlm) || self.is(Scheme::Negotiate))
     }
 }
 
+/// Parses the challenges in one header value. Nothing is an error: what cannot be read is skipped.
 fn parse(text: &str) -> Vec<Challenge> {
     let mut challenges: Vec<Challenge> = Vec::new();
     let mut rest = text.trim_start_matches(is_gap);
     while !rest.is_empty() {
+        // A word is a parameter's name if `=` follows, and otherwise a scheme's name. A token is recognised only after
+        // a scheme that uses one, because it looks like either.
         let (word, after) = word(rest);
         let spaced = after.trim_start_matches(is_blank);
         let current = challenges.last_mut();
@@ -98,10 +102,12 @@ fn parse(text: &str) -> Vec<Challenge> {
     challenges
 }
 
+/// Whether a character separates the words of one challenge.
 fn is_blank(letter: char) -> bool {
     letter == ' ' || letter == '\t'
 }
 
+/// Whether a character may separate challenges, or the parameters of one.
 fn is_gap(letter: char) -> bool {
     is_blank(letter) || letter == ','
 }

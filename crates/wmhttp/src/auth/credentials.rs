@@ -59,7 +59,7 @@ impl Login {
     /// credentials.
     ///
     /// Call this before parsing the URL, because a [`url::Url`] does not wipe its memory.
-    pub fn apart(text: &str) -> (Cow<'_, str>, Self) {
+    pub fn split_from(text: &str) -> (Cow<'_, str>, Self) {
         // The parts are found as in the URL standard ("authority state"), except for `\` before the last `@`. The
         // standard treats it as `/`, so `http://DOMAIN\user:password@host/` would be a path on the host DOMAIN that
         // contains the password. By RFC 3986 the authority extends to the first `/`, `?` or `#`, and `\` is part of the
@@ -147,7 +147,7 @@ mod tests {
             ("bob:hush", "bob:hush", None, None),
             ("hush", "hush", None, None),
         ] {
-            let (url, login) = Login::apart(text);
+            let (url, login) = Login::split_from(text);
             assert_eq!((url.as_ref(), login.user.as_deref()), (bare, user), "{text}");
             assert_eq!(login.password.as_ref().map(Secret::reveal), password, "{text}");
         }
@@ -158,7 +158,7 @@ mod tests {
         for end in ["/a", "\\a", "\\/a", "\t/a", "\r\n\\a", "", " "] {
             for start in ["http:", "http://", "http://bob", "http://bob:hush"] {
                 let text = format!("{start}@{end}");
-                let (bare, _) = Login::apart(&text);
+                let (bare, _) = Login::split_from(&text);
                 assert_eq!(Url::parse(&bare), Err(url::ParseError::EmptyHost), "{text:?} became {bare:?}");
             }
         }
@@ -178,7 +178,7 @@ mod tests {
         /// Every URL that the library accepts is split as the library would, except for `\` before `@`.
         #[test]
         fn as_the_library_would(text in "https?:[/\\\\]{0,3}([a-c:@%/?#\\\\é]|%[4-6][0-9a-f]|%ff){0,12}(a|b\\.c|\\[::1\\])?(:8)?[/?#@a]{0,5}") {
-            let (bare, login) = Login::apart(&text);
+            let (bare, login) = Login::split_from(&text);
             prop_assert_eq!(Url::parse(&bare).ok().map(|url| (url, login)), by_library(&escaped(&text)));
         }
     }

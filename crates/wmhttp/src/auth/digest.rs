@@ -58,11 +58,13 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The strength of a challenge's algorithm as an index in [`ALGORITHMS`]; `None` if it is not supported.
 fn rank(challenge: &Challenge) -> Option<usize> {
     let name = challenge.get("algorithm").unwrap_or(DEFAULT_ALGORITHM);
     ALGORITHMS.iter().position(|algorithm| algorithm.name.eq_ignore_ascii_case(name))
 }
 
+/// Whether a challenge has a nonce, and no qop other than those supported.
 fn is_answerable(challenge: &Challenge) -> bool {
     challenge.get("nonce").is_some() && (challenge.get("qop").is_none() || has_qop_auth(challenge))
 }
@@ -80,11 +82,11 @@ pub(super) fn strongest<'a>(challenges: &[&'a Challenge]) -> Option<&'a Challeng
     ranked.min_by_key(|(rank, _)| *rank).map(|(_, challenge)| challenge)
 }
 
-pub(super) fn begin(beginning: &InitialState<'_>) -> Result<Box<dyn Mechanism>, String> {
-    if beginning.credentials.user.chars().any(char::is_control) {
+pub(super) fn begin(initial: &InitialState<'_>) -> Result<Box<dyn Mechanism>, String> {
+    if initial.credentials.user.chars().any(char::is_control) {
         return Err("a user name with control characters cannot be sent in HTTP".to_owned());
     }
-    Ok(Box::new(Digest::new(beginning.challenge, beginning.credentials.clone(), beginning.random)?))
+    Ok(Box::new(Digest::new(initial.challenge, initial.credentials.clone(), initial.random)?))
 }
 
 #[derive(Debug)]
@@ -145,7 +147,9 @@ impl Mechanism for Digest {
         let response = response(hash, secret.reveal(), server_nonce, counted, request.reveal());
 
         let mut value = String::from("Digest ");
-        if nonce.challenge.says("userhash") {
+        // The server announces whether it wants the user name hashed, and whether it decodes an extended one (RFC 7616
+        // 3.3).
+        if nonce.challenge.is_true("userhash") {
             value.push_str(&format!("username=\"{}\", userhash=true", hash(&[user, realm]).reveal()));
         } else if !user.is_ascii() && nonce.get("charset").eq_ignore_ascii_case("UTF-8") {
             value.push_str(&format!("username*=UTF-8''{}", percent_encoded(user)));
@@ -159,6 +163,7 @@ impl Mechanism for Digest {
             quoted(line.target),
             response.reveal()
         ));
+        // Echoed only if it was sent: an RFC 2069 server may reject parameters that it does not know.
         if let Some(name) = nonce.challenge.get("algorithm") {
             value.push_str(&format!(", algorithm={name}"));
         }
@@ -175,7 +180,7 @@ impl Mechanism for Digest {
 
     /// A challenge means rejection, unless it only replaces an expired nonce.
     fn challenged(&mut self, challenge: &Challenge) -> Result<bool, String> {
-        if !challenge.says("stale") {
+        if !challenge.is_true("stale") {
             return Ok(false);
         }
         self.nonce = Nonce::new(challenge, self.random)?;
@@ -183,6 +188,7 @@ impl Mechanism for Digest {
     }
 }
 
+/// Encodes a quoted string (RFC 9110 5.6.4).
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -326,6 +332,6 @@ mod tests {
         let mut hashed = digest("Digest realm=r, nonce=n, userhash=true", "bob", "x");
         let answer = answer(&mut hashed, "POST", "/");
         assert_eq!(answer.get("username"), Some("80ef9c809180a110c2f718991000e7bf"));
-        assert!(answer.says("userhash"));
+        assert!(answer.is_true("userhash"));
     }
 }

@@ -5,15 +5,15 @@ use super::spnego::{self, NegState, NegTokenResp};
 use super::token_exchange::{Handshake, Step, TokenSource};
 use super::{InitialState, Mechanism, Scheme};
 
-struct Wrapped {
+struct SpnegoNtlm {
     ntlm: Client,
 }
 
-pub(super) fn begin(beginning: &InitialState<'_>) -> Result<Box<dyn Mechanism>, String> {
-    Ok(Box::new(Handshake::begin(Scheme::Negotiate, Box::new(Wrapped { ntlm: Client::new(beginning) }))))
+pub(super) fn begin(initial: &InitialState<'_>) -> Result<Box<dyn Mechanism>, String> {
+    Ok(Box::new(Handshake::begin(Scheme::Negotiate, Box::new(SpnegoNtlm { ntlm: Client::new(initial) }))))
 }
 
-impl TokenSource for Wrapped {
+impl TokenSource for SpnegoNtlm {
     fn first(&mut self) -> Vec<u8> {
         spnego::initial(&messages::negotiate())
     }

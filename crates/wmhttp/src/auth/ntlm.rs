@@ -18,8 +18,8 @@ use super::{Credentials, InitialState, Mechanism, Scheme};
 /// Time from 1601-01-01, the origin of FILETIME, to 1970-01-01, in steps of 100 ns.
 const FILETIME_OF_UNIX_EPOCH: u128 = 116_444_736_000_000_000;
 
-pub(super) fn begin(beginning: &InitialState<'_>) -> Result<Box<dyn Mechanism>, String> {
-    Ok(Box::new(Handshake::begin(Scheme::Ntlm, Box::new(Client::new(beginning)))))
+pub(super) fn begin(initial: &InitialState<'_>) -> Result<Box<dyn Mechanism>, String> {
+    Ok(Box::new(Handshake::begin(Scheme::Ntlm, Box::new(Client::new(initial)))))
 }
 
 /// A client that authenticates one connection.
@@ -43,15 +43,15 @@ pub(super) struct Answer {
 }
 
 impl Client {
-    pub(super) fn new(beginning: &InitialState<'_>) -> Self {
-        let (domain, user) = domain_and_user(beginning.credentials);
+    pub(super) fn new(initial: &InitialState<'_>) -> Self {
+        let (domain, user) = domain_and_user(initial.credentials);
         Self {
-            key: hashes::response_key(user, domain, beginning.credentials.password.reveal()),
+            key: hashes::response_key(user, domain, initial.credentials.password.reveal()),
             user: user.to_owned(),
             domain: domain.to_owned(),
-            service: beginning.host.map(|host| format!("HTTP/{host}")),
-            random: beginning.random,
-            wall_clock: beginning.wall_clock,
+            service: initial.host.map(|host| format!("HTTP/{host}")),
+            random: initial.random,
+            wall_clock: initial.wall_clock,
         }
     }
 
@@ -61,6 +61,7 @@ impl Client {
     /// Why the challenge cannot be answered.
     pub(super) fn authenticate(&self, received: &[u8]) -> Result<Answer, String> {
         let challenge = Challenge::parse(received)?;
+        // The client's challenge has 8 bytes ([MS-NLMP] 3.1.5.1.2).
         let [a, b, c, d, e, f, g, h, ..] = (self.random)();
         let client_challenge = [a, b, c, d, e, f, g, h];
         // A server that sends a timestamp can verify the integrity of the whole exchange, and ignores the LM response

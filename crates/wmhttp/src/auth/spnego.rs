@@ -1,8 +1,8 @@
 //! SPNEGO tokens (RFC 4178) in DER, for a client that offers only NTLM.
 
-/// 1.3.6.1.5.5.2, in DER.
+/// The object identifier of SPNEGO, 1.3.6.1.5.5.2, in DER.
 const SPNEGO: &[u8] = b"\x06\x06\x2b\x06\x01\x05\x05\x02";
-/// 1.3.6.1.4.1.311.2.2.10, in DER.
+/// The object identifier of NTLM, 1.3.6.1.4.1.311.2.2.10, in DER.
 pub(super) const NTLM: &[u8] = b"\x06\x0a\x2b\x06\x01\x04\x01\x82\x37\x02\x02\x0a";
 
 /// The DER tags that occur in the tokens.
@@ -52,6 +52,7 @@ pub(super) fn initial(token: &[u8]) -> Vec<u8> {
 
 /// Returns the client's last token: `NegTokenResp` with an NTLM token and the signature of [`mechanisms`].
 pub(super) fn response(token: &[u8], signature: Option<&[u8]>) -> Vec<u8> {
+    // `accept-incomplete`, because the server decides.
     let state = element(tag::context(0), &[&element(tag::ENUMERATED, &[&[1]])]);
     let token = element(tag::context(2), &[&element(tag::OCTET_STRING, &[token])]);
     let signature = signature.map(|signature| element(tag::context(3), &[&element(tag::OCTET_STRING, &[signature])]));

@@ -17,15 +17,15 @@ impl Session {
     pub fn supply(&mut self, answer: Option<Credentials>, now: Instant) {
         let State::Asking { target, kind, connection, .. } = self.state else { return };
         // If the idle connection was closed meanwhile, the next request will detect it.
-        let turn = self.authenticate(target, kind, true, |authenticator, now| authenticator.supply(answer, now));
-        self.take_turn(turn, target, kind, connection, now);
+        let step = self.authenticate(target, kind, true, |authenticator, now| authenticator.supply(answer, now));
+        self.apply_auth_step(step, target, kind, connection, now);
     }
 
     /// Processes the answer to [`Event::TicketNeeded`]: a SPNEGO token, or why no ticket could be obtained.
     pub fn ticket(&mut self, answer: Result<Vec<u8>, String>, now: Instant) {
         let State::Asking { target, kind, connection, .. } = self.state else { return };
-        let turn = self.authenticate(target, kind, true, |authenticator, now| authenticator.ticket(answer, now));
-        self.take_turn(turn, target, kind, connection, now);
+        let step = self.authenticate(target, kind, true, |authenticator, now| authenticator.ticket(answer, now));
+        self.apply_auth_step(step, target, kind, connection, now);
     }
 
     /// Returns the name of the scheme that authenticates this client to the server.
@@ -51,7 +51,7 @@ impl Session {
     }
 
     /// If the response requires authentication of the current request, returns the target and the request's type.
-    pub(super) fn asks_for_credentials(&self, head: &ResponseHead, now: Instant) -> Option<(Target, Kind)> {
+    pub(super) fn required_authentication(&self, head: &ResponseHead, now: Instant) -> Option<(Target, Kind)> {
         let target = Target::from_status(head.status)?;
         let asks = head.headers.contains_key(target.challenge_header());
         let kind = match self.state {
@@ -77,6 +77,7 @@ impl Session {
         self.authenticators.proxy.accepted();
     }
 
+    /// Answers a 401 or 407 response to the request of type `kind` (C-5, C-13).
     pub(super) fn challenged(&mut self, target: Target, kind: Kind, head: &ResponseHead, now: Instant) {
         if target == Target::Server {
             // The proxy forwarded the request to the server, so it accepted the authentication.
@@ -94,13 +95,14 @@ impl Session {
             | State::Closed => self.next_connection(head),
         };
         let kept = connection == Connection::Same;
-        let turn =
+        let step =
             self.authenticate(target, kind, kept, |authenticator, now| authenticator.challenged(&head.headers, now));
-        if kind == Kind::Start && !matches!(turn, AuthStep::Refused(_)) {
+        // The data of the rejected request was not accepted; it is offered again with the next one.
+        if kind == Kind::Start && !matches!(step, AuthStep::Refused(_)) {
             self.attempt.started = false;
-            self.withdraw(RestartReason::Unauthenticated, connection);
+            self.discard_push_start(RestartReason::Unauthenticated, connection);
         }
-        self.take_turn(turn, target, kind, connection, now);
+        self.apply_auth_step(step, target, kind, connection, now);
     }
 
     /// Handles that neither credentials nor a ticket arrived in time.
@@ -112,33 +114,35 @@ impl Session {
         self.fail(failure);
     }
 
-    fn take_turn(&mut self, turn: AuthStep, target: Target, kind: Kind, connection: Connection, now: Instant) {
-        match turn {
-            AuthStep::Again => {
+    /// Carries out the next step of an authentication, for the request of type `kind`.
+    fn apply_auth_step(&mut self, step: AuthStep, target: Target, kind: Kind, connection: Connection, now: Instant) {
+        match step {
+            AuthStep::Resend => {
                 self.event(Event::Authenticating);
                 match kind {
-                    Kind::Setup => self.ask_to_push(connection, now),
+                    Kind::Setup => self.send_push_setup(connection, now),
                     Kind::Start => {
                         self.state = State::Ready { connection };
                         self.advance_end(now);
                     }
                 }
             }
-            AuthStep::Ask(question) => {
+            AuthStep::NeedCredentials(question) => {
                 self.event(Event::Authenticating);
                 self.state = State::Asking { deadline: now + SUPPLY_TIMEOUT, target, kind, connection };
                 self.event(Event::CredentialsNeeded(question));
             }
-            AuthStep::Ticket(request) => {
+            AuthStep::NeedTicket(request) => {
                 self.event(Event::Authenticating);
                 self.state = State::Asking { deadline: now + SUPPLY_TIMEOUT, target, kind, connection };
                 self.event(Event::TicketNeeded(request));
             }
-            AuthStep::SetUp if std::mem::replace(&mut self.attempt.sent_back_to_setup, true) => {
+            AuthStep::RepeatSetup if std::mem::replace(&mut self.attempt.sent_back_to_setup, true) => {
                 let text = "it requires a scheme for each PushStart that only a PushSetup can use";
                 self.fail(Failure::unauthorized(target, text, "allow Digest at the peer"));
             }
-            AuthStep::SetUp => {
+            AuthStep::RepeatSetup => {
+                // The rejected PushStart used this connection, and PushSetup needs a new one.
                 if connection == Connection::Same {
                     self.close();
                 }
@@ -159,14 +163,14 @@ impl Session {
         kept: bool,
         call: impl FnOnce(&mut Authenticator, &AuthContext<'_>) -> AuthStep,
     ) -> AuthStep {
-        let nobody = Login::default();
+        let no_login = Login::default();
         // After a redirect another server requires authentication. It must not receive the credentials of the first.
-        let at_home = self.route.url().origin() == self.config.url.origin();
+        let is_original_server = self.route.url().origin() == self.config.url.origin();
         let (authenticator, login) = match target {
-            Target::Server if at_home => (&mut self.authenticators.server, &self.config.login),
-            Target::Server => (&mut self.authenticators.server, &nobody),
+            Target::Server if is_original_server => (&mut self.authenticators.server, &self.config.login),
+            Target::Server => (&mut self.authenticators.server, &no_login),
             Target::Proxy => {
-                (&mut self.authenticators.proxy, self.proxy.as_ref().map_or(&nobody, |proxy| &proxy.login))
+                (&mut self.authenticators.proxy, self.proxy.as_ref().map_or(&no_login, |proxy| &proxy.login))
             }
         };
         let now = AuthContext {
@@ -177,7 +181,7 @@ impl Session {
             random: self.config.random,
             wall_clock: self.config.wall_clock,
             kept,
-            tickets: self.config.tickets && at_home,
+            tickets: self.config.tickets && is_original_server,
         };
         call(authenticator, &now)
     }

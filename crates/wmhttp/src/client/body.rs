@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{AfterEnd, DEFAULT_CONTENT_LENGTH, Event, HeaderChange, LEAST_FILLER, Output, Session, State};
+use super::{AfterEnd, DEFAULT_CONTENT_LENGTH, Event, HeaderChange, MIN_FILLER_BYTES, Output, Session, State};
 use crate::Hresult;
 use crate::packet::{END_LEN, FRAMING_LEN, Packet};
 
-/// Largest payload of a `$F` that all known servers accept.
+/// Largest payload in bytes of a `$F` that all known servers accept (receivers, Framing 1).
 const MAX_FILLER: u64 = 8_192;
 
 impl Session {
@@ -18,9 +18,10 @@ impl Session {
         let chosen = self.config.content_length.unwrap_or_else(|| {
             if self.uses_proxy() { self.body_size.next(header.max_bitrate()) } else { DEFAULT_CONTENT_LENGTH }
         });
+        // A `$C` is larger than a `$H` by its Reason of 4 bytes.
         let largest_header = FRAMING_LEN + 4 + header.bytes().len();
         let least = 3 * (FRAMING_LEN + header.packet_size()) + largest_header + END_LEN;
-        chosen.max(least as u64 + LEAST_FILLER)
+        chosen.max(least as u64 + MIN_FILLER_BYTES)
     }
 
     /// Sends `header` to the server if it does not have it (C-12); returns false if data must wait.
@@ -30,13 +31,15 @@ impl Session {
         {
             return true;
         }
+        // C-12 is not safe with this server: end the session, and begin one with the new header.
         if !self.entry.is_between && !self.may_change_in_session() {
             self.send_end(AfterEnd::NewSession, now);
             return false;
         }
         let change = Packet::StreamChange(header.bytes().clone());
+        // After a `$E`(1) at the end of the last body, only the `$C` is missing.
         let end_len = if self.entry.is_between { 0 } else { END_LEN as u64 };
-        if remaining < end_len + LEAST_FILLER {
+        if remaining < end_len + MIN_FILLER_BYTES {
             self.fill_up(now);
             return false;
         }
@@ -45,7 +48,7 @@ impl Session {
             self.entry.is_between = true;
             self.entry.changed_at = Some(now);
         }
-        if remaining < end_len + change.wire_len() as u64 + LEAST_FILLER {
+        if remaining < end_len + change.wire_len() as u64 + MIN_FILLER_BYTES {
             self.fill_up(now);
             return false;
         }
@@ -69,6 +72,7 @@ impl Session {
         }
     }
 
+    /// Whether a changed header is sent with `$E`(1) and `$C`, instead of a new session (C-12).
     pub(super) fn may_change_in_session(&self) -> bool {
         match self.config.header_change {
             HeaderChange::StreamChange => true,
@@ -85,7 +89,7 @@ impl Session {
         match self.state {
             State::Ready { connection } => match self.entry.header.clone() {
                 Some(header) => {
-                    self.start(connection, &header, now);
+                    self.send_push_start(connection, &header, now);
                     self.send_end(AfterEnd::Close, now);
                 }
                 // Nothing was sent, so there is nothing to end.
@@ -105,6 +109,7 @@ impl Session {
     /// C-11: sends `$E`(0), or fills the body with `$F` if `$E` does not fit.
     pub(super) fn send_end(&mut self, then: AfterEnd, now: Instant) {
         let State::Open { remaining, .. } = self.state else { return };
+        // C-11: `$E` follows in the next PushStart.
         if remaining < END_LEN as u64 {
             self.fill_up(now);
             return;
@@ -120,8 +125,9 @@ impl Session {
             && remaining > 0
         {
             let mut take = remaining.min(MAX_FILLER + FRAMING_LEN as u64);
-            if remaining > take && remaining - take < LEAST_FILLER {
-                take -= LEAST_FILLER;
+            // The last filler must not be too short for a framing header and one byte, so this one leaves more.
+            if remaining > take && remaining - take < MIN_FILLER_BYTES {
+                take -= MIN_FILLER_BYTES;
             }
             let payload = usize::try_from(take).unwrap_or(0).saturating_sub(FRAMING_LEN);
             self.send(&Packet::Filler(payload));
@@ -129,6 +135,7 @@ impl Session {
         self.state = State::Full { deadline: now + self.config.response_timeout };
     }
 
+    /// Appends a packet to the body of the current PushStart.
     pub(super) fn send(&mut self, packet: &Packet) {
         match packet.to_bytes() {
             Ok(bytes) => {

@@ -25,7 +25,7 @@ pub(super) struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct PushStart {
     /// When the request began, or its first data was sent.
-    pub(super) begun_at: Option<Instant>,
+    pub(super) started_at: Option<Instant>,
     /// It was sent on a connection that a proxy seemed to keep open.
     pub(super) connection_kept_by_proxy: bool,
     /// Framed bytes of data sent in this request.

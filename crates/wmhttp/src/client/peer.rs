@@ -15,10 +15,11 @@ const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const CHANGE_REJECT_WINDOW: Duration = Duration::from_secs(2);
 /// A proxy that closes the connection after its response does so within this time of the next request.
 const REUSE_RACE_WINDOW: Duration = Duration::from_secs(1);
-/// Largest payload that every known server accepts.
-const LARGEST_PAYLOAD_TAKEN: usize = 8_192;
-/// A server that does not accept a larger payload closes the connection within this time.
-const CLOSED_ON_LARGE: Duration = Duration::from_secs(2);
+/// Largest payload in bytes that every known server accepts (receivers, ASF 2).
+const MAX_PAYLOAD_OF_ALL_SERVERS: usize = 8_192;
+/// A server that does not accept a larger payload closes the connection within this time. Later losses have other
+/// causes.
+const LARGE_PAYLOAD_REJECT_WINDOW: Duration = Duration::from_secs(2);
 
 /// The server product, from the `Server` header: determines known behavior that the protocol does not reveal.
 ///
@@ -44,6 +45,7 @@ impl Server {
         if products.clone().any(|product| product.split('/').next() == Some(PUBLISHING_POINT)) {
             return Self::PublishingPoint;
         }
+        // Windows Media Services send their product alone, with a version of four numbers.
         let version = products.next().and_then(|product| product.strip_prefix("Cougar/"));
         let numbers: Option<Vec<u32>> =
             version.map(|version| version.split('.').map(str::parse).collect()).and_then(Result::ok);
@@ -79,7 +81,8 @@ pub struct Peer {
 }
 
 impl Session {
-    pub(super) fn note_peer(&mut self, headers: &HeaderMap) {
+    /// Records what a response's headers say about the server.
+    pub(super) fn record_peer(&mut self, headers: &HeaderMap) {
         if let Some(server) = headers.get(SERVER).and_then(|value| value.to_str().ok()) {
             self.peer.server = Some(server.to_owned());
             self.peer.product = Server::from_value(server);
@@ -89,7 +92,9 @@ impl Session {
         self.peer.supported |= headers.contains_key(SUPPORTED);
     }
 
-    pub(super) fn refuses_server(&mut self, head: &ResponseHead) -> bool {
+    /// Fails the attempt if the response is not that of a Windows Media server and the configuration requires one
+    /// (H-5).
+    pub(super) fn rejects_server(&mut self, head: &ResponseHead) -> bool {
         if !self.config.strict_server || Product::from_headers(&head.headers).is_some() {
             return false;
         }
@@ -103,6 +108,7 @@ impl Session {
         self.proxy.is_some() || self.peer.via_proxy
     }
 
+    /// The connection of the next request: that of this response if it can be used again.
     pub(super) fn next_connection(&self, head: &ResponseHead) -> Connection {
         if head.keep_alive && !self.peer.closes { Connection::Same } else { Connection::New }
     }
@@ -118,22 +124,22 @@ impl Session {
 
     /// Whether the current PushStart, or its first data, is no older than `time`.
     pub(super) fn is_recent(&self, time: Duration, now: Instant) -> bool {
-        self.push_start.begun_at.is_some_and(|at| now.saturating_duration_since(at) <= time)
+        self.push_start.started_at.is_some_and(|at| now.saturating_duration_since(at) <= time)
     }
 
     /// Reports, once, that the server may accept only small payloads (receivers, ASF 2): it closed the connection twice
     /// in a row, without a response, as soon as larger ones arrived. A single crash or lost connection is not enough,
     /// and a server that accepted them for longer is not such a server.
-    pub(super) fn note_large_payloads(&mut self, cause: Cause, now: Instant) {
+    pub(super) fn check_large_payloads(&mut self, cause: Cause, now: Instant) {
         let Some(header) = &self.entry.header else { return };
         let largest = header.bytes().len().max(header.packet_size());
-        let at_once = matches!(cause, Cause::Closed | Cause::Reset) && self.is_recent(CLOSED_ON_LARGE, now);
-        if !at_once || largest <= LARGEST_PAYLOAD_TAKEN {
-            self.closed_on_large = 0;
+        let at_once = matches!(cause, Cause::Closed | Cause::Reset) && self.is_recent(LARGE_PAYLOAD_REJECT_WINDOW, now);
+        if !at_once || largest <= MAX_PAYLOAD_OF_ALL_SERVERS {
+            self.closes_on_large = 0;
             return;
         }
-        self.closed_on_large = self.closed_on_large.saturating_add(1);
-        if self.closed_on_large == 2 {
+        self.closes_on_large = self.closes_on_large.saturating_add(1);
+        if self.closes_on_large == 2 {
             self.event(Event::LargePayloads { largest });
         }
     }
@@ -143,12 +149,13 @@ impl Session {
         !self.cookies.push_id().is_new_session()
     }
 
+    /// How long the server keeps a lost session (C-15).
     pub(super) fn idle_timeout(&self) -> Duration {
         self.peer.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT)
     }
 
     /// Compares the id of a new session, after a PushSetup with push-id 0, with that of the previous session.
-    pub(super) fn note_new_id(&mut self) {
+    pub(super) fn record_push_id(&mut self) {
         let id = self.cookies.push_id().clone();
         if id.is_new_session() {
             return;
@@ -159,6 +166,7 @@ impl Session {
 
     /// Whether the server is known to apply a `$C` (C-12).
     pub(super) fn applies_stream_change(&self) -> bool {
+        // Real Windows Media Services send all of these. An imitation may send the product name without them.
         let imitates = self.peer.repeats_ids || !self.peer.supported || self.peer.idle_timeout.is_none();
         let known = match self.peer.product {
             Server::PublishingPoint => true,

@@ -41,7 +41,9 @@ pub(super) struct LostSession {
     pub(super) until: Instant,
     url: Url,
     push_id: PushId,
+    /// The header that the server has.
     announced: Arc<asf::Header>,
+    /// [`Entry::is_between`](super::Entry::is_between).
     between_entries: bool,
     /// Whether the server rejects unknown ids, so that trying to resume is safe.
     refuses_unknown: bool,
@@ -52,7 +54,9 @@ pub(super) struct LostSession {
 /// A resumed session, until the server has accepted a whole body of it.
 #[derive(Debug)]
 pub(super) struct Resumed {
+    /// When the request that resumes it was sent.
     pub(super) at: Instant,
+    /// [`LostSession::until`].
     pub(super) until: Instant,
     /// Why no new session could begin, if that was tried first.
     refusal: Option<Failure>,
@@ -88,16 +92,16 @@ impl Session {
     }
 
     /// Returns the session if the server may keep it after its connection was lost by `cause` during a request.
-    pub(super) fn survivor(&self, cause: Cause, now: Instant) -> Option<LostSession> {
+    pub(super) fn resumable_session(&self, cause: Cause, now: Instant) -> Option<LostSession> {
         let until = match &self.resumption.resumed {
             Some(resumed) if self.is_resuming(now) => resumed.until,
             Some(_) | None => now + self.idle_timeout(),
         };
-        self.lost_session(until).filter(|_| self.may_survive(cause))
+        self.lost_session(until).filter(|_| self.may_be_kept_after(cause))
     }
 
     /// Whether the server may still have the session although a connection attempt failed by `cause`.
-    pub(super) fn may_survive(&self, cause: Cause) -> bool {
+    pub(super) fn may_be_kept_after(&self, cause: Cause) -> bool {
         match cause {
             // No server listens there any more, or the response is not from the session's server because it is not
             // HTTP.
@@ -124,9 +128,9 @@ impl Session {
     }
 
     /// Resumes the lost session, checks whether it still exists, or begins a new one.
-    pub(super) fn go_on_or_begin(&mut self, now: Instant) {
+    pub(super) fn resume_or_set_up(&mut self, now: Instant) {
         // Another URL means another publishing point.
-        let same_point = *self.route.begins_at() == self.config.url;
+        let same_point = *self.route.original_url() == self.config.url;
         let lost = self.resumption.lost.take().filter(|lost| now < lost.until && same_point);
         match (self.config.resume, lost) {
             (Resume::Always, Some(lost)) => self.resume(lost, None, Connection::New, now),
@@ -139,6 +143,7 @@ impl Session {
         }
     }
 
+    /// Continues a lost session with its push-id: the next packet begins a PushStart without `$H`.
     fn resume(&mut self, lost: LostSession, refusal: Option<Failure>, connection: Connection, now: Instant) {
         self.cookies.set_push_id(lost.push_id);
         self.entry.header = Some(lost.announced);
@@ -150,7 +155,7 @@ impl Session {
 
     /// After a PushSetup with push-id 0 was rejected by `failure`: returns whether the lost session still occupies the
     /// publishing point. If so, resumes it.
-    pub(super) fn is_taken_by_own_session(&mut self, head: &ResponseHead, failure: &Failure, now: Instant) -> bool {
+    pub(super) fn is_occupied_by_own_session(&mut self, head: &ResponseHead, failure: &Failure, now: Instant) -> bool {
         let by_proxy = self.uses_proxy() && proxy::responding_proxy(&head.headers).is_some();
         let taken = matches!(head.status, 404 | 409) && !by_proxy;
         let url = self.route.url();
@@ -160,6 +165,7 @@ impl Session {
             return false;
         };
         let connection = self.next_connection(head);
+        // The connection that rejected the PushSetup cannot be used again.
         if connection == Connection::New {
             self.outputs.push_back(Output::Close);
         }
@@ -170,8 +176,8 @@ impl Session {
     /// Whether `head` means that the session to resume no longer exists: by an error status, or by a push-id other than
     /// `before`.
     pub(super) fn ends_resume(&self, head: &ResponseHead, before: &PushId, now: Instant) -> bool {
-        let under_way = matches!(self.state, State::Open { .. } | State::Full { .. } | State::Ending { .. });
-        if !under_way || self.resumption.resumed.is_none() {
+        let in_progress = matches!(self.state, State::Open { .. } | State::Full { .. } | State::Ending { .. });
+        if !in_progress || self.resumption.resumed.is_none() {
             return false;
         }
         let success = (200..300).contains(&head.status);
@@ -180,12 +186,13 @@ impl Session {
         if id != before && !(success && id.is_new_session()) {
             return true;
         }
-        !success && self.is_resuming(now) && self.asks_for_credentials(head, now).is_none()
+        !success && self.is_resuming(now) && self.required_authentication(head, now).is_none()
     }
 
     /// Ends the resumed session, because the server no longer has it. Its data must be offered again, in a new session.
     pub(super) fn resume_refused(&mut self, head: &ResponseHead, before: &PushId, now: Instant) {
         let Some(Resumed { until, refusal, .. }) = self.resumption.resumed.take() else { return };
+        // The session still exists, but its previous PushStart is in progress: another attempt may succeed later.
         let kept = (head.status == 409 && self.cookies.push_id() == before).then_some(until);
         match refusal {
             None => {
@@ -202,7 +209,7 @@ impl Session {
                 }
             }
             Some(failure) => {
-                self.withdraw(RestartReason::SessionGone, Connection::New);
+                self.discard_push_start(RestartReason::SessionGone, Connection::New);
                 let lost = kept.and_then(|until| self.lost_session(until));
                 self.fail_keeping(failure, lost);
             }

@@ -5,10 +5,13 @@ use std::time::SystemTime;
 
 use http::header::{self, HeaderMap, HeaderValue};
 
+/// The name of the cookie that identifies a session (H-2).
 const PUSH_ID: &str = "push-id";
+/// Maximum length of a push-id in characters (H-2).
 const MAX_PUSH_ID: usize = 255;
 /// Maximum number of cookies besides the push-id that are kept.
 const MAX_COOKIES: usize = 16;
+/// Maximum length of the name and the value of a cookie that is kept, in bytes; RFC 6265 6.1 asks browsers for this much.
 const MAX_COOKIE_LEN: usize = 4096;
 
 /// The identifier of a session (H-2). It is a credential, so `Debug` does not show it.
@@ -65,7 +68,7 @@ impl Cookies {
     }
 
     /// Creates the cookies of the session with this id, without others.
-    pub fn of_session(push_id: PushId) -> Self {
+    pub fn for_session(push_id: PushId) -> Self {
         Self { push_id, others: Vec::new() }
     }
 
@@ -84,7 +87,7 @@ impl Cookies {
     ///
     /// Dates are compared with the response's own `Date`, because the two clocks may differ, or with `now` if it has
     /// none.
-    pub fn absorb(&mut self, response: &HeaderMap, now: SystemTime) {
+    pub fn update_from(&mut self, response: &HeaderMap, now: SystemTime) {
         let now = response.get(header::DATE).and_then(|value| date(value.to_str().ok()?)).unwrap_or(now);
         let lines = response.get_all(header::SET_COOKIE).iter().filter_map(|value| value.to_str().ok());
         for (line, (name, value)) in lines.filter_map(|line| Some((line, cookie_pair(line.split(';').next()?)?))) {
@@ -145,6 +148,7 @@ pub fn set_cookie(push_id: &PushId) -> Option<HeaderValue> {
     sensitive(&format!("{PUSH_ID}={}", push_id.0))
 }
 
+/// Returns a header value whose `Debug` output hides it.
 pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
@@ -190,7 +194,7 @@ mod tests {
         }
         let mut cookies = Cookies::default();
         assert_eq!(cookies.to_value().unwrap(), "push-id=0");
-        cookies.absorb(
+        cookies.update_from(
             &headers(&[("set-cookie", "push-id=4124758405; path=/"), ("set-cookie", "farm=west; Secure")]),
             SystemTime::UNIX_EPOCH,
         );
@@ -203,12 +207,12 @@ mod tests {
     #[test]
     fn h6_set_cookie_replaces() {
         let mut cookies = Cookies::default();
-        cookies.absorb(&headers(&[("set-cookie", "push-id=1")]), SystemTime::UNIX_EPOCH);
-        cookies.absorb(&headers(&[("server", "Cougar/9.5")]), SystemTime::UNIX_EPOCH);
+        cookies.update_from(&headers(&[("set-cookie", "push-id=1")]), SystemTime::UNIX_EPOCH);
+        cookies.update_from(&headers(&[("server", "Cougar/9.5")]), SystemTime::UNIX_EPOCH);
         assert_eq!(cookies.push_id().as_str(), "1");
-        cookies.absorb(&headers(&[("set-cookie", "push-id=abc")]), SystemTime::UNIX_EPOCH);
+        cookies.update_from(&headers(&[("set-cookie", "push-id=abc")]), SystemTime::UNIX_EPOCH);
         assert_eq!(cookies.push_id().as_str(), "abc");
-        cookies.absorb(&headers(&[("set-cookie", "push-id=not valid")]), SystemTime::UNIX_EPOCH);
+        cookies.update_from(&headers(&[("set-cookie", "push-id=not valid")]), SystemTime::UNIX_EPOCH);
         assert_eq!(cookies.push_id().as_str(), "abc");
     }
 
@@ -245,7 +249,7 @@ mod tests {
             ("; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Expires=Tue, 19 Jan 2038 03:14:07 GMT", false),
         ] {
             let mut cookies = Cookies::default();
-            cookies.absorb(&headers(&[("set-cookie", "push-id=7"), ("set-cookie", "farm=west")]), now);
+            cookies.update_from(&headers(&[("set-cookie", "push-id=7"), ("set-cookie", "farm=west")]), now);
             let lines = [format!("farm=east{attributes}"), format!("push-id=8{attributes}")];
             let with = |line: &str| {
                 let mut map = HeaderMap::new();
@@ -253,7 +257,7 @@ mod tests {
                 map
             };
             for line in &lines {
-                cookies.absorb(&with(line), now);
+                cookies.update_from(&with(line), now);
             }
             let expected = if deletes { "push-id=0" } else { "push-id=8; farm=east" };
             assert_eq!(cookies.to_value().unwrap(), expected, "{attributes:?}");
@@ -267,7 +271,7 @@ mod tests {
         for (date, kept) in [("Sat, 28 Nov 2026 11:59:00 GMT", true), ("Sat, 28 Nov 2026 12:01:00 GMT", false)] {
             let mut cookies = Cookies::default();
             let client_clock = if kept { "Tue, 19 Jan 2038 03:14:07 GMT" } else { "Thu, 01 Jan 1970 00:00:00 GMT" };
-            cookies.absorb(&headers(&[expires, ("date", date)]), httpdate::parse_http_date(client_clock).unwrap());
+            cookies.update_from(&headers(&[expires, ("date", date)]), httpdate::parse_http_date(client_clock).unwrap());
             assert_eq!(cookies.others.len(), usize::from(kept), "{date}");
         }
     }
@@ -278,10 +282,10 @@ mod tests {
         for n in 0..100 {
             let mut map = HeaderMap::new();
             map.insert(header::SET_COOKIE, HeaderValue::from_str(&format!("c{n}=v")).unwrap());
-            cookies.absorb(&map, SystemTime::UNIX_EPOCH);
+            cookies.update_from(&map, SystemTime::UNIX_EPOCH);
         }
         assert_eq!(cookies.others.len(), MAX_COOKIES);
-        cookies.absorb(&headers(&[("set-cookie", "push-id=secret")]), SystemTime::UNIX_EPOCH);
+        cookies.update_from(&headers(&[("set-cookie", "push-id=secret")]), SystemTime::UNIX_EPOCH);
         assert!(!format!("{cookies:?}").contains("secret"));
     }
 }

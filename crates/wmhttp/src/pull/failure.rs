@@ -140,7 +140,7 @@ impl Failure {
         Self::new(Kind::Redirect, text, "Correct the redirect at the origin, or set `source` to the stream's own URL.")
     }
 
-    pub(super) fn looped() -> Self {
+    pub(super) fn relay_loop() -> Self {
         Self::new(
             Kind::Loop,
             "relay loop: the origin's stream has already passed this publishing point".to_owned(),

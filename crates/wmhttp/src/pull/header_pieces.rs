@@ -31,6 +31,7 @@ impl HeaderPieces {
     /// # Errors
     /// The pieces are not a header, or cannot become one.
     pub(super) fn push(&mut self, piece: &Bytes, first: bool, last: bool) -> Result<Option<Header>, HeaderError> {
+        // A flagged first piece replaces an incomplete header, which another one has interrupted.
         if first {
             self.0.clear();
         }

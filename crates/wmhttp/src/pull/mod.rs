@@ -40,11 +40,12 @@ pub use failure::{Failure, Kind};
 /// Maximum number of consecutive restarts of Describe and Play, each less than [`RESTART_WINDOW`] after the previous
 /// one. It stops a loop with an origin whose header changes too fast, or that ends every stream immediately.
 const MAX_RESTARTS: u32 = 3;
+/// Time within which a restart counts as consecutive.
 const RESTART_WINDOW: Duration = Duration::from_secs(10);
 /// Number of bytes of the first body that identify its format.
-const SNIFFED: usize = 4;
+const SNIFF_BYTES: usize = 4;
 /// The first bytes of the Header Object's GUID.
-const ASF: [u8; SNIFFED] = [0x30, 0x26, 0xB2, 0x75];
+const ASF_MAGIC: [u8; SNIFF_BYTES] = [0x30, 0x26, 0xB2, 0x75];
 
 /// The configuration of a session.
 #[derive(Clone, Debug)]
@@ -108,7 +109,7 @@ enum State {
     },
     /// The body of its response arrives, but too little of it to identify the format.
     Sniffing {
-        begun: BytesMut,
+        received: BytesMut,
         via: Via,
         deadline: Instant,
     },
@@ -150,8 +151,10 @@ pub struct Session {
     authenticator: Authenticator,
     /// The number that the origin assigned to the session (client-id), as it was written.
     client_id: Option<String>,
+    /// A random name for this session (xClientGUID).
     guid: String,
     state: State,
+    /// Number of consecutive restarts, and the time of the last one.
     restarts: u32,
     restarted: Option<Instant>,
     outputs: VecDeque<Output>,
@@ -228,8 +231,8 @@ impl Session {
             _ => return self.fail(Failure::from_status(status, headers)),
         }
         let via = Via::from_headers(headers);
-        if via.leads_through(&self.config.via_pseudonym) {
-            return self.fail(Failure::looped());
+        if via.contains(&self.config.via_pseudonym) {
+            return self.fail(Failure::relay_loop());
         }
         if let Some(id) = client_id(headers) {
             self.client_id = Some(id);
@@ -240,7 +243,7 @@ impl Session {
                     return self.fail(Failure::malformed(format!("the origin answered with {what}, not a stream")));
                 }
                 self.state =
-                    State::Sniffing { begun: BytesMut::new(), via, deadline: now + self.config.response_timeout };
+                    State::Sniffing { received: BytesMut::new(), via, deadline: now + self.config.response_timeout };
             }
             Some(selected) => {
                 self.outputs.push_back(Output::Started(via));
@@ -285,7 +288,7 @@ impl Session {
             State::Down => {}
             // The end of the body is the end of the stream, as with a file.
             State::Plain { .. } => self.ended(),
-            State::Sniffing { begun, .. } if begun.is_empty() => {
+            State::Sniffing { received, .. } if received.is_empty() => {
                 self.fail(Failure::malformed("the origin's response is empty".to_owned()));
             }
             State::Sniffing { .. } | State::Described { .. } => {
@@ -327,6 +330,7 @@ impl Session {
         }
     }
 
+    /// Sends Describe: a request for the header ([MS-WMSP] 3.1).
     fn describe(&mut self, now: Instant) {
         self.request(&["no-cache,rate=1.000000,stream-time=0,stream-offset=0:0,request-context=1,max-duration=0"]);
         self.state = State::Describing { deadline: now + self.config.response_timeout };
@@ -345,6 +349,7 @@ impl Session {
         self.state = State::Playing { selected, deadline: now + self.config.response_timeout };
     }
 
+    /// Sends a GET with these `Pragma` directives and the headers of every request.
     fn request(&mut self, pragmas: &[&str]) {
         let url = self.route.url().clone();
         let mut headers = HeaderMap::new();
@@ -366,9 +371,10 @@ impl Session {
             put(PRAGMA, &format!("client-id={id}"));
         }
         put(CONNECTION, "close");
-        if let Some(via) = self.config.via.through(&self.config.via_pseudonym).to_value() {
+        if let Some(via) = self.config.via.with_hop(&self.config.via_pseudonym).to_value() {
             headers.insert(VIA, via);
         }
+        // Each request uses a new connection, so an exchange that is bound to one cannot continue.
         self.authenticator.connection_changes();
         if let Some(value) = self.authenticator.authorize_request("GET", &url) {
             headers.insert(Target::Server.answer_header(), value);
@@ -376,15 +382,17 @@ impl Session {
         self.outputs.push_back(Output::Request(Request { url, headers }));
     }
 
+    /// Answers a 401 response to Describe, or to Play of the streams `selected`.
     fn challenged(&mut self, headers: &HeaderMap, selected: Option<Vec<u8>>, now: Instant) {
-        let nobody = Login::default();
+        let no_login = Login::default();
         // After a redirect another server requires authentication. It must not receive the credentials of the first.
-        let at_home = self.route.url().origin() == self.config.url.origin();
+        let is_original_server = self.route.url().origin() == self.config.url.origin();
         let context = AuthContext {
             kind: headers::Kind::Setup,
             url: self.route.url(),
+            // Both authenticate a connection, and each request has its own.
             methods: Methods { negotiate: false, ntlm: false, ..self.config.auth_methods },
-            login: if at_home { &self.config.login } else { &nobody },
+            login: if is_original_server { &self.config.login } else { &no_login },
             random: self.config.random,
             // Only NTLM needs the time, and it is disabled above.
             wall_clock: || SystemTime::UNIX_EPOCH,
@@ -392,17 +400,17 @@ impl Session {
             tickets: false,
         };
         let mut step = self.authenticator.challenged(headers, &context);
-        if let AuthStep::Ask(_) = step {
+        if let AuthStep::NeedCredentials(_) = step {
             // A relay has no application that could supply credentials.
             step = self.authenticator.supply(None, &context);
         }
         match step {
-            AuthStep::Again => match selected {
+            AuthStep::Resend => match selected {
                 None => self.describe(now),
                 Some(selected) => self.play(selected, now),
             },
             AuthStep::Refused(failure) => self.fail(Failure::unauthorized(failure.text)),
-            AuthStep::Ask(_) | AuthStep::Ticket(_) | AuthStep::SetUp => {
+            AuthStep::NeedCredentials(_) | AuthStep::NeedTicket(_) | AuthStep::RepeatSetup => {
                 self.fail(Failure::unauthorized(
                     "the server answered 401 and offers no enabled authentication scheme".to_owned(),
                 ));
@@ -410,10 +418,11 @@ impl Session {
         }
     }
 
+    /// Follows a redirect. The new server describes the stream again.
     fn redirected(&mut self, status: u16, headers: &HeaderMap, now: Instant) {
         match self.route.follow(status, headers, self.config.https) {
-            Ok(elsewhere) => {
-                if elsewhere {
+            Ok(is_other_origin) => {
+                if is_other_origin {
                     self.authenticator.forget();
                     self.client_id = None;
                 }
@@ -425,19 +434,19 @@ impl Session {
 
     /// Identifies the format of the first body.
     fn sniff(&mut self, bytes: Bytes, now: Instant) {
-        let State::Sniffing { begun, via, deadline } = &mut self.state else { return };
+        let State::Sniffing { received, via, deadline } = &mut self.state else { return };
         let (via, deadline) = (via.clone(), *deadline);
-        let bytes = if begun.is_empty() && bytes.len() >= SNIFFED {
+        let bytes = if received.is_empty() && bytes.len() >= SNIFF_BYTES {
             bytes
         } else {
-            begun.put_slice(&bytes);
-            if begun.len() < SNIFFED {
+            received.put_slice(&bytes);
+            if received.len() < SNIFF_BYTES {
                 return;
             }
-            std::mem::take(begun).freeze()
+            std::mem::take(received).freeze()
         };
-        match bytes.first_chunk::<SNIFFED>() {
-            Some(&ASF) => {
+        match bytes.first_chunk::<SNIFF_BYTES>() {
+            Some(&ASF_MAGIC) => {
                 // Until the header has arrived, the response timeout applies.
                 self.state = State::Plain { deadline };
                 self.outputs.push_back(Output::Started(via));
@@ -456,6 +465,7 @@ impl Session {
         }
     }
 
+    /// Reads the Describe response up to the end of the header.
     fn read_description(&mut self, now: Instant) {
         let State::Described { decoder, pieces, .. } = &mut self.state else { return };
         loop {
@@ -482,6 +492,7 @@ impl Session {
         }
     }
 
+    /// Reads the packets of the Play response.
     fn read_stream(&mut self, now: Instant) {
         let State::Streaming(streaming) = &mut self.state else { return };
         loop {
@@ -583,6 +594,7 @@ fn other_content(headers: &HeaderMap) -> Option<String> {
 
 /// Formats a random GUID (version 4).
 fn guid(random: [u8; 16]) -> String {
+    // Version 4 in bits 76 to 79, and the variant `10` in bits 62 and 63 (RFC 9562, 5.4).
     let number = u128::from_be_bytes(random) & !(0xF000 << 64) & !(0xC << 60) | (4 << 76) | (8 << 60);
     let text = format!("{number:032X}");
     let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| text.get(range).unwrap_or_default());

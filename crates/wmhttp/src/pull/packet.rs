@@ -127,6 +127,7 @@ fn decode(mut frame: Bytes) -> Packet {
     let letter = frame.get(1).copied().unwrap_or_default();
     match letter {
         b'H' => {
+            // The prefix begins with a LocationId of 4 bytes and playIncarnation; AFFlags are next (2.2.3.1.2).
             let flags = frame.get(FRAMING_LEN + 5).copied().unwrap_or_default();
             frame.advance(FRAMING_LEN + PREFIX_LEN);
             Packet::Header { piece: frame, first: flags & FIRST_PIECE != 0, last: flags & LAST_PIECE != 0 }

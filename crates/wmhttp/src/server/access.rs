@@ -9,8 +9,8 @@
 //!
 //! // A line written by `htdigest`: the MD5 of `bob:push:secret`.
 //! let users: Users = "bob:push:0786f66609ee7d38256a25b55563aa64\n".parse()?;
-//! let rights = AccessPolicy { schemes: vec![Scheme::Digest], ..AccessPolicy::new(users) };
-//! # let _ = rights;
+//! let access = AccessPolicy { schemes: vec![Scheme::Digest], ..AccessPolicy::new(users) };
+//! # let _ = access;
 //! # Ok::<(), wmhttp::server::access::UsersError>(())
 //! ```
 
@@ -104,7 +104,7 @@ pub struct RequestLine<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     /// The credentials are missing or wrong.
-    Unknown,
+    Invalid,
     /// The credentials are right, but the nonce is no longer valid.
     Stale,
 }
@@ -123,29 +123,29 @@ pub struct Unauthorized {
 /// Authenticates requests.
 #[derive(Debug)]
 pub struct Authenticator {
-    rights: AccessPolicy,
+    access: AccessPolicy,
     nonces: Nonces,
 }
 
 impl Authenticator {
     /// Creates an authenticator that has issued no nonces yet.
-    pub fn new(rights: AccessPolicy) -> Self {
-        Self { rights, nonces: Nonces::default() }
+    pub fn new(access: AccessPolicy) -> Self {
+        Self { access, nonces: Nonces::default() }
     }
 
     /// Replaces the policy; issued nonces remain valid.
-    pub fn set_rights(&mut self, rights: AccessPolicy) {
-        self.rights = rights;
+    pub fn set_access(&mut self, access: AccessPolicy) {
+        self.access = access;
     }
 
     /// Returns whether a user of this name exists.
     pub fn knows(&self, user: &str) -> bool {
-        self.rights.users.has(user)
+        self.access.users.contains(user)
     }
 
     /// Authenticates an encoder and returns its user name.
     ///
-    /// `fresh` becomes the nonce of a challenge: it must come from a cryptographic random source and consist of letters
+    /// `new_nonce` becomes the nonce of a challenge: it must come from a cryptographic random source and consist of letters
     /// and digits.
     ///
     /// # Errors
@@ -154,13 +154,13 @@ impl Authenticator {
         &mut self,
         head: &RequestHead,
         line: RequestLine<'_>,
-        fresh: &str,
+        new_nonce: &str,
         policy: &Policy,
         now: Instant,
     ) -> Result<String, Reply> {
         let authorization = head.authorization.iter().find(|(name, _)| name == header::AUTHORIZATION);
         let authorization = authorization.map(|(_, value)| value);
-        self.authenticate(authorization, &head.accept_authentication, line, fresh, now).map_err(|denied| {
+        self.authenticate(authorization, &head.accept_authentication, line, new_nonce, now).map_err(|denied| {
             let text = "Authentication required to push to this publishing point";
             let outcome = Outcome::Unauthorized(Box::new(denied));
             Reply { close: false, outcome, ..Reply::error(policy, 401, text) }
@@ -168,7 +168,7 @@ impl Authenticator {
     }
 
     /// Authenticates the user of an Authorization header's value and returns the user name. `listed` are the schemes
-    /// that the client supports (H-4), and `fresh` is as in [`Authenticator::admit`].
+    /// that the client supports (H-4), and `new_nonce` is as in [`Authenticator::admit`].
     ///
     /// # Errors
     /// The contents of the 401 response.
@@ -177,35 +177,37 @@ impl Authenticator {
         authorization: Option<&HeaderValue>,
         listed: &[String],
         line: RequestLine<'_>,
-        fresh: &str,
+        new_nonce: &str,
         now: Instant,
     ) -> Result<String, Unauthorized> {
         let text = authorization.map(|value| lenient_text(value).trim().to_owned());
-        let refusal = match self.look_at(text.as_deref(), line, now) {
+        let refusal = match self.verify(text.as_deref(), line, now) {
             Ok(user) => return Ok(user),
             Err(refusal) => refusal,
         };
         let offered = self.offered(listed);
+        // A nonce that no challenge contains would displace one that a client uses.
         if offered.contains(&Scheme::Digest) {
-            self.nonces.issue_nonce(fresh, now + self.rights.nonce_lifetime);
+            self.nonces.issue_nonce(new_nonce, now + self.access.nonce_lifetime);
         }
-        let challenges = offered.into_iter().flat_map(|scheme| self.challenges(scheme, fresh, refusal)).collect();
+        let challenges = offered.into_iter().flat_map(|scheme| self.challenges(scheme, new_nonce, refusal)).collect();
         Err(Unauthorized { challenges, stale: refusal == Refusal::Stale, user: text.as_deref().and_then(claimed_user) })
     }
 
-    fn look_at(&mut self, authorization: Option<&str>, line: RequestLine<'_>, now: Instant) -> Result<String, Refusal> {
-        let text = authorization.ok_or(Refusal::Unknown)?;
-        let (scheme, rest) = text.split_once(' ').ok_or(Refusal::Unknown)?;
-        let scheme = scheme.parse().map_err(|_| Refusal::Unknown)?;
-        if !self.rights.schemes.contains(&scheme) {
-            return Err(Refusal::Unknown);
+    /// Checks the credentials in an Authorization header, and returns the user name.
+    fn verify(&mut self, authorization: Option<&str>, line: RequestLine<'_>, now: Instant) -> Result<String, Refusal> {
+        let text = authorization.ok_or(Refusal::Invalid)?;
+        let (scheme, rest) = text.split_once(' ').ok_or(Refusal::Invalid)?;
+        let scheme = scheme.parse().map_err(|_| Refusal::Invalid)?;
+        if !self.access.schemes.contains(&scheme) {
+            return Err(Refusal::Invalid);
         }
         match scheme {
-            Scheme::Basic => basic(&self.rights.users, rest.trim()).ok_or(Refusal::Unknown),
+            Scheme::Basic => basic(&self.access.users, rest.trim()).ok_or(Refusal::Invalid),
             Scheme::Digest => {
-                let answer = digest::Answer::parse(text).ok_or(Refusal::Unknown)?;
-                if !answer.is_right(&self.rights.users, line) {
-                    return Err(Refusal::Unknown);
+                let answer = digest::Answer::parse(text).ok_or(Refusal::Invalid)?;
+                if !answer.is_valid(&self.access.users, line) {
+                    return Err(Refusal::Invalid);
                 }
                 // Only a client that knows the password may learn the state of a nonce.
                 if self.nonces.consume_nonce(answer.nonce(), answer.count(), now) {
@@ -220,14 +222,15 @@ impl Authenticator {
     /// Returns the schemes that a client lists, or all if it lists none of ours, because Windows clients do not list
     /// Basic although they support it (H-4).
     fn offered(&self, listed: &[String]) -> Vec<Scheme> {
-        let schemes = self.rights.schemes.iter().copied();
+        let schemes = self.access.schemes.iter().copied();
         let is_listed = |scheme: &Scheme| listed.iter().any(|name| name.eq_ignore_ascii_case(scheme.name()));
         let both: Vec<_> = schemes.clone().filter(is_listed).collect();
         if both.is_empty() { schemes.collect() } else { both }
     }
 
+    /// Returns the challenges of a scheme: one for each algorithm of Digest.
     fn challenges(&self, scheme: Scheme, nonce: &str, refusal: Refusal) -> Vec<String> {
-        let users = &self.rights.users;
+        let users = &self.access.users;
         let realm = users.realm();
         match scheme {
             Scheme::Basic => vec![format!("Basic realm=\"{realm}\", charset=\"UTF-8\"")],
@@ -280,6 +283,7 @@ struct Nonce {
 }
 
 impl Nonces {
+    /// Adds a nonce, in place of the oldest if there are too many.
     fn issue_nonce(&mut self, text: &str, until: Instant) {
         if self.0.len() == MAX_NONCES {
             self.0.pop_front();

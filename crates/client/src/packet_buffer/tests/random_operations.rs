@@ -28,8 +28,8 @@ proptest! {
         ], 1..80),
     ) {
         let headers = [header(300), header(400)];
-        let buffer = of_packets(12);
-        let mut reader = buffer.reader(StartPosition::Oldest, by(policy));
+        let buffer = limited_to(12);
+        let mut reader = buffer.reader(StartPosition::Oldest, with_policy(policy));
         let (mut appended, mut arrived) = (0, Vec::<(u32, u32)>::new());
         for (step, operation) in operations.into_iter().chain([Operation::Take(u64::MAX); 12]).enumerate() {
             match operation {
@@ -84,8 +84,8 @@ proptest! {
         ], 1..120),
     ) {
         let headers = [header(300), header(400)];
-        let buffer = of_packets(8);
-        let mut reader = buffer.reader(StartPosition::Oldest, keeps());
+        let buffer = limited_to(8);
+        let mut reader = buffer.reader(StartPosition::Oldest, keeping_unacknowledged());
         reader.set_streaming(true);
         let (mut appended, mut arrived) = (0, Vec::new());
         let mut on_the_way = VecDeque::<(u32, u32)>::new();
@@ -93,7 +93,7 @@ proptest! {
         for (step, operation) in operations.into_iter().chain(all).enumerate() {
             let bytes = |packets: &VecDeque<(u32, u32)>| packets.iter().map(|(_, size)| u64::from(*size)).sum::<u64>();
             match operation {
-                Transfer::Append if !buffer.lock().is_held_back() => {
+                Transfer::Append if !buffer.lock().is_writer_blocked() => {
                     append(&buffer, &headers[step % 2], appended..appended + 1);
                     appended += 1;
                 }

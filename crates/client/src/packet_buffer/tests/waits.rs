@@ -38,7 +38,7 @@ fn waiting_readers_are_woken_when_enough_is_available() {
 #[test]
 fn a_reader_waits_for_no_more_than_half_of_the_limits() {
     let header = header(300);
-    let buffer = of_packets(8);
+    let buffer = limited_to(8);
     let reader = buffer.reader(StartPosition::Oldest, ReaderOptions::default());
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
@@ -81,7 +81,7 @@ fn a_reader_does_not_wait_beyond_its_end() {
     let mut context = Context::from_waker(&waker);
     let [mut one, mut other] = readers.each_ref().map(|reader| Box::pin(reader.ready(1000)));
     assert!(one.as_mut().poll(&mut context).is_pending() && other.as_mut().poll(&mut context).is_pending());
-    readers[0].monitor().end_here();
+    readers[0].monitor().end_at_head();
     assert_eq!(count.0.load(Ordering::SeqCst), 1, "its own end");
     assert!(one.as_mut().poll(&mut context).is_ready() && other.as_mut().poll(&mut context).is_pending());
     buffer.end();
@@ -92,8 +92,8 @@ fn a_reader_does_not_wait_beyond_its_end() {
 #[test]
 fn a_blocking_reader_blocks_the_writer_and_loses_nothing() {
     let header = header(300);
-    let buffer = of_packets(10);
-    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+    let buffer = limited_to(10);
+    let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Block));
     reader.set_streaming(true);
     let writer = std::thread::spawn({
         let buffer = Arc::clone(&buffer);
@@ -122,8 +122,8 @@ fn a_blocking_reader_blocks_the_writer_and_loses_nothing() {
 #[test]
 fn a_waiting_writer_is_woken_when_there_is_room_for_many() {
     let header = header(300);
-    let buffer = of_packets(8);
-    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+    let buffer = limited_to(8);
+    let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Block));
     reader.set_streaming(true);
     append(&buffer, &header, 0..9);
     let writer = std::thread::spawn({
@@ -145,8 +145,8 @@ fn a_waiting_writer_is_woken_when_there_is_room_for_many() {
 #[test]
 fn a_waiting_writer_is_woken_by_acknowledgements() {
     let header = header(300);
-    let buffer = of_packets(8);
-    let mut reader = buffer.reader(StartPosition::Oldest, keeps());
+    let buffer = limited_to(8);
+    let mut reader = buffer.reader(StartPosition::Oldest, keeping_unacknowledged());
     reader.set_streaming(true);
     append(&buffer, &header, 0..9);
     take_all(&mut reader);
@@ -169,8 +169,8 @@ fn a_waiting_writer_is_woken_by_acknowledgements() {
 #[test]
 fn an_inactive_reader_is_woken_by_dropped_packets() {
     let header = header(300);
-    let buffer = of_packets(5);
-    let reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Keyframe));
+    let buffer = limited_to(5);
+    let reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Keyframe));
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
     let mut context = Context::from_waker(&waker);
@@ -188,15 +188,15 @@ fn an_inactive_reader_is_woken_by_dropped_packets() {
 
 /// Whether the writer would have to wait now.
 fn held_back(buffer: &PacketBuffer) -> bool {
-    buffer.lock().is_held_back()
+    buffer.lock().is_writer_blocked()
 }
 
 #[test]
 fn only_streaming_readers_block_unless_none_streams() {
     let header = header(300);
-    let buffer = of_packets(5);
-    let down = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
-    let mut up = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+    let buffer = limited_to(5);
+    let down = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Block));
+    let mut up = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Block));
     append(&buffer, &header, 0..6);
     assert!(held_back(&buffer), "none streams, both are full");
     up.set_streaming(true);
@@ -216,8 +216,8 @@ fn only_streaming_readers_block_unless_none_streams() {
 #[test]
 fn a_wait_for_room_can_be_interrupted() {
     let header = header(300);
-    let buffer = of_packets(1);
-    let reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+    let buffer = limited_to(1);
+    let reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Block));
     reader.set_streaming(true);
     append(&buffer, &header, 0..5);
     let waiting = std::thread::spawn({
@@ -231,15 +231,15 @@ fn a_wait_for_room_can_be_interrupted() {
     assert_eq!(waiting.join().unwrap(), Err(Interrupted));
     buffer.interrupt(false);
     buffer.set_policy(DropPolicy::Block);
-    reader.set_options(by(DropPolicy::Keyframe));
+    reader.set_options(with_policy(DropPolicy::Keyframe));
     assert_eq!(buffer.wait_for_room(), Ok(()));
 }
 
 #[test]
 fn a_reader_waiting_for_an_overrun_is_woken() {
     let header = header(300);
-    let buffer = of_packets(5);
-    let reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Disconnect));
+    let buffer = limited_to(5);
+    let reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Disconnect));
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
     let mut context = Context::from_waker(&waker);
@@ -255,8 +255,8 @@ fn a_reader_waiting_for_an_overrun_is_woken() {
 #[test]
 fn a_paused_reader_does_not_block_and_resumes_at_a_key_frame() {
     let header = header(300);
-    let buffer = of_packets(15);
-    let mut reader = buffer.reader(StartPosition::Oldest, by(DropPolicy::Block));
+    let buffer = limited_to(15);
+    let mut reader = buffer.reader(StartPosition::Oldest, with_policy(DropPolicy::Block));
     reader.set_streaming(true);
     append(&buffer, &header, 0..5);
     take_all(&mut reader);

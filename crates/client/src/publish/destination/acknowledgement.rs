@@ -11,17 +11,18 @@ use std::time::{Duration, Instant};
 use super::DestinationTask;
 
 /// Interval before the first poll; it doubles with each further one, …
-const FIRST_POLL: Duration = Duration::from_millis(1);
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// … up to this interval.
-const SLOWEST_POLL: Duration = Duration::from_millis(20);
+const MAX_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Time to wait for a response after `$E` has arrived, in addition to two round trips. Servers that respond do so
-/// immediately; with the others, each end of a session takes this time twice.
+/// immediately; with the others, each end of a session takes this time twice: once for the response, and once for the
+/// peer's close.
 const ANSWER_GRACE: Duration = Duration::from_millis(100);
 /// The same behind a proxy: the round trip beyond it is unknown, and closing may discard what the proxy has not
 /// forwarded.
 const ANSWER_GRACE_OF_PROXY: Duration = Duration::from_millis(400);
 /// On a congested network, round trips take seconds and say nothing about the server.
-const LONGEST_GRACE: Duration = Duration::from_secs(2);
+const MAX_ANSWER_GRACE: Duration = Duration::from_secs(2);
 
 /// The schedule of the polls.
 #[derive(Debug, Default)]
@@ -36,14 +37,14 @@ impl AcknowledgementPoll {
 
     /// Schedules the first poll unless one is scheduled.
     fn start(&mut self, now: Instant) {
-        self.next.get_or_insert((now + FIRST_POLL, FIRST_POLL));
+        self.next.get_or_insert((now + MIN_POLL_INTERVAL, MIN_POLL_INTERVAL));
     }
 
     /// Schedules the next poll: soon if the last one released packets.
-    fn again(&mut self, advanced: bool, now: Instant) {
+    fn schedule_next(&mut self, advanced: bool, now: Instant) {
         let interval = match self.next {
-            Some((_, interval)) if !advanced => (interval * 2).min(SLOWEST_POLL),
-            Some(_) | None => FIRST_POLL,
+            Some((_, interval)) if !advanced => (interval * 2).min(MAX_POLL_INTERVAL),
+            Some(_) | None => MIN_POLL_INTERVAL,
         };
         self.next = Some((now + interval, interval));
     }
@@ -72,6 +73,7 @@ impl DestinationTask {
         }
     }
 
+    /// Polls the kernel once, and acts on what has arrived.
     pub(super) fn check_acknowledged(&mut self, now: Instant) {
         let mut advanced = false;
         if self.acknowledgement.needed {
@@ -81,7 +83,7 @@ impl DestinationTask {
         if self.session.awaits_acknowledgement() && self.client.is_acknowledged() == Some(true) {
             self.session.handle_acknowledged(self.answer_grace(), now);
         }
-        self.acknowledgement.poll.again(advanced, now);
+        self.acknowledgement.poll.schedule_next(advanced, now);
     }
 
     /// Releases the packets that have arrived; returns whether there were any.
@@ -90,7 +92,7 @@ impl DestinationTask {
         if self.may_be_unread(undelivered, now) {
             return false;
         }
-        let acknowledged = self.reader.acknowledge(self.body.map.data_in_last(undelivered));
+        let acknowledged = self.reader.acknowledge(self.body.layout.data_in_last(undelivered));
         self.acknowledgement.needed = acknowledged.more_needed;
         acknowledged.advanced
     }
@@ -98,14 +100,16 @@ impl DestinationTask {
     /// After the end of the body: reads what the peer still sends, and shuts down the connection gracefully.
     pub(super) fn close_gracefully(&mut self) {
         let by = self.session.close_by().unwrap_or_else(Instant::now);
-        self.body.undelivered = self.client.waiting();
+        self.body.undelivered = self.client.unsent_bytes();
         self.client.close_gracefully(self.answer_grace(), by.into());
     }
 
+    /// How long to wait for a response after the peer's TCP stack has acknowledged everything.
     fn answer_grace(&self) -> Duration {
-        let rtt = self.client.telemetry().map_or(Duration::ZERO, |told| Duration::from_micros(told.rtt.into()));
-        let least = if self.session.uses_proxy() { ANSWER_GRACE_OF_PROXY } else { ANSWER_GRACE };
-        (least + 2 * rtt).min(LONGEST_GRACE)
+        let rtt =
+            self.client.telemetry().map_or(Duration::ZERO, |telemetry| Duration::from_micros(telemetry.rtt.into()));
+        let base = if self.session.uses_proxy() { ANSWER_GRACE_OF_PROXY } else { ANSWER_GRACE };
+        (base + 2 * rtt).min(MAX_ANSWER_GRACE)
     }
 }
 
@@ -119,15 +123,15 @@ mod tests {
         let mut poll = AcknowledgementPoll::default();
         assert_eq!(poll.at(), None);
         poll.start(now);
-        poll.start(now + SLOWEST_POLL);
-        assert_eq!(poll.at(), Some(now + FIRST_POLL), "once started it continues");
+        poll.start(now + MAX_POLL_INTERVAL);
+        assert_eq!(poll.at(), Some(now + MIN_POLL_INTERVAL), "once started it continues");
         let mut waits = Vec::new();
         for _ in 0..8 {
-            poll.again(false, now);
+            poll.schedule_next(false, now);
             waits.push((poll.at().unwrap_or(now) - now).as_millis());
         }
         assert_eq!(waits, [2, 4, 8, 16, 20, 20, 20, 20]);
-        poll.again(true, now);
-        assert_eq!(poll.at(), Some(now + FIRST_POLL), "it continues");
+        poll.schedule_next(true, now);
+        assert_eq!(poll.at(), Some(now + MIN_POLL_INTERVAL), "it continues");
     }
 }

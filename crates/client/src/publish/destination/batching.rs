@@ -18,7 +18,9 @@ const BURST_BATCHES: u32 = 8;
 /// sent immediately.
 #[derive(Debug)]
 pub(super) struct WriteCoalescer {
+    /// Number of batches that may be sent without waiting. One is added for each interval, up to [`BURST_BATCHES`].
     credit: u32,
+    /// When packets were last taken.
     last: Option<Instant>,
 }
 
@@ -50,8 +52,8 @@ impl WriteCoalescer {
 }
 
 /// Waits for a packet. Until `gather_until`, it waits for a large batch instead.
-pub(super) async fn wait_for_batch(reader: &Reader, gather_until: Option<Instant>) {
-    if let Some(until) = gather_until {
+pub(super) async fn wait_for_batch(reader: &Reader, collect_until: Option<Instant>) {
+    if let Some(until) = collect_until {
         tokio::select! {
             // In this order, because setting a timer may need a system call.
             biased;

@@ -39,6 +39,7 @@ impl Control {
 }
 
 impl DestinationTask {
+    /// Carries out a command.
     pub(super) fn handle_command(&mut self, command: Command, now: Instant) {
         // Settings that were changed before the command was given apply to it.
         if self.control.has_changed().unwrap_or(false) {
@@ -61,8 +62,8 @@ impl DestinationTask {
                 self.cancel_retry();
                 self.shutdown.ending = false;
                 if !self.state.is_final() {
-                    self.break_off(now);
-                    self.step(Status::Closed, State::Closed, Hresult::OK, None);
+                    self.disconnect(now);
+                    self.change_state(Status::Closed, State::Closed, Hresult::OK, None);
                     self.mark_at_rest();
                 }
             }
@@ -82,6 +83,7 @@ impl DestinationTask {
         }
     }
 
+    /// Applies the requested state, after it has changed.
     pub(super) fn handle_control(&mut self, now: Instant) {
         let (settings, may_connect, drain_by) = {
             let control = self.control.borrow_and_update();
@@ -94,15 +96,16 @@ impl DestinationTask {
         if drain_by.is_some() {
             self.shutdown.drain_by = drain_by;
             if self.state.is_final() {
-                self.close_for_good();
+                self.close_permanently();
             }
         }
     }
 
+    /// Closes a destination that is not streaming, because the time for the end of the stream is over.
     fn stop_connecting(&mut self, now: Instant) {
         if !self.state.is_final() && !matches!(self.state, State::Streaming | State::Ending) {
             self.cancel_retry();
-            self.break_off(now);
+            self.disconnect(now);
             self.stop_with(Status::Closed, State::Closed, Hresult::OK, None);
         }
     }

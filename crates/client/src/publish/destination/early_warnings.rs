@@ -11,23 +11,24 @@ const MIN_WARNING_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct EarlyWarnings {
     /// A warning was reported since data last flowed.
-    told: bool,
-    told_at: Option<Instant>,
+    is_reported: bool,
+    reported_at: Option<Instant>,
 }
 
 impl EarlyWarnings {
     /// Records that data flows, so that the next threat is reported again.
     pub(super) fn data_flows(&mut self) {
-        self.told = false;
+        self.is_reported = false;
     }
 
-    fn handle_session_event(&mut self) {
-        *self = Self { told: true, told_at: Some(Instant::now()) };
+    /// Records that a warning was reported.
+    fn mark_reported(&mut self) {
+        *self = Self { is_reported: true, reported_at: Some(Instant::now()) };
     }
 
     /// Returns the earliest time for the warning that is due at `at`.
     fn not_before(&self, at: Instant) -> Instant {
-        self.told_at.map_or(at, |told| at.max(told + MIN_WARNING_INTERVAL))
+        self.reported_at.map_or(at, |reported| at.max(reported + MIN_WARNING_INTERVAL))
     }
 }
 
@@ -43,7 +44,7 @@ pub(super) enum Threat {
 impl DestinationTask {
     /// Returns the current threat and when to report it; each is reported once until data flows again.
     pub(super) fn early_warning(&self) -> Option<(Instant, Threat)> {
-        if self.early_warnings.told || !self.session.is_streaming() || !self.session.wants_data() {
+        if self.early_warnings.is_reported || !self.session.is_streaming() || !self.session.wants_data() {
             return None;
         }
         if self.flow.wants_room.is_some() {
@@ -58,9 +59,10 @@ impl DestinationTask {
         Some((self.early_warnings.not_before(self.flow.coalescer.last()? + idle_timeout * 3 / 4), Threat::Idle))
     }
 
+    /// Reports the current threat.
     pub(super) fn report_early_warning(&mut self) {
         let Some((_, threat)) = self.early_warning() else { return };
-        self.early_warnings.handle_session_event();
+        self.early_warnings.mark_reported();
         match threat {
             Threat::Stall => self.notice(
                 "the server has stopped taking data".to_owned(),

@@ -29,7 +29,7 @@ pub(super) struct Reporting {
     at_rest: Box<dyn Fn() + Send>,
     pub(super) dropped: Dropped,
     /// When the kernel was last queried for the connection's statistics.
-    asked_kernel_at: Option<Instant>,
+    telemetry_at: Option<Instant>,
 }
 
 impl Reporting {
@@ -41,7 +41,7 @@ impl Reporting {
             location: stats.location.clone(),
             at_rest,
             dropped: Dropped::default(),
-            asked_kernel_at: None,
+            telemetry_at: None,
         }
     }
 }
@@ -53,10 +53,18 @@ impl DestinationTask {
         (self.reporting.at_rest)();
     }
 
-    pub(super) fn step(&mut self, status: Status, new_state: State, hresult: Hresult, failure: Option<Failure>) {
+    /// Sets and reports a state, with its step and result code.
+    pub(super) fn change_state(
+        &mut self,
+        status: Status,
+        new_state: State,
+        hresult: Hresult,
+        failure: Option<Failure>,
+    ) {
         self.report(status, new_state, hresult, failure, None);
     }
 
+    /// As [`DestinationTask::change_state`], with the delay before the next attempt.
     pub(super) fn report(
         &mut self,
         status: Status,
@@ -82,7 +90,7 @@ impl DestinationTask {
 
     /// Records dropped packets. They are reported immediately, or together with later ones if the last report is
     /// recent.
-    pub(super) fn note_dropped(&mut self, packets: u64) {
+    pub(super) fn record_dropped(&mut self, packets: u64) {
         if packets == 0 {
             return;
         }
@@ -92,10 +100,11 @@ impl DestinationTask {
         }
     }
 
+    /// Reports the dropped packets recorded so far.
     pub(super) fn report_dropped(&mut self) {
         self.reporting.dropped.packets += self.reader.take_dropped();
         let progress = self.reader.progress();
-        self.tell_dropped(progress.taken, progress.dropped);
+        self.send_dropped_report(progress.taken, progress.dropped);
     }
 
     /// Called before sending stops: reports the dropped packets not reported yet, and those still queued, which will
@@ -104,11 +113,12 @@ impl DestinationTask {
         let progress = self.reader.progress();
         self.reporting.dropped.packets += self.reader.take_dropped() + progress.lag.packets;
         if self.reporting.dropped.packets > 0 {
-            self.tell_dropped(progress.taken, progress.dropped + progress.lag.packets);
+            self.send_dropped_report(progress.taken, progress.dropped + progress.lag.packets);
         }
     }
 
-    fn tell_dropped(&mut self, sent: u64, dropped: u64) {
+    /// Reports the dropped packets, and starts the time until the next report.
+    fn send_dropped_report(&mut self, sent: u64, dropped: u64) {
         self.reporting.dropped.report_at = Some(Instant::now() + DROPPED_INTERVAL);
         self.observer.report(DestinationEvent::Dropped {
             destination: self.reporting.name.clone(),
@@ -118,30 +128,32 @@ impl DestinationTask {
         });
     }
 
-    pub(super) fn want_key_frame(&self) {
+    /// Reports that upstream should send a key frame.
+    pub(super) fn request_key_frame(&self) {
         self.observer.report(DestinationEvent::KeyFrameWanted { destination: self.reporting.name.clone() });
     }
 
+    /// Reports a problem that does not stop the push, with its remedy.
     pub(super) fn notice(&self, text: String, remedy: &'static str) {
         self.observer.report(DestinationEvent::Notice { destination: self.reporting.name.clone(), text, remedy });
     }
 
     pub(super) fn set_state(&mut self, state: State) {
         self.state = state;
-        lock(&self.stats).note_state(state);
+        lock(&self.stats).record_state(state);
     }
 
     /// Queries the kernel's connection statistics if the last query is old enough.
-    pub(super) fn note_connection(&mut self) {
+    pub(super) fn update_telemetry(&mut self) {
         let now = Instant::now();
-        if self.reporting.asked_kernel_at.is_some_and(|at| now - at < TELEMETRY_INTERVAL) {
+        if self.reporting.telemetry_at.is_some_and(|at| now - at < TELEMETRY_INTERVAL) {
             return;
         }
-        self.reporting.asked_kernel_at = Some(now);
-        if let Some(told) = self.client.telemetry() {
+        self.reporting.telemetry_at = Some(now);
+        if let Some(telemetry) = self.client.telemetry() {
             let mut stats = lock(&self.stats);
-            stats.rtt = Some(Duration::from_micros(told.rtt.into()));
-            stats.unsent_bytes = Some(told.unsent);
+            stats.rtt = Some(Duration::from_micros(telemetry.rtt.into()));
+            stats.unsent_bytes = Some(telemetry.unsent);
         }
     }
 }

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::DestinationTask;
-use crate::publish::body_layout::BodyMap;
+use crate::publish::body_layout::BodyLayout;
 use crate::publish::lock;
 use wmhttp::failure::Cause;
 
@@ -30,7 +30,7 @@ pub(super) enum BodyEnd {
 /// The body of the current PushStart.
 #[derive(Default)]
 pub(super) struct Body {
-    pub(super) map: BodyMap,
+    pub(super) layout: BodyLayout,
     /// Number of bytes at the end of the body that the peer had not acknowledged when it responded or the connection
     /// was lost.
     pub(super) undelivered: u64,
@@ -40,7 +40,7 @@ impl DestinationTask {
     /// Returns how many bytes at the end of the body to send again, if the peer's TCP stack has acknowledged all but
     /// `undelivered`.
     pub(super) fn bytes_to_resend(&self, how: &BodyEnd, undelivered: u64, now: Instant) -> u64 {
-        let is_short = self.body.map.age(now) <= REFUSAL_RESEND_WINDOW;
+        let is_short = self.body.layout.age(now) <= REFUSAL_RESEND_WINDOW;
         let all = match *how {
             BodyEnd::Answer(status) => status >= 300 && is_short,
             // A reset can destroy the response of a rejection, but not after the end of the body.
@@ -48,26 +48,27 @@ impl DestinationTask {
                 self.peer_read_nothing(cause, undelivered, now) || (cause == Cause::Reset && is_short)
             }
         };
-        if all { self.body.map.len() } else { undelivered }
+        if all { self.body.layout.len() } else { undelivered }
     }
 
     /// Returns whether the whole body would be sent again if the connection were lost now, although the peer's TCP
     /// stack has acknowledged all but `undelivered`: it is so short that the loss could be a rejection, or the server
     /// does not seem to read it.
     pub(super) fn may_be_unread(&self, undelivered: u64, now: Instant) -> bool {
-        self.body.map.age(now) <= REFUSAL_RESEND_WINDOW || self.is_stuck(undelivered)
+        self.body.layout.age(now) <= REFUSAL_RESEND_WINDOW || self.is_stuck(undelivered)
     }
 
     /// Whether the peer currently accepts nothing, and has accepted so little that all of it may be in its socket
     /// buffers.
     fn is_stuck(&self, undelivered: u64) -> bool {
-        self.flow.full_since.is_some() && self.body.map.len().saturating_sub(undelivered) <= STALL_RESEND_BYTES
+        self.flow.full_since.is_some() && self.body.layout.len().saturating_sub(undelivered) <= STALL_RESEND_BYTES
     }
 
     /// Returns whether the server has read nothing of the body, although its TCP stack has acknowledged all but
     /// `undelivered`.
     pub(super) fn peer_read_nothing(&self, cause: Cause, undelivered: u64, now: Instant) -> bool {
-        let took_little = self.body.map.len().saturating_sub(undelivered) <= STALL_RESEND_BYTES;
+        let took_little = self.body.layout.len().saturating_sub(undelivered) <= STALL_RESEND_BYTES;
+        // A stall timeout says by itself that the peer accepts nothing. Other losses need the full queue as evidence.
         let stuck = took_little && cause == Cause::Stalled
             || self.is_stuck(undelivered) && matches!(cause, Cause::Reset | Cause::Closed);
         stuck || self.session.resume_is_unproven(now)
@@ -76,9 +77,9 @@ impl DestinationTask {
     /// Ends a body without a response to the whole of it. What has not arrived, and at least the last `rewind` bytes of
     /// data, is sent again; data that may not have arrived is counted.
     pub(super) fn on_body_interrupted(&mut self, rewind: u64) {
-        let fresh = self.body.map.data_in_last(self.body.map.fresh(Instant::now()));
+        let unread = self.body.layout.data_in_last(self.body.layout.possibly_unread(Instant::now()));
         let lost = self.rewind_for_resend(rewind);
-        let uncertain = self.reader.packets_in_last(fresh.saturating_sub(lost));
+        let uncertain = self.reader.packets_in_last(unread.saturating_sub(lost));
         lock(&self.stats).packets_uncertain += uncertain;
     }
 
@@ -86,34 +87,34 @@ impl DestinationTask {
     /// number of these bytes.
     pub(super) fn rewind_for_resend(&mut self, rewind: u64) -> u64 {
         let undelivered = std::mem::take(&mut self.body.undelivered);
-        let lost = self.body.map.data_in_last(undelivered).max(rewind);
+        let lost = self.body.layout.data_in_last(undelivered).max(rewind);
         self.rewind(lost);
-        self.forget_body();
+        self.discard_body();
         lost
     }
 
     /// Ends a body without sending anything again: whatever was sent is considered delivered.
-    pub(super) fn forget_body(&mut self) {
-        self.body.map = BodyMap::default();
+    pub(super) fn discard_body(&mut self) {
+        self.body.layout = BodyLayout::default();
         self.body.undelivered = 0;
-        self.has_room();
+        self.clear_full_queue();
         self.acknowledgement.needed = false;
         let _ = self.reader.acknowledge(0);
     }
 
     /// Closes the connection without `$E`. Data that has left this process may still arrive; the rest is sent again.
-    pub(super) fn break_off(&mut self, now: Instant) {
-        self.body.undelivered = self.client.waiting();
+    pub(super) fn disconnect(&mut self, now: Instant) {
+        self.body.undelivered = self.client.unsent_bytes();
         self.session.disconnect(now);
         self.session.not_delivered(self.body.undelivered);
         self.client.close();
         self.on_body_interrupted(0);
-        self.progress.begins_anew = true;
+        self.progress.restarts_at_key_frame = true;
     }
 
     /// Starts a new session at the most recent key frame, although the previous server already has the packets from
     /// there on. No packet is lost, and the first picture is complete.
-    pub(super) fn begin_at_key_frame(&mut self) {
+    pub(super) fn move_to_key_frame(&mut self) {
         let again = self.reader.move_to_key_frame();
         let mut stats = lock(&self.stats);
         stats.bytes_sent = stats.bytes_sent.saturating_sub(again);

@@ -45,10 +45,11 @@ impl DestinationTask {
         lock(&self.stats).retry_count = 0;
     }
 
-    pub(super) fn failed(&mut self, failure: Failure) {
+    /// Handles a failed attempt or push: schedules a retry, asks the application about it, or gives up.
+    pub(super) fn handle_failure(&mut self, failure: Failure) {
         let lost = matches!(failure.condition, Condition::Lost(_));
         self.on_body_interrupted(0);
-        self.progress.begins_anew = true;
+        self.progress.restarts_at_key_frame = true;
         let policy = self.control.borrow().settings.retry;
         let streamed = self.has_streamed(&failure);
         let begun = self.progress.streaming_since.take().is_some();
@@ -65,8 +66,9 @@ impl DestinationTask {
             stats.retry_count = self.retry.backoff.failures();
             stats.last_error = Some(failure.clone());
         }
+        // `Opened` reports the result of the first attempt, as WMT_OPENED does. Later attempts are reconnects.
         if !self.progress.was_opened && self.retry.backoff.failures() <= 1 {
-            self.step(Status::Opened, self.state, failure.hresult, Some(failure.clone()));
+            self.change_state(Status::Opened, self.state, failure.hresult, Some(failure.clone()));
         }
         if self.shutdown.ending || !self.shutdown.may_connect {
             // No retry is wanted, so data that has not arrived is lost.
@@ -90,7 +92,8 @@ impl DestinationTask {
         }
     }
 
-    pub(super) fn answered(&mut self, resume: bool) {
+    /// Continues with what the application has decided.
+    pub(super) fn handle_retry_decision(&mut self, resume: bool) {
         let Some(PendingRetryDecision { failure, delay, .. }) = self.retry.decision.take() else { return };
         if resume {
             self.retry_after(failure, delay);
@@ -99,6 +102,7 @@ impl DestinationTask {
         }
     }
 
+    /// Schedules and reports the next attempt.
     fn retry_after(&mut self, failure: Failure, delay: Duration) {
         self.progress.reconnecting = self.progress.was_opened;
         self.retry.at = Some(Instant::now() + delay);
@@ -107,7 +111,7 @@ impl DestinationTask {
 }
 
 /// Waits for the application's decision, if one is pending.
-pub(super) async fn answer_to(question: &mut Option<PendingRetryDecision>) -> bool {
+pub(super) async fn retry_decision_of(question: &mut Option<PendingRetryDecision>) -> bool {
     match question {
         // If the application's callback has panicked, the default answer applies.
         Some(question) => (&mut question.answer).await.unwrap_or(true),

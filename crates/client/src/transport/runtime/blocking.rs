@@ -17,9 +17,11 @@ use tokio::sync::oneshot;
 
 /// Maximum number of threads; further calls wait. An unresponsive name server blocks a thread for each destination.
 const MAX_THREADS: usize = 256;
-/// How long a thread waits for another call before it exits.
+/// How long a thread waits for another call before it exits. Calls come in groups, at the start of a push and after an
+/// outage.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 
+/// The process's threads for blocking calls.
 static POOL: Pool =
     Pool { queue: Mutex::new(Queue { jobs: VecDeque::new(), threads: 0, idle: 0 }), job_added: Condvar::new() };
 
@@ -63,6 +65,7 @@ impl Pool {
     fn run(&'static self, job: Job) -> io::Result<()> {
         let mut queue = self.lock();
         queue.jobs.push_back(job);
+        // An idle thread exists for each queued job, including the new one.
         if queue.jobs.len() <= queue.idle {
             self.job_added.notify_one();
             return Ok(());
@@ -98,6 +101,7 @@ impl Pool {
             let waited = self.job_added.wait_timeout(queue, IDLE_TIME).unwrap_or_else(PoisonError::into_inner);
             queue = waited.0;
             queue.idle -= 1;
+            // A job may have been added between the timeout and taking the lock.
             if waited.1.timed_out() && queue.jobs.is_empty() {
                 queue.threads -= 1;
                 return;

@@ -25,6 +25,7 @@ const ACKNOWLEDGEMENT_INTERVAL: Duration = Duration::from_millis(5);
 /// A duplicate of a connection's descriptor. The connection is closed only when this is dropped too.
 pub(in crate::transport) struct Socket {
     fd: OwnedFd,
+    /// Identifies the socket, which several descriptors may refer to.
     inode: u64,
 }
 
@@ -52,6 +53,7 @@ impl Socket {
         new.all(|other| other.inode == first.inode).then_some(first).and_then(Self::claim)
     }
 
+    /// Takes a socket for one connection, so that no other connection finds it.
     fn claim(found: Candidate) -> Option<Self> {
         if !CLAIMED_INODES.lock().unwrap_or_else(PoisonError::into_inner).insert(found.inode) {
             return None;
@@ -94,13 +96,14 @@ impl Socket {
         true
     }
 
+    /// Whether the peer has acknowledged everything that was sent.
     fn is_all_acknowledged(&self) -> bool {
-        self.telemetry().is_some_and(|told| told.outstanding == 0)
+        self.telemetry().is_some_and(|telemetry| telemetry.outstanding == 0)
     }
 
     /// Whether the connection is lost, so that no further acknowledgement can arrive.
     fn is_lost(&self) -> bool {
-        self.telemetry().is_none_or(|told| told.is_closed)
+        self.telemetry().is_none_or(|telemetry| telemetry.is_closed)
     }
 
     /// Queries the kernel.
@@ -131,6 +134,7 @@ struct Candidate {
 /// Returns the process's unclaimed connections to one of `peers`.
 fn candidates(peers: &[SocketAddr]) -> impl Iterator<Item = Candidate> {
     let descriptors = fs::read_dir("/proc/self/fd").ok();
+    // A copy, because the lock must not be held while the caller takes candidates one by one.
     let known = CLAIMED_INODES.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let sockets = descriptors.into_iter().flatten().filter_map(|entry| {
         let fd: RawFd = entry.ok()?.file_name().to_str()?.parse().ok()?;
@@ -176,6 +180,8 @@ pub fn tcp_info(fd: RawFd) -> Option<Telemetry> {
     }
     let u32_at = |at: usize| Some(u32::from_ne_bytes(info.get(at..at + 4)?.try_into().ok()?));
     let u64_at = |at: usize| Some(u64::from_ne_bytes(info.get(at..at + 8)?.try_into().ok()?));
+    // Offsets in `struct tcp_info` (linux/tcp.h): tcpi_rtt 68, tcpi_bytes_acked 120, tcpi_notsent_bytes 144,
+    // tcpi_bytes_sent 200, tcpi_bytes_retrans 208.
     let (acknowledged, unsent) = (u64_at(120)?, u32_at(144)?);
     // Counts each byte of data once. The acknowledged bytes also include one for the SYN and one for a FIN.
     let sent = u64_at(200)?.saturating_sub(u64_at(208)?);

@@ -65,6 +65,7 @@ fn reason(error: &Error) -> Option<&webpki::Error> {
     other.0.downcast_ref()
 }
 
+/// Whether a certificate was rejected because it is that of an authority.
 fn is_authority(error: &Error) -> bool {
     matches!(reason(error), Some(webpki::Error::CaUsedAsEndEntity))
 }

@@ -47,6 +47,7 @@ fn configure(arguments: &Arguments) -> Result<Config, Box<dyn Error>> {
 /// the plugin would also have the tokio feature `signal`, which panics if its host process has no free descriptors.
 fn signals() -> io::Result<mpsc::Receiver<i32>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    // Signals beyond the capacity wait in the thread; none is lost.
     let (sender, receiver) = mpsc::channel(8);
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
@@ -58,6 +59,7 @@ fn signals() -> io::Result<mpsc::Receiver<i32>> {
     Ok(receiver)
 }
 
+/// Runs the server until a signal stops it, and prints the addresses, then the statistics of the points.
 #[tokio::main]
 async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
     rlimit::raise_fd_limit(config.connection_limit());
@@ -81,7 +83,7 @@ async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
     tokio::select! {
         () = server.drain() => {}
         // A second signal skips the drain.
-        () = asked_to_end(&mut signals) => {}
+        () = wait_for_stop_signal(&mut signals) => {}
     }
     for (name, stats) in server.shutdown().await {
         println_flushed(&format!(
@@ -93,7 +95,7 @@ async fn run(arguments: &Arguments, config: Config) -> io::Result<()> {
 }
 
 /// Waits for a signal other than SIGHUP.
-async fn asked_to_end(signals: &mut mpsc::Receiver<i32>) {
+async fn wait_for_stop_signal(signals: &mut mpsc::Receiver<i32>) {
     while signals.recv().await == Some(SIGHUP) {}
 }
 

@@ -70,8 +70,8 @@ impl BoundsTable {
             ("max-connections-per-address", bounds.max_connections_per_address, 1),
             ("max-connection-rate", bounds.max_connection_rate as usize, 1),
             ("max-guesses", bounds.max_guesses as usize, 1),
-            ("max-head-bytes", bounds.max_head_bytes, ServerLimits::LEAST_HEAD_BYTES),
-            ("max-head-lines", bounds.max_head_lines, ServerLimits::LEAST_HEAD_LINES),
+            ("max-head-bytes", bounds.max_head_bytes, ServerLimits::MIN_HEAD_BYTES),
+            ("max-head-lines", bounds.max_head_lines, ServerLimits::MIN_HEAD_LINES),
             ("head-timeout", whole_seconds(bounds.head_timeout), 1),
             ("setup-timeout", whole_seconds(bounds.setup_timeout), 1),
             ("stall-timeout", whole_seconds(bounds.stall_timeout), 1),
@@ -85,6 +85,7 @@ impl BoundsTable {
     }
 }
 
+/// Returns the seconds of a time, rounded down, so that less than a second counts as 0 and is rejected.
 fn whole_seconds(time: Duration) -> usize {
     usize::try_from(time.as_secs()).unwrap_or(usize::MAX)
 }
@@ -102,7 +103,7 @@ mod tests {
     #[test]
     fn each_key_sets_its_limit() {
         let text = "[bounds]\nmax-connections = 1\nmax-connections-per-address = 2\nmax-connection-rate = 3\n\
-                    max-players-per-address = 4\nmax-guesses = 5\nguess-window = '6s'\nuncounted = ['10.0.0.0/8']\n\
+                    max-players-per-address = 4\nmax-failed_login_rate = 5\nguess-window = '6s'\nuncounted = ['10.0.0.0/8']\n\
                     max-head-bytes = '7KiB'\nmax-head-lines = 80\nhead-timeout = '9s'\nsetup-timeout = '11s'\n\
                     stall-timeout = '12s'\n";
         let expected = ServerLimits {

@@ -48,6 +48,7 @@ fn upper_case(unit: u16) -> u16 {
 
 /// `ComputeResponse` ([MS-NLMP] 3.3.2). `time` is a FILETIME, `target_info` a terminated list of `AV_PAIR`.
 pub(crate) fn response(key: &Key, server: [u8; 8], client: [u8; 8], time: u64, target_info: &[u8]) -> Response {
+    // `RespType`, `HiRespType`, and reserved bytes of `NTLMv2_CLIENT_CHALLENGE` ([MS-NLMP] 2.2.2.7).
     let version = [1, 1, 0, 0, 0, 0, 0, 0];
     let time = time.to_le_bytes();
     let temporary = [&version[..], &time, &client, &[0; 4], target_info, &[0; 4]].concat();

@@ -66,6 +66,8 @@ impl Challenge {
     /// What is wrong with the message.
     pub(crate) fn parse(message: &[u8]) -> Result<Self, String> {
         let fixed = || -> Option<(u32, [u8; 8])> {
+            // Message type at offset 8, flags at 20, the server's challenge at 24, target info at 40 ([MS-NLMP]
+            // 2.2.1.2).
             let is_challenge = message.starts_with(&SIGNATURE) && u32_at(message, 8)? == 2;
             is_challenge.then_some(())?;
             Some((u32_at(message, 20)?, message.get(24..32)?.try_into().ok()?))
@@ -143,6 +145,7 @@ impl Authenticate<'_> {
             let offset = Self::MIC_OFFSET + Self::MIC_LEN + payload.len();
             let len = u16::try_from(part.len()).map_err(|_| TOO_LONG)?.to_le_bytes();
             let offset = u32::try_from(offset).map_err(|_| TOO_LONG)?.to_le_bytes();
+            // Length, allocated length, and offset of a field in the payload.
             message.extend([&len[..], &len, &offset].concat());
             payload.extend(part);
         }
@@ -161,6 +164,7 @@ impl Authenticate<'_> {
 
 const TOO_LONG: &str = "the user name or the server's target info is too long for NTLM";
 
+/// Encodes UTF-16, little-endian.
 fn wide(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
@@ -179,6 +183,7 @@ fn payload(message: &[u8], at: usize) -> Option<&[u8]> {
     message.get(usize::try_from(offset).ok()?..)?.get(..usize::from(len))
 }
 
+/// Parses a list of `AV_PAIR` up to its terminator.
 fn pairs(mut list: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
     let mut pairs = Vec::new();
     while !list.is_empty() {
@@ -193,6 +198,7 @@ fn pairs(mut list: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
     Some(pairs)
 }
 
+/// Appends an `AV_PAIR`: id, length, value.
 fn append_pair(list: &mut Vec<u8>, id: u16, value: &[u8]) -> Result<(), String> {
     let len = u16::try_from(value.len()).map_err(|_| TOO_LONG)?;
     list.extend(id.to_le_bytes());

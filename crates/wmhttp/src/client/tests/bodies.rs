@@ -108,7 +108,7 @@ fn c12_header_change_at_every_remainder() {
     let first = header();
     let second = header();
     let change = FRAMING_LEN + 4 + second.bytes().len();
-    for rest in LEAST_FILLER..(change + 40) as u64 {
+    for rest in MIN_FILLER_BYTES..(change + 40) as u64 {
         let mut peer = Played::open(config(), &wms(204, "a"), &first);
         let State::Open { remaining, .. } = peer.session.state else { panic!() };
         peer.session.sent(remaining - rest);

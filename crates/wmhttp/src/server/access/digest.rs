@@ -40,7 +40,7 @@ impl Answer {
     }
 
     /// Returns whether this is a valid response of one of the users to this request.
-    pub(super) fn is_right(&self, users: &Users, line: RequestLine<'_>) -> bool {
+    pub(super) fn is_valid(&self, users: &Users, line: RequestLine<'_>) -> bool {
         let algorithm = match self.0.get("algorithm") {
             Some(name) => Algorithm::parse(name),
             None => Some(Algorithm::Md5),
@@ -48,6 +48,7 @@ impl Answer {
         let Some(algorithm) = algorithm.filter(|known| users.algorithms().any(|offered| offered == *known)) else {
             return false;
         };
+        // The client hashes the `uri` that it states, so that must be the target of this request.
         if self.get("realm") != users.realm() || path_of(self.get("uri")) != path_of(line.target) {
             return false;
         }
@@ -59,14 +60,14 @@ impl Answer {
         };
         let hash = algorithm.hash();
         let given = self.get("response").to_ascii_lowercase();
-        let is_right = |known: &str| {
+        let is_valid = |known: &str| {
             let right = response(hash, known, self.nonce(), counted, request.reveal());
             is_same(right.reveal(), &given)
         };
         let known = users.hashes(algorithm, &self.user());
         // Compare also for an unknown user, so that it takes as long as a wrong password.
-        let is_right = known.iter().map(String::as_str).chain(known.is_empty().then_some("")).any(is_right);
-        is_right && !known.is_empty()
+        let is_valid = known.iter().map(String::as_str).chain(known.is_empty().then_some("")).any(is_valid);
+        is_valid && !known.is_empty()
     }
 }
 

@@ -88,6 +88,7 @@ pub enum UsersError {
 #[derive(Clone)]
 pub struct Users {
     realm: String,
+    /// By algorithm and user name; several for a name that is not ASCII.
     hashes: HashMap<(Algorithm, String), Vec<String>>,
     /// The algorithms for which every user has a hash.
     algorithms: Vec<Algorithm>,
@@ -114,7 +115,7 @@ impl Users {
     }
 
     /// Returns whether a user of this name exists.
-    pub fn has(&self, user: &str) -> bool {
+    pub fn contains(&self, user: &str) -> bool {
         self.algorithms.first().is_some_and(|&algorithm| !self.hashes(algorithm, user).is_empty())
     }
 
