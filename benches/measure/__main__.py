@@ -11,6 +11,7 @@ import cpu
 import fanout
 import latency
 import memory
+import page
 import plots
 import pure
 import server
@@ -30,6 +31,7 @@ RESULTS = "bench-out/results.json"
 def main():
     parser = argparse.ArgumentParser(prog="benches/run", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="counted runs of each contender (5)")
+    parser.add_argument("--write-docs", action="store_true", help="also write the tables of docs/speed.md")
     parser.add_argument("parts", nargs="*", metavar="part", help=f"any of {', '.join([*PARTS, *ALSO, *BY_NAME])}; all but the last without a name")
     chosen = parser.parse_args()
     parts = [ALSO.get(name, name) for name in chosen.parts] or list(PARTS)
@@ -42,8 +44,9 @@ def main():
             results = json.load(file)
     for name in dict.fromkeys(parts):
         print(f"{name}:", file=sys.stderr, flush=True)
+        load = os.getloadavg()[0]
         results[name] = (PARTS | BY_NAME)[name].measure(chosen.rounds)
-        results[name]["at"] = time.strftime("%Y-%m-%d %H:%M")
+        results[name] |= {"at": time.strftime("%Y-%m-%d"), "load before": load}
         with open(RESULTS, "w") as file:
             json.dump(results, file, indent=1)
     with open("bench-out/results.md", "w") as file:
@@ -51,6 +54,8 @@ def main():
     with open("bench-out/results.md") as file:
         print(file.read())
     plots.draw(results)
+    if chosen.write_docs:
+        page.write(results)
     print("bench-out/ has this table as results.md, and plots as PNG and SVG", file=sys.stderr)
 
 

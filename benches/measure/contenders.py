@@ -8,6 +8,11 @@ def push(path, block, http, properties=""):
                   f"! asfpushsink location=http://127.0.0.1:{http}/p sync=false {properties}")
 
 
+def push_live(path, http):
+    """Pushes in real time, with default properties."""
+    return launch(f"filesrc location={path} ! asfpushsink location=http://127.0.0.1:{http}/p")
+
+
 def tcp(path, block, raw):
     return launch(f"filesrc location={path} blocksize={block} ! tcpclientsink host=127.0.0.1 port={raw} sync=false")
 

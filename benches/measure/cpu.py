@@ -5,7 +5,7 @@ from functools import partial
 
 import contenders
 import media
-from process import LOAD, Receiver, in_turns, median, usage
+from process import LOAD, Receiver, in_turns, median, spread, usage
 
 PUSH = "asfpushsink, blocks of 3200"
 TCP = "tcpclientsink, blocks of 3200"
@@ -71,11 +71,10 @@ def measure(rounds):
 
 
 def ratio(measured, one, other, without=None, of="cpu"):
-    """Returns the median of the ratios of paired runs, after subtracting the time of `without` from both."""
+    """Returns median, minimum and maximum of the ratios of paired runs, after subtracting the time of `without` from both."""
     columns = [[getattr(result, of) for result in measured.get(name, [])] for name in (one, other)]
     columns.append([result.cpu for result in measured.get(without, [])] if without else [0] * len(columns[0]))
-    ratios = [(a - c) / (b - c) for a, b, c in zip(*columns) if b > c]
-    return median(ratios) if ratios else None
+    return spread((a - c) / (b - c) for a, b, c in zip(*columns) if b > c)
 
 
 def median_of(measured, name, key):

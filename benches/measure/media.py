@@ -28,6 +28,16 @@ def encoded(packet_size, megabytes=400):
     return path
 
 
+def live(seconds):
+    """Returns a file of 2 Mbit/s in packets of 3,200 bytes, which takes this long if it is pushed in real time."""
+    path = f"bench-out/live-{seconds}.asf"
+    if not os.path.exists(path):
+        make("-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25,noise=alls=40:allf=t", "-t", str(seconds), "-c:v", "wmv2",
+             "-b:v", "2M", "-maxrate", "2M", "-bufsize", "1M", "-packet_size", "3200", "-f", "asf", path + ".part")
+        os.rename(path + ".part", path)
+    return path
+
+
 def aligned(packet_size, megabytes=400):
     """Returns the same with padding in the header, so that blocks of the packet size are packets, like a muxer's."""
     path = f"bench-out/aligned-{packet_size}-{megabytes}.asf"

@@ -82,6 +82,12 @@ def median(values):
     return statistics.median(values)
 
 
+def spread(values):
+    """Returns median, minimum and maximum of an iterable; `None` if it is empty."""
+    values = list(values)
+    return [median(values), min(values), max(values)] if values else None
+
+
 class Receiver:
     """Runs the null receiver during the block. Its ports are `raw`, `http`, and `silent`, which never responds to the end."""
 

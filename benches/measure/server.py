@@ -8,7 +8,7 @@ import subprocess
 import time
 from functools import partial
 
-from process import PLAYERS, PLUGINS, in_turns, median, output
+from process import PLAYERS, PLUGINS, in_turns, median, output, spread
 
 COUNT = 1000
 SECONDS = 10
@@ -20,6 +20,8 @@ MP3_KBIT = 320
 MP3_FRAME = 1044
 OURS = "asf-publishing-point, packets of 3200"
 ICECAST = "Icecast, mp3 of 320 kbit/s"
+# A program without a protocol: the bound for any server that sends each packet at once.
+BARE = "only reads and writes, pieces of 3200"
 FOLDER = "bench-out/server"
 
 
@@ -39,7 +41,7 @@ def measure(rounds, count=COUNT, seconds=SECONDS):
         "asf-publishing-point, packets of 1450": partial(run, publishing_point, "asf", 1450, KBIT),
         "asf-publishing-point, as a file, packets of 3200": partial(run, publishing_point, "asf-file", 3200, KBIT),
         "nginx, a file at 300 kbit/s": partial(run, nginx, "file", KBIT),
-        "only reads and writes, pieces of 3200": partial(run, relay, "icecast", 3200, KBIT),
+        BARE: partial(run, relay, "icecast", 3200, KBIT),
         "only reads and writes, pieces of 1450": partial(run, relay, "icecast", 1450, KBIT),
     }
     measured = in_turns(runs, min(rounds, ROUNDS), warm_up=False)
@@ -50,11 +52,19 @@ def measure(rounds, count=COUNT, seconds=SECONDS):
         rows.append({"name": name, "cpu": median(of_each), "runs": of_each, "memory": memory,
                      "p50": p50, "p99": p99, "max": longest})
     by_name = {row["name"]: row for row in rows}
-    ours, theirs = by_name.get(OURS), by_name.get(ICECAST)
+    ours, bare = by_name.get(OURS), by_name.get(BARE)
+
+    def ratio(one, other):
+        if one not in by_name or other not in by_name:
+            return None
+        return spread(a / b for a, b in zip(by_name[one]["runs"], by_name[other]["runs"]))
+
     return {
         "rows": rows,
-        "cpu/icecast": median(a / b for a, b in zip(ours["runs"], theirs["runs"])) if ours and theirs else None,
+        "cpu/icecast": ratio(OURS, ICECAST),
+        "bare/icecast": ratio(BARE, ICECAST),
         "p99 ms": ours and ours["p99"] / 1000,
+        "bare p99 ms": bare and bare["p99"] / 1000,
         "memory a player": ours and ours["memory"],
     }
 
