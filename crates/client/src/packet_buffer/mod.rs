@@ -320,20 +320,43 @@ impl ReaderState {
         if self.options.keeps_unacknowledged { self.acknowledged } else { self.next }
     }
 
-    /// Returns the fraction of the limits that a blocking reader uses, and whether it exceeds them.
-    fn blocking_usage(&self, ring: &Ring, default: Limits) -> (f64, bool) {
-        let lag =
-            if self.options.keeps_unacknowledged { self.lag_from(ring, self.acknowledged) } else { self.lag(ring) };
+    /// Returns the lag by which a blocking reader holds the writer back, and the limits that apply to it.
+    ///
+    /// Packets that were taken and may have to be sent again use memory, so they count towards the limit of bytes. They
+    /// do not count towards the limits of time and packets: these say how far the reader may be behind, and a file that
+    /// is pushed faster than it plays has many seconds on the way.
+    fn blocking_lag(&self, ring: &Ring, default: Limits) -> (Lag, Limits) {
         let limits = self.options.limits.unwrap_or(default);
-        (limits.used_by(&lag), limits.exceeded_by(&lag))
+        let lag = self.lag(ring);
+        if !self.options.keeps_unacknowledged {
+            return (lag, limits);
+        }
+        let kept = self.lag_from(ring, self.acknowledged);
+        // Without a limit of bytes, the other limits must bound the memory.
+        let lag = if limits.bytes == 0 { kept } else { Lag { bytes: kept.bytes, ..lag } };
+        (lag, limits)
     }
 
-    /// Whether packets are kept only because they are not acknowledged.
-    fn needs_acknowledgement(&self, ring: &Ring, policy: DropPolicy, limits: Limits) -> bool {
+    /// Returns the fraction of the limits that a blocking reader uses, from 0 to 1.
+    fn blocking_usage(&self, ring: &Ring, default: Limits) -> f64 {
+        let (lag, limits) = self.blocking_lag(ring, default);
+        limits.used_by(&lag)
+    }
+
+    /// Whether a blocking reader exceeds its limits.
+    fn blocks_writer(&self, ring: &Ring, default: Limits) -> bool {
+        let (lag, limits) = self.blocking_lag(ring, default);
+        limits.exceeded_by(&lag)
+    }
+
+    /// Whether many packets are kept only because they are not acknowledged. All limits count here, so that a stream in
+    /// real time keeps no more seconds of it than the limit of time says.
+    fn needs_acknowledgement(&self, ring: &Ring, policy: DropPolicy, default: Limits) -> bool {
         self.options.keeps_unacknowledged
             && self.acknowledged < self.next
             && self.policy(policy) == DropPolicy::Block
-            && self.blocking_usage(ring, limits).0 >= ACKNOWLEDGE_FROM
+            && self.options.limits.unwrap_or(default).used_by(&self.lag_from(ring, self.acknowledged))
+                >= ACKNOWLEDGE_FROM
     }
 
     /// Whether `bytes` are available, or the reader uses [`BATCH_BELOW`] of its limits, so that waiting longer could drop
@@ -362,13 +385,13 @@ impl State {
 
     /// Whether the writer must wait before it appends more.
     fn is_writer_blocked(&self) -> bool {
-        self.is_blocked(|reader| reader.blocking_usage(&self.ring, self.limits).1)
+        self.is_blocked(|reader| reader.blocks_writer(&self.ring, self.limits))
     }
 
     /// Whether the writer waits, and there is enough room to wake it.
     fn should_notify_writer(&self) -> bool {
         self.writer_waits
-            && !self.is_blocked(|reader| reader.blocking_usage(&self.ring, self.limits).0 > WAKE_WRITER_BELOW)
+            && !self.is_blocked(|reader| reader.blocking_usage(&self.ring, self.limits) > WAKE_WRITER_BELOW)
     }
 
     /// Whether the readers that may block the writer do so; `full` decides for each of them.

@@ -450,7 +450,7 @@ impl Slot {
             let queued = reader.options.limits.unwrap_or(state.limits).used_by(&lag);
             let blocks = !reader.idle && reader.policy(state.policy) == DropPolicy::Block;
             // Below this fraction the reader needs no acknowledgements, so the value would be out of date.
-            let held = reader.blocking_usage(&state.ring, state.limits).0;
+            let held = reader.blocking_usage(&state.ring, state.limits);
             let congestion = if blocks && held >= ACKNOWLEDGE_FROM { held } else { queued };
             Progress { received, taken, padding_saved, dropped, dropped_bytes, lag, congestion }
         })

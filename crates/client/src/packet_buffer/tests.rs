@@ -399,6 +399,41 @@ fn unacknowledged_packets_are_kept() {
     assert_eq!(reader.progress().dropped, 0);
 }
 
+/// Packets that were taken count only towards the limit of bytes, so a file that is pushed faster than it plays is not held
+/// back because many seconds of it are on the way. If it is pushed in real time, acknowledgements keep it within all limits.
+#[test]
+fn taken_packets_hold_the_writer_back_by_their_bytes() {
+    let header = header(300);
+    let second = Duration::from_secs(1);
+    for limits in [
+        Limits { time: second, bytes: 50 * 304, packets: 0 },
+        Limits { time: Duration::ZERO, bytes: 50 * 304, packets: 11 },
+    ] {
+        let buffer = PacketBuffer::new(limits);
+        let mut reader = buffer.reader(StartPosition::Oldest, keeps());
+        reader.set_streaming(true);
+        append(&buffer, &header, 0..12);
+        assert!(buffer.lock().is_writer_blocked(), "{limits:?}: 1.1 s and 12 packets are not taken");
+        let batch = reader.take(u64::MAX).unwrap();
+        assert!(batch.needs_acknowledgement, "{limits:?}");
+        assert!(!buffer.lock().is_writer_blocked(), "{limits:?}: all are taken");
+        append(&buffer, &header, 12..22);
+        take_all(&mut reader);
+        append(&buffer, &header, 22..32);
+        take_all(&mut reader);
+        assert!(!buffer.lock().is_writer_blocked(), "{limits:?}: 32 of 50");
+        assert_eq!(buffer.lock().ring.tail(), 0, "{limits:?}: all are kept");
+        for from in [32, 42] {
+            append(&buffer, &header, from..from + 10);
+            take_all(&mut reader);
+        }
+        assert!(buffer.lock().is_writer_blocked(), "{limits:?}: 52 of 50");
+        let _ = reader.acknowledge(10 * 304);
+        append(&buffer, &header, 52..53);
+        assert_eq!(buffer.lock().ring.kept().0, 11, "{limits:?}");
+    }
+}
+
 /// With any other policy no packets are kept, even if the reader's options request it.
 #[test]
 fn only_blocking_readers_keep_packets() {

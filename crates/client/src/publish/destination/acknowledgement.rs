@@ -88,11 +88,8 @@ impl DestinationTask {
 
     /// Releases the packets that have arrived; returns whether there were any.
     fn acknowledge_packets(&mut self, now: Instant) -> bool {
-        let undelivered = self.client.undelivered();
-        if self.may_be_unread(undelivered, now) {
-            return false;
-        }
-        let acknowledged = self.reader.acknowledge(self.body.layout.data_in_last(undelivered));
+        let kept = self.bytes_to_keep(self.client.undelivered(), now);
+        let acknowledged = self.reader.acknowledge(self.body.layout.data_in_last(kept));
         self.acknowledgement.needed = acknowledged.more_needed;
         acknowledged.advanced
     }

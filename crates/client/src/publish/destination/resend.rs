@@ -13,11 +13,15 @@ use crate::publish::body_layout::BodyLayout;
 use crate::publish::lock;
 use wmhttp::failure::Cause;
 
-/// A body that is rejected within this time is sent again from the beginning, …
+/// A body that is rejected within this time is sent again from the beginning.
 const REFUSAL_RESEND_WINDOW: Duration = Duration::from_secs(2);
-/// … and so is a body of which no more than this number of bytes was accepted before it stalled: the TCP stack accepts
-/// as many for a process that reads nothing.
+/// A body of which no more than this number of bytes was accepted before it stalled is also sent again from the
+/// beginning: the TCP stack accepts as many for a process that reads nothing.
 const STALL_RESEND_BYTES: u64 = 256 * 1024;
+/// Number of acknowledged bytes that the server may not have read. A receive buffer grows only while the server reads:
+/// servers that stopped after reading as fast as possible left up to 1.9 MB unread on Linux. The default limit of the
+/// packet buffer is twice this number, so there is room to continue while these bytes are kept.
+const MAX_UNREAD_BYTES: u64 = 4 * 1024 * 1024;
 
 /// How a body ended.
 pub(super) enum BodyEnd {
@@ -41,21 +45,26 @@ impl DestinationTask {
     /// `undelivered`.
     pub(super) fn bytes_to_resend(&self, how: &BodyEnd, undelivered: u64, now: Instant) -> u64 {
         let is_short = self.body.layout.age(now) <= REFUSAL_RESEND_WINDOW;
-        let all = match *how {
-            BodyEnd::Answer(status) => status >= 300 && is_short,
+        let len = self.body.layout.len();
+        match *how {
+            BodyEnd::Answer(status) if status >= 300 && is_short => len,
+            BodyEnd::Loss(cause) if self.peer_read_nothing(cause, undelivered, now) => len,
             // A reset can destroy the response of a rejection, but not after the end of the body.
-            BodyEnd::Loss(cause) => {
-                self.peer_read_nothing(cause, undelivered, now) || (cause == Cause::Reset && is_short)
-            }
-        };
-        if all { self.body.layout.len() } else { undelivered }
+            BodyEnd::Loss(Cause::Reset) if is_short => len.min(undelivered + MAX_UNREAD_BYTES),
+            BodyEnd::Answer(_) | BodyEnd::Loss(_) => undelivered,
+        }
     }
 
-    /// Returns whether the whole body would be sent again if the connection were lost now, although the peer's TCP
-    /// stack has acknowledged all but `undelivered`: it is so short that the loss could be a rejection, or the server
-    /// does not seem to read it.
-    pub(super) fn may_be_unread(&self, undelivered: u64, now: Instant) -> bool {
-        self.body.layout.age(now) <= REFUSAL_RESEND_WINDOW || self.is_stuck(undelivered)
+    /// Returns how many bytes at the end of the body must be kept, because they would be sent again if the connection
+    /// were lost now. The peer's TCP stack has acknowledged all but `undelivered`.
+    pub(super) fn bytes_to_keep(&self, undelivered: u64, now: Instant) -> u64 {
+        if self.is_stuck(undelivered) {
+            return self.body.layout.len();
+        }
+        // The body may still be rejected. Keeping all of it would stop a fast upstream until the time is over. A server
+        // that has read data accepts the body as far as is known, so only what it may not have read is kept.
+        let unread = if self.body.layout.age(now) <= REFUSAL_RESEND_WINDOW { MAX_UNREAD_BYTES } else { 0 };
+        undelivered + unread
     }
 
     /// Whether the peer currently accepts nothing, and has accepted so little that all of it may be in its socket
