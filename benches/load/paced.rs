@@ -16,8 +16,8 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\nServer: Cougar/9.6\r\nSet-Cookie: push-id=1\r\n\
     Pragma: no-cache, timeout=60000\r\nContent-Length: 0\r\n\r\n";
 
-/// Pushes `burst` packets at a time, and prints one line: `p50 p99 max` of the latency in microseconds, and `wake-ups a
-/// second` of all threads except the peer's.
+/// Pushes `burst` packets at a time, and prints one line: `p50 p99 max` of the latency in microseconds, and for all threads
+/// except the peer's, wake-ups a second and the processor time in percent.
 pub fn run(element: &str, mbit: f64, burst: u32, seconds: u64) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -46,13 +46,13 @@ pub fn run(element: &str, mbit: f64, burst: u32, seconds: u64) {
 
     let interval = Duration::from_secs_f64(f64::from(burst) * PACKET as f64 * 8.0 / (mbit * 1e6));
     let begun = Instant::now();
-    let (mut rendered, mut next, mut wakes_before) = (vec![begun], 1, None);
+    let (mut rendered, mut next, mut before) = (vec![begun], 1, None);
     while begun.elapsed() < WARM_UP + Duration::from_secs(seconds) {
         let buffers: Vec<_> = (next..next + burst).map(|n| media.packet(n).to_vec()).collect();
         let due = begun + interval * (next / burst);
         thread::sleep(due.saturating_duration_since(Instant::now()));
         if begun.elapsed() >= WARM_UP {
-            wakes_before.get_or_insert_with(|| (Instant::now(), next, wakes()));
+            before.get_or_insert_with(|| (Instant::now(), next, Work::so_far()));
         }
         for buffer in buffers {
             rendered.push(Instant::now());
@@ -60,8 +60,10 @@ pub fn run(element: &str, mbit: f64, burst: u32, seconds: u64) {
         }
         next += burst;
     }
-    let (since, first, wakes_before) = wakes_before.unwrap();
-    let wakes = (wakes() - wakes_before) as f64 / since.elapsed().as_secs_f64();
+    let (since, first, before) = before.unwrap();
+    let (work, seconds) = (Work::so_far(), since.elapsed().as_secs_f64());
+    let wakes = (work.wakes - before.wakes) as f64 / seconds;
+    let percent = (work.cpu - before.cpu).as_secs_f64() / seconds * 100.0;
     thread::sleep(Duration::from_millis(200));
     drop(upstream);
     peer.unwrap().join().unwrap();
@@ -71,19 +73,35 @@ pub fn run(element: &str, mbit: f64, burst: u32, seconds: u64) {
     let mut times: Vec<_> = arrived.iter().map(|(n, at)| *at - rendered[*n as usize]).collect();
     times.sort();
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_micros();
-    println!("{} {} {} {wakes:.1}", at(0.5), at(0.99), at(1.0));
+    println!("{} {} {} {wakes:.1} {percent:.2}", at(0.5), at(0.99), at(1.0));
 }
 
-/// Voluntary context switches of all threads except the peer's: a thread that has waited is woken up.
-fn wakes() -> u64 {
-    let tasks = fs::read_dir("/proc/self/task").unwrap();
-    let statuses = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok());
-    statuses
-        .filter(|status| !status.starts_with("Name:\tpeer\n"))
-        .filter_map(|status| {
-            status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:\t")?.parse::<u64>().ok())
-        })
-        .sum()
+/// What all threads except the peer's have done.
+struct Work {
+    /// Voluntary context switches: a thread that has waited is woken up.
+    wakes: u64,
+    /// Processor time.
+    cpu: Duration,
+}
+
+impl Work {
+    fn so_far() -> Self {
+        let mut work = Self { wakes: 0, cpu: Duration::ZERO };
+        for task in fs::read_dir("/proc/self/task").unwrap() {
+            let task = task.unwrap().path();
+            let read = |name| fs::read_to_string(task.join(name)).unwrap_or_default();
+            let status = read("status");
+            if status.starts_with("Name:\tpeer\n") {
+                continue;
+            }
+            let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:\t"));
+            work.wakes += switches.map_or(0, |count| count.parse().unwrap());
+            // Its first number is the time on a processor in nanoseconds, which is finer than the clock ticks of `stat`.
+            let running = read("schedstat").split(' ').next().and_then(|time| time.parse().ok());
+            work.cpu += Duration::from_nanos(running.unwrap_or_default());
+        }
+        work
+    }
 }
 
 /// The numbers of the packets that have arrived completely, and when.

@@ -12,7 +12,7 @@ FRAMES = {1: 2, 2: 3, 10: 16, 100: 156}
 
 
 def measure(rounds):
-    """Returns rows of {name, mbit, burst, p50, p99, max, wakes}: microseconds, and wake-ups per second."""
+    """Returns rows of {name, mbit, burst, p50, p99, max, wakes, cpu}: microseconds, wake-ups per second, and percent of a processor."""
     runs = {}
     for mbit in (1, 2, 10, 100):
         for burst in sorted({1, FRAMES[mbit]}):
@@ -22,7 +22,7 @@ def measure(rounds):
     rows = []
     for (name, mbit, burst), results in in_turns(runs, min(rounds, ROUNDS), warm_up=False).items():
         columns = zip(*([float(figure) for figure in result.split()] for result in results))
-        p50, p99, longest, wakes = (median(column) for column in columns)
+        p50, p99, longest, wakes, cpu = (median(column) for column in columns)
         rows.append({"name": name, "mbit": mbit, "burst": burst,
-                     "p50": p50, "p99": p99, "max": longest, "wakes": wakes})
+                     "p50": p50, "p99": p99, "max": longest, "wakes": wakes, "cpu": cpu})
     return {"rows": rows}

@@ -91,9 +91,9 @@ SECTIONS = {
         text("name"), text("destinations"), figure("cpu", ".2f"), figure("throughput", ".2f"),
         figure("rss", ".0f", 1e6))),
     "latency": ("Live, packets of 3,200 bytes", (
-        "", "Mbit/s", "packets at once", "p50 µs", "p99 µs", "max µs", "wake-ups/s"), (
+        "", "Mbit/s", "packets at once", "p50 µs", "p99 µs", "max µs", "wake-ups/s", "CPU %"), (
         text("name"), text("mbit"), text("burst"), figure("p50", ".0f"), figure("p99", ".0f"), figure("max", ".0f"),
-        figure("wakes", ".0f"))),
+        figure("wakes", ".0f"), figure("cpu", ".2f"))),
     "memory": ("Heap", ("packet", "buffer", "allocations a packet", "peak KiB", "of it the log's limit"), (
         text("packet"), text("block"), figure("allocations", ".3f"), figure("heap", ".0f", 1024),
         figure("log", ".0f", 1024))),

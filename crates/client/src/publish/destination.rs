@@ -217,7 +217,7 @@ impl DestinationTask {
     async fn next_event(&mut self) -> TaskEvent {
         let wants_data = self.session.wants_data() && self.flow.wants_room.is_none();
         let deadline = self.session.deadline();
-        let collect_until = self.flow.coalescer.until(Instant::now());
+        let batch_wait = self.flow.coalescer.batch_wait(Instant::now());
         let may_disconnect = self.disconnects_on_overrun();
         let early_warning_at = self.early_warning().map(|(at, _)| at);
         let acknowledgement_at = self.acknowledgement.poll.at();
@@ -227,7 +227,7 @@ impl DestinationTask {
         let decision = &mut retry.decision;
         tokio::select! {
             incoming = client.next(wants_room) => TaskEvent::Transport(incoming),
-            () = wait_for_batch(reader, collect_until), if wants_data => TaskEvent::Data,
+            () = wait_for_batch(reader, batch_wait), if wants_data => TaskEvent::Data,
             () = at(deadline), if deadline.is_some() => TaskEvent::Deadline,
             () = at(retry_at), if retry_at.is_some() => TaskEvent::Retry,
             () = reader.wait_until_overrun(), if may_disconnect => TaskEvent::Overrun,
@@ -401,7 +401,7 @@ impl DestinationTask {
             }
             self.body.layout.append_data(len, now);
             self.session.sent(len);
-            self.flow.coalescer.taken(now);
+            self.flow.coalescer.taken(len, now);
             self.early_warnings.data_flows();
             lock(&self.stats).record_sent(len, now);
             if self.session.has_output() {
