@@ -410,7 +410,7 @@ fn taken_packets_hold_the_writer_back_by_their_bytes() {
         Limits { time: Duration::ZERO, bytes: 50 * 304, packets: 11 },
     ] {
         let buffer = PacketBuffer::new(limits);
-        let mut reader = buffer.reader(StartPosition::Oldest, keeps());
+        let mut reader = buffer.reader(StartPosition::Oldest, keeping_unacknowledged());
         reader.set_streaming(true);
         append(&buffer, &header, 0..12);
         assert!(buffer.lock().is_writer_blocked(), "{limits:?}: 1.1 s and 12 packets are not taken");
