@@ -170,8 +170,8 @@ impl Settings {
         (self.stats_update_interval > 0).then(|| ms(self.stats_update_interval))
     }
 
-    /// Returns the settings of the destination at `url`. `proxy` is the result of [`ProxySettings::config`], which reads
-    /// the environment and is therefore called once for all destinations.
+    /// Returns the settings of the destination at `url`. `proxy` is the result of [`ProxySettings::config`], which
+    /// reads the environment and is therefore called once for all destinations.
     pub(super) fn destination(&self, url: Url, proxy: &ProxyConfig) -> publish::Settings {
         let template = self.template_url.as_deref().and_then(Directives::template_path);
         publish::Settings {

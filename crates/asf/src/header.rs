@@ -173,8 +173,8 @@ impl Header {
         self.bytes == other.bytes || relevant(self).is_some_and(|own| relevant(other) == Some(own))
     }
 
-    /// The objects that a decoder may need, including those inside the Header Extension, sorted, because their order has
-    /// no meaning. `None` if one of them is broken.
+    /// The objects that a decoder may need, including those inside the Header Extension, sorted, because their order
+    /// has no meaning. `None` if one of them is broken.
     fn objects_for_decoding(&self) -> Option<Vec<Vec<u8>>> {
         let (header, _) = self.split();
         let mut needed = Vec::new();
@@ -294,7 +294,8 @@ struct Children {
 impl Children {
     /// Reads the children up to the first invalid one.
     ///
-    /// # Errors If a required object is missing or invalid.
+    /// # Errors
+    /// If a required object is missing or invalid.
     fn read(header: &[u8]) -> Result<Self, Error> {
         let mut file = None;
         let mut streams = Vec::new();
@@ -360,7 +361,8 @@ impl FileProperties {
 
     /// Reads the fields that follow the File Properties' times, at offset 80.
     ///
-    /// # Errors If the object is too short, or the packets do not have a fixed size that fits into `$D`.
+    /// # Errors
+    /// If the object is too short, or the packets do not have a fixed size that fits into `$D`.
     fn read(object: &Object<'_>) -> Result<Self, Error> {
         let mut fields = object.from(80);
         let (Some(preroll_ms), Some(flags), Some(minimum), Some(maximum), Some(max_bitrate)) =
@@ -391,7 +393,8 @@ impl Stream {
 
     /// Reads the type and number of a stream.
     ///
-    /// # Errors If the object is too short.
+    /// # Errors
+    /// If the object is too short.
     fn read(object: &Object<'_>) -> Result<Self, Error> {
         let kind = object.from(24).array();
         let number = object.from(72).u16();

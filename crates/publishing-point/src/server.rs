@@ -176,7 +176,8 @@ impl Deref for Server {
 
 /// Listens on an address.
 ///
-/// # Errors The error of the system, with the address.
+/// # Errors
+/// The error of the system, with the address.
 async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))

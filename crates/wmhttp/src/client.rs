@@ -64,8 +64,8 @@ enum State {
     Asking { deadline: Instant, target: Target, kind: Kind, connection: Connection },
     /// Between requests; the next one uses `connection`.
     Ready { connection: Connection },
-    /// A PushStart was sent, and `remaining` bytes of its body are left, always [`MIN_FILLER_BYTES`] or more. Data is held
-    /// back until the request is `connected`, so that it does not pile up for an unreachable server.
+    /// A PushStart was sent, and `remaining` bytes of its body are left, always [`MIN_FILLER_BYTES`] or more. Data is
+    /// held back until the request is `connected`, so that it does not pile up for an unreachable server.
     Open { remaining: u64, connected: bool },
     /// The body of the PushStart is complete; its response is awaited.
     Full { deadline: Instant },

@@ -39,7 +39,8 @@ impl<'a> Objects<'a> {
 
     /// Returns the first object and the bytes after it.
     ///
-    /// # Errors If its size is impossible.
+    /// # Errors
+    /// If its size is impossible.
     fn split_first(&self) -> Result<(Object<'a>, &'a [u8]), Error> {
         let broken = |reason| Error::InvalidHeader { object: "object", offset: self.offset as u64, reason };
         let mut head = Cursor::new(self.rest);

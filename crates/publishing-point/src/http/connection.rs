@@ -300,8 +300,8 @@ async fn serve_http<H: Handler>(
                 break;
             }
             () = connection.close.notified() => break,
-            // This check limits the time for the whole head, even if its bytes arrive slowly. The library's own timeout is
-            // longer, because it also applies between the requests of an encoder.
+            // This check limits the time for the whole head, even if its bytes arrive slowly. The library's own timeout
+            // is longer, because it also applies between the requests of an encoder.
             _ = idle_check.tick() => if connection.is_idle() {
                 break;
             },

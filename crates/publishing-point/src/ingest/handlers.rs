@@ -79,7 +79,8 @@ impl Ingest {
     /// Handles a PushSetup or PushStart. Returns `None` if the session ended without a response, so that the connection
     /// must be closed.
     ///
-    /// # Errors The reply to a refused request, and its user.
+    /// # Errors
+    /// The reply to a refused request, and its user.
     async fn push(
         &self,
         connection: &Arc<Connection>,

@@ -20,7 +20,8 @@ const SOURCE_WAIT_TIMEOUT: Duration = Duration::from_secs(9);
 /// Waits for the stream of a point that pulls it on demand, and keeps it pulled until the result is dropped. At other
 /// points the result is immediate.
 ///
-/// # Errors The response to a player whose wait ended without a stream, or whose request has passed this point before.
+/// # Errors
+/// The response to a player whose wait ended without a stream, or whose request has passed this point before.
 pub(super) async fn stream(point: &Arc<PublishingPoint>, headers: &HeaderMap) -> Result<Option<SourceDemand>, Answer> {
     let via = Via::from_headers(headers);
     let source = point.source();

@@ -61,8 +61,8 @@ impl StreamSelection {
         let all = |number: fn(&RawStreamNumber) -> Option<u16>| {
             self.0.iter().all(|entry| [entry.from, entry.to].iter().all(|n| number(n).is_some_and(exists)))
         };
-        // The decimal reading is used only if it names existing streams and the hexadecimal one does not. Up to stream 9
-        // both are the same.
+        // The decimal reading is used only if it names existing streams and the hexadecimal one does not. Up to stream
+        // 9 both are the same.
         let decimal = !all(|number| Some(number.hexadecimal)) && all(|number| number.decimal.or(Some(NO_STREAM)));
         let meant = move |number: RawStreamNumber| match number.decimal {
             Some(number) if decimal => number,

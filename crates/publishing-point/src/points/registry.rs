@@ -76,7 +76,8 @@ impl Registry {
     }
 
     /// Replaces the configuration. Points that it no longer names end, unless they were created from a template.
-    /// `new_points` are the points that are new in it; `recorders` are the recorders that existing points need from now on.
+    /// `new_points` are the points that are new in it; `recorders` are the recorders that existing points need from now
+    /// on.
     pub(crate) fn set_config(
         &self,
         config: Config,

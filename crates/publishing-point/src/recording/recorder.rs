@@ -67,8 +67,8 @@ enum Item {
 }
 
 impl Recorder {
-    /// Starts the thread. It creates the first file when it receives the first header. Disk errors are shown as errors of
-    /// the publishing point with this `activity`.
+    /// Starts the thread. It creates the first file when it receives the first header. Disk errors are shown as errors
+    /// of the publishing point with this `activity`.
     ///
     /// # Errors
     /// If the system cannot start a thread.

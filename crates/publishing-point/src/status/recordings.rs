@@ -79,7 +79,8 @@ impl Downloads {
 
 /// Opens a file for reading; returns it with its length.
 ///
-/// # Errors The error of the system, or an error if the path is not a regular file.
+/// # Errors
+/// The error of the system, or an error if the path is not a regular file.
 async fn open(path: &Path) -> io::Result<(File, u64)> {
     // A symbolic link must not make the server read another file.
     let mut options = tokio::fs::OpenOptions::new();

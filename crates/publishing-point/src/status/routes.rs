@@ -309,8 +309,8 @@ impl Status {
         })
     }
 
-    /// Authenticates the client with `authenticate`, and counts failed logins. `denied` is logged for a user without the right:
-    /// the reason, and the name of the point.
+    /// Authenticates the client with `authenticate`, and counts failed logins. `denied` is logged for a user without
+    /// the right: the reason, and the name of the point.
     ///
     /// # Errors
     /// The refusal; `None` if the user does not have the right.

@@ -11,7 +11,8 @@ const PUSH_ID: &str = "push-id";
 const MAX_PUSH_ID: usize = 255;
 /// Maximum number of cookies besides the push-id that are kept.
 const MAX_COOKIES: usize = 16;
-/// Maximum length of the name and the value of a cookie that is kept, in bytes; RFC 6265 6.1 asks browsers for this much.
+/// Maximum length of the name and the value of a cookie that is kept, in bytes; RFC 6265 6.1 asks browsers for this
+/// much.
 const MAX_COOKIE_LEN: usize = 4096;
 
 /// The identifier of a session (H-2). It is a credential, so `Debug` does not show it.

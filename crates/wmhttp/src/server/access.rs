@@ -145,8 +145,8 @@ impl Authenticator {
 
     /// Authenticates an encoder and returns its user name.
     ///
-    /// `new_nonce` becomes the nonce of a challenge: it must come from a cryptographic random source and consist of letters
-    /// and digits.
+    /// `new_nonce` becomes the nonce of a challenge: it must come from a cryptographic random source and consist of
+    /// letters and digits.
     ///
     /// # Errors
     /// The 401 response (S-6). The connection stays open, even after a PushStart (3.2.5.2).

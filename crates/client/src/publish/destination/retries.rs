@@ -31,9 +31,9 @@ impl DestinationTask {
     /// Whether the push has streamed for so long that `failure` is not a further consecutive failure.
     pub(super) fn has_streamed(&self, failure: &Failure) -> bool {
         let policy = self.control.borrow().settings.retry;
-        // A server that accepts each push and drops it immediately is not a success: streaming must last for retry-delay,
-        // so that there is no more than one attempt per retry-delay. Two encoders that displace each other both stream
-        // while the other waits, so only a longer time shows that this one has the publishing point again.
+        // A server that accepts each push and drops it immediately is not a success: streaming must last for
+        // retry-delay, so that there is no more than one attempt per retry-delay. Two encoders that displace each other
+        // both stream while the other waits, so only a longer time shows that this one has the publishing point again.
         let displaced = failure.condition == Condition::Displaced;
         let success = if displaced { 2 * policy.delay_max.max(policy.delay) } else { policy.delay };
         self.progress.streaming_since.is_some_and(|since| since.elapsed() >= success)

@@ -172,7 +172,8 @@ pub fn tcp_info(fd: RawFd) -> Option<Telemetry> {
     let mut info = [0_u8; TCP_INFO_LEN];
     let mut len = libc::socklen_t::try_from(info.len()).ok()?;
     #[expect(unsafe_code, reason = "no safe binding offers TCP_INFO")]
-    // SAFETY: the kernel refuses a number that is not an open socket of TCP, and writes at most `len` bytes into `info`.
+    // SAFETY: the kernel refuses a number that is not an open socket of TCP, and writes at most `len` bytes into
+    // `info`.
     let result =
         unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut len) };
     if result != 0 || usize::try_from(len).ok()? < TCP_INFO_LEN {

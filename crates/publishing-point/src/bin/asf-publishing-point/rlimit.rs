@@ -5,8 +5,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// Descriptors that the server needs beside those of its connections: listeners, recordings, sources and the runtime.
 const SPARE_DESCRIPTORS: u64 = 64;
 
-/// Raises the limit to the highest one that the system allows, because shells set 1024, which is less than the number of
-/// players that may come; warns if it is still too low for `connections`.
+/// Raises the limit to the highest one that the system allows, because shells set 1024, which is less than the number
+/// of players that may come; warns if it is still too low for `connections`.
 pub fn raise_fd_limit(connections: usize) {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, maximum)| setrlimit(Resource::RLIMIT_NOFILE, maximum, maximum).map(|()| maximum));
