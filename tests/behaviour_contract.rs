@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 use peak_alloc::PeakAlloc;
 use test_support::media;
-use test_support::peer::{PATIENCE, Peer, wms};
+use test_support::peer::{Peer, TEST_TIMEOUT, wms};
 use test_support::pipeline::{Pushing, until};
 use test_support::recording_server::RecordingServer;
 use test_support::server::{Server, listen};
@@ -49,7 +49,7 @@ fn stalling(bytes: usize) -> Server {
                 Ok(_) | Err(_) => return,
             }
         }
-        thread::sleep(PATIENCE);
+        thread::sleep(TEST_TIMEOUT);
     })
 }
 
@@ -101,9 +101,9 @@ fn times_of_calls(location: &str) -> Vec<Duration> {
 fn watched<T: Send>(pushing: &Pushing, work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let working = scope.spawn(work);
-        let patience = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while !working.is_finished() {
-            if Instant::now() > patience {
+            if Instant::now() > deadline {
                 pushing.stop();
                 panic!("the chain function waits");
             }

@@ -11,7 +11,7 @@ use gst::ResourceError as Code;
 use gst::prelude::*;
 use test_support::media;
 use test_support::peer::{Connection, Peer, ours, relay, wms};
-use test_support::pipeline::{Pushing, end, feed, status, status_nick};
+use test_support::pipeline::{Pushing, end, push_bytes, status, status_nick};
 use wmhttp::Hresult;
 
 /// Replaces the resolver of this process; the result depends on the name.
@@ -74,9 +74,9 @@ fn answers(text: String) -> Script {
 fn happen(cause: &Cause, retries: i32) -> (Pushing, Option<Peer>, Option<Connection>) {
     let common = format!("sync=false retries={retries} retry-delay=600000 retry-delay-max=600000");
     let begun = |properties: String| {
-        let (pushing, source) = Pushing::by_hand(&properties);
+        let (pushing, source) = Pushing::with_feed_source(&properties);
         pushing.play();
-        feed(&source, media::stream(10, 40));
+        push_bytes(&source, media::stream(10, 40));
         pushing
     };
     match cause {
@@ -90,7 +90,7 @@ fn happen(cause: &Cause, retries: i32) -> (Pushing, Option<Peer>, Option<Connect
             (pushing, Some(peer), left)
         }
         Cause::Start(script, properties) => {
-            let peer = Peer::with_little_room();
+            let peer = Peer::with_small_buffer();
             let pushing = begun(format!("{common} location={} {properties}", peer.location()));
             let mut connection = peer.accept();
             connection.set_up(&wms(204, "one"));
@@ -251,13 +251,13 @@ fn c14_connections() {
 #[test]
 fn c14_a_stall() {
     for retries in [0, -1] {
-        let peer = Peer::with_little_room();
-        let (pushing, source) = Pushing::by_hand(&format!(
+        let peer = Peer::with_small_buffer();
+        let (pushing, source) = Pushing::with_feed_source(&format!(
             "location={} sync=false retries={retries} retry-delay=600000 stall-timeout=500",
             peer.location()
         ));
         pushing.play();
-        feed(&source, media::stream(7000, 40));
+        push_bytes(&source, media::stream(7000, 40));
         let mut connection = peer.accept();
         connection.set_up(&wms(204, "one"));
         let details = if retries == 0 {
@@ -313,7 +313,7 @@ fn proxies() {
 #[test]
 fn unusable_proxies() {
     for proxy in ["socks5://proxy.test:1080", "https://proxy.test", "http://"] {
-        let (pushing, _source) = Pushing::by_hand(&format!("location=http://127.0.0.1:9/ proxy={proxy}"));
+        let (pushing, _source) = Pushing::with_feed_source(&format!("location=http://127.0.0.1:9/ proxy={proxy}"));
         assert!(pushing.pipeline.set_state(gst::State::Paused).is_err());
         let (error, details) = pushing.wait_for_error();
         assert!(error.matches(Code::Settings), "{error:?}");
@@ -338,7 +338,7 @@ fn retry_after() {
         ("Thu, 22 Oct 2026 07:28:00 GMT", 600_000),
     ] {
         let peer = Peer::new();
-        let (pushing, _source) = Pushing::by_hand(&format!("location={} retry-delay=1", peer.location()));
+        let (pushing, _source) = Pushing::with_feed_source(&format!("location={} retry-delay=1", peer.location()));
         pushing.play();
         let mut connection = peer.accept();
         connection.request();
@@ -348,7 +348,7 @@ fn retry_after() {
     }
 
     let peer = Peer::new();
-    let (pushing, _source) = Pushing::by_hand(&format!("location={} retry-delay=1", peer.location()));
+    let (pushing, _source) = Pushing::with_feed_source(&format!("location={} retry-delay=1", peer.location()));
     pushing.play();
     let mut connection = peer.accept();
     connection.request();
@@ -361,15 +361,16 @@ fn retry_after() {
 fn c15_session_not_found() {
     for status in [404, 408, 412] {
         let peer = Peer::new();
-        let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false retry-delay=10", peer.location()));
+        let (pushing, source) =
+            Pushing::with_feed_source(&format!("location={} sync=false retry-delay=10", peer.location()));
         pushing.play();
-        feed(&source, media::stream(10, 40));
+        push_bytes(&source, media::stream(10, 40));
         let mut connection = peer.accept();
         connection.set_up(&ours(204, "one"));
         connection.packet();
         connection.data(10);
         connection.reset();
-        feed(&source, media::packet(10, 40));
+        push_bytes(&source, media::packet(10, 40));
         let mut connection = peer.accept();
         assert_eq!(connection.request().push_id(), "one");
         connection.answer(&ours(status, "one"));
@@ -394,7 +395,8 @@ fn c15_session_not_found() {
 #[test]
 fn the_error_names_the_url() {
     let peer = Peer::new();
-    let (pushing, _source) = Pushing::by_hand(&format!("location={} retries=1 retry-delay=1", peer.location()));
+    let (pushing, _source) =
+        Pushing::with_feed_source(&format!("location={} retries=1 retry-delay=1", peer.location()));
     pushing.play();
     for _ in 0..2 {
         let mut connection = peer.accept();

@@ -8,7 +8,7 @@ use std::fs;
 
 use asf_publishing_point::{Config, PointConfig, Server};
 use tempfile::TempDir;
-use test_support::apache::{Apache, Asking};
+use test_support::apache::{Apache, RequiredAuth};
 use test_support::kerberos::Realm;
 use test_support::media;
 use test_support::pipeline::gst_launch;
@@ -28,7 +28,7 @@ fn c5_tickets() {
         [(true, vec![], true), (false, user("secret"), true), (false, user("wrong"), false), (false, vec![], false)]
     {
         let has_password = !user.is_empty();
-        let apache = Apache::new(server.addr(), Asking::Kerberos(&realm), "");
+        let apache = Apache::new(server.addr(), RequiredAuth::Kerberos(&realm), "");
         let before = server.stats("concert").unwrap().packets;
         let output = gst_launch()
             .args(["-m", "filesrc", &format!("location={}", file.display()), "!", "asfpushsink", "sync=false"])

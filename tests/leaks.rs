@@ -10,7 +10,7 @@ const CHILD: &str = "LEAKS_CHILD";
 /// Runs this test again in a separate process.
 fn child(task: &str) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "a_leak_is_found", "--nocapture"]).env(CHILD, task).env(leaks::PATIENCE, "1");
+    command.args(["--exact", "a_leak_is_found", "--nocapture"]).env(CHILD, task).env(leaks::TIMEOUT_VARIABLE, "1");
     command.output().unwrap()
 }
 
@@ -24,10 +24,10 @@ fn a_leak_is_found() {
         }
         return;
     }
-    let leaky = child("leak");
-    let said = String::from_utf8_lossy(&leaky.stderr);
-    assert_eq!(leaky.status.code(), Some(101), "{said}");
-    assert!(said.contains("leaked") && said.contains("AsfPushSink"), "{said}");
-    let tidy = child("tidy");
-    assert!(tidy.status.success(), "{}", String::from_utf8_lossy(&tidy.stderr));
+    let with_leak = child("leak");
+    let output = String::from_utf8_lossy(&with_leak.stderr);
+    assert_eq!(with_leak.status.code(), Some(101), "{output}");
+    assert!(output.contains("leaked") && output.contains("AsfPushSink"), "{output}");
+    let without_leak = child("tidy");
+    assert!(without_leak.status.success(), "{}", String::from_utf8_lossy(&without_leak.stderr));
 }

@@ -14,7 +14,7 @@ use gst::prelude::*;
 use test_support::auth_server;
 use test_support::media;
 use test_support::peer::Peer;
-use test_support::pipeline::{Pushing, end, feed};
+use test_support::pipeline::{Pushing, end, push_bytes};
 
 /// A string that occurs in no other text.
 const PASSWORD: &str = "OPENSESAME";
@@ -88,7 +88,7 @@ fn found() -> Vec<String> {
 /// One push, with the password in a property or in the location.
 fn push(scheme: &str, in_location: bool) {
     let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand("sync=false auth-methods=basic+digest+ntlm+negotiate");
+    let (pushing, source) = Pushing::with_feed_source("sync=false auth-methods=basic+digest+ntlm+negotiate");
     if in_location {
         // The test's own copies are not freed.
         let login = unwatched(|| peer.location().replace("http://", &format!("http://bob:{PASSWORD}@")));
@@ -100,7 +100,7 @@ fn push(scheme: &str, in_location: bool) {
         pushing.sink.set_property("user-pw", PASSWORD);
     }
     pushing.play();
-    feed(&source, media::stream(20, 40));
+    push_bytes(&source, media::stream(20, 40));
     end(&source);
     // The server's side runs in this process too.
     let mut connection = peer.accept();

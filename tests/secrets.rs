@@ -11,7 +11,7 @@ use gst::prelude::*;
 use test_support::auth_server;
 use test_support::media;
 use test_support::peer::Peer;
-use test_support::pipeline::{Pushing, end, feed};
+use test_support::pipeline::{Pushing, end, push_bytes};
 
 const PASSWORD: &str = "OPENSESAME";
 /// The server's side of NTLM is gss-ntlmssp, which a build does not require.
@@ -69,13 +69,13 @@ fn no_secret_is_shown() {
         [PASSWORD, PUSH_ID, "REFUSED"].into_iter().chain(messages).map(str::to_owned).collect();
     for scheme in SCHEMES {
         let peer = Peer::new();
-        let (pushing, source) = Pushing::by_hand("sync=false auth-methods=basic+digest+ntlm+negotiate");
+        let (pushing, source) = Pushing::with_feed_source("sync=false auth-methods=basic+digest+ntlm+negotiate");
         let watch = pushing.pipeline.add_property_deep_notify_watch(None, true);
         let login = format!("http://STUDIO%5Cbob:{PASSWORD}@");
         pushing.sink.set_property("location", peer.location().replace("http://", &login));
         pushing.sink.set_property("user-pw", PASSWORD);
         pushing.play();
-        feed(&source, media::stream(20, 40));
+        push_bytes(&source, media::stream(20, 40));
         end(&source);
         let mut connection = peer.accept();
         secrets.extend(auth_server::serve(&mut connection, scheme, PASSWORD, PUSH_ID));

@@ -108,7 +108,7 @@ impl Servers {
             End::Fin => connection.close_writing(),
             End::Reset => {
                 upstream.hold(true);
-                connection.set_patience(Duration::from_millis(100));
+                connection.set_timeout(Duration::from_millis(100));
             }
             End::Unheard | End::InSetup => {}
         }

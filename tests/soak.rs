@@ -252,7 +252,7 @@ fn endure(
         }
         thread::sleep(Duration::from_millis(20));
     }
-    servers.iter_mut().for_each(FaultyServer::heal);
+    servers.iter_mut().for_each(FaultyServer::end_fault);
     // Where bodies were read slowly, sending the backlog takes time.
     for n in 0..SERVERS {
         until("all stream again", || pushing.state_of(n) == "streaming");

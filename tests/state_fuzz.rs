@@ -18,7 +18,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use test_support::media;
-use test_support::peer::PATIENCE;
+use test_support::peer::TEST_TIMEOUT;
 use test_support::pipeline::{Pushing, until};
 use test_support::server::listen;
 
@@ -283,7 +283,7 @@ fn watch(current: &[CurrentOperation], over: &AtomicBool) {
         let now = counts();
         if now != seen {
             (seen, since) = (now, Instant::now());
-        } else if since.elapsed() > 2 * PATIENCE {
+        } else if since.elapsed() > 2 * TEST_TIMEOUT {
             let what: Vec<_> = current.iter().map(|current| current.what.lock().unwrap().clone()).collect();
             eprintln!("hangs: {what:?}");
             std::process::abort();
@@ -316,7 +316,7 @@ fn random_treatment_by_several_threads() {
     test_support::pipeline::init();
     glib::log_set_always_fatal(glib::LogLevels::LEVEL_CRITICAL | glib::LogLevels::LEVEL_ERROR);
     let one_push = |seed, time| {
-        let (pushing, _) = Pushing::by_hand(&format!("location={}", locations[0]));
+        let (pushing, _) = Pushing::with_feed_source(&format!("location={}", locations[0]));
         treat(&pushing, &locations, seed, time);
         pushing.sink.downgrade()
     };

@@ -8,7 +8,7 @@ use asf::Header;
 use gst::prelude::*;
 use test_support::media;
 use test_support::peer::{Connection, Head, Peer, unauthorized, wms};
-use test_support::pipeline::{Pushing, end, feed, status, until};
+use test_support::pipeline::{Pushing, end, push_bytes, status, until};
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
 
@@ -21,14 +21,14 @@ const DIGEST: &str = "Digest realm=\"live\",nonce=\"one\",qop=\"auth\",algorithm
 
 /// Creates a pipeline that pushes [`PACKETS`] packets when it plays.
 fn pushing(peer: &Peer, properties: &str) -> Pushing {
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false {properties}", peer.location()));
+    let (pushing, source) = Pushing::with_feed_source(&format!("location={} sync=false {properties}", peer.location()));
     // The parser of pipeline descriptions would log a password.
     if !properties.contains("user-id") {
         pushing.sink.set_property("user-id", "STUDIO\\bob");
         pushing.sink.set_property("user-pw", "hush");
     }
     pushing.play();
-    feed(&source, media::stream(PACKETS, STEP));
+    push_bytes(&source, media::stream(PACKETS, STEP));
     end(&source);
     pushing
 }
@@ -99,11 +99,12 @@ fn c5_c13_h4_h6_digest() {
 #[test]
 fn c5_reconnect_tries_once_more() {
     let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false on-error=never", peer.location()));
+    let (pushing, source) =
+        Pushing::with_feed_source(&format!("location={} sync=false on-error=never", peer.location()));
     pushing.sink.set_property("user-id", "bob");
     pushing.sink.set_property("user-pw", "hush");
     pushing.play();
-    feed(&source, media::stream(PACKETS, STEP));
+    push_bytes(&source, media::stream(PACKETS, STEP));
     for answer in [unauthorized(&[DIGEST]), wms(204, "one")] {
         let mut connection = peer.accept();
         connection.request();
@@ -187,7 +188,7 @@ fn basic_must_be_enabled_and_causes_a_warning() {
 fn credentials_of_destinations() {
     let peers = [Peer::new(), Peer::new(), Peer::new()];
     let with = |peer: &Peer, login: &str| peer.location().replace("http://", &format!("http://{login}@"));
-    let (pushing, source) = Pushing::by_hand("sync=false auth-methods=basic");
+    let (pushing, source) = Pushing::with_feed_source("sync=false auth-methods=basic");
     pushing.sink.set_property("location", with(&peers[0], "alice:a%3Ab"));
     pushing.sink.set_property("locations", format!("{},{}", with(&peers[1], "bob:b"), peers[2].location()));
     pushing.sink.set_property("user-id", "carol");
@@ -205,7 +206,7 @@ fn credentials_of_destinations() {
         }
     }
     pushing.play();
-    feed(&source, media::stream(PACKETS, STEP));
+    push_bytes(&source, media::stream(PACKETS, STEP));
     end(&source);
     // base64 of alice:a:b, bob:b and carol:c.
     for (peer, value) in peers.iter().zip(["YWxpY2U6YTpi", "Ym9iOmI=", "Y2Fyb2w6Yw=="]) {
@@ -230,7 +231,7 @@ fn answer(user: &str, password: &str) -> Option<gst::Structure> {
 #[test]
 fn request_credentials() {
     let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false user-id=bob", peer.location()));
+    let (pushing, source) = Pushing::with_feed_source(&format!("location={} sync=false user-id=bob", peer.location()));
     let questions = Arc::new(Mutex::new(Vec::new()));
     let (first, third) = (Arc::clone(&questions), Arc::clone(&questions));
     pushing.sink.connect("request-credentials", false, move |values| {
@@ -248,7 +249,7 @@ fn request_credentials() {
         Some(answer("mallory", "last").to_value())
     });
     pushing.play();
-    feed(&source, media::stream(PACKETS, STEP));
+    push_bytes(&source, media::stream(PACKETS, STEP));
     end(&source);
     let mut connection = peer.accept();
     connection.request();
@@ -278,7 +279,8 @@ fn request_credentials() {
 fn a_pending_request_delays_no_other_destination() {
     let (asked, other) = (Peer::new(), Peer::new());
     let locations = format!("{},{}", asked.location(), other.location());
-    let (pushing, source) = Pushing::by_hand(&format!("locations=\"{locations}\" sync=false eos-timeout=60000"));
+    let (pushing, source) =
+        Pushing::with_feed_source(&format!("locations=\"{locations}\" sync=false eos-timeout=60000"));
     let (release, released) = channel();
     let released = Mutex::new(released);
     pushing.sink.connect("request-credentials", false, move |_| {
@@ -286,7 +288,7 @@ fn a_pending_request_delays_no_other_destination() {
         Some(answer("bob", "hush").to_value())
     });
     pushing.play();
-    feed(&source, media::stream(PACKETS, STEP));
+    push_bytes(&source, media::stream(PACKETS, STEP));
     end(&source);
     let mut connection = asked.accept();
     connection.request();
@@ -307,7 +309,7 @@ fn a_pending_request_delays_no_other_destination() {
 #[test]
 fn a_request_may_stay_pending() {
     let peer = Peer::new();
-    let (pushing, _source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
+    let (pushing, _source) = Pushing::with_feed_source(&format!("location={} sync=false", peer.location()));
     let (ask, asked) = channel();
     let (release, released) = channel::<()>();
     let released = Mutex::new(released);
@@ -320,7 +322,7 @@ fn a_request_may_stay_pending() {
     let mut connection = peer.accept();
     connection.request();
     connection.answer(&unauthorized(&[DIGEST]));
-    asked.recv_timeout(test_support::peer::PATIENCE).unwrap();
+    asked.recv_timeout(test_support::peer::TEST_TIMEOUT).unwrap();
     pushing.stop();
     assert!(connection.is_closed());
     release.send(()).unwrap();

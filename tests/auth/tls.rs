@@ -7,14 +7,14 @@ use rcgen::KeyPair;
 use test_support::authority::{Authority, self_signed_server};
 use test_support::media;
 use test_support::peer::{Peer, ours, wms};
-use test_support::pipeline::{Pushing, end, feed, until};
+use test_support::pipeline::{Pushing, end, push_bytes, until};
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
 
 fn pushing(location: &str, properties: &str) -> (Pushing, gst::Element) {
-    let (pushing, source) = Pushing::by_hand(&format!("location={location} sync=false {properties}"));
+    let (pushing, source) = Pushing::with_feed_source(&format!("location={location} sync=false {properties}"));
     pushing.play();
     (pushing, source)
 }
@@ -35,7 +35,7 @@ fn a_push_over_tls_arrives() {
     let authority = Authority::new();
     let peer = Peer::with_tls(authority.server("127.0.0.1", false));
     let (pushing, source) = pushing(&peer.location(), &authority.trusted());
-    feed(&source, media::stream(2000, STEP));
+    push_bytes(&source, media::stream(2000, STEP));
     end(&source);
     take(&peer, 2000);
     pushing.wait_for(|message| {
@@ -53,7 +53,7 @@ fn roll_overs_and_a_reset() {
     let peer = Peer::with_tls(authority.server("127.0.0.1", false));
     let (pushing, source) =
         pushing(&peer.location(), &format!("{} content-length=10000 retry-delay=10", authority.trusted()));
-    feed(&source, media::stream(500, STEP));
+    push_bytes(&source, media::stream(500, STEP));
     let mut connection = peer.accept();
     connection.set_up(&ours(204, "one"));
     for _ in 0..10 {
@@ -83,7 +83,7 @@ fn an_untrusted_certificate_is_refused() {
     for (name, properties) in [("127.0.0.1", String::new()), ("elsewhere.example", authority.trusted())] {
         let peer = Peer::with_tls(authority.server(name, false));
         let (pushing, source) = pushing(&peer.location(), &format!("{properties} retry-delay=1"));
-        feed(&source, media::stream(5, STEP));
+        push_bytes(&source, media::stream(5, STEP));
         // A TLS server handles the handshake only while it reads.
         std::thread::scope(|scope| {
             let mut connection = peer.accept();
@@ -109,7 +109,7 @@ fn a_listed_certificate_is_trusted() {
         std::fs::write(&file, listed).unwrap();
         let peer = Peer::with_tls(server);
         let (pushing, source) = pushing(&peer.location(), &properties);
-        feed(&source, media::stream(5, STEP));
+        push_bytes(&source, media::stream(5, STEP));
         end(&source);
         take(&peer, 5);
         pushing.wait_for(|message| matches!(message.view(), gst::MessageView::Eos(_)).then_some(()));
@@ -124,7 +124,7 @@ fn a_listed_certificate_is_trusted() {
         std::fs::write(&file, listed.unwrap_or(own)).unwrap();
         let peer = Peer::with_tls(server);
         let (pushing, source) = pushing(&peer.location(), &properties);
-        feed(&source, media::stream(5, STEP));
+        push_bytes(&source, media::stream(5, STEP));
         std::thread::scope(|scope| {
             let mut connection = peer.accept();
             scope.spawn(move || assert!(connection.is_closed()));
@@ -141,7 +141,7 @@ fn without_validation_any_server_is_accepted() {
     let authority = Authority::new();
     let peer = Peer::with_tls(authority.server("elsewhere.example", false));
     let (pushing, source) = pushing(&peer.location(), "tls-validation=false");
-    feed(&source, media::stream(5, STEP));
+    push_bytes(&source, media::stream(5, STEP));
     end(&source);
     take(&peer, 5);
     let mut warnings = 0;
@@ -170,7 +170,7 @@ fn a_client_certificate_is_sent() {
     ] {
         let peer = Peer::with_tls(authority.server("127.0.0.1", true));
         let (pushing, source) = pushing(&peer.location(), &format!("{} {properties}", authority.trusted()));
-        feed(&source, media::stream(5, STEP));
+        push_bytes(&source, media::stream(5, STEP));
         end(&source);
         take(&peer, 5);
         pushing.wait_for_eos();
@@ -184,7 +184,7 @@ fn c4_redirected_to_tls() {
     let plain = Peer::new();
     let peer = Peer::with_tls(authority.server("127.0.0.1", false));
     let (pushing, source) = pushing(&plain.location(), &authority.trusted());
-    feed(&source, media::stream(5, STEP));
+    push_bytes(&source, media::stream(5, STEP));
     end(&source);
     let mut connection = plain.accept();
     connection.request();
@@ -225,7 +225,7 @@ fn bad_files_are_settings() {
         ),
     ] {
         for location in [peer.location(), "https://127.0.0.1:9/concert".to_owned()] {
-            let (pushing, _source) = Pushing::by_hand(&format!("location={location} {properties}"));
+            let (pushing, _source) = Pushing::with_feed_source(&format!("location={location} {properties}"));
             assert!(pushing.pipeline.set_state(gst::State::Paused).is_err(), "{properties}");
             let (error, details) = pushing.wait_for_error();
             assert!(error.matches(gst::ResourceError::Settings), "{error:?}");
@@ -236,7 +236,7 @@ fn bad_files_are_settings() {
     assert!(peer.accept_within(Duration::ZERO).is_none(), "no connection is made");
     until("files are read again at each start", || {
         let (pushing, _source) =
-            Pushing::by_hand(&format!("location={} tls-ca-file={}", peer.location(), name("late.pem")));
+            Pushing::with_feed_source(&format!("location={} tls-ca-file={}", peer.location(), name("late.pem")));
         assert!(pushing.pipeline.set_state(gst::State::Paused).is_err());
         std::fs::copy(name("ca.pem"), name("late.pem")).unwrap();
         pushing.stop();
@@ -261,9 +261,9 @@ fn uri_over_tls() {
 fn c15_data_in_transit_is_sent_again() {
     const PACKETS: usize = 300;
     let authority = Authority::new();
-    let peer = Peer::with_tls_and_little_room(authority.server("127.0.0.1", false));
+    let peer = Peer::with_tls_and_small_buffer(authority.server("127.0.0.1", false));
     let (pushing, source) = pushing(&peer.location(), &format!("{} retry-delay=10", authority.trusted()));
-    feed(&source, media::stream(PACKETS as u32, STEP));
+    push_bytes(&source, media::stream(PACKETS as u32, STEP));
     let mut first = peer.accept();
     first.set_up(&ours(204, "one"));
     until("all sent", || pushing.destination_stats().get::<u64>("packets-sent") == Ok(PACKETS as u64));

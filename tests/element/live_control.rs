@@ -8,7 +8,7 @@ use asf::Header;
 use gst::prelude::*;
 use test_support::media;
 use test_support::peer::{Connection, Peer, unauthorized, wms};
-use test_support::pipeline::{Pushing, end, feed, pushing_to, status, status_nick, until};
+use test_support::pipeline::{Pushing, end, push_bytes, pushing_to, status, status_nick, until};
 use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
@@ -59,7 +59,7 @@ fn remove_with_drain() {
     assert!(remove(&pushing, "dest_1", true));
     assert!(!remove(&pushing, "dest_1", true), "it was removed");
     assert_eq!(pushing.sink.property::<u32>("num-destinations"), 1);
-    feed(&source, media::packets(40..60, STEP));
+    push_bytes(&source, media::packets(40..60, STEP));
     leaves.answer(&wms(204, "two"));
     leaves.request();
     let header = header_of(&mut leaves);
@@ -75,7 +75,7 @@ fn remove_with_drain() {
 }
 
 fn begin_after(pushing: &Pushing, source: &gst::Element, peer: &Peer, count: u32) -> (Connection, Header) {
-    feed(source, media::stream(count, STEP));
+    push_bytes(source, media::stream(count, STEP));
     until("the packets are in the buffer", || pushing.count(0, "packets-received") == u64::from(count));
     begin(peer)
 }
@@ -84,18 +84,18 @@ fn begin_after(pushing: &Pushing, source: &gst::Element, peer: &Peer, count: u32
 /// notified then, and a sender that lets the thread continue.
 fn hold_at_status(pushing: &Pushing, nick: &'static str) -> (Receiver<()>, Sender<()>) {
     let (held, is_held) = channel();
-    let (after_removal, go_on) = channel();
-    let (held, go_on) = (Mutex::new(Some(held)), Mutex::new(go_on));
+    let (resume_sender, resume_receiver) = channel();
+    let (held, resume_receiver) = (Mutex::new(Some(held)), Mutex::new(resume_receiver));
     pushing.pipeline.bus().unwrap().set_sync_handler(move |_, message| {
         if status(message).is_some_and(|status| status_nick(&status) == nick)
             && let Some(held) = held.lock().unwrap().take()
         {
             held.send(()).unwrap();
-            go_on.lock().unwrap().recv().unwrap();
+            resume_receiver.lock().unwrap().recv().unwrap();
         }
         gst::BusSyncReply::Pass
     });
-    (is_held, after_removal)
+    (is_held, resume_sender)
 }
 
 /// A changed setting and a drain reach the destination even while its command queue is full.
@@ -103,17 +103,17 @@ fn hold_at_status(pushing: &Pushing, nick: &'static str) -> (Receiver<()>, Sende
 fn settings_and_drain_beside_a_full_command_queue() {
     let peers = peers(1);
     let properties = format!("sync=false location={} max-size-time=0 auth-methods=basic", peers[0].location());
-    let (pushing, source) = Pushing::by_hand(&properties);
-    let (is_held, after_removal) = hold_at_status(&pushing, "connecting");
+    let (pushing, source) = Pushing::with_feed_source(&properties);
+    let (is_held, resume_sender) = hold_at_status(&pushing, "connecting");
     pushing.play();
-    feed(&source, media::stream(40, STEP));
+    push_bytes(&source, media::stream(40, STEP));
     is_held.recv().unwrap();
     // Has no effect on a destination that is connecting.
     until("the queue is full", || !emit(&pushing, "reconnect", "dest_0"));
     pushing.sink.set_property("user-id", "bob");
     pushing.sink.set_property("user-pw", "hush");
     assert!(remove(&pushing, "dest_0", true));
-    after_removal.send(()).unwrap();
+    resume_sender.send(()).unwrap();
     let mut connection = peers[0].accept();
     connection.request();
     connection.answer(&unauthorized(&["Basic realm=\"studio\""]));
@@ -130,7 +130,7 @@ fn settings_and_drain_beside_a_full_command_queue() {
 fn remove_with_drain_is_bounded() {
     let peers = peers(1);
     let (pushing, source) = pushing_to(&peers, "eos-timeout=200 timeout=600000");
-    feed(&source, media::stream(5, STEP));
+    push_bytes(&source, media::stream(5, STEP));
     let mut silent = peers[0].accept();
     silent.request();
     assert!(remove(&pushing, "dest_0", true));
@@ -153,7 +153,7 @@ fn reconnect_after_the_end() {
     ended.answer(&wms(204, "one"));
     until("the end", || pushing.state_of(1) == "closed");
     assert_eq!(pushing.count(0, "packets-dropped"), 15, "the writer does not wait for it");
-    feed(&source, media::packets(15..35, STEP));
+    push_bytes(&source, media::packets(15..35, STEP));
     kept.data(35);
     for index in [0, 1] {
         assert!(emit(&pushing, "reconnect", &format!("dest_{index}")));
@@ -171,7 +171,7 @@ fn reconnect_after_the_end() {
 fn end_session_outlives_a_failure() {
     let peers = peers(1);
     let (pushing, source) = pushing_to(&peers, "retry-delay=10 max-size-time=0");
-    feed(&source, media::stream(5, STEP));
+    push_bytes(&source, media::stream(5, STEP));
     let mut connection = peers[0].accept();
     connection.request();
     assert!(emit(&pushing, "end-session", "dest_0"));
@@ -189,7 +189,7 @@ fn end_session_outlives_a_header_change() {
     let (pushing, source) = pushing_to(&peers, "header-change=reconnect max-size-time=0");
     let (mut connection, _) = begin_after(&pushing, &source, &peers[0], 5);
     connection.data(5);
-    feed(&source, media::stream(5, STEP));
+    push_bytes(&source, media::stream(5, STEP));
     connection.until_the_end();
     assert!(emit(&pushing, "end-session", "dest_0"));
     connection.answer(&wms(204, "one"));
@@ -233,7 +233,7 @@ fn should_reconnect_may_wait_and_change_the_location() {
         Some(true.to_value())
     });
     refuse(&all[0], 503);
-    feed(&source, media::stream(30, STEP));
+    push_bytes(&source, media::stream(30, STEP));
     let (mut good, _) = begin(&all[1]);
     assert_eq!(good.data(30).len(), 30, "while the handler waits");
     release.send(()).unwrap();
@@ -256,9 +256,9 @@ fn each_destination_has_its_own_limits() {
     for connection in &mut waiting {
         connection.request();
     }
-    feed(&source, media::stream(1, STEP));
+    push_bytes(&source, media::stream(1, STEP));
     for n in 1..48 {
-        feed(&source, media::packet(n, STEP));
+        push_bytes(&source, media::packet(n, STEP));
     }
     until("all in the log", || pushing.count(2, "packets-received") == 48);
     let firsts = waiting.iter_mut().map(|connection| {
@@ -284,7 +284,7 @@ fn sync_methods() {
         pushing.sink.set_property_from_str("sync-method", method);
         let none: Option<gst::Structure> = None;
         pushing.sink.emit_by_name::<Option<gst::Object>>("add", &[&all[1].location(), &none]).unwrap();
-        feed(&source, media::packets(25..35, STEP));
+        push_bytes(&source, media::packets(25..35, STEP));
         let (mut late, header) = begin(&all[1]);
         assert_eq!(numbers(&mut late, &header, 1), [expected], "{method}");
     }
@@ -293,17 +293,17 @@ fn sync_methods() {
 /// drop-policy=disconnect disconnects as soon as the limit is exceeded, not when the server reads again.
 #[test]
 fn disconnect_on_overrun() {
-    let peer = Peer::with_little_room();
+    let peer = Peer::with_small_buffer();
     let (pushing, source) = pushing_to(
         std::slice::from_ref(&peer),
         "max-size-time=0 max-size-bytes=2000000 drop-policy=disconnect stall-timeout=600000 retry-delay=10",
     );
-    feed(&source, media::stream(1, STEP));
+    push_bytes(&source, media::stream(1, STEP));
     let (mut stalled, _) = begin(&peer);
     // More than the connection's buffers and the limit together.
     let mut n = 1;
     while peer_is_alone(&pushing) {
-        feed(&source, media::packets(n..n + 500, STEP));
+        push_bytes(&source, media::packets(n..n + 500, STEP));
         n += 500;
         assert!(n < 100_000, "the limit has no effect");
     }

@@ -6,7 +6,7 @@ use asf::Header;
 use gst::prelude::*;
 use test_support::media;
 use test_support::peer::{Peer, wms};
-use test_support::pipeline::{Pushing, end, feed, init, pushing_to_one as pushing, status, status_nick, until};
+use test_support::pipeline::{Pushing, end, init, push_bytes, pushing_to_one as pushing, status, status_nick, until};
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
 
@@ -37,7 +37,7 @@ fn push_after_flush<T: gst::format::FormattedValueIntrinsic>(
 #[test]
 fn a_push_from_beginning_to_end() {
     let (peer, pushing, source) = pushing("");
-    feed(&source, media::stream(100, STEP));
+    push_bytes(&source, media::stream(100, STEP));
     end(&source);
 
     let mut connection = peer.accept();
@@ -72,7 +72,7 @@ fn a_push_from_beginning_to_end() {
 #[test]
 fn statuses_by_bus_and_signal() {
     let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
+    let (pushing, source) = Pushing::with_feed_source(&format!("location={} sync=false", peer.location()));
     let (sender, signals) = channel();
     pushing.sink.connect("status", false, move |values| {
         let number = glib::EnumValue::from_value(&values[2]).unwrap().1.value();
@@ -82,7 +82,7 @@ fn statuses_by_bus_and_signal() {
         None
     });
     pushing.play();
-    feed(&source, media::stream(3, STEP));
+    push_bytes(&source, media::stream(3, STEP));
     end(&source);
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
@@ -118,7 +118,7 @@ fn any_chunking() {
     for size in [1, 7, 999, 1000, 4096, whole.len()] {
         let (peer, pushing, source) = pushing("");
         for chunk in whole.chunks(size) {
-            feed(&source, chunk.to_vec());
+            push_bytes(&source, chunk.to_vec());
         }
         end(&source);
         let mut connection = peer.accept();
@@ -134,14 +134,14 @@ fn any_chunking() {
 #[test]
 fn header_from_caps() {
     let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
+    let (pushing, source) = Pushing::with_feed_source(&format!("location={} sync=false", peer.location()));
     let header = gst::Buffer::from_slice(media::header());
     let caps = gst::Caps::builder("video/x-ms-asf").field("streamheader", gst::Array::new([header])).build();
     source.set_property("caps", caps);
     source.set_property_from_str("format", "time");
     pushing.play();
     for n in 10..15 {
-        feed(&source, media::packet(n, STEP));
+        push_bytes(&source, media::packet(n, STEP));
     }
     end(&source);
     let mut connection = peer.accept();
@@ -160,7 +160,7 @@ fn invalid_locations() {
         ("location=rtsp://host/x", Hresult::INVALID_SCHEME),
         ("location=http://host:99999/x", Hresult::INVALID_PORT),
     ] {
-        let (pushing, _source) = Pushing::by_hand(properties);
+        let (pushing, _source) = Pushing::with_feed_source(properties);
         assert!(pushing.pipeline.set_state(gst::State::Paused).is_err());
         let (error, details) = pushing.wait_for_error();
         assert!(error.matches(gst::ResourceError::Settings), "{error:?}");
@@ -179,7 +179,7 @@ fn invalid_values() {
         ("dest_0::template-url", "concert", "/concert"),
         ("dest_0::location", "rtsp://host/x", "http://127.0.0.1:9/x"),
     ] {
-        let (pushing, _source) = Pushing::by_hand(&format!("location={} {property}={value}", peer.location()));
+        let (pushing, _source) = Pushing::with_feed_source(&format!("location={} {property}={value}", peer.location()));
         assert!(pushing.pipeline.set_state(gst::State::Paused).is_err(), "{property}");
         let (error, details) = pushing.wait_for_error();
         assert!(error.matches(gst::ResourceError::Settings), "{error:?}");
@@ -197,7 +197,7 @@ fn invalid_values() {
 fn no_credentials_are_shown() {
     let peer = Peer::new();
     let location = peer.location().replace("http://", "http://bob:se-cret@");
-    let (pushing, _source) = Pushing::by_hand(&format!("location={location} sync=false"));
+    let (pushing, _source) = Pushing::with_feed_source(&format!("location={location} sync=false"));
     assert_eq!(pushing.sink.property::<Option<String>>("location"), Some(peer.location()));
     pushing.play();
     let mut connection = peer.accept();
@@ -214,7 +214,7 @@ fn no_credentials_are_shown() {
 #[test]
 fn no_push_id_is_shown() {
     let (peer, pushing, source) = pushing("");
-    feed(&source, media::stream(5, STEP));
+    push_bytes(&source, media::stream(5, STEP));
     end(&source);
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "VERYSECRET"));
@@ -245,7 +245,7 @@ fn uri_handler_and_seeking() {
 #[test]
 fn mutability() {
     let peer = Peer::new();
-    let (pushing, _source) = Pushing::by_hand(&format!("location={}", peer.location()));
+    let (pushing, _source) = Pushing::with_feed_source(&format!("location={}", peer.location()));
     pushing.play();
     pushing.sink.set_property("location", "http://elsewhere/");
     assert_eq!(pushing.sink.property::<Option<String>>("location"), Some(peer.location()));
@@ -271,7 +271,7 @@ fn malformed_input_is_an_error() {
         let (_peer, pushing, source) = pushing("");
         let refused = case.name;
         if !case.input.is_empty() {
-            feed(&source, case.input);
+            push_bytes(&source, case.input);
         }
         end(&source);
         let (error, details) = pushing.wait_for_error();
@@ -289,7 +289,7 @@ fn malformed_input_is_an_error() {
 #[test]
 fn a_header_without_packets_causes_a_warning() {
     let (_peer, pushing, source) = pushing("eos-timeout=1");
-    feed(&source, media::header());
+    push_bytes(&source, media::header());
     end(&source);
     let warning = wait_for_warning(&pushing);
     assert!(warning.contains("first data packet") && warning.contains("nothing was pushed"), "{warning}");
@@ -304,7 +304,7 @@ fn a_flush_after_eos_starts_another_stream() {
         if session > 0 {
             push_after_flush(&pushing, &gst::FormattedSegment::<gst::format::Bytes>::new(), media::stream(7, STEP));
         } else {
-            feed(&source, media::stream(7, STEP));
+            push_bytes(&source, media::stream(7, STEP));
             end(&source);
         }
         let mut connection = peer.accept();
@@ -321,7 +321,7 @@ fn a_flush_after_eos_starts_another_stream() {
 fn packets_before_a_fault_are_pushed() {
     let (peer, pushing, source) = pushing("");
     let nonsense = vec![0xFF; 8 * media::SIZE as usize];
-    feed(&source, [media::stream(30, STEP), nonsense].concat());
+    push_bytes(&source, [media::stream(30, STEP), nonsense].concat());
     let (error, _) = pushing.wait_for_error();
     assert!(error.matches(gst::StreamError::Format), "{error:?}");
     let mut connection = peer.accept();
@@ -338,7 +338,7 @@ fn packets_before_a_fault_are_pushed() {
 fn one_added_while_the_push_begins() {
     let peers = [Peer::new(), Peer::new()];
     let properties = format!("location={} tls-validation=false eos-timeout=30000", peers[0].location());
-    let (pushing, source) = Pushing::by_hand(&properties);
+    let (pushing, source) = Pushing::with_feed_source(&properties);
     let (sink, second) = (pushing.sink.downgrade(), peers[1].location());
     pushing.pipeline.bus().unwrap().set_sync_handler(move |_, message| {
         // The element posts a warning about certificate validation.
@@ -348,7 +348,7 @@ fn one_added_while_the_push_begins() {
         gst::BusSyncReply::Pass
     });
     pushing.play();
-    feed(&source, media::stream(3, STEP));
+    push_bytes(&source, media::stream(3, STEP));
     end(&source);
     for peer in &peers {
         let mut connection = peer.accept();
@@ -363,7 +363,7 @@ fn one_added_while_the_push_begins() {
 #[test]
 fn a_flush_after_eos_keeps_the_header_of_the_caps() {
     let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
+    let (pushing, source) = Pushing::with_feed_source(&format!("location={} sync=false", peer.location()));
     let header = gst::Buffer::from_slice(media::header());
     let caps = gst::Caps::builder("video/x-ms-asf").field("streamheader", gst::Array::new([header])).build();
     source.set_property("caps", caps);
@@ -373,7 +373,7 @@ fn a_flush_after_eos_keeps_the_header_of_the_caps() {
         if session > 0 {
             push_after_flush(&pushing, &gst::FormattedSegment::<gst::ClockTime>::new(), media::packets(0..5, STEP));
         } else {
-            feed(&source, media::packets(0..5, STEP));
+            push_bytes(&source, media::packets(0..5, STEP));
             end(&source);
         }
         let mut connection = peer.accept();
@@ -397,7 +397,7 @@ fn relinking_is_not_a_new_stream() {
     // The last packet is split.
     let whole = media::stream(20, STEP);
     let (first, second) = whole.split_at(whole.len() - 9500);
-    feed(&source, first.to_vec());
+    push_bytes(&source, first.to_vec());
     let received = || pushing.sink.property::<gst::Structure>("stats").get::<u64>("packets-received").unwrap();
     until("the packets so far", || received() == 10);
     let before = pushing.pipeline.by_name("before").unwrap();
@@ -406,7 +406,7 @@ fn relinking_is_not_a_new_stream() {
     pushing.pipeline.add(&between).unwrap();
     gst::Element::link_many([&before, &between, &pushing.sink]).unwrap();
     between.sync_state_with_parent().unwrap();
-    feed(&source, second.to_vec());
+    push_bytes(&source, second.to_vec());
     end(&source);
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));

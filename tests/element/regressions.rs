@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use test_support::decoded::recordings;
 use test_support::media;
 use test_support::peer::{Peer, wms};
-use test_support::pipeline::{Pushing, end, feed, pushing_to, until};
+use test_support::pipeline::{Pushing, end, push_bytes, pushing_to, until};
 use test_support::puller::Puller;
 use wmhttp::packet::Packet;
 
@@ -30,7 +30,7 @@ fn server(record: &Path) -> BlockingServer {
 
 fn pushing_to_server(server: &BlockingServer) -> (Pushing, gst::Element) {
     let location = format!("sync=false location=http://{}/concert eos-timeout=60000", server.addr());
-    let (pushing, source) = Pushing::by_hand(&location);
+    let (pushing, source) = Pushing::with_feed_source(&location);
     pushing.play();
     (pushing, source)
 }
@@ -64,8 +64,8 @@ fn p3_p4_the_largest_header() {
     let peer = Peer::new();
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "");
     let [first, second] = [1, 2].map(|first| header_of(LARGEST_HEADER, first));
-    feed(&source, [&first[..], &media::packets(0..5, STEP)].concat());
-    feed(&source, [&second[..], &media::packets(0..5, STEP)].concat());
+    push_bytes(&source, [&first[..], &media::packets(0..5, STEP)].concat());
+    push_bytes(&source, [&second[..], &media::packets(0..5, STEP)].concat());
     end(&source);
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
@@ -85,11 +85,11 @@ fn the_largest_header_reaches_players() {
     let server = server(directory.path());
     let (pushing, source) = pushing_to_server(&server);
     let header = header_of(LARGEST_HEADER, 1);
-    feed(&source, [&header[..], &media::packets(0..5, STEP)].concat());
+    push_bytes(&source, [&header[..], &media::packets(0..5, STEP)].concat());
     until("the stream", || server.stats("concert").unwrap().packets == 5);
     let player = Puller::of(server.addr(), "concert");
     until("the player", || server.stats("concert").unwrap().players == 1);
-    feed(&source, media::packets(5..10, STEP));
+    push_bytes(&source, media::packets(5..10, STEP));
     end(&source);
     pushing.wait_for_eos();
     let pulled = player.end();
@@ -104,7 +104,7 @@ fn the_largest_header_reaches_players() {
 fn a_header_too_large() {
     let peer = Peer::new();
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "");
-    feed(&source, [&header_of(LARGEST_HEADER + 1, 1)[..], &media::packets(0..5, STEP)].concat());
+    push_bytes(&source, [&header_of(LARGEST_HEADER + 1, 1)[..], &media::packets(0..5, STEP)].concat());
     let (error, details) = pushing.wait_for_error();
     let text = error.to_string();
     assert!(text.contains("65528 bytes; the limit is 65527") && text.contains("Remove metadata"), "{text}");
@@ -136,11 +136,11 @@ fn p5_the_largest_packets() {
         let (pushing, source) = pushing_to_server(&server);
         let header = HeaderBuilder::default().packet_size(u32::try_from(size).unwrap()).build();
         let packets: Vec<Bytes> = (0..100).map(|n| packet_of(size, n)).collect();
-        feed(&source, [&header[..], &packets[..10].concat()].concat());
+        push_bytes(&source, [&header[..], &packets[..10].concat()].concat());
         until("the stream", || server.stats("concert").unwrap().packets == 10);
         let player = has_players.then(|| Puller::of(server.addr(), "concert"));
         until("the player", || player.is_none() || server.stats("concert").unwrap().players == 1);
-        packets[10..].iter().for_each(|packet| feed(&source, packet.clone()));
+        packets[10..].iter().for_each(|packet| push_bytes(&source, packet.clone()));
         end(&source);
         pushing.wait_for_eos();
         assert_eq!(pushing.count(0, "packets-sent"), 100);
@@ -158,10 +158,10 @@ fn p5_the_largest_packets() {
 fn large_packets_wait_for_a_slow_server() {
     const PACKETS: u32 = 60;
     for size in [33_000, 50_000, 65_535] {
-        let peer = Peer::with_little_room();
+        let peer = Peer::with_small_buffer();
         let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "max-size-time=0 max-size-bytes=0");
-        feed(&source, HeaderBuilder::default().packet_size(u32::try_from(size).unwrap()).build());
-        (0..PACKETS).for_each(|n| feed(&source, packet_of(size, n)));
+        push_bytes(&source, HeaderBuilder::default().packet_size(u32::try_from(size).unwrap()).build());
+        (0..PACKETS).for_each(|n| push_bytes(&source, packet_of(size, n)));
         let mut connection = peer.accept();
         connection.set_up(&wms(204, "one"));
         thread::sleep(FULL);
@@ -180,7 +180,7 @@ fn large_packets_wait_for_a_slow_server() {
 fn packets_too_large() {
     let peer = Peer::new();
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "");
-    feed(&source, HeaderBuilder::default().packet_size(65_536).build());
+    push_bytes(&source, HeaderBuilder::default().packet_size(65_536).build());
     let (error, details) = pushing.wait_for_error();
     let text = error.to_string();
     assert!(text.contains("65536 bytes; the limit is 65535") && text.contains("packet-size"), "{text}");
@@ -195,7 +195,7 @@ fn h2_the_longest_push_id() {
     let odd: String = ('!'..='~').filter(|character| !";,".contains(*character)).cycle().take(255).collect();
     let peer = Peer::new();
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "content-length=6000");
-    feed(&source, media::stream(10, STEP));
+    push_bytes(&source, media::stream(10, STEP));
     end(&source);
     let mut connection = peer.accept();
     let mut start = connection.set_up(&wms(204, &odd));
@@ -243,7 +243,7 @@ fn the_maximum_number_of_streams() {
         let (pushing, source) = pushing_to_server(&server);
         let header = header_of_streams(streams.into());
         let packets: Vec<Bytes> = (0..20).map(|n| packet_of_streams(streams.into(), n)).collect();
-        feed(&source, [&header[..], &packets.concat()].concat());
+        push_bytes(&source, [&header[..], &packets.concat()].concat());
         end(&source);
         pushing.wait_for_eos();
         server.stop();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use test_support::media;
 use test_support::peer::{Peer, ours, relay, wms};
-use test_support::pipeline::{Pushing, end, feed, pushing_to_one as pushing, until};
+use test_support::pipeline::{Pushing, end, push_bytes, pushing_to_one as pushing, until};
 use test_support::server::listen;
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
@@ -15,7 +15,7 @@ const STEP: u32 = 40;
 #[test]
 fn c9_c10_roll_overs() {
     let (peer, pushing, source) = pushing("content-length=10000");
-    feed(&source, media::stream(3000, STEP));
+    push_bytes(&source, media::stream(3000, STEP));
     end(&source);
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
@@ -43,13 +43,13 @@ fn c9_c10_roll_overs() {
 #[test]
 fn c15_a_reset_loses_nothing() {
     let (peer, pushing, source) = pushing("retry-delay=10");
-    feed(&source, media::stream(500, STEP));
+    push_bytes(&source, media::stream(500, STEP));
     let mut first = peer.accept();
     first.set_up(&ours(204, "one"));
     let Some(Packet::Header(_header)) = first.packet() else { panic!() };
     let got = first.data(500);
     first.reset();
-    feed(&source, (500..600).flat_map(|n| media::packet(n, STEP)).collect::<Vec<u8>>());
+    push_bytes(&source, (500..600).flat_map(|n| media::packet(n, STEP)).collect::<Vec<u8>>());
     end(&source);
     let mut second = peer.accept();
     let start = second.request();
@@ -71,7 +71,8 @@ fn c15_a_reset_loses_nothing() {
 fn c8_c15_a_header_that_was_not_sent() {
     let address = listen(1, None).local_addr().unwrap();
     let peer = Peer::on(address);
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false retry-delay=100", peer.location()));
+    let (pushing, source) =
+        Pushing::with_feed_source(&format!("location={} sync=false retry-delay=100", peer.location()));
     pushing.play();
     let mut first = peer.accept();
     first.request();
@@ -79,7 +80,7 @@ fn c8_c15_a_header_that_was_not_sent() {
     pushing.wait_for_status("opened");
     drop((first, peer));
     until("the port is closed", || std::net::TcpStream::connect(address).is_err());
-    feed(&source, media::stream(5, STEP));
+    push_bytes(&source, media::stream(5, STEP));
     pushing.wait_for_status("reconnect-start");
     let again = Peer::on(address);
     let mut second = again.accept();
@@ -94,7 +95,7 @@ fn c8_c15_a_header_that_was_not_sent() {
 fn c16_rejected_data_is_sent_again() {
     for answer in [Some(wms(503, "0")), Some(wms(404, "0")), None] {
         let (peer, pushing, source) = pushing("retry-delay=10");
-        feed(&source, media::stream(20, STEP));
+        push_bytes(&source, media::stream(20, STEP));
         let mut refusing = peer.accept();
         refusing.set_up(&wms(204, "one"));
         until("all sent", || pushing.destination_stats().get::<u64>("packets-sent") == Ok(20));
@@ -122,11 +123,11 @@ fn c16_rejected_data_is_sent_again() {
 /// The server ends with unread bytes and restarts: what its TCP stack had not acknowledged is sent again.
 #[test]
 fn c15_data_in_transit_is_sent_again() {
-    let peer = Peer::with_little_room();
+    let peer = Peer::with_small_buffer();
     let (pushing, source) =
-        Pushing::by_hand(&format!("location={} sync=false max-size-time=0 retry-delay=50", peer.location()));
+        Pushing::with_feed_source(&format!("location={} sync=false max-size-time=0 retry-delay=50", peer.location()));
     pushing.play();
-    feed(&source, media::stream(7000, STEP));
+    push_bytes(&source, media::stream(7000, STEP));
     let mut first = peer.accept();
     first.set_up(&wms(204, "one"));
     first.packet();
@@ -157,8 +158,8 @@ fn c15_data_in_transit_is_sent_again() {
 #[test]
 fn c12_header_change() {
     let (peer, pushing, source) = pushing("");
-    feed(&source, media::stream(5, STEP));
-    feed(&source, media::stream(5, STEP));
+    push_bytes(&source, media::stream(5, STEP));
+    push_bytes(&source, media::stream(5, STEP));
     end(&source);
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
@@ -173,8 +174,8 @@ fn c12_header_change() {
 #[test]
 fn c12_header_change_at_a_relay() {
     let (peer, pushing, source) = pushing("");
-    feed(&source, media::stream(5, STEP));
-    feed(&source, media::stream(5, STEP));
+    push_bytes(&source, media::stream(5, STEP));
+    push_bytes(&source, media::stream(5, STEP));
     end(&source);
     for _ in 0..2 {
         let mut connection = peer.accept();
@@ -197,7 +198,7 @@ fn redirect(status: u16, location: &str) -> String {
 fn c4_a_redirected_push_arrives() {
     let (first, pushing, source) = pushing("");
     let second = Peer::new();
-    feed(&source, media::stream(50, STEP));
+    push_bytes(&source, media::stream(50, STEP));
     end(&source);
     let mut connection = first.accept();
     assert!(connection.request().is_setup());
@@ -251,7 +252,7 @@ fn retries_are_counted() {
 #[test]
 fn an_immediate_drop_is_not_a_success() {
     let (peer, pushing, source) = pushing("retry-delay=1000");
-    feed(&source, media::stream(5, STEP));
+    push_bytes(&source, media::stream(5, STEP));
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
     connection.packet();
@@ -264,7 +265,7 @@ fn an_immediate_drop_is_not_a_success() {
 #[test]
 fn a_rejected_resume_backs_off() {
     let (peer, pushing, source) = pushing("retry-delay=20 retry-delay-max=100000");
-    feed(&source, media::stream(5, STEP));
+    push_bytes(&source, media::stream(5, STEP));
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
     connection.packet();
@@ -273,7 +274,7 @@ fn a_rejected_resume_backs_off() {
     drop(peer);
     std::thread::sleep(Duration::from_millis(50));
     connection.reset();
-    feed(&source, media::packet(5, STEP));
+    push_bytes(&source, media::packet(5, STEP));
     let delays: Vec<u32> =
         (0..8).map(|_| pushing.wait_for_status("reconnect-start").get::<u32>("retry-in").unwrap()).collect();
     assert_eq!(delays[0], 0, "it had streamed: {delays:?}");

@@ -19,7 +19,7 @@ fn unusable_bind_addresses() {
     for address in ["192.0.2.1", "::1"] {
         let location = server.addr();
         let (pushing, _source) =
-            Pushing::by_hand(&format!("location=http://{location}/concert bind-address={address} retries=0"));
+            Pushing::with_feed_source(&format!("location=http://{location}/concert bind-address={address} retries=0"));
         pushing.play();
         let (error, _details) = pushing.wait_for_error();
         assert!(error.matches(gst::ResourceError::OpenWrite), "{address}: {error}");

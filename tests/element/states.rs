@@ -10,8 +10,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 use test_support::media;
-use test_support::peer::{PATIENCE, Peer};
-use test_support::pipeline::{Pushing, feed, until};
+use test_support::peer::{Peer, TEST_TIMEOUT};
+use test_support::pipeline::{Pushing, push_bytes, until};
 use test_support::recording_server::{Push, RecordingServer};
 
 #[cfg(feature = "interop")]
@@ -39,9 +39,9 @@ fn every_pair() -> Vec<gst::State> {
 }
 
 /// Waits until the state is reached.
-fn settle(pushing: &Pushing, state: gst::State) {
-    let patience = gst::ClockTime::from_nseconds(PATIENCE.as_nanos().try_into().unwrap());
-    let (change, current, pending) = pushing.pipeline.state(patience);
+fn set_state_and_wait(pushing: &Pushing, state: gst::State) {
+    let timeout = gst::ClockTime::from_nseconds(TEST_TIMEOUT.as_nanos().try_into().unwrap());
+    let (change, current, pending) = pushing.pipeline.state(timeout);
     let change = change.unwrap();
     assert_ne!(change, gst::StateChangeSuccess::Async, "{state:?} is not reached: {current:?}, {pending:?}");
     assert_eq!((current, pending), (state, gst::State::VoidPending));
@@ -106,10 +106,10 @@ fn go_through_every_pair(file: &File, pipelines: &[(&str, &str)]) {
                 for state in every_pair() {
                     pushing.pipeline.set_state(state).unwrap();
                     if waits {
-                        settle(&pushing, state);
+                        set_state_and_wait(&pushing, state);
                     }
                 }
-                settle(&pushing, gst::State::Null);
+                set_state_and_wait(&pushing, gst::State::Null);
             }
             // The element still works.
             let before = file.came().len();
@@ -130,13 +130,13 @@ fn pauses_during_a_wait() {
     let file = File::new(20_000);
     let pushing = file.pushing(&file.source(), "async=true sync=true");
     pushing.play();
-    settle(&pushing, gst::State::Playing);
+    set_state_and_wait(&pushing, gst::State::Playing);
     until("some packets", || file.came().len() > 5);
     for _ in 0..200 {
         thread::sleep(Duration::from_micros(random.random_range(0..20_000)));
         for state in [gst::State::Paused, gst::State::Playing] {
             pushing.pipeline.set_state(state).unwrap();
-            settle(&pushing, state);
+            set_state_and_wait(&pushing, state);
         }
     }
     let before = file.came().len();
@@ -206,7 +206,7 @@ fn seeks_before_it_plays() {
             let file = File::new(50);
             let pushing = file.pushing(&file.source(), "");
             pushing.pipeline.set_state(state).unwrap();
-            settle(&pushing, state);
+            set_state_and_wait(&pushing, state);
             // In READY, the source may reject it.
             pushing.sink.send_event(to_the_beginning(flags));
             pushing.play();
@@ -311,7 +311,7 @@ fn same(one: &glib::Value, other: &glib::Value) -> bool {
 fn every_property_in_every_state() {
     let peer = Peer::new();
     let properties: Vec<glib::ParamSpec> = {
-        let (pushing, _) = Pushing::by_hand("");
+        let (pushing, _) = Pushing::with_feed_source("");
         let kind = pushing.sink.type_();
         let own = pushing.sink.list_properties().to_vec().into_iter().filter(move |spec| spec.owner_type() == kind);
         own.filter(|spec| spec.flags().contains(glib::ParamFlags::WRITABLE)).collect()
@@ -322,10 +322,10 @@ fn every_property_in_every_state() {
         let name = property.name();
         let any_time = property.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING);
         for state in STATES {
-            let (pushing, source) = Pushing::by_hand(&format!("location={} eos-timeout=1", peer.location()));
-            feed(&source, media::stream(3, STEP));
+            let (pushing, source) = Pushing::with_feed_source(&format!("location={} eos-timeout=1", peer.location()));
+            push_bytes(&source, media::stream(3, STEP));
             pushing.pipeline.set_state(state).unwrap();
-            settle(&pushing, state);
+            set_state_and_wait(&pushing, state);
             let value = another(property);
             if !property.flags().contains(glib::ParamFlags::READABLE) {
                 pushing.sink.set_property_from_value(name, &value);

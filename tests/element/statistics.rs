@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 use gst::prelude::*;
 use test_support::media;
 use test_support::peer::{Connection, Peer, wms};
-use test_support::pipeline::{Pushing, end, feed, pushing_to, until};
+use test_support::pipeline::{Pushing, end, push_bytes, pushing_to, until};
 use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
@@ -36,7 +36,7 @@ fn next_data(connection: &mut Connection) {
 fn every_field_exists() {
     let peer = Peer::new();
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "content-length=30000 max-size-time=0");
-    feed(&source, media::stream(100, STEP));
+    push_bytes(&source, media::stream(100, STEP));
     let mut connection = begin(&peer);
     for _ in 0..100 {
         next_data(&mut connection);
@@ -48,7 +48,7 @@ fn every_field_exists() {
     };
     let mut n = 100;
     until("the kernel's figures", || {
-        feed(&source, media::packet(n, STEP));
+        push_bytes(&source, media::packet(n, STEP));
         n += 1;
         next_data(&mut connection);
         pushing.all_stats()[0].has_field("rtt")
@@ -107,7 +107,7 @@ fn every_field_exists() {
 fn a_push_that_was_stopped_is_closed() {
     let peer = Peer::new();
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "");
-    feed(&source, media::stream(10, STEP));
+    push_bytes(&source, media::stream(10, STEP));
     let mut connection = begin(&peer);
     connection.data(10);
     until("it streams", || pushing.sink.property::<bool>("connected"));
@@ -124,7 +124,7 @@ fn a_push_that_was_stopped_is_closed() {
 /// Sent, dropped and queued packets add up to those received, while a server rejects, stalls, resets and returns.
 #[test]
 fn the_sum_holds_under_faults() {
-    let peer = Peer::with_little_room();
+    let peer = Peer::with_small_buffer();
     let (pushing, source) = pushing_to(
         std::slice::from_ref(&peer),
         "max-size-time=0 max-size-buffers=60 drop-policy=keyframe retry-delay=10 stall-timeout=0",
@@ -132,7 +132,7 @@ fn the_sum_holds_under_faults() {
     let mut fed = 0;
     let mut feed_some = |count: u32| {
         let bytes = if fed == 0 { media::stream(count, STEP) } else { media::packets(fed..fed + count, STEP) };
-        feed(&source, bytes);
+        push_bytes(&source, bytes);
         fed += count;
         let fed = u64::from(fed);
         until("the packets are in the buffer", || pushing.count(0, "packets-received") == fed);
@@ -172,7 +172,7 @@ fn the_sum_holds_under_faults() {
 fn posted_at_intervals() {
     let peer = Peer::new();
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "stats-update-interval=20");
-    feed(&source, media::stream(10, STEP));
+    push_bytes(&source, media::stream(10, STEP));
     let (sender, notified) = std::sync::mpsc::channel();
     let sender = std::sync::Mutex::new(sender);
     pushing.sink.connect_notify(Some("stats"), move |_, _| {
@@ -191,7 +191,7 @@ fn posted_at_intervals() {
     });
     assert_eq!(complete.get::<u64>("packets-received"), Ok(10));
     assert!(complete.has_field("average-rate"), "the base class's fields");
-    notified.recv_timeout(test_support::peer::PATIENCE).unwrap();
+    notified.recv_timeout(test_support::peer::TEST_TIMEOUT).unwrap();
     pushing.sink.set_property("stats-update-interval", 0_u32);
     pushing.messages();
     std::thread::sleep(std::time::Duration::from_millis(200));
@@ -206,9 +206,9 @@ fn quality_of_service() {
         pushing_to(std::slice::from_ref(&peer), "max-size-time=0 max-size-buffers=25 drop-policy=keyframe");
     let mut connection = peer.accept();
     connection.request();
-    feed(&source, media::stream(1, STEP));
+    push_bytes(&source, media::stream(1, STEP));
     for n in 1..200 {
-        feed(&source, media::packet(n, STEP));
+        push_bytes(&source, media::packet(n, STEP));
     }
     until("the packets are in the buffer", || pushing.count(0, "packets-received") == 200);
     let next_qos = || {
@@ -231,7 +231,7 @@ fn quality_of_service() {
 /// dropped; after the push nothing is queued.
 #[test]
 fn an_unreachable_destination_reports_its_losses() {
-    let (pushing, source) = Pushing::by_hand(
+    let (pushing, source) = Pushing::with_feed_source(
         "location=http://127.0.0.1:9/concert drop-policy=keyframe max-size-time=0 max-size-bytes=20000 retry-delay=60000",
     );
     pushing.play();
@@ -242,9 +242,9 @@ fn an_unreachable_destination_reports_its_losses() {
         assert_eq!((sent, dropped + queued), (0, received));
         (received, dropped, queued)
     };
-    feed(&source, media::stream(1, STEP));
+    push_bytes(&source, media::stream(1, STEP));
     for n in 1..300 {
-        feed(&source, media::packet(n, STEP));
+        push_bytes(&source, media::packet(n, STEP));
         sum();
         assert!(pushing.count(0, "bytes-queued") <= 20_000);
     }
@@ -263,7 +263,7 @@ fn a_streaming_push_resets_the_failures() {
     let peer = Peer::new();
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "retry-delay=50 max-size-time=0");
     let retries = || pushing.destination_stats().get::<u32>("retry-count").unwrap();
-    feed(&source, media::stream(1, STEP));
+    push_bytes(&source, media::stream(1, STEP));
     let mut refused = peer.accept();
     refused.request();
     refused.answer(&wms(503, "0"));
@@ -271,7 +271,7 @@ fn a_streaming_push_resets_the_failures() {
     let mut connection = begin(&peer);
     let mut n = 1;
     until("it has streamed long enough", || {
-        feed(&source, media::packet(n, STEP));
+        push_bytes(&source, media::packet(n, STEP));
         n += 1;
         next_data(&mut connection);
         retries() == 0

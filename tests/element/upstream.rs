@@ -7,7 +7,7 @@ use gst::prelude::*;
 use gst_base::prelude::*;
 use test_support::media;
 use test_support::peer::{Connection, Peer, wms};
-use test_support::pipeline::{Pushing, feed, init, pushing_to, until};
+use test_support::pipeline::{Pushing, init, push_bytes, pushing_to, until};
 
 const STEP: u32 = 40;
 
@@ -45,7 +45,7 @@ fn a_late_destination_asks_for_a_key_frame() {
     let peers = [Peer::new(), Peer::new(), Peer::new()];
     let (pushing, source) = pushing_to(&peers[..1], "max-size-time=0");
     let requests = key_frame_requests(&source);
-    feed(&source, media::stream(15, STEP));
+    push_bytes(&source, media::stream(15, STEP));
     let mut first = begin(&peers[0]);
     first.data(15);
     add(&pushing, &peers[1]);
@@ -56,7 +56,7 @@ fn a_late_destination_asks_for_a_key_frame() {
     late.request();
     let mut n = 15;
     let request = loop {
-        feed(&source, media::packet(n, STEP));
+        push_bytes(&source, media::packet(n, STEP));
         n += 1;
         match requests.recv_timeout(std::time::Duration::from_millis(20)) {
             Ok(request) => break request,
@@ -70,7 +70,7 @@ fn a_late_destination_asks_for_a_key_frame() {
     add(&pushing, &peers[2]);
     begin(&peers[2]);
     for n in n..n + 50 {
-        feed(&source, media::packet(n, STEP));
+        push_bytes(&source, media::packet(n, STEP));
     }
     until("the packets are in", || pushing.count(0, "packets-received") >= u64::from(n) + 50);
     assert!(requests.try_recv().is_err(), "request-keyframe=false");
@@ -82,7 +82,7 @@ fn requests_are_few() {
     let peers: Vec<Peer> = (0..20).map(|_| Peer::new()).collect();
     let (pushing, source) = pushing_to(&peers[..1], "max-size-time=0");
     let requests = key_frame_requests(&source);
-    feed(&source, media::stream(15, STEP));
+    push_bytes(&source, media::stream(15, STEP));
     let mut first = begin(&peers[0]);
     first.data(15);
     let started = std::time::Instant::now();
@@ -90,7 +90,7 @@ fn requests_are_few() {
     for peer in &peers[1..] {
         add(&pushing, peer);
         begin(peer);
-        feed(&source, media::packet(n, STEP));
+        push_bytes(&source, media::packet(n, STEP));
         n += 1;
     }
     until("the packets are in the buffer", || pushing.count(0, "packets-received") == u64::from(n));
@@ -132,7 +132,7 @@ fn upstream_is_offered_a_pool() {
 fn buffers_return_to_the_pool() {
     let peer = Peer::new();
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "");
-    feed(&source, media::stream(1, STEP));
+    push_bytes(&source, media::stream(1, STEP));
     let caps = gst::Caps::builder("video/x-ms-asf").build();
     let mut query = gst::query::Allocation::new(Some(&caps), true);
     assert!(pushing.sink.static_pad("sink").unwrap().query(query.query_mut()));
@@ -155,12 +155,12 @@ fn buffers_return_to_the_pool() {
 
 /// A playing pipeline whose source reports a latency of 200 to 300 ms, if it is live.
 fn late(peer: &Peer, live: bool, properties: &str) -> (Pushing, gst::Element) {
-    let (pushing, source) = Pushing::by_hand(&format!("location={} {properties}", peer.location()));
+    let (pushing, source) = Pushing::with_feed_source(&format!("location={} {properties}", peer.location()));
     source.set_property("is-live", live);
     source.set_property("min-latency", 200_000_000_i64);
     source.set_property("max-latency", 300_000_000_i64);
     pushing.play();
-    feed(&source, media::stream(2, STEP));
+    push_bytes(&source, media::stream(2, STEP));
     until("PLAYING", || pushing.pipeline.current_state() == gst::State::Playing);
     (pushing, source)
 }
@@ -199,6 +199,6 @@ fn live_packets_do_not_wait_for_the_latency() {
     pushing.pipeline.recalculate_latency().unwrap();
     let sink = pushing.sink.downcast_ref::<gst_base::BaseSink>().unwrap();
     assert_eq!(sink.latency().seconds(), 3600);
-    feed(&source, media::packets(2..20, STEP));
+    push_bytes(&source, media::packets(2..20, STEP));
     assert_eq!(connection.data(20).len(), 20);
 }

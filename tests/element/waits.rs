@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use asf::Header;
 use gst::prelude::*;
 use test_support::media;
-use test_support::peer::{PATIENCE, Peer, wms};
-use test_support::pipeline::{Pushing, end, feed, pushing_to_one as pushing, status, status_nick, until};
+use test_support::peer::{Peer, TEST_TIMEOUT, wms};
+use test_support::pipeline::{Pushing, end, push_bytes, pushing_to_one as pushing, status, status_nick, until};
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
 
@@ -30,7 +30,7 @@ fn wait_for_notice(pushing: &Pushing, words: &str) -> gst::Structure {
 #[test]
 fn a_warning_precedes_the_idle_timeout() {
     let (peer, pushing, source) = pushing("");
-    feed(&source, media::stream(10, STEP));
+    push_bytes(&source, media::stream(10, STEP));
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one").replace("timeout=60000", "timeout=400"));
     connection.packet();
@@ -38,7 +38,7 @@ fn a_warning_precedes_the_idle_timeout() {
     let notice = wait_for_notice(&pushing, "upstream has sent no data");
     assert_eq!(notice.get::<&str>("destination"), Ok("dest_0"));
     // Once per pause.
-    feed(&source, media::packet(10, STEP));
+    push_bytes(&source, media::packet(10, STEP));
     connection.data(1);
     wait_for_notice(&pushing, "upstream has sent no data");
 }
@@ -48,13 +48,13 @@ fn a_warning_precedes_the_idle_timeout() {
 fn silence_is_reported_at_most_once_per_second() {
     let begun = Instant::now();
     let (peer, pushing, source) = pushing("");
-    feed(&source, media::stream(1, STEP));
+    push_bytes(&source, media::stream(1, STEP));
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one").replace("timeout=60000", "timeout=1"));
     connection.packet();
     connection.data(1);
     for n in 1..30 {
-        feed(&source, media::packet(n, STEP));
+        push_bytes(&source, media::packet(n, STEP));
         connection.data(1);
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -66,10 +66,11 @@ fn silence_is_reported_at_most_once_per_second() {
 /// A WARNING is posted before the push to a server that stopped reading is aborted.
 #[test]
 fn a_warning_precedes_the_stall_timeout() {
-    let peer = Peer::with_little_room();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false stall-timeout=1500", peer.location()));
+    let peer = Peer::with_small_buffer();
+    let (pushing, source) =
+        Pushing::with_feed_source(&format!("location={} sync=false stall-timeout=1500", peer.location()));
     pushing.play();
-    feed(&source, media::stream(5000, STEP));
+    push_bytes(&source, media::stream(5000, STEP));
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
     wait_for_notice(&pushing, "stopped taking data");
@@ -81,9 +82,9 @@ fn a_warning_precedes_the_stall_timeout() {
 fn eos_is_bounded() {
     let silent = Peer::new();
     for location in [silent.location(), "http://127.0.0.1:9/concert".to_owned()] {
-        let (pushing, source) = Pushing::by_hand(&format!("location={location} sync=false eos-timeout=200"));
+        let (pushing, source) = Pushing::with_feed_source(&format!("location={location} sync=false eos-timeout=200"));
         pushing.play();
-        feed(&source, media::stream(5, STEP));
+        push_bytes(&source, media::stream(5, STEP));
         end(&source);
         let (error, _) = pushing.wait_for_error();
         assert!(error.matches(gst::ResourceError::OpenWrite), "{error}");
@@ -97,9 +98,9 @@ fn eos_is_bounded() {
 #[test]
 fn an_unanswered_request_does_not_delay_playing() {
     let silent = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", silent.location()));
+    let (pushing, source) = Pushing::with_feed_source(&format!("location={} sync=false", silent.location()));
     pushing.pipeline.set_state(gst::State::Paused).unwrap();
-    feed(&source, media::stream(5, STEP));
+    push_bytes(&source, media::stream(5, STEP));
     let mut connection = silent.accept();
     connection.request();
     let kind = |message: &gst::Message| {
@@ -120,10 +121,11 @@ fn nothing_connects_after_eos() {
     let location = refused.location();
     let address = location.trim_start_matches("http://").trim_end_matches("/concert").parse().unwrap();
     drop(refused);
-    let (pushing, source) =
-        Pushing::by_hand(&format!("location={location} sync=false eos-timeout=100 retry-delay=200 on-error=never"));
+    let (pushing, source) = Pushing::with_feed_source(&format!(
+        "location={location} sync=false eos-timeout=100 retry-delay=200 on-error=never"
+    ));
     pushing.play();
-    feed(&source, media::stream(5, STEP));
+    push_bytes(&source, media::stream(5, STEP));
     end(&source);
     pushing.wait_for_eos();
     let late = Peer::on(address);
@@ -137,7 +139,7 @@ fn nothing_connects_after_eos() {
 fn c11_an_end_without_a_response_is_not_a_failure() {
     for by_action in [true, false] {
         let (peer, pushing, source) = pushing("eos-timeout=600000");
-        feed(&source, media::stream(5, STEP));
+        push_bytes(&source, media::stream(5, STEP));
         let mut connection = peer.accept();
         connection.set_up(&wms(204, "one"));
         pushing.wait_for_status("started");
@@ -170,10 +172,10 @@ fn c11_an_end_without_a_response_is_not_a_failure() {
 #[test]
 fn c12_a_header_change_at_a_silent_server() {
     let (peer, pushing, source) = pushing("header-change=reconnect eos-timeout=600000");
-    feed(&source, media::stream(50, STEP));
+    push_bytes(&source, media::stream(50, STEP));
     let mut first = peer.accept();
     first.set_up(&wms(204, "one"));
-    feed(&source, media::stream(50, STEP));
+    push_bytes(&source, media::stream(50, STEP));
     let mut second = peer.accept();
     second.set_up(&wms(204, "two"));
     end(&source);
@@ -190,10 +192,11 @@ fn c12_a_header_change_at_a_silent_server() {
 fn an_undelivered_end_is_reported() {
     const PACKETS: u32 = 150;
     for first in [true, false] {
-        let peer = Peer::with_little_room();
-        let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false eos-timeout=300", peer.location()));
+        let peer = Peer::with_small_buffer();
+        let (pushing, source) =
+            Pushing::with_feed_source(&format!("location={} sync=false eos-timeout=300", peer.location()));
         pushing.play();
-        feed(&source, media::stream(PACKETS, 1));
+        push_bytes(&source, media::stream(PACKETS, 1));
         let mut connection = peer.accept();
         connection.set_up(&wms(204, "one"));
         until("all sent", || pushing.destination_stats().get::<u64>("packets-sent") == Ok(PACKETS.into()));
@@ -217,19 +220,22 @@ fn an_undelivered_end_is_reported() {
 #[test]
 fn waits_can_be_interrupted() {
     let silent = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false eos-timeout=600000", silent.location()));
+    let (pushing, source) =
+        Pushing::with_feed_source(&format!("location={} sync=false eos-timeout=600000", silent.location()));
     pushing.play();
-    feed(&source, media::stream(5, STEP));
+    push_bytes(&source, media::stream(5, STEP));
     end(&source);
     silent.accept();
     pushing.pipeline.set_state(gst::State::Paused).unwrap();
     pushing.stop();
 
-    let (pushing, source) =
-        Pushing::by_hand(&format!("location={} sync=false max-size-buffers=10 timeout=600000", silent.location()));
+    let (pushing, source) = Pushing::with_feed_source(&format!(
+        "location={} sync=false max-size-buffers=10 timeout=600000",
+        silent.location()
+    ));
     pushing.play();
     for n in 0..100 {
-        feed(&source, if n == 0 { media::stream(1, STEP) } else { media::packet(n, STEP).to_vec() });
+        push_bytes(&source, if n == 0 { media::stream(1, STEP) } else { media::packet(n, STEP).to_vec() });
     }
     until("the buffer fills", || pushing.destination_stats().get::<u64>("packets-queued").unwrap_or(0) >= 10);
     pushing.pipeline.set_state(gst::State::Paused).unwrap();
@@ -241,9 +247,9 @@ fn waits_can_be_interrupted() {
 #[test]
 fn files_are_blocked_and_lose_nothing() {
     let (peer, pushing, source) = pushing("max-size-buffers=50");
-    feed(&source, media::header());
+    push_bytes(&source, media::header());
     for n in 0..2000 {
-        feed(&source, media::packet(n, STEP));
+        push_bytes(&source, media::packet(n, STEP));
     }
     end(&source);
     let received = || pushing.sink.property::<gst::Structure>("stats").get::<u64>("packets-received").unwrap();
@@ -266,7 +272,7 @@ fn a_large_buffer_is_blocked_and_loses_nothing() {
     const PACKETS: u32 = 10_000;
     const LIMIT: u64 = 1_000_000;
     let (peer, pushing, source) = pushing(&format!("max-size-bytes={LIMIT} max-size-time=0 eos-timeout=30000"));
-    feed(&source, media::stream(PACKETS, STEP));
+    push_bytes(&source, media::stream(PACKETS, STEP));
     end(&source);
     let mut connection = peer.accept();
     until("the buffer fills", || pushing.count(0, "bytes-queued") >= LIMIT);
@@ -288,9 +294,9 @@ fn lagging_skips_to_a_key_frame() {
     let mut connection = peer.accept();
     let setup = connection.request();
     assert!(setup.is_setup());
-    feed(&source, media::stream(1, STEP));
+    push_bytes(&source, media::stream(1, STEP));
     for n in 1..1000 {
-        feed(&source, media::packet(n, STEP));
+        push_bytes(&source, media::packet(n, STEP));
     }
     until("all received", || {
         pushing.sink.property::<gst::Structure>("stats").get::<u64>("packets-received") == Ok(1000)
@@ -320,12 +326,12 @@ fn lagging_skips_to_a_key_frame() {
 #[test]
 fn files_are_sent_in_real_time() {
     let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={}", peer.location()));
+    let (pushing, source) = Pushing::with_feed_source(&format!("location={}", peer.location()));
     let clock = gst_check::TestClock::new();
     clock.set_time(gst::ClockTime::ZERO);
     pushing.pipeline.use_clock(Some(&clock));
     pushing.play();
-    feed(&source, media::stream(20, 1000));
+    push_bytes(&source, media::stream(20, 1000));
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
     let Some(Packet::Header(header)) = connection.packet() else { panic!() };
@@ -352,12 +358,12 @@ fn files_are_sent_in_real_time() {
 fn pacing_restarts_after_a_flush() {
     const SECONDS: u32 = 20;
     let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={}", peer.location()));
+    let (pushing, source) = Pushing::with_feed_source(&format!("location={}", peer.location()));
     let clock = gst_check::TestClock::new();
     clock.set_time(gst::ClockTime::ZERO);
     pushing.pipeline.use_clock(Some(&clock));
     pushing.play();
-    feed(&source, media::stream(SECONDS, 1000));
+    push_bytes(&source, media::stream(SECONDS, 1000));
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
     for _ in 1..SECONDS {
@@ -370,7 +376,7 @@ fn pacing_restarts_after_a_flush() {
     assert!(pad.send_event(gst::event::FlushStop::new(true)));
     assert!(pad.send_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new())));
     // Close to the next packet, so that the send time does not count as a splice.
-    feed(&source, media::packets(SECONDS..SECONDS + 2, 1000));
+    push_bytes(&source, media::packets(SECONDS..SECONDS + 2, 1000));
     let due = clock.wait_for_next_pending_id().time();
     assert_eq!(due, clock.time() + gst::ClockTime::SECOND);
     assert!(clock.crank());
@@ -394,11 +400,11 @@ fn eos_does_not_overtake_an_error() {
         }
         None
     });
-    feed(&source, media::stream(10, STEP));
+    push_bytes(&source, media::stream(10, STEP));
     let mut connection = peer.accept();
     connection.request();
     connection.answer(&wms(404, "0"));
-    tell.recv_timeout(PATIENCE).unwrap();
+    tell.recv_timeout(TEST_TIMEOUT).unwrap();
     end(&source);
     pushing.wait_for_error();
     pushing.wait_for_eos();
@@ -410,7 +416,7 @@ fn eos_does_not_overtake_an_error() {
 fn nothing_is_posted_after_the_stop() {
     for by_application in [true, false] {
         let silent = Peer::new();
-        let (pushing, _source) = Pushing::by_hand(&format!("location={} sync=false", silent.location()));
+        let (pushing, _source) = Pushing::with_feed_source(&format!("location={} sync=false", silent.location()));
         let (told, tell) = channel();
         let plays = Arc::new(OnceLock::new());
         let over = Arc::new(AtomicBool::new(false));
@@ -432,7 +438,7 @@ fn nothing_is_posted_after_the_stop() {
         });
         pushing.play();
         plays.set(()).unwrap();
-        tell.recv_timeout(PATIENCE).unwrap();
+        tell.recv_timeout(TEST_TIMEOUT).unwrap();
         if by_application {
             pushing.stop();
             assert!(over.load(Ordering::Acquire), "a message was in flight");

@@ -17,7 +17,7 @@ use test_support::decoded::{ffmpeg_file, recordings};
 use test_support::pages::{Page, pages};
 use test_support::pipeline::{plugin_folder, until};
 use test_support::program::Program;
-use test_support::proxy::{self, Asks, Proxy};
+use test_support::proxy::{self, Proxy, RequiredAuth};
 use test_support::server_program;
 
 /// How the commands of a block are tested.
@@ -198,7 +198,7 @@ fn every_command_has_a_way_to_run() {
 #[test]
 fn pushes() {
     let folder = folder();
-    let squid = Proxy::squid(Asks::Digest);
+    let squid = Proxy::squid(RequiredAuth::Digest);
     // Pushing files takes time, so all are pushed simultaneously.
     thread::scope(|scope| {
         for (page, command) in all(&[Way::Push]) {

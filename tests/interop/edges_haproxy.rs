@@ -103,7 +103,7 @@ impl Playing {
     }
 
     /// Waits until it has shown more pictures than a player buffers.
-    fn goes_on(&self) {
+    fn assert_continues(&self) {
         let before = self.pictures();
         until(self.command, || self.pictures() >= before + PICTURES);
     }
@@ -223,7 +223,7 @@ fn players_of_others_play_through_haproxy() {
     assert_eq!(servers.players(), [2, 2, 2]);
     assert_eq!(players(&servers.origin), 3);
     for playing in &playing {
-        playing.goes_on();
+        playing.assert_continues();
         assert!(playing.decoded().len() <= 1, "its first connection is the only one");
         servers.are_of_the_source(playing, 0);
     }
@@ -245,7 +245,7 @@ fn players_of_an_edge_that_is_killed_play_from_another() {
     servers.edges.remove(edge);
     until("all players are at the edges that are left", || servers.players().iter().sum::<u64>() == 5);
     for playing in household.iter().chain([&other]) {
-        playing.goes_on();
+        playing.assert_continues();
     }
     for by_ffmpeg in &household[..2] {
         assert_eq!(by_ffmpeg.decoded().len(), 2, "connections");
@@ -270,7 +270,7 @@ fn players_of_an_edge_that_drains_change_to_another() {
     draining.wait();
     until("all players are at the edges that are left", || servers.players().iter().sum::<u64>() == 6);
     for playing in household.iter().chain([&other, &new]) {
-        playing.goes_on();
+        playing.assert_continues();
     }
     for by_ffmpeg in &household[..2] {
         assert_eq!(by_ffmpeg.decoded().len(), 2, "connections");
@@ -290,7 +290,7 @@ fn players_keep_their_connections_while_the_origin_restarts() {
     servers.origin = origin_at(address);
     until("both edges pull again", || players(&servers.origin) == 2);
     for playing in household.iter().chain([&other]) {
-        playing.goes_on();
+        playing.assert_continues();
     }
     for by_ffmpeg in [&household[0], &household[1], &other] {
         assert_eq!(by_ffmpeg.decoded().len(), 1, "connections");

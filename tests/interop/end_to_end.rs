@@ -271,7 +271,7 @@ fn c15_a_crash_of_the_server() {
 /// A C program does not ignore SIGPIPE: a reset during a push must not kill it.
 #[test]
 fn a_reset_does_not_kill_gst_launch() {
-    let peer = Peer::with_little_room();
+    let peer = Peer::with_small_buffer();
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("stream.asf");
     fs::write(&file, media::stream(10_000, 40)).unwrap();

@@ -296,8 +296,8 @@ fn monitor_in_python() {
     assert!(sent.is_some_and(|line| line.starts_with(&point.location())), "{output:?}");
 
     // No process listens on port 9. The destination's own properties permit three retries.
-    let complaint = run(&monitor("http://127.0.0.1:9/concert")).complaint();
-    assert!(complaint.iter().any(|line| line.contains("refused")), "{complaint:?}");
+    let failed_output = run(&monitor("http://127.0.0.1:9/concert")).failed_output();
+    assert!(failed_output.iter().any(|line| line.contains("refused")), "{failed_output:?}");
 }
 
 #[test]
@@ -341,7 +341,7 @@ fn all_report_the_error() {
     ] {
         let command = readme(command, [&points[0], &points[1]], directory.path());
         let wrong = command.replace("http:", "rtsp:") + if says.starts_with("concert") { " --plain" } else { "" };
-        let complaint = run(&wrong).complaint();
-        assert!(complaint.iter().any(|line| line.starts_with(says)), "{complaint:?}");
+        let failed_output = run(&wrong).failed_output();
+        assert!(failed_output.iter().any(|line| line.starts_with(says)), "{failed_output:?}");
     }
 }

@@ -8,8 +8,8 @@ use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
 use bytes::Bytes;
 use tempfile::TempDir;
 use test_support::media;
-use test_support::pipeline::{Pushing, end, feed, gst_launch, until};
-use test_support::proxy::{Asks, Proxy};
+use test_support::pipeline::{Pushing, end, gst_launch, push_bytes, until};
+use test_support::proxy::{Proxy, RequiredAuth};
 use wmhttp::Hresult;
 
 const STEP: u32 = 40;
@@ -39,9 +39,9 @@ fn recorded(directory: &Path) -> Vec<u32> {
 fn push_through(properties: &str, warnings: usize) -> gst::Structure {
     let (server, directory, location) = server();
     let (pushing, source) =
-        Pushing::by_hand(&format!("location={location} sync=false content-length={BODY} {properties}"));
+        Pushing::with_feed_source(&format!("location={location} sync=false content-length={BODY} {properties}"));
     pushing.play();
-    feed(&source, media::stream(PACKETS, STEP));
+    push_bytes(&source, media::stream(PACKETS, STEP));
     until("all sent", || pushing.destination_stats().get::<u64>("packets-sent") == Ok(u64::from(PACKETS)));
     end(&source);
     let mut warned = Vec::new();
@@ -67,14 +67,14 @@ fn push_through(properties: &str, warnings: usize) -> gst::Structure {
 /// Many bodies through squid, each with a response.
 #[test]
 fn c7_c10_squid() {
-    let proxy = Proxy::squid(Asks::Nothing);
+    let proxy = Proxy::squid(RequiredAuth::Nothing);
     push_through(&format!("proxy={}", proxy.url()), 0);
 }
 
 /// The same through tinyproxy, which forwards no response before a body is complete: the end is not confirmed.
 #[test]
 fn c7_c10_tinyproxy() {
-    let proxy = Proxy::tinyproxy(Asks::Nothing);
+    let proxy = Proxy::tinyproxy(RequiredAuth::Nothing);
     push_through(&format!("proxy={} eos-timeout=600000", proxy.url()), 0);
 }
 
@@ -82,7 +82,7 @@ fn c7_c10_tinyproxy() {
 #[test]
 fn the_environment_is_used() {
     for (no_proxy, through) in [("", true), ("127.0.0.0/8", false)] {
-        let proxy = Proxy::squid(Asks::Nothing);
+        let proxy = Proxy::squid(RequiredAuth::Nothing);
         let (server, directory, location) = server();
         let file = directory.path().join("source.wmv");
         fs::write(&file, media::stream(PACKETS, STEP)).unwrap();
@@ -113,9 +113,9 @@ fn the_environment_is_used() {
 #[test]
 fn c5_c13_proxies_with_authentication() {
     for (proxy, properties, eos, warnings) in [
-        (Proxy::squid(Asks::Digest), "", "", 0),
-        (Proxy::squid(Asks::Basic), "auth-methods=basic+digest", "", 1),
-        (Proxy::tinyproxy(Asks::Basic), "auth-methods=basic", "eos-timeout=600000", 1),
+        (Proxy::squid(RequiredAuth::Digest), "", "", 0),
+        (Proxy::squid(RequiredAuth::Basic), "auth-methods=basic+digest", "", 1),
+        (Proxy::tinyproxy(RequiredAuth::Basic), "auth-methods=basic", "eos-timeout=600000", 1),
     ] {
         let stats = push_through(&format!("proxy={} {properties} {eos}", proxy.url_with_login()), warnings);
         // One challenge, for the first request; then each body includes the authentication.
@@ -130,14 +130,14 @@ fn c5_c13_proxies_with_authentication() {
 fn c5_a_proxy_that_rejects() {
     let (server, _directory, location) = server();
     for (asks, properties, says) in [
-        (Asks::Digest, "proxy-id=bob proxy-pw=wrong", "bob"),
-        (Asks::Basic, "auth-methods=basic proxy-id=eve proxy-pw=wrong", "eve"),
-        (Asks::Basic, "proxy-id=bob proxy-pw=pass-word", "auth-methods"),
-        (Asks::Digest, "user-id=bob user-pw=pass-word", "proxy-id"),
+        (RequiredAuth::Digest, "proxy-id=bob proxy-pw=wrong", "bob"),
+        (RequiredAuth::Basic, "auth-methods=basic proxy-id=eve proxy-pw=wrong", "eve"),
+        (RequiredAuth::Basic, "proxy-id=bob proxy-pw=pass-word", "auth-methods"),
+        (RequiredAuth::Digest, "user-id=bob user-pw=pass-word", "proxy-id"),
     ] {
         let proxy = Proxy::squid(asks);
         let (pushing, _source) =
-            Pushing::by_hand(&format!("location={location} proxy={} retry-delay=1 {properties}", proxy.url()));
+            Pushing::with_feed_source(&format!("location={location} proxy={} retry-delay=1 {properties}", proxy.url()));
         pushing.play();
         let (error, details) = pushing.wait_for_error();
         assert!(error.matches(gst::ResourceError::NotAuthorized), "{properties}: {error:?}");
@@ -153,11 +153,11 @@ fn c5_a_proxy_that_rejects() {
 /// squid's response for an unreachable server is reported as the proxy's, and retried.
 #[test]
 fn an_unreachable_server_behind_squid() {
-    let proxy = Proxy::squid(Asks::Nothing);
+    let proxy = Proxy::squid(RequiredAuth::Nothing);
     let (server, _directory, location) = server();
     server.stop();
     let (pushing, _source) =
-        Pushing::by_hand(&format!("location={location} proxy={} retries=1 retry-delay=1", proxy.url()));
+        Pushing::with_feed_source(&format!("location={location} proxy={} retries=1 retry-delay=1", proxy.url()));
     pushing.play();
     let (error, details) = pushing.wait_for_error();
     assert!(error.message().contains("the proxy (squid/"), "{error:?}");
@@ -178,17 +178,17 @@ mod tunnels {
     #[test]
     fn https_by_connect() {
         let authority = Authority::new();
-        for asks in [Asks::Nothing, Asks::Basic] {
+        for asks in [RequiredAuth::Nothing, RequiredAuth::Basic] {
             let proxy = Proxy::squid(asks);
             let peer = Peer::with_tls(authority.server("127.0.0.1", false));
-            let (pushing, source) = Pushing::by_hand(&format!(
+            let (pushing, source) = Pushing::with_feed_source(&format!(
                 "location={} sync=false content-length=2147483647 proxy={} {}",
                 peer.location(),
                 proxy.url_with_login(),
                 authority.trusted()
             ));
             pushing.play();
-            feed(&source, media::stream(PACKETS, STEP));
+            push_bytes(&source, media::stream(PACKETS, STEP));
             end(&source);
             let mut connection = peer.accept();
             connection.set_up(&wms(204, "one"));
@@ -208,10 +208,10 @@ mod tunnels {
     #[test]
     fn a_tunnel_that_is_denied() {
         let location = "https://127.0.0.1:9/concert";
-        for (asks, id) in [(Asks::Basic, "eve"), (Asks::Digest, "bob")] {
+        for (asks, id) in [(RequiredAuth::Basic, "eve"), (RequiredAuth::Digest, "bob")] {
             let proxy = Proxy::squid(asks);
             let properties = format!("location={location} proxy={} proxy-id={id} proxy-pw=wrong", proxy.url());
-            let (pushing, _source) = Pushing::by_hand(&properties);
+            let (pushing, _source) = Pushing::with_feed_source(&properties);
             pushing.play();
             let (error, details) = pushing.wait_for_error();
             assert!(error.matches(gst::ResourceError::NotAuthorized), "{error:?}");
@@ -223,9 +223,9 @@ mod tunnels {
     /// A proxy that rejects CONNECT, or cannot reach the server, is distinguished from both.
     #[test]
     fn a_tunnel_that_cannot_be_established() {
-        let proxy = Proxy::squid(Asks::Nothing);
+        let proxy = Proxy::squid(RequiredAuth::Nothing);
         let (pushing, _source) =
-            Pushing::by_hand(&format!("location=https://127.0.0.1:9/concert proxy={} retries=0", proxy.url()));
+            Pushing::with_feed_source(&format!("location=https://127.0.0.1:9/concert proxy={} retries=0", proxy.url()));
         pushing.play();
         let (error, details) = pushing.wait_for_error();
         assert!(error.matches(gst::ResourceError::OpenWrite), "{error:?}");

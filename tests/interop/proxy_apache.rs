@@ -6,12 +6,12 @@ use std::path::Path;
 use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
 use gst::prelude::*;
 use tempfile::TempDir;
-use test_support::apache::{Apache, Asking, PASSWORD, USER};
+use test_support::apache::{Apache, PASSWORD, RequiredAuth, USER};
 use test_support::curl::Curl;
 use test_support::decoded::{assert_same_frames, ffmpeg_file, recordings};
 use test_support::kerberos::Realm;
 use test_support::media;
-use test_support::pipeline::{Pushing, feed_for_four_seconds, until};
+use test_support::pipeline::{Pushing, push_for_four_seconds, until};
 use wmhttp::Hresult;
 
 fn point(directory: &TempDir) -> BlockingServer {
@@ -30,19 +30,24 @@ fn what_apache_requires() {
     let tickets = realm.environment();
     for (asking, challenge, right, wrong) in [
         (
-            Asking::Basic,
+            RequiredAuth::Basic,
             "Basic realm=\"push\"",
             ["--basic", "--user", "bob:secret"],
             ["--basic", "--user", "bob:wrong"],
         ),
         (
-            Asking::Digest,
+            RequiredAuth::Digest,
             "Digest realm=\"push\"",
             ["--digest", "--user", "bob:secret"],
             ["--digest", "--user", "bob:wrong"],
         ),
-        (Asking::Ntlm, "Negotiate", ["--negotiate", "--user", ":"], ["--basic", "--user", "bob:secret"]),
-        (Asking::Kerberos(&realm), "Negotiate", ["--negotiate", "--user", ":"], ["--basic", "--user", "bob:secret"]),
+        (RequiredAuth::Ntlm, "Negotiate", ["--negotiate", "--user", ":"], ["--basic", "--user", "bob:secret"]),
+        (
+            RequiredAuth::Kerberos(&realm),
+            "Negotiate",
+            ["--negotiate", "--user", ":"],
+            ["--basic", "--user", "bob:secret"],
+        ),
     ] {
         let apache = Apache::new(server.addr(), asking, "");
         // No tickets of the system, and tickets only where they are required.
@@ -50,7 +55,7 @@ fn what_apache_requires() {
             ("NTLM_USER_FILE", apache.ntlm_users().display().to_string()),
             ("KRB5CCNAME", "FILE:/no/tickets".to_owned()),
         ];
-        let environment = if matches!(asking, Asking::Kerberos(_)) { &tickets[..] } else { &users };
+        let environment = if matches!(asking, RequiredAuth::Kerberos(_)) { &tickets[..] } else { &users };
         let outcome = Curl { arguments: &right, environment }.set_up(&apache.location());
         assert_eq!((outcome.status, outcome.connections), (204, 1), "{outcome:?}");
         assert!(outcome.headers("Server").last().unwrap().starts_with("Cougar/"), "{outcome:?}");
@@ -73,7 +78,7 @@ fn what_apache_requires() {
 fn what_apache_forwards() {
     let directory = TempDir::new().unwrap();
     let server = point(&directory);
-    let apache = Apache::new(server.addr(), Asking::Digest, "");
+    let apache = Apache::new(server.addr(), RequiredAuth::Digest, "");
     let bob = Curl::new(&["--digest", "--user", "bob:secret"]);
     let setup = bob.set_up(&apache.location());
     let body = directory.path().join("body");
@@ -95,7 +100,7 @@ fn h7_c10_the_pushed_stream_is_received() {
         let source = directory.path().join("source.wmv");
         ffmpeg_file(&source, 25);
         let server = point(&directory);
-        let apache = Apache::new(server.addr(), Asking::Nobody, "ProxyVia On");
+        let apache = Apache::new(server.addr(), RequiredAuth::Nobody, "ProxyVia On");
         let pushing = Pushing::launch(
             &format!("filesrc location={}", source.display()),
             &format!("location={} sync=false content-length={length} eos-timeout=600000", apache.location()),
@@ -147,12 +152,12 @@ fn c5_c13_the_element_is_accepted_with_each_scheme() {
     let source = directory.path().join("source.wmv");
     ffmpeg_file(&source, 25);
     for (asking, methods, scheme, refusals) in [
-        (Asking::Basic, "basic", "Basic", 1),
-        (Asking::Digest, "basic+digest+ntlm+negotiate", "Digest", 1),
+        (RequiredAuth::Basic, "basic", "Basic", 1),
+        (RequiredAuth::Digest, "basic+digest+ntlm+negotiate", "Digest", 1),
         #[cfg(feature = "ntlm")]
-        (Asking::Ntlm, "ntlm", "NTLM", 2),
+        (RequiredAuth::Ntlm, "ntlm", "NTLM", 2),
         #[cfg(feature = "ntlm")]
-        (Asking::Ntlm, "basic+digest+ntlm+negotiate", "Negotiate", 2),
+        (RequiredAuth::Ntlm, "basic+digest+ntlm+negotiate", "Negotiate", 2),
     ] {
         let directory = TempDir::new().unwrap();
         let server = point(&directory);
@@ -183,16 +188,16 @@ fn c5_the_element_is_rejected() {
     let server = point(&directory);
     let realm = Realm::new();
     for (asking, methods, requests) in [
-        (Asking::Basic, "basic", 2),
-        (Asking::Digest, "digest", 2),
+        (RequiredAuth::Basic, "basic", 2),
+        (RequiredAuth::Digest, "digest", 2),
         #[cfg(feature = "ntlm")]
-        (Asking::Ntlm, "ntlm", 3),
+        (RequiredAuth::Ntlm, "ntlm", 3),
         #[cfg(feature = "ntlm")]
-        (Asking::Ntlm, "negotiate", 3),
+        (RequiredAuth::Ntlm, "negotiate", 3),
         #[cfg(feature = "ntlm")]
-        (Asking::Kerberos(&realm), "negotiate", 2),
+        (RequiredAuth::Kerberos(&realm), "negotiate", 2),
         // No scheme that both support.
-        (Asking::Kerberos(&realm), "digest", 1),
+        (RequiredAuth::Kerberos(&realm), "digest", 1),
     ] {
         let apache = Apache::new(server.addr(), asking, "");
         let pushing = pushing(&source, &apache, methods, "wrong");
@@ -211,10 +216,11 @@ fn c5_the_element_is_rejected() {
 fn a_body_outlasts_the_times_of_apache() {
     let directory = TempDir::new().unwrap();
     let server = point(&directory);
-    let apache = Apache::new(server.addr(), Asking::Nobody, "Timeout 1\nProxyTimeout 1");
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false eos-timeout=500", apache.location()));
+    let apache = Apache::new(server.addr(), RequiredAuth::Nobody, "Timeout 1\nProxyTimeout 1");
+    let (pushing, source) =
+        Pushing::with_feed_source(&format!("location={} sync=false eos-timeout=500", apache.location()));
     pushing.play();
-    feed_for_four_seconds(&source);
+    push_for_four_seconds(&source);
     pushing.wait_for_eos();
     let received = server.stats("concert").unwrap();
     assert_eq!((received.packets, received.sessions), (40, 1));

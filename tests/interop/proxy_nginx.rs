@@ -8,7 +8,7 @@ use test_support::authority::Authority;
 use test_support::decoded::{assert_same_frames, ffmpeg_file, recordings};
 use test_support::media;
 use test_support::nginx::Nginx;
-use test_support::pipeline::{Pushing, end, feed, feed_for_four_seconds, until};
+use test_support::pipeline::{Pushing, end, push_bytes, push_for_four_seconds, until};
 use wmhttp::Hresult;
 
 /// Forwards a body as it arrives, and the publishing point's own Server header.
@@ -25,9 +25,9 @@ fn listening(directory: &TempDir, listen: SocketAddr) -> BlockingServer {
     Server::spawn(Config { listen, ..Config::with_points(["concert"], &point) }).unwrap()
 }
 
-fn by_hand(nginx: &Nginx, authority: &Authority, properties: &str) -> (Pushing, gst::Element) {
+fn with_feed_source(nginx: &Nginx, authority: &Authority, properties: &str) -> (Pushing, gst::Element) {
     let properties = format!("location={} sync=false {} {properties}", nginx.location(), authority.trusted());
-    let (pushing, source) = Pushing::by_hand(&properties);
+    let (pushing, source) = Pushing::with_feed_source(&properties);
     pushing.play();
     (pushing, source)
 }
@@ -83,13 +83,14 @@ fn c7_buffered_bodies_arrive_complete() {
     let server = point(&directory);
     let authority = Authority::new();
     let nginx = Nginx::new(&authority, server.addr(), BUFFERING);
-    let (pushing, source) = by_hand(&nginx, &authority, "content-length=20000 eos-timeout=600000 retry-delay=60000");
+    let (pushing, source) =
+        with_feed_source(&nginx, &authority, "content-length=20000 eos-timeout=600000 retry-delay=60000");
     let received = || server.stats("concert").unwrap().packets;
     // Too little for a complete body.
-    feed(&source, media::stream(10, 40));
+    push_bytes(&source, media::stream(10, 40));
     until("they are sent", || pushing.destination_stats().get::<u64>("packets-sent") == Ok(10));
     assert_eq!(received(), 0, "nginx holds them back");
-    feed(&source, (10..100).flat_map(|n| media::packet(n, 40)).collect::<Vec<u8>>());
+    push_bytes(&source, (10..100).flat_map(|n| media::packet(n, 40)).collect::<Vec<u8>>());
     until("all are sent", || pushing.destination_stats().get::<u64>("packets-sent") == Ok(100));
     let rollovers = pushing.destination_stats().get::<u64>("rollovers").unwrap();
     assert!(rollovers >= 3);
@@ -120,13 +121,13 @@ fn h5_the_server_header_of_a_proxy() {
     let server = point(&directory);
     let authority = Authority::new();
     let nginx = Nginx::new(&authority, server.addr(), "proxy_request_buffering off;");
-    let (pushing, source) = by_hand(&nginx, &authority, "retries=0");
-    feed(&source, media::stream(5, 40));
+    let (pushing, source) = with_feed_source(&nginx, &authority, "retries=0");
+    push_bytes(&source, media::stream(5, 40));
     let (error, details) = pushing.wait_for_error();
     assert!(error.message().contains("nginx"), "{error:?} {details}");
     drop(pushing);
-    let (pushing, source) = by_hand(&nginx, &authority, "strict-server=false");
-    feed(&source, media::stream(5, 40));
+    let (pushing, source) = with_feed_source(&nginx, &authority, "strict-server=false");
+    push_bytes(&source, media::stream(5, 40));
     end(&source);
     pushing.wait_for_eos();
     assert_eq!(server.stats("concert").unwrap().packets, 5);
@@ -140,8 +141,8 @@ fn c14_the_publishing_point_goes_down() {
     let first = point(&directory);
     let address = first.addr();
     let nginx = Nginx::new(&authority, address, STREAMING);
-    let (pushing, source) = by_hand(&nginx, &authority, "retry-delay=50 retry-delay-max=100");
-    feed(&source, media::stream(20, 40));
+    let (pushing, source) = with_feed_source(&nginx, &authority, "retry-delay=50 retry-delay-max=100");
+    push_bytes(&source, media::stream(20, 40));
     until("the push flows", || first.stats("concert").unwrap().packets == 20);
     first.kill();
     let status = pushing.wait_for_status("reconnect-start");
@@ -149,7 +150,7 @@ fn c14_the_publishing_point_goes_down() {
     until("nginx reports the failure", || exchanges(&nginx).iter().any(|(_, status, _)| status == "502"));
     let second = listening(&directory, address);
     pushing.wait_for_status("reconnect-end");
-    feed(&source, (20..40).flat_map(|n| media::packet(n, 40)).collect::<Vec<u8>>());
+    push_bytes(&source, (20..40).flat_map(|n| media::packet(n, 40)).collect::<Vec<u8>>());
     end(&source);
     pushing.wait_for_eos();
     assert!(second.stats("concert").unwrap().packets >= 20, "{:?}", second.stats("concert"));
@@ -164,8 +165,8 @@ fn a_body_outlasts_the_times_of_nginx() {
     let authority = Authority::new();
     let times = "proxy_read_timeout 1s; proxy_send_timeout 1s; client_body_timeout 1s;";
     let nginx = Nginx::new(&authority, server.addr(), &format!("{STREAMING} {times}"));
-    let (pushing, source) = by_hand(&nginx, &authority, "");
-    feed_for_four_seconds(&source);
+    let (pushing, source) = with_feed_source(&nginx, &authority, "");
+    push_for_four_seconds(&source);
     pushing.wait_for_eos();
     let received = server.stats("concert").unwrap();
     assert_eq!((received.packets, received.sessions), (40, 1));
@@ -180,10 +181,10 @@ fn c15_nginx_closes_on_silence() {
     let server = point(&directory);
     let authority = Authority::new();
     let nginx = Nginx::new(&authority, server.addr(), &format!("{STREAMING} client_body_timeout 1s;"));
-    let (pushing, source) = by_hand(&nginx, &authority, "retry-delay=10");
-    feed(&source, media::stream(10, 40));
+    let (pushing, source) = with_feed_source(&nginx, &authority, "retry-delay=10");
+    push_bytes(&source, media::stream(10, 40));
     pushing.wait_for_status("reconnect-start");
-    feed(&source, (10..20).flat_map(|n| media::packet(n, 40)).collect::<Vec<u8>>());
+    push_bytes(&source, (10..20).flat_map(|n| media::packet(n, 40)).collect::<Vec<u8>>());
     end(&source);
     pushing.wait_for_eos();
     let received = server.stats("concert").unwrap();

@@ -223,9 +223,9 @@ fn curl_sees_each_status() {
 fn curl_sees_a_busy_publishing_point() {
     let config = Config::with_points(["concert", "other"], &PointConfig::default());
     let server = Server::spawn(Config { max_sessions: 1, ..config }).unwrap();
-    let pushing = Pushing::by_hand(&format!("sync=false location={}", url("http", &server)));
+    let pushing = Pushing::with_feed_source(&format!("sync=false location={}", url("http", &server)));
     pushing.0.play();
-    test_support::pipeline::feed(&pushing.1, media::stream(10, 40));
+    test_support::pipeline::push_bytes(&pushing.1, media::stream(10, 40));
     until("the push flows", || server.stats("concert").unwrap().packets == 10);
     let none = Curl::default();
     assert_eq!(none.set_up(&url("http", &server)).status, 409);

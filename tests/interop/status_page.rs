@@ -2,7 +2,7 @@
 
 use asf_publishing_point::config::{Config, PointConfig, Principals};
 use asf_publishing_point::{BlockingServer, RelayConfig, Server};
-use test_support::browser::{Browser, DESK, PHONE, Viewport};
+use test_support::browser::{Browser, DESKTOP, PHONE, Viewport};
 use test_support::encoder::{Encoder, Player, header};
 use test_support::pipeline::until;
 use test_support::wire::{Push, Wire};
@@ -172,7 +172,7 @@ fn trouble_is_shown() {
     browser.until("the player", "return /\\b1 player\\b/.test(document.body.innerText)");
     browser.run("document.querySelectorAll('details').forEach((part) => { part.open = true; })");
     for (look, name) in
-        [(DESK, "trouble-light"), (Viewport { dark: true, ..DESK }, "trouble-dark"), (PHONE, "trouble-phone")]
+        [(DESKTOP, "trouble-light"), (Viewport { dark: true, ..DESKTOP }, "trouble-dark"), (PHONE, "trouble-phone")]
     {
         browser.look(look);
         let fits = "return document.documentElement.scrollWidth <= window.innerWidth";
@@ -245,7 +245,7 @@ fn s15_the_encoder_is_disconnected() {
     assert_eq!(browser.run(&format!("return {button}.innerText")), "Really disconnect?");
     assert!(server.stats("concert").unwrap().pushing);
     browser.run(&format!("{button}.click()"));
-    assert_eq!(encoder.expelled(), 403);
+    assert_eq!(encoder.termination_status(), 403);
     browser.until("the error", "return /ended by an operator/.test(document.body.textContent)");
     is_quiet(&browser, &server);
 }
@@ -285,9 +285,9 @@ fn it_fits_every_screen() {
     if std::env::var_os("STATUS_PAGE_PICTURES").is_some() {
         std::thread::sleep(std::time::Duration::from_secs(25));
     }
-    for width in [320, PHONE.width, 700, DESK.width, 2560] {
+    for width in [320, PHONE.width, 700, DESKTOP.width, 2560] {
         for dark in [false, true] {
-            browser.look(Viewport { dark, width, ..DESK });
+            browser.look(Viewport { dark, width, ..DESKTOP });
             let fits = "return document.documentElement.scrollWidth <= window.innerWidth";
             browser.until(&format!("everything fits at {width} pixels"), fits);
             let poor = browser.run(CONTRAST);

@@ -4,7 +4,7 @@ use asf::Header;
 use gst::prelude::*;
 use test_support::media;
 use test_support::peer::{Connection, Peer, ours, wms};
-use test_support::pipeline::{Pushing, end, feed, pushing_to as pushing, status, status_nick, until};
+use test_support::pipeline::{Pushing, end, push_bytes, pushing_to as pushing, status, status_nick, until};
 use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
@@ -20,7 +20,7 @@ fn to_the_end(connection: &mut Connection) -> Vec<u32> {
 fn each_gets_everything() {
     let peers: Vec<Peer> = (0..4).map(|_| Peer::new()).collect();
     let (pushing, source) = pushing(&peers, "");
-    feed(&source, media::stream(300, STEP));
+    push_bytes(&source, media::stream(300, STEP));
     end(&source);
     let readers: Vec<_> = peers
         .into_iter()
@@ -51,7 +51,7 @@ fn a_failing_destination_does_not_affect_others() {
     let mut refusing = peers[0].accept();
     refusing.request();
     refusing.answer(&wms(403, "0"));
-    feed(&source, media::stream(300, STEP));
+    push_bytes(&source, media::stream(300, STEP));
     let mut dropped = peers[1].accept();
     dropped.set_up(&wms(204, "one"));
     drop(dropped);
@@ -59,7 +59,7 @@ fn a_failing_destination_does_not_affect_others() {
     good.set_up(&wms(204, "one"));
     good.packet();
     good.data(300);
-    feed(&source, media::packets(300..400, STEP));
+    push_bytes(&source, media::packets(300..400, STEP));
     end(&source);
     assert_eq!(good.data(100).len(), 100);
     good.until_the_end();
@@ -107,7 +107,8 @@ fn an_immediate_failure_is_not_a_failure_of_all() {
     let silent = Peer::new();
     let locations = [refused].into_iter().chain(std::iter::repeat_n(silent.location(), 300));
     let locations = locations.collect::<Vec<_>>().join(",");
-    let (pushing, _source) = Pushing::by_hand(&format!("locations=\"{locations}\" sync=false dest_0::retries=0"));
+    let (pushing, _source) =
+        Pushing::with_feed_source(&format!("locations=\"{locations}\" sync=false dest_0::retries=0"));
     pushing.play();
     let failed = pushing.wait_for_status("error");
     assert_eq!(failed.get::<&str>("destination"), Ok("dest_0"));
@@ -138,7 +139,7 @@ fn children_have_their_own_values() {
 fn add_and_remove_while_playing() {
     let peers: Vec<Peer> = (0..2).map(|_| Peer::new()).collect();
     let (pushing, source) = pushing(&peers[..1], "max-size-time=0");
-    feed(&source, media::stream(56, STEP));
+    push_bytes(&source, media::stream(56, STEP));
     let mut first = peers[0].accept();
     first.set_up(&wms(204, "one"));
     first.packet();
@@ -161,7 +162,7 @@ fn add_and_remove_while_playing() {
     assert!(!pushing.sink.emit_by_name::<bool>("remove", &[&peers[0].location(), &false]));
     assert!(first.is_closed());
     assert_eq!(pushing.sink.property::<u32>("num-destinations"), 1);
-    feed(&source, media::packets(56..60, STEP));
+    push_bytes(&source, media::packets(56..60, STEP));
     end(&source);
     assert_eq!(second.data(4).len(), 4);
     second.until_the_end();
@@ -174,7 +175,7 @@ fn add_and_remove_while_playing() {
 fn action_signals() {
     let peers: Vec<Peer> = (0..2).map(|_| Peer::new()).collect();
     let (pushing, source) = pushing(&peers, "max-size-time=0");
-    feed(&source, media::stream(20, STEP));
+    push_bytes(&source, media::stream(20, STEP));
     let mut connections: Vec<Connection> = peers
         .iter()
         .map(|peer| {
@@ -190,7 +191,7 @@ fn action_signals() {
     connections[0].answer(&ours(204, "one"));
     assert!(pushing.sink.emit_by_name::<bool>("disconnect", &[&"dest_1"]));
     assert_eq!(connections[1].packet(), None);
-    feed(&source, media::packets(20..30, STEP));
+    push_bytes(&source, media::packets(20..30, STEP));
     until("the end of the session", || pushing.all_stats()[0].get::<String>("state").unwrap() == "closed");
     assert!(pushing.sink.emit_by_name::<bool>("reconnect", &[&"dest_1"]));
     let mut again = peers[1].accept();

@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
-use test_support::faults::{FAULTS, Fault, MOMENTS, Moment, faulty_server, makes_no_sense};
-use test_support::peer::PATIENCE;
+use test_support::faults::{FAULTS, Fault, MOMENTS, Moment, faulty_server, inapplicable_reason};
+use test_support::peer::TEST_TIMEOUT;
 use test_support::pipeline::{Pushing, status, status_nick};
 use test_support::recording_server::RecordingServer;
 use test_support::server::Server;
@@ -264,7 +264,7 @@ impl Run {
 
     /// Reads the bus and checks the counters until `done`.
     fn watch_until(&self, what: &str, mut done: impl FnMut(&Messages) -> bool) {
-        let patience = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             let new = self.pushing.messages_within(Duration::from_millis(20));
             let mut messages = self.messages.lock().unwrap();
@@ -276,7 +276,7 @@ impl Run {
             }
             drop(messages);
             self.check_counters();
-            assert!(Instant::now() < patience, "{what} did not happen");
+            assert!(Instant::now() < deadline, "{what} did not happen");
         }
     }
 
@@ -314,7 +314,8 @@ impl Run {
             });
             // After a failed assertion, the feeding thread must not wait for PLAYING.
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                let (change, state, _) = self.pushing.pipeline.state(gst::ClockTime::from_seconds(PATIENCE.as_secs()));
+                let (change, state, _) =
+                    self.pushing.pipeline.state(gst::ClockTime::from_seconds(TEST_TIMEOUT.as_secs()));
                 // An ERROR before the end of the preroll also ends the state change.
                 if !(fails && change.is_err()) {
                     change.unwrap();
@@ -348,7 +349,7 @@ impl Run {
         self.pauses.fetch_add(1, Ordering::SeqCst);
         self.set_state(gst::State::Paused);
         self.set_state(gst::State::Playing);
-        let (change, state, _) = self.pushing.pipeline.state(gst::ClockTime::from_seconds(PATIENCE.as_secs()));
+        let (change, state, _) = self.pushing.pipeline.state(gst::ClockTime::from_seconds(TEST_TIMEOUT.as_secs()));
         change.unwrap();
         assert_eq!(state, gst::State::Playing, "after a pause");
         self.pauses.fetch_add(1, Ordering::SeqCst);
@@ -558,7 +559,7 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 /// during its fault.
 #[test]
 fn every_fault_at_every_moment() {
-    if !netns_link::may_lay() {
+    if !netns_link::can_create_link() {
         return netns_link::rerun_as_root("faults::every_fault_at_every_moment");
     }
     let without = run_all(vec![TestCase { fault: None, neighbours: Neighbours::BesideTwoGood }; AT_ONCE as usize]);
@@ -566,7 +567,7 @@ fn every_fault_at_every_moment() {
     assert!(usual.gap < Duration::MAX, "without faults, not all of the stream arrived");
     let mut cells = Vec::new();
     for fault in FAULTS {
-        for moment in MOMENTS.into_iter().filter(|moment| makes_no_sense(fault, *moment).is_none()) {
+        for moment in MOMENTS.into_iter().filter(|moment| inapplicable_reason(fault, *moment).is_none()) {
             let both = [Neighbours::BesideTwoGood, Neighbours::Alone];
             cells.extend(both.map(|neighbours| TestCase { fault: Some((fault, moment)), neighbours }));
         }

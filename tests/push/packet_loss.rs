@@ -7,7 +7,7 @@ use std::time::Duration;
 use gst::prelude::*;
 use test_support::media;
 use test_support::peer::{Connection, Peer, ours, wms};
-use test_support::pipeline::{Pushing, end, feed, pushing_to, until};
+use test_support::pipeline::{Pushing, end, push_bytes, pushing_to, until};
 use wmhttp::packet::Packet;
 
 const STEP: u32 = 40;
@@ -30,18 +30,18 @@ fn c15_data_unread_by_a_dead_server_is_uncertain() {
     const UNREAD: u32 = 60;
     let peer = Peer::new();
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "retry-delay=10 max-size-time=0");
-    feed(&source, media::stream(READ, STEP));
+    push_bytes(&source, media::stream(READ, STEP));
     let mut first = peer.accept();
     first.set_up(&ours(204, "one"));
     first.packet();
     first.data(READ as usize);
     thread::sleep(NOT_SHORT);
-    feed(&source, media::packets(READ..READ + UNREAD, STEP));
+    push_bytes(&source, media::packets(READ..READ + UNREAD, STEP));
     until("all are acknowledged", || first.unread() > UNREAD as usize * 900);
     // By now the client has received the acknowledgement too.
     thread::sleep(Duration::from_millis(200));
     first.reset();
-    feed(&source, media::packets(READ + UNREAD..READ + UNREAD + 10, STEP));
+    push_bytes(&source, media::packets(READ + UNREAD..READ + UNREAD + 10, STEP));
     end(&source);
     let mut second = peer.accept();
     assert!(!second.request().is_setup(), "the session is resumed");
@@ -64,7 +64,7 @@ fn c10_data_of_a_body_without_a_response_is_uncertain() {
     let peer = Peer::new();
     let (pushing, source) =
         pushing_to(std::slice::from_ref(&peer), "content-length=300000 timeout=2500 max-size-time=0");
-    feed(&source, media::stream(PACKETS, STEP));
+    push_bytes(&source, media::stream(PACKETS, STEP));
     let mut first = peer.accept();
     first.set_up(&wms(204, "one"));
     first.packet();
@@ -92,9 +92,9 @@ fn a_reset_loses_nothing_if_upstream_is_blocked() {
     const STEP: u32 = 16;
     let push = |policy: &str, peer: &Peer, read: u32| {
         let (pushing, source) =
-            Pushing::by_hand(&format!("location={} sync=false retry-delay=10 {policy}", peer.location()));
+            Pushing::with_feed_source(&format!("location={} sync=false retry-delay=10 {policy}", peer.location()));
         pushing.play();
-        feed(&source, media::stream(PACKETS, STEP));
+        push_bytes(&source, media::stream(PACKETS, STEP));
         end(&source);
         let mut first = peer.accept();
         first.set_up(&wms(204, "one"));
@@ -121,7 +121,7 @@ fn a_reset_loses_nothing_if_upstream_is_blocked() {
         for policy in ["", "drop-policy=block"] {
             for read in [0, 1, 40, 150, 300] {
                 scope.spawn(move || push(policy, &Peer::new(), read));
-                scope.spawn(move || push(policy, &Peer::with_little_room(), read));
+                scope.spawn(move || push(policy, &Peer::with_small_buffer(), read));
             }
         }
     });
@@ -131,9 +131,9 @@ fn a_reset_loses_nothing_if_upstream_is_blocked() {
 #[test]
 fn data_left_by_a_disconnect_is_sent_again() {
     const PACKETS: u32 = 5000;
-    let peer = Peer::with_little_room();
+    let peer = Peer::with_small_buffer();
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "max-size-time=0 max-size-bytes=0 stall-timeout=0");
-    feed(&source, media::stream(PACKETS, STEP));
+    push_bytes(&source, media::stream(PACKETS, STEP));
     let mut first = peer.accept();
     first.set_up(&ours(204, "one"));
     let mut sent = 0;
@@ -168,18 +168,18 @@ fn data_left_by_a_disconnect_is_sent_again() {
 /// drop-policy=disconnect: data that the stalled connection has not delivered counts as not sent.
 #[test]
 fn undelivered_data_counts_as_not_sent() {
-    let peer = Peer::with_little_room();
+    let peer = Peer::with_small_buffer();
     let (pushing, source) = pushing_to(
         std::slice::from_ref(&peer),
         "drop-policy=disconnect max-size-time=0 max-size-buffers=100 stall-timeout=0 retry-delay=60000",
     );
-    feed(&source, media::stream(1, STEP));
+    push_bytes(&source, media::stream(1, STEP));
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
     until("it streams", || pushing.state_of(0) == "streaming");
     let mut fed = 1;
     until("it is disconnected", || {
-        feed(&source, media::packets(fed..fed + 100, STEP));
+        push_bytes(&source, media::packets(fed..fed + 100, STEP));
         fed += 100;
         matches!(pushing.state_of(0).as_str(), "reconnecting" | "locating" | "connecting")
     });

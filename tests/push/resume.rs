@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use asf::Header;
 use test_support::media;
-use test_support::peer::{Connection, Head, PATIENCE, Peer, ours, wms};
-use test_support::pipeline::{Pushing, end, feed, pushing_to};
+use test_support::peer::{Connection, Head, Peer, TEST_TIMEOUT, ours, wms};
+use test_support::pipeline::{Pushing, end, push_bytes, pushing_to};
 use test_support::server::{accept_on, listen, listen_again};
 use wmhttp::packet::Packet;
 
@@ -268,7 +268,7 @@ impl Gateway {
 
     fn pass(client: TcpStream, server: SocketAddr) {
         let Ok(server) = TcpStream::connect(server) else {
-            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
             let mut client = Connection::new(client, None);
             if client.try_request().is_some() {
                 let _ = client.try_answer(
@@ -308,7 +308,7 @@ impl Case {
         let (mut server, listener) = Server::new(self.habit, self.digest);
         let gateway = self.gateway.then(|| Gateway::to(server.addr));
         let addr = gateway.as_ref().map_or(server.addr, |gateway| gateway.addr);
-        let (pushing, source) = Pushing::by_hand(&format!(
+        let (pushing, source) = Pushing::with_feed_source(&format!(
             "location=http://{addr}/concert sync=false user-id=bob user-pw=hush resume={} retry-delay=20 retry-delay-max=100",
             self.resume
         ));
@@ -318,10 +318,10 @@ impl Case {
             server
         });
         pushing.play();
-        feed(&source, media::stream(BEFORE, STEP));
-        lost.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{self:?}: nothing arrived"));
+        push_bytes(&source, media::stream(BEFORE, STEP));
+        lost.recv_timeout(TEST_TIMEOUT).unwrap_or_else(|_| panic!("{self:?}: nothing arrived"));
         pushing.wait_for_status("reconnect-start");
-        feed(&source, media::packets(BEFORE..PACKETS, STEP));
+        push_bytes(&source, media::packets(BEFORE..PACKETS, STEP));
         end(&source);
         pushing.wait_for_eos();
         let stats = pushing.destination_stats();
@@ -438,7 +438,7 @@ fn c15_resume_can_be_forced() {
 fn c15_bytes_that_are_not_http_begin_a_new_session() {
     let peer = Peer::new();
     let (pushing, source) = pushing_to(std::slice::from_ref(&peer), "retry-delay=10");
-    feed(&source, media::stream(BEFORE, STEP));
+    push_bytes(&source, media::stream(BEFORE, STEP));
     let mut first = peer.accept();
     first.set_up(&ours(204, "one"));
     let mut player = Player::default();
@@ -451,7 +451,7 @@ fn c15_bytes_that_are_not_http_begin_a_new_session() {
     assert!(head.is_setup() && head.push_id() == "0", "{}", head.text);
     second.answer(&ours(204, "two"));
     assert_eq!(second.request().push_id(), "two");
-    feed(&source, media::packets(BEFORE..PACKETS, STEP));
+    push_bytes(&source, media::packets(BEFORE..PACKETS, STEP));
     end(&source);
     second.until_the_end().iter().for_each(|packet| player.take(packet));
     second.answer(&ours(204, "two"));

@@ -10,7 +10,7 @@ use asf::test_util::{HeaderBuilder, PacketBuilder, Payload};
 use gst::prelude::*;
 use test_support::media;
 use test_support::peer::{Connection, Peer, relay, wms};
-use test_support::pipeline::{Pushing, end, feed, status, status_nick};
+use test_support::pipeline::{Pushing, end, push_bytes, status, status_nick};
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
 
@@ -19,7 +19,7 @@ const PACKETS: u32 = 50;
 
 fn pushing(properties: &str) -> (Peer, Pushing, gst::Element) {
     let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false {properties}", peer.location()));
+    let (pushing, source) = Pushing::with_feed_source(&format!("location={} sync=false {properties}", peer.location()));
     pushing.play();
     (peer, pushing, source)
 }
@@ -27,7 +27,7 @@ fn pushing(properties: &str) -> (Peer, Pushing, gst::Element) {
 /// Starts a push of the whole stream, all of which is available immediately.
 fn whole(properties: &str) -> (Peer, Pushing) {
     let (peer, pushing, source) = pushing(properties);
-    feed(&source, media::stream(PACKETS, STEP));
+    push_bytes(&source, media::stream(PACKETS, STEP));
     end(&source);
     (peer, pushing)
 }
@@ -114,7 +114,7 @@ fn closed_after_the_setup() {
         drop(connection);
         // As after the seconds for which such servers wait.
         std::thread::sleep(Duration::from_millis(100));
-        feed(&source, media::stream(PACKETS, STEP));
+        push_bytes(&source, media::stream(PACKETS, STEP));
         end(&source);
         let mut connection = peer.accept();
         if said {
@@ -159,8 +159,8 @@ fn c10_never_responds() {
 #[test]
 fn c12_ends_the_session_at_any_end() {
     let (peer, pushing, source) = pushing("");
-    feed(&source, media::stream(5, STEP));
-    feed(&source, media::stream(PACKETS, STEP));
+    push_bytes(&source, media::stream(5, STEP));
+    push_bytes(&source, media::stream(PACKETS, STEP));
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
     connection.packet();
@@ -195,7 +195,7 @@ fn c11_422_after_the_end() {
 #[test]
 fn c16_displaced_repeatedly() {
     let (peer, pushing, source) = pushing("retry-delay=40 retry-delay-max=100000");
-    feed(&source, media::stream(1, STEP));
+    push_bytes(&source, media::stream(1, STEP));
     let mut waits = Vec::new();
     for n in 1..=6 {
         let mut connection = peer.accept();
@@ -205,7 +205,7 @@ fn c16_displaced_repeatedly() {
         std::thread::sleep(Duration::from_millis(60));
         connection.answer(&relay(200));
         let again = pushing.wait_for_status("reconnect-start");
-        feed(&source, media::packet(n, STEP));
+        push_bytes(&source, media::packet(n, STEP));
         assert_eq!(again.get::<u32>("hresult"), Ok(Hresult::PUSH_DUPLICATE.0));
         waits.push(again.get::<u32>("retry-in").unwrap());
     }
@@ -232,7 +232,7 @@ fn slow_responses() {
 fn paths_as_written() {
     for path in ["/live;a=b;c/x", "/%7Euser/a%2Fb%20c?d=%3b", "/", "/a//b", "/(a)!$&'*+,=:@-._~"] {
         let peer = Peer::new();
-        let pushing = Pushing::by_hand("sync=false").0;
+        let pushing = Pushing::with_feed_source("sync=false").0;
         pushing.sink.set_property("location", format!("http://{}{path}", peer.addr));
         pushing.play();
         let text = peer.accept().request().text;
@@ -269,10 +269,10 @@ fn large_payloads() {
     for (size, closes, told) in [(9000, 4, 1), (4000, 4, 0), (9000, 1, 0), (9000, 0, 0)] {
         let (peer, pushing, source) = pushing("retry-delay=20 retry-delay-max=20");
         let [header, packet] = stream_of(size);
-        feed(&source, header);
+        push_bytes(&source, header);
         let mut said = Vec::new();
         for _ in 0..closes {
-            feed(&source, packet.clone());
+            push_bytes(&source, packet.clone());
             let mut connection = peer.accept();
             connection.set_up(&relay(204));
             assert!(matches!(connection.packet(), Some(Packet::Header(_))), "C-8");
@@ -284,7 +284,7 @@ fn large_payloads() {
                 status(message).filter(|status| status_nick(status) == "reconnect-start")
             });
         }
-        feed(&source, packet);
+        push_bytes(&source, packet);
         let mut connection = peer.accept();
         connection.set_up(&relay(204));
         end(&source);

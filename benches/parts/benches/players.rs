@@ -33,7 +33,7 @@ const STAMP: usize = MARK.len() + 8;
 /// Time from the arrival of the first bytes at the last player to the start of the measurement.
 const WARM_UP: Duration = Duration::from_secs(2);
 /// Maximum time for players to join.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Players connect one at a time, because a burst would measure the listen queue.
 const BETWEEN_JOINS: Duration = Duration::from_micros(500);
 
@@ -286,7 +286,7 @@ fn measure(source: Option<Source>, plan: &Plan, request: &str) {
     }
     let joined = Instant::now();
     while players.received().contains(&0) {
-        assert!(joined.elapsed() < PATIENCE, "not all players receive data");
+        assert!(joined.elapsed() < TEST_TIMEOUT, "not all players receive data");
         players.read_for(Duration::from_millis(100));
     }
     players.read_for(WARM_UP);

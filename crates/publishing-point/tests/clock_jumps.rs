@@ -18,7 +18,7 @@ use test_support::decoded::{assert_same_frames, ffmpeg_file, recordings};
 use test_support::media;
 use test_support::packet_counter::PacketCounter;
 use test_support::peer::{Peer, wms};
-use test_support::pipeline::{Pushing, end, feed, plugin_folder, until};
+use test_support::pipeline::{Pushing, end, plugin_folder, push_bytes, until};
 use test_support::program::Program;
 use test_support::puller::Puller;
 use test_support::server_process::PointProgram;
@@ -61,9 +61,9 @@ fn send_time(packet: Bytes) -> u32 {
 fn pacing_continues_across_a_wrap_of_send_times() {
     const PACKETS: u32 = 60;
     let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={}", peer.location()));
+    let (pushing, source) = Pushing::with_feed_source(&format!("location={}", peer.location()));
     pushing.play();
-    feed(&source, wrapping_stream(PACKETS));
+    push_bytes(&source, wrapping_stream(PACKETS));
     end(&source);
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
@@ -88,13 +88,13 @@ fn a_server_continues_across_a_wrap_of_send_times() {
     let directory = TempDir::new().unwrap();
     let point = PointConfig { record: Some(directory.path().to_owned()), ..PointConfig::default() };
     let server = Server::spawn(Config::with_points(["concert"], &point)).unwrap();
-    let (pushing, source) = Pushing::by_hand(&format!("sync=false location=http://{}/concert", server.addr()));
+    let (pushing, source) = Pushing::with_feed_source(&format!("sync=false location=http://{}/concert", server.addr()));
     pushing.play();
-    feed(&source, wrapping_stream(10));
+    push_bytes(&source, wrapping_stream(10));
     until("the stream", || server.stats("concert").unwrap().packets == 10);
     let player = Puller::of(server.addr(), "concert");
     until("the player", || server.stats("concert").unwrap().players == 1);
-    (10..PACKETS).for_each(|n| feed(&source, wrapping_packet(n)));
+    (10..PACKETS).for_each(|n| push_bytes(&source, wrapping_packet(n)));
     end(&source);
     pushing.wait_for_eos();
     let pulled: Vec<u32> = player.end().packets.into_iter().map(send_time).collect();

@@ -17,7 +17,7 @@ const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 66, 0, 1);
 /// A gap may be this many times as long as the longest one before the attack.
 const NOISE: u32 = 8;
 /// Shorter gaps are noise on a machine that runs other programs too.
-const LEAST_GAP: Duration = Duration::from_millis(150);
+const MIN_GAP: Duration = Duration::from_millis(150);
 
 /// Runs the tests one at a time, because each compares what players receive before and during an attack.
 fn alone() -> MutexGuard<'static, ()> {
@@ -42,7 +42,7 @@ fn served_throughout<T>(program: &PointProgram, attack: impl FnOnce(&WatchedPush
     let outcome = attack(&push);
     let meanwhile = push.longest_gap(start);
     println!("longest gap of the players: {before:?} before, {meanwhile:?} meanwhile ({:?})", start.elapsed());
-    assert!(meanwhile < before.max(LEAST_GAP) * NOISE, "{meanwhile:?} after {before:?}");
+    assert!(meanwhile < before.max(MIN_GAP) * NOISE, "{meanwhile:?} after {before:?}");
     push.end();
     outcome
 }

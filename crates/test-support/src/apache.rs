@@ -35,7 +35,7 @@ const MODULES_FOLDER: &str = "/usr/lib/apache2/modules";
 
 /// The authentication that a server requires.
 #[derive(Clone, Copy)]
-pub enum Asking<'a> {
+pub enum RequiredAuth<'a> {
     Nobody,
     Basic,
     Digest,
@@ -45,7 +45,7 @@ pub enum Asking<'a> {
     Kerberos(&'a Realm),
 }
 
-impl Asking<'_> {
+impl RequiredAuth<'_> {
     fn configuration(self, path: &str) -> String {
         let scheme = match self {
             Self::Nobody => return String::new(),
@@ -77,7 +77,7 @@ pub struct Apache {
 
 impl Apache {
     /// Starts Apache. It forwards authenticated requests to `upstream`; `lines` are appended to its configuration.
-    pub fn new(upstream: SocketAddr, asking: Asking, lines: &str) -> Self {
+    pub fn new(upstream: SocketAddr, asking: RequiredAuth, lines: &str) -> Self {
         let folder = folder();
         let at = |name: &str| folder.path().join(name);
         for (name, text) in [("basic", BASIC), ("digest", DIGEST), ("ntlm", NTLM)] {

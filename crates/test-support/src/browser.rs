@@ -10,7 +10,7 @@ use thirtyfour::{Capabilities, ChromiumLikeCapabilities, DesiredCapabilities, Lo
 use tokio::runtime::Runtime;
 
 use crate::daemon::{self, Daemon};
-use crate::peer::PATIENCE;
+use crate::peer::TEST_TIMEOUT;
 
 /// A Chromium window, which closes on drop.
 pub struct Browser {
@@ -29,7 +29,7 @@ pub struct Viewport {
     pub height: u32,
 }
 
-pub const DESK: Viewport = Viewport { dark: false, width: 1280, height: 900 };
+pub const DESKTOP: Viewport = Viewport { dark: false, width: 1280, height: 900 };
 pub const PHONE: Viewport = Viewport { dark: false, width: 375, height: 812 };
 
 impl Browser {
@@ -66,7 +66,7 @@ impl Browser {
 
     /// Waits until the script returns `true`.
     pub fn until(&self, what: &str, script: &str) {
-        let end = std::time::Instant::now() + PATIENCE;
+        let end = std::time::Instant::now() + TEST_TIMEOUT;
         while self.run(script) != Value::Bool(true) {
             assert!(
                 std::time::Instant::now() < end,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::peer::PATIENCE;
+use crate::peer::TEST_TIMEOUT;
 
 /// Number of attempts with another port, if another process took the free one.
 const ATTEMPTS: u32 = 5;
@@ -50,7 +50,7 @@ impl Daemon {
 
     /// Waits until it accepts connections; returns `false` if it exited instead.
     fn listens(&mut self) -> bool {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TEST_TIMEOUT;
         while self.child.try_wait().unwrap().is_none() {
             assert!(Instant::now() < until, "the program neither listens nor exits");
             if TcpStream::connect(self.address).is_ok() {
@@ -66,7 +66,7 @@ impl Drop for Daemon {
     /// Sends SIGTERM, on which a program also ends its child processes.
     fn drop(&mut self) {
         let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TEST_TIMEOUT;
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(10));
         }

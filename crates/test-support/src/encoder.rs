@@ -44,7 +44,7 @@ impl Encoder {
     }
 
     /// Pushes as fast as the server accepts data.
-    pub fn in_haste(server: SocketAddr, point: &str, agent: &str, header: Bytes) -> Self {
+    pub fn without_pauses(server: SocketAddr, point: &str, agent: &str, header: Bytes) -> Self {
         Self::set_up(server, Push::to(point).agent(agent), "", header, Duration::ZERO)
     }
 
@@ -82,7 +82,7 @@ impl Encoder {
     }
 
     /// Returns the status with which the server ends the push.
-    pub fn expelled(mut self) -> u16 {
+    pub fn termination_status(mut self) -> u16 {
         let status = self.wire.response().status;
         self.silence();
         status

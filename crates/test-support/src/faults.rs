@@ -12,9 +12,9 @@ use crate::peer::{Connection, wms};
 use crate::server::{Listening, Server, listen};
 
 /// Number of data packets that a server accepts before a fault within the body.
-const TAKEN: usize = 20;
+const PACKETS_BEFORE_FAULT: usize = 20;
 /// Size of the socket buffer of a server that never reads.
-const LITTLE_ROOM: usize = 16 * 1024;
+const SMALL_BUFFER: usize = 16 * 1024;
 /// Time until the TCP stack has acknowledged everything that arrived, including the end.
 const ACKNOWLEDGED: Duration = Duration::from_millis(300);
 
@@ -82,7 +82,7 @@ pub const MOMENTS: [Moment; 5] =
     [Moment::BeforeSetup, Moment::InSetup, Moment::InStart, Moment::AtRollOver, Moment::AtEos];
 
 /// Returns why a fault at this moment is not a fault, or is another one.
-pub fn makes_no_sense(fault: Fault, moment: Moment) -> Option<&'static str> {
+pub fn inapplicable_reason(fault: Fault, moment: Moment) -> Option<&'static str> {
     use Moment::{AtEos, AtRollOver, BeforeSetup, InSetup, InStart};
     match (fault, moment) {
         (Fault::AcceptsAndCloses, InSetup | InStart | AtRollOver | AtEos) => Some("during a request it is a FIN"),
@@ -106,7 +106,7 @@ pub fn faulty_server(fault: Fault, moment: Moment) -> Server {
         return netns_link::server_behind(serve);
     }
     let backlog = if fault == Fault::BlackHole { 0 } else { 16 };
-    let room = [Fault::NeverReads, Fault::Trickle].contains(&fault).then_some(LITTLE_ROOM);
+    let room = [Fault::NeverReads, Fault::Trickle].contains(&fault).then_some(SMALL_BUFFER);
     let server = Server::start(listen(backlog, room), serve);
     if moment == Moment::BeforeSetup && fault == Fault::Refused {
         server.listening().refuse();
@@ -139,7 +139,7 @@ fn reaches(moment: Moment, fault: Fault, connection: &mut Connection) -> bool {
         } else {
             while let Some(packet) = connection.packet() {
                 data += usize::from(matches!(packet, Packet::Data(_)));
-                if moment == Moment::InStart && data == TAKEN {
+                if moment == Moment::InStart && data == PACKETS_BEFORE_FAULT {
                     return true;
                 }
                 // The rest of the body fits into the socket buffers.

@@ -13,10 +13,10 @@ use rand::seq::IndexedRandom;
 use crate::server_process::PointProgram;
 
 /// Faults within a body.
-const IN_BODY: [&str; 8] =
+const BODY_FAULTS: [&str; 8] =
     ["reset", "close", "garbage", "503:retry-after=1s", "408", "stall:2s", "stall:15s", "slow:150kB"];
 /// Faults of responses, and of connections between requests.
-const OF_ANSWERS: [&str; 17] = [
+const RESPONSE_FAULTS: [&str; 17] = [
     "reset@setup",
     "reset@start",
     "reset@end",
@@ -37,7 +37,7 @@ const OF_ANSWERS: [&str; 17] = [
 ];
 
 /// Pause after a fault, in which the server reads what its socket buffers have received meanwhile.
-const REST: Duration = Duration::from_secs(2);
+const RECOVERY_TIME: Duration = Duration::from_secs(2);
 
 /// A fault, until it is healed.
 enum ServerFault {
@@ -66,7 +66,7 @@ impl FaultyServer {
     /// Starts it without a fault.
     pub fn start(recordings: PathBuf, is_mortal: bool) -> Self {
         let address = SocketAddr::from((own_address(), 0));
-        let rested_at = Instant::now() + REST;
+        let rested_at = Instant::now() + RECOVERY_TIME;
         let mut server = Self { address, recordings, is_mortal, program: None, fault: None, rested_at };
         server.begin();
         server
@@ -100,8 +100,8 @@ impl FaultyServer {
         let (fault_for, stop_for, down_for) = (seconds(3, 10), seconds(1, 5), seconds(0, 5));
         let packets = random.random_range(1..150);
         let fault = match random.random() {
-            true => format!("{}@{packets}", IN_BODY.choose(random).unwrap()),
-            false => (*OF_ANSWERS.choose(random).unwrap()).to_owned(),
+            true => format!("{}@{packets}", BODY_FAULTS.choose(random).unwrap()),
+            false => (*RESPONSE_FAULTS.choose(random).unwrap()).to_owned(),
         };
         let kinds = if self.is_mortal { 6 } else { 4 };
         let (fault, time) = match random.random_range(0..kinds) {
@@ -130,13 +130,13 @@ impl FaultyServer {
     /// Ends the fault if its time is over.
     pub fn pass(&mut self, now: Instant) {
         if self.fault.as_ref().is_some_and(|(_, until)| *until <= now) {
-            self.heal();
-            self.rested_at = now + REST;
+            self.end_fault();
+            self.rested_at = now + RECOVERY_TIME;
         }
     }
 
     /// Ends the fault; a fault in a current body continues until the end of that body.
-    pub fn heal(&mut self) {
+    pub fn end_fault(&mut self) {
         match self.fault.take() {
             Some((ServerFault::Fault(_), _)) => self.program().unwrap().reload(&self.config("")),
             Some((ServerFault::Stopped, _)) => self.program().unwrap().signal(Signal::SIGCONT),

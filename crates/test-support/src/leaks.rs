@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 
 /// Environment variable with the whole number of seconds to wait for objects that other threads release.
-pub const PATIENCE: &str = "LEAKS_PATIENCE";
+pub const TIMEOUT_VARIABLE: &str = "LEAKS_PATIENCE";
 
 static TRACER: OnceLock<gst::Object> = OnceLock::new();
 /// The tracer's output since it was last queried.
-static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static OUTPUT: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Starts counting objects.
 pub fn watch() {
@@ -27,12 +27,12 @@ pub fn watch() {
     assert_eq!(refused, 0);
 }
 
-fn said() -> MutexGuard<'static, Vec<String>> {
-    SAID.lock().unwrap_or_else(PoisonError::into_inner)
+fn output() -> MutexGuard<'static, Vec<String>> {
+    OUTPUT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Objects that other code leaks: the type of that code, the types of the objects, and why.
-const LEFT_BY_OTHERS: [(&str, &[&str], &str); 4] = [
+const KNOWN_LEAKS: [(&str, &[&str], &str); 4] = [
     (
         "GstAsfMux",
         &["GstBuffer", "GstMemory"],
@@ -48,24 +48,24 @@ const LEFT_BY_OTHERS: [(&str, &[&str], &str); 4] = [
 ];
 
 /// Addresses of the children named in a pipeline description: GStreamer 1.22 never releases them.
-static LEFT_BY_PARSER: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static LEAKED_BY_PARSER: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Records that the parser of pipeline descriptions has set a property of this child.
-pub fn left_by_parser(child: &glib::Object) {
-    LEFT_BY_PARSER.lock().unwrap().push(format!("{:p}", child.as_ptr()));
+pub fn leaked_by_parser(child: &glib::Object) {
+    LEAKED_BY_PARSER.lock().unwrap().push(format!("{:p}", child.as_ptr()));
 }
 
 /// Returns whether code that runs in this program is known to leak such objects.
-fn is_of_others(type_name: &str) -> bool {
-    LEFT_BY_OTHERS.iter().any(|(whose, types, _)| types.contains(&type_name) && glib::Type::from_name(*whose).is_some())
+fn is_known_leak(type_name: &str) -> bool {
+    KNOWN_LEAKS.iter().any(|(whose, types, _)| types.contains(&type_name) && glib::Type::from_name(*whose).is_some())
 }
 
 /// Returns the live objects as described by the tracer. It returns the objects themselves too, but without a reference.
 fn alive() -> Vec<String> {
     let Some(tracer) = TRACER.get() else { return Vec::new() };
-    said().clear();
+    output().clear();
     tracer.emit_by_name::<()>("log-live-objects", &[]);
-    std::mem::take(&mut *said())
+    std::mem::take(&mut *output())
 }
 
 /// Returns whether an object of this type belongs to GStreamer's registry, which is never released.
@@ -79,13 +79,13 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.split_once(name)?.1.split(',').next()
 }
 
-fn hear() {
+fn collect_output() {
     // The tests no longer read the log at this point.
     gst::log::remove_default_log_function();
     if let Some(category) = gst::DebugCategory::get("GST_TRACER") {
         category.set_threshold(gst::DebugLevel::Trace);
     }
-    let left_by_parser = std::mem::take(&mut *LEFT_BY_PARSER.lock().unwrap());
+    let leaked_by_parser = std::mem::take(&mut *LEAKED_BY_PARSER.lock().unwrap());
     gst::log::add_log_function(move |category, _, _, _, _, _, message| {
         let text = message.get().map(|text| text.to_string()).unwrap_or_default();
         if category.name() != "GST_TRACER" {
@@ -93,18 +93,18 @@ fn hear() {
         }
         let Some(type_name) = field(&text, "object-alive, type-name=(string)") else { return };
         let address = field(&text, "address=(gpointer)").unwrap_or_default();
-        let is_excused =
-            is_of_registry(type_name) || is_of_others(type_name) || left_by_parser.iter().any(|of| of == address);
-        if !is_excused {
-            said().push(text);
+        let is_expected =
+            is_of_registry(type_name) || is_known_leak(type_name) || leaked_by_parser.iter().any(|of| of == address);
+        if !is_expected {
+            output().push(text);
         }
     });
 }
 
 extern "C" fn at_exit() {
-    hear();
-    let patience = std::env::var(PATIENCE).map_or(30, |seconds| seconds.parse().unwrap());
-    let until = Instant::now() + Duration::from_secs(patience);
+    collect_output();
+    let timeout = std::env::var(TIMEOUT_VARIABLE).map_or(30, |seconds| seconds.parse().unwrap());
+    let until = Instant::now() + Duration::from_secs(timeout);
     let mut left = alive();
     while !left.is_empty() && Instant::now() < until {
         sleep(Duration::from_millis(20));

@@ -24,7 +24,7 @@ use crate::server::{Listening, Server, listen_on};
 const FAR: &str = "far";
 
 /// Returns whether this process may create network namespaces.
-pub fn may_lay() -> bool {
+pub fn can_create_link() -> bool {
     geteuid().is_root()
 }
 

@@ -11,7 +11,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use wmhttp::packet::{Decoder, Packet};
 
 /// Time limit after which a test fails; a passing test never waits for it.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A response of Windows Media Services.
 pub fn wms(status: u16, push_id: &str) -> String {
@@ -54,13 +54,13 @@ impl Peer {
     }
 
     /// Listens on a free port, with a small socket buffer for unread data.
-    pub fn with_little_room() -> Self {
-        Self::listening(little_room(), None)
+    pub fn with_small_buffer() -> Self {
+        Self::listening(small_buffer(), None)
     }
 
     /// Listens on a free port with TLS and a small socket buffer.
-    pub fn with_tls_and_little_room(config: Arc<ServerConfig>) -> Self {
-        Self::listening(little_room(), Some(config))
+    pub fn with_tls_and_small_buffer(config: Arc<ServerConfig>) -> Self {
+        Self::listening(small_buffer(), Some(config))
     }
 
     /// Listens on a free port with TLS.
@@ -84,7 +84,7 @@ impl Peer {
                 match listener.accept() {
                     Ok((stream, _)) => {
                         stream.set_nonblocking(false).unwrap();
-                        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
                         if sender.send(Connection::new(stream, tls.as_ref())).is_err() {
                             return;
                         }
@@ -102,7 +102,7 @@ impl Peer {
 
     /// Returns the next connection.
     pub fn accept(&self) -> Connection {
-        self.connections.recv_timeout(PATIENCE).expect("a connection")
+        self.connections.recv_timeout(TEST_TIMEOUT).expect("a connection")
     }
 
     /// Returns the next connection, or `None` if there is none within `time`.
@@ -111,7 +111,7 @@ impl Peer {
     }
 }
 
-fn little_room() -> TcpListener {
+fn small_buffer() -> TcpListener {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     socket2::SockRef::from(&listener).set_recv_buffer_size(16 * 1024).unwrap();
     listener
@@ -285,8 +285,8 @@ impl Connection {
     }
 
     /// Sets the timeout of reads.
-    pub fn set_patience(&self, patience: Duration) {
-        self.tcp.set_read_timeout(Some(patience)).unwrap();
+    pub fn set_timeout(&self, timeout: Duration) {
+        self.tcp.set_read_timeout(Some(timeout)).unwrap();
     }
 
     /// Returns the plain connection, for a test that reads the bytes itself from the start.
@@ -296,7 +296,7 @@ impl Connection {
 
     /// Reads one byte if there is one.
     pub fn take_byte(&mut self) {
-        self.set_patience(Duration::from_millis(1));
+        self.set_timeout(Duration::from_millis(1));
         // There may be none.
         let _ = self.stream.read(&mut [0]);
     }

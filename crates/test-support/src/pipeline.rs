@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
-use crate::peer::{PATIENCE, Peer};
+use crate::peer::{Peer, TEST_TIMEOUT};
 use crate::{feed_source, leaks, media};
 
 pub fn init() {
@@ -24,11 +24,11 @@ pub fn init() {
 }
 
 /// Records for the leak check which children a description's properties name.
-fn note_children(sink: &gst::Element, properties: &str) {
+fn record_children(sink: &gst::Element, properties: &str) {
     let children = sink.dynamic_cast_ref::<gst::ChildProxy>().unwrap();
     let names = properties.split(' ').filter_map(|word| word.split_once('='));
     for (child, _) in names.filter_map(|(name, _)| name.trim().split_once("::")) {
-        leaks::left_by_parser(&children.child_by_name(child).unwrap());
+        leaks::leaked_by_parser(&children.child_by_name(child).unwrap());
     }
 }
 
@@ -46,7 +46,7 @@ impl Pushing {
         let pipeline = gst::parse::launch(&format!("{source} ! asfpushsink name=push {properties}")).unwrap();
         let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
         let sink = pipeline.by_name("push").unwrap();
-        note_children(&sink, properties);
+        record_children(&sink, properties);
         let bus = pipeline.bus().unwrap();
         Self { pipeline, sink, bus }
     }
@@ -55,7 +55,7 @@ impl Pushing {
     pub fn bare(properties: &str) -> Self {
         init();
         let sink = gst::parse::launch(&format!("asfpushsink name=push {properties}")).unwrap();
-        note_children(&sink, properties);
+        record_children(&sink, properties);
         let pipeline = gst::Pipeline::new();
         pipeline.add(&sink).unwrap();
         let bus = pipeline.bus().unwrap();
@@ -63,7 +63,7 @@ impl Pushing {
     }
 
     /// Creates a pipeline to which the test passes buffers.
-    pub fn by_hand(properties: &str) -> (Self, gst::Element) {
+    pub fn with_feed_source(properties: &str) -> (Self, gst::Element) {
         let pushing = Self::launch("feedsrc name=feed", properties);
         let feed = pushing.pipeline.by_name("feed").unwrap();
         (pushing, feed)
@@ -75,7 +75,7 @@ impl Pushing {
 
     /// Waits for a message from which `wanted` returns a value; an ERROR for which it returns `None` fails the test.
     pub fn wait_for<T>(&self, mut wanted: impl FnMut(&gst::Message) -> Option<T>) -> T {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TEST_TIMEOUT;
         while Instant::now() < until {
             let Some(message) = self.bus.timed_pop(gst::ClockTime::from_mseconds(100)) else { continue };
             if let Some(found) = wanted(&message) {
@@ -152,7 +152,7 @@ impl Pushing {
 /// timestamps.
 pub fn pushing_to(peers: &[Peer], properties: &str) -> (Pushing, gst::Element) {
     let locations = peers.iter().map(Peer::location).collect::<Vec<_>>().join(",");
-    let (pushing, source) = Pushing::by_hand(&format!("sync=false locations=\"{locations}\" {properties}"));
+    let (pushing, source) = Pushing::with_feed_source(&format!("sync=false locations=\"{locations}\" {properties}"));
     pushing.play();
     (pushing, source)
 }
@@ -160,7 +160,7 @@ pub fn pushing_to(peers: &[Peer], properties: &str) -> (Pushing, gst::Element) {
 /// The same with one server.
 pub fn pushing_to_one(properties: &str) -> (Peer, Pushing, gst::Element) {
     let peer = Peer::new();
-    let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false {properties}", peer.location()));
+    let (pushing, source) = Pushing::with_feed_source(&format!("location={} sync=false {properties}", peer.location()));
     pushing.play();
     (peer, pushing, source)
 }
@@ -182,7 +182,7 @@ pub fn status_nick(status: &gst::Structure) -> String {
 }
 
 /// Passes bytes to a source of [`Pushing::by_hand`].
-pub fn feed(source: &gst::Element, bytes: impl AsRef<[u8]> + Send + 'static) {
+pub fn push_bytes(source: &gst::Element, bytes: impl AsRef<[u8]> + Send + 'static) {
     let flow = source.emit_by_name::<gst::FlowReturn>("push-buffer", &[&gst::Buffer::from_slice(bytes)]);
     assert_eq!(flow, gst::FlowReturn::Ok);
 }
@@ -193,20 +193,20 @@ pub fn end(source: &gst::Element) {
 }
 
 /// Passes a header and 40 packets to such a source, one every 100 ms, and then EOS.
-pub fn feed_for_four_seconds(source: &gst::Element) {
-    feed(source, media::stream(1, 40));
+pub fn push_for_four_seconds(source: &gst::Element) {
+    push_bytes(source, media::stream(1, 40));
     for n in 1..40 {
         std::thread::sleep(Duration::from_millis(100));
-        feed(source, media::packet(n, 40));
+        push_bytes(source, media::packet(n, 40));
     }
     end(source);
 }
 
 /// Waits until `condition` holds.
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let patience = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while !condition() {
-        assert!(Instant::now() < patience, "{what}");
+        assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -83,7 +83,7 @@ impl Program {
     }
 
     /// Waits until the program exits with status 1, and returns its output.
-    pub fn complaint(self) -> Vec<String> {
+    pub fn failed_output(self) -> Vec<String> {
         let (status, output) = self.end();
         assert_eq!(status.code(), Some(1), "{status}: {output:?}");
         output

@@ -14,7 +14,7 @@ pub const PASSWORD: &str = "pass-word";
 
 /// The authentication that a proxy requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asks {
+pub enum RequiredAuth {
     Nothing,
     Basic,
     Digest,
@@ -27,23 +27,23 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub fn squid(asks: Asks) -> Self {
+    pub fn squid(asks: RequiredAuth) -> Self {
         let access = match asks {
-            Asks::Nothing => "http_access allow localhost\n",
-            Asks::Basic => {
+            RequiredAuth::Nothing => "http_access allow localhost\n",
+            RequiredAuth::Basic => {
                 "auth_param basic program /usr/lib/squid/basic_ncsa_auth DIRECTORY/users\n\
                  auth_param basic realm proxy\nacl known proxy_auth REQUIRED\nhttp_access allow known\n"
             }
-            Asks::Digest => {
+            RequiredAuth::Digest => {
                 "auth_param digest program /usr/lib/squid/digest_file_auth DIRECTORY/users\n\
                  auth_param digest realm proxy\nacl known proxy_auth REQUIRED\nhttp_access allow known\n"
             }
         };
         let users = match asks {
             // The MD5 of the password.
-            Asks::Basic => "bob:ed0eacb4e34e50c1c53f9698600d4b86\n",
-            Asks::Digest => "bob:pass-word\n",
-            Asks::Nothing => "",
+            RequiredAuth::Basic => "bob:ed0eacb4e34e50c1c53f9698600d4b86\n",
+            RequiredAuth::Digest => "bob:pass-word\n",
+            RequiredAuth::Nothing => "",
         };
         let config = format!(
             "http_port ADDRESS\n{access}http_access deny all\ncache deny all\npid_filename none\naccess_log stdio:DIRECTORY/requests logformat=common\n\
@@ -53,11 +53,11 @@ impl Proxy {
         Self::start("squid", &["-N", "-f"], &config, users)
     }
 
-    pub fn tinyproxy(asks: Asks) -> Self {
+    pub fn tinyproxy(asks: RequiredAuth) -> Self {
         let access = match asks {
-            Asks::Nothing => "",
-            Asks::Basic => "BasicAuth bob pass-word\n",
-            Asks::Digest => panic!("tinyproxy does not support Digest"),
+            RequiredAuth::Nothing => "",
+            RequiredAuth::Basic => "BasicAuth bob pass-word\n",
+            RequiredAuth::Digest => panic!("tinyproxy does not support Digest"),
         };
         let config =
             format!("Listen 127.0.0.1\nPort PORT\nAllow 127.0.0.1\nTimeout 600\nLogFile \"DIRECTORY/log\"\n{access}");

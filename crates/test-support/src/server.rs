@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::peer::{Connection, PATIENCE};
+use crate::peer::{Connection, TEST_TIMEOUT};
 use crate::pipeline::until;
 
 /// Stops accepting connections on drop. Existing connections end when the encoder closes them.
@@ -70,7 +70,7 @@ pub fn accept_on(listener: &TcpListener) -> Connection {
     });
     let (stream, _) = stream.unwrap();
     stream.set_nonblocking(false).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     Connection::new(stream, None)
 }
 
@@ -94,7 +94,7 @@ impl Server {
                     return;
                 }
                 accepting.accepted.lock().unwrap().push(Instant::now());
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
                 let (serve, listening) = (serve.clone(), Arc::clone(&accepting));
                 thread::spawn(move || serve(Connection::new(stream, None), &listening));
             }
@@ -136,7 +136,7 @@ impl Listening {
         }
         let addr = self.listener.local_addr().unwrap();
         // The accepting thread accepts one more connection; then the queue fills.
-        let last = TcpStream::connect_timeout(&addr, PATIENCE).unwrap();
+        let last = TcpStream::connect_timeout(&addr, TEST_TIMEOUT).unwrap();
         while self.queued.lock().unwrap().is_empty() {
             thread::sleep(Duration::from_millis(1));
         }

@@ -12,7 +12,7 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::peer::PATIENCE;
+use crate::peer::TEST_TIMEOUT;
 use crate::usage::Usage;
 
 /// A free port.
@@ -128,7 +128,7 @@ impl PointProgram {
     /// Sends a request and reads until the server closes the connection.
     pub fn ask(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();

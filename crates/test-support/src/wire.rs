@@ -7,7 +7,7 @@ use socket2::{Domain, Socket, Type};
 use wmhttp::Hresult;
 use wmhttp::packet::Packet;
 
-use crate::peer::PATIENCE;
+use crate::peer::TEST_TIMEOUT;
 
 pub const END: Packet = Packet::End(Hresult::OK);
 /// A Content-Length that is longer than any test.
@@ -101,13 +101,13 @@ impl Wire {
     pub fn from(source: Ipv4Addr, to: SocketAddr) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
-        socket.connect_timeout(&to.into(), PATIENCE).unwrap();
+        socket.connect_timeout(&to.into(), TEST_TIMEOUT).unwrap();
         Self::patient(socket.into())
     }
 
     fn patient(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+        stream.set_write_timeout(Some(TEST_TIMEOUT)).unwrap();
         Self(stream)
     }
 
@@ -209,7 +209,7 @@ impl Wire {
     }
 
     /// Reads everything up to the end of the connection, and whether a reset ended it.
-    fn hear_out(&mut self) -> (Vec<u8>, bool) {
+    fn read_to_end(&mut self) -> (Vec<u8>, bool) {
         let mut rest = Vec::new();
         match self.0.read_to_end(&mut rest) {
             Err(error) if error.kind() == ErrorKind::ConnectionReset => (rest, true),
@@ -220,7 +220,7 @@ impl Wire {
 
     /// Reads everything up to a close or a reset.
     pub fn rest(&mut self) -> Vec<u8> {
-        self.hear_out().0
+        self.read_to_end().0
     }
 
     /// The same as text.
@@ -230,7 +230,7 @@ impl Wire {
 
     /// The same as text; `None` if a reset ends the connection.
     pub fn rest_or_reset(&mut self) -> Option<String> {
-        let (rest, reset) = self.hear_out();
+        let (rest, reset) = self.read_to_end();
         (!reset).then(|| String::from_utf8_lossy(&rest).into_owned())
     }
 

@@ -20,7 +20,7 @@
 //! a response is over (C-11: many servers send none). `Closing` lasts until the connection is shut down gracefully.
 //!
 //! After a redirect, PushSetup is sent to another URL and the state remains `Setup` (`redirect`). A request that needs
-//! authentication is sent again (`authentication`); if credentials are needed first, the state is `Asking`.
+//! authentication is sent again (`authentication`); if credentials are needed first, the state is `AwaitingCredentials`.
 
 mod authentication;
 mod body;
@@ -61,7 +61,7 @@ enum State {
     Setup { deadline: Instant, connection: Connection },
     /// Credentials or a ticket were requested to authenticate to `target`; then the request of type `kind` is sent
     /// again.
-    Asking { deadline: Instant, target: Target, kind: Kind, connection: Connection },
+    AwaitingCredentials { deadline: Instant, target: Target, kind: Kind, connection: Connection },
     /// Between requests; the next one uses `connection`.
     Ready { connection: Connection },
     /// A PushStart was sent, and `remaining` bytes of its body are left, always [`MIN_FILLER_BYTES`] or more. Data is
@@ -163,7 +163,7 @@ impl Session {
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Setup { deadline, .. }
-            | State::Asking { deadline, .. }
+            | State::AwaitingCredentials { deadline, .. }
             | State::Full { deadline }
             | State::Closing { deadline, .. } => Some(deadline),
             State::Ending { deadline, answer_by, .. } => Some(answer_by.map_or(deadline, |by| by.min(deadline))),
@@ -209,7 +209,7 @@ impl Session {
             State::Closing { deadline, .. } => Some(deadline),
             State::Down
             | State::Setup { .. }
-            | State::Asking { .. }
+            | State::AwaitingCredentials { .. }
             | State::Ready { .. }
             | State::Open { .. }
             | State::Full { .. }
@@ -309,7 +309,7 @@ impl Session {
         self.authenticated();
         let success = (200..300).contains(&head.status);
         match self.state {
-            State::Down | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
+            State::Down | State::AwaitingCredentials { .. } | State::Ready { .. } | State::Closed => {}
             State::Ending { deadline, then, .. } => self.close_after_end(deadline, true, then),
             // The response arrived after the wait for it.
             State::Closing { deadline, then, .. } => self.state = State::Closing { deadline, confirmed: true, then },
@@ -362,7 +362,7 @@ impl Session {
     pub fn handle_disconnect(&mut self, cause: Cause, detail: &str, delivered: bool, now: Instant) {
         match self.state {
             // Between requests, the loss shows when the next request finds its connection stale.
-            State::Down | State::Asking { .. } | State::Ready { .. } | State::Closed => {}
+            State::Down | State::AwaitingCredentials { .. } | State::Ready { .. } | State::Closed => {}
             State::Open { .. } | State::Full { .. } | State::Ending { .. }
                 if cause == Cause::Stale || self.proxy_closed_reused_connection(cause, delivered, now) =>
             {
@@ -422,7 +422,7 @@ impl Session {
                 let lost = self.resumption.lost.take();
                 self.fail_keeping(Failure::no_answer(self.config.response_timeout), lost);
             }
-            State::Asking { target, .. } => self.unanswered(target),
+            State::AwaitingCredentials { target, .. } => self.unanswered(target),
             // Five of six known servers do not respond here. A new session works with all of them.
             State::Full { .. } => self.restart(RestartReason::NoAnswer, 0, now),
             State::Ending { deadline, answer_by: Some(_), then } if now < deadline => {

@@ -584,11 +584,11 @@ fn run(content_length: Option<u64>, header_change: HeaderChange, faults: &[(u32,
     let expected: Vec<u32> = (0..pair.total).filter(|n| !pair.dropped.contains(n) && is_known(n)).collect();
     // A break right after a header change looks like its rejection, a lost response like a body that did not arrive,
     // and the end of a session that was just resumed like a session that no longer exists.
-    let expelled = faults.iter().any(|(_, fault)| matches!(fault, Fault::Expel(_)));
+    let termination_status = faults.iter().any(|(_, fault)| matches!(fault, Fault::Expel(_)));
     let in_doubt = |event: &Event| {
         let Event::Restarted { reason, .. } = event else { return false };
         matches!(reason, RestartReason::HeaderChangeRefused | RestartReason::NoAnswer)
-            || (expelled && *reason == RestartReason::SessionGone)
+            || (termination_status && *reason == RestartReason::SessionGone)
     };
     if pair.events.iter().any(in_doubt) {
         // A packet that was taken back although it had arrived may be skipped, or not be read, the second time.

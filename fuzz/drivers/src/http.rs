@@ -13,7 +13,7 @@ use wmhttp::packet::Packet;
 use super::source::Source;
 
 /// Time-out: no operation takes this long unless the server hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Maximum size of a response; the driver stops reading a player's stream after that.
 const ENOUGH: usize = 64 * 1024;
 const METHODS: &[&str] =
@@ -80,7 +80,7 @@ const LINES: &[&str] = &[
 pub fn attack(address: SocketAddr, data: &[u8]) -> usize {
     let mut source = Source(data);
     let mut stream = TcpStream::connect(address).expect("the server takes connections");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("a time-out");
     if source.byte() % 8 == 7 {
         push(&mut stream, &mut source);
         return 2;

@@ -19,11 +19,11 @@ fn c5_ntlm_and_negotiate() {
         ("Negotiate", "STUDIO\\jürgen", "jürgen", "пароль"),
     ] {
         let peer = Peer::new();
-        let (pushing, source) = Pushing::by_hand(&format!("location={} sync=false", peer.location()));
+        let (pushing, source) = Pushing::with_feed_source(&format!("location={} sync=false", peer.location()));
         pushing.sink.set_property("user-id", user_id);
         pushing.sink.set_property("user-pw", password);
         pushing.play();
-        feed(&source, media::stream(PACKETS, STEP));
+        push_bytes(&source, media::stream(PACKETS, STEP));
         end(&source);
         let mut acceptor = Acceptor::new(scheme, user, password);
         let mut connection = peer.accept();
@@ -48,12 +48,12 @@ fn c5_ntlm_and_negotiate() {
 #[test]
 fn c5_ntlm_for_a_proxy() {
     let proxy = Peer::new();
-    let (pushing, source) = Pushing::by_hand("location=http://media.invalid/concert sync=false");
+    let (pushing, source) = Pushing::with_feed_source("location=http://media.invalid/concert sync=false");
     pushing.sink.set_property("proxy", format!("http://{}", proxy.addr));
     pushing.sink.set_property("proxy-id", "STUDIO\\bob");
     pushing.sink.set_property("proxy-pw", "hush");
     pushing.play();
-    feed(&source, media::stream(PACKETS, STEP));
+    push_bytes(&source, media::stream(PACKETS, STEP));
     end(&source);
     let mut acceptor = Acceptor::new("NTLM", "bob", "hush");
     let asks = |challenge: &str| {

@@ -3,15 +3,16 @@
 use std::process::Command;
 
 use test_support::media;
-use test_support::pipeline::{feed, until};
+use test_support::pipeline::{push_bytes, until};
 
 use super::*;
 
 /// Starts a push and waits until data arrives.
 fn push(server: &BlockingServer, properties: &str) -> (Pushing, gst::Element) {
-    let (pushing, source) = Pushing::by_hand(&format!("location=http://{}/concert {properties}", server.addr()));
+    let (pushing, source) =
+        Pushing::with_feed_source(&format!("location=http://{}/concert {properties}", server.addr()));
     pushing.play();
-    feed(&source, media::stream(1, 40));
+    push_bytes(&source, media::stream(1, 40));
     until("the stream arrives", || server.stats("concert").unwrap().packets > 0);
     (pushing, source)
 }
@@ -42,7 +43,7 @@ fn packets_are_marked() {
     assert!(pushing.sink.emit_by_name::<bool>("disconnect", &[&None::<String>]));
     pushing.wait_for_status("closed");
     assert!(pushing.sink.emit_by_name::<bool>("reconnect", &[&None::<String>]));
-    feed(&source, media::packets(1..10, 40));
+    push_bytes(&source, media::packets(1..10, 40));
     until("the next connection has the new mark", || connections(&server).contains("tos:0x28"));
 }
 

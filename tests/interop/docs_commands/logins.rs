@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
-use test_support::apache::{Apache, Asking};
+use test_support::apache::{Apache, RequiredAuth};
 use test_support::kerberos::Realm;
 use test_support::pages::pages;
 use wmhttp::server::access::AccessPolicy;
@@ -80,7 +80,7 @@ fn a_user_name_and_a_password() {
 #[test]
 fn a_domain_account() {
     let (folder, server) = (folder(), point());
-    let apache = Apache::new(server.addr(), Asking::Ntlm, "");
+    let apache = Apache::new(server.addr(), RequiredAuth::Ntlm, "");
     // The users of the test's server belong to this domain.
     pushes(folder.path(), &at(&apache, &by_ntlm().replace("STUDIO", "DOMAIN")), &[], &server);
 }
@@ -88,7 +88,7 @@ fn a_domain_account() {
 #[test]
 fn a_ticket_by_kinit() {
     let (folder, server, realm) = (folder(), point(), Realm::new());
-    let apache = Apache::new(server.addr(), Asking::Kerberos(&realm), "");
+    let apache = Apache::new(server.addr(), RequiredAuth::Kerberos(&realm), "");
     // `kinit` writes the ticket to this file, which does not exist before.
     let tickets = format!("FILE:{}", folder.path().join("tickets").display());
     let environment = environment(&realm, tickets);
@@ -100,7 +100,7 @@ fn a_ticket_by_kinit() {
 #[test]
 fn a_ticket_by_the_element() {
     let (folder, server, realm) = (folder(), point(), Realm::new());
-    let apache = Apache::new(server.addr(), Asking::Kerberos(&realm), "");
+    let apache = Apache::new(server.addr(), RequiredAuth::Kerberos(&realm), "");
     let environment = environment(&realm, "FILE:/no/tickets".to_owned());
     pushes(folder.path(), &at(&apache, &by_realm()), &environment, &server);
 }

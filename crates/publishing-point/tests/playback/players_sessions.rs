@@ -317,7 +317,7 @@ fn slow_players_are_disconnected_if_configured() {
 #[test]
 fn a_player_that_acknowledges_nothing_is_dropped() {
     let server = server_with(|config| config.bounds.stall_timeout = Duration::from_secs(1));
-    let _encoder = Encoder::in_haste(server.addr(), "concert", "WMEncoder/12.0", encoder::header("", ""));
+    let _encoder = Encoder::without_pauses(server.addr(), "concert", "WMEncoder/12.0", encoder::header("", ""));
     let playing = || server.stats("concert").unwrap().playing;
     until("a stream", || server.stats("concert").unwrap().headers > 0);
     let _reads = Player::start(server.addr(), "concert", "NSPlayer/9.0", false);

@@ -355,11 +355,14 @@ fn a_missing_folder_is_reported() {
     let stream = Stream::numbered(10, 40, |n| n % 10 == 0);
     let (mut wire, id) = Wire::set_up(point.address, CONCERT);
     wire.start(CONCERT.id(&id), stream.body().take(2));
-    let complaint =
+    let failed_output =
         || point.log().lines().find(|line| line.contains("recording ended, the push continues")).map(str::to_owned);
-    until("the error", || complaint().is_some());
-    let complaint = complaint().unwrap();
-    assert!(complaint.contains("the server may write to it") && !complaint.contains("disk space"), "{complaint}");
+    until("the error", || failed_output().is_some());
+    let failed_output = failed_output().unwrap();
+    assert!(
+        failed_output.contains("the server may write to it") && !failed_output.contains("disk space"),
+        "{failed_output}"
+    );
 }
 
 /// A full disk ends the recording and not the push; when there is space again, another file begins.
@@ -382,11 +385,11 @@ fn recording_recovers_from_a_full_disk() {
     for packet in body.by_ref().take(400) {
         wire.packets([packet]);
     }
-    let complaint =
+    let failed_output =
         || point.log().lines().find(|line| line.contains("recording ended, the push continues")).map(str::to_owned);
-    until("the error", || complaint().is_some());
-    let complaint = complaint().unwrap();
-    assert!(complaint.contains("No space left") && complaint.contains("record-keep"), "{complaint}");
+    until("the error", || failed_output().is_some());
+    let failed_output = failed_output().unwrap();
+    assert!(failed_output.contains("No space left") && failed_output.contains("record-keep"), "{failed_output}");
     let files = recordings(&seen);
     assert_eq!(files.len(), 1);
     // The file is complete up to the error.

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use test_support::media;
 use test_support::peer::{Peer, wms};
-use test_support::pipeline::{Pushing, end, feed, until};
+use test_support::pipeline::{Pushing, end, push_bytes, until};
 use test_support::puller::Puller;
 use test_support::server_process::PointProgram;
 use test_support::wire::{CONCERT, Wire};
@@ -64,7 +64,7 @@ fn relays(server: &BlockingServer) -> Vec<RelayStats> {
 
 /// Starts an encoder that pushes the packets of the test without pacing.
 fn encoder(server: &BlockingServer) -> (Pushing, gst::Element) {
-    let (pushing, source) = Pushing::by_hand(&format!("sync=false location={} retry-delay=50", url(server)));
+    let (pushing, source) = Pushing::with_feed_source(&format!("sync=false location={} retry-delay=50", url(server)));
     pushing.play();
     (pushing, source)
 }
@@ -73,7 +73,7 @@ fn encoder(server: &BlockingServer) -> (Pushing, gst::Element) {
 fn feed_some(source: &gst::Element, numbers: Range<u32>) {
     let mut bytes = if numbers.start == 0 { media::header().to_vec() } else { Vec::new() };
     bytes.extend(media::packets(numbers, STEP));
-    feed(source, bytes);
+    push_bytes(source, bytes);
 }
 
 fn numbers(range: Range<u32>) -> Vec<u32> {
@@ -152,7 +152,7 @@ fn c15_an_encoder_that_resumes() {
 /// A leaf that does not read does not affect the other leaf, and needs no memory beyond the packet buffer.
 #[test]
 fn a_stalled_leaf_delays_nobody() {
-    let (steady, stalled) = (server([]), Peer::with_little_room());
+    let (steady, stalled) = (server([]), Peer::with_small_buffer());
     let root = server([to(&stalled.location()), to(&url(&steady))]);
     let (_pushing, source) = encoder(&root);
     feed_some(&source, 0..10);
@@ -338,13 +338,14 @@ fn a_reload() {
 /// the stop.
 #[test]
 fn a_graceful_stop() {
-    let leaf = Peer::with_little_room();
+    let leaf = Peer::with_small_buffer();
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("config.toml");
     let forward = format!("['{}', 'http://{}/concert']", leaf.location(), address());
     std::fs::write(&file, format!("[point.concert]\nkeep-time = '10m'\nforward = {forward}\n")).unwrap();
     let root = PointProgram::start_in(directory, &["--config", file.to_str().unwrap()]);
-    let (pushing, source) = Pushing::by_hand(&format!("sync=false max-size-time=0 location={}", root.url("concert")));
+    let (pushing, source) =
+        Pushing::with_feed_source(&format!("sync=false max-size-time=0 location={}", root.url("concert")));
     pushing.play();
     feed_some(&source, 0..1500);
     let mut connection = leaf.accept();
@@ -372,7 +373,7 @@ fn s8_a_point_from_a_template() {
     let root = Server::spawn(Config::with_points(["live"], &point([live]))).unwrap();
     let location = format!("http://{}/hall/2", root.addr());
     let (pushing, source) =
-        Pushing::by_hand(&format!("sync=false location={location} template-url=/live auto-destroy=true"));
+        Pushing::with_feed_source(&format!("sync=false location={location} template-url=/live auto-destroy=true"));
     pushing.play();
     feed_some(&source, 0..20);
     until("the leaf has created the point", || leaf.stats("hall/2").is_some_and(|stats| stats.packets == 20));
@@ -396,7 +397,7 @@ fn the_program_relays_and_keeps_its_secrets() {
     };
     std::fs::write(&file, point("PASSWORD")).unwrap();
     let program = PointProgram::start_in(directory, &arguments);
-    let (pushing, source) = Pushing::by_hand(&format!("sync=false location={}", program.url("concert")));
+    let (pushing, source) = Pushing::with_feed_source(&format!("sync=false location={}", program.url("concert")));
     pushing.play();
     feed_some(&source, 0..20);
     until("the relay is refused", || program.log().contains("401"));

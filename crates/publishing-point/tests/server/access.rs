@@ -8,7 +8,7 @@ use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
 use gst::prelude::*;
 use tempfile::TempDir;
 use test_support::media;
-use test_support::pipeline::{Pushing, end, feed, until};
+use test_support::pipeline::{Pushing, end, push_bytes, until};
 use test_support::server_process::PointProgram;
 use test_support::wire::{CONCERT, Push, Wire};
 use wmhttp::server::access::{AccessPolicy, Scheme};
@@ -120,7 +120,7 @@ fn server(nonce_lifetime: Duration, schemes: &[Scheme], users: &str) -> Blocking
 
 fn pushing(server: &BlockingServer, properties: &str) -> (Pushing, gst::Element) {
     let location = format!("location=http://{}/concert", server.addr());
-    let (pushing, source) = Pushing::by_hand(&format!("{location} sync=false {properties}"));
+    let (pushing, source) = Pushing::with_feed_source(&format!("{location} sync=false {properties}"));
     pushing.sink.set_property("user-id", "bob");
     pushing.sink.set_property("user-pw", "secret");
     pushing.play();
@@ -138,7 +138,7 @@ fn s6_c13_the_element_authenticates() {
     ] {
         let server = server(Duration::from_secs(300), schemes, &users);
         let (pushing, source) = pushing(&server, "content-length=20000 auth-methods=basic+digest");
-        feed(&source, media::stream(200, 40));
+        push_bytes(&source, media::stream(200, 40));
         end(&source);
         pushing.wait_for_eos();
         let stats = pushing.destination_stats();
@@ -157,10 +157,10 @@ fn c13_s10_a_nonce_expires() {
     let lifetime = Duration::from_secs(1);
     let server = server(lifetime, &[Scheme::Digest], MD5);
     let (pushing, source) = pushing(&server, "content-length=20000 retry-delay=10");
-    feed(&source, media::stream(10, 40));
+    push_bytes(&source, media::stream(10, 40));
     until("the push flows", || server.stats("concert").unwrap().packets == 10);
     std::thread::sleep(lifetime);
-    feed(&source, (10..100).flat_map(|n| media::packet(n, 40)).collect::<Vec<u8>>());
+    push_bytes(&source, (10..100).flat_map(|n| media::packet(n, 40)).collect::<Vec<u8>>());
     end(&source);
     pushing.wait_for_eos();
     let received = server.stats("concert").unwrap();
@@ -177,7 +177,7 @@ fn c13_s10_a_nonce_expires() {
 fn a_nonce_that_is_always_expired_ends_the_push() {
     let server = server(Duration::ZERO, &[Scheme::Digest], MD5);
     let (pushing, source) = pushing(&server, "");
-    feed(&source, media::stream(10, 40));
+    push_bytes(&source, media::stream(10, 40));
     let (error, details) = pushing.wait_for_error();
     assert!(error.matches(gst::ResourceError::NotAuthorized), "{error:?} {details}");
     let requests = pushing.destination_stats().get::<u64>("requests-sent").unwrap();

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use test_support::authority::Authority;
 use test_support::decoded::recordings;
 use test_support::media;
-use test_support::pipeline::{Pushing, end, feed, until};
+use test_support::pipeline::{Pushing, end, push_bytes, until};
 use test_support::server_process::PointProgram;
 use test_support::wire::{CONCERT, END, Push, Wire, push_id};
 use wmhttp::Hresult;
@@ -460,11 +460,11 @@ fn pushed_past(faults: &str, properties: &str, breaks: usize, tls: Option<Tls>) 
     let directory = TempDir::new().unwrap();
     let server = Server::spawn(Config { tls, ..config(faults, Some(directory.path())) }).unwrap();
     let (scheme, address) = server.tls_addr().map_or(("http", server.addr()), |address| ("https", address));
-    let (pushing, source) = Pushing::by_hand(&format!(
+    let (pushing, source) = Pushing::with_feed_source(&format!(
         "sync=false location={scheme}://{address}/concert retry-delay=100 retry-delay-max=200 timeout=3000 {properties}"
     ));
     pushing.play();
-    feed(&source, media::stream(1, STEP));
+    push_bytes(&source, media::stream(1, STEP));
     let has_lost = || pushing.count(0, "packets-uncertain") > 0;
     until(faults, || has_lost() || server.stats("concert").unwrap().packets > 0);
     for n in 1..PACKETS {
@@ -473,7 +473,7 @@ fn pushed_past(faults: &str, properties: &str, breaks: usize, tls: Option<Tls>) 
             // If all earlier packets are uncertain, the element reconnects when more packets arrive.
             until(faults, || has_lost() || pushing.count(0, "reconnects") > 0);
         }
-        feed(&source, media::packet(n, STEP));
+        push_bytes(&source, media::packet(n, STEP));
     }
     end(&source);
     pushing.wait_for_eos();
@@ -591,9 +591,9 @@ fn the_element_recovers_over_tls() {
 fn the_element_refuses_a_web_server() {
     let server = server("no-server-header");
     let (pushing, source) =
-        Pushing::by_hand(&format!("sync=false retries=0 location=http://{}/concert", server.addr()));
+        Pushing::with_feed_source(&format!("sync=false retries=0 location=http://{}/concert", server.addr()));
     pushing.play();
-    feed(&source, media::stream(1, STEP));
+    push_bytes(&source, media::stream(1, STEP));
     let (error, _) = pushing.wait_for_error();
     assert!(error.to_string().contains("Server"), "{error}");
 }

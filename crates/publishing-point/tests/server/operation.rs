@@ -9,8 +9,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use test_support::media;
-use test_support::peer::PATIENCE;
-use test_support::pipeline::{Pushing, end, feed, until};
+use test_support::peer::TEST_TIMEOUT;
+use test_support::pipeline::{Pushing, end, push_bytes, until};
 use test_support::server_process::PointProgram;
 use test_support::web::Answer;
 use test_support::wire::{CONCERT, Wire};
@@ -48,7 +48,7 @@ fn status_of_get(program: &PointProgram, point: &str) -> u16 {
 
 /// Starts a push by the element. The caller feeds the packets and the end.
 fn pushing(location: &str, properties: &str) -> (Pushing, gst::Element) {
-    let (pushing, source) = Pushing::by_hand(&format!("location={location} {properties}"));
+    let (pushing, source) = Pushing::with_feed_source(&format!("location={location} {properties}"));
     pushing.play();
     (pushing, source)
 }
@@ -58,10 +58,10 @@ fn a_reload_adds_removes_and_changes_points() {
     const STAYS: &str = "[point.concert]\n[point.hall]\n";
     let program = by_file(STAYS);
     let (stays, source) = pushing(&program.url("concert"), "sync=false");
-    feed(&source, media::stream(50, 10));
+    push_bytes(&source, media::stream(50, 10));
     until("packets", || stays.count(0, "packets-sent") == 50);
     let (goes, hall_source) = pushing(&program.url("hall"), "sync=false auto-reconnect=false");
-    feed(&hall_source, media::stream(50, 10));
+    push_bytes(&hall_source, media::stream(50, 10));
     until("packets", || goes.count(0, "packets-sent") == 50);
     assert_eq!(status_of_get(&program, "new"), 404);
 
@@ -81,7 +81,7 @@ fn a_reload_adds_removes_and_changes_points() {
     reload(&program, "status-listen = '192.0.2.1:9090'\n[point.concert]\n[point.new]\n");
     assert!(program.log().contains("`status-listen` changed: restart"), "{}", program.log());
 
-    feed(&source, media::packets(50..100, 10));
+    push_bytes(&source, media::packets(50..100, 10));
     end(&source);
     stays.wait_for_eos();
     let (words, log) = program.stop();
@@ -148,7 +148,7 @@ fn systemd_is_notified() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_asf-publishing-point"));
     let command = command.args(["--drain-time", "10m"]).env("NOTIFY_SOCKET", &path);
     let program = PointProgram::spawn(command, directory);

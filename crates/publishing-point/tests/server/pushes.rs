@@ -23,7 +23,7 @@ use wmhttp::server::Policy;
 mod interop;
 
 /// Exceeded only if a test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 // ---- pushes ----
 
@@ -139,7 +139,7 @@ fn a_new_session_displaces_a_lost_one() {
     for expected in [header(), header_with(4000)] {
         let mut wire = Wire::to(server.addr());
         let mut setup = wire.setup(CONCERT, "");
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TEST_TIMEOUT;
         while setup.status == 409 && Instant::now() < end {
             wire = Wire::to(server.addr());
             setup = wire.setup(CONCERT, "");

@@ -157,7 +157,7 @@ fn s14_the_status_of_a_push() {
 #[test]
 fn losses_are_counted() {
     let server = server_with(|config| config.points.get_mut("concert").unwrap().limits.packets = 50);
-    let encoder = Encoder::in_haste(server.addr(), "concert", AGENT, header("", ""));
+    let encoder = Encoder::without_pauses(server.addr(), "concert", AGENT, header("", ""));
     until("the push", || concert(&server)["stream"].is_object());
     let _reads = Player::start(server.addr(), "concert", "reads", false);
     let stuck = Player::start(server.addr(), "concert", "stuck", true);
@@ -201,7 +201,7 @@ fn s15_disconnect() {
     assert_eq!(post(&["Host: evil.example"]), 403);
     assert!(server.stats("concert").unwrap().pushing);
     assert_eq!(post(&[&format!("Origin: http://{}", server.addr())]), 204);
-    assert_eq!(encoder.expelled(), 403);
+    assert_eq!(encoder.termination_status(), 403);
     until("the end", || concert(&server)["state"] == "idle");
     let errors = concert(&server)["errors"].to_string();
     assert!(errors.contains("ended by an operator"), "{errors}");
@@ -301,7 +301,7 @@ fn an_encoder_that_falls_silent_is_a_problem() {
 #[test]
 fn received_bytes_are_the_acknowledged_ones() {
     let server = server_with(|_| {});
-    let encoder = Encoder::in_haste(server.addr(), "concert", AGENT, header("", ""));
+    let encoder = Encoder::without_pauses(server.addr(), "concert", AGENT, header("", ""));
     until("the push", || concert(&server)["stream"].is_object());
     let _reads = Player::start(server.addr(), "concert", "reads", false);
     let _stuck = Player::start(server.addr(), "concert", "stuck", true);

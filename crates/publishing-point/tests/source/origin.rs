@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use asf_publishing_point::{BlockingServer, Config, Server, SourceConfig};
 use test_support::media;
-use test_support::pipeline::{end, feed, until};
+use test_support::pipeline::{end, push_bytes, until};
 use test_support::puller::Puller;
 
 use crate::pulls::{encoder, feed_some, until_pulled};
@@ -38,7 +38,7 @@ fn players_keep_their_connection_while_the_origin_restarts() {
     let root = origin_on(address);
     let (pushing, fed) = encoder(&root);
     // The stream starts before the break, as from an encoder that has kept unacknowledged packets.
-    feed(&fed, [&media::header()[..], &media::packets(40..45, STEP)].concat());
+    push_bytes(&fed, [&media::header()[..], &media::packets(40..45, STEP)].concat());
     until("the edge is back", || state(&edge) == "streaming");
     feed_some(&fed, 45..60);
     until_pulled(&edge, 50);

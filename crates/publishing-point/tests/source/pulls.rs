@@ -5,7 +5,7 @@ use std::ops::Range;
 use asf::test_util::HeaderBuilder;
 use asf_publishing_point::{BlockingServer, Config, PointConfig, Server, SourceConfig};
 use test_support::media;
-use test_support::pipeline::{Pushing, end, feed, until};
+use test_support::pipeline::{Pushing, end, push_bytes, until};
 use test_support::puller::Puller;
 use test_support::server_fixture::FFMPEG_PLAY;
 use test_support::wire::Wire;
@@ -17,7 +17,7 @@ const STEP: u32 = 40;
 
 pub fn encoder(server: &BlockingServer) -> (Pushing, gst::Element) {
     let (pushing, source) =
-        Pushing::by_hand(&format!("sync=false retry-delay=50 location=http://{}/concert", server.addr()));
+        Pushing::with_feed_source(&format!("sync=false retry-delay=50 location=http://{}/concert", server.addr()));
     pushing.play();
     (pushing, source)
 }
@@ -26,7 +26,7 @@ pub fn encoder(server: &BlockingServer) -> (Pushing, gst::Element) {
 pub fn feed_some(source: &gst::Element, numbers: Range<u32>) {
     let mut bytes = if numbers.start == 0 { media::header().to_vec() } else { Vec::new() };
     bytes.extend(media::packets(numbers, STEP));
-    feed(source, bytes);
+    push_bytes(source, bytes);
 }
 
 fn packets(server: &BlockingServer) -> u64 {
@@ -95,7 +95,7 @@ fn a_header_change_passes() {
         let player = Puller::of(edge.addr(), "concert");
         until("the player is there", || edge.stats("concert").unwrap().playing == 1);
         let other = HeaderBuilder { preroll: 4321, ..HeaderBuilder::default() }.packet_size(media::SIZE).build();
-        feed(&fed, [&other[..], &media::packets(0..20, STEP)].concat());
+        push_bytes(&fed, [&other[..], &media::packets(0..20, STEP)].concat());
         until("the edge has the other header", || edge.stats("concert").unwrap().headers >= 2);
         until_pulled(&edge, 20);
         end(&fed);

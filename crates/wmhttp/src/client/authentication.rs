@@ -15,7 +15,7 @@ pub(super) const SUPPLY_TIMEOUT: Duration = Duration::from_secs(120);
 impl Session {
     /// Processes the application's answer to [`Event::CredentialsNeeded`]; `None` if it has no credentials.
     pub fn supply(&mut self, answer: Option<Credentials>, now: Instant) {
-        let State::Asking { target, kind, connection, .. } = self.state else { return };
+        let State::AwaitingCredentials { target, kind, connection, .. } = self.state else { return };
         // If the idle connection was closed meanwhile, the next request will detect it.
         let step = self.authenticate(target, kind, true, |authenticator, now| authenticator.supply(answer, now));
         self.apply_auth_step(step, target, kind, connection, now);
@@ -23,7 +23,7 @@ impl Session {
 
     /// Processes the answer to [`Event::TicketNeeded`]: a SPNEGO token, or why no ticket could be obtained.
     pub fn ticket(&mut self, answer: Result<Vec<u8>, String>, now: Instant) {
-        let State::Asking { target, kind, connection, .. } = self.state else { return };
+        let State::AwaitingCredentials { target, kind, connection, .. } = self.state else { return };
         let step = self.authenticate(target, kind, true, |authenticator, now| authenticator.ticket(answer, now));
         self.apply_auth_step(step, target, kind, connection, now);
     }
@@ -64,7 +64,7 @@ impl Session {
             | State::Ending { .. }
             | State::Closing { .. }
             | State::Down
-            | State::Asking { .. }
+            | State::AwaitingCredentials { .. }
             | State::Ready { .. }
             | State::Closed => return None,
         };
@@ -90,7 +90,7 @@ impl Session {
             | State::Full { .. }
             | State::Closing { .. }
             | State::Down
-            | State::Asking { .. }
+            | State::AwaitingCredentials { .. }
             | State::Ready { .. }
             | State::Closed => self.next_connection(head),
         };
@@ -129,12 +129,12 @@ impl Session {
             }
             AuthStep::NeedCredentials(question) => {
                 self.event(Event::Authenticating);
-                self.state = State::Asking { deadline: now + SUPPLY_TIMEOUT, target, kind, connection };
+                self.state = State::AwaitingCredentials { deadline: now + SUPPLY_TIMEOUT, target, kind, connection };
                 self.event(Event::CredentialsNeeded(question));
             }
             AuthStep::NeedTicket(request) => {
                 self.event(Event::Authenticating);
-                self.state = State::Asking { deadline: now + SUPPLY_TIMEOUT, target, kind, connection };
+                self.state = State::AwaitingCredentials { deadline: now + SUPPLY_TIMEOUT, target, kind, connection };
                 self.event(Event::TicketNeeded(request));
             }
             AuthStep::RepeatSetup if std::mem::replace(&mut self.attempt.sent_back_to_setup, true) => {

@@ -98,7 +98,7 @@ impl Session {
             State::Open { .. } => self.send_end(AfterEnd::Close, now),
             State::Down
             | State::Setup { .. }
-            | State::Asking { .. }
+            | State::AwaitingCredentials { .. }
             | State::Full { .. }
             | State::Ending { .. }
             | State::Closing { .. }

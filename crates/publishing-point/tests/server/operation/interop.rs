@@ -49,7 +49,7 @@ fn tls_with_a_certificate_that_is_renewed() {
 
     let location = format!("https://{address}/concert");
     let (pushing, source) = pushing(&location, &format!("sync=false {}", authority.trusted()));
-    feed(&source, media::stream(100, 10));
+    push_bytes(&source, media::stream(100, 10));
     until("packets", || pushing.count(0, "packets-sent") == 100);
 
     let other = Authority::new();
@@ -86,7 +86,7 @@ fn tls_with_a_certificate_that_is_renewed() {
     assert!(program.log().contains("tls.crt: "), "{}", program.log());
     assert!(describe(&other).0);
 
-    feed(&source, media::packets(100..200, 10));
+    push_bytes(&source, media::packets(100..200, 10));
     end(&source);
     pushing.wait_for_eos();
     let (words, log) = program.stop();

@@ -39,7 +39,7 @@ fn s15_disconnect_by_a_user() {
     for scheme in ["--digest", "--basic", "--anyauth"] {
         let encoder = push(&server, header("", ""));
         assert_eq!(post(server.addr(), &[scheme, "--user", "bob:secret"]), 204, "{scheme}");
-        assert_eq!(encoder.expelled(), 403);
+        assert_eq!(encoder.termination_status(), 403);
         until("the end", || concert(&server)["state"] == "idle");
     }
     let _encoder = push(&server, header("", ""));

@@ -217,7 +217,7 @@ fn c5_a_second_refusal_is_final() {
         let mut peer = begun(bobs());
         let mut refusals = 0;
         while !peer.session.is_down() && refusals < 50 {
-            if matches!(peer.session.state, State::Asking { .. }) {
+            if matches!(peer.session.state, State::AwaitingCredentials { .. }) {
                 assert_eq!((peer.question().attempt, peer.question().user.as_deref()), (2, Some("bob")));
                 // The same set of credentials is not tried again.
                 peer.supply(Some(bob()));
@@ -237,7 +237,7 @@ fn c5_a_second_refusal_is_final() {
     let mut peer = begun(bobs());
     let stale = format!("{DIGEST}, stale=true");
     let mut refusals = 0;
-    while peer.session.deadline().is_some() && !matches!(peer.session.state, State::Asking { .. }) {
+    while peer.session.deadline().is_some() && !matches!(peer.session.state, State::AwaitingCredentials { .. }) {
         peer.respond(&unauthorized(&[&stale]));
         refusals += 1;
         assert!(refusals < 10);
@@ -251,7 +251,7 @@ fn c5_sets_are_bounded() {
     let mut peer = begun(bobs());
     let mut supplied = 0;
     while !peer.session.is_down() {
-        if matches!(peer.session.state, State::Asking { .. }) {
+        if matches!(peer.session.state, State::AwaitingCredentials { .. }) {
             supplied += 1;
             assert_eq!(peer.question().attempt, supplied + 1);
             peer.supply(Some(Credentials::new("bob", supplied.to_string())));
@@ -673,7 +673,10 @@ mod on_one_connection {
                 peer.respond(&unauthorized(&[scheme]));
                 peer.respond(&unauthorized(&[&format!("{scheme} {nonsense}")]));
                 let failed = peer.failure().is_some_and(|failure| failure.permanent);
-                assert!(failed || matches!(peer.session.state, State::Asking { .. }), "{scheme} {nonsense}");
+                assert!(
+                    failed || matches!(peer.session.state, State::AwaitingCredentials { .. }),
+                    "{scheme} {nonsense}"
+                );
             }
         }
     }
