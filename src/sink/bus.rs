@@ -14,7 +14,7 @@ use super::location;
 use super::post_guard::PostGuard;
 use super::{AsfPushSink, CAT};
 use asfpush_client::publish::DestinationObserver;
-use asfpush_client::publish::status::{DestinationEvent, State, StateChange, Status};
+use asfpush_client::publish::status::{DestinationEvent, DropReason, State, StateChange, Status};
 use wmhttp::Hresult;
 use wmhttp::auth::{CredentialRequest, Credentials};
 use wmhttp::failure::{Class, Failure};
@@ -136,11 +136,11 @@ impl BusReporter {
                 gst::debug!(CAT, obj = element, "{destination} needs a key frame");
                 element.imp().set_key_frame_wanted();
             }
-            DestinationEvent::Dropped { destination, packets, sent, dropped } => {
+            DestinationEvent::Dropped { destination, reason, packets, sent, dropped } => {
                 gst::warning!(
                     CAT,
                     obj = element,
-                    "{destination}: {packets} packets dropped, {dropped} in total, {sent} sent"
+                    "{destination}: {packets} packets dropped ({reason:?}), {dropped} in total, {sent} sent"
                 );
                 let details = gst::Structure::builder("asfpushsink-dropped")
                     .field("destination", &destination)
@@ -148,12 +148,32 @@ impl BusReporter {
                     .field("packets-sent", sent)
                     .field("packets-dropped", dropped)
                     .build();
-                let text = format!(
-                    "{}: dropped {packets} data packets because the server was disconnected, refused the push, or is too \
-                     slow; check the connection, lower the bit rate, or raise max-size-time and max-size-bytes",
-                    self.name()
-                );
-                self.warn(&element, gst::ResourceError::TooLazy, &text, details);
+                let name = self.name();
+                let (code, text) = match reason {
+                    DropReason::Lag => (
+                        gst::ResourceError::TooLazy,
+                        format!(
+                            "{name}: dropped {packets} data packet(s) because the server was disconnected, refused the \
+                             push, or was too slow; check the connection, lower the bit rate, or raise max-size-time \
+                             and max-size-bytes"
+                        ),
+                    ),
+                    DropReason::Ended => (
+                        gst::ResourceError::Write,
+                        format!(
+                            "{name}: dropped {packets} data packet(s) that were queued when the push ended; to have all \
+                             packets sent, end the stream with EOS and raise eos-timeout"
+                        ),
+                    ),
+                    DropReason::Failed => (
+                        gst::ResourceError::Write,
+                        format!(
+                            "{name}: dropped {packets} data packet(s) that were queued when the push failed permanently; \
+                             the failure that follows gives the reason and what to do"
+                        ),
+                    ),
+                };
+                self.warn(&element, code, &text, details);
                 self.post_guard.post(|| element.imp().post_qos());
             }
         }

@@ -73,7 +73,7 @@ fn a_warning_precedes_the_stall_timeout() {
     push_bytes(&source, media::stream(5000, STEP));
     let mut connection = peer.accept();
     connection.set_up(&wms(204, "one"));
-    wait_for_notice(&pushing, "stopped taking data");
+    wait_for_notice(&pushing, "accepted no data");
     pushing.wait_for_status("reconnect-start");
 }
 
@@ -89,7 +89,10 @@ fn eos_is_bounded() {
         let (error, _) = pushing.wait_for_error();
         assert!(error.matches(gst::ResourceError::OpenWrite), "{error}");
         let text = error.message();
-        assert!(text.contains(&format!("({location})")) && text.contains("nothing of it was pushed"), "{text}");
+        assert!(
+            text.contains(&format!("({location})")) && text.contains("ended before any of it was pushed"),
+            "{text}"
+        );
     }
 }
 

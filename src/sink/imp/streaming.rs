@@ -193,7 +193,7 @@ impl AsfPushSink {
 
     /// Posts the ERROR for memory that cannot be mapped.
     fn post_unreadable_error(&self) -> gst::FlowError {
-        self.post_plain_error(gst::ResourceError::Read, "a buffer's memory cannot be read", Hresult::FAIL);
+        self.post_plain_error(gst::ResourceError::Read, "cannot map the memory of a buffer from upstream for reading; use an element upstream that produces system memory", Hresult::FAIL);
         gst::FlowError::Error
     }
 
@@ -221,7 +221,7 @@ impl AsfPushSink {
             .build();
         // If no element upstream handles the event, the next key frame arrives when the encoder produces one.
         let taken = self.obj().sink_pad().push_event(gst::event::CustomUpstream::new(structure));
-        gst::debug!(CAT, imp = self, "asked upstream for a key frame: {taken}");
+        gst::debug!(CAT, imp = self, "requested a key frame; handled upstream: {taken}");
     }
 
     /// Takes all available packets and passes on each when it is due. The last of them was completed by this buffer.
@@ -395,8 +395,9 @@ impl AsfPushSink {
                     gst::element_imp_warning!(
                         self,
                         gst::ResourceError::Write,
-                        ("{waiting} publishing point(s) did not take the end of the stream within eos-timeout, so that the \
-                         tail may be lost; raise eos-timeout, or lower the bit rate to what the network carries")
+                        ("{waiting} publishing point(s) did not confirm the end of the stream within eos-timeout, so that \
+                         its last packets may be lost; raise eos-timeout, or lower the bit rate to what the network \
+                         carries")
                     );
                     return Ok(());
                 }
@@ -422,12 +423,10 @@ impl AsfPushSink {
         let hresult = first.last_error.as_ref().map_or(Hresult::TIMEOUT, |failure| failure.hresult);
         let others = match unreached.len() - 1 {
             0 => String::new(),
-            more => format!("; as with {more} more publishing point(s)"),
+            more => format!(" ({more} more publishing point(s) received nothing either)"),
         };
-        let text = format!(
-            "{} ({}): the stream has ended, and nothing of it was pushed: {why}{others}",
-            first.name, first.location
-        );
+        let text =
+            format!("{} ({}): the stream ended before any of it was pushed: {why}{others}", first.name, first.location);
         let details = plain_details(hresult);
         let is_error = match policy {
             OnError::FailAny => true,

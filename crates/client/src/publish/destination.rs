@@ -26,7 +26,7 @@ use self::resend::{Body, BodyEnd};
 use self::retries::{Retry, retry_decision_of};
 use super::body_layout::BodyLayout;
 use super::stats::Stats;
-use super::status::{State, Status};
+use super::status::{DropReason, State, Status};
 use super::{DestinationObserver, lock};
 use crate::packet_buffer::{DropPolicy, Reader};
 use crate::transport::runtime::{BlockingTask, spawn_blocking};
@@ -320,7 +320,8 @@ impl DestinationTask {
 
     /// Stops the push; packets that remain in the buffer are for other destinations.
     fn stop_with(&mut self, status: Status, state: State, hresult: Hresult, failure: Option<Failure>) {
-        self.report_last_dropped();
+        let reason = if state == State::Failed { DropReason::Failed } else { DropReason::Ended };
+        self.report_last_dropped(reason);
         self.reader.pause();
         self.shutdown.ending = false;
         self.change_state(status, state, hresult, failure);
@@ -488,12 +489,18 @@ impl DestinationTask {
                 self.spawn_auth_request(move || AuthReply::Ticket(kerberos::ticket(&request)));
             }
             Event::PasswordExposed(target) => {
-                let to = match target {
-                    Target::Server => "the server",
-                    Target::Proxy => "the proxy",
+                let (text, remedy) = match target {
+                    Target::Server => (
+                        "the password for the server is sent in clear text (Basic over http)",
+                        "use https, or enable Digest or NTLM at the server",
+                    ),
+                    // Connections to a proxy are not encrypted, even if the location is https.
+                    Target::Proxy => (
+                        "the password for the proxy is sent in clear text (Basic over http)",
+                        "enable Digest or NTLM at the proxy",
+                    ),
                 };
-                let text = format!("the password for {to} is sent in clear text (Basic over http)");
-                self.notice(text, "use https, or enable Digest or NTLM at the server or proxy");
+                self.notice(text.to_owned(), remedy);
             }
             Event::LargePayloads { largest } => self.notice(
                 format!("the server closes the connection when data arrives: its payload limit may be 8192 bytes, and this stream has payloads of up to {largest} bytes"),
@@ -512,8 +519,8 @@ impl DestinationTask {
             // The server responds at the end of a body; a proxy that does not forward the response may hold the body
             // back as well.
             Event::EndUnanswered if lock(&self.stats).rollovers > 0 => self.notice(
-                "the server did not confirm the end of the stream, although it responded to earlier requests: a proxy \
-                 that holds requests back until they are complete discards the last one"
+                "the server did not confirm the end of the stream, although it responded to earlier requests, and the \
+                 last packets may be lost: a proxy that buffers requests until they are complete discards the last one"
                     .to_owned(),
                 "configure the proxy to stream requests (nginx: proxy_request_buffering off)",
             ),
@@ -575,11 +582,11 @@ impl DestinationTask {
             }
             RestartReason::HeaderChangeRefused => (
                 "the server ended the session at a header change; a new session carries this and later header changes",
-                "set header-change=reconnect to skip the attempt",
+                "set header-change=reconnect to start a new session at each header change without an attempt",
             ),
             RestartReason::NoAnswer => (
                 "the server did not answer at the end of a request's body; a new session begins",
-                "set content-length to 0 so that bodies rarely end",
+                "set content-length to 0 so that request bodies rarely end",
             ),
         };
         self.notice(text.to_owned(), remedy);

@@ -99,11 +99,12 @@ pub enum DestinationEvent {
         /// The destination's name.
         destination: String,
     },
-    /// Packets were dropped because the destination lagged beyond the limits, or was disconnected for longer. Reported
-    /// at most once per second.
+    /// Packets were dropped. Reported at most once per second while the push runs, and when it ends.
     Dropped {
         /// The destination's name.
         destination: String,
+        /// Why they were dropped.
+        reason: DropReason,
         /// Packets dropped since the previous report.
         packets: u64,
         /// Packets sent, and packets dropped, since the destination was added.
@@ -111,6 +112,18 @@ pub enum DestinationEvent {
         /// See `sent`.
         dropped: u64,
     },
+}
+
+/// Why packets were dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// The destination lagged beyond the limits, because the server was disconnected, refused the push for now, or was
+    /// too slow.
+    Lag,
+    /// The push ended while they were queued.
+    Ended,
+    /// The push failed permanently while they were queued. The next event is that failure.
+    Failed,
 }
 
 /// A state change and its details.

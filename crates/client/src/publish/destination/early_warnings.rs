@@ -65,11 +65,12 @@ impl DestinationTask {
         self.early_warnings.mark_reported();
         match threat {
             Threat::Stall => self.notice(
-                "the server has stopped taking data".to_owned(),
-                "check that the network carries the stream's bit rate; the push reconnects after stall-timeout",
+                "the server has accepted no data for half of stall-timeout".to_owned(),
+                "check that the network carries the stream's bit rate; the push reconnects when stall-timeout has passed",
             ),
             Threat::Idle => self.notice(
-                "upstream has sent no data for so long that the server will soon end the session (its idle timeout)"
+                "upstream has sent no data for three quarters of the server's idle timeout, after which the server ends \
+                 the session"
                     .to_owned(),
                 "check the source; while it has nothing to send, let it produce silence or a still picture",
             ),

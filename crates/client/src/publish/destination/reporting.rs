@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::DestinationTask;
 use crate::publish::lock;
 use crate::publish::stats::Stats;
-use crate::publish::status::{DestinationEvent, State, StateChange, Status};
+use crate::publish::status::{DestinationEvent, DropReason, State, StateChange, Status};
 use wmhttp::Hresult;
 use wmhttp::failure::Failure;
 
@@ -104,24 +104,29 @@ impl DestinationTask {
     pub(super) fn report_dropped(&mut self) {
         self.reporting.dropped.packets += self.reader.take_dropped();
         let progress = self.reader.progress();
-        self.send_dropped_report(progress.taken, progress.dropped);
+        self.send_dropped_report(DropReason::Lag, progress.taken, progress.dropped);
     }
 
     /// Called before sending stops: reports the dropped packets not reported yet, and those still queued, which will
-    /// not be sent.
-    pub(super) fn report_last_dropped(&mut self) {
+    /// not be sent because of `reason`.
+    pub(super) fn report_last_dropped(&mut self, reason: DropReason) {
         let progress = self.reader.progress();
-        self.reporting.dropped.packets += self.reader.take_dropped() + progress.lag.packets;
+        self.reporting.dropped.packets += self.reader.take_dropped();
         if self.reporting.dropped.packets > 0 {
-            self.send_dropped_report(progress.taken, progress.dropped + progress.lag.packets);
+            self.send_dropped_report(DropReason::Lag, progress.taken, progress.dropped);
+        }
+        self.reporting.dropped.packets = progress.lag.packets;
+        if self.reporting.dropped.packets > 0 {
+            self.send_dropped_report(reason, progress.taken, progress.dropped + progress.lag.packets);
         }
     }
 
     /// Reports the dropped packets, and starts the time until the next report.
-    fn send_dropped_report(&mut self, sent: u64, dropped: u64) {
+    fn send_dropped_report(&mut self, reason: DropReason, sent: u64, dropped: u64) {
         self.reporting.dropped.report_at = Some(Instant::now() + DROPPED_INTERVAL);
         self.observer.report(DestinationEvent::Dropped {
             destination: self.reporting.name.clone(),
+            reason,
             packets: std::mem::take(&mut self.reporting.dropped.packets),
             sent,
             dropped,
