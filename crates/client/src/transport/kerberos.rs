@@ -70,6 +70,8 @@ mod gssapi {
     const MINOR: c_int = 2;
     /// The upper 16 bits contain errors; the lower ones are informational.
     const ERRORS: Code = 0xFFFF_0000;
+    /// `GSS_S_FAILURE`: only the minor code says what happened.
+    const UNSPECIFIED: Code = 13 << 16;
 
     type ImportName = unsafe extern "C" fn(*mut Code, *const Buffer, *const Oid, *mut Handle) -> Code;
     type AcquireCred = unsafe extern "C" fn(
@@ -187,8 +189,16 @@ mod gssapi {
                     self.take(&mut text)
                 }
             });
-            let [general, specific] = [general, specific].map(|text| String::from_utf8_lossy(&text).into_owned());
-            Err(format!("{what}: {general}; {specific}"))
+            // Some texts end with a NUL, or contain line ends and double spaces.
+            let [general, specific] = [general, specific].map(|text| {
+                let text = String::from_utf8_lossy(&text).replace(char::is_control, " ");
+                text.split_whitespace().collect::<Vec<_>>().join(" ")
+            });
+            Err(match (general.as_str(), specific.as_str()) {
+                (general, "") => format!("{what}: {general}"),
+                (_, specific) if major & ERRORS == UNSPECIFIED => format!("{what}: {specific}"),
+                (general, specific) => format!("{what}: {general}; {specific}"),
+            })
         }
 
         /// Copies the contents of a buffer that the library has filled, and releases it.
@@ -304,7 +314,7 @@ mod gssapi {
         let major = unsafe {
             (functions.import_name)(&raw mut minor, &raw const buffer, &raw const kind, &raw mut name.handle)
         };
-        functions.check("invalid name", major, minor)?;
+        functions.check(&format!("cannot use the name {text}"), major, minor)?;
         Ok(name)
     }
 
@@ -375,6 +385,7 @@ mod gssapi {
             let why = ticket(&request).unwrap_err();
             assert!(why.starts_with("cannot get Kerberos credentials: ") || why.starts_with("no ticket: "), "{why}");
             assert!(why.len() > 40 && !why.contains("hush"), "{why}");
+            assert!(!why.contains(char::is_control) && !why.contains("  ") && why.trim() == why, "{why:?}");
         }
     }
 }
