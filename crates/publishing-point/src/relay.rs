@@ -21,11 +21,12 @@ use crate::events::whole_milliseconds;
 use crate::points::activity::PointActivity;
 use asfpush_client::packet_buffer::PacketBuffer;
 use asfpush_client::publish::stats::Stats;
-use asfpush_client::publish::status::{DestinationEvent, State as Stage, Status};
+use asfpush_client::publish::status::{DestinationEvent, DropReason, State as Stage, Status};
 use asfpush_client::publish::{Command, DestinationObserver, Publisher};
 use asfpush_client::transport::runtime::{self, BlockingTask};
+use wmhttp::Hresult;
 use wmhttp::auth::{CredentialRequest, Credentials};
-use wmhttp::failure::Failure;
+use wmhttp::failure::{Cause, Condition, Failure};
 use wmhttp::via::Via;
 
 /// Maximum time for a server to receive the rest of a stream and its end.
@@ -69,7 +70,7 @@ impl RelayStats {
         self.uncertain += stats.packets_uncertain;
         self.reconnects += stats.reconnects;
         if let Some(error) = &stats.last_error {
-            self.last_error = Some(error.to_string());
+            self.last_error = Some(describe(error));
         }
         if ended {
             self.dropped += stats.packets_queued;
@@ -262,7 +263,7 @@ impl Shared {
         let (point, activity) = (self.point.clone(), Arc::clone(&self.activity));
         let logger = Arc::new(RelayLogger { point, to: location.clone(), activity });
         if let Err(error) = publisher.add(&location, self.settings(forward, via), logger) {
-            tracing::error!(point = self.point, to = location, %error, "cannot relay the stream: no I/O thread");
+            tracing::error!(point = self.point, to = location, %error, "cannot relay the stream: the I/O thread cannot be started");
         }
     }
 
@@ -299,6 +300,65 @@ impl Shared {
     }
 }
 
+/// Describes a failure in the terms of this server: its log must name the other one, and the failure's own remedy names
+/// properties of the element.
+fn describe(failure: &Failure) -> String {
+    let text = failure.text.replacen("the server", "the other server", 1);
+    format!("{text}; {} ({})", remedy(failure), failure.hresult)
+}
+
+fn remedy(failure: &Failure) -> &'static str {
+    match failure.condition {
+        Condition::Status(_) if failure.hresult == Hresult::INVALID_PUSH_TEMPLATE => {
+            "check that `template-url` of `forward` is a publishing point on the other server, and that this server may use it"
+        }
+        Condition::Status(_) if failure.hresult == Hresult::ERROR_FROM_PROXY => "check the proxy's log and limits",
+        Condition::Status(300..=399) => "set the URL of `forward` to the one that the other server redirects to",
+        Condition::Status(400) => "check the URL of `forward`, and the other server's log",
+        Condition::Status(401) => {
+            "set `user` and `password-file` of `forward` to a user who may push to the other server; Basic is used only \
+             over https"
+        }
+        Condition::Status(404) => {
+            "check the URL of `forward`; create the publishing point at the other server, or set `template-url` of `forward`"
+        }
+        Condition::Status(407) | Condition::Lost(Cause::ProxyDenied) => {
+            "set user and password in the proxy's URL in the environment (`http_proxy`, `https_proxy`)"
+        }
+        Condition::Status(_) | Condition::Displaced => failure.remedy,
+        Condition::Incompatible => "check host and port in the URL of `forward`",
+        Condition::NoAnswer => "check that the other server is running and not overloaded",
+        Condition::InvalidProxy => "correct or remove the proxy in the environment (`http_proxy`, `https_proxy`)",
+        Condition::Lost(cause) => remedy_of_cause(cause),
+    }
+}
+
+fn remedy_of_cause(cause: Cause) -> &'static str {
+    match cause {
+        Cause::NameNotFound | Cause::NameTimeout => "check the host in the URL of `forward`, and DNS",
+        Cause::Refused | Cause::Unreachable | Cause::ConnectTimeout | Cause::LocalAddress => {
+            "check host and port in the URL of `forward`, that the other server is running, and the network"
+        }
+        Cause::ProxyNameNotFound
+        | Cause::ProxyNameTimeout
+        | Cause::ProxyRefused
+        | Cause::ProxyConnectTimeout
+        | Cause::ProxyDenied
+        | Cause::ProxyNoTunnel => "check the proxy in the environment (`http_proxy`, `https_proxy`)",
+        Cause::Stalled => "check that the network carries the stream's bit rate",
+        Cause::Reset | Cause::Closed | Cause::Other => "check the network and the other server's log",
+        Cause::Stale => "no action needed; the relay connects again",
+        Cause::NotHttp => "check host and port in the URL of `forward`: the port does not belong to an HTTP server",
+        Cause::Untrusted => {
+            "check the host in the URL of `forward`, or add the issuing authority to the system's trusted certificates"
+        }
+        Cause::Tls => "check that the port in the URL of `forward` is for https",
+        Cause::Resources => {
+            "raise the limits of file descriptors and threads (ulimit -n, ulimit -u), or forward to fewer servers"
+        }
+    }
+}
+
 /// Logs the events of a relay, and records failures for the status.
 struct RelayLogger {
     point: String,
@@ -314,22 +374,27 @@ impl DestinationObserver for RelayLogger {
                 (Status::Started, _) => tracing::info!(point, to, "relay started"),
                 (Status::ReconnectStart, Some(failure)) => {
                     let retry_in = step.retry_in.map(|time| whole_milliseconds(time).to_string());
-                    tracing::warn!(point, to, error = %failure, retry_in, "relay connection failed");
+                    let failure = describe(&failure);
+                    tracing::warn!(point, to, error = failure, retry_in, "relay connection failed");
                     activity.record_error(&format!("relay to {to} failed: {failure}"));
                 }
                 (Status::Error, Some(failure)) => {
-                    tracing::error!(point, to, error = %failure, "relay failed permanently");
+                    let failure = describe(&failure);
+                    tracing::error!(point, to, error = failure, "relay failed permanently");
                     activity.record_error(&format!("relay to {to} failed permanently: {failure}"));
                 }
                 (Status::Stopped, _) => tracing::info!(point, to, "relay ended"),
                 (status, _) => tracing::debug!(point, to, ?status, "relay status"),
             },
             DestinationEvent::Notice { text, remedy, .. } => tracing::warn!(point, to, remedy, "relay: {text}"),
-            DestinationEvent::Dropped { packets, .. } => {
-                tracing::warn!(point, to, packets, "packets not relayed: the other server is disconnected or too slow");
-                activity.record_error(&format!(
-                    "packets not relayed to {to}: the other server is disconnected or too slow"
-                ));
+            DestinationEvent::Dropped { reason, packets, .. } => {
+                let why = match reason {
+                    DropReason::Lag => "the other server was disconnected, refused the push, or was too slow",
+                    DropReason::Ended => "the push to the other server ended before they were sent",
+                    DropReason::Failed => "the relay failed permanently",
+                };
+                tracing::warn!(point, to, packets, "packets not relayed: {why}");
+                activity.record_error(&format!("packets not relayed to {to}: {why}"));
             }
             // The server cannot request a key frame from the encoder.
             DestinationEvent::KeyFrameWanted { .. } => {}
@@ -346,5 +411,75 @@ impl DestinationObserver for RelayLogger {
 
     fn credentials(&self, _: &CredentialRequest) -> Option<Credentials> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::{HeaderMap, HeaderValue, SERVER};
+
+    use super::*;
+
+    /// The remedies of a relay name keys of the configuration and no property of the element.
+    #[test]
+    fn remedies_name_no_property_of_the_element() {
+        let squid = HeaderMap::from_iter([(SERVER, HeaderValue::from_static("squid/5.7"))]);
+        let statuses = (300..=599).flat_map(|status| {
+            [
+                Failure::from_status(status, &HeaderMap::new(), false, false),
+                Failure::from_status(status, &HeaderMap::new(), true, false),
+                Failure::from_status(status, &squid, false, false),
+                Failure::from_status(status, &squid, false, true),
+            ]
+        });
+        let others = [
+            Failure::incompatible(None),
+            Failure::no_answer(Duration::from_secs(15)),
+            Failure::displaced(200),
+            Failure::bad_proxy("socks5"),
+        ];
+        let causes = [
+            Cause::NameNotFound,
+            Cause::NameTimeout,
+            Cause::Refused,
+            Cause::Unreachable,
+            Cause::LocalAddress,
+            Cause::ConnectTimeout,
+            Cause::ProxyNameNotFound,
+            Cause::ProxyNameTimeout,
+            Cause::ProxyRefused,
+            Cause::ProxyConnectTimeout,
+            Cause::ProxyDenied,
+            Cause::ProxyNoTunnel,
+            Cause::Stalled,
+            Cause::Reset,
+            Cause::Closed,
+            Cause::Stale,
+            Cause::NotHttp,
+            Cause::Untrusted,
+            Cause::Tls,
+            Cause::Resources,
+            Cause::Other,
+        ];
+        let all: Vec<Failure> = statuses.chain(others).chain(causes.map(|cause| Failure::lost(cause, ""))).collect();
+        // The element's own remedies name its properties.
+        assert!(all.iter().any(|failure| failure.remedy.contains("location")));
+        for failure in &all {
+            let remedy = remedy(failure);
+            for property in [
+                "location",
+                "-timeout",
+                "user-id",
+                "proxy-id",
+                "auth-methods",
+                "tls-",
+                "bind-",
+                "strict-",
+                "set proxy",
+                "raise timeout",
+            ] {
+                assert!(!remedy.contains(property), "{}: {remedy}", failure.text);
+            }
+        }
     }
 }

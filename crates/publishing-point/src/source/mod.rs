@@ -123,7 +123,7 @@ impl<'a> Puller<'a> {
             match pause {
                 Pause::Reconfigured => break,
                 Pause::NotNeeded => {
-                    tracing::info!(point = self.point.name(), from = %location, "source closed: no player needs it");
+                    tracing::info!(point = self.point.name(), from = %location, "source disconnected: no player needs it");
                     self.input.end().await;
                     self.backoff.reset();
                     // Reset the limit, so that a new player need not wait. Many players cause only one attempt each
@@ -182,7 +182,10 @@ impl<'a> Puller<'a> {
             let now = Instant::now();
             let hold_end = self.input.hold_until(self.config.hold_time);
             if hold_end.is_some_and(|until| now >= until) {
-                tracing::warn!(point = self.point.name(), "stream ended: the origin was unreachable for too long");
+                tracing::warn!(
+                    point = self.point.name(),
+                    "stream ended: the origin was unreachable for longer than `idle-timeout`"
+                );
                 self.input.end().await;
                 continue;
             }

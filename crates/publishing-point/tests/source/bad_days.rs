@@ -91,7 +91,7 @@ fn each_faulty_origin_is_reported() {
             begin(stream);
             until_left(stream);
         }),
-        ("malformed", "is not a stream", |stream, _| {
+        ("malformed", "is not an ASF stream", |stream, _| {
             let _ = stream.write_all(&[OK, &[b'x'; 1000]].concat());
         }),
         ("malformed", "answered with text/html, not a stream", |stream, _| {
@@ -109,9 +109,9 @@ fn each_faulty_origin_is_reported() {
             header[16..24].copy_from_slice(&(1_u64 << 40).to_le_bytes());
             let _ = stream.write_all(&[OK, &framed(b'H', &header)].concat());
         }),
-        ("lost", "the server closed the connection", |_, _| {}),
+        ("lost", "the origin closed the connection: ", |_, _| {}),
         ("lost", "closed the connection before the end of the stream", |stream, _| begin(stream)),
-        ("redirect", "in a circle", |stream, _| {
+        ("redirect", "redirect loop", |stream, _| {
             let _ = stream.write_all(b"HTTP/1.0 302 Found\r\nLocation: /concert\r\n\r\n");
         }),
         ("unauthorized", "Set `user` and `password-file`", |stream, _| {
@@ -222,7 +222,7 @@ fn each_failure_is_one_line_in_the_log() {
         ("garbage", "Check that `source` is the URL", |stream, _| {
             let _ = stream.write_all(&[OK, &[b'x'; 1000]].concat());
         }),
-        ("closed", "Check the origin's log", |_, _| {}),
+        ("closed", "Check the network and the origin's log", |_, _| {}),
         ("redirected", "Correct the redirect", |stream, head| {
             let path = head.split(' ').nth(1).unwrap();
             let _ = stream.write_all(format!("HTTP/1.0 302 Found\r\nLocation: {path}\r\n\r\n").as_bytes());
@@ -292,7 +292,7 @@ fn an_edge_out_of_descriptors() {
     assert_eq!(response.status, 503, "{}", response.head);
     assert!(response.header("Retry-After").is_some(), "{}", response.head);
     until("the failure is logged", || {
-        edge.log().contains("source failed") && edge.log().contains("Raise the limits of descriptors and threads")
+        edge.log().contains("source failed") && edge.log().contains("Raise the limits of file descriptors and threads")
     });
     assert_eq!(root.stats("concert").unwrap().players, 0);
     // The edge keeps trying meanwhile, ten times per second.

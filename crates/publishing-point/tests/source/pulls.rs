@@ -159,7 +159,7 @@ fn a_loop_of_sources_is_found() {
     assert_eq!(response.status, 503);
     assert!(failures(&one, "loop") + failures(&other, "loop") > 0, "{} {}", status(&one), status(&other));
     let errors = format!("{} {}", point(&one)["errors"], point(&other)["errors"]);
-    assert!(errors.contains("form a loop"), "{errors}");
+    assert!(errors.contains("relay loop"), "{errors}");
 }
 
 /// A reload changes the source of a point and removes it.

@@ -95,7 +95,7 @@ impl Failure {
         let (kind, meaning, remedy) = match status {
             404 => (
                 Kind::NoStream,
-                "it has no such publishing point",
+                "no such publishing point",
                 "Check the path of `source`, and that the origin has this publishing point.",
             ),
             503 => (
@@ -116,7 +116,7 @@ impl Failure {
             400..=499 => (
                 Kind::Refused,
                 "request rejected",
-                "Check that `source` is the URL of a stream, and check that server's log.",
+                "Check that `source` is the URL of a stream, and check the origin's log.",
             ),
             _ => (Kind::NoStream, "service unavailable", "Check the origin's log."),
         };
@@ -131,8 +131,8 @@ impl Failure {
         Self::new(
             Kind::Unauthorized,
             text,
-            "Set `user` and `password-file` of `source` to a user whom the origin lets play; Basic over plain http needs \
-             `auth = [\"digest\", \"basic\"]`.",
+            "Set `user` and `password-file` of `source` to a user who may play at the origin; Basic over plain http \
+             requires `auth = [\"digest\", \"basic\"]`.",
         )
     }
 
@@ -193,14 +193,18 @@ impl Failure {
                 (Kind::Unreachable, "Check the proxy in the environment (`http_proxy`, `https_proxy`).")
             }
             Cause::Untrusted | Cause::Tls => (Kind::Unreachable, "Check the origin's certificate."),
-            Cause::Stalled => (Kind::Stalled, "Check the network."),
+            Cause::Stalled => (Kind::Stalled, "Check the network and the origin."),
             Cause::Resources => {
-                (Kind::Unreachable, "Raise the limits of descriptors and threads (ulimit -n, ulimit -u).")
+                (Kind::Unreachable, "Raise the limits of file descriptors and threads (ulimit -n, ulimit -u).")
             }
             Cause::NotHttp => (Kind::Malformed, "Check host and port in `source`."),
-            Cause::Reset | Cause::Closed | Cause::Stale | Cause::Other => (Kind::Lost, "Check the origin's log."),
+            Cause::Reset | Cause::Closed | Cause::Stale | Cause::Other => {
+                (Kind::Lost, "Check the network and the origin's log.")
+            }
         };
-        // The description is the same as for a push, but the remedy differs.
-        Self::new(kind, failure::Failure::lost(cause, detail).text, remedy)
+        // The description is the same as for a push, but the remedy differs, and the log of a server must name the
+        // other one.
+        let text = failure::Failure::lost(cause, detail).text.replacen("the server", "the origin", 1);
+        Self::new(kind, text, remedy)
     }
 }

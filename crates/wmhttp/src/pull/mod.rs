@@ -412,7 +412,7 @@ impl Session {
             AuthStep::Refused(failure) => self.fail(Failure::unauthorized(failure.text)),
             AuthStep::NeedCredentials(_) | AuthStep::NeedTicket(_) | AuthStep::RepeatSetup => {
                 self.fail(Failure::unauthorized(
-                    "the server answered 401 and offers no enabled authentication scheme".to_owned(),
+                    "the origin answered 401 and offers no enabled authentication scheme".to_owned(),
                 ));
             }
         }
@@ -551,7 +551,7 @@ impl Session {
         self.restarts = if recent { self.restarts + 1 } else { 1 };
         self.restarted = Some(now);
         if self.restarts > MAX_RESTARTS {
-            let text = format!("the origin ended its stream {} times within seconds", self.restarts);
+            let text = format!("the origin ended its stream {} times within a few seconds", self.restarts);
             return self.fail(Failure::malformed(text));
         }
         self.describe(now);
@@ -569,7 +569,7 @@ impl Session {
 }
 
 fn not_a_stream(error: &packet::Malformed) -> Failure {
-    Failure::malformed(format!("the origin's data is not a stream, or its packets are misaligned: {error}"))
+    Failure::malformed(format!("the origin's data is not an ASF stream, or its packets are misaligned: {error}"))
 }
 
 fn stream_numbers(header: &asf::Header) -> Vec<u8> {
