@@ -196,7 +196,12 @@ impl PlayerStream {
         if batch.header.packet_size() > framing::MAX_PAYLOAD && self.format == OutputFormat::Framed {
             // The pull protocol cannot represent a packet this large.
             let (size, limit) = (batch.header.packet_size(), framing::MAX_PAYLOAD);
-            tracing::info!(size, limit, "packets are too large for MMS over HTTP; players can use a plain GET");
+            tracing::info!(
+                point = self.count.point(),
+                packet_size = size,
+                limit,
+                "player refused: the packets are too large for MMS over HTTP; players can use a plain GET"
+            );
             return self.end(framing::end());
         }
         if self.sent > 0 && batch.skipped > 0 && !self.record_skip(batch.skipped) {

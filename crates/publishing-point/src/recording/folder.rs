@@ -75,7 +75,9 @@ impl Folder {
             }
         }
         let name = self.name(&key);
-        let text = format!("no file name is left after {name}: move away recordings whose time is ahead of the clock");
+        let text = format!(
+            "all file names after {name} are in use: move recordings whose time is in the future to another directory"
+        );
         Err(io::Error::new(io::ErrorKind::AlreadyExists, text))
     }
 
@@ -288,7 +290,7 @@ mod tests {
         assert_eq!(path, directory.path().join("concert-29991231T235959Z-0008.asf"));
         fs::write(directory.path().join("concert-29991231T235959Z-9999.asf"), "").unwrap();
         let error = folder.create().unwrap_err().to_string();
-        assert!(error.contains("ahead of the clock"), "{error}");
+        assert!(error.contains("in the future"), "{error}");
     }
 
     #[test]

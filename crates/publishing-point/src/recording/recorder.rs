@@ -39,6 +39,8 @@ const MAX_FILES: usize = 256;
 
 /// The handle of a recorder thread.
 pub(crate) struct Recorder {
+    /// The name of the point, for the log.
+    point: String,
     queue: mpsc::Sender<Item>,
     files: Arc<Mutex<Vec<PathBuf>>>,
     /// Whether the last wait for a free place in the queue timed out.
@@ -86,12 +88,13 @@ impl Recorder {
             retry_at: None,
         };
         thread::Builder::new().name("recorder".to_owned()).spawn(move || worker.run(items))?;
-        Ok(Self::new(queue, files))
+        Ok(Self::new(point, queue, files))
     }
 
     /// Returns the handle for a thread that reads this queue.
-    fn new(queue: mpsc::Sender<Item>, files: Arc<Mutex<Vec<PathBuf>>>) -> Self {
+    fn new(point: &str, queue: mpsc::Sender<Item>, files: Arc<Mutex<Vec<PathBuf>>>) -> Self {
         Self {
+            point: point.to_owned(),
             queue,
             files,
             stalled: AtomicBool::new(false),
@@ -106,7 +109,7 @@ impl Recorder {
     #[cfg(test)]
     pub(crate) fn stalled() -> (Self, impl Sized) {
         let (queue, items) = mpsc::channel(1);
-        (Self::new(queue, Arc::default()), items)
+        (Self::new("concert", queue, Arc::default()), items)
     }
 
     /// Returns the latest files that the recorder created and did not delete.
@@ -142,7 +145,11 @@ impl Recorder {
         if self.deferred().replace(item).is_some() {
             return;
         }
-        tracing::error!("the disk does not respond: nothing is recorded until it does; the stream continues");
+        tracing::error!(
+            point = self.point,
+            "the disk does not respond: nothing is recorded until it does; the stream continues. Check the disk of the \
+             recordings"
+        );
         let (queue, deferred) = (self.queue.clone(), Arc::clone(&self.deferred));
         tokio::spawn(async move {
             let permit = queue.reserve().await;
@@ -189,7 +196,11 @@ impl Recorder {
         let waited = self.stalled.load(Ordering::Relaxed);
         if waited || timeout(QUEUE_FULL_TIMEOUT, self.queue.send(item)).await.is_err() {
             if !self.stalled.swap(true, Ordering::Relaxed) {
-                tracing::warn!("the disk is too slow: packets are missing from the recording");
+                tracing::warn!(
+                    point = self.point,
+                    "the disk is too slow: packets are missing from the recording. Check the disk's load, or record to a \
+                     faster disk"
+                );
             }
             self.lost.fetch_add(1, Ordering::Relaxed);
             self.gap.store(true, Ordering::Relaxed);
@@ -206,11 +217,18 @@ impl Recorder {
         self.enqueue(Item::Finish(done), time_limit).await;
         // The sender is dropped if the thread has ended, or if a header has replaced this item.
         if timeout_at(until, finished).await.is_err() {
-            tracing::warn!("the recording is not complete yet: the disk is too slow");
+            tracing::warn!(
+                point = self.point,
+                "the disk is too slow: the recording is completed later, when the disk has written the rest"
+            );
         }
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            tracing::warn!(lost, "packets are missing from the recording");
+            tracing::warn!(
+                point = self.point,
+                packets = lost,
+                "packets are missing from the recording, because the disk was too slow"
+            );
         }
     }
 }
@@ -319,11 +337,11 @@ impl Worker {
     fn open(&mut self, header: &Arc<Header>) -> io::Result<()> {
         self.finish();
         let deleted = self.folder.make_room(&self.limits).unwrap_or_else(|error| {
-            tracing::warn!(point = self.point, %error, "old recordings cannot be deleted");
+            tracing::warn!(point = self.point, %error, "cannot delete old recordings; check that the server may delete files in the directory");
             Vec::new()
         });
         let (recording, path) = Recording::create(&self.folder, header)?;
-        tracing::info!(point = self.point, file = %path.display(), "recording");
+        tracing::info!(point = self.point, file = %path.display(), "recording started");
         self.recording = Some(recording);
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         files.retain(|file| !deleted.contains(file));
@@ -352,7 +370,7 @@ impl Worker {
         if let Some(file) = self.files.lock().unwrap_or_else(PoisonError::into_inner).pop()
             && let Err(error) = fs::remove_file(&file)
         {
-            tracing::warn!(point = self.point, file = %file.display(), %error, "an empty recording cannot be deleted");
+            tracing::warn!(point = self.point, file = %file.display(), %error, "cannot delete an empty recording");
         }
     }
 
@@ -362,11 +380,16 @@ impl Worker {
             point = self.point,
             %error,
             folder = %self.folder.path().display(),
-            "recording ended, the push continues; the next header or key frame starts another file: {}",
+            "recording ended because of an error; the push continues, and the next header or key frame starts another \
+             file. To do: {}",
             remedy(error)
         );
         // Without the error's own text, which may contain a path of this machine.
-        self.activity.record_error(&format!("recording ended: {}; {}", error.kind(), remedy(error)));
+        self.activity.record_error(&format!(
+            "recording ended because of an error: {}; {}",
+            error.kind(),
+            remedy(error)
+        ));
     }
 }
 
@@ -389,7 +412,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_hanging_disk_does_not_block_the_stream() {
         let (queue, mut items) = mpsc::channel(1);
-        let recorder = Recorder::new(queue, Arc::default());
+        let recorder = Recorder::new("concert", queue, Arc::default());
         let header = |size| Arc::new(Header::parse(HeaderBuilder::default().packet_size(size).build()).unwrap());
         let (one, other, third) = (header(200), header(300), header(400));
         let config = PointConfig { record: Some("/recordings".into()), ..PointConfig::default() };

@@ -550,12 +550,12 @@ fn listed(current: &[(Arc<PlayerInfo>, Progress)]) -> Vec<PlayerStatus> {
 fn no_data_problem(point: &PublishingPoint, state: State) -> Option<Problem> {
     let sender = match state {
         State::Pushed => "encoder",
-        State::Pulled => "source",
+        State::Pulled => "origin",
         State::Idle | State::Waiting => return None,
     };
     // The time since the start of the push counts too, so that an encoder that has just started is not a problem.
     let quiet = point.since_packet().into_iter().chain(point.since_push_began()).min()?;
-    let text = || format!("no data from the {sender} for {}", whole_seconds(quiet));
+    let text = || format!("no data from the {sender} for {}. Check the {sender} and the network", whole_seconds(quiet));
     (quiet >= NO_DATA_TIME).then(|| Problem { kind: ProblemKind::NoData, text: text() })
 }
 

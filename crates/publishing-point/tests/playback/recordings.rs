@@ -356,7 +356,7 @@ fn a_missing_folder_is_reported() {
     let (mut wire, id) = Wire::set_up(point.address, CONCERT);
     wire.start(CONCERT.id(&id), stream.body().take(2));
     let failed_output =
-        || point.log().lines().find(|line| line.contains("recording ended, the push continues")).map(str::to_owned);
+        || point.log().lines().find(|line| line.contains("recording ended because of an error")).map(str::to_owned);
     until("the error", || failed_output().is_some());
     let failed_output = failed_output().unwrap();
     assert!(
@@ -386,7 +386,7 @@ fn recording_recovers_from_a_full_disk() {
         wire.packets([packet]);
     }
     let failed_output =
-        || point.log().lines().find(|line| line.contains("recording ended, the push continues")).map(str::to_owned);
+        || point.log().lines().find(|line| line.contains("recording ended because of an error")).map(str::to_owned);
     until("the error", || failed_output().is_some());
     let failed_output = failed_output().unwrap();
     assert!(failed_output.contains("No space left") && failed_output.contains("record-keep"), "{failed_output}");
@@ -403,7 +403,7 @@ fn recording_recovers_from_a_full_disk() {
         assert!(!more.is_empty());
         wire.packets(more);
         std::thread::sleep(Duration::from_millis(60));
-        point.log().lines().filter(|line| line.contains("recording ended, the push continues")).count() > 1
+        point.log().lines().filter(|line| line.contains("recording ended because of an error")).count() > 1
     });
     assert_eq!(recordings(&seen), files);
     fs::remove_file(&files[0]).unwrap();

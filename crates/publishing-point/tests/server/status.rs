@@ -291,7 +291,10 @@ fn an_encoder_that_falls_silent_is_a_problem() {
     until("the encoder is silent for too long", || concert(&server)["problems"][0]["kind"] == "no-data");
     let point = concert(&server);
     let text = point["problems"][0]["text"].as_str().unwrap();
-    assert!(text.starts_with("no data from the encoder for 1") && text.ends_with('s'), "{text}");
+    assert!(
+        text.starts_with("no data from the encoder for 1") && text.ends_with("s. Check the encoder and the network"),
+        "{text}"
+    );
     assert_eq!(point["state"], "pushed");
     wire.packet(Packet::Data(media::packet(0, STEP)));
     until("the problem has ended", || concert(&server)["problems"] == serde_json::json!([]));
@@ -335,7 +338,9 @@ fn a_failed_recording_is_an_error_of_the_point() {
     std::fs::write(&directory, "a file in place of the directory").unwrap();
     let _encoder = push(&server, header("", ""));
     let failed = || concert(&server)["errors"][0]["text"].as_str().unwrap_or_default().to_owned();
-    until("the error", || failed().starts_with("recording ended: not a directory; check that the directory exists"));
+    until("the error", || {
+        failed().starts_with("recording ended because of an error: not a directory; check that the directory exists")
+    });
     assert!(!concert(&server).to_string().contains(&*folder.path().to_string_lossy()), "{}", failed());
     until("the stream continues", || server.stats("concert").unwrap().packets > 50);
 }
