@@ -9,7 +9,7 @@ pub enum Error {
     /// The bytes are not ASF.
     #[error(
         "no Header Object at byte {offset} of the stream: this is not ASF (it begins with \
-         {found}). Put asfmux or another ASF muxer before the sink"
+         {found}). Use asfmux or another ASF muxer"
     )]
     NotAsf {
         /// Byte offset in the stream at which the header was expected.
@@ -19,8 +19,8 @@ pub enum Error {
     },
     /// The bytes are ASF framed in `$H` and `$D` chunks, as `ffmpeg -f asf_stream` writes it.
     #[error(
-        "no Header Object at byte {offset} of the stream but a $H chunk: this is ASF already \
-         framed for MMS. Use the plain muxer (`ffmpeg -f asf`, avmux_asf)"
+        "no Header Object at byte {offset} of the stream, but a $H chunk: this is ASF in the framing of MMS over HTTP. \
+         Use a muxer that writes plain ASF (avmux_asf, asfmux, ffmpeg -f asf)"
     )]
     AsfStream {
         /// Byte offset of the chunk in the stream.
@@ -53,8 +53,8 @@ pub enum Error {
     },
     /// Data packets do not have a fixed size, or the size is too small for a packet.
     #[error(
-        "unusable packet size: File Properties Object at byte {offset}: minimum {minimum}, \
-         maximum {maximum} bytes. Both must be equal, from 16 to 65535"
+        "unusable packet size: the File Properties Object (at byte {offset}) has minimum {minimum} and maximum {maximum} \
+         bytes. Both must be equal, from 16 to 65535; check the muxer's packet size"
     )]
     PacketSize {
         /// Bytes from the start of the header to the field.
@@ -66,7 +66,7 @@ pub enum Error {
     },
     /// Data packets are bigger than a `$D` packet can be.
     #[error(
-        "packets too big: File Properties Object at byte {offset}: data packets have {size} bytes; \
+        "packets too big: according to the File Properties Object at byte {offset}, data packets have {size} bytes; \
          the limit is {limit}. Reduce the packet size (asfmux packet-size, ffmpeg -packet_size)"
     )]
     PacketTooBig {
@@ -78,7 +78,7 @@ pub enum Error {
         limit: u32,
     },
     /// A received packet is longer than the packet size in its header.
-    #[error("Data Packet too long: {len} bytes, but the header's packet size is {size} (excess at byte {size})")]
+    #[error("Data Packet too long: it has {len} bytes, but the packet size in the header is {size}")]
     OverlongPacket {
         /// Bytes received.
         len: usize,
@@ -88,7 +88,7 @@ pub enum Error {
     /// Several consecutive packets are invalid: bytes were lost or inserted.
     #[error(
         "lost packet alignment: Data Packet at byte {offset} of the stream is the first of {packets} \
-         consecutive invalid packets. Bytes were lost or added before the sink: check for a \
+         consecutive invalid packets. Bytes were lost or added upstream: check for a \
          leaky queue on unparsed ASF"
     )]
     LostAlignment {

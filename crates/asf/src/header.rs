@@ -108,7 +108,7 @@ impl Header {
         });
         let Some((object, data)) = object.and_then(|size| bytes.split_at_checked(size)) else {
             let reason = format!(
-                "claims {} bytes plus 50 of the Data Object, but {} bytes were received",
+                "its size field says {} bytes, with 50 more for the Data Object, but {} bytes were received",
                 size.unwrap_or(u64::MAX),
                 bytes.len()
             );
@@ -268,7 +268,7 @@ pub(super) fn header_size(bytes: &[u8]) -> Result<Option<u64>, Error> {
     match cursor.u64() {
         Some(u64::MAX) => Ok(None),
         Some(size) if size < HEADER_HEAD as u64 => {
-            let reason = format!("claims {size} bytes, but needs at least 30");
+            let reason = format!("its size field says {size} bytes, but the minimum is 30");
             Err(invalid("Header Object", 16, reason))
         }
         Some(size) if size > MAX_READ => {
@@ -276,7 +276,7 @@ pub(super) fn header_size(bytes: &[u8]) -> Result<Option<u64>, Error> {
         }
         Some(size) => Ok(Some(size)),
         None => {
-            let reason = format!("ends after {} bytes", bytes.len());
+            let reason = format!("it ends after {} bytes", bytes.len());
             Err(invalid("Header Object", 16, reason))
         }
     }
@@ -323,11 +323,11 @@ impl Children {
         let missing = |object: &'static str| {
             let (offset, cause) = match &broken {
                 Some(Error::InvalidHeader { offset, reason, .. }) => {
-                    (*offset, format!("; the object at this offset {reason}"))
+                    (*offset, format!("; the object at this offset is invalid: {reason}"))
                 }
                 _ => (header.len() as u64, String::new()),
             };
-            let reason = format!("missing before the end of the Header Object{cause}");
+            let reason = format!("it is missing in the Header Object{cause}");
             invalid(object, offset, reason)
         };
         let file = file.ok_or_else(|| missing("File Properties Object"))?;
@@ -472,7 +472,7 @@ fn data_size(data: &[u8], offset: usize) -> Result<u64, Error> {
     match (cursor.array(), cursor.u64()) {
         (Some(guid::DATA), Some(size)) => Ok(size),
         _ => {
-            let reason = "missing after the Header Object: its GUID was not found".to_owned();
+            let reason = "it is missing after the Header Object (its GUID was not found)".to_owned();
             Err(invalid("Data Object", offset, reason))
         }
     }
@@ -480,7 +480,7 @@ fn data_size(data: &[u8], offset: usize) -> Result<u64, Error> {
 
 /// Returns the error of an object that is too short for its fields.
 fn too_short(name: &'static str, object: &Object<'_>, needed: usize) -> Error {
-    let reason = format!("has {} bytes, but needs at least {needed}", object.bytes.len());
+    let reason = format!("it has {} bytes, but the minimum is {needed}", object.bytes.len());
     invalid(name, object.offset, reason)
 }
 
@@ -591,7 +591,7 @@ mod tests {
             builder.objects.push(broken.clone());
             let header = parse(&builder).unwrap();
             let text = header.broken_child().unwrap().to_string();
-            assert!(text.contains("object at byte") && text.contains("claims"), "{text}");
+            assert!(text.contains("object at byte") && text.contains("its size field says"), "{text}");
 
             let mut builder = HeaderBuilder::default();
             builder.before_streams.push(broken);

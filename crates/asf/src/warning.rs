@@ -77,55 +77,57 @@ impl fmt::Display for Warning {
         match self {
             Self::HeaderShrunk { from, to, dropped } => write!(
                 f,
-                "ASF header shrunk from {from} to {to} bytes; removed: {}. To choose what is removed, \
-                 remove metadata before the sink",
+                "the ASF header was too big for a push and was reduced from {from} to {to} bytes; removed: {}. To \
+                 decide yourself what is removed, remove metadata upstream",
                 dropped.join(", ")
             ),
             Self::HeaderSizeRepaired { size } => write!(
                 f,
-                "Header Object at byte 16: the muxer did not write the size; it was detected as \
-                 {size} bytes. Write to a seekable file or use less metadata to get a correct size"
+                "the muxer did not write the size of the Header Object (at byte 16); the size of {size} bytes was found \
+                 by searching for the end. To have the muxer write it, reduce the metadata, or let the muxer write to a \
+                 seekable file first"
             ),
             Self::BrokenObject(error) => {
                 write!(f, "{error}. The object is sent unchanged; check the muxer")
             }
             Self::UnparsedPacket { offset } => write!(
                 f,
-                "Data Packet at byte {offset} of the stream cannot be parsed; such packets are \
-                 sent unchanged. Check that no bytes are lost before the sink"
+                "the Data Packet at byte {offset} of the stream cannot be parsed; such packets are sent unchanged. Check \
+                 that no bytes are lost upstream"
             ),
             Self::PartialPacket { offset, len } => write!(
                 f,
-                "Data Packet at byte {offset} of the stream ends after {len} bytes and was \
-                 dropped: the stream was interrupted there"
+                "the Data Packet at byte {offset} of the stream ends after {len} bytes and was dropped: the stream was \
+                 interrupted there. Check why upstream stopped within a packet"
             ),
             Self::PartialHeader { offset, len } => write!(
                 f,
-                "Header Object at byte {offset} of the stream ends after {len} bytes and was dropped, so that the \
-                 stream that it announces is missing: the stream was interrupted there"
+                "the Header Object at byte {offset} of the stream ends after {len} bytes and was dropped, together with \
+                 the stream that follows it: the stream was interrupted there. Check why upstream stopped within a header"
             ),
             Self::OffsetRemoved { offset } => write!(
                 f,
-                "the timestamps from byte {offset} of the stream on are 1000 hours too large and are corrected: libav's \
-                 video encoders add these hours. identity single-segment=true after the encoder removes them as well"
+                "the timestamps from byte {offset} of the stream on were 1000 hours too large and are corrected: libav's \
+                 video encoders add these hours. To have them removed before the muxer, put identity single-segment=true \
+                 after the encoder"
             ),
             Self::PicturesLate { late_ms, .. } => write!(
                 f,
-                "the stream has its pictures {:.1} s after the sound that belongs to them, which live players cannot \
-                 play: the video encoder adds 1000 hours to its timestamps, so that the muxer writes all sound first. \
-                 The hours are removed, which helps recordings only; put identity single-segment=true after each libav \
-                 video encoder",
+                "the pictures of the stream arrive {:.1} s after the sound that belongs to them, so that live players \
+                 cannot play them: the video encoder adds 1000 hours to its timestamps, and the muxer therefore writes \
+                 all sound first. The sink removes the hours, which helps recordings only; put identity \
+                 single-segment=true after each libav video encoder",
                 f64::from(*late_ms) / 1000.0
             ),
             Self::PicturesMissing { sound_ms } => write!(
                 f,
-                "the stream has {:.1} s of sound so far, but no picture. libav's video encoders add 1000 hours to their \
-                 timestamps, so that the muxer waits for the end of the sound; put identity single-segment=true after \
-                 each of them",
+                "the stream has {:.1} s of sound so far, but no picture. A libav video encoder adds 1000 hours to its \
+                 timestamps, so that the muxer holds the pictures back until the sound ends; put identity \
+                 single-segment=true after each libav video encoder",
                 f64::from(*sound_ms) / 1000.0
             ),
             Self::BrokenHeader(error) => {
-                write!(f, "{error}. It was skipped; check what follows the data in the file")
+                write!(f, "{error}. This header was skipped; check what follows the data in the file")
             }
         }
     }

@@ -45,13 +45,13 @@ impl<'a> Objects<'a> {
         let broken = |reason| Error::InvalidHeader { object: "object", offset: self.offset as u64, reason };
         let mut head = Cursor::new(self.rest);
         let (Some(guid), Some(size)) = (head.array(), head.u64()) else {
-            let reason = format!("only {} bytes are left, but an object has at least 24", self.rest.len());
+            let reason = format!("it is cut off after {} bytes, but an object has at least 24", self.rest.len());
             return Err(broken(reason));
         };
         let split =
             usize::try_from(size).ok().filter(|&size| size >= HEAD).and_then(|size| self.rest.split_at_checked(size));
         let Some((bytes, rest)) = split else {
-            let reason = format!("claims {size} bytes, but its size must be from 24 to {}", self.rest.len());
+            let reason = format!("its size field says {size} bytes, but must be from 24 to {}", self.rest.len());
             return Err(broken(reason));
         };
         let offset = self.offset;

@@ -176,7 +176,7 @@ mod tests {
         let error = restore(&[0; 11], 10, &mut out).unwrap_err();
         assert_eq!(error, Error::OverlongPacket { len: 11, size: 10 });
         let text = error.to_string();
-        assert!(text.contains("Data Packet") && text.contains("byte 10"), "{text}");
+        assert!(text.contains("Data Packet") && text.contains("is 10"), "{text}");
         assert!(out.is_empty());
     }
 }
