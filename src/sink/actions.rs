@@ -124,7 +124,7 @@ impl AsfPushSink {
                 gst::element_warning!(
                     self,
                     gst::ResourceError::Settings,
-                    ("invalid destination option {name}: no such property, or wrong value type")
+                    ("destination option {name} ignored: a destination has no such property, or the value has the wrong type")
                 );
             }
         }

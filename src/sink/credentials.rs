@@ -37,7 +37,7 @@ pub(super) fn ask(
         gst::warning!(
             super::CAT,
             obj = element,
-            "the structure returned by {NAME} lacks user-id or user-pw and is ignored"
+            "the structure returned by {NAME} is ignored, because it lacks user-id or user-pw"
         );
     }
     credentials.map(|(user, password)| Credentials::new(user, password))

@@ -96,7 +96,7 @@ impl ObjectImpl for DestinationImp {
         static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let location = glib::ParamSpecString::builder("location")
                 .nick("Location")
-                .blurb("The publishing point's URL, without credentials; a new value applies to the next connection")
+                .blurb("URL of the publishing point (credentials in it cannot be read back); a new value applies to the next connection")
                 .readwrite()
                 .mutable_playing();
             let state = glib::ParamSpecEnum::builder::<DestinationState>("state")
@@ -105,21 +105,21 @@ impl ObjectImpl for DestinationImp {
                 .read_only();
             let stats = glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                 .nick("Statistics")
-                .blurb("Counters of this publishing point")
+                .blurb("Statistics of this publishing point")
                 .read_only();
             let text =
                 |name, nick, blurb| glib::ParamSpecString::builder(name).nick(nick).blurb(blurb).read_only().build();
             let retries = glib::ParamSpecUInt::builder("retry-count")
                 .nick("Retry count")
-                .blurb("Consecutive failed attempts")
+                .blurb("Number of consecutive failed attempts")
                 .read_only();
             let own_specs = [
                 location.build(),
                 state.build(),
                 stats.build(),
                 text("effective-location", "Effective location", "URL of the last request, after redirects"),
-                text("server", "Server", "The server's Server header"),
-                text("last-error", "Last error", "The last failure, with its remedy"),
+                text("server", "Server", "Server header of the server's responses"),
+                text("last-error", "Last error", "Last failure, with its cause and what to do about it"),
                 retries.build(),
             ];
             own_specs.into_iter().chain(DESTINATION_PROPERTIES.iter().map(|property| property.spec.clone())).collect()

@@ -13,10 +13,10 @@ use wmhttp::client;
 pub enum DropPolicy {
     /// `keyframe` if upstream is live, otherwise `block`.
     #[default]
-    #[enum_value(name = "keyframe if upstream is live, otherwise block", nick = "auto")]
+    #[enum_value(name = "keyframe if upstream is live, otherwise block (no packet is dropped)", nick = "auto")]
     Auto,
     /// Block upstream.
-    #[enum_value(name = "Hold upstream back; nothing is lost", nick = "block")]
+    #[enum_value(name = "Block upstream until the server has caught up; no packet is dropped", nick = "block")]
     Block,
     /// Skip to the most recent key frame.
     #[enum_value(name = "Skip to the newest packet that starts a key frame", nick = "keyframe")]
@@ -73,13 +73,13 @@ impl From<SyncMethod> for packet_buffer::StartPosition {
 pub enum Padding {
     /// Removed; the packet states its length.
     #[default]
-    #[enum_value(name = "Removed, with an explicit Packet Length", nick = "explicit")]
+    #[enum_value(name = "Remove padding; packets state their length (Packet Length)", nick = "explicit")]
     Explicit,
     /// Removed; Padding Length is 0.
-    #[enum_value(name = "Removed, with a Padding Length of 0", nick = "zero")]
+    #[enum_value(name = "Remove padding; packets have a Padding Length of 0", nick = "zero")]
     Zero,
     /// Kept.
-    #[enum_value(name = "Kept", nick = "keep")]
+    #[enum_value(name = "Keep padding", nick = "keep")]
     Keep,
 }
 
@@ -99,10 +99,13 @@ impl From<Padding> for asf::Padding {
 pub enum HeaderChange {
     /// Depends on what the server is known to support.
     #[default]
-    #[enum_value(name = "In the session if the server is known to apply it, otherwise in a new session", nick = "auto")]
+    #[enum_value(
+        name = "Within the session if the server is known to apply it, otherwise in a new session",
+        nick = "auto"
+    )]
     Auto,
     /// `$E`(1) and `$C` in the session.
-    #[enum_value(name = "In the session, with a stream change packet", nick = "stream-change")]
+    #[enum_value(name = "Within the session, with a stream change packet ($C)", nick = "stream-change")]
     StreamChange,
     /// A new session.
     #[enum_value(name = "In a new session", nick = "reconnect")]
@@ -125,13 +128,19 @@ impl From<HeaderChange> for client::HeaderChange {
 pub enum Resume {
     /// If the server shows that it still has the session.
     #[default]
-    #[enum_value(name = "If the server shows that it still has the session, otherwise a new session", nick = "auto")]
+    #[enum_value(
+        name = "Resume if the server shows that it still has the session, otherwise start a new one",
+        nick = "auto"
+    )]
     Auto,
     /// At every server that assigned a push-id.
-    #[enum_value(name = "Whenever the server gave a push-id, even if it may have lost the session", nick = "always")]
+    #[enum_value(
+        name = "Resume whenever the server has assigned a push-id, even if it may have lost the session",
+        nick = "always"
+    )]
     Always,
     /// Never.
-    #[enum_value(name = "A new session after each lost connection", nick = "never")]
+    #[enum_value(name = "Start a new session after each lost connection", nick = "never")]
     Never,
 }
 
@@ -150,14 +159,14 @@ impl From<Resume> for client::Resume {
 #[enum_type(name = "GstAsfPushOnError")]
 pub enum OnError {
     /// When any destination has failed.
-    #[enum_value(name = "An ERROR when any publishing point has failed for good", nick = "fail-any")]
+    #[enum_value(name = "Post an ERROR when any publishing point has failed permanently", nick = "fail-any")]
     FailAny,
     /// When all destinations have failed.
     #[default]
-    #[enum_value(name = "An ERROR when all publishing points have failed for good", nick = "fail-all")]
+    #[enum_value(name = "Post an ERROR when all publishing points have failed permanently", nick = "fail-all")]
     FailAll,
     /// Never.
-    #[enum_value(name = "Never an ERROR, only WARNINGs", nick = "never")]
+    #[enum_value(name = "Post only WARNINGs, never an ERROR", nick = "never")]
     Never,
 }
 
@@ -171,10 +180,10 @@ pub enum AuthMethods {
     #[flags_value(name = "Digest with SHA-256 or MD5", nick = "digest")]
     DIGEST = 1 << 1,
     /// NTLM.
-    #[flags_value(name = "NTLM", nick = "ntlm")]
+    #[flags_value(name = "NTLM (Windows)", nick = "ntlm")]
     NTLM = 1 << 2,
     /// SPNEGO.
-    #[flags_value(name = "Negotiate", nick = "negotiate")]
+    #[flags_value(name = "Negotiate with Kerberos or NTLM", nick = "negotiate")]
     NEGOTIATE = 1 << 3,
 }
 
@@ -203,7 +212,7 @@ pub enum DestinationState {
     Connecting,
     #[enum_value(name = "Authenticating with the server or proxy", nick = "authenticating")]
     Authenticating,
-    #[enum_value(name = "Accepted, no data sent yet", nick = "opened")]
+    #[enum_value(name = "The server has accepted the push; no data was sent yet", nick = "opened")]
     Opened,
     #[enum_value(name = "Sending data packets", nick = "streaming")]
     Streaming,
@@ -211,7 +220,7 @@ pub enum DestinationState {
     Ending,
     #[enum_value(name = "Waiting for the next retry", nick = "reconnecting")]
     Reconnecting,
-    #[enum_value(name = "Failed for good", nick = "failed")]
+    #[enum_value(name = "Failed permanently", nick = "failed")]
     Failed,
     #[enum_value(name = "Ended or disconnected", nick = "closed")]
     Closed,
@@ -240,10 +249,10 @@ impl From<status::State> for DestinationState {
 #[repr(i32)]
 pub enum Status {
     /// See [`status::Status`] for this and the following values.
-    #[enum_value(name = "The destination failed for good", nick = "error")]
+    #[enum_value(name = "The destination failed permanently", nick = "error")]
     Error = 0,
     #[allow(missing_docs)]
-    #[enum_value(name = "Result of connecting", nick = "opened")]
+    #[enum_value(name = "Result of the connection attempt", nick = "opened")]
     Opened = 1,
     #[allow(missing_docs)]
     #[enum_value(name = "Looking up the server", nick = "locating")]

@@ -90,7 +90,7 @@ impl ObjectImpl for AsfPushSink {
         static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let stats = glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                 .nick("Statistics")
-                .blurb("Counters of the element and of each destination")
+                .blurb("Statistics of the element and of each destination")
                 .read_only()
                 .build();
             let connected = glib::ParamSpecBoolean::builder("connected")
@@ -126,7 +126,7 @@ impl ObjectImpl for AsfPushSink {
             let mut shared = self.shared();
             let is_pushing = shared.publisher.is_some();
             if only_ready && is_pushing {
-                Err("it can be changed only in NULL and READY".to_owned())
+                Err("it can be changed only in the states NULL and READY".to_owned())
             } else {
                 let outcome = (property.set)(&mut shared.settings, value);
                 if !is_pushing {
@@ -299,7 +299,10 @@ impl URIHandlerImpl for AsfPushSink {
             return Err(glib::Error::new(gst::URIError::BadUri, &bad.to_string()));
         }
         if self.is_pushing() {
-            return Err(glib::Error::new(gst::URIError::BadState, "the URI can be changed only in NULL and READY"));
+            return Err(glib::Error::new(
+                gst::URIError::BadState,
+                "the URI can be changed only in the states NULL and READY",
+            ));
         }
         self.shared().settings.location = Some(Arc::new(Secret::new(uri)));
         self.rebuild_destinations();
@@ -584,7 +587,11 @@ impl AsfPushSink {
             element.notify("stats");
         });
         if let Err(error) = set {
-            gst::warning!(CAT, imp = self, "statistics are not posted: {error}");
+            gst::warning!(
+                CAT,
+                imp = self,
+                "asfpushsink-stats messages will not be posted, because the I/O thread cannot be started: {error}"
+            );
         }
     }
 

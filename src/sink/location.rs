@@ -19,13 +19,17 @@ pub(super) const URI_SCHEMES: &[&str] = if tls::AVAILABLE { &[URI_SCHEME, URI_SC
 pub(super) enum LocationError {
     #[error("no location is set; set location=http://server:port/publishing-point")]
     Missing,
-    #[error("location has no valid host ({0}); write http://server:port/publishing-point, an IPv6 address as [::1]")]
+    #[error(
+        "location has no valid host ({0}); write http://server:port/publishing-point, with an IPv6 address in brackets, such as [::1]"
+    )]
     Unreadable(url::ParseError),
     #[error("location does not begin with a scheme; write http://server:port/publishing-point")]
     NoScheme,
     #[error("unsupported scheme {0}: in location; use http:, https:, mms: or mmsh:")]
     Scheme(String),
-    #[error("location is an https URL, and this build has no TLS; use http:, or build with the feature tls")]
+    #[error(
+        "location is an https URL, but this build does not support TLS; use http:, or build the plugin with the cargo feature tls"
+    )]
     NoTls,
 }
 

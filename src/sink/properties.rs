@@ -81,14 +81,14 @@ fn table() -> Vec<Property> {
                 if let Some(template) = &template
                     && Directives::template_path(template).is_none()
                 {
-                    return Err("neither a URL nor an absolute path; write /path or http://server/path".to_owned());
+                    return Err("it is neither a URL nor an absolute path; write /path or http://server/path".to_owned());
                 }
                 s.template_url = template;
                 Ok(())
             },
         ),
         row(
-            boolean("auto-destroy", "Auto destroy", "Ask the server to remove the publishing point at the end", false)
+            boolean("auto-destroy", "Auto destroy", "Ask the server to remove the publishing point at the end of the push", false)
                 .mutable_ready()
                 .build(),
             |s| s.auto_destroy.to_value(),
@@ -141,7 +141,7 @@ fn table() -> Vec<Property> {
                 let agent = text(v).unwrap_or_else(|| Settings::default().user_agent);
                 if !is_encoder(&agent) || !agent.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
                     return Err(
-                        "must begin with WMEncoder/ and 9.0, 10.0, 11.0 or 12.0, because servers refuse anything else".to_owned()
+                        "it must begin with WMEncoder/ and 9.0, 10.0, 11.0 or 12.0, because servers refuse anything else".to_owned()
                     );
                 }
                 s.user_agent = agent;
@@ -162,7 +162,7 @@ fn table() -> Vec<Property> {
             |s, v| store(&mut s.connect_timeout, v),
         ),
         row(
-            uint("timeout", "Timeout", "Timeout for a response, in milliseconds", defaults.timeout)
+            uint("timeout", "Timeout", "Timeout for the response to a request, in milliseconds", defaults.timeout)
                 .minimum(1)
                 .mutable_playing()
                 .build(),
@@ -185,7 +185,7 @@ fn table() -> Vec<Property> {
             uint(
                 "eos-timeout",
                 "EOS timeout",
-                "Maximum time to deliver the rest and the end of the stream at EOS, in milliseconds",
+                "Maximum time at EOS to deliver the rest of the stream and its end, in milliseconds",
                 defaults.eos_timeout,
             )
             .mutable_playing()
@@ -279,7 +279,7 @@ fn table() -> Vec<Property> {
         row(
             glib::ParamSpecEnum::builder_with_default("drop-policy", DropPolicy::Auto)
                 .nick("Drop policy")
-                .blurb("What to do when the server lags beyond the limits")
+                .blurb("What to do when the server lags beyond max-size-time, max-size-bytes or max-size-buffers")
                 .flags(FLAGS)
                 .mutable_playing()
                 .build(),
@@ -432,7 +432,7 @@ fn table() -> Vec<Property> {
             |s| s.bind_address.map(|address| address.to_string()).to_value(),
             |s, v| {
                 let address = text(v).map(|address| address.parse()).transpose();
-                s.bind_address = address.map_err(|_| "not an IP address; write 192.0.2.1 or 2001:db8::1".to_owned())?;
+                s.bind_address = address.map_err(|_| "it is not an IP address; write an address such as 192.0.2.1 or 2001:db8::1".to_owned())?;
                 Ok(())
             },
         ),

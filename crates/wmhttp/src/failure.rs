@@ -110,7 +110,7 @@ impl Failure {
         };
         // The same credentials would be rejected again, and some servers lock the user out for that.
         let spec = FailureSpec { remedy, permanent: true, ..spec_for_status(status) };
-        // Messages from libraries may contain NUL characters, which a GStreamer message cannot carry.
+        // Messages from libraries may contain control characters; a GStreamer message cannot carry NUL.
         let text = format!("the {who} answered {status}: {text}").replace(char::is_control, " ");
         Self::new(Condition::Status(status), spec, text)
     }
@@ -303,7 +303,7 @@ fn spec_for_status(status: u16) -> FailureSpec {
         400 => permanent(Hresult::BAD_REQUEST, Class::Write,
             "bad request", "check the server's log for the reason"),
         401 => permanent(Hresult::SERVER_ACCESS_DENIED, Class::NotAuthorized,
-            "authentication required", "allow this encoder to push at the server"),
+            "authentication required", "set user-id and user-pw, or allow this encoder to push at the server"),
         403 => permanent(Hresult::REFUSED_BY_SERVER, Class::NotAuthorized,
             "forbidden", "grant this encoder the right to push to the publishing point"),
         404 => retried(Hresult::FILE_NOT_FOUND, Class::NotFound,
@@ -311,21 +311,21 @@ fn spec_for_status(status: u16) -> FailureSpec {
         405 | 501 => permanent(Hresult::INCOMPATIBLE_PUSH_SERVER, Class::Settings,
             "the server does not accept pushes", "check host and port: this may be an ordinary web server"),
         407 => permanent(Hresult::PROXY_ACCESS_DENIED, Class::NotAuthorized,
-            "proxy authentication required", "allow this encoder at the proxy"),
+            "proxy authentication required", "set proxy-id and proxy-pw, or allow this encoder at the proxy"),
         408 => retried(Hresult::TIMEOUT, Class::Write,
-            "the session was idle for too long", "keep data flowing; a new session is set up"),
+            "the session was idle for too long", "check that the source sends data without long pauses; a new session begins"),
         409 => retried(Hresult::PUSH_DUPLICATE, Class::Busy,
             "another encoder pushes to the publishing point", "stop the other encoder, or choose another publishing point"),
         410 => permanent(Hresult::RESOURCE_GONE, Class::NotFound,
-            "the publishing point is gone", "choose another publishing point"),
+            "the publishing point no longer exists", "choose another publishing point, or create this one again"),
         411 | 413..=417 | 426 | 428 | 431 | 505 => permanent(Hresult::REFUSED_BY_SERVER, Class::Write,
             "the server cannot process this request", "check the server's log for the reason"),
         402 | 406 | 412 | 418..=425 | 427 | 429 | 430 | 432..=499 => retried(Hresult::REFUSED_BY_SERVER, Class::Write,
-            "refused", "check the server's log"),
+            "request refused", "check the server's log"),
         502 => retried(Hresult::ERROR_FROM_PROXY, Class::Write,
             "bad gateway", "check that the server behind the proxy is running"),
         503 => retried(Hresult::SERVER_UNAVAILABLE, Class::Busy,
-            "unavailable", "wait until the server has started, or raise its limits"),
+            "service unavailable", "wait until the server has started, or raise its limits"),
         508 => permanent(Hresult::TOO_MANY_HOPS, Class::Settings,
             "relay loop, or too many relays", "remove one `forward` entry from the loop of publishing points"),
         504 => retried(Hresult::PROXY_TIMEOUT, Class::Write,
@@ -361,9 +361,9 @@ fn spec_for_condition(condition: Condition) -> FailureSpec {
     match condition {
         Condition::Status(status) => spec_for_status(status),
         Condition::Incompatible => permanent(Hresult::INCOMPATIBLE_PUSH_SERVER, Class::Settings,
-            "not a Windows Media server", "check host and port, or set strict-server=false if this server accepts pushes"),
+            "the server is not a Windows Media server", "check host and port, or set strict-server=false if this server accepts pushes"),
         Condition::NoAnswer => retried(Hresult::TIMEOUT, Class::Open,
-            "no answer", "check that the server is responding, or raise timeout"),
+            "the server did not answer", "check that the server is running and not overloaded, or raise timeout"),
         Condition::Displaced => retried(Hresult::PUSH_DUPLICATE, Class::Busy,
             "another encoder may have taken the publishing point", "make sure that only one encoder pushes there"),
         Condition::InvalidProxy => permanent(Hresult::PROXY_NOT_FOUND, Class::Settings,
@@ -383,7 +383,7 @@ fn spec_for_cause(cause: Cause) -> FailureSpec {
         Cause::Refused => retried(Hresult::PUSH_CANNOT_CONNECT, Class::Open,
             "the connection was refused", "check that the server is running and listens on the port in location"),
         Cause::Unreachable => retried(Hresult::PUSH_CANNOT_CONNECT, Class::Open,
-            "no route to the server", "check the network, and the address in location"),
+            "there is no network route to the server", "check the network, and the address in location"),
         Cause::LocalAddress => retried(Hresult::PUSH_CANNOT_CONNECT, Class::Open,
             "cannot bind to bind-address", "set bind-address to a local address of the server's address family, or unset it"),
         Cause::ConnectTimeout => retried(Hresult::CONNECT_TIMEOUT, Class::Open,
@@ -397,7 +397,7 @@ fn spec_for_cause(cause: Cause) -> FailureSpec {
         Cause::ProxyConnectTimeout => retried(Hresult::PROXY_CONNECT_TIMEOUT, Class::Open,
             "the connection through the proxy timed out", "check the network to the proxy and beyond it, or raise connect-timeout"),
         Cause::ProxyDenied => permanent(Hresult::PROXY_ACCESS_DENIED, Class::NotAuthorized,
-            "the proxy refused the credentials", "check proxy-id and proxy-pw; for https the proxy must accept Basic"),
+            "the proxy requires valid credentials", "set proxy-id and proxy-pw; for an https location the proxy must accept Basic"),
         Cause::ProxyNoTunnel => retried(Hresult::ERROR_FROM_PROXY, Class::Open,
             "the proxy did not connect to the server", "check that the server is running, and that the proxy allows CONNECT to its port"),
         Cause::Stalled => retried(Hresult::CONNECTION_FAILURE, Class::Write,
@@ -407,7 +407,7 @@ fn spec_for_cause(cause: Cause) -> FailureSpec {
         Cause::Closed => retried(Hresult::NET_READ, Class::Write,
             "the server closed the connection", "check the server's log"),
         Cause::Stale => retried(Hresult::NET_READ, Class::Write,
-            "the server had closed the idle connection", "no action needed"),
+            "the server had closed the idle connection", "no action needed; the element connects again"),
         Cause::NotHttp => retried(Hresult::BAD_SYNTAX_IN_RESPONSE, Class::Open,
             "the response is not valid HTTP", "check that the port in location belongs to an HTTP server"),
         // A wrong certificate may come from an attacker, so a person must check it. The user's permissions do not
@@ -417,9 +417,9 @@ fn spec_for_cause(cause: Cause) -> FailureSpec {
         Cause::Tls => retried(Hresult::TLS_FAILED, Class::Open,
             "TLS handshake failed", "check that the port in location is for https, and which client certificates the server accepts"),
         Cause::Resources => retried(Hresult::OUT_OF_MEMORY, Class::Open,
-            "no resources left in this process for a connection", "raise the limits of descriptors and threads (ulimit -n, ulimit -u), or push to fewer publishing points"),
+            "this process has no file descriptor, thread or memory left for a connection", "raise the limits of file descriptors and threads (ulimit -n, ulimit -u), or push to fewer publishing points"),
         Cause::Other => retried(Hresult::CONNECTION_FAILURE, Class::Write,
-            "the connection failed", "check the network"),
+            "the connection failed", "check the network and the server's log"),
     }
 }
 

@@ -52,9 +52,9 @@ impl RedirectChain {
             "http" => {}
             "https" if https => {}
             "https" => {
-                return Err(invalid(status, format!("to {next}, and this build has no TLS")));
+                return Err(invalid(status, format!("to {next}, but this build does not support TLS")));
             }
-            other => return Err(invalid(status, format!("to a URL that begins with {other}:"))),
+            other => return Err(invalid(status, format!("to a URL with the unsupported scheme {other}:"))),
         }
         let is_other_origin = next.origin() != self.url.origin();
         self.move_to(status, next, None)?;
@@ -70,7 +70,7 @@ impl RedirectChain {
         const STATUS: u16 = 305;
         let mut proxy = self.resolve_location(STATUS, headers)?;
         if proxy.scheme() != "http" {
-            return Err(invalid(STATUS, format!("to a proxy whose URL begins with {}:", proxy.scheme())));
+            return Err(invalid(STATUS, format!("to a proxy URL with the unsupported scheme {}:", proxy.scheme())));
         }
         // A Location may have a path, but a proxy is only a host and a port.
         proxy.set_path("/");
@@ -89,12 +89,12 @@ impl RedirectChain {
         // Checked before the number of redirects, because a loop is the more precise reason.
         let problem = if self.visited.iter().any(|(url, proxy)| (url, proxy) == (&self.url, &self.proxy)) {
             Some((
-                format!("in a circle: {shown} was visited before"),
+                format!("loop: {shown} was already visited"),
                 "correct the redirects at the server, or set location to the publishing point's own URL",
             ))
         } else if self.visited.len() > MAX_HOPS {
             Some((
-                format!("more than {MAX_HOPS} times, now to {shown}"),
+                format!("to {shown}, after {MAX_HOPS} other redirects, which is the limit"),
                 "set location to the publishing point's own URL",
             ))
         } else {
@@ -129,9 +129,9 @@ impl RedirectChain {
     /// Returns the absolute URL of a redirect, without the parts that a server must not set: credentials and a
     /// fragment.
     fn resolve_location(&self, status: u16, headers: &HeaderMap) -> Result<Url, Failure> {
-        let location = headers.get(LOCATION).ok_or_else(|| invalid(status, "without a Location".to_owned()))?;
+        let location = headers.get(LOCATION).ok_or_else(|| invalid(status, "without a Location header".to_owned()))?;
         let next = std::str::from_utf8(location.as_bytes()).ok().and_then(|text| self.url.join(text).ok());
-        let mut next = next.ok_or_else(|| invalid(status, "to a Location that cannot be read as a URL".to_owned()))?;
+        let mut next = next.ok_or_else(|| invalid(status, "to a Location that is not a valid URL".to_owned()))?;
         // Both calls fail only for URLs that cannot have credentials.
         let _ = next.set_username("");
         let _ = next.set_password(None);

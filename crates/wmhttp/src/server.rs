@@ -223,7 +223,11 @@ fn refusal(head: &RequestHead, lookup: PointLookup, new_id: &PushId, policy: &Po
     }
     if !is_encoder(&head.user_agent) {
         // S-4: a caller that knows the URL responds with `reply_to_non_encoder` instead.
-        return Some(Reply::error(policy, 400, "User-Agent is not a WMEncoder/<version> of this protocol"));
+        return Some(Reply::error(
+            policy,
+            400,
+            "the User-Agent is not WMEncoder with a supported version (9.0 to 12.0)",
+        ));
     }
     if !head.cookies.push_id().is_new_session() {
         return Some(unknown_session(policy));
@@ -231,12 +235,14 @@ fn refusal(head: &RequestHead, lookup: PointLookup, new_id: &PushId, policy: &Po
     match lookup {
         PointLookup::Exists | PointLookup::FromTemplate if new_id.is_new_session() => {
             // S-1: `0` is never the id of a session.
-            Some(Reply::error(policy, 500, "no identifier for a new session"))
+            Some(Reply::error(policy, 500, "internal error: no identifier available for a new session"))
         }
         PointLookup::Exists | PointLookup::FromTemplate => None,
-        PointLookup::Missing => {
-            Some(Reply::error(policy, 404, "no such publishing point, and no template to create it from"))
-        }
+        PointLookup::Missing => Some(Reply::error(
+            policy,
+            404,
+            "no such publishing point, and the request names no existing template to create it from",
+        )),
         PointLookup::Busy => Some(Reply::error(policy, 409, "another encoder pushes to this publishing point")),
         PointLookup::Moved(url) => Some(Reply::redirect(policy, 302, url)),
         PointLookup::UseProxy(url) => Some(Reply::redirect(policy, 305, url)),
@@ -300,17 +306,17 @@ pub enum Output {
 enum Violation {
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    #[error("${0} instead of the session's $H")]
+    #[error("the session begins with a ${0} packet instead of $H")]
     HeaderDue(char),
-    #[error("a second $H in a session")]
+    #[error("the session contains a second $H packet")]
     SecondHeader,
-    #[error("$C without an $E with Reason 1 before it")]
+    #[error("a $C packet does not follow an $E packet with Reason 1")]
     ChangeInEntry,
-    #[error("$D after an $E with Reason 1, instead of a $C")]
+    #[error("a $D packet instead of $C follows an $E packet with Reason 1")]
     DataBetweenEntries,
     #[error("the body ends within a packet")]
     IncompletePacket,
-    #[error("the body ends before the session's $H")]
+    #[error("the body ends before the $H packet of the session")]
     NoHeader,
 }
 
@@ -493,7 +499,11 @@ impl ServerSession {
         }
         match self.state {
             State::Streaming { .. } => {
-                let reply = Reply::last(&self.policy, 408, "no header or data packet arrived within the Idle-Timeout");
+                let reply = Reply::last(
+                    &self.policy,
+                    408,
+                    "no header or data packet arrived within the Idle-Timeout of the session",
+                );
                 self.outputs.push_back(Output::Reply(reply));
                 self.end(Hresult::TIMEOUT);
             }
@@ -512,7 +522,11 @@ impl ServerSession {
     pub fn terminate(&mut self, status: u16, _now: Instant) {
         match self.state {
             State::Streaming { .. } => {
-                let reply = Reply::last(&self.policy, status, "the publishing point has ended the push");
+                let reply = Reply::last(
+                    &self.policy,
+                    status,
+                    "the server has ended the push, because of a request of its operator, a reload, or its shutdown",
+                );
                 self.outputs.push_back(Output::Reply(reply));
             }
             State::Idle { .. } => self.outputs.push_back(Output::Close),

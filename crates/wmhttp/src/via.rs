@@ -54,8 +54,8 @@ impl Via {
             Some(text.to_owned())
         } else if self.0.len() > MAX_HOPS || self.0.iter().map(String::len).sum::<usize>() > MAX_BYTES {
             Some(format!(
-                "too many relays: this push has passed {} servers and proxies. Check that relays form no loop, and \
-                 forward to this server over fewer servers",
+                "too many relays: this push has passed {} servers and proxies. Check that the relays do not form a \
+                 loop, and forward to this server over fewer servers",
                 self.0.len()
             ))
         } else {

@@ -505,7 +505,9 @@ fn after_preparing_tls(tls: Tls, then: Resolving) -> Resolving {
         match runtime::spawn_blocking(move || tls.prepare()).map_err(Failed::resources)?.await {
             Some(Ok(())) => then.await,
             Some(Err(bad)) => Err(Failed { cause: Cause::Tls, detail: bad.to_string() }),
-            None => Err(Failed { cause: Cause::Other, detail: "reading the certificates panicked".to_owned() }),
+            None => {
+                Err(Failed { cause: Cause::Other, detail: "internal error while reading the certificates".to_owned() })
+            }
         }
     })
 }

@@ -55,7 +55,7 @@ impl Environment {
         let first = |names: [&'static str; 2]| {
             let (name, value) = names.into_iter().find_map(|name| Some((name, variable(name)?)))?;
             let value = value.into_string();
-            Some((name, value.map_err(|_| format!("{name} in the environment is not UTF-8"))))
+            Some((name, value.map_err(|_| format!("the environment variable {name} is not UTF-8"))))
         };
         let proxy = |names| {
             first(names).map_or(Ok(None), |(name, value)| match value?.trim() {
@@ -94,7 +94,7 @@ impl Environment {
 /// Parses the proxy in the variable `name`. The error does not contain the value, because that may include a password.
 fn parse(name: &str, text: &str) -> Result<Proxy, String> {
     let (url, login) = split_from(text);
-    let unusable = |why: &dyn std::fmt::Display| format!("{name} in the environment is not a proxy URL ({why})");
+    let unusable = |why: &dyn std::fmt::Display| format!("the environment variable {name} is not a proxy URL ({why})");
     let mut url = Url::parse(&url).map_err(|error| unusable(&error))?;
     if !url.has_host() {
         return Err(unusable(&url::ParseError::EmptyHost));
@@ -177,7 +177,7 @@ mod tests {
         for text in ["http://127.0.0.1:99999", "http://[bad:3128", "http://bob:hush@", "a b", "http:///x y"] {
             let variables = environment(&[("http_proxy", text), ("no_proxy", "near")]);
             let error = variables.proxy_for(&url("http://far/")).unwrap_err();
-            assert!(error.starts_with("http_proxy ") && !error.contains("hush"), "{text}: {error}");
+            assert!(error.contains(" http_proxy ") && !error.contains("hush"), "{text}: {error}");
             assert_eq!(variables.proxy_for(&url("http://near/")), Ok(None), "no_proxy");
             assert_eq!(variables.proxy_for(&url("https://far/")), Ok(None), "it applies to http only");
         }
@@ -190,7 +190,7 @@ mod tests {
         use std::os::unix::ffi::OsStringExt;
         let unreadable = || OsString::from_vec(vec![b'a', 0xFF]);
         let proxy = Environment::read(|name| (name == "http_proxy").then(unreadable));
-        assert!(proxy.proxy_for(&url("http://far/")).unwrap_err().starts_with("http_proxy "));
+        assert!(proxy.proxy_for(&url("http://far/")).unwrap_err().contains(" http_proxy "));
         let exceptions = Environment::read(|name| match name {
             "no_proxy" => Some(unreadable()),
             "http_proxy" => Some("proxy:3128".into()),

@@ -29,7 +29,7 @@ async fn look_up(name: String, by: Instant) -> Result<Vec<IpAddr>, Failed> {
     match tokio::time::timeout_at(by, asked).await {
         Ok(Some(Ok(found))) => Ok(found),
         Ok(Some(Err(error))) => Err(Failed { cause: cause(&error), detail: error.to_string() }),
-        Ok(None) => Err(Failed { cause: Cause::Other, detail: "the name lookup panicked".to_owned() }),
+        Ok(None) => Err(Failed { cause: Cause::Other, detail: "internal error during the name lookup".to_owned() }),
         Err(_) => Err(Failed { cause: Cause::NameTimeout, detail: String::new() }),
     }
 }

@@ -51,7 +51,7 @@ fn start() -> io::Result<Handle> {
             Err(error) => drop(started.send(Err(error))),
         }
     })?;
-    outcome.recv().unwrap_or_else(|_| Err(io::Error::other("the I/O thread ended while it started")))
+    outcome.recv().unwrap_or_else(|_| Err(io::Error::other("the I/O thread ended during its start")))
 }
 
 /// Blocks SIGPIPE. hyper writes with writev, which raises SIGPIPE on a reset connection and would kill gst-launch-1.0

@@ -23,7 +23,7 @@ const POOL_RETURN_GRACE: Duration = Duration::from_millis(300);
 
 /// The kept connection was lost.
 #[derive(Debug, thiserror::Error)]
-#[error("the kept connection is gone")]
+#[error("the kept connection was closed")]
 pub(super) struct ConnectionLost;
 
 /// The layer; all services that it creates share one permit.

@@ -224,7 +224,7 @@ mod with_rustls {
     fn private_key(property: &str, file: &str) -> Result<PrivateKeyDer<'static>, TlsOptionsError> {
         PrivateKeyDer::from_pem_slice(&read(property, file)?).map_err(|_| {
             TlsOptionsError(format!(
-                "{property} {file} contains no private key; set tls-private-key-file to a PEM file with an unencrypted one"
+                "{property} {file} contains no private key; set tls-private-key-file to a PEM file with an unencrypted private key"
             ))
         })
     }

@@ -210,14 +210,17 @@ impl Authenticator {
                 Ok(true) if !context.kept && !exchange.mechanism.survives_connection() => {
                     return self.refuse(
                         "it closed the connection during the login, which must stay on one connection",
-                        "let the peer keep connections open, or set auth-methods=digest",
+                        "configure the server or proxy to keep connections open during a login, or set auth-methods=digest",
                     );
                 }
                 Ok(true) => {
                     self.exchange = Some(exchange);
                     return AuthStep::Resend;
                 }
-                Err(text) => return self.refuse(&text, "check the peer's log, or set auth-methods to another scheme"),
+                Err(text) => {
+                    return self
+                        .refuse(&text, "check the log of the server or proxy, or set auth-methods to another scheme");
+                }
                 // The same credentials were accepted before, so only the nonce or the connection has expired. Begin
                 // another exchange.
                 Ok(false) if exchange.accepted => {}
@@ -229,7 +232,7 @@ impl Authenticator {
         }
         if challenges.is_empty() {
             return self.refuse(
-                "authentication required, but without a challenge",
+                "authentication required, but the response names no scheme",
                 "configure an authentication scheme at the server or proxy",
             );
         }
@@ -257,7 +260,7 @@ impl Authenticator {
             Err(None) => AuthStep::RepeatSetup,
             Err(Some(offered)) => self.refuse(
                 &format!("it accepts only {offered}"),
-                "add that scheme to auth-methods, or allow another one at the peer",
+                "add that scheme to auth-methods, or enable another one at the server or proxy",
             ),
         }
     }
@@ -315,7 +318,7 @@ impl Authenticator {
     pub fn unanswered(&mut self) -> Failure {
         match self.pending.take() {
             Some(pending) if pending.for_ticket => {
-                self.fail("no Kerberos ticket arrived in time", "check that the realm's servers respond")
+                self.fail("no Kerberos ticket arrived in time", "check that the KDC of the Kerberos realm responds")
             }
             Some(_) | None => self.fail("no credentials were supplied in time", self.remedy()),
         }
@@ -362,7 +365,7 @@ impl Authenticator {
                 });
                 AuthStep::Resend
             }
-            Some(Err(text)) => self.refuse(&text, "set other credentials, or auth-methods to another scheme"),
+            Some(Err(text)) => self.refuse(&text, "set other credentials, or set auth-methods to another scheme"),
             None => self.give_up(),
         }
     }
@@ -378,8 +381,8 @@ impl Authenticator {
         let realm = pending.as_ref().and_then(|pending| pending.challenge.get("realm"));
         let realm = realm.map(|realm| format!(" for \"{realm}\"")).unwrap_or_default();
         let text = match self.refused.last() {
-            Some(refused) => format!("the credentials of {}{realm} are refused", refused.user),
-            None if self.tickets.failed && self.tickets.error.is_none() => "the Kerberos ticket is refused".to_owned(),
+            Some(refused) => format!("the credentials of {}{realm} were refused", refused.user),
+            None if self.tickets.failed && self.tickets.error.is_none() => "the Kerberos ticket was refused".to_owned(),
             None => format!("authentication required{realm}, but no credentials are configured"),
         };
         self.refuse(&text, self.remedy())
@@ -389,10 +392,12 @@ impl Authenticator {
     fn remedy(&self) -> &'static str {
         match self.target {
             Target::Server => {
-                "set user-id and user-pw, or answer request-credentials; or set auth-methods to another scheme"
+                "set user-id and user-pw to valid credentials, or supply them in the signal request-credentials; or set \
+                 auth-methods to another scheme"
             }
             Target::Proxy => {
-                "set proxy-id and proxy-pw, or answer request-credentials; or set auth-methods to another scheme"
+                "set proxy-id and proxy-pw to valid credentials, or supply them in the signal request-credentials; or \
+                 set auth-methods to another scheme"
             }
         }
     }

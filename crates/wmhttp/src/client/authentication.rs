@@ -138,8 +138,9 @@ impl Session {
                 self.event(Event::TicketNeeded(request));
             }
             AuthStep::RepeatSetup if std::mem::replace(&mut self.attempt.sent_back_to_setup, true) => {
-                let text = "it requires a scheme for each PushStart that only a PushSetup can use";
-                self.fail(Failure::unauthorized(target, text, "allow Digest at the peer"));
+                let text = "it requires authentication of each PushStart, by a scheme that works only for a PushSetup";
+                let remedy = "enable Digest or Kerberos at the server or proxy";
+                self.fail(Failure::unauthorized(target, text, remedy));
             }
             AuthStep::RepeatSetup => {
                 // The rejected PushStart used this connection, and PushSetup needs a new one.

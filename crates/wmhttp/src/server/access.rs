@@ -69,7 +69,7 @@ impl FromStr for Scheme {
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
         let found = Self::ALL.into_iter().find(|scheme| scheme.name().eq_ignore_ascii_case(text));
-        found.ok_or("the schemes are `digest` and `basic`")
+        found.ok_or("unknown authentication scheme; the schemes are `digest` and `basic`")
     }
 }
 

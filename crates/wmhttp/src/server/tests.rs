@@ -560,7 +560,7 @@ fn p8_every_chunking_gives_the_same_outputs() {
 #[test]
 fn p8_an_error_is_the_same_in_every_chunking() {
     let packets = [file_header(), data("one"), change(), data("two")];
-    let reply = Reply::last(&Policy::default(), 400, "$C without an $E with Reason 1 before it");
+    let reply = Reply::last(&Policy::default(), 400, "a $C packet does not follow an $E packet with Reason 1");
     let expected =
         [Output::Header(HEADER.into()), Output::Data("one".into()), Output::Reply(reply), ended(Hresult::BAD_REQUEST)];
     assert_every_chunking(&packets, &expected);

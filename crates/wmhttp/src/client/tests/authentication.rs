@@ -608,7 +608,7 @@ mod on_one_connection {
             assert_eq!((peer.question().scheme, peer.question().attempt), (Scheme::Negotiate, 1));
             peer.supply(None);
             let failure = peer.failure().unwrap();
-            assert!(failure.permanent && failure.text.contains(if refused { "ticket is refused" } else { "no KDC" }));
+            assert!(failure.permanent && failure.text.contains(if refused { "ticket was refused" } else { "no KDC" }));
         }
     }
 

@@ -96,7 +96,7 @@ fn c4_305_hops_are_bounded() {
     let again = redirect(305, "http://named:81");
     let failure = redirected(config(), &[again.clone(), again.clone()]).failure().unwrap();
     assert_eq!((failure.hresult, failure.permanent), (Hresult::TOO_MANY_HOPS, true), "{failure}");
-    assert!(failure.text.contains("circle") && failure.text.contains("the proxy http://named:81/"), "{failure}");
+    assert!(failure.text.contains("redirect loop") && failure.text.contains("the proxy http://named:81/"), "{failure}");
 
     let mixed: Vec<ResponseHead> = (0..9)
         .map(|hop| match hop % 2 {

@@ -69,10 +69,10 @@ pub enum UsersError {
     #[error("line {0}: all entries must use the same realm")]
     SecondRealm(usize),
     /// A line is a duplicate.
-    #[error("line {0}: duplicate entry of a user")]
+    #[error("line {0}: the user has another entry before; remove one of them")]
     Again(usize),
     /// The file contains no user.
-    #[error("the file contains no user")]
+    #[error("the file contains no user; add a line user:realm:hash")]
     Nobody,
     /// No algorithm has a hash for every user.
     #[error("some users have only an MD5 hash and others only a SHA-256 hash; all users need a hash of the same kind")]
