@@ -153,7 +153,7 @@ fn trouble_is_shown() {
     away.break_off();
     browser.until("it is away", &is("news", "waiting"));
     let words = text("news");
-    assert!(words.contains("Not sending since ") && words.contains("The session ends at "), "{words}");
+    assert!(words.contains("Waiting for the encoder since ") && words.contains("The session ends at "), "{words}");
 
     let (mut silent, id) = Wire::set_up(server.addr(), Push::to("interview").agent(AGENT));
     silent.start(Push::to("interview").id(&id), [Packet::Header(header("Interview", ""))]);
@@ -164,7 +164,7 @@ fn trouble_is_shown() {
     let basic = |password: &str| format!("Authorization: Basic {password}\r\n");
     let studio = Push::to("studio").agent(AGENT);
     assert_eq!(Wire::to(server.addr()).setup(studio.further(&basic("Ym9iOmh1c2g=")), "").status, 401);
-    browser.until("the failed log-in", "return /^1 failed log-in. The last: .* from 127.0.0.1 as “bob”, for .studio$/.test(document.getElementById('logins').innerText)");
+    browser.until("the failed login", "return /^1 failed login. The latest: .* from 127.0.0.1 as “bob”, for .studio$/.test(document.getElementById('logins').innerText)");
     assert_eq!(Wire::to(server.addr()).setup(studio.further(&basic("Ym9iOnNlY3JldA==")), "").status, 204);
     browser.until("the user", &format!("return {}.querySelector('.user').innerText === 'bob'", point("studio")));
 

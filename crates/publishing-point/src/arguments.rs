@@ -22,16 +22,16 @@ use wmhttp::server::access::Scheme;
 #[derive(Parser)]
 #[command(version)]
 pub struct Arguments {
-    /// Configuration file (TOML); flags override it. SIGHUP reads it again
+    /// Configuration file (TOML); flags override it. The server reads it again on SIGHUP
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Address and port to listen on; port 0 lets the system choose [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
-    /// Publishing point to create at the start; may be given several times
+    /// Publishing point to create at startup; may be given several times
     #[arg(long = "point", value_name = "NAME")]
     points: Vec<String>,
-    /// Directory for recordings of each stream; created if it does not exist
+    /// Directory in which each stream is recorded; created if it does not exist
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
     /// Start a new recording file after this many bytes, e.g. 1GiB
@@ -43,7 +43,7 @@ pub struct Arguments {
     /// Number of recordings to keep per point; older ones are deleted
     #[arg(long, value_name = "COUNT")]
     record_keep: Option<usize>,
-    /// Maximum size of all recordings of a point; the oldest are deleted
+    /// Maximum total size of the recordings of a point, e.g. 100GiB; the oldest are deleted
     #[arg(long, value_name = "BYTES")]
     record_max_total: Option<ByteSize>,
     /// Make a point misbehave, to test encoders: `concert=stall:10s@5s,503/every:3`; may be given several times
@@ -52,13 +52,13 @@ pub struct Arguments {
     #[cfg_attr(not(feature = "fault-injection"), arg(hide = true))]
     #[arg(long = "fault", value_name = "POINT=FAULT,…", value_parser = of_point(|text| text.parse::<Faults>()))]
     faults: Vec<(String, Faults)>,
-    /// How long a push may be silent or disconnected, at least 10s [default: 60s]
+    /// Maximum time for which a push may be silent or disconnected, at least 10s [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     idle_timeout: Option<Duration>,
-    /// How long a session lives between requests [default: 2m]
+    /// Maximum time between two requests of a push session, at least 1s [default: 2m]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     inactivity_timeout: Option<Duration>,
-    /// File of users, who alone may push: lines `user:realm:hash`, as written by htdigest
+    /// File of the users who may push (default: everybody may): lines `user:realm:hash`, as written by htdigest
     ///
     /// The hash is the MD5 or the SHA-256 of `user:realm:password` in hexadecimal digits. All lines
     /// must use the same realm.
@@ -67,12 +67,12 @@ pub struct Arguments {
     /// Authentication schemes, in order of preference [default: digest,basic]
     #[arg(long = "auth", value_name = "SCHEME", value_delimiter = ',')]
     schemes: Option<Vec<Scheme>>,
-    /// Who may see the status page, the status API and the metrics: loopback, everyone or off [default: loopback]
+    /// Clients that may see the status page, the status API and the metrics: loopback, everyone or off [default: loopback]
     ///
-    /// They show the addresses of encoders and players. `loopback` means clients on this machine.
+    /// The status contains the addresses of encoders and players. `loopback` means clients on this machine.
     #[arg(long, value_name = "WHO")]
     status: Option<StatusAccess>,
-    /// Separate address and port for the status; by default it is served with the points
+    /// Separate address and port for the status; by default, it is served at the address of the points
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     status_listen: Option<SocketAddr>,
     /// Networks that may push: a list such as `192.0.2.0/24,2001:db8::/32` [default: all]
@@ -94,10 +94,10 @@ pub struct Arguments {
     /// instead.
     #[arg(long = "source", value_name = "POINT=URL", value_parser = of_point(unchecked))]
     sources: Vec<(String, String)>,
-    /// Pull sources only while there are players
+    /// Pull each source only while players need it
     #[arg(long)]
     source_on_demand: bool,
-    /// Time for players to move to other servers before this one stops, e.g. 30s [default: 0s]
+    /// Time in which players move to other servers before this one stops, e.g. 30s [default: 0s]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     drain_time: Option<Duration>,
     /// Forward a point's stream to another server, http://user:password@server/point; may be given several times

@@ -14,7 +14,7 @@ use crate::points::client::{Client, shortened};
 
 /// What to do if no connection can be accepted.
 pub(crate) const ACCEPT_REMEDY: &str =
-    "Raise the limit of file descriptors (LimitNOFILE, ulimit -n), or lower max-connections";
+    "Raise the limit of file descriptors (LimitNOFILE in the systemd unit, ulimit -n), or lower `max-connections`";
 
 /// What a refused request asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(crate) fn record_failed_login(caller: &Caller, bounds: &ServerLimits, user: 
         tracing::warn!(address = %caller.address(), status = 401, user, path, left_out, "login failed");
     }
     if caller.record_failed_login(bounds, now) {
-        tracing::warn!(address = %caller.address(), "address blocked for a while: too many failed logins");
+        tracing::warn!(address = %caller.address(), "address blocked temporarily: too many failed logins");
     }
 }
 

@@ -104,7 +104,9 @@ impl ServerHandle {
             source::ensure(&point, &self.runtime);
         }
         for key in changed_addresses {
-            tracing::warn!("`{key}` changed: restart the server to apply it. Until then it listens on the old address");
+            tracing::warn!(
+                "`{key}` has changed, but the server still listens on the old address. Restart the server to apply it"
+            );
         }
         Ok(())
     }
@@ -135,7 +137,7 @@ pub(crate) fn make_directories(config: &Config) -> io::Result<()> {
     let mut directories = config.points.values().filter_map(|point| point.record.as_ref());
     directories.try_for_each(|directory| {
         let named = |error: io::Error| {
-            let text = format!("cannot create the directory for recordings {}: {error}", directory.display());
+            let text = format!("cannot create the directory for recordings {}: {error}. Create it for the server's user, or set another `record`", directory.display());
             io::Error::new(error.kind(), text)
         };
         std::fs::create_dir_all(directory).map_err(named)?;

@@ -289,7 +289,7 @@ fn the_bit_rate_of_a_push_is_limited() {
         assert!(sent < taken + 12_000_000, "{sent}");
     });
     let (_, log) = program.stop();
-    assert!(log.contains("exceeds the point's max-bitrate") && log.contains("loud"), "{log}");
+    assert!(log.contains("exceeds the point's `max-bitrate`") && log.contains("loud"), "{log}");
 }
 
 /// Names of points and templates cannot lead out of the directory of recordings.

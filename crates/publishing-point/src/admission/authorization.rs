@@ -94,9 +94,12 @@ impl Access {
                 let text = "this user may not push to this publishing point; ask the server's operator for permission";
                 Err(Box::new(Refused { reply: Reply::error(policy, 403, text), user: Some(user) }))
             }
-            Ok(AuthOutcome::NoRandomness) => {
-                Err(Reply::error(policy, 500, "no random numbers available for a challenge").into())
-            }
+            Ok(AuthOutcome::NoRandomness) => Err(Reply::error(
+                policy,
+                500,
+                "internal error: no random numbers available for an authentication challenge",
+            )
+            .into()),
             Err(reply) => Err(reply.into()),
         }
     }

@@ -93,7 +93,7 @@ pub(crate) enum Refused {
     Full,
     #[error("too many connections from this address")]
     FullOfAddress,
-    #[error("new connections from this address arrive too fast")]
+    #[error("too many new connections per second from this address")]
     TooFast,
 }
 

@@ -7,7 +7,7 @@ use http::header::{self, HeaderValue};
 
 /// The response body for an address whose credentials are not checked for a while.
 pub(crate) const LOCKED_OUT: &str =
-    "too many wrong passwords from your address; try again after the time in Retry-After";
+    "too many failed logins from your address; try again after the number of seconds in the Retry-After header";
 
 /// Sets the Retry-After header.
 pub(crate) fn retry_after<B>(mut response: Response<B>, wait: Duration) -> Response<B> {

@@ -25,7 +25,9 @@ pub enum NetworkError {
     Form(String),
     /// The address has bits set behind its prefix, which is probably a mistake that would admit or exclude too many
     /// clients.
-    #[error("`{given}` has bits set behind its prefix: the network is {network}, the one address {address}")]
+    #[error(
+        "`{given}` has bits set after its prefix: write {network} for the network, or {address} for the single address"
+    )]
     HostBits {
         /// The text.
         given: String,
@@ -169,7 +171,7 @@ mod tests {
         for (text, says) in [
             ("10.0.0.0/33", "is not a network: write"),
             ("localhost", "is not a network: write"),
-            ("10.1.2.3/8", "the network is 10.0.0.0/8, the one address 10.1.2.3"),
+            ("10.1.2.3/8", "write 10.0.0.0/8 for the network, or 10.1.2.3 for the single address"),
         ] {
             let error = text.parse::<Networks>().unwrap_err().to_string();
             assert!(error.contains(says), "{error}");

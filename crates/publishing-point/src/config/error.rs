@@ -10,7 +10,7 @@ use wmhttp::server::access::UsersError;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file cannot be read.
-    #[error("{}: {error}", .path.display())]
+    #[error("cannot read {}: {error}", .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -44,10 +44,12 @@ pub enum ConfigError {
         error: UsersError,
     },
     /// A setting needs users, but no users file is configured.
-    #[error("`{0}` has no effect without users: name their file by `users` (flag `--users`)")]
+    #[error("`{0}` has no effect without users: set `users` (flag `--users`) to the file of users")]
     NoUsers(&'static str),
     /// A right is granted to an unknown user.
-    #[error("point `{point}` grants a right to `{user}`, who is not in the users file")]
+    #[error(
+        "point `{point}` grants a right to `{user}`, who is not in the users file: add the user, or correct the name"
+    )]
     UnknownUser {
         /// The point.
         point: String,
@@ -55,10 +57,10 @@ pub enum ConfigError {
         user: String,
     },
     /// Everybody could end the pushes of a point.
-    #[error("point `{0}`: `operate` cannot be \"everybody\": give it to \"users\", or to a list of them")]
+    #[error("point `{0}`: `operate` cannot be \"everybody\": set it to \"users\" or to a list of user names")]
     OperatedByEverybody(String),
     /// The names of two points differ only in case.
-    #[error("the points `{0}` and `{1}` are the same: names that differ only in case are equal")]
+    #[error("the points `{0}` and `{1}` have the same name, because case does not matter in names: rename one of them")]
     SamePoint(String, String),
     /// A `forward` of a point is invalid.
     #[error("point `{point}` has an invalid `forward`: {cause}")]
@@ -82,13 +84,13 @@ pub enum ConfigError {
     )]
     ReservedName(String),
     /// The status has an address, but is switched off.
-    #[error("`status-listen` has no effect if `status` is `off`: leave one of them out")]
+    #[error("`status-listen` has no effect if `status` is `off`: remove one of them")]
     StatusOff,
     /// A point has two redirects.
-    #[error("point `{0}` has both a `redirect` and a `proxy-redirect`: leave one of them out")]
+    #[error("point `{0}` has both a `redirect` and a `proxy-redirect`: remove one of them")]
     TwoRedirects(String),
     /// A limit would make recordings tiny or delete all of them.
-    #[error("point `{point}`: `{key}` is less than {least}, which would create new files all the time; raise it")]
+    #[error("point `{point}`: `{key}` is less than {least}, which is too little for useful recordings: raise it")]
     RecordLimit {
         /// The point.
         point: String,
@@ -98,7 +100,7 @@ pub enum ConfigError {
         least: &'static str,
     },
     /// Recordings are limited, but nothing is recorded.
-    #[error("{place} has `{key}`, but nothing is recorded there: set `record` to a directory, or leave `{key}` out")]
+    #[error("{place} has `{key}`, but nothing is recorded there: set `record` to a directory, or remove `{key}`")]
     LimitWithoutRecord {
         /// The point, or `[defaults]`.
         place: String,
@@ -106,10 +108,12 @@ pub enum ConfigError {
         key: &'static str,
     },
     /// The Idle-Timeout is too short.
-    #[error("`idle-timeout` is less than 10 s, which the protocol does not allow")]
+    #[error("`idle-timeout` is less than 10 s, which the protocol does not allow: raise it")]
     IdleTimeout,
     /// The Inactivity-Timeout is too short.
-    #[error("`inactivity-timeout` is less than 1 s: an encoder's session would expire before its stream arrives")]
+    #[error(
+        "`inactivity-timeout` is less than 1 s, so that an encoder's session would expire before its stream arrives: raise it"
+    )]
     InactivityTimeout,
     /// The packet buffer of a point would have no limit.
     #[error(
@@ -117,7 +121,7 @@ pub enum ConfigError {
     )]
     KeepsAll(String),
     /// A limit would reject every request.
-    #[error("`{key}` in `[bounds]` is less than {least}, which would reject every client")]
+    #[error("`{key}` in `[bounds]` is less than {least}, which would reject every client: raise it")]
     Bound {
         /// The key.
         key: &'static str,

@@ -325,11 +325,13 @@ impl PointTable {
         let source_error = |cause| ConfigError::Source { point: name.to_owned(), cause };
         let source = match self.source.or_else(|| defaults.source.clone()) {
             Some(_) if self.redirect.is_some() || self.proxy_redirect.is_some() => {
-                return Err(source_error("the point has a `redirect` or a `proxy-redirect`: leave one of them out"));
+                return Err(source_error("the point also has a `redirect` or a `proxy-redirect`: remove one of them"));
             }
             Some(source) => Some(SourceConfig { hold_time, ..source.into_source(name, keys)? }),
             None if self.source_on_demand == Some(true) => {
-                return Err(source_error("it is missing, but `source-on-demand` requires it: add it"));
+                return Err(source_error(
+                    "it is missing, but `source-on-demand` requires it: add a `source`, or remove `source-on-demand`",
+                ));
             }
             None => None,
         };

@@ -22,7 +22,7 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
 pub(crate) fn http_url(text: &str) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "not a URL; write for example http://server:8080/concert")?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err("the URL begins neither with http: nor with https:");
+        return Err("the URL begins neither with http: nor with https:; write for example http://server:8080/concert");
     }
     // The `url` crate ignores further slashes and would take the name of the publishing point for the host.
     if text.trim_start().split_once(':').is_some_and(|(_, rest)| rest.starts_with("///")) {

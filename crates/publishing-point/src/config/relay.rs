@@ -179,19 +179,27 @@ impl RawForward {
     pub(super) fn into_forward(self, name: &str) -> Result<RelayConfig, ConfigError> {
         let bad = |cause| ConfigError::Forward { point: name.to_owned(), cause };
         let Self(table) = self;
-        let Some(RedactedText(url)) = table.url else { return Err(bad("it has no `url`")) };
+        let Some(RedactedText(url)) = table.url else {
+            return Err(bad("it has no `url`: add `url = \"http://server:8080/concert\"`"));
+        };
         let mut forward = RelayConfig::to(url.reveal()).map_err(bad)?;
         let template = table.template_url.as_deref().map(Directives::template_path);
         forward.directives = Directives {
             template: template
-                .map(|path| path.ok_or_else(|| bad("`template-url` is neither a path nor a URL")))
+                .map(|path| {
+                    path.ok_or_else(|| {
+                        bad("`template-url` is neither an absolute path nor a URL: write for example \"/template\"")
+                    })
+                })
                 .transpose()?,
             auto_destroy: table.auto_destroy,
         };
         forward.login = login(forward.login, table.user, table.password, table.password_file.as_deref(), bad)?;
         if let Some(delay) = table.retry_delay_max {
             if delay.is_zero() {
-                return Err(bad("`retry-delay-max` is 0, which would retry without a pause: write \"1s\" or more"));
+                return Err(bad(
+                    "`retry-delay-max` is 0, so that the relay would retry without a pause: write \"1s\" or more",
+                ));
             }
             forward.retry_delay_max = delay;
         }
@@ -208,7 +216,7 @@ pub(super) fn each(List(written): List, name: &str) -> Result<Vec<RelayConfig>, 
     for written in written {
         let forward = written.into_forward(name)?;
         if all.iter().any(|known| known.target(name) == forward.target(name)) {
-            let cause = "it appears twice: remove one of them";
+            let cause = "two entries have the same target: remove one of them";
             return Err(ConfigError::Forward { point: name.to_owned(), cause });
         }
         all.push(forward);
@@ -270,10 +278,10 @@ mod tests {
             ("[{ url = 'http://bob:hush@x/', usr = 'x' }]", &["line 2", "unknown field `usr`"]),
             ("[{ user = 'x', password = 'hush' }]", &["`hall/2`", "no `url`"]),
             ("[{ url = 'http://x/', password = 'hush' }]", &["no user"]),
-            ("[{ url = 'http://x/', user = 'x', password = 'hush', password-file = 'x' }]", &["leave one of them out"]),
+            ("[{ url = 'http://x/', user = 'x', password = 'hush', password-file = 'x' }]", &["remove one of them"]),
             ("[{ url = 'http://x/', user = 'x', password-file = '/nowhere' }]", &["/nowhere"]),
             ("[{ url = 'http://x/', retry-delay-max = '0s' }]", &["`hall/2`", "`retry-delay-max` is 0"]),
-            ("['http://x/', 'http://hush@x/hall/2']", &["`hall/2`", "twice"]),
+            ("['http://x/', 'http://hush@x/hall/2']", &["`hall/2`", "the same target"]),
         ] {
             let error = relays(written).unwrap_err();
             for text in [error.to_string(), format!("{error:?}")] {

@@ -64,7 +64,7 @@ pub(super) fn login(
     bad: impl Fn(&'static str) -> ConfigError,
 ) -> Result<Login, ConfigError> {
     if password.is_some() && password_file.is_some() {
-        return Err(bad("it has both `password` and `password-file`: leave one of them out"));
+        return Err(bad("it has both `password` and `password-file`: remove one of them"));
     }
     let mut login = in_url;
     if user.is_some() {
@@ -78,7 +78,7 @@ pub(super) fn login(
         login.password = Some(Secret::new(text.reveal().trim_end_matches(['\r', '\n'])));
     }
     if login.password.is_some() && login.user.is_none() {
-        return Err(bad("it has a password but no user: write `user = \"…\"`"));
+        return Err(bad("it has a password but no user: add `user = \"…\"`"));
     }
     Ok(login)
 }

@@ -178,7 +178,9 @@ impl RawSource {
     pub(super) fn into_source(self, name: &str, keys: SourceKeys) -> Result<SourceConfig, ConfigError> {
         let bad = |cause| ConfigError::Source { point: name.to_owned(), cause };
         let Self(table) = self;
-        let Some(RedactedText(url)) = table.url else { return Err(bad("it has no `url`")) };
+        let Some(RedactedText(url)) = table.url else {
+            return Err(bad("it has no `url`: add `url = \"http://server:8080/concert\"`"));
+        };
         let mut source = SourceConfig::at(url.reveal()).map_err(bad)?;
         source.login = login(source.login, table.user, table.password, table.password_file.as_deref(), bad)?;
         if let Some(schemes) = table.auth {
@@ -188,7 +190,9 @@ impl RawSource {
         }
         if let Some(delay) = table.retry_delay_max {
             if delay.is_zero() {
-                return Err(bad("`retry-delay-max` is 0, which would retry without a pause: write \"1s\" or more"));
+                return Err(bad(
+                    "`retry-delay-max` is 0, so that the server would retry without a pause: write \"1s\" or more",
+                ));
             }
             source.retry_delay_max = delay;
         }
@@ -197,7 +201,9 @@ impl RawSource {
         }
         if let Some(timeout) = keys.timeout {
             if timeout < Duration::from_secs(1) {
-                return Err(bad("`source-timeout` is less than 1 s: each pause would end the connection"));
+                return Err(bad(
+                    "`source-timeout` is less than 1 s, so that each short pause would end the connection: raise it",
+                ));
             }
             source.timeout = timeout;
         }

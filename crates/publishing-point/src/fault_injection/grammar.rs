@@ -34,7 +34,7 @@ pub enum FaultError {
         form: &'static str,
     },
     /// The moment after `@` is invalid, or not possible for this kind.
-    #[error("`@{moment}` is not a moment of the fault `{kind}`, which acts at {allowed}")]
+    #[error("`@{moment}` is not a valid moment for the fault `{kind}`: {allowed}")]
     Moment {
         /// The kind's name.
         kind: String,
@@ -44,7 +44,7 @@ pub enum FaultError {
         allowed: &'static str,
     },
     /// The text after `/` is invalid.
-    #[error("`/{0}` does not say how often: write `/once`, `/every:3`, `/chance:20%` or `/chance:20%:SEED`")]
+    #[error("`/{0}` is not a valid frequency: write `/once`, `/every:3`, `/chance:20%` or `/chance:20%:SEED`")]
     Turns(String),
 }
 
@@ -188,11 +188,11 @@ impl Moments {
     fn allowed(self) -> &'static str {
         match self {
             Self::Any(_) => {
-                "`setup`, `start`, `end`, or some packets, bytes or a time into the body: `100`, `64kB`, `5s`"
+                "write `setup`, `start`, `end`, or how far into the body, in packets, bytes or time: `100`, `64kB`, `5s`"
             }
-            Self::Body => "some packets, bytes or a time into the body: `100`, `64kB`, `5s`",
-            Self::Answers | Self::NoAnswer => "`setup` or `end`",
-            Self::None(_) => "a fixed moment: leave `@` out",
+            Self::Body => "write how far into the body, in packets, bytes or time: `100`, `64kB`, `5s`",
+            Self::Answers | Self::NoAnswer => "write `setup` or `end`",
+            Self::None(_) => "its moment is fixed, so leave `@` out",
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct Tls {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The certificate file or the key file is invalid.
-    #[error("{}: {error}: a PEM file with {wanted} is needed", .path.display())]
+    #[error("cannot use {}: {error}. It must be a PEM file that contains {wanted}", .path.display())]
     Pem {
         /// The file.
         path: PathBuf,
@@ -32,7 +32,7 @@ pub enum TlsError {
         error: pem::Error,
     },
     /// The certificate and the key do not match, or have an unsupported type.
-    #[error("{}: {error}: it must match the key, and both must have a supported type", .path.display())]
+    #[error("cannot use the certificate {}: {error}. It must match the key, and both must have a supported type", .path.display())]
     Certificate {
         /// The certificate file.
         path: PathBuf,
@@ -57,7 +57,8 @@ impl Tls {
         if chain.is_empty() {
             return Err(bad(certificate, CERTIFICATES)(pem::Error::NoItemsFound));
         }
-        let private = PrivateKeyDer::from_pem_file(key).map_err(bad(key, "its private key"))?;
+        let private =
+            PrivateKeyDer::from_pem_file(key).map_err(bad(key, "the private key of the server's certificate"))?;
         let unfit = |error| TlsError::Certificate { path: certificate.to_owned(), error };
         let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()

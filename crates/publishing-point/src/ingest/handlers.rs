@@ -182,12 +182,12 @@ fn missing_length(request: &Request<Incoming>) -> Option<&'static str> {
     let headers = request.headers();
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if headers.contains_key(header::TRANSFER_ENCODING) {
-        Some("a push must have a Content-Length and no Transfer-Encoding")
+        Some("a push must have a Content-Length header and no Transfer-Encoding header")
     } else if headers.contains_key(header::CONTENT_LENGTH) {
         None
     } else {
         let is_start = content_type.and_then(Kind::from_content_type) == Some(Kind::Start);
-        is_start.then_some("a PushStart must have a Content-Length")
+        is_start.then_some("a PushStart must have a Content-Length header")
     }
 }
 

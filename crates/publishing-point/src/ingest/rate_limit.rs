@@ -42,7 +42,7 @@ impl RateLimiter {
         let wait = self.bucket.get_or_insert_with(|| TokenBucket::full(rate, now)).take_on_credit(bytes, rate, now);
         if !wait.is_zero() && !self.is_logged {
             self.is_logged = true;
-            tracing::warn!(point, bits, "push slowed down: it exceeds the point's max-bitrate");
+            tracing::warn!(point, bits, "push slowed down: its bit rate exceeds the point's `max-bitrate`");
         }
         wait
     }

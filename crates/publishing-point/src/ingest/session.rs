@@ -159,14 +159,14 @@ impl Session {
             Event::Chunk(Some(BodyChunk::Bytes(bytes))) => self.session.body(bytes, now),
             Event::Chunk(Some(BodyChunk::End)) => self.session.body_end(now),
             Event::Chunk(None) => {
-                self.pusher.log(self.point.name(), "encoder's connection lost: waiting for it to return");
+                self.pusher.log(self.point.name(), "connection of the encoder lost; waiting for the encoder to return");
                 self.pusher.lost();
                 self.current = None;
                 self.session.connection_lost(now);
             }
             Event::Request(Some(request)) => self.waiting = Some((request, now + PREVIOUS_REQUEST_GRACE)),
             // No handle of the session is left.
-            Event::Request(None) => self.displaced = Some("the server stopped"),
+            Event::Request(None) => self.displaced = Some("the server is stopping"),
             Event::Control(SessionControl::Displaced) => self.displaced = Some("an encoder opened another session"),
             Event::Control(SessionControl::Terminate(status)) => self.session.terminate(status, now),
             Event::Control(SessionControl::Continue) => {}
@@ -254,7 +254,9 @@ impl Session {
                     );
                     // The other reasons were already reported, or are not errors.
                     if ![Hresult::OK, Hresult::ABORT, Hresult::TIMEOUT, Hresult::BAD_REQUEST].contains(&reason) {
-                        self.point.activity().record_error(&format!("push session ended: {reason}"));
+                        self.point
+                            .activity()
+                            .record_error(&format!("push session ended: {} ({reason})", end_reason(reason)));
                     }
                     self.writer.end(SESSION_FINISH_TIMEOUT).await;
                     self.point.set_pushing(false);

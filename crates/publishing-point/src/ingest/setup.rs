@@ -85,8 +85,8 @@ impl Ingest {
     ) -> Result<Reply, Reply> {
         let config = self.registry.config();
         let policy = &config.policy;
-        let new_id =
-            new_push_id().ok_or_else(|| Reply::error(policy, 500, "no random numbers available for a session"))?;
+        let new_id = new_push_id()
+            .ok_or_else(|| Reply::error(policy, 500, "internal error: no random numbers available for a session"))?;
         let name = name_of(path);
         if let Some(reply) = self.source_refusal(&name, directives) {
             return Err(reply);
@@ -167,10 +167,10 @@ impl Ingest {
         // A new session in place of the point's present one needs no further place.
         let full = table.sessions_len() >= config.max_sessions && before.is_none();
         if table.is_stopping() || (full && matches!(lookup, PointLookup::Exists | PointLookup::FromTemplate)) {
-            return Err(Reply::error(policy, 503, "push session limit reached"));
+            return Err(Reply::error(policy, 503, "the push session limit of this server is reached"));
         }
         if lookup == PointLookup::FromTemplate && table.points_len() >= config.max_points {
-            return Err(Reply::error(policy, 503, "publishing point limit reached"));
+            return Err(Reply::error(policy, 503, "the publishing point limit of this server is reached"));
         }
         let (session, reply) = accept(head, directives, lookup, new_id, policy, Instant::now());
         let Some((session, point)) = session.zip(known.or(new_point)) else { return Err(reply) };
@@ -227,7 +227,7 @@ impl Ingest {
         // Fails only if the task panicked or the runtime ends.
         created.unwrap_or_else(|error| Err(error.into())).map_err(|error| {
             tracing::error!(point = name, %error, "cannot create the publishing point");
-            Reply::error(&self.registry.config().policy, 500, "cannot create the publishing point")
+            Reply::error(&self.registry.config().policy, 500, "internal error: cannot create the publishing point")
         })
     }
 

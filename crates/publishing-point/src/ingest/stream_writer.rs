@@ -41,7 +41,9 @@ impl StreamWriter {
             tracing::warn!(
                 point = self.point.name(),
                 packet_size = header.packet_size(),
-                "packets too large for players that use MMS over HTTP, which receive nothing. Lower the muxer's packet size"
+                limit = framing::MAX_PAYLOAD,
+                "the packets are too large for MMS over HTTP: players that use it receive nothing. Lower the packet size \
+                 of the muxer to the limit"
             );
         }
         let (header, timeline) = self.point.begin(header);

@@ -223,7 +223,7 @@ fn session_error(error: SessionError) -> Answer {
             text(StatusCode::BAD_REQUEST, "the session with this client-id already has a stream\n")
         }
         SessionError::NoRandomness => {
-            text(StatusCode::INTERNAL_SERVER_ERROR, "no random numbers available for a session\n")
+            text(StatusCode::INTERNAL_SERVER_ERROR, "internal error: no random numbers available for a session\n")
         }
     }
 }
@@ -367,7 +367,10 @@ async fn log(path: &str, client: Option<u32>, line: Option<String>, body: Incomi
         None => match timeout(LOG_TIMEOUT, player_log::read(body)).await {
             Ok(Some(text)) => PlayerLog::of_xml(&text),
             Ok(None) | Err(_) => {
-                return text(StatusCode::PAYLOAD_TOO_LARGE, "the log is incomplete, too slow, or larger than 64 KiB\n");
+                return text(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "the player log is incomplete, arrived too slowly, or is larger than 64 KiB\n",
+                );
             }
         },
     };
@@ -379,8 +382,10 @@ async fn log(path: &str, client: Option<u32>, line: Option<String>, body: Incomi
 fn play_error(error: PlayError) -> Answer {
     match error {
         PlayError::UnknownPoint => text(StatusCode::NOT_FOUND, "no such publishing point\n"),
-        PlayError::NotPushed => text(StatusCode::SERVICE_UNAVAILABLE, "no active stream at this publishing point\n"),
-        PlayError::TooManyPlayers => text(StatusCode::SERVICE_UNAVAILABLE, "player limit reached\n"),
+        PlayError::NotPushed => text(StatusCode::SERVICE_UNAVAILABLE, "this publishing point has no active stream\n"),
+        PlayError::TooManyPlayers => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "the player limit of this server is reached\n")
+        }
     }
 }
 
@@ -397,9 +402,10 @@ fn access_denied(error: AccessDenied) -> Answer {
             let refusal = Refusal { reason: reason.into(), user };
             Answer::new(Handled::Refused(refusal), plain_text(StatusCode::FORBIDDEN, reason))
         }
-        AccessDenied::NoRandomness => {
-            text(StatusCode::INTERNAL_SERVER_ERROR, "no random numbers available for a challenge\n")
-        }
+        AccessDenied::NoRandomness => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal error: no random numbers available for an authentication challenge\n",
+        ),
     }
 }
 

@@ -49,7 +49,7 @@ fn unavailable(point: &PublishingPoint, error: SourceUnavailable) -> Answer {
     match error {
         SourceUnavailable::Failed { retry_in } => {
             let mut answer =
-                text(StatusCode::SERVICE_UNAVAILABLE, "the source of this publishing point is not available now\n");
+                text(StatusCode::SERVICE_UNAVAILABLE, "the source of this publishing point is currently unavailable\n");
             // Rounded up, so that a player that returns at that time finds the next attempt done.
             answer.response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_in.as_secs().saturating_add(1)));
             answer
@@ -58,9 +58,14 @@ fn unavailable(point: &PublishingPoint, error: SourceUnavailable) -> Answer {
             text(StatusCode::GATEWAY_TIMEOUT, "the source of this publishing point did not respond in time\n")
         }
         SourceUnavailable::Loop => {
-            tracing::warn!(point = point.name(), "player refused: its request has passed this point before");
-            point.activity().record_error("a relay requested the stream it is the source of: the sources form a loop");
-            let why = "this request comes from this publishing point itself: remove one `source` from the loop\n";
+            tracing::warn!(
+                point = point.name(),
+                "player refused: relay loop, its request has already passed this point. Remove one `source` entry from the loop"
+            );
+            point.activity().record_error(
+                "relay loop: the source of this point pulls from this point. Remove one `source` entry from the loop",
+            );
+            let why = "relay loop: this request comes from this publishing point itself. Remove one `source` entry from the loop\n";
             text(StatusCode::LOOP_DETECTED, why)
         }
     }

@@ -78,7 +78,7 @@ impl StatusListener {
                     },
                     Err(error) => {
                         if let Some(left_out) = failures.may_log(Instant::now()) {
-                            tracing::warn!(%error, left_out, "cannot accept connections to the status. {}", ACCEPT_REMEDY);
+                            tracing::warn!(%error, left_out, "cannot accept connections to the status address. {}", ACCEPT_REMEDY);
                         }
                         sleep(ACCEPT_RETRY_DELAY).await;
                     }
@@ -105,7 +105,7 @@ async fn serve(
         async move {
             let answer = status.answer_own(peer, caller, &request).await;
             let response = answer.unwrap_or_else(|| {
-                let mut response = Response::new(Body::full("this address serves only the status\n"));
+                let mut response = Response::new(Body::full("this address serves only the status of the server\n"));
                 *response.status_mut() = StatusCode::NOT_FOUND;
                 response
             });

@@ -34,15 +34,17 @@ type Row = (&'static str, &'static str, Option<Unit>, fn(&PointStatus) -> u64);
 
 /// Current values of each point.
 const GAUGES: &[Row] = &[
-    ("asf_point_pushed", "Whether an encoder is pushing", None, |point| u64::from(point.state == State::Pushed)),
+    ("asf_point_pushed", "1 if an encoder is pushing, otherwise 0", None, |point| {
+        u64::from(point.state == State::Pushed)
+    }),
     (
         "asf_point_sessions_open",
         "Current push sessions, including one that waits for a disconnected encoder",
         None,
         |point| u64::from(point.state != State::Idle),
     ),
-    ("asf_point_players_connected", "Current players", None, |point| point.players.count),
-    ("asf_point_problems", "Problems that the point has now", None, |point| point.problems.len() as u64),
+    ("asf_point_players_connected", "Players that are connected now", None, |point| point.players.count),
+    ("asf_point_problems", "Number of current problems of the point", None, |point| point.problems.len() as u64),
 ];
 
 /// The same, of the points that have it, and with a fraction.
@@ -52,7 +54,7 @@ type TimeRow = (&'static str, &'static str, Unit, fn(&ServerStatus, &PointStatus
 const OPTIONAL_GAUGES: &[TimeRow] = &[
     (
         "asf_point_waiting",
-        "How long the push session has been waiting for its encoder",
+        "Time for which the push session has been waiting for its encoder",
         Unit::Seconds,
         |status, point| {
             let since = point.pusher.as_ref()?.waiting_since_ms;
@@ -62,22 +64,26 @@ const OPTIONAL_GAUGES: &[TimeRow] = &[
     ("asf_point_last_packet_timestamp", "Unix time of the latest data packet", Unit::Seconds, |_, point| {
         Some(point.last_packet_ms? as f64 / 1000.0)
     }),
-    ("asf_point_recording_free", "Bytes that can still be written where the point records", Unit::Bytes, |_, point| {
+    ("asf_point_recording_free", "Free disk space for the point's recordings", Unit::Bytes, |_, point| {
         Some(point.recordings.free_bytes? as f64)
     }),
 ];
 
 /// Totals of each point since it was created.
 const COUNTERS: &[Row] = &[
-    ("asf_point_sessions", "Push sessions", None, |point| point.totals.sessions),
+    ("asf_point_sessions", "Push sessions opened", None, |point| point.totals.sessions),
     ("asf_point_headers", "Stream headers received", None, |point| point.totals.headers),
     ("asf_point_packets_received", "Data packets received", None, |point| point.totals.packets),
     ("asf_point_received", "Bytes of the data packets received", Some(Unit::Bytes), |point| point.totals.bytes),
-    ("asf_point_breaks", "Encoders' connections lost in mid-stream", None, |point| point.totals.breaks),
-    ("asf_point_resumes", "Pushes that continued after a lost connection", None, |point| point.totals.resumes),
-    ("asf_point_players", "Players", None, |point| point.totals.players),
-    ("asf_point_sent", "Bytes handed to players", Some(Unit::Bytes), |point| point.totals.bytes_sent),
-    ("asf_point_packets_lost", "Data packets that slow players missed", None, |point| point.totals.packets_lost),
+    ("asf_point_breaks", "Connections of encoders that were lost in mid-stream", None, |point| point.totals.breaks),
+    ("asf_point_resumes", "Push sessions that an encoder continued after a lost connection", None, |point| {
+        point.totals.resumes
+    }),
+    ("asf_point_players", "Players that have joined", None, |point| point.totals.players),
+    ("asf_point_sent", "Bytes sent to players", Some(Unit::Bytes), |point| point.totals.bytes_sent),
+    ("asf_point_packets_lost", "Data packets that were skipped for players that were too slow", None, |point| {
+        point.totals.packets_lost
+    }),
 ];
 
 /// A metric of each relay of a point.
@@ -85,10 +91,13 @@ type ForwardRow = (&'static str, &'static str, Option<Unit>, fn(&ForwardStatus) 
 
 /// Current values of each relay.
 const FORWARD_GAUGES: &[ForwardRow] = &[
-    ("asf_forward_streaming", "Whether data flows to the server that the point forwards to", None, |forward| {
-        u64::from(forward.state == "streaming")
-    }),
-    ("asf_forward_failures_in_a_row", "Attempts to forward that have failed since the last success", None, |forward| {
+    (
+        "asf_forward_streaming",
+        "1 if data flows to the server that the point forwards to, otherwise 0",
+        None,
+        |forward| u64::from(forward.state == "streaming"),
+    ),
+    ("asf_forward_failures_in_a_row", "Consecutive failed attempts to forward", None, |forward| {
         u64::from(forward.failures)
     }),
 ];
@@ -99,7 +108,7 @@ const FORWARD_COUNTERS: &[ForwardRow] = &[
     ("asf_forward_sent", "Bytes forwarded", Some(Unit::Bytes), |forward| forward.bytes),
     (
         "asf_forward_packets_lost",
-        "Data packets that the other server missed, because it was slow or disconnected",
+        "Data packets that were not forwarded because the other server was too slow or disconnected",
         None,
         |forward| forward.packets_lost,
     ),
@@ -117,16 +126,13 @@ type SourceRow = (&'static str, &'static str, Option<Unit>, fn(&SourceStatus) ->
 
 /// Current values of each source.
 const SOURCE_GAUGES: &[SourceRow] = &[
-    (
-        "asf_source_streaming",
-        "Whether the stream arrives from the server that the point pulls it from",
-        None,
-        |source| u64::from(source.state == "streaming"),
-    ),
-    ("asf_source_failures_in_a_row", "Attempts to pull that have failed since the last success", None, |source| {
+    ("asf_source_streaming", "1 if the stream arrives from the origin, otherwise 0", None, |source| {
+        u64::from(source.state == "streaming")
+    }),
+    ("asf_source_failures_in_a_row", "Consecutive failed attempts to pull", None, |source| {
         u64::from(source.failures_in_a_row)
     }),
-    ("asf_source_players_waiting", "Players that wait for the pulled stream to begin", None, |source| {
+    ("asf_source_players_waiting", "Players that are waiting for the pulled stream to begin", None, |source| {
         source.players_waiting as u64
     }),
 ];
@@ -134,9 +140,9 @@ const SOURCE_GAUGES: &[SourceRow] = &[
 /// Totals of each source.
 const SOURCE_COUNTERS: &[SourceRow] = &[
     ("asf_source_attempts", "Attempts to pull the stream", None, |source| source.attempts),
-    ("asf_source_connects", "Times that the pulled stream began", None, |source| source.connects),
-    ("asf_source_ends", "Times that the origin ended the pulled stream", None, |source| source.ends),
-    ("asf_source_duplicates", "Data packets that arrived twice, around a lost connection", None, |source| {
+    ("asf_source_connects", "Number of times that the pulled stream began", None, |source| source.connects),
+    ("asf_source_ends", "Number of times that the origin ended the pulled stream", None, |source| source.ends),
+    ("asf_source_duplicates", "Data packets that the origin sent again after a lost connection", None, |source| {
         source.duplicates
     }),
 ];
@@ -151,19 +157,19 @@ impl Collector for Metrics {
         let uptime = ConstGauge::new(status.uptime_ms as f64 / 1000.0);
         uptime.encode(encoder.encode_descriptor(
             "asf_server_uptime",
-            "How long the server has been running",
+            "Time for which the server has been running",
             Some(&Unit::Seconds),
             uptime.metric_type(),
         )?)?;
         let failures = ConstCounter::new(status.accept_failures);
         failures.encode(encoder.encode_descriptor(
             "asf_server_accept_failures",
-            "Attempts to accept a connection that failed, such as for want of file descriptors",
+            "Failed attempts to accept a connection, for example because the process had no free file descriptor",
             None,
             failures.metric_type(),
         )?)?;
         let failed_logins = ConstCounter::new(status.failed_logins.count);
-        let help = "Log-ins that failed";
+        let help = "Failed logins";
         failed_logins.encode(encoder.encode_descriptor(
             "asf_server_failed_logins",
             help,
@@ -213,8 +219,12 @@ impl Collector for Metrics {
                 ConstCounter::new(value(source)).encode(family.encode_family(&labels)?)?;
             }
         }
-        let mut failures =
-            encoder.encode_descriptor("asf_source_failures", "Failed pulls, by kind", None, MetricType::Counter)?;
+        let mut failures = encoder.encode_descriptor(
+            "asf_source_failures",
+            "Failed attempts to pull, by kind of failure",
+            None,
+            MetricType::Counter,
+        )?;
         for (point, source) in sources() {
             for (kind, count) in &source.failures {
                 let labels = [("point", point), ("location", source.location.as_str()), ("kind", kind)];

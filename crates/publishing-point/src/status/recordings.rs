@@ -44,14 +44,21 @@ impl Downloads {
     /// Returns the file of this name as far as it is written. For any name, only files of the point's recorder are
     /// returned.
     pub(super) async fn answer(&self, point: &PublishingPoint, name: &str, method: &Method) -> Response<Body> {
-        let unknown = || refusal(StatusCode::NOT_FOUND, "no such recording");
+        let unknown = || {
+            refusal(
+                StatusCode::NOT_FOUND,
+                "no such recording; only recordings that the server has made since its start can be downloaded",
+            )
+        };
         let files = point.stats().recordings;
         let Some(path) = files.iter().find(|path| path.file_name().is_some_and(|file| file == name)) else {
             return unknown();
         };
         let Ok(permit) = Arc::clone(&self.0).try_acquire_owned() else {
-            let mut response =
-                refusal(StatusCode::SERVICE_UNAVAILABLE, "too many downloads of recordings are in progress");
+            let mut response = refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many downloads of recordings are in progress; try again later",
+            );
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
             return response;
         };
@@ -59,7 +66,7 @@ impl Downloads {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return unknown(),
             Err(error) => {
-                tracing::warn!(point = point.name(), file = name, %error, "cannot read a recording");
+                tracing::warn!(point = point.name(), file = name, %error, "cannot open a recording for a download");
                 return refusal(StatusCode::INTERNAL_SERVER_ERROR, "the recording cannot be read");
             }
         };
@@ -112,7 +119,7 @@ impl BodyStream for FileBody {
         match Pin::new(&mut self.file).poll_read(context, &mut buffer) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(error)) => {
-                tracing::warn!(%error, "cannot read a recording to its end");
+                tracing::warn!(%error, "download of a recording failed: cannot read the file to its end");
                 Poll::Ready(None)
             }
             Poll::Ready(Ok(())) => {

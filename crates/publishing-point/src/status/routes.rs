@@ -156,7 +156,7 @@ impl Status {
             return (request.uri().path() != "/").then(|| {
                 refusal(
                     StatusCode::FORBIDDEN,
-                    "the status of this server is not available to you; see its setting `status`",
+                    "this client may not see the status of this server; the server's setting `status` decides which clients may",
                 )
             });
         }
@@ -269,8 +269,8 @@ impl Status {
             return Ok(None);
         }
         let forbidden = || {
-            let text = "only clients on the server's machine and users with the right `operate` may do this, and not from \
-                        a page of another web site";
+            let text = "only clients on the server's machine and users with the right `operate` may do this, and only from \
+                        the server's own page";
             Box::new(refusal(StatusCode::FORBIDDEN, text))
         };
         if !is_same_origin(headers) {
@@ -338,7 +338,7 @@ impl Status {
                 Err(None)
             }
             Err(AccessDenied::NoRandomness) => {
-                let text = "no random numbers available for a challenge";
+                let text = "internal error: no random numbers available for an authentication challenge";
                 Err(Some(Box::new(refusal(StatusCode::INTERNAL_SERVER_ERROR, text))))
             }
             Err(AccessDenied::Unauthenticated(Unauthorized { challenges, stale, user })) => {

@@ -141,7 +141,7 @@ fn wrong_passwords_block_an_address() {
         assert_eq!(status, 429, "{answer}");
         let wait = answer.split("Retry-After: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap();
         assert!((300..=361).contains(&wait.parse::<u32>().unwrap()), "an hour for ten: {wait}");
-        assert!(answer.contains("too many wrong passwords") && !answer.contains("WWW-Authenticate"), "{answer}");
+        assert!(answer.contains("too many failed logins") && !answer.contains("WWW-Authenticate"), "{answer}");
     }
     assert_eq!(ask(&server, FAR, &setup("concert", "")).0, 401, "a request without credentials is not a failed login");
     assert_eq!(ask(&server, NEAR, &setup("concert", RIGHT)).0, 204);

@@ -16,12 +16,14 @@ pub fn start(filter: Option<&str>, format: LogFormat) -> Result<(), Box<dyn Erro
     // A single word that is not a level would be taken as the name of a module, and would silence all others.
     let is_slip = |part: &&str| !part.contains('=') && part.parse::<LevelFilter>().is_err();
     if let Some(part) = text.split(',').map(str::trim).find(is_slip) {
-        return Err(
-            format!("log `{text}`: `{part}` is not a log level: write error, warn, info, debug or trace").into()
-        );
+        return Err(format!(
+            "invalid value `{text}` of `log`: `{part}` is not a log level; write error, warn, info, debug or trace"
+        )
+        .into());
     }
-    let filter = EnvFilter::try_new(text)
-        .map_err(|error| format!("log `{text}`: {error}: write error, warn, info, debug or trace"))?;
+    let filter = EnvFilter::try_new(text).map_err(|error| {
+        format!("invalid value `{text}` of `log`: {error}; write error, warn, info, debug or trace")
+    })?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),

@@ -108,7 +108,7 @@ fn reload_config(arguments: &Arguments, server: &Server) {
     let outcome = read.map_err(|error| error.to_string());
     match outcome.and_then(|config| server.reload(config).map_err(|error| error.to_string())) {
         Ok(()) => tracing::info!("configuration reloaded"),
-        Err(error) => tracing::error!(%error, "reload failed: the old configuration stays in force"),
+        Err(error) => tracing::error!(%error, "reload failed; the old configuration remains in use"),
     }
     notify_systemd(&[NotifyState::Ready]);
 }
@@ -117,7 +117,8 @@ fn reload_config(arguments: &Arguments, server: &Server) {
 fn warn_if_no_points(config: &Config) {
     if config.points.is_empty() {
         tracing::warn!(
-            "no publishing point configured: every push is refused. Name one with --point or in the configuration file"
+            "no publishing point configured: every push is refused. Add one with --point, or as `[point.NAME]` in the \
+             configuration file"
         );
     }
 }
@@ -125,7 +126,7 @@ fn warn_if_no_points(config: &Config) {
 /// Reports the state of the service to systemd, if systemd has started it.
 fn notify_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "cannot notify systemd");
+        tracing::warn!(%error, "cannot report the state of the service to systemd");
     }
 }
 

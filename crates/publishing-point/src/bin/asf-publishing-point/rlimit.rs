@@ -15,11 +15,13 @@ pub fn raise_fd_limit(connections: usize) {
             tracing::warn!(
                 limit,
                 connections,
-                "the limit of file descriptors is too low for the configured number of connections. Raise it (LimitNOFILE, \
-             ulimit -Hn), or lower max-players or max-connections"
+                "the limit of file descriptors is too low for the configured number of connections. Raise it (LimitNOFILE in \
+                 the systemd unit, ulimit -Hn), or lower `max-players` or `max-connections`"
             )
         }
         Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "cannot raise RLIMIT_NOFILE"),
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the limit of file descriptors (RLIMIT_NOFILE); the server may accept fewer connections than configured")
+        }
     }
 }

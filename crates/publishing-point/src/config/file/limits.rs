@@ -142,7 +142,7 @@ mod tests {
     fn errors_name_the_line_and_the_cause() {
         for (text, words) in [
             ("[bounds]\nmax-connection = 1", &["line 2", "unknown field `max-connection`"][..]),
-            ("allow-push = ['10.1.2.3/8']", &["line 1", "the network is 10.0.0.0/8"]),
+            ("allow-push = ['10.1.2.3/8']", &["line 1", "write 10.0.0.0/8 for the network"]),
             ("allow-play = '10.0.0.0/8'", &["line 1", "expected a sequence"]),
             ("[bounds]\nmax-head-bytes = '1KiB'", &["`max-head-bytes`", "2048"]),
             ("[bounds]\nhead-timeout = '0s'", &["`head-timeout`", "less than 1"]),

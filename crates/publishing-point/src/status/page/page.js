@@ -166,7 +166,7 @@ class PointView {
     this.text("pusher-user", pusher.user ?? "");
     const { waiting_since_ms: since, session_ends_ms: end } = pusher;
     this.text("pusher-wait", since === null ? ""
-      : `Not sending since ${clock(since)}. The session ends at ${clock(end)} (in ${duration(end - now)}) unless the encoder returns.`);
+      : `Waiting for the encoder since ${clock(since)}. The session ends at ${clock(end)} (in ${duration(end - now)}) unless the encoder returns.`);
   }
 
   urls({ push, play }) {
@@ -243,7 +243,7 @@ class PointView {
     if (totals.players > 0) {
       fact("Players in total", number.format(totals.players));
       fact("Sent", bytes(totals.bytes_sent));
-      fact("Lost by players", totals.packets_lost === 0 ? "nothing" : count(totals.packets_lost, "packet"), totals.packets_lost > 0);
+      fact("Lost by slow players", totals.packets_lost === 0 ? "none" : count(totals.packets_lost, "packet"), totals.packets_lost > 0);
     }
     this.lists.facts.hidden = facts.length === 0;
     list(this.lists.facts, facts, () => {
@@ -282,7 +282,7 @@ class PointView {
       cells[5].classList.toggle("warn", player.lag_ms >= 1000 && (state === "pushed" || state === "pulled"));
     });
     const more = players.count - players.listed.length;
-    this.text("more-players", more > 0 ? `and ${count(more, "player")} more (with less loss)` : "");
+    this.text("more-players", more > 0 ? `and ${count(more, "other player")} (with fewer lost packets)` : "");
   }
 
   source(source) {
@@ -308,8 +308,8 @@ class PointView {
     }, (item, forward) => {
       const [location, how, cause] = item.children;
       const parts = [forward.state, rate(forward.bit_rate), bytes(forward.bytes)];
-      if (forward.packets_lost > 0) parts.push(`missed ${count(forward.packets_lost, "packet")}`);
-      if (forward.packets_uncertain > 0) parts.push(`${count(forward.packets_uncertain, "packet")} uncertain`);
+      if (forward.packets_lost > 0) parts.push(`${count(forward.packets_lost, "packet")} not relayed`);
+      if (forward.packets_uncertain > 0) parts.push(`${count(forward.packets_uncertain, "packet")} may not have arrived`);
       if (forward.lag_ms >= 1000) parts.push(`${lag(forward.lag_ms)} behind`);
       put(location, forward.location);
       put(how, parts.join(" · "));
@@ -402,7 +402,7 @@ function logins({ count: amount, last }) {
   byId("logins").hidden = amount === 0;
   if (last === null) return;
   const user = last.user === null ? "" : ` as “${last.user}”`;
-  put(byId("logins"), `${count(amount, "failed log-in")}. The last: ${clock(last.time_ms)} from ${last.address}${user}, for ${last.path}`);
+  put(byId("logins"), `${count(amount, "failed login")}. The latest: ${clock(last.time_ms)} from ${last.address}${user}, for ${last.path}`);
 }
 
 function show(status) {
@@ -461,7 +461,7 @@ async function ask() {
   } catch (error) {
     const since = lastAnswer === null ? "" : ` since ${clock(lastAnswer)}`;
     const refused = error instanceof TypeError || error.name === "TimeoutError" || error instanceof SyntaxError ? "" : `: ${error.message}`;
-    lost = `No answer from the server${since}${refused}. This page keeps trying.`;
+    lost = `No answer from the server${since}${refused}. This page tries again each second.`;
     showLink("lost", "No answer");
   }
   alarm();

@@ -98,6 +98,6 @@ export class Plot {
     this.last.setAttribute("cx", x(values.length - 1));
     this.last.setAttribute("cy", y(now));
     const peak = rate(Math.max(0, ...values));
-    this.svg.setAttribute("aria-label", `${this.what}: ${rate(now)} now, at most ${peak} in the last two minutes`);
+    this.svg.setAttribute("aria-label", `${this.what}: ${rate(now)} now, maximum ${peak} in the last two minutes`);
   }
 }
