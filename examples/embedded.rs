@@ -20,11 +20,11 @@ fn main() -> Result<(), Box<dyn Error>> {
          ! identity single-segment=true ! asfmux streamable=true ! asfpushsink name=push",
     )?
     .downcast::<gst::Pipeline>()
-    .map_err(|_| "the description is one of a pipeline")?;
-    let push = pipeline.by_name("push").ok_or("the pipeline has no push")?;
+    .map_err(|_| "the description is not a pipeline")?;
+    let push = pipeline.by_name("push").ok_or("the pipeline has no element named push")?;
     push.set_property("location", location);
 
-    let bus = pipeline.bus().ok_or("a pipeline has a bus")?;
+    let bus = pipeline.bus().ok_or("the pipeline has no bus")?;
     pipeline.set_state(gst::State::Playing)?;
     let end = bus.timed_pop_filtered(gst::ClockTime::NONE, &[gst::MessageType::Eos, gst::MessageType::Error]);
     let stats = push.property::<gst::Structure>("stats");

@@ -22,7 +22,7 @@ def on_status(_sink, destination, status, hresult, _details):
 
 
 def on_should_reconnect(_sink, destination, error):
-    """Called before each retry, on a thread of its own. Return True to retry: None and exceptions count as False."""
+    """Called before each retry, on a separate thread. Return True to retry: None and exceptions count as False."""
     print(f"{destination.get_name()}: {error.get_string('text')}. Remedy: {error.get_string('remedy')}")
     return error.get_string("hresult-name") != "NS_E_SERVER_ACCESSDENIED"
 

@@ -4,7 +4,7 @@
  *   cc examples/push.c -o push $(pkg-config --cflags --libs gstreamer-1.0)
  *   ./push concert.wmv http://localhost:8080/concert http://localhost:8081/concert
  *
- * Ctrl-C ends the stream at all of them; a second one does not wait for that.
+ * Ctrl-C sends the end of the stream to all of them; a second Ctrl-C quits without waiting for it.
  *
  * With -DSTATIC_PLUGIN, and linked with the static library of scripts/cinstall, the plugin is a part of the program.
  */
@@ -25,9 +25,9 @@ static gchar **arguments = NULL;
 
 static const GOptionEntry options[] = {
   {"template", 't', 0, G_OPTION_ARG_STRING, &template_url,
-      "Publishing point that gives new ones their settings", "URL"},
+      "Publishing point to copy settings from when a new one is created", "URL"},
   {"auto-destroy", 'a', 0, G_OPTION_ARG_NONE, &auto_destroy,
-      "Let the server remove the publishing points at the end", NULL},
+      "Ask the server to remove the publishing points at the end of the push", NULL},
   {G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &arguments, NULL,
       "FILE URL..."},
   {NULL}
@@ -42,7 +42,7 @@ typedef struct
 } Push;
 
 /* IWMStatusCallback::OnStatus: the numbers are those of WMT_STATUS, `hresult` is the HRESULT, the last
- * argument is what Advise was given. As there, this is no thread of the application's. */
+ * argument is what Advise was given. As there, this is not a thread of the application. */
 static void
 on_status (GstElement * sink, GstObject * destination, gint status,
     guint hresult, const GstStructure * info, gpointer statuses)
@@ -70,7 +70,7 @@ ask (const gchar * question)
 }
 
 /* IWMCredentialCallback::AcquireCredentials: `question` has its realm, site, and whether the password
- * will be readable on its way. The element waits on a thread of its own, other destinations go on. */
+ * is sent in clear text. The element waits on a separate thread; other destinations continue. */
 static GstStructure *
 on_request_credentials (GstElement * sink, GstObject * destination,
     const GstStructure * question, gpointer user_data)
@@ -78,11 +78,11 @@ on_request_credentials (GstElement * sink, GstObject * destination,
   GstStructure *answer = NULL;
   gchar *user, *password = NULL;
 
-  g_print ("%s, %s wants to know who pushes\n", GST_OBJECT_NAME (destination),
-      gst_structure_get_string (question, "site"));
+  g_print ("%s: %s requires a user name and a password\n",
+      GST_OBJECT_NAME (destination), gst_structure_get_string (question, "site"));
   user = ask ("user name");
   if (user)
-    password = ask ("password (it will be seen here)");
+    password = ask ("password (shown as you type)");
   if (password)
     answer = gst_structure_new ("credentials", "user-id", G_TYPE_STRING, user,
         "user-pw", G_TYPE_STRING, password, NULL);
@@ -119,8 +119,8 @@ on_message (GstBus * bus, GstMessage * message, gpointer user_data)
   return G_SOURCE_CONTINUE;
 }
 
-/* IWMWriter::EndWriting, and IWMWriterPushSink::EndSession on each push sink: EOS goes down behind the
- * last packet, and its message comes back when the publishing points have been told of the end. */
+/* IWMWriter::EndWriting, and IWMWriterPushSink::EndSession on each push sink: EOS follows the last
+ * packet, and its message arrives when the end of the stream was sent to the publishing points. */
 static gboolean
 on_interrupt (gpointer user_data)
 {
@@ -202,7 +202,7 @@ main (int argc, char **argv)
   /* WMCreateWriterPushSink */
   sink = gst_element_factory_make ("asfpushsink", NULL);
   if (sink == NULL) {
-    g_printerr ("there is no asfpushsink; set GST_PLUGIN_PATH to the directory of its plugin\n");
+    g_printerr ("the element asfpushsink was not found; set GST_PLUGIN_PATH to the directory of its plugin\n");
     return EXIT_FAILURE;
   }
 
@@ -240,7 +240,7 @@ main (int argc, char **argv)
     g_main_loop_unref (push.loop);
   }
 
-  /* IWMWriterPushSink::Disconnect, where the stream has not ended by itself. */
+  /* IWMWriterPushSink::Disconnect, if the stream has not ended yet. */
   gst_element_set_state (push.pipeline, GST_STATE_NULL);
   /* IWMRegisterCallback::Unadvise */
   g_signal_handler_disconnect (sink, advised);

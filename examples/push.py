@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Pushes an ASF file in real time to publishing points, and says how it goes.
+"""Pushes an ASF file in real time to publishing points, and prints each state change.
 
 usage: push.py FILE URL...
 
-Ctrl-C ends the stream at all of them; a second one does not wait for that.
+Ctrl-C sends the end of the stream to all publishing points; a second Ctrl-C quits without waiting for it.
 """
 
 import getpass
@@ -17,17 +17,17 @@ from gi.repository import GLib, GObject, Gst
 
 
 def element(kind):
-    """A new element; without its plugin there is none."""
+    """Creates an element; exits with a message if its plugin is not found."""
     made = Gst.ElementFactory.make(kind)
     if made is None:
-        sys.exit(f"there is no {kind}; set GST_PLUGIN_PATH to the directory of its plugin")
+        sys.exit(f"the element {kind} was not found; set GST_PLUGIN_PATH to the directory of its plugin")
     return made
 
 
 def credentials(_sink, destination, question):
-    """Answers who is pushing. The element waits for it on a thread of its own, other destinations go on."""
+    """Returns the user's credentials. The element waits on a separate thread; other destinations continue meanwhile."""
     place = f"{destination.get_name()}, {question.get_string('site')}, {question.get_string('scheme')}"
-    readable = ", readable on its way" if question.get_value("clear-text") else ""
+    readable = " (it is sent in clear text)" if question.get_value("clear-text") else ""
     try:
         user = input(f"user name for {place}: ")
         password = getpass.getpass(f"password{readable}: ")
@@ -40,7 +40,7 @@ def credentials(_sink, destination, question):
 
 
 class Push:
-    """One stream on its way to its publishing points."""
+    """One stream that is pushed to publishing points."""
 
     def __init__(self, file, locations):
         self.loop = GLib.MainLoop()
@@ -64,7 +64,7 @@ class Push:
                 sys.exit(why)
 
     def run(self):
-        """Returns when the stream has ended: None, or why it had to."""
+        """Returns when the stream has ended: None, or the text of the error that ended it."""
         self.bus.add_signal_watch()
         self.bus.connect("message", self.on_message)
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -75,7 +75,7 @@ class Push:
         return self.failure
 
     def end(self):
-        """EOS goes down behind the last packet, and the publishing points are told of the end."""
+        """Sends EOS: the element sends the rest of the stream and its end to the publishing points."""
         if self.ending:
             self.stop("quit before all publishing points were notified of the end of the stream")
         self.ending = True
@@ -98,7 +98,7 @@ class Push:
 
 
 def told(status):
-    """A step in words: who, what, with which outcome, and what comes next."""
+    """Returns a state change as text: destination, step, result, and the next attempt."""
     step = status.get_value("status").value_nick
     line = f"{status.get_string('destination')} {step} {status.get_string('hresult-name')}"
     if status.has_field("retry-in"):

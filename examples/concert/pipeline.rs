@@ -35,12 +35,12 @@ impl Concert {
         let pipeline = gst::parse::launch(if file.is_some() { FILE } else { ENCODER })?;
         let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| "the description is not a pipeline")?;
         if let Some(file) = file {
-            pipeline.by_name("file").ok_or("no filesrc")?.set_property("location", file);
+            pipeline.by_name("file").ok_or("the pipeline has no filesrc")?.set_property("location", file);
         }
-        let push = pipeline.by_name("push").ok_or("no asfpushsink")?;
+        let push = pipeline.by_name("push").ok_or("the pipeline has no asfpushsink")?;
         push.set_property("locations", locations.join(" "));
         push.set_property("stats-update-interval", STATS_INTERVAL);
-        let bus = pipeline.bus().ok_or("no bus")?;
+        let bus = pipeline.bus().ok_or("the pipeline has no bus")?;
         Ok(Self { pipeline, push, bus })
     }
 

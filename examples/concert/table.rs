@@ -107,7 +107,9 @@ impl Screen {
         let last = Text::from_iter(last.map(|line| Line::raw(line.as_str())));
         frame.render_widget(Paragraph::new(last).block(Block::new().title("steps".bold())), steps);
         let bottom_line = match self.keys.typed() {
-            Some(typed) => Line::from(vec!["URL to add (Enter, Esc): ".bold(), typed.into(), "█".into()]),
+            Some(typed) => {
+                Line::from(vec!["URL to add (Enter = add, Esc = cancel): ".bold(), typed.into(), "█".into()])
+            }
             None => HELP.dim().into(),
         };
         frame.render_widget(bottom_line, bottom);
@@ -140,7 +142,7 @@ impl Screen {
         let hidden = (self.selected + 1).saturating_sub(shown) * 2;
         let table = Table::new(rows.skip(hidden), COLUMNS.map(|(_, width)| width))
             .header(TableRow::new(COLUMNS.map(|(title, _)| title)).bold())
-            .block(Block::new().title("one stream, its publishing points".bold()));
+            .block(Block::new().title("publishing points".bold()));
         frame.render_widget(table, area);
     }
 }

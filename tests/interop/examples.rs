@@ -207,7 +207,9 @@ fn concert_takes_keys() {
     };
     until("two publishing points", || is("dest_0", "streaming") && is("dest_1", "streaming"));
     terminal.press("a");
-    until("the spare one is offered", || terminal.screen().contains(&format!("URL to add (Enter, Esc): {spare}")));
+    until("the spare one is offered", || {
+        terminal.screen().contains(&format!("URL to add (Enter = add, Esc = cancel): {spare}"))
+    });
     terminal.press("\r");
     until("it is added", || is("dest_2", "streaming"));
     terminal.press("\x1b[B\x1b[B");
