@@ -8,6 +8,7 @@
 //! The buffer does not depend on a runtime: readers wait with `std::task::Waker`, the writer with a condition variable,
 //! and no lock is held during either wait.
 
+mod follower;
 mod lag;
 mod reader;
 mod ring;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
+pub use follower::Follower;
 pub use lag::Lag;
 pub use reader::{Acknowledged, NextPacket, Progress, Reader, ReaderMonitor};
 pub use ring::Batch;
@@ -183,6 +185,8 @@ struct ReaderState {
     /// Wakes the reader's task when `wake_at` bytes are available, or at the end.
     waker: Option<Waker>,
     wake_at: u64,
+    /// The slot of the reader that this one follows; see [`Reader::lead`].
+    follows: Option<usize>,
     /// Wakes the reader's task when it lags beyond its limits.
     overrun_waker: Option<Waker>,
     /// Wakes the reader's task when packets are dropped.
@@ -367,6 +371,11 @@ impl ReaderState {
             && (ring.bytes_after(self.next) >= bytes || limits.used_by(&self.lag(ring)) >= BATCH_BELOW)
     }
 
+    /// Like [`ReaderState::has_batch`], but no packets are available to the owner of a reader that follows another.
+    fn has_own(&self, bytes: u64, ring: &Ring, default: Limits) -> bool {
+        self.follows.is_none() && self.has_batch(bytes, ring, default)
+    }
+
     /// Returns the sequence number after the last packet that the reader may take now.
     fn head(&self, ring: &Ring) -> u64 {
         self.end.map_or(ring.head(), |end| end.min(ring.head()))
@@ -450,7 +459,7 @@ impl State {
         let Self { ring, readers, ended, limits, .. } = self;
         let mut due = Vec::new();
         for reader in readers.iter_mut().flatten() {
-            if reader.waker.is_some() && (*ended || reader.has_batch(reader.wake_at, ring, *limits)) {
+            if reader.waker.is_some() && (*ended || reader.has_own(reader.wake_at, ring, *limits)) {
                 due.extend(reader.waker.take());
             }
             if reader.overrun_waker.is_some() && (reader.resync_due || reader.exceeds_limits(ring, *limits)) {

@@ -31,20 +31,20 @@ pub struct NextPacket {
 
 /// A reader of the buffer.
 pub struct Reader {
-    slot: Arc<Slot>,
+    pub(super) slot: Arc<Slot>,
 }
 
 /// Reads a reader's progress and sets its end, from any thread, even after the reader was dropped.
 #[derive(Clone)]
 pub struct ReaderMonitor {
-    slot: Arc<Slot>,
+    pub(super) slot: Arc<Slot>,
 }
 
 /// A reader's slot, which is freed when the reader and its monitors are dropped.
-struct Slot {
-    buffer: Arc<PacketBuffer>,
+pub(super) struct Slot {
+    pub(super) buffer: Arc<PacketBuffer>,
     /// Index in `State::readers`.
-    index: usize,
+    pub(super) index: usize,
 }
 
 /// The packets that a reader has taken, missed and not taken yet.
@@ -109,7 +109,7 @@ impl Reader {
     }
 
     /// Waits until there is a packet to take and at least `min_bytes` of packets, or half of what the limits allow, or
-    /// the end.
+    /// the end. While the reader follows another, it waits only for the end; see [`Reader::lead`].
     ///
     /// A caller that collects batches passes a `min_bytes` greater than 0, and must add its own timeout.
     pub async fn ready(&self, min_bytes: u64) {
@@ -119,7 +119,7 @@ impl Reader {
                 let ended = state.has_end(index);
                 let State { ring, readers, limits, .. } = state;
                 let Some(reader) = readers.get_mut(index).and_then(Option::as_mut) else { return Poll::Ready(()) };
-                if ended || reader.has_batch(min_bytes, ring, *limits) {
+                if ended || reader.has_own(min_bytes, ring, *limits) {
                     return Poll::Ready(());
                 }
                 reader.wake_at = min_bytes;
@@ -210,10 +210,7 @@ impl Reader {
             batch.starts = reader.starts_at == Some(next);
             // Reported with the first batch after the gap, and only once.
             batch.skipped = reader.take_dropped();
-            reader.next += batch.sizes.len() as u64;
-            reader.position += batch.len();
-            reader.taken += batch.sizes.len() as u64;
-            reader.padding_saved += batch.padding_saved;
+            reader.advance(batch.sizes.len() as u64, batch.len(), batch.padding_saved);
             // For a reader that does not keep packets, those taken count as arrived.
             if !reader.options.keeps_unacknowledged || reader.policy(*policy) != DropPolicy::Block {
                 reader.acknowledged = reader.next;
@@ -389,7 +386,7 @@ impl Reader {
     }
 
     /// Calls `f` with the locked state of the buffer and the index of the slot.
-    fn with<R>(&self, f: impl FnOnce(&mut State, usize) -> R) -> R {
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut State, usize) -> R) -> R {
         self.slot.with(f)
     }
 }
@@ -417,6 +414,7 @@ impl ReaderMonitor {
             let head = state.ring.head();
             let reader = state.reader(index)?;
             reader.end = Some(head);
+            reader.follows = None;
             reader.waker.take()
         });
         if let Some(waker) = waker {
@@ -431,7 +429,7 @@ impl ReaderMonitor {
 }
 
 impl Slot {
-    fn with<R>(&self, f: impl FnOnce(&mut State, usize) -> R) -> R {
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut State, usize) -> R) -> R {
         f(&mut self.buffer.lock(), self.index)
     }
 
@@ -469,7 +467,7 @@ impl Drop for Slot {
 }
 
 impl State {
-    fn reader(&mut self, index: usize) -> Option<&mut ReaderState> {
+    pub(super) fn reader(&mut self, index: usize) -> Option<&mut ReaderState> {
         self.readers.get_mut(index)?.as_mut()
     }
 
@@ -537,6 +535,14 @@ impl ReaderState {
         }
     }
 
+    /// Moves the reader past packets that were taken, without acknowledging them.
+    pub(super) fn advance(&mut self, packets: u64, bytes: u64, padding_saved: u64) {
+        self.next += packets;
+        self.position += bytes;
+        self.taken += packets;
+        self.padding_saved += padding_saved;
+    }
+
     /// Returns the number of packets dropped since the last report to the owner.
     fn take_dropped(&mut self) -> u64 {
         self.dropped - std::mem::replace(&mut self.dropped_reported, self.dropped)
@@ -588,6 +594,7 @@ impl ReaderState {
             return;
         }
         let position = ring.position(self.next + skipped);
+        self.follows = None;
         self.record_gap(ring, self.next..self.next + skipped);
         self.dropped += skipped;
         self.dropped_bytes += position.saturating_sub(self.position);

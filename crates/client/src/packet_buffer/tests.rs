@@ -1,5 +1,6 @@
 //! The packet buffer and its readers, with numbered packets.
 
+mod followers;
 mod random_operations;
 mod waits;
 

@@ -8,7 +8,7 @@ use super::*;
 
 /// Counts its wake-ups.
 #[derive(Default)]
-struct Count(AtomicUsize);
+pub(super) struct Count(pub(super) AtomicUsize);
 
 impl Wake for Count {
     fn wake(self: Arc<Self>) {
