@@ -2,10 +2,12 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use tokio::net::TcpStream;
 
 use super::buf_list::BufList;
 
@@ -13,6 +15,17 @@ use super::buf_list::BufList;
 pub(crate) trait BodyStream: Send {
     /// Returns all bytes that are available next; `None` at the end.
     fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<BufList>>;
+
+    /// Provides the socket of a body with which the connection ends, if it is not encrypted. While
+    /// [`BodyStream::poll_bytes`] is pending, all bytes are written, and the body may write further ones itself. With
+    /// `chunked`, it writes chunks.
+    fn set_socket(&mut self, _socket: &Arc<TcpStream>, _chunked: bool) {}
+
+    /// Returns the rest of what the body has begun to write to the socket itself; called after
+    /// [`BodyStream::poll_bytes`], and written before its bytes.
+    fn take_unwritten(&mut self) -> BufList {
+        BufList::default()
+    }
 }
 
 /// The body of a response.

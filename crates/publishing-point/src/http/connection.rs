@@ -208,7 +208,9 @@ pub(crate) async fn serve<H: Handler>(
     if let Some(response) = streaming {
         // Created after the stream, so that it is dropped first, however the connection ends.
         let _open = connection.socket.open(stream.tcp().as_raw_fd());
-        if let Err(error) = response.send(&mut stream).await {
+        let result;
+        (stream, result) = response.send(stream).await;
+        if let Err(error) = result {
             tracing::debug!(%error, "connection");
         }
     }

@@ -1,11 +1,13 @@
 //! The byte stream of a connection: plain TCP, or TLS.
 
 use std::io;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use rustls::ServerConfig;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -15,6 +17,8 @@ use tokio_rustls::server::TlsStream;
 pub(crate) enum MaybeTlsStream {
     /// TCP without encryption.
     Plain(TcpStream),
+    /// Plain TCP to which another task may write too; see [`MaybeTlsStream::share`].
+    Shared(Arc<TcpStream>),
     /// TLS over TCP. It is boxed, because its state is large and most connections are plain.
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -35,7 +39,18 @@ impl MaybeTlsStream {
     pub(crate) fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
+            Self::Shared(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// Shares the TCP connection, so that another task can write to it while this one waits; `None` with TLS, which
+    /// encrypts what is written.
+    pub(crate) fn share(self) -> (Self, Option<Arc<TcpStream>>) {
+        match self {
+            Self::Plain(stream) => Self::Shared(Arc::new(stream)).share(),
+            Self::Shared(stream) => (Self::Shared(Arc::clone(&stream)), Some(stream)),
+            Self::Tls(_) => (self, None),
         }
     }
 
@@ -43,11 +58,12 @@ impl MaybeTlsStream {
     ///
     /// # Errors
     /// If the peer has closed the connection already.
-    pub(crate) async fn end(mut self) -> io::Result<TcpStream> {
+    pub(crate) async fn end(mut self) -> io::Result<Arc<TcpStream>> {
         self.shutdown().await?;
         Ok(match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.into_inner().0,
+            Self::Plain(stream) => Arc::new(stream),
+            Self::Shared(stream) => stream,
+            Self::Tls(stream) => Arc::new(stream.into_inner().0),
         })
     }
 }
@@ -56,6 +72,17 @@ impl AsyncRead for MaybeTlsStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, into),
+            Self::Shared(stream) => loop {
+                ready!(stream.poll_read_ready(context))?;
+                match stream.try_read(into.initialize_unfilled()) {
+                    Ok(read) => {
+                        into.advance(read);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            },
             Self::Tls(stream) => Pin::new(stream).poll_read(context, into),
         }
     }
@@ -65,6 +92,7 @@ impl AsyncWrite for MaybeTlsStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Shared(stream) => poll_write_shared(stream, context, |stream| stream.try_write(bytes)),
             Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
@@ -76,6 +104,7 @@ impl AsyncWrite for MaybeTlsStream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Shared(stream) => poll_write_shared(stream, context, |stream| stream.try_write_vectored(slices)),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
         }
     }
@@ -83,6 +112,7 @@ impl AsyncWrite for MaybeTlsStream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Shared(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
         }
     }
@@ -90,6 +120,7 @@ impl AsyncWrite for MaybeTlsStream {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Shared(_) => Poll::Ready(Ok(())),
             Self::Tls(stream) => Pin::new(stream).poll_flush(context),
         }
     }
@@ -97,7 +128,23 @@ impl AsyncWrite for MaybeTlsStream {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Shared(stream) => Poll::Ready(SockRef::from(&**stream).shutdown(Shutdown::Write)),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+/// Writes when the socket accepts more.
+fn poll_write_shared(
+    stream: &TcpStream,
+    context: &mut Context<'_>,
+    write: impl Fn(&TcpStream) -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(context))?;
+        match write(stream) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
         }
     }
 }

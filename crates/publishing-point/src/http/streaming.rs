@@ -24,6 +24,9 @@ const MAX_DISCARDED: usize = 64 * 1024;
 /// Maximum slices of one write. Linux accepts up to 1024; this number covers the packets of 100 KB.
 const MAX_PIECES: usize = 64;
 
+/// The end of a chunk (RFC 9112, 7.1).
+pub(crate) const CHUNK_END: &[u8; 2] = b"\r\n";
+
 /// A response with whose body the connection ends.
 pub(crate) struct StreamResponse {
     /// The formatted status line and headers.
@@ -48,14 +51,17 @@ impl StreamResponse {
         Some(Self { head: head(response, chunked, SystemTime::now()), chunked, body })
     }
 
-    /// Sends the response to its end.
-    ///
-    /// # Errors
-    /// If the peer closes the connection first, or the connection is lost.
-    pub(crate) async fn send(self, stream: &mut MaybeTlsStream) -> io::Result<()> {
-        let Self { head, chunked, body } = self;
+    /// Sends the response to its end. Returns the stream, and the error if the peer closes the connection first, or the
+    /// connection is lost.
+    pub(crate) async fn send(self, stream: MaybeTlsStream) -> (MaybeTlsStream, io::Result<()>) {
+        let Self { head, chunked, mut body } = self;
+        let (mut stream, socket) = stream.share();
+        if let Some(socket) = socket {
+            body.set_socket(&socket, chunked);
+        }
         let mut sending = Sending { body, pending: head.into(), chunked, ended: false, discard_budget: MAX_DISCARDED };
-        poll_fn(|context| sending.poll(stream, context)).await
+        let result = poll_fn(|context| sending.poll(&mut stream, context)).await;
+        (stream, result)
     }
 }
 
@@ -98,14 +104,20 @@ impl Sending {
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
-            let next = ready!(self.body.poll_bytes(context));
+            let next = self.body.poll_bytes(context);
+            self.pending = self.body.take_unwritten();
+            let next = match next {
+                Poll::Ready(next) => next,
+                Poll::Pending if self.pending.is_empty() => return Poll::Pending,
+                Poll::Pending => continue,
+            };
             self.ended = next.is_none();
-            self.pending = match next {
+            self.pending.append(match next {
                 Some(bytes) if self.chunked => chunk(bytes),
                 Some(bytes) => bytes,
                 None if self.chunked => Bytes::from_static(b"0\r\n\r\n").into(),
                 None => BufList::default(),
-            };
+            });
         }
     }
 
@@ -125,10 +137,10 @@ impl Sending {
 }
 
 /// Formats a chunk (RFC 9112, 7.1).
-fn chunk(bytes: BufList) -> BufList {
+pub(crate) fn chunk(bytes: BufList) -> BufList {
     let mut chunk = BufList::from(Bytes::from(format!("{:x}\r\n", bytes.remaining())));
     chunk.append(bytes);
-    chunk.push(Bytes::from_static(b"\r\n"));
+    chunk.push(Bytes::from_static(CHUNK_END));
     chunk
 }
 
@@ -196,15 +208,15 @@ mod tests {
 
     /// Returns what a peer receives of a response with the pieces `one` and `three`, after its head.
     async fn received(version: Version) -> String {
-        let (mut peer, mut stream) = connected().await;
+        let (mut peer, stream) = connected().await;
         let (give, given) = mpsc::unbounded_channel();
         let response = StreamResponse::take(&mut response(version, Given(given))).unwrap();
-        let sending = tokio::spawn(async move { response.send(&mut stream).await });
+        let sending = tokio::spawn(response.send(stream));
         give.send(b"one").unwrap();
         tokio::task::yield_now().await;
         give.send(b"three").unwrap();
         drop(give);
-        sending.await.unwrap().unwrap();
+        sending.await.unwrap().1.unwrap();
         let mut all = String::new();
         peer.read_to_string(&mut all).await.unwrap();
         all.split_once("\r\n\r\n").unwrap().1.to_owned()
@@ -222,23 +234,23 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_closes_ends_it_whatever_it_has_sent_before() {
         for before in [0, 1, MAX_DISCARDED - 1] {
-            let (mut peer, mut stream) = connected().await;
+            let (mut peer, stream) = connected().await;
             let (_give, given) = mpsc::unbounded_channel();
             let response = StreamResponse::take(&mut response(Version::HTTP_10, Given(given))).unwrap();
-            let sending = tokio::spawn(async move { response.send(&mut stream).await });
+            let sending = tokio::spawn(response.send(stream));
             peer.write_all(&vec![0; before]).await.unwrap();
             peer.shutdown().await.unwrap();
-            let error = sending.await.unwrap().unwrap_err();
+            let error = sending.await.unwrap().1.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "after {before} bytes");
         }
     }
 
     #[tokio::test]
     async fn no_more_is_read_than_a_player_may_send() {
-        let (mut peer, mut stream) = connected().await;
+        let (mut peer, stream) = connected().await;
         let (give, given) = mpsc::unbounded_channel();
         let response = StreamResponse::take(&mut response(Version::HTTP_10, Given(given))).unwrap();
-        let sending = tokio::spawn(async move { response.send(&mut stream).await });
+        let sending = tokio::spawn(response.send(stream));
         peer.write_all(&vec![0; 2 * MAX_DISCARDED]).await.unwrap();
         peer.shutdown().await.unwrap();
         // Turns enough to read all of it, and the end behind it, which would end the response.
@@ -247,7 +259,7 @@ mod tests {
         }
         give.send(b"the stream").unwrap();
         drop(give);
-        sending.await.unwrap().unwrap();
+        sending.await.unwrap().1.unwrap();
     }
 
     #[test]

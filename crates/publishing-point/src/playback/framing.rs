@@ -53,6 +53,14 @@ pub(crate) fn put_data_head(out: &mut BytesMut, count: u32, len: usize) {
     put_head(out, b'D', count, flags, len);
 }
 
+/// Changes the count in the framing of a `$D`, written by [`put_data_head`].
+pub(crate) fn set_count(head: &mut [u8; HEAD_LEN], count: u32) {
+    let [_, _, _, _, c0, c1, c2, c3, _, flags, ..] = head;
+    let count = count.to_le_bytes();
+    [*c0, *c1, *c2, *c3] = count;
+    [*flags, ..] = count;
+}
+
 /// Appends the framing of a packet. `len` must not exceed [`MAX_PAYLOAD`], which the callers ensure.
 fn put_head(out: &mut BytesMut, letter: u8, location: u32, flags: u8, len: usize) {
     debug_assert!(len <= MAX_PAYLOAD);
@@ -89,5 +97,8 @@ mod tests {
         let mut out = BytesMut::new();
         put_data_head(&mut out, 0x1ff, 3200);
         assert_eq!(&out[..], b"$D\x88\x0c\xff\x01\0\0\0\xff\x88\x0c");
+        let mut changed: [u8; HEAD_LEN] = out[..].try_into().unwrap();
+        set_count(&mut changed, 0x0403_0201);
+        assert_eq!(&changed, b"$D\x88\x0c\x01\x02\x03\x04\0\x01\x88\x0c");
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod asx;
 pub(crate) mod framing;
+pub(crate) mod groups;
 pub(crate) mod handlers;
 pub(crate) mod on_demand;
 pub(crate) mod player_log;

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
+use tokio::net::TcpStream;
 
 use super::framing;
+use super::groups::{GroupPlace, Joining, PlayerGroups, Released, WireFormat};
 use super::stream_selection::{PayloadFilter, StreamSelection};
 use crate::config::{HeaderChange, PointConfig, SlowPlayers};
 use crate::http::body::BodyStream;
@@ -22,7 +24,7 @@ use wmhttp::packet::FRAMING_LEN;
 
 /// Framed bytes that are read from the packet buffer at a time: enough for one packet of any size, but little, because
 /// they stay in memory until the player has received them.
-const READ_BATCH_BYTES: u64 = 128 * 1024;
+pub(super) const READ_BATCH_BYTES: u64 = 128 * 1024;
 
 /// A player's Play request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +76,12 @@ impl StreamControl {
     /// Selects other streams, from the next batch on.
     pub(crate) fn select(&self, selection: StreamSelection) {
         *self.selection.lock().unwrap_or_else(PoisonError::into_inner) = Some(selection);
+        // A group sends all streams.
+        self.monitor.release();
+    }
+
+    fn has_selection(&self) -> bool {
+        self.selection.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Ends the stream after the packets received so far.
@@ -113,6 +121,17 @@ pub(crate) struct PlayerStream {
     pending: BufList,
     /// Whether nothing follows after `pending`.
     ended: bool,
+    groups: Arc<PlayerGroups>,
+    /// The socket and the format of the response, if a group can write to it.
+    socket: Option<(Arc<TcpStream>, WireFormat)>,
+    /// The player's place in a group of players that are sent the same packets; while it has one, only the group takes
+    /// packets for it.
+    place: Option<GroupPlace>,
+    /// Whether the stream may join a group when it has sent everything. A player that a group has released first
+    /// takes packets of its own, so that it does not join the same group again at once.
+    may_join: bool,
+    /// Bytes that the group could not write; they are sent next.
+    unwritten: BufList,
     /// Counts the player until the stream is dropped.
     count: PlayerCountGuard,
 }
@@ -120,7 +139,7 @@ pub(crate) struct PlayerStream {
 impl PlayerStream {
     /// Returns the stream of a player that has joined a point with this configuration.
     pub(crate) fn new(joined: Joined, play_request: &PlayRequest, config: &PointConfig) -> Self {
-        let Joined { reader, header, count } = joined;
+        let Joined { reader, groups, header, count } = joined;
         let on_header = match (play_request.format, config.header_change) {
             (OutputFormat::Framed, HeaderChange::InPlace) => OnHeader::Send,
             (OutputFormat::Framed, HeaderChange::Auto) if play_request.accepts_header_changes => OnHeader::Send,
@@ -146,6 +165,11 @@ impl PlayerStream {
             missed: 0,
             pending: first.into(),
             ended: false,
+            groups,
+            socket: None,
+            place: None,
+            may_join: false,
+            unwritten: BufList::default(),
             count,
         }
     }
@@ -174,8 +198,24 @@ impl PlayerStream {
             if self.ended {
                 return Poll::Ready(None);
             }
+            if let Some(place) = &mut self.place
+                && let Poll::Ready(released) = place.poll_released(context)
+            {
+                self.place = None;
+                self.take_back(released);
+                continue;
+            }
             // The wait has no state except its waker in the packet buffer, so it can be restarted on each poll.
-            if pin!(self.reader.ready(1)).poll(context).is_pending() {
+            if pin!(self.reader.ready(1)).poll(context).is_pending() && !self.must_leave() {
+                if self.place.is_none() && self.join() {
+                    // Its place registers the waker.
+                    continue;
+                }
+                return Poll::Pending;
+            }
+            if let Some(place) = &mut self.place {
+                // The group may still be writing, so the stream continues when the group has released it.
+                place.leave();
                 return Poll::Pending;
             }
             match self.reader.take(READ_BATCH_BYTES) {
@@ -191,8 +231,44 @@ impl PlayerStream {
         }
     }
 
+    /// Joins a group if the player receives the shared packets; returns whether it did.
+    fn join(&mut self) -> bool {
+        let Some((socket, format)) = &self.socket else { return false };
+        if !std::mem::take(&mut self.may_join) || self.filter.is_some() || !self.unwritten.is_empty() {
+            return false;
+        }
+        let joining = Joining {
+            socket: Arc::clone(socket),
+            format: *format,
+            follower: self.reader.follower(),
+            header: Arc::clone(&self.header),
+            sent: self.sent,
+            player: self.player.as_ref().map(PlayerGuard::info),
+        };
+        self.place = Some(self.groups.join(joining));
+        true
+    }
+
+    /// Returns whether the player's stream needs its own packets from now on.
+    fn must_leave(&self) -> bool {
+        self.place.is_some() && self.control.has_selection()
+    }
+
+    /// Continues after a group has sent packets to the player.
+    fn take_back(&mut self, released: Option<Released>) {
+        match released {
+            Some(Released { sent, unwritten }) => {
+                self.sent = sent;
+                self.unwritten = unwritten;
+            }
+            // The group's task has panicked, so what the player has received is unknown.
+            None => self.ended = true,
+        }
+    }
+
     /// Formats the packets of a batch for this player and appends them to `pending`.
     fn add(&mut self, mut batch: Batch) {
+        self.may_join = true;
         if batch.header.packet_size() > framing::MAX_PAYLOAD && self.format == OutputFormat::Framed {
             // The pull protocol cannot represent a packet this large.
             let (size, limit) = (batch.header.packet_size(), framing::MAX_PAYLOAD);
@@ -318,5 +394,13 @@ impl PlayerStream {
 impl BodyStream for PlayerStream {
     fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<BufList>> {
         self.next_bytes(context)
+    }
+
+    fn set_socket(&mut self, socket: &Arc<TcpStream>, chunked: bool) {
+        self.socket = Some((Arc::clone(socket), WireFormat { output: self.format, chunked }));
+    }
+
+    fn take_unwritten(&mut self) -> BufList {
+        std::mem::take(&mut self.unwritten)
     }
 }

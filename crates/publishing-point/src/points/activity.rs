@@ -106,6 +106,11 @@ impl PlayerInfo {
         Some(self.acknowledged.bytes()?.min(self.sent.load(Ordering::Relaxed)))
     }
 
+    /// Counts bytes passed to the player's connection.
+    pub(crate) fn count_sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Ends the player's stream after the packets received so far, so that the player connects again, to another server
     /// behind the load balancer. Returns `false` if this was done before.
     pub(crate) fn dismiss(&self) -> bool {
@@ -295,7 +300,12 @@ impl PlayerGuard {
 
     /// Counts bytes passed to the player's connection.
     pub(crate) fn sent(&self, bytes: usize) {
-        self.player.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.player.count_sent(bytes);
+    }
+
+    /// Returns the information about the player.
+    pub(crate) fn info(&self) -> Arc<PlayerInfo> {
+        Arc::clone(&self.player)
     }
 
     /// Returns whether the player must move to another server.

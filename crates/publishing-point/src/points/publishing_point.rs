@@ -11,6 +11,7 @@ use super::client::Client;
 use super::source_state::{SourceDemand, SourceState};
 use super::timeline::Timeline;
 use crate::config::PointConfig;
+use crate::playback::groups::PlayerGroups;
 use crate::random::random_digits;
 use crate::recording::recorder::Recorder;
 use crate::relay::{RelayStats, Relays};
@@ -67,6 +68,7 @@ pub(crate) struct PublishingPoint {
 #[derive(Clone)]
 struct LiveStream {
     buffer: Arc<PacketBuffer>,
+    groups: Arc<PlayerGroups>,
     header: Arc<Header>,
     /// The timeline of the stream, across all sessions that push it.
     timeline: Arc<Mutex<Timeline>>,
@@ -135,6 +137,8 @@ impl Drop for PlayerCountGuard {
 /// The position of a new player in the stream.
 pub(crate) struct Joined {
     pub(crate) reader: Reader,
+    /// The groups of the stream's players.
+    pub(crate) groups: Arc<PlayerGroups>,
     /// Describes the first packets that the reader returns.
     pub(crate) header: Arc<Header>,
     pub(crate) count: PlayerCountGuard,
@@ -313,8 +317,12 @@ impl PublishingPoint {
                 let buffer = PacketBuffer::new(self.config().limits);
                 self.relays.begin(&buffer);
                 let timeline = Arc::default();
-                *live_stream =
-                    Some(LiveStream { buffer, header: Arc::clone(&header), timeline: Arc::clone(&timeline) });
+                *live_stream = Some(LiveStream {
+                    groups: Arc::new(PlayerGroups::new(Arc::clone(&buffer))),
+                    buffer,
+                    header: Arc::clone(&header),
+                    timeline: Arc::clone(&timeline),
+                });
                 (header, timeline)
             }
         }
@@ -354,7 +362,7 @@ impl PublishingPoint {
     /// Returns a position in the current stream for a new player, counted at the point and in `of_server`; `None` if
     /// there is no stream.
     pub(crate) fn join(&self, server_count: &Arc<AtomicUsize>) -> Option<Joined> {
-        let LiveStream { buffer, header, .. } = self.lock().clone()?;
+        let LiveStream { buffer, groups, header, .. } = self.lock().clone()?;
         let latest = self.config().fast_start;
         let start = if latest { StartPosition::LatestKeyframe } else { StartPosition::NextKeyframe };
         let mut reader = buffer.reader(start, ReaderOptions::default());
@@ -364,7 +372,7 @@ impl PublishingPoint {
             reader = buffer.reader(StartPosition::NextKeyframe, ReaderOptions::default());
         }
         self.counters.players.fetch_add(1, Ordering::Relaxed);
-        Some(Joined { reader, header, count: PlayerCountGuard::new(self, server_count) })
+        Some(Joined { reader, groups, header, count: PlayerCountGuard::new(self, server_count) })
     }
 
     /// Returns the redirect of the point's encoders and players, if any (S-5).
