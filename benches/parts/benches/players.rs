@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use asf::test_util::{HeaderBuilder, VIDEO_MEDIA};
 use bench_parts::media::Media;
 use memchr::memmem::Finder;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -112,7 +113,10 @@ impl Source {
             answer.split("push-id=").nth(1).unwrap_or_else(|| panic!("{answer}")).split(['\r', ';']).next().unwrap();
         stream.write_all(head("start", id, i32::MAX).as_bytes()).unwrap();
         let media = Media { packet_size: plan.packet, padded: false, step: step(plan) };
-        stream.write_all(&Packet::Header(media.header()).to_bytes().unwrap()).unwrap();
+        // The server inspects the first 256 packets for streams that the header describes, so all of them are sent.
+        let header = HeaderBuilder { streams: vec![(2, VIDEO_MEDIA)], ..HeaderBuilder::default() };
+        let header = header.packet_size(u32::try_from(plan.packet).unwrap()).build();
+        stream.write_all(&Packet::Header(header).to_bytes().unwrap()).unwrap();
         let packet = move |n| {
             let mut packet = media.packet(n).to_vec();
             let end = packet.len() - STAMP;
