@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn each_key_sets_its_limit() {
         let text = "[bounds]\nmax-connections = 1\nmax-connections-per-address = 2\nmax-connection-rate = 3\n\
-                    max-players-per-address = 4\nmax-failed_login_rate = 5\nguess-window = '6s'\nuncounted = ['10.0.0.0/8']\n\
+                    max-players-per-address = 4\nmax-guesses = 5\nguess-window = '6s'\nuncounted = ['10.0.0.0/8']\n\
                     max-head-bytes = '7KiB'\nmax-head-lines = 80\nhead-timeout = '9s'\nsetup-timeout = '11s'\n\
                     stall-timeout = '12s'\n";
         let expected = ServerLimits {
