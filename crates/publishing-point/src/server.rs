@@ -20,6 +20,7 @@ use crate::drain;
 use crate::events::{ACCEPT_REMEDY, Repeated};
 use crate::handle::{ServerHandle, check_names, make_directories};
 use crate::http::connection::{self, ConnectionSettings};
+use crate::http::listen::listen;
 use crate::ingest::setup::Ingest;
 use crate::playback::handlers::Playback;
 use crate::points::publishing_point::{PointStats, PublishingPoint};
@@ -59,10 +60,10 @@ impl Server {
     /// If an address is not available, a recorder cannot be started, or the name of a point is reserved.
     pub async fn start(config: Config) -> io::Result<Self> {
         make_directories(&config)?;
-        let listener = listen(config.listen).await?;
+        let listener = listen(config.listen, config.listen).await?;
         let address = listener.local_addr()?;
         let tls_listener = match &config.tls {
-            Some(tls) => Some(listen(tls.listen).await?),
+            Some(tls) => Some(listen(tls.listen, tls.listen).await?),
             None => None,
         };
         let tls_address = tls_listener.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -172,15 +173,6 @@ impl Deref for Server {
     fn deref(&self) -> &ServerHandle {
         &self.handle
     }
-}
-
-/// Listens on an address.
-///
-/// # Errors
-/// The error of the system, with the address.
-async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await;
-    listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
 /// The protocol of a listener.

@@ -7,6 +7,7 @@ pub(crate) mod handled;
 pub(crate) mod header_case;
 pub(crate) mod hygiene;
 pub(crate) mod io;
+pub(crate) mod listen;
 pub(crate) mod open_socket;
 pub(crate) mod streaming;
 pub(crate) mod tls;

@@ -22,6 +22,7 @@ use super::routes::Status;
 use crate::admission::client_limits::{Caller, ClientLimits};
 use crate::events::{ACCEPT_REMEDY, Repeated};
 use crate::http::body::Body;
+use crate::http::listen::listen;
 
 /// Maximum connections.
 const MAX_CONNECTIONS: usize = 64;
@@ -49,10 +50,7 @@ impl StatusListener {
     /// # Errors
     /// If the address is not available.
     pub(crate) async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let named = |error: io::Error| {
-            io::Error::new(error.kind(), format!("cannot listen on the status address {address}: {error}"))
-        };
-        let listener = TcpListener::bind(address).await.map_err(named)?;
+        let listener = listen(address, format_args!("the status address {address}")).await?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address })
     }

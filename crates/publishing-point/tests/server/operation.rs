@@ -1,6 +1,7 @@
 //! The server program for its operator: configuration file and reload, TLS, rights, logs, systemd.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
@@ -104,11 +105,18 @@ fn flags_override_the_file() {
 /// An invalid command line is rejected with the error and the remedy; a server without a point logs a warning.
 #[test]
 fn invalid_settings_are_reported() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let busy = listener.local_addr().unwrap().to_string();
     for (arguments, words) in [
         (&["--listen", "localhost:8080"][..], &["--listen", "0.0.0.0:8080"][..]),
         (&["--status-listen", "9090"], &["--status-listen", "0.0.0.0:8080"]),
         // The server cannot listen on this address.
         (&["--listen", "192.0.2.1:1", "--log", "verbose"], &["`verbose` is not a log level", "debug"]),
+        (&["--listen", "192.0.2.1:1"], &["cannot listen on 192.0.2.1:1", "use an address of this machine"]),
+        (
+            &["--listen", "127.0.0.1:0", "--status-listen", &busy],
+            &["cannot listen on the status address", &busy, "choose another port"],
+        ),
         (
             &["--listen", "127.0.0.1:0", "--point", "a", "--record", "/dev/null/x"],
             &["cannot create", "recordings /dev/null/x"],
