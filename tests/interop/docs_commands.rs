@@ -88,7 +88,6 @@ const WAYS: &[(&str, Way)] = &[
     ("scripts/package", Way::Elsewhere("scripts/test")),
     ("scripts/cinstall", Way::Elsewhere("scripts/test")),
     ("sudo systemctl ", Way::Elsewhere("scripts/package")),
-    ("systemctl ", Way::Elsewhere("scripts/package")),
 ];
 
 /// Pages whose server commands name files and addresses of the reader's machine: only their flags are tested.

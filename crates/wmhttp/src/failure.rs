@@ -307,7 +307,7 @@ fn spec_for_status(status: u16) -> FailureSpec {
         403 => permanent(Hresult::REFUSED_BY_SERVER, Class::NotAuthorized,
             "forbidden", "grant this encoder the right to push to the publishing point"),
         404 => retried(Hresult::FILE_NOT_FOUND, Class::NotFound,
-            "no such publishing point, or it is busy", "create the publishing point, or set template-url so that the server creates it"),
+            "no such publishing point, or it is busy", "check the name in location, create the publishing point, or set template-url so that the server creates it"),
         405 | 501 => permanent(Hresult::INCOMPATIBLE_PUSH_SERVER, Class::Settings,
             "the server does not accept pushes", "check host and port: this may be an ordinary web server"),
         407 => permanent(Hresult::PROXY_ACCESS_DENIED, Class::NotAuthorized,
