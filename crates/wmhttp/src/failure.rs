@@ -367,7 +367,7 @@ fn spec_for_condition(condition: Condition) -> FailureSpec {
         Condition::Displaced => retried(Hresult::PUSH_DUPLICATE, Class::Busy,
             "another encoder may have taken the publishing point", "make sure that only one encoder pushes there"),
         Condition::InvalidProxy => permanent(Hresult::PROXY_NOT_FOUND, Class::Settings,
-            "only http: proxies are supported, not", "set proxy to an http: proxy, or to an empty string to use none"),
+            "only http: proxies are supported, not", "set proxy, or http_proxy or https_proxy in the environment, to an http: proxy, or set proxy to an empty string to use none"),
         Condition::Lost(cause) => spec_for_cause(cause),
     }
 }
