@@ -14,7 +14,9 @@ pub(crate) async fn listen(address: SocketAddr, name: impl Display) -> io::Resul
     TcpListener::bind(address).await.map_err(|error| {
         let remedy = match error.kind() {
             io::ErrorKind::AddrInUse => "; stop the program that uses this port, or choose another port",
-            io::ErrorKind::PermissionDenied => "; choose a port above 1023, or grant the capability CAP_NET_BIND_SERVICE",
+            io::ErrorKind::PermissionDenied => {
+                "; choose a port above 1023, or grant the capability CAP_NET_BIND_SERVICE"
+            }
             io::ErrorKind::AddrNotAvailable => "; use an address of this machine, or 0.0.0.0 for all of them",
             _ => "",
         };
