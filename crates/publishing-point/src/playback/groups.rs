@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
+use tokio::task::yield_now;
 
 use super::framing;
 use super::stream::{OutputFormat, READ_BATCH_BYTES};
@@ -138,22 +139,25 @@ impl PlayerGroups {
     pub(crate) fn join(&self, joining: Joining) -> GroupPlace {
         let (release, released) = oneshot::channel();
         let header = Arc::clone(&joining.header);
-        let (inbox, number, is_new) = self.reserve();
-        inbox.send(Message::Join(Box::new(Member { number, joining, release })));
+        let (inbox, number, is_new) = self.pass_on(Member { number: 0, joining, release });
+        inbox.changed.notify_one();
         if is_new {
             tokio::spawn(Group::new(Arc::clone(&inbox), &self.buffer, header).run());
         }
         GroupPlace { inbox, number, released, leaving: false }
     }
 
-    /// Returns a group with a place, the number of the player there, and whether the group is new.
-    fn reserve(&self) -> (Arc<Inbox>, u64, bool) {
+    /// Passes a player to a group with a place. Returns the group, the number of the player there, and whether the group
+    /// is new.
+    fn pass_on(&self, member: Member) -> (Arc<Inbox>, u64, bool) {
+        let mut member = Some(member);
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         groups.retain(|inbox| !inbox.lock().closed);
-        let reserved = groups.iter().find_map(|inbox| Some((Arc::clone(inbox), inbox.lock().reserve()?, false)));
-        reserved.unwrap_or_else(|| {
+        let with_place =
+            groups.iter().find_map(|inbox| Some((Arc::clone(inbox), inbox.lock().add(&mut member)?, false)));
+        with_place.unwrap_or_else(|| {
             let inbox = Arc::new(Inbox::default());
-            let number = inbox.lock().reserve().unwrap_or_default();
+            let number = inbox.lock().add(&mut member).unwrap_or_default();
             groups.push(Arc::clone(&inbox));
             (inbox, number, true)
         })
@@ -173,13 +177,19 @@ impl Inbox {
 }
 
 impl InboxState {
-    /// Counts a player and returns its number; `None` if the group is full or closed.
-    fn reserve(&mut self) -> Option<u64> {
+    /// Takes the player and returns its number; `None` if the group is full or closed.
+    ///
+    /// The check and the message need the same lock: the task of the group can end at any moment, and then reads no
+    /// messages, so a player whose message it misses would wait forever.
+    fn add(&mut self, member: &mut Option<Member>) -> Option<u64> {
         if self.closed || self.players >= GROUP_SIZE {
             return None;
         }
+        let mut member = member.take()?;
         self.players += 1;
         self.next += 1;
+        member.number = self.next;
+        self.messages.push(Message::Join(Box::new(member)));
         Some(self.next)
     }
 }
@@ -225,8 +235,15 @@ impl Group {
         while self.read_messages() {
             tokio::select! {
                 () = self.inbox.changed.notified() => {}
-                () = self.lead.ready(1) => if !self.send_next() {
-                    return;
+                () = self.lead.ready(1) => {
+                    if !self.send_next() {
+                        return;
+                    }
+                    // A group that cannot keep up must not occupy its thread: other tasks wait there, such as those of
+                    // the players that it has just released.
+                    if self.lead.peek().is_some() {
+                        yield_now().await;
+                    }
                 }
             }
         }
@@ -430,7 +447,10 @@ mod tests {
     use bytes::Bytes;
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
+    use tokio::time::timeout;
 
+    /// Ends only a test that fails.
+    const PATIENCE: Duration = Duration::from_secs(60);
     const SIZE: u32 = 3200;
     const FORMATS: [WireFormat; 3] = [
         WireFormat { output: OutputFormat::Framed, chunked: false },
@@ -451,6 +471,7 @@ mod tests {
         reader: Reader,
         place: GroupPlace,
         peer: TcpStream,
+        socket: Arc<TcpStream>,
     }
 
     impl Stream {
@@ -468,18 +489,25 @@ mod tests {
         async fn join(&self, format: WireFormat, header: &Arc<Header>) -> Player {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let socket = Arc::new(listener.accept().await.unwrap().0);
+            let (reader, place) = self.place(&socket, format, header);
+            // The group admits the player.
+            yield_now().await;
+            Player { reader, place, peer, socket }
+        }
+
+        /// Adds a player with this socket to a group; returns its reader and its place.
+        fn place(&self, socket: &Arc<TcpStream>, format: WireFormat, header: &Arc<Header>) -> (Reader, GroupPlace) {
             let reader = self.buffer.reader(StartPosition::Live, ReaderOptions::default());
             let place = self.groups.join(Joining {
-                socket: Arc::new(listener.accept().await.unwrap().0),
+                socket: Arc::clone(socket),
                 format,
                 follower: reader.follower(),
                 header: Arc::clone(header),
                 sent: 0xff,
                 player: None,
             });
-            // The group admits the player.
-            tokio::task::yield_now().await;
-            Player { reader, place, peer }
+            (reader, place)
         }
 
         /// Appends packets with these send times; returns what players receive of them in each format.
@@ -614,10 +642,52 @@ mod tests {
         };
         assert_eq!(counts(), [GROUP_SIZE, 1]);
         players.truncate(1);
-        tokio::task::yield_now().await;
-        tokio::task::yield_now().await;
+        yield_now().await;
+        yield_now().await;
         assert_eq!(counts(), [1, 0]);
         players.push(stream.join(FORMATS[0], &stream.header).await);
         assert_eq!(counts(), [2], "the empty group has ended");
+    }
+
+    #[tokio::test]
+    async fn other_tasks_run_between_the_batches_of_a_group_that_lags() {
+        let mut stream = Stream::new();
+        let player = stream.join(FORMATS[0], &stream.header).await;
+        let batch = READ_BATCH_BYTES / u64::from(SIZE);
+        let all = 3 * u32::try_from(batch).unwrap();
+        stream.append(0..all);
+        let first = loop {
+            match player.reader.progress().taken {
+                0 => yield_now().await,
+                taken => break taken,
+            }
+        };
+        assert!(first <= batch, "{first} of {all} packets before another task ran");
+    }
+
+    /// A player that has joined a group whose task ends at the same moment would never receive the end of the stream.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn players_that_join_while_the_stream_ends_are_released() {
+        for round in 0..200 {
+            let stream = Arc::new(Stream::new());
+            let mut first = stream.join(FORMATS[0], &stream.header).await;
+            let joining = tokio::spawn({
+                let stream = Arc::clone(&stream);
+                async move {
+                    let mut places = Vec::new();
+                    while first.released_now().is_none() {
+                        places.push(stream.place(&first.socket, FORMATS[0], &stream.header));
+                    }
+                    places
+                }
+            });
+            yield_now().await;
+            stream.buffer.end();
+            for (number, (_reader, mut place)) in joining.await.unwrap().into_iter().enumerate() {
+                let released = timeout(PATIENCE, poll_fn(|context| place.poll_released(context))).await;
+                let released = released.unwrap_or_else(|_| panic!("player {number} waits, in round {round}"));
+                assert_eq!(unpacked(released), (0xff, Vec::new()));
+            }
+        }
     }
 }
