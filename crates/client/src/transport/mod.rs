@@ -55,8 +55,6 @@ use wmhttp::client::{Connection, Request, ResponseHead};
 use wmhttp::failure::Cause;
 use wmhttp::proxy::Proxy;
 
-/// Maximum number of bytes of a body queued here, in addition to the kernel's buffer.
-const BODY_QUEUE_BYTES: usize = 64 * 1024;
 /// Maximum number of bytes that the HTTP and TLS libraries hold while the kernel takes none.
 const TLS_BUFFER_BYTES: u64 = 128 * 1024;
 /// Maximum size of TLS's close_notify record, in bytes. It is less than the overhead of a data packet's record.
@@ -222,12 +220,12 @@ impl Client {
 
     /// Returns how many bytes the body accepts now.
     pub fn room(&self) -> usize {
-        self.body().map_or(0, |body| BODY_QUEUE_BYTES.saturating_sub(body.queued()))
+        self.body().map_or(0, |body| body.free())
     }
 
-    /// Returns the value of [`Client::room`] when the queue is empty.
+    /// Returns the value of [`Client::room`] when the queue is empty. Without a body, no amount of room is enough.
     pub fn capacity(&self) -> usize {
-        BODY_QUEUE_BYTES
+        self.body().map_or(usize::MAX, |body| body.capacity())
     }
 
     /// Returns the next event. Never returns while there is no request and no connection is being shut down. With
@@ -243,10 +241,7 @@ impl Client {
         let body = in_flight.body.clone();
         let room = async {
             match (body, wanted_room) {
-                // Wait for at least half of the queue to be free, so that each wake-up handles many packets.
-                (Some(body), Some(wanted)) => {
-                    body.room(BODY_QUEUE_BYTES.saturating_sub(wanted).min(BODY_QUEUE_BYTES / 2)).await
-                }
+                (Some(body), Some(wanted)) => body.room(wanted).await,
                 _ => std::future::pending().await,
             }
         };
