@@ -243,7 +243,7 @@ class PointView {
     if (totals.players > 0) {
       fact("Players in total", number.format(totals.players));
       fact("Sent", bytes(totals.bytes_sent));
-      fact("Lost by slow players", totals.packets_lost === 0 ? "none" : count(totals.packets_lost, "packet"), totals.packets_lost > 0);
+      fact("Lost by players", totals.packets_lost === 0 ? "nothing" : count(totals.packets_lost, "packet"), totals.packets_lost > 0);
     }
     this.lists.facts.hidden = facts.length === 0;
     list(this.lists.facts, facts, () => {
