@@ -38,7 +38,7 @@ pub(crate) async fn drain(registry: &Registry, time: Duration) {
         let remaining: Vec<_> = players.iter().filter(|player| !player.is_dismissed()).map(Arc::clone).collect();
         let ticks_left = usize::try_from((until - now).as_millis() / TICK.as_millis()).unwrap_or(usize::MAX);
         // The last players get some ticks to read the end of their stream.
-        // The number is computed anew at each tick, because players also leave on their own and late ones arrive.
+        // The number is computed again at each tick, because players also leave on their own and late ones arrive.
         let due = remaining.len().div_ceil(ticks_left.saturating_sub(2).max(1));
         for player in remaining.iter().take(due) {
             player.dismiss();
