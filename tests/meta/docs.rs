@@ -307,7 +307,7 @@ fn failures() -> String {
             (by_proxy.remedy != of_status(status, None).remedy).then_some(by_proxy)
         }),
     );
-    let causes = CAUSES.iter().map(|cause| (format!("{cause:?}"), Failure::lost(*cause, "")));
+    let causes = Cause::ALL.iter().map(|cause| (format!("{cause:?}"), Failure::lost(*cause, "")));
     table("The connection fails", "cause", causes.collect());
     page.push_str(
         "\nThe column \"GStreamer\" contains the error code, a GstResourceError: NotAuthorized is NOT_AUTHORIZED, NotFound is NOT_FOUND, Busy is\n\
@@ -350,34 +350,9 @@ fn every_cause_has_a_row() {
     let (_, declared) = source.split_once("pub enum Cause {").unwrap();
     let (declared, _) = declared.split_once("\n}").unwrap();
     let declared = declared.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
-    let listed: Vec<String> = CAUSES.iter().map(|cause| format!("{cause:?},")).collect();
+    let listed: Vec<String> = Cause::ALL.iter().map(|cause| format!("{cause:?},")).collect();
     assert_eq!(declared.collect::<Vec<_>>(), listed);
 }
-
-/// All causes in the order of their declaration.
-const CAUSES: [Cause; 21] = [
-    Cause::NameNotFound,
-    Cause::NameTimeout,
-    Cause::Refused,
-    Cause::Unreachable,
-    Cause::LocalAddress,
-    Cause::ConnectTimeout,
-    Cause::ProxyNameNotFound,
-    Cause::ProxyNameTimeout,
-    Cause::ProxyRefused,
-    Cause::ProxyConnectTimeout,
-    Cause::ProxyDenied,
-    Cause::ProxyNoTunnel,
-    Cause::Stalled,
-    Cause::Reset,
-    Cause::Closed,
-    Cause::Stale,
-    Cause::NotHttp,
-    Cause::Untrusted,
-    Cause::Tls,
-    Cause::Resources,
-    Cause::Other,
-];
 
 /// Each page and picture that a page of the server's package links to is in the package too.
 #[test]

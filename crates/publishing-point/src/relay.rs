@@ -438,30 +438,8 @@ mod tests {
             Failure::displaced(200),
             Failure::bad_proxy("socks5"),
         ];
-        let causes = [
-            Cause::NameNotFound,
-            Cause::NameTimeout,
-            Cause::Refused,
-            Cause::Unreachable,
-            Cause::LocalAddress,
-            Cause::ConnectTimeout,
-            Cause::ProxyNameNotFound,
-            Cause::ProxyNameTimeout,
-            Cause::ProxyRefused,
-            Cause::ProxyConnectTimeout,
-            Cause::ProxyDenied,
-            Cause::ProxyNoTunnel,
-            Cause::Stalled,
-            Cause::Reset,
-            Cause::Closed,
-            Cause::Stale,
-            Cause::NotHttp,
-            Cause::Untrusted,
-            Cause::Tls,
-            Cause::Resources,
-            Cause::Other,
-        ];
-        let all: Vec<Failure> = statuses.chain(others).chain(causes.map(|cause| Failure::lost(cause, ""))).collect();
+        let all: Vec<Failure> =
+            statuses.chain(others).chain(Cause::ALL.map(|cause| Failure::lost(cause, ""))).collect();
         // The element's own remedies name its properties.
         assert!(all.iter().any(|failure| failure.remedy.contains("location")));
         for failure in &all {

@@ -246,6 +246,31 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// All causes, in the order of their declaration.
+    pub const ALL: [Self; 21] = [
+        Self::NameNotFound,
+        Self::NameTimeout,
+        Self::Refused,
+        Self::Unreachable,
+        Self::LocalAddress,
+        Self::ConnectTimeout,
+        Self::ProxyNameNotFound,
+        Self::ProxyNameTimeout,
+        Self::ProxyRefused,
+        Self::ProxyConnectTimeout,
+        Self::ProxyDenied,
+        Self::ProxyNoTunnel,
+        Self::Stalled,
+        Self::Reset,
+        Self::Closed,
+        Self::Stale,
+        Self::NotHttp,
+        Self::Untrusted,
+        Self::Tls,
+        Self::Resources,
+        Self::Other,
+    ];
+
     /// Returns the corresponding cause for a connection to a proxy.
     #[must_use]
     pub fn at_proxy(self) -> Self {
