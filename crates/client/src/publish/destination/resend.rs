@@ -58,13 +58,8 @@ impl DestinationTask {
     /// Returns how many bytes at the end of the body must be kept, because they would be sent again if the connection
     /// were lost now. The peer's TCP stack has acknowledged all but `undelivered`.
     pub(super) fn bytes_to_keep(&self, undelivered: u64, now: Instant) -> u64 {
-        if self.is_stuck(undelivered) {
-            return self.body.layout.len();
-        }
-        // The body may still be rejected. Keeping all of it would stop a fast upstream until the time is over. A server
-        // that has read data accepts the body as far as is known, so only what it may not have read is kept.
-        let unread = if self.body.layout.age(now) <= REFUSAL_RESEND_WINDOW { MAX_UNREAD_BYTES } else { 0 };
-        undelivered + unread
+        let layout = &self.body.layout;
+        kept_bytes(layout.len(), layout.age(now), undelivered, self.is_stuck(undelivered))
     }
 
     /// Whether the peer currently accepts nothing, and has accepted so little that all of it may be in its socket
@@ -137,5 +132,46 @@ impl DestinationTask {
         self.reader.rewind(bytes);
         let mut stats = lock(&self.stats);
         stats.bytes_sent = stats.bytes_sent.saturating_sub(bytes);
+    }
+}
+
+/// Returns how many bytes at the end of a body of `len` bytes must be kept, which began `age` ago and of which the peer's
+/// TCP stack has not acknowledged the last `undelivered`.
+fn kept_bytes(len: u64, age: Duration, undelivered: u64, is_stuck: bool) -> u64 {
+    if is_stuck {
+        return len;
+    }
+    // The body may still be rejected. Keeping all of it would stop a fast upstream until the time is over. A server that
+    // has read data accepts the body as far as is known, so only what it may not have read is kept.
+    let unread = if age <= REFUSAL_RESEND_WINDOW { MAX_UNREAD_BYTES } else { 0 };
+    len.min(undelivered + unread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet_buffer::Limits;
+
+    #[test]
+    fn a_young_body_keeps_what_the_server_may_not_have_read() {
+        let (young, old) = (REFUSAL_RESEND_WINDOW, REFUSAL_RESEND_WINDOW + Duration::from_millis(1));
+        let (short, long) = (MAX_UNREAD_BYTES / 2, 100 * MAX_UNREAD_BYTES);
+        for (len, age, undelivered, is_stuck, kept) in [
+            (short, young, 1000, false, short),
+            (long, young, 1000, false, 1000 + MAX_UNREAD_BYTES),
+            (long, old, 1000, false, 1000),
+            (short, old, 0, false, 0),
+            (short, old, 0, true, short),
+            (short, young, 0, true, short),
+        ] {
+            let result = kept_bytes(len, age, undelivered, is_stuck);
+            assert_eq!(result, kept, "{len} bytes, {age:?}, {undelivered} not acknowledged, stuck: {is_stuck}");
+        }
+    }
+
+    /// Otherwise a push that is faster than real time would stop during the first seconds of each request.
+    #[test]
+    fn the_default_limit_leaves_room_beside_the_kept_bytes() {
+        assert!(2 * MAX_UNREAD_BYTES <= Limits::default().bytes as u64);
     }
 }
