@@ -58,7 +58,7 @@ pub(crate) struct Joining {
     pub(crate) player: Option<Arc<PlayerInfo>>,
 }
 
-/// What a group has sent to a player that is no longer in it.
+/// How far the group has sent, when it returns a player to the player's own task.
 pub(crate) struct Released {
     /// Packets sent so far, including those in `unwritten`.
     pub(crate) sent: u32,
@@ -75,7 +75,7 @@ pub(crate) struct GroupPlace {
     leaving: bool,
 }
 
-/// What players tell the task of a group.
+/// The messages of players to the task of a group.
 #[derive(Default)]
 struct Inbox {
     state: Mutex<InboxState>,
@@ -230,7 +230,7 @@ impl Group {
         }
     }
 
-    /// Sends packets until there are no members or no further packets.
+    /// Sends packets until the last member has left or the stream has ended.
     async fn run(mut self) {
         while self.read_messages() {
             tokio::select! {
@@ -249,7 +249,7 @@ impl Group {
         }
     }
 
-    /// Admits and releases players; returns `false` if there are none, and the group is closed.
+    /// Admits and releases players; returns `false` if no player is left, and closes the group then.
     fn read_messages(&mut self) -> bool {
         let messages = std::mem::take(&mut self.inbox.lock().messages);
         for message in messages {
@@ -450,7 +450,7 @@ mod tests {
     use tokio::time::timeout;
 
     /// Ends only a test that fails.
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TEST_TIMEOUT: Duration = Duration::from_secs(60);
     const SIZE: u32 = 3200;
     const FORMATS: [WireFormat; 3] = [
         WireFormat { output: OutputFormat::Framed, chunked: false },
@@ -684,7 +684,7 @@ mod tests {
             yield_now().await;
             stream.buffer.end();
             for (number, (_reader, mut place)) in joining.await.unwrap().into_iter().enumerate() {
-                let released = timeout(PATIENCE, poll_fn(|context| place.poll_released(context))).await;
+                let released = timeout(TEST_TIMEOUT, poll_fn(|context| place.poll_released(context))).await;
                 let released = released.unwrap_or_else(|_| panic!("player {number} waits, in round {round}"));
                 assert_eq!(unpacked(released), (0xff, Vec::new()));
             }

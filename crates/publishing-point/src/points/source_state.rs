@@ -381,7 +381,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const MAX_WAIT: Duration = Duration::from_secs(10);
 
     fn failure() -> Failure {
         Failure::malformed("no stream".to_owned())
@@ -407,7 +407,7 @@ mod tests {
         let there = Arc::new(AtomicBool::new(false));
         let wait = |state: &Arc<SourceState>| {
             let (state, there) = (Arc::clone(state), Arc::clone(&there));
-            tokio::spawn(async move { state.wait(&Via::default(), PATIENCE, || there.load(Ordering::Relaxed)).await })
+            tokio::spawn(async move { state.wait(&Via::default(), MAX_WAIT, || there.load(Ordering::Relaxed)).await })
         };
         assert_eq!(wait(&state).await.unwrap().err(), Some(SourceUnavailable::TooSlow));
         let waiting = wait(&state);
@@ -427,18 +427,18 @@ mod tests {
         state.set_failed(&failure(), 1, soon);
         let waiting = tokio::spawn({
             let state = Arc::clone(&state);
-            async move { state.wait(&Via::default(), PATIENCE, || false).await.err() }
+            async move { state.wait(&Via::default(), MAX_WAIT, || false).await.err() }
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         state.set_connecting();
         state.set_failed(&failure(), 2, Instant::now() + Duration::from_secs(60));
         assert!(matches!(waiting.await.unwrap(), Some(SourceUnavailable::Failed { .. })));
-        for delay in [Duration::from_secs(60), PATIENCE - Duration::from_secs(1)] {
+        for delay in [Duration::from_secs(60), MAX_WAIT - Duration::from_secs(1)] {
             state.set_failed(&failure(), 3, Instant::now() + delay);
             let waiting = tokio::spawn({
                 let state = Arc::clone(&state);
-                async move { state.wait(&Via::default(), PATIENCE, || false).await.err() }
+                async move { state.wait(&Via::default(), MAX_WAIT, || false).await.err() }
             });
             tokio::task::yield_now().await;
             assert!(waiting.is_finished(), "{delay:?}");
@@ -451,6 +451,6 @@ mod tests {
     async fn a_request_that_has_passed_the_point_is_a_loop() {
         let state = SourceState::new("me".to_owned());
         let via = Via::from_headers(&HeaderMap::from_iter([(VIA, "1.1 other, 1.1 me".parse().unwrap())]));
-        assert_eq!(state.wait(&via, PATIENCE, || true).await.err(), Some(SourceUnavailable::Loop));
+        assert_eq!(state.wait(&via, MAX_WAIT, || true).await.err(), Some(SourceUnavailable::Loop));
     }
 }

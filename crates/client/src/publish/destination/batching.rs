@@ -10,8 +10,9 @@ use crate::packet_buffer::Reader;
 const BATCH_INTERVAL: Duration = Duration::from_millis(1);
 /// The time that the packets of one batch should span in a stream of steady rate.
 const BATCH_SPAN: Duration = Duration::from_micros(350);
-/// A batch of this size fills one write, so a stream that fills it within [`BATCH_SPAN`] gains nothing by sending sooner.
-const WRITE_BYTES: u64 = 64 * 1024;
+/// A stream that brings as much within [`BATCH_SPAN`] is so fast that its batches fill the connection's queue anyway, so it
+/// is collected for the whole [`BATCH_INTERVAL`].
+const FLOOD_BYTES: u64 = 64 * 1024;
 /// Number of bytes that end the wait early if the stream is faster than that.
 const MAX_BATCH_BYTES: u64 = 1024 * 1024;
 /// Number of batches that may be sent without waiting before packets are collected. The packets of one picture arrive
@@ -63,7 +64,7 @@ impl WriteCoalescer {
     /// Returns how arriving packets must be collected; `None` if they are sent immediately.
     pub(super) fn batch_wait(&self, now: Instant) -> Option<BatchWait> {
         let until = self.last.filter(|_| self.credit == 0)? + BATCH_INTERVAL;
-        let bytes = if self.span_bytes < WRITE_BYTES { self.span_bytes.max(1) } else { MAX_BATCH_BYTES };
+        let bytes = if self.span_bytes < FLOOD_BYTES { self.span_bytes.max(1) } else { MAX_BATCH_BYTES };
         (now < until).then_some(BatchWait { until, bytes })
     }
 }
@@ -93,17 +94,17 @@ mod tests {
         let mut coalescer = WriteCoalescer::default();
         assert_eq!(coalescer.batch_wait(begun), None);
         for turn in 1..BURST_BATCHES {
-            coalescer.taken(WRITE_BYTES, at(20 * u64::from(turn)));
+            coalescer.taken(FLOOD_BYTES, at(20 * u64::from(turn)));
             assert_eq!(coalescer.batch_wait(at(700)), None, "turn {turn}");
         }
-        coalescer.taken(WRITE_BYTES, at(800));
+        coalescer.taken(FLOOD_BYTES, at(800));
         assert_eq!(coalescer.batch_wait(at(810)), until(1800), "a flood");
         assert_eq!(coalescer.batch_wait(at(1800)), None, "the wait is over");
         coalescer.taken(MAX_BATCH_BYTES, at(1810));
         assert_eq!(coalescer.batch_wait(at(1820)), until(2810), "the flood continues");
         // The next picture arrives 40 ms later.
         for turn in 1..BURST_BATCHES {
-            coalescer.taken(WRITE_BYTES, at(41_000 + 20 * u64::from(turn)));
+            coalescer.taken(FLOOD_BYTES, at(41_000 + 20 * u64::from(turn)));
             assert_eq!(coalescer.batch_wait(at(41_900)), None, "turn {turn}");
         }
     }
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_stream_is_gathered_for_less_than_the_interval() {
+    fn a_steady_stream_is_collected_for_less_than_the_interval() {
         let begun = Instant::now();
         let mut coalescer = WriteCoalescer::default();
         // 100 Mbit/s in packets of 3,200 bytes.
