@@ -16,7 +16,7 @@ use crate::server::Server;
 pub struct BlockingServer {
     /// Control of the server, which callers reach by `Deref`.
     handle: ServerHandle,
-    /// Tells the thread how to stop; `None` when it was told.
+    /// Sends the thread the way to stop; `None` once it was sent.
     shutdown: Option<oneshot::Sender<ShutdownMode>>,
     /// The thread; `None` when it has been joined.
     thread: Option<JoinHandle<()>>,

@@ -20,7 +20,7 @@ const MIN_CAPACITY_BYTES: usize = 64 * 1024;
 const MAX_CAPACITY_BYTES: usize = 256 * 1024;
 /// A connection is fast if the library writes each frame within this time. With the maximum capacity, that is
 /// 256 MB/s.
-const FAST: Duration = Duration::from_millis(1);
+const FAST_WRITE_TIME: Duration = Duration::from_millis(1);
 
 /// The request was aborted.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +68,7 @@ impl State {
 
     /// Adapts the capacity to a connection that took `time` to take a frame.
     fn adapt(&mut self, time: Duration) {
-        if time > FAST {
+        if time > FAST_WRITE_TIME {
             self.capacity = MIN_CAPACITY_BYTES;
         } else if self.was_full {
             self.capacity = (2 * self.capacity).min(MAX_CAPACITY_BYTES);
@@ -301,20 +301,20 @@ mod tests {
     #[test]
     fn a_full_queue_grows_on_a_fast_connection_only() {
         let queue = Queue::new(u64::MAX);
-        queue.lock().adapt(FAST);
+        queue.lock().adapt(FAST_WRITE_TIME);
         assert_eq!(queue.free(), MIN_CAPACITY_BYTES, "nothing had to wait");
         queue.push(frame(MIN_CAPACITY_BYTES));
         assert_eq!(queue.free(), 0);
         for capacity in [2 * MIN_CAPACITY_BYTES, MAX_CAPACITY_BYTES, MAX_CAPACITY_BYTES] {
             assert!(waits_for(&queue, queue.capacity()));
-            queue.lock().adapt(FAST);
+            queue.lock().adapt(FAST_WRITE_TIME);
             assert_eq!(queue.capacity(), capacity);
         }
         assert!(!waits_for(&queue, MAX_CAPACITY_BYTES - MIN_CAPACITY_BYTES));
         assert!(waits_for(&queue, MAX_CAPACITY_BYTES));
-        queue.lock().adapt(FAST + Duration::from_nanos(1));
+        queue.lock().adapt(FAST_WRITE_TIME + Duration::from_nanos(1));
         assert_eq!((queue.capacity(), queue.free()), (MIN_CAPACITY_BYTES, 0), "a slow connection");
-        queue.lock().adapt(FAST);
+        queue.lock().adapt(FAST_WRITE_TIME);
         assert_eq!(queue.capacity(), MIN_CAPACITY_BYTES, "nothing had to wait since");
     }
 

@@ -155,7 +155,7 @@ enum RequestStage {
 
 struct Answer {
     head: ResponseHead,
-    /// The local address of the connection, by which its socket is found.
+    /// The local address of the connection, which identifies its socket.
     local: Option<SocketAddr>,
 }
 

@@ -31,7 +31,7 @@ pub(super) struct ConnectionLost;
 pub(super) struct SingleConnection {
     /// Whether the permit was used.
     used: Arc<AtomicBool>,
-    /// The addresses to one of which the connection goes, by which its socket is found.
+    /// The possible addresses of the peer. The connection's socket is found by comparing its peer with them.
     peers: Arc<[SocketAddr]>,
     info: Arc<ConnectionInfo>,
 }

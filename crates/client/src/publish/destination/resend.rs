@@ -72,7 +72,7 @@ impl DestinationTask {
     /// `undelivered`.
     pub(super) fn peer_read_nothing(&self, cause: Cause, undelivered: u64, now: Instant) -> bool {
         let took_little = self.body.layout.len().saturating_sub(undelivered) <= STALL_RESEND_BYTES;
-        // A stall timeout says by itself that the peer accepts nothing. Other losses need the full queue as evidence.
+        // A stall timeout alone shows that the peer accepts nothing. Other losses need the full queue as evidence.
         let stuck = took_little && cause == Cause::Stalled
             || self.is_stuck(undelivered) && matches!(cause, Cause::Reset | Cause::Closed);
         stuck || self.session.resume_is_unproven(now)
