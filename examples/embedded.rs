@@ -1,6 +1,6 @@
 //! An application that contains the element, so that no plugin file is needed.
 //!
-//! Pushes five seconds of a test picture:
+//! Pushes five seconds of a test picture, with the encoder and the muxer of Debian's package gstreamer1.0-libav:
 //!
 //! ```sh
 //! cargo run --example embedded -- http://localhost:8080/concert
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let pipeline = gst::parse::launch(
         "videotestsrc is-live=true num-buffers=125 ! video/x-raw,framerate=25/1 ! avenc_wmv2
-         ! identity single-segment=true ! asfmux streamable=true ! asfpushsink name=push",
+         ! identity single-segment=true ! avmux_asf ! asfpushsink name=push",
     )?
     .downcast::<gst::Pipeline>()
     .map_err(|_| "the description is not a pipeline")?;

@@ -8,9 +8,9 @@ use gst::prelude::*;
 
 use crate::report::{self, Report, Row};
 
-/// A test picture and its sound, encoded as they come.
+/// A test picture and its sound, encoded as they come. `scripts/install-deps demo` installs all its elements.
 /// libav adds 1000 hours to the times of the picture; `single-segment` takes them off again.
-const ENCODER: &str = "asfmux name=mux streamable=true ! asfpushsink name=push \
+const ENCODER: &str = "avmux_asf name=mux ! asfpushsink name=push \
     videotestsrc is-live=true horizontal-speed=2 ! video/x-raw,width=640,height=360,framerate=25/1 \
     ! videoconvert ! avenc_wmv2 bitrate=800000 gop-size=25 ! identity single-segment=true ! queue ! mux. \
     audiotestsrc is-live=true wave=ticks ! audio/x-raw,rate=44100,channels=2 \
@@ -32,7 +32,11 @@ impl Concert {
     /// # Errors
     /// If an element is not installed.
     pub(crate) fn new(locations: &[String], file: Option<&Path>) -> Result<Self, Box<dyn Error>> {
-        let pipeline = gst::parse::launch(if file.is_some() { FILE } else { ENCODER })?;
+        let description = if file.is_some() { FILE } else { ENCODER };
+        let pipeline = gst::parse::launch(description).map_err(|error| {
+            let remedy = "install the Debian packages gstreamer1.0-plugins-base and gstreamer1.0-libav";
+            format!("cannot create the pipeline: {}; {remedy}", error.message())
+        })?;
         let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| "the description is not a pipeline")?;
         if let Some(file) = file {
             pipeline.by_name("file").ok_or("the pipeline has no filesrc")?.set_property("location", file);

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use asf::{Padding, Parser, Settings};
 use asf_publishing_point::{BlockingServer, Config, PointConfig, Server};
@@ -110,6 +112,21 @@ fn readme(start: &str, points: [&Point; 2], directory: &Path) -> String {
         .replace("python3 ", "/usr/bin/python3 ")
 }
 
+/// Returns a folder with the plugins that `scripts/install-deps demo` installs, and no others.
+fn plugins_of_demo() -> TempDir {
+    let packages = ["libgstreamer1.0-0", "gstreamer1.0-plugins-base", "gstreamer1.0-x", "gstreamer1.0-libav"];
+    let listed = Command::new("dpkg").arg("--listfiles").args(packages).output().unwrap();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let folder = TempDir::new().unwrap();
+    for file in String::from_utf8(listed.stdout).unwrap().lines().map(Path::new) {
+        let name = file.file_name().unwrap_or_default();
+        if name.to_string_lossy().starts_with("libgst") && file.parent().unwrap().ends_with("gstreamer-1.0") {
+            symlink(file, folder.path().join(name)).unwrap();
+        }
+    }
+    folder
+}
+
 /// Runs a command with the plugin of this build; `cargo run` is replaced by the example that is already built.
 fn run(line: &str) -> Program {
     let line = match line.split_once(" --example ").filter(|(command, _)| command.starts_with("cargo run")) {
@@ -171,6 +188,19 @@ fn concert_ends_in_time() {
     assert!(figure(row, "sent=") > 20 && figure(row, "dropped=") == 0, "{row}");
     let [first, second] = points.map(Point::packets);
     assert_eq!((first.len(), &first), (figure(row, "sent="), &second));
+}
+
+/// The README and the book install the packages of `scripts/install-deps demo` before these commands.
+#[test]
+fn rust_examples_need_only_the_plugins_of_demo() {
+    let plugins = plugins_of_demo();
+    let folder = plugins.path().display();
+    let only = format!("env GST_PLUGIN_SYSTEM_PATH_1_0={folder} GST_PLUGIN_PATH= GST_REGISTRY={folder}/registry.bin");
+    let points = [Point::new(), Point::new()];
+    let [first, second] = points.each_ref().map(Point::location);
+    run(&format!("{only} {} {first} {second} --plain --seconds 2", example("concert").display())).output();
+    run(&format!("{only} {} {first}", example("embedded").display())).output();
+    assert!(points.map(Point::packets).iter().all(|packets| packets.len() > 20));
 }
 
 /// The program contains the element: GStreamer's plugin folders contain no plugin of this project.
