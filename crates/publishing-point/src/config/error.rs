@@ -1,7 +1,7 @@
 //! Errors of the configuration.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::http::tls::TlsError;
 use wmhttp::server::access::UsersError;
@@ -10,7 +10,7 @@ use wmhttp::server::access::UsersError;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file cannot be read.
-    #[error("cannot read {}: {error}", .path.display())]
+    #[error("cannot read {}: {error}{}", .path.display(), folder_hint(.path))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -128,6 +128,16 @@ pub enum ConfigError {
         /// Its minimum; in seconds if it is a time.
         least: usize,
     },
+}
+
+/// Names the folder at which a relative path starts.
+fn folder_hint(path: &Path) -> String {
+    match std::env::current_dir() {
+        Ok(folder) if path.is_relative() => {
+            format!(". Relative paths start at the working directory, {}", folder.display())
+        }
+        _ => String::new(),
+    }
 }
 
 /// Returns what to write in place of a value that the TOML library rejects with a general message; empty if that

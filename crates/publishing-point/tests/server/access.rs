@@ -96,7 +96,8 @@ fn bad_arguments_are_refused() {
     fs::write(&good, MD5).unwrap();
     let good = good.display().to_string();
     for (arguments, cause) in [
-        (vec!["--users", "/no/such/file"], "No such file"),
+        (vec!["--users", "/no/such/file"], "cannot read /no/such/file: No such file or directory (os error 2)\n"),
+        (vec!["--users", "no-such-file"], "Relative paths start at the working directory, /"),
         (vec!["--users", &file], "line 1 is not user:realm:hash"),
         (vec!["--auth", "digest"], "--users"),
         (vec!["--users", &good, "--auth", "ntlm"], "`digest` and `basic`"),
