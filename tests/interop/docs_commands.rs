@@ -7,6 +7,7 @@
 mod logins;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -332,6 +333,20 @@ fn packages_are_in_the_list_of_dependencies() {
             assert!(known.contains(&package), "{page}: {package} is not in scripts/install-deps");
         }
     }
+}
+
+/// An ordinary user without sudo is told so before the build, which takes minutes.
+#[test]
+fn packaging_needs_root_or_sudo() {
+    let path = TempDir::new().unwrap();
+    for program in ["bash", "dirname", "id"] {
+        symlink(Path::new("/usr/bin").join(program), path.path().join(program)).unwrap();
+    }
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/package");
+    // In a user namespace without a map of users, nobody is root.
+    let output = Command::new("/usr/bin/unshare").arg("--user").arg(package).env("PATH", path.path()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("Install sudo, or run it as root"), "{said}");
 }
 
 /// Builds the page's C++ program with its command, and pushes with it.
