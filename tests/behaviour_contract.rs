@@ -217,6 +217,29 @@ fn contract_5_memory_is_bounded_by_the_limits() {
     assert!(four < one + 3 * OWN && sixteen < one + 15 * OWN, "{one}, {four} with 4, {sixteen} with 16");
 }
 
+/// Contract 5: without limits, the memory of a live push does not grow while the server reads: what it has read is
+/// released once it can no longer refuse the request.
+#[test]
+fn contract_5_a_live_push_keeps_what_the_server_may_need() {
+    let _alone = alone();
+    let reading = stalling(usize::MAX);
+    let before = usage_at_rest();
+    let pushing =
+        Pushing::bare(&format!("location={} max-size-time=0 max-size-bytes=0 eos-timeout=1", reading.location()));
+    let upstream = Upstream::live(&pushing.sink);
+    pushing.play();
+    // More than the 4 MiB that are kept of a young request.
+    let many = 6 * u32::try_from(MIB).unwrap() / media::SIZE;
+    upstream.push(buffer(0, many)).0.unwrap();
+    let mut numbers = (many..).step_by(20);
+    until("what the server has read is released", || {
+        upstream.push(buffer(numbers.next().unwrap(), 20)).0.unwrap();
+        HEAP.current_usage().saturating_sub(before) < MIB
+    });
+    let stats = pushing.destination_stats();
+    assert_eq!(stats.get::<u64>("packets-dropped").unwrap(), 0, "{stats}");
+}
+
 fn threads(named: &str) -> usize {
     let names = fs::read_dir("/proc/self/task")
         .unwrap()

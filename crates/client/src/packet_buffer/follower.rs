@@ -68,6 +68,7 @@ impl Reader {
                 if follows {
                     reader.advance(packets, bytes, batch.padding_saved);
                     reader.acknowledged = reader.next;
+                    reader.resend_from = reader.next;
                 } else if reader.follows == Some(lead) {
                     reader.follows = None;
                 }

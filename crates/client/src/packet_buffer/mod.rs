@@ -95,8 +95,9 @@ pub struct ReaderOptions {
     pub limits: Option<Limits>,
     /// Where the reader resumes after a gap, unless the policy is [`DropPolicy::Oldest`].
     pub resync: StartPosition,
-    /// Whether a reader with [`DropPolicy::Block`] keeps the packets it has taken until [`Reader::acknowledge`] reports
-    /// their arrival, so that [`Reader::rewind`] can take them again. They count towards the limits.
+    /// Whether the packets that the reader has taken are kept until [`Reader::acknowledge`] reports their arrival, so
+    /// that [`Reader::rewind`] can take them again. With [`DropPolicy::Block`] they count towards the limits and may
+    /// block the writer; with the other policies they are kept as far as the limits allow.
     pub keeps_unacknowledged: bool,
 }
 
@@ -126,6 +127,14 @@ const WAKE_WRITER_BELOW: f64 = 0.75;
 /// A reader that uses more than this fraction of its limits does not wait for a larger batch.
 const BATCH_BELOW: f64 = 0.5;
 
+/// A reader that does not block the writer needs acknowledgements when it has taken this number of bytes since the last
+/// one. Each of them costs a system call, so it releases many packets.
+const ACKNOWLEDGE_BYTES: u64 = 256 * 1024;
+
+/// After each of these numbers of bytes appended, the packets that nobody needs are removed. The memory of a packet is
+/// released with its block, so removing them more often would gain nothing.
+const RELEASE_BYTES: u64 = ring::BLOCK_BYTES as u64;
+
 /// The packet buffer; see the module documentation.
 pub struct PacketBuffer {
     state: Mutex<State>,
@@ -147,6 +156,8 @@ struct State {
     interrupted: bool,
     /// Whether the writer waits on `room`, so that it must be notified.
     writer_waits: bool,
+    /// Byte position of the head at which packets that nobody needs are removed next.
+    release_at: u64,
 }
 
 /// The buffer's state of one reader.
@@ -158,7 +169,9 @@ struct ReaderState {
     /// Sequence number of the next packet to take, and the byte position at which it begins.
     next: u64,
     position: u64,
-    /// Sequence number of the first packet that is not known to have arrived; not greater than `next`.
+    /// Sequence number of the first packet that the reader may take again; not greater than `next`.
+    resend_from: u64,
+    /// The same, if the policy was to block when the packets were taken: only those may block the writer.
     acknowledged: u64,
     /// Set if the next packet to take must start a key frame.
     seeks_key_frame: bool,
@@ -209,6 +222,7 @@ impl PacketBuffer {
                 ended: false,
                 interrupted: false,
                 writer_waits: false,
+                release_at: RELEASE_BYTES,
             }),
             room: Condvar::new(),
         })
@@ -240,6 +254,7 @@ impl PacketBuffer {
         }
         let limits = state.trim();
         state.drop_unreachable(limits);
+        state.release_unneeded();
         let wakers = state.take_due_wakers();
         drop(state);
         // Without the lock: a waker may run its task at once, and the task takes the lock.
@@ -353,14 +368,23 @@ impl ReaderState {
         limits.exceeded_by(&lag)
     }
 
-    /// Whether many packets are kept only because they are not acknowledged. All limits count here, so that a stream in
-    /// real time keeps no more seconds of it than the limit of time says.
+    /// Whether many packets are kept only because they are not acknowledged.
     fn needs_acknowledgement(&self, ring: &Ring, policy: DropPolicy, default: Limits) -> bool {
-        self.options.keeps_unacknowledged
-            && self.acknowledged < self.next
-            && self.policy(policy) == DropPolicy::Block
+        if !self.options.keeps_unacknowledged {
+            return false;
+        }
+        if self.policy(policy) != DropPolicy::Block {
+            return self.position - ring.position(self.resend_from) >= ACKNOWLEDGE_BYTES;
+        }
+        // All limits count here, so that a stream in real time keeps no more seconds of it than the limit of time says.
+        self.acknowledged < self.next
             && self.options.limits.unwrap_or(default).used_by(&self.lag_from(ring, self.acknowledged))
                 >= ACKNOWLEDGE_FROM
+    }
+
+    /// Returns the sequence number of the first packet that the reader may still take.
+    fn may_take_from(&self) -> u64 {
+        self.resend_from.min(self.next)
     }
 
     /// Whether `bytes` are available, or the reader uses [`BATCH_BELOW`] of its limits, so that waiting longer could drop
@@ -437,6 +461,24 @@ impl State {
             }
         }
         limits
+    }
+
+    /// Removes the packets that no reader may still take, except those from the key frame before on: there a new reader
+    /// starts, and a reader whose peer has lost the stream. So the buffer of a live stream contains about one group of
+    /// pictures, and grows to its limits only while a reader lags.
+    fn release_unneeded(&mut self) {
+        let head = self.ring.head();
+        let position = self.ring.position(head);
+        if position < self.release_at {
+            return;
+        }
+        self.release_at = position + RELEASE_BYTES;
+        let readers = self.readers.iter().flatten().filter(|reader| !reader.idle);
+        let needed = readers.map(ReaderState::may_take_from).min().unwrap_or(head);
+        let first = self.ring.key_frame_before(needed).unwrap_or(needed);
+        while self.ring.tail() < first {
+            self.ring.drop_oldest();
+        }
     }
 
     /// Counts as dropped, for each reader, the packets that have left the buffer or exceed the reader's own limits, which

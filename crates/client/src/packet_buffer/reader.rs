@@ -16,7 +16,7 @@ use super::{
 pub struct Acknowledged {
     /// Whether some packets no longer need to be kept.
     pub advanced: bool,
-    /// Whether the kept packets still use a large part of the limits.
+    /// Whether there are still many packets that are kept only because they are not acknowledged.
     pub more_needed: bool,
 }
 
@@ -87,6 +87,7 @@ impl Reader {
             joined: next,
             next,
             position,
+            resend_from: next,
             acknowledged: next,
             seeks_key_frame,
             starts_at,
@@ -212,7 +213,11 @@ impl Reader {
             batch.skipped = reader.take_dropped();
             reader.advance(batch.sizes.len() as u64, batch.len(), batch.padding_saved);
             // For a reader that does not keep packets, those taken count as arrived.
-            if !reader.options.keeps_unacknowledged || reader.policy(*policy) != DropPolicy::Block {
+            let keeps = reader.options.keeps_unacknowledged;
+            if !keeps {
+                reader.resend_from = reader.next;
+            }
+            if !keeps || reader.policy(*policy) != DropPolicy::Block {
                 reader.acknowledged = reader.next;
             }
             batch.needs_acknowledgement = reader.needs_acknowledgement(ring, *policy, *limits);
@@ -245,7 +250,8 @@ impl Reader {
             // A rewind does not go back beyond a gap.
             let arrived = ring.sequence_at(reader.position.saturating_sub(outstanding)).max(reader.after_last_gap());
             let arrived = arrived.min(reader.next);
-            let advanced = arrived > reader.acknowledged;
+            let advanced = arrived > reader.resend_from;
+            reader.resend_from = reader.resend_from.max(arrived);
             reader.acknowledged = reader.acknowledged.max(arrived);
             let more_needed = reader.needs_acknowledgement(ring, *policy, *limits);
             (Acknowledged { advanced, more_needed }, advanced && state.should_notify_writer())
@@ -269,6 +275,7 @@ impl Reader {
             reader.next -= packets;
             reader.position -= back;
             reader.acknowledged = reader.acknowledged.min(reader.next);
+            reader.resend_from = reader.resend_from.min(reader.next);
             reader.taken = reader.taken.saturating_sub(packets);
             reader.extend_last_gap(ring, bytes.saturating_sub(back));
             reader.drop_unreachable(ring, *policy, reader.options.limits.unwrap_or(*limits));
@@ -300,6 +307,8 @@ impl Reader {
                 reader.taken = reader.taken.saturating_sub(reader.next - key);
                 reader.next = key;
                 reader.position -= back;
+                reader.acknowledged = reader.acknowledged.min(key);
+                reader.resend_from = reader.resend_from.min(key);
                 return back;
             }
             let drops = matches!(policy, DropPolicy::Keyframe | DropPolicy::Disconnect);
@@ -373,6 +382,14 @@ impl Reader {
             }
         });
         self.slot.buffer.notify_writer();
+    }
+
+    /// Returns whether the reader may block the writer.
+    pub fn may_block(&self) -> bool {
+        self.with(|state, index| {
+            let policy = state.policy;
+            state.reader(index).is_some_and(|reader| reader.policy(policy) == DropPolicy::Block)
+        })
     }
 
     /// Returns whether no packet can be taken before the next key frame.
@@ -602,6 +619,7 @@ impl ReaderState {
         self.next += skipped;
         // A rewind does not go back beyond the gap.
         self.acknowledged = self.next;
+        self.resend_from = self.next;
     }
 
     /// Returns the sequence number of the first packet after the last gap.

@@ -14,7 +14,7 @@ use super::lag::Lag;
 use wmhttp::packet::{FRAMING_LEN, data_framing};
 
 /// Size of a block in bytes; a larger packet has its own block.
-const BLOCK_BYTES: usize = 64 * 1024;
+pub(super) const BLOCK_BYTES: usize = 64 * 1024;
 /// Number of packets before the oldest one in the buffer whose sizes are still known. When a connection is lost after a
 /// stall, some packets that it had not delivered have left the buffer and must be counted.
 const MAX_REMOVED_SIZES: usize = 64 * 1024;
@@ -95,7 +95,7 @@ pub struct Batch {
     /// in it. That packet may also contain the end of older frames, which cannot be decoded there;
     /// [`Batch::trim_start`] and [`asf::StartFilter`] remove it.
     pub starts: bool,
-    /// Whether the unacknowledged packets use a large part of the reader's limits, so that
+    /// Whether many packets are kept only because they are not acknowledged, so that
     /// [`Reader::acknowledge`](super::Reader::acknowledge) should be called soon.
     pub needs_acknowledgement: bool,
 }

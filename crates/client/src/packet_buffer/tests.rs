@@ -2,6 +2,7 @@
 
 mod followers;
 mod random_operations;
+mod releases;
 mod waits;
 
 use std::pin::pin;

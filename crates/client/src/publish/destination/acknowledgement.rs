@@ -1,5 +1,5 @@
-//! Acknowledgements of the peer's TCP stack release the packets kept for a blocking reader, and complete the end of a
-//! body.
+//! Acknowledgements of the peer's TCP stack release the packets that may have to be sent again, and complete the end of
+//! a body.
 //!
 //! Three of six known servers neither respond to `$E`(0) nor close the connection. When all bytes are acknowledged,
 //! they have arrived at the peer's TCP stack. Waiting longer would prove neither that the server has read them, nor

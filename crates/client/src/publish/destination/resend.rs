@@ -3,8 +3,8 @@
 //! The peer's TCP stack acknowledges bytes that the server has not read yet, and the server itself confirms nothing
 //! before the end of the body. Bytes that the TCP stack has not acknowledged are sent again. The whole body is sent
 //! again if it is so short that it may have been rejected, or if the server has read none of it, because duplicates are
-//! better than losses. For longer bodies, recent data counts as uncertain. A blocking reader keeps the packets needed
-//! for this (`acknowledgement`).
+//! better than losses. For longer bodies, recent data counts as uncertain. The reader keeps the packets needed for this
+//! (`acknowledgement`).
 
 use std::time::{Duration, Instant};
 
@@ -59,7 +59,12 @@ impl DestinationTask {
     /// were lost now. The peer's TCP stack has acknowledged all but `undelivered`.
     pub(super) fn bytes_to_keep(&self, undelivered: u64, now: Instant) -> u64 {
         let layout = &self.body.layout;
-        kept_bytes(layout.len(), layout.age(now), undelivered, self.is_stuck(undelivered))
+        // A server that is sent the body again from its beginning must get it. A blocking reader cannot keep that much:
+        // it might hold the writer back before the server has shown that it reads.
+        let may_start_again = !self.reader.may_block()
+            && (layout.len().saturating_sub(undelivered) <= STALL_RESEND_BYTES || self.session.resume_is_unproven(now));
+        let keeps_all = may_start_again || self.is_stuck(undelivered);
+        kept_bytes(layout.len(), layout.age(now), undelivered, keeps_all)
     }
 
     /// Whether the peer currently accepts nothing, and has accepted so little that all of it may be in its socket
@@ -136,9 +141,9 @@ impl DestinationTask {
 }
 
 /// Returns how many bytes at the end of a body of `len` bytes must be kept, which began `age` ago and of which the peer's
-/// TCP stack has not acknowledged the last `undelivered`.
-fn kept_bytes(len: u64, age: Duration, undelivered: u64, is_stuck: bool) -> u64 {
-    if is_stuck {
+/// TCP stack has not acknowledged the last `undelivered`; all of them if `keeps_all`.
+fn kept_bytes(len: u64, age: Duration, undelivered: u64, keeps_all: bool) -> u64 {
+    if keeps_all {
         return len;
     }
     // The body may still be rejected. Keeping all of it would stop a fast upstream until the time is over. A server that
@@ -156,7 +161,7 @@ mod tests {
     fn a_young_body_keeps_what_the_server_may_not_have_read() {
         let (young, old) = (REFUSAL_RESEND_WINDOW, REFUSAL_RESEND_WINDOW + Duration::from_millis(1));
         let (short, long) = (MAX_UNREAD_BYTES / 2, 100 * MAX_UNREAD_BYTES);
-        for (len, age, undelivered, is_stuck, kept) in [
+        for (len, age, undelivered, keeps_all, kept) in [
             (short, young, 1000, false, short),
             (long, young, 1000, false, 1000 + MAX_UNREAD_BYTES),
             (long, old, 1000, false, 1000),
@@ -164,8 +169,8 @@ mod tests {
             (short, old, 0, true, short),
             (short, young, 0, true, short),
         ] {
-            let result = kept_bytes(len, age, undelivered, is_stuck);
-            assert_eq!(result, kept, "{len} bytes, {age:?}, {undelivered} not acknowledged, stuck: {is_stuck}");
+            let result = kept_bytes(len, age, undelivered, keeps_all);
+            assert_eq!(result, kept, "{len} bytes, {age:?}, {undelivered} not acknowledged, all: {keeps_all}");
         }
     }
 
