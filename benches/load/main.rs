@@ -4,11 +4,13 @@
 //! load media FILE PACKET_SIZE full|padded BYTES     writes a stream
 //! load receive                                      receives data until its standard input ends
 //! load blast PORT BYTES                             measures the receiver's maximum rate
+//! load bare FILE BLOCK PORT                         reads a file with filesrc, and only copies and writes it
 //! load paced ELEMENT MBIT BURST SECONDS             latency and wake-ups of a live push
 //! load heap PACKET_SIZE BLOCK PORT                  allocations and heap size of the element
 //! ```
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a measurement that fails, fails")]
 
+mod bare;
 mod heap;
 mod paced;
 mod receiver;
@@ -30,6 +32,7 @@ fn main() {
         ["media", path, size, fill, bytes] => write_media(path, number(size), fill == "padded", number(bytes)),
         ["receive"] => receiver::run(),
         ["blast", port, bytes] => blast(number(port), number(bytes)),
+        ["bare", path, block, port] => bare::run(path, number(block), number(port)),
         ["paced", element, mbit, burst, seconds] => {
             paced::run(element, number(mbit), number(burst), number(seconds));
         }

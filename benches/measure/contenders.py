@@ -1,6 +1,6 @@
 """The commands of the senders that are compared."""
 
-from process import launch
+from process import LOAD, launch
 
 
 def push(path, block, http, properties=""):
@@ -15,6 +15,11 @@ def push_live(path, http):
 
 def tcp(path, block, raw):
     return launch(f"filesrc location={path} blocksize={block} ! tcpclientsink host=127.0.0.1 port={raw} sync=false")
+
+
+def bare(path, block, raw):
+    """Copies the data and writes it from a second thread: the bound for a sink that does so."""
+    return [LOAD, "bare", path, str(block), raw]
 
 
 def parsed_tcp(path, block, raw):

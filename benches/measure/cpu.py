@@ -11,6 +11,8 @@ PUSH = "asfpushsink, blocks of 3200"
 TCP = "tcpclientsink, blocks of 3200"
 CURL = "curl"
 PUSH_64K = "asfpushsink, blocks of 65536"
+BARE = "only copies and writes, blocks of 3200"
+BARE_64K = "only copies and writes, blocks of 65536"
 FAKE = "fakesink, blocks of 3200"
 SILENT = "asfpushsink, a server that never answers the end"
 
@@ -25,6 +27,8 @@ def measure(rounds):
             PUSH: (usual, contenders.push(usual, 3200, http)),
             TCP: (usual, contenders.tcp(usual, 3200, raw)),
             CURL: (usual, contenders.curl(usual, http)),
+            BARE: (usual, contenders.bare(usual, 3200, raw)),
+            BARE_64K: (usual, contenders.bare(usual, 65536, raw)),
             "asfparse ! tcpclientsink, blocks of 3200": (usual, contenders.parsed_tcp(usual, 3200, raw)),
             SILENT: (usual, contenders.push(usual, 3200, receiver.silent)),
             FAKE: (usual, contenders.fake(usual, 3200)),
@@ -62,6 +66,10 @@ def measure(rounds):
         "rows": rows,
         "push/tcp": ratio(measured, PUSH, TCP),
         "push/tcp without source": ratio(measured, PUSH, TCP, FAKE),
+        "bare/tcp": ratio(measured, BARE, TCP),
+        "bare/tcp without source": ratio(measured, BARE, TCP, FAKE),
+        "bare/curl": ratio(measured, BARE, CURL),
+        "bare 64K/curl": ratio(measured, BARE_64K, CURL),
         "push/curl": ratio(measured, PUSH, CURL),
         "push 64K/curl": ratio(measured, PUSH_64K, CURL),
         "silent/tcp wall": ratio(measured, SILENT, TCP, of="wall"),

@@ -4,7 +4,10 @@ import math
 
 
 def goals(results):
-    """Returns the table of goals with the available measurements."""
+    """Returns the table of goals with the available measurements.
+
+    `bound` is what a program reaches that does the same work without a protocol, where there is such a program.
+    """
     def part(name, key):
         return results.get(name, {}).get(key)
 
@@ -22,11 +25,15 @@ def goals(results):
         return part(name, key) and part(name, key) / unit
 
     lines = [
-        ("one destination, CPU against `filesrc blocksize=3200 ! tcpclientsink`", "≤", 0.75, part("cpu", "push/tcp"), ""),
-        ("the same, what the source takes subtracted from both", "≤", 0.6, part("cpu", "push/tcp without source"), ""),
+        ("one destination, CPU against `filesrc blocksize=3200 ! tcpclientsink`", "≤", 0.75, part("cpu", "push/tcp"), "",
+         part("cpu", "bare/tcp")),
+        ("the same, what the source takes subtracted from both", "≤", 0.6, part("cpu", "push/tcp without source"), "",
+         part("cpu", "bare/tcp without source")),
         ("the same, wall time at a server that never answers the end", "≤", 1.1, part("cpu", "silent/tcp wall"), ""),
-        ("CPU against curl's upload, blocks of 3,200 bytes", "≤", 2, part("cpu", "push/curl"), ""),
-        ("CPU against curl's upload, blocks of 64 KiB", "≤", 0.9, part("cpu", "push 64K/curl"), ""),
+        ("CPU against curl's upload, blocks of 3,200 bytes", "≤", 2, part("cpu", "push/curl"), "",
+         part("cpu", "bare/curl")),
+        ("CPU against curl's upload, blocks of 64 KiB", "≤", 0.9, part("cpu", "push 64K/curl"), "",
+         part("cpu", "bare 64K/curl")),
         ("peak memory (RSS), one destination, 2 Mbit/s in real time, default properties", "≤", 14,
          scaled("memory", "live rss", 2**20), " MiB"),
         ("the same, a file with `sync=false`", "≤", 14, scaled("cpu", "rss", 2**20), " MiB"),
@@ -39,26 +46,32 @@ def goals(results):
         ("heap allocations a packet, the most of all shapes", "≤", 1, allocations, ""),
         ("own heap beside the packet buffer", "≤", 4, own, " MiB"),
         ("pure path, packets of 3,200 bytes", "≥", 5, row("pure", name="path-3200").get("gbps"), " GB/s"),
-        ("server, 1,000 players, CPU a megabyte against Icecast", "≤", 0.4, part("server", "cpu/icecast"), ""),
-        ("the same, delay, p99", "≤", 5, part("server", "p99 ms"), " ms"),
+        ("server, 1,000 players, CPU a megabyte against Icecast", "≤", 0.4, part("server", "cpu/icecast"), "",
+         part("server", "bare/icecast")),
+        ("the same, delay, p99", "≤", 5, part("server", "p99 ms"), " ms",
+         part("server", "bare p99 ms")),
         ("the same, memory a player", "≤", 12, scaled("server", "memory a player", 1000), " KB"),
         ("plugin, stripped", "≤", 4, scaled("size", "plugin stripped", 1e6), " MB"),
         ("cold release build of the plugin, two processors", "≤", 2, scaled("build", "plugin", 60), " min"),
         ("the same of plugin and server", "≤", 4, scaled("build", "plugin and server", 60), " min"),
     ]
     rows = []
-    for name, relation, goal, value, unit in lines:
+    for name, relation, goal, value, unit, *bound in lines:
         low_high = ""
         if isinstance(value, list):
             value, low, high = value
             low_high = f" ({low:.2f} to {high:.2f})"
+        bound = next((of for of in bound if of is not None), None)
+        bound = bound[0] if isinstance(bound, list) else bound
+        bound = "" if bound is None else f"{bound:.2f}{unit}"
         # A failed measurement is missing, so values computed from it are not a number.
         if value is None or math.isnan(value):
-            rows.append((name, f"{relation} {goal}{unit}", "not measured", ""))
+            rows.append((name, f"{relation} {goal}{unit}", "not measured", "", bound))
         else:
             reached = value <= goal if relation == "≤" else value >= goal
-            rows.append((name, f"{relation} {goal}{unit}", f"{value:.2f}{unit}{low_high}", "yes" if reached else "no"))
-    return table(("", "goal", "measured", "reached"), rows)
+            rows.append((name, f"{relation} {goal}{unit}", f"{value:.2f}{unit}{low_high}", "yes" if reached else "no",
+                         bound))
+    return table(("", "goal", "measured", "reached", "bound"), rows)
 
 
 def sections(results):
@@ -94,7 +107,7 @@ SECTIONS = {
         "", "Mbit/s", "packets at once", "p50 µs", "p99 µs", "max µs", "wake-ups/s", "CPU %"), (
         text("name"), text("mbit"), text("burst"), figure("p50", ".0f"), figure("p99", ".0f"), figure("max", ".0f"),
         figure("wakes", ".0f"), figure("cpu", ".2f"))),
-    "memory": ("Heap", ("packet", "buffer", "allocations a packet", "peak KiB", "of it the log's limit"), (
+    "memory": ("Heap", ("packet", "buffer", "allocations a packet", "peak KiB", "of it the packet buffer's limit"), (
         text("packet"), text("block"), figure("allocations", ".3f"), figure("heap", ".0f", 1024),
         figure("log", ".0f", 1024))),
     "syscalls": ("System calls", ("", "calls/MB", "most of them, per MB"), (
