@@ -33,7 +33,7 @@ impl Urls {
         }
     }
 
-    /// Logs the URLs for pushing to a point and for playing from it.
+    /// Logs the URLs for pushing to a point and for playing from it. A point that pulls its stream accepts no push.
     pub(crate) fn log_point(&self, name: &str, config: &PointConfig) {
         let Some(push) = url("http", &self.plain, name) else { return };
         if let Some(target) = config.redirect.as_ref().or(config.proxy_redirect.as_ref()) {
@@ -45,6 +45,7 @@ impl Urls {
         let push_tls = self.tls.as_ref().and_then(|host| url("https", host, name));
         let play_mms = url("mmsh", &self.plain, name);
         let play_http = play_http(&push);
+        let [push, push_tls] = [Some(push), push_tls].map(|url| url.filter(|_| config.source.is_none()));
         tracing::info!(point = name, push, push_tls, play_mms, play_http, "publishing point ready");
     }
 

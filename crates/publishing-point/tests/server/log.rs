@@ -86,6 +86,15 @@ fn typical_events_of_a_day() {
     assert!(!log.contains("Some(") && !log.contains("None"), "{log}");
 }
 
+/// A point that pulls its stream accepts no push: the log names only the URLs for playing.
+#[test]
+fn a_point_with_a_source_has_no_url_for_pushing() {
+    let program = with_users("[point.edge]\nsource = 'http://127.0.0.1:9/live'\nsource-on-demand = true\n");
+    let (_, log) = program.stop();
+    let ready = line_with(&log, "publishing point ready", &["point=\"edge\"", "play_mms=", "play_http="]);
+    assert!(!ready.contains("push"), "{ready}");
+}
+
 /// Returns the address in the first URL of the log.
 fn program_address(log: &str) -> String {
     let rest = log.split("push=\"http://").nth(1).unwrap();
