@@ -7,6 +7,8 @@ Shows what an application in Python has to know: how to set enums, flags and str
 answer the signals. Needs the Debian packages python3-gi, gir1.2-gstreamer-1.0 and python3-gst-1.0.
 """
 
+import os
+import signal
 import sys
 
 import gi
@@ -59,6 +61,7 @@ def main(file, locations):
 
     loop = GLib.MainLoop()
     failures = []
+    interrupts = []
 
     def on_message(_bus, message):
         if message.type == Gst.MessageType.ERROR:
@@ -67,15 +70,25 @@ def main(file, locations):
         elif message.type == Gst.MessageType.EOS:
             loop.quit()
 
+    def on_interrupt():
+        """Ctrl-C sends EOS, so that the stream ends cleanly; a second Ctrl-C ends the program at once."""
+        if interrupts:
+            failures.append("quit before the end of the stream was sent")
+            loop.quit()
+        interrupts.append(signal.SIGINT)
+        pipeline.send_event(Gst.Event.new_eos())
+        return GLib.SOURCE_CONTINUE
+
     bus = pipeline.get_bus()
     bus.add_signal_watch()
     bus.connect("message", on_message)
+    GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, signal.SIGINT, on_interrupt)
     pipeline.set_state(Gst.State.PLAYING)
     try:
         loop.run()
         print_statistics(sink)
     finally:
-        # GStreamer requires it before the pipeline is freed, after Ctrl-C and exceptions too.
+        # GStreamer requires it before the pipeline is freed, after exceptions too.
         pipeline.set_state(Gst.State.NULL)
     return failures
 
@@ -83,5 +96,7 @@ def main(file, locations):
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
+    if not os.access(sys.argv[1], os.R_OK):
+        sys.exit(f"cannot read {sys.argv[1]}")
     failures = main(sys.argv[1], sys.argv[2:])
     sys.exit(failures[0] if failures else 0)

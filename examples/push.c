@@ -189,6 +189,10 @@ main (int argc, char **argv)
     g_printerr ("%s", g_option_context_get_help (context, TRUE, NULL));
     return EXIT_FAILURE;
   }
+  if (!g_file_test (arguments[0], G_FILE_TEST_EXISTS)) {
+    g_printerr ("cannot read %s: no such file\n", arguments[0]);
+    return EXIT_FAILURE;
+  }
   g_option_context_free (context);
 #ifdef STATIC_PLUGIN
   GST_PLUGIN_STATIC_REGISTER (asfpush);

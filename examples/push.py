@@ -7,6 +7,7 @@ Ctrl-C sends the end of the stream to all publishing points; a second Ctrl-C qui
 """
 
 import getpass
+import os
 import signal
 import sys
 
@@ -109,6 +110,8 @@ def told(status):
 def main():
     if len(sys.argv) < 3:
         sys.exit(__doc__)
+    if not os.access(sys.argv[1], os.R_OK):
+        sys.exit(f"cannot read {sys.argv[1]}")
     Gst.init(None)
     return Push(sys.argv[1], sys.argv[2:]).run()
 

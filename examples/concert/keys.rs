@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-/// Help text in the screen's last line.
-pub(crate) const HELP: &str =
-    "↑ ↓ select   a add   r remove, sending the rest   k disconnect   c reconnect   e end of stream   q quit";
+/// Help for the keys, at the bottom of the screen.
+pub(crate) const HELP: [&str; 7] =
+    ["↑ ↓ select", "a add", "r remove, sending the rest", "k disconnect", "c reconnect", "e end of stream", "q quit"];
 
 /// Command of a key.
 pub(crate) enum KeyCommand {

@@ -39,6 +39,7 @@ impl Concert {
         })?;
         let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| "the description is not a pipeline")?;
         if let Some(file) = file {
+            file.metadata().map_err(|error| format!("cannot read {}: {error}", file.display()))?;
             pipeline.by_name("file").ok_or("the pipeline has no filesrc")?.set_property("location", file);
         }
         let push = pipeline.by_name("push").ok_or("the pipeline has no asfpushsink")?;

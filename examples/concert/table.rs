@@ -22,11 +22,11 @@ const LINES_KEPT: usize = 100;
 /// Width in cells of the bar that shows congestion.
 const BAR: usize = 10;
 const COLUMNS: [(&str, Constraint); 8] = [
-    ("", Constraint::Length(10)),
+    ("", Constraint::Length(9)),
     ("state", Constraint::Length(12)),
     ("kbit/s", Constraint::Length(7)),
-    ("sent", Constraint::Length(8)),
-    ("dropped", Constraint::Length(8)),
+    ("sent", Constraint::Length(7)),
+    ("dropped", Constraint::Length(7)),
     ("queued", Constraint::Length(17)),
     ("retries", Constraint::Length(7)),
     ("rtt", Constraint::Fill(1)),
@@ -98,21 +98,25 @@ impl Screen {
     }
 
     fn draw(&self, frame: &mut Frame<'_>) {
+        let bottom_text = match self.keys.typed() {
+            Some(typed) => {
+                Line::from(vec!["URL to add (Enter = add, Esc = cancel): ".bold(), typed.into(), "█".into()]).into()
+            }
+            // The last key, which quits, must be visible at any width.
+            None => Text::from(lines(HELP, "   ", frame.area().width)).dim(),
+        };
+        let bottom_height = u16::try_from(bottom_text.height()).unwrap_or(u16::MAX);
         let [table, steps, bottom] =
-            Layout::vertical([Constraint::Percentage(60), Constraint::Fill(1), Constraint::Length(1)])
+            Layout::vertical([Constraint::Percentage(60), Constraint::Fill(1), Constraint::Length(bottom_height)])
                 .areas(frame.area());
         self.draw_table(frame, table);
         let room = usize::from(steps.height.saturating_sub(1));
-        let last = self.lines.iter().skip(self.lines.len().saturating_sub(room));
-        let last = Text::from_iter(last.map(|line| Line::raw(line.as_str())));
+        let all = self.lines.iter().flat_map(|line| lines(line.split(' '), " ", steps.width));
+        let mut last: VecDeque<_> = all.collect();
+        last.drain(..last.len().saturating_sub(room));
+        let last = Text::from_iter(last);
         frame.render_widget(Paragraph::new(last).block(Block::new().title("steps".bold())), steps);
-        let bottom_line = match self.keys.typed() {
-            Some(typed) => {
-                Line::from(vec!["URL to add (Enter = add, Esc = cancel): ".bold(), typed.into(), "█".into()])
-            }
-            None => HELP.dim().into(),
-        };
-        frame.render_widget(bottom_line, bottom);
+        frame.render_widget(bottom_text, bottom);
     }
 
     /// Two lines for each publishing point: its figures, and below them its location and last error.
@@ -145,6 +149,20 @@ impl Screen {
             .block(Block::new().title("publishing points".bold()));
         frame.render_widget(table, area);
     }
+}
+
+/// Arranges words in as many lines as this width needs. A longer word than the width is cut.
+fn lines<'a>(words: impl IntoIterator<Item = &'a str>, gap: &str, width: u16) -> Vec<Line<'static>> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut() {
+            Some(line) if Line::raw(format!("{line}{gap}{word}")).width() <= usize::from(width) => {
+                *line += &format!("{gap}{word}");
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.into_iter().map(Line::from).collect()
 }
 
 fn right(figure: impl ToString) -> Cell<'static> {

@@ -236,6 +236,7 @@ fn concert_takes_keys() {
         row.is_some_and(|row| row.contains(state))
     };
     until("two publishing points", || is("dest_0", "streaming") && is("dest_1", "streaming"));
+    assert!(terminal.screen().contains("q quit"), "the help is cut: {}", terminal.screen());
     terminal.press("a");
     until("the spare one is offered", || {
         terminal.screen().contains(&format!("URL to add (Enter = add, Esc = cancel): {spare}"))
@@ -332,6 +333,37 @@ fn monitor_in_python() {
     assert!(failed_output.iter().any(|line| line.contains("refused")), "{failed_output:?}");
 }
 
+/// Ctrl-C sends the end of the stream.
+#[test]
+fn monitor_in_python_is_interrupted() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("concert.wmv");
+    ffmpeg_file(&file, 250);
+    let point = Point::new();
+    let monitor = run(&format!("/usr/bin/python3 examples/monitor.py {} {}", file.display(), point.location()));
+    monitor.wait_for("dest_0: started");
+    until("the stream arrives", || point.server.stats("concert").unwrap().packets > 5);
+    monitor.interrupt();
+    let output = monitor.output();
+    assert!(output.iter().any(|line| line == "dest_0: closed (0x00000000)"), "{output:?}");
+    assert!(!output.iter().any(|line| line.contains("Traceback")), "{output:?}");
+}
+
+/// Each example names a file that does not exist.
+#[test]
+fn a_missing_file_is_named() {
+    let concert = example("concert");
+    let commands = [
+        "/usr/bin/python3 examples/monitor.py".to_owned(),
+        "/usr/bin/python3 examples/push.py".to_owned(),
+        format!("{} --plain --file", concert.display()),
+    ];
+    for command in commands {
+        let output = run(&format!("{command} nowhere.wmv http://127.0.0.1:9/concert")).failed_output();
+        assert!(output.iter().any(|line| line.contains("cannot read nowhere.wmv")), "{command}: {output:?}");
+    }
+}
+
 #[test]
 fn push_in_c() {
     pushes_a_file("./push", |directory| {
@@ -366,6 +398,10 @@ fn all_report_the_error() {
     let directory = TempDir::new().unwrap();
     let points = [Point::new(), Point::new()];
     run(&readme("cc examples/push.c", [&points[0], &points[1]], directory.path())).output();
+    let push = readme("./push", [&points[0], &points[1]], directory.path());
+    let no_file = run(&push).failed_output();
+    assert!(no_file.iter().any(|line| line.starts_with("cannot read ")), "{no_file:?}");
+    ffmpeg_file(&directory.path().join("concert.wmv"), 25);
     for (command, says) in [
         ("cargo run --example concert", "concert: unsupported scheme rtsp: in location"),
         ("python3 examples/push.py", "unsupported scheme rtsp: in location"),

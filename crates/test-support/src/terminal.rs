@@ -13,7 +13,7 @@ use nix::pty::{Winsize, openpty};
 use crate::pipeline::until;
 
 const ROWS: NonZero<u16> = NonZero::new(30).unwrap();
-const COLUMNS: NonZero<u16> = NonZero::new(110).unwrap();
+const COLUMNS: NonZero<u16> = NonZero::new(80).unwrap();
 
 /// A terminal and the program that runs on it, which ends on drop.
 pub struct Terminal {
