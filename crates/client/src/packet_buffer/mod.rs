@@ -476,7 +476,9 @@ impl State {
         let readers = self.readers.iter().flatten().filter(|reader| !reader.idle);
         let needed = readers.map(ReaderState::may_take_from).min().unwrap_or(head);
         let first = self.ring.key_frame_before(needed).unwrap_or(needed);
-        while self.ring.tail() < first {
+        // No more than twice what was appended: so most blocks are reused, and only some are freed.
+        let until = self.ring.position(self.ring.tail()) + 2 * RELEASE_BYTES;
+        while self.ring.tail() < first && self.ring.position(self.ring.tail()) < until {
             self.ring.drop_oldest();
         }
     }

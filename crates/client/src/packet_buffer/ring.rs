@@ -15,6 +15,8 @@ use wmhttp::packet::{FRAMING_LEN, data_framing};
 
 /// Size of a block in bytes; a larger packet has its own block.
 pub(super) const BLOCK_BYTES: usize = 64 * 1024;
+/// Maximum number of blocks that are kept to be reused. A live stream needs those of a group of pictures again.
+const MAX_SPARE_BLOCKS: usize = 8;
 /// Number of packets before the oldest one in the buffer whose sizes are still known. When a connection is lost after a
 /// stall, some packets that it had not delivered have left the buffer and must be counted.
 const MAX_REMOVED_SIZES: usize = 64 * 1024;
@@ -36,8 +38,8 @@ pub(super) struct Ring {
     segments: VecDeque<Segment>,
     /// Packets that no reader has taken yet; the block is still growing. They follow the last segment.
     open: Option<OpenBlock>,
-    /// A block of a removed segment, to be reused.
-    spare_block: Option<BytesMut>,
+    /// Blocks of removed segments, to be reused. The last one was used most recently.
+    spare_blocks: Vec<BytesMut>,
     /// Sequence numbers of the packets at which decoding can start.
     key_frames: VecDeque<u64>,
     /// The header of the newest packet.
@@ -180,7 +182,7 @@ impl Ring {
             first: sequence,
             start: position,
             header: Arc::clone(header),
-            block: block(self.spare_block.take(), wire_len),
+            block: block(self.spare_blocks.pop(), wire_len),
         });
         // The packets before were sealed: the next segment begins here, in the rest of the block.
         if open.block.is_empty() {
@@ -231,7 +233,7 @@ impl Ring {
         if second_starts <= self.tail {
             // The conversion succeeds only if no batch shares the memory any more.
             let block = self.segments.pop_front().and_then(|segment| segment.bytes.try_into_mut().ok());
-            self.spare_block = block.or(self.spare_block.take());
+            self.spare_blocks.extend(block.filter(|_| self.spare_blocks.len() < MAX_SPARE_BLOCKS));
         }
     }
 
