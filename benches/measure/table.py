@@ -97,6 +97,11 @@ def figure(key, form, scale=1):
     return lambda row: format(row[key] / scale, form) if key in row else ""
 
 
+def delay(key):
+    """A delay in milliseconds; a file has none."""
+    return lambda row: figure(key, ".2f", 1000)(row) if row.get("max") else ""
+
+
 SECTIONS = {
     "cpu": ("One sender", ("", "CPU s/GB", "GB/s", "RSS MB"), (
         text("name"), figure("cpu", ".2f"), figure("throughput", ".2f"), figure("rss", ".0f", 1e6))),
@@ -115,8 +120,7 @@ SECTIONS = {
     "size": ("What is built, release", ("", "MB", "MB stripped", "crates"), (
         text("name"), figure("built", ".1f", 1e6), figure("stripped", ".1f", 1e6), text("crates"))),
     "server": ("Server, 1,000 players", ("", "CPU s/GB", "delay p50 ms", "p99 ms", "max ms", "memory a player, KB"), (
-        text("name"), figure("cpu", ".2f"), figure("p50", ".2f", 1000), figure("p99", ".2f", 1000),
-        figure("max", ".2f", 1000), figure("memory", ".1f", 1000))),
+        text("name"), figure("cpu", ".2f"), delay("p50"), delay("p99"), delay("max"), figure("memory", ".1f", 1000))),
     "build": ("Cold builds, release", ("", "CPU s", "s"), (text("name"), figure("cpu", ".0f"), figure("wall", ".0f"))),
     "pure": ("Pure parts", ("", "ns a packet", "GB/s"), (text("name"), figure("ns", ".0f"), figure("gbps", ".1f"))),
 }
