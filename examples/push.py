@@ -89,7 +89,7 @@ class Push:
 
     def on_message(self, _bus, message):
         if message.type == Gst.MessageType.ELEMENT and message.has_name("asfpushsink-status"):
-            print(told(message.get_structure()), flush=True)
+            print(describe(message.get_structure()), flush=True)
         elif message.type == Gst.MessageType.WARNING:
             print(f"WARNING {message.parse_warning()[0].message}", flush=True)
         elif message.type == Gst.MessageType.ERROR:
@@ -98,7 +98,7 @@ class Push:
             self.stop(None)
 
 
-def told(status):
+def describe(status):
     """Returns a state change as text: destination, step, result, and the next attempt."""
     step = status.get_value("status").value_nick
     line = f"{status.get_string('destination')} {step} {status.get_string('hresult-name')}"

@@ -243,7 +243,7 @@ fn the_servers_wall_clock_is_set() {
 // ---- a process that stands still ----
 
 /// Returns the highest value of a counter that gst-launch has printed.
-fn told(output: &[String], counter: &str) -> u64 {
+fn value_of(output: &[String], counter: &str) -> u64 {
     let name = format!("{counter}\\=\\(guint64\\)");
     let values = output.iter().flat_map(|line| line.split(&name).skip(1));
     values.map(|text| text.split('\\').next().unwrap().parse().unwrap()).max().unwrap()
@@ -283,7 +283,7 @@ fn s2_c15_an_encoder_is_stopped() {
     // The recording resumes with a key frame: from the packet in which it begins, earlier data is left out.
     assert!(came.difference(&pushed).count() <= 1);
     let missing = pushed.difference(&came).count() as u64;
-    let [uncertain, dropped] = ["packets-uncertain", "packets-dropped"].map(|counter| told(&output, counter));
+    let [uncertain, dropped] = ["packets-uncertain", "packets-dropped"].map(|counter| value_of(&output, counter));
     println!("{missing} of {} are missing, {uncertain} uncertain, {dropped} dropped", pushed.len());
     assert!(missing <= uncertain + dropped + 1, "{}", output.join("\n"));
     assert!(came.len() * 2 > pushed.len(), "{missing} are missing");

@@ -86,10 +86,10 @@ fn destinations_of_a_dropped_publisher_are_not_started() {
     assert_eq!(publisher.count(State::Idle), MANY);
     drop(publisher);
     drop(release);
-    let (tell, told) = mpsc::channel();
+    let (done, is_done) = mpsc::channel();
     // The I/O thread runs tasks in the order in which they were spawned.
-    runtime::spawn(async move { tell.send(()).unwrap() }).unwrap();
-    told.recv().unwrap();
+    runtime::spawn(async move { done.send(()).unwrap() }).unwrap();
+    is_done.recv().unwrap();
     assert_eq!(observer.reports.load(Ordering::Relaxed), 0);
     assert_eq!(Arc::strong_count(&observer), 1);
 }

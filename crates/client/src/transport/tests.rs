@@ -477,9 +477,9 @@ fn the_kernel_buffers_little() {
             pushed += 16_384;
             under_way(&mut client).await;
         }
-        let told = client.telemetry().unwrap();
-        assert!(told.rtt > 0);
-        assert!(told.unsent < 1_000_000, "{told:?}");
+        let telemetry = client.telemetry().unwrap();
+        assert!(telemetry.rtt > 0);
+        assert!(telemetry.unsent < 1_000_000, "{telemetry:?}");
         assert!(client.room() == 0);
     });
     drop(server.done());

@@ -337,10 +337,10 @@ fn the_oldest_files_are_deleted() {
     let limits = RecordLimits { max_time: Some(Duration::from_millis(400)), keep: Some(3), ..RecordLimits::default() };
     let server = server(directory.path(), limits);
     stream.push(&server);
-    let told = server.stats("concert").unwrap().recordings;
+    let recordings = server.stats("concert").unwrap().recordings;
     server.stop();
-    assert_eq!(told.len(), 3);
-    let all: Vec<Bytes> = told.iter().flat_map(|file| packets(file)).collect();
+    assert_eq!(recordings.len(), 3);
+    let all: Vec<Bytes> = recordings.iter().flat_map(|file| packets(file)).collect();
     assert!(stream.packets.ends_with(&all));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3 + others.len());
 }

@@ -397,19 +397,19 @@ fn a_fault_is_logged_when_it_acts() {
     for arguments in [["--fault", "concert=503@setup/once,reset@2"], ["--config", file.to_str().unwrap()]] {
         let point = PointProgram::start(&arguments);
         let address = point.address;
-        let told = |words: &str| {
+        let lines_with = |words: &str| {
             let log = point.log();
             log.lines().filter(|line| line.contains("WARN") && line.contains(words)).count()
         };
         let mut stream = Wire::to(address);
         stream.send(CONCERT.setup(0));
         assert!(stream.head().contains(" 503 "));
-        until("the first", || told("fault injected") == 1 && told("fault=503") == 1);
+        until("the first", || lines_with("fault injected") == 1 && lines_with("fault=503") == 1);
         let (mut stream, id) = Wire::set_up(address, CONCERT);
         stream.start(CONCERT.id(&id), media::numbered(3));
         assert_eq!(stream.rest_or_reset(), None);
-        until("the second", || told("fault injected") == 2 && told("fault=reset@2") == 1);
-        assert_eq!(told("concert"), 2);
+        until("the second", || lines_with("fault injected") == 2 && lines_with("fault=reset@2") == 1);
+        assert_eq!(lines_with("concert"), 2);
     }
 }
 

@@ -72,13 +72,13 @@ fn the_table_lists_the_accepted_moments() {
     let values = [("TIME", "3s"), ("BYTES", "12345"), ("PROGRESS", "77"), ("STATUS", "422"), ("ID", "a1")];
     for row in kinds() {
         let form = values.iter().fold(row.form.to_owned(), |form, (name, value)| form.replace(name, value));
-        let told: Vec<&str> = row.moments.split(", ").collect();
+        let expected: Vec<&str> = row.moments.split(", ").collect();
         for (name, text) in [("setup", "setup"), ("start", "start"), ("end", "end"), ("PROGRESS", "5s")] {
             let taken = format!("{form}@{text}").parse::<Fault>().is_ok();
-            assert_eq!(taken, told.contains(&name), "{} at {name}", row.form);
+            assert_eq!(taken, expected.contains(&name), "{} at {name}", row.form);
         }
         let default = fault(&form).moment;
-        match told[0] {
+        match expected[0] {
             "setup" => assert_eq!(default, Trigger::Setup),
             "start" => assert_eq!(default, Trigger::Start),
             "end" => assert_eq!(default, Trigger::End),
