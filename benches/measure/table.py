@@ -61,7 +61,8 @@ def goals(results):
         if isinstance(value, list):
             value, low, high = value
             low_high = f" ({low:.2f} to {high:.2f})"
-        bound = next((of for of in bound if of is not None), None)
+        # The bound may be missing, not measured, a value, or a median with its range.
+        bound = bound[0] if bound else None
         bound = bound[0] if isinstance(bound, list) else bound
         bound = "" if bound is None else f"{bound:.2f}{unit}"
         # A failed measurement is missing, so values computed from it are not a number.

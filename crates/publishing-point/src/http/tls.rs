@@ -32,7 +32,11 @@ pub enum TlsError {
         error: pem::Error,
     },
     /// The certificate and the key do not match, or have an unsupported type.
-    #[error("cannot use the certificate {}: {error}. It must match the key, and both must have a supported type", .path.display())]
+    #[error(
+        "cannot use the certificate {}: {error}. The key must be that of the certificate, and the certificate must have \
+         version 3: openssl req -x509 -addext subjectAltName=DNS:name makes one",
+        .path.display()
+    )]
     Certificate {
         /// The certificate file.
         path: PathBuf,
@@ -66,5 +70,28 @@ impl Tls {
             .with_no_client_auth();
         let config = builder.with_single_cert(chain, private).map_err(unfit)?;
         Ok(Self { listen, config: Arc::new(config) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_key_of_another_certificate_is_refused_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap());
+        let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name));
+        fs::write(&certificate, one.cert.pem()).unwrap();
+        let read = |pair: &rcgen::KeyPair| {
+            fs::write(&key, pair.serialize_pem()).unwrap();
+            Tls::read(([127, 0, 0, 1], 0).into(), &certificate, &key).map_err(|error| error.to_string())
+        };
+        assert!(read(&one.signing_key).is_ok());
+        let error = read(&two.signing_key).unwrap_err();
+        assert!(error.contains(&certificate.display().to_string()), "{error}");
+        assert!(error.contains("The key must be that of the certificate") && error.contains("openssl req"), "{error}");
     }
 }
